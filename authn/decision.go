@@ -1,0 +1,119 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/index"
+)
+
+// Outcome is what an authenticator, or Decide as a whole, made of a request.
+type Outcome int
+
+const (
+	// Skipped: the request carries no credential of the authenticator's kind.
+	Skipped Outcome = iota
+	// Accepted: the credential is good; the identity is known.
+	Accepted
+	// Refused: the credential was judged and is not good.
+	Refused
+	// Undecided: the authenticator could not judge it now (an issuer whose keys
+	// were never read, a webhook that does not answer). Never treated as
+	// Refused and never as Accepted.
+	Undecided
+)
+
+// Verdict is one authenticator's word in a Decision that admitted nobody.
+type Verdict struct {
+	// Authenticator names it, for example "client-certificate" or
+	// "workspace 2kd9…/github jwt[0] https://issuer.example".
+	Authenticator string
+	Outcome       Outcome
+	// Reason is for operators. It never holds a token or a secret.
+	Reason string
+}
+
+// Decision is the answer to one request: an identity to forward, a pass-through
+// (the shard decides), or a refusal. Everything that forwards, logs, counts,
+// audits or explains an answer reads it from here.
+type Decision struct {
+	// User is the identity to forward, guarded and scoped; nil when PassThrough
+	// or refused. Read-only.
+	User user.Info
+	// PassThrough says the request goes on as it came, its Authorization header
+	// included, for the shard to authenticate: no authenticator applies to it.
+	PassThrough bool
+	// Status is 200 when admitted (User or PassThrough), 401 when refused, 503
+	// when nobody could decide.
+	Status int
+	// RetryAfter is how long a 503 asks the client to wait; else 0.
+	RetryAfter time.Duration
+	// By is the kind of authenticator that admitted the request (a small fixed
+	// set, fit for a metric label); empty otherwise.
+	By string
+	// Until is when what admitted the request ends (token expiry, certificate
+	// end); zero when unknown or unlimited.
+	Until time.Time
+
+	// The rest is set on refusals only.
+
+	// ID names this refusal and the instance that made it.
+	ID string
+	// Verdicts has every authenticator that was asked, in order.
+	Verdicts []Verdict
+	// Guarded says what the guard removed or why it refused.
+	Guarded []string
+	// Versions are the configurations consulted, as "name@resourceVersion".
+	Versions []string
+}
+
+// ErrUndecided is wrapped by a TokenAuthenticator's error when it could not
+// judge the token now.
+var ErrUndecided = errors.New("could not decide")
+
+// Token is a bearer token and what can be read of it without trusting it.
+type Token struct {
+	// Raw is the token itself. Never log it.
+	Raw string
+	// Issuer is the unverified "iss" claim; empty when Raw is no JWT or has none.
+	// It only selects who is asked, it proves nothing.
+	Issuer string
+	// JWT says that Raw has the shape of a signed JWT.
+	JWT bool
+}
+
+// TokenAuthenticator judges bearer tokens.
+type TokenAuthenticator interface {
+	// Name is for verdicts; see Verdict.Authenticator.
+	Name() string
+	// AuthenticateToken returns the identity the token proves, unguarded; the
+	// time it ends (zero: unknown); or (nil, zero, nil) when the token is not of
+	// its kind, an error that wraps ErrUndecided when it could not judge, or
+	// any other error when it refuses. Errors never contain the token. The
+	// identity is shared and must not be modified.
+	AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error)
+}
+
+// TypeAuthenticators is what a workspace type's configurations made ready: the
+// record is immutable and shared by every request to workspaces of the type.
+type TypeAuthenticators struct {
+	// ByIssuer has the JWT authenticators by the issuer URL they trust, in the
+	// order of the configurations.
+	ByIssuer map[string][]TokenAuthenticator
+	// Undecided has a reason for every configuration that is named but missing
+	// or broken: a token nobody accepts is then undecided, not refused.
+	Undecided []string
+	// Versions are the objects it was built from, as "kind/name@resourceVersion".
+	Versions []string
+}
+
+// TypeSource finds the ready-made authenticators of a workspace type.
+type TypeSource interface {
+	// Authenticators returns nil when the type names no configuration; an error
+	// that wraps ErrUndecided when that is not known (the shard that holds the
+	// type has never been read).
+	Authenticators(t index.Type) (*TypeAuthenticators, error)
+}
