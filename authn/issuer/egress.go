@@ -1,0 +1,226 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// ErrEgressRefused is wrapped by every refusal of an EgressGuard.
+var ErrEgressRefused = errors.New("egress refused")
+
+// EgressGuard judges the addresses that tenant-supplied URLs lead to, at dial
+// time and after name resolution: what a name resolved to earlier, or what a
+// URL looks like, says nothing. The zero EgressGuard has only the built-in
+// rules. It must not be changed while in use.
+//
+// The rules, in this order:
+//
+//  1. Refused whatever the lists say: unspecified (0.0.0.0/8, ::), multicast,
+//     broadcast and link-local addresses, cloud metadata services, and the
+//     proxy's own listeners.
+//  2. The longest prefix in DenyCIDRs or AllowCIDRs that holds the address
+//     decides; of equal ones DenyCIDRs.
+//  3. Everything else is allowed, private and loopback ranges included:
+//     in-cluster issuers live there. DenyCIDRs of 0.0.0.0/0 and ::/0 turn
+//     AllowCIDRs into the complete list of what may be reached.
+//
+// An IPv6 address that carries an IPv4 address (mapped, compatible, NAT64,
+// 6to4, Teredo) is refused when either of the two is.
+type EgressGuard struct {
+	// DenyCIDRs and AllowCIDRs are the operator's lists; see above.
+	DenyCIDRs, AllowCIDRs []netip.Prefix
+	// Own returns the addresses the proxy listens at; an unspecified one stands
+	// for every local address. Nil means none. It is called at every dial.
+	Own func() []netip.AddrPort
+	// LocalAddrs returns the machine's addresses; nil means net.InterfaceAddrs.
+	LocalAddrs func() ([]net.Addr, error)
+	// Resolver resolves names; nil means the system's.
+	Resolver *net.Resolver
+}
+
+// metadataAddrs are the metadata services of clouds that aren't link-local.
+// From the documentation of Alibaba, Azure, Oracle, AWS and Google.
+var metadataAddrs = map[netip.Addr]bool{
+	netip.MustParseAddr("100.100.100.200"): true,
+	netip.MustParseAddr("168.63.129.16"):   true,
+	netip.MustParseAddr("192.0.0.192"):     true,
+	netip.MustParseAddr("fd00:ec2::254"):   true,
+	netip.MustParseAddr("fd20:ce::254"):    true,
+}
+
+// Prefixes that matter here.
+var (
+	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
+	broadcast   = netip.MustParseAddr("255.255.255.255")
+	compatible  = netip.MustParsePrefix("::/96")
+	nat64       = netip.MustParsePrefix("64:ff9b::/96")
+	nat64Local  = netip.MustParsePrefix("64:ff9b:1::/48")
+	sixToFour   = netip.MustParsePrefix("2002::/16")
+	teredo      = netip.MustParsePrefix("2001::/32")
+	// translated is what stateless translation (SIIT) uses.
+	translated = netip.MustParsePrefix("::ffff:0:0:0/96")
+)
+
+// DialContext dials like net.Dialer, and only addresses that Check allows.
+func (g *EgressGuard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{
+		Timeout:        10 * time.Second,
+		Resolver:       g.Resolver,
+		ControlContext: g.control,
+	}
+	return dialer.DialContext(ctx, network, address)
+}
+
+// control sees each resolved address just before the connection is made.
+func (g *EgressGuard) control(_ context.Context, network, address string, _ syscall.RawConn) error {
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+	default:
+		return fmt.Errorf("%w: network %q is not TCP", ErrEgressRefused, network)
+	}
+	target, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("%w: %q is no IP address and port", ErrEgressRefused, address)
+	}
+	return g.Check(target)
+}
+
+// Check returns nil when target may be connected to, else an error that wraps
+// ErrEgressRefused and says why.
+func (g *EgressGuard) Check(target netip.AddrPort) error {
+	addr := target.Addr().Unmap().WithZone("")
+	if !addr.IsValid() {
+		return fmt.Errorf("%w: no address", ErrEgressRefused)
+	}
+	if err := g.checkOne(addr, target.Port()); err != nil {
+		return err
+	}
+	for _, inner := range embedded(addr) {
+		if err := g.checkOne(inner, target.Port()); err != nil {
+			return fmt.Errorf("%s carries %s: %w", addr, inner, err)
+		}
+	}
+	return nil
+}
+
+// checkOne judges addr as it is.
+func (g *EgressGuard) checkOne(addr netip.Addr, port uint16) error {
+	if why := builtIn(addr); why != "" {
+		return fmt.Errorf("%w: %s is %s", ErrEgressRefused, addr, why)
+	}
+	if g.isOwn(addr, port) {
+		return fmt.Errorf("%w: %s is this proxy's own listener", ErrEgressRefused, netip.AddrPortFrom(addr, port))
+	}
+	deny, denied := longest(g.DenyCIDRs, addr)
+	if allow, _ := longest(g.AllowCIDRs, addr); denied && deny.Bits() >= bits(allow) {
+		return fmt.Errorf("%w: %s is in the denied range %s", ErrEgressRefused, addr, deny)
+	}
+	return nil
+}
+
+// builtIn says which rule no list can lift refuses addr; empty when none does.
+func builtIn(addr netip.Addr) string {
+	switch {
+	case addr.IsUnspecified(), addr.Is4() && thisNetwork.Contains(addr):
+		return "unspecified"
+	case addr.IsMulticast():
+		return "multicast"
+	case addr == broadcast:
+		return "broadcast"
+	case addr.IsLinkLocalUnicast():
+		return "link-local"
+	case metadataAddrs[addr]:
+		return "a cloud metadata service"
+	}
+	return ""
+}
+
+// isOwn says whether addr and port are where the proxy listens.
+func (g *EgressGuard) isOwn(addr netip.Addr, port uint16) bool {
+	if g.Own == nil {
+		return false
+	}
+	for _, own := range g.Own() {
+		if own.Port() != port {
+			continue
+		}
+		if host := own.Addr().Unmap().WithZone(""); host == addr || host.IsUnspecified() && g.isLocal(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// isLocal says whether addr is this machine's. When the machine's addresses
+// can't be read every address counts as local: refusing is the safe side.
+func (g *EgressGuard) isLocal(addr netip.Addr) bool {
+	if addr.IsLoopback() {
+		return true
+	}
+	list := g.LocalAddrs
+	if list == nil {
+		list = net.InterfaceAddrs
+	}
+	addrs, err := list()
+	if err != nil {
+		return true
+	}
+	for _, a := range addrs {
+		if ipnet, ok := a.(*net.IPNet); ok {
+			if local, ok := netip.AddrFromSlice(ipnet.IP); ok && local.Unmap() == addr {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// embedded are the IPv4 addresses an IPv6 address carries.
+func embedded(addr netip.Addr) []netip.Addr {
+	if !addr.Is6() {
+		return nil
+	}
+	b := addr.As16()
+	at := func(i, j, k, l int) netip.Addr { return netip.AddrFrom4([4]byte{b[i], b[j], b[k], b[l]}) }
+	switch {
+	case addr.IsLoopback():
+		return nil
+	case compatible.Contains(addr), translated.Contains(addr), nat64.Contains(addr):
+		return []netip.Addr{at(12, 13, 14, 15)}
+	case nat64Local.Contains(addr):
+		// The operator of the translator chooses the prefix length (RFC 8215);
+		// RFC 6052, 2.2 says where the address is for each.
+		return []netip.Addr{at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12), at(12, 13, 14, 15)}
+	case sixToFour.Contains(addr):
+		return []netip.Addr{at(2, 3, 4, 5)}
+	case teredo.Contains(addr):
+		client := netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
+		return []netip.Addr{at(4, 5, 6, 7), client}
+	}
+	return nil
+}
+
+// longest finds the longest of prefixes that holds addr.
+func longest(prefixes []netip.Prefix, addr netip.Addr) (netip.Prefix, bool) {
+	var best netip.Prefix
+	found := false
+	for _, p := range prefixes {
+		if p.Contains(addr) && (!found || p.Bits() > best.Bits()) {
+			best, found = p, true
+		}
+	}
+	return best, found
+}
+
+// bits is -1 for the zero Prefix, which holds nothing.
+func bits(p netip.Prefix) int {
+	if !p.IsValid() {
+		return -1
+	}
+	return p.Bits()
+}
