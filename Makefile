@@ -1,0 +1,37 @@
+# CI calls only these targets. Everything that is built lands in bin/.
+SHELL := /bin/bash -o pipefail
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
+LDFLAGS := -X k8s.io/component-base/version.gitVersion=$(VERSION) -X k8s.io/component-base/version.gitCommit=$(shell git rev-parse HEAD 2>/dev/null)
+KCP     := bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e/kcp/go.mod)
+LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
+
+.PHONY: build test test-unit lint bench demo fuzz clean
+
+build: ## bin/front-proxy
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
+
+test: build $(KCP) ## everything, real kcp included
+	go test -race -timeout 40m ./...
+
+test-unit: ## fast, no kcp
+	go test -race $$(go list ./... | grep -v /e2e)
+
+lint: $(LINT) ## golangci-lint and govulncheck
+	$(LINT)/golangci-lint run ./...
+	.ci/vulncheck $(LINT)/govulncheck
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./authn/... ./index/... ./proxy/... ./lookup/...
+
+demo: build $(KCP) ## two shards, an issuer and the proxy, until Ctrl-C
+	go run ./e2e/demo
+
+$(KCP): e2e/kcp/go.mod e2e/kcp/go.sum
+	@echo "building kcp and kubectl into $@: about 5 minutes, once"
+	go build -C e2e/kcp -o $(CURDIR)/$@.tmp/ tool
+	rm -rf $@ && mv $@.tmp $@ && touch $@
+
+$(LINT): .ci/lint/go.mod .ci/lint/go.sum
+	@echo "building the linters into $@: a few minutes, once"
+	go build -C .ci/lint -o $(CURDIR)/$@.tmp/ tool
+	rm -rf $@ && mv $@.tmp $@ && touch $@

@@ -1,0 +1,255 @@
+package authn
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
+	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/util/cert"
+)
+
+// CAPool is a certificate authority bundle that may change while in use, such
+// as k8s.io/apiserver's dynamiccertificates.CAContentProvider.
+type CAPool interface {
+	// VerifyOptions returns the options to verify client certificates with; a
+	// changed bundle has another Roots pointer. False: there is no bundle now.
+	VerifyOptions() (x509.VerifyOptions, bool)
+	// CurrentCABundleContent is the bundle in PEM.
+	CurrentCABundleContent() []byte
+}
+
+// RequestHeader trusts identity headers from clients with a certificate of CAs
+// (--requestheader-*).
+type RequestHeader struct {
+	CAs CAPool
+	// AllowedNames are the common names that may assert; empty: any that CAs
+	// verifies.
+	AllowedNames []string
+	// The headers to read, in order; the first with a value wins, groups and
+	// extras add up.
+	UsernameHeaders, UIDHeaders, GroupHeaders, ExtraPrefixes []string
+}
+
+// Metric labels and verdict names of the certificate authenticators.
+const (
+	byRequestHeader = "requestheader"
+	byClientCert    = "client-certificate"
+)
+
+// maxCertificates bounds the verified certificates that are remembered.
+const maxCertificates = 4096
+
+// certificates judges client certificates. Each pool is its own: passing the
+// TLS handshake proves nothing but possession of the key, a requestheader
+// certificate is no user, and a user certificate asserts no headers.
+type certificates struct {
+	clients, proxies *verifier // nil: not configured
+	allowedProxies   []string
+	headers          authenticator.Request
+	identify         func(user.Info) (user.Info, error) // the global identity rules
+}
+
+func newCertificates(clientCAs CAPool, rh *RequestHeader, identify func(user.Info) (user.Info, error), now func() time.Time) (*certificates, error) {
+	c := &certificates{identify: identify}
+	var err error
+	if clientCAs != nil {
+		if c.clients, err = newVerifier(clientCAs, now, c.userOf); err != nil {
+			return nil, err
+		}
+	}
+	if rh == nil {
+		return c, nil
+	}
+	if c.proxies, err = newVerifier(rh.CAs, now, nil); err != nil {
+		return nil, err
+	}
+	c.allowedProxies = rh.AllowedNames
+	if c.headers, err = headerrequest.New(rh.UsernameHeaders, rh.UIDHeaders, rh.GroupHeaders, rh.ExtraPrefixes); err != nil {
+		return nil, fmt.Errorf("--requestheader-* headers: %w", err)
+	}
+	if clientCAs != nil && len(rh.AllowedNames) == 0 {
+		if subject, shared := sharedCA(clientCAs.CurrentCABundleContent(), rh.CAs.CurrentCABundleContent()); shared {
+			return nil, fmt.Errorf("--client-ca-file and --requestheader-client-ca-file both trust the key of CA %q and --requestheader-allowed-names is empty: "+
+				"every user could assert any identity; use separate CAs or name the proxies' common names", subject)
+		}
+	}
+	return c, nil
+}
+
+// admitted is an identity and how it was proved.
+type admitted struct {
+	user  user.Info
+	by    string
+	until time.Time
+}
+
+// authenticate judges the request's client certificate. Nil without verdicts
+// means that there is none, or that no pool is configured.
+func (c *certificates) authenticate(r *http.Request) (*admitted, []Verdict) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil, nil
+	}
+	var verdicts []Verdict
+	proxy, err := c.proxy(r.TLS.PeerCertificates)
+	switch {
+	case err != nil:
+		verdicts = append(verdicts, Verdict{byRequestHeader, Refused, err.Error()})
+	case proxy != nil:
+		return c.asserted(r, proxy)
+	}
+	if c.clients == nil {
+		return nil, verdicts
+	}
+	chain, err := c.clients.verify(r.TLS.PeerCertificates)
+	if err != nil {
+		return nil, append(verdicts, Verdict{byClientCert, Refused, err.Error()})
+	}
+	return &admitted{chain.user, byClientCert, chain.until}, nil
+}
+
+// proxy returns the verified chain when the certificate is one that may assert
+// headers, nil when it is not, and an error when it verifies against that pool
+// but may not.
+func (c *certificates) proxy(certs []*x509.Certificate) (*verified, error) {
+	if c.proxies == nil {
+		return nil, nil
+	}
+	chain, err := c.proxies.verify(certs)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.allowedProxies) > 0 {
+		if !slices.Contains(c.allowedProxies, certs[0].Subject.CommonName) {
+			return nil, fmt.Errorf("common name %q is not in --requestheader-allowed-names", certs[0].Subject.CommonName)
+		}
+		return chain, nil
+	}
+	// The bundles may have come to overlap since the start: then nobody can
+	// tell a proxy from a user, and neither is believed to be a proxy.
+	if c.clients != nil {
+		if _, err := c.clients.verify(certs); err == nil {
+			return nil, errors.New("the certificate verifies against --client-ca-file too and --requestheader-allowed-names is empty")
+		}
+	}
+	return chain, nil
+}
+
+// asserted reads the identity that a verified proxy asserts in headers.
+func (c *certificates) asserted(r *http.Request, chain *verified) (*admitted, []Verdict) {
+	// The authenticator deletes what it read; the request stays as it came.
+	resp, ok, err := c.headers.AuthenticateRequest(&http.Request{Header: r.Header.Clone()})
+	if err != nil || !ok {
+		return nil, []Verdict{{byRequestHeader, Refused, "the certificate may assert an identity, but no user name header came with it"}}
+	}
+	u, err := c.identify(resp.User)
+	if err != nil {
+		return nil, []Verdict{{byRequestHeader, Refused, err.Error()}}
+	}
+	return &admitted{u, byRequestHeader, chain.until}, nil
+}
+
+// userOf reads a certificate as Kubernetes does: the common name is the user,
+// the organizations are the groups.
+func (c *certificates) userOf(chain []*x509.Certificate) (user.Info, error) {
+	resp, ok, err := x509request.CommonNameUserConversion(chain)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, errors.New("the certificate has no common name, so it names no user")
+	}
+	return c.identify(resp.User)
+}
+
+// verifier verifies client certificates against one pool and remembers good
+// ones until any certificate of the chain ends or the pool changes.
+type verifier struct {
+	cas   CAPool
+	now   func() time.Time
+	user  func(chain []*x509.Certificate) (user.Info, error) // nil: names nobody
+	known *lru.Cache[*x509.Certificate, *verified]
+}
+
+// verified is a chain that held against roots when it was made. Immutable.
+type verified struct {
+	roots *x509.CertPool
+	until time.Time
+	user  user.Info // nil when the verifier names nobody
+}
+
+func newVerifier(cas CAPool, now func() time.Time, userOf func([]*x509.Certificate) (user.Info, error)) (*verifier, error) {
+	known, err := lru.New[*x509.Certificate, *verified](maxCertificates)
+	return &verifier{cas: cas, now: now, user: userOf, known: known}, err
+}
+
+func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
+	options, ok := v.cas.VerifyOptions()
+	if !ok {
+		return nil, errors.New("there is no CA bundle to verify client certificates with")
+	}
+	now := v.now()
+	if c, ok := v.known.Get(certs[0]); ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {
+		return c, nil
+	}
+	options.CurrentTime = now
+	options.Intermediates = x509.NewCertPool()
+	for _, c := range certs[1:] {
+		options.Intermediates.AddCert(c)
+	}
+	chains, err := certs[0].Verify(options)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate %q (serial %s): %w", certs[0].Subject.CommonName, certs[0].SerialNumber, err)
+	}
+	c := &verified{roots: options.Roots}
+	for _, chain := range chains {
+		if end := chainEnd(chain); end.After(c.until) {
+			c.until = end
+		}
+	}
+	if v.user != nil {
+		if c.user, err = v.user(chains[0]); err != nil {
+			return nil, err
+		}
+	}
+	v.known.Add(certs[0], c)
+	return c, nil
+}
+
+func chainEnd(chain []*x509.Certificate) time.Time {
+	end := chain[0].NotAfter
+	for _, c := range chain[1:] {
+		if c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end
+}
+
+// sharedCA finds a CA key that both PEM bundles trust and returns its subject.
+func sharedCA(a, b []byte) (string, bool) {
+	for _, x := range certificatesIn(a) {
+		for _, y := range certificatesIn(b) {
+			if bytes.Equal(x.RawSubjectPublicKeyInfo, y.RawSubjectPublicKeyInfo) {
+				return x.Subject.String(), true
+			}
+		}
+	}
+	return "", false
+}
+
+func certificatesIn(bundle []byte) []*x509.Certificate {
+	certs, err := cert.ParseCertsPEM(bundle)
+	if err != nil {
+		return nil // the pool was loaded from it: it has certificates
+	}
+	return certs
+}

@@ -1,0 +1,89 @@
+package authn
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+// BearerProtocolPrefix begins the WebSocket subprotocol that carries a bearer
+// token for clients that cannot set headers (Kubernetes' WebSocket protocol
+// for browsers): the rest is the token in unpadded base64url.
+const BearerProtocolPrefix = "base64url.bearer.authorization.k8s.io."
+
+var (
+	errTwoAuthorizations = errors.New("the request has more than one credential in its headers; send one Authorization header")
+	errMalformedBearer   = errors.New("the Authorization header is no well-formed bearer token (RFC 6750)")
+	errMalformedProtocol = errors.New("the bearer subprotocol is no unpadded base64url text, or stands alone")
+)
+
+// bearer returns the request's bearer token; empty when it has none. Two
+// tokens, or one that is malformed, are an error: which of two the shard or a
+// log would take is not ours to guess.
+func bearer(r *http.Request) (string, error) {
+	headers := r.Header["Authorization"]
+	if len(headers) > 1 {
+		return "", errTwoAuthorizations
+	}
+	var token string
+	if len(headers) == 1 {
+		var err error
+		if token, err = bearerHeader(headers[0]); err != nil {
+			return "", err
+		}
+	}
+	if len(r.Header["Sec-Websocket-Protocol"]) == 0 || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return token, nil
+	}
+	fromProtocol, err := bearerProtocol(r.Header["Sec-Websocket-Protocol"])
+	if err != nil {
+		return "", err
+	}
+	if token != "" && fromProtocol != "" {
+		return "", errTwoAuthorizations
+	}
+	return token + fromProtocol, nil
+}
+
+// bearerHeader reads an Authorization header; another scheme than Bearer is no
+// credential that we know, so no error.
+func bearerHeader(value string) (string, error) {
+	scheme, token, _ := strings.Cut(strings.TrimSpace(value), " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return "", nil
+	}
+	token = strings.TrimLeft(token, " ")
+	if token == "" || strings.ContainsAny(token, " \t") {
+		return "", errMalformedBearer
+	}
+	return token, nil
+}
+
+func bearerProtocol(headers []string) (token string, err error) {
+	others := false
+	for _, h := range headers {
+		for p := range strings.SplitSeq(h, ",") {
+			p = strings.TrimSpace(p)
+			encoded, ok := strings.CutPrefix(p, BearerProtocolPrefix)
+			if !ok {
+				others = others || p != ""
+				continue
+			}
+			if token != "" {
+				return "", errTwoAuthorizations
+			}
+			raw, err := base64.RawURLEncoding.DecodeString(encoded)
+			if err != nil || len(raw) == 0 || !utf8.Valid(raw) {
+				return "", errMalformedProtocol
+			}
+			token = string(raw)
+		}
+	}
+	// The server must be able to answer with a subprotocol that is no secret.
+	if token != "" && !others {
+		return "", errMalformedProtocol
+	}
+	return token, nil
+}

@@ -1,0 +1,267 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/index"
+)
+
+// retryUndecided is what a 503 asks the client to wait.
+const retryUndecided = 2 * time.Second
+
+// Metric labels of the token authenticators.
+const (
+	byToken     = "token"
+	byWorkspace = "workspace-token"
+)
+
+// Config is what an Authenticator is made of. The zero Config knows no
+// authenticator: every request passes through, for the shard to decide.
+type Config struct {
+	// ClientCAs is --client-ca-file; nil: client certificates name no users.
+	ClientCAs CAPool
+	// RequestHeader is nil when no proxy may assert identities.
+	RequestHeader *RequestHeader
+	// Tokens are the global token authenticators in the order they are asked:
+	// token file, service accounts, OIDC.
+	Tokens []TokenAuthenticator
+	// Webhook is asked last, and never about a token of an issuer that the
+	// workspace's type names; nil: none.
+	Webhook TokenAuthenticator
+	// Types has the authenticators of workspace types; nil while the feature
+	// WorkspaceAuthentication is off.
+	Types TypeSource
+	// PassOnGroups and DropGroups filter the groups of global identities; see
+	// groupFilter. Empty PassOnGroups passes on all.
+	PassOnGroups, DropGroups []string
+	// Instance names this process in the ids of refusals.
+	Instance string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Authenticator decides who is asking. It is the only place in the program
+// that admits or refuses. Safe for concurrent use.
+type Authenticator struct {
+	certs    *certificates
+	tokens   []TokenAuthenticator
+	webhook  TokenAuthenticator
+	types    TypeSource
+	groups   groupFilter
+	refusals *Refusals
+}
+
+// New does no I/O. It fails on a configuration in which a user's certificate
+// could assert identities.
+func New(c Config) (*Authenticator, error) {
+	now := c.Now
+	if now == nil {
+		now = time.Now
+	}
+	a := &Authenticator{
+		tokens:   c.Tokens,
+		webhook:  c.Webhook,
+		types:    c.Types,
+		groups:   groupFilter{passOn: newGroupSet(c.PassOnGroups), drop: newGroupSet(c.DropGroups)},
+		refusals: newRefusals(c.Instance, now),
+	}
+	var err error
+	a.certs, err = newCertificates(c.ClientCAs, c.RequestHeader, a.global, now)
+	return a, err
+}
+
+// Refusals returns the recent refusals, for explanations.
+func (a *Authenticator) Refusals() *Refusals { return a.refusals }
+
+// Decide says who is asking, or why nobody is admitted. t is what the path
+// names (the zero Target: no cluster). The request is only read.
+//
+// The order is kcp's: an asserted identity, a client certificate, a token; for
+// a token first the global authenticators, then those of the workspace's type,
+// the webhook last. One authenticator's error or refusal stops no other. The
+// request passes through only when nothing at all applies to it.
+func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
+	q := question{ctx: r.Context(), target: t}
+	who, verdicts := a.certs.authenticate(r)
+	if who != nil {
+		return who.decision()
+	}
+	q.verdicts = verdicts
+	q.global = r.TLS != nil && len(r.TLS.PeerCertificates) > 0 || len(a.tokens) > 0 || a.webhook != nil
+
+	q.types = a.typeAuthenticators(&q)
+	raw, err := bearer(r)
+	switch {
+	case err != nil:
+		q.malformed = true
+		q.say("credentials", Refused, err.Error())
+	case raw != "":
+		q.asked = true
+		if who := a.token(&q, ParseToken(raw)); who != nil {
+			return who.decision()
+		}
+	}
+	if !q.global && q.types == nil && !q.typeUnknown {
+		return &Decision{PassThrough: true, Status: http.StatusOK}
+	}
+	return a.refuse(r, &q)
+}
+
+// question is the state of one Decide.
+type question struct {
+	ctx    context.Context
+	target *index.Target
+	types  *TypeAuthenticators // nil: the type names none
+	// typeUnknown: whether the type names authenticators cannot be told now.
+	typeUnknown bool
+	// global: some global authenticator applies, so the request must
+	// authenticate whatever its target.
+	global bool
+	// asked: there was a token, and every authenticator was asked about it.
+	asked bool
+	// malformed: no authenticator could read the credentials.
+	malformed bool
+	verdicts  []Verdict
+	guarded   []string
+}
+
+func (q *question) say(name string, o Outcome, reason string) {
+	q.verdicts = append(q.verdicts, Verdict{name, o, reason})
+}
+
+// typeAuthenticators finds what the target's type adds, and notes when that is
+// not known: then nobody passes through.
+func (a *Authenticator) typeAuthenticators(q *question) *TypeAuthenticators {
+	if a.types == nil || q.target.Type.Name == "" {
+		return nil
+	}
+	var types *TypeAuthenticators
+	err := q.target.Type.Err
+	if err == nil {
+		types, err = a.types.Authenticators(q.target.Type)
+	}
+	if err != nil {
+		q.typeUnknown = true
+		q.say("workspace type "+q.target.Type.Path+":"+q.target.Type.Name, Undecided, err.Error())
+		return nil
+	}
+	if types != nil {
+		for _, reason := range types.Undecided {
+			q.say("workspace type "+q.target.Type.Path+":"+q.target.Type.Name, Undecided, reason)
+		}
+	}
+	return types
+}
+
+// token asks every authenticator that may know the token.
+func (a *Authenticator) token(q *question, t Token) *admitted {
+	for _, m := range a.tokens {
+		if who := a.globalToken(q, m, t); who != nil {
+			return who
+		}
+	}
+	named := false
+	if q.types != nil {
+		members := q.types.ByIssuer[t.Issuer]
+		named = len(members) > 0
+		if !named {
+			q.say("workspace type "+q.target.Type.Path+":"+q.target.Type.Name, Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", bounded(t.Issuer)))
+		}
+		for _, m := range members {
+			if who := q.workspaceToken(m, t); who != nil {
+				return who
+			}
+		}
+	}
+	if a.webhook != nil && !named {
+		return a.globalToken(q, a.webhook, t)
+	}
+	return nil
+}
+
+func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) *admitted {
+	u, until, err := m.AuthenticateToken(q.ctx, t)
+	if err == nil && u != nil {
+		u, err = a.global(u)
+	}
+	if !q.accepted(m, u, err) {
+		return nil
+	}
+	return &admitted{u, byToken, until}
+}
+
+// workspaceToken asks an authenticator that a tenant configured, and ties the
+// identity to the target.
+func (q *question) workspaceToken(m TokenAuthenticator, t Token) *admitted {
+	u, until, err := m.AuthenticateToken(q.ctx, t)
+	var g guarded
+	if err == nil && u != nil {
+		if q.target.Cluster == "" {
+			err = errors.New("the target has no logical cluster to tie the identity to")
+		} else if g, err = guard(u); err == nil {
+			q.guarded = append(q.guarded, g.removed...)
+		}
+	}
+	if !q.accepted(m, u, err) {
+		return nil
+	}
+	return &admitted{g.scoped(q.target.Cluster), byWorkspace, until}
+}
+
+// accepted records a verdict that did not admit.
+func (q *question) accepted(m TokenAuthenticator, u user.Info, err error) bool {
+	switch {
+	case errors.Is(err, ErrUndecided):
+		q.say(m.Name(), Undecided, err.Error())
+	case err != nil:
+		q.say(m.Name(), Refused, err.Error())
+	case u == nil:
+		q.say(m.Name(), Skipped, "not a token of its kind")
+	default:
+		return true
+	}
+	return false
+}
+
+// global makes a global authenticator's identity ready to forward: judged as
+// the shard will read it, marked as authenticated, its groups filtered.
+func (a *Authenticator) global(u user.Info) (user.Info, error) {
+	if err := wellFormed(u); err != nil {
+		return nil, err
+	}
+	groups := u.GetGroups()
+	if u.GetName() != user.Anonymous {
+		groups = append(append(make([]string, 0, len(groups)+1), groups...), user.AllAuthenticated)
+	}
+	return &user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: a.groups.apply(groups), Extra: u.GetExtra()}, nil
+}
+
+func (w *admitted) decision() *Decision {
+	return &Decision{User: w.user, Status: http.StatusOK, By: w.by, Until: w.until}
+}
+
+// refuse makes the Decision of a request that nobody vouched for: 401 when that
+// is decided, 503 when someone who could not decide might have vouched for the
+// token, or when it is not known whether a credential is needed at all.
+func (a *Authenticator) refuse(r *http.Request, q *question) *Decision {
+	d := &Decision{Status: http.StatusUnauthorized, Verdicts: q.verdicts, Guarded: q.guarded}
+	if q.types != nil {
+		d.Versions = q.types.Versions
+	}
+	if len(q.verdicts) == 0 {
+		d.Verdicts = []Verdict{{"credentials", Skipped, "the request has none, and this target requires one"}}
+	}
+	undecided := slices.ContainsFunc(q.verdicts, func(v Verdict) bool { return v.Outcome == Undecided })
+	if q.asked && undecided || q.typeUnknown && !q.global && !q.malformed {
+		d.Status, d.RetryAfter = http.StatusServiceUnavailable, retryUndecided
+	}
+	a.refusals.add(r, q.target, d)
+	return d
+}

@@ -1,0 +1,399 @@
+package authn
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/index"
+)
+
+// ca is a certificate authority of a test.
+type ca struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+var serial int64
+
+func newCA(t *testing.T, name string) *ca {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial++
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	c := &ca{key: key, pool: x509.NewCertPool()}
+	c.cert = sign(t, template, template, key, key)
+	c.pool.AddCert(c.cert)
+	return c
+}
+
+func sign(t *testing.T, template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// client makes a client certificate that ends after life.
+func (c *ca) client(t *testing.T, life time.Duration, name string, groups ...string) *x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial++
+	return sign(t, &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name, Organization: groups},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, c.cert, key, c.key)
+}
+
+// The CA is a CAPool; a test changes pool and cert to rotate it.
+func (c *ca) VerifyOptions() (x509.VerifyOptions, bool) {
+	return x509.VerifyOptions{Roots: c.pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, true
+}
+
+func (c *ca) CurrentCABundleContent() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw})
+}
+
+// fakeToken accepts, refuses or cannot decide about tokens by their text.
+type fakeToken struct {
+	name      string
+	users     map[string]user.Info
+	undecided bool
+	asked     *[]string
+}
+
+func (f fakeToken) Name() string { return f.name }
+
+func (f fakeToken) AuthenticateToken(_ context.Context, t Token) (user.Info, time.Time, error) {
+	if f.asked != nil {
+		*f.asked = append(*f.asked, f.name)
+	}
+	if f.undecided {
+		return nil, time.Time{}, fmt.Errorf("%w: the issuer was never reached", ErrUndecided)
+	}
+	if u := f.users[t.Raw]; u != nil {
+		return u, time.Unix(1e10, 0), nil
+	}
+	if f.users != nil {
+		return nil, time.Time{}, errors.New("wrong signature")
+	}
+	return nil, time.Time{}, nil
+}
+
+// fakeTypes is a TypeSource with one type, "root"/"team".
+type fakeTypes struct {
+	types *TypeAuthenticators
+	err   error
+}
+
+func (f fakeTypes) Authenticators(t index.Type) (*TypeAuthenticators, error) {
+	if (t.Cluster != "root" || t.Name != "team") && f.err == nil {
+		return nil, nil
+	}
+	return f.types, f.err
+}
+
+const iss = "https://issuer.example"
+
+// jwtOf is an unsigned token of the shape that ParseToken reads.
+func jwtOf(issuer string) string {
+	return "eyJhbGciOiJSUzI1NiJ9." + b64(`{"iss":"`+issuer+`"}`) + ".c2ln"
+}
+
+func TestDecide(t *testing.T) {
+	clients, proxies, strangers := newCA(t, "clients"), newCA(t, "proxies"), newCA(t, "strangers")
+	alice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:masters"}}
+	aliceCert := clients.client(t, time.Hour, "alice", "devs", "system:masters")
+	proxyCert := proxies.client(t, time.Hour, "proxy")
+	good := jwtOf(iss)
+	accepts := fakeToken{name: "good", users: map[string]user.Info{good: alice}}
+	refuses := fakeToken{name: "bad", users: map[string]user.Info{}}
+	undecided := fakeToken{name: "down", undecided: true}
+	withTypes := func(members ...TokenAuthenticator) Config {
+		return Config{ClientCAs: clients, Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{iss: members}}}}
+	}
+	withReason := withTypes(refuses)
+	withReason.Types.(fakeTypes).types.Undecided = []string{`authentication configuration "gone" does not exist`}
+	team := index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team", Path: "root"}}
+	other := index.Target{Cluster: "c2", Type: index.Type{Cluster: "root", Name: "other", Path: "root"}}
+	unread := index.Target{Cluster: "c3", Type: index.Type{Name: "team", Path: "root:x", Err: index.ErrNotSynced}}
+	scopedAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}, Extra: map[string][]string{scopesKey: {"cluster:c1"}, clusterNameKey: {"c1"}}}
+	globalAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}}
+	withWebhook := func(c Config, w TokenAuthenticator) Config { c.Webhook = w; return c }
+	withTokens := func(c Config, m ...TokenAuthenticator) Config { c.Tokens = m; return c }
+	rh := Config{ClientCAs: clients, RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}, GroupHeaders: []string{"X-Remote-Group"},
+		UIDHeaders: []string{"X-Remote-Uid"}, ExtraPrefixes: []string{"X-Remote-Extra-"}}}
+	asserted := http.Header{"X-Remote-User": {"bob"}, "X-Remote-Group": {"ops", "system:masters"}, "X-Remote-Extra-Authentication.kcp.io%2fscopes": {"cluster:x"}}
+	token := http.Header{"Authorization": {"Bearer " + good}}
+	passThrough := 0
+
+	for name, tc := range map[string]struct {
+		config  Config
+		target  index.Target
+		cert    *x509.Certificate
+		headers http.Header
+		want    user.Info
+		by      string
+		status  int    // 0: admitted, passThrough: want is nil
+		reason  string // of a refusal: a part of one verdict
+	}{
+		"nothing configured passes through":                       {headers: token, status: passThrough},
+		"gate off: a type means nothing":                          {config: Config{ClientCAs: clients}, target: team, headers: token, status: passThrough},
+		"type without configurations passes through":              {config: withTypes(accepts), target: other, headers: token, status: passThrough},
+		"client certificate":                                      {config: withTypes(), target: team, cert: aliceCert, want: globalAlice, by: byClientCert},
+		"client certificate beside a bad token":                   {config: withTypes(refuses), target: team, cert: aliceCert, headers: token, want: globalAlice, by: byClientCert},
+		"stranger's certificate":                                  {config: withTypes(accepts), target: other, cert: strangers.client(t, time.Hour, "alice"), status: 401, reason: "unknown authority"},
+		"stranger's certificate beside a good token":              {config: withTypes(accepts), target: team, cert: strangers.client(t, time.Hour, "alice"), headers: token, want: scopedAlice, by: byWorkspace},
+		"expired certificate":                                     {config: withTypes(), target: other, cert: clients.client(t, -time.Minute, "alice"), status: 401, reason: "expired"},
+		"certificate without a name":                              {config: withTypes(), target: other, cert: clients.client(t, time.Hour, ""), status: 401, reason: "no common name"},
+		"certificate whose name a header would change":            {config: withTypes(), target: other, cert: clients.client(t, time.Hour, " system:admin"), status: 401, reason: "white space"},
+		"requestheader certificate is no user":                    {config: rh, target: team, cert: proxyCert, status: 401, reason: "no user name header"},
+		"requestheader asserts, and its groups are filtered":      {config: rh, target: team, cert: proxyCert, headers: asserted, by: byRequestHeader, want: &user.DefaultInfo{Name: "bob", Groups: []string{"ops", "system:authenticated"}, Extra: map[string][]string{"authentication.kcp.io/scopes": {"cluster:x"}}}},
+		"user certificate asserts no headers":                     {config: rh, target: team, cert: aliceCert, headers: asserted, want: globalAlice, by: byClientCert},
+		"identity headers without a certificate mean nothing":     {config: rh, target: team, headers: asserted, status: passThrough},
+		"workspace token":                                         {config: withTypes(accepts), target: team, headers: token, want: scopedAlice, by: byWorkspace},
+		"second configuration of the issuer":                      {config: withTypes(refuses, undecided, accepts), target: team, headers: token, want: scopedAlice, by: byWorkspace},
+		"no credential where the type has configurations":         {config: withTypes(accepts), target: team, status: 401, reason: "has none"},
+		"no credential, but a configuration is missing":           {config: withReason, target: team, status: 401, reason: "gone"},
+		"refused, and a configuration is missing":                 {config: withReason, target: team, headers: token, status: 503, reason: "wrong signature"},
+		"refused by all":                                          {config: withTypes(refuses, refuses), target: team, headers: token, status: 401, reason: "wrong signature"},
+		"one cannot decide":                                       {config: withTypes(refuses, undecided), target: team, headers: token, status: 503, reason: "never reached"},
+		"issuer that the type does not name":                      {config: withTypes(accepts), target: team, headers: http.Header{"Authorization": {"Bearer " + jwtOf("https://other.example")}}, status: 401, reason: "https://other.example"},
+		"type never read, no credential":                          {config: withTypes(accepts), target: unread, status: 503, reason: "not all shards"},
+		"type never read, token":                                  {config: withTypes(accepts), target: unread, headers: token, status: 503, reason: "not all shards"},
+		"type never read, good certificate":                       {config: withTypes(accepts), target: unread, cert: aliceCert, want: globalAlice, by: byClientCert},
+		"type never read, malformed credential":                   {config: withTypes(accepts), target: unread, headers: http.Header{"Authorization": {"Bearer a", "Bearer b"}}, status: 401, reason: "more than one"},
+		"configurations never read":                               {config: Config{Types: fakeTypes{err: fmt.Errorf("%w: shard never read", ErrUndecided)}}, target: team, headers: token, status: 503, reason: "never read"},
+		"configurations never read, but a global token":           {config: withTokens(Config{Types: fakeTypes{err: ErrUndecided}}, accepts), target: team, headers: token, want: globalAlice, by: byToken},
+		"configurations never read, global tokens, no credential": {config: withTokens(Config{Types: fakeTypes{err: ErrUndecided}}, accepts), target: team, status: 401, reason: "could not decide"},
+		"system: name does not hide another member's yes": {config: withTypes(fakeToken{name: "sys", users: map[string]user.Info{good: &user.DefaultInfo{Name: "system:admin"}}}, accepts),
+			target: team, headers: token, want: scopedAlice, by: byWorkspace},
+		"system: name alone": {config: withTypes(fakeToken{name: "sys", users: map[string]user.Info{good: &user.DefaultInfo{Name: "system:admin"}}}), target: team, headers: token, status: 401, reason: "system:"},
+		"workspace identity without a cluster to tie it to":   {config: withTypes(accepts), target: index.Target{Type: team.Type}, headers: token, status: 401, reason: "no logical cluster"},
+		"two Authorization headers":                           {config: withTypes(accepts), target: team, headers: http.Header{"Authorization": {"Bearer " + good, "Bearer " + good}}, status: 401, reason: "more than one"},
+		"two Authorization headers where nothing applies":     {config: withTypes(accepts), target: other, headers: http.Header{"Authorization": {"Bearer a", "Bearer b"}}, status: passThrough},
+		"global token is not scoped":                          {config: withTokens(withTypes(refuses), accepts), target: team, headers: token, want: globalAlice, by: byToken},
+		"global token member refuses, the workspace's admits": {config: withTokens(withTypes(accepts), refuses), target: team, headers: token, want: scopedAlice, by: byWorkspace},
+		"global tokens configured: no credential is refused":  {config: withTokens(Config{}, accepts), target: other, status: 401, reason: "has none"},
+		"webhook admits": {config: withWebhook(withTypes(accepts), accepts), target: other, headers: token, want: globalAlice, by: byToken},
+		"webhook configured: no credential is refused":  {config: withWebhook(Config{}, accepts), target: other, status: 401, reason: "has none"},
+		"webhook is not asked about the type's issuers": {config: withWebhook(withTypes(refuses), accepts), target: team, headers: token, status: 401, reason: "wrong signature"},
+		"webhook down": {config: withWebhook(withTypes(accepts), undecided), target: other, headers: token, status: 503, reason: "never reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.config.Instance = "pod-1"
+			tc.config.DropGroups = []string{"system:masters"}
+			a, err := New(tc.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest("GET", "https://proxy/clusters/c1/api?x=y", nil)
+			r.TLS = &tls.ConnectionState{}
+			if tc.cert != nil {
+				r.TLS.PeerCertificates = []*x509.Certificate{tc.cert}
+			}
+			if tc.headers != nil {
+				r.Header = tc.headers.Clone()
+			}
+			before := r.Header.Clone()
+			d := a.Decide(r, &tc.target)
+			if diff := cmp.Diff(before, r.Header); diff != "" {
+				t.Errorf("Decide changed the request:\n%s", diff)
+			}
+			if tc.status != 0 {
+				checkRefusal(t, a, d, tc.status, tc.reason)
+				return
+			}
+			if d.Status != http.StatusOK || d.PassThrough != (tc.want == nil) || d.By != tc.by {
+				t.Fatalf("got status %d, pass-through %t, by %q; verdicts %v", d.Status, d.PassThrough, d.By, d.Verdicts)
+			}
+			checkUser(t, tc.want, d.User)
+		})
+	}
+}
+
+func checkUser(t *testing.T, want, got user.Info) {
+	t.Helper()
+	if want == nil || got == nil {
+		if want != got {
+			t.Errorf("identity: got %v, want %v", got, want)
+		}
+		return
+	}
+	plain := func(u user.Info) user.DefaultInfo {
+		extra := map[string][]string{}
+		for k, v := range u.GetExtra() {
+			if k != user.CredentialIDKey {
+				extra[k] = v
+			}
+		}
+		return user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: u.GetGroups(), Extra: extra}
+	}
+	if diff := cmp.Diff(plain(want), plain(got)); diff != "" {
+		t.Errorf("identity (-want +got):\n%s", diff)
+	}
+}
+
+func checkRefusal(t *testing.T, a *Authenticator, d *Decision, status int, reason string) {
+	t.Helper()
+	if d.Status != status || d.User != nil || d.PassThrough {
+		t.Fatalf("got status %d, user %v, pass-through %t; want %d; verdicts %v", d.Status, d.User, d.PassThrough, status, d.Verdicts)
+	}
+	if (d.RetryAfter > 0) != (status == http.StatusServiceUnavailable) {
+		t.Errorf("RetryAfter is %v", d.RetryAfter)
+	}
+	said := fmt.Sprint(d.Verdicts)
+	if !strings.Contains(said, reason) {
+		t.Errorf("verdicts %q lack %q", said, reason)
+	}
+	if !strings.HasPrefix(d.ID, "pod-1-") {
+		t.Errorf("ID %q does not name the instance", d.ID)
+	}
+	found := a.Refusals().Find(d.ID)
+	if found == nil || found.Decision != d || found.Path != "/clusters/c1/api" {
+		t.Errorf("the refusal was kept as %+v", found)
+	}
+}
+
+func TestWebhookIsAskedLast(t *testing.T) {
+	var asked []string
+	member := func(name string) fakeToken { return fakeToken{name: name, asked: &asked} }
+	a, err := New(Config{
+		Tokens:  []TokenAuthenticator{member("file"), member("oidc")},
+		Webhook: member("webhook"),
+		Types:   fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{"https://other.example": {member("workspace")}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	ask := func(issuer string) []string {
+		asked = nil
+		r.Header.Set("Authorization", "Bearer "+jwtOf(issuer))
+		a.Decide(r, &index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}})
+		return asked
+	}
+	if diff := cmp.Diff([]string{"file", "oidc", "webhook"}, ask(iss)); diff != "" {
+		t.Errorf("issuer nobody names (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"file", "oidc", "workspace"}, ask("https://other.example")); diff != "" {
+		t.Errorf("issuer of the type (-want +got):\n%s", diff)
+	}
+}
+
+func TestCertificatesLoseTheirStanding(t *testing.T) {
+	now := time.Now()
+	clients := newCA(t, "clients")
+	a, err := New(Config{ClientCAs: clients, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.client(t, time.Hour, "alice")}}
+	decide := func() int { return a.Decide(r, &index.Target{}).Status }
+	for range 2 { // the second time from memory
+		if got := decide(); got != 200 {
+			t.Fatalf("good certificate: %d", got)
+		}
+	}
+	now = now.Add(2 * time.Hour)
+	if got := decide(); got != 401 {
+		t.Errorf("past its end on the same connection: %d", got)
+	}
+	now = now.Add(-2 * time.Hour)
+	if got := decide(); got != 200 {
+		t.Fatalf("good certificate: %d", got)
+	}
+	clients.pool = newCA(t, "clients").pool
+	if got := decide(); got != 401 {
+		t.Errorf("after the CA was replaced, on the same connection: %d", got)
+	}
+}
+
+func TestSharedCA(t *testing.T) {
+	both := newCA(t, "both")
+	rh := RequestHeader{CAs: both, UsernameHeaders: []string{"X-Remote-User"}}
+	if _, err := New(Config{ClientCAs: both, RequestHeader: &rh}); err == nil || !strings.Contains(err.Error(), "--requestheader-allowed-names") {
+		t.Errorf("same CA, any name: got %v", err)
+	}
+	rh.AllowedNames = []string{"proxy"}
+	a, err := New(Config{ClientCAs: both, RequestHeader: &rh})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(name string) *Decision {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("X-Remote-User", "bob")
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.client(t, time.Hour, name)}}
+		return a.Decide(r, &index.Target{})
+	}
+	if d := ask("alice"); d.User.GetName() != "alice" || d.By != byClientCert {
+		t.Errorf("user certificate with asserted headers became %v by %s", d.User, d.By)
+	}
+	if d := ask("proxy"); d.User.GetName() != "bob" || d.By != byRequestHeader {
+		t.Errorf("proxy certificate became %v by %s", d.User, d.By)
+	}
+}
+
+func TestBundlesThatComeToOverlap(t *testing.T) {
+	clients, proxies := newCA(t, "clients"), newCA(t, "proxies")
+	a, err := New(Config{ClientCAs: clients, RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxies.pool = clients.pool
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("X-Remote-User", "bob")
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.client(t, time.Hour, "alice")}}
+	if d := a.Decide(r, &index.Target{}); d.User == nil || d.User.GetName() != "alice" {
+		t.Errorf("a user asserted %v after a reload made the bundles overlap", d.User)
+	}
+}
+
+func TestRefusalsAreBounded(t *testing.T) {
+	s := newRefusals("pod", time.Now)
+	r := httptest.NewRequest("GET", "/"+strings.Repeat("a", 1<<12), nil)
+	first, last := &Decision{}, &Decision{}
+	s.add(r, &index.Target{}, first)
+	for range maxRefusals - 1 {
+		s.add(r, &index.Target{}, &Decision{})
+	}
+	if s.Find(first.ID) == nil {
+		t.Error("a recent refusal is not kept")
+	}
+	s.add(r, &index.Target{}, last)
+	if s.Find(first.ID) != nil {
+		t.Error("the oldest refusal is still kept")
+	}
+	if got := s.Find(last.ID); got == nil || len(got.Path) > 1100 {
+		t.Errorf("kept %v", got)
+	}
+}

@@ -1,0 +1,147 @@
+package authn
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+const (
+	// scopesKey and clusterNameKey are kcp's extra keys that tie an identity to
+	// a logical cluster (kcp documentation, "Authorization", scopes).
+	scopesKey      = "authentication.kcp.io/scopes"
+	clusterNameKey = "authentication.kcp.io/cluster-name"
+
+	systemPrefix = "system:"
+	kcpDomain    = "kcp.io"
+)
+
+// wellFormed refuses an identity that a shard could read as another one than
+// was decided. A shard gets it as HTTP headers: white space around a value is
+// lost on the way (RFC 9110, section 5.5), control characters end or break a
+// line, empty groups vanish, and header names, so extra keys too, come out in
+// lower case. Every identity is judged, whoever vouches for it.
+func wellFormed(u user.Info) error {
+	if err := plain("user name", u.GetName()); err != nil {
+		return err
+	}
+	if uid := u.GetUID(); uid != "" {
+		if err := plain("UID", uid); err != nil {
+			return err
+		}
+	}
+	for _, g := range u.GetGroups() {
+		if err := plain("group", g); err != nil {
+			return err
+		}
+	}
+	for key, values := range u.GetExtra() {
+		if err := plain("extra key", key); err != nil {
+			return err
+		}
+		if strings.ToLower(key) != key {
+			return fmt.Errorf("extra key %q is not lower case", key)
+		}
+		for _, v := range values {
+			if v == "" {
+				continue // an empty header value arrives as an empty value
+			}
+			if err := plain("value of extra key "+key, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// plain says whether a header carries s unchanged.
+func plain(what, s string) error {
+	if s == "" {
+		return fmt.Errorf("%s is empty", what)
+	}
+	ascii := true
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c == 0x7f {
+			return fmt.Errorf("%s %q has a control character", what, s)
+		}
+		ascii = ascii && c < utf8.RuneSelf
+	}
+	if ascii {
+		if s[0] == ' ' || s[len(s)-1] == ' ' {
+			return fmt.Errorf("%s %q has leading or trailing white space", what, s)
+		}
+		return nil
+	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%s %q is not UTF-8", what, s)
+	}
+	if strings.TrimSpace(s) != s {
+		return fmt.Errorf("%s %q has leading or trailing white space", what, s)
+	}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return fmt.Errorf("%s %q has a control character", what, s)
+	}
+	return nil
+}
+
+// guarded is a workspace authenticator's identity after the guard.
+type guarded struct {
+	name, uid string
+	groups    []string
+	extra     map[string][]string
+	// removed says what was taken away; nil when nothing was.
+	removed []string
+}
+
+// guard takes from an identity that a tenant's configuration produced what no
+// tenant may claim: a system: user name refuses it; system: groups and extra
+// keys of the kcp.io domain are removed. The comparison ignores case: kcp
+// itself does not, but nothing good is spelt "System:Masters".
+func guard(u user.Info) (guarded, error) {
+	if err := wellFormed(u); err != nil {
+		return guarded{}, err
+	}
+	g := guarded{name: u.GetName(), uid: u.GetUID()}
+	if hasSystemPrefix(g.name) {
+		return guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", g.name, systemPrefix)
+	}
+	g.groups = make([]string, 0, len(u.GetGroups())+1)
+	for _, group := range u.GetGroups() {
+		if hasSystemPrefix(group) {
+			g.removed = append(g.removed, fmt.Sprintf("group %q", group))
+			continue
+		}
+		if !slices.Contains(g.groups, group) {
+			g.groups = append(g.groups, group)
+		}
+	}
+	g.groups = append(g.groups, user.AllAuthenticated)
+	g.extra = make(map[string][]string, len(u.GetExtra())+2)
+	for key, values := range u.GetExtra() {
+		if strings.Contains(key, kcpDomain) { // keys are lower case: wellFormed
+			g.removed = append(g.removed, fmt.Sprintf("extra %q", key))
+			continue
+		}
+		if len(values) > 0 {
+			g.extra[key] = values
+		}
+	}
+	return g, nil
+}
+
+// scoped ties the identity to one logical cluster: a fresh value, so that no
+// two requests ever share a scope.
+func (g guarded) scoped(cluster string) user.Info {
+	g.extra[scopesKey] = []string{"cluster:" + cluster}
+	g.extra[clusterNameKey] = []string{cluster}
+	return &user.DefaultInfo{Name: g.name, UID: g.uid, Groups: g.groups, Extra: g.extra}
+}
+
+func hasSystemPrefix(s string) bool {
+	return len(s) >= len(systemPrefix) && strings.EqualFold(s[:len(systemPrefix)], systemPrefix)
+}
