@@ -1,0 +1,33 @@
+// Package issuer keeps the signing keys of OIDC issuers and verifies signatures
+// with them.
+//
+// Issuers are shared by trust, not by name: a Trust is an issuer URL, where its
+// discovery document is, and the CA that vouches for both. Everybody with the
+// same Trust shares one discovery document and one key set; two who name the
+// same URL with another discoveryURL or CA never share a key.
+//
+// Each Issuer in use has one goroutine, the only one that ever fetches for it.
+// It reads the discovery document and the keys, again after an interval, and
+// with growing pauses while that fails. A verification that lacks a key asks
+// it for a fetch and waits, all askers for the same one, and not more often
+// than the limits below say. Keys once read stay in use while the issuer can't
+// be reached.
+//
+// What an issuer serves and where it says its keys are is a tenant's choice:
+// https only, through the EgressGuard, without proxy variables, no redirect to
+// another host, bounded sizes, times, key counts, and fetches at once for all
+// and for each owner.
+//
+// Wrinkles:
+//
+//   - A key set that parses is believed, even when it is empty: an issuer that
+//     withdraws its keys means it. A document that is no key set, or one with
+//     more than MaxKeys keys, is a failed fetch and changes nothing.
+//   - Keys that are private, symmetric, weak or not understood are left out and
+//     noted in Status; the others of the set count.
+//   - Within UnknownKeyEvery after a fetch a token with a key id of which
+//     nothing is known is refused, not undecided, unless the issuer is failing:
+//     else anybody could turn refusals into errors by inventing key ids. A key
+//     that signs within seconds of its publication may so be refused shortly.
+//   - EdDSA is missing: apiserver's OIDC authenticator does not take it.
+package issuer

@@ -1,0 +1,123 @@
+package issuer
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// MaxBody is how many bytes of a discovery document or key set are read.
+const MaxBody = 1 << 20
+
+const (
+	maxRedirects = 3
+	maxHeader    = 64 << 10
+)
+
+// fetcher reads one trust's documents.
+type fetcher struct {
+	trust    Trust
+	document string // the discovery document's URL
+	client   *http.Client
+}
+
+// newFetcher does no I/O. An error means that the trust is unusable.
+func newFetcher(trust Trust, egress *EgressGuard) (*fetcher, error) {
+	document, err := trust.document()
+	if err != nil {
+		return nil, err
+	}
+	roots, err := trust.roots()
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		Proxy:                  nil, // proxy variables would go around the guard
+		DialContext:            egress.DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		DisableKeepAlives:      true, // minutes pass between fetches
+		MaxResponseHeaderBytes: maxHeader,
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	return &fetcher{trust: trust, document: document, client: client}, nil
+}
+
+// checkRedirect follows a few redirects on the host that was asked.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	switch {
+	case len(via) > maxRedirects:
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	case r.URL.Scheme != "https":
+		return errors.New("redirect away from https")
+	case r.URL.Host != via[0].URL.Host:
+		return fmt.Errorf("redirect to another host (%s)", r.URL.Host)
+	}
+	return nil
+}
+
+// discover returns where the issuer's keys are.
+func (f *fetcher) discover(ctx context.Context) (string, error) {
+	body, err := f.get(ctx, f.document)
+	if err != nil {
+		return "", fmt.Errorf("discovery: %w", err)
+	}
+	var document struct {
+		Issuer  string `json:"issuer"`
+		JWKSURI string `json:"jwks_uri"`
+	}
+	if err := json.Unmarshal(body, &document); err != nil {
+		return "", fmt.Errorf("discovery: %s: %w", f.document, err)
+	}
+	if document.Issuer != f.trust.URL {
+		return "", fmt.Errorf("discovery: %s is the document of issuer %q, want %q", f.document, clip(document.Issuer, 200), f.trust.URL)
+	}
+	if err := checkURL(document.JWKSURI); err != nil {
+		return "", fmt.Errorf("discovery: jwks_uri: %w", err)
+	}
+	return document.JWKSURI, nil
+}
+
+// keys reads the key set at location.
+func (f *fetcher) keys(ctx context.Context, location string) (*keySet, error) {
+	body, err := f.get(ctx, location)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	set, err := parseKeys(body)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %s: %w", location, err)
+	}
+	return set, nil
+}
+
+// get reads one document, whole and of at most MaxBody bytes.
+func (f *fetcher) get(ctx context.Context, location string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", "front-proxy")
+	response, err := f.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", location, clip(response.Status, 100))
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", location, err)
+	}
+	if len(body) > MaxBody {
+		return nil, fmt.Errorf("%s is larger than %d bytes", location, MaxBody)
+	}
+	return body, nil
+}

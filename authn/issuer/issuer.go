@@ -1,0 +1,324 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// ErrUnavailable is wrapped by Verify's error when the token can't be judged:
+// the issuer's keys were never read, or the token's key is unknown and the
+// issuer can't be asked.
+var ErrUnavailable = errors.New("issuer is unavailable")
+
+// Issuer is one trust's keys. Its methods are safe for concurrent use.
+type Issuer struct {
+	pool    *Pool
+	trust   Trust
+	fetcher *fetcher
+	// keys is nil until they were read once.
+	keys  atomic.Pointer[keySet]
+	ready chan struct{} // closed then
+	kick  chan struct{} // wakes run
+
+	// Guarded by pool.mu.
+	owners map[string]int
+	stop   context.CancelFunc
+
+	mu          sync.Mutex // guards what follows
+	current     *attempt   // under way or asked for; nil when neither
+	gone        bool       // run has returned
+	lastStart   time.Time
+	lastSuccess time.Time
+	lastErr     error
+
+	// Used by run only.
+	keysURL    string
+	discovered time.Time
+}
+
+// attempt is one reading of the issuer. err may be read when done is closed.
+type attempt struct {
+	done chan struct{}
+	err  error
+}
+
+func newIssuer(p *Pool, f *fetcher) *Issuer {
+	return &Issuer{
+		pool:    p,
+		trust:   f.trust,
+		fetcher: f,
+		ready:   make(chan struct{}),
+		kick:    make(chan struct{}, 1),
+		owners:  map[string]int{},
+	}
+}
+
+// URL is the issuer URL.
+func (i *Issuer) URL() string { return i.trust.URL }
+
+// Ready is closed when the keys have been read once.
+func (i *Issuer) Ready() <-chan struct{} { return i.ready }
+
+// Generation changes whenever the keys do; 0 means that they were never read.
+func (i *Issuer) Generation() uint64 {
+	if keys := i.keys.Load(); keys != nil {
+		return keys.generation
+	}
+	return 0
+}
+
+// Verify checks the signature of a compact JWS and returns its payload. Claims
+// are not looked at. The error wraps ErrUnavailable when the token could not be
+// judged; it never holds the token. Verify may wait for a fetch.
+func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
+	jws, err := jose.ParseSignedCompact(raw, algorithms)
+	if err != nil {
+		return nil, fmt.Errorf("malformed or unsupported token: %s", clip(err.Error(), 200))
+	}
+	if len(jws.Signatures) != 1 {
+		return nil, errors.New("token has not exactly one signature")
+	}
+	keys := i.keys.Load()
+	if keys != nil {
+		payload, err := keys.verify(jws)
+		if !errors.Is(err, errNoKey) {
+			return payload, err
+		}
+	}
+	if err := i.refresh(ctx); err != nil {
+		return nil, err
+	}
+	latest := i.keys.Load()
+	if latest == nil {
+		return nil, fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.trust.URL)
+	}
+	if latest != keys {
+		payload, err := latest.verify(jws)
+		if !errors.Is(err, errNoKey) {
+			return payload, err
+		}
+	}
+	if kid := jws.Signatures[0].Protected.KeyID; kid != "" {
+		return nil, fmt.Errorf("%s has no key with id %q", i.trust.URL, clip(kid, 64))
+	}
+	return nil, fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
+}
+
+// refresh has the keys read, or joins a reading under way, and waits for it.
+// Nil means that what is known is as fresh as it gets: the reading succeeded, or
+// another is not due yet and the last one succeeded.
+func (i *Issuer) refresh(ctx context.Context) error {
+	a, err := i.ask()
+	if a == nil {
+		return err
+	}
+	timer := i.pool.config.Clock.NewTimer(i.pool.config.Wait)
+	defer timer.Stop()
+	select {
+	case <-a.done:
+		return i.unavailable(a.err)
+	case <-timer.C():
+		return fmt.Errorf("%w: %s: still waiting for its keys", ErrUnavailable, i.trust.URL)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %s: waiting for its keys: %w", ErrUnavailable, i.trust.URL, ctx.Err())
+	}
+}
+
+// ask returns the attempt to wait for, or nil and what the last one came to when
+// no other is due.
+func (i *Issuer) ask() (*attempt, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.gone {
+		return nil, fmt.Errorf("%w: %s is no longer in use", ErrUnavailable, i.trust.URL)
+	}
+	if i.current != nil {
+		return i.current, nil
+	}
+	every := UnknownKeyEvery
+	if i.keys.Load() == nil {
+		every = UndiscoveredEvery
+	}
+	if !i.lastStart.IsZero() && i.pool.config.Clock.Since(i.lastStart) < every {
+		return nil, i.unavailable(i.lastErr)
+	}
+	i.current = &attempt{done: make(chan struct{})}
+	select {
+	case i.kick <- struct{}{}:
+	default: // run is awake already
+	}
+	return i.current, nil
+}
+
+func (i *Issuer) unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, i.trust.URL, err)
+}
+
+// run reads the issuer until ctx ends. It alone fetches.
+func (i *Issuer) run(ctx context.Context) {
+	defer i.leave()
+	failures := 0
+	for {
+		a := i.begin()
+		err := i.read(ctx, failures > 0)
+		if ctx.Err() != nil {
+			return
+		}
+		i.end(a, err)
+		failures++
+		if err == nil {
+			failures = 0
+		}
+		timer := i.pool.config.Clock.NewTimer(i.pause(failures))
+		select {
+		case <-timer.C():
+		case <-i.kick:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// pause is how long to wait after so many failures in a row.
+func (i *Issuer) pause(failures int) time.Duration {
+	if failures == 0 {
+		return jitter(i.pool.config.Refresh, i.pool.config.Refresh/10)
+	}
+	d := backoffMax
+	if failures < 7 {
+		d = min(backoffMax, backoffStart<<(failures-1))
+	}
+	return jitter(d, d/4)
+}
+
+// jitter is d, give or take by.
+func jitter(d, by time.Duration) time.Duration {
+	if by <= 0 {
+		return d
+	}
+	return d - by + rand.N(2*by) //nolint:gosec // spreads load, no secret
+}
+
+func (i *Issuer) begin() *attempt {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	select {
+	case <-i.kick: // what it asks for begins now
+	default:
+	}
+	if i.current == nil {
+		i.current = &attempt{done: make(chan struct{})}
+	}
+	i.lastStart = i.pool.config.Clock.Now()
+	return i.current
+}
+
+// end publishes the outcome of a.
+func (i *Issuer) end(a *attempt, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	log := i.pool.config.Log.WithValues("issuer", i.trust.URL)
+	switch {
+	case err != nil:
+		log.Info("Reading the issuer failed; it is tried again", "keysInUse", i.keys.Load() != nil, "err", err)
+	case i.lastErr != nil || i.lastSuccess.IsZero():
+		log.V(2).Info("Issuer is ready", "keys", len(i.keys.Load().all), "ignored", i.keys.Load().ignored)
+	}
+	if err == nil {
+		i.lastSuccess = i.pool.config.Clock.Now()
+	}
+	i.lastErr, a.err, i.current = err, err, nil
+	close(a.done)
+}
+
+// leave fails whoever still waits.
+func (i *Issuer) leave() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.gone = true
+	if i.current != nil {
+		i.current.err = errors.New("no longer in use")
+		close(i.current.done)
+		i.current = nil
+	}
+}
+
+// read fetches the keys, and the discovery document when it is old or the last
+// attempt failed, which may mean that the keys have moved.
+func (i *Issuer) read(ctx context.Context, again bool) error {
+	release, err := i.pool.lanes.acquire(ctx, i.pool.payer(i))
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, i.pool.config.Timeout)
+	defer cancel()
+	now := i.pool.config.Clock.Now()
+	if again || i.keysURL == "" || now.Sub(i.discovered) >= RediscoverEvery {
+		location, err := i.fetcher.discover(ctx)
+		if err != nil {
+			return err
+		}
+		i.keysURL, i.discovered = location, now
+	}
+	keys, err := i.fetcher.keys(ctx, i.keysURL)
+	if err != nil {
+		return err
+	}
+	i.publish(keys)
+	return nil
+}
+
+// publish puts keys into use.
+func (i *Issuer) publish(keys *keySet) {
+	old := i.keys.Load()
+	switch {
+	case old == nil:
+		keys.generation = 1
+	case old.fingerprint == keys.fingerprint:
+		keys.generation = old.generation
+	default:
+		keys.generation = old.generation + 1
+	}
+	i.keys.Store(keys)
+	if old == nil {
+		close(i.ready)
+	}
+}
+
+// fillStatus adds what i knows of itself.
+func (i *Issuer) fillStatus(s *Status) {
+	i.mu.Lock()
+	s.LastAttempt, s.LastSuccess = i.lastStart, i.lastSuccess
+	err := i.lastErr
+	i.mu.Unlock()
+	if err != nil {
+		s.LastError = clip(err.Error(), 500)
+	}
+	keys := i.keys.Load()
+	switch {
+	case keys == nil && err == nil:
+		s.State = Pending
+	case keys == nil:
+		s.State = Unavailable
+	case err != nil:
+		s.State = Failing
+	default:
+		s.State = Ready
+	}
+	if keys != nil {
+		s.KeyIDs, s.Ignored, s.Generation = keys.ids, keys.ignored, keys.generation
+	}
+}

@@ -1,0 +1,668 @@
+package issuer
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/issuer/issuertest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve starts an issuer for the test; ES256 is the quickest to make keys for.
+func serve(t testing.TB, opts issuertest.Options) *issuertest.Issuer {
+	t.Helper()
+	if opts.Algorithm == "" {
+		opts.Algorithm = jose.ES256
+	}
+	s, err := issuertest.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// running returns a pool that runs until the test ends.
+func running(t testing.TB, config Config) *Pool {
+	t.Helper()
+	p := New(config)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = p.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return p
+}
+
+func trustOf(s *issuertest.Issuer) Trust { return Trust{URL: s.URL(), CA: s.CAPEM()} }
+
+func acquire(t testing.TB, p *Pool, trust Trust) *Issuer {
+	t.Helper()
+	i, release, err := p.Acquire(trust, "owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return i
+}
+
+// eventually polls, for what the code under test gives no signal of.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+func verify(i *Issuer, token string) error {
+	_, err := i.Verify(context.Background(), token)
+	return err
+}
+
+func TestSharedByTrust(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	p := running(t, Config{})
+	var first *Issuer
+	var releases []func()
+	for n := range 1000 {
+		i, release, err := p.Acquire(trustOf(s), fmt.Sprintf("cluster-%d", n%7))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = i
+		}
+		if i != first {
+			t.Fatal("another issuer for the same trust")
+		}
+		releases = append(releases, release)
+	}
+	<-first.Ready()
+	if err := verify(first, s.Sign(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([2]int{1, 1}, [2]int{s.Discoveries(), s.KeyFetches()}); diff != "" {
+		t.Errorf("discoveries and key fetches (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(1000, p.Status()[0].Users); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
+	for _, release := range releases {
+		release()
+		release() // only the first counts
+	}
+	if diff := cmp.Diff(0, len(p.Status())); diff != "" {
+		t.Errorf("issuers left (-want +got):\n%s", diff)
+	}
+	eventually(t, "the released issuer ends", func() bool {
+		return errors.Is(verify(first, s.Sign(nil, issuertest.KeyID("new"))), ErrUnavailable)
+	})
+}
+
+// Two tenants who name the same issuer URL with another discoveryURL or CA
+// never share keys.
+func TestTrustsShareNothing(t *testing.T) {
+	const name = "https://login.example"
+	good := serve(t, issuertest.Options{Name: name})
+	evil := serve(t, issuertest.Options{Name: name})
+	p := running(t, Config{})
+	goodIssuer := acquire(t, p, Trust{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: good.CAPEM()})
+	evilIssuer := acquire(t, p, Trust{URL: name, DiscoveryURL: evil.DiscoveryURL(), CA: evil.CAPEM()})
+	wrongCA := acquire(t, p, Trust{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: evil.CAPEM()})
+	bothCAs := acquire(t, p, Trust{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: good.CAPEM() + evil.CAPEM()})
+
+	for _, tt := range []struct {
+		name   string
+		issuer *Issuer
+		token  string
+		want   string // "ok", "refused", "unavailable"
+	}{
+		{"good by good", goodIssuer, good.Sign(nil), "ok"},
+		{"evil by good", goodIssuer, evil.Sign(nil), "refused"},
+		{"evil by evil", evilIssuer, evil.Sign(nil), "ok"},
+		{"good by evil", evilIssuer, good.Sign(nil), "refused"},
+		{"good by wrong CA", wrongCA, good.Sign(nil), "unavailable"},
+		{"good by both CAs", bothCAs, good.Sign(nil), "ok"},
+		{"evil by both CAs", bothCAs, evil.Sign(nil), "refused"},
+	} {
+		if diff := cmp.Diff(tt.want, outcome(verify(tt.issuer, tt.token))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+	if diff := cmp.Diff(4, len(p.Status())); diff != "" {
+		t.Errorf("issuers (-want +got):\n%s", diff)
+	}
+}
+
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrUnavailable):
+		return "unavailable"
+	}
+	return "refused"
+}
+
+func TestAcquireRefusesUnusableTrusts(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		trust Trust
+		want  string
+	}{
+		{"http", Trust{URL: "http://issuer.example"}, "not https"},
+		{"no host", Trust{URL: "https:///x"}, "no host"},
+		{"credentials", Trust{URL: "https://u:hunter2@issuer.example"}, "credentials"},
+		{"http discovery", Trust{URL: "https://issuer.example", DiscoveryURL: "http://d.example"}, "not https"},
+		{"bad CA", Trust{URL: "https://issuer.example", CA: "nonsense"}, "certificate authority"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := New(Config{}).Acquire(tt.trust, "")
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, want %q", err, tt.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Error("the password is in the error")
+			}
+		})
+	}
+}
+
+func TestHostileIssuers(t *testing.T) {
+	elsewhere := serve(t, issuertest.Options{})
+	redirect := func(to string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }
+	}
+	text := func(s string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(s)) }
+	}
+	endless := func(w http.ResponseWriter, _ *http.Request) {
+		for chunk := []byte(strings.Repeat(" ", 1<<16)); ; {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	}
+	many := `{"keys":[` + strings.Repeat(`{},`, MaxKeys) + `{}]}`
+	tests := []struct {
+		name   string
+		egress *EgressGuard
+		prep   func(s *issuertest.Issuer)
+		want   string // in LastError; empty: works
+	}{
+		{name: "sound", prep: func(*issuertest.Issuer) {}},
+		{name: "another issuer's document", prep: func(s *issuertest.Issuer) {
+			s.EditDiscovery(func(d map[string]any) { d["issuer"] = "https://other.example" })
+		}, want: `document of issuer "https://other.example"`},
+		{name: "issuer with a slash more", prep: func(s *issuertest.Issuer) {
+			s.EditDiscovery(func(d map[string]any) { d["issuer"] = s.URL() + "/" })
+		}, want: "document of issuer"},
+		{name: "plain http keys", prep: func(s *issuertest.Issuer) {
+			s.EditDiscovery(func(d map[string]any) { d["jwks_uri"] = "http://" + strings.TrimPrefix(s.KeysURL(), "https://") })
+		}, want: "not https"},
+		{name: "file keys", prep: func(s *issuertest.Issuer) {
+			s.EditDiscovery(func(d map[string]any) { d["jwks_uri"] = "file:///etc/passwd" })
+		}, want: "not https"},
+		{name: "no keys URL", prep: func(s *issuertest.Issuer) {
+			s.EditDiscovery(func(d map[string]any) { delete(d, "jwks_uri") })
+		}, want: "not https"},
+		{name: "discovery redirected to another host", prep: func(s *issuertest.Issuer) {
+			s.Handle(issuertest.DiscoveryPath, redirect(elsewhere.DiscoveryURL()))
+		}, want: "redirect to another host"},
+		{name: "keys redirected to another host", prep: func(s *issuertest.Issuer) {
+			s.Handle(issuertest.KeysPath, redirect(elsewhere.KeysURL()))
+		}, want: "redirect to another host"},
+		{name: "redirect to http", prep: func(s *issuertest.Issuer) {
+			s.Handle(issuertest.KeysPath, redirect("http://"+strings.TrimPrefix(s.KeysURL(), "https://")))
+		}, want: "redirect away from https"},
+		{name: "redirect on the same host", prep: func(s *issuertest.Issuer) {
+			s.Handle("/moved", text(`{"keys":[]}`))
+			s.Handle(issuertest.KeysPath, redirect(s.URL()+"/moved"))
+		}},
+		{name: "redirect loop", prep: func(s *issuertest.Issuer) {
+			s.Handle(issuertest.KeysPath, redirect(s.KeysURL()))
+		}, want: "redirects"},
+		{name: "endless discovery", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.DiscoveryPath, endless) }, want: "larger than"},
+		{name: "endless keys", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, endless) }, want: "larger than"},
+		{name: "HTML", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.DiscoveryPath, text("<html>")) }, want: "invalid character"},
+		{name: "keys are HTML", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text("<html>")) }, want: "no JSON Web Key Set"},
+		{name: "no key set", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text(`{"error":"x"}`)) }, want: `"keys" is missing`},
+		{name: "too many keys", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text(many)) }, want: "101 keys"},
+		{name: "error status", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, http.NotFound) }, want: "404"},
+		{name: "slow", prep: func(s *issuertest.Issuer) { s.SetDelay(time.Hour) }, want: "deadline exceeded"},
+		{name: "down", prep: func(s *issuertest.Issuer) { s.SetDown(true) }, want: "discovery"},
+		{name: "denied address", egress: &EgressGuard{DenyCIDRs: prefixes("127.0.0.0/8")}, prep: func(*issuertest.Issuer) {}, want: "egress refused"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, issuertest.Options{})
+			tt.prep(s)
+			p := running(t, Config{Egress: tt.egress, Timeout: 300 * time.Millisecond, Wait: time.Minute})
+			if tt.name != "slow" {
+				p.config.Timeout = DefaultTimeout
+			}
+			i := acquire(t, p, trustOf(s))
+			err := verify(i, s.Sign(nil, issuertest.KeyID("unknown")))
+			if tt.want == "" {
+				if diff := cmp.Diff("refused", outcome(err)); diff != "" {
+					t.Errorf("outcome (-want +got):\n%s%v", diff, err)
+				}
+				return
+			}
+			if diff := cmp.Diff("unavailable", outcome(err)); diff != "" {
+				t.Errorf("outcome (-want +got):\n%s%v", diff, err)
+			}
+			status := p.Status()[0]
+			if status.State != Unavailable || !strings.Contains(status.LastError, tt.want) {
+				t.Errorf("status %s %q, want Unavailable with %q", status.State, status.LastError, tt.want)
+			}
+		})
+	}
+	if diff := cmp.Diff(0, elsewhere.Discoveries()+elsewhere.KeyFetches()); diff != "" {
+		t.Errorf("requests to the other host (-want +got):\n%s", diff)
+	}
+}
+
+func TestNoProxyVariables(t *testing.T) {
+	f, err := newFetcher(Trust{URL: "https://issuer.example"}, &EgressGuard{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.client.Transport.(*http.Transport).Proxy != nil {
+		t.Error("the transport looks at proxy variables")
+	}
+}
+
+// Keys that can't be used are left out and noted; the others work.
+func TestGarbageKeys(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	s.AddKeys(
+		`"not a key"`,
+		`null`,
+		`{}`,
+		`{"kty":"oct","kid":"secret","k":"c2VjcmV0"}`,
+		`{"kty":"RSA","kid":"private","n":"AQAB","e":"AQAB","d":"AQAB"}`,
+		`{"kty":"RSA","kid":"weak","n":"`+base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("x", 64)))+`","e":"AQAB"}`,
+		`{"kty":"RSA","kid":"giant","n":"`+base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("x", 2000)))+`","e":"AQAB"}`,
+		`{"kty":"EC","kid":"no point","crv":"P-256","x":"AA","y":"AA"}`,
+		`{"kty":"OKP","crv":"Ed25519","kid":"eddsa","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`,
+		`{"kty":"quantum"}`,
+		encryptionKey(t),
+	)
+	p := running(t, Config{})
+	i := acquire(t, p, trustOf(s))
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Fatal(err)
+	}
+	status := p.Status()[0]
+	if diff := cmp.Diff([]string{s.KeyID()}, status.KeyIDs); diff != "" {
+		t.Errorf("key ids (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(11, len(status.Ignored)); diff != "" {
+		t.Errorf("ignored (-want +got):\n%s%v", diff, status.Ignored)
+	}
+}
+
+// encryptionKey is a sound key that is not for signatures.
+func encryptionKey(t *testing.T) string {
+	t.Helper()
+	other := serve(t, issuertest.Options{})
+	p := running(t, Config{})
+	i := acquire(t, p, trustOf(other))
+	<-i.Ready()
+	key := *i.keys.Load().all[0]
+	key.Use = "enc"
+	raw, err := json.Marshal(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestVerify(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	other := serve(t, issuertest.Options{})
+	all := []jose.SignatureAlgorithm{
+		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
+		jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
+	}
+	tokens := map[jose.SignatureAlgorithm]string{}
+	for _, alg := range all { // the keys are made, so published, before they are read
+		tokens[alg] = s.Sign(nil, issuertest.Algorithm(alg))
+	}
+	good := s.Sign(nil)
+	parts := strings.Split(good, ".")
+	otherPayload := strings.Split(s.Sign(issuertest.Claims{"sub": "eve"}), ".")[1]
+	tests := []struct {
+		name, token, want string
+	}{
+		{"no kid", s.Sign(nil, issuertest.NoKeyID()), "ok"},
+		{"EdDSA", tokens[jose.EdDSA], "refused"},
+		{"wrong key", s.Sign(nil, issuertest.KeyOf(other)), "refused"},
+		{"wrong key, no kid", s.Sign(nil, issuertest.KeyOf(other), issuertest.NoKeyID()), "refused"},
+		{"unknown kid", s.Sign(nil, issuertest.KeyID("nobody's")), "refused"},
+		{"kid of another algorithm", s.Sign(nil, issuertest.KeyID("RS256-2")), "refused"},
+		{"none", s.Sign(nil, issuertest.Unsigned()), "refused"},
+		{"HS256 with the public key", s.Sign(nil, issuertest.PublicKeyAsSecret()), "refused"},
+		{"critical header", s.Sign(nil, issuertest.Header("crit", []string{"exp"}), issuertest.Header("exp", 1)), "refused"},
+		{"signature cut", good[:len(good)-4], "refused"},
+		{"no signature", parts[0] + "." + parts[1] + ".", "refused"},
+		{"another payload", parts[0] + "." + otherPayload + "." + parts[2], "refused"},
+		{"two parts", parts[0] + "." + parts[1], "refused"},
+		{"four parts", good + ".x", "refused"},
+		{"space", good + " ", "refused"},
+		{"JSON serialisation", `{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`, "refused"},
+		{"empty", "", "refused"},
+		{"garbage", "garbage", "refused"},
+		{"dots", "..", "refused"},
+	}
+	for _, alg := range all[:9] {
+		tests = append(tests, struct{ name, token, want string }{string(alg), tokens[alg], "ok"})
+	}
+	p := running(t, Config{})
+	i := acquire(t, p, trustOf(s))
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := verify(i, tt.token)
+			if diff := cmp.Diff(tt.want, outcome(err)); diff != "" {
+				t.Errorf("(-want +got):\n%s%v", diff, err)
+			}
+			if err != nil && len(tt.token) > 20 && (strings.Contains(err.Error(), tt.token) || strings.Contains(err.Error(), parts[1])) {
+				t.Errorf("the token is in the error: %v", err)
+			}
+		})
+	}
+	if err := verify(i, good); err != nil {
+		t.Errorf("a good token afterwards: %v", err)
+	}
+}
+
+func TestKnownKeysNeedNoFetch(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	other := serve(t, issuertest.Options{})
+	clock := clocktesting.NewFakeClock(time.Now())
+	p := running(t, Config{Clock: clock})
+	i := acquire(t, p, trustOf(s))
+	<-i.Ready()
+	for range 100 {
+		clock.Step(time.Second)
+		if err := verify(i, s.Sign(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff("refused", outcome(verify(i, s.Sign(nil, issuertest.KeyOf(other))))); diff != "" {
+			t.Fatalf("forged (-want +got):\n%s", diff)
+		}
+	}
+	if diff := cmp.Diff(1, s.KeyFetches()); diff != "" {
+		t.Errorf("key fetches (-want +got):\n%s", diff)
+	}
+}
+
+func TestUnknownKeysShareFetches(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	clock := clocktesting.NewFakeClock(time.Now())
+	p := running(t, Config{Clock: clock})
+	i := acquire(t, p, trustOf(s))
+	<-i.Ready()
+	storm := func() {
+		t.Helper()
+		var wg sync.WaitGroup
+		for n := range 50 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				err := verify(i, s.Sign(nil, issuertest.KeyID(fmt.Sprintf("made-up-%d", n))))
+				if got := outcome(err); got != "refused" {
+					t.Errorf("an unknown key of a healthy issuer is %s: %v", got, err)
+				}
+			}()
+		}
+		wg.Wait()
+	}
+	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	for _, tt := range []struct {
+		name string
+		step time.Duration
+		want int
+	}{
+		{"within the interval", UnknownKeyEvery - time.Second, 1},
+		{"after it", time.Second, 2},
+		{"again within", UnknownKeyEvery - time.Second, 2},
+		{"again after", time.Second, 3},
+	} {
+		clock.Step(tt.step)
+		storm()
+		if diff := cmp.Diff(tt.want, s.KeyFetches()); diff != "" {
+			t.Errorf("%s: key fetches (-want +got):\n%s", tt.name, diff)
+		}
+	}
+	if diff := cmp.Diff(1, s.Discoveries()); diff != "" {
+		t.Errorf("discoveries (-want +got):\n%s", diff)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	clock := clocktesting.NewFakeClock(time.Now())
+	p := running(t, Config{Clock: clock})
+	i := acquire(t, p, trustOf(s))
+	<-i.Ready()
+	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	old := s.Sign(nil)
+
+	s.RotateKeeping()
+	clock.Step(UnknownKeyEvery)
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Fatalf("new key: %v", err)
+	}
+	if err := verify(i, old); err != nil {
+		t.Fatalf("old key, still published: %v", err)
+	}
+	if diff := cmp.Diff(uint64(2), i.Generation()); diff != "" {
+		t.Errorf("generation (-want +got):\n%s", diff)
+	}
+
+	// The old key is withdrawn: the periodic reading notices.
+	token := s.Sign(nil)
+	s.Rotate()
+	if err := verify(i, token); err != nil {
+		t.Fatalf("before the next reading: %v", err)
+	}
+	fetches := s.KeyFetches()
+	eventually(t, "run waits for the time", clock.HasWaiters)
+	clock.Step(2 * DefaultRefresh)
+	eventually(t, "the periodic reading", func() bool { return i.Generation() == 3 })
+	if diff := cmp.Diff("refused", outcome(verify(i, token))); diff != "" {
+		t.Errorf("withdrawn key (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(fetches+1, s.KeyFetches()); diff != "" {
+		t.Errorf("key fetches (-want +got):\n%s", diff)
+	}
+}
+
+// A reading that finds the same keys is no change: caches stay good.
+func TestSameKeysSameGeneration(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	s.Sign(nil, issuertest.Algorithm(jose.ES384)) // two keys, served in any order
+	clock := clocktesting.NewFakeClock(time.Now())
+	p := running(t, Config{Clock: clock})
+	i := acquire(t, p, trustOf(s))
+	<-i.Ready()
+	for n := range 5 {
+		eventually(t, "run waits for the time", clock.HasWaiters)
+		clock.Step(2 * DefaultRefresh)
+		eventually(t, "a reading", func() bool { return s.KeyFetches() == n+2 })
+	}
+	if diff := cmp.Diff(uint64(1), i.Generation()); diff != "" {
+		t.Errorf("generation (-want +got):\n%s", diff)
+	}
+}
+
+func TestKeysOutliveTheIssuer(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	clock := clocktesting.NewFakeClock(time.Now())
+	p := running(t, Config{Clock: clock})
+	i := acquire(t, p, trustOf(s))
+	<-i.Ready()
+	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	s.SetDown(true)
+	for range 5 {
+		eventually(t, "run waits for the time", clock.HasWaiters)
+		clock.Step(2 * DefaultRefresh)
+		eventually(t, "the issuer is seen to fail", func() bool { return p.Status()[0].State == Failing })
+		if err := verify(i, s.Sign(nil)); err != nil {
+			t.Fatalf("known key while the issuer is down: %v", err)
+		}
+	}
+	// Nobody can say whether an unknown key is the issuer's.
+	if diff := cmp.Diff("unavailable", outcome(verify(i, s.Sign(nil, issuertest.KeyID("new"))))); diff != "" {
+		t.Errorf("unknown key while the issuer is down (-want +got):\n%s", diff)
+	}
+	s.SetDown(false)
+	s.Rotate()
+	eventually(t, "run waits for the time", clock.HasWaiters)
+	clock.Step(UnknownKeyEvery)
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Fatalf("rotated key when it is back: %v", err)
+	}
+}
+
+func TestDownSinceTheStart(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	s.SetDown(true)
+	clock := clocktesting.NewFakeClock(time.Now())
+	p := running(t, Config{Clock: clock})
+	i := acquire(t, p, trustOf(s))
+	if diff := cmp.Diff("unavailable", outcome(verify(i, s.Sign(nil)))); diff != "" {
+		t.Fatalf("while down (-want +got):\n%s", diff)
+	}
+	s.SetDown(false)
+	// A token may cause an attempt, but not at once after the last.
+	if diff := cmp.Diff("unavailable", outcome(verify(i, s.Sign(nil)))); diff != "" {
+		t.Fatalf("too soon (-want +got):\n%s", diff)
+	}
+	clock.Step(UndiscoveredEvery)
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Fatalf("when it is up: %v", err)
+	}
+}
+
+// Without any token, attempts go on with growing pauses.
+func TestBackoff(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	s.Handle(issuertest.DiscoveryPath, http.NotFound)
+	clock := clocktesting.NewFakeClock(time.Now())
+	p := running(t, Config{Clock: clock})
+	i := acquire(t, p, trustOf(s))
+	for n := 1; n <= 10; n++ {
+		eventually(t, fmt.Sprintf("attempt %d", n), func() bool { return s.Discoveries() == n && clock.HasWaiters() })
+		pause := i.pause(n)
+		if least, most := min(backoffMax, backoffStart<<(n-1))*3/4, min(backoffMax, backoffStart<<(n-1))*5/4; pause < least || pause > most {
+			t.Errorf("pause of %s after %d failures, want %s to %s", pause, n, least, most)
+		}
+		clock.Step(2 * backoffMax) // surely past what was drawn
+	}
+	s.Handle(issuertest.DiscoveryPath, nil)
+	eventually(t, "recovers", func() bool {
+		clock.Step(time.Second)
+		return i.Generation() == 1
+	})
+}
+
+func TestWaitIsBounded(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	s.SetDelay(time.Hour)
+	p := running(t, Config{Wait: 20 * time.Millisecond})
+	i := acquire(t, p, trustOf(s))
+	if diff := cmp.Diff("unavailable", outcome(verify(i, s.Sign(nil)))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := i.Verify(ctx, s.Sign(nil))
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, ErrUnavailable) {
+		t.Errorf("got %v, want canceled and unavailable", err)
+	}
+}
+
+// One owner's slow issuers leave room for the others'.
+func TestOwnersHaveTheirOwnLanes(t *testing.T) {
+	slow := serve(t, issuertest.Options{})
+	slow.SetDelay(time.Hour)
+	s := serve(t, issuertest.Options{})
+	p := running(t, Config{Fetches: 8, OwnersFetches: 2})
+	for n := range 50 {
+		_, release, err := p.Acquire(Trust{URL: slow.URL(), DiscoveryURL: fmt.Sprintf("%s/%d", slow.URL(), n), CA: slow.CAPEM()}, "hostile")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+	}
+	i, release, err := p.Acquire(trustOf(s), "neighbour")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func FuzzParseKeys(f *testing.F) {
+	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"},{"kty":"oct","k":"AA"},null,1]}`))
+	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","x5c":["AA"]}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		set, err := parseKeys(body)
+		if err != nil {
+			return
+		}
+		for _, key := range set.all {
+			if !key.IsPublic() || !key.Valid() {
+				t.Errorf("unfit key %v in the set", key)
+			}
+		}
+	})
+}
+
+func FuzzVerify(f *testing.F) {
+	s := serve(f, issuertest.Options{})
+	p := running(f, Config{})
+	i := acquire(f, p, trustOf(s))
+	<-i.Ready()
+	good := s.Sign(issuertest.Claims{"exp": 1, "iat": 1})
+	f.Add(good)
+	f.Add("..")
+	payload := strings.Split(good, ".")[1]
+	f.Fuzz(func(t *testing.T, token string) {
+		got, err := i.Verify(context.Background(), token)
+		if err == nil && base64.RawURLEncoding.EncodeToString(got) != payload {
+			t.Errorf("a payload nobody signed is verified: %q", got)
+		}
+	})
+}

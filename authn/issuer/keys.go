@@ -1,0 +1,176 @@
+package issuer
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Bounds on key sets.
+const (
+	// MaxKeys is how many keys a key set may have.
+	MaxKeys = 100
+	// maxTries is how many keys are tried for a token that names none.
+	maxTries = 16
+	// minRSABits is from RFC 7518, 3.3 and 3.5; maxRSABits bounds the work of a
+	// verification.
+	minRSABits, maxRSABits = 2048, 8192
+)
+
+// algorithms are those that apiserver's OIDC authenticator accepts.
+var algorithms = []jose.SignatureAlgorithm{
+	jose.RS256, jose.RS384, jose.RS512,
+	jose.PS256, jose.PS384, jose.PS512,
+	jose.ES256, jose.ES384, jose.ES512,
+}
+
+// keySet is one reading of an issuer's keys. Immutable.
+type keySet struct {
+	// generation counts the readings that differed from the one before.
+	generation  uint64
+	fingerprint [sha256.Size]byte
+	byID        map[string][]*jose.JSONWebKey
+	all         []*jose.JSONWebKey
+	ids         []string
+	ignored     []string // what was left out and why
+}
+
+// parseKeys reads a JWK set. Entries that can't be used are left out.
+func parseKeys(body []byte) (*keySet, error) {
+	var document struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &document); err != nil {
+		return nil, fmt.Errorf("no JSON Web Key Set: %w", err)
+	}
+	if document.Keys == nil {
+		return nil, errors.New(`no JSON Web Key Set: "keys" is missing`)
+	}
+	if n := len(document.Keys); n > MaxKeys {
+		return nil, fmt.Errorf("%d keys, at most %d are taken", n, MaxKeys)
+	}
+	set := &keySet{byID: map[string][]*jose.JSONWebKey{}}
+	for i, raw := range document.Keys {
+		key, err := parseKey(raw)
+		if err != nil {
+			set.ignored = append(set.ignored, fmt.Sprintf("keys[%d]: %s", i, clip(err.Error(), 200)))
+			continue
+		}
+		set.byID[key.KeyID] = append(set.byID[key.KeyID], key)
+		set.all = append(set.all, key)
+		set.ids = append(set.ids, clip(key.KeyID, 64))
+	}
+	slices.Sort(set.ids)
+	set.fingerprint = fingerprint(set.all)
+	return set, nil
+}
+
+// parseKey reads one key, which must be a public key fit for signatures.
+func parseKey(raw json.RawMessage) (*jose.JSONWebKey, error) {
+	// Looked at first: go-jose computes with private keys while it reads them.
+	var private struct {
+		K, D, P, Q, DP, DQ, QI, Priv json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &private); err != nil {
+		return nil, err
+	}
+	for _, parameter := range []json.RawMessage{private.K, private.D, private.P, private.Q, private.DP, private.DQ, private.QI, private.Priv} {
+		if parameter != nil {
+			return nil, errors.New("is symmetric or private")
+		}
+	}
+	key := new(jose.JSONWebKey)
+	if err := key.UnmarshalJSON(raw); err != nil {
+		return nil, err
+	}
+	if key.Use != "" && key.Use != "sig" {
+		return nil, fmt.Errorf("is for use %q", key.Use)
+	}
+	if rsaKey, ok := key.Key.(*rsa.PublicKey); ok {
+		if bits := rsaKey.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return nil, fmt.Errorf("has %d bits, RSA keys need %d to %d", bits, minRSABits, maxRSABits)
+		}
+	}
+	if !slices.ContainsFunc(algorithms, func(alg jose.SignatureAlgorithm) bool { return fits(key, string(alg)) }) {
+		return nil, fmt.Errorf("fits no supported algorithm (alg %q, %T)", key.Algorithm, key.Key)
+	}
+	// Without certificates, which are large and not needed.
+	return &jose.JSONWebKey{Key: key.Key, KeyID: key.KeyID, Algorithm: key.Algorithm, Use: key.Use}, nil
+}
+
+// fits says whether key may verify signatures by alg.
+func fits(key *jose.JSONWebKey, alg string) bool {
+	if key.Algorithm != "" && key.Algorithm != alg {
+		return false
+	}
+	switch public := key.Key.(type) {
+	case *rsa.PublicKey:
+		return alg[0] == 'R' || alg[0] == 'P'
+	case *ecdsa.PublicKey:
+		return alg == map[int]string{256: "ES256", 384: "ES384", 521: "ES512"}[public.Params().BitSize]
+	}
+	return false
+}
+
+// fingerprint is equal for the same keys in any order.
+func fingerprint(keys []*jose.JSONWebKey) [sha256.Size]byte {
+	var parts [][]byte
+	for _, key := range keys {
+		// Strings and a public key that was just read: no error.
+		part, _ := json.Marshal(key)
+		parts = append(parts, part)
+	}
+	slices.SortFunc(parts, bytes.Compare)
+	return sha256.Sum256(bytes.Join(parts, []byte{0}))
+}
+
+// errNoKey says that the set has no key for the token. It never leaves the
+// package.
+var errNoKey = errors.New("no key")
+
+// verify checks the one signature of jws and returns the payload; errNoKey when
+// another reading of the keys might tell otherwise.
+func (s *keySet) verify(jws *jose.JSONWebSignature) ([]byte, error) {
+	header := jws.Signatures[0].Protected
+	candidates, named := s.all, header.KeyID != ""
+	if named {
+		candidates = s.byID[header.KeyID]
+		if len(candidates) == 0 {
+			return nil, errNoKey
+		}
+	}
+	tries := 0
+	for _, key := range candidates {
+		if !fits(key, header.Algorithm) {
+			continue
+		}
+		if tries++; tries > maxTries {
+			break
+		}
+		if payload, err := jws.Verify(key.Key); err == nil {
+			return payload, nil
+		}
+	}
+	switch {
+	case !named:
+		return nil, errNoKey
+	case tries == 0:
+		return nil, fmt.Errorf("key %q is not for algorithm %s", clip(header.KeyID, 64), header.Algorithm)
+	}
+	return nil, fmt.Errorf("signature does not verify with key %q", clip(header.KeyID, 64))
+}
+
+// clip bounds text that others chose.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}

@@ -1,0 +1,233 @@
+package issuer
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// Defaults of Config, and the limits on fetches that tokens cause.
+const (
+	DefaultRefresh       = 5 * time.Minute
+	DefaultTimeout       = 10 * time.Second
+	DefaultWait          = 5 * time.Second
+	DefaultFetches       = 64
+	DefaultOwnersFetches = 4
+
+	// UnknownKeyEvery is how often, at most, tokens with unknown keys make an
+	// issuer's keys be fetched.
+	UnknownKeyEvery = 10 * time.Second
+	// UndiscoveredEvery is the same while the keys were never read.
+	UndiscoveredEvery = 2 * time.Second
+	// RediscoverEvery is how long a discovery document is believed.
+	RediscoverEvery = time.Hour
+
+	backoffStart = time.Second
+	backoffMax   = time.Minute
+)
+
+// Config of a Pool. The zero value works.
+type Config struct {
+	// Egress judges where fetches go; nil means the built-in rules only.
+	Egress *EgressGuard
+	// Clock is the time; nil means the real one.
+	Clock clock.Clock
+	// Log gets a line when an issuer's state changes. The zero Logger is silent.
+	Log klog.Logger
+	// Refresh is how often keys are read again, give or take a tenth.
+	Refresh time.Duration
+	// Timeout bounds one attempt to read the documents.
+	Timeout time.Duration
+	// Wait is how long a verification waits for a fetch it needs.
+	Wait time.Duration
+	// Fetches is how many fetches may run at once; OwnersFetches how many of
+	// these for one owner.
+	Fetches, OwnersFetches int
+}
+
+func (c Config) withDefaults() Config {
+	if c.Egress == nil {
+		c.Egress = &EgressGuard{}
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	c.Refresh = cmp.Or(c.Refresh, DefaultRefresh)
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.Wait = cmp.Or(c.Wait, DefaultWait)
+	c.Fetches = cmp.Or(c.Fetches, DefaultFetches)
+	c.OwnersFetches = cmp.Or(c.OwnersFetches, DefaultOwnersFetches)
+	return c
+}
+
+// Pool has the issuers in use, one for each trust.
+type Pool struct {
+	config Config
+	lanes  *lanes
+	wg     sync.WaitGroup // the issuers' goroutines
+
+	mu      sync.Mutex // guards what follows
+	issuers map[Key]*Issuer
+	ctx     context.Context // of Run; nil before
+}
+
+// New makes a Pool. It does no I/O; issuers are read while Run runs.
+func New(config Config) *Pool {
+	config = config.withDefaults()
+	return &Pool{
+		config:  config,
+		lanes:   newLanes(config.Fetches, config.OwnersFetches),
+		issuers: map[Key]*Issuer{},
+	}
+}
+
+// Run reads the issuers until ctx ends, and returns when all its goroutines
+// have. It may be called once.
+func (p *Pool) Run(ctx context.Context) error {
+	p.mu.Lock()
+	p.ctx = ctx
+	for _, i := range p.issuers {
+		p.start(i)
+	}
+	p.mu.Unlock()
+	<-ctx.Done()
+	// start refuses to add to wg from here on.
+	p.mu.Lock()
+	p.mu.Unlock() //nolint:staticcheck // waits for a start under way
+	p.wg.Wait()
+	return nil
+}
+
+// start runs the issuer's goroutine. The caller holds mu.
+func (p *Pool) start(i *Issuer) {
+	if p.ctx == nil || p.ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(p.ctx)
+	i.stop = cancel
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		i.run(ctx)
+	}()
+}
+
+// Acquire returns the issuer of trust, which it shares with everybody who has
+// the same trust, and starts to read it when nobody had. The owner (a logical
+// cluster, say) is who gets billed for fetches. Every Acquire needs one call of
+// release, after which the caller no longer uses the issuer; the last release
+// forgets its keys. An error means that the trust can never work.
+func (p *Pool) Acquire(trust Trust, owner string) (issuer *Issuer, release func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := trust.Key()
+	i := p.issuers[key]
+	if i == nil {
+		fetcher, err := newFetcher(trust, p.config.Egress)
+		if err != nil {
+			return nil, nil, fmt.Errorf("issuer %q: %w", redacted(trust.URL), err)
+		}
+		i = newIssuer(p, fetcher)
+		p.issuers[key] = i
+		p.start(i)
+	}
+	i.owners[owner]++
+	return i, sync.OnceFunc(func() { p.release(i, owner) }), nil
+}
+
+func (p *Pool) release(i *Issuer, owner string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i.owners[owner]--; i.owners[owner] == 0 {
+		delete(i.owners, owner)
+	}
+	if len(i.owners) > 0 {
+		return
+	}
+	delete(p.issuers, i.trust.Key())
+	if i.stop != nil {
+		i.stop()
+	}
+}
+
+// payer picks one of the issuer's owners. A random one: nobody can hold up an
+// issuer for good by naming it too.
+func (p *Pool) payer(i *Issuer) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	if len(i.owners) > 1 {
+		n = rand.IntN(len(i.owners)) //nolint:gosec // fairness, no secret
+	}
+	for owner := range i.owners {
+		if n--; n < 0 {
+			return owner
+		}
+	}
+	return ""
+}
+
+// State is an issuer's health.
+type State string
+
+// The states of an issuer.
+const (
+	// Pending: no attempt has ended yet.
+	Pending State = "Pending"
+	// Ready: the last attempt read its keys.
+	Ready State = "Ready"
+	// Failing: the last attempt failed; the keys read before it are in use.
+	Failing State = "Failing"
+	// Unavailable: its keys were never read.
+	Unavailable State = "Unavailable"
+)
+
+// Status is what operators see of an issuer.
+type Status struct {
+	URL, DiscoveryURL string
+	// CA is the start of the CA bundle's SHA-256; empty means system roots.
+	CA string
+	// Users is how many configurations use the issuer.
+	Users                    int
+	State                    State
+	LastAttempt, LastSuccess time.Time
+	// LastError is why the last attempt failed; empty when it did not.
+	LastError string
+	// KeyIDs are the keys in use; Ignored says which of the set are not.
+	KeyIDs, Ignored []string
+	// Generation counts the different key sets seen.
+	Generation uint64
+}
+
+// Status lists the issuers in use, sorted by URL.
+func (p *Pool) Status() []Status {
+	p.mu.Lock()
+	all := make([]Status, 0, len(p.issuers))
+	issuers := make([]*Issuer, 0, len(p.issuers))
+	for key, i := range p.issuers {
+		s := Status{URL: i.trust.URL, DiscoveryURL: i.trust.DiscoveryURL}
+		if i.trust.CA != "" {
+			s.CA = hex.EncodeToString(key.ca[:6])
+		}
+		for _, n := range i.owners {
+			s.Users += n
+		}
+		all, issuers = append(all, s), append(issuers, i)
+	}
+	p.mu.Unlock()
+	for n, i := range issuers {
+		i.fillStatus(&all[n])
+	}
+	slices.SortFunc(all, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.URL, b.URL), cmp.Compare(a.DiscoveryURL, b.DiscoveryURL), cmp.Compare(a.CA, b.CA))
+	})
+	return all
+}

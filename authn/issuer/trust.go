@@ -1,0 +1,90 @@
+package issuer
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"k8s.io/client-go/util/cert"
+)
+
+// wellKnown is where OpenID Connect Discovery 1.0, section 4 puts the document.
+const wellKnown = "/.well-known/openid-configuration"
+
+// Trust is what makes two configurations mean the same issuer.
+type Trust struct {
+	// URL is the issuer URL: tokens carry exactly this "iss", and the discovery
+	// document exactly this "issuer".
+	URL string
+	// DiscoveryURL is where the discovery document is; empty means below URL.
+	DiscoveryURL string
+	// CA is a PEM bundle that verifies the issuer's certificates; empty means
+	// the system's roots.
+	CA string
+}
+
+// Key compares trusts.
+type Key struct {
+	url, discoveryURL string
+	ca                [sha256.Size]byte // zero: the system's roots
+}
+
+// Key is equal for equal trusts and for no others.
+func (t Trust) Key() Key {
+	key := Key{url: t.URL, discoveryURL: t.DiscoveryURL}
+	if t.CA != "" {
+		key.ca = sha256.Sum256([]byte(t.CA))
+	}
+	return key
+}
+
+// document is the URL of the discovery document.
+func (t Trust) document() (string, error) {
+	location := t.DiscoveryURL
+	if location == "" {
+		location = strings.TrimSuffix(t.URL, "/") + wellKnown
+	}
+	if err := checkURL(location); err != nil {
+		return "", fmt.Errorf("discovery URL: %w", err)
+	}
+	return location, nil
+}
+
+// roots is the pool of CA; nil means the system's.
+func (t Trust) roots() (*x509.CertPool, error) {
+	if t.CA == "" {
+		return nil, nil
+	}
+	pool, err := cert.NewPoolFromBytes([]byte(t.CA))
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	return pool, nil
+}
+
+// checkURL says whether raw may be fetched at all.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return err
+	case u.Scheme != "https":
+		return fmt.Errorf("%q is not https", raw)
+	case u.Host == "":
+		return fmt.Errorf("%q has no host", raw)
+	case u.User != nil:
+		return fmt.Errorf("the URL at %q has credentials in it", u.Host)
+	}
+	return nil
+}
+
+// redacted is raw without a password.
+func redacted(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(not a URL)"
+	}
+	return u.Redacted()
+}
