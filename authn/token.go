@@ -1,0 +1,202 @@
+package authn
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"sync"
+)
+
+// maxParsedToken bounds what ParseToken looks into. Longer tokens are no JWTs
+// to us; JWT authenticators stop much earlier, see MaxTokenBytes.
+const maxParsedToken = 64 << 10
+
+// Issuers as Google writes them; the OIDC libraries take one for the other.
+const (
+	googleIssuer         = "https://accounts.google.com"
+	googleIssuerNoScheme = "accounts.google.com"
+)
+
+// ParseToken reads of a bearer token what can be read without trusting it. A
+// token has the shape of a JWT when it is three parts of unpadded base64url
+// with dots between, of which the first two are JSON objects.
+//
+// The issuer is what the verifier will read. That is encoding/json's view: keys
+// are compared without regard to case and of several the last one wins. A token
+// whose "iss" is no string is no JWT.
+func ParseToken(raw string) Token {
+	token := Token{Raw: raw}
+	if len(raw) > maxParsedToken {
+		return token
+	}
+	header, rest, _ := strings.Cut(raw, ".")
+	payload, signature, ok := strings.Cut(rest, ".")
+	if !ok || header == "" || payload == "" || !isBase64URL(header) || !isBase64URL(payload) || !isBase64URL(signature) {
+		return token
+	}
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	if object, err := decodeInto(scratch, header); err != nil || !looksLikeObject(object) {
+		return token
+	}
+	claims, err := decodeInto(scratch, payload)
+	if err != nil || !looksLikeObject(claims) {
+		return token
+	}
+	issuer, ok := quickIssuer(claims)
+	if !ok {
+		if issuer, ok = slowIssuer(claims); !ok {
+			return token
+		}
+	}
+	if issuer == googleIssuerNoScheme {
+		issuer = googleIssuer
+	}
+	token.JWT, token.Issuer = true, issuer
+	return token
+}
+
+// scratches are buffers for decoded tokens; nothing keeps a part of one.
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+// decodeInto is only good until scratch is used again.
+func decodeInto(scratch *[]byte, part string) ([]byte, error) {
+	decoded, err := base64.RawURLEncoding.AppendDecode((*scratch)[:0], []byte(part))
+	*scratch = decoded
+	return decoded, err
+}
+
+// isBase64URL keeps out what base64 decoders skip, such as line ends.
+func isBase64URL(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return true
+}
+
+func looksLikeObject(b []byte) bool {
+	i := skipSpace(b, 0)
+	return i < len(b) && b[i] == '{'
+}
+
+// slowIssuer asks encoding/json, as the verifier does.
+func slowIssuer(claims []byte) (string, bool) {
+	var c struct {
+		Issuer string `json:"iss"`
+	}
+	err := json.Unmarshal(claims, &c)
+	return c.Issuer, err == nil
+}
+
+// quickIssuer finds "iss" in a JSON object without decoding the rest. It gives
+// up (false) on everything unusual: escapes or bytes beyond ASCII in a key or
+// the issuer, "iss" that is no string, malformed structure. It does not see
+// everything that is malformed, which is harmless: the issuer only selects who
+// verifies the token, and the verifier does.
+func quickIssuer(b []byte) (issuer string, ok bool) {
+	i := skipSpace(b, 0) + 1 // past the brace that looksLikeObject saw
+	if i = skipSpace(b, i); i < len(b) && b[i] == '}' {
+		return "", skipSpace(b, i+1) == len(b)
+	}
+	var found []byte
+	for {
+		key, next, plain := quickString(b, i)
+		if !plain {
+			return "", false
+		}
+		if i = skipSpace(b, next); i >= len(b) || b[i] != ':' {
+			return "", false
+		}
+		i = skipSpace(b, i+1)
+		if len(key) == 3 && strings.EqualFold(string(key), "iss") {
+			if found, i, plain = quickString(b, i); !plain {
+				return "", false
+			}
+		} else if i = skipValue(b, i); i < 0 {
+			return "", false
+		}
+		i = skipSpace(b, i)
+		if i >= len(b) {
+			return "", false
+		}
+		switch b[i] {
+		case ',':
+			i = skipSpace(b, i+1)
+		case '}':
+			return string(found), skipSpace(b, i+1) == len(b)
+		default:
+			return "", false
+		}
+	}
+}
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// quickString reads a string of plain ASCII at i.
+func quickString(b []byte, i int) (s []byte, next int, plain bool) {
+	if i >= len(b) || b[i] != '"' {
+		return nil, 0, false
+	}
+	for j := i + 1; j < len(b); j++ {
+		switch c := b[j]; {
+		case c == '"':
+			return b[i+1 : j], j + 1, true
+		case c == '\\' || c < 0x20 || c >= 0x80:
+			return nil, 0, false
+		}
+	}
+	return nil, 0, false
+}
+
+// skipValue returns where the value at i ends, or -1.
+func skipValue(b []byte, i int) int {
+	depth := 0
+	for start := i; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			if i = skipString(b, i); i < 0 {
+				return -1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return empty(start, i)
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				return empty(start, i)
+			}
+		}
+	}
+	return -1
+}
+
+// empty is -1 for a value of no bytes, else its end.
+func empty(start, end int) int {
+	if start == end {
+		return -1
+	}
+	return end
+}
+
+// skipString returns where the closing quote of the string at i is, or -1.
+func skipString(b []byte, i int) int {
+	for i++; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return -1
+}
