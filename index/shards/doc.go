@@ -1,0 +1,40 @@
+// Package shards finds the shards of a kcp installation and runs every Feed
+// once on each of them.
+//
+// A Watcher follows the Shard objects of the root workspace. For each shard it
+// starts one follower per Feed; a follower lists a resource over all logical
+// clusters of the shard (/clusters/*/…), then watches it, and hands what it
+// reads to the feed's Table.
+//
+// Why not client-go's reflectors: they keep a whole list in memory before they
+// hand it over, which would cost several times what the index itself holds; in
+// their streamed lists they hide connection errors (a shard that is down would
+// look as if it were syncing) and wait without regard to the context. A
+// follower does the same with plain requests: a streamed list where the server
+// takes it (sendInitialEvents), pages where not, a watch from the version
+// reached, and a new list when that version has expired (410).
+//
+// What holds:
+//
+//   - A Table is called by one goroutine at a time.
+//   - Begin and End bracket a list. What a Table was not given between them is
+//     gone at End; nothing is removed before. So old contents stay served
+//     through lost connections, relists and changes of a shard's address. The
+//     address itself is published at once: a request that goes to the new
+//     address for something only the old one had is refused there, which is
+//     the truth by then.
+//   - A list that broke off is not ended; the next one begins anew.
+//   - A shard that goes (its Shard object is deleted) has its followers stopped
+//     and waited for, its tables emptied (Begin, End), and is then removed from
+//     the Registry. No event of it comes later.
+//   - A Shard object whose baseURL cannot be used changes nothing: a shard that
+//     had a good address keeps it, one that never had is known but not read.
+//     Status says why.
+//   - Slim objects are decoded with case-sensitive field names (unknown fields
+//     are never kept). An object that does not decode is skipped, counted and
+//     logged; it does not stop the others.
+//
+// Wildcard paths of resources that are bound from an APIExport carry the
+// export's identity. It is read from the export in root, kept, and read again
+// when a list with it answers 404.
+package shards

@@ -1,0 +1,365 @@
+package shards
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/klog/v2"
+)
+
+const (
+	pageSize = 500
+	// watchTime is the least and half the most time a server is asked to keep a
+	// watch open.
+	watchTime = 5 * time.Minute
+	// shortWatch: a watch that ends sooner without an event counts as failed.
+	shortWatch = time.Second
+)
+
+var (
+	errShortWatch = errors.New("the watch ended at once")
+	errEarlyEnd   = errors.New("the streamed list ended before it was complete")
+)
+
+// follower keeps one table up to date with one resource of one server.
+type follower struct {
+	client *client
+	newObj func() Object
+	table  Table
+	// path returns the resource's path; one equal to stale answered 404.
+	path func(ctx context.Context, stale string) (string, error)
+	note *note
+	log  klog.Logger
+	// silence is how long a streamed list may send nothing.
+	silence time.Duration
+	backoff Backoff
+
+	version string // reached; empty: list first
+	stale   string // path that answered 404
+	noPages bool   // a page's token expired: ask for the next list whole
+	// noStream: the server took a streamed list and never sent its end.
+	noStream bool
+}
+
+// run follows until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	failures := 0
+	for {
+		progress, err := f.cycle(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if progress {
+			failures = 0
+		}
+		if err == nil {
+			continue
+		}
+		f.failed(err)
+		wait := f.backoff.delay(failures)
+		if failures == 0 && expired(err) {
+			wait = 0
+		}
+		failures++
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (f *follower) failed(err error) {
+	if expired(err) {
+		f.version = ""
+	}
+	f.log.V(3).Info("Feed failed", "err", err)
+	f.note.failed(err)
+}
+
+// cycle lists if it must, and watches until the watch ends. Progress says that
+// the watch brought something or lasted.
+func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
+	path, err := f.path(ctx, f.stale)
+	if err != nil {
+		return false, err
+	}
+	f.stale = ""
+	defer func() {
+		if notFound(err) {
+			f.stale, f.version = path, ""
+		}
+	}()
+	var s *stream
+	if f.version == "" {
+		if s, err = f.read(ctx, path); err != nil {
+			return false, err
+		}
+	}
+	if s == nil {
+		if s, err = f.open(ctx, path, url.Values{"resourceVersion": {f.version}}); err != nil {
+			return false, err
+		}
+	}
+	defer s.close()
+	f.note.synced()
+	return f.follow(s)
+}
+
+// read brings the table up to date by a list; a streamed one goes on as the
+// watch it returns.
+func (f *follower) read(ctx context.Context, path string) (*stream, error) {
+	f.note.syncing()
+	if !f.noStream {
+		s, err := f.streamList(ctx, path)
+		if err == nil || notFound(err) || ctx.Err() != nil {
+			return s, err
+		}
+		f.log.V(4).Info("Streamed list failed, listing in pages", "err", err)
+	}
+	return nil, f.pages(ctx, path)
+}
+
+// follow applies a watch's events until it ends.
+func (f *follower) follow(s *stream) (progress bool, err error) {
+	start := time.Now()
+	for {
+		e, err := s.next()
+		if err != nil {
+			lasted := time.Since(start) >= shortWatch
+			switch {
+			case errors.Is(err, io.EOF) && (progress || lasted):
+				return true, nil
+			case errors.Is(err, io.EOF):
+				return false, errShortWatch
+			}
+			return progress || lasted, fmt.Errorf("watch: %w", err)
+		}
+		if e.Type == "ERROR" {
+			return progress, fmt.Errorf("watch: %w", newAnswerError(0, e.Object))
+		}
+		progress = true
+		if v, _ := f.apply(e); v != "" {
+			f.version = v
+		}
+	}
+}
+
+// streamList asks for the list as a stream of events (WatchList).
+func (f *follower) streamList(ctx context.Context, path string) (*stream, error) {
+	s, err := f.open(ctx, path, url.Values{
+		"sendInitialEvents":    {"true"},
+		"resourceVersionMatch": {string(metav1.ResourceVersionMatchNotOlderThan)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	timer := time.AfterFunc(f.silence, func() {
+		s.silent.Store(true)
+		s.close()
+	})
+	defer timer.Stop()
+	count := 0
+	f.table.Begin()
+	for {
+		e, err := s.next()
+		if err == nil && e.Type == "ERROR" {
+			err = newAnswerError(0, e.Object)
+		}
+		if err != nil {
+			s.close()
+			f.noStream = s.silent.Load()
+			return nil, fmt.Errorf("%w: %w", errEarlyEnd, err)
+		}
+		timer.Reset(f.silence)
+		version, end := f.apply(e)
+		if !end {
+			count++
+			continue
+		}
+		f.table.End()
+		f.version = version
+		f.note.listed(count)
+		return s, nil
+	}
+}
+
+// pages lists in pages, from the server's current state.
+func (f *follower) pages(ctx context.Context, path string) error {
+	query := url.Values{"limit": {strconv.Itoa(pageSize)}}
+	if f.noPages {
+		query.Del("limit")
+	}
+	f.noPages = false
+	f.table.Begin()
+	count := 0
+	for {
+		var page struct {
+			Metadata struct {
+				ResourceVersion string `json:"resourceVersion"`
+				Continue        string `json:"continue"`
+			} `json:"metadata"`
+			Items []json.RawMessage `json:"items"`
+		}
+		if err := f.client.get(ctx, path, query, &page); err != nil {
+			f.noPages = expired(err)
+			return fmt.Errorf("list: %w", err)
+		}
+		for _, item := range page.Items {
+			f.upsert(item)
+		}
+		count += len(page.Items)
+		if page.Metadata.Continue != "" {
+			query.Set("continue", page.Metadata.Continue)
+			continue
+		}
+		if page.Metadata.ResourceVersion == "" {
+			return errors.New("list: it has no resourceVersion to watch from")
+		}
+		f.table.End()
+		f.version = page.Metadata.ResourceVersion
+		f.note.listed(count)
+		return nil
+	}
+}
+
+// event is one frame of a watch.
+type event struct {
+	Type   string          `json:"type"`
+	Object json.RawMessage `json:"object"`
+}
+
+// bookmark is what a BOOKMARK event's object says.
+type bookmark struct {
+	Metadata struct {
+		ResourceVersion string `json:"resourceVersion"`
+		Annotations     struct {
+			End string `json:"k8s.io/initial-events-end"`
+		} `json:"annotations"`
+	} `json:"metadata"`
+}
+
+// apply hands an event to the table. It returns the version reached, if the
+// event says so, and whether it ends a streamed list.
+func (f *follower) apply(e *event) (version string, end bool) {
+	switch e.Type {
+	case "ADDED", "MODIFIED":
+		return f.upsert(e.Object), false
+	case "DELETED":
+		o := f.decode(e.Object)
+		if o == nil {
+			return "", false
+		}
+		f.table.Delete(o)
+		return o.Version(), false
+	case "BOOKMARK":
+		var b bookmark
+		if err := utiljson.Unmarshal(e.Object, &b); err != nil {
+			return "", false
+		}
+		return b.Metadata.ResourceVersion, b.Metadata.Annotations.End == "true"
+	}
+	return "", false
+}
+
+func (f *follower) upsert(raw json.RawMessage) (version string) {
+	o := f.decode(raw)
+	if o == nil {
+		return ""
+	}
+	f.table.Upsert(o)
+	return o.Version()
+}
+
+// decode returns nil for an object that does not have the feed's form.
+func (f *follower) decode(raw json.RawMessage) Object {
+	o := f.newObj()
+	if err := utiljson.Unmarshal(raw, o); err != nil {
+		f.log.Error(err, "Skipped an object that does not decode")
+		f.note.skipped()
+		return nil
+	}
+	return o
+}
+
+// open starts a watch with the given parameters.
+func (f *follower) open(ctx context.Context, path string, query url.Values) (*stream, error) {
+	asked := watchTime + rand.N(watchTime) //nolint:gosec // spreads reconnects, no secret
+	query.Set("watch", "true")
+	query.Set("allowWatchBookmarks", "true")
+	query.Set("timeoutSeconds", strconv.Itoa(int(asked.Seconds())))
+	b, err := f.client.open(ctx, path, query)
+	if err != nil {
+		return nil, fmt.Errorf("watch: %w", err)
+	}
+	s := &stream{body: b, frames: json.NewDecoder(b)}
+	// A server that forgets its own time limit is not trusted to end.
+	s.limit = time.AfterFunc(asked+time.Minute, s.close)
+	return s, nil
+}
+
+// stream is an open watch.
+type stream struct {
+	body   io.ReadCloser
+	frames *json.Decoder
+	limit  *time.Timer
+	last   event
+	// silent: closed for sending nothing.
+	silent atomic.Bool
+}
+
+// next returns the next event, valid until the call after; io.EOF at the end.
+func (s *stream) next() (*event, error) {
+	s.last.Type, s.last.Object = "", s.last.Object[:0]
+	err := s.frames.Decode(&s.last)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF // cut within a frame: the rest is asked for again
+	}
+	return &s.last, err
+}
+
+func (s *stream) close() {
+	s.limit.Stop()
+	_ = s.body.Close()
+}
+
+// Backoff is the wait after failures in a row: First, doubled up to Max, half of
+// it random.
+type Backoff struct {
+	First, Max time.Duration
+}
+
+func (b Backoff) delay(failures int) time.Duration {
+	d := b.Max
+	if failures < 20 {
+		d = min(d, b.First<<failures)
+	}
+	return d/2 + rand.N(d/2+1) //nolint:gosec // spreads retries, no secret
+}
+
+// why is a failure's kind, fit for a metric's label.
+func why(err error) string {
+	var a *answerError
+	switch {
+	case expired(err):
+		return "expired"
+	case notFound(err):
+		return "not found"
+	case errors.As(err, &a) && (a.code == http.StatusForbidden || a.code == http.StatusUnauthorized):
+		return "refused"
+	case errors.As(err, &a):
+		return "answer"
+	}
+	return "connection"
+}

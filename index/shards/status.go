@@ -1,0 +1,118 @@
+package shards
+
+import "time"
+
+// State is where a feed on a shard, or a shard as a whole, stands.
+type State string
+
+// States.
+const (
+	// Waiting: not started, as for a Shard object without a usable address.
+	Waiting State = "waiting"
+	// Syncing: the first list is under way.
+	Syncing State = "syncing"
+	// Synced: listed, and the watch is open.
+	Synced State = "synced"
+	// Failed: the last list or watch failed; the next try is under way. What was
+	// read before stays served.
+	Failed State = "failed"
+)
+
+// Status is a picture of everything a Watcher follows.
+type Status struct {
+	// Root is the feed of Shard objects. RootAnswered says that it was listed
+	// once.
+	Root         FeedStatus
+	RootAnswered bool
+	// Shards are sorted by name.
+	Shards []ShardStatus
+}
+
+// ShardStatus is one listed shard.
+type ShardStatus struct {
+	Name string
+	// State is Failed when a feed fails or the address is unusable, else the
+	// least advanced state of its feeds.
+	State State
+	// Synced says that every feed has been listed once.
+	Synced bool
+	// Since is when State began.
+	Since time.Time
+	// Reason says what is wrong with the Shard object; for operators.
+	Reason string
+	Feeds  []FeedStatus
+}
+
+// FeedStatus is one feed on one shard.
+type FeedStatus struct {
+	// Resource is "resource.group".
+	Resource string
+	State    State
+	// Since is when State began.
+	Since time.Time
+	// Synced says that it has been listed once.
+	Synced bool
+	// Error is the last failure, kept after recovery, and ErrorAt its time. It
+	// may hold addresses: for operators, never for an unauthenticated answer.
+	Error   string
+	ErrorAt time.Time
+}
+
+// Ready says that root has answered and every listed shard has synced, or has
+// been failing for at least patience.
+func (s Status) Ready(now time.Time, patience time.Duration) bool {
+	if !s.RootAnswered {
+		return false
+	}
+	for _, sh := range s.Shards {
+		if !sh.Synced && (sh.State != Failed || now.Sub(sh.Since) < patience) {
+			return false
+		}
+	}
+	return true
+}
+
+// Metrics is told what happens. Labels are shard names and "resource.group";
+// the shard is empty for the feed of Shard objects in root.
+type Metrics interface {
+	// FeedState: the feed has entered a state.
+	FeedState(shard, resource string, s State)
+	// Listed: a list was completed, with so many objects.
+	Listed(shard, resource string, objects int)
+	// FeedFailed: a list or watch failed. Why is "expired", "not found",
+	// "refused", "answer" (any other) or "connection".
+	FeedFailed(shard, resource, why string)
+	// Skipped: an object could not be decoded.
+	Skipped(shard, resource string)
+	// Forget: the shard is gone.
+	Forget(shard string)
+}
+
+// noMetrics is what a nil Metrics means.
+type noMetrics struct{}
+
+func (noMetrics) FeedState(string, string, State)   {}
+func (noMetrics) Listed(string, string, int)        {}
+func (noMetrics) FeedFailed(string, string, string) {}
+func (noMetrics) Skipped(string, string)            {}
+func (noMetrics) Forget(string)                     {}
+
+// shardState sums up a shard's feeds.
+func shardState(s *ShardStatus, unusable time.Time) {
+	rank := map[State]int{Failed: 0, Waiting: 1, Syncing: 2, Synced: 3}
+	s.State, s.Synced = Synced, len(s.Feeds) > 0
+	for _, f := range s.Feeds {
+		s.Synced = s.Synced && f.Synced
+		switch {
+		case rank[f.State] < rank[s.State]:
+			s.State, s.Since = f.State, f.Since
+		case f.State == s.State && s.State == Synced && f.Since.After(s.Since):
+			s.Since = f.Since
+		case f.State == s.State && s.State != Synced && f.Since.Before(s.Since):
+			s.Since = f.Since
+		}
+	}
+	if s.Reason != "" && len(s.Feeds) == 0 {
+		s.State, s.Since = Failed, unusable
+	}
+}

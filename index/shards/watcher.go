@@ -1,0 +1,170 @@
+package shards
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// Registry is told which shards there are. Its methods are called from one
+// goroutine.
+type Registry interface {
+	// SetShard says that root lists the shard. s is nil when its object has never
+	// had a usable address. It precedes every call of Feed.Table for the shard,
+	// and comes again when an address changes.
+	SetShard(name string, s *Shard)
+	// RemoveShard says that root no longer lists it. All its tables are empty.
+	RemoveShard(name string)
+	// ShardsListed says that root has answered: the shards set so far are all.
+	// It comes after every list.
+	ShardsListed()
+}
+
+// Config is what a Watcher needs.
+type Config struct {
+	// Root reaches the shard that holds the root workspace. A Host path that
+	// ends in /clusters/root is taken without it.
+	Root *rest.Config
+	// Shards has the credentials for every shard; its Host is not used.
+	Shards *rest.Config
+	// Feeds run on every shard.
+	Feeds []Feed
+	// Registry may be nil.
+	Registry Registry
+	// Log: the zero Logger logs nothing.
+	Log klog.Logger
+	// Clock stamps what Status returns; nil: the real one.
+	Clock clock.PassiveClock
+	// Metrics may be nil.
+	Metrics Metrics
+	// Backoff of a failing feed; zero: from 500 ms to 30 s.
+	Backoff Backoff
+	// Silence is how long a streamed list may send nothing before the feed
+	// lists in pages instead; zero: 20 s.
+	Silence time.Duration
+	// Timeout is how long a server may take to begin an answer; zero: 30 s.
+	Timeout time.Duration
+}
+
+// Watcher follows the shards and their feeds. Use New.
+type Watcher struct {
+	cfg  Config
+	root *url.URL
+	note *note
+
+	// Set by Run.
+	ids *identities
+
+	mu      sync.Mutex // guards what follows
+	entries map[string]*entry
+}
+
+// New checks cfg. It does no I/O.
+func New(cfg Config) (*Watcher, error) {
+	if cfg.Root == nil || cfg.Shards == nil {
+		return nil, errors.New("shards: Config needs Root and Shards")
+	}
+	root, _, err := rest.DefaultServerUrlFor(cfg.Root)
+	if err != nil {
+		return nil, fmt.Errorf("root kubeconfig: server %q: %w", cfg.Root.Host, err)
+	}
+	root.Path = strings.TrimSuffix(strings.TrimSuffix(root.Path, "/"), "/clusters/root")
+	root.RawPath, root.RawQuery, root.Fragment = "", "", ""
+	for _, f := range cfg.Feeds {
+		if f.New == nil || f.Table == nil || f.Resource.Resource == "" {
+			return nil, fmt.Errorf("shards: feed %q is incomplete", f.Resource)
+		}
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = noMetrics{}
+	}
+	if cfg.Backoff.First <= 0 || cfg.Backoff.Max < cfg.Backoff.First {
+		cfg.Backoff = Backoff{First: 500 * time.Millisecond, Max: 30 * time.Second}
+	}
+	if cfg.Silence <= 0 {
+		cfg.Silence = 20 * time.Second
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	return &Watcher{
+		cfg:     cfg,
+		root:    root,
+		note:    newNote(cfg.Clock, cfg.Metrics, "", resourceName(shardResource)),
+		entries: map[string]*entry{},
+	}, nil
+}
+
+// Run follows until ctx ends, and returns when every goroutine it started has
+// ended. It fails only if the root configuration's files cannot be used. Run it
+// once.
+func (w *Watcher) Run(ctx context.Context) error {
+	root, err := newClient(w.cfg.Root, w.root, w.cfg.Timeout)
+	if err != nil {
+		return fmt.Errorf("root kubeconfig: %w", err)
+	}
+	defer root.close()
+	w.ids = newIdentities(root)
+	t := &rootTable{w: w, ctx: ctx}
+	defer t.stop()
+	w.follower(root, w.note, t, func() Object { return &shardObject{} },
+		func(context.Context, string) (string, error) {
+			return "/clusters/root" + apiPath(shardResource.GroupVersion()) + shardResource.Resource, nil
+		}).run(ctx)
+	return nil
+}
+
+// Status is a picture of this moment.
+func (w *Watcher) Status() Status {
+	s := Status{Root: w.note.get()}
+	s.RootAnswered = s.Root.Synced
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.entries {
+		s.Shards = append(s.Shards, e.status())
+	}
+	slices.SortFunc(s.Shards, func(a, b ShardStatus) int { return strings.Compare(a.Name, b.Name) })
+	return s
+}
+
+func (w *Watcher) follower(c *client, n *note, t Table, newObj func() Object, path func(context.Context, string) (string, error)) *follower {
+	return &follower{
+		client: c, newObj: newObj, table: t, path: path, note: n,
+		log:     w.cfg.Log.WithValues("shard", n.shard, "resource", n.status.Resource),
+		silence: w.cfg.Silence, backoff: w.cfg.Backoff,
+	}
+}
+
+// feedPath returns a function for follower.path.
+func (w *Watcher) feedPath(f *Feed) func(context.Context, string) (string, error) {
+	prefix := "/clusters/*" + apiPath(f.Resource.GroupVersion()) + f.Resource.Resource
+	if f.Identity == "" {
+		return func(context.Context, string) (string, error) { return prefix, nil }
+	}
+	return func(ctx context.Context, stale string) (string, error) {
+		hash, err := w.ids.get(ctx, f.Identity, strings.TrimPrefix(stale, prefix+":"))
+		return prefix + ":" + hash, err
+	}
+}
+
+func apiPath(gv schema.GroupVersion) string {
+	if gv.Group == "" {
+		return "/api/" + gv.Version + "/"
+	}
+	return "/apis/" + gv.Group + "/" + gv.Version + "/"
+}
+
+func resourceName(r schema.GroupVersionResource) string { return r.GroupResource().String() }
