@@ -322,3 +322,6 @@ func (i *Issuer) fillStatus(s *Status) {
 		s.KeyIDs, s.Ignored, s.Generation = keys.ids, keys.ignored, keys.generation
 	}
 }
+
+// CA is the PEM bundle of the trust, the copy that all its users may share.
+func (i *Issuer) CA() string { return i.trust.CA }

@@ -1,0 +1,287 @@
+package authn
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/utils/clock"
+
+	"frontproxy/authn/issuer"
+)
+
+const (
+	// evaluationsAtOnce is how many tokens' CEL expressions run at once for a
+	// workspace type; others wait, at most evaluationWait.
+	evaluationsAtOnce = 2
+	evaluationWait    = 5 * time.Second
+	// evaluationTime is the most one token's expressions may take.
+	evaluationTime = time.Second
+	// notBeforeLeeway is what upstream grants clocks that differ.
+	notBeforeLeeway = time.Minute
+)
+
+// jwtAuthenticator is one entry of a configuration's spec.jwt, ready to use. It
+// is immutable but for its cache, and safe for concurrent use.
+//
+// It looks at audience and times itself, then has the issuer verify the
+// signature, and leaves claims, mappings and rules to apiserver's OIDC
+// authenticator, which is given the verified payload and checks everything
+// once more. So refusals have a precise reason, and waiting for an issuer's keys
+// happens before, not while, a place among the type's evaluations is held.
+type jwtAuthenticator struct {
+	name     string
+	issuer   *issuer.Issuer
+	trust    issuer.Key
+	upstream authenticator.Token
+	// audiences are the configuration's; a token must have one of them, and one
+	// of required too unless that is empty.
+	audiences, required []string
+	// evaluates says that there are CEL expressions.
+	evaluates bool
+	digester  *digester
+	cache     tokenCache
+	clock     clock.PassiveClock
+}
+
+// jwtMember is a jwtAuthenticator as a member of one workspace type.
+type jwtMember struct {
+	*jwtAuthenticator
+	// evaluations has a place for each evaluation that may run now, of all of
+	// the type's members.
+	evaluations chan struct{}
+}
+
+// Name implements TokenAuthenticator.
+func (a *jwtAuthenticator) Name() string { return a.name }
+
+// AuthenticateToken implements TokenAuthenticator.
+func (m jwtMember) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+	a := m.jwtAuthenticator
+	if !t.JWT || t.Issuer != a.issuer.URL() {
+		return nil, time.Time{}, nil
+	}
+	if len(t.Raw) > MaxTokenBytes {
+		return nil, time.Time{}, fmt.Errorf("token has %d bytes, at most %d are taken", len(t.Raw), MaxTokenBytes)
+	}
+	now, generation := a.clock.Now(), a.issuer.Generation()
+	key := a.digester.digest(t.Raw)
+	if u, expiry, ok := a.cache.get(key, now, generation); ok {
+		return u, expiry, nil
+	}
+	claims, err := a.verify(ctx, t.Raw, now)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	u, err := m.evaluate(ctx, t.Raw, claims)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	a.cache.add(key, u, claims.expiry, now, generation)
+	return u, claims.expiry, nil
+}
+
+// verify checks audience, times and signature.
+func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time) (*tokenClaims, error) {
+	claims, err := readClaims(raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.check(claims, now); err != nil {
+		return nil, err
+	}
+	payload, err := a.issuer.Verify(ctx, raw)
+	switch {
+	case errors.Is(err, issuer.ErrUnavailable):
+		return nil, fmt.Errorf("%w: %w", ErrUndecided, err)
+	case err != nil:
+		return nil, err
+	case !bytes.Equal(payload, claims.payload):
+		return nil, errors.New("the signed payload is not the one that was read")
+	}
+	return claims, nil
+}
+
+// check is cheap, so it comes before anything that may fetch or compute.
+func (a *jwtAuthenticator) check(c *tokenClaims, now time.Time) error {
+	switch {
+	case !intersects(c.audiences, a.audiences):
+		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %q", quoted(c.audiences), a.audiences)
+	case len(a.required) > 0 && !intersects(c.audiences, a.required):
+		return fmt.Errorf("audience: the token is for %s, --api-audiences wants one of %q too", quoted(c.audiences), a.required)
+	case c.expiry.IsZero():
+		return errors.New("the token has no expiry")
+	case !now.Before(c.expiry):
+		return fmt.Errorf("the token expired at %s", c.expiry.UTC().Format(time.RFC3339))
+	case now.Add(notBeforeLeeway).Before(c.notBefore):
+		return fmt.Errorf("the token is not valid before %s", c.notBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// evaluate maps the claims of a verified token and applies the rules.
+func (m jwtMember) evaluate(ctx context.Context, raw string, claims *tokenClaims) (user.Info, error) {
+	ctx = context.WithValue(ctx, verifiedKey{}, &verifiedToken{issuer: m.issuer, raw: raw, payload: claims.payload})
+	if m.evaluates {
+		leave, err := m.enter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, evaluationTime)
+		defer cancel()
+	}
+	response, ok, err := m.upstream.AuthenticateToken(ctx, raw)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("%w: the configuration's expressions did not end in time: %w", ErrUndecided, ctx.Err())
+	case err != nil:
+		return nil, upstreamReason(err)
+	case !ok || response == nil || response.User == nil:
+		return nil, errors.New("the token is not the issuer's")
+	}
+	return response.User, nil
+}
+
+// enter waits for a place among the type's evaluations.
+func (m jwtMember) enter(ctx context.Context) (leave func(), err error) {
+	leave = func() { <-m.evaluations }
+	select {
+	case m.evaluations <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, evaluationWait)
+	defer cancel()
+	select {
+	case m.evaluations <- struct{}{}:
+		return leave, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %d tokens of the workspace type are being evaluated already: %w", ErrUndecided, evaluationsAtOnce, ctx.Err())
+	}
+}
+
+// upstreamReason makes an error fit for operators. Upstream's errors quote
+// claims and expressions, never the token; the endpoints of distributed claims
+// may carry secrets.
+func upstreamReason(err error) error {
+	reason := strings.TrimPrefix(err.Error(), "oidc: ")
+	if strings.Contains(reason, "distributed claim") {
+		return errors.New("the token refers to distributed claims, which are not fetched for workspaces")
+	}
+	return errors.New(clipped(reason, 500))
+}
+
+// verifiedKey is the context key of a *verifiedToken.
+type verifiedKey struct{}
+
+// verifiedToken hands a payload whose signature was verified through upstream
+// to the handedKeys below.
+type verifiedToken struct {
+	issuer  *issuer.Issuer
+	raw     string
+	payload []byte
+}
+
+// handedKeys is the key set that upstream gets. It answers with the payload that
+// was verified just before, for that token and issuer only.
+type handedKeys struct{ issuer *issuer.Issuer }
+
+// VerifySignature implements go-oidc's KeySet.
+func (k handedKeys) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
+	if v, ok := ctx.Value(verifiedKey{}).(*verifiedToken); ok && v.issuer == k.issuer && v.raw == raw {
+		return v.payload, nil
+	}
+	return k.issuer.Verify(ctx, raw)
+}
+
+// tokenClaims are the claims that check looks at.
+type tokenClaims struct {
+	payload           []byte
+	audiences         []string
+	expiry, notBefore time.Time
+}
+
+// readClaims reads a token without verifying it. Names are compared and
+// repeated claims treated as go-oidc does, by the same decoder.
+func readClaims(raw string) (*tokenClaims, error) {
+	_, rest, _ := strings.Cut(raw, ".")
+	part, _, _ := strings.Cut(rest, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		return nil, fmt.Errorf("malformed payload: %w", err)
+	}
+	var c struct {
+		Audience  audienceClaim `json:"aud"`
+		Expiry    *json.Number  `json:"exp"`
+		NotBefore *json.Number  `json:"nbf"`
+	}
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return nil, fmt.Errorf("malformed claims: %s", clipped(err.Error(), 200))
+	}
+	claims := &tokenClaims{payload: payload, audiences: c.Audience}
+	if claims.expiry, err = numericDate(c.Expiry); err != nil {
+		return nil, fmt.Errorf("malformed claim exp: %w", err)
+	}
+	if claims.notBefore, err = numericDate(c.NotBefore); err != nil {
+		return nil, fmt.Errorf("malformed claim nbf: %w", err)
+	}
+	return claims, nil
+}
+
+// latest is the last second of the year 9999. Times beyond it overflow
+// somewhere sooner or later, and are as good as it.
+const latest = 253402300799
+
+// numericDate reads seconds since 1970, whole or not; nil is the zero time.
+func numericDate(n *json.Number) (time.Time, error) {
+	if n == nil {
+		return time.Time{}, nil
+	}
+	seconds, err := n.Float64()
+	if err != nil {
+		return time.Time{}, errors.New("is no time")
+	}
+	return time.Unix(int64(max(-latest, min(seconds, latest))), 0), nil
+}
+
+// audienceClaim is a string or a list of strings.
+type audienceClaim []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *audienceClaim) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*a = audienceClaim{one}
+		return nil
+	}
+	var many []string
+	if err := json.Unmarshal(b, &many); err != nil {
+		return errors.New("aud is neither a string nor a list of strings")
+	}
+	*a = many
+	return nil
+}
+
+func intersects(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+}
+
+func quoted(list []string) string { return clipped(fmt.Sprintf("%q", list), 300) }
+
+// clipped bounds text that others chose.
+func clipped(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}

@@ -1,0 +1,143 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/apis/apiserver/validation"
+	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
+	"k8s.io/component-base/metrics"
+	"k8s.io/utils/clock"
+
+	"frontproxy/authn/issuer"
+)
+
+// Issuers hands out the issuers that configurations trust.
+type Issuers interface {
+	// Acquire is issuer.Pool's.
+	Acquire(trust issuer.Trust, owner string) (*issuer.Issuer, func(), error)
+}
+
+// DisableUpstreamMetrics keeps apiserver's OIDC authenticator from recording a
+// latency series for every issuer any tenant ever named: they are global and
+// are never removed. It works only before the first such authenticator is
+// made, a global one included.
+func DisableUpstreamMetrics() {
+	metrics.SetDisabledMetric("apiserver_authentication_jwt_authenticator_latency_seconds")
+}
+
+// jwtBuilder makes configurations.
+type jwtBuilder struct {
+	issuers    Issuers
+	disallowed []string
+	required   []string
+	clock      clock.PassiveClock
+	digester   *digester
+	// compiler makes or returns the compiler. At first use, because it depends
+	// on the feature gates, and is costly.
+	compiler func() *sharedCompiler
+}
+
+func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
+	return &jwtBuilder{
+		issuers:    c.Issuers,
+		disallowed: c.DisallowedIssuers,
+		required:   c.RequireAudiences,
+		clock:      c.Clock,
+		digester:   newDigester(),
+		compiler:   sync.OnceValue(newSharedCompiler),
+	}
+}
+
+// configuration is a WorkspaceAuthenticationConfiguration made ready. Close
+// gives its issuers back; the authenticators are then no longer used.
+type configuration struct {
+	authenticators []*jwtAuthenticator
+	releases       []func()
+}
+
+func (c *configuration) close() {
+	for _, release := range c.releases {
+		release()
+	}
+}
+
+// build makes a configuration of the cluster's object called name. It waits for
+// no issuer. A panic on the way is this configuration's error.
+func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err error) {
+	c = &configuration{}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic while building: %v", r)
+		}
+		if err != nil {
+			c.close()
+			c = nil
+		}
+	}()
+	compiler := b.compiler()
+	// The whole and original spec: what is blanked below counts here.
+	original := &apiserver.AuthenticationConfiguration{JWT: spec.entries}
+	if errs := validation.ValidateAuthenticationConfiguration(compiler, original, b.disallowed); len(errs) > 0 {
+		return c, fmt.Errorf("invalid spec: %s", clipped(errs.ToAggregate().Error(), 1000))
+	}
+	for i := range spec.entries {
+		if err := b.add(c, id, i, &spec.entries[i], compiler); err != nil {
+			return c, fmt.Errorf("spec.jwt[%d]: %w", i, err)
+		}
+	}
+	return c, nil
+}
+
+func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserver.JWTAuthenticator, compiler *sharedCompiler) error {
+	trust := trustOf(entry)
+	keys, release, err := b.issuers.Acquire(trust, id.cluster)
+	if err != nil {
+		return err
+	}
+	c.releases = append(c.releases, release)
+	blank := *entry
+	blank.Issuer.DiscoveryURL = ""         // excludes KeySet
+	blank.Issuer.CertificateAuthority = "" // the issuer has it; one copy for all
+	upstream, err := oidc.New(context.Background(), oidc.Options{
+		JWTAuthenticator:     blank,
+		KeySet:               handedKeys{keys},
+		Client:               refusingClient(),
+		Compiler:             compiler,
+		SupportedSigningAlgs: oidc.AllValidSigningAlgorithms(),
+		DisallowedIssuers:    b.disallowed,
+	})
+	if err != nil {
+		return err
+	}
+	c.authenticators = append(c.authenticators, &jwtAuthenticator{
+		name:      fmt.Sprintf("workspace %s/%s jwt[%d] %s", id.cluster, id.name, n, entry.Issuer.URL),
+		issuer:    keys,
+		trust:     trust.Key(),
+		upstream:  upstream,
+		audiences: entry.Issuer.Audiences,
+		required:  b.required,
+		evaluates: len(expressions(entry)) > 0,
+		digester:  b.digester,
+		clock:     b.clock,
+	})
+	return nil
+}
+
+// refusingClient is what upstream would fetch distributed claims with, from
+// wherever a token says.
+func refusingClient() *http.Client { return &http.Client{Transport: refusing{}} }
+
+type refusing struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+	return nil, errors.New("nothing is fetched for a workspace's tokens")
+}

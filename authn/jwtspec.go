@@ -1,0 +1,140 @@
+package authn
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+
+	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
+	"k8s.io/apiserver/pkg/apis/apiserver"
+
+	"frontproxy/authn/issuer"
+)
+
+// What one tenant may ask of the proxy.
+const (
+	// MaxTokenBytes is the longest token a configuration's authenticators judge.
+	MaxTokenBytes = 16 << 10
+	// MaxConfigurations is how many configurations of a type are used.
+	MaxConfigurations = 16
+	// MaxSpecBytes is the largest WorkspaceAuthenticationConfiguration spec.
+	MaxSpecBytes = 128 << 10
+	// MaxJWTs is how many entries its spec.jwt may have.
+	MaxJWTs = 16
+	// MaxExpressions is how many CEL expressions they may have together, and
+	// MaxExpressionBytes how long each may be.
+	MaxExpressions     = 32
+	MaxExpressionBytes = 8 << 10
+)
+
+// jwtSpec is a configuration's spec.jwt. Immutable.
+type jwtSpec struct {
+	entries []apiserver.JWTAuthenticator
+	// sum is equal for equal entries.
+	sum [sha256.Size]byte
+}
+
+// parseJWTSpec reads the JSON of a WorkspaceAuthenticationConfiguration's spec
+// and holds it to the limits. Validation comes with the build.
+func parseJWTSpec(raw []byte) (*jwtSpec, error) {
+	if len(raw) > MaxSpecBytes {
+		return nil, fmt.Errorf("spec has %d bytes, at most %d are taken", len(raw), MaxSpecBytes)
+	}
+	var spec tenancyv1alpha1.WorkspaceAuthenticationConfigurationSpec
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return nil, fmt.Errorf("decode spec: %w", err)
+	}
+	if n := len(spec.JWT); n > MaxJWTs {
+		return nil, fmt.Errorf("spec.jwt has %d entries, at most %d are taken", n, MaxJWTs)
+	}
+	out := &jwtSpec{entries: make([]apiserver.JWTAuthenticator, 0, len(spec.JWT))}
+	for i := range spec.JWT {
+		out.entries = append(out.entries, convertJWT(&spec.JWT[i]))
+	}
+	if err := checkExpressions(out.entries); err != nil {
+		return nil, err
+	}
+	canonical, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("encode spec: %w", err)
+	}
+	out.sum = sha256.Sum256(canonical)
+	return out, nil
+}
+
+func convertJWT(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator {
+	out := apiserver.JWTAuthenticator{
+		Issuer: apiserver.Issuer{
+			URL:                  in.Issuer.URL,
+			DiscoveryURL:         in.Issuer.DiscoveryURL,
+			CertificateAuthority: in.Issuer.CertificateAuthority,
+			Audiences:            in.Issuer.Audiences,
+			AudienceMatchPolicy:  apiserver.AudienceMatchPolicyType(in.Issuer.AudienceMatchPolicy),
+		},
+		ClaimMappings: apiserver.ClaimMappings{
+			Username: apiserver.PrefixedClaimOrExpression(in.ClaimMappings.Username),
+			Groups:   apiserver.PrefixedClaimOrExpression(in.ClaimMappings.Groups),
+			UID:      apiserver.ClaimOrExpression(in.ClaimMappings.UID),
+		},
+	}
+	for _, e := range in.ClaimMappings.Extra {
+		out.ClaimMappings.Extra = append(out.ClaimMappings.Extra, apiserver.ExtraMapping(e))
+	}
+	for _, r := range in.ClaimValidationRules {
+		out.ClaimValidationRules = append(out.ClaimValidationRules, apiserver.ClaimValidationRule(r))
+	}
+	for _, r := range in.UserValidationRules {
+		out.UserValidationRules = append(out.UserValidationRules, apiserver.UserValidationRule(r))
+	}
+	return out
+}
+
+func checkExpressions(entries []apiserver.JWTAuthenticator) error {
+	total := 0
+	for i := range entries {
+		for _, e := range expressions(&entries[i]) {
+			if total++; total > MaxExpressions {
+				return fmt.Errorf("more than %d CEL expressions in spec.jwt", MaxExpressions)
+			}
+			if len(e) > MaxExpressionBytes {
+				return fmt.Errorf("a CEL expression in spec.jwt[%d] has %d bytes, at most %d are taken", i, len(e), MaxExpressionBytes)
+			}
+		}
+	}
+	return nil
+}
+
+// expressions are the CEL expressions of an entry.
+func expressions(e *apiserver.JWTAuthenticator) []string {
+	m := e.ClaimMappings
+	all := []string{m.Username.Expression, m.Groups.Expression, m.UID.Expression}
+	for _, x := range m.Extra {
+		all = append(all, x.ValueExpression)
+	}
+	for _, r := range e.ClaimValidationRules {
+		all = append(all, r.Expression)
+	}
+	for _, r := range e.UserValidationRules {
+		all = append(all, r.Expression)
+	}
+	used := all[:0]
+	for _, x := range all {
+		if x != "" {
+			used = append(used, x)
+		}
+	}
+	return used
+}
+
+func trustOf(e *apiserver.JWTAuthenticator) issuer.Trust {
+	return issuer.Trust{URL: e.Issuer.URL, DiscoveryURL: e.Issuer.DiscoveryURL, CA: e.Issuer.CertificateAuthority}
+}
+
+// trusts are those of all entries.
+func (s *jwtSpec) trusts() map[issuer.Key]bool {
+	keys := make(map[issuer.Key]bool, len(s.entries))
+	for i := range s.entries {
+		keys[trustOf(&s.entries[i]).Key()] = true
+	}
+	return keys
+}

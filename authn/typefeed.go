@@ -1,0 +1,143 @@
+package authn
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"frontproxy/index/shards"
+)
+
+// tenancyExport is the APIExport in root of both kinds.
+const tenancyExport = "tenancy.kcp.io"
+
+// Feeds are what fills the index: WorkspaceTypes and
+// WorkspaceAuthenticationConfigurations of every shard.
+func (x *TypeIndex) Feeds() []shards.Feed {
+	resource := func(name string) schema.GroupVersionResource {
+		return schema.GroupVersionResource{Group: "tenancy.kcp.io", Version: "v1alpha1", Resource: name}
+	}
+	return []shards.Feed{
+		{
+			Resource: resource("workspacetypes"),
+			Identity: tenancyExport,
+			New:      func() shards.Object { return new(slimType) },
+			Table:    func(shard string) shards.Table { return x.typeTable(shard) },
+		},
+		{
+			Resource: resource("workspaceauthenticationconfigurations"),
+			Identity: tenancyExport,
+			New:      func() shards.Object { return new(slimConfig) },
+			Table:    func(shard string) shards.Table { return x.configTable(shard) },
+		},
+	}
+}
+
+// slimType is what matters of a WorkspaceType.
+type slimType struct {
+	Metadata shards.Meta `json:"metadata"`
+	Spec     struct {
+		AuthenticationConfigurations []struct {
+			Name string `json:"name"`
+		} `json:"authenticationConfigurations"`
+	} `json:"spec"`
+}
+
+// Version implements shards.Object.
+func (o *slimType) Version() string { return o.Metadata.ResourceVersion }
+
+// slimConfig is what matters of a WorkspaceAuthenticationConfiguration. The spec
+// is decoded later: one that can't be is broken, which is more than missing.
+type slimConfig struct {
+	Metadata shards.Meta `json:"metadata"`
+	Spec     rawJSON     `json:"spec"`
+}
+
+// Version implements shards.Object.
+func (o *slimConfig) Version() string { return o.Metadata.ResourceVersion }
+
+// rawJSON is a copy of a JSON value.
+type rawJSON []byte
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *rawJSON) UnmarshalJSON(b []byte) error {
+	*r = append((*r)[:0], b...)
+	return nil
+}
+
+func nameOf(m *shards.Meta) objectName { return objectName{m.Annotations.Cluster, m.Name} }
+
+// typeTable starts a shard's life: what a shard of that name had is forgotten.
+func (x *TypeIndex) typeTable(shard string) shards.Table {
+	t := &typeTable{index: x, shard: shard}
+	x.mu.Lock()
+	x.shard(shard).typesSynced = false
+	x.mu.Unlock()
+	return t
+}
+
+// typeTable feeds the WorkspaceTypes of one shard.
+type typeTable struct {
+	index *TypeIndex
+	shard string
+	list  uint64 // counts the lists
+}
+
+// Begin implements shards.Table.
+func (t *typeTable) Begin() { t.list++ }
+
+// Upsert implements shards.Table.
+func (t *typeTable) Upsert(o shards.Object) {
+	object, ok := o.(*slimType)
+	if !ok {
+		return
+	}
+	configs := make([]string, 0, len(object.Spec.AuthenticationConfigurations))
+	for _, c := range object.Spec.AuthenticationConfigurations {
+		configs = append(configs, c.Name)
+	}
+	t.index.upsertType(t.shard, nameOf(&object.Metadata), object.Version(), configs, t.list)
+}
+
+// Delete implements shards.Table.
+func (t *typeTable) Delete(o shards.Object) {
+	if object, ok := o.(*slimType); ok {
+		t.index.deleteType(t.shard, nameOf(&object.Metadata))
+	}
+}
+
+// End implements shards.Table.
+func (t *typeTable) End() { t.index.endTypes(t.shard, t.list) }
+
+func (x *TypeIndex) configTable(shard string) shards.Table {
+	t := &configTable{index: x, shard: shard}
+	x.mu.Lock()
+	x.shard(shard).configsSynced = false
+	x.mu.Unlock()
+	return t
+}
+
+// configTable feeds the WorkspaceAuthenticationConfigurations of one shard.
+type configTable struct {
+	index *TypeIndex
+	shard string
+	list  uint64
+}
+
+// Begin implements shards.Table.
+func (t *configTable) Begin() { t.list++ }
+
+// Upsert implements shards.Table.
+func (t *configTable) Upsert(o shards.Object) {
+	if object, ok := o.(*slimConfig); ok {
+		t.index.upsertConfig(t.shard, nameOf(&object.Metadata), object.Version(), object.Spec, t.list)
+	}
+}
+
+// Delete implements shards.Table.
+func (t *configTable) Delete(o shards.Object) {
+	if object, ok := o.(*slimConfig); ok {
+		t.index.deleteConfig(t.shard, nameOf(&object.Metadata))
+	}
+}
+
+// End implements shards.Table.
+func (t *configTable) End() { t.index.endConfigs(t.shard, t.list) }

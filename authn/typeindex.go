@@ -1,0 +1,433 @@
+package authn
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/index"
+)
+
+// Placement says where logical clusters are; index.Index does.
+type Placement interface {
+	// ShardOf returns the name of the shard that holds the logical cluster; of
+	// two that show it during a migration the one that counts. False when that
+	// is not known.
+	ShardOf(cluster string) (shard string, ok bool)
+}
+
+// TypeIndexConfig is what a TypeIndex needs.
+type TypeIndexConfig struct {
+	// Issuers is the pool of issuers, which somebody else runs.
+	Issuers Issuers
+	// Placement decides between two shards that show the same type.
+	Placement Placement
+	// DisallowedIssuers are issuer URLs no configuration may name: those of
+	// service accounts.
+	DisallowedIssuers []string
+	// RequireAudiences are the API audiences when they were set explicitly and
+	// workspaces' tokens must carry one of them too; empty means that the
+	// configurations' own audiences are enough.
+	RequireAudiences []string
+	// Clock is the time; nil means the real one.
+	Clock clock.Clock
+	// Log gets a line for each configuration that does not build. The zero
+	// Logger is silent.
+	Log klog.Logger
+}
+
+// TypeIndex has the ready-made authenticators of every workspace type that
+// names WorkspaceAuthenticationConfigurations. It implements TypeSource.
+//
+// Feeds fill it. Everything is kept per shard, a type finds its configurations
+// on its own shard, and a request looks at the shard where Placement has the
+// type's cluster: copies on another shard, as during a migration, can't mix.
+//
+// A configuration is built by Run, at the event, as soon as a type names it;
+// those that nobody names are not built and cause no traffic. What a changed
+// configuration means until the new one is built:
+//
+//   - an unchanged spec is no change;
+//   - what it trusted before and still trusts (same issuer URL, discoveryURL and
+//     CA) goes on being accepted on the old terms for the moment the build
+//     takes, and then on the new ones at once: the issuer is the same, so its
+//     keys are there;
+//   - what it no longer trusts is no longer accepted from the event on; a new
+//     issuer's tokens are undecided until its keys were read;
+//   - when the new spec does not build nothing of the old is accepted any
+//     more. Its owner took it back; that the replacement is broken gives nobody
+//     a right to it.
+//
+// A configuration that does not build is tried again with growing pauses.
+// Removal takes effect at the event.
+type TypeIndex struct {
+	config  TypeIndexConfig
+	builder *jwtBuilder
+	wake    chan struct{} // Run has something to do
+
+	mu     sync.RWMutex // guards what follows and all entries
+	shards map[string]*typeShard
+	// todo are the configurations to build, in order; retry those that failed.
+	todo  []*configEntry
+	retry map[*configEntry]struct{}
+}
+
+// objectName names an object on a shard.
+type objectName struct{ cluster, name string }
+
+// typeShard is what one shard has.
+type typeShard struct {
+	typesSynced, configsSynced bool
+	types                      map[objectName]*typeEntry
+	configs                    map[objectName]*configEntry
+}
+
+// typeEntry is a type that names configurations.
+type typeEntry struct {
+	name        objectName
+	version     string
+	configs     []*configEntry // as named; at most MaxConfigurations
+	dropped     int            // named beyond that
+	evaluations chan struct{}
+	record      *TypeAuthenticators // what requests read; replaced, never edited
+	seen        uint64
+}
+
+// configEntry is a configuration that exists, or that a type names.
+type configEntry struct {
+	name    objectName
+	shard   string
+	present bool
+	version string
+	seen    uint64
+	users   map[*typeEntry]struct{}
+
+	spec    *jwtSpec // nil when specErr is set
+	specErr error
+
+	built    *configuration // the last that built; nil when none is in use
+	serving  []*jwtAuthenticator
+	current  bool // built is of spec
+	queued   bool
+	err      error // of the last build
+	failures int
+	due      time.Time
+}
+
+// NewTypeIndex makes an empty TypeIndex.
+func NewTypeIndex(c TypeIndexConfig) *TypeIndex {
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	return &TypeIndex{
+		config:  c,
+		builder: newJWTBuilder(c),
+		wake:    make(chan struct{}, 1),
+		shards:  map[string]*typeShard{},
+		retry:   map[*configEntry]struct{}{},
+	}
+}
+
+// Authenticators implements TypeSource.
+func (x *TypeIndex) Authenticators(t index.Type) (*TypeAuthenticators, error) {
+	shard, ok := x.config.Placement.ShardOf(t.Cluster)
+	if !ok {
+		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", ErrUndecided, t.Cluster)
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	s := x.shards[shard]
+	if s == nil || !s.typesSynced || !s.configsSynced {
+		return nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", ErrUndecided, shard)
+	}
+	if e := s.types[objectName{t.Cluster, t.Name}]; e != nil {
+		return e.record, nil
+	}
+	return nil, nil
+}
+
+// shard is the shard's part, made when there is none. The caller holds mu.
+func (x *TypeIndex) shard(name string) *typeShard {
+	s := x.shards[name]
+	if s == nil {
+		s = &typeShard{types: map[objectName]*typeEntry{}, configs: map[objectName]*configEntry{}}
+		x.shards[name] = s
+	}
+	return s
+}
+
+// upsertType takes a WorkspaceType as it is now; configs are the names in its
+// spec.authenticationConfigurations.
+func (x *TypeIndex) upsertType(shard string, name objectName, version string, configs []string, seen uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.shard(shard)
+	e := s.types[name]
+	if len(configs) == 0 {
+		if e != nil {
+			x.dropType(s, e)
+		}
+		return
+	}
+	if e == nil {
+		e = &typeEntry{name: name, evaluations: make(chan struct{}, evaluationsAtOnce)}
+		s.types[name] = e
+	}
+	e.version, e.seen = version, seen
+	old := e.configs
+	e.dropped = max(0, len(configs)-MaxConfigurations)
+	e.configs = nil
+	for _, config := range configs[:len(configs)-e.dropped] {
+		c := x.configEntry(s, shard, objectName{name.cluster, config})
+		if !slices.Contains(e.configs, c) {
+			e.configs = append(e.configs, c)
+			c.users[e] = struct{}{}
+			x.enqueue(c)
+		}
+	}
+	for _, c := range old {
+		if !slices.Contains(e.configs, c) {
+			x.unuse(s, c, e)
+		}
+	}
+	x.publish(e)
+}
+
+// deleteType forgets a WorkspaceType.
+func (x *TypeIndex) deleteType(shard string, name objectName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.shard(shard)
+	if e := s.types[name]; e != nil {
+		x.dropType(s, e)
+	}
+}
+
+func (x *TypeIndex) dropType(s *typeShard, e *typeEntry) {
+	delete(s.types, e.name)
+	for _, c := range e.configs {
+		x.unuse(s, c, e)
+	}
+}
+
+// unuse takes a type off a configuration, and ends one that is left without.
+func (x *TypeIndex) unuse(s *typeShard, c *configEntry, e *typeEntry) {
+	delete(c.users, e)
+	if len(c.users) > 0 {
+		return
+	}
+	x.stop(c)
+	if !c.present {
+		delete(s.configs, c.name)
+	}
+}
+
+// configEntry is the entry of name, made when there is none.
+func (x *TypeIndex) configEntry(s *typeShard, shard string, name objectName) *configEntry {
+	c := s.configs[name]
+	if c == nil {
+		c = &configEntry{name: name, shard: shard, users: map[*typeEntry]struct{}{}}
+		s.configs[name] = c
+	}
+	return c
+}
+
+// upsertConfig takes a WorkspaceAuthenticationConfiguration as it is now; spec
+// is its spec's JSON.
+func (x *TypeIndex) upsertConfig(shard string, name objectName, version string, raw []byte, seen uint64) {
+	spec, err := parseJWTSpec(raw)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.configEntry(x.shard(shard), shard, name)
+	same := c.present && c.version == version
+	unchanged := c.present && spec != nil && c.spec != nil && spec.sum == c.spec.sum
+	c.present, c.version, c.seen = true, version, seen
+	switch {
+	case same && (unchanged || err != nil):
+		return
+	case unchanged: // only the record names the version
+	default:
+		c.spec, c.specErr, c.current, c.err, c.failures = spec, err, false, nil, 0
+		delete(x.retry, c)
+		x.distrust(c)
+		x.enqueue(c)
+	}
+	x.publishUsers(c)
+}
+
+// distrust stops serving what the present spec no longer trusts.
+func (x *TypeIndex) distrust(c *configEntry) {
+	if c.spec == nil {
+		x.stop(c)
+		return
+	}
+	trusts := c.spec.trusts()
+	c.serving = slices.DeleteFunc(slices.Clone(c.serving), func(a *jwtAuthenticator) bool { return !trusts[a.trust] })
+}
+
+// stop ends what a configuration serves.
+func (x *TypeIndex) stop(c *configEntry) {
+	if c.built != nil {
+		c.built.close()
+	}
+	c.built, c.serving, c.current = nil, nil, false
+	delete(x.retry, c)
+}
+
+// deleteConfig forgets a WorkspaceAuthenticationConfiguration.
+func (x *TypeIndex) deleteConfig(shard string, name objectName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.shard(shard)
+	if c := s.configs[name]; c != nil {
+		x.dropConfig(s, c)
+	}
+}
+
+func (x *TypeIndex) dropConfig(s *typeShard, c *configEntry) {
+	x.stop(c)
+	c.present, c.version, c.spec, c.specErr, c.err, c.failures = false, "", nil, nil, nil, 0
+	if len(c.users) == 0 {
+		delete(s.configs, c.name)
+		return
+	}
+	x.publishUsers(c)
+}
+
+// endTypes ends a list of types: what was not seen in it does not exist.
+func (x *TypeIndex) endTypes(shard string, seen uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.shard(shard)
+	for _, e := range slices.Collect(maps.Values(s.types)) {
+		if e.seen != seen {
+			x.dropType(s, e)
+		}
+	}
+	s.typesSynced = true
+}
+
+// endConfigs ends a list of configurations.
+func (x *TypeIndex) endConfigs(shard string, seen uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.shard(shard)
+	for _, c := range slices.Collect(maps.Values(s.configs)) {
+		if c.present && c.seen != seen {
+			x.dropConfig(s, c)
+		}
+	}
+	s.configsSynced = true
+}
+
+// enqueue has Run build c when a type names it and it is not built yet.
+func (x *TypeIndex) enqueue(c *configEntry) {
+	if c.queued || c.current || c.spec == nil || len(c.users) == 0 {
+		return
+	}
+	c.queued = true
+	x.todo = append(x.todo, c)
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// publishUsers renews the records of the types that name c.
+func (x *TypeIndex) publishUsers(c *configEntry) {
+	for e := range c.users {
+		x.publish(e)
+	}
+}
+
+// publish renews the record of a type. The old one stays as it is for the
+// requests that read it.
+func (x *TypeIndex) publish(e *typeEntry) {
+	record := &TypeAuthenticators{
+		ByIssuer: map[string][]TokenAuthenticator{},
+		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},
+	}
+	for _, c := range e.configs {
+		c.join(record, e)
+	}
+	if e.dropped > 0 {
+		record.Undecided = append(record.Undecided, fmt.Sprintf("the type names %d authentication configurations more than the %d that are used", e.dropped, MaxConfigurations))
+	}
+	e.record = record
+}
+
+// join adds what c has to offer to a type's record.
+func (c *configEntry) join(record *TypeAuthenticators, e *typeEntry) {
+	who := "authentication configuration " + c.name.name
+	if !c.present {
+		record.Undecided = append(record.Undecided, who+" does not exist")
+		return
+	}
+	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.version)
+	served := map[issuer.Key]bool{}
+	for _, a := range c.serving {
+		served[a.trust] = true
+		record.ByIssuer[a.issuer.URL()] = append(record.ByIssuer[a.issuer.URL()], jwtMember{a, e.evaluations})
+	}
+	why := c.trouble()
+	if why == "" {
+		return
+	}
+	record.Undecided = append(record.Undecided, who+" "+why)
+	if c.spec == nil {
+		return
+	}
+	// Nobody else is asked about tokens of an issuer that the type names.
+	for i := range c.spec.entries {
+		if trust := trustOf(&c.spec.entries[i]); !served[trust.Key()] {
+			record.ByIssuer[trust.URL] = append(record.ByIssuer[trust.URL], notReady{
+				name:   fmt.Sprintf("workspace %s/%s jwt[%d] %s", c.name.cluster, c.name.name, i, trust.URL),
+				issuer: trust.URL,
+				reason: why,
+			})
+		}
+	}
+}
+
+// trouble says why c is not as its spec wants it; empty when it is.
+func (c *configEntry) trouble() string {
+	switch {
+	case c.specErr != nil:
+		return "is broken: " + c.specErr.Error()
+	case c.err != nil:
+		return "is broken: " + c.err.Error()
+	case !c.current:
+		return "is being built"
+	}
+	return ""
+}
+
+// Run builds configurations until ctx ends.
+func (x *TypeIndex) Run(ctx context.Context) error {
+	sweep := x.config.Clock.Now().Add(sweepEvery)
+	for {
+		for x.buildNext() && ctx.Err() == nil {
+		}
+		now := x.config.Clock.Now()
+		if !now.Before(sweep) {
+			x.sweep(now)
+			sweep = now.Add(sweepEvery)
+		}
+		timer := x.config.Clock.NewTimer(x.requeue(now, sweep))
+		select {
+		case <-x.wake:
+		case <-timer.C():
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+		timer.Stop()
+	}
+}

@@ -1,0 +1,120 @@
+package authn
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+const (
+	// sweepEvery is how often caches drop what has ended.
+	sweepEvery = 30 * time.Second
+	// buildRetry is the pause after a first failed build; it doubles up to
+	// buildRetryMax.
+	buildRetry    = time.Second
+	buildRetryMax = 5 * time.Minute
+)
+
+// buildNext builds the first configuration that waits; false when none does.
+func (x *TypeIndex) buildNext() bool {
+	c, spec := x.next()
+	if c == nil {
+		return false
+	}
+	if spec == nil { // no longer wanted
+		return true
+	}
+	built, err := x.builder.build(c.name, spec)
+	x.install(c, spec, built, err)
+	return true
+}
+
+func (x *TypeIndex) next() (*configEntry, *jwtSpec) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.todo) == 0 {
+		x.todo = nil
+		return nil, nil
+	}
+	c := x.todo[0]
+	x.todo = x.todo[1:]
+	c.queued = false
+	if c.current || len(c.users) == 0 {
+		return c, nil
+	}
+	return c, c.spec
+}
+
+// install puts what was built of spec in the place of what served so far, unless
+// c has changed meanwhile; then it waits in todo again.
+func (x *TypeIndex) install(c *configEntry, spec *jwtSpec, built *configuration, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if c.spec != spec || c.current || len(c.users) == 0 {
+		if built != nil {
+			built.close()
+		}
+		return
+	}
+	x.stop(c)
+	if err != nil {
+		x.config.Log.Error(err, "An authentication configuration does not build; it is tried again", "shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
+		c.err = err
+		c.due = x.config.Clock.Now().Add(min(buildRetryMax, buildRetry<<min(c.failures, 10)))
+		c.failures++
+		x.retry[c] = struct{}{}
+	} else {
+		c.built, c.serving, c.current, c.err, c.failures = built, built.authenticators, true, nil, 0
+		for i, a := range built.authenticators { // one copy of a CA bundle for all
+			spec.entries[i].Issuer.CertificateAuthority = a.issuer.CA()
+		}
+	}
+	x.publishUsers(c)
+}
+
+// requeue puts failed builds that are due back into todo, and says how long
+// there is nothing to do.
+func (x *TypeIndex) requeue(now, next time.Time) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for c := range x.retry {
+		switch {
+		case !now.Before(c.due):
+			delete(x.retry, c)
+			x.enqueue(c)
+		case c.due.Before(next):
+			next = c.due
+		}
+	}
+	return next.Sub(now)
+}
+
+func (x *TypeIndex) sweep(now time.Time) {
+	x.mu.RLock()
+	var all []*jwtAuthenticator
+	for _, s := range x.shards {
+		for _, c := range s.configs {
+			all = append(all, c.serving...)
+		}
+	}
+	x.mu.RUnlock()
+	for _, a := range all {
+		a.cache.sweep(now)
+	}
+}
+
+// notReady stands for an authenticator that is not built, or does not build.
+type notReady struct{ name, issuer, reason string }
+
+// Name implements TokenAuthenticator.
+func (n notReady) Name() string { return n.name }
+
+// AuthenticateToken implements TokenAuthenticator.
+func (n notReady) AuthenticateToken(_ context.Context, t Token) (user.Info, time.Time, error) {
+	if !t.JWT || t.Issuer != n.issuer {
+		return nil, time.Time{}, nil
+	}
+	return nil, time.Time{}, fmt.Errorf("%w: the configuration %s", ErrUndecided, n.reason)
+}
