@@ -1,0 +1,62 @@
+package lookup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrNotACluster says that a cluster segment can name no logical cluster: it
+// is no valid path, or one that the proxy serves to nobody ("*" below
+// /clusters/, "system:…"). The answer is that of an unknown cluster (403).
+var ErrNotACluster = errors.New("not a logical cluster path")
+
+// Wildcard stands for all logical clusters.
+const Wildcard = "*"
+
+// Cluster decodes a cluster segment of an escaped path. Of escapes it takes
+// %3A only: no other character of a cluster path needs one, so any other is
+// an attempt to be read in two ways (ErrAmbiguous). Whether the result is
+// Valid is another question.
+func Cluster(segment string) (string, error) {
+	if _, err := Plain(segment); err != nil {
+		return "", err
+	}
+	if strings.IndexByte(segment, '%') < 0 {
+		return segment, nil
+	}
+	decoded := strings.ReplaceAll(strings.ReplaceAll(segment, "%3A", ":"), "%3a", ":")
+	if strings.IndexByte(decoded, '%') >= 0 {
+		return "", fmt.Errorf("%w: percent-encoding in the cluster", ErrAmbiguous)
+	}
+	return decoded, nil
+}
+
+// maxWord is the longest name in a cluster path: a DNS label.
+const maxWord = 63
+
+// Valid returns nil when cluster can name one logical cluster: colon-separated
+// DNS labels (logicalcluster.Path.IsValid), not the wildcard and nothing below
+// "system:". Otherwise ErrNotACluster.
+func Valid(cluster string) error {
+	if strings.HasPrefix(cluster, "system:") {
+		return ErrNotACluster
+	}
+	start := 0
+	for i := 0; i <= len(cluster); i++ {
+		if i < len(cluster) && cluster[i] != ':' {
+			if c := cluster[i]; c != '-' && !alphanumeric(c) {
+				return ErrNotACluster
+			}
+			continue
+		}
+		word := cluster[start:i]
+		if word == "" || len(word) > maxWord || word[0] == '-' || word[len(word)-1] == '-' {
+			return ErrNotACluster
+		}
+		start = i + 1
+	}
+	return nil
+}
+
+func alphanumeric(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }

@@ -1,0 +1,16 @@
+// Package lookup reads request paths: which logical cluster they name, and
+// whether they name it in one way only. It is pure: it knows no table, no
+// request state and no clock. It also says which kube Status a failed index
+// lookup becomes, so that this is decided in one place.
+//
+// Two programs that read one path differently are how requests slip past a
+// proxy. So the part of a path that decides where a request goes must have one
+// reading: dot segments, encoded slashes, backslashes, empty segments and
+// control characters in it are refused (ErrAmbiguous), never cleaned. The rest
+// of the path is nobody's business but the shard's and stays as it came, byte
+// for byte.
+//
+// A cluster is compared as the shard will see it, after percent-decoding. The
+// only character of a cluster path that clients do encode is the colon, so a
+// cluster segment may hold %3A, and no other escape.
+package lookup

@@ -1,0 +1,104 @@
+package lookup
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// ErrAmbiguous is wrapped by the errors about paths that two programs could
+// read differently (400).
+var ErrAmbiguous = errors.New("the request path is ambiguous")
+
+// Escaped returns the request's path exactly as it came: escaped, without the
+// query. It fails, with ErrAmbiguous, on request targets that are no path
+// (CONNECT's authority, OPTIONS' asterisk) and on bytes that no URL has and
+// that could break the request line of the next hop: spaces and "#".
+func Escaped(r *http.Request) (string, error) {
+	target := r.RequestURI
+	if target == "" { // not read from a connection
+		target = r.URL.RequestURI()
+	}
+	if i := strings.IndexAny(target, " #"); i >= 0 {
+		return "", fmt.Errorf("%w: the request target has a raw %q", ErrAmbiguous, target[i:i+1])
+	}
+	path, _, _ := strings.Cut(target, "?")
+	if strings.HasPrefix(path, "/") {
+		return path, nil
+	}
+	// Absolute form (RFC 9112, section 3.2.2): scheme://authority/path.
+	scheme, rest, ok := strings.Cut(path, "://")
+	if !ok || r.Method == http.MethodConnect || !strings.EqualFold(scheme, r.URL.Scheme) || r.URL.User != nil {
+		return "", fmt.Errorf("%w: the request target is no path", ErrAmbiguous)
+	}
+	authority, path, ok := strings.Cut(rest, "/")
+	path = "/" + path
+	if decoded, err := url.PathUnescape(path); !ok || err != nil || decoded != r.URL.Path || authority != r.URL.Host {
+		return "", fmt.Errorf("%w: the absolute request target has no plain authority and path", ErrAmbiguous)
+	}
+	return path, nil
+}
+
+// Segment splits the first segment off an escaped path that begins with a
+// slash: "/a/b" is "a" and "/b". Last segments leave "".
+func Segment(path string) (segment, rest string) {
+	path = path[1:]
+	if i := strings.IndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i:]
+	}
+	return path, ""
+}
+
+// Plain decodes a segment that decides where a request goes, and fails with
+// ErrAmbiguous when it has more than one reading.
+func Plain(segment string) (string, error) {
+	decoded := segment
+	if strings.IndexByte(segment, '%') >= 0 {
+		var err error
+		if decoded, err = url.PathUnescape(segment); err != nil {
+			return "", fmt.Errorf("%w: bad percent-encoding", ErrAmbiguous)
+		}
+	}
+	switch decoded {
+	case "":
+		return "", fmt.Errorf("%w: doubled slash", ErrAmbiguous)
+	case ".", "..":
+		return "", fmt.Errorf("%w: dot segment", ErrAmbiguous)
+	}
+	for i := range len(decoded) {
+		switch c := decoded[i]; {
+		case c == '/':
+			return "", fmt.Errorf("%w: encoded slash", ErrAmbiguous)
+		case c == '\\':
+			return "", fmt.Errorf("%w: backslash", ErrAmbiguous)
+		case c < ' ' || c == 0x7f:
+			return "", fmt.Errorf("%w: control character", ErrAmbiguous)
+		}
+	}
+	return decoded, nil
+}
+
+// Below finds the cluster a path names after its first segments: the segment
+// behind the first one that reads "clusters". Empty: it names none; then all
+// of the path decided that, and all of it has been judged, a slash at its end
+// excepted.
+func Below(path string) (cluster string, err error) {
+	for path != "" && path != "/" {
+		var segment string
+		segment, path = Segment(path)
+		if segment, err = Plain(segment); err != nil {
+			return "", err
+		}
+		if segment != clusters || path == "" || path == "/" {
+			continue
+		}
+		segment, _ = Segment(path)
+		return Cluster(segment)
+	}
+	return "", nil
+}
+
+// clusters is the segment before a cluster.
+const clusters = "clusters"

@@ -1,0 +1,75 @@
+package lookup
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"frontproxy/index"
+)
+
+const (
+	// notPermitted is what kcp says about workspaces that do not exist, or may
+	// not be known to exist.
+	notPermitted = "workspace access not permitted"
+	// retrySeconds is what a 503 asks the client to wait.
+	retrySeconds = 2
+)
+
+// Status is the answer to a request whose path was ambiguous, named no cluster,
+// or named one that the index did not find: the one place where the errors of
+// this package and of index.Lookup become a status. Clients learn nothing from
+// it about which workspaces exist elsewhere. An error of neither is a 500.
+func Status(err error, r *http.Request) *metav1.Status {
+	switch {
+	case errors.Is(err, ErrAmbiguous):
+		return failure(http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
+	case errors.Is(err, ErrNotACluster), errors.Is(err, index.ErrUnknown):
+		status := responsewriters.ForbiddenStatusError(attributes(r), notPermitted).Status()
+		return &status
+	case errors.Is(err, index.ErrNotSynced):
+		return unavailable("not all shards have been read yet")
+	case errors.Is(err, index.ErrUnavailable):
+		return unavailable("the workspace is unavailable")
+	case errors.Is(err, index.ErrConflict):
+		return unavailable("the workspace is being moved")
+	}
+	status := apierrors.NewInternalError(errors.New("the workspace could not be looked up")).Status()
+	return &status
+}
+
+func unavailable(why string) *metav1.Status {
+	s := failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, why+"; try again later")
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: retrySeconds}
+	return s
+}
+
+func failure(code int32, reason metav1.StatusReason, message string) *metav1.Status {
+	return &metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message}
+}
+
+// attributes describes the request as Kubernetes' forbidden messages do:
+// nobody is known yet, so the user is "".
+func attributes(r *http.Request) authorizer.Attributes {
+	factory := request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
+	inCluster := *r.URL
+	if rest, ok := strings.CutPrefix(r.URL.Path, "/"+clusters+"/"); ok {
+		_, rest, _ = strings.Cut(rest, "/")
+		inCluster.Path = "/" + rest
+	}
+	info, err := factory.NewRequestInfo(&http.Request{Method: r.Method, URL: &inCluster})
+	if err != nil || !info.IsResourceRequest {
+		return authorizer.AttributesRecord{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
+	}
+	return authorizer.AttributesRecord{
+		ResourceRequest: true, Path: r.URL.Path, Verb: info.Verb, Namespace: info.Namespace, Name: info.Name,
+		APIGroup: info.APIGroup, APIVersion: info.APIVersion, Resource: info.Resource, Subresource: info.Subresource,
+	}
+}

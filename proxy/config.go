@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/klog/v2"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// Index finds what a cluster path names.
+type Index interface {
+	// Lookup takes a valid cluster path, or a logical cluster's name; its errors
+	// are those of package index.
+	Lookup(path string) (index.Target, error)
+}
+
+// Decider admits or refuses.
+type Decider interface {
+	// Decide never returns nil and only reads the request.
+	Decide(r *http.Request, t *index.Target) *authn.Decision
+}
+
+// Config is what a Proxy is made of.
+type Config struct {
+	// Mappings is the mapping file. Required.
+	Mappings *Mappings
+	// Index is required when Mappings has an entry for /clusters/.
+	Index Index
+	// Decider is required.
+	Decider Decider
+
+	// Serving has the listener, the certificates and the TLS options. Its
+	// ClientCA is what the listener advertises to clients with certificates; it
+	// admits nobody. Required by Run only.
+	Serving *genericapiserver.SecureServingInfo
+	// Curves are the key exchange mechanisms to offer; nil means Go's.
+	Curves []tls.CurveID
+
+	// CORSOrigins are regular expressions of the origins that browsers may call
+	// from; empty means none.
+	CORSOrigins []string
+
+	// Sync tells which shards have been read, for /readyz. Nil: there is nothing
+	// to wait for.
+	Sync func() shards.Status
+
+	// Shards are the shards known now: mounts below their URLs are resolved as
+	// if the caller had asked there itself. Nil means none.
+	Shards func() []*shards.Shard
+	// ExternalURLs are the proxy's own, for mounts alike.
+	ExternalURLs []*url.URL
+	// MountDial dials the hosts of other mounts, whose URLs tenants choose; it
+	// must refuse what a tenant must not reach. Nil: such mounts are refused.
+	MountDial func(ctx context.Context, network, address string) (net.Conn, error)
+	// MountTLS verifies those hosts; nil means the system's CAs. It must have no
+	// certificates.
+	MountTLS *tls.Config
+
+	// ShutdownDelay is how long, after its context ended, Run goes on serving
+	// while /readyz says no.
+	ShutdownDelay time.Duration
+	// ShutdownTimeout is how long requests may run after that; 0 means 60 s.
+	ShutdownTimeout time.Duration
+
+	// Log is where requests (at V(3)) and failures go. The zero Logger is mute.
+	Log klog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}

@@ -1,0 +1,27 @@
+// Package proxy is the way of a request from the listener to a shard: the
+// mapping file, one straight chain of steps (handler.go), reverse proxying,
+// identity headers, transports, the server with its health checks and its
+// drain.
+//
+// What holds everywhere:
+//
+//   - A path is read once, by package lookup, and goes out byte for byte as it
+//     came; only the cluster below /clusters/ is replaced by the logical
+//     cluster's name that was looked up.
+//   - Identity headers are set on the outgoing request only, after hop-by-hop
+//     headers are gone: first everything a shard could read as identity is
+//     deleted, in every spelling, then what was decided is set (identity.go).
+//   - The ResponseWriter is never wrapped, so watches flush and upgrades hijack.
+//   - What a client sees of a failure is a kube Status in JSON that names no
+//     address (status.go).
+//
+// Wrinkles:
+//
+//   - httputil.ReverseProxy cleans the query in Rewrite mode; we put back what
+//     came. It does not forward request trailers' values; we drop their
+//     announcement as well.
+//   - Outgoing URLs carry the path in Opaque, because URL.EscapedPath re-encodes
+//     some bytes that clients send.
+//   - Upgrades need HTTP/1.1 upstream, and Go chooses that by itself for
+//     websocket only; so upgrades have a transport of their own.
+package proxy

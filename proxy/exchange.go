@@ -1,0 +1,164 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+)
+
+// exchange is one request on its way, and everything that was found out about
+// it. It holds the ReverseProxy that forwards the request, whose callbacks so
+// need no context to find it; exchanges are pooled, for the callbacks cost more
+// to make than the rest. Nothing may keep one after the handler has returned.
+type exchange struct {
+	p  *Proxy
+	rp httputil.ReverseProxy
+
+	start    time.Time
+	upgrade  bool
+	route    route
+	target   index.Target
+	decision *authn.Decision
+	// base is where the request goes; of its path, prefix is the escaped form.
+	base   *url.URL
+	prefix string
+	// foreign: base is a tenant's choice, and gets nothing of ours.
+	foreign bool
+	// code is the answer's; 0 until there is one.
+	code int
+	// begun: the upstream's answer is being written, so that no other can.
+	begun bool
+}
+
+func (p *Proxy) newExchange() *exchange {
+	x := &exchange{p: p}
+	x.rp = httputil.ReverseProxy{
+		Rewrite:        x.rewrite,
+		ModifyResponse: x.modifyResponse,
+		ErrorHandler:   x.failed,
+		ErrorLog:       p.errorLog,
+	}
+	return x
+}
+
+// reset forgets the request.
+func (x *exchange) reset() {
+	p, rp := x.p, x.rp
+	*x = exchange{p: p, rp: rp}
+	x.rp.Transport, x.rp.BufferPool = nil, nil
+}
+
+// forward sends the request to where it was decided to go, and the answer back.
+func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
+	x.rp.BufferPool = x.p.buffers
+	if x.upgrade {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer x.p.streams.add(cancel)()
+		r = r.WithContext(ctx)
+	}
+	x.rp.ServeHTTP(w, r)
+}
+
+// rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
+// headers by now, so nothing that is set here can be removed again.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	in, out := pr.In, pr.Out
+	out.URL.Scheme, out.URL.Host, out.URL.User = x.base.Scheme, x.base.Host, nil
+	out.URL.Opaque = x.prefix + x.route.path
+	out.URL.RawQuery = in.URL.RawQuery
+	out.Trailer = nil
+	restoreForwarding(in, out)
+	if x.foreign {
+		out.Host = x.base.Host
+		for _, m := range x.p.mappings.entries {
+			m.headers.clear(out.Header)
+		}
+		dropPrivate(out.Header)
+		return
+	}
+	headers := x.route.mapping.headers
+	headers.clear(out.Header)
+	if u := x.decision.User; u != nil {
+		dropCredentials(out.Header)
+		headers.set(out.Header, u)
+	}
+}
+
+// restoreForwarding puts back what ReverseProxy removed, for shards see these
+// headers as a chain of proxies left them, and adds the client's address.
+func restoreForwarding(in, out *http.Request) {
+	for _, key := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v, ok := in.Header[key]; ok {
+			out.Header[key] = v
+		}
+	}
+	client, _, err := net.SplitHostPort(in.RemoteAddr)
+	if err != nil {
+		return
+	}
+	if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 {
+		client = strings.Join(prior, ", ") + ", " + client
+	}
+	out.Header["X-Forwarded-For"] = []string{client}
+}
+
+// modifyResponse sees the upstream's answer before the client does.
+func (x *exchange) modifyResponse(res *http.Response) error {
+	x.begun, x.code = true, res.StatusCode
+	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(res.Request.URL.RawQuery) {
+		x.rp.BufferPool = x.p.smallBuffers
+		res.Body = x.p.streams.body(res.Body)
+	}
+	return nil
+}
+
+// streams says whether a query asks for an answer without an end: a watch, or
+// logs that are followed.
+func streams(query string) bool {
+	if !strings.Contains(query, "watch") && !strings.Contains(query, "follow") {
+		return false
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return false
+	}
+	for _, v := range []string{values.Get("watch"), values.Get("follow")} {
+		if v == "1" || strings.EqualFold(v, "true") {
+			return true
+		}
+	}
+	return false
+}
+
+// failed answers when the upstream did not: a client that went away gets
+// nothing, anybody else a 503 that names the shard and no address.
+func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler)
+	}
+	what := x.upstreamName()
+	x.p.log.Error(err, "Request could not be forwarded", "to", what, "method", r.Method)
+	if x.begun {
+		panic(http.ErrAbortHandler) // an upgrade that failed half-way
+	}
+	x.answer(w, unreachable(what))
+}
+
+// upstreamName is what clients may know about where the request went.
+func (x *exchange) upstreamName() string {
+	switch {
+	case x.foreign:
+		return "the mount of the workspace"
+	case x.route.mapping.Shards && x.target.Shard != nil:
+		return "shard \"" + x.target.Shard.Name + "\""
+	}
+	return "the backend of \"" + x.route.mapping.Path + "\""
+}

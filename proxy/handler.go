@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/lookup"
+)
+
+// ServeHTTP is the whole way of a request, in this order:
+//
+//  1. health checks: local, unauthenticated, never forwarded
+//  2. CORS
+//  3. recover, and one log line when it is over        (serve, finish)
+//  4. hygiene: the target is a path, the upgrade is one that is served
+//  5. the mapping, after a service account's cluster was put before its path
+//  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
+//  7. Decide: who is asking, or why nobody is admitted
+//  8. forward: identity headers, the shard's transport
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.health.serve(w, r) {
+		return
+	}
+	p.cors.ServeHTTP(w, r)
+}
+
+// withCORS puts Kubernetes' CORS filter before the rest.
+func (p *Proxy) withCORS(origins []string) http.Handler {
+	return genericfilters.WithCORS(http.HandlerFunc(p.serve), origins, nil, nil, nil, "true")
+}
+
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
+	x := p.exchanges.Get().(*exchange)
+	x.start = p.now()
+	defer p.finish(x, w, r)
+	if status := x.find(r); status != nil {
+		x.answer(w, status)
+		return
+	}
+	if status := x.decide(r); status != nil {
+		x.answer(w, status)
+		return
+	}
+	x.forward(w, r)
+}
+
+// finish contains panics, logs the request and gives the exchange back. A
+// panic of http.ErrAbortHandler is how ReverseProxy cuts an answer short.
+func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
+	v := recover()
+	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
+		p.panics.Add(1)
+		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
+		if !x.begun && x.code == 0 {
+			x.answer(w, internal())
+			v = nil
+		}
+	}
+	if log := p.log.V(3); log.Enabled() {
+		x.log(log, r)
+	}
+	x.reset()
+	p.exchanges.Put(x)
+	if v != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
+	x.code = int(s.Code)
+	writeStatus(w, s)
+}
+
+// find finds out where the request goes: steps 4 to 6.
+func (x *exchange) find(r *http.Request) *metav1.Status {
+	path, err := lookup.Escaped(r)
+	if err != nil {
+		return lookup.Status(err, r)
+	}
+	var status *metav1.Status
+	if x.upgrade, status = checkUpgrade(r); status != nil {
+		return status
+	}
+	if x.route, err = x.p.mappings.match(path); err != nil {
+		return lookup.Status(err, r)
+	}
+	if rewritten := inCluster(r, path, x.route.mapping); rewritten != path {
+		if x.route, err = x.p.mappings.match(rewritten); err != nil {
+			return lookup.Status(err, r)
+		}
+	}
+	return x.resolve(r, maxHops)
+}
+
+// resolve looks the route's cluster up and follows mounts.
+func (x *exchange) resolve(r *http.Request, hops int) *metav1.Status {
+	m := x.route.mapping
+	if m == nil {
+		return notFound()
+	}
+	if x.route.cluster != "" {
+		err := lookup.Valid(x.route.cluster)
+		if err == nil {
+			x.target, err = x.p.index.Lookup(x.route.cluster)
+		}
+		if err != nil {
+			return lookup.Status(err, r)
+		}
+	}
+	switch {
+	case x.target.Mount != nil && m.Shards:
+		return x.mount(r, hops)
+	case m.Shards && x.target.Shard == nil:
+		return lookup.Status(index.ErrUnknown, r) // no caller of ours can get here
+	case m.Shards:
+		x.base = x.target.Shard.BaseURL
+		x.prefix = x.base.EscapedPath() + "/clusters/" + x.target.Cluster
+	default:
+		x.base, x.prefix = m.Backend, m.Backend.EscapedPath()
+	}
+	return nil
+}
+
+// mount follows a mount's URL, which a tenant chose. Below a known shard or
+// this proxy it is as if the caller had asked there itself; elsewhere the
+// request goes on as a stranger's.
+func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
+	mount := x.target.Mount
+	rest := x.route.path
+	if path, ok := x.p.known(mount); ok {
+		if hops == 0 {
+			return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads through more than %d mounts", maxHops)
+		}
+		path = strings.TrimSuffix(path, "/") + rest
+		if path == "" {
+			path = "/"
+		}
+		var err error
+		x.target = index.Target{}
+		if x.route, err = x.p.mappings.match(path); err != nil {
+			return lookup.Status(err, r)
+		}
+		return x.resolve(r, hops-1)
+	}
+	if x.p.foreign == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
+		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount leads to a URL that is not served")
+	}
+	x.foreign = true
+	x.base = &url.URL{Scheme: "https", Host: mount.Host}
+	x.prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
+	if x.prefix+rest == "" {
+		x.prefix = "/"
+	}
+	return nil
+}
+
+// passedThrough is the decision for mappings whose backend authenticates.
+var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
+
+// errNobody is a Decision that admits nobody in particular, which no correct
+// Decider makes: forwarded, it would be whom the shard takes it for.
+var errNobody = errors.New("the decision admits a request, but names no user")
+
+// decide asks who is calling, and chooses the transport.
+func (x *exchange) decide(r *http.Request) *metav1.Status {
+	x.decision = passedThrough
+	if x.foreign || !x.route.mapping.PassThrough {
+		x.decision = x.p.decider.Decide(r, &x.target)
+	}
+	d := x.decision
+	switch {
+	case d.User != nil && d.User.GetName() == "", d.User == nil && !d.PassThrough && d.Status == http.StatusOK:
+		panic(errNobody)
+	case d.User == nil && !d.PassThrough:
+		return refusal(d)
+	case x.foreign:
+		x.rp.Transport = x.p.foreign
+	default:
+		x.rp.Transport = x.p.upstreams[x.route.mapping.tls]
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"frontproxy/index/shards"
+)
+
+// patience is how long a shard may fail before readiness no longer waits for
+// it: its own requests get 503, which is no reason to refuse all others.
+const patience = 30 * time.Second
+
+// health answers /livez and /readyz: locally, to anybody, before any mapping.
+// It tells shard names and states, never addresses or errors.
+type health struct {
+	now      func() time.Time
+	sync     func() shards.Status // nil: nothing to wait for
+	draining atomic.Bool
+}
+
+// check is one line of a verbose answer.
+type check struct {
+	name string
+	ok   bool
+	note string
+}
+
+// serve answers health checks; false when r is none.
+func (h *health) serve(w http.ResponseWriter, r *http.Request) bool {
+	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	var checks []check
+	switch kind {
+	case "livez":
+		checks = []check{{name: "ping", ok: true}}
+	case "readyz":
+		checks = h.readiness()
+	default:
+		return false
+	}
+	if name != "" {
+		checks = named(checks, name)
+	}
+	if len(checks) == 0 {
+		http.NotFound(w, r)
+		return true
+	}
+	_, verbose := r.URL.Query()["verbose"]
+	report(w, kind, checks, verbose)
+	return true
+}
+
+// readiness: root has answered, and each listed shard has synced or has failed
+// for a while.
+func (h *health) readiness() []check {
+	checks := []check{{name: "ping", ok: true}, {name: "shutdown", ok: !h.draining.Load()}}
+	if h.sync == nil {
+		return checks
+	}
+	s, now := h.sync(), h.now()
+	checks = append(checks, check{name: "root", ok: s.RootAnswered, note: string(s.Root.State)})
+	for _, sh := range s.Shards {
+		given := sh.State == shards.Failed && now.Sub(sh.Since) >= patience
+		checks = append(checks, check{name: "shard-" + sh.Name, ok: sh.Synced || given, note: string(sh.State)})
+	}
+	return checks
+}
+
+func named(checks []check, name string) []check {
+	for _, c := range checks {
+		if c.name == name {
+			return []check{c}
+		}
+	}
+	return nil
+}
+
+// report writes in the format of Kubernetes' health checks.
+func report(w http.ResponseWriter, kind string, checks []check, verbose bool) {
+	var b strings.Builder
+	failed := false
+	for _, c := range checks {
+		switch note := c.note; {
+		case !c.ok:
+			failed = true
+			if note == "" {
+				note = "reason withheld"
+			}
+			fmt.Fprintf(&b, "[-]%s failed: %s\n", c.name, note)
+		case note != "":
+			fmt.Fprintf(&b, "[+]%s ok: %s\n", c.name, note)
+		default:
+			fmt.Fprintf(&b, "[+]%s ok\n", c.name)
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-cache, private")
+	if failed {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = fmt.Fprintf(w, "%s%s check failed\n", b.String(), kind)
+		return
+	}
+	if verbose {
+		_, _ = fmt.Fprintf(w, "%s%s check passed\n", b.String(), kind)
+		return
+	}
+	_, _ = fmt.Fprint(w, "ok")
+}

@@ -1,0 +1,293 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/net/http/httpguts"
+)
+
+// Mapping is one entry of the mapping file, validated. Immutable.
+type Mapping struct {
+	// Path is the pattern as written; it matches itself and all below it.
+	Path string
+	// Shards says that requests go to the shard of the cluster they name
+	// instead of to Backend: the entry "/clusters/".
+	Shards bool
+	// Backend is https and has a host; its path, if any, goes before the
+	// request's and has no slash at its end. Nil only when Shards.
+	Backend *url.URL
+	// PassThrough leaves authentication to the backend: the request goes on with
+	// its credentials, and without identity headers.
+	PassThrough bool
+
+	tls      tlsFiles
+	material *material // tls as read
+	headers  *identityHeaders
+	pattern  []string // segments; "{name}" matches any one segment
+	line     int
+	index    int // of the entry, from 1
+}
+
+// Mappings is a mapping file, ready to route by. Immutable.
+type Mappings struct {
+	// entries are in the order they are tried: more specific ones first.
+	entries []*Mapping
+	depth   int  // the longest pattern
+	shards  bool // there is an entry for /clusters/
+}
+
+// The keys of an entry. All values are strings.
+const (
+	keyPath       = "path"
+	keyBackend    = "backend"
+	keyCA         = "backend_server_ca"
+	keyCert       = "proxy_client_cert"
+	keyKey        = "proxy_client_key"
+	keyUser       = "user_header"
+	keyGroup      = "group_header"
+	keyExtra      = "extra_header_prefix"
+	keyUID        = "uid_header"     // ours
+	keyAuth       = "authentication" // ours: "pass-through"
+	passThrough   = "pass-through"
+	shardsPattern = "/clusters/"
+)
+
+var keys = []string{keyPath, keyBackend, keyCA, keyCert, keyKey, keyUser, keyGroup, keyExtra, keyUID, keyAuth}
+
+// LoadMappings reads a mapping file's content. Name is what errors call the
+// file; readFile reads the TLS files it names. The error has everything that
+// is wrong, each with entry, line and field.
+func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error)) (*Mappings, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("mapping file %s is no YAML: %w", name, err)
+	}
+	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.SequenceNode || len(doc.Content[0].Content) == 0 {
+		return nil, fmt.Errorf("mapping file %s: must be a YAML list of entries with %s and %s, and have at least one", name, keyPath, keyBackend)
+	}
+	m := &Mappings{}
+	var errs []error
+	for i, node := range doc.Content[0].Content {
+		e := entry{index: i + 1, line: node.Line, fields: map[string]string{}}
+		mapping := e.load(node, readFile)
+		for _, err := range e.errs {
+			errs = append(errs, fmt.Errorf("mapping file %s: %s: %w", name, e.name(), err))
+		}
+		if len(e.errs) == 0 {
+			m.entries = append(m.entries, mapping)
+		}
+	}
+	for _, err := range m.order() {
+		errs = append(errs, fmt.Errorf("mapping file %s: %w", name, err))
+	}
+	return m, errors.Join(errs...)
+}
+
+// entry is an entry being read.
+type entry struct {
+	index, line int
+	fields      map[string]string
+	errs        []error
+}
+
+func (e *entry) name() string {
+	return fmt.Sprintf("entry %d (path %q, line %d)", e.index, e.fields[keyPath], e.line)
+}
+
+func (e *entry) fail(format string, args ...any) {
+	e.errs = append(e.errs, fmt.Errorf(format, args...))
+}
+
+func (e *entry) load(node *yaml.Node, readFile func(string) ([]byte, error)) *Mapping {
+	if !e.read(node) {
+		return nil
+	}
+	m := &Mapping{Path: e.fields[keyPath], line: e.line, index: e.index}
+	m.Shards = m.Path == shardsPattern
+	m.pattern = e.pattern()
+	m.Backend = e.backend(m.Shards)
+	m.headers = e.headers()
+	switch v := e.fields[keyAuth]; v {
+	case "":
+	case passThrough:
+		m.PassThrough = true
+	default:
+		e.fail("%s: %q is not known; leave it out, or write %q for the backend to authenticate", keyAuth, v, passThrough)
+	}
+	m.tls = tlsFiles{ca: e.fields[keyCA], cert: e.fields[keyCert], key: e.fields[keyKey]}
+	m.material = e.tls(m.tls, m.PassThrough, readFile)
+	return m
+}
+
+// read takes the fields; false when the entry is no mapping of strings.
+func (e *entry) read(node *yaml.Node) bool {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if node.Kind != yaml.MappingNode {
+		e.fail("must be a mapping with the keys %s", strings.Join(keys, ", "))
+		return false
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
+		_, twice := e.fields[key.Value]
+		switch {
+		case !slices.Contains(keys, key.Value):
+			e.fail("line %d: unknown key %q; known are %s", key.Line, key.Value, strings.Join(keys, ", "))
+		case twice:
+			e.fail("line %d: %s is given twice; remove one", key.Line, key.Value)
+		case value.Kind != yaml.ScalarNode || value.Tag != "!!str" && value.Tag != "!!null":
+			e.fail("line %d: %s must be a string", value.Line, key.Value)
+		case value.Tag == "!!null":
+			e.fields[key.Value] = ""
+		default:
+			e.fields[key.Value] = value.Value
+		}
+	}
+	return true
+}
+
+// pattern splits the path into segments.
+func (e *entry) pattern() []string {
+	path := e.fields[keyPath]
+	if !strings.HasPrefix(path, "/") {
+		e.fail("%s: must begin with a slash, as in /services/", keyPath)
+		return nil
+	}
+	if path == shardsPattern {
+		return []string{"clusters", "{cluster}"}
+	}
+	path = strings.TrimRight(path, "/")
+	if path == "" {
+		return nil
+	}
+	segments := strings.Split(path[1:], "/")
+	for i, s := range segments {
+		name, placeholder := strings.CutPrefix(s, "{")
+		name, closed := strings.CutSuffix(name, "}")
+		switch {
+		case s == "" || s == "." || s == "..":
+			e.fail("%s: has an empty or dot segment, which no request can match", keyPath)
+		case placeholder != closed || strings.ContainsAny(name, "{}"):
+			e.fail("%s: segment %q: a placeholder is a whole segment, as in /{cluster}/", keyPath, s)
+		case placeholder && (name == "" || strings.ContainsFunc(name, notIdentifier)):
+			e.fail("%s: segment %q: a placeholder's name has letters, digits and underscores only; all below the path matches anyway", keyPath, s)
+		case placeholder && slices.Contains(segments[:i], s):
+			e.fail("%s: placeholder %s is there twice; rename one", keyPath, s)
+		case strings.ContainsAny(s, "%\\?#") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+			e.fail("%s: segment %q: write it decoded and without special characters", keyPath, s)
+		}
+	}
+	return segments
+}
+
+func notIdentifier(r rune) bool {
+	return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
+
+// backend parses the backend, which the shards' entry does not need.
+func (e *entry) backend(shards bool) *url.URL {
+	s := e.fields[keyBackend]
+	if s == "" && shards {
+		return nil
+	}
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		e.fail("%s is missing: the https URL that requests go to", keyBackend)
+	case err != nil:
+		e.fail("%s: %w", keyBackend, err)
+	case u.Scheme != "https" || u.Host == "" || u.Opaque != "":
+		e.fail("%s: %q must be https and name a host, as in https://host:6443", keyBackend, s)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		e.fail("%s: %q cannot have a user, query or fragment; remove it", keyBackend, s)
+	default:
+		trimmed := *u
+		trimmed.RawPath = ""
+		trimmed.Path = strings.TrimRight(u.Path, "/")
+		return &trimmed
+	}
+	return nil
+}
+
+// headers reads the header names; empty ones mean the defaults.
+func (e *entry) headers() *identityHeaders {
+	name := func(key, normal string) string {
+		s := e.fields[key]
+		if s == "" {
+			return normal
+		}
+		if !httpguts.ValidHeaderFieldName(s) {
+			e.fail("%s: %q is no header name; %s is usual", key, s, normal)
+		} else if reservedHeader(s) {
+			e.fail("%s: %q has a meaning of its own; %s is usual", key, s, normal)
+		}
+		return s
+	}
+	user, group, extra := name(keyUser, defaultUser), name(keyGroup, defaultGroup), name(keyExtra, defaultExtra)
+	uid := ""
+	if e.fields[keyUID] != "" {
+		uid = name(keyUID, defaultUID)
+	}
+	set := []struct{ key, value string }{{keyUser, user}, {keyGroup, group}, {keyUID, uid}}
+	for i, a := range set {
+		if a.value == "" {
+			continue
+		}
+		if hasFoldPrefix(a.value, normalHeader(extra)) {
+			e.fail("%s: %q begins with %s %q, so a shard would read it as an extra; choose another name", a.key, a.value, keyExtra, extra)
+		}
+		for _, b := range set[:i] {
+			if b.value != "" && normalHeader(a.value) == normalHeader(b.value) {
+				e.fail("%s and %s are the same header %q; choose another name", b.key, a.key, a.value)
+			}
+		}
+	}
+	return newIdentityHeaders(user, group, extra, uid)
+}
+
+// tls reads the TLS files. Only an entry that passes credentials through may
+// do without a client certificate.
+func (e *entry) tls(files tlsFiles, passThrough bool, readFile func(string) ([]byte, error)) *material {
+	read := func(key, file, what string) []byte {
+		if file == "" {
+			e.fail("%s is missing: %s", key, what)
+			return nil
+		}
+		data, err := readFile(file)
+		if err != nil {
+			e.fail("%s: %w; it must name %s", key, err, what)
+		}
+		return data
+	}
+	m := &material{}
+	if ca := read(keyCA, files.ca, "a PEM bundle of the CAs that sign the backend's certificate"); ca != nil {
+		m.caPEM, m.roots = ca, x509.NewCertPool()
+		if !m.roots.AppendCertsFromPEM(ca) {
+			e.fail("%s: %s has no PEM certificate", keyCA, files.ca)
+		}
+	}
+	if passThrough && files.cert == "" && files.key == "" {
+		return m
+	}
+	cert := read(keyCert, files.cert, "the PEM certificate that the proxy shows to the backend")
+	key := read(keyKey, files.key, "the PEM private key of "+keyCert)
+	if cert != nil && key != nil {
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			e.fail("%s %s and %s %s are no pair: %w", keyCert, files.cert, keyKey, files.key, err)
+		}
+		m.certPEM, m.keyPEM, m.pair = cert, key, &pair
+	}
+	return m
+}

@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"frontproxy/index/shards"
+)
+
+// maxHops bounds the mounts a request is led through.
+const maxHops = 3
+
+// known returns the path below a known shard or this proxy that a mount's URL
+// means there; false when the URL leads elsewhere. The result is escaped and
+// as ambiguous as the tenant made it: it is judged like any request's path.
+func (p *Proxy) known(mount *url.URL) (string, bool) {
+	for _, u := range p.external {
+		if path, ok := below(mount, u); ok {
+			return path, true
+		}
+	}
+	if p.shards == nil {
+		return "", false
+	}
+	for _, s := range p.shards() {
+		for _, u := range shardURLs(s) {
+			if path, ok := below(mount, u); ok {
+				return path, true
+			}
+		}
+	}
+	return "", false
+}
+
+func shardURLs(s *shards.Shard) []*url.URL {
+	if s.ExternalURL == nil {
+		return []*url.URL{s.BaseURL}
+	}
+	return []*url.URL{s.BaseURL, s.ExternalURL}
+}
+
+// below returns what of u's path lies below base, when u does.
+func below(u, base *url.URL) (string, bool) {
+	if !strings.EqualFold(u.Scheme, base.Scheme) || !strings.EqualFold(hostPort(u), hostPort(base)) {
+		return "", false
+	}
+	prefix := strings.TrimRight(base.EscapedPath(), "/")
+	path, ok := strings.CutPrefix(u.EscapedPath(), prefix)
+	if !ok || path != "" && path[0] != '/' {
+		return "", false
+	}
+	return path, true
+}
+
+// hostPort spells out the port and drops the dot that ends an absolute name.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"https": "443", "http": "80"}[strings.ToLower(u.Scheme)]
+	}
+	return net.JoinHostPort(strings.TrimSuffix(u.Hostname(), "."), port)
+}
+
+// newForeign makes the transport of mounts on hosts that are not ours. It has
+// no client certificate, and dials as the operator's guard allows.
+func newForeign(c *Config) http.RoundTripper {
+	if c.MountDial == nil {
+		return nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.MountTLS != nil {
+		config.RootCAs = c.MountTLS.RootCAs
+	}
+	return &foreign{requests: foreignTransport(c, config, true), upgrades: foreignTransport(c, config.Clone(), false)}
+}
+
+func foreignTransport(c *Config, config *tls.Config, http2 bool) *http.Transport {
+	t := &http.Transport{
+		DialContext:           c.MountDial,
+		TLSClientConfig:       config,
+		TLSHandshakeTimeout:   handshakeTimeout,
+		ResponseHeaderTimeout: idleTimeout,
+		MaxIdleConns:          idlePerHost, // over all hosts: tenants choose how many there are
+		MaxIdleConnsPerHost:   8,
+		MaxConnsPerHost:       idlePerHost,
+		IdleConnTimeout:       idleTimeout,
+		DisableCompression:    true,
+		Protocols:             new(http.Protocols),
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
+	t.Protocols.SetHTTP1(true)
+	t.Protocols.SetHTTP2(http2)
+	return t
+}
+
+// foreign carries requests to mounts on other hosts.
+type foreign struct{ requests, upgrades *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (f *foreign) RoundTrip(r *http.Request) (*http.Response, error) {
+	if _, upgrade := r.Header["Upgrade"]; upgrade {
+		return f.upgrades.RoundTrip(r)
+	}
+	return f.requests.RoundTrip(r)
+}
+
+// dropPrivate removes what is none of a foreign host's business: credentials
+// of every kind, whom the caller acts for, and where it comes from.
+func dropPrivate(header http.Header) {
+	dropCredentials(header)
+	for key := range header {
+		for _, p := range privatePrefixes {
+			if hasFoldPrefix(key, p) {
+				delete(header, key)
+			}
+		}
+	}
+}
+
+// privatePrefixes are normalHeaders.
+var privatePrefixes = []string{"impersonate-", "cookie", "x-remote-", "x-forwarded-", "forwarded", "x-kubernetes-"}

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"net/http"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/klog/v2"
+
+	"frontproxy/index/shards"
+)
+
+// Proxy serves requests; see ServeHTTP for their way.
+type Proxy struct {
+	mappings  *Mappings
+	index     Index
+	decider   Decider
+	upstreams map[tlsFiles]*upstream
+	foreign   http.RoundTripper // nil: not served
+	external  []*url.URL
+	shards    func() []*shards.Shard
+
+	health *health
+	cors   http.Handler // the chain from CORS on
+
+	exchanges             sync.Pool // of *exchange
+	buffers, smallBuffers *bufferPool
+	streams               *streamSet
+	panics                atomic.Uint64
+
+	serving         *genericapiserver.SecureServingInfo
+	curves          []tls.CurveID
+	shutdownDelay   time.Duration
+	shutdownTimeout time.Duration
+
+	log      klog.Logger
+	errorLog *stdlog.Logger
+	now      func() time.Time
+}
+
+// defaultShutdownTimeout is kcp's.
+const defaultShutdownTimeout = 60 * time.Second
+
+// New does no I/O and starts nothing.
+func New(c Config) (*Proxy, error) {
+	switch {
+	case c.Mappings == nil || c.Decider == nil:
+		return nil, errors.New("a proxy needs mappings and a decider")
+	case c.Mappings.shards && c.Index == nil:
+		return nil, errors.New("a proxy with a mapping for /clusters/ needs an index")
+	}
+	for _, o := range c.CORSOrigins {
+		if _, err := regexp.Compile(o); err != nil {
+			return nil, fmt.Errorf("--cors-allowed-origins: %q is no regular expression: %w", o, err)
+		}
+	}
+	p := &Proxy{
+		mappings: c.Mappings, index: c.Index, decider: c.Decider, upstreams: map[tlsFiles]*upstream{},
+		foreign: newForeign(&c), external: c.ExternalURLs, shards: c.Shards,
+		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
+		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
+		log: c.Log, now: c.Now,
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if p.shutdownTimeout == 0 {
+		p.shutdownTimeout = defaultShutdownTimeout
+	}
+	for _, m := range c.Mappings.entries {
+		if p.upstreams[m.tls] == nil {
+			p.upstreams[m.tls] = newUpstream(m.tls, m.material, c.Log)
+		}
+	}
+	p.errorLog = stdlog.New(logWriter{c.Log}, "", 0)
+	p.exchanges.New = func() any { return p.newExchange() }
+	p.health = &health{now: p.now, sync: c.Sync}
+	p.cors = p.withCORS(c.CORSOrigins)
+	return p, nil
+}
+
+// Panics is how many panics have been contained.
+func (p *Proxy) Panics() uint64 { return p.panics.Load() }
+
+// log writes the request's line.
+func (x *exchange) log(log klog.Logger, r *http.Request) {
+	values := []any{"method", r.Method, "path", r.URL.Path, "code", x.code, "latency", x.p.now().Sub(x.start), "client", r.RemoteAddr}
+	if x.target.Cluster != "" {
+		values = append(values, "cluster", x.target.Cluster)
+	}
+	if x.target.Shard != nil {
+		values = append(values, "shard", x.target.Shard.Name)
+	}
+	if d := x.decision; d != nil {
+		values = append(values, "by", d.By)
+		if d.User != nil {
+			values = append(values, "user", d.User.GetName())
+		}
+		if d.ID != "" {
+			values = append(values, "refusal", d.ID)
+		}
+	}
+	log.Info("Request", values...)
+}
+
+// logWriter passes on what net/http logs by itself: noise of single
+// connections, wanted only by those who look for it.
+type logWriter struct{ log klog.Logger }
+
+// Write implements io.Writer.
+func (w logWriter) Write(line []byte) (int, error) {
+	w.log.V(4).Info("net/http: " + strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+func stack() string { return string(debug.Stack()) }

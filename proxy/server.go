@@ -1,0 +1,156 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+)
+
+const (
+	// maxHeaderBytes leaves room beyond Kubernetes' 1 MiB, so that a token of
+	// that size is answered with 401 and not with 431.
+	maxHeaderBytes    = 1<<20 + 64<<10
+	readHeaderTimeout = 32 * time.Second
+	serverIdleTimeout = 90 * time.Second
+
+	// HTTP/2 settings of kube-apiserver: nearly all bodies are below 256 KiB.
+	defaultStreams = 100
+	streamWindow   = 256 << 10
+)
+
+// Run serves until ctx ends, then drains: /readyz says no at once; after
+// ShutdownDelay the listener closes, connections are told to go, and watches
+// and upgrades are ended at random moments; what still runs at
+// ShutdownTimeout is cut. It returns nil after a drain, and owns all it starts.
+func (p *Proxy) Run(ctx context.Context) error {
+	if p.serving == nil || p.serving.Listener == nil || p.serving.Cert == nil {
+		return errors.New("a proxy that runs needs a listener and a serving certificate")
+	}
+	// What the proxy itself needs outlives ctx by the time of the drain.
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	for _, u := range p.upstreams {
+		running.Go(func() { u.run(inner) })
+	}
+	config, err := p.tlsConfig(inner, &running)
+	if err != nil {
+		return err
+	}
+	server := p.server(config)
+	served := make(chan error, 1)
+	running.Go(func() { served <- server.ServeTLS(p.serving.Listener, "", "") })
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", p.serving.Listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	return p.drain(inner, server)
+}
+
+// drain ends the server as Run says.
+func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
+	p.health.draining.Store(true)
+	if p.shutdownDelay > 0 {
+		p.log.Info("Shutting down: serving on while load balancers notice", "delay", p.shutdownDelay)
+		time.Sleep(p.shutdownDelay)
+	}
+	deadline, cancel := context.WithTimeout(ctx, p.shutdownTimeout)
+	defer cancel()
+	var streams sync.WaitGroup
+	streams.Go(func() { p.streams.drain(min(p.shutdownTimeout/2, maxDrainWindow), deadline.Done()) })
+	err := server.Shutdown(deadline)
+	streams.Wait()
+	if err != nil {
+		p.log.Info("Shutdown: cutting the requests that still run", "after", p.shutdownTimeout)
+		if err := server.Close(); err != nil {
+			return fmt.Errorf("close the server: %w", err)
+		}
+	}
+	return nil
+}
+
+// maxDrainWindow is over how long the ends of watches are spread at most.
+const maxDrainWindow = 10 * time.Second
+
+func (p *Proxy) server(config *tls.Config) *http.Server {
+	s := &http.Server{
+		Handler:           p,
+		TLSConfig:         config,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       serverIdleTimeout,
+		ErrorLog:          p.errorLog,
+		Protocols:         new(http.Protocols),
+		// OPTIONS * is answered like any target that is no path.
+		DisableGeneralOptionsHandler: true,
+	}
+	s.Protocols.SetHTTP1(true)
+	if p.serving.DisableHTTP2 {
+		return s
+	}
+	s.Protocols.SetHTTP2(true)
+	streams := p.serving.HTTP2MaxStreamsPerConnection
+	if streams <= 0 {
+		streams = defaultStreams
+	}
+	s.HTTP2 = &http.HTTP2Config{
+		MaxConcurrentStreams:          streams,
+		MaxReadFrameSize:              streamWindow,
+		MaxReceiveBufferPerStream:     streamWindow,
+		MaxReceiveBufferPerConnection: streamWindow * streams,
+	}
+	return s
+}
+
+// tlsConfig follows the serving certificates and the advertised client CAs as
+// their files change.
+func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Config, error) {
+	s := p.serving
+	config := &tls.Config{
+		MinVersion:       max(s.MinTLSVersion, tls.VersionTLS12),
+		CipherSuites:     s.CipherSuites,
+		CurvePreferences: p.curves,
+		NextProtos:       []string{"h2", "http/1.1"},
+	}
+	if s.DisableHTTP2 {
+		config.NextProtos = []string{"http/1.1"}
+	}
+	if s.ClientCA != nil {
+		// Any certificate passes the handshake: who it stands for, if anybody, is
+		// Decide's to say.
+		config.ClientAuth = tls.RequestClientCert
+	}
+	controller := dynamiccertificates.NewDynamicServingCertificateController(config, s.ClientCA, s.Cert, s.SNICerts, nil)
+	sources := []dynamiccertificates.Notifier{s.Cert}
+	if s.ClientCA != nil {
+		sources = append(sources, s.ClientCA)
+	}
+	for _, c := range s.SNICerts {
+		sources = append(sources, c)
+	}
+	for _, source := range sources {
+		source.AddListener(controller)
+		runner, ok := source.(dynamiccertificates.ControllerRunner)
+		if !ok {
+			continue
+		}
+		if err := runner.RunOnce(ctx); err != nil {
+			return nil, fmt.Errorf("load a serving certificate or the client CAs: %w", err)
+		}
+		running.Go(func() { runner.Run(ctx, 1) })
+	}
+	if err := controller.RunOnce(); err != nil {
+		return nil, fmt.Errorf("prepare the serving certificates: %w", err)
+	}
+	running.Go(func() { controller.Run(1, ctx.Done()) })
+	config.GetConfigForClient = controller.GetConfigForClient
+	return config, nil
+}

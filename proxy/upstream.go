@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+)
+
+const (
+	dialTimeout      = 5 * time.Second
+	handshakeTimeout = 10 * time.Second
+	idleTimeout      = 90 * time.Second
+	idlePerHost      = 256
+	// A connection that has been silent for pingAfter is pinged, and given up
+	// pingTimeout later, so that a shard that vanished is noticed.
+	pingAfter   = 15 * time.Second
+	pingTimeout = 10 * time.Second
+	// reloadPeriod is how often the TLS files are looked at.
+	reloadPeriod = 10 * time.Second
+)
+
+// tlsFiles name the files of one TLS identity. Comparable: mappings with the
+// same files share an upstream, and so its connections.
+type tlsFiles struct{ ca, cert, key string }
+
+// material is what tlsFiles held when they were read. Immutable.
+type material struct {
+	caPEM, certPEM, keyPEM []byte
+	roots                  *x509.CertPool
+	pair                   *tls.Certificate // nil: no client certificate
+}
+
+// upstream carries requests to backends under one TLS identity. Changed files
+// make a new pair of transports: new requests use it at once, those under way
+// end on the connections they have.
+type upstream struct {
+	files    tlsFiles
+	readFile func(string) ([]byte, error)
+	log      klog.Logger
+	current  atomic.Pointer[transports]
+}
+
+// transports are the connections made with one state of the files.
+type transports struct {
+	material *material
+	// requests offers HTTP/2; upgrades is HTTP/1.1 only, for HTTP/2 has no
+	// upgrades. A connection that was upgraded is the tunnel's own and never
+	// carries another request: net/http takes it out of the pool.
+	requests, upgrades *http.Transport
+}
+
+func newUpstream(files tlsFiles, m *material, log klog.Logger) *upstream {
+	u := &upstream{files: files, readFile: os.ReadFile, log: log}
+	u.current.Store(newTransports(m))
+	return u
+}
+
+func newTransports(m *material) *transports {
+	return &transports{material: m, requests: newTransport(m, true), upgrades: newTransport(m, false)}
+}
+
+func newTransport(m *material, http2 bool) *http.Transport {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: m.roots}
+	if m.pair != nil {
+		config.Certificates = []tls.Certificate{*m.pair}
+	}
+	t := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: handshakeTimeout,
+		MaxIdleConnsPerHost: idlePerHost,
+		IdleConnTimeout:     idleTimeout,
+		DisableCompression:  true, // bodies pass as they are
+		Protocols:           new(http.Protocols),
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
+	t.Protocols.SetHTTP1(true)
+	t.Protocols.SetHTTP2(http2)
+	return t
+}
+
+// RoundTrip implements http.RoundTripper.
+func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
+	t := u.current.Load()
+	if _, upgrade := r.Header["Upgrade"]; upgrade {
+		return t.upgrades.RoundTrip(r)
+	}
+	return t.requests.RoundTrip(r)
+}
+
+// run reloads the files until ctx ends. What cannot be read or used changes
+// nothing and is logged once.
+func (u *upstream) run(ctx context.Context) {
+	tick := time.NewTicker(reloadPeriod)
+	defer tick.Stop()
+	var reported string
+	for {
+		select {
+		case <-ctx.Done():
+			u.close()
+			return
+		case <-tick.C:
+		}
+		err := u.reload()
+		switch {
+		case err == nil:
+			reported = ""
+		case err.Error() != reported:
+			reported = err.Error()
+			u.log.Error(err, "TLS files of a backend changed and cannot be used; the last good ones stay in use")
+		}
+	}
+}
+
+// reload reads the files, and swaps the transports when they have changed.
+func (u *upstream) reload() error {
+	old := u.current.Load()
+	m, err := readMaterial(u.files, u.readFile)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(m.caPEM, old.material.caPEM) && bytes.Equal(m.certPEM, old.material.certPEM) && bytes.Equal(m.keyPEM, old.material.keyPEM) {
+		return nil
+	}
+	u.current.Store(newTransports(m))
+	old.close()
+	u.log.Info("Reloaded the TLS files of a backend", "ca", u.files.ca, "certificate", u.files.cert)
+	return nil
+}
+
+func (u *upstream) close() { u.current.Load().close() }
+
+func (t *transports) close() {
+	t.requests.CloseIdleConnections()
+	t.upgrades.CloseIdleConnections()
+}
+
+func readMaterial(files tlsFiles, readFile func(string) ([]byte, error)) (*material, error) {
+	m := &material{roots: x509.NewCertPool()}
+	var err error
+	if m.caPEM, err = readFile(files.ca); err != nil {
+		return nil, fmt.Errorf("read the CA bundle: %w", err)
+	}
+	if !m.roots.AppendCertsFromPEM(m.caPEM) {
+		return nil, fmt.Errorf("CA bundle %s: %w", files.ca, errNoCertificate)
+	}
+	if files.cert == "" {
+		return m, nil
+	}
+	if m.certPEM, err = readFile(files.cert); err != nil {
+		return nil, fmt.Errorf("read the client certificate: %w", err)
+	}
+	if m.keyPEM, err = readFile(files.key); err != nil {
+		return nil, fmt.Errorf("read the client key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(m.certPEM, m.keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate %s and key %s: %w", files.cert, files.key, err)
+	}
+	m.pair = &pair
+	return m, nil
+}
+
+var errNoCertificate = errors.New("no PEM certificate in it")
