@@ -1,0 +1,103 @@
+package serviceaccount
+
+import (
+	"strings"
+	"time"
+
+	kcpcore "github.com/kcp-dev/logicalcluster/v3"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+// Extra keys that kcp reads: where the account lives, and where its identity is
+// good.
+const (
+	clusterNameKey = "authentication.kcp.io/cluster-name"
+	scopesKey      = "authentication.kcp.io/scopes"
+)
+
+// account is what a verified token says.
+type account struct {
+	home            string // logical cluster
+	namespace, name string
+	uid             string
+	legacy          bool
+	// secret is the Secret of a legacy token, or the one a token is bound to; pod
+	// and node likewise. nil: not bound to one.
+	secret, pod, node *reference
+	jti               string
+	// until is when the token ends, leeway included; zero: never.
+	until time.Time
+	// info is the identity to forward; shared, not to be modified.
+	info user.Info
+}
+
+// reference names an object.
+type reference struct {
+	Name string `json:"name"`
+	UID  string `json:"uid"`
+}
+
+// check judges what does not depend on the time and the kind of token. sub is
+// the token's subject.
+func (a *account) check(sub string) error {
+	if !validCluster(a.home) {
+		return refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip(a.home))
+	}
+	namespace, name, err := serviceaccount.SplitUsername(sub)
+	if err != nil {
+		return refuse(Claims, "sub %q does not name a service account", clip(sub))
+	}
+	if namespace != a.namespace || name != a.name {
+		return refuse(Claims, "sub %q is another account than the claims name, %q in namespace %q", clip(sub), clip(a.name), clip(a.namespace))
+	}
+	if a.uid == "" {
+		return refuse(Claims, "the token does not have the service account's uid")
+	}
+	if a.secret != nil {
+		if problems := validation.NameIsDNSSubdomain(a.secret.Name, false); len(problems) > 0 {
+			return refuse(Claims, "the name of the token's secret, %q, is missing or malformed", clip(a.secret.Name))
+		}
+	}
+	return nil
+}
+
+// validCluster keeps out names that would mean more than one cluster in a scope
+// or another path in a URL.
+func validCluster(name string) bool {
+	name = strings.TrimPrefix(name, "system:")
+	return !strings.HasPrefix(name, "system:") && kcpcore.Name(name).IsValid()
+}
+
+// identity is what a shard would make of the token.
+func (a *account) identity() user.Info {
+	extra := map[string][]string{
+		clusterNameKey: {a.home},
+		scopesKey:      {"cluster:" + a.home},
+	}
+	if a.jti != "" {
+		extra[user.CredentialIDKey] = []string{"JTI=" + a.jti}
+	}
+	if a.pod != nil && a.pod.Name != "" && a.pod.UID != "" {
+		extra[serviceaccount.PodNameKey] = []string{a.pod.Name}
+		extra[serviceaccount.PodUIDKey] = []string{a.pod.UID}
+	}
+	if a.node != nil && a.node.Name != "" {
+		extra[serviceaccount.NodeNameKey] = []string{a.node.Name}
+		if a.node.UID != "" {
+			extra[serviceaccount.NodeUIDKey] = []string{a.node.UID}
+		}
+	}
+	return &user.DefaultInfo{
+		Name:   serviceaccount.MakeUsername(a.namespace, a.name),
+		UID:    a.uid,
+		Groups: serviceaccount.MakeGroupNames(a.namespace),
+		Extra:  extra,
+	}
+}
+
+// where names the account for operators.
+func (a *account) where() string {
+	return "service account " + a.namespace + "/" + a.name + " in logical cluster " + a.home
+}

@@ -1,0 +1,128 @@
+package serviceaccount
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// LegacyIssuer is the issuer of tokens that live in Secrets.
+const LegacyIssuer = "kubernetes/serviceaccount"
+
+// boundClaims are the private claims of a bound token. JSON keys are compared
+// by case, and a key that comes twice is an error (go-jose's reader).
+type boundClaims struct {
+	Kubernetes *struct {
+		ClusterName string           `json:"clusterName"`
+		Namespace   string           `json:"namespace"`
+		Account     reference        `json:"serviceaccount"`
+		Pod         *reference       `json:"pod"`
+		Secret      *reference       `json:"secret"`
+		Node        *reference       `json:"node"`
+		WarnAfter   *jwt.NumericDate `json:"warnafter"`
+	} `json:"kubernetes.io"`
+}
+
+// legacyClaims are the private claims of a legacy token.
+type legacyClaims struct {
+	ClusterName string `json:"kubernetes.io/serviceaccount/clusterName"`
+	Namespace   string `json:"kubernetes.io/serviceaccount/namespace"`
+	Secret      string `json:"kubernetes.io/serviceaccount/secret.name"`
+	Name        string `json:"kubernetes.io/serviceaccount/service-account.name"`
+	UID         string `json:"kubernetes.io/serviceaccount/service-account.uid"`
+}
+
+// expected is what claims are judged by.
+type expected struct {
+	issuers, audiences []string
+	now                time.Time
+}
+
+// judge reads the payload of a token whose signature is good, and returns the
+// account it names.
+func (e expected) judge(payload []byte) (*account, error) {
+	var public jwt.Claims
+	if err := json.Unmarshal(payload, &public); err != nil {
+		return nil, refuse(Malformed, "the token's registered claims can't be read: %s", clip(err.Error()))
+	}
+	legacy := public.Issuer == LegacyIssuer
+	if !legacy && !slices.Contains(e.issuers, public.Issuer) {
+		return nil, refuse(Issuer, "issuer %q is not one of --service-account-issuer", clip(public.Issuer))
+	}
+	if len(public.Audience) > 0 && !slices.ContainsFunc(public.Audience, func(aud string) bool { return slices.Contains(e.audiences, aud) }) {
+		return nil, refuse(Audience, "audiences %q have none of --api-audiences %q", clipAll(public.Audience), e.audiences)
+	}
+	if err := checkTimes(public, e.now); err != nil {
+		return nil, err
+	}
+	a, err := readAccount(payload, legacy, slices.Contains(e.issuers, LegacyIssuer))
+	if err != nil {
+		return nil, err
+	}
+	a.jti = public.ID
+	if a.legacy {
+		a.jti = ""
+	}
+	if public.Expiry != nil {
+		a.until = public.Expiry.Time().Add(jwt.DefaultLeeway)
+	}
+	if err := a.check(public.Subject); err != nil {
+		return nil, err
+	}
+	a.info = a.identity()
+	return a, nil
+}
+
+// checkTimes allows the minute of leeway that kube does.
+func checkTimes(c jwt.Claims, now time.Time) error {
+	err := c.ValidateWithLeeway(jwt.Expected{Time: now}, jwt.DefaultLeeway)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jwt.ErrExpired):
+		return refuse(Expired, "the token expired at %s", c.Expiry.Time().UTC().Format(time.RFC3339))
+	case errors.Is(err, jwt.ErrNotValidYet):
+		return refuse(NotYetValid, "the token is valid from %s on", c.NotBefore.Time().UTC().Format(time.RFC3339))
+	case errors.Is(err, jwt.ErrIssuedInTheFuture):
+		return refuse(NotYetValid, "the token was issued in the future, at %s", c.IssuedAt.Time().UTC().Format(time.RFC3339))
+	}
+	return refuse(Claims, "the token's registered claims are not valid")
+}
+
+// readAccount reads the private claims. A token of the legacy issuer is a bound
+// one when that issuer is configured for those too and it has their claim.
+func readAccount(payload []byte, legacy, legacyBound bool) (*account, error) {
+	if !legacy || legacyBound {
+		var c boundClaims
+		if err := json.Unmarshal(payload, &c); err != nil {
+			return nil, refuse(Malformed, "the token's claim kubernetes.io can't be read: %s", clip(err.Error()))
+		}
+		if c.Kubernetes != nil {
+			k := c.Kubernetes
+			return &account{
+				home: k.ClusterName, namespace: k.Namespace, name: k.Account.Name, uid: k.Account.UID,
+				pod: k.Pod, secret: k.Secret, node: k.Node,
+			}, nil
+		}
+		if !legacy {
+			return nil, refuse(Claims, "the token has no claim kubernetes.io")
+		}
+	}
+	var c legacyClaims
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return nil, refuse(Malformed, "the token's kubernetes.io/serviceaccount claims can't be read: %s", clip(err.Error()))
+	}
+	return &account{legacy: true, home: c.ClusterName, namespace: c.Namespace, name: c.Name, uid: c.UID, secret: &reference{Name: c.Secret}}, nil
+}
+
+func clipAll(all []string) []string {
+	const limit = 8
+	var out []string
+	for _, s := range all[:min(len(all), limit)] {
+		out = append(out, clip(s))
+	}
+	return out
+}

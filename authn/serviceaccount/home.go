@@ -1,0 +1,112 @@
+package serviceaccount
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+)
+
+// Errors of a Home. Any other error means that it could not be asked.
+var (
+	// ErrNotFound: the object does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrHomeUnknown: no shard has the logical cluster.
+	ErrHomeUnknown = errors.New("no shard has the logical cluster")
+)
+
+// Home asks the shard that holds a logical cluster. Answers may be a few seconds
+// old; with recent, about one.
+type Home interface {
+	// ServiceAccount returns what is known of an account.
+	ServiceAccount(ctx context.Context, cluster, namespace, name string, recent bool) (Object, error)
+	// Secret returns what is known of a Secret.
+	Secret(ctx context.Context, cluster, namespace, name string, recent bool) (Secret, error)
+}
+
+// Object is what matters of an object that vouches for tokens.
+type Object struct {
+	UID string
+	// Deleted: it only waits for its finalizers.
+	Deleted bool
+}
+
+// Secret is an Object with what matters of a legacy token's Secret.
+type Secret struct {
+	Object
+	// TokenHash is the SHA-256 of data.token; zero when there is none.
+	TokenHash [sha256.Size]byte
+	// InvalidSince is the label kubernetes.io/legacy-token-invalid-since.
+	InvalidSince string
+}
+
+// lookUp asks whether what a verified token rests on still exists. A "no" is
+// asked again: what it rests on may have been made, or made anew, since.
+func lookUp(ctx context.Context, home Home, a *account, raw string) error {
+	err := lookUpOnce(ctx, home, a, raw, false)
+	if refusal := (*Refusal)(nil); errors.As(err, &refusal) && refusal.Reason != BoundObject {
+		return lookUpOnce(ctx, home, a, raw, true)
+	}
+	return err
+}
+
+func lookUpOnce(ctx context.Context, home Home, a *account, raw string, recent bool) error {
+	if a.pod != nil {
+		return refuse(BoundObject, "the token is bound to a pod, which can't be looked up in kcp")
+	}
+	if a.node != nil {
+		return refuse(BoundObject, "the token is bound to a node, which can't be looked up in kcp")
+	}
+	if a.secret != nil {
+		secret, err := home.Secret(ctx, a.home, a.namespace, a.secret.Name, recent)
+		if err != nil {
+			return failed(err, SecretGone, a, "secret "+a.namespace+"/"+a.secret.Name)
+		}
+		if err := checkSecret(secret, a, raw); err != nil {
+			return err
+		}
+	}
+	account, err := home.ServiceAccount(ctx, a.home, a.namespace, a.name, recent)
+	switch {
+	case err != nil:
+		return failed(err, AccountGone, a, a.where())
+	case account.Deleted:
+		return refuse(AccountGone, "%s is being deleted", a.where())
+	case account.UID != a.uid:
+		return refuse(AccountGone, "%s has been made anew since: its uid is %s, the token's %s", a.where(), account.UID, clip(a.uid))
+	}
+	return nil
+}
+
+func checkSecret(s Secret, a *account, raw string) error {
+	name := a.namespace + "/" + a.secret.Name
+	switch {
+	case s.Deleted:
+		return refuse(SecretGone, "secret %s of %s is being deleted", name, a.where())
+	case !a.legacy && s.UID != a.secret.UID:
+		return refuse(SecretGone, "secret %s of %s has been made anew since: its uid is %s, the token's %s", name, a.where(), s.UID, clip(a.secret.UID))
+	case !a.legacy:
+		return nil
+	}
+	// Both are hashed: nothing to compare in other than constant time.
+	hash := sha256.Sum256([]byte(raw))
+	if subtle.ConstantTimeCompare(hash[:], s.TokenHash[:]) != 1 {
+		return refuse(Revoked, "secret %s of %s holds another token", name, a.where())
+	}
+	if s.InvalidSince != "" {
+		return refuse(Revoked, "secret %s of %s has the label %s=%s; remove it to let the token in again", name, a.where(), invalidSinceLabel, clip(s.InvalidSince))
+	}
+	return nil
+}
+
+// failed tells "gone" from "can't be asked".
+func failed(err error, gone Reason, a *account, what string) error {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return refuse(gone, "%s does not exist in logical cluster %s", what, a.home)
+	case errors.Is(err, ErrHomeUnknown):
+		return refuse(HomeUnknown, "no shard has the token's logical cluster %s", a.home)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUndecided, what, err)
+}

@@ -1,0 +1,52 @@
+package serviceaccount
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrUndecided is wrapped by Authenticate's error when the token could not be
+// judged now: the shard that holds the account can't be asked.
+var ErrUndecided = errors.New("service account could not be looked up")
+
+// Reason is why a token was refused: a small fixed set, fit for a metric label.
+type Reason string
+
+// The reasons of refusals.
+const (
+	Malformed   Reason = "malformed"
+	UnknownKey  Reason = "unknown_key"
+	Signature   Reason = "signature"
+	Issuer      Reason = "issuer"
+	Audience    Reason = "audience"
+	Expired     Reason = "expired"
+	NotYetValid Reason = "not_yet_valid"
+	Claims      Reason = "claims"
+	HomeUnknown Reason = "home_unknown"
+	AccountGone Reason = "account_gone"
+	SecretGone  Reason = "secret_gone"
+	Revoked     Reason = "revoked"
+	BoundObject Reason = "bound_object"
+)
+
+// Refusal is the error of a token that was judged and is not good. It is for
+// operators and never holds the token.
+type Refusal struct {
+	Reason Reason
+	Detail string
+}
+
+func (r *Refusal) Error() string { return r.Detail }
+
+func refuse(reason Reason, format string, args ...any) error {
+	return &Refusal{reason, fmt.Sprintf(format, args...)}
+}
+
+// clip bounds text that a token chose.
+func clip(s string) string {
+	const limit = 128
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}

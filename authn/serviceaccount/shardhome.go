@@ -1,0 +1,267 @@
+package serviceaccount
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// Defaults and bounds of ShardHome.
+const (
+	DefaultFresh = 5 * time.Second
+
+	// recently is how old a recent answer may be, and how long a shard that could
+	// not answer is not asked the same again.
+	recently      = time.Second
+	lookupTimeout = 5 * time.Second
+	maxObject     = 3 << 20 // bytes; a Secret has at most 1 MiB of data, in base64
+	maxLookups    = 32 << 10
+	maxInFlight   = 64
+
+	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
+)
+
+// Shards knows where logical clusters are.
+type Shards interface {
+	// ShardOf returns the shard that holds the cluster. An error that wraps
+	// index.ErrUnknown means that none does; any other that it is not known now.
+	ShardOf(cluster string) (*shards.Shard, error)
+}
+
+// HomeConfig of a ShardHome.
+type HomeConfig struct {
+	// Shards is required.
+	Shards Shards
+	// Client is how shards are reached (--shards-kubeconfig); its Host is not used.
+	Client *rest.Config
+	// Fresh is how long an answer is good for; 0 means DefaultFresh.
+	Fresh time.Duration
+	// Grace is how much longer it is while the shard can't be asked; 0 means not
+	// at all.
+	Grace time.Duration
+	// Clock is the time; nil means the real one.
+	Clock clock.PassiveClock
+}
+
+// ShardHome asks shards over HTTP: each question once at a time, a bounded
+// number at all, and keeps the answers for a short time.
+type ShardHome struct {
+	config HomeConfig
+	client *http.Client
+	group  singleflight.Group
+	slots  chan struct{}
+	known  *lru.Cache[question, answer]
+}
+
+// question is what is asked of a shard; comparable.
+type question struct {
+	shard, cluster, namespace, resource, name string
+}
+
+// answer is what a shard said, and whether it could be asked since.
+type answer struct {
+	// settled: the shard answered when it was asked at the time at; secret (an
+	// account uses its Object only) and err, nil or ErrNotFound, are the answer.
+	settled bool
+	secret  Secret
+	err     error
+	at      time.Time
+	// failure is why the shard could not be asked at the time failed, after at.
+	failure error
+	failed  time.Time
+}
+
+// NewShardHome does no I/O beyond reading the files that the client
+// configuration names.
+func NewShardHome(c HomeConfig) (*ShardHome, error) {
+	if c.Shards == nil || c.Client == nil {
+		return nil, errors.New("service account lookup: no shards or no client configuration")
+	}
+	c.Fresh = cmp.Or(c.Fresh, DefaultFresh)
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	client, err := rest.HTTPClientFor(c.Client)
+	if err != nil {
+		return nil, fmt.Errorf("service account lookup: client for shards: %w", err)
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	known, err := lru.New[question, answer](maxLookups)
+	if err != nil {
+		return nil, err
+	}
+	return &ShardHome{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: known}, nil
+}
+
+// ServiceAccount implements Home.
+func (h *ShardHome) ServiceAccount(ctx context.Context, cluster, namespace, name string, recent bool) (Object, error) {
+	s, err := h.ask(ctx, cluster, namespace, "serviceaccounts", name, recent)
+	return s.Object, err
+}
+
+// Secret implements Home.
+func (h *ShardHome) Secret(ctx context.Context, cluster, namespace, name string, recent bool) (Secret, error) {
+	return h.ask(ctx, cluster, namespace, "secrets", name, recent)
+}
+
+func (h *ShardHome) ask(ctx context.Context, cluster, namespace, resource, name string, recent bool) (Secret, error) {
+	shard, err := h.config.Shards.ShardOf(cluster)
+	switch {
+	case errors.Is(err, index.ErrUnknown):
+		return Secret{}, fmt.Errorf("%w: %w", ErrHomeUnknown, err)
+	case err != nil:
+		return Secret{}, fmt.Errorf("find logical cluster %s: %w", cluster, err)
+	}
+	q := question{shard.BaseURL.String(), cluster, namespace, resource, name}
+	freshness := h.config.Fresh
+	if recent {
+		freshness = min(freshness, recently)
+	}
+	known, _ := h.known.Get(q)
+	if !h.usable(known, freshness) {
+		if known, err = h.fetchOnce(ctx, q); err != nil {
+			return Secret{}, err
+		}
+	}
+	return h.say(known, recent)
+}
+
+// usable: there is no need to ask again.
+func (h *ShardHome) usable(a answer, freshness time.Duration) bool {
+	return a.settled && h.config.Clock.Since(a.at) < freshness ||
+		a.failure != nil && h.config.Clock.Since(a.failed) < recently
+}
+
+// say is what a tells now: while the shard can't be asked and the grace lasts,
+// what it last answered, unless a recent answer is wanted.
+func (h *ShardHome) say(a answer, recent bool) (Secret, error) {
+	if recent && a.failure != nil {
+		return Secret{}, a.failure
+	}
+	if a.settled && (a.failure == nil || h.config.Clock.Since(a.at) < h.config.Fresh+h.config.Grace) {
+		return a.secret, a.err
+	}
+	return Secret{}, a.failure
+}
+
+// fetchOnce asks the shard, or waits for the one who already does. The error is
+// the caller's: its context ended.
+func (h *ShardHome) fetchOnce(ctx context.Context, q question) (answer, error) {
+	done := h.group.DoChan(fmt.Sprintf("%q", q), func() (any, error) {
+		// Others may wait for it too: it outlives the caller.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
+		defer cancel()
+		asked := h.config.Clock.Now()
+		secret, err := h.fetch(ctx, q)
+		return h.remember(q, asked, secret, err), nil
+	})
+	select {
+	case result := <-done:
+		return result.Val.(answer), nil
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
+}
+
+// remember keeps what became of a question.
+func (h *ShardHome) remember(q question, asked time.Time, secret Secret, err error) answer {
+	a := answer{settled: true, secret: secret, err: err, at: asked}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		a, _ = h.known.Peek(q)
+		a.failure, a.failed = err, h.config.Clock.Now()
+	}
+	h.known.Add(q, a)
+	return a
+}
+
+func (h *ShardHome) fetch(ctx context.Context, q question) (Secret, error) {
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	case <-ctx.Done():
+		return Secret{}, errors.New("too many service account lookups under way")
+	}
+	body, err := h.get(ctx, q)
+	if err != nil {
+		return Secret{}, err
+	}
+	return readObject(body)
+}
+
+// get returns the object as the shard at q.shard tells it.
+func (h *ShardHome) get(ctx context.Context, q question) ([]byte, error) {
+	location := q.shard + "/clusters/" + url.PathEscape(q.cluster) + "/api/v1/namespaces/" + url.PathEscape(q.namespace) + "/" + q.resource + "/" + url.PathEscape(q.name)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/json")
+	response, err := h.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxObject+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the shard's answer: %w", err)
+	case len(body) > maxObject:
+		return nil, fmt.Errorf("the shard's answer has more than %d bytes", maxObject)
+	case response.StatusCode == http.StatusOK:
+		return body, nil
+	case response.StatusCode == http.StatusNotFound && saysNotFound(body):
+		return nil, ErrNotFound
+	}
+	return nil, fmt.Errorf("the shard answered %s to a get of %s (does the identity of --shards-kubeconfig have that right?)", response.Status, q.resource)
+}
+
+// saysNotFound tells a missing object from a missing server: an address that is
+// no API server answers 404 too.
+func saysNotFound(body []byte) bool {
+	var status metav1.Status
+	return json.Unmarshal(body, &status) == nil && status.Kind == "Status" && status.Reason == metav1.StatusReasonNotFound
+}
+
+// readObject keeps of a Secret the hash of its token only.
+func readObject(body []byte) (Secret, error) {
+	var object struct {
+		Metadata struct {
+			UID               string            `json:"uid"`
+			DeletionTimestamp string            `json:"deletionTimestamp"`
+			Labels            map[string]string `json:"labels"`
+		} `json:"metadata"`
+		Data struct {
+			Token []byte `json:"token"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(body, &object); err != nil {
+		return Secret{}, errors.New("the shard's answer is no object")
+	}
+	if object.Metadata.UID == "" {
+		return Secret{}, errors.New("the shard's answer is an object without uid")
+	}
+	s := Secret{
+		Object:       Object{UID: object.Metadata.UID, Deleted: object.Metadata.DeletionTimestamp != ""},
+		InvalidSince: object.Metadata.Labels[invalidSinceLabel],
+	}
+	if len(object.Data.Token) > 0 {
+		s.TokenHash = sha256.Sum256(object.Data.Token)
+	}
+	return s, nil
+}
