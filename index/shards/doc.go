@@ -23,6 +23,9 @@
 //     address itself is published at once: a request that goes to the new
 //     address for something only the old one had is refused there, which is
 //     the truth by then.
+//   - Before a watch is taken up again from a version reached, one small request
+//     asks whether the server has come that far; a shard restored from a backup,
+//     or started anew at the same address, is listed anew.
 //   - A list that broke off is not ended; the next one begins anew.
 //   - A shard that goes (its Shard object is deleted) has its followers stopped
 //     and waited for, its tables emptied (Begin, End), and is then removed from

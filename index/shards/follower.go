@@ -101,6 +101,11 @@ func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
 			f.stale, f.version = path, ""
 		}
 	}()
+	if f.version != "" {
+		if err = f.check(ctx, path); err != nil {
+			return false, err
+		}
+	}
 	var s *stream
 	if f.version == "" {
 		if s, err = f.read(ctx, path); err != nil {
@@ -195,6 +200,31 @@ func (f *follower) streamList(ctx context.Context, path string) (*stream, error)
 	}
 }
 
+// check forgets the version reached when the server has not come that far: its
+// storage was replaced, and a watch from that version would say nothing for long.
+func (f *follower) check(ctx context.Context, path string) error {
+	var page listPage
+	if err := f.client.get(ctx, path, url.Values{"limit": {"1"}}, &page); err != nil {
+		return fmt.Errorf("read the current version: %w", err)
+	}
+	now, err := strconv.ParseUint(page.Metadata.ResourceVersion, 10, 64)
+	reached, err2 := strconv.ParseUint(f.version, 10, 64)
+	if err == nil && err2 == nil && now < reached {
+		f.log.Info("Server is behind the version it had reached, listing anew", "reached", reached, "now", now)
+		f.version = ""
+	}
+	return nil
+}
+
+// listPage is a list, or a page of one.
+type listPage struct {
+	Metadata struct {
+		ResourceVersion string `json:"resourceVersion"`
+		Continue        string `json:"continue"`
+	} `json:"metadata"`
+	Items []json.RawMessage `json:"items"`
+}
+
 // pages lists in pages, from the server's current state.
 func (f *follower) pages(ctx context.Context, path string) error {
 	query := url.Values{"limit": {strconv.Itoa(pageSize)}}
@@ -205,13 +235,7 @@ func (f *follower) pages(ctx context.Context, path string) error {
 	f.table.Begin()
 	count := 0
 	for {
-		var page struct {
-			Metadata struct {
-				ResourceVersion string `json:"resourceVersion"`
-				Continue        string `json:"continue"`
-			} `json:"metadata"`
-			Items []json.RawMessage `json:"items"`
-		}
+		var page listPage
 		if err := f.client.get(ctx, path, query, &page); err != nil {
 			f.noPages = expired(err)
 			return fmt.Errorf("list: %w", err)
