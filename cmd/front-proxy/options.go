@@ -33,6 +33,8 @@ type options struct {
 	rootDirectory    string
 	profilerAddress  string
 	corsOrigins      []string
+	egressDeny       []string
+	egressAllow      []string
 
 	auth    authOptions
 	gates   gates
@@ -116,13 +118,14 @@ func (o *options) flags() (*pflag.FlagSet, *cliflag.NamedFlagSets) {
 }
 
 func (o *options) proxyFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.mappingFile, "mapping-file", "", "Required. YAML file that maps paths to backends; `/clusters/` maps to the shards.")
-	fs.Lookup("mapping-file").Usage = strings.ReplaceAll(fs.Lookup("mapping-file").Usage, "`", "")
+	fs.StringVar(&o.mappingFile, "mapping-file", "", "Required. YAML file that maps paths to backends; /clusters/ maps to the shards.")
 	fs.StringVar(&o.shardsKubeconfig, "shards-kubeconfig", "", "Required. Kubeconfig to watch workspaces on every shard with. Its server is replaced by each shard's base URL and may be missing.")
 	fs.StringVar(&o.rootKubeconfig, "root-kubeconfig", "", "Kubeconfig of the root shard, where the Shard objects are. Empty means the usual places of a kubeconfig, then the service account of the pod.")
 	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig of a shard from which shards may be discovered when the root shard does not answer. May be repeated.")
 	fs.StringVar(&o.rootDirectory, "root-directory", ".kcp", "Directory that relative certificate directories start from.")
 	fs.StringVar(&o.profilerAddress, "profiler-address", "", "[address]:port to serve Go's profiler on, without authentication. Empty means off.")
+	fs.StringSliceVar(&o.egressDeny, "workspace-egress-deny-cidrs", nil, "Networks that URLs in workspaces (issuers, mounts) must not lead to, comma-separated. Link-local and cloud metadata addresses and the proxy's own never are.")
+	fs.StringSliceVar(&o.egressAllow, "workspace-egress-allow-cidrs", nil, "Exceptions from --workspace-egress-deny-cidrs: of all networks that hold an address, the smallest decides.")
 	fs.StringSliceVar(&o.corsOrigins, "cors-allowed-origins", nil, "Origins that browsers may call from, as regular expressions, comma-separated. Empty means none.")
 }
 
@@ -241,6 +244,11 @@ func (o *options) validate() error {
 	}
 	if _, err := curveIDs(o.curves); err != nil {
 		fail("--tls-curve-preferences: %w", err)
+	}
+	for flag, list := range map[string][]string{"workspace-egress-deny-cidrs": o.egressDeny, "workspace-egress-allow-cidrs": o.egressAllow} {
+		if _, err := prefixes(flag, list); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	errs = append(errs, o.serving.Validate()...)
 	errs = append(errs, o.auth.validate()...)

@@ -148,6 +148,7 @@ func TestValidate(t *testing.T) {
 		"half of OIDC":                 {append(good, "--oidc-issuer-url=https://x"), []string{"--oidc-client-id"}},
 		"webhook version":              {append(good, "--authentication-token-webhook-version=v2"), []string{"--authentication-token-webhook-version"}},
 		"negative time":                {append(good, "--shutdown-delay-duration=-1s"), []string{"--shutdown-delay-duration"}},
+		"bad CIDR":                     {append(good, "--workspace-egress-deny-cidrs=10.0.0.0"), []string{"--workspace-egress-deny-cidrs", `"10.0.0.0" is no CIDR`}},
 		"flag without effect is valid": {append(good, "--anonymous-auth=true"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"frontproxy/authn"
+	"frontproxy/authn/issuer"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+	"frontproxy/proxy"
+)
+
+// program is every part that runs.
+type program struct {
+	log   klog.Logger
+	serve func(context.Context) error
+	// parts are what serving stands on; they run until it has drained.
+	parts []func(context.Context) error
+}
+
+func (p *program) add(run func(context.Context) error) { p.parts = append(p.parts, run) }
+
+// run serves until ctx has ended and requests are drained, or until a part
+// fails, which ends everything.
+func (p *program) run(ctx context.Context) error {
+	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, parts := errgroup.WithContext(parts)
+	for _, run := range p.parts {
+		g.Go(func() error { return run(parts) })
+	}
+	serving, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(parts, cancel)
+	err := p.serve(serving)
+	stop()
+	if partErr := g.Wait(); partErr != nil && !errors.Is(partErr, context.Canceled) {
+		err = errors.Join(err, partErr)
+	}
+	p.log.Info("stopped")
+	return err
+}
+
+// assemble makes the program of the flags: it reads every file, listens, and
+// runs nothing yet. This is the whole wiring.
+func assemble(o *options, log klog.Logger) (*program, error) {
+	p := &program{log: log}
+	o.notices(log)
+
+	mappings, err := loadMappings(o.mappingFile)
+	if err != nil {
+		return nil, err
+	}
+	root, err := rootConfig(o.rootKubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	everyShard, err := shardsConfig(o.shardsKubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	serving, err := o.listen()
+	if err != nil {
+		return nil, err
+	}
+	egress, err := o.egressGuard(serving.Listener.Addr())
+	if err != nil {
+		return nil, err
+	}
+
+	if o.profilerAddress != "" {
+		run, err := profiler(o.profilerAddress)
+		if err != nil {
+			return nil, err
+		}
+		p.add(run)
+	}
+
+	// Where is it?
+	idx := index.New(clock.RealClock{})
+	feeds := idx.Feeds()
+
+	// Who is asking?
+	config := authn.Config{
+		PassOnGroups: o.auth.passOnGroups.values,
+		DropGroups:   o.auth.dropGroups.values,
+		Instance:     instance(),
+	}
+	advertised, err := p.certificates(o, &config)
+	if err != nil {
+		return nil, err
+	}
+	serving.ClientCA = advertised
+	if o.gates.enabled(gateWorkspaceAuthentication) {
+		types := p.workspaceTypes(o, egress, idx)
+		config.Types = types
+		feeds = append(feeds, types.Feeds()...)
+	}
+	decider, err := authn.New(config)
+	if err != nil {
+		return nil, err
+	}
+
+	watcher, err := shards.New(shards.Config{Root: root, Shards: everyShard, Feeds: feeds, Registry: idx, Log: log.WithName("shards")})
+	if err != nil {
+		return nil, err
+	}
+	p.add(watcher.Run)
+
+	front, err := proxy.New(proxy.Config{
+		Mappings:        mappings,
+		Index:           idx,
+		Decider:         decider,
+		Serving:         serving,
+		Curves:          must(curveIDs(o.curves)), // validated
+		CORSOrigins:     o.corsOrigins,
+		Sync:            watcher.Status,
+		Shards:          idx.Shards,
+		MountDial:       egress.DialContext,
+		ShutdownDelay:   o.shutdownDelay,
+		ShutdownTimeout: o.shutdownTimeout,
+		Log:             log.WithName("proxy"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.serve = front.Run
+	log.Info("front-proxy starts", "version", version, "address", serving.Listener.Addr().String(),
+		"workspaceAuthentication", o.gates.enabled(gateWorkspaceAuthentication))
+	return p, nil
+}
+
+// certificates loads the CA bundles, which are re-read when they change, and
+// returns what the listener advertises; nil when there are none.
+func (p *program) certificates(o *options, config *authn.Config) (dynamiccertificates.CAContentProvider, error) {
+	var all []dynamiccertificates.CAContentProvider
+	load := func(flag, file string) (*dynamiccertificates.DynamicFileCAContent, error) {
+		ca, err := dynamiccertificates.NewDynamicCAContentFromFile(flag, file)
+		if err != nil {
+			return nil, fmt.Errorf("--%s %q: %w", flag, file, err)
+		}
+		all = append(all, ca)
+		p.add(func(ctx context.Context) error { ca.Run(ctx, 1); return nil })
+		return ca, nil
+	}
+	a := &o.auth
+	if a.clientCA != "" {
+		ca, err := load("client-ca-file", a.clientCA)
+		if err != nil {
+			return nil, err
+		}
+		config.ClientCAs = ca
+	}
+	if a.requestHeaderCA != "" {
+		ca, err := load("requestheader-client-ca-file", a.requestHeaderCA)
+		if err != nil {
+			return nil, err
+		}
+		config.RequestHeader = &authn.RequestHeader{
+			CAs: ca, AllowedNames: a.requestHeaderNames, UsernameHeaders: a.requestHeaderUsers, UIDHeaders: a.requestHeaderUIDs,
+			GroupHeaders: a.requestHeaderGroups, ExtraPrefixes: a.requestHeaderExtraPrefix,
+		}
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return dynamiccertificates.NewUnionCAContentProvider(all...), nil
+}
+
+// workspaceTypes makes the authenticators that workspace types bring.
+func (p *program) workspaceTypes(o *options, egress *issuer.EgressGuard, idx *index.Index) *authn.TypeIndex {
+	pool := issuer.New(issuer.Config{Egress: egress, Log: p.log.WithName("issuers")})
+	p.add(pool.Run)
+	config := authn.TypeIndexConfig{
+		Issuers:           pool,
+		Placement:         placement{idx},
+		DisallowedIssuers: o.auth.serviceAccountIssuers,
+		Log:               p.log.WithName("types"),
+	}
+	if o.auth.audiencesSet && o.gates.enabled(gateWorkspaceTokenAPIAudiences) {
+		config.RequireAudiences = o.auth.audiences
+	}
+	types := authn.NewTypeIndex(config)
+	p.add(types.Run)
+	return types
+}
+
+// placement says which shard holds a cluster, by name.
+type placement struct{ idx *index.Index }
+
+func (p placement) ShardOf(cluster string) (string, bool) {
+	shard, err := p.idx.Holder(cluster)
+	if err != nil {
+		return "", false
+	}
+	return shard.Name, true
+}
+
+// egressGuard judges what tenants' URLs lead to.
+func (o *options) egressGuard(listener net.Addr) (*issuer.EgressGuard, error) {
+	deny, err := prefixes("workspace-egress-deny-cidrs", o.egressDeny)
+	if err != nil {
+		return nil, err
+	}
+	allow, err := prefixes("workspace-egress-allow-cidrs", o.egressAllow)
+	if err != nil {
+		return nil, err
+	}
+	own, err := netip.ParseAddrPort(listener.String())
+	if err != nil {
+		return nil, fmt.Errorf("listener address %q: %w", listener, err)
+	}
+	return &issuer.EgressGuard{DenyCIDRs: deny, AllowCIDRs: allow, Own: func() []netip.AddrPort { return []netip.AddrPort{own} }}, nil
+}
+
+func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, c := range cidrs {
+		p, err := netip.ParsePrefix(c)
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %q is no CIDR such as 10.0.0.0/8 or fd00::/8", flag, c)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
+func loadMappings(file string) (*proxy.Mappings, error) {
+	data, err := os.ReadFile(file) //nolint:gosec // the operator's file
+	if err != nil {
+		return nil, fmt.Errorf("--mapping-file: %w", err)
+	}
+	return proxy.LoadMappings(file, data, os.ReadFile)
+}
+
+// instance names this process: the pod's name in Kubernetes.
+func instance() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "front-proxy"
+	}
+	return name
+}
+
+// notices warns of flags that are accepted and do not do what one might expect.
+func (o *options) notices(log klog.Logger) {
+	if a := &o.auth; len(a.withoutEffectNotices) > 0 {
+		log.Info("these flags are accepted and have no effect", "flags", strings.Join(a.withoutEffectNotices, " "))
+	}
+	for flag, list := range map[string]groupList{"authentication-drop-groups": o.auth.dropGroups, "authentication-pass-on-groups": o.auth.passOnGroups} {
+		if list.quoted {
+			log.Info("a quoted list in the flag was split at its commas; leave the quotes out of the argument", "flag", "--"+flag, "groups", list.String())
+		}
+	}
+	if o.auth.config != "" && o.auth.oidcFlagsSet {
+		log.Info("--authentication-config wins over the --oidc-* flags, which have no effect")
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"k8s.io/apiserver/pkg/server"
+)
+
+// listen makes the self-signed certificate that kcp-front-proxy would make when
+// none is given, loads the serving certificates and starts to listen.
+func (o *options) listen() (*server.SecureServingInfo, error) {
+	if err := o.selfSigned(); err != nil {
+		return nil, err
+	}
+	var info *server.SecureServingInfo
+	if err := o.serving.ApplyTo(&info); err != nil {
+		return nil, fmt.Errorf("serving certificate (--tls-cert-file, --tls-private-key-file, --tls-sni-cert-key) or address (--bind-address, --secure-port): %w", err)
+	}
+	return info, nil
+}
+
+func (o *options) selfSigned() error {
+	if o.serving.ServerCert.CertKey.CertFile != "" {
+		return nil
+	}
+	dir := o.serving.ServerCert.CertDirectory
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = o.serving.MaybeDefaultWithSelfSignedCerts("localhost", []string{"kubernetes.default.svc", "kubernetes.default", "kubernetes"}, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("a self-signed certificate in %s: %w; name files with --tls-cert-file and --tls-private-key-file, or a writable --cert-dir", filepath.Clean(dir), err)
+	}
+	return nil
+}
