@@ -164,6 +164,10 @@ func (h *ShardHome) say(a answer, recent bool) (Secret, error) {
 // the caller's: its context ended.
 func (h *ShardHome) fetchOnce(ctx context.Context, q question) (answer, error) {
 	done := h.group.DoChan(fmt.Sprintf("%q", q), func() (any, error) {
+		// The one before may have ended while the caller looked.
+		if known, _ := h.known.Peek(q); h.usable(known, recently) {
+			return known, nil
+		}
 		// Others may wait for it too: it outlives the caller.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
