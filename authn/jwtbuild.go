@@ -24,8 +24,8 @@ type Issuers interface {
 
 // DisableUpstreamMetrics keeps apiserver's OIDC authenticator from recording a
 // latency series for every issuer any tenant ever named: they are global and
-// are never removed. It works only before the first such authenticator is
-// made, a global one included.
+// are never removed. It works only before the first such authenticator is made.
+// NewTypeIndex does it too; whoever makes a global one earlier must call it.
 func DisableUpstreamMetrics() {
 	metrics.SetDisabledMetric("apiserver_authentication_jwt_authenticator_latency_seconds")
 }
@@ -43,6 +43,7 @@ type jwtBuilder struct {
 }
 
 func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
+	DisableUpstreamMetrics()
 	return &jwtBuilder{
 		issuers:    c.Issuers,
 		disallowed: c.DisallowedIssuers,

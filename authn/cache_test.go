@@ -1,0 +1,189 @@
+package authn
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/user"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/issuer/issuertest"
+)
+
+func TestTokenCache(t *testing.T) {
+	now := time.Now()
+	alice := &user.DefaultInfo{Name: "alice"}
+	var key digest
+	tests := []struct {
+		name       string
+		expiry     time.Duration // of the token
+		after      time.Duration
+		generation uint64
+		hit        bool
+	}{
+		{"at once", time.Hour, 0, 1, true},
+		{"just before its end", time.Hour, cacheLife - 1, 1, true},
+		{"at its end", time.Hour, cacheLife, 1, false},
+		{"just before the token's end", time.Second, time.Second - 1, 1, true},
+		{"at the token's end", time.Second, time.Second, 1, false},
+		{"other keys", time.Hour, 0, 2, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var c tokenCache
+			c.add(key, alice, now.Add(tt.expiry), now, 1)
+			u, expiry, ok := c.get(key, now.Add(tt.after), tt.generation)
+			if ok != tt.hit {
+				t.Fatalf("hit %v, want %v", ok, tt.hit)
+			}
+			if ok && (u != user.Info(alice) || !expiry.Equal(now.Add(tt.expiry))) {
+				t.Errorf("got %v until %s", u, expiry)
+			}
+			if diff := cmp.Diff(map[bool]int{true: 1, false: 0}[tt.hit], c.len()); diff != "" {
+				t.Errorf("entries left (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTokenCacheIsBounded(t *testing.T) {
+	var c tokenCache
+	now := time.Now()
+	d := newDigester()
+	for n := range 3 * cacheTokens {
+		c.add(d.digest(fmt.Sprint(n)), &user.DefaultInfo{}, now.Add(time.Hour), now, 1)
+	}
+	if diff := cmp.Diff(cacheTokens, c.len()); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+	c.sweep(now.Add(cacheLife))
+	if diff := cmp.Diff(0, c.len()); diff != "" {
+		t.Errorf("entries after their end (-want +got):\n%s", diff)
+	}
+}
+
+func TestDigester(t *testing.T) {
+	d := newDigester()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for n := range 1000 {
+				if d.digest(fmt.Sprint(n)) != d.digest(fmt.Sprint(n)) || d.digest(fmt.Sprint(n)) == d.digest(fmt.Sprint(n+1)) {
+					t.Error("digests are mixed up")
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	if d.digest("a") == newDigester().digest("a") {
+		t.Error("two processes would make the same digest")
+	}
+}
+
+// A token found good is not looked at again for a while; one that was refused
+// is; and the keys' change ends what was verified under the old ones.
+func TestVerifiedTokensAreCached(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	clock := clocktesting.NewFakeClock(time.Now())
+	pool := runPool(t, issuer.Config{Clock: clock})
+	m := mustBuild(t, TypeIndexConfig{Issuers: pool, Clock: clock}, specFor(s))
+	<-m.issuer.Ready()
+	ask := func(raw string) (user.Info, error) {
+		u, _, err := m.AuthenticateToken(context.Background(), ParseToken(raw))
+		return u, err
+	}
+	good := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+	first, err := ask(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ask(good); err != nil || again != first {
+		t.Errorf("not the same identity again: %v, %v", again, err)
+	}
+	clock.Step(cacheLife)
+	if later, err := ask(good); err != nil || later == first {
+		t.Errorf("still the same identity after %s: %v", cacheLife, err)
+	}
+	forged := good[:len(good)-6] + strings.Map(func(r rune) rune {
+		if r == 'A' {
+			return 'B'
+		}
+		return 'A'
+	}, good[len(good)-6:])
+	for range 2 {
+		if _, err := ask(forged); err == nil {
+			t.Fatal("a forged token is accepted")
+		}
+	}
+	if diff := cmp.Diff(1, m.cache.len()); diff != "" {
+		t.Errorf("cached (-want +got):\n%s", diff)
+	}
+
+	// The issuer withdraws the key: another token with an unknown kid makes the
+	// keys be read, and the cached one is worth nothing from then on.
+	s.Rotate()
+	clock.Step(issuer.UnknownKeyEvery - time.Second)
+	if _, err := ask(good); err != nil {
+		t.Fatalf("before the keys are read: %v", err)
+	}
+	clock.Step(time.Second)
+	if _, err := ask(s.Sign(issuertest.Claims{"sub": "bob", "aud": "app"})); err != nil {
+		t.Fatalf("new key: %v", err)
+	}
+	if _, err := ask(good); err == nil {
+		t.Error("a token of the withdrawn key is accepted")
+	}
+}
+
+func BenchmarkCachedToken(b *testing.B) {
+	s := serveIssuer(b, issuertest.Options{})
+	m := mustBuild(b, TypeIndexConfig{}, specFor(s))
+	groups := make([]string, 30)
+	for i := range groups {
+		groups[i] = fmt.Sprintf("group-%d", i)
+	}
+	token := ParseToken(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "groups": groups}))
+	ctx := context.Background()
+	<-m.issuer.Ready()
+	for range 2 {
+		if _, _, err := m.AuthenticateToken(ctx, token); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if u, _, err := m.AuthenticateToken(ctx, token); err != nil || u == nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkFreshToken(b *testing.B) {
+	s := serveIssuer(b, issuertest.Options{})
+	for name, forged := range map[string]bool{"good": false, "forged": true} {
+		b.Run(name, func(b *testing.B) {
+			m := mustBuild(b, TypeIndexConfig{}, specFor(s))
+			raw := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+			if forged {
+				raw = raw[:len(raw)-8] + "AAAAAAAA"
+			}
+			token, ctx := ParseToken(raw), context.Background()
+			<-m.issuer.Ready()
+			b.ReportAllocs()
+			for b.Loop() {
+				m.cache = tokenCache{}
+				if _, _, err := m.AuthenticateToken(ctx, token); err != nil != forged {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

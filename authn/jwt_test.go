@@ -1,0 +1,485 @@
+package authn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/component-base/metrics/legacyregistry"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/issuer/issuertest"
+)
+
+// serveIssuer starts an issuer for the test; ES256 is the quickest to make keys for.
+func serveIssuer(t testing.TB, opts issuertest.Options) *issuertest.Issuer {
+	t.Helper()
+	if opts.Algorithm == "" {
+		opts.Algorithm = jose.ES256
+	}
+	s, err := issuertest.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// runPool returns a pool that runs until the test ends.
+func runPool(t testing.TB, config issuer.Config) *issuer.Pool {
+	t.Helper()
+	p := issuer.New(config)
+	background(t, p.Run)
+	return p
+}
+
+// background runs run until the test ends.
+func background(t testing.TB, run func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// object is JSON in the making.
+type object = map[string]any
+
+// specFor is a spec with one entry for s, audience "app" and claim sub as name;
+// the edits change the entry.
+func specFor(s *issuertest.Issuer, edits ...func(entry object)) string {
+	entry := object{
+		"issuer":        object{"url": s.URL(), "certificateAuthority": s.CAPEM(), "audiences": []string{"app"}},
+		"claimMappings": object{"username": object{"claim": "sub", "prefix": ""}},
+	}
+	for _, edit := range edits {
+		edit(entry)
+	}
+	return toJSON(object{"jwt": []any{entry}})
+}
+
+// with sets what is at a path of keys.
+func with(value any, path ...string) func(object) {
+	return func(entry object) {
+		for _, key := range path[:len(path)-1] {
+			next, ok := entry[key].(object)
+			if !ok {
+				next = object{}
+				entry[key] = next
+			}
+			entry = next
+		}
+		entry[path[len(path)-1]] = value
+	}
+}
+
+func toJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// buildSpec builds a spec outside an index, as a member of a type of its own.
+func buildSpec(t testing.TB, c TypeIndexConfig, raw string) ([]jwtMember, error) {
+	t.Helper()
+	if c.Clock == nil {
+		c.Clock = clocktesting.NewFakeClock(time.Now())
+	}
+	if c.Issuers == nil {
+		c.Issuers = runPool(t, issuer.Config{})
+	}
+	spec, err := parseJWTSpec([]byte(raw))
+	if err != nil {
+		return nil, err
+	}
+	built, err := newJWTBuilder(c).build(objectName{"c1", "config"}, spec)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(built.close)
+	evaluations := make(chan struct{}, evaluationsAtOnce)
+	var members []jwtMember
+	for _, a := range built.authenticators {
+		members = append(members, jwtMember{a, evaluations})
+	}
+	return members, nil
+}
+
+func mustBuild(t testing.TB, c TypeIndexConfig, raw string) jwtMember {
+	t.Helper()
+	members, err := buildSpec(t, c, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return members[0]
+}
+
+func verdictOf(u user.Info, err error) Outcome {
+	switch {
+	case errors.Is(err, ErrUndecided):
+		return Undecided
+	case err != nil:
+		return Refused
+	case u == nil:
+		return Skipped
+	}
+	return Accepted
+}
+
+// Every kind of bad token is refused with a reason, and a good one still works.
+func TestJWTTokens(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	other := serveIssuer(t, issuertest.Options{})
+	algorithms := []jose.SignatureAlgorithm{
+		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES384, jose.ES512, jose.EdDSA,
+	}
+	for _, alg := range algorithms {
+		s.Sign(nil, issuertest.Algorithm(alg)) // makes and publishes the key
+	}
+	m := mustBuild(t, TypeIndexConfig{RequireAudiences: []string{"api", "https://kcp"}}, specFor(s, with([]string{"app", "app2"}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy")))
+	both := []string{"app", "api"}
+	good := issuertest.Claims{"sub": "alice", "aud": both}
+	claims := func(more issuertest.Claims) issuertest.Claims {
+		out := issuertest.Claims{"sub": "alice", "aud": both}
+		for k, v := range more {
+			out[k] = v
+		}
+		return out
+	}
+	now := time.Now()
+	type test struct {
+		name, token string
+		want        Outcome
+		reason      string
+	}
+	tests := []test{
+		{"good", s.Sign(good), Accepted, ""},
+		{"second audience", s.Sign(claims(issuertest.Claims{"aud": []string{"app2", "https://kcp"}})), Accepted, ""},
+		{"no kid", s.Sign(good, issuertest.NoKeyID()), Accepted, ""},
+		{"expired", s.Sign(claims(issuertest.Claims{"exp": now.Add(-time.Minute).Unix()})), Refused, "expired at 20"},
+		{"no expiry", s.Sign(claims(issuertest.Claims{"exp": nil})), Refused, "no expiry"},
+		{"expiry is no time", s.Sign(claims(issuertest.Claims{"exp": "soon"})), Refused, "malformed claims"},
+		{"not yet valid", s.Sign(claims(issuertest.Claims{"nbf": now.Add(time.Hour).Unix()})), Refused, "not valid before"},
+		{"nearly valid", s.Sign(claims(issuertest.Claims{"nbf": now.Add(30 * time.Second).Unix()})), Accepted, ""},
+		{"wrong audience", s.Sign(claims(issuertest.Claims{"aud": "web"})), Refused, `for ["web"], the configuration wants one of ["app" "app2"]`},
+		{"no audience", s.Sign(claims(issuertest.Claims{"aud": nil})), Refused, "audience"},
+		{"audience is a number", s.Sign(claims(issuertest.Claims{"aud": 1})), Refused, "aud is neither"},
+		{"not the API's audience", s.Sign(claims(issuertest.Claims{"aud": "app"})), Refused, `--api-audiences wants one of ["api" "https://kcp"]`},
+		{"wrong issuer", s.Sign(claims(issuertest.Claims{"iss": other.URL()})), Skipped, ""},
+		{"another's token", other.Sign(good), Skipped, ""},
+		{"wrong key", s.Sign(good, issuertest.KeyOf(other)), Refused, "signature does not verify with key"},
+		{"unknown kid", s.Sign(good, issuertest.KeyID("nobody's")), Refused, `has no key with id "nobody's"`},
+		{"none", s.Sign(good, issuertest.Unsigned()), Refused, "unsupported"},
+		{"HS256 with the public key", s.Sign(good, issuertest.PublicKeyAsSecret()), Refused, "unsupported"},
+		{"no name", s.Sign(claims(issuertest.Claims{"sub": nil})), Refused, `username claims "sub"`},
+		{"too long", s.Sign(claims(issuertest.Claims{"x": strings.Repeat("x", MaxTokenBytes)})), Refused, "at most 16384"},
+		{"1 MB", s.Sign(claims(issuertest.Claims{"x": strings.Repeat("x", 1<<20)})), Skipped, ""},
+		{"claims are a list", s.Sign(nil, issuertest.Payload([]byte(`["iss"]`))), Skipped, ""},
+		{"garbage", "garbage", Skipped, ""},
+		{"empty", "", Skipped, ""},
+		{"two issuers, the last counts", s.Sign(nil, issuertest.Payload([]byte(fmt.Sprintf(
+			`{"iss":%q,"iss":%q,"sub":"alice","aud":["app","api"],"exp":%d}`, s.URL(), other.URL(), now.Add(time.Hour).Unix())))), Skipped, ""},
+	}
+	for _, alg := range algorithms {
+		want, reason := Accepted, ""
+		if alg == jose.EdDSA {
+			want, reason = Refused, "unsupported"
+		}
+		tests = append(tests, test{string(alg), s.Sign(good, issuertest.Algorithm(alg)), want, reason})
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			u, until, err := m.AuthenticateToken(context.Background(), ParseToken(tt.token))
+			if diff := cmp.Diff(tt.want, verdictOf(u, err)); diff != "" {
+				t.Fatalf("(-want +got):\n%s%v", diff, err)
+			}
+			if err != nil {
+				checkReason(t, err, tt.reason, tt.token)
+			}
+			if tt.want == Accepted && (u.GetName() != "alice" || until.Sub(now) < time.Minute) {
+				t.Errorf("got %v until %s", u, until)
+			}
+			if u, _, err := m.AuthenticateToken(context.Background(), ParseToken(s.Sign(good))); err != nil || u == nil {
+				t.Errorf("a good token afterwards: %v, %v", u, err)
+			}
+		})
+	}
+}
+
+// checkReason wants reason in err, and nothing of the token.
+func checkReason(t *testing.T, err error, reason, token string) {
+	t.Helper()
+	if !strings.Contains(err.Error(), reason) {
+		t.Errorf("got %q, want it to say %q", err, reason)
+	}
+	for part := range strings.SplitSeq(token, ".") {
+		if len(part) > 12 && strings.Contains(err.Error(), part) {
+			t.Errorf("a part of the token is in the reason: %q", err)
+		}
+	}
+	if len(err.Error()) > 1000 {
+		t.Errorf("the reason has %d bytes", len(err.Error()))
+	}
+}
+
+func TestJWTClaims(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	pool := runPool(t, issuer.Config{})
+	mapping := func(value any, path ...string) func(object) {
+		return with(value, append([]string{"claimMappings"}, path...)...)
+	}
+	rule := func(field string, rules ...object) func(object) { return with(rules, field) }
+	tests := []struct {
+		name   string
+		edits  []func(object)
+		claims issuertest.Claims
+		want   *user.DefaultInfo
+		reason string
+	}{
+		{name: "prefixes", edits: []func(object){
+			mapping(object{"claim": "sub", "prefix": "oidc:"}, "username"),
+			mapping(object{"claim": "roles", "prefix": "role:"}, "groups"),
+			mapping(object{"claim": "oid"}, "uid"),
+		}, claims: issuertest.Claims{"sub": "alice", "roles": []string{"a", "b"}, "oid": "42"},
+			want: &user.DefaultInfo{Name: "oidc:alice", UID: "42", Groups: []string{"role:a", "role:b"}}},
+		{name: "one group as a string", edits: []func(object){mapping(object{"claim": "roles", "prefix": ""}, "groups")},
+			claims: issuertest.Claims{"sub": "alice", "roles": "a"}, want: &user.DefaultInfo{Name: "alice", Groups: []string{"a"}}},
+		{name: "token id", claims: issuertest.Claims{"sub": "alice", "jti": "7"},
+			want: &user.DefaultInfo{Name: "alice", Extra: map[string][]string{user.CredentialIDKey: {"JTI=7"}}}},
+		{name: "unverified email", edits: []func(object){mapping(object{"claim": "email", "prefix": ""}, "username")},
+			claims: issuertest.Claims{"email": "a@example.com", "email_verified": false}, reason: "email not verified"},
+		{name: "expressions", edits: []func(object){
+			mapping(object{"expression": "claims.sub + '@' + claims.tenant"}, "username"),
+			mapping(object{"expression": "[claims.roles.a, claims.roles.b]"}, "groups"),
+			mapping(object{"expression": "string(claims.oid)"}, "uid"),
+			mapping([]object{{"key": "example.com/level", "valueExpression": "claims.nested.level"}}, "extra"),
+		}, claims: issuertest.Claims{"sub": "alice", "tenant": "t", "roles": object{"a": "a", "b": "b"}, "oid": "42", "nested": object{"level": "high"}},
+			want: &user.DefaultInfo{Name: "alice@t", UID: "42", Groups: []string{"a", "b"}, Extra: map[string][]string{"example.com/level": {"high"}}}},
+		{name: "expression fails", edits: []func(object){mapping(object{"expression": "claims.missing"}, "username")},
+			claims: issuertest.Claims{"sub": "alice"}, reason: "no such key: missing"},
+		{name: "expression is no string", edits: []func(object){mapping(object{"expression": "claims.n"}, "username")},
+			claims: issuertest.Claims{"n": 1}, reason: "must return a string"},
+		{name: "required claim", edits: []func(object){rule("claimValidationRules", object{"claim": "hd", "requiredValue": "example.com"})},
+			claims: issuertest.Claims{"sub": "alice", "hd": "example.com"}, want: &user.DefaultInfo{Name: "alice"}},
+		{name: "required claim differs", edits: []func(object){rule("claimValidationRules", object{"claim": "hd", "requiredValue": "example.com"})},
+			claims: issuertest.Claims{"sub": "alice", "hd": "evil.example"}, reason: "required claim hd value does not match"},
+		{name: "claim rule", edits: []func(object){rule("claimValidationRules", object{"expression": "claims.exp - claims.iat <= 86400", "message": "tokens of a day at most"})},
+			claims: issuertest.Claims{"sub": "alice"}, want: &user.DefaultInfo{Name: "alice"}},
+		{name: "claim rule fails", edits: []func(object){rule("claimValidationRules", object{"expression": "claims.level > 3", "message": "level is too low"})},
+			claims: issuertest.Claims{"sub": "alice", "level": 1}, reason: "level is too low"},
+		{name: "user rule fails", edits: []func(object){rule("userValidationRules", object{"expression": "!user.username.startsWith('system:')", "message": "no system users"})},
+			claims: issuertest.Claims{"sub": "system:admin"}, reason: "no system users"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, specFor(s, tt.edits...))
+			claims := issuertest.Claims{"aud": "app"}
+			for k, v := range tt.claims {
+				claims[k] = v
+			}
+			token := s.Sign(claims)
+			u, _, err := m.AuthenticateToken(context.Background(), ParseToken(token))
+			if tt.want == nil {
+				if got := verdictOf(u, err); got != Refused {
+					t.Fatalf("outcome %v of %v, %v", got, u, err)
+				}
+				checkReason(t, err, tt.reason, token)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, u, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// An expression that would compute for ages ends by its cost or by the time it
+// takes, whichever comes first, and admits nobody.
+func TestCostlyExpressionsEnd(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
+	u, _, err := m.AuthenticateToken(context.Background(), ParseToken(s.Sign(issuertest.Claims{"aud": "app", "l": make([]int, 100)})))
+	if err == nil || !strings.Contains(err.Error(), "cost limit exceeded") && !errors.Is(err, ErrUndecided) {
+		t.Errorf("got %v, %v", u, err)
+	}
+	if diff := cmp.Diff(0, len(m.evaluations)); diff != "" {
+		t.Errorf("places taken afterwards (-want +got):\n%s", diff)
+	}
+}
+
+// What a token says about where claims are is never followed.
+func TestDistributedClaimsAreNotFetched(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	asked := make(chan string, 10)
+	trap := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
+	defer trap.Close()
+	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
+	token := s.Sign(issuertest.Claims{
+		"sub": "alice", "aud": "app",
+		"_claim_names":   object{"groups": "src"},
+		"_claim_sources": object{"src": object{"endpoint": trap.URL + "/groups", "access_token": "hunter2"}},
+	})
+	_, _, err := m.AuthenticateToken(context.Background(), ParseToken(token))
+	if err == nil || !strings.Contains(err.Error(), "not fetched") || strings.Contains(err.Error(), trap.URL) {
+		t.Errorf("got %v", err)
+	}
+	if len(asked) > 0 {
+		t.Errorf("asked for %s", <-asked)
+	}
+}
+
+func TestJWTSpecsThatDoNotBuild(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	rules := func(n int, expression string) func(object) {
+		var list []object
+		for i := range n {
+			list = append(list, object{"expression": fmt.Sprintf("%s || claims.n%d == 1", expression, i)})
+		}
+		return with(list, "claimValidationRules")
+	}
+	entries := func(n int) string {
+		return toJSON(object{"jwt": make([]object, n)})
+	}
+	for _, tt := range []struct{ name, spec, want string }{
+		{"no JSON", "nonsense", "decode spec"},
+		{"too large", specFor(s, with(strings.Repeat("x", MaxSpecBytes), "issuer", "certificateAuthority")), "131072"},
+		{"too many entries", entries(MaxJWTs + 1), "17 entries"},
+		{"too many expressions", specFor(s, rules(MaxExpressions+1, "true")), "more than 32 CEL expressions"},
+		{"expression too long", specFor(s, rules(1, "'"+strings.Repeat("x", MaxExpressionBytes)+"' == ''")), "at most 8192"},
+		{"service account issuer", specFor(s, with("https://kcp.default.svc", "issuer", "url")), "disallowed issuers"},
+		{"http", specFor(s, with("http://issuer.example", "issuer", "url")), "https"},
+		{"http discovery", specFor(s, with("http://issuer.example/d", "issuer", "discoveryURL")), "https"},
+		{"discovery is the issuer", specFor(s, with(s.URL(), "issuer", "discoveryURL")), "discoveryURL must be different"},
+		{"bad CA", specFor(s, with("nonsense", "issuer", "certificateAuthority")), "certificateAuthority"},
+		{"no audience", specFor(s, with([]string{}, "issuer", "audiences")), "audiences"},
+		{"no match policy", specFor(s, with([]string{"a", "b"}, "issuer", "audiences")), "audienceMatchPolicy"},
+		{"no username", specFor(s, with(object{}, "claimMappings", "username")), "username"},
+		{"no prefix", specFor(s, with(object{"claim": "sub"}, "claimMappings", "username")), "prefix"},
+		{"bad expression", specFor(s, with(object{"expression": "claims."}, "claimMappings", "username")), "compilation failed"},
+		{"the same issuer twice", strings.Replace(specFor(s), `{"jwt":[`, `{"jwt":[`+strings.TrimSuffix(strings.TrimPrefix(specFor(s), `{"jwt":[`), `]}`)+",", 1), "Duplicate value"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := buildSpec(t, TypeIndexConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}, tt.spec)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want it to say %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// Evaluations of a type wait for each other, and not for ever.
+func TestEvaluationsAreBounded(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	pool := runPool(t, issuer.Config{})
+	cel := mustBuild(t, TypeIndexConfig{Issuers: pool}, specFor(s, with(object{"expression": "claims.sub"}, "claimMappings", "username")))
+	plain := mustBuild(t, TypeIndexConfig{Issuers: pool}, specFor(s))
+	plain.evaluations = cel.evaluations
+	for range evaluationsAtOnce {
+		cel.evaluations <- struct{}{}
+	}
+	token := func(n int) Token { return ParseToken(s.Sign(issuertest.Claims{"sub": fmt.Sprint(n), "aud": "app"})) }
+	ctx, cancel := context.WithCancel(context.Background())
+	waiting := make(chan error, 1)
+	good, first := token(0), token(1)
+	if _, _, err := plain.AuthenticateToken(ctx, good); err != nil {
+		t.Fatalf("without expressions nobody waits: %v", err)
+	}
+	go func() {
+		_, _, err := cel.AuthenticateToken(ctx, first)
+		waiting <- err
+	}()
+	cancel()
+	if err := <-waiting; !errors.Is(err, ErrUndecided) {
+		t.Errorf("got %v, want undecided", err)
+	}
+	<-cel.evaluations
+	if _, _, err := cel.AuthenticateToken(context.Background(), first); err != nil {
+		t.Errorf("with a place free: %v", err)
+	}
+	if diff := cmp.Diff(evaluationsAtOnce-1, len(cel.evaluations)); diff != "" {
+		t.Errorf("places taken (-want +got):\n%s", diff)
+	}
+}
+
+func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	s.SetDown(true)
+	m := mustBuild(t, TypeIndexConfig{}, specFor(s))
+	for name, tt := range map[string]struct {
+		claims issuertest.Claims
+		want   Outcome
+	}{
+		"good":    {issuertest.Claims{"aud": "app", "sub": "alice"}, Undecided},
+		"expired": {issuertest.Claims{"aud": "app", "sub": "alice", "exp": 1}, Refused},
+	} {
+		u, _, err := m.AuthenticateToken(context.Background(), ParseToken(s.Sign(tt.claims)))
+		if diff := cmp.Diff(tt.want, verdictOf(u, err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s%v", name, diff, err)
+		}
+	}
+}
+
+// Upstream's global metrics would keep a series for each issuer ever named.
+func TestNoSeriesPerIssuer(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, specFor(s))
+	if _, _, err := m.AuthenticateToken(context.Background(), ParseToken(s.Sign(issuertest.Claims{"aud": "app", "sub": "alice"}))); err != nil {
+		t.Fatal(err)
+	}
+	families, err := legacyregistry.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if strings.Contains(family.GetName(), "jwt_authenticator") && len(family.GetMetric()) > 0 {
+			t.Errorf("%s has %d series", family.GetName(), len(family.GetMetric()))
+		}
+	}
+}
+
+func FuzzReadClaims(f *testing.F) {
+	f.Add(`{"aud":["a"],"exp":1e300,"nbf":-1}`)
+	f.Add(`{"aud":"a","AUD":null,"exp":1.5}`)
+	f.Fuzz(func(t *testing.T, payload string) {
+		claims, err := readClaims(withPayload(payload))
+		if err == nil && (claims.expiry.Year() > 9999 || claims.expiry.Year() < -9999) {
+			t.Errorf("expiry %s", claims.expiry)
+		}
+	})
+}
+
+func FuzzParseJWTSpec(f *testing.F) {
+	f.Add([]byte(`{"jwt":[{"issuer":{"url":"https://a","audiences":["a"]},"claimMappings":{"username":{"claim":"sub","prefix":""}}}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		spec, err := parseJWTSpec(raw)
+		if err != nil {
+			return
+		}
+		again, err := parseJWTSpec(raw)
+		if err != nil || spec.sum != again.sum {
+			t.Errorf("not the same twice: %v", err)
+		}
+	})
+}

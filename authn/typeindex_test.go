@@ -1,0 +1,649 @@
+package authn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// placement is a Placement in a test's hand.
+type placement struct {
+	mu sync.Mutex
+	of map[string]string
+}
+
+func (p *placement) ShardOf(cluster string) (string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	shard, ok := p.of[cluster]
+	return shard, ok
+}
+
+func (p *placement) move(cluster, shard string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of[cluster] = shard
+}
+
+// typeWorld is a TypeIndex under test, fed through its Feeds.
+type typeWorld struct {
+	t         testing.TB
+	index     *TypeIndex
+	pool      *issuer.Pool
+	placement *placement
+	tables    map[string]map[string]shards.Table // shard, resource
+	feeds     map[string]shards.Feed
+	version   int
+}
+
+func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWorld {
+	t.Helper()
+	leaks := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	w := &typeWorld{
+		t: t, placement: &placement{of: map[string]string{"c1": "root"}},
+		tables: map[string]map[string]shards.Table{}, feeds: map[string]shards.Feed{},
+	}
+	w.pool = runPool(t, issuer.Config{Clock: c.Clock})
+	if gated, ok := c.Issuers.(*gatedIssuers); ok {
+		gated.Issuers = w.pool
+	} else {
+		c.Issuers = w.pool
+	}
+	c.Placement = w.placement
+	w.index = NewTypeIndex(c)
+	for _, f := range w.index.Feeds() {
+		w.feeds[f.Resource.Resource] = f
+	}
+	for _, name := range append([]string{"root"}, shardNames...) {
+		w.tables[name] = map[string]shards.Table{}
+		for resource, f := range w.feeds {
+			w.tables[name][resource] = f.Table(name)
+		}
+	}
+	background(t, w.index.Run)
+	return w
+}
+
+const (
+	typesFeed   = "workspacetypes"
+	configsFeed = "workspaceauthenticationconfigurations"
+)
+
+// decode makes an object as a feed does.
+func (w *typeWorld) decode(feed, cluster, name string, spec string) shards.Object {
+	w.t.Helper()
+	w.version++
+	raw := fmt.Sprintf(`{"metadata":{"name":%q,"resourceVersion":"%d","uid":"x","annotations":{"kcp.io/cluster":%q,"kcp.io/path":"root"}},"spec":%s,"status":{}}`, name, w.version, cluster, spec)
+	o := w.feeds[feed].New()
+	if err := json.Unmarshal([]byte(raw), o); err != nil {
+		w.t.Fatal(err)
+	}
+	return o
+}
+
+func (w *typeWorld) typeOf(cluster, name string, configs ...string) shards.Object {
+	w.t.Helper()
+	refs := []object{}
+	for _, c := range configs {
+		refs = append(refs, object{"name": c})
+	}
+	return w.decode(typesFeed, cluster, name, toJSON(object{"authenticationConfigurations": refs}))
+}
+
+func (w *typeWorld) setType(shard, cluster, name string, configs ...string) {
+	w.t.Helper()
+	w.tables[shard][typesFeed].Upsert(w.typeOf(cluster, name, configs...))
+}
+
+func (w *typeWorld) setConfig(shard, cluster, name, spec string) {
+	w.t.Helper()
+	w.tables[shard][configsFeed].Upsert(w.decode(configsFeed, cluster, name, spec))
+}
+
+// list replaces what a shard has.
+func (w *typeWorld) list(shard, feed string, objects ...shards.Object) {
+	table := w.tables[shard][feed]
+	table.Begin()
+	for _, o := range objects {
+		table.Upsert(o)
+	}
+	table.End()
+}
+
+// synced lists nothing on every shard.
+func (w *typeWorld) synced() *typeWorld {
+	for shard := range w.tables {
+		w.list(shard, typesFeed)
+		w.list(shard, configsFeed)
+	}
+	return w
+}
+
+// ask is what the type in cluster makes of a token: the members' best outcome,
+// and Undecided too when a configuration is missing and nobody accepts.
+func (w *typeWorld) ask(cluster, name, raw string) (Outcome, string) {
+	w.t.Helper()
+	record, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
+	if err != nil {
+		return verdictOf(nil, err), err.Error()
+	}
+	if record == nil {
+		return Skipped, "the type names no configuration"
+	}
+	token, out, reasons := ParseToken(raw), Skipped, slices.Clone(record.Undecided)
+	if len(record.Undecided) > 0 {
+		out = Undecided
+	}
+	for _, m := range record.ByIssuer[token.Issuer] {
+		u, _, err := m.AuthenticateToken(context.Background(), token)
+		o := verdictOf(u, err)
+		if o == Accepted {
+			return Accepted, m.Name()
+		}
+		if err != nil {
+			reasons = append(reasons, err.Error())
+		}
+		out = max(out, o)
+	}
+	return out, strings.Join(reasons, "; ")
+}
+
+// want waits until a token of s meets the outcome.
+func (w *typeWorld) want(what string, outcome Outcome, name string, s *issuertest.Issuer) string {
+	w.t.Helper()
+	return w.wantAt(what, outcome, "c1", name, s)
+}
+
+func (w *typeWorld) wantAt(what string, outcome Outcome, cluster, name string, s *issuertest.Issuer) string {
+	w.t.Helper()
+	var reason string
+	soon(w.t, what, func() (ok bool, state string) {
+		var got Outcome
+		got, reason = w.ask(cluster, name, s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+		return got == outcome, fmt.Sprintf("outcome %d (%s), want %d", got, reason, outcome)
+	})
+	return reason
+}
+
+// soon polls for what the code under test gives no signal of.
+func soon(t testing.TB, what string, ok func() (bool, string)) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		done, state := ok()
+		if done {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: %s", what, state)
+		}
+	}
+}
+
+func TestTypeIndexOrders(t *testing.T) {
+	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	t.Run("type first", func(t *testing.T) {
+		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w.setType("root", "c1", "team", "github")
+		if reason := w.want("missing", Undecided, "team", a); !strings.Contains(reason, "github does not exist") {
+			t.Errorf("reason %q", reason)
+		}
+		w.setConfig("root", "c1", "github", specFor(a))
+		w.want("there", Accepted, "team", a)
+	})
+	t.Run("configuration first", func(t *testing.T) {
+		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w.setConfig("root", "c1", "github", specFor(a))
+		if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
+			t.Errorf("issuers for a configuration nobody names (-want +got):\n%s", diff)
+		}
+		w.setType("root", "c1", "team", "github")
+		w.want("there", Accepted, "team", a)
+	})
+	t.Run("two configurations", func(t *testing.T) {
+		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w.setType("root", "c1", "team", "x", "y", "x")
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "y", specFor(b))
+		w.want("first", Accepted, "team", a)
+		w.want("second", Accepted, "team", b)
+	})
+	t.Run("edits", func(t *testing.T) {
+		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "y", specFor(b))
+		w.setType("root", "c1", "team", "x")
+		w.setType("root", "c1", "other", "y")
+		w.want("x", Accepted, "team", a)
+		w.want("not y", Skipped, "team", b)
+		w.want("y", Accepted, "other", b)
+		w.setType("root", "c1", "team", "y")
+		w.want("now y", Accepted, "team", b)
+		w.want("no longer x", Skipped, "team", a)
+		w.setType("root", "c1", "team")
+		w.want("nothing", Skipped, "team", b)
+		w.want("the other stays", Accepted, "other", b)
+		w.tables["root"][configsFeed].Delete(w.decode(configsFeed, "c1", "y", "{}"))
+		w.want("gone", Undecided, "other", b)
+		w.tables["root"][typesFeed].Delete(w.typeOf("c1", "other"))
+		w.want("type gone", Skipped, "other", b)
+		if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
+			t.Errorf("issuers left (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("another cluster's objects are nothing to it", func(t *testing.T) {
+		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w.placement.move("c2", "root")
+		w.setType("root", "c1", "team", "x")
+		w.setConfig("root", "c2", "x", specFor(b))
+		w.setType("root", "c2", "team", "x")
+		w.wantAt("its own", Accepted, "c2", "team", b)
+		w.want("not c1's", Undecided, "team", b)
+	})
+	t.Run("relist drops what is gone", func(t *testing.T) {
+		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.setType("root", "c1", "team", "x")
+		w.want("there", Accepted, "team", a)
+		w.list("root", configsFeed)
+		w.want("configuration gone", Undecided, "team", a)
+		w.list("root", typesFeed)
+		w.want("type gone", Skipped, "team", a)
+	})
+	t.Run("a list that breaks off removes nothing", func(t *testing.T) {
+		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.setType("root", "c1", "team", "x")
+		w.want("there", Accepted, "team", a)
+		w.tables["root"][configsFeed].Begin()
+		w.tables["root"][typesFeed].Begin()
+		w.want("still there", Accepted, "team", a)
+	})
+}
+
+func TestTypeIndexNotSynced(t *testing.T) {
+	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1")
+	for _, step := range []struct {
+		name string
+		do   func()
+		want error
+	}{
+		{"nothing read", func() {}, ErrUndecided},
+		{"types read", func() { w.list("root", typesFeed) }, ErrUndecided},
+		{"both read", func() { w.list("root", configsFeed) }, nil},
+		{"another life", func() { w.tables["root"][configsFeed] = w.feeds[configsFeed].Table("root") }, ErrUndecided},
+		{"read again", func() { w.list("root", configsFeed) }, nil},
+		{"moved to a shard not read", func() { w.placement.move("c1", "shard-1") }, ErrUndecided},
+		{"moved to a shard never heard of", func() { w.placement.move("c1", "shard-2") }, ErrUndecided},
+	} {
+		step.do()
+		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+		if !errors.Is(err, step.want) || record != nil {
+			t.Errorf("%s: got %v, %v", step.name, record, err)
+		}
+	}
+	if _, err := w.index.Authenticators(index.Type{Cluster: "c9", Name: "team"}); !errors.Is(err, ErrUndecided) {
+		t.Errorf("a cluster that is nowhere: %v", err)
+	}
+}
+
+// Two shards show the same cluster: the one where the index has it counts.
+func TestTypeIndexMigration(t *testing.T) {
+	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1").synced()
+	w.setConfig("root", "c1", "x", specFor(a))
+	w.setType("root", "c1", "team", "x")
+	w.setType("shard-1", "c1", "team", "x")
+	w.setConfig("shard-1", "c1", "x", specFor(b))
+	w.want("root's", Accepted, "team", a)
+	w.want("not shard-1's", Skipped, "team", b)
+	w.placement.move("c1", "shard-1")
+	w.want("shard-1's", Accepted, "team", b)
+	w.want("not root's", Skipped, "team", a)
+	w.list("root", typesFeed)
+	w.list("root", configsFeed)
+	w.want("the old copy's end changes nothing", Accepted, "team", b)
+}
+
+// An event that changes no spec keeps the very authenticators; one that
+// changes a spec rebuilds just that configuration.
+func TestTypeIndexUnchangedSpec(t *testing.T) {
+	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w.setConfig("root", "c1", "x", specFor(a))
+	w.setConfig("root", "c1", "y", specFor(b))
+	w.setType("root", "c1", "team", "x", "y")
+	w.want("x", Accepted, "team", a)
+	w.want("y", Accepted, "team", b)
+	members := func() [2]*jwtAuthenticator {
+		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return [2]*jwtAuthenticator{record.ByIssuer[a.URL()][0].(jwtMember).jwtAuthenticator, record.ByIssuer[b.URL()][0].(jwtMember).jwtAuthenticator}
+	}
+	before := members()
+	a.SetDown(true)
+	for range 10 { // new versions, same specs; another order of keys is the same too
+		w.setConfig("root", "c1", "x", strings.Replace(specFor(a), `{"jwt"`, ` { "jwt"`, 1))
+		w.setType("root", "c1", "team", "x", "y")
+		w.list("root", configsFeed, w.decode(configsFeed, "c1", "x", specFor(a)), w.decode(configsFeed, "c1", "y", specFor(b)))
+		if members() != before {
+			t.Fatal("an unchanged spec was rebuilt")
+		}
+		w.want("still", Accepted, "team", a)
+	}
+	record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"workspacetype/team@" + fmt.Sprint(w.version-2), "workspaceauthenticationconfiguration/x@" + fmt.Sprint(w.version-1), "workspaceauthenticationconfiguration/y@" + fmt.Sprint(w.version)}
+	if diff := cmp.Diff(want, record.Versions); diff != "" {
+		t.Errorf("versions (-want +got):\n%s", diff)
+	}
+
+	w.setConfig("root", "c1", "y", specFor(b, with([]string{"app", "more"}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy")))
+	soon(t, "y is rebuilt", func() (bool, string) { return members()[1] != before[1], "it is not" })
+	if members()[0] != before[0] {
+		t.Error("x was rebuilt with y")
+	}
+	if diff := cmp.Diff([2]int{1, 1}, [2]int{b.Discoveries(), b.KeyFetches()}); diff != "" {
+		t.Errorf("fetches from an issuer whose trust stayed (-want +got):\n%s", diff)
+	}
+}
+
+// gatedIssuers holds builds up, or fails them. A world fills in its pool.
+type gatedIssuers struct {
+	Issuers
+	gate chan error // one receive for each Acquire
+}
+
+func (g *gatedIssuers) Acquire(trust issuer.Trust, owner string) (*issuer.Issuer, func(), error) {
+	if err := <-g.gate; err != nil {
+		return nil, nil, err
+	}
+	return g.Issuers.Acquire(trust, owner)
+}
+
+func TestTypeIndexMakeBeforeBreak(t *testing.T) {
+	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	setUp := func(t *testing.T) (*typeWorld, chan error) {
+		gate := make(chan error, 10)
+		w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}}).synced()
+		t.Cleanup(func() { close(gate) })
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.setType("root", "c1", "team", "x")
+		w.want("is being built", Undecided, "team", a)
+		gate <- nil
+		w.want("built", Accepted, "team", a)
+		return w, gate
+	}
+	t.Run("same trust: the old serves until the new is built", func(t *testing.T) {
+		w, gate := setUp(t)
+		w.setConfig("root", "c1", "x", specFor(a, with([]string{"web"}, "issuer", "audiences")))
+		w.want("still", Accepted, "team", a)
+		gate <- nil
+		w.want("new terms", Refused, "team", a)
+	})
+	t.Run("another trust: the old ends at once", func(t *testing.T) {
+		w, gate := setUp(t)
+		w.setConfig("root", "c1", "x", specFor(b))
+		w.want("no longer", Undecided, "team", a)
+		w.want("not yet", Undecided, "team", b)
+		gate <- nil
+		w.want("the new", Accepted, "team", b)
+		w.want("not the old", Skipped, "team", a)
+	})
+	t.Run("another trust, unreachable: undecided, the old does not come back", func(t *testing.T) {
+		w, gate := setUp(t)
+		b.SetDown(true)
+		defer b.SetDown(false)
+		w.setConfig("root", "c1", "x", specFor(b))
+		gate <- nil
+		w.want("the new is down", Undecided, "team", b)
+		w.want("the old is gone", Skipped, "team", a)
+	})
+	t.Run("a broken replacement ends the old", func(t *testing.T) {
+		w, _ := setUp(t)
+		w.setConfig("root", "c1", "x", specFor(a, with([]string{}, "issuer", "audiences")))
+		if reason := w.want("broken", Undecided, "team", a); !strings.Contains(reason, "is broken") && !strings.Contains(reason, "being built") {
+			t.Errorf("reason %q", reason)
+		}
+	})
+	t.Run("removed while it is being built", func(t *testing.T) {
+		w, gate := setUp(t)
+		w.setConfig("root", "c1", "x", specFor(b))
+		w.tables["root"][configsFeed].Delete(w.decode(configsFeed, "c1", "x", "{}"))
+		gate <- nil
+		w.want("gone", Undecided, "team", b)
+		w.setConfig("root", "c1", "x", specFor(a))
+		gate <- nil
+		gate <- nil
+		w.want("back", Accepted, "team", a)
+	})
+}
+
+// A build that fails is tried again and takes no neighbour down.
+func TestTypeIndexRetriesBuilds(t *testing.T) {
+	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	fake := clocktesting.NewFakeClock(time.Now())
+	gate := make(chan error, 10)
+	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
+	t.Cleanup(func() { close(gate) })
+	gate <- nil
+	w.setConfig("root", "c1", "good", specFor(b))
+	w.setType("root", "c1", "team", "bad", "good")
+	w.want("good", Accepted, "team", b)
+	gate <- errors.New("out of luck")
+	w.setConfig("root", "c1", "bad", specFor(a))
+	soon(t, "reported", func() (bool, string) {
+		_, reason := w.ask("c1", "team", a.Sign(nil))
+		return strings.Contains(reason, "out of luck"), reason
+	})
+	w.want("the neighbour", Accepted, "team", b)
+	gate <- errors.New("again")
+	gate <- nil
+	soon(t, "the third build", func() (bool, string) {
+		fake.Step(time.Second)
+		got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+		return got == Accepted, reason
+	})
+}
+
+func TestTypeIndexBrokenConfigurations(t *testing.T) {
+	good := serveIssuer(t, issuertest.Options{})
+	a := serveIssuer(t, issuertest.Options{})
+	for name, spec := range map[string]string{
+		"no object":           `"x"`,
+		"null":                `null`,
+		"no entries":          `{"jwt":[]}`,
+		"bad expression":      specFor(a, with(object{"expression": "claims."}, "claimMappings", "username")),
+		"disallowed":          specFor(a, with("https://kcp.default.svc", "issuer", "url")),
+		"too many":            toJSON(object{"jwt": make([]object, MaxJWTs+1)}),
+		"issuer is unusable":  specFor(a, with("https://", "issuer", "url")),
+		"discovery elsewhere": specFor(a, with("https://127.0.0.1:1/d", "issuer", "discoveryURL")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTypeWorld(t, TypeIndexConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}).synced()
+			w.setConfig("root", "c1", "good", specFor(good))
+			w.setConfig("root", "c1", "bad", spec)
+			w.setType("root", "c1", "team", "bad", "good")
+			w.want("the neighbour", Accepted, "team", good)
+			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
+				t.Errorf("accepted: %s", reason)
+			}
+			w.setConfig("root", "c1", "bad", specFor(a))
+			w.want("mended", Accepted, "team", a)
+		})
+	}
+}
+
+func TestTypeIndexTooManyConfigurations(t *testing.T) {
+	a := serveIssuer(t, issuertest.Options{})
+	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	var names []string
+	for n := range MaxConfigurations + 3 {
+		names = append(names, fmt.Sprint("x", n))
+	}
+	w.setConfig("root", "c1", "x0", specFor(a))
+	w.setType("root", "c1", "team", names...)
+	w.want("the first", Accepted, "team", a)
+	record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := record.Undecided[len(record.Undecided)-1]; !strings.Contains(last, "3 authentication configurations more") {
+		t.Errorf("reasons %q", record.Undecided)
+	}
+}
+
+// Random events on two shards, in any order: what serves in the end is what a
+// simple model says, and nothing else is held.
+func TestTypeIndexRandomEvents(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
+	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1").synced()
+	type named struct{ shard, name string }
+	types, configs := map[named][]string{}, map[named]int{}
+	pick := func(prefix string) named {
+		return named{[]string{"root", "shard-1"}[random.IntN(2)], fmt.Sprint(prefix, random.IntN(4))}
+	}
+	spec := func(audience int) string {
+		return specFor(s, with([]string{fmt.Sprint("app", audience)}, "issuer", "audiences"))
+	}
+	for range 3000 {
+		switch random.IntN(6) {
+		case 0, 1:
+			who, names := pick("t"), []string{}
+			for n := range 4 {
+				if random.IntN(2) == 0 {
+					names = append(names, fmt.Sprint("x", n))
+				}
+			}
+			types[who] = names
+			w.setType(who.shard, "c1", who.name, names...)
+		case 2:
+			who := pick("t")
+			delete(types, who)
+			w.tables[who.shard][typesFeed].Delete(w.typeOf("c1", who.name))
+		case 3, 4:
+			who := pick("x")
+			configs[who] = random.IntN(4)
+			w.setConfig(who.shard, "c1", who.name, spec(configs[who]))
+		case 5:
+			who := pick("x")
+			delete(configs, who)
+			w.tables[who.shard][configsFeed].Delete(w.decode(configsFeed, "c1", who.name, "{}"))
+		}
+	}
+	for _, shard := range []string{"root", "shard-1"} {
+		w.placement.move("c1", shard)
+		for n := range 4 {
+			name := fmt.Sprint("t", n)
+			want := map[string]bool{}
+			for _, config := range types[named{shard, name}] {
+				if audience, ok := configs[named{shard, config}]; ok {
+					want[fmt.Sprint("app", audience)] = true
+				}
+			}
+			soon(t, shard+" "+name, func() (bool, string) {
+				got := map[string]bool{}
+				record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: name})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if record != nil {
+					for _, m := range record.ByIssuer[s.URL()] {
+						if member, ok := m.(jwtMember); ok {
+							got[member.audiences[0]] = true
+						} else {
+							got["not ready"] = true
+						}
+					}
+				}
+				return maps.Equal(want, got), cmp.Diff(want, got)
+			})
+		}
+	}
+	for shard := range w.tables {
+		w.list(shard, typesFeed)
+		w.list(shard, configsFeed)
+	}
+	if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
+		t.Errorf("issuers left (-want +got):\n%s", diff)
+	}
+}
+
+// BenchmarkConfigurations says what a configuration costs: 10,000 of one trust.
+func BenchmarkConfigurations(b *testing.B) {
+	const count = 10000
+	s := serveIssuer(b, issuertest.Options{})
+	for name, edit := range map[string]func(object){
+		"claims":      func(object) {},
+		"expressions": with(object{"expression": "claims.sub + claims.tenant"}, "claimMappings", "username"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for range b.N {
+				w := newTypeWorld(b, TypeIndexConfig{}).synced()
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				start := time.Now()
+				for n := range count {
+					w.setConfig("root", "c1", fmt.Sprint("x", n), specFor(s, edit))
+					w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
+				}
+				w.want("the last is built", Accepted, fmt.Sprint("t", count-1), s)
+				b.ReportMetric(float64(time.Since(start).Microseconds())/count, "µs/configuration")
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/count, "B/configuration")
+				b.ReportMetric(float64(s.KeyFetches()), "fetches")
+				runtime.KeepAlive(w)
+			}
+		})
+	}
+}
+
+// TestManyConfigurationsOneIssuer: one discovery and one key set for all.
+func TestManyConfigurationsOneIssuer(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	for n := range 1000 {
+		w.setConfig("root", "c1", fmt.Sprint("x", n), specFor(s))
+		w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
+	}
+	for n := range 1000 {
+		w.want("is built", Accepted, fmt.Sprint("t", n), s)
+	}
+	if diff := cmp.Diff([3]int{1, 1, 1}, [3]int{s.Discoveries(), s.KeyFetches(), len(w.pool.Status())}); diff != "" {
+		t.Errorf("discoveries, key fetches, issuers (-want +got):\n%s", diff)
+	}
+}
