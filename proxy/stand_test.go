@@ -1,0 +1,413 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
+	"k8s.io/apiserver/pkg/authentication/user"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// authority is a CA of a test.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func newAuthority(t testing.TB, name string) *authority {
+	t.Helper()
+	a := &authority{}
+	a.cert, a.key, a.pem, _ = signed(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil)
+	return a
+}
+
+// issue returns a certificate for loopback servers and for clients, in PEM.
+func (a *authority) issue(t testing.TB, name string) (cert, key []byte) {
+	t.Helper()
+	_, _, cert, key = signed(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		DNSNames:    []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, a)
+	return cert, key
+}
+
+func (a *authority) pair(t testing.TB, name string) tls.Certificate {
+	t.Helper()
+	pair, err := tls.X509KeyPair(a.issue(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+func signed(t testing.TB, template *x509.Certificate, by *authority) (*x509.Certificate, *ecdsa.PrivateKey, []byte, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	parent, signer := template, key
+	if by != nil {
+		parent, signer = by.cert, by.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+}
+
+// world has the CAs, stand-in shards and tables of one test.
+type world struct {
+	dir              string
+	serving, clients *authority // sign servers' certificates, and the proxy's client certificate
+	index            fakeIndex
+	decide           func(*http.Request, *index.Target) *authn.Decision
+	config           Config // what New gets beyond what front fills in
+	mapping          string // extra entries
+}
+
+// fakeIndex answers by path.
+type fakeIndex map[string]any // index.Target or error
+
+func (f fakeIndex) Lookup(path string) (index.Target, error) {
+	switch v := f[path].(type) {
+	case index.Target:
+		return v, nil
+	case error:
+		return index.Target{}, v
+	}
+	return index.Target{}, index.ErrUnknown
+}
+
+type deciderFunc func(*http.Request, *index.Target) *authn.Decision
+
+func (f deciderFunc) Decide(r *http.Request, t *index.Target) *authn.Decision { return f(r, t) }
+
+// alice is whom the usual Decider admits.
+var alice = &user.DefaultInfo{Name: "alice", UID: "u1", Groups: []string{"dev", "system:authenticated"},
+	Extra: map[string][]string{"authentication.kcp.io/scopes": {"cluster:2kd9"}, "authentication.kcp.io/cluster-name": {"2kd9"}}}
+
+func newWorld(t testing.TB) *world {
+	w := &world{dir: t.TempDir(), serving: newAuthority(t, "serving"), clients: newAuthority(t, "requestheader"), index: fakeIndex{}}
+	w.decide = func(*http.Request, *index.Target) *authn.Decision {
+		return &authn.Decision{User: alice, Status: 200, By: "token"}
+	}
+	w.write(t, "ca.crt", w.serving.pem)
+	cert, key := w.clients.issue(t, "front-proxy")
+	w.write(t, "client.crt", cert)
+	w.write(t, "client.key", key)
+	return w
+}
+
+func (w *world) write(t testing.TB, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(w.dir, name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// seen is what a stand-in shard made of a request.
+type seen struct {
+	Method, URI, Host, Proto string
+	Header                   http.Header
+	User                     *user.DefaultInfo // nil: none was asserted
+	Remote                   string
+	Trailer                  http.Header // after the body
+	Certificate              string      // common name of the client's
+}
+
+// standIn is a stand-in shard: it reads identities as a real one does.
+type standIn struct {
+	*httptest.Server
+	Shard *shards.Shard
+
+	mu   sync.Mutex
+	seen []seen
+}
+
+// take returns and forgets what the shard has seen.
+func (s *standIn) take() []seen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.seen
+	s.seen = nil
+	return all
+}
+
+// one returns the only request the shard has seen.
+func (s *standIn) one(t testing.TB) seen {
+	t.Helper()
+	all := s.take()
+	if len(all) != 1 {
+		t.Fatalf("the shard has seen %d requests, want 1: %+v", len(all), all)
+	}
+	return all[0]
+}
+
+// shard starts a stand-in shard that holds logical cluster 2kd9, known as
+// root:ws. A nil handler answers 200 "ok".
+func (w *world) shard(t testing.TB, name string, http2 bool, handler http.HandlerFunc) *standIn {
+	t.Helper()
+	s := &standIn{}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		s.record(t, r)
+		if handler != nil {
+			handler(rw, r)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(rw, "ok")
+	}))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, name)}, ClientCAs: w.clients.pool(), ClientAuth: tls.VerifyClientCertIfGiven}
+	s.EnableHTTP2 = http2
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	base, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Shard = &shards.Shard{Name: name, BaseURL: base}
+	w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: s.Shard}
+	w.index["2kd9"] = w.index["root:ws"]
+	return s
+}
+
+func (s *standIn) record(t testing.TB, r *http.Request) {
+	v := seen{Method: r.Method, URI: r.RequestURI, Host: r.Host, Proto: r.Proto, Header: r.Header.Clone(), Remote: r.RemoteAddr}
+	if len(r.TLS.PeerCertificates) > 0 {
+		v.Certificate = r.TLS.PeerCertificates[0].Subject.CommonName
+	}
+	u, err := readIdentity(r.Header)
+	if err != nil {
+		t.Errorf("requestheader authenticator: %v", err)
+	}
+	v.User = u
+	if r.Header.Get("Upgrade") == "" && r.ContentLength >= 0 {
+		_, _ = io.Copy(io.Discard, r.Body)
+		v.Trailer = r.Trailer
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, v)
+}
+
+// readIdentity reads headers with apiserver's own authenticator.
+func readIdentity(header http.Header) (*user.DefaultInfo, error) {
+	a, err := headerrequest.New([]string{"X-Remote-User"}, []string{"X-Remote-Uid"}, []string{"X-Remote-Group"}, []string{"X-Remote-Extra-"})
+	if err != nil {
+		return nil, err
+	}
+	resp, ok, err := a.AuthenticateRequest(&http.Request{Header: header.Clone()})
+	if err != nil || !ok {
+		return nil, err
+	}
+	return resp.User.(*user.DefaultInfo), nil
+}
+
+// front is a proxy that runs.
+type front struct {
+	*Proxy
+	URL  string
+	addr string
+	root *x509.CertPool
+	stop func() error // ends Run and returns what it returned
+}
+
+const usualMapping = `
+- path: /clusters/
+  backend: https://unused.invalid
+  backend_server_ca: DIR/ca.crt
+  proxy_client_cert: DIR/client.crt
+  proxy_client_key: DIR/client.key
+  uid_header: X-Remote-Uid
+`
+
+// tlsEntry ends a mapping entry.
+const tlsEntry = `
+  backend_server_ca: DIR/ca.crt
+  proxy_client_cert: DIR/client.crt
+  proxy_client_key: DIR/client.key
+`
+
+func (w *world) mappings(t testing.TB, text string) *Mappings {
+	t.Helper()
+	m, err := LoadMappings("mapping.yaml", []byte(strings.ReplaceAll(text, "DIR", w.dir)), os.ReadFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// front starts the proxy on a free port.
+func (w *world) front(t testing.TB) *front {
+	t.Helper()
+	c := w.config
+	if c.Mappings == nil {
+		c.Mappings = w.mappings(t, usualMapping+w.mapping)
+	}
+	c.Index, c.Decider = w.index, deciderFunc(w.decide)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Serving == nil {
+		c.Serving = &genericapiserver.SecureServingInfo{}
+	}
+	cert, key := w.serving.issue(t, "front")
+	if c.Serving.Cert, err = dynamiccertificates.NewStaticCertKeyContent("serving", cert, key); err != nil {
+		t.Fatal(err)
+	}
+	c.Serving.Listener = listener
+	p, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	stop := sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return &front{Proxy: p, URL: "https://" + listener.Addr().String(), addr: listener.Addr().String(), root: w.serving.pool(), stop: stop}
+}
+
+// client returns an HTTP client of the proxy.
+func (f *front) client(t testing.TB, http2 bool) *http.Client {
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: f.root}, Protocols: new(http.Protocols), DisableCompression: true}
+	tr.Protocols.SetHTTP1(!http2)
+	tr.Protocols.SetHTTP2(http2)
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: 30 * time.Second}
+}
+
+// raw sends bytes over a TLS connection and returns what answers them.
+func (f *front) raw(t testing.TB, text string) (*http.Response, []byte) {
+	t.Helper()
+	conn := f.dial(t)
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("no answer to %q: %v", text, err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	return res, body
+}
+
+func (f *front) dial(t testing.TB) *tls.Conn {
+	t.Helper()
+	conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// status decodes a kube Status.
+func status(t testing.TB, body []byte) *metav1.Status {
+	t.Helper()
+	s := &metav1.Status{}
+	if err := json.Unmarshal(body, s); err != nil || s.Kind != "Status" || s.APIVersion != "v1" {
+		t.Fatalf("the answer is no Status (%v): %s", err, body)
+	}
+	return s
+}
+
+func do(t testing.TB, c *http.Client, method, target string, header http.Header) (*http.Response, []byte) {
+	t.Helper()
+	r, err := http.NewRequest(method, target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range header {
+		r.Header[k] = v
+	}
+	res, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, body
+}
+
+func protocols(t *testing.T, test func(t *testing.T, client2, shard2 bool)) {
+	for _, client2 := range []bool{false, true} {
+		for _, shard2 := range []bool{false, true} {
+			t.Run(fmt.Sprintf("client HTTP/2 %v, shard HTTP/2 %v", client2, shard2), func(t *testing.T) { test(t, client2, shard2) })
+		}
+	}
+}
+
+func shardAt(name string, base *url.URL) *shards.Shard {
+	return &shards.Shard{Name: name, BaseURL: base}
+}
+
+// jwt is a token with claims and a worthless signature.
+func jwt(claims string) string {
+	enc := base64.RawURLEncoding.EncodeToString
+	return enc([]byte(`{"alg":"RS256"}`)) + "." + enc([]byte(claims)) + "." + enc([]byte("x"))
+}
