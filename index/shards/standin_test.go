@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
@@ -74,7 +75,7 @@ func newStandIn(t *testing.T, prefix string) *standIn {
 func (s *standIn) start(t *testing.T, l net.Listener) {
 	t.Helper()
 	s.Server = httptest.NewUnstartedServer(s)
-	s.Config.ErrorLog = nil
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // cut connections are meant
 	if l != nil {
 		_ = s.Listener.Close()
 		s.Listener = l

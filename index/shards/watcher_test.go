@@ -491,7 +491,8 @@ func TestReady(t *testing.T) {
 	r.run()
 	r.until("s1 fails and s0 has synced", func() bool {
 		s := r.Status()
-		return len(s.Shards) == 2 && s.Shards[0].State == Synced && s.Shards[1].State == Failed
+		return len(s.Shards) == 2 && s.Shards[0].State == Synced && s.Shards[1].State == Failed &&
+			s.Shards[1].Feeds[0].State == Failed
 	})
 	s := r.Status()
 	start := r.clock.Now()
