@@ -1,0 +1,45 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn/serviceaccount"
+)
+
+// ServiceAccounts makes service account tokens known to Decide. refused is
+// called with the reason of every refusal, for a metric; nil: nobody is told.
+func ServiceAccounts(a *serviceaccount.Authenticator, refused func(serviceaccount.Reason)) TokenAuthenticator {
+	if refused == nil {
+		refused = func(serviceaccount.Reason) {}
+	}
+	return &serviceAccounts{a, refused}
+}
+
+type serviceAccounts struct {
+	authenticator *serviceaccount.Authenticator
+	refused       func(serviceaccount.Reason)
+}
+
+// Name implements TokenAuthenticator.
+func (s *serviceAccounts) Name() string { return "service-accounts" }
+
+// AuthenticateToken implements TokenAuthenticator.
+func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+	if !t.JWT || !s.authenticator.Issues(t.Issuer) {
+		return nil, time.Time{}, nil
+	}
+	who, until, err := s.authenticator.Authenticate(ctx, t.Raw)
+	if errors.Is(err, serviceaccount.ErrUndecided) {
+		return nil, time.Time{}, fmt.Errorf("%w: %w", ErrUndecided, err)
+	}
+	var refusal *serviceaccount.Refusal
+	if errors.As(err, &refusal) {
+		s.refused(refusal.Reason)
+	}
+	return who, until, err
+}
