@@ -1,0 +1,132 @@
+package index
+
+import (
+	"context"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+
+	"frontproxy/index/shards"
+)
+
+// Objects as kcp v0.31.2 returns them, shortened.
+const (
+	rootLC = `{"apiVersion":"core.kcp.io/v1alpha1","kind":"LogicalCluster","metadata":{"name":"cluster",
+		"resourceVersion":"11","annotations":{"kcp.io/cluster":"root","kcp.io/path":"root",
+		"internal.tenancy.kcp.io/type":"root:root"}},"spec":{"initializers":["root:x"]},"status":{"phase":"Ready"}}`
+	orgLC = `{"metadata":{"name":"cluster","resourceVersion":"12","annotations":{"kcp.io/cluster":"1org000000000000",
+		"kcp.io/path":"root:org","internal.tenancy.kcp.io/type":"root:evil"}},
+		"spec":{"directlyDeletable":true,"owner":{"apiVersion":"tenancy.kcp.io/v1alpha1","resource":"workspaces",
+		"name":"org","cluster":"root","uid":"u"}},"status":{"phase":"Ready"}}`
+	homeLC = `{"metadata":{"name":"cluster","resourceVersion":"13","annotations":{"kcp.io/cluster":"v1u4alow0iv9",
+		"internal.tenancy.kcp.io/type":"root:home","internal.kcp.io/migrating":""}},"spec":{}}`
+	orgWS = `{"metadata":{"name":"org","resourceVersion":"14","annotations":{"kcp.io/cluster":"root"}},
+		"spec":{"URL":"https://s/clusters/1org000000000000","cluster":"1org000000000000",
+		"type":{"name":"organization","path":"root"}},"status":{"phase":"Ready"}}`
+	mountWS = `{"metadata":{"name":"m","resourceVersion":"15","annotations":{"kcp.io/cluster":"root"}},
+		"spec":{"URL":"https://there.example/x","cluster":"1org000000000000","mount":{"ref":{"apiVersion":"v1","kind":"K","name":"n"}},
+		"Cluster":"x"},"status":{"phase":"Ready"}}`
+	// Wrong case: not these fields.
+	oddWS = `{"metadata":{"name":"odd","resourceVersion":"16","annotations":{"kcp.io/cluster":"root"}},
+		"spec":{"CLUSTER":"1org000000000000","url":"https://x","Mount":{}},"status":{"Phase":"Unavailable"}}`
+)
+
+// serveKCP answers the lists an index needs, and keeps watches open. It gives
+// out its own address as that of the only shard.
+func serveKCP(t *testing.T) *rest.Config {
+	t.Helper()
+	var base string
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		lists := map[string]string{
+			"/clusters/root/apis/core.kcp.io/v1alpha1/shards":             fmt.Sprintf(`{"metadata":{"name":"root"},"spec":{"baseURL":%q}}`, base),
+			"/clusters/*/apis/core.kcp.io/v1alpha1/logicalclusters":       rootLC + "," + orgLC + "," + homeLC,
+			"/clusters/*/apis/tenancy.kcp.io/v1alpha1/workspaces:idhash1": orgWS + "," + mountWS + "," + oddWS,
+		}
+		items, ok := lists[r.URL.Path]
+		switch {
+		case r.URL.Query().Has("sendInitialEvents"):
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		case r.URL.Path == "/clusters/root/apis/apis.kcp.io/v1alpha2/apiexports/tenancy.kcp.io":
+			_, _ = io.WriteString(w, `{"status":{"identityHash":"idhash1"}}`)
+		case !ok:
+			w.WriteHeader(http.StatusNotFound)
+		case r.URL.Query().Has("watch"):
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		default:
+			_, _ = fmt.Fprintf(w, `{"metadata":{"resourceVersion":"20"},"items":[%s]}`, items)
+		}
+	}))
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	base = s.URL
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	return &rest.Config{Host: s.URL, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
+}
+
+// states wakes a test when a feed changes its state.
+type states struct{ changed chan struct{} }
+
+func (s states) FeedState(string, string, shards.State) { s.changed <- struct{}{} }
+func (states) Listed(string, string, int)               {}
+func (states) FeedFailed(string, string, string)        {}
+func (states) Skipped(string, string)                   {}
+func (states) Forget(string)                            {}
+
+// TestFeeds fills an index through a Watcher.
+func TestFeeds(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
+	cfg := serveKCP(t)
+	x := New(clock.RealClock{})
+	wake := states{make(chan struct{}, 100)}
+	watcher, err := shards.New(shards.Config{Root: cfg, Shards: cfg, Feeds: x.Feeds(), Registry: x, Metrics: wake})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	done := make(chan error, 1)
+	go func() { done <- watcher.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	for !watcher.Status().Ready(time.Now(), time.Hour) {
+		select {
+		case <-wake.changed:
+		case <-ctx.Done():
+			t.Fatalf("not ready: %+v", watcher.Status())
+		}
+	}
+	w := &world{Index: x}
+	w.check(t)
+	for path, want := range map[string]answer{
+		"root":       {Cluster: "root", Shard: "root", Type: rootType},
+		"root:org":   {Cluster: orgID, Shard: "root", Type: orgType},
+		orgID:        {Cluster: orgID, Shard: "root", Type: orgType},
+		"root:m":     {Mount: "https://there.example/x"},
+		"user:alice": {Cluster: homeID, Shard: "root", Type: Type{Cluster: "root", Name: "home", Path: "root"}},
+		"root:odd":   {Err: ErrUnknown},
+		"nowhere":    {Err: ErrUnknown},
+	} {
+		if diff := cmp.Diff(want, w.lookup(path), cmpopts.EquateErrors()); diff != "" {
+			t.Errorf("Lookup(%q) (-want +got):\n%s", path, diff)
+		}
+	}
+	want := []Count{{Shard: "root", LogicalClusters: 3, Workspaces: 3}}
+	if diff := cmp.Diff(want, w.Counts()); diff != "" {
+		t.Errorf("Counts (-want +got):\n%s", diff)
+	}
+}
