@@ -1,0 +1,271 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// RootShard is the name of the shard that has the root workspace.
+const RootShard = "root"
+
+// Config says what to start.
+type Config struct {
+	// Binaries are what to run; FindBinaries finds them.
+	Binaries Binaries
+	// Shards are the names of the shards besides root. Empty means none.
+	Shards []string
+	// Proxy says how the proxy is started.
+	Proxy ProxyOptions
+	// Dir is the work directory; empty makes a temporary one.
+	Dir string
+	// Progress is told what is being done, in a few words; nil means nobody.
+	Progress func(message string)
+}
+
+// Environment is a running kcp. Its methods are not safe for concurrent use,
+// except the clients and Logs.
+type Environment struct {
+	// Dir is the work directory.
+	Dir string
+	// Proxy is the proxy in front of the shards.
+	Proxy *Proxy
+	// ClientCA signs user certificates, ServingCA what serves, RequestHeaderCA
+	// the certificates of proxies.
+	ClientCA, ServingCA, RequestHeaderCA *CA
+
+	config     Config
+	ports      ports
+	rootPort   int
+	shards     []*Shard // root first
+	cache      *cacheServer
+	admin      KeyPair // O=system:kcp:admin, through the proxy
+	shardAdmin KeyPair // O=system:masters, straight to shards
+	forwarding KeyPair // signed by RequestHeaderCA
+}
+
+// Start starts everything and waits until it is ready. When it fails it has
+// stopped what it started and kept the work directory, which the error names.
+func Start(ctx context.Context, config Config) (*Environment, error) {
+	if config.Progress == nil {
+		config.Progress = func(string) {}
+	}
+	e := &Environment{Dir: config.Dir, config: config, ports: ports{taken: map[int]bool{}}}
+	if e.Dir == "" {
+		dir, err := os.MkdirTemp("", "front-proxy-e2e-")
+		if err != nil {
+			return nil, fmt.Errorf("make the work directory: %w", err)
+		}
+		e.Dir = dir
+	}
+	if err := e.start(ctx); err != nil {
+		e.stopProcesses()
+		return nil, fmt.Errorf("%w (the work directory %s is kept, see logs/ in it)", err, e.Dir)
+	}
+	return e, nil
+}
+
+func (e *Environment) start(ctx context.Context) error {
+	if err := e.makeKeys(); err != nil {
+		return err
+	}
+	var err error
+	if e.rootPort, err = e.ports.pick(); err != nil {
+		return err
+	}
+	proxy, err := e.NewProxy("proxy", e.config.Proxy)
+	if err != nil {
+		return err
+	}
+	e.Proxy = proxy
+	if err := e.writeKubeconfigs(); err != nil {
+		return err
+	}
+	if err := e.startCacheServer(ctx); err != nil {
+		return err
+	}
+	for _, name := range append([]string{RootShard}, e.config.Shards...) {
+		if _, err := e.AddShard(ctx, name); err != nil {
+			return err
+		}
+	}
+	if err := e.Proxy.Start(ctx); err != nil {
+		return err
+	}
+	return e.awaitShardObjects(ctx)
+}
+
+// Stop ends every process: the proxy, the shards, root, the cache server. It
+// removes the work directory, unless keep is set.
+func (e *Environment) Stop(keep bool) error {
+	e.stopProcesses()
+	if keep {
+		return nil
+	}
+	if err := os.RemoveAll(e.Dir); err != nil {
+		return fmt.Errorf("remove the work directory: %w", err)
+	}
+	return nil
+}
+
+func (e *Environment) stopProcesses() {
+	if e.Proxy != nil {
+		e.Proxy.Stop()
+	}
+	for i := len(e.shards) - 1; i >= 0; i-- {
+		e.shards[i].kill() // nobody will read their data again
+	}
+	if e.cache != nil {
+		e.cache.process.kill()
+	}
+}
+
+// Logs is the directory of the log files.
+func (e *Environment) Logs() string { return filepath.Join(e.Dir, "logs") }
+
+// Binaries are what it runs.
+func (e *Environment) Binaries() Binaries { return e.config.Binaries }
+
+// Shard returns a shard by its name, or nil.
+func (e *Environment) Shard(name string) *Shard {
+	for _, s := range e.shards {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// Admin is kcp-admin (group system:kcp:admin), through the proxy.
+func (e *Environment) Admin() *Client { return NewClient(e.admin.config(e.Proxy.URL, e.ServingCA.PEM)) }
+
+// AdminConfig is Admin's configuration.
+func (e *Environment) AdminConfig() *rest.Config { return e.admin.config(e.Proxy.URL, e.ServingCA.PEM) }
+
+// Token is whoever token says, through the proxy.
+func (e *Environment) Token(token string) *Client { return NewClient(e.TokenConfig(token)) }
+
+// TokenConfig is Token's configuration.
+func (e *Environment) TokenConfig(token string) *rest.Config {
+	return &rest.Config{Host: e.Proxy.URL, QPS: -1, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAData: e.ServingCA.PEM}}
+}
+
+// ShardAdmin is a member of system:masters, straight at a shard.
+func (e *Environment) ShardAdmin(s *Shard) *Client {
+	return NewClient(e.shardAdmin.config(s.URL, e.ServingCA.PEM))
+}
+
+func (e *Environment) makeKeys() (err error) {
+	pki := filepath.Join(e.Dir, "pki")
+	if err := os.MkdirAll(pki, 0o700); err != nil {
+		return fmt.Errorf("make keys: %w", err)
+	}
+	for name, ca := range map[string]**CA{"client-ca": &e.ClientCA, "serving-ca": &e.ServingCA, "requestheader-ca": &e.RequestHeaderCA} {
+		if *ca, err = newCA(pki, name); err != nil {
+			return err
+		}
+	}
+	if e.admin, err = e.ClientCA.Client(pki, "kcp-admin", "system:kcp:admin"); err != nil {
+		return err
+	}
+	if e.shardAdmin, err = e.ClientCA.Client(pki, "shard-admin", "system:masters"); err != nil {
+		return err
+	}
+	e.forwarding, err = e.RequestHeaderCA.Client(pki, "kcp-front-proxy")
+	return err
+}
+
+// Kubeconfigs that processes are started with.
+
+func (e *Environment) rootKubeconfig() string   { return filepath.Join(e.Dir, "root.kubeconfig") }
+func (e *Environment) shardsKubeconfig() string { return filepath.Join(e.Dir, "shards.kubeconfig") }
+func (e *Environment) logicalClusterAdmin() string {
+	return filepath.Join(e.Dir, "logical-cluster-admin.kubeconfig")
+}
+func (e *Environment) externalLogicalClusterAdmin() string {
+	return filepath.Join(e.Dir, "external-logical-cluster-admin.kubeconfig")
+}
+
+// AdminKubeconfig is kcp-admin's, for the root workspace through the proxy.
+func (e *Environment) AdminKubeconfig() string { return filepath.Join(e.Dir, "admin.kubeconfig") }
+
+func (e *Environment) writeKubeconfigs() error {
+	pki := filepath.Join(e.Dir, "pki")
+	internal, err := e.ClientCA.Client(pki, "logical-cluster-admin", "system:kcp:logical-cluster-admin")
+	if err != nil {
+		return err
+	}
+	external, err := e.ClientCA.Client(pki, "external-logical-cluster-admin", "system:kcp:external-logical-cluster-admin")
+	if err != nil {
+		return err
+	}
+	for _, k := range []struct {
+		path, context, server string
+		user                  KeyPair
+	}{
+		{e.logicalClusterAdmin(), "base", loopback(e.rootPort), internal},
+		{e.externalLogicalClusterAdmin(), "base", e.Proxy.URL, external},
+		{e.rootKubeconfig(), "shard-base", loopback(e.rootPort), e.shardAdmin},
+		{e.shardsKubeconfig(), "base", "", e.shardAdmin}, // shards are where their objects say
+		{e.AdminKubeconfig(), "root", e.Proxy.URL + "/clusters/root", e.admin},
+	} {
+		if err := writeKubeconfig(k.path, k.context, k.server, e.ServingCA.PEM, k.user.authInfo()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func loopback(port int) string { return fmt.Sprintf("https://127.0.0.1:%d", port) }
+
+// awaitShardObjects waits until the root workspace lists every shard, which is
+// when workspaces can be scheduled to them.
+func (e *Environment) awaitShardObjects(ctx context.Context) error {
+	e.config.Progress("waiting for the shards to be listed in root")
+	return poll(ctx, time.Minute, "the shards to be listed in root", func(ctx context.Context) error {
+		for _, s := range e.shards {
+			if err := e.Admin().Get(ctx, "root", Shards, s.Name, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// pollInterval is how often readiness is asked for.
+const pollInterval = 200 * time.Millisecond
+
+// poll calls check until it returns nil, at most for timeout; the error names
+// what was waited for and check's last error. A check may end the wait with a
+// permanent error.
+func poll(ctx context.Context, timeout time.Duration, what string, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		err := check(ctx)
+		var stop permanentError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &stop):
+			return fmt.Errorf("wait for %s: %w", what, stop.cause)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waited %s for %s: %w", timeout, what, err)
+		}
+	}
+}
+
+// permanentError ends a poll.
+type permanentError struct{ cause error }
+
+func (e permanentError) Error() string { return e.cause.Error() }

@@ -1,0 +1,108 @@
+package harness
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// process is a program this harness started; its output goes to a log file.
+type process struct {
+	name string
+	log  string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+	err  error         // how it ended; read after done
+}
+
+// startProcess runs a program in a process group of its own, so that a
+// terminal's Ctrl-C reaches only us and Stop decides the order; should we die
+// first, the kernel kills it. The log is appended to.
+func startProcess(name, log string, env []string, path string, args ...string) (*process, error) {
+	if err := os.MkdirAll(filepath.Dir(log), 0o700); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in our work directory
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	defer func() { _ = out.Close() }() // the child has its own descriptor
+	cmd := exec.Command(path, args...) //nolint:gosec // runs what the caller configured
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	p := &process{name: name, log: log, cmd: cmd, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.err = cmd.Wait()
+	}()
+	return p, nil
+}
+
+// alive returns nil while it runs, else an error with the end of its log.
+func (p *process) alive() error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("%s ended (%w); the end of %s:\n%s", p.name, cause(p.err), p.log, tail(p.log, 2000))
+	default:
+		return nil
+	}
+}
+
+func cause(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+// stop asks it to end and kills its process group when it has not after grace.
+// Stopping what has ended, or nil, is fine.
+func (p *process) stop(grace time.Duration) {
+	if p == nil {
+		return
+	}
+	p.signal(syscall.SIGTERM)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+		p.kill()
+	}
+}
+
+// kill ends it at once.
+func (p *process) kill() {
+	if p == nil {
+		return
+	}
+	p.signal(syscall.SIGKILL)
+	<-p.done
+}
+
+func (p *process) signal(s syscall.Signal) {
+	select {
+	case <-p.done: // its number may be another's by now
+	default:
+		_ = syscall.Kill(-p.cmd.Process.Pid, s) // it may just have ended
+	}
+}
+
+// tail is the last n bytes of a file, or why there are none.
+func tail(path string, n int) []byte {
+	content, err := os.ReadFile(path) //nolint:gosec // our own log
+	if err != nil {
+		return []byte(err.Error())
+	}
+	content = bytes.TrimSpace(content)
+	return content[max(0, len(content)-n):]
+}

@@ -1,0 +1,107 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// ProxyOptions say how a proxy is started. The zero value is this
+// repository's, with workspace authentication on.
+type ProxyOptions struct {
+	// Incumbent starts kcp's own kcp-front-proxy instead.
+	Incumbent bool
+	// WithoutWorkspaceAuthentication leaves the feature gate off.
+	WithoutWorkspaceAuthentication bool
+	// Args are added to the command line.
+	Args []string
+}
+
+// Proxy is a proxy process in front of an environment's shards.
+type Proxy struct {
+	// URL is where it listens; it stays the same over restarts.
+	URL string
+
+	env     *Environment
+	name    string
+	binary  string
+	args    []string
+	process *process
+}
+
+// NewProxy makes one more proxy, with a port, certificates and a mapping of
+// its own. Nothing runs before Start; the caller stops it.
+func (e *Environment) NewProxy(name string, o ProxyOptions) (*Proxy, error) {
+	dir := filepath.Join(e.Dir, name)
+	serving, err := e.ServingCA.Serving(dir, "serving")
+	if err != nil {
+		return nil, err
+	}
+	port, err := e.ports.pick()
+	if err != nil {
+		return nil, err
+	}
+	mapping := filepath.Join(dir, "mapping.yaml")
+	if err := os.WriteFile(mapping, []byte(e.mapping()), 0o600); err != nil {
+		return nil, fmt.Errorf("write the mapping of %s: %w", name, err)
+	}
+	p := &Proxy{URL: loopback(port), env: e, name: name, binary: e.config.Binaries.FrontProxy}
+	if o.Incumbent {
+		p.binary = e.config.Binaries.KCPFrontProxy
+	}
+	p.args = []string{
+		"--mapping-file=" + mapping,
+		"--root-kubeconfig=" + e.rootKubeconfig(),
+		"--shards-kubeconfig=" + e.shardsKubeconfig(),
+		"--root-directory=" + dir,
+		"--bind-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", port),
+		"--tls-cert-file=" + serving.CertFile,
+		"--tls-private-key-file=" + serving.KeyFile,
+		"--client-ca-file=" + e.ClientCA.File,
+		fmt.Sprintf("--feature-gates=WorkspaceAuthentication=%t", !o.WithoutWorkspaceAuthentication),
+		"-v=4",
+	}
+	p.args = append(p.args, o.Args...)
+	return p, nil
+}
+
+// mapping is the operator's: /clusters/ by shard, /services/ at the root shard.
+func (e *Environment) mapping() string {
+	var b strings.Builder
+	for _, path := range []string{"/clusters/", "/services/"} {
+		fmt.Fprintf(&b, "- path: %s\n  backend: %s\n  backend_server_ca: %s\n  proxy_client_cert: %s\n  proxy_client_key: %s\n",
+			path, loopback(e.rootPort), e.ServingCA.File, e.forwarding.CertFile, e.forwarding.KeyFile)
+	}
+	return b.String()
+}
+
+// Start starts it, again if it was stopped, and waits until it is ready.
+func (p *Proxy) Start(ctx context.Context) error {
+	if err := p.Launch(); err != nil {
+		return err
+	}
+	return awaitReady(ctx, p.process, p.env.admin.config(p.URL, p.env.ServingCA.PEM))
+}
+
+// Launch starts it and does not wait.
+func (p *Proxy) Launch() error {
+	p.env.config.Progress("starting the " + p.name)
+	started, err := startProcess(p.name, p.Log(), nil, p.binary, p.args...)
+	if err != nil {
+		return err
+	}
+	p.process = started
+	return nil
+}
+
+// Stop ends it. Stopping one that does not run is fine.
+func (p *Proxy) Stop() { p.process.stop(stopGrace) }
+
+// Log is its log file.
+func (p *Proxy) Log() string { return filepath.Join(p.env.Logs(), p.name+".log") }
+
+// Alive returns nil while its process runs, else how that ended.
+func (p *Proxy) Alive() error { return p.process.alive() }
