@@ -369,6 +369,7 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 		{"too many expressions", specFor(s, rules(MaxExpressions+1, "true")), "more than 32 CEL expressions"},
 		{"expression too long", specFor(s, rules(1, "'"+strings.Repeat("x", MaxExpressionBytes)+"' == ''")), "at most 8192"},
 		{"service account issuer", specFor(s, with("https://kcp.default.svc", "issuer", "url")), "disallowed issuers"},
+		{"password", specFor(s, with("https://me:hunter2@issuer.example", "issuer", "url")), "username or password"},
 		{"http", specFor(s, with("http://issuer.example", "issuer", "url")), "https"},
 		{"http discovery", specFor(s, with("http://issuer.example/d", "issuer", "discoveryURL")), "https"},
 		{"discovery is the issuer", specFor(s, with(s.URL(), "issuer", "discoveryURL")), "discoveryURL must be different"},
@@ -384,6 +385,9 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 			_, err := buildSpec(t, TypeIndexConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}, tt.spec)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want it to say %q", err, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("a password is in the error: %v", err)
 			}
 		})
 	}

@@ -2,10 +2,11 @@ package authn
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
+	"net/url"
 
 	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apiserver/pkg/apis/apiserver"
 
 	"frontproxy/authn/issuer"
@@ -51,6 +52,9 @@ func parseJWTSpec(raw []byte) (*jwtSpec, error) {
 	for i := range spec.JWT {
 		out.entries = append(out.entries, convertJWT(&spec.JWT[i]))
 	}
+	if err := checkCredentials(out.entries); err != nil {
+		return nil, err
+	}
 	if err := checkExpressions(out.entries); err != nil {
 		return nil, err
 	}
@@ -87,6 +91,19 @@ func convertJWT(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator
 		out.UserValidationRules = append(out.UserValidationRules, apiserver.UserValidationRule(r))
 	}
 	return out
+}
+
+// checkCredentials keeps passwords out of what is logged and explained.
+// Validation refuses them too, and quotes them.
+func checkCredentials(entries []apiserver.JWTAuthenticator) error {
+	for i := range entries {
+		for _, raw := range []string{entries[i].Issuer.URL, entries[i].Issuer.DiscoveryURL} {
+			if u, err := url.Parse(raw); err == nil && u.User != nil {
+				return fmt.Errorf("a URL in spec.jwt[%d].issuer has a username or password in it", i)
+			}
+		}
+	}
+	return nil
 }
 
 func checkExpressions(entries []apiserver.JWTAuthenticator) error {

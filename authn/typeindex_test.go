@@ -2,7 +2,6 @@ package authn
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -607,7 +607,7 @@ func BenchmarkConfigurations(b *testing.B) {
 	s := serveIssuer(b, issuertest.Options{})
 	for name, edit := range map[string]func(object){
 		"claims":      func(object) {},
-		"expressions": with(object{"expression": "claims.sub + claims.tenant"}, "claimMappings", "username"),
+		"expressions": with(object{"expression": "claims.sub + claims.iss"}, "claimMappings", "username"),
 	} {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
@@ -629,6 +629,30 @@ func BenchmarkConfigurations(b *testing.B) {
 				runtime.KeepAlive(w)
 			}
 		})
+	}
+}
+
+func TestTypeIndexStatus(t *testing.T) {
+	a := serveIssuer(t, issuertest.Options{})
+	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w.setConfig("root", "c1", "good", specFor(a))
+	w.setConfig("root", "c1", "bad", `{"jwt":1}`)
+	w.setConfig("root", "c1", "unused", specFor(a))
+	w.setType("root", "c1", "team", "good", "bad", "missing")
+	w.setType("root", "c1", "other", "good")
+	w.want("good", Accepted, "team", a)
+	var got []string
+	for _, s := range w.index.Status() {
+		got = append(got, fmt.Sprintf("%s/%s/%s %s %v %v", s.Shard, s.Cluster, s.Name, s.State, s.Types, s.Error != ""))
+	}
+	want := []string{
+		"root/c1/bad Broken [team] true",
+		"root/c1/good Ready [other team] false",
+		"root/c1/missing Missing [team] false",
+		"root/c1/unused Unused [] false",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
