@@ -1,0 +1,252 @@
+package authn
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// webhookConfigFlag names the file in errors.
+	webhookConfigFlag = "--authentication-token-webhook-config-file"
+
+	// webhookTimeout bounds one question to the webhook, retries included.
+	webhookTimeout = 30 * time.Second
+	// webhookCalls is how many questions are under way at once; others wait.
+	webhookCalls = 64
+	// webhookAnswers is how many answers of each kind are kept.
+	webhookAnswers = 8192
+	// webhookErrorFor is how long an answer is kept that says the webhook could
+	// not check the token, which is a refusal as in kube.
+	webhookErrorFor = 5 * time.Second
+)
+
+// WebhookConfig of a Webhook.
+type WebhookConfig struct {
+	// ConfigFile is --authentication-token-webhook-config-file, a kubeconfig
+	// whose server is the webhook's whole URL; required.
+	ConfigFile string
+	// Version is that of the TokenReview sent: v1beta1 (the default) or v1.
+	Version string
+	// TTL is how long answers count, "yes" as well as "no", as in kube; 0 or less
+	// keeps none. The default of the flag is 2 minutes.
+	TTL time.Duration
+	// Audiences are put into the question; an answer that names audiences must
+	// have one of them. Empty: none are asked for, and any is good. kcp sends
+	// them only where service account keys are configured.
+	Audiences []string
+	// Clock is the time; nil means the real one.
+	Clock clock.PassiveClock
+}
+
+// Webhook asks another server about tokens (TokenReview).
+//
+// It is the last authenticator and gets every token nobody else knew, so what
+// strangers send must not become a storm: "no" is kept as long as "yes", as in
+// kube, in a cache of its own, so that garbage does not push out good tokens;
+// the same token is asked for once at a time; a bounded number of questions is
+// under way at all. Beyond that tokens are undecided. kube bounds neither its
+// caches nor the questions.
+//
+// It is not apiserver's webhook authenticator: that one does not tell "no" from
+// "can't be asked", and its client logs tokens at -v=8.
+type Webhook struct {
+	reviewer  reviewer
+	ttl       time.Duration
+	audiences []string
+	clock     clock.PassiveClock
+	digester  *digester
+	group     singleflight.Group
+	calls     chan struct{}
+	accepted  *lru.Cache[digest, webhookAnswer]
+	refused   *lru.Cache[digest, webhookAnswer]
+}
+
+// webhookAnswer is user or refusal. Immutable.
+type webhookAnswer struct {
+	user    user.Info
+	refusal error
+	until   time.Time
+}
+
+// NewWebhook reads the kubeconfig and the files it names; the webhook is not
+// asked.
+func NewWebhook(c WebhookConfig) (*Webhook, error) {
+	c.Version = cmp.Or(c.Version, "v1beta1")
+	if c.Version != "v1" && c.Version != "v1beta1" {
+		return nil, fmt.Errorf("--authentication-token-webhook-version: %q is neither v1 nor v1beta1", c.Version)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	config, err := webhookClient(c.ConfigFile)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
+	}
+	w := &Webhook{ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: newDigester(), calls: make(chan struct{}, webhookCalls)}
+	if w.reviewer, err = newReviewer(config, c.Version); err != nil {
+		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
+	}
+	if w.accepted, err = lru.New[digest, webhookAnswer](webhookAnswers); err != nil {
+		return nil, err
+	}
+	w.refused, err = lru.New[digest, webhookAnswer](webhookAnswers)
+	return w, err
+}
+
+// webhookClient reads a kubeconfig. Unlike client-go's usual way it takes an
+// empty one for an error, not for the cluster that the process runs in.
+func webhookClient(file string) (*rest.Config, error) {
+	if file == "" {
+		return nil, errors.New("no file")
+	}
+	loaded, err := (&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}).Load()
+	if err != nil {
+		return nil, err
+	}
+	return clientcmd.NewDefaultClientConfig(*loaded, &clientcmd.ConfigOverrides{}).ClientConfig()
+}
+
+// Name implements TokenAuthenticator.
+func (w *Webhook) Name() string { return "webhook" }
+
+// AuthenticateToken implements TokenAuthenticator. No token is not of its kind:
+// it answers yes, no, or ErrUndecided. When the token ends it does not know.
+func (w *Webhook) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+	key := w.digester.digest(t.Raw)
+	a, known := w.known(key)
+	if !known {
+		var err error
+		if a, err = w.askOnce(ctx, key, t); err != nil {
+			return nil, time.Time{}, fmt.Errorf("%w: webhook: %s", ErrUndecided, withoutToken(err, t.Raw))
+		}
+	}
+	return a.user, time.Time{}, a.refusal
+}
+
+func (w *Webhook) known(key digest) (webhookAnswer, bool) {
+	now := w.clock.Now()
+	for _, answers := range []*lru.Cache[digest, webhookAnswer]{w.accepted, w.refused} {
+		if a, ok := answers.Get(key); ok {
+			if now.Before(a.until) {
+				return a, true
+			}
+			answers.Remove(key)
+		}
+	}
+	return webhookAnswer{}, false
+}
+
+// askOnce asks the webhook, or waits for the one who already does.
+func (w *Webhook) askOnce(ctx context.Context, key digest, t Token) (webhookAnswer, error) {
+	done := w.group.DoChan(string(key[:]), func() (any, error) {
+		// The one before may have ended while the caller looked.
+		if a, ok := w.known(key); ok {
+			return a, nil
+		}
+		// Others may wait for it too: it outlives the caller.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), webhookTimeout)
+		defer cancel()
+		return w.ask(ctx, key, t)
+	})
+	select {
+	case result := <-done:
+		a, _ := result.Val.(webhookAnswer)
+		return a, result.Err
+	case <-ctx.Done():
+		return webhookAnswer{}, ctx.Err()
+	}
+}
+
+func (w *Webhook) ask(ctx context.Context, key digest, t Token) (webhookAnswer, error) {
+	select {
+	case w.calls <- struct{}{}:
+		defer func() { <-w.calls }()
+	case <-ctx.Done():
+		return webhookAnswer{}, fmt.Errorf("%d questions to it are under way already", webhookCalls)
+	}
+	asked := w.clock.Now()
+	status, err := w.reviewer.review(ctx, t.Raw, w.audiences)
+	if err != nil {
+		return webhookAnswer{}, err
+	}
+	a := w.judge(status, t)
+	a.until = asked.Add(w.ttl)
+	switch {
+	case a.refusal == nil:
+		a.until = notBeyond(a.until, t)
+		w.accepted.Add(key, a)
+	case status.Error != "":
+		a.until = asked.Add(min(w.ttl, webhookErrorFor))
+		w.refused.Add(key, a)
+	default:
+		w.refused.Add(key, a)
+	}
+	return a, nil
+}
+
+// judge makes an answer of what the webhook said.
+func (w *Webhook) judge(s *reviewStatus, t Token) webhookAnswer {
+	switch {
+	case !s.Authenticated && s.Error != "":
+		return webhookAnswer{refusal: fmt.Errorf("the webhook refused the token: %s", withoutToken(errors.New(s.Error), t.Raw))}
+	case !s.Authenticated:
+		return webhookAnswer{refusal: errors.New("the webhook refused the token")}
+	case len(w.audiences) > 0 && len(s.Audiences) > 0 && !intersects(s.Audiences, w.audiences):
+		return webhookAnswer{refusal: fmt.Errorf("audience: the webhook vouches for %s, wanted is one of %q", quoted(s.Audiences), w.audiences)}
+	case s.User.Username == "":
+		return webhookAnswer{refusal: errors.New("the webhook accepted the token but names no user")}
+	}
+	return webhookAnswer{user: &user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: slices.Clip(s.User.Groups), Extra: s.User.Extra}}
+}
+
+// notBeyond ends an answer with a JWT's own expiry: nobody verified that here,
+// but it only makes the answer shorter.
+func notBeyond(until time.Time, t Token) time.Time {
+	if !t.JWT {
+		return until
+	}
+	claims, err := readClaims(t.Raw)
+	if err == nil && !claims.expiry.IsZero() && claims.expiry.Before(until) {
+		return claims.expiry
+	}
+	return until
+}
+
+// withoutToken is an error's text, in which the other side may have echoed the
+// token.
+func withoutToken(err error, raw string) string {
+	return clipped(strings.ReplaceAll(err.Error(), raw, "(token)"), 500)
+}
+
+// reviewer asks for one token.
+type reviewer interface {
+	// review returns the webhook's answer; an error means that there is none.
+	review(ctx context.Context, raw string, audiences []string) (*reviewStatus, error)
+}
+
+func newReviewer(config *rest.Config, version string) (*webhookReviewer, error) {
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	// A redirect would carry the token to where nobody configured it to go.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	location, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	return &webhookReviewer{client: client, url: location.String(), version: version, pause: retryPause}, nil
+}

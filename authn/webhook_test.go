@@ -1,0 +1,373 @@
+package authn
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/user"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+const opaqueToken = "opaque-webhook-token-0123456789"
+
+// webhookServer is a TokenReview server over TLS.
+type webhookServer struct {
+	*httptest.Server
+	asked atomic.Int64
+
+	mu       sync.Mutex
+	answer   func(http.ResponseWriter, tokenReview)
+	requests []tokenReview
+	auth     []string
+}
+
+func newWebhookServer(t *testing.T, answer func(http.ResponseWriter, tokenReview)) *webhookServer {
+	s := &webhookServer{answer: answer}
+	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.asked.Add(1)
+		var question tokenReview
+		if err := json.NewDecoder(r.Body).Decode(&question); err != nil || r.Method != http.MethodPost || r.URL.Path != "/authenticate" {
+			http.Error(w, "bad question", http.StatusBadRequest)
+			return
+		}
+		s.mu.Lock()
+		s.requests = append(s.requests, question)
+		s.auth = append(s.auth, r.Header.Get("Authorization"))
+		answer := s.answer
+		s.mu.Unlock()
+		answer(w, question)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *webhookServer) setAnswer(answer func(http.ResponseWriter, tokenReview)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+// kubeconfig is what --authentication-token-webhook-config-file names.
+func (s *webhookServer) kubeconfig(t *testing.T, server string) string {
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	file := filepath.Join(t.TempDir(), "webhook.kubeconfig")
+	writeTestFile(t, file, fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters:
+- name: webhook
+  cluster:
+    server: %s
+    certificate-authority-data: %s
+users:
+- name: proxy
+  user: {token: the-proxys-own}
+contexts:
+- name: webhook
+  context: {cluster: webhook, user: proxy}
+current-context: webhook
+`, server, base64.StdEncoding.EncodeToString(ca)))
+	return file
+}
+
+func newTestWebhook(t *testing.T, s *webhookServer, change func(*WebhookConfig)) *Webhook {
+	t.Helper()
+	c := WebhookConfig{ConfigFile: s.kubeconfig(t, s.URL+"/authenticate"), TTL: 2 * time.Minute}
+	if change != nil {
+		change(&c)
+	}
+	w, err := NewWebhook(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.reviewer.(*webhookReviewer)
+	r.pause = time.Nanosecond
+	t.Cleanup(r.client.CloseIdleConnections)
+	return w
+}
+
+// says answers with a status, in JSON.
+func says(status string) func(http.ResponseWriter, tokenReview) {
+	return func(w http.ResponseWriter, q tokenReview) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"apiVersion":%q,"kind":"TokenReview","status":%s}`, q.APIVersion, status)
+	}
+}
+
+func writes(code int, text string) func(http.ResponseWriter, tokenReview) {
+	return func(w http.ResponseWriter, _ tokenReview) {
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte(text))
+	}
+}
+
+const saysAlice = `{"authenticated":true,"user":{"username":"alice","uid":"u1","groups":["a","b"],"extra":{"k":["v"]}}}`
+
+func TestWebhook(t *testing.T) {
+	alice := &user.DefaultInfo{Name: "alice", UID: "u1", Groups: []string{"a", "b"}, Extra: map[string][]string{"k": {"v"}}}
+	audiences := []string{"https://kcp.default.svc", "x"}
+	for name, tc := range map[string]struct {
+		answer    func(http.ResponseWriter, tokenReview)
+		version   string
+		audiences []string
+		want      *user.DefaultInfo
+		refused   string // in the error
+		undecided string
+		asked     int64
+	}{
+		"yes":                     {answer: says(saysAlice), want: alice},
+		"yes in v1":               {answer: says(saysAlice), version: "v1", want: alice},
+		"yes in another version":  {answer: writes(200, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":`+saysAlice+`}`), want: alice},
+		"yes with 201":            {answer: writes(201, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":`+saysAlice+`}`), want: alice},
+		"yes, knows no audiences": {answer: says(saysAlice), audiences: audiences, want: alice},
+		"yes for our audience":    {answer: says(`{"authenticated":true,"audiences":["x"],"user":{"username":"bob"}}`), audiences: audiences, want: &user.DefaultInfo{Name: "bob"}},
+		"yes for another one":     {answer: says(`{"authenticated":true,"audiences":["y"],"user":{"username":"bob"}}`), audiences: audiences, refused: `["y"]`},
+		"yes, audiences not asked": {answer: says(`{"authenticated":true,"audiences":["y"],"user":{"username":"bob"}}`),
+			want: &user.DefaultInfo{Name: "bob"}},
+		"yes without a name":   {answer: says(`{"authenticated":true}`), refused: "names no user"},
+		"no":                   {answer: says(`{"authenticated":false}`), refused: "refused"},
+		"no, empty status":     {answer: says(`{}`), refused: "refused"},
+		"no with a reason":     {answer: says(`{"error":"expired in May"}`), refused: "expired in May"},
+		"no, echoes the token": {answer: says(`{"error":"bad token ` + opaqueToken + `"}`), refused: "bad token (token)"},
+		"no, with a user":      {answer: says(`{"authenticated":false,"user":{"username":"system:admin"}}`), refused: "refused"},
+		"failing":              {answer: writes(503, ""), undecided: "503", asked: 3},
+		"throttling":           {answer: writes(429, ""), undecided: "429", asked: 3},
+		"forbidden":            {answer: writes(403, ""), undecided: "403"},
+		"not JSON":             {answer: writes(200, "<html>"+opaqueToken), undecided: "no TokenReview"},
+		"wrong types":          {answer: says(`{"authenticated":"` + opaqueToken + `"}`), undecided: "no TokenReview"},
+		"another kind":         {answer: writes(200, `{"apiVersion":"v1","kind":"Status"}`), undecided: `"Status"`},
+		"another group":        {answer: writes(200, `{"apiVersion":"x/v1","kind":"TokenReview","status":`+saysAlice+`}`), undecided: `"x/v1"`},
+		"too large":            {answer: writes(200, strings.Repeat(" ", maxReview+1)), undecided: "more than"},
+		"redirect": {answer: func(w http.ResponseWriter, _ tokenReview) {
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}, undecided: "307"},
+		"cut off": {answer: func(w http.ResponseWriter, _ tokenReview) { w.Header().Set("Content-Length", "9") }, undecided: "read its answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newWebhookServer(t, tc.answer)
+			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Version, c.Audiences = tc.version, tc.audiences })
+			got, until, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken))
+			if err != nil && strings.Contains(err.Error(), opaqueToken) {
+				t.Errorf("the error holds the token: %v", err)
+			}
+			switch text := tc.refused + tc.undecided; {
+			case text != "":
+				if err == nil || !strings.Contains(err.Error(), text) || errors.Is(err, ErrUndecided) != (tc.undecided != "") {
+					t.Errorf("error %v, want one with %q, undecided %t", err, text, tc.undecided != "")
+				}
+				if got != nil {
+					t.Errorf("identity %v with an error", got)
+				}
+			case err != nil:
+				t.Fatal(err)
+			default:
+				if diff := cmp.Diff(user.Info(tc.want), got); diff != "" {
+					t.Errorf("identity (-want +got):\n%s", diff)
+				}
+			}
+			if !until.IsZero() {
+				t.Errorf("ends %v", until)
+			}
+			if n := s.asked.Load(); n != max(tc.asked, 1) {
+				t.Errorf("asked %d times, want %d", n, max(tc.asked, 1))
+			}
+			version := tc.version
+			if version == "" {
+				version = "v1beta1"
+			}
+			want := tokenReview{APIVersion: "authentication.k8s.io/" + version, Kind: "TokenReview", Spec: reviewSpec{opaqueToken, tc.audiences}}
+			if diff := cmp.Diff(want, s.requests[0]); diff != "" {
+				t.Errorf("question (-want +got):\n%s", diff)
+			}
+			if s.auth[0] != "Bearer the-proxys-own" {
+				t.Errorf("credentials %q", s.auth[0])
+			}
+		})
+	}
+}
+
+func TestWebhookDown(t *testing.T) {
+	s := newWebhookServer(t, nil)
+	file := s.kubeconfig(t, s.URL+"/authenticate")
+	s.Close()
+	w, err := NewWebhook(WebhookConfig{ConfigFile: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken)); !errors.Is(err, ErrUndecided) {
+		t.Errorf("error %v, want undecided", err)
+	}
+}
+
+// Its certificate is none of the configured CA's.
+func TestWebhookUntrusted(t *testing.T) {
+	s := newWebhookServer(t, says(saysAlice))
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	writeTestFile(t, file, "apiVersion: v1\nkind: Config\nclusters: [{name: w, cluster: {server: "+s.URL+"/authenticate}}]\ncontexts: [{name: w, context: {cluster: w}}]\ncurrent-context: w\n")
+	w, err := NewWebhook(WebhookConfig{ConfigFile: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken)); !errors.Is(err, ErrUndecided) {
+		t.Errorf("error %v, want undecided", err)
+	}
+	if s.asked.Load() != 0 {
+		t.Error("the token went to a server that proved nothing")
+	}
+}
+
+func TestWebhookKeepsAnswers(t *testing.T) {
+	start := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	jwt := func(expiry time.Time) string {
+		part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+		return part(`{"alg":"RS256"}`) + "." + part(fmt.Sprintf(`{"iss":"x","exp":%d}`, expiry.Unix())) + "." + part("signature")
+	}
+	for name, tc := range map[string]struct {
+		answer func(http.ResponseWriter, tokenReview)
+		token  string
+		ttl    time.Duration
+		// kept is for how long the answer is good.
+		kept time.Duration
+	}{
+		"yes":                     {answer: says(saysAlice), token: opaqueToken, ttl: time.Minute, kept: time.Minute},
+		"yes for a JWT":           {answer: says(saysAlice), token: jwt(start.Add(time.Hour)), ttl: time.Minute, kept: time.Minute},
+		"yes for a JWT that ends": {answer: says(saysAlice), token: jwt(start.Add(20 * time.Second)), ttl: time.Minute, kept: 20 * time.Second},
+		"yes for one that ended":  {answer: says(saysAlice), token: jwt(start.Add(-time.Second)), ttl: time.Minute},
+		"yes, none kept":          {answer: says(saysAlice), token: opaqueToken},
+		"no":                      {answer: says(`{}`), token: opaqueToken, ttl: time.Minute, kept: time.Minute},
+		"no, none kept":           {answer: says(`{}`), token: opaqueToken},
+		"could not check":         {answer: says(`{"error":"x"}`), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
+		"failing":                 {answer: writes(403, ""), token: opaqueToken, ttl: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakePassiveClock(start)
+			s := newWebhookServer(t, tc.answer)
+			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.TTL, c.Clock = tc.ttl, clk })
+			ask := func(after time.Duration, want int64) {
+				t.Helper()
+				clk.SetTime(start.Add(after))
+				_, _, _ = w.AuthenticateToken(t.Context(), ParseToken(tc.token))
+				if n := s.asked.Load(); n != want {
+					t.Errorf("after %s: asked %d times, want %d", after, n, want)
+				}
+			}
+			ask(0, 1)
+			if tc.kept > 0 {
+				ask(tc.kept-time.Millisecond, 1)
+			}
+			ask(tc.kept, 2)
+		})
+	}
+}
+
+func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
+	s := newWebhookServer(t, func(w http.ResponseWriter, q tokenReview) {
+		if q.Spec.Token == opaqueToken {
+			says(saysAlice)(w, q)
+			return
+		}
+		says(`{}`)(w, q)
+	})
+	w := newTestWebhook(t, s, nil)
+	ask := func(raw string) { _, _, _ = w.AuthenticateToken(t.Context(), ParseToken(raw)) }
+	ask(opaqueToken)
+	for i := range 50 {
+		ask(fmt.Sprint("garbage-", i))
+	}
+	before := s.asked.Load()
+	w.refused.Resize(10)
+	for i := range 50 {
+		ask(fmt.Sprint("more-", i))
+	}
+	if w.refused.Len() != 10 {
+		t.Errorf("%d refusals are kept, want 10", w.refused.Len())
+	}
+	ask(opaqueToken)
+	if n := s.asked.Load() - before; n != 50 {
+		t.Errorf("asked %d times, want 50: the good token was asked for again", n)
+	}
+}
+
+func TestWebhookAsksOnceAtATime(t *testing.T) {
+	arrived, leave := make(chan struct{}, 1), make(chan struct{})
+	s := newWebhookServer(t, func(w http.ResponseWriter, q tokenReview) {
+		arrived <- struct{}{}
+		<-leave
+		says(saysAlice)(w, q)
+	})
+	w := newTestWebhook(t, s, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() { // gives up, which must not fail the others
+		defer close(gone)
+		if _, _, err := w.AuthenticateToken(ctx, ParseToken(opaqueToken)); !errors.Is(err, ErrUndecided) {
+			t.Errorf("error %v, want undecided", err)
+		}
+	}()
+	<-arrived
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			u, _, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken))
+			if err != nil || u.GetName() != "alice" {
+				t.Errorf("%v, %v", u, err)
+			}
+		})
+	}
+	cancel()
+	<-gone
+	close(leave)
+	wg.Wait()
+	if n := s.asked.Load(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+}
+
+func TestNewWebhookErrors(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		writeTestFile(t, filepath.Join(dir, name), text)
+		return filepath.Join(dir, name)
+	}
+	const cluster = "apiVersion: v1\nkind: Config\nclusters: [{name: w, cluster: {server: 'https://x', certificate-authority: missing.crt}}]\ncontexts: [{name: w, context: {cluster: w}}]\ncurrent-context: w\n"
+	for name, tc := range map[string]struct {
+		config WebhookConfig
+		want   string
+	}{
+		"missing":      {WebhookConfig{ConfigFile: filepath.Join(dir, "none")}, "none"},
+		"no file":      {WebhookConfig{}, webhookConfigFlag},
+		"empty":        {WebhookConfig{ConfigFile: file("empty", "")}, "empty"},
+		"no YAML":      {WebhookConfig{ConfigFile: file("text", "{{")}, "text"},
+		"missing CA":   {WebhookConfig{ConfigFile: file("ca", cluster)}, "missing.crt"},
+		"wrong format": {WebhookConfig{ConfigFile: file("v2", cluster), Version: "v2"}, "--authentication-token-webhook-version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := NewWebhook(tc.config); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want one that names %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzReadReview(f *testing.F) {
+	f.Add([]byte(`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":` + saysAlice + `}`))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if status, err := readReview(body); (status == nil) == (err == nil) {
+			t.Error("neither an answer nor an error, or both")
+		}
+	})
+}
