@@ -78,14 +78,13 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	restoreForwarding(in, out)
 	if x.foreign {
 		out.Host = x.base.Host
-		for _, m := range x.p.mappings.entries {
-			m.headers.clear(out.Header)
-		}
-		dropPrivate(out.Header)
-		return
 	}
 	headers := x.route.mapping.headers
 	headers.clear(out.Header)
+	if x.foreign {
+		dropPrivate(out.Header)
+		return
+	}
 	if u := x.decision.User; u != nil {
 		dropCredentials(out.Header)
 		headers.set(out.Header, u)

@@ -270,7 +270,7 @@ func TestCutShort(t *testing.T) {
 		f := w.front(t)
 		res, err := f.client(t, client2).Get(f.URL + "/clusters/root:ws/api")
 		if err != nil {
-			t.Fatal(err)
+			return // cut before the head was flushed: an error as well
 		}
 		defer func() { _ = res.Body.Close() }()
 		if body, err := io.ReadAll(res.Body); err == nil {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -27,13 +28,14 @@ var extraKeys = []string{
 }
 
 // identityHeaders writes identities as apiserver's requestheader authenticator
-// reads them. Immutable.
+// reads them. Immutable once the mapping file is loaded.
 type identityHeaders struct {
 	user, group, extra string
-	uid                string   // empty: UIDs are not forwarded
-	names              []string // normalHeader of every header to delete
-	prefixes           []string // and of every prefix
-	prepared           map[string]string
+	uid                string // empty: UIDs are not forwarded
+	// names and prefixes are the normalHeaders of what to delete: the defaults
+	// and what any mapping uses, for one server may be behind several.
+	names, prefixes []string
+	prepared        map[string]string
 }
 
 func newIdentityHeaders(user, group, extra, uid string) *identityHeaders {
@@ -42,19 +44,28 @@ func newIdentityHeaders(user, group, extra, uid string) *identityHeaders {
 		extra: http.CanonicalHeaderKey(extra), uid: http.CanonicalHeaderKey(uid),
 		prepared: make(map[string]string, len(extraKeys)),
 	}
-	for _, n := range []string{defaultUser, defaultGroup, defaultUID, user, group, uid} {
-		if n != "" {
-			h.names = append(h.names, normalHeader(n))
-		}
-	}
-	h.prefixes = []string{normalHeader(defaultExtra), normalHeader(extra)}
+	h.names = []string{normalHeader(defaultUser), normalHeader(defaultGroup), normalHeader(defaultUID)}
+	h.prefixes = []string{normalHeader(defaultExtra)}
+	h.deletes(h)
 	for _, k := range extraKeys {
 		h.prepared[k] = h.extra + encodeExtraKey(k)
 	}
 	return h
 }
 
-// clear deletes every header that this mapping's backend, or any shard with
+// deletes adds what other uses to what h deletes.
+func (h *identityHeaders) deletes(other *identityHeaders) {
+	for _, n := range []string{other.user, other.group, other.uid} {
+		if n = normalHeader(n); n != "" && !slices.Contains(h.names, n) {
+			h.names = append(h.names, n)
+		}
+	}
+	if p := normalHeader(other.extra); !slices.Contains(h.prefixes, p) {
+		h.prefixes = append(h.prefixes, p)
+	}
+}
+
+// clear deletes every header that a backend of any mapping, or a shard with
 // the usual settings, could read as identity, in every spelling: the case of
 // letters, and "_" for "-" as CGI-like readers fold them.
 func (h *identityHeaders) clear(header http.Header) {

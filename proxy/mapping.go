@@ -87,6 +87,11 @@ func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error
 	for _, err := range m.order() {
 		errs = append(errs, fmt.Errorf("mapping file %s: %w", name, err))
 	}
+	for _, e := range m.entries {
+		for _, other := range m.entries {
+			e.headers.deletes(other.headers)
+		}
+	}
 	return m, errors.Join(errs...)
 }
 
