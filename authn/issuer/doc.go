@@ -25,8 +25,8 @@
 //     more than MaxKeys keys, is a failed fetch and changes nothing.
 //   - Keys that are private, symmetric, weak or not understood are left out and
 //     noted in Status; the others of the set count.
-//   - Within UnknownKeyEvery after a fetch a token with a key id of which
-//     nothing is known is refused, not undecided, unless the issuer is failing:
+//   - Within UnknownKeyEvery after a fetch that a token caused, a token with a key
+//     id of which nothing is known is refused, not undecided, unless the issuer is failing:
 //     else anybody could turn refusals into errors by inventing key ids. A key
 //     that signs within seconds of its publication may so be refused shortly.
 //   - EdDSA is missing: apiserver's OIDC authenticator does not take it.

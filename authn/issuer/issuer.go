@@ -35,6 +35,7 @@ type Issuer struct {
 	current     *attempt   // under way or asked for; nil when neither
 	gone        bool       // run has returned
 	lastStart   time.Time
+	lastAsked   time.Time // when Verify last caused an attempt
 	lastSuccess time.Time
 	lastErr     error
 
@@ -86,75 +87,81 @@ func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 		return nil, errors.New("token has not exactly one signature")
 	}
 	keys := i.keys.Load()
-	if keys != nil {
-		payload, err := keys.verify(jws)
-		if !errors.Is(err, errNoKey) {
+	if payload, err := keys.verify(jws); !errors.Is(err, errNoKey) {
+		return payload, err
+	}
+	// The second round is for those who joined a reading that had begun before
+	// they came: it may have missed what they need.
+	for joined, round := true, 0; joined && round < 2; round++ {
+		if joined, err = i.refresh(ctx); err != nil {
+			return nil, err
+		}
+		latest := i.keys.Load()
+		if latest == keys {
+			continue
+		}
+		keys = latest
+		if payload, err := keys.verify(jws); !errors.Is(err, errNoKey) {
 			return payload, err
 		}
 	}
-	if err := i.refresh(ctx); err != nil {
-		return nil, err
-	}
-	latest := i.keys.Load()
-	if latest == nil {
+	switch kid := jws.Signatures[0].Protected.KeyID; {
+	case keys == nil:
 		return nil, fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.trust.URL)
-	}
-	if latest != keys {
-		payload, err := latest.verify(jws)
-		if !errors.Is(err, errNoKey) {
-			return payload, err
-		}
-	}
-	if kid := jws.Signatures[0].Protected.KeyID; kid != "" {
+	case kid != "":
 		return nil, fmt.Errorf("%s has no key with id %q", i.trust.URL, clip(kid, 64))
 	}
 	return nil, fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
 }
 
-// refresh has the keys read, or joins a reading under way, and waits for it.
-// Nil means that what is known is as fresh as it gets: the reading succeeded, or
-// another is not due yet and the last one succeeded.
-func (i *Issuer) refresh(ctx context.Context) error {
-	a, err := i.ask()
+// refresh has the keys read, or joins a reading under way, and waits for it. A
+// nil error means that what is known is as fresh as it gets: the reading
+// succeeded, or another is not due yet and the last one succeeded.
+func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
+	a, joined, err := i.ask()
 	if a == nil {
-		return err
+		return false, err
 	}
 	timer := i.pool.config.Clock.NewTimer(i.pool.config.Wait)
 	defer timer.Stop()
 	select {
 	case <-a.done:
-		return i.unavailable(a.err)
+		return joined, i.unavailable(a.err)
 	case <-timer.C():
-		return fmt.Errorf("%w: %s: still waiting for its keys", ErrUnavailable, i.trust.URL)
+		return joined, fmt.Errorf("%w: %s: still waiting for its keys", ErrUnavailable, i.trust.URL)
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %s: waiting for its keys: %w", ErrUnavailable, i.trust.URL, ctx.Err())
+		return joined, fmt.Errorf("%w: %s: waiting for its keys: %w", ErrUnavailable, i.trust.URL, ctx.Err())
 	}
 }
 
-// ask returns the attempt to wait for, or nil and what the last one came to when
-// no other is due.
-func (i *Issuer) ask() (*attempt, error) {
+// ask returns the attempt to wait for and whether it was there already, or nil
+// and what the last one came to when no other is due.
+func (i *Issuer) ask() (a *attempt, joined bool, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.gone {
-		return nil, fmt.Errorf("%w: %s is no longer in use", ErrUnavailable, i.trust.URL)
+		return nil, false, fmt.Errorf("%w: %s is no longer in use", ErrUnavailable, i.trust.URL)
 	}
 	if i.current != nil {
-		return i.current, nil
+		return i.current, true, nil
 	}
-	every := UnknownKeyEvery
+	// Only readings that unknown keys caused count against the next of these: a
+	// key that appears just after a periodic one is found at once.
+	last, every := i.lastAsked, UnknownKeyEvery
 	if i.keys.Load() == nil {
-		every = UndiscoveredEvery
+		last, every = i.lastStart, UndiscoveredEvery
 	}
-	if !i.lastStart.IsZero() && i.pool.config.Clock.Since(i.lastStart) < every {
-		return nil, i.unavailable(i.lastErr)
+	now := i.pool.config.Clock.Now()
+	if !last.IsZero() && now.Sub(last) < every {
+		return nil, false, i.unavailable(i.lastErr)
 	}
+	i.lastAsked = now
 	i.current = &attempt{done: make(chan struct{})}
 	select {
 	case i.kick <- struct{}{}:
 	default: // run is awake already
 	}
-	return i.current, nil
+	return i.current, false, nil
 }
 
 func (i *Issuer) unavailable(err error) error {

@@ -136,8 +136,11 @@ func fingerprint(keys []*jose.JSONWebKey) [sha256.Size]byte {
 var errNoKey = errors.New("no key")
 
 // verify checks the one signature of jws and returns the payload; errNoKey when
-// another reading of the keys might tell otherwise.
+// another reading of the keys might tell otherwise. A nil keySet has no keys.
 func (s *keySet) verify(jws *jose.JSONWebSignature) ([]byte, error) {
+	if s == nil {
+		return nil, errNoKey
+	}
 	header := jws.Signatures[0].Protected
 	candidates, named := s.all, header.KeyID != ""
 	if named {

@@ -203,7 +203,7 @@ func (s *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-timer.C:
 		case <-r.Context().Done():
-			return
+			panic(http.ErrAbortHandler) // no answer, not even an empty one
 		}
 	}
 	handler(w, r)
