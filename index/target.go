@@ -27,7 +27,8 @@ type Target struct {
 type Type struct {
 	// Cluster owns the type; empty when Err is set or there is no type.
 	Cluster string
-	// Name is the WorkspaceType object's name; empty means "no type".
+	// Name is the WorkspaceType object's name. Empty means "no type" if Err is
+	// nil, and "which type is not known" if Err is set: look at Err first.
 	Name string
 	// Path is the owner as the Workspace object spells it, for explanations.
 	Path string

@@ -164,7 +164,8 @@ type rig struct {
 	rec   *recorder
 	clock *clocktesting.FakePassiveClock
 	*Watcher
-	stop func()
+	timeout time.Duration
+	stop    func()
 }
 
 func (r *rig) config() Config {
@@ -182,7 +183,7 @@ func (r *rig) config() Config {
 		}},
 		Registry: r.rec, Metrics: r.rec, Clock: r.clock,
 		Backoff: Backoff{First: time.Millisecond, Max: 5 * time.Millisecond},
-		Silence: 300 * time.Millisecond,
+		Silence: 300 * time.Millisecond, Timeout: r.timeout,
 	}
 }
 
@@ -295,6 +296,16 @@ func TestFollow(t *testing.T) {
 			want["c1/a"], want["new/b"] = "2", "3"
 			delete(want, "c2/a")
 			r.holds("s0 ws", want)
+			// A server that once kept silent is not asked to stream again.
+			streams := shard.count("workspaces:hash1?allowWatchBookmarks=true&resourceVersionMatch=")
+			shard.with(func() { shard.inStream = true; delete(shard.objects[ws1], "c3/a") })
+			delete(want, "c3/a")
+			shard.expire()
+			r.holds("s0 ws", want)
+			again := shard.count("workspaces:hash1?allowWatchBookmarks=true&resourceVersionMatch=") > streams
+			if shard.silent == again {
+				t.Errorf("asked for a streamed list again: %v", again)
+			}
 			pages := shard.count("workspaces:hash1?continue=")
 			if got := pages > 0; got != tt.wantPages {
 				t.Errorf("%d pages were asked for, want some: %v", pages, tt.wantPages)
@@ -463,6 +474,11 @@ func TestUnusableAddress(t *testing.T) {
 	r := newRig(t)
 	r.root.shard("bad", "http://plain.example")
 	r.run()
+	r.until("the index knows of it", func() bool {
+		r.rec.mu.Lock()
+		defer r.rec.mu.Unlock()
+		return r.rec.shards["bad"] == "unusable"
+	})
 	r.until("both are listed", func() bool { return len(r.Status().Shards) == 2 && r.Status().Shards[1].State == Synced })
 	bad := r.Status().Shards[0]
 	want := ShardStatus{
@@ -531,6 +547,22 @@ func TestStopsPromptly(t *testing.T) {
 	r := newRig(t, stuck).run()
 	r.until("the feeds started", func() bool { return r.rec.count("s0 logicalclusters.core.kcp.io syncing") == 1 })
 	r.stop()
+}
+
+// TestLateAnswer: a server that takes connections and never answers has failed.
+func TestLateAnswer(t *testing.T) {
+	stuck := newStandIn(t, "")
+	r := newRig(t, stuck)
+	gate := make(chan struct{})
+	stuck.gate = gate
+	r.timeout = 100 * time.Millisecond
+	r.run()
+	r.until("s0 fails", func() bool {
+		s := r.Status().Shards
+		return len(s) == 1 && s[0].State == Failed && strings.Contains(s[0].Feeds[0].Error, "no answer within 100ms")
+	})
+	close(gate)
+	r.synced()
 }
 
 func TestNew(t *testing.T) {
