@@ -77,6 +77,7 @@ type Pool struct {
 	mu      sync.Mutex // guards what follows
 	issuers map[Key]*Issuer
 	ctx     context.Context // of Run; nil before
+	stopped bool            // Run is returning
 }
 
 // New makes a Pool. It does no I/O; issuers are read while Run runs.
@@ -99,16 +100,16 @@ func (p *Pool) Run(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	<-ctx.Done()
-	// start refuses to add to wg from here on.
 	p.mu.Lock()
-	p.mu.Unlock() //nolint:staticcheck // waits for a start under way
+	p.stopped = true // nothing is added to wg from here on
+	p.mu.Unlock()
 	p.wg.Wait()
 	return nil
 }
 
 // start runs the issuer's goroutine. The caller holds mu.
 func (p *Pool) start(i *Issuer) {
-	if p.ctx == nil || p.ctx.Err() != nil {
+	if p.ctx == nil || p.stopped {
 		return
 	}
 	ctx, cancel := context.WithCancel(p.ctx)

@@ -1,0 +1,83 @@
+package authn
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/index"
+)
+
+// Valid tokens never fail because of what happens around them: no-op updates,
+// relists, real changes that leave their trust alone, the issuer's key
+// rotation, a broken and a hostile neighbour.
+func TestTypeIndexSteadyLoad(t *testing.T) {
+	s, neighbour := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	edited := func(n int) string {
+		return specFor(s, with([]string{"app", fmt.Sprint("extra", n)}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy"))
+	}
+	w.setConfig("root", "c1", "x", edited(0))
+	w.setConfig("root", "c1", "y", specFor(neighbour))
+	w.setType("root", "c1", "team", "x", "y")
+	w.want("ready", Accepted, "team", s)
+	w.want("ready", Accepted, "team", neighbour)
+
+	var asked, accepted atomic.Int64
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for n := 0; ctx.Err() == nil; n++ {
+				raw := s.Sign(issuertest.Claims{"sub": fmt.Sprint(worker, n%50), "aud": "app"})
+				asked.Add(1)
+				if reason := firstRefusal(w.index, s.URL(), raw); reason != "" {
+					t.Errorf("after %d tokens: %s", accepted.Load(), reason)
+					return
+				}
+				accepted.Add(1)
+			}
+		}()
+	}
+	for n := range 100 {
+		w.setConfig("root", "c1", "x", edited(n%3))
+		w.setConfig("root", "c1", "x", strings.Replace(edited(n%3), "{", " {", 1))
+		w.setConfig("root", "c1", "y", []string{specFor(neighbour), "{}", `{"jwt":7}`, specFor(neighbour, with("https://127.0.0.1:1", "issuer", "url"))}[n%4])
+		w.list("root", configsFeed, w.decode(configsFeed, "c1", "x", edited(n%3)))
+		w.list("root", typesFeed, w.typeOf("c1", "team", "y", "x"))
+		if n == 50 {
+			s.RotateKeeping()
+		}
+		for before := accepted.Load(); accepted.Load() < before+4 && !t.Failed(); {
+			_ = firstRefusal(w.index, s.URL(), neighbour.Sign(nil))
+		}
+	}
+	cancel()
+	wg.Wait()
+	if asked.Load() != accepted.Load() {
+		t.Errorf("%d tokens of %d accepted", accepted.Load(), asked.Load())
+	}
+}
+
+// firstRefusal says why nobody accepts raw; empty when somebody does.
+func firstRefusal(x *TypeIndex, issuerURL, raw string) string {
+	record, err := x.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+	if err != nil || record == nil {
+		return fmt.Sprintf("no record: %v", err)
+	}
+	reasons := fmt.Sprint(record.Undecided)
+	for _, m := range record.ByIssuer[issuerURL] {
+		u, _, err := m.AuthenticateToken(context.Background(), ParseToken(raw))
+		if err == nil && u != nil {
+			return ""
+		}
+		reasons += fmt.Sprintf("; %s: %v", m.Name(), err)
+	}
+	return reasons
+}
