@@ -137,27 +137,38 @@ func (q *question) say(name string, o Outcome, reason string) {
 }
 
 // typeAuthenticators finds what the target's type adds, and notes when that is
-// not known: then nobody passes through.
+// not known: then nobody passes through. A type with a name whose owner does
+// not exist is known: it adds nothing. Without a name, an error says that the
+// type itself is not known.
 func (a *Authenticator) typeAuthenticators(q *question) *TypeAuthenticators {
-	if a.types == nil || q.target.Type.Name == "" {
+	t := &q.target.Type
+	if a.types == nil || t.Name == "" && t.Err == nil || t.Name != "" && errors.Is(t.Err, index.ErrUnknown) {
 		return nil
 	}
 	var types *TypeAuthenticators
-	err := q.target.Type.Err
+	err := t.Err
 	if err == nil {
-		types, err = a.types.Authenticators(q.target.Type)
+		types, err = a.types.Authenticators(*t)
 	}
 	if err != nil {
 		q.typeUnknown = true
-		q.say("workspace type "+q.target.Type.Path+":"+q.target.Type.Name, Undecided, err.Error())
+		q.say(typeName(t), Undecided, err.Error())
 		return nil
 	}
 	if types != nil {
 		for _, reason := range types.Undecided {
-			q.say("workspace type "+q.target.Type.Path+":"+q.target.Type.Name, Undecided, reason)
+			q.say(typeName(t), Undecided, reason)
 		}
 	}
 	return types
+}
+
+// typeName is for verdicts.
+func typeName(t *index.Type) string {
+	if t.Name == "" {
+		return "workspace type"
+	}
+	return "workspace type " + t.Path + ":" + t.Name
 }
 
 // token asks every authenticator that may know the token.
@@ -172,7 +183,7 @@ func (a *Authenticator) token(q *question, t Token) *admitted {
 		members := q.types.ByIssuer[t.Issuer]
 		named = len(members) > 0
 		if !named {
-			q.say("workspace type "+q.target.Type.Path+":"+q.target.Type.Name, Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", bounded(t.Issuer)))
+			q.say(typeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", bounded(t.Issuer)))
 		}
 		for _, m := range members {
 			if who := q.workspaceToken(m, t); who != nil {

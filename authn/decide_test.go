@@ -188,6 +188,8 @@ func TestDecide(t *testing.T) {
 		"one cannot decide":                                       {config: withTypes(refuses, undecided), target: team, headers: token, status: 503, reason: "never reached"},
 		"issuer that the type does not name":                      {config: withTypes(accepts), target: team, headers: http.Header{"Authorization": {"Bearer " + jwtOf("https://other.example")}}, status: 401, reason: "https://other.example"},
 		"type never read, no credential":                          {config: withTypes(accepts), target: unread, status: 503, reason: "not all shards"},
+		"type itself not known":                                   {config: withTypes(accepts), target: index.Target{Cluster: "c4", Type: index.Type{Err: index.ErrUnknown}}, headers: token, status: 503, reason: "unknown"},
+		"type whose owner is gone adds nothing":                   {config: withTypes(accepts), target: index.Target{Cluster: "c4", Type: index.Type{Name: "team", Path: "gone", Err: index.ErrUnknown}}, headers: token, status: passThrough},
 		"type never read, token":                                  {config: withTypes(accepts), target: unread, headers: token, status: 503, reason: "not all shards"},
 		"type never read, good certificate":                       {config: withTypes(accepts), target: unread, cert: aliceCert, want: globalAlice, by: byClientCert},
 		"type never read, malformed credential":                   {config: withTypes(accepts), target: unread, headers: http.Header{"Authorization": {"Bearer a", "Bearer b"}}, status: 401, reason: "more than one"},

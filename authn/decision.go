@@ -14,13 +14,13 @@ import (
 type Outcome int
 
 const (
-	// Skipped: the request carries no credential of the authenticator's kind.
+	// Skipped says that the request carries no credential of the authenticator's kind.
 	Skipped Outcome = iota
-	// Accepted: the credential is good; the identity is known.
+	// Accepted says that the credential is good and the identity known.
 	Accepted
-	// Refused: the credential was judged and is not good.
+	// Refused says that the credential was judged and is not good.
 	Refused
-	// Undecided: the authenticator could not judge it now (an issuer whose keys
+	// Undecided says that the authenticator could not judge it now (an issuer whose keys
 	// were never read, a webhook that does not answer). Never treated as
 	// Refused and never as Accepted.
 	Undecided
