@@ -1,0 +1,301 @@
+package authn
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	josejson "github.com/go-jose/go-jose/v4/json"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/apis/apiserver/install"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"frontproxy/authn/filewatch"
+)
+
+const (
+	// authConfigFlag names the file in errors.
+	authConfigFlag = "--authentication-config"
+	// globalOwner is billed for fetches from the operator's issuers.
+	globalOwner = "(operator)"
+	// globalEvaluations is how many tokens' CEL expressions run at once.
+	globalEvaluations = 16
+	// readyWait is how long a changed configuration waits for the keys of issuers
+	// that are new in it.
+	readyWait = 10 * time.Second
+)
+
+// OIDCConfig of an OIDC.
+type OIDCConfig struct {
+	// Flags are --oidc-*.
+	Flags OIDCFlags
+	// ConfigFile is --authentication-config. It wins over Flags, with a warning.
+	ConfigFile string
+	// DisallowedIssuers are those of service accounts.
+	DisallowedIssuers []string
+	// Issuers hands out the issuers; somebody else runs it. What tenants' issuers
+	// may not reach is no matter of the operator's, so it had better be a pool of
+	// its own.
+	Issuers Issuers
+	// Clock is the time; nil means the real one.
+	Clock clock.Clock
+	// Log gets warnings, and a line for each reload. The zero Logger is silent.
+	Log klog.Logger
+}
+
+// OIDC has the operator's OIDC issuers, from flags or a structured
+// configuration, which it follows while Run runs.
+//
+// It is made like the authenticators of workspaces, for which see TypeIndex,
+// but for their limits on what a configuration holds. Tokens are bounded the
+// same (MaxTokenBytes). Distributed claims are not resolved either, which kube
+// does: a token would name a URL for the proxy to fetch while its sender waits.
+// Such a token is refused where the groups are to come from such a claim.
+type OIDC struct {
+	config      OIDCConfig
+	builder     *jwtBuilder
+	decoder     runtime.Decoder
+	evaluations chan struct{}
+
+	current atomic.Pointer[oidcState]
+
+	mu      sync.Mutex // serialises Reload; guards lastErr
+	lastErr error
+}
+
+// oidcState is one reading of the configuration. Immutable.
+type oidcState struct {
+	entries  []apiserver.JWTAuthenticator
+	built    *configuration
+	byIssuer map[string]jwtMember
+	algs     []string // nil: all that are known
+}
+
+// NewOIDC reads and builds the configuration. It waits for no issuer.
+func NewOIDC(c OIDCConfig) (*OIDC, error) {
+	if c.ConfigFile == "" && !c.Flags.Set() {
+		return nil, fmt.Errorf("neither %s nor --oidc-issuer-url is set", authConfigFlag)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	scheme := runtime.NewScheme()
+	install.Install(scheme)
+	codecs := serializer.NewCodecFactory(scheme, serializer.EnableStrict)
+	o := &OIDC{
+		config:      c,
+		builder:     newJWTBuilder(TypeIndexConfig{Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, Clock: c.Clock}),
+		decoder:     codecs.UniversalDecoder(),
+		evaluations: make(chan struct{}, globalEvaluations),
+	}
+	if c.ConfigFile != "" && c.Flags.Set() {
+		c.Log.Info("--oidc-* has no effect beside --authentication-config; remove it", "file", c.ConfigFile)
+	}
+	return o, o.Reload(context.Background())
+}
+
+// Name implements TokenAuthenticator.
+func (o *OIDC) Name() string { return "oidc" }
+
+// AuthenticateToken implements TokenAuthenticator.
+func (o *OIDC) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+	state := o.current.Load()
+	member, ok := state.byIssuer[t.Issuer]
+	if !t.JWT || !ok {
+		return nil, time.Time{}, nil
+	}
+	if err := state.checkAlgorithm(t.Raw); err != nil {
+		return nil, time.Time{}, fmt.Errorf("%s: %w", member.Name(), err)
+	}
+	u, until, err := member.AuthenticateToken(ctx, t)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("%s: %w", member.Name(), err)
+	}
+	return u, until, nil
+}
+
+// checkAlgorithm reads the header as its verifier does: names by case, none
+// twice.
+func (s *oidcState) checkAlgorithm(raw string) error {
+	if s.algs == nil {
+		return nil
+	}
+	part, _, _ := strings.Cut(raw, ".")
+	text, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		return errors.New("malformed token header")
+	}
+	var header struct {
+		Algorithm string `json:"alg"`
+	}
+	if err := josejson.Unmarshal(text, &header); err != nil {
+		return errors.New("malformed token header")
+	}
+	if !slices.Contains(s.algs, header.Algorithm) {
+		return fmt.Errorf("the token is signed with %q, --oidc-signing-algs allows %q", clipped(header.Algorithm, 64), s.algs)
+	}
+	return nil
+}
+
+// Run follows the configuration's file, or the CA's of the flags, until ctx
+// ends.
+func (o *OIDC) Run(ctx context.Context) error {
+	file := o.config.ConfigFile
+	if file == "" {
+		file = o.config.Flags.CAFile
+	}
+	if file == "" {
+		<-ctx.Done()
+		return nil
+	}
+	filewatch.Watch(ctx, o.config.Clock, o.config.Log, []string{file}, func() { _ = o.Reload(ctx) })
+	return nil
+}
+
+// LastError is why the last reading of the configuration failed; nil when it
+// did not.
+func (o *OIDC) LastError() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lastErr
+}
+
+// Issuers are the issuer URLs in use, sorted.
+func (o *OIDC) Issuers() []string {
+	var all []string
+	for url := range o.current.Load().byIssuer {
+		all = append(all, url)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Reload reads the configuration again. On an error, which it also logs, the
+// one before stays in use. A changed one is used when the keys of its new
+// issuers have been read, or after ten seconds: an issuer that is down must not
+// keep the operator from taking another one back.
+func (o *OIDC) Reload(ctx context.Context) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	err := o.load(ctx)
+	if err != nil && o.current.Load() != nil && (o.lastErr == nil || o.lastErr.Error() != err.Error()) {
+		o.config.Log.Error(err, "The OIDC configuration was not reloaded; the one before stays in use")
+	}
+	o.lastErr = err
+	return err
+}
+
+func (o *OIDC) load(ctx context.Context) error {
+	next, source, err := o.read()
+	if err != nil {
+		return err
+	}
+	old := o.current.Load()
+	if old != nil && reflect.DeepEqual(old.entries, next.entries) {
+		return nil
+	}
+	// Building may change what it is given, so it gets copies.
+	if next.built, err = o.builder.build(objectName{globalOwner, source}, &jwtSpec{entries: copies(next.entries)}); err != nil {
+		return fmt.Errorf("%s: %w", source, err)
+	}
+	next.byIssuer = make(map[string]jwtMember, len(next.built.authenticators))
+	for n, a := range next.built.authenticators {
+		a.name = fmt.Sprintf("jwt[%d] %s", n, a.issuer.URL())
+		next.byIssuer[a.issuer.URL()] = jwtMember{a, o.evaluations}
+	}
+	if old != nil {
+		o.awaitKeys(ctx, next)
+	}
+	o.current.Store(next)
+	if old != nil {
+		old.built.close()
+		o.config.Log.Info("The OIDC configuration was reloaded", "source", source, "issuers", len(next.entries))
+	}
+	return nil
+}
+
+// read returns the configured entries and what to call their source in errors.
+func (o *OIDC) read() (state *oidcState, source string, err error) {
+	if o.config.ConfigFile == "" {
+		entry, err := o.config.Flags.entry()
+		if err != nil {
+			return nil, "", err
+		}
+		algs, err := o.config.Flags.signingAlgs()
+		if err != nil {
+			return nil, "", err
+		}
+		return &oidcState{entries: []apiserver.JWTAuthenticator{*entry}, algs: algs}, "--oidc-issuer-url", nil
+	}
+	source = fmt.Sprintf("%s %q", authConfigFlag, o.config.ConfigFile)
+	text, err := os.ReadFile(o.config.ConfigFile)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", authConfigFlag, err)
+	}
+	decoded, err := o.decode(text)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", source, err)
+	}
+	for n := range decoded.JWT {
+		if decoded.JWT[n].Issuer.EgressSelectorType != "" {
+			return nil, "", fmt.Errorf("%s: jwt[%d].issuer.egressSelectorType: the proxy has no egress selectors; remove it", source, n)
+		}
+	}
+	return &oidcState{entries: decoded.JWT}, source, nil
+}
+
+// decode takes the versions that kube-apiserver takes, strictly. Defaults are
+// kube's.
+func (o *OIDC) decode(text []byte) (*apiserver.AuthenticationConfiguration, error) {
+	if len(strings.TrimSpace(string(text))) == 0 {
+		return nil, errors.New("the file is empty")
+	}
+	object, err := runtime.Decode(o.decoder, text)
+	if err != nil {
+		return nil, err
+	}
+	decoded, ok := object.(*apiserver.AuthenticationConfiguration)
+	if !ok {
+		return nil, fmt.Errorf("the file has a %T, not an AuthenticationConfiguration", object)
+	}
+	if decoded.Anonymous != nil {
+		o.config.Log.Info("The section anonymous of --authentication-config has no effect: the shards decide about requests without credentials", "file", o.config.ConfigFile)
+	}
+	return decoded, nil
+}
+
+func copies(entries []apiserver.JWTAuthenticator) []apiserver.JWTAuthenticator {
+	out := make([]apiserver.JWTAuthenticator, 0, len(entries))
+	for i := range entries {
+		out = append(out, *entries[i].DeepCopy())
+	}
+	return out
+}
+
+// awaitKeys waits until the issuers of s have been read once, but not for long.
+func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
+	timer := o.config.Clock.NewTimer(readyWait)
+	defer timer.Stop()
+	for _, a := range s.built.authenticators {
+		select {
+		case <-a.issuer.Ready():
+		case <-timer.C():
+			o.config.Log.Info("The OIDC configuration is used although not all its issuers could be read yet", "missing", a.issuer.URL())
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}

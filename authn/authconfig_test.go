@@ -1,0 +1,329 @@
+package authn
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/klog/v2"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/issuer/issuertest"
+)
+
+// authConfig is a structured configuration in YAML that trusts the issuers.
+func authConfig(version string, issuers ...*issuertest.Issuer) string {
+	text := "apiVersion: apiserver.config.k8s.io/" + version + "\nkind: AuthenticationConfiguration\njwt:\n"
+	for n, s := range issuers {
+		text += fmt.Sprintf("- issuer:\n    url: %s\n    audiences: [app]\n    certificateAuthority: %q\n  claimMappings:\n    username: {claim: sub, prefix: 'i%d:'}\n", s.URL(), s.CAPEM(), n)
+	}
+	return text
+}
+
+func newTestOIDC(t *testing.T, text string, change func(*OIDCConfig)) (*OIDC, string, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "authn.yaml")
+	writeTestFile(t, file, text)
+	c := OIDCConfig{ConfigFile: file, DisallowedIssuers: []string{"https://kcp.default.svc"}}
+	if change != nil {
+		change(&c)
+	}
+	if c.Issuers == nil {
+		c.Issuers = runPool(t, issuer.Config{})
+	}
+	o, err := NewOIDC(c)
+	return o, file, err
+}
+
+func TestAuthConfigVersions(t *testing.T) {
+	one, two := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{Algorithm: jose.ES384})
+	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
+		t.Run(version, func(t *testing.T) {
+			o, _, err := newTestOIDC(t, authConfig(version, one, two), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n, s := range []*issuertest.Issuer{one, two} {
+				u, err := settled(t, o, s.Sign(issuertest.Claims{"sub": "u", "aud": "app"}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := fmt.Sprintf("i%d:u", n); u.GetName() != want {
+					t.Errorf("user %q, want %q", u.GetName(), want)
+				}
+			}
+			want := []string{one.URL(), two.URL()}
+			if want[0] > want[1] {
+				want[0], want[1] = want[1], want[0]
+			}
+			if diff := cmp.Diff(want, o.Issuers()); diff != "" {
+				t.Errorf("issuers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAuthConfigExpressions(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	text := authConfig("v1", s)
+	text = text[:strings.Index(text, "  claimMappings:")] + `  claimValidationRules:
+  - {expression: 'claims.team == "x"', message: wrong team}
+  claimMappings:
+    username: {expression: '"c:" + claims.sub'}
+    groups: {expression: 'claims.roles'}
+    uid: {claim: sub}
+    extra:
+    - {key: example.com/team, valueExpression: claims.team}
+  userValidationRules:
+  - {expression: '!user.username.startsWith("c:root")', message: no root}
+`
+	o, _, err := newTestOIDC(t, text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := settled(t, o, s.Sign(issuertest.Claims{"sub": "u", "aud": "app", "team": "x", "roles": []string{"dev"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &user.DefaultInfo{Name: "c:u", UID: "u", Groups: []string{"dev"}, Extra: map[string][]string{"example.com/team": {"x"}}}
+	if diff := cmp.Diff(user.Info(want), u); diff != "" {
+		t.Errorf("identity (-want +got):\n%s", diff)
+	}
+	for claim, text := range map[string]issuertest.Claims{
+		"wrong team": {"sub": "u", "aud": "app", "team": "y", "roles": []string{}},
+		"no root":    {"sub": "root", "aud": "app", "team": "x", "roles": []string{}},
+	} {
+		if _, err := settled(t, o, s.Sign(text)); err == nil || !strings.Contains(err.Error(), claim) {
+			t.Errorf("error %v, want one with %q", err, claim)
+		}
+	}
+}
+
+func TestAuthConfigOutcomes(t *testing.T) {
+	s, unknown := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	down := serveIssuer(t, issuertest.Options{})
+	down.SetDown(true)
+	o, _, err := newTestOIDC(t, authConfig("v1", s, down), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := issuertest.Claims{"sub": "u", "aud": "app"}
+	if u, err := settled(t, o, s.Sign(claims)); err != nil || u == nil {
+		t.Errorf("%v, %v, want the user", u, err)
+	}
+	for name, tc := range map[string]struct {
+		raw  string
+		want Outcome
+	}{
+		"issuer unknown":     {unknown.Sign(claims), Skipped},
+		"opaque":             {"opaque", Skipped},
+		"issuer is down":     {down.Sign(claims), Undecided},
+		"another's audience": {s.Sign(issuertest.Claims{"sub": "u", "aud": "other"}), Refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u, _, err := o.AuthenticateToken(t.Context(), ParseToken(tc.raw))
+			got := verdictOf(u, err)
+			if got != tc.want {
+				t.Errorf("outcome %v (%v), want %v", got, err, tc.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), tc.raw) || !strings.Contains(err.Error(), "jwt[")) {
+				t.Errorf("the error holds the token, or does not name the entry: %v", err)
+			}
+		})
+	}
+}
+
+func TestAuthConfigErrors(t *testing.T) {
+	const head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n"
+	entry := func(url string) string {
+		return "- issuer: {url: '" + url + "', audiences: [app]}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n"
+	}
+	for name, tc := range map[string]struct{ text, want string }{
+		"empty":               {"", "empty"},
+		"no YAML":             {"{{", ""},
+		"unknown version":     {"apiVersion: apiserver.config.k8s.io/v9\nkind: AuthenticationConfiguration\n", "v9"},
+		"another kind":        {"apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n", ""},
+		"unknown field":       {head + "jwts: []\n", "jwts"},
+		"a field twice":       {head + "jwt: []\njwt: []\n", "jwt"},
+		"plain http":          {head + "jwt:\n" + entry("http://x.example"), "https"},
+		"no audience":         {head + "jwt:\n- issuer: {url: 'https://x.example'}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n", "audiences"},
+		"an issuer twice":     {head + "jwt:\n" + entry("https://x.example") + entry("https://x.example"), "Duplicate"},
+		"a disallowed issuer": {head + "jwt:\n" + entry("https://kcp.default.svc"), "https://kcp.default.svc"},
+		"a broken expression": {head + "jwt:\n- issuer: {url: 'https://x.example', audiences: [app]}\n  claimMappings: {username: {expression: 'claims.'}}\n", "expression"},
+		"an egress selector":  {head + "jwt:\n- issuer: {url: 'https://x.example', audiences: [app], egressSelectorType: cluster}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n", "egressSelectorType"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, file, err := newTestOIDC(t, tc.text, func(c *OIDCConfig) { c.Issuers = issuer.New(issuer.Config{}) })
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, part := range []string{authConfigFlag, file, tc.want} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("the error does not name %q: %v", part, err)
+				}
+			}
+		})
+	}
+	if _, err := NewOIDC(OIDCConfig{ConfigFile: "/missing/file"}); err == nil || !strings.Contains(err.Error(), "/missing/file") {
+		t.Errorf("error %v does not name the file", err)
+	}
+}
+
+// logTo collects log lines.
+func logTo(lines *[]string) klog.Logger {
+	return funcr.New(func(_, args string) { *lines = append(*lines, args) }, funcr.Options{})
+}
+
+func TestAuthConfigWarnings(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	var lines []string
+	_, _, err := newTestOIDC(t, authConfig("v1", s)+"anonymous: {enabled: false}\n", func(c *OIDCConfig) {
+		c.Log = logTo(&lines)
+		c.Flags = OIDCFlags{IssuerURL: "https://other.example", ClientID: "x"}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := strings.Join(lines, "\n")
+	for _, want := range []string{"--oidc-* has no effect", "anonymous"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("no warning about %q in:\n%s", want, log)
+		}
+	}
+}
+
+func TestAuthConfigReload(t *testing.T) {
+	one, two := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	claims := issuertest.Claims{"sub": "u", "aud": "app"}
+	pool := runPool(t, issuer.Config{})
+	o, file, err := newTestOIDC(t, authConfig("v1", one), func(c *OIDCConfig) { c.Issuers = pool })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := settled(t, o, one.Sign(claims)); err != nil {
+		t.Fatal(err)
+	}
+	name := func(s *issuertest.Issuer) string {
+		u, _, _ := o.AuthenticateToken(t.Context(), ParseToken(s.Sign(claims)))
+		if u == nil {
+			return ""
+		}
+		return u.GetName()
+	}
+	before := o.current.Load()
+	if err := o.Reload(t.Context()); err != nil || o.current.Load() != before {
+		t.Errorf("an unchanged file is a change (%v)", err)
+	}
+	writeTestFile(t, file, strings.Replace(authConfig("v1", one), "audiences", "audience", 1))
+	if err := o.Reload(t.Context()); err == nil || o.LastError() == nil || name(one) != "i0:u" {
+		t.Errorf("a bad file: error %v, user %q", err, name(one))
+	}
+	// Both, in another order: the new issuer works from the first request on, and
+	// the terms of the old one have changed.
+	writeTestFile(t, file, authConfig("v1", two, one))
+	if err := o.Reload(t.Context()); err != nil || o.LastError() != nil {
+		t.Fatal(err)
+	}
+	if got := []string{name(one), name(two)}; got[0] != "i1:u" || got[1] != "i0:u" {
+		t.Errorf("users %q", got)
+	}
+	writeTestFile(t, file, authConfig("v1", two))
+	if err := o.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := []string{name(one), name(two)}; got[0] != "" || got[1] != "i0:u" {
+		t.Errorf("users %q: the removed issuer must be unknown", got)
+	}
+	if status := pool.Status(); len(status) != 1 || status[0].URL != two.URL() || status[0].Users != 1 {
+		t.Errorf("issuers in use: %+v, want the second alone", status)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Reload(t.Context()); err == nil || name(two) != "i0:u" {
+		t.Errorf("a missing file: error %v, user %q", err, name(two))
+	}
+}
+
+// steppingClock is a fake clock at today's time.
+type steppingClock struct{ *clocktesting.FakeClock }
+
+func newSteppingClock() steppingClock { return steppingClock{clocktesting.NewFakeClock(time.Now())} }
+
+// await returns when somebody waits for a timer.
+func (c steppingClock) await(t *testing.T) {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for tick := time.NewTicker(time.Millisecond); !c.HasWaiters(); {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatal("nobody waits for a timer")
+		}
+	}
+}
+
+// An issuer that is down does not hold up for good what else has changed.
+func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
+	one, down := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	down.SetDown(true)
+	clk := newSteppingClock()
+	o, file, err := newTestOIDC(t, authConfig("v1", one), func(c *OIDCConfig) { c.Clock = clk })
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeTestFile(t, file, authConfig("v1", down))
+	done := make(chan error)
+	go func() { done <- o.Reload(t.Context()) }()
+	clk.await(t)
+	if diff := cmp.Diff([]string{one.URL()}, o.Issuers()); diff != "" {
+		t.Errorf("issuers while it waits (-want +got):\n%s", diff)
+	}
+	clk.Step(readyWait)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{down.URL()}, o.Issuers()); diff != "" {
+		t.Errorf("issuers then (-want +got):\n%s", diff)
+	}
+	_, _, err = o.AuthenticateToken(t.Context(), ParseToken(down.Sign(issuertest.Claims{"sub": "u", "aud": "app", "exp": clk.Now().Add(time.Hour).Unix()})))
+	if !errors.Is(err, ErrUndecided) {
+		t.Errorf("error %v, want undecided", err)
+	}
+}
+
+func TestAuthConfigRunFollows(t *testing.T) {
+	one, two := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	o, file, err := newTestOIDC(t, authConfig("v1", one), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	follow(t, o.Run, func() { writeTestFile(t, file, authConfig("v1", one, two)) }, func() bool { return len(o.Issuers()) == 2 })
+}
+
+func FuzzAuthConfig(f *testing.F) {
+	f.Add("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer: {url: 'https://x.example', audiences: [app]}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n")
+	f.Add("apiVersion: apiserver.config.k8s.io/v1alpha1\nkind: AuthenticationConfiguration\nanonymous: {enabled: true}\n")
+	file := filepath.Join(f.TempDir(), "x.yaml")
+	if err := os.WriteFile(file, []byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n"), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	o, err := NewOIDC(OIDCConfig{ConfigFile: file, Issuers: issuer.New(issuer.Config{})})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if decoded, err := o.decode([]byte(text)); (decoded == nil) == (err == nil) {
+			t.Error("neither a configuration nor an error, or both")
+		}
+	})
+}
