@@ -25,7 +25,7 @@ type Index interface {
 
 // Decider admits or refuses.
 type Decider interface {
-	// Decide never returns nil and only reads the request.
+	// Decide never returns nil, only reads the request and does not keep t.
 	Decide(r *http.Request, t *index.Target) *authn.Decision
 }
 

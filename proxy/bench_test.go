@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"testing"
+
+	"frontproxy/authn"
+)
+
+// BenchmarkRequest compares the proxy with the least a Go reverse proxy costs:
+// TLS on both sides, the usual transport, no decision.
+func BenchmarkRequest(b *testing.B) {
+	body := make([]byte, 1024)
+	for _, http2 := range []bool{false, true} {
+		name := map[bool]string{false: "HTTP1", true: "HTTP2"}[http2]
+		b.Run(name+"/front-proxy", func(b *testing.B) {
+			w := newWorld(b)
+			quietShard(b, w, body)
+			f := w.front(b)
+			requests(b, f.client(b, http2), f.URL+"/clusters/root:ws/api/v1/namespaces/default/configmaps/x")
+		})
+		b.Run(name+"/ReverseProxy", func(b *testing.B) {
+			w := newWorld(b)
+			s := quietShard(b, w, body)
+			m := w.mappings(b, usualMapping).entries[0]
+			bare := &httputil.ReverseProxy{Transport: newTransport(m.material, true), Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(parse(b, s)) }}
+			server := httptest.NewUnstartedServer(bare)
+			server.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(b, "bare")}}
+			server.EnableHTTP2 = true
+			server.StartTLS()
+			defer server.Close()
+			f := &front{root: w.serving.pool()}
+			requests(b, f.client(b, http2), server.URL+"/clusters/root:ws/api/v1/namespaces/default/configmaps/x")
+		})
+	}
+}
+
+// quietShard answers without looking, and returns its URL.
+func quietShard(b *testing.B, w *world, body []byte) string {
+	s := w.shard(b, "shard-1", false, nil)
+	s.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(body) })
+	return s.URL
+}
+
+func requests(b *testing.B, c *http.Client, url string) {
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := http.NewRequest(http.MethodGet, url, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.Header["Authorization"] = []string{"Bearer token"}
+		res, err := c.Do(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			b.Fatal(res.Status)
+		}
+	}
+}
+
+// answering is a transport that answers from memory.
+type answering struct{ header http.Header }
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: a.header.Clone(), Body: http.NoBody, Request: r}, nil
+}
+
+// TestAllocations bounds what a request costs beyond a bare ReverseProxy.
+func TestAllocations(t *testing.T) {
+	w := newWorld(t)
+	w.shard(t, "shard-1", false, nil)
+	header := http.Header{"Content-Type": {"application/json"}}
+	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
+	r.Header = http.Header{"Authorization": {"Bearer token"}, "Accept": {"application/json"}, "User-Agent": {"kubectl"}}
+	d := &authn.Decision{User: alice, Status: 200}
+	p, err := New(Config{Mappings: w.mappings(t, usualMapping), Index: w.index, Decider: deciderFunc(w.decide)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := p.newExchange()
+	base := parse(t, "https://shard")
+	bare := &httputil.ReverseProxy{Transport: answering{header}, BufferPool: newBufferPool(copyBuffer), Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(base) }}
+	floor := testing.AllocsPerRun(500, func() { bare.ServeHTTP(&discard{header: http.Header{}}, r) })
+	ours := testing.AllocsPerRun(500, func() {
+		if x.find(r) != nil {
+			t.Fatal("not found")
+		}
+		x.decision, x.rp.Transport = d, answering{header}
+		x.forward(&discard{header: http.Header{}}, r)
+		x.reset()
+	})
+	t.Logf("%.0f allocations, a bare ReverseProxy %.0f", ours, floor)
+	if ours > floor+10 {
+		t.Errorf("%.0f allocations a request, a bare ReverseProxy makes %.0f", ours, floor)
+	}
+}
+
+// discard is a ResponseWriter.
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}

@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"frontproxy/index/shards"
+)
+
+func TestHealth(t *testing.T) {
+	start := time.Unix(1000, 0)
+	status := shards.Status{}
+	now := start
+	h := &health{now: func() time.Time { return now }, sync: func() shards.Status { return status }}
+	type answer struct {
+		Code int
+		Body string
+	}
+	ask := func(path string) answer {
+		w := httptest.NewRecorder()
+		if !h.serve(w, httptest.NewRequest("GET", path, nil)) {
+			return answer{}
+		}
+		return answer{w.Code, w.Body.String()}
+	}
+	check := func(path string, want answer) {
+		t.Helper()
+		if diff := cmp.Diff(want, ask(path)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", path, diff)
+		}
+	}
+	secret := "dial https://10.0.0.1:6443: refused"
+	status.Root = shards.FeedStatus{State: shards.Failed, Error: secret}
+	check("/livez", answer{200, "ok"})
+	check("/livez/ping", answer{200, "ok"})
+	check("/livez?verbose", answer{200, "[+]ping ok\nlivez check passed\n"})
+	check("/livez/nope", answer{404, "404 page not found\n"})
+	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[-]root failed: failed\nreadyz check failed\n"})
+	status.RootAnswered, status.Root.State = true, shards.Synced
+	status.Shards = []shards.ShardStatus{
+		{Name: "a", State: shards.Synced, Synced: true, Since: start},
+		{Name: "b", State: shards.Failed, Since: start, Reason: secret, Feeds: []shards.FeedStatus{{Error: secret}}},
+	}
+	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[-]shard-b failed: failed\nreadyz check failed\n"})
+	check("/readyz/shard-a", answer{200, "ok"})
+	check("/readyz/shard-b", answer{500, "[-]shard-b failed: failed\nreadyz check failed\n"})
+	now = start.Add(patience)
+	check("/readyz", answer{200, "ok"})
+	check("/readyz?verbose", answer{200, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[+]shard-b ok: failed\nreadyz check passed\n"})
+	status.Shards[1].State = shards.Syncing
+	check("/readyz/shard-b", answer{500, "[-]shard-b failed: syncing\nreadyz check failed\n"})
+	status.Shards[1] = shards.ShardStatus{Name: "b", State: shards.Failed, Synced: true, Since: now} // lost after it was read
+	check("/readyz", answer{200, "ok"})
+	h.draining.Store(true)
+	check("/readyz/shutdown", answer{500, "[-]shutdown failed: reason withheld\nreadyz check failed\n"})
+	check("/livez", answer{200, "ok"})
+	check("/api", answer{})
+	check("/readyzz", answer{})
+}
