@@ -112,16 +112,20 @@ func restoreForwarding(in, out *http.Request) {
 // modifyResponse sees the upstream's answer before the client does.
 func (x *exchange) modifyResponse(res *http.Response) error {
 	x.begun, x.code = true, res.StatusCode
-	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(res.Request.URL.RawQuery) {
+	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {
 		x.rp.BufferPool = x.p.smallBuffers
 		res.Body = x.p.streams.body(res.Body)
 	}
 	return nil
 }
 
-// streams says whether a query asks for an answer without an end: a watch, or
-// logs that are followed.
-func streams(query string) bool {
+// streams says whether a request asks for an answer without an end: a watch
+// (the old form has it in the path), or logs that are followed. It only
+// matters for the size of a buffer and for the drain.
+func streams(path, query string) bool {
+	if strings.Contains(path, "/watch/") {
+		return true
+	}
 	if !strings.Contains(query, "watch") && !strings.Contains(query, "follow") {
 		return false
 	}

@@ -294,6 +294,7 @@ func TestInCluster(t *testing.T) {
 	}{
 		{name: "bound", path: "/api/v1/pods?x=1", claims: bound, want: "/clusters/2kd9/api/v1/pods?x=1"},
 		{name: "legacy", path: "/api", claims: `{"kubernetes.io/serviceaccount/clusterName":"2kd9"}`, want: "/clusters/2kd9/api"},
+		{name: "a path that decides nothing", path: "/api/x/proxy/a%2Fb//../c", claims: bound, want: "/clusters/2kd9/api/x/proxy/a%2Fb//../c"},
 		{name: "the root path", path: "/", claims: bound, want: "/clusters/2kd9/"},
 		{name: "below /clusters/", path: "/clusters/root:ws/api", claims: `{"kubernetes.io":{"clusterName":"nope"}}`, want: "/clusters/2kd9/api"},
 		{name: "below another mapping", path: "/services/x", claims: bound, want: "/services/x"},

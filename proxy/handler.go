@@ -89,13 +89,11 @@ func (x *exchange) find(r *http.Request) *metav1.Status {
 	if x.upgrade, status = checkUpgrade(r); status != nil {
 		return status
 	}
-	if x.route, err = x.p.mappings.match(path); err != nil {
+	if path, err = x.p.inCluster(r, path); err != nil {
 		return lookup.Status(err, r)
 	}
-	if rewritten := inCluster(r, path, x.route.mapping); rewritten != path {
-		if x.route, err = x.p.mappings.match(rewritten); err != nil {
-			return lookup.Status(err, r)
-		}
+	if x.route, err = x.p.mappings.match(path); err != nil {
+		return lookup.Status(err, r)
 	}
 	return x.resolve(r, maxHops)
 }

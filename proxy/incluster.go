@@ -13,18 +13,28 @@ const maxRoutingToken = 64 << 10
 // inCluster returns the path with the logical cluster of a service account's
 // token put before it: pods know their API server's address and no cluster.
 // That is done for paths that belong to no mapping but "/". The claim only
-// routes; it proves nothing.
-func inCluster(r *http.Request, path string, m *Mapping) string {
-	if m != nil && len(m.pattern) > 0 || r.Header.Get("X-Kubernetes-Sharded-Request") != "" {
-		return path
-	}
+// routes; it proves nothing. The error wraps lookup.ErrAmbiguous.
+func (p *Proxy) inCluster(r *http.Request, path string) (string, error) {
 	first, _ := lookup.Segment(path)
-	if first == "clusters" || first == "services" {
-		return path
+	if first == "clusters" || first == "services" || r.Header.Get("X-Kubernetes-Sharded-Request") != "" {
+		return path, nil
 	}
-	token := bearerOf(r.Header)
+	cluster := claimedCluster(bearerOf(r.Header))
+	if cluster == "" {
+		return path, nil
+	}
+	m, err := p.mappings.find(&segments{rest: path})
+	if err != nil || m != nil && len(m.pattern) > 0 {
+		return path, err
+	}
+	return "/clusters/" + cluster + path, nil
+}
+
+// claimedCluster is the logical cluster that a service account's token says it
+// is of; empty when it says none that is valid.
+func claimedCluster(token string) string {
 	if token == "" || len(token) > maxRoutingToken {
-		return path
+		return ""
 	}
 	var claims struct {
 		Bound struct {
@@ -33,14 +43,14 @@ func inCluster(r *http.Request, path string, m *Mapping) string {
 		Legacy string `json:"kubernetes.io/serviceaccount/clusterName"`
 	}
 	if json.Unmarshal(payload(token), &claims) != nil {
-		return path
+		return ""
 	}
 	cluster := claims.Bound.Cluster
 	if cluster == "" {
 		cluster = claims.Legacy
 	}
-	if cluster == "" || lookup.Valid(cluster) != nil {
-		return path
+	if lookup.Valid(cluster) != nil {
+		return ""
 	}
-	return "/clusters/" + cluster + path
+	return cluster
 }

@@ -66,7 +66,7 @@ func hostPort(u *url.URL) string {
 
 // newForeign makes the transport of mounts on hosts that are not ours. It has
 // no client certificate, and dials as the operator's guard allows.
-func newForeign(c *Config) http.RoundTripper {
+func newForeign(c *Config) *foreign {
 	if c.MountDial == nil {
 		return nil
 	}
@@ -105,6 +105,11 @@ func (f *foreign) RoundTrip(r *http.Request) (*http.Response, error) {
 		return f.upgrades.RoundTrip(r)
 	}
 	return f.requests.RoundTrip(r)
+}
+
+func (f *foreign) close() {
+	f.requests.CloseIdleConnections()
+	f.upgrades.CloseIdleConnections()
 }
 
 // dropPrivate removes what is none of a foreign host's business: credentials

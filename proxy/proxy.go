@@ -26,7 +26,7 @@ type Proxy struct {
 	index     Index
 	decider   Decider
 	upstreams map[tlsFiles]*upstream
-	foreign   http.RoundTripper // nil: not served
+	foreign   *foreign // nil: not served
 	external  []*url.URL
 	shards    func() []*shards.Shard
 

@@ -40,6 +40,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for _, u := range p.upstreams {
 		running.Go(func() { u.run(inner) })
 	}
+	if p.foreign != nil {
+		defer p.foreign.close()
+	}
 	config, err := p.tlsConfig(inner, &running)
 	if err != nil {
 		return err

@@ -25,20 +25,24 @@ type route struct {
 // The error wraps lookup.ErrAmbiguous.
 func (m *Mappings) match(path string) (route, error) {
 	s := segments{rest: path}
+	e, err := m.find(&s)
+	if e == nil || err != nil {
+		return route{}, err
+	}
+	return m.cluster(e, &s, path)
+}
+
+// find finds the mapping alone; nil when there is none.
+func (m *Mappings) find(s *segments) (*Mapping, error) {
 	if _, ok, err := s.at(0); ok && err != nil {
-		return route{}, err // the first segment always decides
+		return nil, err // the first segment always decides
 	}
 	for _, e := range m.entries {
-		ok, err := e.matches(&s)
-		if err != nil {
-			return route{}, err
+		if ok, err := e.matches(s); ok || err != nil {
+			return e, err
 		}
-		if !ok {
-			continue
-		}
-		return m.cluster(e, &s, path)
 	}
-	return route{}, nil
+	return nil, nil
 }
 
 // cluster finds what cluster a matched path names.
