@@ -44,7 +44,7 @@ func (e *Environment) startCacheServer(ctx context.Context) error {
 	}
 	e.cache = &cacheServer{kubeconfig: filepath.Join(dir, "cache.kubeconfig"), process: p}
 	var ca []byte
-	if err := poll(ctx, startTimeout, "the cache server's certificate", func(context.Context) error {
+	if err := Eventually(ctx, startTimeout, "the cache server's certificate", func(context.Context) error {
 		if err := p.alive(); err != nil {
 			return permanentError{err}
 		}

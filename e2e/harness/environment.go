@@ -2,7 +2,6 @@ package harness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -227,7 +226,7 @@ func loopback(port int) string { return fmt.Sprintf("https://127.0.0.1:%d", port
 // when workspaces can be scheduled to them.
 func (e *Environment) awaitShardObjects(ctx context.Context) error {
 	e.config.Progress("waiting for the shards to be listed in root")
-	return poll(ctx, time.Minute, "the shards to be listed in root", func(ctx context.Context) error {
+	return Eventually(ctx, time.Minute, "the shards to be listed in root", func(ctx context.Context) error {
 		for _, s := range e.shards {
 			if err := e.Admin().Get(ctx, "root", Shards, s.Name, nil); err != nil {
 				return err
@@ -236,36 +235,3 @@ func (e *Environment) awaitShardObjects(ctx context.Context) error {
 		return nil
 	})
 }
-
-// pollInterval is how often readiness is asked for.
-const pollInterval = 200 * time.Millisecond
-
-// poll calls check until it returns nil, at most for timeout; the error names
-// what was waited for and check's last error. A check may end the wait with a
-// permanent error.
-func poll(ctx context.Context, timeout time.Duration, what string, check func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	ticker := time.NewTicker(pollInterval)
-	defer ticker.Stop()
-	for {
-		err := check(ctx)
-		var stop permanentError
-		switch {
-		case err == nil:
-			return nil
-		case errors.As(err, &stop):
-			return fmt.Errorf("wait for %s: %w", what, stop.cause)
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("waited %s for %s: %w", timeout, what, err)
-		}
-	}
-}
-
-// permanentError ends a poll.
-type permanentError struct{ cause error }
-
-func (e permanentError) Error() string { return e.cause.Error() }

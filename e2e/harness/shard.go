@@ -147,7 +147,7 @@ func (s *Shard) kill() { s.process.kill() }
 // awaitReady waits until /readyz is 200 or the process has ended.
 func awaitReady(ctx context.Context, p *process, config *rest.Config) error {
 	client := NewClient(config)
-	return poll(ctx, startTimeout, p.name+" to be ready", func(ctx context.Context) error {
+	return Eventually(ctx, startTimeout, p.name+" to be ready", func(ctx context.Context) error {
 		if err := p.alive(); err != nil {
 			return permanentError{err}
 		}

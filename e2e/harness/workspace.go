@@ -45,7 +45,7 @@ func (c *Client) CreateWorkspace(ctx context.Context, parent, name string, kind 
 		},
 	}
 	path := parent + ":" + name
-	if err := poll(ctx, workspaceTimeout, "workspace "+path+" to be created", func(ctx context.Context) error {
+	if err := Eventually(ctx, workspaceTimeout, "workspace "+path+" to be created", func(ctx context.Context) error {
 		err := c.Create(ctx, parent, Workspaces, ws)
 		if apierrors.IsAlreadyExists(err) {
 			return nil
@@ -54,7 +54,7 @@ func (c *Client) CreateWorkspace(ctx context.Context, parent, name string, kind 
 	}); err != nil {
 		return Workspace{}, err
 	}
-	err := poll(ctx, workspaceTimeout, "workspace "+path+" to be ready", func(ctx context.Context) error {
+	err := Eventually(ctx, workspaceTimeout, "workspace "+path+" to be ready", func(ctx context.Context) error {
 		if err := c.Get(ctx, parent, Workspaces, name, ws); err != nil {
 			return err
 		}
@@ -78,15 +78,28 @@ func (c *Client) CreateType(ctx context.Context, cluster, name string, configura
 		kind.Spec.AuthenticationConfigurations = append(kind.Spec.AuthenticationConfigurations,
 			tenancyv1alpha1.AuthenticationConfigurationReference{Name: c})
 	}
-	return c.Create(ctx, cluster, WorkspaceTypes, kind)
+	return c.createOnceServed(ctx, cluster, WorkspaceTypes, kind)
 }
 
 // CreateAuthConfiguration makes a WorkspaceAuthenticationConfiguration.
 func (c *Client) CreateAuthConfiguration(ctx context.Context, cluster, name string, jwt ...tenancyv1alpha1.JWTAuthenticator) error {
-	return c.Create(ctx, cluster, AuthConfigurations, &tenancyv1alpha1.WorkspaceAuthenticationConfiguration{
+	return c.createOnceServed(ctx, cluster, AuthConfigurations, &tenancyv1alpha1.WorkspaceAuthenticationConfiguration{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "tenancy.kcp.io/v1alpha1", Kind: "WorkspaceAuthenticationConfiguration"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec:       tenancyv1alpha1.WorkspaceAuthenticationConfigurationSpec{JWT: jwt},
+	})
+}
+
+// createOnceServed creates an object in a workspace that may be so new that
+// its shard does not serve the resource yet: that is a 404 for a moment after
+// the workspace's phase has become Ready.
+func (c *Client) createOnceServed(ctx context.Context, cluster string, r Resource, object any) error {
+	return Eventually(ctx, workspaceTimeout, r.Name+" to be served in "+cluster, func(ctx context.Context) error {
+		err := c.Create(ctx, cluster, r, object)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return permanentError{err}
+		}
+		return err
 	})
 }
 

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/e2e/harness"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the demo from start to end. A cancelled ctx ends it without error
+// once it has been ready.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	once := flags.Bool("once", false, "end after having shown everything")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go endWithParent(ctx, cancel)
+
+	binaries, err := harness.FindBinaries()
+	if err != nil {
+		return err
+	}
+	issuer, err := issuertest.New(issuertest.Options{})
+	if err != nil {
+		return err
+	}
+	defer issuer.Close()
+	begin := time.Now()
+	progress := func(message string) { say(out, "[%3.0fs] %s\n", time.Since(begin).Seconds(), message) }
+	env, err := harness.Start(ctx, harness.Config{Binaries: binaries, Shards: []string{"shard-1"}, Progress: progress})
+	if err != nil {
+		return err
+	}
+	err = play(ctx, env, issuer, out, progress, *once)
+	progress("stopping")
+	failed := err != nil && !errors.Is(err, context.Canceled)
+	if failed {
+		say(out, "the work directory %s is kept, see logs/ in it\n", env.Dir)
+	}
+	return errors.Join(err, env.Stop(failed))
+}
+
+// play sets the scene, shows it, and waits for the end unless once is set.
+func play(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, out io.Writer, progress func(string), once bool) error {
+	s, err := newScene(ctx, env, issuer, progress)
+	if err != nil {
+		return err
+	}
+	if err := s.show(ctx, out); err != nil {
+		return err
+	}
+	s.explain(out)
+	if once {
+		return nil
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// endWithParent cancels when the process that started us is gone: a `go run`
+// or make that is killed does not pass the signal on.
+func endWithParent(ctx context.Context, cancel context.CancelFunc) {
+	parent := os.Getppid()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if os.Getppid() != parent {
+				cancel()
+				return
+			}
+		}
+	}
+}
+
+// say prints to a person; one who no longer listens is no error.
+func say(out io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) }

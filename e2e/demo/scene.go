@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/e2e/harness"
+)
+
+const (
+	audience = "demo"
+	user     = "alice@example.com"
+	prefix   = "oidc:"
+)
+
+// scene is what the demo shows: root:demo owns the type team, whose users come
+// from the demo's issuer; alice has a role in blue and none in green.
+type scene struct {
+	env             *harness.Environment
+	blue, green     harness.Workspace
+	userKubeconfig  string
+	kubectlCacheDir string
+}
+
+func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, progress func(string)) (*scene, error) {
+	admin := env.Admin()
+	progress("creating workspace root:demo with the workspace type team and its issuer " + issuer.URL())
+	org, err := admin.CreateWorkspace(ctx, "root", "demo", harness.TypeRef{}, harness.RootShard)
+	if err != nil {
+		return nil, err
+	}
+	if err := admin.CreateAuthConfiguration(ctx, org.Path, "demo-issuer", trust(issuer)); err != nil {
+		return nil, err
+	}
+	if err := admin.CreateType(ctx, org.Path, "team", "demo-issuer"); err != nil {
+		return nil, err
+	}
+	s := &scene{
+		env:             env,
+		userKubeconfig:  filepath.Join(env.Dir, "alice.kubeconfig"),
+		kubectlCacheDir: filepath.Join(env.Dir, "kubectl-cache"),
+	}
+	team := harness.TypeRef{Path: org.Path, Name: "team"}
+	progress("creating workspace root:demo:blue on shard-1 and root:demo:green on root, both of type team")
+	if s.blue, err = admin.CreateWorkspace(ctx, org.Path, "blue", team, "shard-1"); err != nil {
+		return nil, err
+	}
+	if s.green, err = admin.CreateWorkspace(ctx, org.Path, "green", team, harness.RootShard); err != nil {
+		return nil, err
+	}
+	if err := admin.Grant(ctx, s.blue.Path, "alice", harness.Everything(), harness.User(prefix+user)); err != nil {
+		return nil, err
+	}
+	token := issuer.Sign(issuertest.Claims{
+		"aud": []string{audience}, "email": user, "groups": []string{"developers"},
+		"exp": time.Now().Add(12 * time.Hour).Unix(),
+	})
+	if err := s.writeUserKubeconfig(token); err != nil {
+		return nil, err
+	}
+	progress("waiting until the proxy knows the issuer")
+	return s, s.awaitUser(ctx, env.Token(token))
+}
+
+// trust is the authentication configuration for an issuer.
+func trust(issuer *issuertest.Issuer) tenancyv1alpha1.JWTAuthenticator {
+	claim := func(name string) tenancyv1alpha1.PrefixedClaimOrExpression {
+		p := prefix
+		return tenancyv1alpha1.PrefixedClaimOrExpression{Claim: name, Prefix: &p}
+	}
+	return tenancyv1alpha1.JWTAuthenticator{
+		Issuer: tenancyv1alpha1.Issuer{
+			URL: issuer.URL(), Audiences: []string{audience}, CertificateAuthority: issuer.CAPEM(),
+		},
+		ClaimMappings: tenancyv1alpha1.ClaimMappings{Username: claim("email"), Groups: claim("groups")},
+	}
+}
+
+// awaitUser waits for the proxy to have seen what was just made.
+func (s *scene) awaitUser(ctx context.Context, alice *harness.Client) error {
+	return harness.Eventually(ctx, 30*time.Second, "alice to be let into "+s.blue.Path, func(ctx context.Context) error {
+		_, err := alice.WhoAmI(ctx, s.blue.Path)
+		return err
+	})
+}
+
+// writeUserKubeconfig has a context for each workspace, blue being the current.
+func (s *scene) writeUserKubeconfig(token string) error {
+	config := clientcmdapi.NewConfig()
+	config.AuthInfos["alice"] = &clientcmdapi.AuthInfo{Token: token}
+	for name, path := range map[string]string{"blue": s.blue.Path, "green": s.green.Path, "root": "root"} {
+		config.Clusters[name] = &clientcmdapi.Cluster{
+			Server: s.env.Proxy.URL + "/clusters/" + path, CertificateAuthorityData: s.env.ServingCA.PEM,
+		}
+		config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: "alice"}
+	}
+	config.CurrentContext = "blue"
+	if err := clientcmd.WriteToFile(*config, s.userKubeconfig); err != nil {
+		return fmt.Errorf("write alice's kubeconfig: %w", err)
+	}
+	return nil
+}
