@@ -240,7 +240,7 @@ func (o *OIDC) read() (state *oidcState, source string, err error) {
 		return &oidcState{entries: []apiserver.JWTAuthenticator{*entry}, algs: algs}, "--oidc-issuer-url", nil
 	}
 	source = fmt.Sprintf("%s %q", authConfigFlag, o.config.ConfigFile)
-	text, err := os.ReadFile(o.config.ConfigFile)
+	text, err := os.ReadFile(o.config.ConfigFile) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", authConfigFlag, err)
 	}

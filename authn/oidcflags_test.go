@@ -36,6 +36,7 @@ func settled(t *testing.T, a TokenAuthenticator, raw string) (user.Info, error) 
 
 func TestOIDCFlags(t *testing.T) {
 	s := serveIssuer(t, issuertest.Options{})
+	s.Sign(nil, issuertest.Algorithm(jose.RS256)) // makes the key, before keys are read
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	writeTestFile(t, ca, s.CAPEM())
 	pool := runPool(t, issuer.Config{})

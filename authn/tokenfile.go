@@ -82,7 +82,7 @@ func (f *TokenFile) LastError() error {
 }
 
 func (f *TokenFile) load() error {
-	text, err := os.ReadFile(f.file)
+	text, err := os.ReadFile(f.file) //nolint:gosec // the operator names it
 	if err != nil {
 		return fmt.Errorf("%s: %w", tokenFileFlag, err)
 	}

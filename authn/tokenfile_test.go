@@ -56,7 +56,7 @@ func TestTokenFile(t *testing.T) {
 						t.Errorf("the error does not name %q: %v", part, err)
 					}
 				}
-				if strings.Contains(err.Error(), "s3") {
+				if strings.Contains(err.Error(), "cret") {
 					t.Errorf("the error holds a token: %v", err)
 				}
 				return

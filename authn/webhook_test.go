@@ -7,6 +7,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -36,7 +38,7 @@ type webhookServer struct {
 
 func newWebhookServer(t *testing.T, answer func(http.ResponseWriter, tokenReview)) *webhookServer {
 	s := &webhookServer{answer: answer}
-	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
 		var question tokenReview
 		if err := json.NewDecoder(r.Body).Decode(&question); err != nil || r.Method != http.MethodPost || r.URL.Path != "/authenticate" {
@@ -50,6 +52,8 @@ func newWebhookServer(t *testing.T, answer func(http.ResponseWriter, tokenReview
 		s.mu.Unlock()
 		answer(w, question)
 	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what tests do
+	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s
 }

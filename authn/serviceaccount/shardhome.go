@@ -37,11 +37,11 @@ const (
 	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
 )
 
-// Shards knows where logical clusters are.
+// Shards knows where logical clusters are; *index.Index does.
 type Shards interface {
-	// ShardOf returns the shard that holds the cluster. An error that wraps
+	// Holder returns the shard that holds the cluster. An error that wraps
 	// index.ErrUnknown means that none does; any other that it is not known now.
-	ShardOf(cluster string) (*shards.Shard, error)
+	Holder(cluster string) (*shards.Shard, error)
 }
 
 // HomeConfig of a ShardHome.
@@ -121,7 +121,7 @@ func (h *ShardHome) Secret(ctx context.Context, cluster, namespace, name string,
 }
 
 func (h *ShardHome) ask(ctx context.Context, cluster, namespace, resource, name string, recent bool) (Secret, error) {
-	shard, err := h.config.Shards.ShardOf(cluster)
+	shard, err := h.config.Shards.Holder(cluster)
 	switch {
 	case errors.Is(err, index.ErrUnknown):
 		return Secret{}, fmt.Errorf("%w: %w", ErrHomeUnknown, err)

@@ -77,10 +77,12 @@ func (s *shardServer) config() *rest.Config {
 	return &rest.Config{BearerToken: "the-proxys-own", TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
 }
 
+var _ Shards = (*index.Index)(nil)
+
 // place says where clusters are.
 type place map[string]any
 
-func (p place) ShardOf(cluster string) (*shards.Shard, error) {
+func (p place) Holder(cluster string) (*shards.Shard, error) {
 	switch at := p[cluster].(type) {
 	case string:
 		u, err := url.Parse(at)

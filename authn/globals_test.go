@@ -1,0 +1,143 @@
+package authn
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/klog/v2"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/serviceaccount"
+	"frontproxy/index"
+)
+
+// serviceAccountToken makes a bound token and an authenticator that knows its
+// key.
+func serviceAccountToken(t *testing.T) (raw string, a TokenAuthenticator) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := serviceaccount.NewKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const iss = "https://kcp.default.svc"
+	payload, err := json.Marshal(map[string]any{
+		"iss": iss, "sub": "system:serviceaccount:default:bot", "aud": iss, "exp": time.Now().Add(time.Hour).Unix(),
+		"kubernetes.io": map[string]any{"clusterName": "root", "namespace": "default", "serviceaccount": map[string]any{"name": "bot", "uid": "u"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: key.ID}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := signer.Sign(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = jws.CompactSerialize(); err != nil {
+		t.Fatal(err)
+	}
+	inner, err := serviceaccount.New(serviceaccount.Config{Issuers: []string{iss}, Keys: serviceaccount.NewKeySet(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw, ServiceAccounts(inner, nil)
+}
+
+// All global token authenticators together, through Decide.
+func TestGlobalAuthenticatorsTogether(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens.csv")
+	writeTestFile(t, file, "static-token,carol,3,ops\n")
+	tokens, err := NewTokenFile(file, klog.Logger{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	saToken, accounts := serviceAccountToken(t)
+	s := serveIssuer(t, issuertest.Options{})
+	oidc, _, err := newTestOIDC(t, authConfig("v1", s), func(c *OIDCConfig) { c.Issuers = runPool(t, issuer.Config{}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	oidcToken := s.Sign(issuertest.Claims{"sub": "dave", "aud": "app"})
+	if _, err := settled(t, oidc, oidcToken); err != nil {
+		t.Fatal(err)
+	}
+	server := newWebhookServer(t, func(w http.ResponseWriter, q tokenReview) {
+		if q.Spec.Token == opaqueToken {
+			says(saysAlice)(w, q)
+			return
+		}
+		says(`{}`)(w, q)
+	})
+	a, err := New(Config{Tokens: []TokenAuthenticator{tokens, accounts, oidc}, Webhook: newTestWebhook(t, server, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A service account's token with its signature taken off.
+	forged := saToken[:strings.LastIndex(saToken, ".")+1] + strings.Repeat("A", 86)
+	for _, tc := range []struct {
+		name, token string
+		user        string
+		status      int
+		webhook     int64 // how often it is asked
+	}{
+		{"token file", "static-token", "carol", 200, 0},
+		{"service account", saToken, "system:serviceaccount:default:bot", 200, 0},
+		{"OIDC", oidcToken, "i0:dave", 200, 0},
+		{"webhook", opaqueToken, "alice", 200, 1},
+		{"webhook again", opaqueToken, "alice", 200, 0},
+		{"nobody's", "garbage", "", 401, 1},
+		{"nobody's again", "garbage", "", 401, 0},
+		{"forged", forged, "", 401, 1},
+		{"none", "", "", 401, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			before := server.asked.Load()
+			r := httptest.NewRequest(http.MethodGet, "https://proxy.example/clusters/root/api", nil)
+			if tc.token != "" {
+				r.Header.Set("Authorization", "Bearer "+tc.token)
+			}
+			d := a.Decide(r, &index.Target{})
+			got := ""
+			if d.User != nil {
+				got = d.User.GetName()
+			}
+			if d.Status != tc.status || got != tc.user || d.PassThrough {
+				t.Errorf("status %d, user %q, pass-through %t; want %d, %q", d.Status, got, d.PassThrough, tc.status, tc.user)
+			}
+			if n := server.asked.Load() - before; n != tc.webhook {
+				t.Errorf("the webhook was asked %d times, want %d", n, tc.webhook)
+			}
+			for _, v := range d.Verdicts {
+				if tc.token != "" && strings.Contains(v.Reason, tc.token) {
+					t.Errorf("%s's reason holds the token", v.Authenticator)
+				}
+			}
+			if tc.name == "forged" {
+				var names []string
+				for _, v := range d.Verdicts {
+					names = append(names, v.Authenticator)
+				}
+				if diff := cmp.Diff([]string{"token-file", "service-accounts", "oidc", "webhook"}, names); diff != "" {
+					t.Errorf("asked, in order (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
