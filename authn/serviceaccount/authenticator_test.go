@@ -3,6 +3,9 @@ package serviceaccount
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -233,33 +236,33 @@ func TestSignatures(t *testing.T) {
 		keys   Keys
 		reason Reason // empty: accepted
 	}{
-		"RS256":                     {raw: signed(rsaKey(), jose.RS256, "own")},
-		"RS256 without key id":      {raw: signed(rsaKey(), jose.RS256, "")},
-		"ES256":                     {raw: signed(p256(), jose.ES256, "own")},
-		"ES256 without key id":      {raw: signed(p256(), jose.ES256, "")},
-		"ES384":                     {raw: signed(p384(), jose.ES384, "own")},
-		"ES512":                     {raw: signed(p521(), jose.ES512, "own")},
-		"RS384":                     {raw: signed(rsaKey(), jose.RS384, "own"), reason: Malformed},
-		"RS512":                     {raw: signed(rsaKey(), jose.RS512, "own"), reason: Malformed},
-		"PS256":                     {raw: signed(rsaKey(), jose.PS256, "own"), reason: Malformed},
-		"HS256 with the public key": {raw: hmac, reason: Malformed},
-		"none":                      {raw: func(*testing.T) string { return part(`{"alg":"none"}`) + "." + part(string(payload)) + "." }, reason: Malformed},
-		"another key's id":          {raw: signed(rsaKey(), jose.RS256, testKey(p256()).ID), reason: Signature},
-		"unknown key id, known key": {raw: signed(rsaKey(), jose.RS256, "x"), reason: UnknownKey},
-		"unknown key":               {raw: signed(otherRSA(), jose.RS256, "own"), reason: UnknownKey},
-		"unknown key without id":    {raw: signed(otherRSA(), jose.RS256, ""), reason: Signature},
-		"unknown key, known id":     {raw: signed(otherRSA(), jose.RS256, testKey(rsaKey()).ID), reason: Signature},
-		"no key of the kind":        {raw: signed(p256(), jose.ES256, ""), keys: onlyRSA, reason: Signature},
-		"no key at all":             {raw: signed(p256(), jose.ES256, ""), keys: NewKeySet(), reason: UnknownKey},
-		"signature of another":      {raw: func(t *testing.T) string { return spliced(t, payload) }, reason: Signature},
-		"two parts":                 {raw: func(*testing.T) string { return part(`{"alg":"RS256"}`) + "." + part("{}") }, reason: Malformed},
-		"JSON serialization":        {raw: func(*testing.T) string { return `{"payload":"","signatures":[]}` }, reason: Malformed},
-		"opaque":                    {raw: func(*testing.T) string { return "opaque-and-longer-than-twenty" }, reason: Malformed},
-		"critical header, unknown":  {raw: func(t *testing.T) string { return critical(t, payload) }, reason: Signature},
-		"longer than what is read": {raw: func(t *testing.T) string {
-			return sign(t, rsaKey(), jose.RS256, "own", []byte(strings.Repeat("x", 20<<10)))
-		}, reason: Malformed},
-		"payload that is no object": {raw: func(t *testing.T) string { return sign(t, rsaKey(), jose.RS256, "own", []byte(`"x"`)) }, reason: Malformed},
+		"RS256":                      {raw: signed(rsaKey(), jose.RS256, "own")},
+		"RS256 without key id":       {raw: signed(rsaKey(), jose.RS256, "")},
+		"ES256":                      {raw: signed(p256(), jose.ES256, "own")},
+		"ES256 without key id":       {raw: signed(p256(), jose.ES256, "")},
+		"ES384":                      {raw: signed(p384(), jose.ES384, "own")},
+		"ES512":                      {raw: signed(p521(), jose.ES512, "own")},
+		"RS384":                      {raw: signed(rsaKey(), jose.RS384, "own"), reason: Malformed},
+		"RS512":                      {raw: signed(rsaKey(), jose.RS512, "own"), reason: Malformed},
+		"PS256":                      {raw: signed(rsaKey(), jose.PS256, "own"), reason: Malformed},
+		"HS256 with the public key":  {raw: hmac, reason: Malformed},
+		"none":                       {raw: func(*testing.T) string { return part(`{"alg":"none"}`) + "." + part(string(payload)) + "." }, reason: Malformed},
+		"another key's id":           {raw: signed(rsaKey(), jose.RS256, testKey(p256()).ID), reason: Signature},
+		"unknown key id, known key":  {raw: signed(rsaKey(), jose.RS256, "x"), reason: UnknownKey},
+		"unknown key":                {raw: signed(otherRSA(), jose.RS256, "own"), reason: UnknownKey},
+		"unknown key without id":     {raw: signed(otherRSA(), jose.RS256, ""), reason: Signature},
+		"unknown key, known id":      {raw: signed(otherRSA(), jose.RS256, testKey(rsaKey()).ID), reason: Signature},
+		"no key of the kind":         {raw: signed(p256(), jose.ES256, ""), keys: onlyRSA, reason: Signature},
+		"no key at all":              {raw: signed(p256(), jose.ES256, ""), keys: NewKeySet(), reason: UnknownKey},
+		"signature of another":       {raw: func(t *testing.T) string { return spliced(t, payload) }, reason: Signature},
+		"two parts":                  {raw: func(*testing.T) string { return part(`{"alg":"RS256"}`) + "." + part("{}") }, reason: Malformed},
+		"JSON serialization":         {raw: func(*testing.T) string { return `{"payload":"","signatures":[]}` }, reason: Malformed},
+		"opaque":                     {raw: func(*testing.T) string { return "opaque-and-longer-than-twenty" }, reason: Malformed},
+		"critical header, unknown":   {raw: func(t *testing.T) string { return critical(t, payload) }, reason: Signature},
+		"longer than what is read":   {raw: func(t *testing.T) string { return token(t, with(bound(), object{"x": strings.Repeat("x", 13<<10)})) }, reason: Malformed},
+		"nearly as long":             {raw: func(t *testing.T) string { return token(t, with(bound(), object{"x": strings.Repeat("x", 11<<10)})) }},
+		"algorithm of another curve": {raw: func(t *testing.T) string { return otherCurve(t, payload) }, keys: NewKeySet(testKey(p256())), reason: Signature},
+		"payload that is no object":  {raw: func(t *testing.T) string { return sign(t, rsaKey(), jose.RS256, "own", []byte(`"x"`)) }, reason: Malformed},
 		"payload with a name twice": {raw: func(t *testing.T) string {
 			return sign(t, rsaKey(), jose.RS256, "own", []byte(`{"iss":"x","iss":"`+testIssuer+`"}`))
 		}, reason: Malformed},
@@ -288,6 +291,20 @@ func TestSignatures(t *testing.T) {
 			}
 		})
 	}
+}
+
+// otherCurve is signed with a P-256 key as ES384 asks for: SHA-384, and numbers
+// of 48 bytes.
+func otherCurve(t *testing.T, payload []byte) string {
+	t.Helper()
+	encode := base64.RawURLEncoding.EncodeToString
+	signed := encode([]byte(`{"alg":"ES384"}`)) + "." + encode(payload)
+	sum := sha512.Sum384([]byte(signed))
+	r, s, err := ecdsa.Sign(rand.Reader, p256(), sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed + "." + encode(append(r.FillBytes(make([]byte, 48)), s.FillBytes(make([]byte, 48))...))
 }
 
 // spliced has the signature of other claims.
