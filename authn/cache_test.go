@@ -76,7 +76,8 @@ func TestDigester(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			for n := range 1000 {
-				if d.digest(fmt.Sprint(n)) != d.digest(fmt.Sprint(n)) || d.digest(fmt.Sprint(n)) == d.digest(fmt.Sprint(n+1)) {
+				one, again, other := d.digest(fmt.Sprint(n)), d.digest(fmt.Sprint(n)), d.digest(fmt.Sprint(n+1))
+				if one != again || one == other {
 					t.Error("digests are mixed up")
 				}
 			}

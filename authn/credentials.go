@@ -11,7 +11,7 @@ import (
 // BearerProtocolPrefix begins the WebSocket subprotocol that carries a bearer
 // token for clients that cannot set headers (Kubernetes' WebSocket protocol
 // for browsers): the rest is the token in unpadded base64url.
-const BearerProtocolPrefix = "base64url.bearer.authorization.k8s.io."
+const BearerProtocolPrefix = "base64url.bearer.authorization.k8s.io." //nolint:gosec // a name, no secret
 
 var (
 	errTwoAuthorizations = errors.New("the request has more than one credential in its headers; send one Authorization header")

@@ -69,7 +69,9 @@ func decodeInto(scratch *[]byte, part string) ([]byte, error) {
 // isBase64URL keeps out what base64 decoders skip, such as line ends.
 func isBase64URL(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		default:
 			return false
 		}
 	}

@@ -42,7 +42,7 @@ func (m *model) missing() error {
 		return ErrNotSynced
 	}
 	for _, s := range m.shards {
-		if !(s.clustersRead && s.workspacesRead) && now.Sub(s.since) < Grace {
+		if (!s.clustersRead || !s.workspacesRead) && now.Sub(s.since) < Grace {
 			return ErrNotSynced
 		}
 	}

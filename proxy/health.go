@@ -101,11 +101,11 @@ func report(w http.ResponseWriter, kind string, checks []check, verbose bool) {
 	w.Header().Set("Cache-Control", "no-cache, private")
 	if failed {
 		w.WriteHeader(http.StatusInternalServerError)
-		_, _ = fmt.Fprintf(w, "%s%s check failed\n", b.String(), kind)
+		_, _ = fmt.Fprintf(w, "%s%s check failed\n", b.String(), kind) //nolint:gosec // plain text, nosniff
 		return
 	}
 	if verbose {
-		_, _ = fmt.Fprintf(w, "%s%s check passed\n", b.String(), kind)
+		_, _ = fmt.Fprintf(w, "%s%s check passed\n", b.String(), kind) //nolint:gosec // plain text, nosniff
 		return
 	}
 	_, _ = fmt.Fprint(w, "ok")

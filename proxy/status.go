@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -69,4 +70,6 @@ func refusal(d *authn.Decision) *metav1.Status {
 }
 
 // seconds rounds up.
-func seconds(d time.Duration) int32 { return int32((d + time.Second - 1) / time.Second) }
+func seconds(d time.Duration) int32 {
+	return int32(min(math.MaxInt32, (d+time.Second-1)/time.Second)) //nolint:gosec // bounded
+}

@@ -96,13 +96,13 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.mu.Lock()
 	p.ctx = ctx
 	for _, i := range p.issuers {
-		p.start(i)
+		p.start(i) //nolint:contextcheck // it takes ctx from p, as Acquire does
 	}
 	p.mu.Unlock()
 	<-ctx.Done()
 	p.mu.Lock()
 	p.stopped = true // nothing is added to wg from here on
-	p.mu.Unlock()
+	p.mu.Unlock()    //nolint:staticcheck // one assignment is no empty section
 	p.wg.Wait()
 	return nil
 }
