@@ -118,7 +118,7 @@ func parseTokenFile(r io.Reader, d *digester) (tokens map[digest]user.Info, note
 			return tokens, notes, nil
 		}
 		if err != nil {
-			return nil, nil, csvError(err)
+			return nil, nil, err // names line and column, never the text
 		}
 		line, _ := reader.FieldPos(0)
 		if len(record) < 3 {
@@ -138,13 +138,4 @@ func parseTokenFile(r io.Reader, d *digester) (tokens map[digest]user.Info, note
 		}
 		tokens[key] = u
 	}
-}
-
-// csvError keeps of a CSV error where and what, not the text.
-func csvError(err error) error {
-	var parse *csv.ParseError
-	if errors.As(err, &parse) {
-		return fmt.Errorf("line %d, column %d: %w", parse.Line, parse.Column, parse.Err)
-	}
-	return err
 }
