@@ -1,0 +1,245 @@
+package standin
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
+
+	"frontproxy/e2e/harness"
+)
+
+// Shard is a stand-in shard.
+type Shard struct {
+	// Name is the Shard object's; URL where it listens.
+	Name, URL string
+
+	kcp     *KCP
+	address string
+	serving harness.KeyPair
+	headers authenticator.Request
+	users   *x509.CertPool
+	proxies *x509.CertPool
+	version versions
+
+	// Requests counts what was forwarded to it, not lists and watches.
+	Requests atomic.Int64
+
+	mu     sync.Mutex // guards what follows
+	stores map[string]*store
+	server *http.Server
+	stop   context.CancelFunc
+}
+
+// WhoAmI is how a shard answers every request that is no list or watch of its
+// objects: who it takes the caller for, and what arrived.
+type WhoAmI struct {
+	Shard, Path, RawQuery string
+	User, UID             string
+	Groups                []string
+	Extra                 map[string][]string
+	// Header has the request's headers as they arrived.
+	Header http.Header
+}
+
+func (k *KCP) startShard(name string) (*Shard, error) {
+	s := &Shard{Name: name, kcp: k, stores: map[string]*store{}, users: pool(k.ClientCA), proxies: pool(k.RequestHeaderCA)}
+	var err error
+	if s.serving, err = k.ServingCA.Serving(filepath.Join(k.Dir, name), "serving"); err != nil {
+		return nil, err
+	}
+	if s.headers, err = headerrequest.New([]string{"X-Remote-User"}, []string{"X-Remote-Uid"}, []string{"X-Remote-Group"}, []string{"X-Remote-Extra-"}); err != nil {
+		return nil, err
+	}
+	s.address = "127.0.0.1:0"
+	return s, s.Start()
+}
+
+func pool(ca *harness.CA) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AppendCertsFromPEM(ca.PEM)
+	return p
+}
+
+// Start serves, again at the same address after Stop.
+func (s *Shard) Start() error {
+	listener, err := net.Listen("tcp", s.address)
+	if err != nil {
+		return fmt.Errorf("stand-in shard %s: %w", s.Name, err)
+	}
+	pair, err := tls.X509KeyPair(s.serving.Cert, s.serving.Key)
+	if err != nil {
+		return fmt.Errorf("stand-in shard %s: %w", s.Name, err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	server := &http.Server{
+		Handler: s, ReadHeaderTimeout: 10 * time.Second,
+		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12},
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    log.New(discard{}, "", 0),
+	}
+	s.mu.Lock()
+	s.address, s.URL = listener.Addr().String(), "https://"+listener.Addr().String()
+	s.server, s.stop = server, stop
+	s.mu.Unlock()
+	go func() { _ = server.ServeTLS(listener, "", "") }()
+	return nil
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// Stop cuts every connection. Stopping twice is fine.
+func (s *Shard) Stop() {
+	s.mu.Lock()
+	server, stop := s.server, s.stop
+	s.mu.Unlock()
+	stop()
+	_ = server.Close()
+}
+
+func (s *Shard) store(resource string) *store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stores[resource] == nil {
+		s.stores[resource] = newStore(&s.version)
+	}
+	return s.stores[resource]
+}
+
+// PutCluster puts a LogicalCluster onto the shard; kind is the type annotation,
+// annotations are added to it.
+func (s *Shard) PutCluster(cluster, kind string, annotations map[string]string) {
+	all := map[string]string{"internal.tenancy.kcp.io/type": kind}
+	for k, v := range annotations {
+		all[k] = v
+	}
+	s.store("logicalclusters").put(cluster, "cluster", all, nil)
+}
+
+// RemoveCluster removes it.
+func (s *Shard) RemoveCluster(cluster string) { s.store("logicalclusters").remove(cluster, "cluster") }
+
+// PutWorkspace puts a Ready Workspace object into the parent cluster on this
+// shard. Fields are added to or replace those of its spec.
+func (s *Shard) PutWorkspace(parent, name, cluster, typePath, typeName string, fields Object) {
+	spec := Object{"cluster": cluster, "type": Object{"path": typePath, "name": typeName}}
+	for k, v := range fields {
+		spec[k] = v
+	}
+	s.store("workspaces").put(parent, name, nil, Object{"spec": spec, "status": Object{"phase": "Ready"}})
+}
+
+// RemoveWorkspace removes it.
+func (s *Shard) RemoveWorkspace(parent, name string) { s.store("workspaces").remove(parent, name) }
+
+// PutType puts a WorkspaceType that names authentication configurations.
+func (s *Shard) PutType(cluster, name string, configurations ...string) {
+	var names []Object
+	for _, c := range configurations {
+		names = append(names, Object{"name": c})
+	}
+	s.store("workspacetypes").put(cluster, name, nil, Object{"spec": Object{"authenticationConfigurations": names}})
+}
+
+// PutConfiguration puts a WorkspaceAuthenticationConfiguration.
+func (s *Shard) PutConfiguration(cluster, name string, jwt ...Object) {
+	s.store("workspaceauthenticationconfigurations").put(cluster, name, nil, Object{"spec": Object{"jwt": jwt}})
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/clusters/root/apis/apis.kcp.io/") && strings.Contains(r.URL.Path, "/apiexports/"):
+		answer(w, Object{"status": Object{"identityHash": "h-" + r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]}})
+	case strings.HasPrefix(r.URL.Path, "/clusters/*/apis/"), r.URL.Path == "/clusters/root/apis/core.kcp.io/v1alpha1/shards":
+		if !s.watcher(r) {
+			http.Error(w, "wildcard requests need system:masters", http.StatusForbidden)
+			return
+		}
+		resource, _, _ := strings.Cut(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], ":")
+		s.serveStore(w, r, s.store(resource))
+	default:
+		s.Requests.Add(1)
+		s.whoAmI(w, r)
+	}
+}
+
+// watcher says whether the caller may watch everything.
+func (s *Shard) watcher(r *http.Request) bool {
+	return s.verified(r, s.users) && len(r.TLS.PeerCertificates[0].Subject.Organization) > 0 && r.TLS.PeerCertificates[0].Subject.Organization[0] == "system:masters"
+}
+
+func (s *Shard) verified(r *http.Request, roots *x509.CertPool) bool {
+	if len(r.TLS.PeerCertificates) == 0 {
+		return false
+	}
+	_, err := r.TLS.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err == nil
+}
+
+func (s *Shard) whoAmI(w http.ResponseWriter, r *http.Request) {
+	me := WhoAmI{Shard: s.Name, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone()}
+	if s.verified(r, s.proxies) {
+		if resp, ok, err := s.headers.AuthenticateRequest(r); err == nil && ok {
+			me.User, me.UID, me.Groups, me.Extra = resp.User.GetName(), resp.User.GetUID(), resp.User.GetGroups(), resp.User.GetExtra()
+		}
+	}
+	answer(w, me)
+}
+
+// serveStore lists, or watches, from the beginning or from now.
+func (s *Shard) serveStore(w http.ResponseWriter, r *http.Request, st *store) {
+	query := r.URL.Query()
+	if query.Get("watch") == "" {
+		objects, version := st.all()
+		answer(w, Object{"metadata": Object{"resourceVersion": fmt.Sprint(version)}, "items": objects})
+		return
+	}
+	objects, version, events, stop := st.watch()
+	defer stop()
+	initial := query.Get("sendInitialEvents") == "true"
+	if from := query.Get("resourceVersion"); !initial && from != fmt.Sprint(version) {
+		w.WriteHeader(http.StatusGone) // it keeps no history
+		return
+	}
+	flush := http.NewResponseController(w)
+	if initial {
+		for _, o := range objects {
+			_, _ = w.Write(encode("ADDED", o).line)
+		}
+		_, _ = w.Write(encode("BOOKMARK", Object{"metadata": Object{"resourceVersion": fmt.Sprint(version), "annotations": Object{"k8s.io/initial-events-end": "true"}}}).line)
+	}
+	for {
+		if flush.Flush() != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
+			_, _ = w.Write(e.line)
+		}
+	}
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
+}
