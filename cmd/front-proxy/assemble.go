@@ -102,6 +102,10 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 	serving.ClientCA = advertised
+	authn.DisableUpstreamMetrics() // before the first OIDC authenticator
+	if err := p.globalTokens(o, &config, everyShard, idx); err != nil {
+		return nil, err
+	}
 	if o.gates.enabled(gateWorkspaceAuthentication) {
 		types := p.workspaceTypes(o, egress, idx)
 		config.Types = types
@@ -185,7 +189,7 @@ func (p *program) workspaceTypes(o *options, egress *issuer.EgressGuard, idx *in
 	config := authn.TypeIndexConfig{
 		Issuers:           pool,
 		Placement:         placement{idx},
-		DisallowedIssuers: o.auth.serviceAccountIssuers,
+		DisallowedIssuers: o.auth.disallowedIssuers(),
 		Log:               p.log.WithName("types"),
 	}
 	if o.auth.audiencesSet && o.gates.enabled(gateWorkspaceTokenAPIAudiences) {

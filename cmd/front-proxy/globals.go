@@ -1,0 +1,105 @@
+package main
+
+import (
+	"k8s.io/client-go/rest"
+
+	"frontproxy/authn"
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/serviceaccount"
+	"frontproxy/index"
+)
+
+// globalTokens makes the token authenticators of the flags, in the order they
+// are asked: token file, service accounts, OIDC, and last the webhook.
+func (p *program) globalTokens(o *options, config *authn.Config, everyShard *rest.Config, idx *index.Index) error {
+	a := &o.auth
+	if a.tokenFile != "" {
+		file, err := authn.NewTokenFile(a.tokenFile, p.log.WithName("token-file"))
+		if err != nil {
+			return err
+		}
+		p.add(file.Run)
+		config.Tokens = append(config.Tokens, file)
+	}
+	if len(a.serviceAccountKeys) > 0 {
+		accounts, err := p.serviceAccounts(a, everyShard, idx)
+		if err != nil {
+			return err
+		}
+		config.Tokens = append(config.Tokens, accounts)
+	}
+	flags := a.oidc()
+	if a.config != "" || flags.Set() {
+		tokens, err := p.oidc(a, flags)
+		if err != nil {
+			return err
+		}
+		config.Tokens = append(config.Tokens, tokens)
+	}
+	if a.webhookConfig == "" {
+		return nil
+	}
+	webhook, err := authn.NewWebhook(authn.WebhookConfig{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences()})
+	if err != nil {
+		return err
+	}
+	config.Webhook = webhook
+	return nil
+}
+
+func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *index.Index) (authn.TokenAuthenticator, error) {
+	keys, err := serviceaccount.NewKeyFiles(a.serviceAccountKeys, p.log.WithName("service-account-keys"))
+	if err != nil {
+		return nil, err
+	}
+	p.add(keys.Run)
+	config := serviceaccount.Config{Issuers: a.serviceAccountIssuers, Audiences: a.audiences, Keys: keys}
+	if a.serviceAccountLookup {
+		if config.Home, err = serviceaccount.NewShardHome(serviceaccount.HomeConfig{Shards: idx, Client: everyShard}); err != nil {
+			return nil, err
+		}
+	}
+	accounts, err := serviceaccount.New(config)
+	if err != nil {
+		return nil, err
+	}
+	return authn.ServiceAccounts(accounts, nil), nil
+}
+
+// oidc has its own pool of issuers: the operator's may be anywhere, whatever
+// tenants' must not lead to.
+func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthenticator, error) {
+	pool := issuer.New(issuer.Config{Log: p.log.WithName("issuers")})
+	tokens, err := authn.NewOIDC(authn.OIDCConfig{
+		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: pool, Log: p.log.WithName("oidc"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.add(pool.Run)
+	p.add(tokens.Run)
+	return tokens, nil
+}
+
+func (a *authOptions) oidc() authn.OIDCFlags {
+	return authn.OIDCFlags{
+		IssuerURL: a.oidcIssuer, ClientID: a.oidcClientID, CAFile: a.oidcCA, UsernameClaim: a.oidcUsernameClaim, UsernamePrefix: a.oidcUsernamePrefix,
+		GroupsClaim: a.oidcGroupsClaim, GroupsPrefix: a.oidcGroupsPrefix, RequiredClaims: a.oidcRequiredClaims, SigningAlgs: a.oidcSigningAlgs,
+	}
+}
+
+// disallowedIssuers are the issuers of service accounts: no OIDC issuer may
+// vouch for those names.
+func (a *authOptions) disallowedIssuers() []string { return a.serviceAccountIssuers }
+
+// webhookAudiences are sent to a webhook where kcp sends them: where service
+// account keys are configured.
+func (a *authOptions) webhookAudiences() []string {
+	if len(a.serviceAccountKeys) == 0 {
+		return nil
+	}
+	if len(a.audiences) == 0 {
+		return a.serviceAccountIssuers
+	}
+	return a.audiences
+}
