@@ -59,18 +59,18 @@ func TestRolesDecideInsideAWorkspace(t *testing.T) {
 	o := newOrg(t, harness.RootShard)
 	o.configure("a", trust(issuer))
 	ws := o.workspace("team", o.kind("team", "a"), shardOne)
-	check(t, env.Admin().Grant(t.Context(), ws.Path, "ada", harness.Everything(), harness.User("oidc:ada@example.com")))
-	check(t, env.Admin().Grant(t.Context(), ws.Path, "devs", harness.Everything(), harness.Group("oidc:developers")))
+	empower(t, env.Token(token(issuer, "ada@example.com")), ws, harness.User("oidc:ada@example.com"))
+	empower(t, env.Token(token(issuer, "dan@example.com", "developers")), ws, harness.Group("oidc:developers"))
 
 	for _, c := range []struct {
 		name, token string
 		want        int
 	}{
 		{"by name", token(issuer, "ada@example.com"), http.StatusCreated},
-		{"by group", token(issuer, "dan@example.com", "developers"), http.StatusCreated},
+		{"by group", token(issuer, "dot@example.com", "developers"), http.StatusCreated},
 		{"by neither", token(issuer, "eve@example.com", "guests"), http.StatusForbidden},
+		{"by a group of that name without the prefix", token(issuer, "eve@example.com", "oidc:developers"), http.StatusForbidden},
 	} {
-		eventuallyIn(t, env.Token(c.token), ws.Path)
 		kube, err := env.Token(c.token).Kube(ws.Path)
 		check(t, err)
 		_, err = kube.CoreV1().ConfigMaps("default").Create(t.Context(),
@@ -121,9 +121,8 @@ func TestKubectl(t *testing.T) {
 	o.configure("a", trust(issuer))
 	kind := o.kind("team", "a")
 	mine, other := o.workspace("mine", kind, shardOne), o.workspace("other", kind, harness.RootShard)
-	check(t, env.Admin().Grant(t.Context(), mine.Path, "ada", harness.Everything(), harness.User("oidc:ada@example.com")))
 	jwt := token(issuer, "ada@example.com", "developers")
-	eventuallyIn(t, env.Token(jwt), mine.Path)
+	empower(t, env.Token(jwt), mine, harness.User("oidc:ada@example.com"))
 
 	k := kubectl{t: t, dir: t.TempDir()}
 	k.login("mine", mine.Path, jwt)
@@ -143,8 +142,8 @@ func TestKubectl(t *testing.T) {
 		{"mine", "label configmap e2e x=y", "labeled", false},
 		{"mine", "api-resources", "configmaps", false},
 		{"mine", "delete configmap e2e", "deleted", false},
-		{"other", "get --raw /api/v1/namespaces/default/configmaps", "Forbidden", true},
-		{"root", "get --raw /api/v1/namespaces/default/configmaps", "Unauthorized", true},
+		{"other", "get --raw /api/v1/namespaces/default/secrets", "Forbidden", true},
+		{"root", "get --raw /api/v1/namespaces/default/secrets", "Unauthorized", true},
 	} {
 		out, err := k.run(c.where, strings.Fields(c.args)...)
 		if (err != nil) != c.fails || !strings.Contains(out, c.want) {

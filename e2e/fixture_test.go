@@ -14,7 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/e2e/harness"
@@ -59,13 +62,30 @@ func (o org) kind(name string, configurations ...string) harness.TypeRef {
 }
 
 // workspace makes a workspace in which everybody the shard takes for
-// authenticated may ask who they are, and nothing else.
+// authenticated may ask who they are and watch ConfigMaps, and nothing else.
+// Whoever is let in to ask (eventuallyIn) may also watch: it is one role.
 func (o org) workspace(name string, kind harness.TypeRef, shard string) harness.Workspace {
 	o.t.Helper()
 	ws, err := env.Admin().CreateWorkspace(o.t.Context(), o.Path, name, kind, shard)
 	check(o.t, err)
-	check(o.t, env.Admin().Grant(o.t.Context(), ws.Path, "e2e-whoami", harness.AskWhoAmI(), harness.Group("system:authenticated")))
+	check(o.t, env.Admin().Grant(o.t.Context(), ws.Path, "e2e-everybody", append(harness.AskWhoAmI(), rbacv1.PolicyRule{
+		Verbs: []string{"list", "watch"}, APIGroups: []string{""}, Resources: []string{"configmaps"},
+	}), harness.Group("system:authenticated")))
 	return ws
+}
+
+// empower gives subject every right in a workspace and waits until the shard
+// grants it to c, who is that user or in that group.
+func empower(t *testing.T, c *harness.Client, ws harness.Workspace, subject rbacv1.Subject) kubernetes.Interface {
+	t.Helper()
+	check(t, env.Admin().Grant(t.Context(), ws.Path, strings.ToLower(rand.Text()), harness.Everything(), subject))
+	kube, err := c.Kube(ws.Path)
+	check(t, err)
+	eventually(t, subject.Name+" to have rights in "+ws.Path, func(ctx context.Context) error {
+		_, err := kube.CoreV1().Secrets("default").List(ctx, metav1.ListOptions{})
+		return err
+	})
+	return kube
 }
 
 // newIssuer starts an issuer that ends with the test.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+
+	"frontproxy/e2e/harness"
 )
 
 // Requests that client libraries would not send.
@@ -116,4 +119,40 @@ func inParallel(t *testing.T, n int, f func(ctx context.Context, i int)) {
 		group.Go(func() { f(t.Context(), i) })
 	}
 	group.Wait()
+}
+
+// upgradeRaw is sendRaw for an upgrade; it returns the status only.
+func upgradeRaw(t *testing.T, request string) int {
+	t.Helper()
+	dialer := &tls.Dialer{Config: clientTLS("http/1.1")}
+	conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(env.Proxy.URL, "https://"))
+	check(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	check(t, conn.SetDeadline(time.Now().Add(settled)))
+	_, err = io.WriteString(conn, request)
+	check(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("read the answer to %q: %v (logs: %s)", request, err, env.Logs())
+	}
+	return response.StatusCode // the body never ends
+}
+
+// bearerProtocol is a token as a WebSocket subprotocol.
+func bearerProtocol(token string) string {
+	return "base64url.bearer.authorization.k8s.io." + base64.RawURLEncoding.EncodeToString([]byte(token))
+}
+
+// onlyReader hides what a reader is, so that its length is not known.
+type onlyReader struct{ io.Reader }
+
+// transportFor is a plain HTTP transport with a client certificate.
+func transportFor(keys harness.KeyPair) (*http.Transport, error) {
+	pair, err := tls.X509KeyPair(keys.Cert, keys.Key)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig := clientTLS()
+	tlsConfig.Certificates = []tls.Certificate{pair}
+	return &http.Transport{TLSClientConfig: tlsConfig}, nil
 }

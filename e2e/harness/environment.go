@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"k8s.io/client-go/rest"
 )
 
 // RootShard is the name of the shard that has the root workspace.
@@ -27,8 +25,8 @@ type Config struct {
 	Progress func(message string)
 }
 
-// Environment is a running kcp. Its methods are not safe for concurrent use,
-// except the clients and Logs.
+// Environment is a running kcp. Only its clients, Logs and NewProxy are safe
+// for concurrent use.
 type Environment struct {
 	// Dir is the work directory.
 	Dir string
@@ -54,7 +52,8 @@ func Start(ctx context.Context, config Config) (*Environment, error) {
 	if config.Progress == nil {
 		config.Progress = func(string) {}
 	}
-	e := &Environment{Dir: config.Dir, config: config, ports: ports{taken: map[int]bool{}}}
+	e := &Environment{Dir: config.Dir, config: config}
+	e.ports.taken = map[int]bool{}
 	if e.Dir == "" {
 		dir, err := os.MkdirTemp("", "front-proxy-e2e-")
 		if err != nil {
@@ -141,18 +140,13 @@ func (e *Environment) Shard(name string) *Shard {
 }
 
 // Admin is kcp-admin (group system:kcp:admin), through the proxy.
-func (e *Environment) Admin() *Client { return NewClient(e.admin.config(e.Proxy.URL, e.ServingCA.PEM)) }
-
-// AdminConfig is Admin's configuration.
-func (e *Environment) AdminConfig() *rest.Config { return e.admin.config(e.Proxy.URL, e.ServingCA.PEM) }
+func (e *Environment) Admin() *Client { return e.Proxy.Admin() }
 
 // Token is whoever token says, through the proxy.
-func (e *Environment) Token(token string) *Client { return NewClient(e.TokenConfig(token)) }
+func (e *Environment) Token(token string) *Client { return e.Proxy.Token(token) }
 
-// TokenConfig is Token's configuration.
-func (e *Environment) TokenConfig(token string) *rest.Config {
-	return &rest.Config{Host: e.Proxy.URL, QPS: -1, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAData: e.ServingCA.PEM}}
-}
+// AdminKeys is kcp-admin's client certificate.
+func (e *Environment) AdminKeys() KeyPair { return e.admin }
 
 // ShardAdmin is a member of system:masters, straight at a shard.
 func (e *Environment) ShardAdmin(s *Shard) *Client {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 )
 
 // Ports are tried in this range, below where Linux takes ports for outgoing
@@ -12,10 +13,13 @@ const lowestPort, highestPort = 20000, 32000
 
 // ports hands out ports of 127.0.0.1, none twice.
 type ports struct {
+	mu    sync.Mutex // guards taken
 	taken map[int]bool
 }
 
 func (p *ports) pick() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for range 200 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort) //nolint:gosec // no secret
 		if p.taken[port] {

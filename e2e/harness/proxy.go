@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"k8s.io/client-go/rest"
 )
 
 // ProxyOptions say how a proxy is started. The zero value is this
@@ -105,3 +107,13 @@ func (p *Proxy) Log() string { return filepath.Join(p.env.Logs(), p.name+".log")
 
 // Alive returns nil while its process runs, else how that ended.
 func (p *Proxy) Alive() error { return p.process.alive() }
+
+// Admin is kcp-admin through this proxy.
+func (p *Proxy) Admin() *Client { return NewClient(p.env.admin.config(p.URL, p.env.ServingCA.PEM)) }
+
+// Token is whoever token says, through this proxy.
+func (p *Proxy) Token(token string) *Client {
+	return NewClient(&rest.Config{
+		Host: p.URL, QPS: -1, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAData: p.env.ServingCA.PEM},
+	})
+}
