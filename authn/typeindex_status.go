@@ -23,6 +23,11 @@ const (
 	ConfigurationUnused ConfigurationState = "Unused"
 )
 
+// ConfigurationStates are all there are.
+func ConfigurationStates() []ConfigurationState {
+	return []ConfigurationState{ConfigurationReady, ConfigurationPending, ConfigurationBroken, ConfigurationMissing, ConfigurationUnused}
+}
+
 // ConfigurationStatus is what operators see of a
 // WorkspaceAuthenticationConfiguration.
 type ConfigurationStatus struct {
@@ -54,6 +59,20 @@ func (x *TypeIndex) Status() []ConfigurationStatus {
 	return all
 }
 
+// Counts says how many configurations are in each state.
+func (x *TypeIndex) Counts() map[ConfigurationState]int {
+	counts := map[ConfigurationState]int{}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, s := range x.shards {
+		for _, c := range s.configs {
+			state, _ := c.state()
+			counts[state]++
+		}
+	}
+	return counts
+}
+
 func (c *configEntry) status() ConfigurationStatus {
 	s := ConfigurationStatus{Shard: c.shard, Cluster: c.name.cluster, Name: c.name.name, Version: c.version}
 	for e := range c.users {
@@ -63,18 +82,25 @@ func (c *configEntry) status() ConfigurationStatus {
 	for _, a := range c.serving {
 		s.CachedTokens += a.cache.len()
 	}
+	var err error
+	if s.State, err = c.state(); err != nil {
+		s.Error = err.Error()
+	}
+	return s
+}
+
+// state says how far c got, and why when it is broken.
+func (c *configEntry) state() (ConfigurationState, error) {
 	err := cmp.Or(c.specErr, c.err)
 	switch {
 	case !c.present:
-		s.State = ConfigurationMissing
+		return ConfigurationMissing, nil
 	case err != nil:
-		s.State, s.Error = ConfigurationBroken, err.Error()
+		return ConfigurationBroken, err
 	case len(c.users) == 0:
-		s.State = ConfigurationUnused
+		return ConfigurationUnused, nil
 	case !c.current:
-		s.State = ConfigurationPending
-	default:
-		s.State = ConfigurationReady
+		return ConfigurationPending, nil
 	}
-	return s
+	return ConfigurationReady, nil
 }

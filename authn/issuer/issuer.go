@@ -309,22 +309,12 @@ func (i *Issuer) publish(keys *keySet) {
 func (i *Issuer) fillStatus(s *Status) {
 	i.mu.Lock()
 	s.LastAttempt, s.LastSuccess = i.lastStart, i.lastSuccess
-	err := i.lastErr
 	i.mu.Unlock()
-	if err != nil {
+	var err error
+	if s.State, err = i.state(); err != nil {
 		s.LastError = clip(err.Error(), 500)
 	}
 	keys := i.keys.Load()
-	switch {
-	case keys == nil && err == nil:
-		s.State = Pending
-	case keys == nil:
-		s.State = Unavailable
-	case err != nil:
-		s.State = Failing
-	default:
-		s.State = Ready
-	}
 	if keys != nil {
 		s.KeyIDs, s.Ignored, s.Generation = keys.ids, keys.ignored, keys.generation
 	}
@@ -332,3 +322,19 @@ func (i *Issuer) fillStatus(s *Status) {
 
 // CA is the PEM bundle of the trust, the copy that all its users may share.
 func (i *Issuer) CA() string { return i.trust.CA }
+
+// state is i's health, and the last attempt's failure.
+func (i *Issuer) state() (State, error) {
+	i.mu.Lock()
+	err := i.lastErr
+	i.mu.Unlock()
+	switch known := i.keys.Load() != nil; {
+	case !known && err == nil:
+		return Pending, nil
+	case !known:
+		return Unavailable, err
+	case err != nil:
+		return Failing, err
+	}
+	return Ready, nil
+}

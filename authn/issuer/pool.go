@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -190,6 +191,22 @@ const (
 	// Unavailable: its keys were never read.
 	Unavailable State = "Unavailable"
 )
+
+// States are all there are.
+func States() []State { return []State{Pending, Ready, Failing, Unavailable} }
+
+// Counts says how many issuers are in each state.
+func (p *Pool) Counts() map[State]int {
+	p.mu.Lock()
+	issuers := slices.Collect(maps.Values(p.issuers))
+	p.mu.Unlock()
+	counts := map[State]int{}
+	for _, i := range issuers {
+		state, _ := i.state()
+		counts[state]++
+	}
+	return counts
+}
 
 // Status is what operators see of an issuer.
 type Status struct {
