@@ -38,6 +38,12 @@ type Config struct {
 	// Decider is required.
 	Decider Decider
 
+	// Metrics count what the Proxy does, and are served at /metrics. Nil: made by
+	// New, so that there are some.
+	Metrics *Metrics
+	// Authorizer says who may read /metrics; nil: nobody.
+	Authorizer Authorizer
+
 	// Serving has the listener, the certificates and the TLS options. Its
 	// ClientCA is what the listener advertises to clients with certificates; it
 	// admits nobody. Required by Run only.

@@ -35,6 +35,12 @@ type exchange struct {
 	code int
 	// begun: the upstream's answer is being written, so that no other can.
 	begun bool
+	// traffic is where the bytes to and from the shard are counted; empty for
+	// other upstreams.
+	traffic traffic
+	// download counts the answer's body. Only the handler reads it, unlike the
+	// request's body, so it can be part of what is pooled.
+	download countedBody
 }
 
 func (p *Proxy) newExchange() *exchange {
@@ -61,7 +67,7 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	if x.upgrade {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		defer x.p.streams.add(cancel)()
+		defer x.p.streams.add(upgradeStream, cancel)()
 		r = r.WithContext(ctx)
 	}
 	x.rp.ServeHTTP(w, r)
@@ -75,6 +81,13 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.Opaque = x.prefix + x.route.path
 	out.URL.RawQuery = in.URL.RawQuery
 	out.Trailer = nil
+	if shard := x.shard(); shard != "" {
+		x.traffic = x.p.metrics.traffic.get(shard)
+	}
+	if x.traffic.sent != nil && out.Body != nil {
+		// The transport may read on when the handler has returned.
+		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.sent}
+	}
 	restoreForwarding(in, out)
 	if x.foreign {
 		out.Host = x.base.Host
@@ -116,6 +129,10 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		x.rp.BufferPool = x.p.smallBuffers
 		res.Body = x.p.streams.body(res.Body)
 	}
+	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
+		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.received}
+		res.Body = &x.download
+	}
 	return nil
 }
 
@@ -147,12 +164,39 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
+	x.p.metrics.upstreamError(x.shard(), err)
 	what := x.upstreamName()
 	x.p.log.Error(err, "Request could not be forwarded", "to", what, "method", r.Method)
 	if x.begun {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
 	}
 	x.answer(w, unreachable(what))
+}
+
+// shard is the name of the shard that holds what the path names, when that is
+// where the request goes; else empty.
+func (x *exchange) shard() string {
+	if x.foreign || x.route.mapping == nil || !x.route.mapping.Shards || x.target.Shard == nil {
+		return ""
+	}
+	return x.target.Shard.Name
+}
+
+// apiPath is the path as the API server at its end reads it: what follows the
+// cluster, if there is one.
+func (x *exchange) apiPath(r *http.Request) string {
+	path := x.route.path
+	switch {
+	case x.route.mapping == nil:
+		return r.URL.Path
+	case x.route.mapping.Shards:
+		return path
+	}
+	if _, inside, ok := strings.Cut(path, "/clusters/"); ok {
+		_, path, _ = strings.Cut(inside, "/")
+		return "/" + path
+	}
+	return path
 }
 
 // upstreamName is what clients may know about where the request went.

@@ -19,7 +19,8 @@ import (
 //
 //  1. health checks: local, unauthenticated, never forwarded
 //  2. CORS
-//  3. recover, and one log line when it is over        (serve, finish)
+//  3. recover, count, and one log line when it is over (serve, finish)
+//     /metrics, which the proxy answers itself            (local)
 //  4. hygiene: the target is a path, the upgrade is one that is served
 //  5. the mapping, after a service account's cluster was put before its path
 //  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
@@ -40,7 +41,11 @@ func (p *Proxy) withCORS(origins []string) http.Handler {
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x := p.exchanges.Get().(*exchange)
 	x.start = p.now()
+	p.inFlight.Add(1)
 	defer p.finish(x, w, r)
+	if x.local(w, r) {
+		return
+	}
 	if status := x.find(r); status != nil {
 		x.answer(w, status)
 		return
@@ -64,6 +69,11 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
 			v = nil
 		}
 	}
+	if v != nil && x.download.broken && r.Context().Err() == nil {
+		p.metrics.upstreamErrors.WithLabelValues(x.shard(), "answer_broke_off").Inc()
+	}
+	p.metrics.request(x, r, p.now().Sub(x.start))
+	p.inFlight.Add(-1)
 	if log := p.log.V(3); log.Enabled() {
 		x.log(log, r)
 	}
@@ -109,6 +119,7 @@ func (x *exchange) resolve(r *http.Request, hops int) *metav1.Status {
 		if err == nil {
 			x.target, err = x.p.index.Lookup(x.route.cluster)
 		}
+		x.p.metrics.lookup(&x.target, err)
 		if err != nil {
 			return lookup.Status(err, r)
 		}
@@ -167,16 +178,24 @@ var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
 // Decider makes: forwarded, it would be whom the shard takes it for.
 var errNobody = errors.New("the decision admits a request, but names no user")
 
+// ask has it decided who is calling.
+func (x *exchange) ask(r *http.Request) {
+	d := x.p.decider.Decide(r, &x.target)
+	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
+		panic(errNobody)
+	}
+	x.decision = d
+	x.p.metrics.decision(d)
+}
+
 // decide asks who is calling, and chooses the transport.
 func (x *exchange) decide(r *http.Request) *metav1.Status {
 	x.decision = passedThrough
 	if x.foreign || !x.route.mapping.PassThrough {
-		x.decision = x.p.decider.Decide(r, &x.target)
+		x.ask(r)
 	}
 	d := x.decision
 	switch {
-	case d.User != nil && d.User.GetName() == "", d.User == nil && !d.PassThrough && d.Status == http.StatusOK:
-		panic(errNobody)
 	case d.User == nil && !d.PassThrough:
 		return refusal(d)
 	case x.foreign:

@@ -30,13 +30,16 @@ type Proxy struct {
 	external  []*url.URL
 	shards    func() []*shards.Shard
 
-	health *health
-	cors   http.Handler // the chain from CORS on
+	health     *health
+	metrics    *Metrics
+	authorizer Authorizer
+	cors       http.Handler // the chain from CORS on
 
 	exchanges             sync.Pool // of *exchange
 	buffers, smallBuffers *bufferPool
 	streams               *streamSet
 	panics                atomic.Uint64
+	inFlight              atomic.Int64
 
 	serving         *genericapiserver.SecureServingInfo
 	curves          []tls.CurveID
@@ -69,7 +72,10 @@ func New(c Config) (*Proxy, error) {
 		foreign: newForeign(&c), external: c.ExternalURLs, shards: c.Shards,
 		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
 		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
-		log: c.Log, now: c.Now,
+		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
+	}
+	if p.metrics == nil {
+		p.metrics = NewMetrics("")
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -79,13 +85,15 @@ func New(c Config) (*Proxy, error) {
 	}
 	for _, m := range c.Mappings.entries {
 		if p.upstreams[m.tls] == nil {
-			p.upstreams[m.tls] = newUpstream(m.tls, m.material, c.Log)
+			p.upstreams[m.tls] = newUpstream("mapping-file "+m.Path, m.tls, m.material, c.Log)
 		}
 	}
 	p.errorLog = stdlog.New(logWriter{c.Log}, "", 0)
 	p.exchanges.New = func() any { return p.newExchange() }
 	p.health = &health{now: p.now, sync: c.Sync}
 	p.cors = p.withCORS(c.CORSOrigins)
+	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})
+	p.metrics.Watch(Sources{Certificates: p.certificates()})
 	return p, nil
 }
 

@@ -13,38 +13,66 @@ import (
 type streamSet struct {
 	mu     sync.Mutex // guards the rest
 	active map[*stream]struct{}
+	open   [streamKinds]int
 	idle   chan struct{} // closed when nothing is active, once wanted
 }
 
-type stream struct{ end func() }
+type stream struct {
+	kind streamKind
+	end  func()
+}
+
+// streamKind is what a stream is.
+type streamKind int
+
+const (
+	watchStream streamKind = iota
+	upgradeStream
+	streamKinds // how many there are
+)
+
+// String is a metric's label.
+func (k streamKind) String() string { return [streamKinds]string{"watch", "upgrade"}[k] }
 
 func newStreamSet() *streamSet { return &streamSet{active: map[*stream]struct{}{}} }
 
 // add registers a stream that end ends. The function returned says that it is
 // over; it may be called again.
-func (s *streamSet) add(end func()) (done func()) {
-	st := &stream{end}
+func (s *streamSet) add(kind streamKind, end func()) (done func()) {
+	st := &stream{kind, end}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active[st] = struct{}{}
+	s.open[kind]++
 	return func() { s.remove(st) }
 }
 
 func (s *streamSet) remove(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.active[st]; !ok {
+		return
+	}
 	delete(s.active, st)
+	s.open[st.kind]--
 	if len(s.active) == 0 && s.idle != nil {
 		close(s.idle)
 		s.idle = nil
 	}
 }
 
+// counts says how many streams there are of each kind.
+func (s *streamSet) counts() [streamKinds]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
 // body makes a watch's body one that can be ended from here, as if the
 // upstream had ended it.
 func (s *streamSet) body(rc io.ReadCloser) io.ReadCloser {
 	b := &streamBody{ReadCloser: rc}
-	b.done = s.add(b.end)
+	b.done = s.add(watchStream, b.end)
 	return b
 }
 

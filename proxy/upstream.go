@@ -44,10 +44,12 @@ type material struct {
 // make a new pair of transports: new requests use it at once, those under way
 // end on the connections they have.
 type upstream struct {
+	source   string // the entry of the mapping file, for metrics
 	files    tlsFiles
 	readFile func(string) ([]byte, error)
 	log      klog.Logger
 	current  atomic.Pointer[transports]
+	stale    atomic.Bool // the files have changed and cannot be used
 }
 
 // transports are the connections made with one state of the files.
@@ -59,8 +61,8 @@ type transports struct {
 	requests, upgrades *http.Transport
 }
 
-func newUpstream(files tlsFiles, m *material, log klog.Logger) *upstream {
-	u := &upstream{files: files, readFile: os.ReadFile, log: log}
+func newUpstream(source string, files tlsFiles, m *material, log klog.Logger) *upstream {
+	u := &upstream{source: source, files: files, readFile: os.ReadFile, log: log}
 	u.current.Store(newTransports(m))
 	return u
 }
@@ -112,6 +114,7 @@ func (u *upstream) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		err := u.reload()
+		u.stale.Store(err != nil)
 		switch {
 		case err == nil:
 			reported = ""

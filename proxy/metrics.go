@@ -1,0 +1,311 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"frontproxy/authn"
+	"frontproxy/authn/serviceaccount"
+	"frontproxy/index"
+	"frontproxy/lookup"
+)
+
+// Metrics are the instruments of one Proxy and what it stands on, in a registry
+// of their own. Every label has few values: shards, resources and files that
+// operators name, and fixed sets. No user, token, workspace, logical cluster or
+// address is ever one.
+//
+// What requests count is found without locks (series); what can be read when
+// someone looks is read then (Sources).
+type Metrics struct {
+	registry *prometheus.Registry
+	page     http.Handler
+	families []Family
+
+	durations *series[durationKey, prometheus.Observer]
+	requests  *series[requestKey, prometheus.Counter]
+	traffic   *series[string, traffic]
+
+	lookups   [lookupResults]prometheus.Counter
+	decisions [authn.Undecided + 1]prometheus.Counter // by authn.Outcome
+
+	tlsErrors, upstreamErrors                 *prometheus.CounterVec
+	reviews, accountRefusals                  *prometheus.CounterVec
+	feedState, feedObjects                    *prometheus.GaugeVec
+	feedLists, feedFailures, feedSkipped      *prometheus.CounterVec
+	requestsVec, sentVec, receivedVec         *prometheus.CounterVec
+	inFlight, openStreams, panics, shardReady *prometheus.Desc
+	clusters, workspaces                      *prometheus.Desc
+	configurations, issuers, reloads, expiry  *prometheus.Desc
+}
+
+// traffic are the bytes of bodies to and from a shard.
+type traffic struct{ sent, received prometheus.Counter }
+
+// durationKey and requestKey are label sets.
+type (
+	durationKey struct{ method, code string }
+	requestKey  struct {
+		code      string
+		verb      verb
+		shard, by string
+	}
+)
+
+// durationBuckets are kcp-front-proxy's, in seconds.
+var durationBuckets = []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
+
+// NewMetrics makes the instruments; version is the program's. They serve one
+// Proxy.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	b := &instruments{registry: m.registry}
+	b.kcp(m)
+	b.perRequest(m)
+	b.feeds(m)
+	b.states(m)
+	info := b.gauge("front_proxy_build_info", "Which front-proxy this is; always 1.", "version", "go_version")
+	info.WithLabelValues(version, runtime.Version()).Set(1)
+	m.families = b.families
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	return m
+}
+
+// kcp are the names that kcp-front-proxy has, as it has them.
+func (b *instruments) kcp(m *Metrics) {
+	durations := b.histogram("proxy_request_duration_seconds", "How long requests took, until the end of the answer.", durationBuckets, "method", "code")
+	m.durations = newSeries(func(k durationKey) prometheus.Observer { return durations.WithLabelValues(k.method, k.code) })
+	m.tlsErrors = b.counter("kcp_listener_tls_connection_error", "TLS connections to shards that failed, by kind of error.", "shard", "error_type")
+	m.sentVec = b.counter("kcp_backend_rq_body_bytes", "Bytes of request bodies sent to shards; upgraded connections do not count.", "shard")
+	m.receivedVec = b.counter("kcp_backend_rs_body_bytes", "Bytes of response bodies received from shards; upgraded connections do not count.", "shard")
+	m.traffic = newSeries(func(shard string) traffic {
+		return traffic{sent: m.sentVec.WithLabelValues(shard), received: m.receivedVec.WithLabelValues(shard)}
+	})
+	m.clusters = b.read("kcp_indexed_logicalclusters", gaugeType, "Logical clusters that the index has of a shard.", "shard")
+}
+
+func (b *instruments) perRequest(m *Metrics) {
+	m.requestsVec = b.counter("front_proxy_requests_total",
+		"Requests that are over. Code 0: the client went away before there was an answer. Shard: which holds what the path names; empty for other backends. "+
+			"Authenticator: what admitted the request; empty when nothing did.", "code", "verb", "shard", "authenticator")
+	m.requests = newSeries(func(k requestKey) prometheus.Counter {
+		return m.requestsVec.WithLabelValues(k.code, k.verb.String(), k.shard, k.by)
+	})
+	lookups := b.counter("front_proxy_lookups_total", "Clusters looked up, by what was found.", "result")
+	for r := range lookupResults {
+		m.lookups[r] = lookups.WithLabelValues(r.String())
+	}
+	decisions := b.counter("front_proxy_decisions_total", "Requests by what was decided about who is asking.", "outcome")
+	for o, name := range map[authn.Outcome]string{authn.Skipped: "pass-through", authn.Accepted: "accepted", authn.Refused: "refused", authn.Undecided: "undecided"} {
+		m.decisions[o] = decisions.WithLabelValues(name)
+	}
+	m.upstreamErrors = b.counter("front_proxy_upstream_errors_total",
+		"Requests that could not be forwarded, or whose answer broke off, while the client was there.", "shard", "reason")
+	m.reviews = b.counter("front_proxy_access_reviews_total", "SubjectAccessReviews sent to root, for those who read what the proxy tells of itself.", "result")
+	for _, result := range []string{"answered", "failed"} {
+		m.reviews.WithLabelValues(result)
+	}
+	m.accountRefusals = b.counter("front_proxy_service_account_refusals_total", "Service account tokens refused.", "reason")
+	m.inFlight = b.read("front_proxy_requests_in_flight", gaugeType, "Requests under way, watches and upgrades included.")
+	m.openStreams = b.read("front_proxy_open_streams", gaugeType, "Watches and upgraded connections under way.", "kind")
+	m.panics = b.read("front_proxy_panics_total", counterType, "Panics contained; each one is a fault to report.")
+}
+
+func (b *instruments) feeds(m *Metrics) {
+	m.feedState = b.gauge("front_proxy_feed_state", "Where a list and watch stands: 1 for its present state. An empty shard is the feed of Shard objects in root.", "shard", "resource", "state")
+	m.feedLists = b.counter("front_proxy_feed_lists_total", "Lists completed; all but the first are relists.", "shard", "resource")
+	m.feedObjects = b.gauge("front_proxy_feed_listed_objects", "Objects in the last list.", "shard", "resource")
+	m.feedFailures = b.counter("front_proxy_feed_failures_total", "Lists and watches that failed.", "shard", "resource", "reason")
+	m.feedSkipped = b.counter("front_proxy_feed_skipped_objects_total", "Objects that could not be decoded.", "shard", "resource")
+}
+
+// states are read when someone looks.
+func (b *instruments) states(m *Metrics) {
+	m.shardReady = b.read("front_proxy_shard_synced", gaugeType, "1 when all that is read of a shard has been read once.", "shard")
+	m.workspaces = b.read("front_proxy_indexed_workspaces", gaugeType, "Workspaces that the index has of a shard.", "shard")
+	m.configurations = b.read("front_proxy_authentication_configurations", gaugeType, "WorkspaceAuthenticationConfigurations by state.", "state")
+	m.issuers = b.read("front_proxy_issuers", gaugeType, "Issuers in use by state; scope: the operator's (global) or workspaces'.", "scope", "state")
+	m.reloads = b.read("front_proxy_reload_failed", gaugeType, "1 when a file changed and can not be used: what was read before stays in use.", "source")
+	m.expiry = b.read("front_proxy_certificate_expiration_timestamp_seconds", gaugeType,
+		"When a certificate ends; of a bundle, the first that ends. Source: the flag, or the entry of the mapping file.", "role", "source")
+}
+
+// unknownShard is kcp's label for a TLS connection to no shard.
+const unknownShard = "unknown"
+
+// request counts one that is over.
+func (m *Metrics) request(x *exchange, r *http.Request, took time.Duration) {
+	code := codeLabel(x.code)
+	if x.code != 0 { // as in kcp, where only what was answered counts
+		m.durations.get(durationKey{methodLabel(r.Method), code}).Observe(took.Seconds())
+	}
+	key := requestKey{code: code, shard: x.shard(), verb: verbOf(r.Method, x.apiPath(r), r.URL.RawQuery, x.upgrade)}
+	if d := x.decision; d != nil {
+		if key.by = d.By; d.PassThrough {
+			key.by = "pass-through"
+		}
+	}
+	m.requests.get(key).Inc()
+}
+
+// codeLabel is bounded: upstreams could answer any three digits.
+func codeLabel(code int) string {
+	switch {
+	case code == http.StatusOK:
+		return "200"
+	case code == 0:
+		return "0"
+	case http.StatusText(code) == "":
+		return "other"
+	}
+	return strconv.Itoa(code)
+}
+
+// methodLabel is as kcp has it, which has it from client_golang.
+func methodLabel(method string) string {
+	switch method {
+	case http.MethodGet:
+		return "get"
+	case http.MethodPut:
+		return "put"
+	case http.MethodHead:
+		return "head"
+	case http.MethodPost:
+		return "post"
+	case http.MethodDelete:
+		return "delete"
+	case http.MethodConnect:
+		return "connect"
+	case http.MethodOptions:
+		return "options"
+	case http.MethodTrace:
+		return "trace"
+	case http.MethodPatch:
+		return "patch"
+	}
+	return "unknown"
+}
+
+// lookupResult is what a lookup came to.
+type lookupResult int
+
+const (
+	lookupFound lookupResult = iota
+	lookupMount
+	lookupInvalid
+	lookupUnknown
+	lookupNotSynced
+	lookupUnavailable
+	lookupConflict
+	lookupFailed
+	lookupResults // how many there are
+)
+
+// String is the label's value.
+func (r lookupResult) String() string {
+	return [lookupResults]string{"found", "mount", "invalid", "unknown", "not_synced", "unavailable", "conflict", "failed"}[r]
+}
+
+func (m *Metrics) lookup(t *index.Target, err error) {
+	m.lookups[resultOf(t, err)].Inc()
+}
+
+func resultOf(t *index.Target, err error) lookupResult {
+	switch {
+	case err == nil && t.Mount != nil:
+		return lookupMount
+	case err == nil:
+		return lookupFound
+	case errors.Is(err, index.ErrUnknown):
+		return lookupUnknown
+	case errors.Is(err, lookup.ErrNotACluster):
+		return lookupInvalid
+	case errors.Is(err, index.ErrNotSynced):
+		return lookupNotSynced
+	case errors.Is(err, index.ErrUnavailable):
+		return lookupUnavailable
+	case errors.Is(err, index.ErrConflict):
+		return lookupConflict
+	}
+	return lookupFailed
+}
+
+func (m *Metrics) decision(d *authn.Decision) {
+	outcome := authn.Refused
+	switch {
+	case d.PassThrough:
+		outcome = authn.Skipped
+	case d.User != nil:
+		outcome = authn.Accepted
+	case d.Status == http.StatusServiceUnavailable:
+		outcome = authn.Undecided
+	}
+	m.decisions[outcome].Inc()
+}
+
+// upstreamError counts a request that could not be forwarded.
+func (m *Metrics) upstreamError(shard string, err error) {
+	reason := "other"
+	kind := tlsErrorType(err)
+	var network net.Error
+	var op *net.OpError
+	switch {
+	case kind != "":
+		reason = "tls"
+		if shard == "" {
+			m.tlsErrors.WithLabelValues(unknownShard, kind).Inc()
+		} else {
+			m.tlsErrors.WithLabelValues(shard, kind).Inc()
+		}
+	case errors.As(err, &network) && network.Timeout():
+		reason = "timeout"
+	case errors.As(err, &op) && op.Op == "dial":
+		reason = "connect"
+	}
+	m.upstreamErrors.WithLabelValues(shard, reason).Inc()
+}
+
+// tlsErrorType is kcp's label for a failed TLS connection; empty for any other
+// failure.
+func tlsErrorType(err error) string {
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var host x509.HostnameError
+	var verification *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &authority):
+		return "unknown_ca"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "expired_cert"
+	case errors.As(err, &host):
+		return "hostname_mismatch"
+	case errors.As(err, &record):
+		return "cipher_mismatch"
+	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // crypto/tls' alerts
+		if op.Err.Error() == "tls: handshake failure" || op.Err.Error() == "tls: protocol version not supported" {
+			return "cipher_mismatch"
+		}
+		return "other"
+	case errors.As(err, &invalid), errors.As(err, &verification):
+		return "other"
+	}
+	return ""
+}
+
+// ServiceAccountRefused counts a service account's token that was refused.
+func (m *Metrics) ServiceAccountRefused(reason serviceaccount.Reason) {
+	m.accountRefusals.WithLabelValues(string(reason)).Inc()
+}

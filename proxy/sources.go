@@ -1,0 +1,165 @@
+package proxy
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"frontproxy/authn"
+	"frontproxy/authn/issuer"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// Sources are asked at each scrape. A nil one has nothing to tell. They may be
+// called at any time and several at once.
+type Sources struct {
+	// Counts are what the index has of each shard.
+	Counts func() []index.Count
+	// Configurations are how many there are in each state.
+	Configurations func() map[authn.ConfigurationState]int
+	// Issuers are how many there are in each state, by scope: "global" and
+	// "workspace".
+	Issuers map[string]func() map[issuer.State]int
+	// Reloads tell why a changed file can not be used, nil when it can; by the
+	// name of the flag that names the file.
+	Reloads map[string]func() error
+	// Certificates are those whose end matters.
+	Certificates []Certificates
+}
+
+// Certificates are a certificate or a bundle of them.
+type Certificates struct {
+	// Role is what they are for, from a small fixed set: "serving", "client",
+	// "client-ca", "requestheader-ca", "backend-ca".
+	Role string
+	// Source is the flag that names the file; of several files each has its own.
+	Source string
+	// PEM returns them as they are in use now; nil when there are none.
+	PEM func() []byte
+}
+
+// Watch has s asked at each scrape, once for each Metrics: two sources of the
+// same kind and name would collide.
+func (m *Metrics) Watch(s Sources) { m.registry.MustRegister(&sourceCollector{m, s}) }
+
+// sourceCollector is unchecked: it describes nothing, so that there may be
+// several.
+type sourceCollector struct {
+	m *Metrics
+	s Sources
+}
+
+// Describe implements prometheus.Collector.
+func (c *sourceCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
+	m, gauge := c.m, gaugesInto(out)
+	if c.s.Counts != nil {
+		for _, n := range c.s.Counts() {
+			gauge(m.clusters, float64(n.LogicalClusters), n.Shard)
+			gauge(m.workspaces, float64(n.Workspaces), n.Shard)
+		}
+	}
+	if c.s.Configurations != nil {
+		counts := c.s.Configurations()
+		for _, state := range authn.ConfigurationStates() {
+			gauge(m.configurations, float64(counts[state]), string(state))
+		}
+	}
+	for scope, states := range c.s.Issuers {
+		counts := states()
+		for _, state := range issuer.States() {
+			gauge(m.issuers, float64(counts[state]), scope, string(state))
+		}
+	}
+	for source, lastError := range c.s.Reloads {
+		gauge(m.reloads, truth(lastError() != nil), source)
+	}
+	for _, s := range c.s.Certificates {
+		if end, ok := firstEnd(s.PEM()); ok {
+			gauge(m.expiry, float64(end.Unix()), s.Role, s.Source)
+		}
+	}
+}
+
+func gaugesInto(out chan<- prometheus.Metric) func(*prometheus.Desc, float64, ...string) {
+	return func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// firstEnd is when the first certificate of a bundle ends; false when it has
+// none that can be read.
+func firstEnd(bundle []byte) (end time.Time, ok bool) {
+	for {
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			return end, ok
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if block.Type != "CERTIFICATE" || err != nil {
+			continue
+		}
+		if !ok || cert.NotAfter.Before(end) {
+			end, ok = cert.NotAfter, true
+		}
+	}
+}
+
+// proxyCollector tells what a Proxy knows of itself.
+type proxyCollector struct {
+	p    *Proxy
+	sync func() shards.Status
+}
+
+// Describe implements prometheus.Collector: nothing, as sourceCollector does.
+func (c *proxyCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
+	p, m, gauge := c.p, c.p.metrics, gaugesInto(out)
+	gauge(m.inFlight, float64(p.inFlight.Load()))
+	for kind, n := range p.streams.counts() {
+		gauge(m.openStreams, float64(n), streamKind(kind).String())
+	}
+	out <- prometheus.MustNewConstMetric(m.panics, prometheus.CounterValue, float64(p.panics.Load()))
+	for _, u := range p.upstreams {
+		gauge(m.reloads, truth(u.stale.Load()), u.source)
+	}
+	if c.sync == nil {
+		return
+	}
+	for _, s := range c.sync().Shards {
+		gauge(m.shardReady, truth(s.Synced), s.Name)
+	}
+}
+
+// certificates are the proxy's own: what it serves with, and what it shows to
+// backends and expects of them.
+func (p *Proxy) certificates() []Certificates {
+	var all []Certificates
+	if p.serving != nil && p.serving.Cert != nil {
+		all = append(all, Certificates{"serving", "tls-cert-file", func() []byte { cert, _ := p.serving.Cert.CurrentCertKeyContent(); return cert }})
+		for i, c := range p.serving.SNICerts {
+			all = append(all, Certificates{"serving", fmt.Sprintf("tls-sni-cert-key[%d]", i), func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
+		}
+	}
+	for _, u := range p.upstreams {
+		all = append(all,
+			Certificates{"client", u.source, func() []byte { return u.current.Load().material.certPEM }},
+			Certificates{"backend-ca", u.source, func() []byte { return u.current.Load().material.caPEM }})
+	}
+	return all
+}
