@@ -100,7 +100,7 @@ func TestWorkspaceIsDeletedAndMadeAgain(t *testing.T) {
 	}
 	eventually(t, "the workspace to be gone", func(ctx context.Context) error {
 		if err := env.Admin().Get(ctx, o.Path, harness.Workspaces, "again", nil); status(err) != http.StatusNotFound {
-			return fmt.Errorf("it is still there: %v", err)
+			return unexpected{got: status(err), want: http.StatusNotFound, err: err}
 		}
 		return nil
 	})
@@ -155,7 +155,7 @@ func TestProxyRestarts(t *testing.T) {
 	ada := env.Token(token(issuer, "ada@example.com"))
 	eventuallyIn(t, ada, ws.Path)
 
-	env.Proxy.Stop()
+	check(t, env.Proxy.Stop())
 	check(t, env.Proxy.Start(t.Context()))
 	for _, cluster := range []string{ws.Path, ws.Cluster} {
 		if _, err := env.Admin().WhoAmI(t.Context(), cluster); err != nil {
@@ -181,7 +181,7 @@ func TestGateOff(t *testing.T) {
 
 	off, err := env.NewProxy("proxy-gate-off", harness.ProxyOptions{WithoutWorkspaceAuthentication: true})
 	check(t, err)
-	t.Cleanup(off.Stop)
+	t.Cleanup(func() { check(t, off.Stop()) })
 	check(t, off.Start(t.Context()))
 	wantStatus(t, off.Token(jwt), ws.Path, http.StatusUnauthorized)
 	wantStatus(t, off.Admin(), ws.Path, http.StatusCreated)

@@ -66,12 +66,19 @@ func (o org) kind(name string, configurations ...string) harness.TypeRef {
 // Whoever is let in to ask (eventuallyIn) may also watch: it is one role.
 func (o org) workspace(name string, kind harness.TypeRef, shard string) harness.Workspace {
 	o.t.Helper()
-	ws, err := env.Admin().CreateWorkspace(o.t.Context(), o.Path, name, kind, shard)
+	ws, err := o.makeWorkspace(o.t.Context(), name, kind, shard)
 	check(o.t, err)
-	check(o.t, env.Admin().Grant(o.t.Context(), ws.Path, "e2e-everybody", append(harness.AskWhoAmI(), rbacv1.PolicyRule{
-		Verbs: []string{"list", "watch"}, APIGroups: []string{""}, Resources: []string{"configmaps"},
-	}), harness.Group("system:authenticated")))
 	return ws
+}
+
+// makeWorkspace is workspace for use outside the test's goroutine.
+func (o org) makeWorkspace(ctx context.Context, name string, kind harness.TypeRef, shard string) (harness.Workspace, error) {
+	ws, err := env.Admin().CreateWorkspace(ctx, o.Path, name, kind, shard)
+	if err != nil {
+		return ws, err
+	}
+	rules := append(harness.AskWhoAmI(), rbacv1.PolicyRule{Verbs: []string{"list", "watch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}})
+	return ws, env.Admin().Grant(ctx, ws.Path, "e2e-everybody", rules, harness.Group("system:authenticated"))
 }
 
 // empower gives subject every right in a workspace and waits until the shard

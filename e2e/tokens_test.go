@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -162,41 +160,4 @@ func TestIssuerDownSinceTheStart(t *testing.T) {
 	// Known keys outlive the issuer.
 	down.SetDown(true)
 	wantStatus(t, env.Token(token(down, "ada@example.com")), ws.Path, http.StatusCreated)
-}
-
-// Many users at many workspaces at once: each answer is about its own
-// workspace and user.
-func TestEachRequestHasItsOwnScope(t *testing.T) {
-	t.Parallel()
-	const workspaces, users, rounds = 20, 4, 5
-	issuer := newIssuer(t)
-	o := newOrg(t, harness.RootShard)
-	o.configure("a", trust(issuer))
-	kind := o.kind("team", "a")
-	var all []harness.Workspace
-	for i := range workspaces {
-		shard := harness.RootShard
-		if i%2 == 1 {
-			shard = shardOne
-		}
-		all = append(all, o.workspace(fmt.Sprintf("ws-%d", i), kind, shard))
-	}
-	var clients []*harness.Client
-	for i := range users {
-		clients = append(clients, env.Token(token(issuer, fmt.Sprintf("user-%d@example.com", i))))
-	}
-	eventuallyIn(t, clients[0], all[0].Path)
-	eventuallyIn(t, clients[0], all[workspaces-1].Path)
-
-	inParallel(t, workspaces*users, func(ctx context.Context, n int) {
-		ws, user := all[n%workspaces], n/workspaces
-		for range rounds {
-			got, err := clients[user].WhoAmI(ctx, ws.Cluster)
-			if err != nil {
-				t.Errorf("user-%d in %s: %v", user, ws.Path, err)
-				return
-			}
-			compare(t, ws.Path, got, identity(ws, fmt.Sprintf("oidc:user-%d@example.com", user)))
-		}
-	})
 }

@@ -24,8 +24,7 @@ func main() {
 	}
 }
 
-// run is the demo from start to end. A cancelled ctx ends it without error
-// once it has been ready.
+// run is the demo from start to end. A cancelled ctx ends it without error.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	once := flags.Bool("once", false, "end after having shown everything")
@@ -48,12 +47,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	begin := time.Now()
 	progress := func(message string) { say(out, "[%3.0fs] %s\n", time.Since(begin).Seconds(), message) }
 	env, err := harness.Start(ctx, harness.Config{Binaries: binaries, Shards: []string{"shard-1"}, Progress: progress})
+	if ctx.Err() != nil {
+		return nil // ended before it was up; Start has cleaned up
+	}
 	if err != nil {
 		return err
 	}
 	err = play(ctx, env, issuer, out, progress, *once)
 	progress("stopping")
-	failed := err != nil && !errors.Is(err, context.Canceled)
+	if ctx.Err() != nil {
+		err = nil // told to end: what was going on then is no failure
+	}
+	failed := err != nil
 	if failed {
 		say(out, "the work directory %s is kept, see logs/ in it\n", env.Dir)
 	}

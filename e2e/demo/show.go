@@ -57,8 +57,8 @@ func (s *scene) show(ctx context.Context, out io.Writer) error {
 		case err != nil && !errors.As(err, &exit):
 			return fmt.Errorf("run %s: %w", s.commandLine(a), err)
 		case (err != nil) != a.fails, !bytes.Contains(output, []byte(a.want)):
-			return fmt.Errorf("%s: wanted %q in the output and failure %t, got error %v; the proxy's log is %s",
-				s.commandLine(a), a.want, a.fails, err, s.env.Proxy.Log())
+			return fmt.Errorf("%s: wanted %q in the output and failure to be %t; it failed: %t; the proxy's log is %s",
+				s.commandLine(a), a.want, a.fails, err != nil, s.env.Proxy.Log())
 		}
 	}
 	return nil

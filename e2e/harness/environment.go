@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,7 +48,8 @@ type Environment struct {
 }
 
 // Start starts everything and waits until it is ready. When it fails it has
-// stopped what it started and kept the work directory, which the error names.
+// stopped what it started and kept the work directory, which the error names;
+// when ctx was cancelled the directory is removed and the error is ctx's.
 func Start(ctx context.Context, config Config) (*Environment, error) {
 	if config.Progress == nil {
 		config.Progress = func(string) {}
@@ -63,6 +65,9 @@ func Start(ctx context.Context, config Config) (*Environment, error) {
 	}
 	if err := e.start(ctx); err != nil {
 		e.stopProcesses()
+		if ctx.Err() != nil { // not a failure to look into
+			return nil, errors.Join(ctx.Err(), os.RemoveAll(e.Dir))
+		}
 		return nil, fmt.Errorf("%w (the work directory %s is kept, see logs/ in it)", err, e.Dir)
 	}
 	return e, nil
@@ -113,7 +118,7 @@ func (e *Environment) Stop(keep bool) error {
 
 func (e *Environment) stopProcesses() {
 	if e.Proxy != nil {
-		e.Proxy.Stop()
+		_ = e.Proxy.Stop() // it has ended in any case
 	}
 	for i := len(e.shards) - 1; i >= 0; i-- {
 		e.shards[i].kill() // nobody will read their data again

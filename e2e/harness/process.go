@@ -65,18 +65,21 @@ func cause(err error) error {
 }
 
 // stop asks it to end and kills its process group when it has not after grace.
-// Stopping what has ended, or nil, is fine.
-func (p *process) stop(grace time.Duration) {
+// It says whether it ended as asked, with exit status 0. Stopping what has
+// ended, or nil, is fine.
+func (p *process) stop(grace time.Duration) bool {
 	if p == nil {
-		return
+		return true
 	}
 	p.signal(syscall.SIGTERM)
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
 	case <-p.done:
+		return p.err == nil
 	case <-timer.C:
 		p.kill()
+		return false
 	}
 }
 

@@ -99,8 +99,15 @@ func (p *Proxy) Launch() error {
 	return nil
 }
 
-// Stop ends it. Stopping one that does not run is fine.
-func (p *Proxy) Stop() { p.process.stop(stopGrace) }
+// Stop ends it with SIGTERM. The error says that it had to be killed, or that
+// its exit status was not 0; it has ended all the same. Stopping one that does
+// not run is fine.
+func (p *Proxy) Stop() error {
+	if p.process.stop(stopGrace) {
+		return nil
+	}
+	return fmt.Errorf("the %s did not end well within %s of SIGTERM; the end of %s:\n%s", p.name, stopGrace, p.Log(), tail(p.Log(), 2000))
+}
 
 // Log is its log file.
 func (p *Proxy) Log() string { return filepath.Join(p.env.Logs(), p.name+".log") }
