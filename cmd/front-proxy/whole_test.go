@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	// The program applies its logging flags once; the tests run it often, always
 	// with the same ones.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
-	os.Exit(m.Run())
+	os.Exit(recorded(m.Run))
 }
 
 // runningProxy is a front-proxy of a test.
@@ -81,7 +81,7 @@ func arguments(t *testing.T, k *standin.KCP, entries ...string) (args []string, 
 	return []string{
 		"--mapping-file=" + mapping, "--root-kubeconfig=" + kubeconfig, "--shards-kubeconfig=" + kubeconfig, "--root-directory=" + t.TempDir(),
 		"--bind-address=127.0.0.1", "--secure-port=" + port, "--tls-cert-file=" + serving.CertFile, "--tls-private-key-file=" + serving.KeyFile,
-		"--client-ca-file=" + k.ClientCA.File,
+		"--client-ca-file=" + k.ClientCA.File, "-v=9", // everything there is to log, for secrets are looked for in it
 	}, "https://127.0.0.1:" + port
 }
 
@@ -140,6 +140,7 @@ func (p *runningProxy) ask(c *http.Client, path, token string) (int, standin.Who
 		p.t.Fatal(err)
 	}
 	if token != "" {
+		written.secret(token)
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := c.Do(r)
@@ -153,7 +154,9 @@ func (p *runningProxy) ask(c *http.Client, path, token string) (int, standin.Who
 		p.t.Errorf("GET %s: %v", path, err)
 	}
 	var me standin.WhoAmI
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode != http.StatusOK {
+		written.answer(body)
+	} else {
 		if err := json.Unmarshal(body, &me); err != nil {
 			p.t.Errorf("GET %s: %v in %s", path, err, body)
 		}
