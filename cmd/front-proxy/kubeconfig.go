@@ -15,7 +15,7 @@ func rootConfig(path string) (*rest.Config, error) {
 	rules.ExplicitPath = path
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("--root-kubeconfig %q: %w", path, err)
+		return nil, fmt.Errorf("--root-kubeconfig %q is no usable kubeconfig (kind: Config, with a current-context): %w", path, err)
 	}
 	return config, nil
 }
@@ -28,7 +28,7 @@ func shardsConfig(path string) (*rest.Config, error) {
 		&clientcmd.ConfigOverrides{ClusterInfo: clientcmdapi.Cluster{Server: "https://every.shard"}},
 	).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("--shards-kubeconfig %q: %w", path, err)
+		return nil, fmt.Errorf("--shards-kubeconfig %q is no usable kubeconfig (kind: Config, with a current-context): %w", path, err)
 	}
 	return config, nil
 }

@@ -84,7 +84,11 @@ func (f *follower) failed(err error) {
 	if expired(err) {
 		f.version = ""
 	}
-	f.log.V(3).Info("Feed failed", "err", err)
+	if before := f.note.get(); expired(err) || before.State == Failed && before.Error == err.Error() {
+		f.log.V(3).Info("Feed failed again", "err", err)
+	} else {
+		f.log.Error(err, "Feed failed; what was read before stays served, and it is tried again")
+	}
 	f.note.failed(err)
 }
 
@@ -118,7 +122,9 @@ func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
 		}
 	}
 	defer s.close()
-	f.note.synced()
+	if f.note.synced() {
+		f.log.Info("Feed is synced", "objects", f.note.get().Objects)
+	}
 	return f.follow(s)
 }
 

@@ -28,7 +28,8 @@ func (n *note) get() FeedStatus {
 	return n.status
 }
 
-func (n *note) enter(s State) {
+// enter says whether the state is a new one.
+func (n *note) enter(s State) bool {
 	n.mu.Lock()
 	changed := n.status.State != s
 	if changed {
@@ -38,6 +39,7 @@ func (n *note) enter(s State) {
 	if changed {
 		n.metrics.FeedState(n.shard, n.status.Resource, s)
 	}
+	return changed
 }
 
 // syncing: a first list begins. Later ones, and tries after a failure, leave
@@ -50,13 +52,13 @@ func (n *note) syncing() {
 
 func (n *note) listed(objects int) {
 	n.mu.Lock()
-	n.status.Synced = true
+	n.status.Synced, n.status.Objects = true, objects
 	n.mu.Unlock()
 	n.metrics.Listed(n.shard, n.status.Resource, objects)
 }
 
-// synced: the watch is open.
-func (n *note) synced() { n.enter(Synced) }
+// synced says that the watch is open, and returns whether that is news.
+func (n *note) synced() bool { return n.enter(Synced) }
 
 func (n *note) skipped() { n.metrics.Skipped(n.shard, n.status.Resource) }
 

@@ -52,6 +52,8 @@ type FeedStatus struct {
 	Since time.Time
 	// Synced says that it has been listed once.
 	Synced bool
+	// Objects is how many the last list had.
+	Objects int
 	// Error is the last failure, kept after recovery, and ErrorAt its time. It
 	// may hold addresses: for operators, never for an unauthenticated answer.
 	Error   string
