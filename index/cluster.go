@@ -79,7 +79,7 @@ func (t *clusterTable) Upsert(obj shards.Object) {
 		ref = parseTypeRef(o.Metadata.Annotations.Type)
 	}
 	cp.typ = x.types.swap(cp.typ, ref)
-	x.clusters.at(uint32(id)).holder = x.holderOf(id)
+	x.settle(id)
 }
 
 // Delete implements shards.Table.
@@ -170,7 +170,7 @@ func (x *Index) dropCopy(id clusterID, s shardID) {
 			x.extra[id] = more
 		}
 	}
-	x.clusters.at(uint32(id)).holder = x.holderOf(id)
+	x.settle(id)
 	x.unref(id, 1)
 }
 

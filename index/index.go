@@ -33,6 +33,8 @@ type Index struct {
 	clusters slab[cluster]
 	// extra has the second and further copies of clusters on several shards.
 	extra map[clusterID][]clusterCopy
+	// former has the clusters that were seen on several shards, by name.
+	former map[string]*former
 
 	places     map[place]workspaceID
 	workspaces slab[workspace]
@@ -51,6 +53,7 @@ func New(c clock.PassiveClock) *Index {
 		started:  c.Now(),
 		names:    map[string]clusterID{},
 		extra:    map[clusterID][]clusterCopy{},
+		former:   map[string]*former{},
 		places:   map[place]workspaceID{},
 		mounts:   map[workspaceID]*url.URL{},
 		types:    typeTable{ids: map[typeRef]typeID{}},

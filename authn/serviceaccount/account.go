@@ -29,6 +29,8 @@ type account struct {
 	jti               string
 	// until is when the token ends, leeway included; zero: never.
 	until time.Time
+	// by is by what right the token's key vouches for it.
+	by voucher
 	// info is the identity to forward; shared, not to be modified.
 	info user.Info
 }

@@ -19,8 +19,10 @@ type Config struct {
 	Issuers []string
 	// Audiences are --api-audiences; empty means Issuers.
 	Audiences []string
-	// Keys vouch for tokens; required.
+	// Keys vouch for every account's tokens; nil: there are none such.
 	Keys Keys
+	// FromShards lets the shards' own keys vouch beside Keys; nil: they do not.
+	FromShards *FromShards
 	// Home is asked whether the account and the Secret still exist
 	// (--service-account-lookup); nil: nobody is asked.
 	Home Home
@@ -32,6 +34,7 @@ type Config struct {
 type Authenticator struct {
 	issuers, audiences []string
 	keys               Keys
+	shards             *FromShards
 	home               Home
 	now                func() time.Time
 	verified           *verified
@@ -44,10 +47,12 @@ func New(c Config) (*Authenticator, error) {
 		return nil, errors.New("service accounts: no --service-account-issuer")
 	case slices.Contains(c.Issuers, ""):
 		return nil, errors.New("service accounts: --service-account-issuer is empty")
-	case c.Keys == nil:
+	case c.Keys == nil && c.FromShards == nil:
 		return nil, errors.New("service accounts: no keys")
+	case c.FromShards != nil && (c.FromShards.Keys == nil || c.FromShards.Placement == nil):
+		return nil, errors.New("service accounts: keys from shards, and no keys or no placement")
 	}
-	a := &Authenticator{issuers: c.Issuers, audiences: c.Audiences, keys: c.Keys, home: c.Home, now: c.Now}
+	a := &Authenticator{issuers: c.Issuers, audiences: c.Audiences, keys: c.Keys, shards: c.FromShards, home: c.Home, now: c.Now}
 	if len(a.audiences) == 0 {
 		a.audiences = c.Issuers
 	}
@@ -69,28 +74,37 @@ func (a *Authenticator) Issues(issuer string) bool {
 // and when the token ends (zero: never). The error is a *Refusal, or wraps
 // ErrUndecided; it never holds the token.
 func (a *Authenticator) Authenticate(ctx context.Context, raw string) (user.Info, time.Time, error) {
-	account, err := a.verify(raw)
+	account, err := a.verify(ctx, raw)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	if a.home != nil {
-		if err := lookUp(ctx, a.home, account, raw); err != nil {
-			return nil, time.Time{}, err
-		}
+	if err := a.lookUp(ctx, account, raw); err != nil {
+		return nil, time.Time{}, err
 	}
 	return account.info, account.until, nil
 }
 
+// lookUp asks the account's home, if somebody wants that.
+func (a *Authenticator) lookUp(ctx context.Context, account *account, raw string) error {
+	switch {
+	case a.home != nil:
+		return lookUp(ctx, a.home, account, raw)
+	case account.by.moved:
+		return lookUp(ctx, a.shards.Home, account, raw)
+	}
+	return nil
+}
+
 // verify checks signature and claims, or remembers that it has.
-func (a *Authenticator) verify(raw string) (*account, error) {
+func (a *Authenticator) verify(ctx context.Context, raw string) (*account, error) {
 	if len(raw) > maxToken {
 		return nil, refuse(Malformed, "the token has %d bytes, at most %d are taken", len(raw), maxToken)
 	}
-	now, generation, digest := a.now(), a.keys.Generation(), a.verified.digest(raw)
-	if known := a.verified.get(digest, generation, now); known != nil {
+	now, generation, digest := a.now(), a.generation(), a.verified.digest(raw)
+	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stands(known.by, known.home)) {
 		return known, nil
 	}
-	payload, err := a.open(raw)
+	payload, by, err := a.open(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -98,32 +112,45 @@ func (a *Authenticator) verify(raw string) (*account, error) {
 	if err != nil {
 		return nil, err
 	}
+	account.by = by
 	a.verified.add(digest, generation, now, account)
 	return account, nil
 }
 
-// open checks the signature and returns the payload.
-func (a *Authenticator) open(raw string) ([]byte, error) {
+// generation changes whenever any key does: each part only grows.
+func (a *Authenticator) generation() (g uint64) {
+	if a.keys != nil {
+		g = a.keys.Generation()
+	}
+	if a.shards != nil {
+		g += a.shards.Keys.Generation()
+	}
+	return g
+}
+
+// open checks the signature and returns the payload, and by what right the key
+// vouches for it.
+func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, voucher, error) {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
 		// The cause may quote the token's header.
-		return nil, refuse(Malformed, "the token is malformed, or is not signed with one of %q", algorithms)
+		return nil, voucher{}, refuse(Malformed, "the token is malformed, or is not signed with one of %q", algorithms)
 	}
 	header := jws.Signatures[0].Protected
-	keys := a.keys.Keys(header.KeyID)
-	if len(keys) == 0 {
-		return nil, refuse(UnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip(header.KeyID))
+	var keys []Key
+	if a.keys != nil {
+		keys = a.keys.Keys(header.KeyID)
 	}
-	for _, key := range keys {
-		if key.algorithm() != header.Algorithm {
-			continue
-		}
-		if payload, err := jws.Verify(key.Public); err == nil {
-			return payload, nil
-		}
+	if payload := tryKeys(jws, keys); payload != nil {
+		return payload, voucher{}, nil
 	}
-	if header.KeyID == "" {
-		return nil, refuse(Signature, "none of %d service account keys verifies the signature (%s)", len(keys), header.Algorithm)
+	switch {
+	case a.shards != nil && (header.KeyID == "" || len(keys) == 0):
+		return a.shards.open(ctx, jws, a.issuers)
+	case len(keys) == 0:
+		return nil, voucher{}, refuse(UnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip(header.KeyID))
+	case header.KeyID == "":
+		return nil, voucher{}, refuse(Signature, "none of %d service account keys verifies the signature (%s)", len(keys), header.Algorithm)
 	}
-	return nil, refuse(Signature, "service account key %q does not verify the signature (%s)", clip(header.KeyID), header.Algorithm)
+	return nil, voucher{}, refuse(Signature, "service account key %q does not verify the signature (%s)", clip(header.KeyID), header.Algorithm)
 }

@@ -1,0 +1,334 @@
+package serviceaccount
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
+	"golang.org/x/sync/singleflight"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"frontproxy/index/shards"
+)
+
+// Defaults and bounds of ShardKeys.
+const (
+	DefaultKeysPeriod = 30 * time.Second
+
+	// keysTick is how often the list of shards is looked at.
+	keysTick = time.Second
+	// demandedKeys is how often an unknown key id makes a shard be read out of
+	// turn; unreadKeys while it never was.
+	demandedKeys = 10 * time.Second
+	unreadKeys   = time.Second
+	keysTimeout  = 5 * time.Second
+	maxKeySet    = 1 << 20 // bytes
+	maxShardKeys = 64
+
+	keysPath = "/clusters/root/openid/v1/jwks"
+)
+
+// ShardKeysConfig of ShardKeys.
+type ShardKeysConfig struct {
+	// Shards are the shards known now; required. Their names are unique.
+	Shards func() []*shards.Shard
+	// Client is how shards are reached (--shards-kubeconfig); its Host is not used.
+	Client *rest.Config
+	// Period is how often each shard's keys are read; 0 means DefaultKeysPeriod.
+	Period time.Duration
+	// Clock is the time; nil means the real one.
+	Clock clock.WithTicker
+	// Log tells of changed keys and of shards that can't be read.
+	Log klog.Logger
+}
+
+// ShardKeys are the keys that each shard publishes: those it verifies service
+// account tokens with. They are read while Run runs, and out of turn when a
+// token needs a key that its shard is not known to have. Keys that were read
+// stay in use while their shard can't be read. Safe for concurrent use.
+type ShardKeys struct {
+	config     ShardKeysConfig
+	client     *http.Client
+	group      singleflight.Group
+	generation atomic.Uint64
+
+	mu     sync.RWMutex // guards what follows
+	shards map[string]*shardKeys
+}
+
+// shardKeys is what is known of one shard. A shard at another address is
+// another one, except that its keys stay until the new ones are there.
+type shardKeys struct {
+	url      string
+	keys     *KeySet // nil: never read
+	read     time.Time
+	err      error // of the last reading; nil: it was good
+	failures int
+	next     time.Time // when to read it again
+	demanded time.Time
+}
+
+// NewShardKeys does no I/O beyond reading the files that the client
+// configuration names.
+func NewShardKeys(c ShardKeysConfig) (*ShardKeys, error) {
+	if c.Shards == nil || c.Client == nil {
+		return nil, errors.New("service account keys of shards: no shards or no client configuration")
+	}
+	c.Period = cmp.Or(c.Period, DefaultKeysPeriod)
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	client, err := rest.HTTPClientFor(c.Client)
+	if err != nil {
+		return nil, fmt.Errorf("service account keys of shards: client: %w", err)
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &ShardKeys{config: c, client: client, shards: map[string]*shardKeys{}}, nil
+}
+
+// Run follows the shards and their keys until ctx ends.
+func (k *ShardKeys) Run(ctx context.Context) error {
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	tick := k.config.Clock.NewTicker(keysTick)
+	defer tick.Stop()
+	for {
+		for _, name := range k.due() {
+			reading.Go(func() { k.readOnce(ctx, name) })
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C():
+		}
+	}
+}
+
+// due brings the table in line with the listed shards, and returns those whose
+// turn it is to be read.
+func (k *ShardKeys) due() []string {
+	listed := k.config.Shards()
+	now := k.config.Clock.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name := range k.shards {
+		if !slices.ContainsFunc(listed, func(s *shards.Shard) bool { return s.Name == name }) {
+			delete(k.shards, name)
+			k.generation.Add(1)
+			k.config.Log.Info("Service account keys of a shard are gone with the shard", "shard", name)
+		}
+	}
+	var due []string
+	for _, s := range listed {
+		entry := k.entry(s)
+		if now.Before(entry.next) {
+			continue
+		}
+		entry.next = now.Add(k.config.Period)
+		due = append(due, s.Name)
+	}
+	return due
+}
+
+// entry returns a listed shard's, a new one when there is none for it as it is.
+// The caller holds mu.
+func (k *ShardKeys) entry(s *shards.Shard) *shardKeys {
+	url := s.BaseURL.String()
+	entry := k.shards[s.Name]
+	switch {
+	case entry == nil:
+		entry = &shardKeys{url: url}
+		k.shards[s.Name] = entry
+	case entry.url != url:
+		*entry = shardKeys{url: url, keys: entry.keys, read: entry.read}
+	}
+	return entry
+}
+
+// readOnce reads a shard's keys, or waits for the one who already does.
+func (k *ShardKeys) readOnce(ctx context.Context, name string) {
+	k.mu.RLock()
+	entry := k.shards[name]
+	url := ""
+	if entry != nil {
+		url = entry.url
+	}
+	k.mu.RUnlock()
+	if url == "" {
+		return
+	}
+	done := k.group.DoChan(name+" "+url, func() (any, error) {
+		// Others may wait for it too: it outlives the caller.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysTimeout)
+		defer cancel()
+		keys, err := k.fetch(ctx, url)
+		k.remember(name, url, keys, err)
+		return nil, nil
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// remember keeps what a reading brought, unless the shard has gone or moved.
+func (k *ShardKeys) remember(name, url string, keys *KeySet, err error) {
+	now := k.config.Clock.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	entry := k.shards[name]
+	if entry == nil || entry.url != url {
+		return
+	}
+	if err != nil {
+		if entry.err == nil {
+			k.config.Log.Error(err, "Service account keys of a shard could not be read; those read before stay in use", "shard", name)
+		}
+		entry.err = err
+		entry.failures++
+		entry.next = now.Add(min(k.config.Period, keysTick<<min(entry.failures, 10)))
+		return
+	}
+	if entry.keys == nil || !entry.keys.equal(keys) {
+		k.generation.Add(1)
+		k.config.Log.Info("Service account keys of a shard were read", "shard", name, "keys", len(keys.all))
+	}
+	entry.keys, entry.read, entry.err, entry.failures = keys, now, nil, 0
+	entry.next = now.Add(k.config.Period)
+}
+
+// fetch reads a key set from the shard at a base URL.
+func (k *ShardKeys) fetch(ctx context.Context, base string) (*KeySet, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+keysPath, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	response, err := k.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxKeySet+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the shard's key set: %w", err)
+	case response.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("the shard answered %s to a get of %s (does the identity of --shards-kubeconfig have that right?)", response.Status, keysPath)
+	case len(body) > maxKeySet:
+		return nil, fmt.Errorf("the shard's key set has more than %d bytes", maxKeySet)
+	}
+	return parseKeySet(body)
+}
+
+// parseKeySet reads the public keys of a JWKS that can sign service account
+// tokens; others are skipped, none at all is an error.
+func parseKeySet(body []byte) (*KeySet, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &set); err != nil {
+		return nil, errors.New("the shard's key set is no JWKS")
+	}
+	if len(set.Keys) > maxShardKeys {
+		return nil, fmt.Errorf("the shard's key set has %d keys, at most %d are taken", len(set.Keys), maxShardKeys)
+	}
+	var keys []Key
+	for _, raw := range set.Keys {
+		var jwk jose.JSONWebKey
+		if err := jwk.UnmarshalJSON(raw); err != nil || !jwk.IsPublic() {
+			continue
+		}
+		if key, err := NewKey(jwk.Key); err == nil {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("the shard's key set has no key that can sign service account tokens")
+	}
+	return NewKeySet(keys...), nil
+}
+
+// of returns the keys of a shard that have the id, or all for an empty id; and
+// why more of them may exist than are known: nil when the last reading was good.
+func (k *ShardKeys) of(shard, id string) ([]Key, error) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	entry := k.shards[shard]
+	switch {
+	case entry == nil:
+		return nil, errNeverRead
+	case entry.keys == nil && entry.err == nil:
+		return nil, errNeverRead
+	case entry.keys == nil:
+		return nil, entry.err
+	}
+	return entry.keys.Keys(id), entry.err
+}
+
+var errNeverRead = errors.New("they have never been read")
+
+// demand reads a shard out of turn, unless that was done a short time ago.
+func (k *ShardKeys) demand(ctx context.Context, s *shards.Shard) {
+	now := k.config.Clock.Now()
+	k.mu.Lock()
+	entry := k.entry(s)
+	every := demandedKeys
+	if entry.keys == nil {
+		every = unreadKeys
+	}
+	wait := !entry.demanded.IsZero() && now.Sub(entry.demanded) < every
+	if !wait {
+		entry.demanded = now
+	}
+	k.mu.Unlock()
+	if !wait {
+		k.readOnce(ctx, s.Name)
+	}
+}
+
+// Generation changes whenever any shard's keys do.
+func (k *ShardKeys) Generation() uint64 { return k.generation.Load() }
+
+// ShardKeysStatus is what is known of one shard's keys.
+type ShardKeysStatus struct {
+	Shard string
+	// IDs are the ids of its keys, sorted; nil when it was never read.
+	IDs []string
+	// Read is when it was last read well; zero: never.
+	Read time.Time
+	// Err is why the last reading failed; nil when it did not. It may name the
+	// shard's address.
+	Err error
+}
+
+// Status returns the shards' states, by name.
+func (k *ShardKeys) Status() []ShardKeysStatus {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	all := make([]ShardKeysStatus, 0, len(k.shards))
+	for name, entry := range k.shards {
+		s := ShardKeysStatus{Shard: name, Read: entry.read, Err: entry.err}
+		if entry.keys != nil {
+			for _, key := range entry.keys.all {
+				s.IDs = append(s.IDs, key.ID)
+			}
+			slices.Sort(s.IDs)
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b ShardKeysStatus) int { return strings.Compare(a.Shard, b.Shard) })
+	return all
+}

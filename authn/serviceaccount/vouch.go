@@ -1,0 +1,132 @@
+package serviceaccount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
+
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// Placement knows where logical clusters are and were; *index.Index does.
+type Placement interface {
+	Shards
+	// Former returns the shards that held the cluster before, by name.
+	Former(cluster string) []string
+}
+
+// FromShards lets the keys that shards publish vouch for tokens: a shard's keys
+// for the accounts whose home cluster it holds, and for no others. After a
+// migration the keys of a former holder vouch too, but only while the account
+// is found at its new home.
+type FromShards struct {
+	// Keys and Placement are required.
+	Keys      *ShardKeys
+	Placement Placement
+	// Home confirms accounts that have moved; nil: a former holder's keys do not
+	// vouch.
+	Home Home
+}
+
+// voucher is by what right a key vouches for an account. The zero voucher: its
+// key is the operator's and vouches for every account.
+type voucher struct {
+	holder string // the shard that held the home cluster
+	moved  bool   // the key is that of a former holder
+}
+
+// stands says whether what was verified by v may still be taken for verified.
+func (f *FromShards) stands(v voucher, home string) bool {
+	if v.holder == "" {
+		return true
+	}
+	holder, err := f.Placement.Holder(home)
+	return err == nil && holder.Name == v.holder
+}
+
+// open verifies a token with the keys that may vouch for the home cluster it
+// names. That name is not verified yet: it only selects keys, none of which
+// would vouch for another cluster.
+func (f *FromShards) open(ctx context.Context, jws *jose.JSONWebSignature, issuers []string) ([]byte, voucher, error) {
+	home, err := unverifiedHome(jws.UnsafePayloadWithoutVerification(), issuers)
+	if err != nil {
+		return nil, voucher{}, err
+	}
+	holder, err := f.Placement.Holder(home)
+	switch {
+	case errors.Is(err, index.ErrUnknown):
+		return nil, voucher{}, refuse(HomeUnknown, "no shard has the token's logical cluster %s", home)
+	case err != nil:
+		return nil, voucher{}, fmt.Errorf("%w: find logical cluster %s: %w", ErrUndecided, home, err)
+	}
+	id := jws.Signatures[0].Protected.KeyID
+	keys, lacking := f.Keys.of(holder.Name, id)
+	if payload := tryKeys(jws, keys); payload != nil {
+		return payload, voucher{holder: holder.Name}, nil
+	}
+	if f.Home != nil {
+		for _, shard := range f.Placement.Former(home) {
+			former, _ := f.Keys.of(shard, id)
+			if payload := tryKeys(jws, former); payload != nil {
+				return payload, voucher{holder: holder.Name, moved: true}, nil
+			}
+		}
+	}
+	if id != "" && len(keys) > 0 && lacking == nil {
+		return nil, voucher{}, refuse(Signature, "key %q of shard %s does not verify the signature", clip(id), holder.Name)
+	}
+	return f.openLate(ctx, jws, holder)
+}
+
+// openLate asks the shard whether it has keys that are not known yet.
+func (f *FromShards) openLate(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, voucher, error) {
+	f.Keys.demand(ctx, holder)
+	id := jws.Signatures[0].Protected.KeyID
+	keys, lacking := f.Keys.of(holder.Name, id)
+	if payload := tryKeys(jws, keys); payload != nil {
+		return payload, voucher{holder: holder.Name}, nil
+	}
+	switch {
+	case lacking != nil:
+		return nil, voucher{}, fmt.Errorf("%w: service account keys of shard %s: %w", ErrUndecided, holder.Name, lacking)
+	case len(keys) == 0:
+		return nil, voucher{}, refuse(UnknownKey, "shard %s, which holds the token's logical cluster, publishes no key with the id %q", holder.Name, clip(id))
+	}
+	return nil, voucher{}, refuse(Signature, "no key of shard %s, which holds the token's logical cluster, verifies the signature", holder.Name)
+}
+
+// tryKeys returns the payload if one of the keys verifies it, else nil.
+func tryKeys(jws *jose.JSONWebSignature, keys []Key) []byte {
+	for _, key := range keys {
+		if key.algorithm() != jws.Signatures[0].Protected.Algorithm {
+			continue
+		}
+		if payload, err := jws.Verify(key.Public); err == nil {
+			return payload
+		}
+	}
+	return nil
+}
+
+// unverifiedHome reads the home cluster as judge does after verification.
+func unverifiedHome(payload []byte, issuers []string) (string, error) {
+	var public struct {
+		Issuer string `json:"iss"`
+	}
+	if err := json.Unmarshal(payload, &public); err != nil {
+		return "", refuse(Malformed, "the token's registered claims can't be read: %s", clip(err.Error()))
+	}
+	a, err := readAccount(payload, public.Issuer == LegacyIssuer, slices.Contains(issuers, LegacyIssuer))
+	if err != nil {
+		return "", err
+	}
+	if !validCluster(a.home) {
+		return "", refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip(a.home))
+	}
+	return a.home, nil
+}
