@@ -27,6 +27,10 @@ import (
 // stand-in shards.
 
 func TestMain(m *testing.M) {
+	if os.Getenv(runAsProgram) != "" {
+		main()
+		return
+	}
 	// The program applies its logging flags once; the tests run it often, always
 	// with the same ones.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged

@@ -18,9 +18,11 @@ type KCP struct {
 	ClientCA, ServingCA, RequestHeaderCA *harness.CA
 	// Root is the root shard, named "root"; it holds the logical cluster root.
 	Root *Shard
+	// Forwarding is the certificate that may assert identities at a shard,
+	// Watching the one that may watch everything there.
+	Forwarding, Watching harness.KeyPair
 
-	forwarding, watching harness.KeyPair
-	shards               []*Shard
+	shards []*Shard
 }
 
 // New starts the root shard. Close ends everything.
@@ -32,10 +34,10 @@ func New(dir string) (*KCP, error) {
 			return nil, err
 		}
 	}
-	if k.forwarding, err = k.RequestHeaderCA.Client(dir, "front-proxy"); err != nil {
+	if k.Forwarding, err = k.RequestHeaderCA.Client(dir, "front-proxy"); err != nil {
 		return nil, err
 	}
-	if k.watching, err = k.ClientCA.Client(dir, "watcher", "system:masters"); err != nil {
+	if k.Watching, err = k.ClientCA.Client(dir, "watcher", "system:masters"); err != nil {
 		return nil, err
 	}
 	if k.Root, err = k.AddShard("root"); err != nil {
@@ -80,12 +82,12 @@ func (k *KCP) Close() {
 func (k *KCP) Kubeconfig() (string, error) {
 	path := filepath.Join(k.Dir, "root.kubeconfig")
 	return path, harness.WriteKubeconfig(path, &rest.Config{Host: k.Root.URL, TLSClientConfig: rest.TLSClientConfig{
-		CAData: k.ServingCA.PEM, CertData: k.watching.Cert, KeyData: k.watching.Key}})
+		CAData: k.ServingCA.PEM, CertData: k.Watching.Cert, KeyData: k.Watching.Key}})
 }
 
 // MappingEntry is an entry of a mapping file for path, with the root shard as
 // its backend.
 func (k *KCP) MappingEntry(path string) string {
 	return fmt.Sprintf("- path: %s\n  backend: %s\n  backend_server_ca: %s\n  proxy_client_cert: %s\n  proxy_client_key: %s\n",
-		path, k.Root.URL, k.ServingCA.File, k.forwarding.CertFile, k.forwarding.KeyFile)
+		path, k.Root.URL, k.ServingCA.File, k.Forwarding.CertFile, k.Forwarding.KeyFile)
 }

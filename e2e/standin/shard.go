@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
 
@@ -36,11 +37,14 @@ type Shard struct {
 
 	// Requests counts what was forwarded to it, not lists and watches.
 	Requests atomic.Int64
+	// Lookups counts what the proxy itself asked about service accounts.
+	Lookups atomic.Int64
 
-	mu     sync.Mutex // guards what follows
-	stores map[string]*store
-	server *http.Server
-	stop   context.CancelFunc
+	mu         sync.Mutex // guards what follows
+	stores     map[string]*store
+	namespaced map[string]Object // by path
+	server     *http.Server
+	stop       context.CancelFunc
 }
 
 // WhoAmI is how a shard answers every request that is no list or watch of its
@@ -50,7 +54,7 @@ type WhoAmI struct {
 	User, UID             string
 	Groups                []string
 	Extra                 map[string][]string
-	// Header has the request's headers as they arrived.
+	// Header has the request's headers as they arrived, and Host.
 	Header http.Header
 }
 
@@ -172,11 +176,17 @@ func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		resource, _, _ := strings.Cut(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], ":")
 		s.serveStore(w, r, s.store(resource))
+	case r.URL.Path == adminShards && s.watcher(r):
+		s.serveStore(w, r, s.kcp.Root.store("shards"))
+	case s.lookedUp(w, r):
 	default:
 		s.Requests.Add(1)
 		s.whoAmI(w, r)
 	}
 }
+
+// adminShards is where every shard of kcp 0.34 serves all Shard objects.
+const adminShards = "/services/admin/apis/core.kcp.io/v1alpha1/shards"
 
 // watcher says whether the caller may watch everything.
 func (s *Shard) watcher(r *http.Request) bool {
@@ -193,12 +203,28 @@ func (s *Shard) verified(r *http.Request, roots *x509.CertPool) bool {
 
 func (s *Shard) whoAmI(w http.ResponseWriter, r *http.Request) {
 	me := WhoAmI{Shard: s.Name, Path: r.URL.EscapedPath(), RawQuery: r.URL.RawQuery, Header: r.Header.Clone()}
+	me.Header.Set("Host", r.Host)
 	if s.verified(r, s.proxies) {
 		if resp, ok, err := s.headers.AuthenticateRequest(r); err == nil && ok {
 			me.User, me.UID, me.Groups, me.Extra = resp.User.GetName(), resp.User.GetUID(), resp.User.GetGroups(), resp.User.GetExtra()
 		}
 	}
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		s.webSocket(w, r, me)
+		return
+	}
 	answer(w, me)
+}
+
+// webSocket says the same as the first message of a WebSocket.
+func (s *Shard) webSocket(w http.ResponseWriter, r *http.Request, me WhoAmI) {
+	upgrader := websocket.Upgrader{Subprotocols: []string{"v5.channel.k8s.io"}}
+	c, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return // it has answered
+	}
+	_ = c.WriteJSON(me)
+	_ = c.Close()
 }
 
 // serveStore lists, or watches, from the beginning or from now.
