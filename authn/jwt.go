@@ -56,8 +56,9 @@ type jwtAuthenticator struct {
 type jwtMember struct {
 	*jwtAuthenticator
 	// evaluations has a place for each evaluation that may run now, of all of
-	// the type's members.
-	evaluations chan struct{}
+	// the type's members; owners the same of all types of its owner, nil when
+	// there is no such bound.
+	evaluations, owners chan struct{}
 }
 
 // Name implements TokenAuthenticator.
@@ -150,24 +151,6 @@ func (m jwtMember) evaluate(ctx context.Context, raw string, claims *tokenClaims
 		return nil, errors.New("the token is not the issuer's")
 	}
 	return response.User, nil
-}
-
-// enter waits for a place among the type's evaluations.
-func (m jwtMember) enter(ctx context.Context) (leave func(), err error) {
-	leave = func() { <-m.evaluations }
-	select {
-	case m.evaluations <- struct{}{}:
-		return leave, nil
-	default:
-	}
-	ctx, cancel := context.WithTimeout(ctx, evaluationWait)
-	defer cancel()
-	select {
-	case m.evaluations <- struct{}{}:
-		return leave, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %d tokens of the workspace type are being evaluated already: %w", ErrUndecided, evaluationsAtOnce, ctx.Err())
-	}
 }
 
 // upstreamReason makes an error fit for operators. Upstream's errors quote

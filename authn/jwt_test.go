@@ -119,7 +119,7 @@ func buildSpec(t testing.TB, c TypeIndexConfig, raw string) ([]jwtMember, error)
 	evaluations := make(chan struct{}, evaluationsAtOnce)
 	var members []jwtMember
 	for _, a := range built.authenticators {
-		members = append(members, jwtMember{a, evaluations})
+		members = append(members, jwtMember{jwtAuthenticator: a, evaluations: evaluations})
 	}
 	return members, nil
 }

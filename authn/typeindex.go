@@ -74,8 +74,8 @@ type TypeIndex struct {
 
 	mu     sync.RWMutex // guards what follows and all entries
 	shards map[string]*typeShard
-	// todo are the configurations to build, in order; retry those that failed.
-	todo  []*configEntry
+	// todo are the configurations to build; retry those that failed.
+	todo  buildQueue
 	retry map[*configEntry]struct{}
 }
 
@@ -87,6 +87,7 @@ type typeShard struct {
 	typesSynced, configsSynced bool
 	types                      map[objectName]*typeEntry
 	configs                    map[objectName]*configEntry
+	owners                     map[string]*owner // of types, by cluster
 }
 
 // typeEntry is a type that names configurations.
@@ -96,6 +97,7 @@ type typeEntry struct {
 	configs     []*configEntry // as named; at most MaxConfigurations
 	dropped     int            // named beyond that
 	evaluations chan struct{}
+	owner       *owner
 	record      *TypeAuthenticators // what requests read; replaced, never edited
 	seen        uint64
 }
@@ -157,7 +159,7 @@ func (x *TypeIndex) Authenticators(t index.Type) (*TypeAuthenticators, error) {
 func (x *TypeIndex) shard(name string) *typeShard {
 	s := x.shards[name]
 	if s == nil {
-		s = &typeShard{types: map[objectName]*typeEntry{}, configs: map[objectName]*configEntry{}}
+		s = &typeShard{types: map[objectName]*typeEntry{}, configs: map[objectName]*configEntry{}, owners: map[string]*owner{}}
 		x.shards[name] = s
 	}
 	return s
@@ -177,7 +179,7 @@ func (x *TypeIndex) upsertType(shard string, name objectName, version string, co
 		return
 	}
 	if e == nil {
-		e = &typeEntry{name: name, evaluations: make(chan struct{}, evaluationsAtOnce)}
+		e = &typeEntry{name: name, evaluations: make(chan struct{}, evaluationsAtOnce), owner: s.enterType(name.cluster)}
 		s.types[name] = e
 	}
 	e.version, e.seen = version, seen
@@ -212,6 +214,7 @@ func (x *TypeIndex) deleteType(shard string, name objectName) {
 
 func (x *TypeIndex) dropType(s *typeShard, e *typeEntry) {
 	delete(s.types, e.name)
+	s.leaveType(e.name.cluster)
 	for _, c := range e.configs {
 		x.unuse(s, c, e)
 	}
@@ -333,7 +336,7 @@ func (x *TypeIndex) enqueue(c *configEntry) {
 		return
 	}
 	c.queued = true
-	x.todo = append(x.todo, c)
+	x.todo.push(c)
 	select {
 	case x.wake <- struct{}{}:
 	default:
@@ -374,7 +377,7 @@ func (c *configEntry) join(record *TypeAuthenticators, e *typeEntry) {
 	served := map[issuer.Key]bool{}
 	for _, a := range c.serving {
 		served[a.trust] = true
-		record.ByIssuer[a.issuer.URL()] = append(record.ByIssuer[a.issuer.URL()], jwtMember{a, e.evaluations})
+		record.ByIssuer[a.issuer.URL()] = append(record.ByIssuer[a.issuer.URL()], jwtMember{a, e.evaluations, e.owner.evaluations})
 	}
 	why := c.trouble()
 	if why == "" {

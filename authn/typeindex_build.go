@@ -34,12 +34,10 @@ func (x *TypeIndex) buildNext() bool {
 func (x *TypeIndex) next() (*configEntry, *jwtSpec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.todo) == 0 {
-		x.todo = nil
+	c := x.todo.pop()
+	if c == nil {
 		return nil, nil
 	}
-	c := x.todo[0]
-	x.todo = x.todo[1:]
 	c.queued = false
 	if c.current || len(c.users) == 0 {
 		return c, nil

@@ -1,0 +1,95 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/index"
+)
+
+// All types of one owner share its places; another owner has its own.
+func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	w := newTypeWorld(t, TypeIndexConfig{})
+	w.placement.move("c2", "root")
+	w.synced()
+	spec := specFor(s, with(object{"expression": "claims.sub"}, "claimMappings", "username"))
+	n := evaluationsOfOwner()
+	for i := range n + 1 {
+		w.setConfig("root", "c1", fmt.Sprint("config-", i), spec)
+		w.setType("root", "c1", fmt.Sprint("type-", i), fmt.Sprint("config-", i))
+	}
+	w.setConfig("root", "c2", "config", spec)
+	w.setType("root", "c2", "type", "config")
+	member := func(cluster, name string) jwtMember {
+		t.Helper()
+		var found jwtMember
+		soon(t, "the type to be ready", func() (ok bool, state string) {
+			types, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
+			if err != nil || types == nil || len(types.ByIssuer[s.URL()]) != 1 {
+				return false, fmt.Sprintf("%+v, %v", types, err)
+			}
+			found, ok = types.ByIssuer[s.URL()][0].(jwtMember)
+			return ok, "not built"
+		})
+		return found
+	}
+	for i := range n {
+		leave, err := member("c1", fmt.Sprint("type-", i)).enter(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	last := member("c1", fmt.Sprint("type-", n))
+	<-last.issuer.Ready()
+	token := ParseToken(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+	if _, _, err := last.AuthenticateToken(ended, token); !errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "owner") {
+		t.Errorf("a type more of the same owner: %v, want undecided because of the owner's other types", err)
+	}
+	if diff := cmp.Diff(0, len(last.evaluations)); diff != "" {
+		t.Errorf("the type's places taken afterwards (-want +got):\n%s", diff)
+	}
+	if _, _, err := member("c2", "type").AuthenticateToken(context.Background(), token); err != nil {
+		t.Errorf("a type of another owner: %v", err)
+	}
+	for i := range n + 1 {
+		w.tables["root"][typesFeed].Delete(w.typeOf("c1", fmt.Sprint("type-", i)))
+	}
+	w.index.mu.Lock()
+	defer w.index.mu.Unlock()
+	if diff := cmp.Diff(1, len(w.index.shards["root"].owners)); diff != "" {
+		t.Errorf("owners kept after all types of one are gone (-want +got):\n%s", diff)
+	}
+}
+
+// Owners take turns, each in its own order.
+func TestBuildQueue(t *testing.T) {
+	var q buildQueue
+	for _, name := range []string{"a/1", "a/2", "a/3", "b/1", "c/1", "c/2"} {
+		cluster, rest, _ := strings.Cut(name, "/")
+		q.push(&configEntry{name: objectName{cluster, rest}})
+	}
+	var order []string
+	for c := q.pop(); c != nil; c = q.pop() {
+		order = append(order, c.name.cluster+"/"+c.name.name)
+		if len(order) == 2 {
+			q.push(&configEntry{name: objectName{"d", "1"}})
+		}
+	}
+	if diff := cmp.Diff([]string{"a/1", "b/1", "c/1", "a/2", "d/1", "c/2", "a/3"}, order); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	if len(q.waiting) != 0 || slices.Contains(q.turns, "a") {
+		t.Errorf("left over: %v %v", q.turns, q.waiting)
+	}
+}
