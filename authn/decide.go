@@ -41,6 +41,9 @@ type Config struct {
 	// PassOnGroups and DropGroups filter the groups of global identities; see
 	// groupFilter. Empty PassOnGroups passes on all.
 	PassOnGroups, DropGroups []string
+	// EndAtExpiry ends watches and upgraded connections when the token or
+	// certificate that opened them ends; see Recheck.
+	EndAtExpiry bool
 	// Instance names this process in the ids of refusals.
 	Instance string
 	// Now is the clock; nil means time.Now.
@@ -56,6 +59,9 @@ type Authenticator struct {
 	types    TypeSource
 	groups   groupFilter
 	refusals *Refusals
+
+	endAtExpiry bool
+	now         func() time.Time
 }
 
 // New does no I/O. It fails on a configuration in which a user's certificate
@@ -71,6 +77,9 @@ func New(c Config) (*Authenticator, error) {
 		types:    c.Types,
 		groups:   groupFilter{passOn: newGroupSet(c.PassOnGroups), drop: newGroupSet(c.DropGroups)},
 		refusals: newRefusals(c.Instance, now),
+
+		endAtExpiry: c.EndAtExpiry,
+		now:         now,
 	}
 	var err error
 	a.certs, err = newCertificates(c.ClientCAs, c.RequestHeader, a.global, now)

@@ -34,12 +34,25 @@ func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t Token) (user.
 		return nil, time.Time{}, nil
 	}
 	who, until, err := s.authenticator.Authenticate(ctx, t.Raw)
+	return who, until, s.verdict(err)
+}
+
+// Stands implements lasting.
+func (s *serviceAccounts) Stands(ctx context.Context, t Token, until time.Time) error {
+	if !t.JWT || !s.authenticator.Issues(t.Issuer) {
+		return nil
+	}
+	return s.verdict(s.authenticator.Stands(ctx, t.Raw, until))
+}
+
+// verdict counts refusals and makes the error one of this package's.
+func (s *serviceAccounts) verdict(err error) error {
 	if errors.Is(err, serviceaccount.ErrUndecided) {
-		return nil, time.Time{}, fmt.Errorf("%w: %w", ErrUndecided, err)
+		return fmt.Errorf("%w: %w", ErrUndecided, err)
 	}
 	var refusal *serviceaccount.Refusal
 	if errors.As(err, &refusal) {
 		s.refused(refusal.Reason)
 	}
-	return who, until, err
+	return err
 }

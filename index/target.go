@@ -19,6 +19,10 @@ type Target struct {
 	// Mount is the workspace's spec.URL when the path names a mount, else nil.
 	// It is tenant-supplied. Immutable.
 	Mount *url.URL
+	// Services is the shard whose virtual workspaces the path names, below
+	// /shards/<name>/services/; nil for every other path. Cluster is then what the
+	// virtual workspace is of, as far as that is known.
+	Services *shards.Shard
 }
 
 // Type is a workspace type as the workspace graph resolves it: by the logical

@@ -44,6 +44,13 @@ type Config struct {
 	// Authorizer says who may read /metrics; nil: nobody.
 	Authorizer Authorizer
 
+	// Recheck decides again about a stream under way, which a Decision admitted:
+	// nil means that it goes on. It may be called while the request is served and
+	// only reads it. Nil: streams are not decided about again.
+	Recheck func(r *http.Request, t *index.Target, admitted *authn.Decision) *authn.Decision
+	// RecheckPeriod is how often, at least 15 ms; 0 means 15 s.
+	RecheckPeriod time.Duration
+
 	// Serving has the listener, the certificates and the TLS options. Its
 	// ClientCA is what the listener advertises to clients with certificates; it
 	// admits nobody. Required by Run only.

@@ -22,6 +22,7 @@ type exchange struct {
 	rp httputil.ReverseProxy
 
 	start    time.Time
+	in       *http.Request // as it came; set when it is forwarded
 	upgrade  bool
 	route    route
 	target   index.Target
@@ -64,10 +65,11 @@ func (x *exchange) reset() {
 // forward sends the request to where it was decided to go, and the answer back.
 func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool = x.p.buffers
+	x.in = r
 	if x.upgrade {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		defer x.p.streams.add(upgradeStream, cancel)()
+		defer x.p.streams.add(upgradeStream, cancel, x.admission(r))()
 		r = r.WithContext(ctx)
 	}
 	x.rp.ServeHTTP(w, r)
@@ -127,7 +129,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	x.begun, x.code = true, res.StatusCode
 	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {
 		x.rp.BufferPool = x.p.smallBuffers
-		res.Body = x.p.streams.body(res.Body)
+		res.Body = x.p.streams.body(res.Body, x.admission(x.in))
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
 		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.received}

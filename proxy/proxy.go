@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
 
+	"frontproxy/authn"
+	"frontproxy/index"
 	"frontproxy/index/shards"
 )
 
@@ -40,6 +43,9 @@ type Proxy struct {
 	streams               *streamSet
 	panics                atomic.Uint64
 	inFlight              atomic.Int64
+	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
+	recheckPeriod         time.Duration
+	endedStreams          atomic.Uint64
 
 	serving         *genericapiserver.SecureServingInfo
 	curves          []tls.CurveID
@@ -73,6 +79,7 @@ func New(c Config) (*Proxy, error) {
 		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
 		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
 		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
+		recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
 	}
 	if p.metrics == nil {
 		p.metrics = NewMetrics("")

@@ -40,6 +40,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for _, u := range p.upstreams {
 		running.Go(func() { u.run(inner) })
 	}
+	running.Go(func() { p.recheckStreams(inner) })
 	if p.foreign != nil {
 		defer p.foreign.close()
 	}

@@ -134,6 +134,7 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	for kind, n := range p.streams.counts() {
 		gauge(m.openStreams, float64(n), streamKind(kind).String())
 	}
+	out <- prometheus.MustNewConstMetric(m.endedStreams, prometheus.CounterValue, float64(p.endedStreams.Load()))
 	out <- prometheus.MustNewConstMetric(m.panics, prometheus.CounterValue, float64(p.panics.Load()))
 	for _, u := range p.upstreams {
 		gauge(m.reloads, truth(u.stale.Load()), u.source)

@@ -118,7 +118,7 @@ type world struct {
 }
 
 // fakeIndex answers by path.
-type fakeIndex map[string]any // index.Target or error
+type fakeIndex map[string]any // index.Target, error or func() error
 
 func (f fakeIndex) Lookup(path string) (index.Target, error) {
 	switch v := f[path].(type) {
@@ -126,6 +126,8 @@ func (f fakeIndex) Lookup(path string) (index.Target, error) {
 		return v, nil
 	case error:
 		return index.Target{}, v
+	case func() error:
+		return index.Target{}, v()
 	}
 	return index.Target{}, index.ErrUnknown
 }

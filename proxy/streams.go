@@ -20,6 +20,11 @@ type streamSet struct {
 type stream struct {
 	kind streamKind
 	end  func()
+	// admission is what admitted it; nil: it is not decided about again. next is
+	// when it will be, checking that it is now.
+	admission *admission
+	next      time.Time
+	checking  bool
 }
 
 // streamKind is what a stream is.
@@ -38,8 +43,8 @@ func newStreamSet() *streamSet { return &streamSet{active: map[*stream]struct{}{
 
 // add registers a stream that end ends. The function returned says that it is
 // over; it may be called again.
-func (s *streamSet) add(kind streamKind, end func()) (done func()) {
-	st := &stream{kind, end}
+func (s *streamSet) add(kind streamKind, end func(), a *admission) (done func()) {
+	st := &stream{kind: kind, end: end, admission: a}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active[st] = struct{}{}
@@ -70,9 +75,9 @@ func (s *streamSet) counts() [streamKinds]int {
 
 // body makes a watch's body one that can be ended from here, as if the
 // upstream had ended it.
-func (s *streamSet) body(rc io.ReadCloser) io.ReadCloser {
+func (s *streamSet) body(rc io.ReadCloser, a *admission) io.ReadCloser {
 	b := &streamBody{ReadCloser: rc}
-	b.done = s.add(watchStream, b.end)
+	b.done = s.add(watchStream, b.end, a)
 	return b
 }
 

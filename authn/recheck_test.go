@@ -1,0 +1,96 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/index"
+)
+
+// changing is a token authenticator whose mind can be changed.
+type changing struct {
+	user  user.Info
+	until time.Time
+	err   error
+	// stands is what Stands returns.
+	stands error
+}
+
+func (c *changing) Name() string { return "changing" }
+
+func (c *changing) AuthenticateToken(context.Context, Token) (user.Info, time.Time, error) {
+	if c.err != nil {
+		return nil, time.Time{}, c.err
+	}
+	return c.user, c.until, nil
+}
+
+func (c *changing) Stands(context.Context, Token, time.Time) error { return c.stands }
+
+func TestRecheck(t *testing.T) {
+	start := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	undecided := fmt.Errorf("%w: home is down", ErrUndecided)
+	bot := &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"b", "a"}}
+	for name, tc := range map[string]struct {
+		change      func(*changing)
+		later       time.Duration
+		endAtExpiry bool
+		want        string // part of the reason; "": it goes on
+	}{
+		"still good":                   {change: func(*changing) {}},
+		"refused":                      {change: func(c *changing) { c.err = errors.New("account is gone") }, want: "account is gone"},
+		"undecided":                    {change: func(c *changing) { c.err = undecided }},
+		"groups in another order":      {change: func(c *changing) { c.user = &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"a", "b"}} }},
+		"a group less":                 {change: func(c *changing) { c.user = &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"a"}} }, want: "another identity"},
+		"another user":                 {change: func(c *changing) { c.user = &user.DefaultInfo{Name: "root", UID: "1", Groups: []string{"a", "b"}} }, want: "another identity"},
+		"ended":                        {change: func(c *changing) { c.err = errors.New("expired") }, later: time.Hour},
+		"ended, with the flag":         {change: func(*changing) {}, later: time.Hour, endAtExpiry: true, want: "ended at 2026-09-01T13:00:00Z"},
+		"just before, with the flag":   {change: func(*changing) {}, later: time.Hour - 1, endAtExpiry: true},
+		"ended, then its account too":  {change: func(c *changing) { c.err, c.stands = errors.New("expired"), errors.New("account is gone") }, later: 2 * time.Hour, want: "account is gone"},
+		"ended, its account not known": {change: func(c *changing) { c.err, c.stands = errors.New("expired"), undecided }, later: 2 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := start
+			c := &changing{user: bot, until: start.Add(time.Hour)}
+			a, err := New(Config{Tokens: []TokenAuthenticator{c}, EndAtExpiry: tc.endAtExpiry, Now: func() time.Time { return now }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := http.NewRequest(http.MethodGet, "https://proxy/clusters/root/api?watch=1", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer opaque")
+			target := &index.Target{Cluster: "root"}
+			admitted := a.Decide(r, target)
+			if admitted.User == nil {
+				t.Fatalf("not admitted: %+v", admitted)
+			}
+			tc.change(c)
+			now = now.Add(tc.later)
+			d := a.Recheck(r, target, admitted)
+			switch {
+			case (d != nil) != (tc.want != ""):
+				t.Errorf("Recheck: %+v, want %q", d, tc.want)
+			case d != nil && (d.Status != http.StatusUnauthorized || !strings.Contains(d.Verdicts[0].Reason, tc.want)):
+				t.Errorf("Recheck: %+v, want %q", d, tc.want)
+			case d != nil && a.Refusals().Find(d.ID) == nil:
+				t.Errorf("refusal %q is not kept", d.ID)
+			}
+		})
+	}
+	a, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := a.Recheck(&http.Request{}, &index.Target{}, &Decision{PassThrough: true}); d != nil {
+		t.Errorf("what passed through is ended: %+v", d)
+	}
+}

@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+)
+
+// Streams outlive what admitted them: accounts are deleted, certificates and
+// configurations replaced, workspaces removed. So each is decided about again
+// every now and then, on the request as it came.
+const (
+	defaultRecheckPeriod = 15 * time.Second
+	// rechecksAtOnce bounds the rechecks under way: an authenticator may have to
+	// ask elsewhere.
+	rechecksAtOnce = 256
+	recheckTimeout = 3 * time.Second
+)
+
+// admission is what a stream was admitted by. Immutable.
+type admission struct {
+	request  *http.Request
+	target   index.Target
+	decision *authn.Decision
+}
+
+// admission returns what admitted the exchange; nil when that is not to be
+// looked at again.
+func (x *exchange) admission(r *http.Request) *admission {
+	if x.p.recheck == nil || x.decision == passedThrough {
+		return nil
+	}
+	return &admission{r, x.target, x.decision}
+}
+
+// recheckStreams ends the streams that are not admitted any more, until ctx
+// ends.
+func (p *Proxy) recheckStreams(ctx context.Context) {
+	if p.recheck == nil {
+		return
+	}
+	var checking sync.WaitGroup
+	defer checking.Wait()
+	slots := make(chan struct{}, rechecksAtOnce)
+	tick := time.NewTicker(p.recheckPeriod / 15)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, st := range p.streams.due(time.Now(), p.recheckPeriod) {
+			slots <- struct{}{}
+			checking.Go(func() {
+				defer func() { <-slots }()
+				p.recheckStream(ctx, st)
+			})
+		}
+	}
+}
+
+// recheckStream decides again about one stream.
+func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
+	defer p.streams.checked(st)
+	a := st.admission
+	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
+	defer cancel()
+	defer context.AfterFunc(a.request.Context(), cancel)()
+	target := a.target
+	if target.Cluster != "" {
+		var err error
+		target, err = p.index.Lookup(target.Cluster)
+		if errors.Is(err, index.ErrUnknown) {
+			p.endStream(st, "its workspace is gone", "")
+			return
+		}
+		if err != nil {
+			return // not known now
+		}
+		target.Services = a.target.Services
+	}
+	if d := p.recheck(a.request.WithContext(ctx), &target, a.decision); d != nil && ctx.Err() == nil {
+		p.endStream(st, "it is not admitted any more", d.ID)
+	}
+}
+
+func (p *Proxy) endStream(st *stream, why, refusal string) {
+	p.endedStreams.Add(1)
+	p.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admission.request.URL.Path)
+	st.end()
+}
+
+// EndedStreams is how many watches and upgraded connections have been ended
+// because what had admitted them was gone.
+func (p *Proxy) EndedStreams() uint64 { return p.endedStreams.Load() }
+
+// due returns the streams whose turn it is to be decided about again; each
+// until checked is called for it.
+func (s *streamSet) due(now time.Time, period time.Duration) []*stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due []*stream
+	for st := range s.active {
+		switch {
+		case st.admission == nil || st.checking:
+		case st.next.IsZero(): // new: spread over the period
+			st.next = now.Add(period*3/4 + rand.N(period/4+1)) //nolint:gosec // jitter
+		case !now.Before(st.next):
+			st.next, st.checking = now.Add(period), true
+			due = append(due, st)
+		}
+	}
+	return due
+}
+
+func (s *streamSet) checked(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.checking = false
+}

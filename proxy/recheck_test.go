@@ -1,0 +1,183 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+)
+
+// recheckWorld has a shard that answers watches with one event and then
+// nothing, and WebSockets with one message.
+func recheckWorld(t *testing.T, recheck func(*http.Request, *index.Target, *authn.Decision) *authn.Decision) (*world, *front) {
+	t.Helper()
+	w := newWorld(t)
+	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			c, err := (&websocket.Upgrader{}).Upgrade(rw, r, nil)
+			if err != nil {
+				t.Errorf("upgrade: %v", err)
+				return
+			}
+			_ = c.WriteMessage(websocket.TextMessage, []byte("event"))
+			_, _, _ = c.ReadMessage() // until the other side ends
+			_ = c.Close()
+			return
+		}
+		_, _ = io.WriteString(rw, "event\n")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	})
+	w.config.Recheck, w.config.RecheckPeriod = recheck, 30*time.Millisecond
+	return w, w.front(t)
+}
+
+// watch opens a watch, reads its first event, and returns what reads the rest.
+func (f *front) watch(t *testing.T, http2 bool) func() error {
+	t.Helper()
+	res, err := f.client(t, http2).Get(f.URL + "/clusters/root:ws/api?watch=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	lines := bufio.NewReader(res.Body)
+	if line, err := lines.ReadString('\n'); line != "event\n" {
+		t.Fatalf("the watch begins with %q, %v", line, err)
+	}
+	return func() error { _, err := lines.ReadByte(); return err }
+}
+
+func (f *front) webSocket(t *testing.T) func() error {
+	t.Helper()
+	d := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: f.root}}
+	c, res, err := d.Dial(strings.Replace(f.URL, "https", "wss", 1)+"/clusters/root:ws/exec", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	t.Cleanup(func() { _ = c.Close() })
+	if _, message, err := c.ReadMessage(); string(message) != "event" {
+		t.Fatalf("the WebSocket begins with %q, %v", message, err)
+	}
+	return func() error { _, _, err := c.ReadMessage(); return err }
+}
+
+// ends waits for what reads the rest of a stream.
+func ends(t *testing.T, read func() error) error {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- read() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("the stream goes on after 20 s")
+		return nil
+	}
+}
+
+func TestStreamsEndWithWhatAdmittedThem(t *testing.T) {
+	var revoked atomic.Bool
+	var calls atomic.Int64
+	_, f := recheckWorld(t, func(r *http.Request, target *index.Target, d *authn.Decision) *authn.Decision {
+		calls.Add(1)
+		if target.Cluster != "2kd9" || d.User != alice || r.Header.Get("X-Mark") != "" {
+			t.Errorf("decided again about %+v, %+v", target, d)
+		}
+		if revoked.Load() {
+			return &authn.Decision{Status: http.StatusUnauthorized, ID: "id"}
+		}
+		return nil
+	})
+	streams := map[string]func() error{"watch, HTTP/1.1": f.watch(t, false), "watch, HTTP/2": f.watch(t, true), "WebSocket": f.webSocket(t)}
+	for deadline := time.Now().Add(20 * time.Second); calls.Load() < 12; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("decided again %d times within 20 s", calls.Load())
+		}
+	}
+	if n := f.streams.counts(); n[watchStream] != 2 || n[upgradeStream] != 1 || f.EndedStreams() != 0 {
+		t.Fatalf("%v streams are left, %d were ended, while they are admitted", n, f.EndedStreams())
+	}
+	revoked.Store(true)
+	for name, read := range streams {
+		if err := ends(t, read); name != "WebSocket" && !errors.Is(err, io.EOF) {
+			t.Errorf("%s ends with %v, want a clean end", name, err)
+		}
+	}
+	if f.EndedStreams() != 3 {
+		t.Errorf("%d streams count as ended, want 3", f.EndedStreams())
+	}
+}
+
+func TestStreamEndsWithItsWorkspace(t *testing.T) {
+	var mu sync.Mutex
+	answer := error(index.ErrConflict)
+	w := newWorld(t)
+	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(rw, "event\n")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	})
+	var calls atomic.Int64
+	w.index["2kd9"] = func() error {
+		calls.Add(1)
+		mu.Lock()
+		defer mu.Unlock()
+		return answer
+	}
+	w.config.Recheck = func(*http.Request, *index.Target, *authn.Decision) *authn.Decision { return nil }
+	w.config.RecheckPeriod = 15 * time.Millisecond
+	f := w.front(t)
+	read := f.watch(t, true)
+	for deadline := time.Now().Add(20 * time.Second); calls.Load() < 3; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the workspace is not looked up within 20 s")
+		}
+	}
+	if f.EndedStreams() != 0 {
+		t.Fatal("the watch is ended though nobody knows where its workspace is")
+	}
+	mu.Lock()
+	answer = index.ErrUnknown
+	mu.Unlock()
+	if err := ends(t, read); !errors.Is(err, io.EOF) {
+		t.Errorf("the watch ends with %v", err)
+	}
+}
+
+func TestDueStreams(t *testing.T) {
+	s := newStreamSet()
+	s.add(watchStream, func() {}, nil) // never decided about again
+	s.add(watchStream, func() {}, &admission{})
+	now := time.Now()
+	const period = 15 * time.Second
+	due := func(after time.Duration) []*stream { return s.due(now.Add(after), period) }
+	if n := len(due(0)); n != 0 {
+		t.Fatalf("%d are due when new", n)
+	}
+	if n := len(due(period / 2)); n != 0 {
+		t.Errorf("%d are due after half a period", n)
+	}
+	first := due(period)
+	if len(first) != 1 {
+		t.Fatalf("%d are due after a period, want 1", len(first))
+	}
+	if n := len(due(3 * period)); n != 0 {
+		t.Errorf("%d are due while they are looked at", n)
+	}
+	s.checked(first[0])
+	if n := len(due(3 * period)); n != 1 {
+		t.Errorf("%d are due after another period, want 1", n)
+	}
+}
