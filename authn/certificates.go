@@ -77,9 +77,9 @@ func newCertificates(clientCAs CAPool, rh *RequestHeader, identify func(user.Inf
 		return nil, fmt.Errorf("--requestheader-* headers: %w", err)
 	}
 	if clientCAs != nil && len(rh.AllowedNames) == 0 {
-		if subject, shared := sharedCA(clientCAs.CurrentCABundleContent(), rh.CAs.CurrentCABundleContent()); shared {
-			return nil, fmt.Errorf("--client-ca-file and --requestheader-client-ca-file both trust the key of CA %q and --requestheader-allowed-names is empty: "+
-				"every user could assert any identity; use separate CAs or name the proxies' common names", subject)
+		if subject, shared := sharedCA(clientCAs, rh.CAs, now()); shared {
+			return nil, fmt.Errorf("--client-ca-file and --requestheader-client-ca-file both trust what CA %q signs and --requestheader-allowed-names is empty: "+
+				"users could assert any identity; use separate CAs or name the proxies' common names", subject)
 		}
 	}
 	return c, nil
@@ -110,6 +110,9 @@ func (c *certificates) authenticate(r *http.Request) (*admitted, []Verdict) {
 		return nil, verdicts
 	}
 	chain, err := c.clients.verify(r.TLS.PeerCertificates)
+	if err == nil {
+		err = chain.nobody
+	}
 	if err != nil {
 		return nil, append(verdicts, Verdict{byClientCert, Refused, err.Error()})
 	}
@@ -134,7 +137,8 @@ func (c *certificates) proxy(certs []*x509.Certificate) (*verified, error) {
 		return chain, nil
 	}
 	// The bundles may have come to overlap since the start: then nobody can
-	// tell a proxy from a user, and neither is believed to be a proxy.
+	// tell a proxy from a user, and neither is believed to be a proxy, whether
+	// or not the certificate names a user.
 	if c.clients != nil {
 		if _, err := c.clients.verify(certs); err == nil {
 			return nil, errors.New("the certificate verifies against --client-ca-file too and --requestheader-allowed-names is empty")
@@ -183,7 +187,9 @@ type verifier struct {
 type verified struct {
 	roots *x509.CertPool
 	until time.Time
-	user  user.Info // nil when the verifier names nobody
+	user  user.Info // nil when the verifier names nobody, or nobody is why
+	// nobody says why the certificate, good as it is, names no user.
+	nobody error
 }
 
 func newVerifier(cas CAPool, now func() time.Time, userOf func([]*x509.Certificate) (user.Info, error)) (*verifier, error) {
@@ -216,9 +222,7 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
 		}
 	}
 	if v.user != nil {
-		if c.user, err = v.user(chains[0]); err != nil {
-			return nil, err
-		}
+		c.user, c.nobody = v.user(chains[0])
 	}
 	v.known.Add(certs[0], c)
 	return c, nil
@@ -234,16 +238,45 @@ func chainEnd(chain []*x509.Certificate) time.Time {
 	return end
 }
 
-// sharedCA finds a CA key that both PEM bundles trust and returns its subject.
-func sharedCA(a, b []byte) (string, bool) {
-	for _, x := range certificatesIn(a) {
-		for _, y := range certificatesIn(b) {
+// sharedCA finds a CA of one pool that the other trusts too, by its key or
+// because the other's verify it, and returns its subject.
+func sharedCA(a, b CAPool, now time.Time) (string, bool) {
+	inA, inB := certificatesIn(a.CurrentCABundleContent()), certificatesIn(b.CurrentCABundleContent())
+	for _, x := range inA {
+		for _, y := range inB {
 			if bytes.Equal(x.RawSubjectPublicKeyInfo, y.RawSubjectPublicKeyInfo) {
 				return x.Subject.String(), true
 			}
 		}
 	}
+	for _, c := range inA {
+		if vouchesFor(b, inA, c, now) {
+			return c.Subject.String(), true
+		}
+	}
+	for _, c := range inB {
+		if vouchesFor(a, inB, c, now) {
+			return c.Subject.String(), true
+		}
+	}
 	return "", false
+}
+
+// vouchesFor says whether the pool verifies the CA certificate, with others as
+// intermediates.
+func vouchesFor(pool CAPool, others []*x509.Certificate, c *x509.Certificate, now time.Time) bool {
+	options, ok := pool.VerifyOptions()
+	if !ok {
+		return false
+	}
+	options.CurrentTime = now
+	options.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
+	options.Intermediates = x509.NewCertPool()
+	for _, o := range others {
+		options.Intermediates.AddCert(o)
+	}
+	_, err := c.Verify(options)
+	return err == nil
 }
 
 func certificatesIn(bundle []byte) []*x509.Certificate {

@@ -366,17 +366,59 @@ func TestSharedCA(t *testing.T) {
 }
 
 func TestBundlesThatComeToOverlap(t *testing.T) {
-	clients, proxies := newCA(t, "clients"), newCA(t, "proxies")
-	a, err := New(Config{ClientCAs: clients, RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}})
+	for name, cert := range map[string]struct {
+		user   string
+		groups []string
+		want   string // the user; empty: refused
+	}{
+		"a user":                      {"alice", nil, "alice"},
+		"no common name":              {"", []string{"devs"}, ""},
+		"a name that headers change":  {"alice ", nil, ""},
+		"a group that headers change": {"alice", []string{"devs "}, ""},
+		"a control character":         {"a\tb", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clients, proxies := newCA(t, "clients"), newCA(t, "proxies")
+			a, err := New(Config{ClientCAs: clients, RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxies.pool = clients.pool
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("X-Remote-User", "kcp-admin")
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.client(t, time.Hour, cert.user, cert.groups...)}}
+			d := a.Decide(r, &index.Target{})
+			switch {
+			case cert.want == "" && d.Status != http.StatusUnauthorized:
+				t.Errorf("admitted as %v by %s", d.User, d.By)
+			case cert.want != "" && (d.User == nil || d.User.GetName() != cert.want):
+				t.Errorf("became %v by %s", d.User, d.By)
+			}
+		})
+	}
+}
+
+// TestNestedBundles: one pool's CA is signed by the other's.
+func TestNestedBundles(t *testing.T) {
+	root := newCA(t, "root")
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxies.pool = clients.pool
-	r := httptest.NewRequest("GET", "/", nil)
-	r.Header.Set("X-Remote-User", "bob")
-	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.client(t, time.Hour, "alice")}}
-	if d := a.Decide(r, &index.Target{}); d.User == nil || d.User.GetName() != "alice" {
-		t.Errorf("a user asserted %v after a reload made the bundles overlap", d.User)
+	serial++
+	intermediate := &ca{key: key, pool: x509.NewCertPool()}
+	intermediate.cert = sign(t, &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "intermediate"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, root.cert, key, root.key)
+	intermediate.pool.AddCert(intermediate.cert)
+	for name, pools := range map[string][2]*ca{"clients below proxies": {intermediate, root}, "proxies below clients": {root, intermediate}} {
+		rh := &RequestHeader{CAs: pools[1], UsernameHeaders: []string{"X-Remote-User"}}
+		if _, err := New(Config{ClientCAs: pools[0], RequestHeader: rh}); err == nil || !strings.Contains(err.Error(), "--requestheader-allowed-names") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		rh.AllowedNames = []string{"proxy"}
+		if _, err := New(Config{ClientCAs: pools[0], RequestHeader: rh}); err != nil {
+			t.Errorf("%s, with allowed names: %v", name, err)
+		}
 	}
 }
 
