@@ -162,11 +162,17 @@ func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 	if x.p.foreign == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
 		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount leads to a URL that is not served")
 	}
+	if looped(r.Header) {
+		return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads back to this proxy")
+	}
 	x.foreign = true
 	x.base = &url.URL{Scheme: "https", Host: mount.Host}
 	x.prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
-	if x.prefix+rest == "" {
+	switch path := x.prefix + rest; {
+	case path == "":
 		x.prefix = "/"
+	case strings.HasPrefix(path, "//"): // it would name another host
+		return badRequest("the path below the mount begins with two slashes")
 	}
 	return nil
 }
@@ -190,8 +196,9 @@ func (x *exchange) ask(r *http.Request) {
 
 // decide asks who is calling, and chooses the transport.
 func (x *exchange) decide(r *http.Request) *metav1.Status {
-	x.decision = passedThrough
-	if x.foreign || !x.route.mapping.PassThrough {
+	if x.route.mapping.PassThrough && !x.foreign {
+		x.decision = passedThrough
+	} else {
 		x.ask(r)
 	}
 	d := x.decision

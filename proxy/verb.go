@@ -65,10 +65,12 @@ func verbOf(method, path, query string, upgrade bool) verb {
 	switch method {
 	case http.MethodGet, http.MethodHead:
 		switch {
-		case !strings.Contains(query, "follow") && streams(path, query):
+		case strings.Contains(path, "/watch/"): // the old form
 			return verbWatch
 		case named:
 			return verbGet
+		case !strings.Contains(query, "follow") && streams(path, query):
+			return verbWatch
 		}
 		return verbList
 	case http.MethodPost:

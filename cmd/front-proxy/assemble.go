@@ -23,8 +23,10 @@ import (
 
 // program is every part that runs.
 type program struct {
-	log   klog.Logger
-	serve func(context.Context) error
+	log     klog.Logger
+	metrics *proxy.Metrics
+	sources proxy.Sources
+	serve   func(context.Context) error
 	// parts are what serving stands on; they run until it has drained.
 	parts []func(context.Context) error
 }
@@ -55,7 +57,7 @@ func (p *program) run(ctx context.Context) error {
 // assemble makes the program of the flags: it reads every file, listens, and
 // runs nothing yet. This is the whole wiring.
 func assemble(o *options, log klog.Logger) (*program, error) {
-	p := &program{log: log}
+	p := &program{log: log, metrics: proxy.NewMetrics(version)}
 	o.notices(log)
 
 	mappings, err := loadMappings(o.mappingFile)
@@ -90,6 +92,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	// Where is it?
 	idx := index.New(clock.RealClock{})
 	feeds := idx.Feeds()
+	p.sources = newSources(root, everyShard, idx)
 
 	// Who is asking?
 	config := authn.Config{
@@ -116,16 +119,23 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 
-	watcher, err := shards.New(shards.Config{Root: root, Shards: everyShard, Feeds: feeds, Registry: idx, Log: log.WithName("shards")})
+	watcher, err := shards.New(shards.Config{Root: root, Shards: everyShard, Feeds: feeds, Registry: idx, Metrics: p.metrics.Feeds(), Log: log.WithName("shards")})
 	if err != nil {
 		return nil, err
 	}
 	p.add(watcher.Run)
 
+	authorizer, err := proxy.NewRootAuthorizer(root, p.metrics)
+	if err != nil {
+		return nil, err
+	}
+	p.metrics.Watch(p.sources)
 	front, err := proxy.New(proxy.Config{
 		Mappings:        mappings,
 		Index:           idx,
 		Decider:         decider,
+		Metrics:         p.metrics,
+		Authorizer:      authorizer,
 		Serving:         serving,
 		Curves:          must(curveIDs(o.curves)), // validated
 		CORSOrigins:     o.corsOrigins,
@@ -165,12 +175,14 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 			return nil, err
 		}
 		config.ClientCAs = ca
+		p.sources.Certificates = append(p.sources.Certificates, clientCAs("client-ca", "client-ca-file", ca))
 	}
 	if a.requestHeaderCA != "" {
 		ca, err := load("requestheader-client-ca-file", a.requestHeaderCA)
 		if err != nil {
 			return nil, err
 		}
+		p.sources.Certificates = append(p.sources.Certificates, clientCAs("requestheader-ca", "requestheader-client-ca-file", ca))
 		config.RequestHeader = &authn.RequestHeader{
 			CAs: ca, AllowedNames: a.requestHeaderNames, UsernameHeaders: a.requestHeaderUsers, UIDHeaders: a.requestHeaderUIDs,
 			GroupHeaders: a.requestHeaderGroups, ExtraPrefixes: a.requestHeaderExtraPrefix,
@@ -197,6 +209,7 @@ func (p *program) workspaceTypes(o *options, egress *issuer.EgressGuard, idx *in
 	}
 	types := authn.NewTypeIndex(config)
 	p.add(types.Run)
+	p.sources.Issuers["workspace"], p.sources.Configurations = pool.Counts, types.Counts
 	return types
 }
 

@@ -19,6 +19,7 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 			return err
 		}
 		p.add(file.Run)
+		p.sources.Reloads["token-auth-file"] = file.LastError
 		config.Tokens = append(config.Tokens, file)
 	}
 	if len(a.serviceAccountKeys) > 0 {
@@ -53,6 +54,7 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		return nil, err
 	}
 	p.add(keys.Run)
+	p.sources.Reloads["service-account-key-file"] = keys.LastError
 	config := serviceaccount.Config{Issuers: a.serviceAccountIssuers, Audiences: a.audiences, Keys: keys}
 	if a.serviceAccountLookup {
 		if config.Home, err = serviceaccount.NewShardHome(serviceaccount.HomeConfig{Shards: idx, Client: everyShard}); err != nil {
@@ -63,7 +65,7 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 	if err != nil {
 		return nil, err
 	}
-	return authn.ServiceAccounts(accounts, nil), nil
+	return authn.ServiceAccounts(accounts, p.metrics.ServiceAccountRefused), nil
 }
 
 // oidc has its own pool of issuers: the operator's may be anywhere, whatever
@@ -78,6 +80,7 @@ func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthen
 	}
 	p.add(pool.Run)
 	p.add(tokens.Run)
+	p.sources.Issuers["global"], p.sources.Reloads["authentication-config"] = pool.Counts, tokens.LastError
 	return tokens, nil
 }
 

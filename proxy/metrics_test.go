@@ -1,0 +1,520 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"frontproxy/authn"
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/serviceaccount"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// text is the metrics as the page shows them, one line an entry, of the
+// families whose names begin with one of prefixes.
+func (m *Metrics) text(t testing.TB, prefixes ...string) []string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	m.page.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	if rec.Code != 200 {
+		t.Fatalf("the page is %d %s", rec.Code, rec.Body)
+	}
+	var lines []string
+	for line := range strings.Lines(rec.Body.String()) {
+		line = strings.TrimSpace(line)
+		for _, p := range prefixes {
+			if !strings.HasPrefix(line, "#") && strings.HasPrefix(line, p) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
+}
+
+// shows waits until the lines of a family are these: some are counted when the
+// client has its answer already.
+func (m *Metrics) shows(t testing.TB, prefix string, want ...string) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		diff := cmp.Diff(want, m.text(t, prefix))
+		if diff == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%s (-want +got):\n%s", prefix, diff)
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestMetricsCountRequests(t *testing.T) {
+	w := newWorld(t)
+	watching, finish := make(chan struct{}), make(chan struct{})
+	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Query().Has("watch"):
+			_, _ = io.WriteString(rw, "event\n")
+			_ = http.NewResponseController(rw).Flush()
+			close(watching)
+			<-finish
+		case r.Method == "POST":
+			_, _ = io.Copy(io.Discard, r.Body)
+			rw.WriteHeader(http.StatusCreated)
+			_, _ = io.WriteString(rw, "0123456789")
+		case strings.Contains(r.URL.Path, "odd"):
+			rw.WriteHeader(799)
+		default:
+			_, _ = io.WriteString(rw, "0123456789")
+		}
+	})
+	closed := httptest.NewServer(nil)
+	w.index["down"] = index.Target{Cluster: "down", Shard: shardAt("down", parse(t, strings.Replace(closed.URL, "http", "https", 1)))}
+	closed.Close()
+	w.index["gone"] = index.ErrUnknown
+	w.index["moving"] = index.ErrConflict
+	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+		switch r.Header.Get("Authorization") {
+		case "":
+			return &authn.Decision{Status: 401}
+		case "undecided":
+			return &authn.Decision{Status: 503}
+		case "pass":
+			return &authn.Decision{Status: 200, PassThrough: true}
+		case "panic":
+			panic("boo")
+		}
+		return &authn.Decision{User: alice, Status: 200, By: "token"}
+	}
+	m := NewMetrics("v1")
+	w.config.Metrics = m
+	f := w.front(t)
+	c := f.client(t, true)
+	as := func(who string) http.Header { return http.Header{"Authorization": {who}} }
+	pods := f.URL + "/clusters/root:ws/api/v1/namespaces/default/pods"
+	do(t, c, "GET", pods, as("token"))
+	do(t, c, "GET", pods+"/one", as("pass"))
+	do(t, c, "GET", pods+"/odd", as("token"))
+	do(t, c, "GET", pods, as("undecided"))
+	do(t, c, "GET", pods, as("panic"))
+	do(t, c, "BREW", pods, nil)
+	do(t, c, "GET", f.URL+"/clusters/gone/api", as("token"))
+	do(t, c, "GET", f.URL+"/clusters/moving/api", as("token"))
+	do(t, c, "GET", f.URL+"/clusters/*/api", as("token"))
+	do(t, c, "GET", f.URL+"/nowhere", as("token"))
+	for _, body := range []io.Reader{strings.NewReader("hello"), io.MultiReader(strings.NewReader("hel"), strings.NewReader("lo"))} {
+		r, err := http.NewRequest("POST", pods, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = as("token")
+		res, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, err := io.ReadAll(res.Body); string(data) != "0123456789" || err != nil {
+			t.Errorf("answer %q, %v", data, err)
+		}
+		_ = res.Body.Close()
+	}
+	m.shows(t, "front_proxy_requests_total",
+		`front_proxy_requests_total{authenticator="",code="401",shard="shard-1",verb="other"} 1`,
+		`front_proxy_requests_total{authenticator="",code="403",shard="",verb="get"} 2`,
+		`front_proxy_requests_total{authenticator="",code="404",shard="",verb="get"} 1`,
+		`front_proxy_requests_total{authenticator="",code="500",shard="shard-1",verb="list"} 1`,
+		`front_proxy_requests_total{authenticator="",code="503",shard="",verb="get"} 1`,
+		`front_proxy_requests_total{authenticator="",code="503",shard="shard-1",verb="list"} 1`,
+		`front_proxy_requests_total{authenticator="pass-through",code="200",shard="shard-1",verb="get"} 1`,
+		`front_proxy_requests_total{authenticator="token",code="200",shard="shard-1",verb="list"} 1`,
+		`front_proxy_requests_total{authenticator="token",code="201",shard="shard-1",verb="create"} 2`,
+		`front_proxy_requests_total{authenticator="token",code="other",shard="shard-1",verb="get"} 1`,
+	)
+	m.shows(t, "proxy_request_duration_seconds_count",
+		`proxy_request_duration_seconds_count{code="200",method="get"} 2`,
+		`proxy_request_duration_seconds_count{code="201",method="post"} 2`,
+		`proxy_request_duration_seconds_count{code="401",method="unknown"} 1`,
+		`proxy_request_duration_seconds_count{code="403",method="get"} 2`,
+		`proxy_request_duration_seconds_count{code="404",method="get"} 1`,
+		`proxy_request_duration_seconds_count{code="500",method="get"} 1`,
+		`proxy_request_duration_seconds_count{code="503",method="get"} 2`,
+		`proxy_request_duration_seconds_count{code="other",method="get"} 1`,
+	)
+	m.shows(t, "kcp_backend", `kcp_backend_rq_body_bytes{shard="shard-1"} 10`, `kcp_backend_rs_body_bytes{shard="shard-1"} 40`)
+	m.shows(t, "front_proxy_lookups_total",
+		`front_proxy_lookups_total{result="conflict"} 1`, `front_proxy_lookups_total{result="failed"} 0`,
+		`front_proxy_lookups_total{result="found"} 8`, `front_proxy_lookups_total{result="invalid"} 1`,
+		`front_proxy_lookups_total{result="mount"} 0`, `front_proxy_lookups_total{result="not_synced"} 0`,
+		`front_proxy_lookups_total{result="unavailable"} 0`, `front_proxy_lookups_total{result="unknown"} 1`)
+	m.shows(t, "front_proxy_decisions_total",
+		`front_proxy_decisions_total{outcome="accepted"} 4`, `front_proxy_decisions_total{outcome="pass-through"} 1`,
+		`front_proxy_decisions_total{outcome="refused"} 1`, `front_proxy_decisions_total{outcome="undecided"} 1`)
+	m.shows(t, "front_proxy_panics_total", `front_proxy_panics_total 1`)
+	m.shows(t, "front_proxy_build_info", fmt.Sprintf(`front_proxy_build_info{go_version=%q,version="v1"} 1`, goVersion(t)))
+
+	// A watch is seen, and its bytes, before it ends.
+	r, _ := http.NewRequest("GET", pods+"?watch=1", nil)
+	r.Header = as("token")
+	res, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-watching
+	if line, err := bufio.NewReader(res.Body).ReadString('\n'); line != "event\n" {
+		t.Fatalf("watch: %q, %v", line, err)
+	}
+	m.shows(t, "front_proxy_requests_in_flight", `front_proxy_requests_in_flight 1`)
+	m.shows(t, "front_proxy_open_streams", `front_proxy_open_streams{kind="upgrade"} 0`, `front_proxy_open_streams{kind="watch"} 1`)
+	m.shows(t, "kcp_backend_rs", `kcp_backend_rs_body_bytes{shard="shard-1"} 46`)
+	close(finish)
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	m.shows(t, `front_proxy_requests_total{authenticator="token",code="200",shard="shard-1",verb="watch"}`,
+		`front_proxy_requests_total{authenticator="token",code="200",shard="shard-1",verb="watch"} 1`)
+	m.shows(t, "front_proxy_requests_in_flight", `front_proxy_requests_in_flight 0`)
+	m.shows(t, "front_proxy_open_streams", `front_proxy_open_streams{kind="upgrade"} 0`, `front_proxy_open_streams{kind="watch"} 0`)
+
+	do(t, c, "GET", f.URL+"/clusters/down/api/v1/pods", as("token"))
+	m.shows(t, "front_proxy_upstream_errors_total", `front_proxy_upstream_errors_total{reason="connect",shard="down"} 1`)
+
+	m.Feeds().Forget("shard-1")
+	m.Feeds().Forget("down")
+	for _, line := range m.text(t, "front_proxy_", "kcp_", "proxy_") {
+		if strings.Contains(line, `shard="shard-1"`) || strings.Contains(line, `shard="down"`) {
+			t.Errorf("of a shard that is gone there is still %s", line)
+		}
+	}
+	do(t, c, "GET", pods, as("token")) // the next life of the name counts anew
+	m.shows(t, `front_proxy_requests_total{authenticator="token"`, `front_proxy_requests_total{authenticator="token",code="200",shard="shard-1",verb="list"} 1`)
+	m.shows(t, "kcp_backend", `kcp_backend_rq_body_bytes{shard="shard-1"} 0`, `kcp_backend_rs_body_bytes{shard="shard-1"} 10`)
+}
+
+func goVersion(t *testing.T) string {
+	t.Helper()
+	for _, line := range NewMetrics("").text(t, "go_info") {
+		_, rest, _ := strings.Cut(line, `version="`)
+		version, _, _ := strings.Cut(rest, `"`)
+		return version
+	}
+	t.Fatal("no go_info")
+	return ""
+}
+
+func TestMetricsOfBrokenAnswers(t *testing.T) {
+	w := newWorld(t)
+	w.shard(t, "shard-1", false, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(rw, "half")
+		_ = http.NewResponseController(rw).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	m := NewMetrics("")
+	w.config.Metrics = m
+	f := w.front(t)
+	if res, err := f.client(t, false).Get(f.URL + "/clusters/root:ws/api"); err == nil { // else it broke off early
+		if _, err := io.ReadAll(res.Body); err == nil {
+			t.Error("a broken answer looks whole")
+		}
+		_ = res.Body.Close()
+	}
+	m.shows(t, "front_proxy_upstream_errors_total", `front_proxy_upstream_errors_total{reason="answer_broke_off",shard="shard-1"} 1`)
+	m.shows(t, "kcp_backend_rs", `kcp_backend_rs_body_bytes{shard="shard-1"} 4`)
+}
+
+// TestMetricsOfGoneClients: nothing was answered, and nobody is to blame.
+func TestMetricsOfGoneClients(t *testing.T) {
+	w := newWorld(t)
+	entered, left := make(chan struct{}), make(chan struct{})
+	w.shard(t, "shard-1", false, func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+		close(left)
+	})
+	m := NewMetrics("")
+	w.config.Metrics = m
+	f := w.front(t)
+	conn := f.dial(t)
+	_, _ = io.WriteString(conn, "GET /clusters/root:ws/api HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-entered
+	_ = conn.Close()
+	<-left
+	m.shows(t, "front_proxy_requests_total", `front_proxy_requests_total{authenticator="token",code="0",shard="shard-1",verb="get"} 1`)
+	m.shows(t, "proxy_request_duration_seconds_count")
+	m.shows(t, "front_proxy_upstream_errors_total")
+}
+
+func TestMetricsOfTLSErrors(t *testing.T) {
+	alert := func(text string) error { return &net.OpError{Op: "remote error", Err: errors.New(text)} }
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"unknown CA", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "unknown_ca"},
+		{"expired", &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}, "expired_cert"},
+		{"another fault of the certificate", x509.CertificateInvalidError{Reason: x509.NotAuthorizedToSign}, "other"},
+		{"another host's", &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}}}, "hostname_mismatch"},
+		{"no TLS at all", tls.RecordHeaderError{}, "cipher_mismatch"},
+		{"no common cipher", alert("tls: handshake failure"), "cipher_mismatch"},
+		{"our certificate is refused", alert("tls: unknown certificate authority"), "other"},
+		{"wrapped", &url.Error{Op: "Get", Err: x509.UnknownAuthorityError{}}, "unknown_ca"},
+		{"no connection", &net.OpError{Op: "dial", Err: errors.New("connection refused")}, ""},
+		{"something else", io.ErrUnexpectedEOF, ""},
+	} {
+		if got := tlsErrorType(tt.err); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	w := newWorld(t)
+	w.shard(t, "shard-1", true, nil)
+	w.write(t, "ca.crt", newAuthority(t, "other").pem)
+	m := NewMetrics("")
+	w.config.Metrics = m
+	f := w.front(t)
+	if res, _ := do(t, f.client(t, false), "GET", f.URL+"/clusters/root:ws/api", nil); res.StatusCode != 503 {
+		t.Errorf("answer %d", res.StatusCode)
+	}
+	m.shows(t, "kcp_listener_tls_connection_error", `kcp_listener_tls_connection_error{error_type="unknown_ca",shard="shard-1"} 1`)
+	m.upstreamError("", x509.UnknownAuthorityError{})
+	m.upstreamError("shard-1", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
+	m.upstreamError("shard-1", io.ErrUnexpectedEOF)
+	m.shows(t, "kcp_listener_tls_connection_error",
+		`kcp_listener_tls_connection_error{error_type="unknown_ca",shard="shard-1"} 1`,
+		`kcp_listener_tls_connection_error{error_type="unknown_ca",shard="unknown"} 1`)
+	m.shows(t, "front_proxy_upstream_errors_total",
+		`front_proxy_upstream_errors_total{reason="other",shard="shard-1"} 1`,
+		`front_proxy_upstream_errors_total{reason="timeout",shard="shard-1"} 1`,
+		`front_proxy_upstream_errors_total{reason="tls",shard=""} 1`,
+		`front_proxy_upstream_errors_total{reason="tls",shard="shard-1"} 1`)
+}
+
+// TestMetricsAreBounded: whatever clients, tenants and shards choose, it adds
+// no series and is in no label.
+func TestMetricsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	var code int
+	s := w.shard(t, "shard-1", false, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(code) })
+	m := NewMetrics("")
+	p, err := New(Config{Mappings: w.mappings(t, usualMapping), Index: w.index, Decider: deciderFunc(w.decide), Metrics: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	round := func(name string) int {
+		for n := range 60 {
+			cluster := fmt.Sprintf("%sws%d", name, n)
+			w.index[cluster] = index.Target{Cluster: cluster, Shard: s.Shard}
+			code = []int{200, 404, 599 + n, 700 + n}[n%4]
+			r := httptest.NewRequest("GET", "/clusters/"+cluster+"/apis/"+name+".example/v1/"+name+"s/"+name+"?"+name+"=1", nil)
+			r.Header = http.Header{"Authorization": {"Bearer " + name}, "User-Agent": {name}, "X-" + name: {name}}
+			if n%3 == 0 {
+				r.Method = fmt.Sprintf("%s%d", strings.ToUpper(name), n)
+			}
+			p.ServeHTTP(httptest.NewRecorder(), r)
+			p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/"+cluster, nil))
+		}
+		return len(m.text(t, "front_proxy_", "kcp_", "proxy_"))
+	}
+	first := round("evila")
+	if second := round("evilb"); second != first || first < 20 {
+		t.Errorf("%d series after other names, %d before", second, first)
+	}
+	for _, line := range m.text(t, "front_proxy_", "kcp_", "proxy_") {
+		if l := strings.ToLower(line); strings.Contains(l, "evil") || strings.Contains(l, "alice") || strings.Contains(l, "127.0.0.1") {
+			t.Errorf("a label names what it must not: %s", line)
+		}
+	}
+}
+
+func TestMetricsOfFeeds(t *testing.T) {
+	m := NewMetrics("")
+	feeds := m.Feeds()
+	for _, shard := range []string{"", "a", "b"} {
+		feeds.FeedState(shard, "workspaces.tenancy.kcp.io", shards.Syncing)
+		feeds.FeedState(shard, "workspaces.tenancy.kcp.io", shards.Synced)
+		feeds.Listed(shard, "workspaces.tenancy.kcp.io", 7)
+		feeds.FeedFailed(shard, "workspaces.tenancy.kcp.io", "not found")
+		feeds.Skipped(shard, "workspaces.tenancy.kcp.io")
+	}
+	feeds.Listed("a", "workspaces.tenancy.kcp.io", 8)
+	feeds.Forget("b")
+	var want []string
+	for _, shard := range []string{"", "a"} {
+		labels := fmt.Sprintf(`resource="workspaces.tenancy.kcp.io",shard="%s"`, shard)
+		for _, state := range []string{"failed", "synced", "syncing", "waiting"} {
+			want = append(want, fmt.Sprintf("front_proxy_feed_state{%s,state=%q} %d", labels, state, map[bool]int{true: 1}[state == "synced"]))
+		}
+	}
+	m.shows(t, "front_proxy_feed_state", want...)
+	m.shows(t, "front_proxy_feed_listed", `front_proxy_feed_listed_objects{resource="workspaces.tenancy.kcp.io",shard=""} 7`, `front_proxy_feed_listed_objects{resource="workspaces.tenancy.kcp.io",shard="a"} 8`)
+	m.shows(t, "front_proxy_feed_lists", `front_proxy_feed_lists_total{resource="workspaces.tenancy.kcp.io",shard=""} 1`, `front_proxy_feed_lists_total{resource="workspaces.tenancy.kcp.io",shard="a"} 2`)
+	m.shows(t, "front_proxy_feed_failures", `front_proxy_feed_failures_total{reason="not_found",resource="workspaces.tenancy.kcp.io",shard=""} 1`,
+		`front_proxy_feed_failures_total{reason="not_found",resource="workspaces.tenancy.kcp.io",shard="a"} 1`)
+	m.shows(t, "front_proxy_feed_skipped", `front_proxy_feed_skipped_objects_total{resource="workspaces.tenancy.kcp.io",shard=""} 1`,
+		`front_proxy_feed_skipped_objects_total{resource="workspaces.tenancy.kcp.io",shard="a"} 1`)
+}
+
+func TestMetricsOfSources(t *testing.T) {
+	w := newWorld(t)
+	m := NewMetrics("")
+	w.config.Metrics = m
+	w.config.Sync = func() shards.Status {
+		return shards.Status{Shards: []shards.ShardStatus{{Name: "a", Synced: true}, {Name: "b"}}}
+	}
+	f := w.front(t)
+	var broken error
+	bundle := append(append([]byte("junk\n"), newAuthority(t, "x").pem...), w.serving.pem...)
+	m.Watch(Sources{
+		Counts: func() []index.Count { return []index.Count{{Shard: "a", LogicalClusters: 3, Workspaces: 2}} },
+		Configurations: func() map[authn.ConfigurationState]int {
+			return map[authn.ConfigurationState]int{authn.ConfigurationReady: 4}
+		},
+		Issuers: map[string]func() map[issuer.State]int{
+			"workspace": func() map[issuer.State]int { return map[issuer.State]int{issuer.Failing: 2} },
+		},
+		Reloads: map[string]func() error{"token-auth-file": func() error { return broken }},
+		Certificates: []Certificates{
+			{"client-ca", "client-ca-file", func() []byte { return bundle }},
+			{"client", "root-kubeconfig", func() []byte { return nil }},
+		},
+	})
+	m.ServiceAccountRefused(serviceaccount.Expired)
+	m.shows(t, "kcp_indexed_logicalclusters", `kcp_indexed_logicalclusters{shard="a"} 3`)
+	m.shows(t, "front_proxy_indexed_workspaces", `front_proxy_indexed_workspaces{shard="a"} 2`)
+	m.shows(t, "front_proxy_shard_synced", `front_proxy_shard_synced{shard="a"} 1`, `front_proxy_shard_synced{shard="b"} 0`)
+	m.shows(t, "front_proxy_authentication_configurations",
+		`front_proxy_authentication_configurations{state="Broken"} 0`, `front_proxy_authentication_configurations{state="Missing"} 0`,
+		`front_proxy_authentication_configurations{state="Pending"} 0`, `front_proxy_authentication_configurations{state="Ready"} 4`,
+		`front_proxy_authentication_configurations{state="Unused"} 0`)
+	m.shows(t, "front_proxy_issuers",
+		`front_proxy_issuers{scope="workspace",state="Failing"} 2`, `front_proxy_issuers{scope="workspace",state="Pending"} 0`,
+		`front_proxy_issuers{scope="workspace",state="Ready"} 0`, `front_proxy_issuers{scope="workspace",state="Unavailable"} 0`)
+	m.shows(t, "front_proxy_service_account", `front_proxy_service_account_refusals_total{reason="expired"} 1`)
+	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 0`, `front_proxy_reload_failed{source="token-auth-file"} 0`)
+	broken = errors.New("broken")
+	for _, u := range f.upstreams {
+		u.stale.Store(true)
+	}
+	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 1`, `front_proxy_reload_failed{source="token-auth-file"} 1`)
+
+	want := map[string]int64{}
+	for role, bundle := range map[string][]byte{`role="client-ca",source="client-ca-file"`: bundle, `role="backend-ca",source="mapping-file /clusters/"`: w.serving.pem} {
+		end, ok := firstEnd(bundle)
+		if !ok {
+			t.Fatal("no end")
+		}
+		want[role] = end.Unix()
+	}
+	ends := strings.Join(m.text(t, "front_proxy_certificate_expiration_timestamp_seconds"), "\n")
+	for role, end := range want {
+		line := fmt.Sprintf("front_proxy_certificate_expiration_timestamp_seconds{%s} %s", role, scientific(end))
+		if !strings.Contains(ends, line) {
+			t.Errorf("no %s in\n%s", line, ends)
+		}
+	}
+	for _, role := range []string{`role="serving",source="tls-cert-file"`, `role="client",source="mapping-file /clusters/"`} {
+		if !strings.Contains(ends, role) {
+			t.Errorf("no %s in\n%s", role, ends)
+		}
+	}
+	if strings.Contains(ends, "root-kubeconfig") {
+		t.Errorf("an end of what does not exist:\n%s", ends)
+	}
+}
+
+// scientific writes a number as the page does.
+func scientific(n int64) string { return strconv.FormatFloat(float64(n), 'g', -1, 64) }
+
+func TestFirstEnd(t *testing.T) {
+	ends := []time.Time{time.Unix(2000000000, 0), time.Unix(1900000000, 0), time.Unix(2100000000, 0)}
+	var bundle []byte
+	for _, end := range ends {
+		bundle = append(bundle, endsAt(t, end)...)
+	}
+	if got, ok := firstEnd(bundle); !ok || !got.Equal(ends[1]) {
+		t.Errorf("a bundle's first end is %v, %v; want %v", got, ok, ends[1])
+	}
+	if got, ok := firstEnd([]byte("no PEM")); ok {
+		t.Errorf("the end of nothing is %v", got)
+	}
+}
+
+// endsAt is a certificate in PEM.
+func endsAt(t *testing.T, end time.Time) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: end}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// TestMetricsLint: our names follow Prometheus' rules. kcp's do not all.
+func TestMetricsLint(t *testing.T) {
+	m := NewMetrics("v1")
+	w := newWorld(t)
+	w.config.Metrics = m
+	w.shard(t, "shard-1", false, nil)
+	f := w.front(t)
+	do(t, f.client(t, false), "GET", f.URL+"/clusters/root:ws/api", nil)
+	problems, err := testutil.GatherAndLint(m.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "front_proxy_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+	for _, family := range m.Families() {
+		if problems, err := testutil.CollectAndLint(described{family}); err != nil || len(problems) > 0 && strings.HasPrefix(family.Name, "front_proxy_") {
+			t.Errorf("%s: %v, %v", family.Name, problems, err)
+		}
+	}
+}
+
+// described collects one value of a family, whatever has been counted.
+type described struct{ Family }
+
+func (d described) desc() *prometheus.Desc { return prometheus.NewDesc(d.Name, d.Help, d.Labels, nil) }
+
+func (d described) Describe(out chan<- *prometheus.Desc) { out <- d.desc() }
+
+func (d described) Collect(out chan<- prometheus.Metric) {
+	labels := make([]string, len(d.Labels))
+	switch d.Type {
+	case counterType:
+		out <- prometheus.MustNewConstMetric(d.desc(), prometheus.CounterValue, 1, labels...)
+	case gaugeType:
+		out <- prometheus.MustNewConstMetric(d.desc(), prometheus.GaugeValue, 1, labels...)
+	case histogramType:
+		out <- prometheus.MustNewConstHistogram(d.desc(), 1, 1, map[float64]uint64{1: 1}, labels...)
+	}
+}

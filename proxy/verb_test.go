@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/request"
+)
+
+// TestVerbOf compares with what an API server calls the same request.
+func TestVerbOf(t *testing.T) {
+	factory := request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
+	for _, path := range []string{
+		"/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/apis/apps/v1/", "/version", "/openapi/v3/apis/apps/v1", "/healthz",
+		"/api/v1/pods", "/api/v1/nodes/n", "/api/v1/nodes/n/status", "/api/v1/namespaces", "/api/v1/namespaces/a", "/api/v1/namespaces/a/status",
+		"/api/v1/namespaces/a/finalize", "/api/v1/namespaces/a/pods", "/api/v1/namespaces/a/pods/p", "/api/v1/namespaces/a/pods/p/log", "/apis/apps/v1/deployments",
+		"/apis/apps/v1/namespaces/a/deployments", "/apis/apps/v1/namespaces/a/deployments/d/scale", "/apis/tenancy.kcp.io/v1alpha1/workspaces/w",
+		"/api/v1/watch/pods", "/api/v1/watch/namespaces/a/pods",
+	} {
+		for _, query := range []string{"", "watch=true", "watch=1&limit=5", "watch=false", "limit=1"} {
+			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+				r := httptest.NewRequest(method, path+"?"+query, nil)
+				info, err := factory.NewRequestInfo(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := info.Verb
+				switch {
+				case !info.IsResourceRequest && (method == http.MethodGet || method == http.MethodHead):
+					want = strings.ToLower(method)
+				case want == "" || method == http.MethodOptions && info.IsResourceRequest:
+					want = "other"
+				}
+				if strings.Contains(path, "/watch/") && method != http.MethodGet && method != http.MethodHead {
+					continue // nobody does that
+				}
+				if got := verbOf(method, path, query, false).String(); got != want {
+					t.Errorf("%s %s?%s: %q, an API server says %q", method, path, query, got, want)
+				}
+			}
+		}
+	}
+	for _, tt := range []struct {
+		method, path, query string
+		upgrade             bool
+		want                verb
+	}{
+		{"GET", "/api/v1/namespaces/a/pods/p/exec", "", true, verbConnect},
+		{"POST", "/api/v1/namespaces/a/pods/p/exec", "", true, verbConnect},
+		{"GET", "/api/v1/namespaces/a/pods/p/log", "follow=true", false, verbGet},
+		{"BREW", "/api/v1/pods", "", false, verbOther},
+		{"BREW", "/", "", false, verbOther},
+		{"GET", "", "", false, verbGet},
+	} {
+		if got := verbOf(tt.method, tt.path, tt.query, tt.upgrade); got != tt.want {
+			t.Errorf("%s %s?%s: %s, want %s", tt.method, tt.path, tt.query, got, tt.want)
+		}
+	}
+}
+
+// FuzzVerbOf: no path or query makes a verb there is no name for.
+func FuzzVerbOf(f *testing.F) {
+	f.Add("GET", "/api/v1/namespaces/a/pods/p", "watch=1")
+	f.Add("DELETE", "//apis//", "%")
+	f.Fuzz(func(t *testing.T, method, path, query string) {
+		if v := verbOf(method, path, query, false); v >= verbs || v.String() == "" {
+			t.Errorf("verb %d", v)
+		}
+	})
+}
