@@ -8,6 +8,7 @@ import (
 )
 
 func TestFindBinariesNamesTheMakeTarget(t *testing.T) {
+	t.Setenv("FRONT_PROXY_E2E_BINARY", "")
 	dir := t.TempDir()
 	write := func(name, content string) {
 		t.Helper()
