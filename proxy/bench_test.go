@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"testing"
+	"time"
 
 	"frontproxy/authn"
 )
@@ -95,6 +96,7 @@ func TestAllocations(t *testing.T) {
 		}
 		x.decision, x.rp.Transport = d, answering{header}
 		x.forward(&discard{header: http.Header{}}, r)
+		p.metrics.request(x, r, time.Millisecond)
 		x.reset()
 	})
 	t.Logf("%.0f allocations, a bare ReverseProxy %.0f", ours, floor)
@@ -109,3 +111,22 @@ type discard struct{ header http.Header }
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discard) WriteHeader(int)             {}
+
+// BenchmarkMetrics is what counting costs a request.
+func BenchmarkMetrics(b *testing.B) {
+	w := newWorld(b)
+	s := w.shard(b, "shard-1", false, nil)
+	m := NewMetrics("")
+	x := &exchange{code: 200, route: route{mapping: w.mappings(b, usualMapping).entries[0], path: "/api/v1/namespaces/default/configmaps/x"}, decision: &authn.Decision{User: alice, By: "token"}}
+	x.target.Shard = s.Shard
+	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			m.lookup(&x.target, nil)
+			m.decision(x.decision)
+			m.traffic.get(x.shard()).received.Add(100)
+			m.request(x, r, time.Millisecond)
+		}
+	})
+}
