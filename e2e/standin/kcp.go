@@ -64,7 +64,11 @@ func (k *KCP) ListShard(s *Shard) {
 	if k.Root != nil {
 		root = k.Root
 	}
-	root.store("shards").put("root", s.Name, nil, Object{"spec": Object{"baseURL": s.URL, "externalURL": s.URL, "virtualWorkspaceURL": s.URL}})
+	external := s.ExternalURL
+	if external == "" {
+		external = s.URL
+	}
+	root.store("shards").put("root", s.Name, nil, Object{"spec": Object{"baseURL": s.URL, "externalURL": external, "virtualWorkspaceURL": s.URL}})
 }
 
 // UnlistShard removes the shard's object from root.

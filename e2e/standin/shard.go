@@ -26,6 +26,9 @@ import (
 type Shard struct {
 	// Name is the Shard object's; URL where it listens.
 	Name, URL string
+	// ExternalURL is what its object says where clients reach it (the proxy, in a
+	// real kcp) when it is listed the next time; empty means URL.
+	ExternalURL string
 
 	kcp     *KCP
 	address string
@@ -145,6 +148,19 @@ func (s *Shard) PutWorkspace(parent, name, cluster, typePath, typeName string, f
 		spec[k] = v
 	}
 	s.store("workspaces").put(parent, name, nil, Object{"spec": spec, "status": Object{"phase": "Ready"}})
+}
+
+// PutWorkspaceInPhase is PutWorkspace for one that is not Ready.
+func (s *Shard) PutWorkspaceInPhase(phase, parent, name, cluster, typePath, typeName string) {
+	s.store("workspaces").put(parent, name, nil, Object{
+		"spec": Object{"cluster": cluster, "type": Object{"path": typePath, "name": typeName}}, "status": Object{"phase": phase},
+	})
+}
+
+// PutMount puts a Workspace that is mounted from elsewhere.
+func (s *Shard) PutMount(parent, name, url string) {
+	mount := Object{"ref": Object{"apiVersion": "example.io/v1", "kind": "Mount", "name": name}}
+	s.store("workspaces").put(parent, name, nil, Object{"spec": Object{"mount": mount, "URL": url}, "status": Object{"phase": "Ready"}})
 }
 
 // RemoveWorkspace removes it.
