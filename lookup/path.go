@@ -14,9 +14,13 @@ var ErrAmbiguous = errors.New("the request path is ambiguous")
 
 // Escaped returns the request's path exactly as it came: escaped, without the
 // query. It fails, with ErrAmbiguous, on request targets that are no path
-// (CONNECT's authority, OPTIONS' asterisk) and on bytes that no URL has and
+// (OPTIONS' asterisk), on methods whose path does not survive the way (CONNECT:
+// HTTP/2 carries none; TRACE sends back what was ours to add), and on bytes that no URL has and
 // that could break the request line of the next hop: spaces and "#".
 func Escaped(r *http.Request) (string, error) {
+	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+		return "", fmt.Errorf("%w: method %s is not served", ErrAmbiguous, r.Method)
+	}
 	target := r.RequestURI
 	if target == "" { // not read from a connection
 		target = r.URL.RequestURI()
@@ -30,7 +34,7 @@ func Escaped(r *http.Request) (string, error) {
 	}
 	// Absolute form (RFC 9112, section 3.2.2): scheme://authority/path.
 	scheme, rest, ok := strings.Cut(path, "://")
-	if !ok || r.Method == http.MethodConnect || !strings.EqualFold(scheme, r.URL.Scheme) || r.URL.User != nil {
+	if !ok || !strings.EqualFold(scheme, r.URL.Scheme) || r.URL.User != nil {
 		return "", fmt.Errorf("%w: the request target is no path", ErrAmbiguous)
 	}
 	authority, path, ok := strings.Cut(rest, "/")

@@ -36,6 +36,8 @@ func TestEscaped(t *testing.T) {
 		{line: "GET https://user@front/a", ambiguous: true},
 		{line: "OPTIONS *", ambiguous: true},
 		{line: "CONNECT shard:6443", ambiguous: true},
+		{line: "CONNECT /clusters/root:ws/api", ambiguous: true},
+		{line: "TRACE /clusters/root:ws/api", ambiguous: true},
 		{line: "GET /a#b", ambiguous: true},
 	} {
 		t.Run(tt.line, func(t *testing.T) {

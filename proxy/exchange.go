@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/index/shards"
 )
 
 // exchange is one request on its way, and everything that was found out about
@@ -30,6 +32,8 @@ type exchange struct {
 	// base is where the request goes; of its path, prefix is the escaped form.
 	base   *url.URL
 	prefix string
+	// services is the shard whose virtual workspaces the request goes to, if any.
+	services *shards.Shard
 	// foreign: base is a tenant's choice, and gets nothing of ours.
 	foreign bool
 	// code is the answer's; 0 until there is one.
@@ -98,6 +102,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	headers.clear(out.Header)
 	if x.foreign {
 		dropPrivate(out.Header)
+		out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
 		return
 	}
 	if u := x.decision.User; u != nil {
@@ -127,6 +132,9 @@ func restoreForwarding(in, out *http.Request) {
 // modifyResponse sees the upstream's answer before the client does.
 func (x *exchange) modifyResponse(res *http.Response) error {
 	x.begun, x.code = true, res.StatusCode
+	if x.foreign {
+		confine(res.Header)
+	}
 	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {
 		x.rp.BufferPool = x.p.smallBuffers
 		res.Body = x.p.streams.body(res.Body, x.admission(x.in))
@@ -168,7 +176,9 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	x.p.metrics.upstreamError(x.shard(), err)
 	what := x.upstreamName()
-	x.p.log.Error(err, "Request could not be forwarded", "to", what, "method", r.Method)
+	if x.p.failures.AllowN(x.p.now(), 1) {
+		x.p.log.Error(err, "Request could not be forwarded; of many such lines, a few are written", "to", what, "method", r.Method)
+	}
 	if x.begun {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
 	}
@@ -178,6 +188,9 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 // shard is the name of the shard that holds what the path names, when that is
 // where the request goes; else empty.
 func (x *exchange) shard() string {
+	if x.route.mapping != nil && x.services != nil {
+		return x.services.Name
+	}
 	if x.foreign || x.route.mapping == nil || !x.route.mapping.Shards || x.target.Shard == nil {
 		return ""
 	}
@@ -206,6 +219,8 @@ func (x *exchange) upstreamName() string {
 	switch {
 	case x.foreign:
 		return "the mount of the workspace"
+	case x.services != nil:
+		return "the virtual workspaces of shard \"" + x.services.Name + "\""
 	case x.route.mapping.Shards && x.target.Shard != nil:
 		return "shard \"" + x.target.Shard.Name + "\""
 	}

@@ -99,6 +99,9 @@ func (x *exchange) find(r *http.Request) *metav1.Status {
 	if x.upgrade, status = checkUpgrade(r); status != nil {
 		return status
 	}
+	if ours, status := x.shardServices(r, path); ours {
+		return status
+	}
 	if path, err = x.p.inCluster(r, path); err != nil {
 		return lookup.Status(err, r)
 	}
@@ -154,6 +157,10 @@ func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 		}
 		var err error
 		x.target = index.Target{}
+		if ours, status := x.shardServices(r, path); ours {
+			x.target.Services = nil // the caller asked for a mount, not for this
+			return status
+		}
 		if x.route, err = x.p.mappings.match(path); err != nil {
 			return lookup.Status(err, r)
 		}

@@ -112,6 +112,41 @@ func (f *foreign) close() {
 	f.upgrades.CloseIdleConnections()
 }
 
+const (
+	// loopHeader lists the proxies a request has passed (RFC 8586), as Go spells
+	// it. A request that carries our mark is led to no other host again: its
+	// mount leads back here by a name that we do not know as ours.
+	loopHeader = "Cdn-Loop"
+	loopMark   = "front-proxy"
+)
+
+func looped(header http.Header) bool {
+	for _, value := range header[loopHeader] {
+		for mark := range strings.SplitSeq(value, ",") {
+			mark, _, _ = strings.Cut(mark, ";")
+			if strings.EqualFold(strings.TrimSpace(mark), loopMark) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// confine takes from a foreign host's answer what would let it act as our
+// origin in a browser, whose certificate or token for us it could use.
+func confine(header http.Header) {
+	for key := range header {
+		if strings.HasPrefix(key, "Access-Control-") {
+			delete(header, key)
+		}
+	}
+	for _, key := range []string{"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Public-Key-Pins", "Alt-Svc", "Service-Worker-Allowed"} {
+		delete(header, key)
+	}
+	header.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	header.Set("X-Content-Type-Options", "nosniff")
+}
+
 // dropPrivate removes what is none of a foreign host's business: credentials
 // of every kind, whom the caller acts for, and where it comes from.
 func dropPrivate(header http.Header) {

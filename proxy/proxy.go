@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
 
@@ -41,11 +42,14 @@ type Proxy struct {
 	exchanges             sync.Pool // of *exchange
 	buffers, smallBuffers *bufferPool
 	streams               *streamSet
+	failures              *rate.Limiter // of log lines about upstreams
 	panics                atomic.Uint64
 	inFlight              atomic.Int64
 	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
 	recheckPeriod         time.Duration
 	endedStreams          atomic.Uint64
+	services              *shardServices // nil: not served
+	owner                 func(*authn.Decision) *authn.Decision
 
 	serving         *genericapiserver.SecureServingInfo
 	curves          []tls.CurveID
@@ -59,6 +63,13 @@ type Proxy struct {
 
 // defaultShutdownTimeout is kcp's.
 const defaultShutdownTimeout = 60 * time.Second
+
+// What requests that could not be forwarded may write to the log: clients, and
+// tenants with dead mounts, choose how many there are.
+const (
+	failureLines = 5 // a second
+	failureBurst = 20
+)
 
 // New does no I/O and starts nothing.
 func New(c Config) (*Proxy, error) {
@@ -79,11 +90,16 @@ func New(c Config) (*Proxy, error) {
 		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
 		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
 		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
-		recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
+		owner: c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
+	}
+	var err error
+	if p.services, err = newShardServices(c.Mappings, c.ShardServices); err != nil {
+		return nil, err
 	}
 	if p.metrics == nil {
 		p.metrics = NewMetrics("")
 	}
+	p.failures = rate.NewLimiter(failureLines, failureBurst)
 	if p.now == nil {
 		p.now = time.Now
 	}

@@ -1,0 +1,113 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"frontproxy/index"
+)
+
+// foreignWorld is a world whose workspace root:away is a mount on another host,
+// served by handler.
+func foreignWorld(t *testing.T, handler http.HandlerFunc) (*world, *standIn, *httptest.Server) {
+	t.Helper()
+	w := newWorld(t)
+	shard := w.shard(t, "shard-1", false, nil)
+	other := httptest.NewUnstartedServer(handler)
+	other.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "other")}}
+	other.StartTLS()
+	t.Cleanup(other.Close)
+	w.config.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
+	w.config.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	w.index["root:away"] = index.Target{Mount: parse(t, other.URL)}
+	return w, shard, other
+}
+
+// TestForeignMountIsNotOurOrigin: what a tenant's host answers can't use the
+// standing a browser gives to our origin.
+func TestForeignMountIsNotOurOrigin(t *testing.T) {
+	w, _, _ := foreignWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		for _, key := range []string{"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc"} {
+			w.Header().Set(key, "*")
+		}
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("X-Kept", "yes")
+	})
+	f := w.front(t)
+	res, _ := do(t, f.client(t, false), "GET", f.URL+"/clusters/root:away/", nil)
+	for key := range res.Header {
+		switch key {
+		case "Content-Type", "Content-Length", "Date", "X-Kept", "Content-Security-Policy", "X-Content-Type-Options":
+		default:
+			t.Errorf("the answer has %s: %q", key, res.Header[key])
+		}
+	}
+	if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "sandbox") || res.Header.Get("X-Kept") != "yes" {
+		t.Errorf("policy %q, X-Kept %q", csp, res.Header.Get("X-Kept"))
+	}
+}
+
+// TestForeignMountLoop: a mount that leads back to the proxy under a name that
+// is not known as its own ends at the second pass.
+func TestForeignMountLoop(t *testing.T) {
+	passes := 0
+	var again http.Handler
+	w, _, _ := foreignWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		passes++
+		again.ServeHTTP(w, r)
+	})
+	f := w.front(t)
+	again = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		r.URL.Path, r.RequestURI = "/clusters/root:away"+r.URL.Path, "/clusters/root:away"+r.RequestURI
+		f.ServeHTTP(rw, r)
+	})
+	res, body := do(t, f.client(t, false), "GET", f.URL+"/clusters/root:away/api", nil)
+	if res.StatusCode != http.StatusLoopDetected || passes != 1 {
+		t.Errorf("%d %s after %d passes", res.StatusCode, body, passes)
+	}
+}
+
+// TestForeignMountPath: the path below a mount can't name another host.
+func TestForeignMountPath(t *testing.T) {
+	reached := ""
+	w, _, _ := foreignWorld(t, func(_ http.ResponseWriter, r *http.Request) { reached = r.Host + r.RequestURI })
+	f := w.front(t)
+	res, body := do(t, f.client(t, false), "GET", f.URL+"/clusters/root:away//evil.example/x", nil)
+	if res.StatusCode != http.StatusBadRequest || reached != "" {
+		t.Errorf("%d %s, the host saw %q", res.StatusCode, body, reached)
+	}
+}
+
+// TestExchangeForgetsForeign: a request that follows one to a foreign mount on
+// the same pooled exchange is an ordinary one.
+func TestExchangeForgetsForeign(t *testing.T) {
+	w, shard, _ := foreignWorld(t, func(http.ResponseWriter, *http.Request) {})
+	f := w.front(t)
+	c := f.client(t, false)
+	for range 20 { // the pool hands out what was given back, though not always
+		if res, body := do(t, c, "GET", f.URL+"/clusters/root:away/api", nil); res.StatusCode != 200 {
+			t.Fatalf("mount: %d %s", res.StatusCode, body)
+		}
+		res, body := do(t, c, "GET", f.URL+"/clusters/root:ws/api", nil)
+		got := shard.take()
+		if res.StatusCode != 200 || len(got) != 1 {
+			t.Fatalf("workspace: %d %s, the shard got %+v", res.StatusCode, body, got)
+		}
+		if res.Header.Get("Content-Security-Policy") != "" || got[0].Header.Get(loopHeader) != "" {
+			t.Fatal("the exchange still takes the target for a foreign host")
+		}
+	}
+	x := f.exchanges.Get().(*exchange)
+	x.foreign, x.target, x.code = true, index.Target{Cluster: "c"}, 200
+	x.reset()
+	if x.foreign || x.target.Cluster != "" || x.code != 0 || x.base != nil || x.decision != nil {
+		t.Errorf("reset keeps %+v", x)
+	}
+}
