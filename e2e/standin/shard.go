@@ -195,6 +195,7 @@ func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == adminShards && s.watcher(r):
 		s.serveStore(w, r, s.kcp.Root.store("shards"))
 	case s.lookedUp(w, r):
+	case s.reviewed(w, r):
 	default:
 		s.Requests.Add(1)
 		s.whoAmI(w, r)
