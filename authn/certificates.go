@@ -90,6 +90,8 @@ type admitted struct {
 	user  user.Info
 	by    string
 	until time.Time
+	// account: it is a service account, by its own token
+	account bool
 }
 
 // authenticate judges the request's client certificate. Nil without verdicts
@@ -116,7 +118,7 @@ func (c *certificates) authenticate(r *http.Request) (*admitted, []Verdict) {
 	if err != nil {
 		return nil, append(verdicts, Verdict{byClientCert, Refused, err.Error()})
 	}
-	return &admitted{chain.user, byClientCert, chain.until}, nil
+	return &admitted{user: chain.user, by: byClientCert, until: chain.until}, nil
 }
 
 // proxy returns the verified chain when the certificate is one that may assert
@@ -158,7 +160,7 @@ func (c *certificates) asserted(r *http.Request, chain *verified) (*admitted, []
 	if err != nil {
 		return nil, []Verdict{{byRequestHeader, Refused, err.Error()}}
 	}
-	return &admitted{u, byRequestHeader, chain.until}, nil
+	return &admitted{user: u, by: byRequestHeader, until: chain.until}, nil
 }
 
 // userOf reads a certificate as Kubernetes does: the common name is the user,

@@ -41,6 +41,10 @@ type Config struct {
 	// PassOnGroups and DropGroups filter the groups of global identities; see
 	// groupFilter. Empty PassOnGroups passes on all.
 	PassOnGroups, DropGroups []string
+	// ShardClients are common names of client certificates that belong to shards:
+	// below /shards/<name>/services/ they keep the groups that DropGroups would
+	// take. Empty: none does.
+	ShardClients []string
 	// EndAtExpiry ends watches and upgraded connections when the token or
 	// certificate that opened them ends; see Recheck.
 	EndAtExpiry bool
@@ -60,8 +64,9 @@ type Authenticator struct {
 	groups   groupFilter
 	refusals *Refusals
 
-	endAtExpiry bool
-	now         func() time.Time
+	shardClients []string
+	endAtExpiry  bool
+	now          func() time.Time
 }
 
 // New does no I/O. It fails on a configuration in which a user's certificate
@@ -78,8 +83,9 @@ func New(c Config) (*Authenticator, error) {
 		groups:   groupFilter{passOn: newGroupSet(c.PassOnGroups), drop: newGroupSet(c.DropGroups)},
 		refusals: newRefusals(c.Instance, now),
 
-		endAtExpiry: c.EndAtExpiry,
-		now:         now,
+		shardClients: c.ShardClients,
+		endAtExpiry:  c.EndAtExpiry,
+		now:          now,
 	}
 	var err error
 	a.certs, err = newCertificates(c.ClientCAs, c.RequestHeader, a.global, now)
@@ -100,7 +106,7 @@ func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 	q := question{ctx: r.Context(), target: t}
 	who, verdicts := a.certs.authenticate(r)
 	if who != nil {
-		return who.decision()
+		return a.asShard(r, t, who).decision()
 	}
 	q.verdicts = verdicts
 	q.global = r.TLS != nil && len(r.TLS.PeerCertificates) > 0 || len(a.tokens) > 0 || a.webhook != nil
@@ -214,7 +220,8 @@ func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) 
 	if !q.accepted(m, u, err) {
 		return nil
 	}
-	return &admitted{u, byToken, until}
+	_, account := m.(*serviceAccounts)
+	return &admitted{user: u, by: byToken, until: until, account: account}
 }
 
 // workspaceToken asks an authenticator that a tenant configured, and ties the
@@ -232,7 +239,7 @@ func (q *question) workspaceToken(m TokenAuthenticator, t Token) *admitted {
 	if !q.accepted(m, u, err) {
 		return nil
 	}
-	return &admitted{g.scoped(q.target.Cluster), byWorkspace, until}
+	return &admitted{user: g.scoped(q.target.Cluster), by: byWorkspace, until: until}
 }
 
 // accepted records a verdict that did not admit.
@@ -264,7 +271,7 @@ func (a *Authenticator) global(u user.Info) (user.Info, error) {
 }
 
 func (w *admitted) decision() *Decision {
-	return &Decision{User: w.user, Status: http.StatusOK, By: w.by, Until: w.until}
+	return &Decision{User: w.user, Status: http.StatusOK, By: w.by, Until: w.until, ServiceAccount: w.account}
 }
 
 // refuse makes the Decision of a request that nobody vouched for: 401 when that

@@ -54,6 +54,9 @@ type Decision struct {
 	// By is the kind of authenticator that admitted the request (a small fixed
 	// set, fit for a metric label); empty otherwise.
 	By string
+	// ServiceAccount says that User is a service account whose own token admitted
+	// the request.
+	ServiceAccount bool
 	// Until is when what admitted the request ends (token expiry, certificate
 	// end); zero when unknown or unlimited.
 	Until time.Time

@@ -66,6 +66,13 @@ type Config struct {
 	// to wait for.
 	Sync func() shards.Status
 
+	// ShardServices finds the shard whose virtual workspaces /shards/<name>/services/
+	// leads to; errors are those of package index. Nil: there is no such route.
+	ShardServices func(name string) (*shards.Shard, error)
+	// Owner returns the Decision to create a Workspace under (authn's AsOwner).
+	// Nil: it is created under the Decision as it is.
+	Owner func(*authn.Decision) *authn.Decision
+
 	// Shards are the shards known now: mounts below their URLs are resolved as
 	// if the caller had asked there itself. Nil means none.
 	Shards func() []*shards.Shard

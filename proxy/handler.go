@@ -208,6 +208,9 @@ func (x *exchange) decide(r *http.Request) *metav1.Status {
 	} else {
 		x.ask(r)
 	}
+	if x.p.owner != nil && x.decision.ServiceAccount && x.createsWorkspace(r) {
+		x.decision = x.p.owner(x.decision)
+	}
 	d := x.decision
 	switch {
 	case d.User == nil && !d.PassThrough:

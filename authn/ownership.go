@@ -1,0 +1,50 @@
+package authn
+
+import (
+	"encoding/json"
+	"strings"
+
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+// warrantKey is kcp's extra key for user infos that add to what a user may do.
+const warrantKey = "authorization.kcp.io/warrant"
+
+// warrant is a user info as kcp reads it from warrantKey.
+type warrant struct {
+	User   string              `json:"user,omitempty"`
+	Groups []string            `json:"groups,omitempty"`
+	Extra  map[string][]string `json:"extra,omitempty"`
+}
+
+// AsOwner returns the Decision for a request that makes its user the owner of
+// something elsewhere. For one that a service account's token admitted, that is
+// the account under its global name, which means the same account in every
+// logical cluster: with the groups that kcp gives that name, and a warrant for
+// what the account may do as itself where its scope lets it. Every other
+// Decision comes back as it is.
+//
+// The name carries no scope. So it may only be forwarded with requests that give
+// away nothing but ownership: creations of Workspaces.
+func (a *Authenticator) AsOwner(d *Decision) *Decision {
+	if d.User == nil || !d.ServiceAccount {
+		return d
+	}
+	home := d.User.GetExtra()[clusterNameKey]
+	namespace, name, err := serviceaccount.SplitUsername(d.User.GetName())
+	if err != nil || len(home) != 1 || strings.Contains(home[0], ":") {
+		return d
+	}
+	text, err := json.Marshal(warrant{User: d.User.GetName(), Groups: d.User.GetGroups(), Extra: d.User.GetExtra()})
+	if err != nil {
+		return d // strings always encode
+	}
+	owner := *d
+	owner.User = &user.DefaultInfo{
+		Name:   "system:kcp:serviceaccount:" + home[0] + ":" + namespace + ":" + name,
+		Groups: a.groups.apply([]string{user.AllAuthenticated, "system:cluster:" + home[0]}),
+		Extra:  map[string][]string{clusterNameKey: home, warrantKey: {string(text)}},
+	}
+	return &owner
+}

@@ -1,0 +1,70 @@
+package authn
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+func TestAsOwner(t *testing.T) {
+	bot := &user.DefaultInfo{
+		Name: "system:serviceaccount:default:bot", UID: "u1",
+		Groups: []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:default"},
+		Extra: map[string][]string{
+			clusterNameKey: {"2kd9"}, scopesKey: {"cluster:2kd9"}, user.CredentialIDKey: {"JTI=1"},
+		},
+	}
+	a, err := New(Config{DropGroups: []string{"system:masters"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := a.AsOwner(&Decision{User: bot, Status: 200, By: byToken, ServiceAccount: true})
+	text, err := json.Marshal(map[string]any{"user": bot.Name, "groups": bot.Groups, "extra": bot.Extra})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wantWarrant, gotWarrant any
+	warrants := got.User.GetExtra()[warrantKey]
+	if len(warrants) != 1 || json.Unmarshal([]byte(warrants[0]), &gotWarrant) != nil || json.Unmarshal(text, &wantWarrant) != nil {
+		t.Fatalf("warrants are %q", warrants)
+	}
+	if diff := cmp.Diff(wantWarrant, gotWarrant); diff != "" {
+		t.Errorf("warrant (-want +got):\n%s", diff)
+	}
+	want := &user.DefaultInfo{
+		Name: "system:kcp:serviceaccount:2kd9:default:bot", Groups: []string{"system:authenticated", "system:cluster:2kd9"},
+		Extra: map[string][]string{clusterNameKey: {"2kd9"}, warrantKey: warrants},
+	}
+	if diff := cmp.Diff(user.Info(want), got.User); diff != "" {
+		t.Errorf("owner (-want +got):\n%s", diff)
+	}
+	if err := wellFormed(got.User); err != nil {
+		t.Errorf("a shard would read it as another: %v", err)
+	}
+	if bot.Extra[warrantKey] != nil || len(bot.Extra[scopesKey]) != 1 {
+		t.Errorf("the identity itself was changed: %+v", bot)
+	}
+}
+
+func TestAsOwnerOfOthers(t *testing.T) {
+	home := map[string][]string{clusterNameKey: {"2kd9"}}
+	for name, d := range map[string]*Decision{
+		"a user":                         {User: &user.DefaultInfo{Name: "alice", Extra: home}, ServiceAccount: true},
+		"not by its own token":           {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot", Extra: home}},
+		"without a home":                 {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot"}, ServiceAccount: true},
+		"with a home that is no name":    {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot", Extra: map[string][]string{clusterNameKey: {"system:admin"}}}, ServiceAccount: true},
+		"with two homes":                 {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot", Extra: map[string][]string{clusterNameKey: {"a", "b"}}}, ServiceAccount: true},
+		"passed through":                 {PassThrough: true},
+		"with a name that is no account": {User: &user.DefaultInfo{Name: "system:serviceaccount:bot", Extra: home}, ServiceAccount: true},
+	} {
+		a, err := New(Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.AsOwner(d); got != d {
+			t.Errorf("%s: becomes %+v", name, got.User)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package authn
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
+	users, strangers := newCA(t, "users"), newCA(t, "strangers")
+	shard := &index.Target{Services: &shards.Shard{Name: "shard-1"}}
+	for name, tc := range map[string]struct {
+		ca     *ca
+		cn     string
+		target *index.Target
+		want   []string // nil: refused
+	}{
+		"at virtual workspaces":         {users, "shard-a", shard, []string{"system:authenticated", "system:masters"}},
+		"elsewhere":                     {users, "shard-a", &index.Target{Cluster: "root"}, []string{"system:authenticated"}},
+		"another client":                {users, "shard-admin", shard, []string{"system:authenticated"}},
+		"a name that begins alike":      {users, "shard-a1", shard, []string{"system:authenticated"}},
+		"a certificate of another's CA": {strangers, "shard-a", shard, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := New(Config{ClientCAs: users, DropGroups: []string{"system:masters"}, ShardClients: []string{"shard-a"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cert := tc.ca.client(t, time.Hour, tc.cn, "system:masters")
+			r := &http.Request{Header: http.Header{}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}}
+			r.URL = &url.URL{Path: "/"}
+			for range 2 { // the second time it is remembered
+				d := a.Decide(r, tc.target)
+				if (d.User == nil) != (tc.want == nil) {
+					t.Fatalf("decides %+v", d)
+				}
+				if d.User == nil {
+					continue
+				}
+				if diff := cmp.Diff(tc.want, d.User.GetGroups()); diff != "" || d.User.GetName() != tc.cn {
+					t.Errorf("%s has groups (-want +got):\n%s", d.User.GetName(), diff)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"net/http"
+	"testing"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+)
+
+func TestOwnerOfCreatedWorkspaces(t *testing.T) {
+	const collection = "/clusters/root:ws/apis/tenancy.kcp.io/v1alpha1/workspaces"
+	for name, tc := range map[string]struct {
+		method, path, contentType string
+		account                   bool
+		want                      string
+	}{
+		"create":                 {"POST", collection, "application/json", true, "owner"},
+		"create, dry run":        {"POST", collection + "?dryRun=All", "application/json", true, "owner"},
+		"apply":                  {"PATCH", collection + "/new?fieldManager=x", "application/apply-patch+yaml", true, "owner"},
+		"apply, CBOR":            {"PATCH", collection + "/new", "application/apply-patch+cbor", true, "owner"},
+		"apply with parameters":  {"PATCH", collection + "/new", "application/apply-patch+yaml; charset=utf-8", true, "owner"},
+		"another user":           {"POST", collection, "application/json", false, "alice"},
+		"merge patch":            {"PATCH", collection + "/new", "application/merge-patch+json", true, "alice"},
+		"apply of a status":      {"PATCH", collection + "/new/status", "application/apply-patch+yaml", true, "alice"},
+		"apply to nothing":       {"PATCH", collection + "/", "application/apply-patch+yaml", true, "alice"},
+		"update":                 {"PUT", collection + "/new", "application/json", true, "alice"},
+		"delete":                 {"DELETE", collection, "application/json", true, "alice"},
+		"list":                   {"GET", collection, "", true, "alice"},
+		"another resource":       {"POST", "/clusters/root:ws/apis/tenancy.kcp.io/v1alpha1/workspacetypes", "application/json", true, "alice"},
+		"a longer name":          {"POST", collection + "x", "application/json", true, "alice"},
+		"below it":               {"POST", collection + "/new", "application/json", true, "alice"},
+		"another group":          {"POST", "/clusters/root:ws/apis/tenancy.example.io/v1alpha1/workspaces", "application/json", true, "alice"},
+		"spelt in another way":   {"POST", "/clusters/root:ws/apis/tenancy.kcp.io/v1alpha1/%77orkspaces", "application/json", true, "alice"},
+		"in a query":             {"POST", "/clusters/root:ws/api?x=" + workspacesPath, "application/json", true, "alice"},
+		"in a virtual workspace": {"POST", "/services/x" + collection, "application/json", true, "alice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.shard(t, "shard-1", true, nil)
+			w.decide = func(*http.Request, *index.Target) *authn.Decision {
+				return &authn.Decision{User: alice, Status: 200, By: "token", ServiceAccount: tc.account}
+			}
+			w.config.Owner = func(d *authn.Decision) *authn.Decision {
+				return &authn.Decision{User: &user.DefaultInfo{Name: "owner"}, Status: 200, By: d.By}
+			}
+			w.mapping = "\n- path: /services/\n  backend: " + s.URL + tlsEntry
+			f := w.front(t)
+			header := http.Header{}
+			if tc.contentType != "" {
+				header.Set("Content-Type", tc.contentType)
+			}
+			res, body := do(t, f.client(t, true), tc.method, f.URL+tc.path, header)
+			if res.StatusCode != http.StatusOK {
+				t.Fatalf("%d: %s", res.StatusCode, body)
+			}
+			if got := s.one(t).User.Name; got != tc.want {
+				t.Errorf("forwarded as %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,209 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/index"
+	"frontproxy/index/shards"
+	"frontproxy/lookup"
+)
+
+// Segments of the built-in route /shards/<shard>/services/….
+const (
+	shardsSegment   = "shards"
+	servicesSegment = "services"
+	apiExport       = "apiexport"
+)
+
+// shardServices is the built-in route to every shard's virtual workspaces.
+type shardServices struct {
+	find func(name string) (*shards.Shard, error)
+	// embedded has the TLS files and headers for shards' base URLs, separate those
+	// for virtual workspace servers of their own.
+	embedded, separate *Mapping
+}
+
+// newShardServices takes TLS files and header names from the mapping file: for
+// virtual workspaces embedded in a shard those of /clusters/, for others those
+// of /services/; each stands in for the other.
+func newShardServices(m *Mappings, find func(string) (*shards.Shard, error)) (*shardServices, error) {
+	if find == nil {
+		return nil, nil
+	}
+	s := &shardServices{find: find}
+	for _, e := range m.entries {
+		switch {
+		case len(e.pattern) > 0 && e.pattern[0] == shardsSegment:
+			return nil, fmt.Errorf("%s: /%s/ leads to the shards' virtual workspaces; remove the entry or --shard-virtual-workspaces", e.name(), shardsSegment)
+		case e.PassThrough:
+		case e.Shards:
+			s.embedded = s.route(e)
+		case slices.Equal(e.pattern, []string{servicesSegment}):
+			s.separate = s.route(e)
+		}
+	}
+	if s.embedded == nil {
+		s.embedded = s.separate
+	}
+	if s.separate == nil {
+		s.separate = s.embedded
+	}
+	if s.embedded == nil {
+		return nil, errors.New("--shard-virtual-workspaces needs an entry for /clusters/ or /services/ in the mapping file that is not passed through: its certificate asserts who is asking")
+	}
+	return s, nil
+}
+
+func (*shardServices) route(e *Mapping) *Mapping {
+	m := *e
+	m.Path, m.Shards, m.Backend = "/"+shardsSegment+"/", false, nil
+	return &m
+}
+
+// match finds the shard that a path names, and what it names there. The shard's
+// name is "" when the path is not below /shards/.
+func (s *shardServices) match(path string) (shard string, r route, err error) {
+	first, rest := lookup.Segment(path)
+	if first != shardsSegment || rest == "" {
+		return "", route{}, nil
+	}
+	segment, rest := lookup.Segment(rest)
+	if shard, err = lookup.Plain(segment); err != nil {
+		return "", route{}, err
+	}
+	// kcp appends "/services/…" to URLs that end in a slash.
+	if strings.HasPrefix(rest, "//"+servicesSegment+"/") {
+		rest = rest[1:]
+	}
+	if second, below := lookup.Segment(rest + "/"); second != servicesSegment || below == "" {
+		return shard, route{}, nil
+	}
+	r.path = rest
+	if err := judgeDots(rest); err != nil {
+		return "", route{}, err
+	}
+	r.cluster, err = servicesCluster(rest)
+	return shard, r, err
+}
+
+// servicesCluster is the cluster whose type and scope count: for an APIExport's
+// virtual workspace the one that owns the export, since access is granted there
+// whatever cluster is reached through it; for others the one the path names.
+func servicesCluster(path string) (string, error) {
+	_, rest := lookup.Segment(path)
+	if rest != "" {
+		kind, rest := lookup.Segment(rest)
+		if kind == apiExport && rest != "" {
+			owner, _ := lookup.Segment(rest)
+			return lookup.Cluster(owner)
+		}
+	}
+	cluster, err := lookup.Below(path)
+	if cluster == lookup.Wildcard {
+		cluster = ""
+	}
+	return cluster, err
+}
+
+// judgeDots refuses dot segments anywhere: a server that resolves them would
+// leave /services/.
+func judgeDots(path string) error {
+	for path != "" {
+		var segment string
+		segment, path = lookup.Segment(path)
+		if strings.IndexByte(segment, '%') >= 0 {
+			var err error
+			if segment, err = url.PathUnescape(segment); err != nil {
+				return fmt.Errorf("%w: bad percent-encoding", lookup.ErrAmbiguous)
+			}
+		}
+		if slices.ContainsFunc(strings.FieldsFunc(segment, func(r rune) bool { return r == '/' || r == '\\' }), func(s string) bool { return s == "." || s == ".." }) {
+			return fmt.Errorf("%w: dot segment", lookup.ErrAmbiguous)
+		}
+	}
+	return nil
+}
+
+// shardServices finds out where a path below /shards/ goes; false when the path
+// is none.
+func (x *exchange) shardServices(r *http.Request, path string) (bool, *metav1.Status) {
+	s := x.p.services
+	if s == nil {
+		return false, nil
+	}
+	name, found, err := s.match(path)
+	switch {
+	case err != nil:
+		return true, lookup.Status(err, r)
+	case name == "":
+		return false, nil
+	case found.path == "":
+		return true, notFound()
+	}
+	shard, err := s.find(name)
+	if err != nil {
+		return true, lookup.Status(err, r)
+	}
+	if found.cluster != "" {
+		err := lookup.Valid(found.cluster)
+		if err == nil {
+			x.target, err = x.p.index.Lookup(found.cluster)
+		}
+		x.p.metrics.lookup(&x.target, err)
+		if err == nil && x.target.Mount != nil {
+			err = index.ErrUnknown // a mount has no virtual workspaces
+		}
+		if err != nil {
+			return true, lookup.Status(err, r)
+		}
+	}
+	x.route, x.services, x.target.Services = found, shard, shard
+	var ok bool
+	if x.base, x.route.mapping, ok = s.upstream(shard); !ok {
+		return true, failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the virtual workspace URL of shard %q leads to another shard's", name)
+	}
+	x.prefix = strings.TrimRight(x.base.EscapedPath(), "/")
+	return true, nil
+}
+
+// upstream says where the virtual workspaces of a shard are: at its virtual
+// workspace URL, or embedded at its base URL when it has none or that URL leads
+// back here. It does if its path ends like this route, /shards/<shard>, whatever
+// the proxy's host is called by whom, or if it is the shard's external URL,
+// which is a front-proxy's. False: it leads to another shard's route, and could
+// lead in a circle.
+func (s *shardServices) upstream(shard *shards.Shard) (*url.URL, *Mapping, bool) {
+	u := shard.VirtualWorkspaceURL
+	if u == nil {
+		return shard.BaseURL, s.embedded, true
+	}
+	path := strings.TrimRight(u.Path, "/")
+	if dir, name, ok := cutLast(path); ok {
+		if _, parent, ok := cutLast(dir); ok && parent == shardsSegment {
+			return shard.BaseURL, s.embedded, name == shard.Name
+		}
+	}
+	if shard.ExternalURL != nil && strings.EqualFold(hostPort(u), hostPort(shard.ExternalURL)) {
+		return shard.BaseURL, s.embedded, true
+	}
+	if _, ok := below(u, shard.BaseURL); ok {
+		return u, s.embedded, true
+	}
+	return u, s.separate, true
+}
+
+// cutLast cuts the last segment off a path.
+func cutLast(path string) (dir, last string, ok bool) {
+	i := strings.LastIndexByte(path, '/')
+	if i < 0 {
+		return "", "", false
+	}
+	return path[:i], path[i+1:], true
+}

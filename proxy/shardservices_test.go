@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+func mustURL(t testing.TB, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// servicesWorld has shards shard-1 and shard-10 with embedded virtual
+// workspaces, and shard-2 whose virtual workspaces have a server of their own.
+func servicesWorld(t *testing.T) (w *world, servers map[string]*standIn) {
+	t.Helper()
+	w = newWorld(t)
+	servers = map[string]*standIn{}
+	for _, name := range []string{"shard-1", "shard-10", "shard-2", "separate"} {
+		servers[name] = w.shard(t, name, true, nil)
+	}
+	set := func(name, virtual string) {
+		s := *servers[name].Shard
+		s.VirtualWorkspaceURL = mustURL(t, virtual)
+		servers[name].Shard = &s
+	}
+	set("shard-1", "https://kcp.example.com/shards/shard-1/")
+	set("shard-10", "https://other.example.com:8443/shards/shard-10")
+	set("shard-2", servers["separate"].URL+"/virtual/")
+	w.index["exporter"] = index.Target{Cluster: "exporter", Shard: servers["shard-10"].Shard, Type: index.Type{Name: "team", Cluster: "root"}}
+	w.index["consumer"] = index.Target{Cluster: "consumer", Shard: servers["shard-1"].Shard, Type: index.Type{Name: "other", Cluster: "root"}}
+	w.index["mounted"] = index.Target{Mount: mustURL(t, servers["shard-2"].URL)}
+	w.config.ShardServices = func(name string) (*shards.Shard, error) {
+		switch s := servers[name]; {
+		case name == "unread":
+			return nil, index.ErrNotSynced
+		case s == nil || name == "separate":
+			return nil, index.ErrUnknown
+		default:
+			return s.Shard, nil
+		}
+	}
+	return w, servers
+}
+
+func TestShardServices(t *testing.T) {
+	const export = "/services/apiexport/exporter/widgets"
+	for name, tc := range map[string]struct {
+		path string
+		code int
+		to   string // server
+		uri  string
+		// cluster and kind are what Decide was asked about.
+		cluster, kind string
+	}{
+		"embedded":                      {"/shards/shard-1" + export + "/clusters/*/apis/x", 200, "shard-1", export + "/clusters/*/apis/x", "exporter", "team"},
+		"a name that begins alike":      {"/shards/shard-10" + export + "/clusters/*/apis/x", 200, "shard-10", export + "/clusters/*/apis/x", "exporter", "team"},
+		"a server of their own":         {"/shards/shard-2" + export + "/clusters/*/apis/x", 200, "separate", "/virtual" + export + "/clusters/*/apis/x", "exporter", "team"},
+		"one cluster through an export": {"/shards/shard-1" + export + "/clusters/consumer/apis/x", 200, "shard-1", export + "/clusters/consumer/apis/x", "exporter", "team"},
+		"the export itself":             {"/shards/shard-1" + export, 200, "shard-1", export, "exporter", "team"},
+		"another virtual workspace":     {"/shards/shard-1/services/initializingworkspaces/root:x/clusters/*/apis/x", 200, "shard-1", "/services/initializingworkspaces/root:x/clusters/*/apis/x", "", ""},
+		"of one cluster":                {"/shards/shard-1/services/replication/c/e/clusters/consumer/x", 200, "shard-1", "/services/replication/c/e/clusters/consumer/x", "consumer", "other"},
+		"a URL that ended in a slash":   {"/shards/shard-1//services/x/clusters/*/y", 200, "shard-1", "/services/x/clusters/*/y", "", ""},
+		"bytes stay":                    {"/shards/shard-1/services/x/clusters/*/a%2Fb//c?q=%20&r", 200, "shard-1", "/services/x/clusters/*/a%2Fb//c?q=%20&r", "", ""},
+		"unknown shard":                 {"/shards/shard-11" + export, 403, "", "", "", ""},
+		"shard not known yet":           {"/shards/unread" + export, 503, "", "", "", ""},
+		"unknown cluster":               {"/shards/shard-1/services/apiexport/nobody/widgets/clusters/*/x", 403, "", "", "", ""},
+		"a mount":                       {"/shards/shard-1/services/apiexport/mounted/widgets/clusters/*/x", 403, "", "", "", ""},
+		"not below services":            {"/shards/shard-1/clusters/root/api", 404, "", "", "", ""},
+		"services as a prefix":          {"/shards/shard-1/servicesx/api", 404, "", "", "", ""},
+		"the shard alone":               {"/shards/shard-1", 404, "", "", "", ""},
+		"services spelt otherwise":      {"/shards/shard-1/%73ervices/x", 404, "", "", "", ""},
+		"two slashes elsewhere":         {"/shards//shard-1/services/x", 400, "", "", "", ""},
+		"three slashes":                 {"/shards/shard-1///services/x", 404, "", "", "", ""},
+		"out by dots":                   {"/shards/shard-1/services/../clusters/root/api", 400, "", "", "", ""},
+		"out by encoded dots":           {"/shards/shard-1/services/%2e%2e/clusters/root/api", 400, "", "", "", ""},
+		"out by dots at the end":        {"/shards/shard-1/services/x/clusters/*/a/..", 400, "", "", "", ""},
+		"out by an encoded slash":       {"/shards/shard-1/services/x/clusters/*/a%2f..%2fb", 400, "", "", "", ""},
+		"dots as the shard":             {"/shards/../services/x", 400, "", "", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, servers := servicesWorld(t)
+			var asked []index.Target
+			w.decide = func(_ *http.Request, target *index.Target) *authn.Decision {
+				asked = append(asked, *target)
+				return &authn.Decision{User: alice, Status: 200, By: "token"}
+			}
+			f := w.front(t)
+			res, err := f.raw(t, "GET "+tc.path+" HTTP/1.1\r\nHost: kcp\r\nAuthorization: Bearer secret\r\nX-Remote-User: eve\r\nConnection: close\r\n\r\n")
+			if res.StatusCode != tc.code {
+				t.Fatalf("answers %d, want %d: %s", res.StatusCode, tc.code, err)
+			}
+			for name, s := range servers {
+				all := s.take()
+				if name != tc.to && len(all) > 0 || name == tc.to && len(all) != 1 {
+					t.Errorf("%s has seen %+v", name, all)
+				}
+				if name == tc.to && len(all) == 1 && (all[0].URI != tc.uri || all[0].User.Name != "alice" || all[0].Header.Get("Authorization") != "" || all[0].Certificate != "front-proxy") {
+					t.Errorf("%s has seen %+v", name, all[0])
+				}
+			}
+			if tc.to == "" {
+				return
+			}
+			if len(asked) != 1 || asked[0].Cluster != tc.cluster || asked[0].Type.Name != tc.kind || asked[0].Services == nil || asked[0].Services.Name != strings.Split(tc.path, "/")[2] {
+				t.Errorf("decided about %+v, want cluster %q of type %q", asked, tc.cluster, tc.kind)
+			}
+		})
+	}
+}
+
+func TestShardServicesOff(t *testing.T) {
+	w, servers := servicesWorld(t)
+	w.config.ShardServices = nil
+	f := w.front(t)
+	if res, body := do(t, f.client(t, true), "GET", f.URL+"/shards/shard-1/services/x", nil); res.StatusCode != http.StatusNotFound {
+		t.Errorf("answers %d: %s", res.StatusCode, body)
+	}
+	if seen := servers["shard-1"].take(); len(seen) > 0 {
+		t.Errorf("the shard has seen %+v", seen)
+	}
+}
+
+// TestShardServicesLeadNowhereElse: a URL that leads to another shard's route
+// could lead in a circle; one that leads back here is not followed.
+func TestShardServicesLeadNowhereElse(t *testing.T) {
+	base, external := mustURL(t, "https://10.0.0.1:6443"), mustURL(t, "https://kcp.example.com")
+	for name, tc := range map[string]struct {
+		virtual string
+		want    string // "": refused
+	}{
+		"none":                      {"", "https://10.0.0.1:6443"},
+		"back here":                 {"https://kcp.example.com/shards/a/", "https://10.0.0.1:6443"},
+		"back here, no slash":       {"https://kcp.example.com/shards/a", "https://10.0.0.1:6443"},
+		"back here by another name": {"https://kcp-internal:8443/prefix/shards/a/", "https://10.0.0.1:6443"},
+		"another shard's":           {"https://kcp.example.com/shards/b/", ""},
+		"the proxy itself":          {"https://kcp.example.com:443", "https://10.0.0.1:6443"},
+		"the shard's own":           {"https://10.0.0.1:6443", "https://10.0.0.1:6443"},
+		"a server of their own":     {"https://10.0.0.1:7443/vw", "https://10.0.0.1:7443/vw"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shard := &shards.Shard{Name: "a", BaseURL: base, ExternalURL: external}
+			if tc.virtual != "" {
+				shard.VirtualWorkspaceURL = mustURL(t, tc.virtual)
+			}
+			s := &shardServices{embedded: &Mapping{}, separate: &Mapping{}}
+			u, _, ok := s.upstream(shard)
+			if ok != (tc.want != "") || ok && u.String() != tc.want {
+				t.Errorf("leads to %v, %v; want %q", u, ok, tc.want)
+			}
+		})
+	}
+}
+
+func TestShardServicesNeedAMapping(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mapping string
+		want    string // part of the error; "": none
+	}{
+		"clusters":            {usualMapping, ""},
+		"services alone":      {"- path: /services/\n  backend: https://x.invalid" + tlsEntry, ""},
+		"neither":             {"- path: /other/\n  backend: https://x.invalid" + tlsEntry, "needs an entry"},
+		"passed through":      {"- path: /services/\n  backend: https://x.invalid\n  authentication: pass-through" + tlsEntry, "needs an entry"},
+		"shards has an entry": {usualMapping + "- path: /shards/x\n  backend: https://x.invalid" + tlsEntry, "remove the entry"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			_, err := New(Config{Mappings: w.mappings(t, tc.mapping), Index: w.index, Decider: deciderFunc(w.decide),
+				ShardServices: func(string) (*shards.Shard, error) { return nil, index.ErrUnknown }})
+			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+				t.Errorf("New: %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
