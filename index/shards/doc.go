@@ -33,6 +33,9 @@
 //   - A Shard object whose baseURL cannot be used changes nothing: a shard that
 //     had a good address keeps it, one that never had is known but not read.
 //     Status says why.
+//   - With Config.Peers, Shard objects come from the Admin workspace of whichever
+//     peer answers (kcp 0.34 on); a failing one is left for the next, and read
+//     anew there. What was read stays served while none answers.
 //   - Slim objects are decoded with case-sensitive field names (unknown fields
 //     are never kept). An object that does not decode is skipped, counted and
 //     logged; it does not stop the others.

@@ -44,6 +44,8 @@ type follower struct {
 	// silence is how long a streamed list may send nothing.
 	silence time.Duration
 	backoff Backoff
+	// from has what client is changed to when it fails; nil: nothing.
+	from *sources
 
 	version string // reached; empty: list first
 	stale   string // path that answered 404
@@ -72,6 +74,7 @@ func (f *follower) run(ctx context.Context) {
 			wait = 0
 		}
 		failures++
+		f.elsewhere(err)
 		select {
 		case <-ctx.Done():
 			return
@@ -90,6 +93,17 @@ func (f *follower) failed(err error) {
 		f.log.Error(err, "Feed failed; what was read before stays served, and it is tried again")
 	}
 	f.note.failed(err)
+}
+
+// elsewhere goes on at the next source, if there is one, after a failure.
+func (f *follower) elsewhere(err error) {
+	if f.from == nil || expired(err) || !f.from.advance() {
+		return
+	}
+	f.client = f.from.get().client
+	// A version means something to the server that gave it only.
+	f.version, f.stale, f.noPages, f.noStream = "", "", false, false
+	f.log.Info("Shards are read from another server now", "server", f.from.get().name)
 }
 
 // cycle lists if it must, and watches until the watch ends. Progress says that
@@ -114,6 +128,9 @@ func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
 	if f.version == "" {
 		if s, err = f.read(ctx, path); err != nil {
 			return false, err
+		}
+		if f.from != nil {
+			f.from.read()
 		}
 	}
 	if s == nil {

@@ -35,6 +35,11 @@ type Config struct {
 	// Root reaches the shard that holds the root workspace. A Host path that
 	// ends in /clusters/root is taken without it.
 	Root *rest.Config
+	// Peers are shards that serve all Shard objects in their Admin workspace, as
+	// from kcp 0.34 on every shard does. They are preferred to Root and fail over
+	// to each other; Root is still needed for the identities of APIExports.
+	// Empty: Shard objects are read from Root.
+	Peers []*rest.Config
 	// Shards has the credentials for every shard; its Host is not used.
 	Shards *rest.Config
 	// Feeds run on every shard.
@@ -58,9 +63,10 @@ type Config struct {
 
 // Watcher follows the shards and their feeds. Use New.
 type Watcher struct {
-	cfg  Config
-	root *url.URL
-	note *note
+	cfg   Config
+	root  *url.URL
+	peers []*url.URL // of cfg.Peers
+	note  *note
 
 	// Set by Run.
 	ids *identities
@@ -80,6 +86,14 @@ func New(cfg Config) (*Watcher, error) {
 	}
 	root.Path = strings.TrimSuffix(strings.TrimSuffix(root.Path, "/"), "/clusters/root")
 	root.RawPath, root.RawQuery, root.Fragment = "", "", ""
+	var peers []*url.URL
+	for _, p := range cfg.Peers {
+		u, err := peerURL(p)
+		if err != nil {
+			return nil, err
+		}
+		peers = append(peers, u)
+	}
 	for _, f := range cfg.Feeds {
 		if f.New == nil || f.Table == nil || f.Resource.Resource == "" {
 			return nil, fmt.Errorf("shards: feed %q is incomplete", f.Resource)
@@ -103,14 +117,15 @@ func New(cfg Config) (*Watcher, error) {
 	return &Watcher{
 		cfg:     cfg,
 		root:    root,
+		peers:   peers,
 		note:    newNote(cfg.Clock, cfg.Metrics, "", resourceName(shardResource)),
 		entries: map[string]*entry{},
 	}, nil
 }
 
 // Run follows until ctx ends, and returns when every goroutine it started has
-// ended. It fails only if the root configuration's files cannot be used. Run it
-// once.
+// ended. It fails only if the files of the root configuration, or of a peer's,
+// cannot be used. Run it once.
 func (w *Watcher) Run(ctx context.Context) error {
 	root, err := newClient(w.cfg.Root, w.root, w.cfg.Timeout)
 	if err != nil {
@@ -118,12 +133,17 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	defer root.close()
 	w.ids = newIdentities(root)
+	from, err := w.newSources(root)
+	if err != nil {
+		return err
+	}
+	defer from.close()
 	t := &rootTable{w: w, ctx: ctx}
 	defer t.stop()
-	w.follower(root, w.note, t, func() Object { return &shardObject{} },
-		func(context.Context, string) (string, error) {
-			return "/clusters/root" + apiPath(shardResource.GroupVersion()) + shardResource.Resource, nil
-		}).run(ctx)
+	f := w.follower(from.get().client, w.note, t, func() Object { return &shardObject{} },
+		func(context.Context, string) (string, error) { return from.get().path, nil })
+	f.from = from
+	f.run(ctx)
 	return nil
 }
 

@@ -165,12 +165,13 @@ type rig struct {
 	clock *clocktesting.FakePassiveClock
 	*Watcher
 	timeout time.Duration
+	peers   []*rest.Config
 	stop    func()
 }
 
 func (r *rig) config() Config {
 	return Config{
-		Root: r.root.config(), Shards: r.root.config(),
+		Root: r.root.config(), Shards: r.root.config(), Peers: r.peers,
 		Feeds: []Feed{{
 			Resource: schema.GroupVersionResource{Group: "core.kcp.io", Version: "v1alpha1", Resource: "logicalclusters"},
 			New:      func() Object { return &item{} },

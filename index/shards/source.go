@@ -1,0 +1,87 @@
+package shards
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"k8s.io/client-go/rest"
+)
+
+// The paths that Shard objects are read at: in the root workspace, on the root
+// shard only; and, from kcp 0.34 on, in the Admin workspace, which every shard
+// serves from the cache server.
+var (
+	rootShards  = "/clusters/root" + apiPath(shardResource.GroupVersion()) + shardResource.Resource
+	adminShards = "/services/admin" + apiPath(shardResource.GroupVersion()) + shardResource.Resource
+)
+
+// source is a server that Shard objects can be read from.
+type source struct {
+	name   string // for the log
+	client *client
+	path   string
+	peer   bool
+}
+
+// sources are what the feed of Shard objects changes between when one fails:
+// the peers in turn, and the root workspace as long as no peer has ever been
+// read. After that it is left alone: where shards keep their own Shard objects,
+// it may know fewer than the peers do, and what it lacks would be forgotten.
+// Used by one goroutine.
+type sources struct {
+	all      []source
+	current  int
+	peerRead bool
+}
+
+func (s *sources) get() source { return s.all[s.current] }
+
+// read says that the current source was listed.
+func (s *sources) read() { s.peerRead = s.peerRead || s.get().peer }
+
+// advance makes the next source current and says whether that is another one.
+func (s *sources) advance() bool {
+	before := s.current
+	for {
+		s.current = (s.current + 1) % len(s.all)
+		if s.current == before || s.get().peer || !s.peerRead {
+			return s.current != before
+		}
+	}
+}
+
+func (s *sources) close() {
+	for _, each := range s.all {
+		each.client.close()
+	}
+}
+
+// newSources opens no connection. It takes over root.
+func (w *Watcher) newSources(root *client) (*sources, error) {
+	s := &sources{}
+	for i, config := range w.cfg.Peers {
+		c, err := newClient(config, w.peers[i], w.cfg.Timeout)
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("peer kubeconfig: server %q: %w", w.peers[i], err)
+		}
+		s.all = append(s.all, source{name: w.peers[i].Host, client: c, path: adminShards, peer: true})
+	}
+	s.all = append(s.all, source{name: "root", client: root, path: rootShards})
+	return s, nil
+}
+
+// peerURL is the server of a peer's configuration.
+func peerURL(config *rest.Config) (*url.URL, error) {
+	if config == nil {
+		return nil, errors.New("peer kubeconfig: it is missing")
+	}
+	u, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("peer kubeconfig: server %q: %w", config.Host, err)
+	}
+	u.Path, u.RawPath, u.RawQuery, u.Fragment = strings.TrimSuffix(u.Path, "/"), "", "", ""
+	return u, nil
+}
