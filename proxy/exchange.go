@@ -174,7 +174,7 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	x.p.metrics.upstreamError(x.shard(), err)
+	x.p.metrics.upstreamError(x.to(), x.shard(), err)
 	what := x.upstreamName()
 	if x.p.failures.AllowN(x.p.now(), 1) {
 		x.p.log.Error(err, "Request could not be forwarded; of many such lines, a few are written", "to", what, "method", r.Method)
@@ -195,6 +195,17 @@ func (x *exchange) shard() string {
 		return ""
 	}
 	return x.target.Shard.Name
+}
+
+// to is the kind of upstream the request goes to, for metrics.
+func (x *exchange) to() string {
+	switch {
+	case x.foreign:
+		return toMount
+	case x.shard() != "":
+		return toShard
+	}
+	return toBackend
 }
 
 // apiPath is the path as the API server at its end reads it: what follows the

@@ -70,7 +70,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if v != nil && x.download.broken && r.Context().Err() == nil {
-		p.metrics.upstreamErrors.WithLabelValues(x.shard(), "answer_broke_off").Inc()
+		p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "answer_broke_off").Inc()
 	}
 	p.metrics.request(x, r, p.now().Sub(x.start))
 	p.inFlight.Add(-1)

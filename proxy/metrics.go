@@ -112,7 +112,7 @@ func (b *instruments) perRequest(m *Metrics) {
 		m.decisions[o] = decisions.WithLabelValues(name)
 	}
 	m.upstreamErrors = b.counter("front_proxy_upstream_errors_total",
-		"Requests that could not be forwarded, or whose answer broke off, while the client was there.", "shard", "reason")
+		"Requests that could not be forwarded, or whose answer broke off, while the client was there. To: shard, backend (of another mapping) or mount (a host that a tenant chose).", "to", "shard", "reason")
 	m.reviews = b.counter("front_proxy_access_reviews_total", "SubjectAccessReviews sent to root, for those who read what the proxy tells of itself.", "result")
 	for _, result := range []string{"answered", "failed"} {
 		m.reviews.WithLabelValues(result)
@@ -142,6 +142,13 @@ func (b *instruments) states(m *Metrics) {
 	m.expiry = b.read("front_proxy_certificate_expiration_timestamp_seconds", gaugeType,
 		"When a certificate ends; of a bundle, the first that ends. Source: the flag, or the entry of the mapping file.", "role", "source")
 }
+
+// The kinds of upstreams.
+const (
+	toShard   = "shard"
+	toBackend = "backend"
+	toMount   = "mount"
+)
 
 // unknownShard is kcp's label for a TLS connection to no shard.
 const unknownShard = "unknown"
@@ -257,7 +264,7 @@ func (m *Metrics) decision(d *authn.Decision) {
 }
 
 // upstreamError counts a request that could not be forwarded.
-func (m *Metrics) upstreamError(shard string, err error) {
+func (m *Metrics) upstreamError(to, shard string, err error) {
 	reason := "other"
 	kind := tlsErrorType(err)
 	var network net.Error
@@ -265,17 +272,18 @@ func (m *Metrics) upstreamError(shard string, err error) {
 	switch {
 	case kind != "":
 		reason = "tls"
-		if shard == "" {
-			m.tlsErrors.WithLabelValues(unknownShard, kind).Inc()
-		} else {
+		switch to {
+		case toShard:
 			m.tlsErrors.WithLabelValues(shard, kind).Inc()
+		case toBackend:
+			m.tlsErrors.WithLabelValues(unknownShard, kind).Inc()
 		}
 	case errors.As(err, &network) && network.Timeout():
 		reason = "timeout"
 	case errors.As(err, &op) && op.Op == "dial":
 		reason = "connect"
 	}
-	m.upstreamErrors.WithLabelValues(shard, reason).Inc()
+	m.upstreamErrors.WithLabelValues(to, shard, reason).Inc()
 }
 
 // tlsErrorType is kcp's label for a failed TLS connection; empty for any other
