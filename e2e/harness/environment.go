@@ -18,6 +18,9 @@ type Config struct {
 	Binaries Binaries
 	// Shards are the names of the shards besides root. Empty means none.
 	Shards []string
+	// ShardArgs are added to a shard's command line; proxyURL is the proxy's. Nil:
+	// nothing is.
+	ShardArgs func(shard, proxyURL string) []string
 	// Proxy says how the proxy is started.
 	Proxy ProxyOptions
 	// Dir is the work directory; empty makes a temporary one.

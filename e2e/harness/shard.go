@@ -120,6 +120,9 @@ func (s *Shard) prepare() error {
 		"--audit-log-path=" + s.AuditLog,
 		"-v=2",
 	}, etcd...)
+	if e.config.ShardArgs != nil {
+		s.args = append(s.args, e.config.ShardArgs(s.Name, e.Proxy.URL)...)
+	}
 	if s.Name != RootShard {
 		s.args = append(s.args, "--root-shard-kubeconfig-file="+e.rootKubeconfig())
 	}
