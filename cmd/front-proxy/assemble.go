@@ -72,6 +72,10 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	peers, err := peerConfigs(o.peerKubeconfigs)
+	if err != nil {
+		return nil, err
+	}
 	serving, err := o.listen()
 	if err != nil {
 		return nil, err
@@ -119,7 +123,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 
-	watcher, err := shards.New(shards.Config{Root: root, Shards: everyShard, Feeds: feeds, Registry: idx, Metrics: p.metrics.Feeds(), Log: log.WithName("shards")})
+	watcher, err := shards.New(shards.Config{Root: root, Peers: peers, Shards: everyShard, Feeds: feeds, Registry: idx, Metrics: p.metrics.Feeds(), Log: log.WithName("shards")})
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.mappingFile, "mapping-file", "", "Required. YAML file that maps paths to backends; /clusters/ maps to the shards.")
 	fs.StringVar(&o.shardsKubeconfig, "shards-kubeconfig", "", "Required. Kubeconfig to watch workspaces on every shard with. Its server is replaced by each shard's base URL and may be missing.")
 	fs.StringVar(&o.rootKubeconfig, "root-kubeconfig", "", "Kubeconfig of the root shard, where the Shard objects are. Empty means the usual places of a kubeconfig, then the service account of the pod.")
-	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig of a shard from which shards may be discovered when the root shard does not answer. May be repeated.")
+	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig whose clusters are shards that tell all shards (kcp 0.34 on), preferred to the root shard. May be repeated.")
 	fs.StringVar(&o.rootDirectory, "root-directory", ".kcp", "Directory that relative certificate directories start from.")
 	fs.StringVar(&o.profilerAddress, "profiler-address", "", "[address]:port to serve Go's profiler on, without authentication. Empty means off.")
 	fs.StringSliceVar(&o.egressDeny, "workspace-egress-deny-cidrs", nil, "Networks that URLs in workspaces (issuers, mounts) must not lead to, comma-separated. Link-local and cloud metadata addresses and the proxy's own never are.")
