@@ -14,7 +14,7 @@
 //   - The ResponseWriter is never wrapped, so watches flush and upgrades hijack.
 //   - What a client sees of a failure is a kube Status in JSON that names no
 //     address (status.go).
-//   - Counting costs a request no lock and no allocation (series.go), and no
+//   - Counting takes no lock and allocates for request bodies only (series.go); no
 //     label is a client's or a tenant's choice (metrics.go, docs/metrics.md).
 //
 // Wrinkles:
