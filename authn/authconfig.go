@@ -207,7 +207,7 @@ func (o *OIDC) load(ctx context.Context) error {
 		return nil
 	}
 	// Building may change what it is given, so it gets copies.
-	if next.built, err = o.builder.build(objectName{globalOwner, source}, &jwtSpec{entries: copies(next.entries)}); err != nil {
+	if next.built, err = o.builder.build(objectName{globalOwner, source}, &jwtSpec{entries: copies(next.entries)}); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
 		return fmt.Errorf("%s: %w", source, err)
 	}
 	next.byIssuer = make(map[string]jwtMember, len(next.built.authenticators))

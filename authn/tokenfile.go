@@ -20,7 +20,7 @@ import (
 )
 
 // tokenFileFlag names the file in errors.
-const tokenFileFlag = "--token-auth-file"
+const tokenFileFlag = "--token-auth-file" //nolint:gosec // a flag, no secret
 
 // TokenFile knows the static tokens of a CSV file: token, user name, user UID
 // and optionally the groups, in one quoted column. It follows the file while Run

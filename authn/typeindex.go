@@ -416,7 +416,7 @@ func (c *configEntry) trouble() string {
 func (x *TypeIndex) Run(ctx context.Context) error {
 	sweep := x.config.Clock.Now().Add(sweepEvery)
 	for {
-		for x.buildNext() && ctx.Err() == nil {
+		for x.buildNext() && ctx.Err() == nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
 		}
 		now := x.config.Clock.Now()
 		if !now.Before(sweep) {

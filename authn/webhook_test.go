@@ -58,12 +58,6 @@ func newWebhookServer(t *testing.T, answer func(http.ResponseWriter, tokenReview
 	return s
 }
 
-func (s *webhookServer) setAnswer(answer func(http.ResponseWriter, tokenReview)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.answer = answer
-}
-
 // kubeconfig is what --authentication-token-webhook-config-file names.
 func (s *webhookServer) kubeconfig(t *testing.T, server string) string {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})

@@ -72,7 +72,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	a := st.admission
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
-	defer context.AfterFunc(a.request.Context(), cancel)()
+	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
 	target := a.target
 	if target.Cluster != "" {
 		var err error

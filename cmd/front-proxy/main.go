@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("the flags do not fit together:\n%w", err)
 	}
-	p, err := assemble(o, klog.Background())
+	p, err := assemble(o, klog.Background()) //nolint:contextcheck // it runs nothing
 	if err != nil {
 		return err
 	}
