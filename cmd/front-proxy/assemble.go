@@ -103,6 +103,8 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		PassOnGroups: o.auth.passOnGroups.values,
 		DropGroups:   o.auth.dropGroups.values,
 		Instance:     instance(),
+		ShardClients: o.across.shardClients,
+		EndAtExpiry:  o.across.endAtExpiry,
 	}
 	advertised, err := p.certificates(o, &config)
 	if err != nil {
@@ -134,7 +136,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 	p.metrics.Watch(p.sources)
-	front, err := proxy.New(proxy.Config{
+	front, err := proxy.New(o.acrossShards(idx, decider, proxy.Config{
 		Mappings:        mappings,
 		Index:           idx,
 		Decider:         decider,
@@ -149,7 +151,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		ShutdownDelay:   o.shutdownDelay,
 		ShutdownTimeout: o.shutdownTimeout,
 		Log:             log.WithName("proxy"),
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +161,9 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	return p, nil
 }
 
-// certificates loads the CA bundles, which are re-read when they change, and
-// returns what the listener advertises; nil when there are none.
+// certificates loads the CA bundles and returns what the listener advertises,
+// nil when there are none. Whoever serves that also has them re-read when they
+// change.
 func (p *program) certificates(o *options, config *authn.Config) (dynamiccertificates.CAContentProvider, error) {
 	var all []dynamiccertificates.CAContentProvider
 	load := func(flag, file string) (*dynamiccertificates.DynamicFileCAContent, error) {
@@ -169,7 +172,6 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 			return nil, fmt.Errorf("--%s %q: %w", flag, file, err)
 		}
 		all = append(all, ca)
-		p.add(func(ctx context.Context) error { ca.Run(ctx, 1); return nil })
 		return ca, nil
 	}
 	a := &o.auth

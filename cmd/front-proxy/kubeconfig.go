@@ -20,15 +20,21 @@ func rootConfig(path string) (*rest.Config, error) {
 	return config, nil
 }
 
-// shardsConfig loads --shards-kubeconfig. Its server does not matter, but a
-// kubeconfig without an https server would lose its CA on the way.
+// shardsConfig loads --shards-kubeconfig, the identity of the wildcard feeds.
 func shardsConfig(path string) (*rest.Config, error) {
+	return everyShardConfig("shards-kubeconfig", path)
+}
+
+// everyShardConfig loads a kubeconfig that reaches shards wherever they are. Its
+// server does not matter, but one without an https server would lose its CA on
+// the way.
+func everyShardConfig(flag, path string) (*rest.Config, error) {
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{ExplicitPath: path},
 		&clientcmd.ConfigOverrides{ClusterInfo: clientcmdapi.Cluster{Server: "https://every.shard"}},
 	).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("--shards-kubeconfig %q is no usable kubeconfig (kind: Config, with a current-context): %w", path, err)
+		return nil, fmt.Errorf("--%s %q is no usable kubeconfig (kind: Config, with a current-context): %w", flag, path, err)
 	}
 	return config, nil
 }
