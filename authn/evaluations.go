@@ -7,9 +7,9 @@ import (
 )
 
 // evaluationsOfOwner is how many tokens' CEL expressions run at once for all the
-// types of one logical cluster: not more than half of the processors, however
-// many types it has.
-func evaluationsOfOwner() int { return max(evaluationsAtOnce, runtime.GOMAXPROCS(0)/2) }
+// types of one logical cluster: half of the processors at most, however many
+// types it has. The other half is its neighbours'.
+func evaluationsOfOwner() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // owner is a logical cluster that has types with configurations.
 type owner struct {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
+
+	"frontproxy/e2e/standin"
 )
 
 // door is a host that counts who connects and says nothing.
@@ -36,3 +39,17 @@ func newDoor(t *testing.T) *door {
 
 // clusterName is the n-th name of a logical cluster.
 func clusterName(n int) string { return fmt.Sprintf("c%015d", n) }
+
+// certificate is a client certificate that the shards' client CA signs.
+func certificate(t *testing.T, k *standin.KCP, user string, groups ...string) tls.Certificate {
+	t.Helper()
+	pair, err := k.ClientCA.Client(t.TempDir(), user, groups...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}

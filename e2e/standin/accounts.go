@@ -35,7 +35,7 @@ func (s *Shard) putNamespaced(resource, cluster, namespace, name string, o Objec
 // lookedUp answers a request of the proxy's own for one namespaced object;
 // false when it is none.
 func (s *Shard) lookedUp(w http.ResponseWriter, r *http.Request) bool {
-	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/api/v1/namespaces/") || !s.watcher(r) {
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/api/v1/namespaces/") || !s.allowed(r) {
 		return false
 	}
 	s.Lookups.Add(1)

@@ -3,6 +3,7 @@ package standin
 import (
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"k8s.io/client-go/rest"
 
@@ -23,6 +24,7 @@ type KCP struct {
 	Forwarding, Watching harness.KeyPair
 
 	shards []*Shard
+	rights sync.Map // user name to []Purpose
 }
 
 // New starts the root shard. Close ends everything.

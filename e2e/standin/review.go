@@ -12,7 +12,7 @@ const MetricsReader = "metrics-readers"
 
 // reviewed answers a SubjectAccessReview in root; false when r is none.
 func (s *Shard) reviewed(w http.ResponseWriter, r *http.Request) bool {
-	if r.Method != http.MethodPost || r.URL.Path != "/clusters/root/apis/authorization.k8s.io/v1/subjectaccessreviews" || !s.watcher(r) {
+	if r.Method != http.MethodPost || r.URL.Path != "/clusters/root/apis/authorization.k8s.io/v1/subjectaccessreviews" || !s.allowed(r) {
 		return false
 	}
 	var review struct {

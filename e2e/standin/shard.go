@@ -46,6 +46,7 @@ type Shard struct {
 	mu         sync.Mutex // guards what follows
 	stores     map[string]*store
 	namespaced map[string]Object // by path
+	callers    map[Purpose]map[string]bool
 	server     *http.Server
 	stop       context.CancelFunc
 }
@@ -182,11 +183,12 @@ func (s *Shard) PutConfiguration(cluster, name string, jwt ...Object) {
 
 // ServeHTTP implements http.Handler.
 func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.called(r)
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/clusters/root/apis/apis.kcp.io/") && strings.Contains(r.URL.Path, "/apiexports/"):
 		answer(w, Object{"status": Object{"identityHash": "h-" + r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]}})
 	case strings.HasPrefix(r.URL.Path, "/clusters/*/apis/"), r.URL.Path == "/clusters/root/apis/core.kcp.io/v1alpha1/shards":
-		if !s.watcher(r) {
+		if !s.allowed(r) {
 			http.Error(w, "wildcard requests need system:masters", http.StatusForbidden)
 			return
 		}
