@@ -5,7 +5,6 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
-	"frontproxy/authn/serviceaccount"
 	"frontproxy/index"
 )
 
@@ -22,7 +21,7 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 		p.sources.Reloads["token-auth-file"] = file.LastError
 		config.Tokens = append(config.Tokens, file)
 	}
-	if len(a.serviceAccountKeys) > 0 {
+	if a.serviceAccountsOn() {
 		accounts, err := p.serviceAccounts(a, everyShard, idx)
 		if err != nil {
 			return err
@@ -46,32 +45,6 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 	}
 	config.Webhook = webhook
 	return nil
-}
-
-func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *index.Index) (authn.TokenAuthenticator, error) {
-	keys, err := serviceaccount.NewKeyFiles(a.serviceAccountKeys, p.log.WithName("service-account-keys"))
-	if err != nil {
-		return nil, err
-	}
-	p.add(keys.Run)
-	p.sources.Reloads["service-account-key-file"] = keys.LastError
-	config := serviceaccount.Config{Issuers: a.serviceAccountIssuers, Audiences: a.audiences, Keys: keys}
-	if a.serviceAccountLookup {
-		client := everyShard
-		if path := a.serviceAccountLookupKubeconfig; path != "" {
-			if client, err = everyShardConfig("service-account-lookup-kubeconfig", path); err != nil {
-				return nil, err
-			}
-		}
-		if config.Home, err = serviceaccount.NewShardHome(serviceaccount.HomeConfig{Shards: idx, Client: client}); err != nil {
-			return nil, err
-		}
-	}
-	accounts, err := serviceaccount.New(config)
-	if err != nil {
-		return nil, err
-	}
-	return authn.ServiceAccounts(accounts, p.metrics.ServiceAccountRefused), nil
 }
 
 // oidc has its own pool of issuers: the operator's may be anywhere, whatever
@@ -104,7 +77,7 @@ func (a *authOptions) disallowedIssuers() []string { return a.serviceAccountIssu
 // webhookAudiences are sent to a webhook where kcp sends them: where service
 // account keys are configured.
 func (a *authOptions) webhookAudiences() []string {
-	if len(a.serviceAccountKeys) == 0 {
+	if !a.serviceAccountsOn() {
 		return nil
 	}
 	if len(a.audiences) == 0 {

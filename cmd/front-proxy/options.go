@@ -37,6 +37,7 @@ type options struct {
 	egressAllow      []string
 
 	auth    authOptions
+	across  acrossOptions
 	gates   gates
 	logging *logsapi.LoggingConfiguration
 
@@ -73,6 +74,8 @@ type authOptions struct {
 	// serviceAccountLookupKubeconfig: empty means the shards' one.
 	serviceAccountLookupKubeconfig string
 
+	accountsAcross accountsAcross
+
 	serviceAccountJWKSURI   string
 	serviceAccountMaxExpiry time.Duration
 	serviceAccountExtend    bool
@@ -105,6 +108,7 @@ func (o *options) flags() (*pflag.FlagSet, *cliflag.NamedFlagSets) {
 	o.auth.tokenFlags(sections.FlagSet("authentication by token"))
 	o.auth.oidcFlags(sections.FlagSet("authentication by OIDC"))
 	o.auth.serviceAccountFlags(sections.FlagSet("service accounts"))
+	o.across.flags(sections.FlagSet("across shards"))
 	logsapi.AddFlags(o.logging, sections.FlagSet("logging"))
 	other := sections.FlagSet("other")
 	other.Var(&o.gates, "feature-gates", gateHelp())
@@ -178,6 +182,7 @@ func (a *authOptions) serviceAccountFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&a.serviceAccountIssuers, "service-account-issuer", []string{"https://kcp.default.svc"}, "Issuer of service account tokens. May be repeated.")
 	fs.BoolVar(&a.serviceAccountLookup, "service-account-lookup", true, "Ask the shard of the account's workspace whether the account still exists.")
 	fs.StringVar(&a.serviceAccountLookupKubeconfig, "service-account-lookup-kubeconfig", "", "Kubeconfig to ask shards with about service accounts and their Secrets; get on both is all its user needs. Its server is replaced by each shard's base URL. Empty means --shards-kubeconfig.")
+	a.accountsAcross.flags(fs)
 	fs.StringVar(&a.serviceAccountJWKSURI, "service-account-jwks-uri", "", "No effect: the proxy publishes no keys.")
 	fs.DurationVar(&a.serviceAccountMaxExpiry, "service-account-max-token-expiration", 0, "No effect: the proxy issues no tokens.")
 	fs.BoolVar(&a.serviceAccountExtend, "service-account-extend-token-expiration", true, "No effect: the proxy issues no tokens.")
@@ -256,6 +261,7 @@ func (o *options) validate() error {
 	}
 	errs = append(errs, o.serving.Validate()...)
 	errs = append(errs, o.auth.validate()...)
+	errs = append(errs, o.across.validate()...)
 	for _, f := range o.files() {
 		if f.path == "" {
 			continue
@@ -291,10 +297,10 @@ func (a *authOptions) validate() []error {
 	if slices.Contains(a.audiences, "") {
 		fail("--api-audiences: an audience is empty")
 	}
-	if len(a.serviceAccountKeys) > 0 && (len(a.serviceAccountIssuers) == 0 || slices.Contains(a.serviceAccountIssuers, "")) {
-		fail("--service-account-issuer: cannot be empty with --service-account-key-file")
+	if a.serviceAccountsOn() && (len(a.serviceAccountIssuers) == 0 || slices.Contains(a.serviceAccountIssuers, "")) {
+		fail("--service-account-issuer: cannot be empty with --service-account-key-file or --service-account-keys-from-shards")
 	}
-	return errs
+	return append(errs, a.accountsAcross.validate()...)
 }
 
 type namedFile struct{ flag, path string }
