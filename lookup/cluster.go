@@ -15,15 +15,19 @@ var ErrNotACluster = errors.New("not a logical cluster path")
 const Wildcard = "*"
 
 // Cluster decodes a cluster segment of an escaped path. Of escapes it takes
-// %3A only: no other character of a cluster path needs one, so any other is
-// an attempt to be read in two ways (ErrAmbiguous). Whether the result is
-// Valid is another question.
+// %3A, and %2A for the wildcard alone, which is how client-go spells the "*" in
+// its configuration: no other character of a cluster path needs one, so any other
+// is an attempt to be read in two ways (ErrAmbiguous). Whether the result is Valid
+// is another question.
 func Cluster(segment string) (string, error) {
 	if _, err := Plain(segment); err != nil {
 		return "", err
 	}
 	if strings.IndexByte(segment, '%') < 0 {
 		return segment, nil
+	}
+	if strings.EqualFold(segment, "%2A") {
+		return Wildcard, nil
 	}
 	decoded := strings.ReplaceAll(strings.ReplaceAll(segment, "%3A", ":"), "%3a", ":")
 	if strings.IndexByte(decoded, '%') >= 0 {

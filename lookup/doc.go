@@ -11,6 +11,7 @@
 // for byte.
 //
 // A cluster is compared as the shard will see it, after percent-decoding. The
-// only character of a cluster path that clients do encode is the colon, so a
-// cluster segment may hold %3A, and no other escape.
+// only characters of a cluster path that clients do encode are the colon and, in
+// client-go, the wildcard alone: so a cluster segment may hold %3A or be %2A, and
+// have no other escape.
 package lookup

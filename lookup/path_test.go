@@ -90,7 +90,8 @@ func TestBelow(t *testing.T) {
 		{path: "/services/x/clusters//root", ambiguous: true},
 		{path: "/services/x%2Fclusters%2Froot/apis", ambiguous: true},
 		{path: `/services/x\clusters\root`, ambiguous: true},
-		{path: "/services/x/clusters/%2A/apis", ambiguous: true},
+		{path: "/services/x/clusters/%2A/apis", want: "*"},
+		{path: "/services/x/clusters/%2Aroot/apis", ambiguous: true},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
 			got, err := Below(tt.path)
@@ -107,7 +108,7 @@ func TestCluster(t *testing.T) {
 			t.Errorf("Cluster(%q) = %q, %v; want %q", segment, got, err, want)
 		}
 	}
-	for _, segment := range []string{"", "..", "%2e%2e", "root%2Forg", "r%6Fot", "%2A", "root%253Aorg", "root%"} {
+	for _, segment := range []string{"", "..", "%2e%2e", "root%2Forg", "r%6Fot", "%2A%2A", "root:%2A", "root%253Aorg", "root%"} {
 		if got, err := Cluster(segment); !errors.Is(err, ErrAmbiguous) {
 			t.Errorf("Cluster(%q) = %q, %v; want ErrAmbiguous", segment, got, err)
 		}
