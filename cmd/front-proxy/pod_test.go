@@ -43,20 +43,43 @@ func (p *pod) in(text string) string { return strings.ReplaceAll(text, "/etc/", 
 func (p *pod) mount(path string, files map[string][]byte) {
 	p.t.Helper()
 	volume := p.in(path)
-	data := filepath.Join(volume, "..2026_11_23")
-	if err := os.MkdirAll(data, 0o700); err != nil {
+	p.swap(path, files)
+	for name := range files {
+		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(volume, name)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// swap changes what a volume holds, also as the kubelet does.
+func (p *pod) swap(path string, files map[string][]byte) {
+	p.t.Helper()
+	volume := p.in(path)
+	if err := os.MkdirAll(volume, 0o700); err != nil {
 		p.t.Fatal(err)
 	}
-	if err := os.Symlink("..2026_11_23", filepath.Join(volume, "..data")); err != nil {
+	data, err := os.MkdirTemp(volume, "..2026_11_23")
+	if err != nil {
 		p.t.Fatal(err)
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(data, name), content, 0o600); err != nil {
 			p.t.Fatal(err)
 		}
-		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(volume, name)); err != nil {
-			p.t.Fatal(err)
-		}
+	}
+	current, next := filepath.Join(volume, "..data"), filepath.Join(volume, "..data_tmp")
+	old, _ := os.Readlink(current)
+	if err := os.Symlink(filepath.Base(data), next); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.Rename(next, current); err != nil {
+		p.t.Fatal(err)
+	}
+	if old == "" {
+		return
+	}
+	if err := os.RemoveAll(filepath.Join(volume, old)); err != nil {
+		p.t.Fatal(err)
 	}
 }
 

@@ -306,6 +306,17 @@ func TestCertificatesOnEveryPath(t *testing.T) {
 		"/clusters/root:far/metrics":          {Code: 200, Shard: "shard-1", Path: "/clusters/" + farTeam + "/metrics"},
 		"/clusters/root:typed/readyz/verbose": {Code: 200, Shard: "shard-1", Path: "/clusters/typedworkspace01/readyz/verbose"},
 	}
+	anyone := p.client()
+	for path, reached := range paths {
+		want := reached
+		if strings.Contains(path, "typed") {
+			want = unauthorized // the type has issuers: there a credential is needed
+		}
+		p.check([]call{
+			{name: "no certificate", client: anyone, path: path, want: want},
+			{name: "no certificate, headers", client: anyone, header: asserted, path: path, want: want},
+		})
+	}
 	for _, tt := range []struct {
 		cert   string
 		header http.Header
