@@ -95,7 +95,10 @@ func (x *exchange) find(r *http.Request) *metav1.Status {
 	if err != nil {
 		return lookup.Status(err, r)
 	}
-	var status *metav1.Status
+	status := checkFraming(r)
+	if status != nil {
+		return status
+	}
 	if x.upgrade, status = checkUpgrade(r); status != nil {
 		return status
 	}
