@@ -148,14 +148,17 @@ func (i *Issuer) ask() (a *attempt, joined bool, err error) {
 	// Only readings that unknown keys caused count against the next of these: a
 	// key that appears just after a periodic one is found at once.
 	last, every := i.lastAsked, UnknownKeyEvery
-	if i.keys.Load() == nil {
+	read := i.keys.Load() != nil
+	if !read {
 		last, every = i.lastStart, UndiscoveredEvery
 	}
 	now := i.pool.config.Clock.Now()
 	if !last.IsZero() && now.Sub(last) < every {
 		return nil, false, i.unavailable(i.lastErr)
 	}
-	i.lastAsked = now
+	if read { // a first reading leaves the next unknown key its turn
+		i.lastAsked = now
+	}
 	i.current = &attempt{done: make(chan struct{})}
 	select {
 	case i.kick <- struct{}{}:
