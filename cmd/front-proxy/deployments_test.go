@@ -529,7 +529,7 @@ func mountRequestHeaderCA(path string) func(*installation, *pod) {
 func peersKubeconfig(servers ...string) string {
 	text := "apiVersion: v1\nkind: Config\nclusters:\n"
 	for n, server := range servers {
-		text += fmt.Sprintf("- name: peer-%d\n  cluster: {certificate-authority: /etc/kcp/tls/ca/tls.crt, server: %q}\n", n, server)
+		text += fmt.Sprintf("- name: peer-%d\n  cluster:\n    certificate-authority: /etc/kcp/tls/ca/tls.crt\n    server: %s\n", n, server)
 	}
 	return text + `contexts:
 - name: peers
