@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/gorilla/websocket"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
@@ -46,6 +47,7 @@ type Shard struct {
 	mu         sync.Mutex // guards what follows
 	stores     map[string]*store
 	namespaced map[string]Object // by path
+	published  *jose.JSONWebKeySet
 	callers    map[Purpose]map[string]bool
 	server     *http.Server
 	stop       context.CancelFunc
@@ -198,6 +200,8 @@ func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveStore(w, r, s.kcp.Root.store("shards"))
 	case s.lookedUp(w, r):
 	case s.reviewed(w, r):
+	case s.publishes(w, r):
+	case s.streams(w, r):
 	default:
 		s.Requests.Add(1)
 		s.whoAmI(w, r)
