@@ -23,8 +23,8 @@ const (
 )
 
 var ourGates = []gate{
-	{gateWorkspaceAuthentication, true, false, "a workspace type's WorkspaceAuthenticationConfigurations admit users to its workspaces"},
 	{gateGlobalServiceAccounts, true, false, "Workspaces are created under the global names of service accounts, so that those of any workspace can own them; see docs/service-accounts.md"},
+	{gateWorkspaceAuthentication, true, false, "a workspace type's WorkspaceAuthenticationConfigurations admit users to its workspaces"},
 	{gateWorkspaceTokenAPIAudiences, false, true, "tokens of workspace issuers must also carry one of --api-audiences, when that is set"},
 }
 
