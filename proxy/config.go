@@ -69,6 +69,9 @@ type Config struct {
 	// ShardServices finds the shard whose virtual workspaces /shards/<name>/services/
 	// leads to; errors are those of package index. Nil: there is no such route.
 	ShardServices func(name string) (*shards.Shard, error)
+	// ShardServers has the virtual workspace servers of shards, by name, whose
+	// objects have the address of that route instead. Each is https.
+	ShardServers map[string]*url.URL
 	// Owner returns the Decision to create a Workspace under (authn's AsOwner).
 	// Nil: it is created under the Decision as it is.
 	Owner func(*authn.Decision) *authn.Decision

@@ -93,7 +93,7 @@ func New(c Config) (*Proxy, error) {
 		owner: c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
 	}
 	var err error
-	if p.services, err = newShardServices(c.Mappings, c.ShardServices); err != nil {
+	if p.services, err = newShardServices(c.Mappings, c.ShardServices, c.ShardServers); err != nil {
 		return nil, err
 	}
 	if p.metrics == nil {

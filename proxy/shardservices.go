@@ -25,6 +25,9 @@ const (
 // shardServices is the built-in route to every shard's virtual workspaces.
 type shardServices struct {
 	find func(name string) (*shards.Shard, error)
+	// servers are where virtual workspaces are of which the shard's object only
+	// tells the address here.
+	servers map[string]*url.URL
 	// embedded has the TLS files and headers for shards' base URLs, separate those
 	// for virtual workspace servers of their own.
 	embedded, separate *Mapping
@@ -33,11 +36,11 @@ type shardServices struct {
 // newShardServices takes TLS files and header names from the mapping file: for
 // virtual workspaces embedded in a shard those of /clusters/, for others those
 // of /services/; each stands in for the other.
-func newShardServices(m *Mappings, find func(string) (*shards.Shard, error)) (*shardServices, error) {
+func newShardServices(m *Mappings, find func(string) (*shards.Shard, error), servers map[string]*url.URL) (*shardServices, error) {
 	if find == nil {
 		return nil, nil
 	}
-	s := &shardServices{find: find}
+	s := &shardServices{find: find, servers: servers}
 	for _, e := range m.entries {
 		switch {
 		case len(e.pattern) > 0 && e.pattern[0] == shardsSegment:
@@ -173,13 +176,16 @@ func (x *exchange) shardServices(r *http.Request, path string) (bool, *metav1.St
 	return true, nil
 }
 
-// upstream says where the virtual workspaces of a shard are: at its virtual
-// workspace URL, or embedded at its base URL when it has none or that URL leads
+// upstream says where the virtual workspaces of a shard are: where the operator
+// says, else at its virtual workspace URL, or embedded at its base URL when it has none or that URL leads
 // back here. It does if its path ends like this route, /shards/<shard>, whatever
 // the proxy's host is called by whom, or if it is the shard's external URL,
 // which is a front-proxy's. False: it leads to another shard's route, and could
 // lead in a circle.
 func (s *shardServices) upstream(shard *shards.Shard) (*url.URL, *Mapping, bool) {
+	if u := s.servers[shard.Name]; u != nil {
+		return u, s.separate, true
+	}
 	u := shard.VirtualWorkspaceURL
 	if u == nil {
 		return shard.BaseURL, s.embedded, true

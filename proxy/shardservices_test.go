@@ -26,7 +26,7 @@ func servicesWorld(t *testing.T) (w *world, servers map[string]*standIn) {
 	t.Helper()
 	w = newWorld(t)
 	servers = map[string]*standIn{}
-	for _, name := range []string{"shard-1", "shard-10", "shard-2", "separate"} {
+	for _, name := range []string{"shard-1", "shard-10", "shard-2", "shard-3", "separate"} {
 		servers[name] = w.shard(t, name, true, nil)
 	}
 	set := func(name, virtual string) {
@@ -36,10 +36,12 @@ func servicesWorld(t *testing.T) (w *world, servers map[string]*standIn) {
 	}
 	set("shard-1", "https://kcp.example.com/shards/shard-1/")
 	set("shard-10", "https://other.example.com:8443/shards/shard-10")
+	set("shard-3", "https://kcp.example.com/shards/shard-3/")
 	set("shard-2", servers["separate"].URL+"/virtual/")
 	w.index["exporter"] = index.Target{Cluster: "exporter", Shard: servers["shard-10"].Shard, Type: index.Type{Name: "team", Cluster: "root"}}
 	w.index["consumer"] = index.Target{Cluster: "consumer", Shard: servers["shard-1"].Shard, Type: index.Type{Name: "other", Cluster: "root"}}
 	w.index["mounted"] = index.Target{Mount: mustURL(t, servers["shard-2"].URL)}
+	w.config.ShardServers = map[string]*url.URL{"shard-3": mustURL(t, servers["separate"].URL+"/of-3/")}
 	w.config.ShardServices = func(name string) (*shards.Shard, error) {
 		switch s := servers[name]; {
 		case name == "unread":
@@ -63,30 +65,31 @@ func TestShardServices(t *testing.T) {
 		// cluster and kind are what Decide was asked about.
 		cluster, kind string
 	}{
-		"embedded":                      {"/shards/shard-1" + export + "/clusters/*/apis/x", 200, "shard-1", export + "/clusters/*/apis/x", "exporter", "team"},
-		"a name that begins alike":      {"/shards/shard-10" + export + "/clusters/*/apis/x", 200, "shard-10", export + "/clusters/*/apis/x", "exporter", "team"},
-		"a server of their own":         {"/shards/shard-2" + export + "/clusters/*/apis/x", 200, "separate", "/virtual" + export + "/clusters/*/apis/x", "exporter", "team"},
-		"one cluster through an export": {"/shards/shard-1" + export + "/clusters/consumer/apis/x", 200, "shard-1", export + "/clusters/consumer/apis/x", "exporter", "team"},
-		"the export itself":             {"/shards/shard-1" + export, 200, "shard-1", export, "exporter", "team"},
-		"another virtual workspace":     {"/shards/shard-1/services/initializingworkspaces/root:x/clusters/*/apis/x", 200, "shard-1", "/services/initializingworkspaces/root:x/clusters/*/apis/x", "", ""},
-		"of one cluster":                {"/shards/shard-1/services/replication/c/e/clusters/consumer/x", 200, "shard-1", "/services/replication/c/e/clusters/consumer/x", "consumer", "other"},
-		"a URL that ended in a slash":   {"/shards/shard-1//services/x/clusters/*/y", 200, "shard-1", "/services/x/clusters/*/y", "", ""},
-		"bytes stay":                    {"/shards/shard-1/services/x/clusters/*/a%2Fb//c?q=%20&r", 200, "shard-1", "/services/x/clusters/*/a%2Fb//c?q=%20&r", "", ""},
-		"unknown shard":                 {"/shards/shard-11" + export, 403, "", "", "", ""},
-		"shard not known yet":           {"/shards/unread" + export, 503, "", "", "", ""},
-		"unknown cluster":               {"/shards/shard-1/services/apiexport/nobody/widgets/clusters/*/x", 403, "", "", "", ""},
-		"a mount":                       {"/shards/shard-1/services/apiexport/mounted/widgets/clusters/*/x", 403, "", "", "", ""},
-		"not below services":            {"/shards/shard-1/clusters/root/api", 404, "", "", "", ""},
-		"services as a prefix":          {"/shards/shard-1/servicesx/api", 404, "", "", "", ""},
-		"the shard alone":               {"/shards/shard-1", 404, "", "", "", ""},
-		"services spelt otherwise":      {"/shards/shard-1/%73ervices/x", 404, "", "", "", ""},
-		"two slashes elsewhere":         {"/shards//shard-1/services/x", 400, "", "", "", ""},
-		"three slashes":                 {"/shards/shard-1///services/x", 404, "", "", "", ""},
-		"out by dots":                   {"/shards/shard-1/services/../clusters/root/api", 400, "", "", "", ""},
-		"out by encoded dots":           {"/shards/shard-1/services/%2e%2e/clusters/root/api", 400, "", "", "", ""},
-		"out by dots at the end":        {"/shards/shard-1/services/x/clusters/*/a/..", 400, "", "", "", ""},
-		"out by an encoded slash":       {"/shards/shard-1/services/x/clusters/*/a%2f..%2fb", 400, "", "", "", ""},
-		"dots as the shard":             {"/shards/../services/x", 400, "", "", "", ""},
+		"embedded":                       {"/shards/shard-1" + export + "/clusters/*/apis/x", 200, "shard-1", export + "/clusters/*/apis/x", "exporter", "team"},
+		"a name that begins alike":       {"/shards/shard-10" + export + "/clusters/*/apis/x", 200, "shard-10", export + "/clusters/*/apis/x", "exporter", "team"},
+		"a server of their own":          {"/shards/shard-2" + export + "/clusters/*/apis/x", 200, "separate", "/virtual" + export + "/clusters/*/apis/x", "exporter", "team"},
+		"a server named by the operator": {"/shards/shard-3" + export + "/clusters/*/apis/x", 200, "separate", "/of-3" + export + "/clusters/*/apis/x", "exporter", "team"},
+		"one cluster through an export":  {"/shards/shard-1" + export + "/clusters/consumer/apis/x", 200, "shard-1", export + "/clusters/consumer/apis/x", "exporter", "team"},
+		"the export itself":              {"/shards/shard-1" + export, 200, "shard-1", export, "exporter", "team"},
+		"another virtual workspace":      {"/shards/shard-1/services/initializingworkspaces/root:x/clusters/*/apis/x", 200, "shard-1", "/services/initializingworkspaces/root:x/clusters/*/apis/x", "", ""},
+		"of one cluster":                 {"/shards/shard-1/services/replication/c/e/clusters/consumer/x", 200, "shard-1", "/services/replication/c/e/clusters/consumer/x", "consumer", "other"},
+		"a URL that ended in a slash":    {"/shards/shard-1//services/x/clusters/*/y", 200, "shard-1", "/services/x/clusters/*/y", "", ""},
+		"bytes stay":                     {"/shards/shard-1/services/x/clusters/*/a%2Fb//c?q=%20&r", 200, "shard-1", "/services/x/clusters/*/a%2Fb//c?q=%20&r", "", ""},
+		"unknown shard":                  {"/shards/shard-11" + export, 403, "", "", "", ""},
+		"shard not known yet":            {"/shards/unread" + export, 503, "", "", "", ""},
+		"unknown cluster":                {"/shards/shard-1/services/apiexport/nobody/widgets/clusters/*/x", 403, "", "", "", ""},
+		"a mount":                        {"/shards/shard-1/services/apiexport/mounted/widgets/clusters/*/x", 403, "", "", "", ""},
+		"not below services":             {"/shards/shard-1/clusters/root/api", 404, "", "", "", ""},
+		"services as a prefix":           {"/shards/shard-1/servicesx/api", 404, "", "", "", ""},
+		"the shard alone":                {"/shards/shard-1", 404, "", "", "", ""},
+		"services spelt otherwise":       {"/shards/shard-1/%73ervices/x", 404, "", "", "", ""},
+		"two slashes elsewhere":          {"/shards//shard-1/services/x", 400, "", "", "", ""},
+		"three slashes":                  {"/shards/shard-1///services/x", 404, "", "", "", ""},
+		"out by dots":                    {"/shards/shard-1/services/../clusters/root/api", 400, "", "", "", ""},
+		"out by encoded dots":            {"/shards/shard-1/services/%2e%2e/clusters/root/api", 400, "", "", "", ""},
+		"out by dots at the end":         {"/shards/shard-1/services/x/clusters/*/a/..", 400, "", "", "", ""},
+		"out by an encoded slash":        {"/shards/shard-1/services/x/clusters/*/a%2f..%2fb", 400, "", "", "", ""},
+		"dots as the shard":              {"/shards/../services/x", 400, "", "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, servers := servicesWorld(t)

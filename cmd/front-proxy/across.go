@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -18,20 +20,44 @@ import (
 type acrossOptions struct {
 	virtualWorkspaces bool
 	shardClients      []string
+	shardServers      map[string]string
 	endAtExpiry       bool
 }
 
 func (o *acrossOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.virtualWorkspaces, "shard-virtual-workspaces", false, "Serve the virtual workspaces of every shard at /shards/<shard>/services/, so that a shard's --shard-virtual-workspace-url can be https://<this proxy>/shards/<shard>/ (with the slash at its end).")
+	fs.StringToStringVar(&o.shardServers, "shard-virtual-workspace-server", nil, "shard=https://host:port, comma-separated: the virtual workspace servers of shards that do not run them embedded and whose --shard-virtual-workspace-url is that of this proxy.")
 	fs.StringSliceVar(&o.shardClients, "shard-client-names", nil, "Common names of the shards' own client certificates, comma-separated: below /shards/<shard>/services/ they keep the groups that --authentication-drop-groups takes elsewhere.")
 	fs.BoolVar(&o.endAtExpiry, "end-streams-at-expiry", false, "End watches and upgraded connections when the token or certificate that opened them ends. They end within 30 s of its revocation in any case.")
 }
 
 func (o *acrossOptions) validate() []error {
-	if len(o.shardClients) > 0 && !o.virtualWorkspaces {
-		return []error{errors.New("--shard-client-names has no meaning without --shard-virtual-workspaces")}
+	var errs []error
+	if (len(o.shardClients) > 0 || len(o.shardServers) > 0) && !o.virtualWorkspaces {
+		errs = append(errs, errors.New("--shard-client-names and --shard-virtual-workspace-server have no meaning without --shard-virtual-workspaces"))
 	}
-	return nil
+	if _, err := o.servers(); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// servers parses the URLs of virtual workspace servers.
+func (o *acrossOptions) servers() (map[string]*url.URL, error) {
+	all := make(map[string]*url.URL, len(o.shardServers))
+	for shard, text := range o.shardServers {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("--shard-virtual-workspace-server: shard %s: %w", shard, err)
+		case shard == "" || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+			return nil, fmt.Errorf("--shard-virtual-workspace-server: shard %q: %q must be like https://host:6444, with a path at most", shard, text)
+		case strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/shards/"+shard):
+			return nil, fmt.Errorf("--shard-virtual-workspace-server: shard %q: %q leads back to a front-proxy; name the server itself", shard, text)
+		}
+		all[shard] = u
+	}
+	return all, nil
 }
 
 // acrossShards adds to a proxy's configuration what these flags and gates ask
@@ -39,7 +65,7 @@ func (o *acrossOptions) validate() []error {
 func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c proxy.Config) proxy.Config {
 	c.Recheck = decider.Recheck
 	if o.across.virtualWorkspaces {
-		c.ShardServices = idx.ShardNamed
+		c.ShardServices, c.ShardServers = idx.ShardNamed, must(o.across.servers()) // validated
 	}
 	if o.gates.enabled(gateGlobalServiceAccounts) {
 		c.Owner = decider.AsOwner
@@ -88,6 +114,7 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		if client, err = everyShardConfig("service-account-lookup-kubeconfig", path); err != nil {
 			return nil, err
 		}
+		p.sources.Certificates = append(p.sources.Certificates, kubeconfigCertificate("service-account-lookup-kubeconfig", client))
 	}
 	home, err := serviceaccount.NewShardHome(serviceaccount.HomeConfig{Shards: idx, Client: client, Grace: a.accountsAcross.grace})
 	if err != nil {
@@ -97,7 +124,7 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		config.Home = home
 	}
 	if a.accountsAcross.keysFromShards {
-		keys, err := serviceaccount.NewShardKeys(serviceaccount.ShardKeysConfig{Shards: idx.Shards, Client: everyShard, Log: p.log.WithName("service-account-keys")})
+		keys, err := serviceaccount.NewShardKeys(serviceaccount.ShardKeysConfig{Shards: idx.Shards, Client: client, Log: p.log.WithName("service-account-keys")})
 		if err != nil {
 			return nil, err
 		}

@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,4 +174,27 @@ func tlsCertificate(t *testing.T, pair harness.KeyPair) tls.Certificate {
 		t.Fatal(err)
 	}
 	return cert
+}
+
+func TestFlagsAcrossShards(t *testing.T) {
+	for args, want := range map[string]string{
+		"--shard-virtual-workspaces --shard-client-names=a,b": "",
+		"--shard-client-names=a":                              "--shard-virtual-workspaces",
+		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=https://a:6444,b=https://b/vw": "",
+		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=http://a:6444":                 "must be like https://",
+		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=https://kcp/shards/a/":         "leads back",
+		"--service-account-lookup-grace=-1s":                                                          "cannot be negative",
+		"--service-account-lookup-grace=10m --service-account-keys-from-shards":                       "",
+		"--service-account-keys-from-shards --service-account-issuer=":                                "--service-account-issuer",
+	} {
+		o, _, err := parse(strings.Fields(args))
+		if err != nil {
+			t.Errorf("%s: %v", args, err)
+			continue
+		}
+		err = errors.Join(append(o.across.validate(), o.auth.validate()...)...)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
 }
