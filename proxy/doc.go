@@ -17,6 +17,10 @@
 //   - Counting takes no lock and allocates for request bodies only (series.go); no
 //     label is a client's or a tenant's choice (metrics.go, docs/metrics.md).
 //
+// Two routes are built in: /metrics, which the proxy answers itself, and, when
+// switched on, /shards/<shard>/services/, the virtual workspaces of every shard
+// (shardservices.go). Streams are decided about again while they run (recheck.go).
+//
 // Wrinkles:
 //
 //   - httputil.ReverseProxy cleans the query in Rewrite mode; we put back what

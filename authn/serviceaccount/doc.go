@@ -26,10 +26,20 @@
 // One thing a shard does is missing: the label
 // kubernetes.io/legacy-token-last-used is not written, the proxy only reads.
 //
+// # Whose keys
+//
+// Keys from files vouch for every account. Keys that shards publish (FromShards)
+// vouch for the accounts whose home cluster the shard holds: the home that a token
+// names selects the keys it is checked with, so that no other key is ever tried.
+// A former holder's keys vouch while the account is found at its new home. When
+// the holder can't be told, or may have keys that are not known, the token is
+// undecided.
+//
 // # What is kept
 //
 // A token that verified is remembered by an HMAC for at most ten seconds, so
 // that its signature is not checked on every request; never beyond its expiry or
-// a change of the keys. Lookups are not part of that: they are made, from their
+// a change of the
+// keys or of the home's holder. Lookups are not part of that: they are made, from their
 // own short cache, for every request.
 package serviceaccount

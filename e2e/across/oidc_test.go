@@ -28,7 +28,7 @@ func TestWorkspaceUsersAtVirtualWorkspaces(t *testing.T) {
 	}
 	check(t, env.Admin().CreateAuthConfiguration(t.Context(), org.Path, "issuer", tenancyv1alpha1.JWTAuthenticator{
 		Issuer:        tenancyv1alpha1.Issuer{URL: issuer.URL(), Audiences: []string{"e2e"}, CertificateAuthority: issuer.CAPEM()},
-		ClaimMappings: tenancyv1alpha1.ClaimMappings{Username: claim("sub")},
+		ClaimMappings: tenancyv1alpha1.ClaimMappings{Username: claim("sub"), Groups: claim("groups")},
 	}))
 	check(t, env.Admin().CreateType(t.Context(), org.Path, "team", "issuer"))
 	provider, err := env.Admin().CreateWorkspace(t.Context(), org.Path, "provider", harness.TypeRef{Path: org.Path, Name: "team"}, shardOne)
