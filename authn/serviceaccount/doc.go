@@ -39,7 +39,6 @@
 //
 // A token that verified is remembered by an HMAC for at most ten seconds, so
 // that its signature is not checked on every request; never beyond its expiry or
-// a change of the
-// keys or of the home's holder. Lookups are not part of that: they are made, from their
-// own short cache, for every request.
+// a change of the keys or of the home's holder. Lookups are not part of that: they
+// are made, from their own short cache, for every request.
 package serviceaccount
