@@ -12,7 +12,8 @@ const workspacesPath = "/apis/tenancy.kcp.io/v1alpha1/workspaces"
 // createsWorkspace says whether a request may create a Workspace, and so make
 // its user the owner: a POST to the collection, or a server-side apply, which
 // creates what does not exist. A path that is spelt in any other way is not
-// taken for one, and goes on under the identity as it is.
+// taken for one, and goes on under the identity as it is. So does one that
+// impersonates: whoever is impersonated would be the owner.
 func (x *exchange) createsWorkspace(r *http.Request) bool {
 	if x.foreign || !x.route.mapping.Shards {
 		return false
@@ -20,6 +21,11 @@ func (x *exchange) createsWorkspace(r *http.Request) bool {
 	rest, ok := strings.CutPrefix(x.route.path, workspacesPath)
 	if !ok {
 		return false
+	}
+	for key := range r.Header {
+		if hasFoldPrefix(key, "impersonate-") {
+			return false
+		}
 	}
 	switch r.Method {
 	case http.MethodPost:

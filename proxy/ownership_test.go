@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -35,6 +36,7 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 		"another group":          {"POST", "/clusters/root:ws/apis/tenancy.example.io/v1alpha1/workspaces", "application/json", true, "alice"},
 		"spelt in another way":   {"POST", "/clusters/root:ws/apis/tenancy.kcp.io/v1alpha1/%77orkspaces", "application/json", true, "alice"},
 		"in a query":             {"POST", "/clusters/root:ws/api?x=" + workspacesPath, "application/json", true, "alice"},
+		"impersonating":          {"POST", collection + "?impersonate", "application/json", true, "alice"},
 		"in a virtual workspace": {"POST", "/services/x" + collection, "application/json", true, "alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,6 +53,9 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 			header := http.Header{}
 			if tc.contentType != "" {
 				header.Set("Content-Type", tc.contentType)
+			}
+			if strings.HasSuffix(tc.path, "?impersonate") {
+				header.Set("Impersonate-User", "bob")
 			}
 			res, body := do(t, f.client(t, true), tc.method, f.URL+tc.path, header)
 			if res.StatusCode != http.StatusOK {
