@@ -7,10 +7,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
-	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"frontproxy/index"
 )
@@ -55,21 +53,9 @@ func failure(code int32, reason metav1.StatusReason, message string) *metav1.Sta
 	return &metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message}
 }
 
-// attributes describes the request as Kubernetes' forbidden messages do:
-// nobody is known yet, so the user is "".
+// attributes describes the request as kcp's front-proxy does when it forbids
+// one: nobody is known yet, so the user is "", and the path is taken for no
+// resource.
 func attributes(r *http.Request) authorizer.Attributes {
-	factory := request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
-	inCluster := *r.URL
-	if rest, ok := strings.CutPrefix(r.URL.Path, "/"+clusters+"/"); ok {
-		_, rest, _ = strings.Cut(rest, "/")
-		inCluster.Path = "/" + rest
-	}
-	info, err := factory.NewRequestInfo(&http.Request{Method: r.Method, URL: &inCluster})
-	if err != nil || !info.IsResourceRequest {
-		return authorizer.AttributesRecord{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
-	}
-	return authorizer.AttributesRecord{
-		ResourceRequest: true, Path: r.URL.Path, Verb: info.Verb, Namespace: info.Namespace, Name: info.Name,
-		APIGroup: info.APIGroup, APIVersion: info.APIVersion, Resource: info.Resource, Subresource: info.Subresource,
-	}
+	return authorizer.AttributesRecord{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
 }

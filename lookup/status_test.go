@@ -25,7 +25,7 @@ func TestStatus(t *testing.T) {
 		want       answer
 	}{
 		{"unknown, a resource", "/clusters/root:nope/api/v1/namespaces", fmt.Errorf("find: %w", index.ErrUnknown), answer{403, metav1.StatusReasonForbidden, false,
-			`namespaces is forbidden: User "" cannot list resource "namespaces" in API group "" at the cluster scope: workspace access not permitted`}},
+			`forbidden: User "" cannot get path "/clusters/root:nope/api/v1/namespaces": workspace access not permitted`}},
 		{"unknown, no resource", "/clusters/root:nope/version", index.ErrUnknown, answer{403, metav1.StatusReasonForbidden, false,
 			`forbidden: User "" cannot get path "/clusters/root:nope/version": workspace access not permitted`}},
 		{"no cluster path", "/clusters/*/api", ErrNotACluster, answer{403, metav1.StatusReasonForbidden, false,
