@@ -50,6 +50,11 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "e2e: what no proxy should log:\n%s\n", strings.Join(found, "\n"))
 		code = 1
 	}
+	leaks, err := env.Leaks()
+	if err != nil || len(leaks) > 0 {
+		fmt.Fprintf(os.Stderr, "e2e: credentials in what the proxies wrote (%v):\n%s\n", err, strings.Join(leaks, "\n"))
+		code = 1
+	}
 	if err := env.Stop(code != 0); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		code = 1

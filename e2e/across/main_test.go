@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
+	if leaks, err := env.Leaks(); err != nil || len(leaks) > 0 {
+		fmt.Fprintf(os.Stderr, "e2e/across: credentials in what the proxies wrote (%v):\n%s\n", err, strings.Join(leaks, "\n"))
+		code = 1
+	}
 	if err := env.Stop(code != 0); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e/across:", err)
 		code = 1

@@ -48,6 +48,8 @@ type Environment struct {
 	admin      KeyPair // O=system:kcp:admin, through the proxy
 	shardAdmin KeyPair // O=system:masters, straight to shards
 	forwarding KeyPair // signed by RequestHeaderCA
+	secrets    Secrets
+	refusals   refusals
 }
 
 // Start starts everything and waits until it is ready. When it fails it has

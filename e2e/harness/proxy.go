@@ -64,7 +64,7 @@ func (e *Environment) NewProxy(name string, o ProxyOptions) (*Proxy, error) {
 		"--tls-private-key-file=" + serving.KeyFile,
 		"--client-ca-file=" + e.ClientCA.File,
 		fmt.Sprintf("--feature-gates=WorkspaceAuthentication=%t", !o.WithoutWorkspaceAuthentication),
-		"-v=4",
+		"-v=9", // everything there is to log: secrets are looked for in it
 	}
 	p.args = append(p.args, o.Args...)
 	return p, nil
@@ -116,11 +116,16 @@ func (p *Proxy) Log() string { return filepath.Join(p.env.Logs(), p.name+".log")
 func (p *Proxy) Alive() error { return p.process.alive() }
 
 // Admin is kcp-admin through this proxy.
-func (p *Proxy) Admin() *Client { return NewClient(p.env.admin.config(p.URL, p.env.ServingCA.PEM)) }
+func (p *Proxy) Admin() *Client {
+	config := p.env.admin.config(p.URL, p.env.ServingCA.PEM)
+	config.WrapTransport = p.env.refusals.wrap
+	return NewClient(config)
+}
 
 // Token is whoever token says, through this proxy.
 func (p *Proxy) Token(token string) *Client {
+	p.env.secrets.Add(token)
 	return NewClient(&rest.Config{
-		Host: p.URL, QPS: -1, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAData: p.env.ServingCA.PEM},
+		Host: p.URL, QPS: -1, BearerToken: token, WrapTransport: p.env.refusals.wrap, TLSClientConfig: rest.TLSClientConfig{CAData: p.env.ServingCA.PEM},
 	})
 }
