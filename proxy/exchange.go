@@ -75,6 +75,12 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		defer x.p.streams.add(upgradeStream, cancel, x.admission(r))()
 		r = r.WithContext(ctx)
+	} else {
+		held, err := holdBody(r)
+		if err != nil {
+			panic(http.ErrAbortHandler) // the client broke off: nobody reads an answer
+		}
+		r = held
 	}
 	x.rp.ServeHTTP(w, r)
 }

@@ -164,6 +164,7 @@ func (w *world) write(t testing.TB, name string, data []byte) string {
 // seen is what a stand-in shard made of a request.
 type seen struct {
 	Method, URI, Host, Proto string
+	Body                     string // its beginning
 	Header                   http.Header
 	User                     *user.DefaultInfo // nil: none was asserted
 	Remote                   string
@@ -238,6 +239,8 @@ func (s *standIn) record(t testing.TB, r *http.Request) {
 	}
 	v.User = u
 	if r.Header.Get("Upgrade") == "" && r.ContentLength >= 0 {
+		start, _ := io.ReadAll(io.LimitReader(r.Body, 64))
+		v.Body = string(start)
 		_, _ = io.Copy(io.Discard, r.Body)
 		v.Trailer = r.Trailer
 	}
