@@ -11,7 +11,7 @@ build: ## bin/front-proxy
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
 
 test: build $(KCP) ## everything, real kcp included
-	go test -race -timeout 40m ./...
+	go test -race -timeout 40m -p 1 ./...
 
 test-unit: ## fast, no kcp
 	go test -race $$(go list ./... | grep -v /e2e)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,6 +129,7 @@ func TestChangeOfImage(t *testing.T) {
 	defer stop()
 	var load sync.WaitGroup
 	answers := make([]int, 4)
+	var ours atomic.Bool // it is our proxy that answers
 	for worker := range answers {
 		load.Go(func() {
 			for n := worker; ctx.Err() == nil; n++ {
@@ -136,6 +138,9 @@ func TestChangeOfImage(t *testing.T) {
 				if err != nil {
 					time.Sleep(20 * time.Millisecond) // it is being replaced: a client tries again
 					continue
+				}
+				if got.Code == http.StatusBadGateway && !ours.Load() {
+					continue // the incumbent loses requests to shards that wind a connection down
 				}
 				answers[worker]++
 				if diff := differs(before[p.name], got); diff != "" {
@@ -149,6 +154,7 @@ func TestChangeOfImage(t *testing.T) {
 	_ = proxy.Stop() // it may not drain in time: its watches hold it
 	proxy.ChangeImage()
 	check(t, proxy.Start(t.Context()))
+	ours.Store(true)
 	eventuallyIn(t, proxy.Token(alice), two.Path)
 	time.Sleep(time.Second)
 	stop()
