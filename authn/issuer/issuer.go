@@ -28,8 +28,9 @@ type Issuer struct {
 	kick  chan struct{} // wakes run
 
 	// Guarded by pool.mu.
-	owners map[string]int
-	stop   context.CancelFunc
+	owners  map[string]int
+	waiting *waiter // for a slot; nil while it does not
+	stop    context.CancelFunc
 
 	mu          sync.Mutex // guards what follows
 	current     *attempt   // under way or asked for; nil when neither
@@ -268,7 +269,7 @@ func (i *Issuer) leave() {
 // read fetches the keys, and the discovery document when it is old or the last
 // attempt failed, which may mean that the keys have moved.
 func (i *Issuer) read(ctx context.Context, again bool) error {
-	release, err := i.pool.lanes.acquire(ctx, i.pool.payer(i))
+	release, err := i.pool.slot(ctx, i, i.standing(again))
 	if err != nil {
 		return err
 	}
@@ -289,6 +290,17 @@ func (i *Issuer) read(ctx context.Context, again bool) error {
 	}
 	i.publish(keys)
 	return nil
+}
+
+// standing is i's when its last attempt failed or did not.
+func (i *Issuer) standing(lastFailed bool) standing {
+	switch {
+	case lastFailed:
+		return failed
+	case i.keys.Load() == nil:
+		return untried
+	}
+	return proven
 }
 
 // publish puts keys into use.

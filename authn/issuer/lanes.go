@@ -2,68 +2,212 @@ package issuer
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
-// lanes bounds how many fetches run at once, in all and for each owner, so that
-// one tenant's slow issuers do not hold up the others'.
-type lanes struct {
-	total    chan struct{}
-	perOwner int
+// standing is what an issuer's last attempt says of the next one.
+type standing int
 
-	mu     sync.Mutex // guards owners
-	owners map[string]*lane
+const (
+	failed  standing = iota // the last attempt failed
+	untried                 // no attempt has ended yet
+	proven                  // the last attempt read the keys
+)
+
+// lanes bounds how many fetches run at once, in all and for each owner, so that
+// no tenant's issuers hold up another's, whatever they serve and whomever else
+// they name. Who waits, waits for all its owners' lanes at once: one that has
+// room is enough, and is billed. The rules:
+//
+//   - No owner has more than perOwner fetches, and half of these for issuers
+//     that failed last time.
+//   - Issuers that failed last time have a quarter of the total together, those
+//     and the untried ones three quarters: dead issuers cost a whole time-out
+//     each, and must not keep those that answer from being read again.
+//   - Each further fetch of an owner needs twice the room: its second starts only
+//     while less than half of what its issuer's standing may use is in use, its
+//     third while less than a quarter is. So a crowd that fills what there is
+//     leaves room for the first fetch of those who come later.
+//   - What comes free goes to the owner with the fewest fetches under way; of
+//     equal ones to the one whose turn is longest ago.
+type lanes struct {
+	total, perOwner int
+
+	mu      sync.Mutex // guards what follows
+	inUse   [proven + 1]int
+	busy    map[string]*[proven + 1]int // owners' fetches under way, by standing
+	waiting []*waiter                   // in order of arrival
+	// served is when each owner last had a turn, in turns; forgotten when nobody waits.
+	served map[string]uint64
+	turns  uint64
 }
 
-type lane struct {
-	slots chan struct{}
-	users int // those who hold or wait for a slot
+// waiter wants one slot, billed to any of its owners.
+type waiter struct {
+	standing standing
+	owners   []string
+	granted  chan struct{} // closed when it has the slot
+	owner    string        // who was billed; set before granted is closed
 }
 
 func newLanes(total, perOwner int) *lanes {
-	return &lanes{total: make(chan struct{}, total), perOwner: perOwner, owners: map[string]*lane{}}
+	return &lanes{total: total, perOwner: perOwner, busy: map[string]*[proven + 1]int{}, served: map[string]uint64{}}
 }
 
-// acquire waits for a slot. The caller calls release when err is nil.
-func (l *lanes) acquire(ctx context.Context, owner string) (release func(), err error) {
-	own := l.enter(owner)
-	select {
-	case own.slots <- struct{}{}:
-	case <-ctx.Done():
-		l.leave(owner)
-		return nil, ctx.Err()
-	}
-	select {
-	case l.total <- struct{}{}:
-	case <-ctx.Done():
-		<-own.slots
-		l.leave(owner)
-		return nil, ctx.Err()
-	}
-	return func() {
-		<-l.total
-		<-own.slots
-		l.leave(owner)
-	}, nil
-}
-
-func (l *lanes) enter(owner string) *lane {
+// join asks for a slot. The caller calls wait, and from then on may change the
+// owners with setOwners.
+func (l *lanes) join(s standing, owners []string) *waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	own := l.owners[owner]
+	w := &waiter{standing: s, owners: owners, granted: make(chan struct{})}
+	// Whoever already waits has no room, and nothing has become free.
+	if owner, ok := l.payer(w); ok {
+		l.grant(w, owner)
+	} else {
+		l.waiting = append(l.waiting, w)
+	}
+	return w
+}
+
+// wait returns when w has its slot. The caller calls release when err is nil.
+func (l *lanes) wait(ctx context.Context, w *waiter) (release func(), err error) {
+	select {
+	case <-w.granted:
+		return func() { l.release(w) }, nil
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	n := slices.Index(l.waiting, w)
+	if n >= 0 {
+		l.remove(n)
+	}
+	l.mu.Unlock()
+	if n < 0 { // granted just now
+		l.release(w)
+	}
+	return nil, ctx.Err()
+}
+
+// setOwners changes who may be billed for w while it waits.
+func (l *lanes) setOwners(w *waiter, owners []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := slices.Index(l.waiting, w)
+	if n < 0 {
+		return
+	}
+	w.owners = owners
+	if owner, ok := l.payer(w); ok {
+		l.remove(n)
+		l.grant(w, owner)
+	}
+}
+
+func (l *lanes) release(w *waiter) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inUse[w.standing]--
+	own := l.busy[w.owner]
+	if own[w.standing]--; sum(own[:]) == 0 {
+		delete(l.busy, w.owner)
+	}
+	for l.grantNext() {
+	}
+}
+
+// grantNext gives a slot to the first in turn that has room.
+func (l *lanes) grantNext() bool {
+	best, payer := -1, ""
+	for n, w := range l.waiting {
+		if owner, ok := l.payer(w); ok && (best < 0 || l.before(owner, payer)) {
+			best, payer = n, owner
+		}
+	}
+	if best < 0 {
+		return false
+	}
+	w := l.waiting[best]
+	l.remove(best)
+	l.grant(w, payer)
+	return true
+}
+
+func (l *lanes) remove(n int) {
+	if l.waiting = slices.Delete(l.waiting, n, n+1); len(l.waiting) == 0 {
+		l.waiting = nil
+		clear(l.served)
+	}
+}
+
+func (l *lanes) grant(w *waiter, owner string) {
+	own := l.busy[owner]
 	if own == nil {
-		own = &lane{slots: make(chan struct{}, l.perOwner)}
-		l.owners[owner] = own
+		own = new([proven + 1]int)
+		l.busy[owner] = own
 	}
-	own.users++
-	return own
+	own[w.standing]++
+	l.inUse[w.standing]++
+	if l.turns++; len(l.waiting) > 0 {
+		l.served[owner] = l.turns
+	}
+	w.owner = owner
+	close(w.granted)
 }
 
-func (l *lanes) leave(owner string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	own := l.owners[owner]
-	if own.users--; own.users == 0 {
-		delete(l.owners, owner)
+// payer is who of w's owners is billed: of those with room the first in turn.
+func (l *lanes) payer(w *waiter) (payer string, ok bool) {
+	limit, used := l.limit(w.standing)
+	if used >= limit || sum(l.inUse[:]) >= l.total {
+		return "", false
 	}
+	for _, owner := range w.owners {
+		if l.hasRoom(owner, w.standing, limit, used) && (!ok || l.before(owner, payer)) {
+			payer, ok = owner, true
+		}
+		if ok && l.busy[payer] == nil && l.served[payer] == 0 {
+			break // nobody is before it
+		}
+	}
+	return payer, ok
+}
+
+// limit is how many fetches there may be of issuers that stand like s or worse,
+// and how many there are.
+func (l *lanes) limit(s standing) (limit, used int) {
+	return max(1, l.total*[...]int{failed: 1, untried: 3, proven: 4}[s]/4), sum(l.inUse[:s+1])
+}
+
+func (l *lanes) hasRoom(owner string, s standing, limit, used int) bool {
+	own := l.busy[owner]
+	if own == nil {
+		return true
+	}
+	n := sum(own[:])
+	if n >= l.perOwner || s == failed && own[failed] >= max(1, l.perOwner/2) {
+		return false
+	}
+	return used < max(1, limit>>n)
+}
+
+// before says whether it is a's turn before b's.
+func (l *lanes) before(a, b string) bool {
+	if x, y := l.load(a), l.load(b); x != y {
+		return x < y
+	}
+	return l.served[a] < l.served[b]
+}
+
+func (l *lanes) load(owner string) int {
+	if own := l.busy[owner]; own != nil {
+		return sum(own[:])
+	}
+	return 0
+}
+
+func sum(counts []int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -20,8 +20,11 @@ const (
 	DefaultRefresh       = 5 * time.Minute
 	DefaultTimeout       = 10 * time.Second
 	DefaultWait          = 5 * time.Second
-	DefaultFetches       = 64
+	DefaultFetches       = 192
 	DefaultOwnersFetches = 4
+
+	// MaxOwnersIssuers is how many different trusts one owner may use at once.
+	MaxOwnersIssuers = 1024
 
 	// UnknownKeyEvery is how often, at most, tokens with unknown keys make an
 	// issuer's keys be fetched.
@@ -50,7 +53,8 @@ type Config struct {
 	// Wait is how long a verification waits for a fetch it needs.
 	Wait time.Duration
 	// Fetches is how many fetches may run at once; OwnersFetches how many of
-	// these for one owner.
+	// these for one owner. Issuers that failed last time, and owners who have
+	// fetches under way already, get only a part of it; see lanes.
 	Fetches, OwnersFetches int
 }
 
@@ -75,8 +79,9 @@ type Pool struct {
 	lanes  *lanes
 	wg     sync.WaitGroup // the issuers' goroutines
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows; lanes' own is taken after it
 	issuers map[Key]*Issuer
+	owned   map[string]int  // how many issuers each owner has
 	ctx     context.Context // of Run; nil before
 	stopped bool            // Run is returning
 }
@@ -88,6 +93,7 @@ func New(config Config) *Pool {
 		config:  config,
 		lanes:   newLanes(config.Fetches, config.OwnersFetches),
 		issuers: map[Key]*Issuer{},
+		owned:   map[string]int{},
 	}
 }
 
@@ -122,16 +128,23 @@ func (p *Pool) start(i *Issuer) {
 	}()
 }
 
+// ErrTooMany is wrapped by Acquire's error when an owner has too many issuers.
+var ErrTooMany = errors.New("too many issuers")
+
 // Acquire returns the issuer of trust, which it shares with everybody who has
 // the same trust, and starts to read it when nobody had. The owner (a logical
 // cluster, say) is who gets billed for fetches. Every Acquire needs one call of
 // release, after which the caller no longer uses the issuer; the last release
-// forgets its keys. An error means that the trust can never work.
+// forgets its keys. An error wraps ErrTooMany when the owner has MaxOwnersIssuers
+// already; any other means that the trust can never work.
 func (p *Pool) Acquire(trust Trust, owner string) (issuer *Issuer, release func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := trust.Key()
 	i := p.issuers[key]
+	if (i == nil || i.owners[owner] == 0) && p.owned[owner] >= MaxOwnersIssuers {
+		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different ones; remove some", redacted(trust.URL), ErrTooMany, owner, MaxOwnersIssuers)
+	}
 	if i == nil {
 		fetcher, err := newFetcher(trust, p.config.Egress)
 		if err != nil {
@@ -141,7 +154,10 @@ func (p *Pool) Acquire(trust Trust, owner string) (issuer *Issuer, release func(
 		p.issuers[key] = i
 		p.start(i)
 	}
-	i.owners[owner]++
+	if i.owners[owner]++; i.owners[owner] == 1 {
+		p.owned[owner]++
+		p.tellLanes(i)
+	}
 	return i, sync.OnceFunc(func() { p.release(i, owner) }), nil
 }
 
@@ -150,6 +166,10 @@ func (p *Pool) release(i *Issuer, owner string) {
 	defer p.mu.Unlock()
 	if i.owners[owner]--; i.owners[owner] == 0 {
 		delete(i.owners, owner)
+		if p.owned[owner]--; p.owned[owner] == 0 {
+			delete(p.owned, owner)
+		}
+		p.tellLanes(i)
 	}
 	if len(i.owners) > 0 {
 		return
@@ -160,21 +180,27 @@ func (p *Pool) release(i *Issuer, owner string) {
 	}
 }
 
-// payer picks one of the issuer's owners. A random one: nobody can hold up an
-// issuer for good by naming it too.
-func (p *Pool) payer(i *Issuer) string {
+// slot waits until i may fetch. Any of its owners may be billed, also those who
+// come to share it meanwhile: nobody can hold up an issuer by naming it too. The
+// caller calls release when err is nil.
+func (p *Pool) slot(ctx context.Context, i *Issuer, s standing) (release func(), err error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := 0
-	if len(i.owners) > 1 {
-		n = rand.IntN(len(i.owners)) //nolint:gosec // fairness, no secret
+	i.waiting = p.lanes.join(s, slices.Collect(maps.Keys(i.owners)))
+	w := i.waiting
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		i.waiting = nil
+	}()
+	return p.lanes.wait(ctx, w)
+}
+
+// tellLanes that i's owners are others now. The caller holds mu.
+func (p *Pool) tellLanes(i *Issuer) {
+	if i.waiting != nil {
+		p.lanes.setOwners(i.waiting, slices.Collect(maps.Keys(i.owners)))
 	}
-	for owner := range i.owners {
-		if n--; n < 0 {
-			return owner
-		}
-	}
-	return ""
 }
 
 // State is an issuer's health.

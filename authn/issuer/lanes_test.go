@@ -1,0 +1,251 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"frontproxy/authn/issuer/issuertest"
+)
+
+// dead has owner name n issuers that never answer, each another.
+func dead(t *testing.T, p *Pool, s *issuertest.Issuer, owner string, n int) {
+	t.Helper()
+	for i := range n {
+		_, release, err := p.Acquire(Trust{URL: s.URL(), DiscoveryURL: fmt.Sprintf("%s/%s/%d", s.URL(), owner, i), CA: s.CAPEM()}, owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(release)
+	}
+}
+
+// neverAnswering serves nobody within a test.
+func neverAnswering(t *testing.T) *issuertest.Issuer {
+	s := serve(t, issuertest.Options{})
+	s.SetDelay(time.Hour)
+	return s
+}
+
+// standingOf is how many fetches of each standing are under way.
+func standingOf(p *Pool) [proven + 1]int {
+	p.lanes.mu.Lock()
+	defer p.lanes.mu.Unlock()
+	return p.lanes.inUse
+}
+
+// waitingIn is how many issuers wait for a slot.
+func waitingIn(p *Pool) int {
+	p.lanes.mu.Lock()
+	defer p.lanes.mu.Unlock()
+	return len(p.lanes.waiting)
+}
+
+// The hostile owners' lanes are full for the whole test; that they name the
+// victim's issuer too holds it up neither at first nor when its keys change.
+func TestWhoNamesAnIssuerTooDoesNotHoldItUp(t *testing.T) {
+	slow, s := neverAnswering(t), serve(t, issuertest.Options{})
+	p := running(t, Config{Timeout: time.Hour, Wait: 20 * time.Second})
+	for n := range 9 {
+		dead(t, p, slow, fmt.Sprint("hostile-", n), 24)
+	}
+	eventually(t, "the hostile lanes are full", func() bool { return standingOf(p)[untried]+waitingIn(p) == 9*24 })
+	for n := range 9 { // they were there first
+		_, release, err := p.Acquire(trustOf(s), fmt.Sprint("hostile-", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(release)
+	}
+	i, release, err := p.Acquire(trustOf(s), "victim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Fatal(err)
+	}
+	s.Rotate()
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Those who share nothing with a stranger cannot use up what all share.
+func TestManyOwnersLeaveRoomForAStranger(t *testing.T) {
+	slow, s := neverAnswering(t), serve(t, issuertest.Options{})
+	p := running(t, Config{Timeout: time.Hour, Wait: 20 * time.Second})
+	for n := range 80 {
+		dead(t, p, slow, fmt.Sprint("hostile-", n), 8)
+	}
+	eventually(t, "all have come", func() bool { return standingOf(p)[untried]+waitingIn(p) == 80*8 })
+	i, release, err := p.Acquire(trustOf(s), "stranger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// slots asks for n slots of an owner and returns those who got one.
+func slots(l *lanes, s standing, owner string, n int) (got []*waiter) {
+	for range n {
+		if w := l.join(s, []string{owner}); isGranted(w) {
+			got = append(got, w)
+		}
+	}
+	return got
+}
+
+func isGranted(w *waiter) bool {
+	select {
+	case <-w.granted:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestLanesShares(t *testing.T) {
+	type ask struct {
+		standing standing
+		owners   int // each asks for each
+		each     int
+	}
+	for _, tt := range []struct {
+		name string
+		asks []ask
+		want [proven + 1]int
+	}{
+		{"one owner", []ask{{untried, 1, 10}}, [3]int{0, 4, 0}},
+		{"one owner's failing ones", []ask{{failed, 1, 10}}, [3]int{2, 0, 0}},
+		{"many failing owners", []ask{{failed, 100, 4}}, [3]int{16, 0, 0}},
+		{"many untried owners", []ask{{untried, 100, 4}}, [3]int{0, 48, 0}},
+		{"untried after failing", []ask{{failed, 100, 4}, {untried, 100, 4}}, [3]int{16, 32, 0}},
+		{"proven ones have a place", []ask{{failed, 100, 4}, {untried, 100, 4}, {proven, 200, 4}}, [3]int{16, 32, 16}},
+		{"proven ones first", []ask{{proven, 200, 4}, {failed, 300, 4}}, [3]int{0, 0, 64}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLanes(64, 4)
+			for _, a := range tt.asks {
+				for n := range a.owners {
+					slots(l, a.standing, fmt.Sprint(a.standing, "-", n), a.each)
+				}
+			}
+			if diff := cmp.Diff(tt.want, l.inUse); diff != "" {
+				t.Errorf("under way, by standing (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What comes free goes round: who has none under way first, and of these who
+// had none for longest.
+func TestLanesTakeTurns(t *testing.T) {
+	l := newLanes(4, 4)
+	held := slots(l, proven, "a", 1)
+	for _, owner := range []string{"b", "c", "d"} {
+		held = append(held, slots(l, proven, owner, 1)...)
+	}
+	var all []*waiter
+	for _, owner := range []string{"a", "a", "a", "b", "b", "stranger"} {
+		all = append(all, l.join(proven, []string{owner}))
+	}
+	var order []string
+	release := func(w *waiter) (next *waiter) {
+		before := map[*waiter]bool{}
+		for _, w := range all {
+			before[w] = isGranted(w)
+		}
+		l.release(w)
+		for _, w := range all {
+			if isGranted(w) && !before[w] {
+				order, next = append(order, w.owner), w
+			}
+		}
+		return next
+	}
+	for w := held[0]; w != nil; { // a's, then whoever came next
+		w = release(w)
+	}
+	release(held[2])
+	release(held[3])
+	// b has one under way all the time, and more room is needed for its second.
+	if diff := cmp.Diff([]string{"a", "stranger", "a", "a", "b"}, order); diff != "" {
+		t.Errorf("turns (-want +got):\n%s", diff)
+	}
+}
+
+// Who waits takes the first of its owners' lanes that has room, also a new
+// owner's, and who gives up holds nothing.
+func TestLanesOwnersChange(t *testing.T) {
+	l := newLanes(16, 1)
+	busy := slots(l, proven, "busy", 1)
+	w := l.join(proven, []string{"busy"})
+	if isGranted(w) {
+		t.Fatal("a second slot of one")
+	}
+	l.setOwners(w, []string{"busy", "new"})
+	if !isGranted(w) || w.owner != "new" {
+		t.Fatalf("billed to %q, granted %t", w.owner, isGranted(w))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	given := l.join(proven, []string{"busy", "new"})
+	if _, err := l.wait(ctx, given); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	l.release(busy[0])
+	l.release(w)
+	if isGranted(given) || sum(l.inUse[:]) != 0 || len(l.busy)+len(l.waiting)+len(l.served) != 0 {
+		t.Errorf("left: %+v", l)
+	}
+}
+
+func TestOwnersIssuersAreBounded(t *testing.T) {
+	p := New(Config{})
+	trust := func(n int) Trust { return Trust{URL: fmt.Sprintf("https://issuer.example/%d", n)} }
+	var releases []func()
+	for n := range MaxOwnersIssuers {
+		_, release, err := p.Acquire(trust(n), "greedy")
+		if err != nil {
+			t.Fatal(err)
+		}
+		releases = append(releases, release)
+	}
+	acquire := func(n int, owner string) error {
+		_, release, err := p.Acquire(trust(n), owner)
+		if err == nil {
+			releases = append(releases, release)
+		}
+		return err
+	}
+	if err := acquire(0, "greedy"); err != nil {
+		t.Errorf("one it has: %v", err)
+	}
+	if err := acquire(MaxOwnersIssuers, "greedy"); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one more: %v", err)
+	}
+	if err := acquire(MaxOwnersIssuers, "other"); err != nil {
+		t.Errorf("another owner's: %v", err)
+	}
+	if err := acquire(MaxOwnersIssuers, "greedy"); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one more, which another has: %v", err)
+	}
+	releases[1]()
+	if err := acquire(MaxOwnersIssuers, "greedy"); err != nil {
+		t.Errorf("after it gave one back: %v", err)
+	}
+	for _, release := range releases {
+		release()
+	}
+	if len(p.owned)+len(p.issuers) != 0 {
+		t.Errorf("left: %d owners, %d issuers", len(p.owned), len(p.issuers))
+	}
+}
