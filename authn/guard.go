@@ -16,6 +16,10 @@ const (
 	scopesKey      = "authentication.kcp.io/scopes"
 	clusterNameKey = "authentication.kcp.io/cluster-name"
 
+	// maxQuoted and maxRemoved bound what a refusal keeps of a bad identity.
+	maxQuoted  = 128
+	maxRemoved = 32
+
 	systemPrefix = "system:"
 	kcpDomain    = "kcp.io"
 )
@@ -44,13 +48,13 @@ func wellFormed(u user.Info) error {
 			return err
 		}
 		if strings.ToLower(key) != key {
-			return fmt.Errorf("extra key %q is not lower case", key)
+			return fmt.Errorf("extra key %q is not lower case", clipped(key, maxQuoted))
 		}
 		for _, v := range values {
 			if v == "" {
 				continue // an empty header value arrives as an empty value
 			}
-			if err := plain("value of extra key "+key, v); err != nil {
+			if err := plain("value of extra key "+clipped(key, maxQuoted), v); err != nil {
 				return err
 			}
 		}
@@ -67,24 +71,24 @@ func plain(what, s string) error {
 	for i := range len(s) {
 		c := s[i]
 		if c < ' ' || c == 0x7f {
-			return fmt.Errorf("%s %q has a control character", what, s)
+			return fmt.Errorf("%s %q has a control character", what, clipped(s, maxQuoted))
 		}
 		ascii = ascii && c < utf8.RuneSelf
 	}
 	if ascii {
 		if s[0] == ' ' || s[len(s)-1] == ' ' {
-			return fmt.Errorf("%s %q has leading or trailing white space", what, s)
+			return fmt.Errorf("%s %q has leading or trailing white space", what, clipped(s, maxQuoted))
 		}
 		return nil
 	}
 	if !utf8.ValidString(s) {
-		return fmt.Errorf("%s %q is not UTF-8", what, s)
+		return fmt.Errorf("%s %q is not UTF-8", what, clipped(s, maxQuoted))
 	}
 	if strings.TrimSpace(s) != s {
-		return fmt.Errorf("%s %q has leading or trailing white space", what, s)
+		return fmt.Errorf("%s %q has leading or trailing white space", what, clipped(s, maxQuoted))
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
-		return fmt.Errorf("%s %q has a control character", what, s)
+		return fmt.Errorf("%s %q has a control character", what, clipped(s, maxQuoted))
 	}
 	return nil
 }
@@ -108,12 +112,12 @@ func guard(u user.Info) (guarded, error) {
 	}
 	g := guarded{name: u.GetName(), uid: u.GetUID()}
 	if hasSystemPrefix(g.name) {
-		return guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", g.name, systemPrefix)
+		return guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", clipped(g.name, maxQuoted), systemPrefix)
 	}
 	g.groups = make([]string, 0, len(u.GetGroups())+1)
 	for _, group := range u.GetGroups() {
 		if hasSystemPrefix(group) {
-			g.removed = append(g.removed, fmt.Sprintf("group %q", group))
+			g.remove(fmt.Sprintf("group %q", clipped(group, maxQuoted)))
 			continue
 		}
 		if !slices.Contains(g.groups, group) {
@@ -124,7 +128,7 @@ func guard(u user.Info) (guarded, error) {
 	g.extra = make(map[string][]string, len(u.GetExtra())+2)
 	for key, values := range u.GetExtra() {
 		if strings.Contains(key, kcpDomain) { // keys are lower case: wellFormed
-			g.removed = append(g.removed, fmt.Sprintf("extra %q", key))
+			g.remove(fmt.Sprintf("extra %q", clipped(key, maxQuoted)))
 			continue
 		}
 		if len(values) > 0 {
@@ -132,6 +136,12 @@ func guard(u user.Info) (guarded, error) {
 		}
 	}
 	return g, nil
+}
+
+func (g *guarded) remove(what string) {
+	if len(g.removed) < maxRemoved {
+		g.removed = append(g.removed, what)
+	}
 }
 
 // scoped ties the identity to one logical cluster: a fresh value, so that no

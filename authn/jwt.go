@@ -150,6 +150,9 @@ func (m jwtMember) evaluate(ctx context.Context, raw string, claims *tokenClaims
 	case !ok || response == nil || response.User == nil:
 		return nil, errors.New("the token is not the issuer's")
 	}
+	if err := checkSize(response.User); err != nil {
+		return nil, err
+	}
 	return response.User, nil
 }
 

@@ -9,7 +9,7 @@ import (
 
 // compiledExpressions is how many compiled expressions are kept for others who
 // write the same.
-const compiledExpressions = 512
+const compiledExpressions = 128
 
 // sharedCompiler compiles each CEL expression once while it is in use a lot:
 // configurations are much alike, and validation compiles as well as building

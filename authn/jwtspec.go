@@ -108,6 +108,7 @@ func checkCredentials(entries []apiserver.JWTAuthenticator) error {
 
 func checkExpressions(entries []apiserver.JWTAuthenticator) error {
 	total := 0
+	safe := newExpressionCheck()
 	for i := range entries {
 		for _, e := range expressions(&entries[i]) {
 			if total++; total > MaxExpressions {
@@ -115,6 +116,9 @@ func checkExpressions(entries []apiserver.JWTAuthenticator) error {
 			}
 			if len(e) > MaxExpressionBytes {
 				return fmt.Errorf("a CEL expression in spec.jwt[%d] has %d bytes, at most %d are taken", i, len(e), MaxExpressionBytes)
+			}
+			if err := safe.check(e); err != nil {
+				return fmt.Errorf("a CEL expression in spec.jwt[%d]: %w", i, err)
 			}
 		}
 	}

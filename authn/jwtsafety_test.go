@@ -1,0 +1,108 @@
+package authn
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn/issuer/issuertest"
+)
+
+func TestExpressionsWithoutBounds(t *testing.T) {
+	for expression, refused := range map[string]string{
+		`claims.sub`:                                                      "",
+		`"oidc:" + claims.sub`:                                            "",
+		`claims.groups.map(g, "oidc:" + g)`:                               "",
+		`claims.email.replace("@example.com", "")`:                        "",
+		`claims.email.replace("a", "b", 1)`:                               "",
+		`claims.sub.matches("^[a-z]{1,63}$")`:                             "",
+		`matches(claims.sub, "^[a-z]+$")`:                                 "",
+		`claims.sub.find("[0-9]+") != ""`:                                 "",
+		`claims.s.replace("a", claims.s)`:                                 "replace()",
+		`claims.s.replace("a", claims.s).startsWith("")`:                  "replace()",
+		`claims.s.replace("", "x")`:                                       "replace()",
+		`claims.s.replace("a", "aa")`:                                     "replace()",
+		`claims.s.replace(claims.t, "")`:                                  "replace()",
+		`[claims.s].map(x, x.replace("a", x))`:                            "replace()",
+		`claims.a ? claims.s.replace("a", claims.s) : ""`:                 "replace()",
+		`claims.?s.orValue("").replace("a", claims.s)`:                    "replace()",
+		`{"a": claims.s}.transformMapEntry(k, v, {v: v.replace("a", v)})`: "replace()",
+		`[1].exists(i, claims.s.replace("a", claims.s) == "")`:            "replace()",
+		`claims.s.(`: "does not parse",
+		`claims.groups.map(g, claims.s).join("")`:                                            "join()",
+		`"%s%s".format([claims.s, claims.s])`:                                                "format()",
+		`claims.s.matches(claims.p)`:                                                         "literal pattern",
+		`matches(claims.s, claims.p)`:                                                        "literal pattern",
+		`claims.s.findAll(claims.p)`:                                                         "literal pattern",
+		`claims.s.matches("(a{1000}){1000}")`:                                                "", // no pattern at all: validation refuses it
+		`claims.s.matches("` + strings.Repeat("a{1000}", 6) + `")`:                           "too large",
+		`claims.s.matches("a{1000}")` + strings.Repeat(` || claims.s.matches("a{1000}")`, 9): "too large",
+	} {
+		t.Run(expression[:min(len(expression), 60)], func(t *testing.T) {
+			err := newExpressionCheck().check(expression)
+			if (err != nil) != (refused != "") || err != nil && !strings.Contains(err.Error(), refused) {
+				t.Errorf("%s: got %v, want %q", expression, err, refused)
+			}
+		})
+	}
+}
+
+// TestPatternsOfAConfigurationAddUp: many small expressions are not a way
+// around the bound.
+func TestPatternsOfAConfigurationAddUp(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	rule := `{"expression":"claims.a.matches('b{500}')","message":"m"}`
+	raw := specFor(s)
+	raw = strings.Replace(raw, `"claimMappings"`, `"claimValidationRules":[`+rule+strings.Repeat(","+rule, 19)+`],"claimMappings"`, 1)
+	if !strings.Contains(raw, "matches") {
+		t.Fatalf("the test's spec has no rules: %s", raw)
+	}
+	if _, err := parseJWTSpec([]byte(raw)); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestIdentitiesAreBounded(t *testing.T) {
+	big := strings.Repeat("a", maxIdentityBytes)
+	for name, u := range map[string]*user.DefaultInfo{
+		"name":   {Name: big + "a"},
+		"groups": {Name: "a", Groups: []string{big}},
+		"extra":  {Name: "a", Extra: map[string][]string{"k": {big}}},
+		"many":   {Name: "a", Groups: strings.Split(strings.Repeat("g,", maxIdentityBytes/2), ",")},
+	} {
+		if checkSize(u) == nil {
+			t.Errorf("%s: an identity that is too large is taken", name)
+		}
+	}
+	if err := checkSize(&user.DefaultInfo{Name: "alice", Groups: make([]string, 100)}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefusalsOfBigIdentitiesAreSmall: what is kept of a bad identity does not
+// grow with it.
+func TestRefusalsOfBigIdentitiesAreSmall(t *testing.T) {
+	big := strings.Repeat("a", 1<<20)
+	groups := make([]string, 1000)
+	for i := range groups {
+		groups[i] = fmt.Sprint("system:", i, big[:1000])
+	}
+	for name, u := range map[string]*user.DefaultInfo{
+		"control":   {Name: big + "\x00"},
+		"space":     {Name: big + " "},
+		"UTF-8":     {Name: big + "\xff"},
+		"system":    {Name: "system:" + big},
+		"extra key": {Name: "a", Extra: map[string][]string{"A" + big: {"x"}}},
+		"value":     {Name: "a", Extra: map[string][]string{big: {"\x00" + big}}},
+	} {
+		if _, err := guard(u); err == nil || len(err.Error()) > 1000 {
+			t.Errorf("%s: got an error of %d bytes", name, len(fmt.Sprint(err)))
+		}
+	}
+	g, err := guard(&user.DefaultInfo{Name: "a", Groups: groups})
+	if err != nil || len(strings.Join(g.removed, "")) > 10_000 {
+		t.Errorf("removed takes %d bytes, %v", len(strings.Join(g.removed, "")), err)
+	}
+}
