@@ -38,6 +38,7 @@ func TestEgressGuardCheck(t *testing.T) {
 		{name: "link-local", target: "169.254.1.1:443", refused: "link-local"},
 		{name: "AWS metadata", target: "169.254.169.254:80", refused: "link-local"},
 		{name: "AWS metadata v6", target: "[fd00:ec2::254]:80", refused: "metadata"},
+		{name: "EKS pod identities v6", target: "[fd00:ec2::23]:80", refused: "metadata"},
 		{name: "Google metadata v6", target: "[fd20:ce::254]:80", refused: "metadata"},
 		{name: "Alibaba metadata", target: "100.100.100.200:80", refused: "metadata"},
 		{name: "Azure wire server", target: "168.63.129.16:80", refused: "metadata"},

@@ -27,7 +27,7 @@ type fetcher struct {
 }
 
 // newFetcher does no I/O. An error means that the trust is unusable.
-func newFetcher(trust Trust, egress *EgressGuard) (*fetcher, error) {
+func newFetcher(trust Trust, config Config) (*fetcher, error) {
 	document, err := trust.document()
 	if err != nil {
 		return nil, err
@@ -37,8 +37,8 @@ func newFetcher(trust Trust, egress *EgressGuard) (*fetcher, error) {
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy:                  nil, // proxy variables would go around the guard
-		DialContext:            egress.DialContext,
+		Proxy:                  config.Proxy,
+		DialContext:            config.Egress.DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
 		DisableKeepAlives:      true, // minutes pass between fetches

@@ -242,6 +242,8 @@ func (i *Issuer) end(a *attempt, err error) {
 	defer i.mu.Unlock()
 	log := i.pool.config.Log.WithValues("issuer", i.trust.URL)
 	switch {
+	case err != nil && i.lastErr != nil:
+		log.V(4).Info("Reading the issuer failed again", "err", err)
 	case err != nil:
 		log.Info("Reading the issuer failed; it is tried again", "keysInUse", i.keys.Load() != nil, "err", err)
 	case i.lastErr != nil || i.lastSuccess.IsZero():

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -40,11 +42,16 @@ const (
 
 // Config of a Pool. The zero value works.
 type Config struct {
-	// Egress judges where fetches go; nil means the built-in rules only.
+	// Egress judges where fetches go; nil means the built-in rules only, and
+	// Unguarded none, for URLs that no tenant chooses.
 	Egress *EgressGuard
+	// Proxy is http.Transport's; nil means no proxy. Through a proxy, Egress sees
+	// the proxy's address only.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
-	// Log gets a line when an issuer's state changes. The zero Logger is silent.
+	// Log gets a line when an issuer's state changes, and at -v=4 at each further
+	// failure. The zero Logger is silent.
 	Log klog.Logger
 	// Refresh is how often keys are read again, give or take a tenth.
 	Refresh time.Duration
@@ -146,7 +153,7 @@ func (p *Pool) Acquire(trust Trust, owner string) (issuer *Issuer, release func(
 		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different ones; remove some", redacted(trust.URL), ErrTooMany, owner, MaxOwnersIssuers)
 	}
 	if i == nil {
-		fetcher, err := newFetcher(trust, p.config.Egress)
+		fetcher, err := newFetcher(trust, p.config)
 		if err != nil {
 			return nil, nil, fmt.Errorf("issuer %q: %w", redacted(trust.URL), err)
 		}

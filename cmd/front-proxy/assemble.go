@@ -254,6 +254,9 @@ func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %q is no CIDR such as 10.0.0.0/8 or fd00::/8", flag, c)
 		}
+		if p.Addr().Is4In6() {
+			return nil, fmt.Errorf("--%s: %q would match nothing: write IPv4 ranges as IPv4, such as 10.0.0.0/8", flag, c)
+		}
 		all = append(all, p.Masked())
 	}
 	return all, nil

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"net/http"
+
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
@@ -50,7 +53,7 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 // oidc has its own pool of issuers: the operator's may be anywhere, whatever
 // tenants' must not lead to.
 func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthenticator, error) {
-	pool := issuer.New(issuer.Config{Log: p.log.WithName("issuers")})
+	pool := issuer.New(operatorsIssuers(p.log))
 	tokens, err := authn.NewOIDC(authn.OIDCConfig{
 		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: pool, Log: p.log.WithName("oidc"),
 	})
@@ -61,6 +64,12 @@ func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthen
 	p.add(tokens.Run)
 	p.sources.Issuers["global"], p.sources.Reloads["authentication-config"] = pool.Counts, tokens.LastError
 	return tokens, nil
+}
+
+// operatorsIssuers are read as kube-apiserver reads them: wherever they are, and
+// through the proxies that HTTPS_PROXY and NO_PROXY name.
+func operatorsIssuers(log klog.Logger) issuer.Config {
+	return issuer.Config{Egress: issuer.Unguarded(), Proxy: http.ProxyFromEnvironment, Log: log.WithName("issuers")}
 }
 
 func (a *authOptions) oidc() authn.OIDCFlags {
