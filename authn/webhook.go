@@ -11,7 +11,6 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -26,6 +25,14 @@ const (
 	webhookTimeout = 30 * time.Second
 	// webhookCalls is how many questions are under way at once; others wait.
 	webhookCalls = 64
+	// webhookQuestions is how many are under way or wait.
+	webhookQuestions = 256
+	// webhookWaiters is how many requests wait for their answers, most of them for
+	// the answer to a question that another request asked.
+	webhookWaiters = 4096
+	// webhookToken is how many bytes of token it is asked about at most. kube asks
+	// about tokens of any size, that is up to its 1 MiB of headers.
+	webhookToken = 64 << 10
 	// webhookAnswers is how many answers of each kind are kept.
 	webhookAnswers = 8192
 	// webhookErrorFor is how long an answer is kept that says the webhook could
@@ -57,8 +64,9 @@ type WebhookConfig struct {
 // strangers send must not become a storm: "no" is kept as long as "yes", as in
 // kube, in a cache of its own, so that garbage does not push out good tokens;
 // the same token is asked for once at a time; a bounded number of questions is
-// under way at all. Beyond that tokens are undecided. kube bounds neither its
-// caches nor the questions.
+// under way or waits at all, and of requests that wait for them. Beyond that
+// tokens are undecided. Too long ones are refused unasked. kube bounds neither
+// its caches, nor the questions, nor the tokens.
 //
 // It is not apiserver's webhook authenticator: that one does not tell "no" from
 // "can't be asked", and its client logs tokens at -v=8.
@@ -68,10 +76,10 @@ type Webhook struct {
 	audiences []string
 	clock     clock.PassiveClock
 	digester  *digester
-	group     singleflight.Group
 	calls     chan struct{}
 	accepted  *lru.Cache[digest, webhookAnswer]
 	refused   *lru.Cache[digest, webhookAnswer]
+	questions webhookLine
 }
 
 // webhookAnswer is user or refusal. Immutable.
@@ -125,6 +133,9 @@ func (w *Webhook) Name() string { return "webhook" }
 // AuthenticateToken implements TokenAuthenticator. No token is not of its kind:
 // it answers yes, no, or ErrUndecided. When the token ends it does not know.
 func (w *Webhook) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+	if len(t.Raw) > webhookToken {
+		return nil, time.Time{}, fmt.Errorf("token has %d bytes, the webhook is asked about at most %d", len(t.Raw), webhookToken)
+	}
 	key := w.digester.digest(t.Raw)
 	a, known := w.known(key)
 	if !known {
@@ -151,31 +162,45 @@ func (w *Webhook) known(key digest) (webhookAnswer, bool) {
 
 // askOnce asks the webhook, or waits for the one who already does.
 func (w *Webhook) askOnce(ctx context.Context, key digest, t Token) (webhookAnswer, error) {
-	done := w.group.DoChan(string(key[:]), func() (any, error) {
-		// The one before may have ended while the caller looked.
-		if a, ok := w.known(key); ok {
-			return a, nil
-		}
-		// Others may wait for it too: it outlives the caller.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), webhookTimeout)
-		defer cancel()
-		return w.ask(ctx, key, t)
-	})
+	q, first, err := w.questions.join(key)
+	if err != nil {
+		return webhookAnswer{}, err
+	}
+	defer w.questions.leave(key, q)
+	if first {
+		go w.answer(q, key, t) //nolint:contextcheck // others may wait for it too: it outlives the caller, and keeps nothing of the request
+	}
 	select {
-	case result := <-done:
-		a, _ := result.Val.(webhookAnswer)
-		return a, result.Err
+	case <-q.done:
+		return q.answer, q.err
 	case <-ctx.Done():
 		return webhookAnswer{}, ctx.Err()
 	}
 }
 
-func (w *Webhook) ask(ctx context.Context, key digest, t Token) (webhookAnswer, error) {
+// answer answers q, unless all who wait are gone before its turn.
+func (w *Webhook) answer(q *webhookQuestion, key digest, t Token) {
+	ctx, cancel := context.WithTimeout(context.Background(), webhookTimeout)
+	defer cancel()
+	a, known := w.known(key) // the one before may have ended while the caller looked
+	var err error
+	if !known {
+		a, err = w.ask(ctx, q, key, t)
+	}
+	w.questions.end(key, q, a, err)
+}
+
+func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Token) (webhookAnswer, error) {
 	select {
 	case w.calls <- struct{}{}:
 		defer func() { <-w.calls }()
+	case <-q.abandoned:
+		return webhookAnswer{}, errAbandoned
 	case <-ctx.Done():
 		return webhookAnswer{}, fmt.Errorf("%d questions to it are under way already", webhookCalls)
+	}
+	if !w.questions.start(q) {
+		return webhookAnswer{}, errAbandoned
 	}
 	asked := w.clock.Now()
 	status, err := w.reviewer.review(ctx, t.Raw, w.audiences)
