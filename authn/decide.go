@@ -13,8 +13,13 @@ import (
 	"frontproxy/index"
 )
 
-// retryUndecided is what a 503 asks the client to wait.
-const retryUndecided = 2 * time.Second
+const (
+	// retryUndecided is what a 503 asks the client to wait.
+	retryUndecided = 2 * time.Second
+	// workspaceWait bounds how long a workspace type's authenticators may wait for
+	// issuers and evaluations, all that share a token's issuer together.
+	workspaceWait = 10 * time.Second
+)
 
 // Metric labels of the token authenticators.
 const (
@@ -200,10 +205,8 @@ func (a *Authenticator) token(q *question, t Token) *admitted {
 		if !named {
 			q.say(typeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", bounded(t.Issuer)))
 		}
-		for _, m := range members {
-			if who := q.workspaceToken(m, t); who != nil {
-				return who
-			}
+		if who := q.workspaceTokens(members, t); who != nil {
+			return who
 		}
 	}
 	if a.webhook != nil && !named {
@@ -224,10 +227,29 @@ func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) 
 	return &admitted{user: u, by: byToken, until: until, account: account}
 }
 
+// workspaceTokens asks the type's authenticators of the token's issuer. They
+// share one deadline: each may wait for an issuer of its own, as their discovery
+// URLs differ. After it, those that need not wait still answer, and the others
+// are undecided.
+func (q *question) workspaceTokens(members []TokenAuthenticator, t Token) *admitted {
+	ctx := q.ctx
+	if len(members) > 1 { // one bounds itself
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, workspaceWait)
+		defer cancel()
+	}
+	for _, m := range members {
+		if who := q.workspaceToken(ctx, m, t); who != nil {
+			return who
+		}
+	}
+	return nil
+}
+
 // workspaceToken asks an authenticator that a tenant configured, and ties the
 // identity to the target.
-func (q *question) workspaceToken(m TokenAuthenticator, t Token) *admitted {
-	u, until, err := m.AuthenticateToken(q.ctx, t)
+func (q *question) workspaceToken(ctx context.Context, m TokenAuthenticator, t Token) *admitted {
+	u, until, err := m.AuthenticateToken(ctx, t)
 	var g guarded
 	if err == nil && u != nil {
 		if q.target.Cluster == "" {
