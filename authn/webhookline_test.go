@@ -173,7 +173,11 @@ func TestWebhookAbandonedQuestion(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.leave(digest{1}, old)
-	<-old.abandoned
+	select {
+	case <-old.abandoned:
+	default:
+		t.Fatal("still in line")
+	}
 	fresh, first, err := l.join(digest{1})
 	if err != nil || !first || fresh == old {
 		t.Fatalf("again: first %t, %v", first, err)
