@@ -124,7 +124,7 @@ func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 		q.say("credentials", Refused, err.Error())
 	case raw != "":
 		q.asked = true
-		if who := a.token(&q, ParseToken(raw)); who != nil {
+		if who := a.token(&q, ParseToken(raw)); who != nil { //nolint:contextcheck // q has the request's
 			return who.decision()
 		}
 	}

@@ -168,7 +168,7 @@ func (w *Webhook) askOnce(ctx context.Context, key digest, t Token) (webhookAnsw
 	}
 	defer w.questions.leave(key, q)
 	if first {
-		go w.answer(q, key, t) //nolint:contextcheck // others may wait for it too: it outlives the caller, and keeps nothing of the request
+		go w.answer(q, key, t) //nolint:contextcheck,gosec // others may wait for it too: it outlives the caller, and keeps nothing of the request
 	}
 	select {
 	case <-q.done:
