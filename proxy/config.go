@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
 
@@ -93,6 +94,11 @@ type Config struct {
 	ShutdownDelay time.Duration
 	// ShutdownTimeout is how long requests may run after that; 0 means 60 s.
 	ShutdownTimeout time.Duration
+
+	// Audit records requests; nil: nobody does.
+	Audit *Audit
+	// Tracing gets the spans of requests; nil: there are none.
+	Tracing trace.TracerProvider
 
 	// Log is where requests (at V(3)) and failures go. The zero Logger is mute.
 	Log klog.Logger

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
@@ -24,11 +27,14 @@ type exchange struct {
 	rp httputil.ReverseProxy
 
 	start    time.Time
+	id       string        // of the request; empty when nobody looks
+	span     trace.Span    // nil when nobody looks
 	in       *http.Request // as it came; set when it is forwarded
 	upgrade  bool
 	route    route
 	target   index.Target
 	decision *authn.Decision
+	status   *metav1.Status // what audit carries through
 	// base is where the request goes; of its path, prefix is the escaped form.
 	base   *url.URL
 	prefix string
@@ -106,6 +112,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	}
 	headers := x.route.mapping.headers
 	headers.clear(out.Header)
+	x.passOn(out)
 	if x.foreign {
 		dropPrivate(out.Header)
 		out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
 	"frontproxy/authn"
@@ -26,6 +27,9 @@ import (
 //  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
 //  7. Decide: who is asking, or why nobody is admitted
 //  8. forward: identity headers, the shard's transport
+//
+// With audit on, what follows from 5 to 7 is recorded around 8; with tracing on,
+// 5 and 6, 7, and 8 have a span each (audit.go, trace.go).
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.health.serve(w, r) {
 		return
@@ -43,18 +47,30 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x.start = p.now()
 	p.inFlight.Add(1)
 	defer p.finish(x, w, r)
+	if p.recorded != nil || p.tracer != nil || p.log.V(3).Enabled() {
+		r = x.observe(r)
+	}
 	if x.local(w, r) {
 		return
 	}
-	if status := x.find(r); status != nil {
+	status := x.step(r, "lookup", x.find)
+	if status == nil {
+		status = x.step(r, "authn", x.decide)
+	}
+	if p.recorded != nil {
+		x.record(w, r, status)
+		return
+	}
+	x.conclude(w, r, status)
+}
+
+// conclude answers with status, or forwards when there is none.
+func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
+	if status != nil {
 		x.answer(w, status)
 		return
 	}
-	if status := x.decide(r); status != nil {
-		x.answer(w, status)
-		return
-	}
-	x.forward(w, r)
+	x.pass(w, r)
 }
 
 // finish contains panics, logs the request and gives the exchange back. A
@@ -77,6 +93,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
 	if log := p.log.V(3); log.Enabled() {
 		x.log(log, r)
 	}
+	x.traced(r)
 	x.reset()
 	p.exchanges.Put(x)
 	if v != nil {
@@ -86,6 +103,9 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
 
 func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 	x.code = int(s.Code)
+	if x.id != "" {
+		w.Header().Set(auditinternal.HeaderAuditID, x.id)
+	}
 	writeStatus(w, s)
 }
 

@@ -79,7 +79,7 @@ func NewMetrics(version string) *Metrics {
 	info.WithLabelValues(version, runtime.Version()).Set(1)
 	m.families = b.families
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.page = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	m.page = promhttp.HandlerFor(prometheus.Gatherers{m.registry, auditMetrics{}}, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 	return m
 }
 

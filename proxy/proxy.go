@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
@@ -38,6 +39,8 @@ type Proxy struct {
 	metrics    *Metrics
 	authorizer Authorizer
 	cors       http.Handler // the chain from CORS on
+	recorded   http.Handler // the end of the chain, with audit; nil: off
+	tracer     trace.Tracer // nil: off
 
 	exchanges             sync.Pool // of *exchange
 	buffers, smallBuffers *bufferPool
@@ -115,6 +118,12 @@ func New(c Config) (*Proxy, error) {
 	p.exchanges.New = func() any { return p.newExchange() }
 	p.health = &health{now: p.now, sync: c.Sync}
 	p.cors = p.withCORS(c.CORSOrigins)
+	if c.Audit != nil {
+		p.recorded = c.Audit.recorded()
+	}
+	if c.Tracing != nil {
+		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
+	}
 	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})
 	p.metrics.Watch(Sources{Certificates: p.certificates()})
 	return p, nil
@@ -125,7 +134,7 @@ func (p *Proxy) Panics() uint64 { return p.panics.Load() }
 
 // log writes the request's line.
 func (x *exchange) log(log klog.Logger, r *http.Request) {
-	values := []any{"method", r.Method, "path", r.URL.Path, "code", x.code, "latency", x.p.now().Sub(x.start), "client", r.RemoteAddr}
+	values := []any{"requestID", x.id, "method", r.Method, "path", r.URL.Path, "code", x.code, "latency", x.p.now().Sub(x.start), "client", r.RemoteAddr}
 	if x.target.Cluster != "" {
 		values = append(values, "cluster", x.target.Cluster)
 	}

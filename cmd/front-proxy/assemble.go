@@ -136,7 +136,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 	p.metrics.Watch(p.sources)
-	front, err := proxy.New(o.acrossShards(idx, decider, proxy.Config{
+	door := o.acrossShards(idx, decider, proxy.Config{
 		Mappings:        mappings,
 		Index:           idx,
 		Decider:         decider,
@@ -151,7 +151,11 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		ShutdownDelay:   o.shutdownDelay,
 		ShutdownTimeout: o.shutdownTimeout,
 		Log:             log.WithName("proxy"),
-	}))
+	})
+	if err := p.observers(&o.observe, &door); err != nil {
+		return nil, err
+	}
+	front, err := proxy.New(door)
 	if err != nil {
 		return nil, err
 	}

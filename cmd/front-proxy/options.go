@@ -38,6 +38,7 @@ type options struct {
 
 	auth    authOptions
 	across  acrossOptions
+	observe observeOptions
 	gates   gates
 	logging *logsapi.LoggingConfiguration
 
@@ -109,6 +110,7 @@ func (o *options) flags() (*pflag.FlagSet, *cliflag.NamedFlagSets) {
 	o.auth.oidcFlags(sections.FlagSet("authentication by OIDC"))
 	o.auth.serviceAccountFlags(sections.FlagSet("service accounts"))
 	o.across.flags(sections.FlagSet("across shards"))
+	o.observe.flags(sections.FlagSet("audit"), sections.FlagSet("tracing"))
 	logsapi.AddFlags(o.logging, sections.FlagSet("logging"))
 	other := sections.FlagSet("other")
 	other.Var(&o.gates, "feature-gates", gateHelp())
@@ -262,6 +264,7 @@ func (o *options) validate() error {
 	errs = append(errs, o.serving.Validate()...)
 	errs = append(errs, o.auth.validate()...)
 	errs = append(errs, o.across.validate()...)
+	errs = append(errs, o.observe.validate()...)
 	for _, f := range o.files() {
 		if f.path == "" {
 			continue
@@ -314,6 +317,8 @@ func (o *options) files() []namedFile {
 		{"client-ca-file", a.clientCA}, {"requestheader-client-ca-file", a.requestHeaderCA}, {"oidc-ca-file", a.oidcCA},
 		{"authentication-config", a.config}, {"authentication-token-webhook-config-file", a.webhookConfig}, {"token-auth-file", a.tokenFile},
 		{"service-account-lookup-kubeconfig", a.serviceAccountLookupKubeconfig},
+		{"audit-policy-file", o.observe.audit.PolicyFile}, {"audit-webhook-config-file", o.observe.audit.WebhookOptions.ConfigFile},
+		{"tracing-config-file", o.observe.tracingFile},
 	}
 	for _, f := range o.peerKubeconfigs {
 		files = append(files, namedFile{"shard-peer-kubeconfig", f})

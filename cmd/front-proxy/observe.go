@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/resource"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/component-base/tracing"
+	tracingapi "k8s.io/component-base/tracing/api/v1"
+
+	"frontproxy/proxy"
+)
+
+// observeOptions are kube-apiserver's flags of audit and tracing.
+type observeOptions struct {
+	audit       *genericoptions.AuditOptions
+	tracingFile string
+}
+
+func (o *observeOptions) flags(audit, tracing *pflag.FlagSet) {
+	o.audit = genericoptions.NewAuditOptions()
+	o.audit.AddFlags(audit)
+	tracing.StringVar(&o.tracingFile, "tracing-config-file", "", "TracingConfiguration file (apiserver.config.k8s.io): where to send OTLP spans, and of how many requests. Empty means none.")
+}
+
+func (o *observeOptions) validate() []error {
+	errs := o.audit.Validate()
+	for flag, value := range map[string]string{"audit-log-path": o.audit.LogOptions.Path, "audit-webhook-config-file": o.audit.WebhookOptions.ConfigFile} {
+		if value != "" && o.audit.PolicyFile == "" {
+			errs = append(errs, fmt.Errorf("--%s is set but --audit-policy-file is not: nothing would be recorded", flag))
+		}
+	}
+	if o.audit.PolicyFile != "" && o.audit.LogOptions.Path == "" && o.audit.WebhookOptions.ConfigFile == "" {
+		errs = append(errs, errors.New("--audit-policy-file is set but neither --audit-log-path nor --audit-webhook-config-file is: events would go nowhere"))
+	}
+	return errs
+}
+
+// observers makes what records requests; both are off without their flags.
+func (p *program) observers(o *observeOptions, c *proxy.Config) error {
+	server := &genericapiserver.Config{}
+	if err := o.audit.ApplyTo(server); err != nil {
+		return fmt.Errorf("--audit-policy-file, --audit-log-path or --audit-webhook-config-file: %w", err)
+	}
+	if backend := server.AuditBackend; backend != nil {
+		c.Audit = &proxy.Audit{Sink: backend, Policy: server.AuditPolicyRuleEvaluator}
+		p.add(func(ctx context.Context) error {
+			if err := backend.Run(ctx.Done()); err != nil {
+				return fmt.Errorf("audit: %w", err)
+			}
+			<-ctx.Done()
+			backend.Shutdown() // what is in its buffers still goes out
+			return nil
+		})
+	}
+	if o.tracingFile == "" {
+		return nil
+	}
+	provider, err := tracerProvider(o.tracingFile)
+	if err != nil {
+		return err
+	}
+	c.Tracing = provider
+	p.add(func(ctx context.Context) error {
+		<-ctx.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)
+		defer cancel()
+		if err := provider.Shutdown(last); err != nil {
+			p.log.Error(err, "The last spans could not be sent")
+		}
+		return nil
+	})
+	return nil
+}
+
+// lastSpans is how long a collector may take for what is left at the end.
+const lastSpans = 5 * time.Second
+
+// tracerProvider reads a TracingConfiguration. It dials in the background; a
+// collector that is not there costs spans, never requests.
+func tracerProvider(file string) (tracing.TracerProvider, error) {
+	config, err := genericoptions.ReadTracingConfiguration(file)
+	if err != nil {
+		return nil, fmt.Errorf("--tracing-config-file: %w", err)
+	}
+	if errs := tracingapi.ValidateTracingConfiguration(config, utilfeature.DefaultFeatureGate, nil); len(errs) > 0 {
+		return nil, fmt.Errorf("--tracing-config-file %q: %w", file, errs.ToAggregate())
+	}
+	provider, err := tracing.NewProvider(context.Background(), config, nil, []resource.Option{resource.WithAttributes(
+		attribute.String("service.name", "front-proxy"), attribute.String("service.instance.id", instance()), attribute.String("service.version", version))})
+	if err != nil {
+		return nil, fmt.Errorf("--tracing-config-file %q: %w", file, err)
+	}
+	return provider, nil
+}

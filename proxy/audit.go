@@ -1,0 +1,160 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/audit"
+	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/component-base/metrics/legacyregistry"
+
+	"frontproxy/authn"
+)
+
+// Audit records requests the Kubernetes way: one event a stage, as the policy
+// asks. Requests and answers are never recorded with their bodies, whatever the
+// level: the shards, which read them, do that.
+type Audit struct {
+	// Sink gets the events. Required.
+	Sink audit.Sink
+	// Policy says what is recorded of which request. It sees the path below the
+	// cluster and the identity that is forwarded, as a shard's policy would.
+	// Required.
+	Policy audit.PolicyRuleEvaluator
+}
+
+// Annotations of every event. What is not known is left out.
+const (
+	annotationCluster       = "front-proxy.kcp.io/cluster"       // the logical cluster
+	annotationPath          = "front-proxy.kcp.io/path"          // the cluster path as the client wrote it
+	annotationShard         = "front-proxy.kcp.io/shard"         // where it went
+	annotationAuthenticator = "front-proxy.kcp.io/authenticator" // the kind that admitted it
+	annotationDecision      = "front-proxy.kcp.io/decision"      // admitted, passed-through, refused, undecided
+	annotationRefusal       = "front-proxy.kcp.io/refusal"       // the id of the refusal, as the client saw it
+	annotationReasons       = "front-proxy.kcp.io/reasons"       // what each authenticator said, on refusals
+)
+
+// maxReasons bounds what a refusal adds to an event, in bytes: part of it is
+// the text of tenants' claim rules.
+const maxReasons = 2048
+
+// recorded puts apiserver's audit around the end of a request's way, where all
+// that an event says is known.
+func (a *Audit) recorded() http.Handler {
+	end := func(w http.ResponseWriter, r *http.Request) {
+		x := exchangeFrom(r.Context())
+		x.conclude(w, r, x.status)
+	}
+	endless := func(r *http.Request, _ *genericapirequest.RequestInfo) bool {
+		x := exchangeFrom(r.Context())
+		return x.upgrade || streams(x.apiPath(r), r.URL.RawQuery)
+	}
+	return genericapifilters.WithAudit(http.HandlerFunc(end), a.Sink, a.Policy, endless)
+}
+
+// exchangeKey is where apiserver's audit carries the exchange through.
+type exchangeKey struct{}
+
+func exchangeFrom(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
+
+// record concludes the request, and has it recorded.
+func (x *exchange) record(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
+	x.status = status
+	ctx := audit.WithAuditContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	audit.WithAuditID(ctx, types.UID(x.id))
+	ctx = genericapirequest.WithReceivedTimestamp(ctx, x.start)
+	ctx = genericapirequest.WithRequestInfo(ctx, x.requestInfo(r))
+	if d := x.decision; d != nil && d.User != nil {
+		ctx = genericapirequest.WithUser(ctx, d.User)
+	}
+	x.annotate(ctx)
+	x.p.recorded.ServeHTTP(w, r.WithContext(ctx))
+	if x.code == 0 { // it could not be recorded, and so was not served
+		x.code = http.StatusInternalServerError
+	}
+}
+
+var apiPrefixes = &genericapirequest.RequestInfoFactory{APIPrefixes: sets.NewString("apis", "api"), GrouplessAPIPrefixes: sets.NewString("api")}
+
+// requestInfo reads the request as the shard will: by the path below the cluster.
+func (x *exchange) requestInfo(r *http.Request) *genericapirequest.RequestInfo {
+	path, err := url.PathUnescape(x.apiPath(r))
+	if err != nil {
+		path = r.URL.Path
+	}
+	info, err := apiPrefixes.NewRequestInfo(&http.Request{Method: r.Method, URL: &url.URL{Path: path, RawQuery: r.URL.RawQuery}, Header: r.Header})
+	if err != nil {
+		return &genericapirequest.RequestInfo{Path: path, Verb: strings.ToLower(r.Method)}
+	}
+	return info
+}
+
+func (x *exchange) annotate(ctx context.Context) {
+	add := func(key, value string) {
+		if value != "" {
+			audit.AddAuditAnnotation(ctx, key, value)
+		}
+	}
+	add(annotationCluster, x.target.Cluster)
+	add(annotationPath, x.route.cluster)
+	add(annotationShard, x.shard())
+	d := x.decision
+	if d == nil {
+		return
+	}
+	add(annotationDecision, decisionName(d))
+	add(annotationAuthenticator, d.By)
+	add(annotationRefusal, d.ID)
+	add(annotationReasons, reasons(d))
+}
+
+// decisionName is what was decided, in a word.
+func decisionName(d *authn.Decision) string {
+	switch {
+	case d.User != nil:
+		return "admitted"
+	case d.PassThrough:
+		return "passed-through"
+	case d.Status == http.StatusServiceUnavailable:
+		return "undecided"
+	}
+	return "refused"
+}
+
+// reasons are the verdicts of a refusal in a line; of a Decision that admits,
+// empty.
+func reasons(d *authn.Decision) string {
+	var b strings.Builder
+	for _, v := range d.Verdicts {
+		if v.Reason == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(v.Authenticator + ": " + v.Reason)
+	}
+	s := b.String()
+	if len(s) > maxReasons {
+		s = strings.ToValidUTF8(s[:maxReasons], "") + "…"
+	}
+	return s
+}
+
+// auditMetrics are what apiserver's audit counts by itself, in the registry
+// that all of Kubernetes' libraries share; the rest of that is left out.
+type auditMetrics struct{}
+
+// Gather implements prometheus.Gatherer.
+func (auditMetrics) Gather() ([]*dto.MetricFamily, error) {
+	all, err := legacyregistry.DefaultGatherer.Gather()
+	return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool { return !strings.HasPrefix(f.GetName(), "apiserver_audit_") }), err
+}

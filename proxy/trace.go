@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"net/http"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+)
+
+// maxRequestID bounds, in bytes, the id that a client may bring.
+const maxRequestID = 64
+
+// traceContext is how a span's context travels (W3C Trace Context).
+var traceContext propagation.TraceContext
+
+// observe gives the request an id and starts its span, where somebody looks:
+// otherwise nothing of this happens. The id is Kubernetes' Audit-ID: a client
+// may bring one, and the shard is told, so that its events have it too.
+//
+// The span begins a trace of its own, linked to the client's: clients are
+// strangers, and shall not choose what is sampled.
+func (x *exchange) observe(r *http.Request) *http.Request {
+	x.id = r.Header.Get(auditinternal.HeaderAuditID)
+	if !plainID(x.id) {
+		x.id = string(uuid.NewUUID())
+	}
+	if x.p.tracer == nil {
+		return r
+	}
+	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.start)}
+	ctx := traceContext.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	if client := trace.SpanContextFromContext(ctx); client.IsValid() {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: client}))
+	}
+	ctx, x.span = x.p.tracer.Start(r.Context(), r.Method, options...)
+	return r.WithContext(ctx)
+}
+
+// plainID says whether a client's id can stand in logs, events and headers.
+func plainID(id string) bool {
+	for _, c := range []byte(id) {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= maxRequestID
+}
+
+// step is one part of the request's way, with a span where there is a tracer.
+func (x *exchange) step(r *http.Request, name string, do func(*http.Request) *metav1.Status) *metav1.Status {
+	if x.p.tracer == nil {
+		return do(r)
+	}
+	ctx, span := x.p.tracer.Start(r.Context(), name)
+	defer span.End()
+	status := do(r.WithContext(ctx))
+	if status != nil {
+		span.SetAttributes(attribute.Int("http.response.status_code", int(status.Code)))
+	}
+	return status
+}
+
+// pass forwards the request, with a span where there is a tracer.
+func (x *exchange) pass(w http.ResponseWriter, r *http.Request) {
+	if x.p.tracer == nil {
+		x.forward(w, r)
+		return
+	}
+	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.to())))
+	defer span.End()
+	x.forward(w, r.WithContext(ctx))
+}
+
+// passOn tells the upstream the request's id and trace; a stranger's host is
+// told nothing.
+func (x *exchange) passOn(out *http.Request) {
+	if x.id == "" || x.foreign {
+		return
+	}
+	out.Header[auditinternal.HeaderAuditID] = []string{x.id}
+	if x.p.tracer != nil {
+		traceContext.Inject(out.Context(), propagation.HeaderCarrier(out.Header))
+	}
+}
+
+// traced ends the request's span, if it has one. It names no user and no token.
+func (x *exchange) traced(r *http.Request) {
+	if x.span == nil {
+		return
+	}
+	defer x.span.End()
+	if !x.span.IsRecording() {
+		return
+	}
+	if m := x.route.mapping; m != nil {
+		x.span.SetName(r.Method + " " + m.Path)
+	}
+	x.span.SetAttributes(
+		attribute.String("http.request.method", r.Method),
+		attribute.String("url.path", r.URL.Path),
+		attribute.Int("http.response.status_code", x.code),
+		attribute.String("audit-id", x.id),
+		attribute.String("front-proxy.cluster", x.target.Cluster),
+		attribute.String("front-proxy.shard", x.shard()),
+	)
+	if d := x.decision; d != nil {
+		x.span.SetAttributes(attribute.String("front-proxy.decision", decisionName(d)), attribute.String("front-proxy.authenticator", d.By), attribute.String("front-proxy.refusal", d.ID))
+	}
+	if x.code >= http.StatusInternalServerError {
+		x.span.SetStatus(codes.Error, http.StatusText(x.code))
+	}
+}
