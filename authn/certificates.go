@@ -104,7 +104,7 @@ func (c *certificates) authenticate(r *http.Request) (*admitted, []Verdict) {
 	proxy, err := c.proxy(r.TLS.PeerCertificates)
 	switch {
 	case err != nil:
-		verdicts = append(verdicts, Verdict{byRequestHeader, Refused, err.Error()})
+		verdicts = append(verdicts, Verdict{byRequestHeader, Refused, err.Error(), true})
 	case proxy != nil:
 		return c.asserted(r, proxy)
 	}
@@ -116,7 +116,7 @@ func (c *certificates) authenticate(r *http.Request) (*admitted, []Verdict) {
 		err = chain.nobody
 	}
 	if err != nil {
-		return nil, append(verdicts, Verdict{byClientCert, Refused, err.Error()})
+		return nil, append(verdicts, Verdict{byClientCert, Refused, err.Error(), true})
 	}
 	return &admitted{user: chain.user, by: byClientCert, until: chain.until}, nil
 }
@@ -154,11 +154,11 @@ func (c *certificates) asserted(r *http.Request, chain *verified) (*admitted, []
 	// The authenticator deletes what it read; the request stays as it came.
 	resp, ok, err := c.headers.AuthenticateRequest(&http.Request{Header: r.Header.Clone()})
 	if err != nil || !ok {
-		return nil, []Verdict{{byRequestHeader, Refused, "the certificate may assert an identity, but no user name header came with it"}}
+		return nil, []Verdict{{byRequestHeader, Refused, "the certificate may assert an identity, but no user name header came with it", true}}
 	}
 	u, err := c.identify(resp.User)
 	if err != nil {
-		return nil, []Verdict{{byRequestHeader, Refused, err.Error()}}
+		return nil, []Verdict{{byRequestHeader, Refused, err.Error(), true}}
 	}
 	return &admitted{user: u, by: byRequestHeader, until: chain.until}, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/issuer"
 	"frontproxy/index"
 )
 
@@ -109,29 +110,41 @@ func (a *Authenticator) Refusals() *Refusals { return a.refusals }
 // request passes through only when nothing at all applies to it.
 func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 	q := question{ctx: r.Context(), target: t}
+	d := a.decide(r, &q)
+	if d.User == nil && !d.PassThrough {
+		q.presented.certificate(r)
+		a.refusals.add(r, t, d, q.presented)
+	}
+	return d
+}
+
+// decide is Decide, but nothing is kept of a refusal.
+func (a *Authenticator) decide(r *http.Request, q *question) *Decision {
 	who, verdicts := a.certs.authenticate(r)
 	if who != nil {
-		return a.asShard(r, t, who).decision()
+		return q.admit(a.asShard(r, q.target, who), who.by)
 	}
 	q.verdicts = verdicts
 	q.global = r.TLS != nil && len(r.TLS.PeerCertificates) > 0 || len(a.tokens) > 0 || a.webhook != nil
 
-	q.types = a.typeAuthenticators(&q)
+	q.types = a.typeAuthenticators(q)
 	raw, err := bearer(r)
 	switch {
 	case err != nil:
-		q.malformed = true
+		q.malformed, q.presented.Kind = true, "malformed"
 		q.say("credentials", Refused, err.Error())
 	case raw != "":
 		q.asked = true
-		if who := a.token(&q, ParseToken(raw)); who != nil { //nolint:contextcheck // q has the request's
-			return who.decision()
+		token := ParseToken(raw)
+		q.presented.token(&token)
+		if who := a.token(q, token); who != nil { //nolint:contextcheck // q has the request's
+			return q.admit(who, "")
 		}
 	}
 	if !q.global && q.types == nil && !q.typeUnknown {
 		return &Decision{PassThrough: true, Status: http.StatusOK}
 	}
-	return a.refuse(r, &q)
+	return q.refuse()
 }
 
 // question is the state of one Decide.
@@ -148,12 +161,15 @@ type question struct {
 	asked bool
 	// malformed: no authenticator could read the credentials.
 	malformed bool
+	// trace: those who accept are to say so as well.
+	trace     bool
+	presented Presented
 	verdicts  []Verdict
 	guarded   []string
 }
 
 func (q *question) say(name string, o Outcome, reason string) {
-	q.verdicts = append(q.verdicts, Verdict{name, o, reason})
+	q.verdicts = append(q.verdicts, Verdict{Authenticator: name, Outcome: o, Reason: reason})
 }
 
 // typeAuthenticators finds what the target's type adds, and notes when that is
@@ -220,7 +236,7 @@ func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) 
 	if err == nil && u != nil {
 		u, err = a.global(u)
 	}
-	if !q.accepted(m, u, err) {
+	if !q.accepted(m, u, until, err, true) {
 		return nil
 	}
 	_, account := m.(*serviceAccounts)
@@ -258,25 +274,29 @@ func (q *question) workspaceToken(ctx context.Context, m TokenAuthenticator, t T
 			q.guarded = append(q.guarded, g.removed...)
 		}
 	}
-	if !q.accepted(m, u, err) {
+	if !q.accepted(m, u, until, err, errors.Is(err, issuer.ErrUnavailable)) {
 		return nil
 	}
 	return &admitted{user: g.scoped(q.target.Cluster), by: byWorkspace, until: until}
 }
 
-// accepted records a verdict that did not admit.
-func (q *question) accepted(m TokenAuthenticator, u user.Info, err error) bool {
+// accepted records a verdict that did not admit. Private is the Verdict's.
+func (q *question) accepted(m TokenAuthenticator, u user.Info, until time.Time, err error, private bool) bool {
+	v := Verdict{Authenticator: m.Name(), Private: private}
 	switch {
 	case errors.Is(err, ErrUndecided):
-		q.say(m.Name(), Undecided, err.Error())
+		v.Outcome, v.Reason = Undecided, err.Error()
 	case err != nil:
-		q.say(m.Name(), Refused, err.Error())
+		v.Outcome, v.Reason = Refused, err.Error()
 	case u == nil:
-		q.say(m.Name(), Skipped, "not a token of its kind")
-	default:
+		v.Outcome, v.Reason = Skipped, "not a token of its kind"
+	case !q.trace:
 		return true
+	default:
+		v.Outcome, v.Reason = Accepted, accepts(until)
 	}
-	return false
+	q.verdicts = append(q.verdicts, v)
+	return v.Outcome == Accepted
 }
 
 // global makes a global authenticator's identity ready to forward: judged as
@@ -296,21 +316,48 @@ func (w *admitted) decision() *Decision {
 	return &Decision{User: w.user, Status: http.StatusOK, By: w.by, Until: w.until, ServiceAccount: w.account}
 }
 
-// refuse makes the Decision of a request that nobody vouched for: 401 when that
-// is decided, 503 when someone who could not decide might have vouched for the
-// token, or when it is not known whether a credential is needed at all.
-func (a *Authenticator) refuse(r *http.Request, q *question) *Decision {
-	d := &Decision{Status: http.StatusUnauthorized, Verdicts: q.verdicts, Guarded: q.guarded}
+// admit makes the Decision of an admitted request; by is the authenticator when
+// it has not said so itself.
+func (q *question) admit(who *admitted, by string) *Decision {
+	d := who.decision()
+	if !q.trace {
+		return d
+	}
+	if by != "" {
+		q.verdicts = append(q.verdicts, Verdict{Authenticator: by, Outcome: Accepted, Reason: accepts(who.until), Private: true})
+	}
+	q.story(d)
+	return d
+}
+
+// story adds to a Decision how it came about.
+func (q *question) story(d *Decision) {
+	d.Verdicts, d.Guarded = q.verdicts, q.guarded
 	if q.types != nil {
 		d.Versions = q.types.Versions
 	}
+}
+
+// accepts is the reason of a verdict that admits.
+func accepts(until time.Time) string {
+	if until.IsZero() {
+		return "it is good"
+	}
+	return "it is good until " + until.UTC().Format(time.RFC3339)
+}
+
+// refuse makes the Decision of a request that nobody vouched for: 401 when that
+// is decided, 503 when someone who could not decide might have vouched for the
+// token, or when it is not known whether a credential is needed at all.
+func (q *question) refuse() *Decision {
+	d := &Decision{Status: http.StatusUnauthorized}
+	q.story(d)
 	if len(q.verdicts) == 0 {
-		d.Verdicts = []Verdict{{"credentials", Skipped, "the request has none, and this target requires one"}}
+		d.Verdicts = []Verdict{{Authenticator: "credentials", Outcome: Skipped, Reason: "the request has none, and this target requires one"}}
 	}
 	undecided := slices.ContainsFunc(q.verdicts, func(v Verdict) bool { return v.Outcome == Undecided })
 	if q.asked && undecided || q.typeUnknown && !q.global && !q.malformed {
 		d.Status, d.RetryAfter = http.StatusServiceUnavailable, retryUndecided
 	}
-	a.refusals.add(r, q.target, d)
 	return d
 }

@@ -426,14 +426,14 @@ func TestRefusalsAreBounded(t *testing.T) {
 	s := newRefusals("pod", time.Now)
 	r := httptest.NewRequest("GET", "/"+strings.Repeat("a", 1<<12), nil)
 	first, last := &Decision{}, &Decision{}
-	s.add(r, &index.Target{}, first)
+	s.add(r, &index.Target{}, first, Presented{})
 	for range maxRefusals - 1 {
-		s.add(r, &index.Target{}, &Decision{})
+		s.add(r, &index.Target{}, &Decision{}, Presented{})
 	}
 	if s.Find(first.ID) == nil {
 		t.Error("a recent refusal is not kept")
 	}
-	s.add(r, &index.Target{}, last)
+	s.add(r, &index.Target{}, last, Presented{})
 	if s.Find(first.ID) != nil {
 		t.Error("the oldest refusal is still kept")
 	}

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -34,6 +35,25 @@ type Verdict struct {
 	Outcome       Outcome
 	// Reason is for operators. It never holds a token or a secret.
 	Reason string
+	// Private says that Reason may tell of networks, of the operator's own
+	// configuration or of other workspaces: it is for operators only, while other
+	// reasons are for the workspace's administrators as well.
+	Private bool
+}
+
+// String is the outcome as operators read it.
+func (o Outcome) String() string {
+	switch o {
+	case Skipped:
+		return "not asked"
+	case Accepted:
+		return "accepted"
+	case Refused:
+		return "refused"
+	case Undecided:
+		return "could not decide"
+	}
+	return "unknown"
 }
 
 // Decision is the answer to one request: an identity to forward, a pass-through
@@ -61,7 +81,7 @@ type Decision struct {
 	// end); zero when unknown or unlimited.
 	Until time.Time
 
-	// The rest is set on refusals only.
+	// The rest is set on refusals, and by Explain.
 
 	// ID names this refusal and the instance that made it.
 	ID string
@@ -71,6 +91,22 @@ type Decision struct {
 	Guarded []string
 	// Versions are the configurations consulted, as "name@resourceVersion".
 	Versions []string
+}
+
+// Why is the story of a refusal in one line, for logs; empty when there is none
+// to tell.
+func (d *Decision) Why() string {
+	var b strings.Builder
+	for _, v := range d.Verdicts {
+		if b.Len() > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(v.Authenticator + " " + v.Outcome.String() + ": " + v.Reason)
+	}
+	for _, g := range d.Guarded {
+		b.WriteString("; the guard removed " + g)
+	}
+	return b.String()
 }
 
 // ErrUndecided is wrapped by a TokenAuthenticator's error when it could not

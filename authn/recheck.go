@@ -83,8 +83,8 @@ func (a *Authenticator) afterEnd(r *http.Request, t *index.Target, d *Decision) 
 
 // end makes the Decision that ends a request, and keeps it to be explained.
 func (a *Authenticator) end(r *http.Request, t *index.Target, d *Decision, reason string) *Decision {
-	ended := &Decision{Status: http.StatusUnauthorized, Verdicts: []Verdict{{d.By, Refused, reason}}}
-	a.refusals.add(r, t, ended)
+	ended := &Decision{Status: http.StatusUnauthorized, Verdicts: []Verdict{{d.By, Refused, reason, d.By != byWorkspace}}}
+	a.refusals.add(r, t, ended, presented(r))
 	return ended
 }
 

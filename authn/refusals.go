@@ -3,6 +3,7 @@ package authn
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,9 +19,10 @@ type Refusal struct {
 	Time   time.Time
 	Method string
 	// Path is the request's path as it came, cut at 1 KiB; no query.
-	Path     string
-	Target   index.Target
-	Decision *Decision
+	Path      string
+	Presented Presented
+	Target    index.Target
+	Decision  *Decision
 }
 
 // Refusals remembers the latest refusals by id, a bounded number of them.
@@ -37,9 +39,12 @@ func newRefusals(instance string, now func() time.Time) *Refusals {
 	return &Refusals{instance: instance, now: now}
 }
 
+// Instance is what every id here begins with, before a dash.
+func (s *Refusals) Instance() string { return s.instance }
+
 // add gives the decision its id and keeps it.
-func (s *Refusals) add(r *http.Request, t *index.Target, d *Decision) {
-	refusal := &Refusal{Time: s.now(), Method: r.Method, Path: bounded(r.URL.EscapedPath()), Target: *t, Decision: d}
+func (s *Refusals) add(r *http.Request, t *index.Target, d *Decision, p Presented) {
+	refusal := &Refusal{Time: s.now(), Method: bounded(r.Method), Path: bounded(r.URL.EscapedPath()), Presented: p, Target: *t, Decision: d}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.ID = s.instance + "-" + strconv.FormatUint(s.next, 36)
@@ -50,12 +55,15 @@ func (s *Refusals) add(r *http.Request, t *index.Target, d *Decision) {
 // Find returns the refusal with the id; nil when it is not of this instance or
 // no longer kept. Read-only.
 func (s *Refusals) Find(id string) *Refusal {
+	text, ours := strings.CutPrefix(id, s.instance+"-")
+	n, err := strconv.ParseUint(text, 36, 64)
+	if !ours || err != nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.ring {
-		if r != nil && r.Decision.ID == id {
-			return r
-		}
+	if r := s.ring[n%maxRefusals]; r != nil && r.Decision.ID == id {
+		return r
 	}
 	return nil
 }

@@ -258,20 +258,36 @@ type Status struct {
 	Generation uint64
 }
 
+// Status is what operators see of the issuer.
+func (i *Issuer) Status() Status {
+	i.pool.mu.Lock()
+	s := i.identity()
+	i.pool.mu.Unlock()
+	i.fillStatus(&s)
+	return s
+}
+
+// identity is the part of the status that never changes, and who uses it. The
+// caller holds the pool's mu.
+func (i *Issuer) identity() Status {
+	s := Status{URL: i.trust.URL, DiscoveryURL: i.trust.DiscoveryURL}
+	if i.trust.CA != "" {
+		key := i.trust.Key()
+		s.CA = hex.EncodeToString(key.ca[:6])
+	}
+	for _, n := range i.owners {
+		s.Users += n
+	}
+	return s
+}
+
 // Status lists the issuers in use, sorted by URL.
 func (p *Pool) Status() []Status {
 	p.mu.Lock()
 	all := make([]Status, 0, len(p.issuers))
 	issuers := make([]*Issuer, 0, len(p.issuers))
-	for key, i := range p.issuers {
-		s := Status{URL: i.trust.URL, DiscoveryURL: i.trust.DiscoveryURL}
-		if i.trust.CA != "" {
-			s.CA = hex.EncodeToString(key.ca[:6])
-		}
-		for _, n := range i.owners {
-			s.Users += n
-		}
-		all, issuers = append(all, s), append(issuers, i)
+	for _, i := range p.issuers {
+		all, issuers = append(all, i.identity()), append(issuers, i)
 	}
 	p.mu.Unlock()
 	for n, i := range issuers {

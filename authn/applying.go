@@ -1,0 +1,131 @@
+package authn
+
+import (
+	"fmt"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/index"
+)
+
+// ApplyingStatus is an authenticator that may be asked about a target, and its
+// state now.
+type ApplyingStatus struct {
+	// Name is as in verdicts, or that of a configuration.
+	Name string
+	// Workspace: the target's type brings it. Else it is the operator's.
+	Workspace bool
+	// State is a ConfigurationState's or an issuer.State's text, or "Unknown".
+	State string
+	// Detail says more, of a broken one why.
+	Detail string
+	// Version is the configuration's resourceVersion.
+	Version string
+	// Issuer is nil when it has none.
+	Issuer *issuer.Status
+}
+
+// describer is an authenticator that has more to tell than its name.
+type describer interface{ describe() []ApplyingStatus }
+
+// Applying lists what may be asked about requests to t, in the order it is
+// asked, with its states now.
+func (a *Authenticator) Applying(t *index.Target) []ApplyingStatus {
+	var all []ApplyingStatus
+	ready := func(name string) { all = append(all, ApplyingStatus{Name: name, State: string(ConfigurationReady)}) }
+	if a.certs.proxies != nil {
+		ready(byRequestHeader)
+	}
+	if a.certs.clients != nil {
+		ready(byClientCert)
+	}
+	for _, m := range a.tokens {
+		if d, ok := m.(describer); ok {
+			all = append(all, d.describe()...)
+		} else {
+			ready(m.Name())
+		}
+	}
+	all = append(all, a.applyingTypes(&t.Type)...)
+	if a.webhook != nil {
+		ready(a.webhook.Name())
+	}
+	return all
+}
+
+// typeDescriber is a TypeSource that knows its configurations.
+type typeDescriber interface {
+	describeType(t index.Type) []ApplyingStatus
+}
+
+func (a *Authenticator) applyingTypes(t *index.Type) []ApplyingStatus {
+	d, ok := a.types.(typeDescriber)
+	switch {
+	case !ok || t.Name == "" && t.Err == nil:
+		return nil
+	case t.Err != nil:
+		return []ApplyingStatus{{Name: typeName(t), Workspace: true, State: "Unknown", Detail: t.Err.Error()}}
+	}
+	return d.describeType(*t)
+}
+
+// describe implements describer.
+func (o *OIDC) describe() []ApplyingStatus {
+	var all []ApplyingStatus
+	for _, a := range o.current.Load().built.authenticators {
+		all = append(all, a.describe(o.Name()+" "+a.name, false))
+	}
+	return withError(all, o.LastError())
+}
+
+// describe implements describer.
+func (f *TokenFile) describe() []ApplyingStatus {
+	s := ApplyingStatus{Name: f.Name(), State: string(ConfigurationReady), Detail: fmt.Sprintf("%d tokens", len(*f.tokens.Load()))}
+	return withError([]ApplyingStatus{s}, f.LastError())
+}
+
+// withError notes that what is in use is not what the file says.
+func withError(all []ApplyingStatus, err error) []ApplyingStatus {
+	if err == nil {
+		return all
+	}
+	for i := range all {
+		all[i].Detail = "not reloaded: " + err.Error()
+	}
+	return all
+}
+
+// describe says how a's issuer is.
+func (a *jwtAuthenticator) describe(name string, workspace bool) ApplyingStatus {
+	s := a.issuer.Status()
+	return ApplyingStatus{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences), Issuer: &s}
+}
+
+// describeType implements typeDescriber.
+func (x *TypeIndex) describeType(t index.Type) []ApplyingStatus {
+	shard, ok := x.config.Placement.ShardOf(t.Cluster)
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	s := x.shards[shard]
+	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
+		return []ApplyingStatus{{Name: typeName(&t), Workspace: true, State: "Unknown", Detail: "its shard has not been read yet"}}
+	}
+	e := s.types[objectName{t.Cluster, t.Name}]
+	if e == nil {
+		return nil
+	}
+	return e.describe()
+}
+
+// describe tells each configuration's state, and each of its issuers'. The
+// caller holds TypeIndex.mu.
+func (e *typeEntry) describe() []ApplyingStatus {
+	var all []ApplyingStatus
+	for _, c := range e.configs {
+		s := c.status()
+		all = append(all, ApplyingStatus{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: s.Error, Version: s.Version})
+		for _, a := range c.serving {
+			all = append(all, a.describe(a.name, true))
+		}
+	}
+	return all
+}

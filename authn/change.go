@@ -1,0 +1,160 @@
+package authn
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/index"
+)
+
+// changeOwner is billed for fetches from issuers of changes that somebody
+// tries, so that these take nothing from tenants' shares.
+const changeOwner = "(explain)"
+
+// given is the version of objects that are only tried.
+const given = "(as given)"
+
+// Change is what somebody thinks of applying in the logical cluster that owns a
+// workspace type.
+type Change struct {
+	// Configurations are the specs of WorkspaceAuthenticationConfigurations as
+	// JSON, by name.
+	Configurations map[string][]byte
+	// Types are the names in spec.authenticationConfigurations of WorkspaceTypes,
+	// by name.
+	Types map[string][]string
+}
+
+// changedType is one type as a Change would make it. It implements TypeSource
+// for that type.
+type changedType struct {
+	record *TypeAuthenticators
+	states []ApplyingStatus
+	notes  []string
+	built  []*configuration
+}
+
+// Authenticators implements TypeSource.
+func (c *changedType) Authenticators(index.Type) (*TypeAuthenticators, error) { return c.record, nil }
+
+// describeType implements typeDescriber.
+func (c *changedType) describeType(index.Type) []ApplyingStatus { return c.states }
+
+func (c *changedType) close() {
+	for _, b := range c.built {
+		b.close()
+	}
+}
+
+// with builds the type as the change would make it, within the limits that hold
+// for every configuration. Configurations that the change leaves alone are those
+// in use. It costs a build of each changed one: the caller bounds how often.
+func (x *TypeIndex) with(t index.Type, change *Change) (*changedType, error) {
+	shard, ok := x.config.Placement.ShardOf(t.Cluster)
+	if !ok {
+		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", ErrUndecided, t.Cluster)
+	}
+	e, drafts, err := x.draft(shard, objectName{t.Cluster, t.Name}, change)
+	if err != nil {
+		return nil, err
+	}
+	out := &changedType{}
+	for _, c := range drafts {
+		if c.spec != nil {
+			out.build(x.builder, e, c)
+		}
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.publish(e)
+	out.record, out.states = e.record, e.describe()
+	out.note(t.Name, e, change)
+	return out, nil
+}
+
+// draft makes the type's entry with the configurations it would name. Those in
+// use are in it as they are; the others are new, and returned to be built.
+func (x *TypeIndex) draft(shard string, name objectName, change *Change) (e *typeEntry, drafts []*configEntry, err error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	s := x.shards[shard]
+	if s == nil || !s.typesSynced || !s.configsSynced {
+		return nil, nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", ErrUndecided, shard)
+	}
+	e = &typeEntry{name: name, version: given, evaluations: make(chan struct{}, evaluationsAtOnce), owner: &owner{evaluations: make(chan struct{}, 1)}}
+	names, changed := change.Types[name.name]
+	if now := s.types[name]; now != nil && !changed {
+		e.version, e.dropped = now.version, now.dropped
+		for _, c := range now.configs {
+			names = append(names, c.name.name)
+		}
+	}
+	e.dropped += max(0, len(names)-MaxConfigurations)
+	for _, n := range names[:min(len(names), MaxConfigurations)] {
+		c := s.configs[objectName{name.cluster, n}]
+		if draft := draftOf(c, shard, objectName{name.cluster, n}, change); draft != nil {
+			c, drafts = draft, append(drafts, draft)
+		}
+		e.configs = append(e.configs, c)
+	}
+	return e, drafts, nil
+}
+
+// draftOf returns a new entry for a configuration unless it is in use as it is.
+func draftOf(c *configEntry, shard string, name objectName, change *Change) *configEntry {
+	raw, changed := change.Configurations[name.name]
+	switch {
+	case changed:
+		draft := &configEntry{name: name, shard: shard, present: true, version: given}
+		draft.spec, draft.specErr = parseJWTSpec(raw)
+		return draft
+	case c == nil:
+		return &configEntry{name: name, shard: shard}
+	case len(c.users) == 0: // it exists, and nobody names it so far
+		return &configEntry{name: name, shard: shard, present: c.present, version: c.version, spec: c.spec, specErr: c.specErr}
+	}
+	return nil
+}
+
+// build builds what is not in use.
+func (c *changedType) build(b *jwtBuilder, e *typeEntry, entry *configEntry) {
+	billed := *b
+	billed.issuers = billedTo{b.issuers, changeOwner}
+	// Building may change what it is given.
+	built, err := billed.build(entry.name, &jwtSpec{entries: copies(entry.spec.entries), sum: entry.spec.sum})
+	entry.users = map[*typeEntry]struct{}{e: {}}
+	if err != nil {
+		entry.err = err
+		return
+	}
+	entry.built, entry.serving, entry.current = built, built.authenticators, true
+	c.built = append(c.built, built)
+}
+
+// billedTo bills one owner whoever asks.
+type billedTo struct {
+	Issuers
+	owner string
+}
+
+// Acquire implements Issuers.
+func (b billedTo) Acquire(trust issuer.Trust, _ string) (*issuer.Issuer, func(), error) {
+	return b.Issuers.Acquire(trust, b.owner)
+}
+
+// note tells what of the change means nothing for the type.
+func (c *changedType) note(name string, e *typeEntry, change *Change) {
+	for _, n := range slices.Sorted(maps.Keys(change.Types)) {
+		if n != name {
+			c.notes = append(c.notes, fmt.Sprintf("the workspace's type is %s: the WorkspaceType %s given changes nothing for it", name, cmp.Or(n, "without a name")))
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(change.Configurations)) {
+		if !slices.ContainsFunc(e.configs, func(c *configEntry) bool { return c.name.name == n }) {
+			c.notes = append(c.notes, fmt.Sprintf("the type %s does not name the configuration %s: it changes nothing", name, cmp.Or(n, "without a name")))
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package authn
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"frontproxy/index"
+)
+
+// Explained is a Decision with its story, about a credential in hand.
+type Explained struct {
+	Decision  *Decision
+	Presented Presented
+	// Applying is what may be asked about the target, with its states now.
+	Applying []ApplyingStatus
+	// Notes say what a Change has no effect on.
+	Notes []string
+}
+
+// Explain decides as Decide does, by the same code, and has everybody say why.
+// Nothing is kept of the request. With a change it decides as if that had been
+// applied beside the target's type; the error says that it can't be.
+func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change) (*Explained, error) {
+	explainer, notes := a, []string(nil)
+	if change != nil {
+		changed, err := a.changed(t, change)
+		if err != nil {
+			return nil, err
+		}
+		defer changed.close()
+		asIf := *a
+		asIf.types = changed
+		explainer, notes = &asIf, changed.notes
+	}
+	q := question{ctx: explaining(r.Context()), target: t, trace: true}
+	e := &Explained{Decision: explainer.decide(r, &q), Presented: q.presented, Notes: notes}
+	e.Presented.certificate(r)
+	if raw, err := bearer(r); err == nil {
+		e.Presented.details(raw)
+	}
+	e.Applying = explainer.Applying(t)
+	return e, nil
+}
+
+// changed is what the types would be with the change.
+func (a *Authenticator) changed(t *index.Target, change *Change) (*changedType, error) {
+	types, ok := a.types.(*TypeIndex)
+	switch {
+	case !ok:
+		return nil, errors.New("the feature gate WorkspaceAuthentication is off: no configuration has an effect")
+	case t.Cluster == "":
+		return nil, errors.New("the path names no workspace, so no workspace type applies")
+	case t.Type.Err != nil:
+		return nil, fmt.Errorf("the workspace's type is not known: %w", t.Type.Err)
+	case t.Type.Name == "":
+		return nil, errors.New("the workspace has no type")
+	}
+	return types.with(t.Type, change)
+}

@@ -1,0 +1,148 @@
+package authn
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/index"
+)
+
+// TestExplainIsDecide: Explain says what Decide decides, keeps nothing of it,
+// and has those who accept say so.
+func TestExplainIsDecide(t *testing.T) {
+	w := newTypeWorld(t, TypeIndexConfig{})
+	i := serveIssuer(t, issuertest.Options{})
+	w.synced()
+	w.setConfig("root", "c1", "auth", specFor(i))
+	w.setType("root", "c1", "team", "auth")
+	w.want("token", Accepted, "team", i)
+	clients := newCA(t, "clients")
+	a, err := New(Config{ClientCAs: clients, Types: w.index, Instance: "pod-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team", Path: "root:org"}}
+	cert := clients.client(t, time.Hour, "alice")
+	for _, tt := range []struct {
+		name, token string
+		cert        *x509.Certificate
+		status      int
+		want        []string // in what is told
+	}{
+		{"accepted", i.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}), nil, 200, []string{"accepted: it is good until", "workspaceauthenticationconfiguration/auth@"}},
+		{"wrong audience", i.Sign(issuertest.Claims{"sub": "alice", "aud": "other"}), nil, 401, []string{`audience: the token is for ["other"], the configuration wants one of ["app"]`}},
+		{"expired", i.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "exp": time.Now().Add(-time.Hour).Unix()}), nil, 401, []string{"the token expired at"}},
+		{"certificate", "", cert, 200, []string{"client-certificate accepted"}},
+		{"nothing", "", nil, 401, []string{"the request has none"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
+			r.TLS = &tls.ConnectionState{}
+			if tt.cert != nil {
+				r.TLS.PeerCertificates = []*x509.Certificate{tt.cert}
+			}
+			if tt.token != "" {
+				r.Header.Set("Authorization", "Bearer "+tt.token)
+			}
+			before := a.refusals.next
+			e, err := a.Explain(r, &target, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.refusals.next != before {
+				t.Error("what is only explained is kept as a refusal")
+			}
+			d := a.Decide(r, &target)
+			if d.Status != tt.status || e.Decision.Status != d.Status || e.Decision.By != d.By || (d.User == nil) != (e.Decision.User == nil) {
+				t.Errorf("Decide: %d by %q, Explain: %d by %q; want %d", d.Status, d.By, e.Decision.Status, e.Decision.By, tt.status)
+			}
+			told := e.Decision.Why() + strings.Join(e.Decision.Versions, " ")
+			for _, want := range tt.want {
+				if !strings.Contains(told, want) {
+					t.Errorf("%q lacks %q", told, want)
+				}
+			}
+			if tt.token != "" && strings.Contains(told, tt.token) {
+				t.Error("the token is told")
+			}
+			if d.Status == 200 && d.Verdicts != nil {
+				t.Error("Decide tells of those who accept: that costs every request")
+			}
+		})
+	}
+	states := a.Applying(&target)
+	var names []string
+	for _, s := range states {
+		names = append(names, s.Name+" "+s.State)
+	}
+	if want := []string{"client-certificate Ready", "configuration c1/auth Ready", "workspace c1/auth jwt[0] " + i.URL() + " Ready"}; !slices.Equal(names, want) {
+		t.Errorf("applying: %q, want %q", names, want)
+	}
+}
+
+// TestExplainWithAChange: a change is judged as if it were applied, within the
+// limits of any configuration, and changes nothing for anybody.
+func TestExplainWithAChange(t *testing.T) {
+	w := newTypeWorld(t, TypeIndexConfig{})
+	trusted, other := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	w.synced()
+	w.setConfig("root", "c1", "auth", specFor(trusted))
+	w.setConfig("root", "c1", "unused", specFor(other))
+	w.setType("root", "c1", "team", "auth")
+	w.want("token", Accepted, "team", trusted)
+	a, err := New(Config{Types: w.index, Instance: "pod-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	team := index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team", Path: "root:org"}}
+	plain := index.Target{Cluster: "ws2", Type: index.Type{Cluster: "c1", Name: "plain", Path: "root:org"}}
+	config := func(name, spec string) *Change { return &Change{Configurations: map[string][]byte{name: []byte(spec)}} }
+	names := func(kind string, configs ...string) *Change { return &Change{Types: map[string][]string{kind: configs}} }
+	for _, tt := range []struct {
+		name   string
+		target index.Target
+		change *Change
+		by     *issuertest.Issuer
+		status int
+		want   string
+	}{
+		{"as it is", team, &Change{}, other, 401, "no configuration of the type trusts issuer"},
+		{"another issuer in the configuration", team, config("auth", specFor(other)), other, 200, "accepted"},
+		{"the issuer that was there is out then", team, config("auth", specFor(other)), trusted, 401, "no configuration of the type trusts issuer"},
+		{"a configuration that nobody names", team, config("new", specFor(other)), other, 401, "does not name the configuration new"},
+		{"the type names what exists", team, names("team", "auth", "unused"), other, 200, "workspaceauthenticationconfiguration/unused@"},
+		{"the type names what does not exist", team, names("team", "gone"), trusted, 503, "authentication configuration gone does not exist"},
+		{"another type is given", team, names("others", "auth"), trusted, 200, "others given changes nothing"},
+		{"a type without configurations gets one", plain, names("plain", "auth"), trusted, 200, "workspacetype/plain@(as given)"},
+		{"a broken configuration", team, config("auth", `{"jwt":[{"issuer":{"url":"http://x","audiences":["a"]},"claimMappings":{"username":{"claim":"sub","prefix":""}}}]}`), trusted, 503, "is broken: invalid spec"},
+		{"one that is too large", team, config("auth", `{"jwt":"`+strings.Repeat("x", MaxSpecBytes)+`"}`), trusted, 503, "at most"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
+			r.Header.Set("Authorization", "Bearer "+tt.by.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+			e, err := a.Explain(r, &tt.target, tt.change)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := e.Decision.Why() + strings.Join(append(e.Decision.Versions, e.Notes...), " ")
+			if e.Decision.Status != tt.status || !strings.Contains(told, tt.want) {
+				t.Errorf("%d %s; want %d with %q", e.Decision.Status, told, tt.status, tt.want)
+			}
+		})
+	}
+	w.want("nothing has changed", Accepted, "team", trusted)
+	if got, _ := w.ask("c1", "team", other.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != Skipped {
+		t.Errorf("a change that was tried is in force: %v", got)
+	}
+	for name, target := range map[string]index.Target{"no cluster": {}, "no type": {Cluster: "ws3"}, "unknown type": {Cluster: "ws4", Type: index.Type{Err: index.ErrNotSynced}}} {
+		if e, err := a.Explain(httptest.NewRequest("GET", "/", nil), &target, &Change{}); err == nil {
+			t.Errorf("%s: a change is tried: %+v", name, e)
+		}
+	}
+}

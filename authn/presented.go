@@ -1,0 +1,85 @@
+package authn
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Presented is what credential a request came with, as far as that can be told
+// without trusting it. It never holds the credential.
+type Presented struct {
+	// Kind of the bearer token: "JWT", "opaque token" or "malformed"; empty when
+	// there is none.
+	Kind string
+	// Issuer is a JWT's unverified "iss".
+	Issuer string
+	// Certificate is the common name of the client certificate, and Serial its
+	// number; empty when there is none.
+	Certificate, Serial string
+
+	// The rest is read of a JWT, unverified, by Explain only.
+
+	Algorithm, KeyID    string
+	Audiences           []string
+	NotBefore, NotAfter time.Time
+}
+
+// maxPresented bounds what is kept of a text that a client chose.
+const maxPresented = 256
+
+// certificate adds the request's client certificate.
+func (p *Presented) certificate(r *http.Request) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return
+	}
+	c := r.TLS.PeerCertificates[0]
+	p.Certificate, p.Serial = clipped(c.Subject.CommonName, maxPresented), c.SerialNumber.String()
+}
+
+// presented is for requests that were admitted once.
+func presented(r *http.Request) (p Presented) {
+	p.certificate(r)
+	raw, err := bearer(r)
+	switch {
+	case err != nil:
+		p.Kind = "malformed"
+	case raw != "":
+		t := ParseToken(raw)
+		p.token(&t)
+	}
+	return p
+}
+
+// token adds what a Token tells at once.
+func (p *Presented) token(t *Token) {
+	p.Kind = "opaque token"
+	if t.JWT {
+		p.Kind, p.Issuer = "JWT", clipped(t.Issuer, maxPresented)
+	}
+}
+
+// details adds what has to be decoded.
+func (p *Presented) details(raw string) {
+	if p.Kind != "JWT" {
+		return
+	}
+	part, _, _ := strings.Cut(raw, ".")
+	var header struct {
+		Algorithm string `json:"alg"`
+		KeyID     string `json:"kid"`
+	}
+	if text, err := base64.RawURLEncoding.DecodeString(part); err == nil && json.Unmarshal(text, &header) == nil {
+		p.Algorithm, p.KeyID = clipped(header.Algorithm, maxPresented), clipped(header.KeyID, maxPresented)
+	}
+	claims, err := readClaims(raw)
+	if err != nil {
+		return
+	}
+	for _, a := range claims.audiences[:min(len(claims.audiences), maxRemoved)] {
+		p.Audiences = append(p.Audiences, clipped(a, maxPresented))
+	}
+	p.NotBefore, p.NotAfter = claims.notBefore, claims.expiry
+}
