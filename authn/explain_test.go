@@ -103,7 +103,9 @@ func TestExplainWithAChange(t *testing.T) {
 	team := index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team", Path: "root:org"}}
 	plain := index.Target{Cluster: "ws2", Type: index.Type{Cluster: "c1", Name: "plain", Path: "root:org"}}
 	config := func(name, spec string) *Change { return &Change{Configurations: map[string][]byte{name: []byte(spec)}} }
-	names := func(kind string, configs ...string) *Change { return &Change{Types: map[string][]string{kind: configs}} }
+	names := func(kind string, configs ...string) *Change {
+		return &Change{Types: map[string][]string{kind: configs}}
+	}
 	for _, tt := range []struct {
 		name   string
 		target index.Target

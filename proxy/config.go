@@ -42,8 +42,17 @@ type Config struct {
 	// Metrics count what the Proxy does, and are served at /metrics. Nil: made by
 	// New, so that there are some.
 	Metrics *Metrics
-	// Authorizer says who may read /metrics; nil: nobody.
+	// Authorizer says who may read /metrics, /statusz, /flagz and explanations;
+	// nil: nobody.
 	Authorizer Authorizer
+
+	// Explainer tells why requests are admitted or not, at ExplainPath. Nil: that
+	// path is like any other.
+	Explainer Explainer
+	// Status is what /statusz tells beyond what the Proxy knows itself.
+	Status StatusSources
+	// Flags are the command line's, by name, for /flagz. They must hold no secret.
+	Flags map[string]string
 
 	// Recheck decides again about a stream under way, which a Decision admitted:
 	// nil means that it goes on. It may be called while the request is served and

@@ -21,7 +21,7 @@ import (
 //  1. health checks: local, unauthenticated, never forwarded
 //  2. CORS
 //  3. recover, count, and one log line when it is over (serve, finish)
-//     /metrics, which the proxy answers itself            (local)
+//     /metrics and the like, which the proxy answers itself (local)
 //  4. hygiene: the target is a path, the upgrade is one that is served
 //  5. the mapping, after a service account's cluster was put before its path
 //  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
@@ -68,6 +68,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	if status != nil {
 		x.answer(w, status)
+		return
+	}
+	if x.explainsWorkspace(w, r) {
 		return
 	}
 	x.pass(w, r)

@@ -1,34 +1,94 @@
 package proxy
 
 import (
+	"net"
 	"net/http"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/authn"
 )
 
-// metricsPath is the proxy's own, whatever the mapping file says.
-const metricsPath = "/metrics"
+// The proxy's own paths, whatever the mapping file says.
+const (
+	metricsPath = "/metrics"
+	statuszPath = "/statusz"
+	flagzPath   = "/flagz"
+)
 
 // local serves what the proxy tells of itself: to whom Decide knows, whatever
 // the cluster, and root lets read it. False: r is for somebody else.
 func (x *exchange) local(w http.ResponseWriter, r *http.Request) bool {
-	if r.URL.Path != metricsPath {
-		return false
+	path := r.URL.Path
+	switch path {
+	case metricsPath, statuszPath, flagzPath:
+	default:
+		if _, ok := explainPath(path); !ok || x.p.explainer == nil {
+			return false
+		}
+		path = ExplainPath
 	}
-	if status := x.admit(r, metricsPath); status != nil {
+	if status := x.admit(r, path); status != nil {
 		x.answer(w, status)
 		return true
 	}
-	x.begun, x.code = true, http.StatusOK
-	x.p.metrics.page.ServeHTTP(w, r)
+	x.page(w, r)
 	return true
 }
 
-// admit authenticates and authorises a request to read a path of the proxy's.
+// page serves one of the proxy's own paths, to somebody who may read it.
+func (x *exchange) page(w http.ResponseWriter, r *http.Request) {
+	if id, ok := explainPath(r.URL.Path); ok {
+		x.serveExplain(w, r, id)
+		return
+	}
+	x.begun, x.code = true, http.StatusOK
+	switch r.URL.Path {
+	case statuszPath:
+		x.p.serveStatusz(w, r)
+	case flagzPath:
+		x.p.serveFlagz(w, r)
+	default:
+		x.p.metrics.page.ServeHTTP(w, r)
+	}
+}
+
+// Debug serves /statusz, /flagz, /metrics and explanations to whoever can
+// connect: for a loopback address or a Unix socket, when root is down and
+// cannot say who may.
+func (p *Proxy) Debug() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, explain := explainPath(r.URL.Path)
+		switch {
+		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
+			writeStatus(w, failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the debug address is served as localhost or a loopback address only, not as %q", bounded(r.Host)))
+		case explain && p.explainer != nil, readOnly(r) && (r.URL.Path == metricsPath || r.URL.Path == statuszPath || r.URL.Path == flagzPath):
+			(&exchange{p: p}).page(w, r)
+		default:
+			writeStatus(w, notFound())
+		}
+	})
+}
+
+func loopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+// admit authenticates and authorises a request for a path of the proxy's: get,
+// and for explanations of credentials post.
 func (x *exchange) admit(r *http.Request, path string) *metav1.Status {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	verb := "get"
+	switch {
+	case path == ExplainPath && r.Method == http.MethodPost:
+		verb = "post"
+	case !readOnly(r):
 		return failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "only GET is served here")
 	}
 	x.ask(r)
@@ -42,7 +102,7 @@ func (x *exchange) admit(r *http.Request, path string) *metav1.Status {
 	allowed := false
 	if x.p.authorizer != nil {
 		var err error
-		if allowed, err = x.p.authorizer.Authorize(r.Context(), d.User, "get", path); err != nil {
+		if allowed, err = x.p.authorizer.Authorize(r.Context(), d.User, verb, path); err != nil {
 			x.p.log.Error(err, "Request could not be authorised", "path", path)
 			s := failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorisation is not possible right now; try again later")
 			s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
@@ -50,7 +110,7 @@ func (x *exchange) admit(r *http.Request, path string) *metav1.Status {
 		}
 	}
 	if !allowed {
-		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "forbidden: User %q cannot get path %q", d.User.GetName(), path)
+		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "forbidden: User %q cannot %s path %q", d.User.GetName(), verb, path)
 	}
 	return nil
 }

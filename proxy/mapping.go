@@ -296,3 +296,18 @@ func (e *entry) tls(files tlsFiles, passThrough bool, readFile func(string) ([]b
 	}
 	return m
 }
+
+// Certificates are those that the entries name, each TLS identity once.
+func (m *Mappings) Certificates() []Certificates {
+	var all []Certificates
+	seen := map[tlsFiles]bool{}
+	for _, e := range m.entries {
+		if seen[e.tls] {
+			continue
+		}
+		seen[e.tls] = true
+		source := fmt.Sprintf("mapping-file %s (line %d)", e.Path, e.line)
+		all = append(all, Certificates{"client", source, func() []byte { return e.material.certPEM }}, Certificates{"backend-ca", source, func() []byte { return e.material.caPEM }})
+	}
+	return all
+}

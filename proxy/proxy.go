@@ -52,6 +52,12 @@ type Proxy struct {
 	recheckPeriod         time.Duration
 	endedStreams          atomic.Uint64
 	services              *shardServices // nil: not served
+	explainer             Explainer      // nil: nothing is explained
+	explaining            chan struct{}  // has the one credential that is being explained
+	explains              *rate.Limiter  // to operators
+	workspaceExplains     *rate.Limiter
+	status                StatusSources
+	flags                 map[string]string
 	owner                 func(*authn.Decision) *authn.Decision
 
 	serving         *genericapiserver.SecureServingInfo
@@ -103,6 +109,9 @@ func New(c Config) (*Proxy, error) {
 		p.metrics = NewMetrics("")
 	}
 	p.failures = rate.NewLimiter(failureLines, failureBurst)
+	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)
+	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), rate.NewLimiter(explainsPerSecond, explainsAtOnce)
+	p.status, p.flags = c.Status, c.Flags
 	if p.now == nil {
 		p.now = time.Now
 	}
@@ -124,6 +133,9 @@ func New(c Config) (*Proxy, error) {
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}
+	p.status.Shards = c.Sync
+	p.status.Certificates = append(p.certificates(), p.status.Certificates...)
+	p.status.Started = p.now()
 	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})
 	p.metrics.Watch(Sources{Certificates: p.certificates()})
 	return p, nil
@@ -147,7 +159,7 @@ func (x *exchange) log(log klog.Logger, r *http.Request) {
 			values = append(values, "user", d.User.GetName())
 		}
 		if d.ID != "" {
-			values = append(values, "refusal", d.ID)
+			values = append(values, "refusal", d.ID, "because", reasons(d))
 		}
 	}
 	log.Info("Request", values...)

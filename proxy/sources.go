@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"time"
 
@@ -103,19 +101,10 @@ func truth(b bool) float64 {
 // firstEnd is when the first certificate of a bundle ends; false when it has
 // none that can be read.
 func firstEnd(bundle []byte) (end time.Time, ok bool) {
-	for {
-		var block *pem.Block
-		if block, bundle = pem.Decode(bundle); block == nil {
-			return end, ok
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if block.Type != "CERTIFICATE" || err != nil {
-			continue
-		}
-		if !ok || cert.NotAfter.Before(end) {
-			end, ok = cert.NotAfter, true
-		}
+	if first := firstToEnd(bundle); first != nil {
+		return first.NotAfter, true
 	}
+	return time.Time{}, false
 }
 
 // proxyCollector tells what a Proxy knows of itself.

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
@@ -26,6 +28,7 @@ type program struct {
 	log     klog.Logger
 	metrics *proxy.Metrics
 	sources proxy.Sources
+	details proxy.StatusSources // what /statusz has beside sources; the parts add to it
 	serve   func(context.Context) error
 	// parts are what serving stands on; they run until it has drained.
 	parts []func(context.Context) error
@@ -80,7 +83,15 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	egress, err := o.egressGuard(serving.Listener.Addr())
+	addresses := []net.Addr{serving.Listener.Addr()}
+	var debug net.Listener
+	if o.debugAddress != "" {
+		if debug, err = debugListener(o.debugAddress); err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, debug.Addr())
+	}
+	egress, err := o.egressGuard(addresses...)
 	if err != nil {
 		return nil, err
 	}
@@ -97,12 +108,13 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	idx := index.New(clock.RealClock{})
 	feeds := idx.Feeds()
 	p.sources = newSources(root, everyShard, idx)
+	p.details.Issuers = map[string]func() []issuer.Status{}
 
 	// Who is asking?
 	config := authn.Config{
 		PassOnGroups: o.auth.passOnGroups.values,
 		DropGroups:   o.auth.dropGroups.values,
-		Instance:     instance(),
+		Instance:     incarnation(time.Now()),
 		ShardClients: o.across.shardClients,
 		EndAtExpiry:  o.across.endAtExpiry,
 	}
@@ -142,6 +154,9 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Decider:         decider,
 		Metrics:         p.metrics,
 		Authorizer:      authorizer,
+		Explainer:       decider,
+		Status:          p.status(),
+		Flags:           flagValues(o.all),
 		Serving:         serving,
 		Curves:          must(curveIDs(o.curves)), // validated
 		CORSOrigins:     o.corsOrigins,
@@ -160,6 +175,9 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 	p.serve = front.Run
+	if debug != nil {
+		p.add(serveDebug(debug, front.Debug()))
+	}
 	log.Info("front-proxy starts", "version", version, "address", serving.Listener.Addr().String(),
 		"workspaceAuthentication", o.gates.enabled(gateWorkspaceAuthentication))
 	return p, nil
@@ -220,6 +238,7 @@ func (p *program) workspaceTypes(o *options, egress *issuer.EgressGuard, idx *in
 	types := authn.NewTypeIndex(config)
 	p.add(types.Run)
 	p.sources.Issuers["workspace"], p.sources.Configurations = pool.Counts, types.Counts
+	p.details.Issuers["workspace"], p.details.Configurations = pool.Status, types.Status
 	return types
 }
 
@@ -235,7 +254,7 @@ func (p placement) ShardOf(cluster string) (string, bool) {
 }
 
 // egressGuard judges what tenants' URLs lead to.
-func (o *options) egressGuard(listener net.Addr) (*issuer.EgressGuard, error) {
+func (o *options) egressGuard(listeners ...net.Addr) (*issuer.EgressGuard, error) {
 	deny, err := prefixes("workspace-egress-deny-cidrs", o.egressDeny)
 	if err != nil {
 		return nil, err
@@ -244,11 +263,18 @@ func (o *options) egressGuard(listener net.Addr) (*issuer.EgressGuard, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := netip.ParseAddrPort(listener.String())
-	if err != nil {
-		return nil, fmt.Errorf("listener address %q: %w", listener, err)
+	var own []netip.AddrPort
+	for _, l := range listeners {
+		if l.Network() == "unix" {
+			continue
+		}
+		address, err := netip.ParseAddrPort(l.String())
+		if err != nil {
+			return nil, fmt.Errorf("listener address %q: %w", l, err)
+		}
+		own = append(own, address)
 	}
-	return &issuer.EgressGuard{DenyCIDRs: deny, AllowCIDRs: allow, Own: func() []netip.AddrPort { return []netip.AddrPort{own} }}, nil
+	return &issuer.EgressGuard{DenyCIDRs: deny, AllowCIDRs: allow, Own: func() []netip.AddrPort { return own }}, nil
 }
 
 func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {
@@ -281,6 +307,12 @@ func instance() string {
 		return "front-proxy"
 	}
 	return name
+}
+
+// incarnation is instance and when it was started, so that a container that
+// starts again tells nothing of refusals that another process made.
+func incarnation(started time.Time) string {
+	return instance() + "-" + strconv.FormatInt(started.Unix(), 36)
 }
 
 // notices warns of flags that are accepted and do not do what one might expect.

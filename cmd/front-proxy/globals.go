@@ -62,6 +62,7 @@ func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthen
 	}
 	p.add(pool.Run)
 	p.add(tokens.Run)
+	p.details.Issuers["global"] = pool.Status
 	p.sources.Issuers["global"], p.sources.Reloads["authentication-config"] = pool.Counts, tokens.LastError
 	return tokens, nil
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,10 +26,33 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	klog.Flush()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "front-proxy: %v\n", err)
-		os.Exit(1)
+	os.Exit(exitCode(err, os.Stderr))
+}
+
+// exitError ends a subcommand with a status of its own. Without text the
+// subcommand has said all there is to say.
+type exitError struct {
+	code int
+	text string
+}
+
+// Error implements error.
+func (e *exitError) Error() string { return e.text }
+
+// exitCode prints an error and returns the program's exit status.
+func exitCode(err error, stderr io.Writer) int {
+	var exit *exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		if exit.text != "" {
+			_, _ = fmt.Fprintf(stderr, "front-proxy: %s\n", exit.text)
+		}
+		return exit.code
 	}
+	_, _ = fmt.Fprintf(stderr, "front-proxy: %v\n", err)
+	return 1
 }
 
 const usage = `front-proxy is one address for all of kcp: it finds the workspace a request is
@@ -37,10 +61,33 @@ It takes the arguments of kcp-front-proxy.
 
 Usage:
   front-proxy --mapping-file=… --root-kubeconfig=… --shards-kubeconfig=… [flags]
+  front-proxy check [the same flags]   says what is wrong with them, and serves nothing
+  front-proxy explain <id> [flags]     says why a running proxy refused a request
+  front-proxy shadow [flags]           compares two proxies' answers
+
+Each has its own --help.
 `
+
+// subcommands by name. Without one the program serves, as kcp-front-proxy does.
+func subcommand(name string) func(context.Context, []string, io.Writer) error {
+	switch name {
+	case "check":
+		return runCheck
+	case "explain":
+		return runExplain
+	case "shadow":
+		return runShadow
+	}
+	return nil
+}
 
 // run is the program: it returns when ctx has ended and everything is drained.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
+	if len(args) > 0 {
+		if sub := subcommand(args[0]); sub != nil {
+			return sub(ctx, args[1:], stdout)
+		}
+	}
 	o, sections, err := parse(args)
 	if err != nil {
 		return err

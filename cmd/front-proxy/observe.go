@@ -83,15 +83,24 @@ func (p *program) observers(o *observeOptions, c *proxy.Config) error {
 // lastSpans is how long a collector may take for what is left at the end.
 const lastSpans = 5 * time.Second
 
-// tracerProvider reads a TracingConfiguration. It dials in the background; a
-// collector that is not there costs spans, never requests.
-func tracerProvider(file string) (tracing.TracerProvider, error) {
+// tracingConfig reads a TracingConfiguration.
+func tracingConfig(file string) (*tracingapi.TracingConfiguration, error) {
 	config, err := genericoptions.ReadTracingConfiguration(file)
 	if err != nil {
 		return nil, fmt.Errorf("--tracing-config-file: %w", err)
 	}
 	if errs := tracingapi.ValidateTracingConfiguration(config, utilfeature.DefaultFeatureGate, nil); len(errs) > 0 {
 		return nil, fmt.Errorf("--tracing-config-file %q: %w", file, errs.ToAggregate())
+	}
+	return config, nil
+}
+
+// tracerProvider dials in the background; a collector that is not there costs
+// spans, never requests.
+func tracerProvider(file string) (tracing.TracerProvider, error) {
+	config, err := tracingConfig(file)
+	if err != nil {
+		return nil, err
 	}
 	provider, err := tracing.NewProvider(context.Background(), config, nil, []resource.Option{resource.WithAttributes(
 		attribute.String("service.name", "front-proxy"), attribute.String("service.instance.id", instance()), attribute.String("service.version", version))})

@@ -32,6 +32,7 @@ type options struct {
 	peerKubeconfigs  []string
 	rootDirectory    string
 	profilerAddress  string
+	debugAddress     string
 	corsOrigins      []string
 	egressDeny       []string
 	egressAllow      []string
@@ -44,6 +45,9 @@ type options struct {
 
 	version bool
 	help    bool
+
+	all    *pflag.FlagSet // for /flagz
+	output string         // of check
 }
 
 // authOptions are the flags of the global authenticators.
@@ -101,7 +105,7 @@ func newOptions() *options {
 }
 
 // flags registers every flag, in the sections of --help.
-func (o *options) flags() (*pflag.FlagSet, *cliflag.NamedFlagSets) {
+func (o *options) flags(more func(*cliflag.NamedFlagSets)) (*pflag.FlagSet, *cliflag.NamedFlagSets) {
 	sections := &cliflag.NamedFlagSets{}
 	o.proxyFlags(sections.FlagSet("proxy"))
 	o.servingFlags(sections.FlagSet("serving"))
@@ -117,6 +121,9 @@ func (o *options) flags() (*pflag.FlagSet, *cliflag.NamedFlagSets) {
 	other.BoolVar(&o.version, "version", false, "Print the version and exit.")
 	other.BoolVarP(&o.help, "help", "h", false, "Print this help and exit.")
 
+	if more != nil {
+		more(sections)
+	}
 	all := pflag.NewFlagSet("front-proxy", pflag.ContinueOnError)
 	all.SetOutput(io.Discard)
 	all.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
@@ -133,6 +140,7 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig whose clusters are shards that tell all shards (kcp 0.34 on), preferred to the root shard. May be repeated.")
 	fs.StringVar(&o.rootDirectory, "root-directory", ".kcp", "Directory that relative certificate directories start from.")
 	fs.StringVar(&o.profilerAddress, "profiler-address", "", "[address]:port to serve Go's profiler on, without authentication. Empty means off.")
+	fs.StringVar(&o.debugAddress, "debug-address", "", "Loopback address:port, or unix:///path of a socket, to serve /statusz, /flagz, /metrics and explanations on without TLS or authentication, for when root cannot say who may read them. Empty means off.")
 	fs.StringSliceVar(&o.egressDeny, "workspace-egress-deny-cidrs", nil, "Networks that URLs in workspaces (issuers, mounts) must not lead to, comma-separated. Link-local and cloud metadata addresses and the proxy's own never are.")
 	fs.StringSliceVar(&o.egressAllow, "workspace-egress-allow-cidrs", nil, "Exceptions from --workspace-egress-deny-cidrs: of all networks that hold an address, the smallest decides.")
 	fs.StringSliceVar(&o.corsOrigins, "cors-allowed-origins", nil, "Origins that browsers may call from, as regular expressions, comma-separated. Empty means none.")
@@ -193,12 +201,22 @@ func (a *authOptions) serviceAccountFlags(fs *pflag.FlagSet) {
 // parse reads the arguments. Errors name the flag.
 func parse(args []string) (*options, *cliflag.NamedFlagSets, error) {
 	o := newOptions()
-	all, sections := o.flags()
+	sections, err := o.parse(args, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return o, sections, nil
+}
+
+// parse reads the arguments; more adds flags of a subcommand.
+func (o *options) parse(args []string, more func(*cliflag.NamedFlagSets)) (*cliflag.NamedFlagSets, error) {
+	all, sections := o.flags(more)
+	o.all = all
 	if err := all.Parse(args); err != nil {
-		return nil, nil, fmt.Errorf("%w; see --help", err)
+		return nil, fmt.Errorf("%w; see --help", err)
 	}
 	if all.NArg() > 0 {
-		return nil, nil, fmt.Errorf("unexpected argument %q; flags begin with --, see --help", all.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q; flags begin with --, see --help", all.Arg(0))
 	}
 	a := &o.auth
 	a.audiencesSet = all.Changed("api-audiences")
@@ -212,7 +230,7 @@ func parse(args []string) (*options, *cliflag.NamedFlagSets, error) {
 			a.withoutEffectNotices = append(a.withoutEffectNotices, "--"+f.Name)
 		}
 	})
-	return o, sections, nil
+	return sections, nil
 }
 
 // complete makes paths absolute and follows kcp in where certificates lie.
@@ -258,6 +276,11 @@ func (o *options) validate() error {
 	}
 	for flag, list := range map[string][]string{"workspace-egress-deny-cidrs": o.egressDeny, "workspace-egress-allow-cidrs": o.egressAllow} {
 		if _, err := prefixes(flag, list); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if o.debugAddress != "" {
+		if err := checkDebugAddress(o.debugAddress); err != nil {
 			errs = append(errs, err)
 		}
 	}

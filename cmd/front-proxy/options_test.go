@@ -33,7 +33,7 @@ var kcpFlags = map[string]string{
 }
 
 func TestFlagsAreKcpFrontProxys(t *testing.T) {
-	all, _ := newOptions().flags()
+	all, _ := newOptions().flags(nil)
 	for name, want := range kcpFlags {
 		f := all.Lookup(name)
 		if f == nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 
+	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 
 	"frontproxy/authn"
@@ -19,6 +20,27 @@ func newSources(root, everyShard *rest.Config, idx *index.Index) proxy.Sources {
 		Reloads:      map[string]func() error{},
 		Certificates: []proxy.Certificates{kubeconfigCertificate("root-kubeconfig", root), kubeconfigCertificate("shards-kubeconfig", everyShard)},
 	}
+}
+
+// status is what /statusz tells.
+func (p *program) status() proxy.StatusSources {
+	s := p.details
+	s.Version, s.Counts, s.Certificates, s.Reloads = version, p.sources.Counts, p.sources.Certificates, p.sources.Reloads
+	return s
+}
+
+// flagValues are all flags as they are in force, for /flagz. None holds a
+// secret: those that need one name a file. One that ever does must be marked
+// with the annotation "classified", as Kubernetes' own are.
+func flagValues(all *pflag.FlagSet) map[string]string {
+	values := map[string]string{}
+	all.VisitAll(func(f *pflag.Flag) {
+		values[f.Name] = f.Value.String()
+		if len(f.Annotations["classified"]) > 0 {
+			values[f.Name] = "CLASSIFIED"
+		}
+	})
+	return values
 }
 
 // kubeconfigCertificate is the client certificate of a kubeconfig, if it has

@@ -4,10 +4,16 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
 )
 
-// MetricsReader is the group whose members may read /metrics, as root's RBAC
-// would have it.
+// WorkspaceAdmin is the group whose members administer every workspace here.
+const WorkspaceAdmin = "workspace-admins"
+
+// MetricsReader is the group whose members may read what the proxy tells of
+// itself, as root's RBAC would have it.
 const MetricsReader = "metrics-readers"
 
 // reviewed answers a SubjectAccessReview in root; false when r is none.
@@ -26,7 +32,29 @@ func (s *Shard) reviewed(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	asked := review.Spec.NonResourceAttributes
-	allowed := asked.Path == "/metrics" && asked.Verb == "get" && slices.Contains(review.Spec.Groups, MetricsReader)
+	post := asked.Path == "/debug/explain" && asked.Verb == "post"
+	get := asked.Verb == "get" && slices.Contains([]string{"/metrics", "/statusz", "/flagz", "/debug/explain"}, asked.Path)
+	allowed := (get || post) && slices.Contains(review.Spec.Groups, MetricsReader)
 	answer(w, Object{"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "status": Object{"allowed": allowed}})
+	return true
+}
+
+// selfReviewed answers a SelfSubjectAccessReview in any workspace; false when r
+// is none.
+func (s *Shard) selfReviewed(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews") || !s.verified(r, s.proxies) {
+		return false
+	}
+	who, ok, err := s.headers.AuthenticateRequest(r)
+	var review authorizationv1.SelfSubjectAccessReview
+	if err != nil || !ok || json.NewDecoder(r.Body).Decode(&review) != nil || review.Spec.NonResourceAttributes == nil {
+		http.Error(w, "no review, or nobody asks", http.StatusBadRequest)
+		return true
+	}
+	asked := review.Spec.NonResourceAttributes
+	review.Status.Allowed = asked.Path == "/debug/explain" && asked.Verb == "get" && slices.Contains(who.User.GetGroups(), WorkspaceAdmin)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
+	_ = json.NewEncoder(w).Encode(review)
 	return true
 }

@@ -200,6 +200,7 @@ func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveStore(w, r, s.kcp.Root.store("shards"))
 	case s.lookedUp(w, r):
 	case s.reviewed(w, r):
+	case s.selfReviewed(w, r):
 	case s.publishes(w, r):
 	case s.streams(w, r):
 	default:

@@ -1,0 +1,364 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"k8s.io/apiserver/pkg/audit/policy"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"frontproxy/authn"
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/serviceaccount"
+	"frontproxy/index"
+	"frontproxy/proxy"
+)
+
+const checkUsage = `Check takes the flags that front-proxy would be started with and says everything
+that is wrong with them: the flags themselves, the mapping file, kubeconfigs,
+certificates and keys, authentication and audit configuration. It listens
+nowhere, connects to nothing and writes no file.
+
+  front-proxy check [flags of front-proxy] [-o text|json|yaml]
+
+It exits with 0 when front-proxy would start, also if there are warnings; with 1
+when there are errors; with 2 when the command line cannot be read.
+
+Flags:
+`
+
+// soon is when a certificate's end is worth a warning.
+const soon = 7 * 24 * time.Hour
+
+// Findings are what check has found.
+type Findings struct {
+	Errors   []string `json:"errors"`
+	Warnings []string `json:"warnings"`
+}
+
+// runCheck is the subcommand.
+func runCheck(_ context.Context, args []string, stdout io.Writer) error {
+	o := newOptions()
+	o.output = "text"
+	sections, err := o.parse(args, func(sections *cliflag.NamedFlagSets) {
+		sections.FlagSet("check").StringVarP(&o.output, "output", "o", "text", "Of check: text, json or yaml.")
+	})
+	if err == nil {
+		err = checkOutput(o.output)
+	}
+	if err != nil {
+		return &exitError{2, "check: " + err.Error()}
+	}
+	if o.help {
+		_, _ = fmt.Fprint(stdout, checkUsage)
+		cliflag.PrintSections(stdout, *sections, 0)
+		return nil
+	}
+	c := &checker{o: o, now: time.Now(), found: Findings{Errors: []string{}, Warnings: []string{}}}
+	c.all()
+	if err := render(stdout, o.output, c.found, c.text); err != nil {
+		return err
+	}
+	if len(c.found.Errors) > 0 {
+		return &exitError{code: 1}
+	}
+	return nil
+}
+
+// checker looks at everything that flags name.
+type checker struct {
+	o     *options
+	now   time.Time
+	found Findings
+}
+
+func (c *checker) text(w io.Writer) {
+	for _, e := range c.found.Errors {
+		_, _ = fmt.Fprintf(w, "error: %s\n", e)
+	}
+	for _, m := range c.found.Warnings {
+		_, _ = fmt.Fprintf(w, "warning: %s\n", m)
+	}
+	_, _ = fmt.Fprintf(w, "%d errors, %d warnings\n", len(c.found.Errors), len(c.found.Warnings))
+}
+
+// fail notes an error, each of joined ones by itself, once.
+func (c *checker) fail(err error) {
+	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only what is joined at the top
+		for _, e := range joined.Unwrap() {
+			c.fail(e)
+		}
+		return
+	}
+	if !slices.Contains(c.found.Errors, err.Error()) {
+		c.found.Errors = append(c.found.Errors, err.Error())
+	}
+}
+
+func (c *checker) warn(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(c.found.Warnings, text) {
+		c.found.Warnings = append(c.found.Warnings, text)
+	}
+}
+
+// log makes warnings of what loading would log.
+func (c *checker) log() klog.Logger {
+	return funcr.New(func(_, args string) { c.warn("%s", args) }, funcr.Options{})
+}
+
+func (c *checker) all() {
+	o := c.o
+	if err := o.complete(); err != nil {
+		c.fail(err)
+	}
+	c.fail(o.validate())
+	o.notices(c.log())
+	mappings := c.mappings()
+	c.serving()
+	c.kubeconfigs()
+	config := c.certificates()
+	c.tokens(&config)
+	decider, err := authn.New(config)
+	c.fail(err)
+	c.observers()
+	if mappings == nil || decider == nil {
+		return
+	}
+	idx := index.New(clock.RealClock{})
+	_, err = proxy.New(o.acrossShards(idx, decider, proxy.Config{Mappings: mappings, Index: idx, Decider: decider, CORSOrigins: o.corsOrigins}))
+	c.fail(err)
+}
+
+// readable says whether a flag names a file that can be opened; validate has
+// said why not.
+func readable(path string) bool {
+	f, err := os.Open(path) //nolint:gosec // the operator's file
+	if path == "" || err != nil {
+		return false
+	}
+	_ = f.Close()
+	return true
+}
+
+func (c *checker) mappings() *proxy.Mappings {
+	if !readable(c.o.mappingFile) {
+		return nil
+	}
+	m, err := loadMappings(c.o.mappingFile)
+	c.fail(err)
+	if m == nil {
+		return nil
+	}
+	for _, found := range m.Certificates() {
+		if found.Role == "client" {
+			c.leaf(found.Source+": proxy_client_cert", found.PEM())
+		} else {
+			c.bundle(found.Source+": backend_server_ca", found.PEM())
+		}
+	}
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// serving are the certificates it would serve with.
+func (c *checker) serving() {
+	s := c.o.serving
+	pair := s.ServerCert.CertKey
+	switch {
+	case readable(pair.CertFile) && readable(pair.KeyFile):
+		c.pair("--tls-cert-file", pair.CertFile, "--tls-private-key-file", pair.KeyFile)
+	case pair.CertFile == "" && pair.KeyFile == "":
+		c.warn("--tls-cert-file is not set: a self-signed certificate is made in %s, which no client trusts", s.ServerCert.CertDirectory)
+	}
+	for _, sni := range s.SNICertKeys {
+		c.pair("--tls-sni-cert-key", sni.CertFile, "its key", sni.KeyFile)
+	}
+}
+
+func (c *checker) pair(certFlag, certFile, keyFlag, keyFile string) {
+	if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+		c.fail(fmt.Errorf("%s %s and %s %s are no pair: %w", certFlag, certFile, keyFlag, keyFile, err))
+		return
+	}
+	text, err := os.ReadFile(certFile) //nolint:gosec // the operator's file
+	c.fail(err)
+	c.leaf(certFlag+" "+certFile, text)
+}
+
+// leaf looks at when a certificate is good; what it is followed by is its chain.
+func (c *checker) leaf(what string, text []byte) {
+	certs, err := cert.ParseCertsPEM(text)
+	if len(text) == 0 {
+		return // none is wanted
+	}
+	if err != nil {
+		c.fail(fmt.Errorf("%s: %w", what, err))
+		return
+	}
+	switch leaf := certs[0]; {
+	case c.now.After(leaf.NotAfter):
+		c.fail(fmt.Errorf("%s: the certificate of %q expired at %s", what, leaf.Subject.CommonName, leaf.NotAfter.UTC().Format(time.RFC3339)))
+	case c.now.Before(leaf.NotBefore):
+		c.fail(fmt.Errorf("%s: the certificate of %q is not valid before %s", what, leaf.Subject.CommonName, leaf.NotBefore.UTC().Format(time.RFC3339)))
+	case leaf.NotAfter.Sub(c.now) < soon:
+		c.warn("%s: the certificate of %q expires at %s", what, leaf.Subject.CommonName, leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+}
+
+// bundle looks at CAs: one that has ended is a leftover, all are an error.
+func (c *checker) bundle(what string, text []byte) {
+	certs, err := cert.ParseCertsPEM(text)
+	if err != nil {
+		return // loading says so
+	}
+	ended := 0
+	for _, ca := range certs {
+		if c.now.After(ca.NotAfter) {
+			ended++
+			c.warn("%s: the CA %q expired at %s", what, ca.Subject.String(), ca.NotAfter.UTC().Format(time.RFC3339))
+		}
+		if !ca.IsCA && !selfSigned(ca) {
+			c.warn("%s: %q is no CA certificate", what, ca.Subject.String())
+		}
+	}
+	if ended == len(certs) {
+		c.fail(fmt.Errorf("%s: every CA in it has expired", what))
+	}
+}
+
+func selfSigned(c *x509.Certificate) bool { return c.Subject.String() == c.Issuer.String() }
+
+func (c *checker) kubeconfigs() {
+	o := c.o
+	if o.rootKubeconfig == "" || readable(o.rootKubeconfig) {
+		config, err := rootConfig(o.rootKubeconfig)
+		c.kubeconfig("--root-kubeconfig", config, err)
+	}
+	for flag, path := range map[string]string{"shards-kubeconfig": o.shardsKubeconfig, "service-account-lookup-kubeconfig": o.auth.serviceAccountLookupKubeconfig} {
+		if readable(path) {
+			config, err := everyShardConfig(flag, path)
+			c.kubeconfig("--"+flag, config, err)
+		}
+	}
+	if slices.ContainsFunc(o.peerKubeconfigs, func(p string) bool { return !readable(p) }) {
+		return
+	}
+	peers, err := peerConfigs(o.peerKubeconfigs)
+	c.fail(err)
+	for _, p := range peers {
+		c.kubeconfig("--shard-peer-kubeconfig "+p.Host, p, nil)
+	}
+}
+
+// kubeconfig reads the files that one names.
+func (c *checker) kubeconfig(what string, config *rest.Config, err error) {
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	config = rest.CopyConfig(config)
+	if err := rest.LoadTLSFiles(config); err != nil {
+		c.fail(fmt.Errorf("%s: %w", what, err))
+		return
+	}
+	if _, err := rest.TLSConfigFor(config); err != nil {
+		c.fail(fmt.Errorf("%s: %w", what, err))
+		return
+	}
+	if len(config.CertData) > 0 {
+		if _, err := tls.X509KeyPair(config.CertData, config.KeyData); err != nil {
+			c.fail(fmt.Errorf("%s: client certificate and key are no pair: %w", what, err))
+		}
+	}
+	c.leaf(what+": client certificate", config.CertData)
+	c.bundle(what+": certificate authority", config.CAData)
+	if config.Insecure {
+		c.warn("%s: insecure-skip-tls-verify is set: whoever answers is believed to be the shard", what)
+	}
+	if len(config.CertData) == 0 && config.BearerToken == "" && config.BearerTokenFile == "" && config.ExecProvider == nil && config.AuthProvider == nil && config.Username == "" {
+		c.warn("%s: its user has no credential", what)
+	}
+}
+
+// certificates are the CA bundles of clients.
+func (c *checker) certificates() authn.Config {
+	config := authn.Config{}
+	p := &program{log: c.log()}
+	_, err := p.certificates(c.o, &config)
+	if err != nil && (readable(c.o.auth.clientCA) || c.o.auth.clientCA == "") && (readable(c.o.auth.requestHeaderCA) || c.o.auth.requestHeaderCA == "") {
+		c.fail(err)
+	}
+	if config.ClientCAs != nil {
+		c.bundle("--client-ca-file", config.ClientCAs.CurrentCABundleContent())
+	}
+	if config.RequestHeader != nil {
+		c.bundle("--requestheader-client-ca-file", config.RequestHeader.CAs.CurrentCABundleContent())
+		if len(config.RequestHeader.AllowedNames) == 0 {
+			c.warn("--requestheader-allowed-names is empty: every certificate that --requestheader-client-ca-file verifies may assert any identity")
+		}
+	}
+	return config
+}
+
+// tokens are the files of the token authenticators.
+func (c *checker) tokens(config *authn.Config) {
+	a := &c.o.auth
+	log := c.log()
+	authn.DisableUpstreamMetrics()
+	if readable(a.tokenFile) {
+		_, err := authn.NewTokenFile(a.tokenFile, log)
+		c.fail(err)
+	}
+	for _, file := range a.serviceAccountKeys { // each by itself, so that all errors are told
+		if readable(file) {
+			_, err := serviceaccount.NewKeyFiles([]string{file}, log)
+			c.fail(err)
+		}
+	}
+	if readable(a.webhookConfig) {
+		_, err := authn.NewWebhook(authn.WebhookConfig{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences()})
+		c.fail(err)
+	}
+	flags := a.oidc()
+	if a.config != "" && !readable(a.config) || a.oidcCA != "" && !readable(a.oidcCA) || a.config == "" && !flags.Set() {
+		return
+	}
+	tokens, err := authn.NewOIDC(authn.OIDCConfig{
+		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.New(operatorsIssuers(log)), Log: log,
+	})
+	c.fail(err)
+	if err == nil {
+		config.Tokens = append(config.Tokens, tokens)
+	}
+}
+
+// observers are audit and tracing.
+func (c *checker) observers() {
+	o := &c.o.observe
+	if file := o.audit.PolicyFile; readable(file) {
+		if _, err := policy.LoadPolicyFromFile(file); err != nil {
+			c.fail(fmt.Errorf("--audit-policy-file %s: %w", file, err))
+		}
+	}
+	if readable(o.tracingFile) {
+		if _, err := tracingConfig(o.tracingFile); err != nil {
+			c.fail(err)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+)
+
+const unixScheme = "unix://"
+
+// debugListener listens on --debug-address: a loopback address with a port, or
+// unix:///path of a socket, which only the proxy's own user may use. Whoever can
+// connect is not asked who it is, so nothing else is taken.
+func debugListener(address string) (net.Listener, error) {
+	path, socket := strings.CutPrefix(address, unixScheme)
+	if !socket {
+		if err := checkDebugAddress(address); err != nil {
+			return nil, err
+		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("--debug-address: %w", err)
+		}
+		return listener, nil
+	}
+	if err := checkDebugAddress(address); err != nil {
+		return nil, err
+	}
+	if err := removeStale(path); err != nil {
+		return nil, fmt.Errorf("--debug-address: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("--debug-address: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("--debug-address: %w", err)
+	}
+	return listener, nil
+}
+
+// checkDebugAddress says what is wrong with a --debug-address.
+func checkDebugAddress(address string) error {
+	if path, socket := strings.CutPrefix(address, unixScheme); socket {
+		if !strings.HasPrefix(path, "/") {
+			return fmt.Errorf("--debug-address=%s: a socket has an absolute path, as in unix:///run/front-proxy/debug.sock", address)
+		}
+		return nil
+	}
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || !at.Addr().Unmap().IsLoopback() {
+		return fmt.Errorf("--debug-address=%s: must be a loopback address with a port, as in 127.0.0.1:9443 or [::1]:9443, or unix:///path: nobody is asked there who it is", address)
+	}
+	return nil
+}
+
+// removeStale removes a socket that a process left which is gone.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s is there and is no socket", path)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = c.Close()
+		return fmt.Errorf("another process listens on %s", path)
+	}
+	return os.Remove(path)
+}
+
+// serveDebug serves the handler on the listener until ctx ends.
+func serveDebug(listener net.Listener, handler http.Handler) func(context.Context) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute}
+	return func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("debug address: %w", err)
+		}
+		return nil
+	}
+}

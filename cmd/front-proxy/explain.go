@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"frontproxy/proxy"
+)
+
+const explainUsage = `Explain says why a running front-proxy refused a request, or what it would make
+of a credential.
+
+  front-proxy explain <id>
+        the story of a refusal, by the id in details.uid of the Status that the
+        client got. No credential of the client is needed.
+  front-proxy explain --path=/clusters/root:org:ws/api/v1/namespaces --token-file=token.jwt
+        what the proxy makes of the token there: - reads it from standard input.
+        With --certificate-file a client certificate (no key is needed); with
+        neither, a request without a credential.
+  front-proxy explain --path=… --token-file=… --with=new.yaml
+        the same as if the WorkspaceAuthenticationConfigurations and WorkspaceTypes
+        in the file were applied where the workspace's type is. Nothing is applied.
+
+The proxy is the one of the kubeconfig, or that of --debug-address. Asking needs
+get (for --path: post) on the non-resource URL /debug/explain in the workspace
+root. Administrators of a workspace may ask for refusals of that workspace:
+with --workspace, and a kubeconfig whose server is that workspace.
+
+Flags:
+`
+
+// explainOptions are explain's flags.
+type explainOptions struct {
+	kubeconfig, context, server, tlsName string
+	debugAddress                         string
+	workspace                            bool
+	path, method                         string
+	tokenFile, certificateFile, with     string
+	output                               string
+	timeout                              time.Duration
+	help                                 bool
+}
+
+func (o *explainOptions) flags() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("explain", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "Kubeconfig that reaches the proxy. Empty means the usual places.")
+	fs.StringVar(&o.context, "context", "", "Context of the kubeconfig. Empty means the current one.")
+	fs.StringVar(&o.server, "server", "", "https://host:port of the proxy, instead of the kubeconfig's: of one replica, for example.")
+	fs.StringVar(&o.tlsName, "tls-server-name", "", "Name to expect in the proxy's certificate, where --server's is not in it.")
+	fs.StringVar(&o.debugAddress, "debug-address", "", "Ask at the proxy's --debug-address instead: host:port, or unix:///path.")
+	fs.BoolVar(&o.workspace, "workspace", false, "Ask as an administrator of the workspace that the kubeconfig's server names.")
+	fs.StringVar(&o.path, "path", "", "Path of a request to explain, instead of a refusal's id.")
+	fs.StringVar(&o.method, "method", http.MethodGet, "Its method.")
+	fs.StringVar(&o.tokenFile, "token-file", "", "File with its bearer token; - is standard input.")
+	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with its client certificate and the chain.")
+	fs.StringVar(&o.with, "with", "", "YAML or JSON file of objects to take for applied; - is standard input.")
+	fs.StringVarP(&o.output, "output", "o", "text", "text, json or yaml.")
+	fs.DurationVar(&o.timeout, "timeout", time.Minute, "How long to wait for an answer.")
+	fs.BoolVarP(&o.help, "help", "h", false, "Print this help and exit.")
+	return fs
+}
+
+// runExplain is the subcommand.
+func runExplain(ctx context.Context, args []string, stdout io.Writer) error {
+	o := &explainOptions{}
+	fs := o.flags()
+	if err := fs.Parse(args); err != nil {
+		return &exitError{2, fmt.Sprintf("explain: %v; see explain --help", err)}
+	}
+	if o.help {
+		_, err := fmt.Fprint(stdout, explainUsage, fs.FlagUsages())
+		return err
+	}
+	if err := o.validate(fs.Args()); err != nil {
+		return &exitError{2, fmt.Sprintf("explain: %v; see explain --help", err)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	question, err := o.question()
+	if err != nil {
+		return fmt.Errorf("explain: %w", err)
+	}
+	asker, err := o.asker()
+	if err != nil {
+		return fmt.Errorf("explain: %w", err)
+	}
+	id := fs.Arg(0)
+	e, err := asker.ask(ctx, id, question)
+	if err != nil {
+		return fmt.Errorf("explain: %w", err)
+	}
+	return render(stdout, o.output, e, func(w io.Writer) { explainText(w, e) })
+}
+
+func (o *explainOptions) validate(args []string) error {
+	switch {
+	case len(args) > 1:
+		return fmt.Errorf("one refusal at a time: unexpected %q", args[1])
+	case len(args) == 1 && o.path != "":
+		return errors.New("either a refusal's id or --path")
+	case len(args) == 0 && o.path == "":
+		return errors.New("neither a refusal's id nor --path is given")
+	case o.path == "" && (o.tokenFile != "" || o.certificateFile != "" || o.with != ""):
+		return errors.New("--token-file, --certificate-file and --with go with --path")
+	case o.tokenFile == "-" && o.with == "-":
+		return errors.New("--token-file and --with cannot both be standard input")
+	case o.workspace && o.path != "":
+		return errors.New("--workspace is for refusals: --path is for operators")
+	case o.workspace && o.debugAddress != "":
+		return errors.New("--workspace and --debug-address exclude each other")
+	}
+	return checkOutput(o.output)
+}
+
+// question is nil when a refusal is asked about.
+func (o *explainOptions) question() (*proxy.ExplainRequest, error) {
+	if o.path == "" {
+		return nil, nil
+	}
+	q := &proxy.ExplainRequest{Path: o.path, Method: o.method}
+	if o.tokenFile != "" {
+		text, err := readInput(o.tokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("--token-file: %w", err)
+		}
+		if q.Token = strings.TrimSpace(string(text)); q.Token == "" {
+			return nil, fmt.Errorf("--token-file %s is empty", o.tokenFile)
+		}
+	}
+	if o.certificateFile != "" {
+		text, err := os.ReadFile(o.certificateFile)
+		if err != nil {
+			return nil, fmt.Errorf("--certificate-file: %w", err)
+		}
+		if q.Certificates = certificatesOnly(text); q.Certificates == "" {
+			return nil, fmt.Errorf("--certificate-file %s has no PEM certificate", o.certificateFile)
+		}
+	}
+	if o.with == "" {
+		return q, nil
+	}
+	text, err := readInput(o.with)
+	if err != nil {
+		return nil, fmt.Errorf("--with: %w", err)
+	}
+	if q.Change, err = readChange(text); err != nil {
+		return nil, fmt.Errorf("--with %s: %w", o.with, err)
+	}
+	return q, nil
+}
+
+// maxInput bounds what is read of a file.
+const maxInput = 1 << 20
+
+func readInput(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(os.Stdin, maxInput))
+	}
+	return os.ReadFile(name) //nolint:gosec // the user's file
+}
+
+// asker asks a proxy.
+type asker struct {
+	client *http.Client
+	base   string // what /debug/explain is appended to
+	hint   string // what may help when it is forbidden
+}
+
+func (o *explainOptions) asker() (*asker, error) {
+	if o.debugAddress != "" {
+		return debugAsker(o.debugAddress), nil
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	return newAsker(config, o.server, o.tlsName, o.workspace)
+}
+
+func newAsker(config *rest.Config, server, tlsName string, workspace bool) (*asker, error) {
+	host := config.Host
+	if server != "" {
+		host = server
+	}
+	u, err := url.Parse(host)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("the server %q is no URL", host)
+	}
+	path := strings.TrimRight(u.Path, "/")
+	if server != "" && workspace {
+		from, err := url.Parse(config.Host)
+		if err != nil {
+			return nil, fmt.Errorf("the kubeconfig's server: %w", err)
+		}
+		path = strings.TrimRight(from.Path, "/")
+	}
+	prefix, cluster, inWorkspace := strings.Cut(path, "/clusters/")
+	a := &asker{hint: "it needs get (with --path: post) on the non-resource URL " + proxy.ExplainPath + " in the workspace root; a workspace's administrator asks with --workspace"}
+	switch {
+	case workspace && !inWorkspace:
+		return nil, fmt.Errorf("--workspace: the kubeconfig's server %s names no workspace, as in https://host/clusters/root:org:ws", config.Host)
+	case workspace:
+		a.base, a.hint = u.Scheme+"://"+u.Host+prefix+"/clusters/"+cluster, "it needs get on the non-resource URL "+proxy.ExplainPath+" in that workspace"
+	default:
+		a.base = u.Scheme + "://" + u.Host + prefix
+	}
+	config = rest.CopyConfig(config)
+	if tlsName != "" {
+		config.ServerName = tlsName
+	}
+	transport, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	// A connection for each question, so that a load balancer leads to another
+	// replica the next time.
+	rounds, err := rest.HTTPWrappersForConfig(config, &http.Transport{TLSClientConfig: transport, DisableKeepAlives: true, ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second})
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	a.client = &http.Client{Transport: rounds, CheckRedirect: noRedirect}
+	return a, nil
+}
+
+// noRedirect keeps a question, which may hold a token, where it was sent.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+func debugAsker(address string) *asker {
+	a := &asker{base: "http://" + address, hint: "the debug address answers to localhost and loopback addresses"}
+	transport := &http.Transport{}
+	if path, socket := strings.CutPrefix(address, unixScheme); socket {
+		a.base = "http://localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}
+	}
+	a.client = &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	return a
+}
+
+// replicaTries is how often a refusal is asked for, each time with a connection
+// of its own, until the replica that has it answers.
+const replicaTries = 12
+
+func (a *asker) ask(ctx context.Context, id string, q *proxy.ExplainRequest) (*proxy.Explanation, error) {
+	if q != nil {
+		body, err := json.Marshal(q)
+		if err != nil {
+			return nil, err
+		}
+		e, _, err := a.once(ctx, http.MethodPost, proxy.ExplainPath, body)
+		return e, err
+	}
+	var err error
+	for range replicaTries {
+		var e *proxy.Explanation
+		var elsewhere bool
+		if e, elsewhere, err = a.once(ctx, http.MethodGet, proxy.ExplainPath+"/"+url.PathEscape(id), nil); !elsewhere {
+			return e, err
+		}
+	}
+	return nil, fmt.Errorf("%w\n(of %d tries none reached it: name it with --server, or use its --debug-address, for example through kubectl port-forward)", err, replicaTries)
+}
+
+// once asks once; elsewhere says that another replica must be asked.
+func (a *asker) once(ctx context.Context, method, path string, body []byte) (e *proxy.Explanation, elsewhere bool, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, false, err
+	}
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := a.client.Do(r)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		return nil, false, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		e = &proxy.Explanation{}
+		if err := json.Unmarshal(text, e); err != nil || e.Instance == "" {
+			return nil, false, fmt.Errorf("%s is no front-proxy, or one that does not explain", a.base)
+		}
+		return e, false, nil
+	}
+	var s metav1.Status
+	if json.Unmarshal(text, &s) != nil || s.Message == "" {
+		return nil, false, fmt.Errorf("%s answers %s", a.base, resp.Status)
+	}
+	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized {
+		return nil, false, fmt.Errorf("%s\n(%s)", s.Message, a.hint)
+	}
+	return nil, s.Reason == proxy.ReasonOtherInstance, errors.New(s.Message)
+}

@@ -1,0 +1,459 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const shadowUsage = `Shadow sends the same read-only requests to two proxies, the one that is in use
+(the incumbent) and the one that is to take its place, and reports every
+difference in status, body or identity. It changes nothing: it sends GET, and,
+to learn who each takes the caller for, SelfSubjectReviews, which store nothing.
+
+  front-proxy shadow --incumbent=https://old:6443 --candidate=https://new:6443 \
+      --kubeconfig=admin.kubeconfig --kubeconfig=alice.kubeconfig \
+      --paths-file=paths.txt
+
+Each credential (every --kubeconfig, and nobody with --anonymous) asks for each
+path. Paths come from --paths-file, a path a line (- is standard input), or
+from --audit-log, the JSON lines of an API server's audit log, of which the GETs
+count. Not compared is what changes by itself: resource versions, managed
+fields, times of conditions and leases, the order of list items, the id of a refusal.
+
+It exits with 0 when there is no difference, 1 when there is any or a proxy
+could not be asked, 2 when the command line cannot be read.
+
+Flags:
+`
+
+type shadowOptions struct {
+	incumbent, candidate   string
+	kubeconfigs            []string
+	anonymous              bool
+	caFile                 string
+	pathsFile, auditLog    string
+	sample, limit          int
+	ignore                 []string
+	output                 string
+	timeout                time.Duration
+	incumbentTLS, candiTLS string
+	help                   bool
+}
+
+func (o *shadowOptions) flags() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("shadow", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&o.incumbent, "incumbent", "", "Required. https://host:port of the proxy in use.")
+	fs.StringVar(&o.candidate, "candidate", "", "Required. https://host:port of the other.")
+	fs.StringArrayVar(&o.kubeconfigs, "kubeconfig", nil, "Kubeconfig whose current context's user asks. May be repeated. Its server is replaced.")
+	fs.BoolVar(&o.anonymous, "anonymous", false, "Ask without a credential too.")
+	fs.StringVar(&o.caFile, "ca-file", "", "PEM bundle that verifies both proxies. Empty means the kubeconfig's.")
+	fs.StringVar(&o.incumbentTLS, "incumbent-tls-server-name", "", "Name to expect in the incumbent's certificate.")
+	fs.StringVar(&o.candiTLS, "candidate-tls-server-name", "", "Name to expect in the candidate's certificate.")
+	fs.StringVar(&o.pathsFile, "paths-file", "", "File of paths with their queries, one a line; # begins a comment.")
+	fs.StringVar(&o.auditLog, "audit-log", "", "Audit log to take read requests from.")
+	fs.IntVar(&o.sample, "sample", 1, "Take one of so many requests.")
+	fs.IntVar(&o.limit, "limit", 1000, "Take so many different requests at most.")
+	fs.StringSliceVar(&o.ignore, "ignore-field", nil, "Names of further JSON fields not to compare, comma-separated.")
+	fs.StringVarP(&o.output, "output", "o", "text", "text, json or yaml.")
+	fs.DurationVar(&o.timeout, "timeout", 30*time.Second, "How long to wait for an answer.")
+	fs.BoolVarP(&o.help, "help", "h", false, "Print this help and exit.")
+	return fs
+}
+
+func (o *shadowOptions) validate() error {
+	switch {
+	case !strings.HasPrefix(o.incumbent, "https://") || !strings.HasPrefix(o.candidate, "https://"):
+		return errors.New("--incumbent and --candidate are required, as in https://host:6443")
+	case (o.pathsFile == "") == (o.auditLog == ""):
+		return errors.New("one of --paths-file and --audit-log is required")
+	case len(o.kubeconfigs) == 0 && !o.anonymous:
+		return errors.New("nobody asks: name a --kubeconfig, or --anonymous")
+	case o.sample < 1 || o.limit < 1:
+		return errors.New("--sample and --limit are at least 1")
+	}
+	return checkOutput(o.output)
+}
+
+// ShadowReport is what shadow found.
+type ShadowReport struct {
+	Requests    int          `json:"requests"`
+	Differences []Difference `json:"differences"`
+}
+
+// Difference is one request that the proxies answer differently.
+type Difference struct {
+	As        string `json:"as"`
+	Path      string `json:"path"`
+	What      string `json:"what"`
+	Incumbent string `json:"incumbent"`
+	Candidate string `json:"candidate"`
+}
+
+// runShadow is the subcommand.
+func runShadow(ctx context.Context, args []string, stdout io.Writer) error {
+	o := &shadowOptions{}
+	fs := o.flags()
+	if err := fs.Parse(args); err != nil {
+		return &exitError{2, fmt.Sprintf("shadow: %v; see shadow --help", err)}
+	}
+	if o.help {
+		_, err := fmt.Fprint(stdout, shadowUsage, fs.FlagUsages())
+		return err
+	}
+	if err := o.validate(); err != nil {
+		return &exitError{2, fmt.Sprintf("shadow: %v; see shadow --help", err)}
+	}
+	paths, err := o.paths()
+	if err != nil {
+		return fmt.Errorf("shadow: %w", err)
+	}
+	callers, err := o.callers()
+	if err != nil {
+		return fmt.Errorf("shadow: %w", err)
+	}
+	report := o.compare(ctx, callers, paths)
+	if err := render(stdout, o.output, report, report.text); err != nil {
+		return err
+	}
+	if len(report.Differences) > 0 {
+		return &exitError{code: 1}
+	}
+	return ctx.Err()
+}
+
+func (r *ShadowReport) text(w io.Writer) {
+	for _, d := range r.Differences {
+		_, _ = fmt.Fprintf(w, "%s as %s: %s differs\n  incumbent: %s\n  candidate: %s\n", plainText(d.Path), plainText(d.As), d.What, plainText(d.Incumbent), plainText(d.Candidate))
+	}
+	_, _ = fmt.Fprintf(w, "%d requests, %d differences\n", r.Requests, len(r.Differences))
+}
+
+// caller is a credential, with a client of each proxy.
+type caller struct {
+	name                 string
+	incumbent, candidate *http.Client
+}
+
+func (o *shadowOptions) callers() ([]caller, error) {
+	var all []caller
+	for _, file := range o.kubeconfigs {
+		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}, nil).ClientConfig()
+		if err != nil {
+			return nil, fmt.Errorf("--kubeconfig %s: %w", file, err)
+		}
+		c, err := o.caller(file, config)
+		if err != nil {
+			return nil, fmt.Errorf("--kubeconfig %s: %w", file, err)
+		}
+		all = append(all, c)
+		if o.anonymous && len(all) == 1 {
+			if c, err = o.caller("nobody", rest.AnonymousClientConfig(config)); err != nil {
+				return nil, err
+			}
+			all = append(all, c)
+		}
+	}
+	if len(all) > 0 {
+		return all, nil
+	}
+	c, err := o.caller("nobody", &rest.Config{Host: o.incumbent})
+	return []caller{c}, err
+}
+
+func (o *shadowOptions) caller(name string, config *rest.Config) (c caller, err error) {
+	c.name = name
+	if c.incumbent, err = o.client(config, o.incumbent, o.incumbentTLS); err != nil {
+		return c, err
+	}
+	c.candidate, err = o.client(config, o.candidate, o.candiTLS)
+	return c, err
+}
+
+func (o *shadowOptions) client(config *rest.Config, server, tlsName string) (*http.Client, error) {
+	config = rest.CopyConfig(config)
+	config.Host, config.Timeout = server, o.timeout
+	if tlsName != "" {
+		config.ServerName = tlsName
+	}
+	if o.caFile != "" {
+		config.CAFile, config.CAData = o.caFile, nil
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	client.CheckRedirect = noRedirect
+	return client, nil
+}
+
+// paths are the different requests to send, sampled.
+func (o *shadowOptions) paths() ([]string, error) {
+	name, read := o.pathsFile, pathOfLine
+	if o.auditLog != "" {
+		name, read = o.auditLog, pathOfEvent
+	}
+	in := os.Stdin
+	if name != "-" {
+		file, err := os.Open(name) //nolint:gosec // the user's file
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = file.Close() }()
+		in = file
+	}
+	var paths []string
+	seen, n := sets.New[string](), 0
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxInput)
+	for line := 1; lines.Scan() && len(paths) < o.limit; line++ {
+		path, err := read(lines.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", name, line, err)
+		}
+		if path == "" || seen.Has(path) || endless(path) {
+			continue
+		}
+		seen.Insert(path)
+		if n++; (n-1)%o.sample == 0 {
+			paths = append(paths, path)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("%s has no request to compare", name)
+	}
+	return paths, nil
+}
+
+func pathOfLine(line []byte) (string, error) {
+	text := strings.TrimSpace(string(line))
+	if text == "" || text[0] == '#' {
+		return "", nil
+	}
+	if text[0] != '/' {
+		return "", fmt.Errorf("%q is no path: it must begin with a slash", text)
+	}
+	return text, nil
+}
+
+// pathOfEvent takes finished reads out of an audit log.
+func pathOfEvent(line []byte) (string, error) {
+	var e struct {
+		Stage, Verb, RequestURI string
+	}
+	if len(bytes.TrimSpace(line)) == 0 {
+		return "", nil
+	}
+	if err := json.Unmarshal(line, &e); err != nil {
+		return "", errors.New("is no JSON of an audit event")
+	}
+	if e.Stage != "ResponseComplete" || e.Verb != "get" && e.Verb != "list" || !strings.HasPrefix(e.RequestURI, "/") {
+		return "", nil
+	}
+	return e.RequestURI, nil
+}
+
+// endless says whether a GET has no end, or does something: it opens a stream.
+func endless(path string) bool {
+	path, query, _ := strings.Cut(path, "?")
+	for _, part := range []string{"/watch/", "/exec", "/attach", "/portforward", "/proxy"} {
+		if strings.Contains(path+"/", part+"/") || strings.Contains(path, part) && part == "/watch/" {
+			return true
+		}
+	}
+	return strings.Contains(query, "watch=") || strings.Contains(query, "follow=")
+}
+
+// compare asks both proxies, one request at a time. The identity is asked for
+// once for each workspace that a path names.
+func (o *shadowOptions) compare(ctx context.Context, callers []caller, paths []string) *ShadowReport {
+	r := &ShadowReport{Differences: []Difference{}}
+	ignored := sets.New("resourceVersion", "managedFields", "lastTransitionTime", "lastHeartbeatTime", "lastProbeTime", "lastUpdateTime", "renewTime", "continue", "remainingItemCount")
+	ignored.Insert(o.ignore...)
+	for _, c := range callers {
+		asked := sets.New[string]()
+		for _, path := range paths {
+			if ctx.Err() != nil {
+				return r
+			}
+			if ws := workspaceOf(path); ws != "" && !asked.Has(ws) {
+				asked.Insert(ws)
+				o.both(ctx, r, c, http.MethodPost, ws+selfReview, ignored)
+			}
+			o.both(ctx, r, c, http.MethodGet, path, ignored)
+		}
+	}
+	return r
+}
+
+const (
+	selfReview     = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+	selfReviewBody = `{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}`
+)
+
+// workspaceOf is the part of a path that names the workspace.
+func workspaceOf(path string) string {
+	rest, ok := strings.CutPrefix(path, "/clusters/")
+	name, _, _ := strings.Cut(rest, "/")
+	name, _, _ = strings.Cut(name, "?")
+	if !ok || name == "" || name == "*" {
+		return ""
+	}
+	return "/clusters/" + name
+}
+
+// shadowAnswer is what is compared.
+type shadowAnswer struct{ code, body string }
+
+func (o *shadowOptions) both(ctx context.Context, r *ShadowReport, c caller, method, path string, ignored sets.Set[string]) {
+	r.Requests++
+	old, oldErr := get(ctx, c.incumbent, method, o.incumbent+path, ignored)
+	changed, newErr := get(ctx, c.candidate, method, o.candidate+path, ignored)
+	differ := func(what, a, b string) {
+		r.Differences = append(r.Differences, Difference{c.name, path, what, a, b})
+	}
+	what := "body"
+	if method == http.MethodPost {
+		what = "identity"
+	}
+	switch {
+	case oldErr != nil || newErr != nil:
+		if ctx.Err() == nil {
+			differ("answer", cmp.Or(errorText(oldErr), old.code), cmp.Or(errorText(newErr), changed.code))
+		}
+	case old.code != changed.code:
+		differ("status", old.code+" "+excerpt(old.body, 0), changed.code+" "+excerpt(changed.body, 0))
+	case old.body != changed.body:
+		at := firstDifference(old.body, changed.body)
+		differ(what, excerpt(old.body, at), excerpt(changed.body, at))
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return "no answer: " + err.Error()
+}
+
+// maxAnswer bounds, in bytes, what is read of an answer.
+const maxAnswer = 32 << 20
+
+func get(ctx context.Context, client *http.Client, method, url string, ignored sets.Set[string]) (shadowAnswer, error) {
+	var body io.Reader
+	if method == http.MethodPost {
+		body = strings.NewReader(selfReviewBody)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return shadowAnswer{}, err
+	}
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(r)
+	if err != nil {
+		return shadowAnswer{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return shadowAnswer{resp.Status, normal(text, ignored)}, err
+}
+
+// normal is a body without what differs between any two answers.
+func normal(body []byte, ignored sets.Set[string]) string {
+	var v any
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	if decoder.Decode(&v) != nil {
+		return string(body)
+	}
+	text, err := json.Marshal(normalValue(v, ignored)) // sorts keys
+	if err != nil {
+		return string(body)
+	}
+	return string(text)
+}
+
+func normalValue(v any, ignored sets.Set[string]) any {
+	switch v := v.(type) {
+	case map[string]any:
+		if v["kind"] == "Status" {
+			if details, ok := v["details"].(map[string]any); ok {
+				delete(details, "uid") // the id of a refusal
+				delete(details, "retryAfterSeconds")
+				if len(details) == 0 {
+					delete(v, "details")
+				}
+			}
+			if metadata, ok := v["metadata"].(map[string]any); ok && len(metadata) == 0 {
+				delete(v, "metadata")
+			}
+		}
+		for key, value := range v {
+			if ignored.Has(key) {
+				delete(v, key)
+				continue
+			}
+			v[key] = normalValue(value, ignored)
+			if list, ok := v[key].([]any); ok && (key == "items" || key == "groups") {
+				sortByText(list)
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = normalValue(v[i], ignored)
+		}
+	}
+	return v
+}
+
+func sortByText(list []any) {
+	text := func(v any) string {
+		b, _ := json.Marshal(v) // it was decoded from JSON
+		return string(b)
+	}
+	slices.SortFunc(list, func(a, b any) int { return strings.Compare(text(a), text(b)) })
+}
+
+func firstDifference(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// excerpt is the text around a place, bounded.
+func excerpt(s string, at int) string {
+	const before, size = 40, 160
+	from := max(0, at-before)
+	to := min(len(s), from+size)
+	out := strings.ToValidUTF8(s[from:to], "")
+	if from > 0 {
+		out = "…" + out
+	}
+	if to < len(s) {
+		out += "…"
+	}
+	return out
+}

@@ -1,0 +1,345 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+)
+
+// ExplainPath is where explanations are, at the proxy itself and below each
+// workspace: /debug/explain/<id> for a refusal, POST of an ExplainRequest to
+// /debug/explain for a credential in hand.
+const ExplainPath = "/debug/explain"
+
+const (
+	// explainsPerSecond and explainsAtOnce bound explanations for all callers.
+	explainsPerSecond, explainsAtOnce = 10, 30
+	// explainTimeout bounds one, fetches from issuers included.
+	explainTimeout = 30 * time.Second
+	// maxExplainRequest is the largest ExplainRequest, in bytes.
+	maxExplainRequest = 1 << 20
+)
+
+// ReasonOtherInstance is the reason of the 404 for a refusal that another
+// instance has.
+const ReasonOtherInstance metav1.StatusReason = "OtherInstance"
+
+// Explainer tells why requests are admitted or not; *authn.Authenticator does.
+type Explainer interface {
+	// Explain decides with the trace on; see authn.
+	Explain(r *http.Request, t *index.Target, change *authn.Change) (*authn.Explained, error)
+	// Applying are the authenticators of a target.
+	Applying(t *index.Target) []authn.ApplyingStatus
+	// Refusals are those kept.
+	Refusals() *authn.Refusals
+}
+
+// ExplainRequest asks about a credential in hand.
+type ExplainRequest struct {
+	// Path is that of the request to explain, Method its method (GET when empty).
+	Path   string `json:"path"`
+	Method string `json:"method,omitempty"`
+	// Token is a bearer token, Certificates a client's certificate and its chain
+	// in PEM, without a key: it is judged as if its owner had connected.
+	Token        string `json:"token,omitempty"`
+	Certificates string `json:"certificates,omitempty"`
+	// Change has objects that are taken for applied.
+	Change *ExplainChange `json:"change,omitempty"`
+}
+
+// ExplainChange is authn.Change.
+type ExplainChange struct {
+	// Configurations are the specs of WorkspaceAuthenticationConfigurations, by name.
+	Configurations map[string]json.RawMessage `json:"configurations,omitempty"`
+	// Types have spec.authenticationConfigurations' names, by name.
+	Types map[string][]string `json:"types,omitempty"`
+}
+
+// explainPath says whether a path is one of explanations', and for which refusal.
+func explainPath(path string) (id string, ok bool) {
+	rest, ok := strings.CutPrefix(path, ExplainPath)
+	if !ok || rest == "" {
+		return "", ok
+	}
+	id, ok = strings.CutPrefix(rest, "/")
+	return id, ok
+}
+
+// serveExplain explains to an operator: whoever may do that was asked before.
+func (x *exchange) serveExplain(w http.ResponseWriter, r *http.Request, id string) {
+	if !x.p.explains.AllowN(x.p.now(), 1) {
+		x.answer(w, tooMany())
+		return
+	}
+	switch {
+	case r.Method == http.MethodPost && id == "":
+		x.explainCredential(w, r)
+	case r.Method != http.MethodGet:
+		x.answer(w, failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "GET %s/<id of a refusal>, or POST %s", ExplainPath, ExplainPath))
+	default:
+		x.explainKept(w, id)
+	}
+}
+
+// explainKept tells a refusal by its id.
+func (x *exchange) explainKept(w http.ResponseWriter, id string) {
+	refusals := x.p.explainer.Refusals()
+	f := refusals.Find(id)
+	if f == nil {
+		x.answer(w, noRefusal(id, refusals.Instance()))
+		return
+	}
+	x.tell(w, explainRefusal(refusals.Instance(), f, x.p.explainer.Applying(&f.Target), false))
+}
+
+func noRefusal(id, instance string) *metav1.Status {
+	s := failure(http.StatusNotFound, metav1.StatusReasonNotFound, "instance %s keeps no refusal %q any more: the latest are kept", instance, bounded(id))
+	if !strings.HasPrefix(id, instance+"-") {
+		s.Reason = ReasonOtherInstance
+		s.Message = fmt.Sprintf("the refusal %q is not one of instance %s: ask the instance that its id begins with", bounded(id), instance)
+	}
+	s.Details = &metav1.StatusDetails{UID: types.UID(instance)}
+	return s
+}
+
+// bounded is for texts of a client in an answer.
+func bounded(s string) string {
+	if len(s) > 256 {
+		return s[:256] + "…"
+	}
+	return s
+}
+
+func tooMany() *metav1.Status {
+	s := failure(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many explanations are asked for; try again later")
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	return s
+}
+
+// explainCredential tells what becomes of a request that nobody sent.
+func (x *exchange) explainCredential(w http.ResponseWriter, r *http.Request) {
+	asked, change, err := readExplainRequest(r)
+	if err != nil {
+		x.answer(w, badRequest("%s", err.Error()))
+		return
+	}
+	select { // configurations are built, issuers read: one at a time
+	case x.p.explaining <- struct{}{}:
+		defer func() { <-x.p.explaining }()
+	default:
+		x.answer(w, tooMany())
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), explainTimeout)
+	defer cancel()
+	imagined := &exchange{p: x.p}
+	e, err := imagined.explain(asked.WithContext(ctx), x.p.explainer, change)
+	if err != nil {
+		x.answer(w, badRequest("the change can't be tried: %s", err.Error()))
+		return
+	}
+	x.tell(w, e)
+}
+
+// readExplainRequest makes the request to explain. Errors hold no part of the
+// credential.
+func readExplainRequest(r *http.Request) (*http.Request, *authn.Change, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxExplainRequest))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the question (at most %d bytes): %w", maxExplainRequest, err)
+	}
+	var q ExplainRequest
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, nil, errors.New("the body is no JSON of an ExplainRequest")
+	}
+	u, err := url.ParseRequestURI(q.Path)
+	if err != nil || !strings.HasPrefix(q.Path, "/") {
+		return nil, nil, errors.New("path: must begin with a slash, as in /clusters/root:org:ws/api/v1/namespaces")
+	}
+	if q.Method == "" {
+		q.Method = http.MethodGet
+	}
+	asked := &http.Request{
+		Method: q.Method, URL: u, RequestURI: q.Path, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{}, Body: http.NoBody, Host: r.Host, TLS: &tls.ConnectionState{HandshakeComplete: true},
+	}
+	if q.Token != "" {
+		asked.Header.Set("Authorization", "Bearer "+q.Token)
+	}
+	if asked.TLS.PeerCertificates, err = parseCertificates(q.Certificates); err != nil {
+		return nil, nil, err
+	}
+	return asked, q.Change.change(), nil
+}
+
+// maxChain bounds the certificates of a client.
+const maxChain = 16
+
+func parseCertificates(text string) ([]*x509.Certificate, error) {
+	var all []*x509.Certificate
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificates: %w", err)
+		}
+		if all = append(all, c); len(all) > maxChain {
+			return nil, fmt.Errorf("certificates: more than %d", maxChain)
+		}
+	}
+	if len(all) == 0 && text != "" {
+		return nil, errors.New("certificates: no PEM certificate")
+	}
+	return all, nil
+}
+
+func (c *ExplainChange) change() *authn.Change {
+	if c == nil {
+		return nil
+	}
+	out := &authn.Change{Configurations: map[string][]byte{}, Types: c.Types}
+	for name, spec := range c.Configurations {
+		out.Configurations[name] = spec
+	}
+	return out
+}
+
+// tell answers with a story, which no cache may keep.
+func (x *exchange) tell(w http.ResponseWriter, v any) {
+	x.begun, x.code = true, http.StatusOK
+	writeJSON(w, v)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Errorf("encode an answer: %w", err)) // it has no types that fail
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-cache, private")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
+}
+
+// explainsWorkspace answers whoever administers the workspace that a path below
+// /clusters/ names: about refusals of that workspace only, and without what is
+// the operator's. False: r is for the shard. The question has been decided like
+// any request.
+//
+// Who administers it is the shard's word, asked under the caller's own identity
+// (SelfSubjectAccessReview): get on the non-resource URL /debug/explain there.
+// The proxy needs no right of its own for that.
+func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) bool {
+	if x.p.explainer == nil || x.foreign || x.route.mapping == nil || !x.route.mapping.Shards {
+		return false
+	}
+	id, ok := explainPath(x.route.path)
+	if !ok {
+		return false
+	}
+	switch {
+	case r.Method != http.MethodGet || id == "":
+		x.answer(w, failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "in a workspace: GET …%s/<id of a refusal>", ExplainPath))
+		return true
+	case x.decision.User == nil: // passed through: the shard knows who that is, and nobody here
+		x.answer(w, refusal(&authn.Decision{Status: http.StatusUnauthorized}))
+		return true
+	}
+	if status := x.administers(r.Context()); status != nil {
+		x.answer(w, status)
+		return true
+	}
+	if !x.p.workspaceExplains.AllowN(x.p.now(), 1) {
+		x.answer(w, tooMany())
+		return true
+	}
+	refusals := x.p.explainer.Refusals()
+	f := refusals.Find(id)
+	if f == nil || f.Target.Cluster != x.target.Cluster {
+		x.answer(w, noRefusal(id, refusals.Instance())) // others' are as if they were not there
+		return true
+	}
+	x.tell(w, explainRefusal(refusals.Instance(), f, x.p.explainer.Applying(&f.Target), true))
+	return true
+}
+
+const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+// administers asks the shard, as the caller, whether it may read explanations.
+func (x *exchange) administers(ctx context.Context) *metav1.Status {
+	allowed, err := x.selfReview(ctx)
+	if err != nil {
+		x.p.log.Error(err, "An explanation could not be authorised", "cluster", x.target.Cluster)
+		s := failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorisation is not possible right now; try again later")
+		s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+		return s
+	}
+	if !allowed {
+		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "forbidden: User %q cannot get path %q in this workspace", x.decision.User.GetName(), ExplainPath)
+	}
+	return nil
+}
+
+func (x *exchange) selfReview(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
+	defer cancel()
+	review := &authorizationv1.SelfSubjectAccessReview{
+		TypeMeta: metav1.TypeMeta{Kind: "SelfSubjectAccessReview", APIVersion: "authorization.k8s.io/v1"},
+		Spec:     authorizationv1.SelfSubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: ExplainPath, Verb: "get"}},
+	}
+	body, err := json.Marshal(review)
+	if err != nil {
+		return false, err
+	}
+	target := &url.URL{Scheme: x.base.Scheme, Host: x.base.Host, Opaque: x.prefix + selfReviewPath}
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, x.base.String(), bytes.NewReader(body))
+	if err != nil {
+		return false, err
+	}
+	q.URL = target
+	q.Header.Set("Content-Type", "application/json")
+	x.route.mapping.headers.set(q.Header, x.decision.User)
+	resp, err := x.p.upstreams[x.route.mapping.tls].RoundTrip(q)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxExplainRequest))
+	switch {
+	case err != nil:
+		return false, err
+	case resp.StatusCode == http.StatusForbidden: // not even that: no access to the workspace
+		return false, nil
+	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
+		return false, fmt.Errorf("the shard answers a SelfSubjectAccessReview with %s", resp.Status)
+	}
+	*review = authorizationv1.SelfSubjectAccessReview{}
+	if err := json.Unmarshal(answer, review); err != nil {
+		return false, fmt.Errorf("the shard's answer is no SelfSubjectAccessReview: %w", err)
+	}
+	return review.Status.Allowed, nil
+}

@@ -1,0 +1,242 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn"
+	"frontproxy/authn/issuer"
+	"frontproxy/index"
+)
+
+// Explanation is the whole story of one request and why it was answered as it
+// was, as `front-proxy explain` shows it. It holds no credential.
+type Explanation struct {
+	// Instance is the proxy that tells it.
+	Instance string `json:"instance"`
+	// ID and Time are of a refusal that was kept; empty for a credential in hand.
+	ID   string       `json:"id,omitempty"`
+	Time *metav1.Time `json:"time,omitempty"`
+
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	// Code is the status it is answered with by the proxy, or 200 when it is
+	// forwarded. Outcome says so in a word.
+	Code    int    `json:"code"`
+	Outcome string `json:"outcome"`
+	// Message is why, when the request does not get as far as authentication.
+	Message string `json:"message,omitempty"`
+
+	Place      Place      `json:"place"`
+	Credential Credential `json:"credential"`
+	// User is who the request is forwarded as.
+	User *authenticationv1.UserInfo `json:"user,omitempty"`
+
+	// Verdicts are what each authenticator that was asked said, in order.
+	Verdicts []Verdict `json:"verdicts,omitempty"`
+	// Guard is what the guard removed from identities.
+	Guard []string `json:"guard,omitempty"`
+	// Versions are the objects that were used then, as "kind/name@resourceVersion".
+	Versions []string `json:"versions,omitempty"`
+	// Authenticators may be asked about such requests; their states are now's.
+	Authenticators []AuthenticatorState `json:"authenticators,omitempty"`
+	Notes          []string             `json:"notes,omitempty"`
+}
+
+// Place is what a path means.
+type Place struct {
+	// Mapping is the entry of the mapping file; empty: none.
+	Mapping string `json:"mapping,omitempty"`
+	// Cluster is what the path names, Workspace the logical cluster that is.
+	Cluster        string         `json:"cluster,omitempty"`
+	LogicalCluster string         `json:"logicalCluster,omitempty"`
+	Shard          string         `json:"shard,omitempty"`
+	Type           *WorkspaceType `json:"type,omitempty"`
+	// Services is the shard whose virtual workspaces it leads to, Mount that it
+	// leads to a host that a tenant mounted.
+	Services string `json:"services,omitempty"`
+	Mount    bool   `json:"mount,omitempty"`
+}
+
+// WorkspaceType is a workspace's type.
+type WorkspaceType struct {
+	Name string `json:"name"`
+	// Path is as the workspace says it, Owner the logical cluster that is.
+	Path  string `json:"path,omitempty"`
+	Owner string `json:"owner,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// Credential is what is known of a credential without trusting it.
+type Credential struct {
+	Token       string       `json:"token,omitempty"`
+	Issuer      string       `json:"issuer,omitempty"`
+	Algorithm   string       `json:"algorithm,omitempty"`
+	KeyID       string       `json:"keyID,omitempty"`
+	Audiences   []string     `json:"audiences,omitempty"`
+	NotBefore   *metav1.Time `json:"notBefore,omitempty"`
+	Expires     *metav1.Time `json:"expires,omitempty"`
+	Certificate string       `json:"certificate,omitempty"`
+	Serial      string       `json:"serial,omitempty"`
+}
+
+// Verdict is one authenticator's word.
+type Verdict struct {
+	Authenticator string `json:"authenticator"`
+	Outcome       string `json:"outcome"`
+	Reason        string `json:"reason,omitempty"`
+}
+
+// AuthenticatorState is an authenticator and its state now.
+type AuthenticatorState struct {
+	Name    string       `json:"name"`
+	State   string       `json:"state"`
+	Detail  string       `json:"detail,omitempty"`
+	Version string       `json:"version,omitempty"`
+	Issuer  *IssuerState `json:"issuer,omitempty"`
+}
+
+// IssuerState is an issuer and its keys.
+type IssuerState struct {
+	URL          string       `json:"url"`
+	DiscoveryURL string       `json:"discoveryURL,omitempty"`
+	CA           string       `json:"caSHA256,omitempty"`
+	State        string       `json:"state"`
+	Users        int          `json:"users,omitempty"`
+	KeyIDs       []string     `json:"keyIDs,omitempty"`
+	LastSuccess  *metav1.Time `json:"lastSuccess,omitempty"`
+	LastAttempt  *metav1.Time `json:"lastAttempt,omitempty"`
+	LastError    string       `json:"lastError,omitempty"`
+}
+
+// withheld stands for what a workspace's administrators are not told.
+const withheld = "the reason is for the operator of the proxy"
+
+// explainRefusal tells a refusal that was kept. For a workspace's administrators
+// confined leaves out what is none of theirs.
+func explainRefusal(instance string, f *authn.Refusal, now []authn.ApplyingStatus, confined bool) *Explanation {
+	e := &Explanation{
+		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Method: f.Method, Path: f.Path,
+		Place: placeOf(&f.Target), Credential: credentialOf(&f.Presented),
+	}
+	e.decided(f.Decision, confined)
+	e.applying(now, confined)
+	return e
+}
+
+// decided adds a Decision's story.
+func (e *Explanation) decided(d *authn.Decision, confined bool) {
+	e.Code, e.Outcome, e.Guard, e.Versions = d.Status, decisionName(d), d.Guarded, d.Versions
+	e.User = userOf(d.User)
+	for _, v := range d.Verdicts {
+		reason := v.Reason
+		if confined && v.Private {
+			reason = withheld
+		}
+		e.Verdicts = append(e.Verdicts, Verdict{v.Authenticator, v.Outcome.String(), reason})
+	}
+}
+
+// applying adds the states. Of the operator's authenticators the confined know
+// from verdicts that they were asked, and of issuers whether they work.
+func (e *Explanation) applying(now []authn.ApplyingStatus, confined bool) {
+	for _, s := range now {
+		if confined && !s.Workspace {
+			continue
+		}
+		state := AuthenticatorState{Name: s.Name, State: s.State, Detail: s.Detail, Version: s.Version}
+		if s.Issuer != nil {
+			state.Issuer = issuerState(s.Issuer)
+			if confined {
+				state.Issuer = &IssuerState{URL: s.Issuer.URL, State: string(s.Issuer.State)}
+			}
+		}
+		e.Authenticators = append(e.Authenticators, state)
+	}
+}
+
+func issuerState(s *issuer.Status) *IssuerState {
+	return &IssuerState{
+		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, State: string(s.State), Users: s.Users, KeyIDs: s.KeyIDs,
+		LastSuccess: timeOf(s.LastSuccess), LastAttempt: timeOf(s.LastAttempt), LastError: s.LastError,
+	}
+}
+
+func placeOf(t *index.Target) Place {
+	p := Place{LogicalCluster: t.Cluster, Mount: t.Mount != nil}
+	if t.Shard != nil {
+		p.Shard = t.Shard.Name
+	}
+	if t.Services != nil {
+		p.Services = t.Services.Name
+	}
+	if t.Type.Name != "" || t.Type.Err != nil {
+		p.Type = &WorkspaceType{Name: t.Type.Name, Path: t.Type.Path, Owner: t.Type.Cluster}
+		if t.Type.Err != nil {
+			p.Type.Error = t.Type.Err.Error()
+		}
+	}
+	return p
+}
+
+func credentialOf(p *authn.Presented) Credential {
+	return Credential{
+		Token: p.Kind, Issuer: p.Issuer, Algorithm: p.Algorithm, KeyID: p.KeyID, Audiences: p.Audiences,
+		NotBefore: timeOf(p.NotBefore), Expires: timeOf(p.NotAfter), Certificate: p.Certificate, Serial: p.Serial,
+	}
+}
+
+func userOf(u user.Info) *authenticationv1.UserInfo {
+	if u == nil {
+		return nil
+	}
+	out := &authenticationv1.UserInfo{Username: u.GetName(), UID: u.GetUID(), Groups: u.GetGroups()}
+	for k, v := range u.GetExtra() {
+		if out.Extra == nil {
+			out.Extra = map[string]authenticationv1.ExtraValue{}
+		}
+		out.Extra[k] = v
+	}
+	return out
+}
+
+// timeOf is nil for the zero time.
+func timeOf(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: t}
+}
+
+// explain goes the way of a request as far as the decision, with a credential
+// in hand, and tells what it meets.
+func (x *exchange) explain(r *http.Request, e Explainer, change *authn.Change) (*Explanation, error) {
+	out := &Explanation{Instance: e.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
+	status := x.find(r)
+	out.Place = placeOf(&x.target)
+	out.Place.Cluster, out.Place.Mount = x.route.cluster, out.Place.Mount || x.foreign
+	if x.route.mapping != nil {
+		out.Place.Mapping = x.route.mapping.Path
+	}
+	if status != nil {
+		out.Code, out.Outcome, out.Message = int(status.Code), "not authenticated", status.Message
+		return out, nil
+	}
+	if x.route.mapping.PassThrough && !x.foreign {
+		out.decided(passedThrough, false)
+		out.Message = "the mapping leaves authentication to its backend"
+		return out, nil
+	}
+	told, err := e.Explain(r, &x.target, change)
+	if err != nil {
+		return nil, err
+	}
+	out.Credential, out.Notes = credentialOf(&told.Presented), told.Notes
+	out.decided(told.Decision, false)
+	out.applying(told.Applying, false)
+	return out, nil
+}

@@ -1,0 +1,324 @@
+package proxy
+
+import (
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"mime"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	flagz "k8s.io/apiserver/pkg/server/flagz/api/v1alpha1"
+	statusz "k8s.io/apiserver/pkg/server/statusz/api/v1alpha1"
+
+	"frontproxy/authn"
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/serviceaccount"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+const (
+	componentName = "front-proxy"
+	// zpagesVersion is that of Kubernetes' z-pages (KEP-4827, KEP-4828).
+	zpagesVersion = "config.k8s.io/v1alpha1"
+	// maxListed bounds what a page lists of what tenants can make many of.
+	maxListed = 1000
+)
+
+// StatusSources are asked for /statusz. A nil one has nothing to tell.
+type StatusSources struct {
+	// Version is the program's.
+	Version string
+	// Counts are what the index has of each shard.
+	Counts func() []index.Count
+	// Configurations are all WorkspaceAuthenticationConfigurations.
+	Configurations func() []authn.ConfigurationStatus
+	// Issuers are those in use, by scope: "global" and "workspace".
+	Issuers map[string]func() []issuer.Status
+	// ShardKeys are the service account keys learnt from shards.
+	ShardKeys func() []serviceaccount.ShardKeysStatus
+	// Certificates are those whose end matters; the Proxy adds its own.
+	Certificates []Certificates
+	// Reloads tell why a changed file can not be used, by flag.
+	Reloads map[string]func() error
+
+	// Shards and Started are the Proxy's own.
+	Shards  func() shards.Status
+	Started time.Time
+}
+
+// Statusz is the page as JSON: Kubernetes' fields, and ours in status.
+type Statusz struct {
+	statusz.Statusz `json:",inline"`
+	Status          ProxyStatus `json:"status"`
+}
+
+// ProxyStatus is what a front-proxy tells beyond other components.
+type ProxyStatus struct {
+	Root           *FeedState           `json:"root,omitempty"`
+	Shards         []ShardState         `json:"shards"`
+	Configurations []ConfigurationState `json:"configurations,omitempty"`
+	// ConfigurationCounts are all, by state; Omitted is how many are not listed.
+	ConfigurationCounts  map[string]int     `json:"configurationCounts,omitempty"`
+	OmittedConfiguration int                `json:"omittedConfigurations,omitempty"`
+	Issuers              []ScopedIssuer     `json:"issuers,omitempty"`
+	OmittedIssuers       int                `json:"omittedIssuers,omitempty"`
+	Certificates         []CertificateState `json:"certificates,omitempty"`
+	ServiceAccountKeys   []ShardKeys        `json:"serviceAccountKeys,omitempty"`
+	FailedReloads        map[string]string  `json:"failedReloads,omitempty"`
+}
+
+// ShardState is one shard.
+type ShardState struct {
+	Name            string       `json:"name"`
+	State           string       `json:"state"`
+	Synced          bool         `json:"synced"`
+	Since           *metav1.Time `json:"since,omitempty"`
+	Reason          string       `json:"reason,omitempty"`
+	LogicalClusters int          `json:"logicalClusters"`
+	Workspaces      int          `json:"workspaces"`
+	Feeds           []FeedState  `json:"feeds,omitempty"`
+}
+
+// FeedState is a list and watch.
+type FeedState struct {
+	Resource string       `json:"resource"`
+	State    string       `json:"state"`
+	Since    *metav1.Time `json:"since,omitempty"`
+	Objects  int          `json:"objects"`
+	Error    string       `json:"error,omitempty"`
+	ErrorAt  *metav1.Time `json:"errorAt,omitempty"`
+}
+
+// ConfigurationState is a WorkspaceAuthenticationConfiguration.
+type ConfigurationState struct {
+	Shard   string   `json:"shard"`
+	Cluster string   `json:"cluster"`
+	Name    string   `json:"name"`
+	Version string   `json:"version,omitempty"`
+	State   string   `json:"state"`
+	Error   string   `json:"error,omitempty"`
+	Types   []string `json:"types,omitempty"`
+}
+
+// ScopedIssuer is an issuer of the operator's or of workspaces.
+type ScopedIssuer struct {
+	Scope       string `json:"scope"`
+	IssuerState `json:",inline"`
+}
+
+// CertificateState is a certificate, or the first to end of a bundle.
+type CertificateState struct {
+	Role    string       `json:"role"`
+	Source  string       `json:"source"`
+	Subject string       `json:"subject"`
+	Expires *metav1.Time `json:"expires"`
+}
+
+// ShardKeys are the service account keys that a shard publishes.
+type ShardKeys struct {
+	Shard  string       `json:"shard"`
+	KeyIDs []string     `json:"keyIDs,omitempty"`
+	Read   *metav1.Time `json:"read,omitempty"`
+	Error  string       `json:"error,omitempty"`
+}
+
+// serveStatusz answers in text, as Kubernetes' components do, or in JSON.
+func (p *Proxy) serveStatusz(w http.ResponseWriter, r *http.Request) {
+	page := p.statusz()
+	if wantsJSON(r, "Statusz") {
+		writeJSON(w, page)
+		return
+	}
+	writeText(w, page.text(p.now()))
+}
+
+// serveFlagz alike.
+func (p *Proxy) serveFlagz(w http.ResponseWriter, r *http.Request) {
+	if wantsJSON(r, "Flagz") {
+		writeJSON(w, &flagz.Flagz{
+			TypeMeta: metav1.TypeMeta{Kind: "Flagz", APIVersion: zpagesVersion}, ObjectMeta: metav1.ObjectMeta{Name: componentName}, Flags: p.flags,
+		})
+		return
+	}
+	var b strings.Builder
+	b.WriteString(pageHeader("flagz"))
+	for _, name := range sortedKeys(p.flags) {
+		fmt.Fprintf(&b, "%s=%s\n", name, p.flags[name])
+	}
+	writeText(w, b.String())
+}
+
+// pageHeader begins every z-page of a Kubernetes component.
+func pageHeader(kind string) string {
+	return "\n" + componentName + " " + kind + "\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n\n"
+}
+
+func writeText(w http.ResponseWriter, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-cache, private")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write([]byte(text)) //nolint:gosec // plain text, nosniff
+}
+
+// wantsJSON reads the Accept header: JSON where it is asked for, of this kind
+// if one is named.
+func wantsJSON(r *http.Request, kind string) bool {
+	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		switch media {
+		case "application/json":
+			if as := params["as"]; as == "" || as == kind && params["g"]+"/"+params["v"] == zpagesVersion {
+				return true
+			}
+		case "text/plain", "text/*", "*/*":
+			return false
+		}
+	}
+	return false
+}
+
+func (p *Proxy) statusz() *Statusz {
+	s, now := &p.status, p.now()
+	out := &Statusz{Statusz: statusz.Statusz{
+		TypeMeta: metav1.TypeMeta{Kind: "Statusz", APIVersion: zpagesVersion}, ObjectMeta: metav1.ObjectMeta{Name: componentName},
+		StartTime: metav1.Time{Time: s.Started}, UptimeSeconds: int64(max(0, now.Sub(s.Started).Seconds())),
+		GoVersion: runtime.Version(), BinaryVersion: s.Version, Paths: []string{"/debug", flagzPath, "/livez", metricsPath, "/readyz", statuszPath},
+	}}
+	out.Status.addShards(s)
+	out.Status.addConfigurations(s)
+	out.Status.addIssuers(s)
+	out.Status.addCertificates(s)
+	if s.ShardKeys != nil {
+		for _, k := range s.ShardKeys() {
+			out.Status.ServiceAccountKeys = append(out.Status.ServiceAccountKeys, ShardKeys{k.Shard, k.IDs, timeOf(k.Read), textOf(k.Err)})
+		}
+	}
+	for source, lastError := range s.Reloads {
+		if err := lastError(); err != nil {
+			if out.Status.FailedReloads == nil {
+				out.Status.FailedReloads = map[string]string{}
+			}
+			out.Status.FailedReloads[source] = err.Error()
+		}
+	}
+	return out
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func (o *ProxyStatus) addShards(s *StatusSources) {
+	counts := map[string]index.Count{}
+	if s.Counts != nil {
+		for _, c := range s.Counts() {
+			counts[c.Shard] = c
+		}
+	}
+	if s.Shards == nil {
+		return
+	}
+	all := s.Shards()
+	root := feedState(&all.Root)
+	o.Root = &root
+	for i := range all.Shards {
+		from := &all.Shards[i]
+		c := counts[from.Name]
+		to := ShardState{
+			Name: from.Name, State: string(from.State), Synced: from.Synced, Since: timeOf(from.Since), Reason: from.Reason,
+			LogicalClusters: c.LogicalClusters, Workspaces: c.Workspaces,
+		}
+		for n := range from.Feeds {
+			to.Feeds = append(to.Feeds, feedState(&from.Feeds[n]))
+		}
+		o.Shards = append(o.Shards, to)
+	}
+}
+
+func feedState(f *shards.FeedStatus) FeedState {
+	return FeedState{f.Resource, string(f.State), timeOf(f.Since), f.Objects, f.Error, timeOf(f.ErrorAt)}
+}
+
+// addConfigurations lists those in trouble first.
+func (o *ProxyStatus) addConfigurations(s *StatusSources) {
+	if s.Configurations == nil {
+		return
+	}
+	o.ConfigurationCounts = map[string]int{}
+	for _, c := range s.Configurations() {
+		o.ConfigurationCounts[string(c.State)]++
+		o.Configurations = append(o.Configurations, ConfigurationState{c.Shard, c.Cluster, c.Name, c.Version, string(c.State), c.Error, c.Types})
+	}
+	order := []string{string(authn.ConfigurationBroken), string(authn.ConfigurationMissing), string(authn.ConfigurationPending), string(authn.ConfigurationReady), string(authn.ConfigurationUnused)}
+	slices.SortStableFunc(o.Configurations, func(a, b ConfigurationState) int {
+		return cmp.Compare(slices.Index(order, a.State), slices.Index(order, b.State))
+	})
+	o.Configurations, o.OmittedConfiguration = atMost(o.Configurations)
+}
+
+func (o *ProxyStatus) addIssuers(s *StatusSources) {
+	for _, scope := range sortedKeys(s.Issuers) {
+		for _, i := range s.Issuers[scope]() {
+			o.Issuers = append(o.Issuers, ScopedIssuer{scope, *issuerState(&i)})
+		}
+	}
+	slices.SortStableFunc(o.Issuers, func(a, b ScopedIssuer) int {
+		return cmp.Compare(truth(a.State == string(issuer.Ready)), truth(b.State == string(issuer.Ready)))
+	})
+	o.Issuers, o.OmittedIssuers = atMost(o.Issuers)
+}
+
+func atMost[T any](all []T) (some []T, omitted int) {
+	n := min(len(all), maxListed)
+	return all[:n], len(all) - n
+}
+
+func (o *ProxyStatus) addCertificates(s *StatusSources) {
+	for _, c := range s.Certificates {
+		if first := firstToEnd(c.PEM()); first != nil {
+			o.Certificates = append(o.Certificates, CertificateState{c.Role, c.Source, first.Subject.String(), timeOf(first.NotAfter)})
+		}
+	}
+	slices.SortStableFunc(o.Certificates, func(a, b CertificateState) int { return a.Expires.Compare(b.Expires.Time) })
+}
+
+// firstToEnd is the certificate of a bundle that ends first; nil when none can
+// be read.
+func firstToEnd(bundle []byte) (first *x509.Certificate) {
+	for {
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			return first
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if block.Type != "CERTIFICATE" || err != nil {
+			continue
+		}
+		if first == nil || cert.NotAfter.Before(first.NotAfter) {
+			first = cert
+		}
+	}
+}
+
+func sortedKeys[T any](m map[string]T) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

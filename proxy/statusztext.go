@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// text is the page for people.
+func (s *Statusz) text(now time.Time) string {
+	var b strings.Builder
+	b.WriteString(pageHeader("statusz"))
+	up := s.UptimeSeconds
+	fmt.Fprintf(&b, "Started: %s\nUp: %d hr %02d min %02d sec\nGo version: %s\nBinary version: %s\nPaths: %s\n",
+		s.StartTime.Format(time.UnixDate), up/3600, up/60%60, up%60, s.GoVersion, s.BinaryVersion, strings.Join(s.Paths, " "))
+	t := &table{w: tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0), now: now}
+	s.Status.shardsText(t)
+	s.Status.issuersText(t)
+	s.Status.othersText(t)
+	_ = t.w.Flush() // into memory
+	return b.String()
+}
+
+// table writes sections of aligned columns.
+type table struct {
+	w   *tabwriter.Writer
+	now time.Time
+}
+
+func (t *table) section(title string, columns ...string) {
+	_ = t.w.Flush()
+	_, _ = fmt.Fprintf(t.w, "\n%s\n", title)
+	_ = t.w.Flush()
+	t.row(columns...)
+}
+
+func (t *table) row(columns ...string) {
+	for i, c := range columns {
+		if c == "" {
+			c = "-"
+		}
+		columns[i] = strings.Map(func(r rune) rune { // a tenant's text stays in its cell
+			if r < ' ' || r == 0x7f {
+				return ' '
+			}
+			return r
+		}, c)
+	}
+	_, _ = fmt.Fprintln(t.w, "  "+strings.Join(columns, "\t"))
+}
+
+// age is how long ago a time was.
+func (t *table) age(at *metav1.Time) string {
+	if at == nil {
+		return "never"
+	}
+	return t.now.Sub(at.Time).Round(time.Second).String()
+}
+
+func (o *ProxyStatus) shardsText(t *table) {
+	t.section("Shards", "NAME", "STATE", "FOR", "LOGICAL CLUSTERS", "WORKSPACES", "NOTE")
+	for _, s := range o.Shards {
+		t.row(s.Name, s.State, t.age(s.Since), fmt.Sprint(s.LogicalClusters), fmt.Sprint(s.Workspaces), s.Reason)
+	}
+	t.section("Feeds", "SHARD", "RESOURCE", "STATE", "FOR", "OBJECTS", "LAST ERROR")
+	if o.Root != nil {
+		t.row(append([]string{"(root)"}, o.Root.columns(t)...)...)
+	}
+	for _, s := range o.Shards {
+		for i := range s.Feeds {
+			t.row(append([]string{s.Name}, s.Feeds[i].columns(t)...)...)
+		}
+	}
+}
+
+func (f *FeedState) columns(t *table) []string {
+	last := f.Error
+	if last != "" {
+		last += " (" + t.age(f.ErrorAt) + " ago)"
+	}
+	return []string{f.Resource, f.State, t.age(f.Since), fmt.Sprint(f.Objects), last}
+}
+
+func (o *ProxyStatus) issuersText(t *table) {
+	t.section("Issuers", "SCOPE", "URL", "STATE", "READ", "USERS", "KEY IDS", "LAST ERROR")
+	for _, i := range o.Issuers {
+		t.row(i.Scope, i.URL, i.State, t.age(i.LastSuccess), fmt.Sprint(i.Users), strings.Join(i.KeyIDs, ","), i.LastError)
+	}
+	omitted(t, o.OmittedIssuers)
+	t.section("Authentication configurations", "SHARD", "CLUSTER", "NAME", "STATE", "USED BY TYPES", "ERROR")
+	for _, c := range o.Configurations {
+		t.row(c.Shard, c.Cluster, c.Name, c.State, strings.Join(c.Types, ","), c.Error)
+	}
+	omitted(t, o.OmittedConfiguration)
+}
+
+func omitted(t *table, n int) {
+	if n > 0 {
+		t.row(fmt.Sprintf("… and %d more", n))
+	}
+}
+
+func (o *ProxyStatus) othersText(t *table) {
+	t.section("Certificates", "ROLE", "SOURCE", "SUBJECT", "EXPIRES", "IN")
+	for _, c := range o.Certificates {
+		t.row(c.Role, c.Source, c.Subject, c.Expires.UTC().Format(time.RFC3339), c.Expires.Sub(t.now).Round(time.Minute).String())
+	}
+	if len(o.ServiceAccountKeys) > 0 {
+		t.section("Service account keys of shards", "SHARD", "READ", "KEY IDS", "ERROR")
+		for _, k := range o.ServiceAccountKeys {
+			t.row(k.Shard, t.age(k.Read), strings.Join(k.KeyIDs, ","), k.Error)
+		}
+	}
+	if len(o.FailedReloads) > 0 {
+		t.section("Files that changed and can not be used", "FLAG", "ERROR")
+		for _, source := range sortedKeys(o.FailedReloads) {
+			t.row(source, o.FailedReloads[source])
+		}
+	}
+}
