@@ -336,8 +336,8 @@ func (c *checker) tokens(config *authn.Config) {
 		c.fail(err)
 	}
 	flags := a.oidc()
-	if a.config != "" && !readable(a.config) || a.oidcCA != "" && !readable(a.oidcCA) || a.config == "" && !flags.Set() {
-		return
+	if a.config != "" && !readable(a.config) || a.oidcCA != "" && !readable(a.oidcCA) || a.config == "" && (!flags.Set() || a.oidcIssuer == "" || a.oidcClientID == "") {
+		return // nothing to read, or validate has said what is wrong
 	}
 	tokens, err := authn.NewOIDC(authn.OIDCConfig{
 		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.New(operatorsIssuers(log)), Log: log,

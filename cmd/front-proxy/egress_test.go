@@ -145,7 +145,7 @@ func TestIssuersOutOfBounds(t *testing.T) {
 	if n := elsewhere.Discoveries() + elsewhere.KeyFetches(); n != 0 {
 		t.Errorf("another host was asked %d times by way of redirects", n)
 	}
-	unlogged(t, "/.well-known/openid-configuration", `"Request"`) // the proxy asked itself nothing
+	unlogged(t, `path="/.well-known/openid-configuration`, `"Request"`) // the proxy asked itself nothing
 }
 
 func hostOf(t *testing.T, raw string) string {

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/rest"
 
 	"frontproxy/authn/issuer/issuertest"
@@ -382,5 +384,31 @@ func TestFlagsHoldNoSecret(t *testing.T) {
 				t.Errorf("--%s: look whether it holds a secret; if so, classify it", name)
 			}
 		}
+	}
+}
+
+// TestExplainDoc: the example in docs/explain.md is what is printed.
+func TestExplainDoc(t *testing.T) {
+	w := newExplainWorld(t)
+	id := w.refused("/clusters/root:one/api/v1/pods", w.token("bob", "elsewhere"))
+	out, err := w.explain(id, "--kubeconfig="+w.kubeconfig("operator-token", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := strings.LastIndexByte(id, '-')
+	for _, r := range []struct{ pattern, with string }{
+		{regexp.QuoteMeta(id), "<id>"}, {regexp.QuoteMeta(id[:cut]), "<instance>"}, {regexp.QuoteMeta(w.issuer.URL()), "<issuer>"},
+		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "<time>"}, {`@\d+`, "@<version>"},
+	} {
+		out = regexp.MustCompile(r.pattern).ReplaceAllString(out, r.with)
+	}
+	doc, err := os.ReadFile("../../docs/explain.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(doc), "$ front-proxy explain <id> --kubeconfig=admin.kubeconfig\n")
+	example, _, _ = strings.Cut(example, "```")
+	if diff := cmp.Diff(example, out); diff != "" {
+		t.Errorf("docs/explain.md (-doc +printed):\n%s", diff)
 	}
 }
