@@ -110,7 +110,7 @@ func (a *Authenticator) Refusals() *Refusals { return a.refusals }
 // request passes through only when nothing at all applies to it.
 func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 	q := question{ctx: r.Context(), target: t}
-	d := a.decide(r, &q)
+	d := a.decide(r, &q) //nolint:contextcheck // q has the request's
 	if d.User == nil && !d.PassThrough {
 		q.presented.certificate(r)
 		a.refusals.add(r, t, d, q.presented)
@@ -352,7 +352,11 @@ func accepts(until time.Time) string {
 func (q *question) refuse() *Decision {
 	d := &Decision{Status: http.StatusUnauthorized}
 	q.story(d)
-	if len(q.verdicts) == 0 {
+	switch {
+	case len(q.verdicts) > 0:
+	case q.asked:
+		d.Verdicts = []Verdict{{Authenticator: "credentials", Outcome: Refused, Reason: "nobody who is asked here knows bearer tokens"}}
+	default:
 		d.Verdicts = []Verdict{{Authenticator: "credentials", Outcome: Skipped, Reason: "the request has none, and this target requires one"}}
 	}
 	undecided := slices.ContainsFunc(q.verdicts, func(v Verdict) bool { return v.Outcome == Undecided })

@@ -172,6 +172,7 @@ func TestDecide(t *testing.T) {
 		"client certificate beside a bad token":                   {config: withTypes(refuses), target: team, cert: aliceCert, headers: token, want: globalAlice, by: byClientCert},
 		"stranger's certificate":                                  {config: withTypes(accepts), target: other, cert: strangers.client(t, time.Hour, "alice"), status: 401, reason: "unknown authority"},
 		"stranger's certificate beside a good token":              {config: withTypes(accepts), target: team, cert: strangers.client(t, time.Hour, "alice"), headers: token, want: scopedAlice, by: byWorkspace},
+		"a token where only certificates are known":               {config: Config{ClientCAs: clients}, target: other, cert: strangers.client(t, time.Hour, ""), headers: token, status: 401, reason: "unknown authority"},
 		"expired certificate":                                     {config: withTypes(), target: other, cert: clients.client(t, -time.Minute, "alice"), status: 401, reason: "expired"},
 		"certificate without a name":                              {config: withTypes(), target: other, cert: clients.client(t, time.Hour, ""), status: 401, reason: "no common name"},
 		"certificate whose name a header would change":            {config: withTypes(), target: other, cert: clients.client(t, time.Hour, " system:admin"), status: 401, reason: "white space"},

@@ -24,7 +24,7 @@ type Explained struct {
 func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change) (*Explained, error) {
 	explainer, notes := a, []string(nil)
 	if change != nil {
-		changed, err := a.changed(t, change)
+		changed, err := a.changed(t, change) //nolint:contextcheck // upstream keeps the context it is given: none may end
 		if err != nil {
 			return nil, err
 		}
@@ -34,7 +34,8 @@ func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change
 		explainer, notes = &asIf, changed.notes
 	}
 	q := question{ctx: explaining(r.Context()), target: t, trace: true}
-	e := &Explained{Decision: explainer.decide(r, &q), Presented: q.presented, Notes: notes}
+	e := &Explained{Decision: explainer.decide(r, &q), Notes: notes} //nolint:contextcheck // q has the request's
+	e.Presented = q.presented
 	e.Presented.certificate(r)
 	if raw, err := bearer(r); err == nil {
 		e.Presented.details(raw)

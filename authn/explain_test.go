@@ -76,6 +76,17 @@ func TestExplainIsDecide(t *testing.T) {
 			}
 		})
 	}
+	nowhere := index.Target{Cluster: "ws2", Type: index.Type{Cluster: "c1", Name: "plain", Path: "root:org"}}
+	r := httptest.NewRequest("GET", "/clusters/ws2/api", nil)
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{newCA(t, "strangers").client(t, time.Hour, "x")}}
+	onlyProxies, err := New(Config{RequestHeader: &RequestHeader{CAs: clients, UsernameHeaders: []string{"X-Remote-User"}}, Instance: "pod-1", Webhook: fakeToken{name: "webhook"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.TLS = nil
+	if d := onlyProxies.Decide(r, &nowhere); !strings.Contains(d.Why(), "the request has none") {
+		t.Errorf("without a credential: %q", d.Why())
+	}
 	states := a.Applying(&target)
 	var names []string
 	for _, s := range states {

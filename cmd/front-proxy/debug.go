@@ -40,7 +40,7 @@ func debugListener(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--debug-address: %w", err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(path, 0o600); err != nil { //nolint:gosec // the operator names it
 		_ = listener.Close()
 		return nil, fmt.Errorf("--debug-address: %w", err)
 	}
@@ -64,7 +64,7 @@ func checkDebugAddress(address string) error {
 
 // removeStale removes a socket that a process left which is gone.
 func removeStale(path string) error {
-	info, err := os.Lstat(path)
+	info, err := os.Lstat(path) //nolint:gosec // the operator names it
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -73,11 +73,11 @@ func removeStale(path string) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s is there and is no socket", path)
 	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil { //nolint:gosec // the operator names it
 		_ = c.Close()
 		return fmt.Errorf("another process listens on %s", path)
 	}
-	return os.Remove(path)
+	return os.Remove(path) //nolint:gosec // the operator names it
 }
 
 // serveDebug serves the handler on the listener until ctx ends.

@@ -386,6 +386,9 @@ func normal(body []byte, ignored sets.Set[string]) string {
 	if decoder.Decode(&v) != nil {
 		return string(body)
 	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return string(body) // such as a plain "404 page not found"
+	}
 	text, err := json.Marshal(normalValue(v, ignored)) // sorts keys
 	if err != nil {
 		return string(body)

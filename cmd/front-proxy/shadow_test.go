@@ -85,6 +85,7 @@ func TestShadow(t *testing.T) {
 			"GET /clusters/root:ws/api/v1/nodes": `{"kind":"Status","code":401}`, "GET /version": `{"major":"1"}`}, nil, nil, 4},
 		{"identity", with(review, `{"kind":"SelfSubjectReview","status":{"userInfo":{"username":"alice","groups":["a"]}}}`), nil, []string{"identity /clusters/root:ws" + selfReview}, 4},
 		{"body", with("GET /version", `{"major":"2"}`), nil, []string{"body /version"}, 4},
+		{"no JSON", with("GET /version", "404 page not found"), nil, []string{"body /version"}, 4},
 		{"an ignored field", with("GET /version", `{"major":"2"}`), []string{"--ignore-field=major"}, nil, 4},
 		{"an item less", with("GET /clusters/root:ws/api/v1/pods?limit=5", `{"kind":"PodList","items":[{"a":1}]}`), nil, []string{"body /clusters/root:ws/api/v1/pods?limit=5"}, 4},
 		{"all", map[string]string{}, nil, []string{"identity", "status /clusters/root:ws/api/v1/pods?limit=5", "status /clusters/root:ws/api/v1/nodes", "status /version"}, 4},
@@ -122,6 +123,11 @@ func TestShadow(t *testing.T) {
 				}
 			}
 		})
+	}
+	for text, want := range map[string]string{"404 page not found\n": "404 page not found\n", `{"b":1,"a":2}`: `{"a":2,"b":1}`, "": "", "{} {}": "{} {}"} {
+		if got := normal([]byte(text), nil); got != want {
+			t.Errorf("%q is compared as %q, want %q", text, got, want)
+		}
 	}
 	for name, args := range map[string][]string{"nobody asks": {"--incumbent=https://a", "--candidate=https://b", "--paths-file=x"}, "no proxies": {"--paths-file=x", "--anonymous"}, "no paths": {"--incumbent=https://a", "--candidate=https://b", "--anonymous"}} {
 		if code := exitCode(run(context.Background(), append([]string{"shadow"}, args...), new(bytes.Buffer)), new(bytes.Buffer)); code != 2 {

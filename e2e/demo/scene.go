@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -26,6 +28,8 @@ type scene struct {
 	env             *harness.Environment
 	blue, green     harness.Workspace
 	userKubeconfig  string
+	token           string // alice's
+	tokenFile       string
 	kubectlCacheDir string
 }
 
@@ -58,15 +62,22 @@ func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.
 	if err := admin.Grant(ctx, s.blue.Path, "alice", harness.Everything(), harness.User(prefix+user)); err != nil {
 		return nil, err
 	}
-	token := issuer.Sign(issuertest.Claims{
+	if err := admin.Grant(ctx, s.green.Path, "ask", harness.AskWhoAmI(), harness.User(prefix+user)); err != nil {
+		return nil, err
+	}
+	s.token = issuer.Sign(issuertest.Claims{
 		"aud": []string{audience}, "email": user, "groups": []string{"developers"},
 		"exp": time.Now().Add(12 * time.Hour).Unix(),
 	})
-	if err := s.writeUserKubeconfig(token); err != nil {
+	if err := s.writeUserKubeconfig(s.token); err != nil {
 		return nil, err
 	}
+	s.tokenFile = filepath.Join(env.Dir, "alice.jwt")
+	if err := os.WriteFile(s.tokenFile, []byte(s.token), 0o600); err != nil {
+		return nil, fmt.Errorf("write alice's token: %w", err)
+	}
 	progress("waiting until the proxy knows the issuer")
-	return s, s.awaitUser(ctx, env.Token(token))
+	return s, s.awaitUser(ctx, env.Token(s.token))
 }
 
 // trust is the authentication configuration for an issuer.
@@ -85,9 +96,10 @@ func trust(issuer *issuertest.Issuer) tenancyv1alpha1.JWTAuthenticator {
 
 // awaitUser waits for the proxy to have seen what was just made.
 func (s *scene) awaitUser(ctx context.Context, alice *harness.Client) error {
-	return harness.Eventually(ctx, 30*time.Second, "alice to be let into "+s.blue.Path, func(ctx context.Context) error {
-		_, err := alice.WhoAmI(ctx, s.blue.Path)
-		return err
+	return harness.Eventually(ctx, 30*time.Second, "alice to be let into "+s.blue.Path+" and "+s.green.Path, func(ctx context.Context) error {
+		_, blue := alice.WhoAmI(ctx, s.blue.Path)
+		_, green := alice.WhoAmI(ctx, s.green.Path)
+		return errors.Join(blue, green)
 	})
 }
 

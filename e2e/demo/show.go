@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -16,8 +17,10 @@ type act struct {
 	about string
 	args  []string // of kubectl, without the kubeconfig
 	admin bool     // runs with the administrator's kubeconfig
+	ours  bool     // args are front-proxy's
 	fails bool
 	want  string // in the output
+	only  string // what to print of it: lines that begin with one of these words; empty: all
 }
 
 func (s *scene) acts() []act {
@@ -25,8 +28,9 @@ func (s *scene) acts() []act {
 		{about: "Alice is who her issuer says, and tied to this one workspace.", args: []string{"auth", "whoami"}, want: prefix + user},
 		{about: "She works in blue, which lives on shard-1.", args: []string{"create", "configmap", "hello", "--from-literal=from=alice"}, want: "created"},
 		{args: []string{"get", "configmaps"}, want: "hello"},
+		{about: "She is as much herself in green, on the root shard.", args: []string{"--context", "green", "auth", "whoami"}, want: prefix + user},
 		{
-			about: "The same user is refused in green, on the root shard: known there, but without a role.",
+			about: "There she has no role but to ask that.",
 			args:  []string{"--context", "green", "get", "configmaps"}, fails: true, want: "Forbidden",
 		},
 		{
@@ -40,9 +44,35 @@ func (s *scene) acts() []act {
 	}
 }
 
+// inside is what operators see: why somebody was refused, by the id that the
+// client was told, and how the proxy is.
+func (s *scene) inside(refusal string) []act {
+	return []act{
+		{about: "Why was she refused in root? The client was told an id only; the operator is told the rest.", ours: true, admin: true,
+			args: []string{"explain", refusal}, want: "nobody who is asked here knows bearer tokens"},
+		{about: "What would the proxy make of her token in green?", ours: true, admin: true,
+			args: []string{"explain", "--path=/clusters/" + s.green.Path + "/api", "--token-file=" + s.tokenFile}, want: "Forwarded as: " + prefix + user},
+		{about: "How the proxy is: shards, issuers, configurations, certificates.", admin: true,
+			args: []string{"--server", s.env.Proxy.URL, "get", "--raw", "/statusz"}, want: "shard-1"},
+		{about: "And its metrics.", admin: true, only: "front_proxy_decisions_total{ front_proxy_issuers{",
+			args: []string{"--server", s.env.Proxy.URL, "get", "--raw", "/metrics"}, want: "front_proxy_decisions_total"},
+	}
+}
+
 // show runs every act, prints it, and fails when one goes otherwise.
 func (s *scene) show(ctx context.Context, out io.Writer) error {
-	for _, a := range s.acts() {
+	if err := s.play(ctx, out, s.acts()); err != nil {
+		return err
+	}
+	refusal, err := s.env.Token(s.token).RefusalID(ctx, "root")
+	if err != nil {
+		return err
+	}
+	return s.play(ctx, out, s.inside(refusal))
+}
+
+func (s *scene) play(ctx context.Context, out io.Writer, acts []act) error {
+	for _, a := range acts {
 		if a.about != "" {
 			say(out, "\n%s\n", a.about)
 		}
@@ -51,7 +81,7 @@ func (s *scene) show(ctx context.Context, out io.Writer) error {
 		if a.fails {
 			output = lastLine(output) // kubectl repeats itself before it
 		}
-		say(out, "%s", indent(output))
+		say(out, "%s", indent(lines(output, a.only)))
 		var exit *exec.ExitError
 		switch {
 		case err != nil && !errors.As(err, &exit):
@@ -65,7 +95,7 @@ func (s *scene) show(ctx context.Context, out io.Writer) error {
 }
 
 func (s *scene) kubectl(ctx context.Context, a act) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, s.env.Binaries().Kubectl, s.args(a)...) //nolint:gosec // our own kubectl
+	cmd := exec.CommandContext(ctx, s.binary(a), s.args(a)...) //nolint:gosec // our own binaries
 	cmd.Env = append(os.Environ(), "KUBECACHEDIR="+s.kubectlCacheDir)
 	return cmd.CombinedOutput()
 }
@@ -75,11 +105,21 @@ func (s *scene) args(a act) []string {
 	if a.admin {
 		kubeconfig = s.env.AdminKubeconfig()
 	}
+	if a.ours {
+		return append(slices.Clone(a.args), "--kubeconfig="+kubeconfig)
+	}
 	return append([]string{"--kubeconfig", kubeconfig}, a.args...)
 }
 
+func (s *scene) binary(a act) string {
+	if a.ours {
+		return s.env.Binaries().FrontProxy
+	}
+	return s.env.Binaries().Kubectl
+}
+
 func (s *scene) commandLine(a act) string {
-	return s.env.Binaries().Kubectl + " " + strings.Join(s.args(a), " ")
+	return s.binary(a) + " " + strings.Join(s.args(a), " ")
 }
 
 // explain says what to try. Its last line starts with "demo ready".
@@ -92,15 +132,30 @@ The commands above can be repeated in another terminal, and:
   $K create configmap mine; $K get configmaps
   $K --context green get configmaps       # refused: no role there
   $K --kubeconfig %s get workspaces,workspacetypes,shards
+  %s explain --help                       # why, for operators
 Logs: %s
 
 demo ready: front-proxy at %s (Ctrl-C ends it and everything it started)
-`, s.userKubeconfig, s.env.Binaries().Kubectl, s.env.AdminKubeconfig(), s.env.Logs(), s.env.Proxy.URL)
+`, s.userKubeconfig, s.env.Binaries().Kubectl, s.env.AdminKubeconfig(), s.env.Binaries().FrontProxy, s.env.Logs(), s.env.Proxy.URL)
 }
 
 func lastLine(output []byte) []byte {
 	trimmed := bytes.TrimSpace(output)
 	return append(trimmed[bytes.LastIndexByte(trimmed, '\n')+1:], '\n')
+}
+
+// lines are those that begin with one of the words; all when there are none.
+func lines(output []byte, words string) []byte {
+	if words == "" {
+		return output
+	}
+	var kept []byte
+	for line := range bytes.Lines(output) {
+		if slices.ContainsFunc(strings.Fields(words), func(w string) bool { return bytes.HasPrefix(line, []byte(w)) }) {
+			kept = append(kept, line...)
+		}
+	}
+	return kept
 }
 
 func indent(output []byte) string {

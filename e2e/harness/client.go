@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -110,6 +111,31 @@ func (c *Client) WhoAmI(ctx context.Context, cluster string) (authenticationv1.U
 	review.APIVersion, review.Kind = "authentication.k8s.io/v1", "SelfSubjectReview"
 	err := c.Create(ctx, cluster, SelfReviews, &review)
 	return review.Status.UserInfo, err
+}
+
+// RefusalID asks for something in a cluster, where the client is to be refused,
+// and returns the id in the Status.
+func (c *Client) RefusalID(ctx context.Context, cluster string) (string, error) {
+	config := c.Config(cluster)
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return "", err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+"/api/v1/namespaces", nil)
+	if err != nil {
+		return "", err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var status metav1.Status
+	err = json.NewDecoder(answer.Body).Decode(&status)
+	if err != nil || answer.StatusCode != http.StatusUnauthorized || status.Details == nil || status.Details.UID == "" {
+		return "", fmt.Errorf("in %s: %s (%v), want a refusal with an id", cluster, answer.Status, err)
+	}
+	return string(status.Details.UID), nil
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
