@@ -17,7 +17,8 @@
 //   - Counting takes no lock and allocates for request bodies only (series.go); no
 //     label is a client's or a tenant's choice (metrics.go, docs/metrics.md).
 //
-// Two routes are built in: /metrics, which the proxy answers itself, and, when
+// Routes are built in: /metrics, /statusz, /flagz and /debug/explain, which the
+// proxy answers itself (local.go; the last also below each workspace), and, when
 // switched on, /shards/<shard>/services/, the virtual workspaces of every shard
 // (shardservices.go). Streams are decided about again while they run (recheck.go).
 //

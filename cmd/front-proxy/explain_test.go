@@ -412,3 +412,59 @@ func TestExplainDoc(t *testing.T) {
 		t.Errorf("docs/explain.md (-doc +printed):\n%s", diff)
 	}
 }
+
+// TestRefusedAccountsExplained: operators find why a service account token was
+// refused in the story, the log and the metric; clients do not.
+func TestRefusedAccountsExplained(t *testing.T) {
+	const home = "accounts00000001"
+	k := newKCP(t)
+	key, stranger := keyPair(t, k, "root"), keyPair(t, k, "stranger")
+	if err := k.Root.PublishKeys(key); err != nil {
+		t.Fatal(err)
+	}
+	k.Root.PutWorkspace("root", "ws", home, "root", "team", nil)
+	k.Root.PutCluster(home, "root:team", nil)
+	k.Root.PutServiceAccount(home, "default", "bot", "bot-uid")
+	args, url := arguments(t, k)
+	w := &explainWorld{debug: "unix://" + filepath.Join(t.TempDir(), "debug.sock")}
+	w.runningProxy = startProxy(t, k, url, append(args, "--service-account-keys-from-shards", "--debug-address="+w.debug))
+	w.await(w.client(), "/clusters/root:ws/api", boundToken(t, key, home), http.StatusOK)
+	w.await(w.client(), "/clusters/root:ws/api", boundToken(t, stranger, home), http.StatusUnauthorized)
+	for _, tt := range []struct{ name, token, reason, want string }{
+		{"unknown key", boundToken(t, stranger, home), "unknown_key", "publishes no key with the id"},
+		{"unknown home", boundToken(t, key, "nowhere000000001"), "home_unknown", "no shard has the token's logical cluster nowhere000000001"},
+		{"account gone", "", "account_gone", "does not exist in logical cluster " + home},
+	} {
+		if tt.token == "" {
+			k.Root.RemoveServiceAccount(home, "default", "bot")
+			tt.token = boundToken(t, key, home)
+			w.await(w.client(), "/clusters/root:ws/api", tt.token, http.StatusUnauthorized)
+		}
+		id := w.refused("/clusters/root:ws/api", tt.token)
+		w.explains(tt.name, []string{id, "--debug-address=" + w.debug}, "service-accounts refused: ", tt.want)
+		logged(t, `"Request"`, `refusal="`+id, tt.want)
+		resp, err := debugAsker(w.debug).client.Get("http://localhost/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if !strings.Contains(string(page), `front_proxy_service_account_refusals_total{reason="`+tt.reason+`"}`) {
+			t.Errorf("%s: no metric with reason %s", tt.name, tt.reason)
+		}
+	}
+	written.mu.Lock()
+	defer written.mu.Unlock()
+	if told := written.answers.String(); strings.Contains(told, "publishes no key") || strings.Contains(told, "logical cluster "+home) {
+		t.Error("a client is told why")
+	}
+	resp, err := debugAsker(w.debug).client.Get("http://localhost/statusz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if !strings.Contains(string(page), "Service account keys of shards") {
+		t.Errorf("statusz has no keys of shards:\n%s", page)
+	}
+}

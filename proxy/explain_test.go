@@ -1,0 +1,162 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn"
+	"frontproxy/authn/issuer"
+	"frontproxy/index"
+)
+
+// slowExplainer explains when it is let to.
+type slowExplainer struct {
+	*authn.Authenticator
+	begun, release chan struct{}
+}
+
+func (s *slowExplainer) Explain(r *http.Request, t *index.Target, c *authn.Change) (*authn.Explained, error) {
+	s.begun <- struct{}{}
+	<-s.release
+	return s.Authenticator.Explain(r, t, c)
+}
+
+// allowAll lets everybody read everything.
+type allowAll struct{}
+
+func (allowAll) Authorize(context.Context, user.Info, string, string) (bool, error) { return true, nil }
+
+func explainingFront(t *testing.T, now func() time.Time, explainer Explainer) *front {
+	t.Helper()
+	w := newWorld(t)
+	w.shard(t, "shard-1", true, nil)
+	w.config.Explainer, w.config.Now = explainer, now
+	w.config.Authorizer = allowAll{}
+	return w.front(t)
+}
+
+// TestExplainPath: which paths are explanations'.
+func TestExplainPath(t *testing.T) {
+	for path, want := range map[string]string{
+		"/debug/explain": "", "/debug/explain/": "", "/debug/explain/pod-1-2": "pod-1-2", "/debug/explain/a/b": "a/b",
+		"/debug/explainer": "no", "/debug/": "no", "/debug/pprof": "no", "": "no", "/x/debug/explain": "no", "//debug/explain": "no",
+	} {
+		id, ok := explainPath(path)
+		if ok != (want != "no") || ok && id != want {
+			t.Errorf("%s: %q, %v; want %q", path, id, ok, want)
+		}
+	}
+}
+
+// TestExplainIsBounded: so many a second, credentials one at a time, questions
+// of so many bytes.
+func TestExplainIsBounded(t *testing.T) {
+	decider, err := authn.New(authn.Config{Instance: "front"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := &slowExplainer{decider, make(chan struct{}), make(chan struct{})}
+	stopped := time.Now()
+	f := explainingFront(t, func() time.Time { return stopped }, slow)
+	client := f.client(t, true)
+	post := func(body string) (int, string) {
+		t.Helper()
+		resp, err := client.Post(f.URL+ExplainPath, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return 0, ""
+		}
+		defer func() { _ = resp.Body.Close() }()
+		var s struct{ Message, Outcome string }
+		if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+			t.Error(err)
+		}
+		return resp.StatusCode, s.Message + s.Outcome
+	}
+	asked := 0
+	for body, want := range map[string]string{
+		"{": "no JSON", `{"path":"x"}`: "must begin with a slash", `{"path":"https://x/y"}`: "must begin with a slash", `{"path":"/","certificates":"x"}`: "no PEM certificate",
+		`{"path":"/","token":"` + strings.Repeat("a", maxExplainRequest) + `"}`: "at most",
+	} {
+		asked++
+		if code, said := post(body); code != 400 || !strings.Contains(said, want) {
+			t.Errorf("%.40s: %d %s, want 400 with %q", body, code, said, want)
+		}
+	}
+	const path = `{"path":"/clusters/root:ws/api"}`
+	first := make(chan int, 1)
+	go func() { code, _ := post(path); first <- code }()
+	<-slow.begun
+	if code, said := post(path); code != 429 {
+		t.Errorf("a second credential at once: %d %s", code, said)
+	}
+	slow.release <- struct{}{}
+	if code := <-first; code != 200 {
+		t.Errorf("the first: %d", code)
+	}
+	for asked += 2; asked < explainsAtOnce; asked++ {
+		if code, _ := do2(t, client, f.URL+ExplainPath+"/front-0"); code != 404 {
+			t.Fatalf("question %d: %d", asked, code)
+		}
+	}
+	if code, _ := do2(t, client, f.URL+ExplainPath+"/front-0"); code != 429 {
+		t.Errorf("one too many: %d", code)
+	}
+}
+
+func do2(t *testing.T, c *http.Client, url string) (int, []byte) {
+	t.Helper()
+	resp, body := do(t, c, http.MethodGet, url, nil)
+	return resp.StatusCode, body
+}
+
+// TestConfinedStory: what a workspace's administrators are not told.
+func TestConfinedStory(t *testing.T) {
+	f := &authn.Refusal{Decision: &authn.Decision{Status: 503, Verdicts: []authn.Verdict{
+		{Authenticator: "oidc", Outcome: authn.Refused, Reason: "operators-own", Private: true},
+		{Authenticator: "workspace c/a", Outcome: authn.Undecided, Reason: "dial 10.0.0.1: refused", Private: true},
+		{Authenticator: "workspace c/b", Outcome: authn.Refused, Reason: "audience"},
+	}}}
+	now := []authn.ApplyingStatus{
+		{Name: "oidc jwt[0]", State: "Ready", Issuer: &issuer.Status{URL: "https://operators-own"}},
+		{Name: "workspace c/a", Workspace: true, State: "Unavailable", Issuer: &issuer.Status{URL: "https://tenant", State: issuer.Unavailable, LastError: "dial 10.0.0.1: refused", KeyIDs: []string{"k"}}},
+	}
+	for _, confined := range []bool{false, true} {
+		text, err := json.Marshal(explainRefusal("front", f, now, confined))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, private := range []string{"operators-own", "10.0.0.1"} {
+			if strings.Contains(string(text), private) == confined {
+				t.Errorf("confined %v: %q in %s", confined, private, text)
+			}
+		}
+		for _, public := range []string{"audience", "https://tenant", "Unavailable", "could not decide"} {
+			if !strings.Contains(string(text), public) {
+				t.Errorf("confined %v: no %q in %s", confined, public, text)
+			}
+		}
+	}
+}
+
+// TestWantsJSON reads Accept as Kubernetes' z-pages do, and plain JSON too.
+func TestWantsJSON(t *testing.T) {
+	for accept, want := range map[string]bool{
+		"": false, "*/*": false, "text/plain": false, "application/json": true, "text/plain, application/json": false, "application/json, */*": true,
+		"application/json;v=v1alpha1;g=config.k8s.io;as=Statusz": true, "application/json;v=v1alpha1;g=config.k8s.io;as=Flagz": false,
+		"application/json;v=v2;g=config.k8s.io;as=Statusz": false, "application/yaml": false, ";;": false,
+	} {
+		r := httptest.NewRequest("GET", "/statusz", nil)
+		r.Header.Set("Accept", accept)
+		if got := wantsJSON(r, "Statusz"); got != want {
+			t.Errorf("%q: %v, want %v", accept, got, want)
+		}
+	}
+}
