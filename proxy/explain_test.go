@@ -149,7 +149,7 @@ func TestConfinedStory(t *testing.T) {
 // TestWantsJSON reads Accept as Kubernetes' z-pages do, and plain JSON too.
 func TestWantsJSON(t *testing.T) {
 	for accept, want := range map[string]bool{
-		"": false, "*/*": false, "text/plain": false, "application/json": true, "text/plain, application/json": false, "application/json, */*": true,
+		"": false, "*/*": false, "text/plain": false, "application/json": true, "text/plain, application/json": false, "application/json, */*": false, "application/json;v=v1alpha1;g=config.k8s.io;as=Statusz, */*": true,
 		"application/json;v=v1alpha1;g=config.k8s.io;as=Statusz": true, "application/json;v=v1alpha1;g=config.k8s.io;as=Flagz": false,
 		"application/json;v=v2;g=config.k8s.io;as=Statusz": false, "application/yaml": false, ";;": false,
 	} {

@@ -168,9 +168,10 @@ func writeText(w http.ResponseWriter, text string) {
 	_, _ = w.Write([]byte(text)) //nolint:gosec // plain text, nosniff
 }
 
-// wantsJSON reads the Accept header: JSON where it is asked for, of this kind
-// if one is named.
+// wantsJSON reads the Accept header as Kubernetes' z-pages do: JSON for who names
+// the kind, else text. Who takes JSON and nothing else gets that too.
 func wantsJSON(r *http.Request, kind string) bool {
+	plain := false
 	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		media, params, err := mime.ParseMediaType(part)
 		if err != nil {
@@ -178,14 +179,15 @@ func wantsJSON(r *http.Request, kind string) bool {
 		}
 		switch media {
 		case "application/json":
-			if as := params["as"]; as == "" || as == kind && params["g"]+"/"+params["v"] == zpagesVersion {
+			if params["as"] == kind && params["g"]+"/"+params["v"] == zpagesVersion {
 				return true
 			}
+			plain = plain || params["as"] == ""
 		case "text/plain", "text/*", "*/*":
 			return false
 		}
 	}
-	return false
+	return plain
 }
 
 func (p *Proxy) statusz() *Statusz {

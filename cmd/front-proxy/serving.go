@@ -26,7 +26,7 @@ func (o *options) selfSigned() error {
 		return nil
 	}
 	dir := o.serving.ServerCert.CertDirectory
-	err := os.MkdirAll(dir, 0o700)
+	err := os.MkdirAll(dir, 0o700) //nolint:gosec // the operator names it
 	if err == nil {
 		err = o.serving.MaybeDefaultWithSelfSignedCerts("localhost", []string{"kubernetes.default.svc", "kubernetes.default", "kubernetes"}, nil)
 	}

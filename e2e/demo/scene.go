@@ -29,6 +29,7 @@ type scene struct {
 	blue, green     harness.Workspace
 	userKubeconfig  string
 	token           string // alice's
+	foreignToken    string // alice's, for another audience
 	tokenFile       string
 	kubectlCacheDir string
 }
@@ -72,6 +73,7 @@ func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.
 	if err := s.writeUserKubeconfig(s.token); err != nil {
 		return nil, err
 	}
+	s.foreignToken = issuer.Sign(issuertest.Claims{"aud": []string{"something-else"}, "email": user})
 	s.tokenFile = filepath.Join(env.Dir, "alice.jwt")
 	if err := os.WriteFile(s.tokenFile, []byte(s.token), 0o600); err != nil {
 		return nil, fmt.Errorf("write alice's token: %w", err)

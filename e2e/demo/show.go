@@ -48,8 +48,8 @@ func (s *scene) acts() []act {
 // client was told, and how the proxy is.
 func (s *scene) inside(refusal string) []act {
 	return []act{
-		{about: "Why was she refused in root? The client was told an id only; the operator is told the rest.", ours: true, admin: true,
-			args: []string{"explain", refusal}, want: "nobody who is asked here knows bearer tokens"},
+		{about: "In blue she was refused with a token that is meant for something else. The client was told an id only; the operator is told why.", ours: true, admin: true,
+			args: []string{"explain", refusal}, want: `audience: the token is for ["something-else"]`},
 		{about: "What would the proxy make of her token in green?", ours: true, admin: true,
 			args: []string{"explain", "--path=/clusters/" + s.green.Path + "/api", "--token-file=" + s.tokenFile}, want: "Forwarded as: " + prefix + user},
 		{about: "How the proxy is: shards, issuers, configurations, certificates.", admin: true,
@@ -64,7 +64,7 @@ func (s *scene) show(ctx context.Context, out io.Writer) error {
 	if err := s.play(ctx, out, s.acts()); err != nil {
 		return err
 	}
-	refusal, err := s.env.Token(s.token).RefusalID(ctx, "root")
+	refusal, err := s.env.Token(s.foreignToken).RefusalID(ctx, s.blue.Path)
 	if err != nil {
 		return err
 	}

@@ -131,9 +131,11 @@ func (c *Client) RefusalID(ctx context.Context, cluster string) (string, error) 
 	}
 	defer func() { _ = answer.Body.Close() }()
 	var status metav1.Status
-	err = json.NewDecoder(answer.Body).Decode(&status)
-	if err != nil || answer.StatusCode != http.StatusUnauthorized || status.Details == nil || status.Details.UID == "" {
-		return "", fmt.Errorf("in %s: %s (%v), want a refusal with an id", cluster, answer.Status, err)
+	if err := json.NewDecoder(answer.Body).Decode(&status); err != nil {
+		return "", fmt.Errorf("in %s: %s: %w", cluster, answer.Status, err)
+	}
+	if answer.StatusCode != http.StatusUnauthorized || status.Details == nil || status.Details.UID == "" {
+		return "", fmt.Errorf("in %s: %s, want a refusal with an id", cluster, answer.Status)
 	}
 	return string(status.Details.UID), nil
 }
