@@ -3,7 +3,6 @@ package authn
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -91,22 +90,6 @@ type Decision struct {
 	Guarded []string
 	// Versions are the configurations consulted, as "name@resourceVersion".
 	Versions []string
-}
-
-// Why is the story of a refusal in one line, for logs; empty when there is none
-// to tell.
-func (d *Decision) Why() string {
-	var b strings.Builder
-	for _, v := range d.Verdicts {
-		if b.Len() > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(v.Authenticator + " " + v.Outcome.String() + ": " + v.Reason)
-	}
-	for _, g := range d.Guarded {
-		b.WriteString("; the guard removed " + g)
-	}
-	return b.String()
 }
 
 // ErrUndecided is wrapped by a TokenAuthenticator's error when it could not

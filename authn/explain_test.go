@@ -13,6 +13,15 @@ import (
 	"frontproxy/index"
 )
 
+// told is what a Decision tells, in one line.
+func told(d *Decision) string {
+	var b strings.Builder
+	for _, v := range d.Verdicts {
+		b.WriteString(v.Authenticator + " " + v.Outcome.String() + ": " + v.Reason + "; ")
+	}
+	return b.String() + strings.Join(d.Guarded, "; ")
+}
+
 // TestExplainIsDecide: Explain says what Decide decides, keeps nothing of it,
 // and has those who accept say so.
 func TestExplainIsDecide(t *testing.T) {
@@ -62,13 +71,13 @@ func TestExplainIsDecide(t *testing.T) {
 			if d.Status != tt.status || e.Decision.Status != d.Status || e.Decision.By != d.By || (d.User == nil) != (e.Decision.User == nil) {
 				t.Errorf("Decide: %d by %q, Explain: %d by %q; want %d", d.Status, d.By, e.Decision.Status, e.Decision.By, tt.status)
 			}
-			told := e.Decision.Why() + strings.Join(e.Decision.Versions, " ")
+			text := told(e.Decision) + strings.Join(e.Decision.Versions, " ")
 			for _, want := range tt.want {
-				if !strings.Contains(told, want) {
-					t.Errorf("%q lacks %q", told, want)
+				if !strings.Contains(text, want) {
+					t.Errorf("%q lacks %q", text, want)
 				}
 			}
-			if tt.token != "" && strings.Contains(told, tt.token) {
+			if tt.token != "" && strings.Contains(text, tt.token) {
 				t.Error("the token is told")
 			}
 			if d.Status == 200 && d.Verdicts != nil {
@@ -84,8 +93,8 @@ func TestExplainIsDecide(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.TLS = nil
-	if d := onlyProxies.Decide(r, &nowhere); !strings.Contains(d.Why(), "the request has none") {
-		t.Errorf("without a credential: %q", d.Why())
+	if d := onlyProxies.Decide(r, &nowhere); !strings.Contains(told(d), "the request has none") {
+		t.Errorf("without a credential: %q", told(d))
 	}
 	states := a.Applying(&target)
 	var names []string
@@ -143,9 +152,9 @@ func TestExplainWithAChange(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			told := e.Decision.Why() + strings.Join(append(e.Decision.Versions, e.Notes...), " ")
-			if e.Decision.Status != tt.status || !strings.Contains(told, tt.want) {
-				t.Errorf("%d %s; want %d with %q", e.Decision.Status, told, tt.status, tt.want)
+			text := told(e.Decision) + strings.Join(append(e.Decision.Versions, e.Notes...), " ")
+			if e.Decision.Status != tt.status || !strings.Contains(text, tt.want) {
+				t.Errorf("%d %s; want %d with %q", e.Decision.Status, text, tt.status, tt.want)
 			}
 		})
 	}

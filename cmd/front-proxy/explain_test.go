@@ -468,3 +468,20 @@ func TestRefusedAccountsExplained(t *testing.T) {
 		t.Errorf("statusz has no keys of shards:\n%s", page)
 	}
 }
+
+// TestHelpOfSubcommands: each says what it does and every flag of its own.
+func TestHelpOfSubcommands(t *testing.T) {
+	for name, want := range map[string]string{"explain": "--token-file", "check": "--mapping-file", "shadow": "--incumbent"} {
+		var out bytes.Buffer
+		if err := run(context.Background(), []string{name, "--help"}, &out); err != nil || !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "front-proxy "+name) {
+			t.Errorf("%s --help: %v\n%s", name, err, out.String())
+		}
+	}
+	var out bytes.Buffer
+	if err := run(context.Background(), []string{"--help"}, &out); err != nil || !strings.Contains(out.String(), "front-proxy explain <id>") {
+		t.Errorf("--help does not name the subcommands: %v", err)
+	}
+	if err := run(context.Background(), []string{"serve"}, &out); err == nil || !strings.Contains(err.Error(), `unexpected argument "serve"`) {
+		t.Errorf("an unknown subcommand: %v", err)
+	}
+}
