@@ -3,18 +3,25 @@ SHELL := /bin/bash -o pipefail
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 KCP     := bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e/kcp/go.mod)
+DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go | sha256sum | cut -c1-12)
 LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
 
-.PHONY: build test test-unit lint bench demo fuzz clean
+.PHONY: build image test test-unit lint bench demo fuzz clean
 
 build: ## bin/front-proxy
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
 
-test: build $(KCP) ## everything, real kcp included
+image: $(DEPLOY) ## bin/image: an OCI image for amd64 and arm64, without a container engine
+	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' \
+	  -o bin/image-$$arch/front-proxy ./cmd/front-proxy || exit 1; done
+	$(DEPLOY)/image -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)" -out bin/image \
+	  linux/amd64=bin/image-amd64/front-proxy linux/arm64=bin/image-arm64/front-proxy
+
+test: build image $(KCP) ## everything, real kcp included
 	go test -race -timeout 40m -p 1 ./...
 
 test-unit: ## fast, no kcp
-	go test -race $$(go list ./... | grep -v /e2e)
+	go test -race $$(go list ./... | grep -v -e /e2e -e /deploy)
 
 lint: $(LINT) ## golangci-lint and govulncheck
 	$(LINT)/golangci-lint run ./...
@@ -34,4 +41,10 @@ $(KCP): e2e/kcp/go.mod e2e/kcp/go.sum
 $(LINT): .ci/lint/go.mod .ci/lint/go.sum
 	@echo "building the linters into $@: a few minutes, once"
 	go build -C .ci/lint -o $(CURDIR)/$@.tmp/ tool
+	rm -rf $@ && mv $@.tmp $@ && touch $@
+
+$(DEPLOY): deploy/tools/go.mod deploy/tools/go.sum $(wildcard deploy/tools/*/*.go)
+	@echo "building helm and the checks of deploy/ into $@: a few minutes, once"
+	go vet -C deploy/tools ./...
+	go build -C deploy/tools -ldflags '-s -w' -o $(CURDIR)/$@.tmp/ tool ./strict ./alerts ./image
 	rm -rf $@ && mv $@.tmp $@ && touch $@

@@ -1,0 +1,117 @@
+// Package deploy tests what operators apply: the manifests against the real API
+// types, the chart as helm renders it, the alerts as Prometheus evaluates them,
+// the image, and the image run as the manifests say.
+package deploy
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"frontproxy/e2e/harness"
+)
+
+// tool is a program that `make image` builds, of the newest build.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	found, err := filepath.Glob("../bin/deploy-tools-*/" + name)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("bin/deploy-tools-…/%s is missing: `make image` builds it (a few minutes, once)", name)
+	}
+	newest, at := "", int64(0)
+	for _, path := range found {
+		info, err := os.Stat(filepath.Dir(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now := info.ModTime().UnixNano(); now >= at {
+			newest, at = path, now
+		}
+	}
+	path, err := filepath.Abs(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// run is a command's standard output; it must succeed.
+func run(t *testing.T, in []byte, name string, args ...string) []byte {
+	t.Helper()
+	out, err := attempt(in, name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func attempt(in []byte, name string, args ...string) ([]byte, error) {
+	cmd := exec.Command(name, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(name), strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return out.Bytes(), nil
+}
+
+func kustomized(t *testing.T) []byte {
+	t.Helper()
+	binaries, err := harness.FindBinaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, nil, binaries.Kubectl, "kustomize", "kustomize")
+}
+
+// charted is the chart rendered as release kcp in namespace kcp.
+func charted(t *testing.T, values ...string) []byte {
+	t.Helper()
+	return run(t, nil, tool(t, "helm"), append([]string{"template", "kcp", "charts/front-proxy", "--namespace=kcp", "--kube-version=1.35.0"}, values...)...)
+}
+
+func everything() []string { return []string{"--values=charts/front-proxy/ci/everything-values.yaml"} }
+func least() []string      { return []string{"--values=charts/front-proxy/ci/least-values.yaml"} }
+
+// objects are the manifests of a stream, by kind and name.
+func objects(t *testing.T, manifests []byte) map[string]*unstructured.Unstructured {
+	t.Helper()
+	found := map[string]*unstructured.Unstructured{}
+	for document := range strings.SplitSeq("\n"+string(manifests), "\n---\n") {
+		object := map[string]any{}
+		if err := yaml.UnmarshalStrict([]byte(document), &object); err != nil {
+			t.Fatalf("%v in\n%s", err, document)
+		}
+		if len(object) == 0 {
+			continue
+		}
+		u := &unstructured.Unstructured{Object: object}
+		key := u.GetKind() + " " + u.GetName()
+		if found[key] != nil {
+			t.Fatalf("two of %s", key)
+		}
+		found[key] = u
+	}
+	return found
+}
+
+// typed is the object of that kind and name as its Go type.
+func typed[T any](t *testing.T, all map[string]*unstructured.Unstructured, key string) T {
+	t.Helper()
+	var out T
+	if all[key] == nil {
+		t.Fatalf("no %s", key)
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(all[key].Object, &out, true); err != nil {
+		t.Fatalf("%s: %v", key, err)
+	}
+	return out
+}

@@ -1,0 +1,359 @@
+package deploy
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
+)
+
+// TestManifestsAreWhatTheirTypesTake decodes all that is applied strictly into
+// the Go types of its APIs.
+func TestManifestsAreWhatTheirTypesTake(t *testing.T) {
+	strict := tool(t, "strict")
+	streams := map[string][]byte{
+		"kustomize": kustomized(t), "chart": charted(t), "chart, everything": charted(t, everything()...), "chart, least": charted(t, least()...),
+	}
+	for _, dir := range []string{"rbac", "kubestellar"} {
+		files, err := filepath.Glob(dir + "/*.yaml")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no manifests in %s: %v", dir, err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Contains(content, []byte("kind: BindingPolicy")) {
+				streams[file] = content
+			}
+		}
+	}
+	for name, stream := range streams {
+		if _, err := attempt(stream, strict); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, wrong := range map[string]string{
+		"unknown field": "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {port: 1}\n",
+		"wrong type":    "apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: x}\nspec: {usages: client auth}\n",
+		"unknown kind":  "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitr\nmetadata: {name: x}\n",
+	} {
+		if _, err := attempt([]byte(wrong), strict); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
+
+// frontProxy and kubeconfig have the fields of kcp-operator's objects that ours
+// use, as of its sdk/apis/operator/v1alpha1 in the summer of 2026. That module
+// is not published where this one is built.
+type frontProxy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		RootShard struct {
+			Reference *corev1.LocalObjectReference `json:"ref"`
+		} `json:"rootShard"`
+		Replicas *int32 `json:"replicas"`
+		Auth     struct {
+			ServiceAccount struct {
+				Enabled bool `json:"enabled"`
+			} `json:"serviceAccount"`
+		} `json:"auth"`
+		Image struct {
+			Repository string `json:"repository"`
+			Tag        string `json:"tag"`
+		} `json:"image"`
+		ExtraArgs []string `json:"extraArgs"`
+	} `json:"spec"`
+}
+
+type kubeconfig struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Target struct {
+			FrontProxy *corev1.LocalObjectReference `json:"frontProxyRef"`
+		} `json:"target"`
+		Username      string                      `json:"username"`
+		Groups        []string                    `json:"groups"`
+		Validity      metav1.Duration             `json:"validity"`
+		Secret        corev1.LocalObjectReference `json:"secretRef"`
+		Authorization struct {
+			Bindings struct {
+				Cluster string   `json:"cluster"`
+				Roles   []string `json:"clusterRoles"`
+			} `json:"clusterRoleBindings"`
+		} `json:"authorization"`
+	} `json:"spec"`
+}
+
+func strictly(t *testing.T, file string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict(content, into); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+}
+
+// TestOperatorKeepsMountsOn: the tag must not read as a version, or the operator
+// takes it for kcp's.
+func TestOperatorKeepsMountsOn(t *testing.T) {
+	var fp frontProxy
+	strictly(t, "operator/frontproxy.yaml", &fp)
+	if tag := strings.TrimPrefix(fp.Spec.Image.Tag, "v"); tag == "" || tag[0] >= '0' && tag[0] <= '9' {
+		t.Errorf("the tag %q reads as a version of kcp", fp.Spec.Image.Tag)
+	}
+	var k kubeconfig
+	strictly(t, "operator/kubeconfig.yaml", &k)
+	if k.Spec.Target.FrontProxy == nil || k.Spec.Target.FrontProxy.Name != fp.Name || k.Namespace != fp.Namespace {
+		t.Errorf("the Kubeconfig %s is not for the FrontProxy %s", k.Name, fp.Name)
+	}
+	var binding rbacv1.ClusterRoleBinding
+	strictly(t, "rbac/metrics-reader.yaml", &binding)
+	if diff := cmp.Diff([]string{binding.RoleRef.Name}, k.Spec.Authorization.Bindings.Roles); diff != "" || binding.Subjects[0].Name != k.Spec.Username {
+		t.Errorf("rbac/metrics-reader.yaml grants another role, or another user than %s (-want +got):\n%s", k.Spec.Username, diff)
+	}
+}
+
+// bindingPolicy has the fields of KubeStellar's that ours use, as of its
+// api/control/v1alpha1 in the summer of 2026.
+type bindingPolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		ClusterSelectors []metav1.LabelSelector `json:"clusterSelectors"`
+		Downsync         []struct {
+			APIGroup        *string                `json:"apiGroup"`
+			Resources       []string               `json:"resources"`
+			Namespaces      []string               `json:"namespaces"`
+			ObjectNames     []string               `json:"objectNames"`
+			ObjectSelectors []metav1.LabelSelector `json:"objectSelectors"`
+		} `json:"downsync"`
+	} `json:"spec"`
+}
+
+// resources are the kinds that are downsynced.
+var resources = map[string]string{
+	"Namespace": "namespaces", "Service": "services", "ServiceAccount": "serviceaccounts", "ConfigMap": "configmaps", "Deployment": "deployments",
+	"PodDisruptionBudget": "poddisruptionbudgets", "NetworkPolicy": "networkpolicies",
+	"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings", "Role": "roles", "RoleBinding": "rolebindings",
+}
+
+// TestBindingPoliciesSelectEverything: each manifest is selected by the policy,
+// and the rights' objects by the other, but for the namespace.
+func TestBindingPoliciesSelectEverything(t *testing.T) {
+	read := func(file string) []byte {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	for file, manifests := range map[string][]byte{
+		"kubestellar/bindingpolicy.yaml":      kustomized(t),
+		"kubestellar/bindingpolicy-rbac.yaml": slices.Concat(read("kubestellar/aggregated.yaml"), []byte("\n---\n"), read("kubestellar/direct.yaml")),
+	} {
+		var policy bindingPolicy
+		strictly(t, file, &policy)
+		for key, o := range objects(t, manifests) {
+			if o.GetKind() == "Namespace" && strings.Contains(file, "rbac") {
+				continue
+			}
+			group := o.GroupVersionKind().Group
+			selected := false
+			for _, d := range policy.Spec.Downsync {
+				labelled := len(d.ObjectSelectors) == 0
+				for _, s := range d.ObjectSelectors {
+					selector, err := metav1.LabelSelectorAsSelector(&s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					labelled = labelled || selector.Matches(labels.Set(o.GetLabels()))
+				}
+				selected = selected || labelled && *d.APIGroup == group && slices.Contains(d.Resources, resources[o.GetKind()]) &&
+					(len(d.Namespaces) == 0 || slices.Contains(d.Namespaces, o.GetNamespace())) && (len(d.ObjectNames) == 0 || slices.Contains(d.ObjectNames, o.GetName()))
+			}
+			if !selected {
+				t.Errorf("%s does not select %s", file, key)
+			}
+		}
+	}
+}
+
+// TestChartLints in every value set, and its schema refuses what is wrong.
+func TestChartLints(t *testing.T) {
+	helm := tool(t, "helm")
+	for _, values := range [][]string{nil, everything(), least()} {
+		run(t, nil, helm, append([]string{"lint", "--strict", "--kube-version=1.35.0", "charts/front-proxy"}, values...)...)
+	}
+	for _, wrong := range []string{
+		"defaults.replicas=0", "defaults.replica=2", "defaults.featureGates.X=perhaps", "defaults.kcp.rootURL=http://root", "defaults.service.port=0",
+		"defaults.mapping[0].path=/x", "instances.Upper.replicas=2", "instances.a.unknown=1", "defaults.certManager.clientIssuer.kind=Thing",
+		"instances.a-name-that-is-so-long-that-no-secret-fits.replicas=1",
+	} {
+		if _, err := attempt(nil, helm, "template", "kcp", "charts/front-proxy", "--kube-version=1.35.0", "--set="+wrong); err == nil {
+			t.Errorf("%s is taken", wrong)
+		}
+	}
+}
+
+// TestChartAndKustomizeAgree: with default values the chart's release kcp is
+// what the kustomize base is.
+func TestChartAndKustomizeAgree(t *testing.T) {
+	k, c := objects(t, kustomized(t)), objects(t, charted(t))
+	const name = "kcp-front-proxy"
+	compare := func(what string, want, got any) {
+		t.Helper()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s differs (-kustomize +chart):\n%s", what, diff)
+		}
+	}
+	kd, cd := typed[appsv1.Deployment](t, k, "Deployment "+name), typed[appsv1.Deployment](t, c, "Deployment "+name)
+	config := kd.Spec.Template.Spec.Volumes[0].ConfigMap
+	kc, cc := typed[corev1.ConfigMap](t, k, "ConfigMap "+config.Name), typed[corev1.ConfigMap](t, c, "ConfigMap "+name+"-config")
+	compare("Deployment", kd.Spec, cd.Spec)
+	compare("PodDisruptionBudget", typed[policyv1.PodDisruptionBudget](t, k, "PodDisruptionBudget "+name).Spec, typed[policyv1.PodDisruptionBudget](t, c, "PodDisruptionBudget "+name).Spec)
+	compare("NetworkPolicy", typed[networkingv1.NetworkPolicy](t, k, "NetworkPolicy "+name).Spec, typed[networkingv1.NetworkPolicy](t, c, "NetworkPolicy "+name).Spec)
+	compare("Service", typed[corev1.Service](t, k, "Service "+name).Spec, typed[corev1.Service](t, c, "Service "+name).Spec)
+	compare("mapping", parsed(t, kc.Data["mapping.yaml"]), parsed(t, cc.Data["mapping.yaml"]))
+}
+
+func parsed(t *testing.T, text string) any {
+	t.Helper()
+	var out any
+	if err := yaml.UnmarshalStrict([]byte(text), &out); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return out
+}
+
+// TestInstancesAreTheirOwn: each has its own gates, Secrets and selector.
+func TestInstancesAreTheirOwn(t *testing.T) {
+	all := objects(t, charted(t, everything()...))
+	first, second := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy"), typed[appsv1.Deployment](t, all, "Deployment kcp-tenants")
+	args := second.Spec.Template.Spec.Containers[0].Args
+	for _, want := range []string{"--feature-gates=GlobalServiceAccounts=false,WorkspaceAuthentication=true", "--service-account-keys-from-shards"} {
+		if !slices.Contains(args, want) || slices.Contains(first.Spec.Template.Spec.Containers[0].Args, want) {
+			t.Errorf("%s belongs to the second instance alone: %v", want, args)
+		}
+	}
+	if *first.Spec.Replicas != 2 || *second.Spec.Replicas != 3 {
+		t.Errorf("replicas %d and %d, want 2 and 3", *first.Spec.Replicas, *second.Spec.Replicas)
+	}
+	if cmp.Equal(first.Spec.Selector, second.Spec.Selector) {
+		t.Error("both select the same pods")
+	}
+	for _, v := range second.Spec.Template.Spec.Volumes {
+		if v.Secret != nil && !strings.HasPrefix(v.Secret.SecretName, "kcp-tenants-") {
+			t.Errorf("the second instance mounts %s", v.Secret.SecretName)
+		}
+	}
+	if all["PrometheusRule kcp-front-proxy"] == nil || all["PrometheusRule kcp-tenants"] != nil {
+		t.Error("the rule is not the first instance's alone")
+	}
+}
+
+// TestPodsAreConfined in every value set: the restricted Pod Security Standard,
+// a read-only root, and every file an argument or a mapping names is mounted.
+func TestPodsAreConfined(t *testing.T) {
+	for name, stream := range map[string][]byte{
+		"kustomize": kustomized(t), "chart": charted(t), "everything": charted(t, everything()...), "least": charted(t, least()...),
+	} {
+		all := objects(t, stream)
+		for key := range all {
+			if !strings.HasPrefix(key, "Deployment ") {
+				continue
+			}
+			d := typed[appsv1.Deployment](t, all, key)
+			for _, wrong := range confined(d.Spec.Template.Spec) {
+				t.Errorf("%s, %s: %s", name, key, wrong)
+			}
+		}
+	}
+}
+
+func confined(pod corev1.PodSpec) (wrong []string) {
+	expect := func(ok bool, format string, args ...any) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	c := pod.Containers[0]
+	p, s := pod.SecurityContext, c.SecurityContext
+	expect(p.RunAsNonRoot != nil && *p.RunAsNonRoot && *p.RunAsUser == 65532, "it may run as root")
+	expect(p.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault, "no seccomp profile")
+	expect(!*s.AllowPrivilegeEscalation && *s.ReadOnlyRootFilesystem && s.Privileged == nil, "the container is not confined")
+	expect(cmp.Equal(s.Capabilities, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}), "capabilities are kept")
+	expect(!*pod.AutomountServiceAccountToken && !pod.HostNetwork && !pod.HostPID && !pod.HostIPC, "it has the cluster's or the host's")
+	expect(c.LivenessProbe.HTTPGet.Path == "/livez" && c.ReadinessProbe.HTTPGet.Path == "/readyz", "probes")
+	expect(c.Resources.Requests.Cpu().Sign() > 0 && c.Resources.Limits.Memory().Sign() > 0, "no requests or limits")
+	var mounted []string
+	for _, m := range c.VolumeMounts {
+		expect(m.ReadOnly, "%s may be written", m.MountPath)
+		mounted = append(mounted, m.MountPath)
+	}
+	for _, a := range c.Args {
+		if _, file, ok := strings.Cut(a, "=/etc/"); ok {
+			expect(slices.Contains(mounted, filepath.Dir("/etc/"+file)), "%s is not mounted", a)
+		}
+	}
+	return wrong
+}
+
+// TestAlerts runs the alerts' own tests, which must be able to fail, and holds
+// the chart's copy to the file.
+func TestAlerts(t *testing.T) {
+	alerts := tool(t, "alerts")
+	const rules, tests = "alerts/front-proxy.rules.yaml", "alerts/front-proxy.test.yaml"
+	run(t, nil, alerts, rules, tests)
+	content, err := os.ReadFile(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := os.ReadFile("charts/front-proxy/files/front-proxy.rules.yaml")
+	if err != nil || !bytes.Equal(content, copied) {
+		t.Errorf("the chart's rules differ from %s (%v): copy it", rules, err)
+	}
+	for what, change := range map[string][2]string{
+		"another threshold":   {"7 * 86400", "1 * 86400"},
+		"not waited for":      {"for: 5m", "for: 0m"},
+		"a metric mistyped":   {"front_proxy_panics_total", "front_proxy_panic_total"},
+		"no PromQL":           {"increase(", "increase"},
+		"an alert not tested": {"  rules:", "  rules:\n  - {alert: Other, expr: vector(1)}"},
+	} {
+		changed := filepath.Join(t.TempDir(), "rules.yaml")
+		if err := os.WriteFile(changed, bytes.Replace(content, []byte(change[0]), []byte(change[1]), 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := attempt(nil, alerts, changed, tests); err == nil {
+			t.Errorf("%s: the tests pass", what)
+		}
+	}
+	documented, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for word := range strings.FieldsFuncSeq(string(content), func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
+		if strings.HasPrefix(word, "front_proxy_") && !bytes.Contains(documented, []byte("`"+word+"`")) {
+			t.Errorf("%s is no metric of docs/metrics.md", word)
+		}
+	}
+}

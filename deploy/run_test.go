@@ -1,0 +1,237 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"frontproxy/e2e/harness"
+	"frontproxy/e2e/standin"
+)
+
+// TestImageRunsAsTheManifestsSay lays out the image's file system with what the
+// Deployment mounts, writable by nobody, and runs the Deployment's command with
+// its arguments before stand-in shards.
+func TestImageRunsAsTheManifestsSay(t *testing.T) {
+	recipe := func(name string) string {
+		content, err := os.ReadFile("kubeconfig/" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	byHand := map[string]string{"root": recipe("root"), "shards": recipe("shards")}
+	chart := objects(t, charted(t, everything()...))
+	byChart := map[string]string{}
+	for name := range byHand {
+		byChart[name] = typed[corev1.Secret](t, chart, "Secret kcp-front-proxy-"+name+"-kubeconfig").StringData["kubeconfig"]
+	}
+	base := objects(t, kustomized(t))
+	for _, tt := range []struct {
+		name, mapping string
+		deployment    appsv1.Deployment
+		kubeconfigs   map[string]string
+	}{
+		{"kustomize", mapping(t, base), typed[appsv1.Deployment](t, base, "Deployment kcp-front-proxy"), byHand},
+		{"chart with cert-manager", mapping(t, chart), typed[appsv1.Deployment](t, chart, "Deployment kcp-front-proxy"), byChart},
+		{"chart, second instance", mapping(t, chart), typed[appsv1.Deployment](t, chart, "Deployment kcp-tenants"), byChart},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k, err := standin.New(t.TempDir())
+			check(t, err)
+			t.Cleanup(k.Close)
+			k.Root.PutWorkspace("root", "team", "teamonroot000001", "root", "organization", nil)
+			k.Root.PutCluster("teamonroot000001", "root:organization", nil)
+			c := newContainer(t)
+			for _, m := range tt.deployment.Spec.Template.Spec.Containers[0].VolumeMounts {
+				c.mount(m.MountPath, volume(t, k, m.Name, tt.kubeconfigs, tt.mapping))
+			}
+			p := c.start(k, tt.deployment.Spec.Template.Spec.Containers[0])
+			pair, err := k.ClientCA.Client(t.TempDir(), "alice", "devs")
+			check(t, err)
+			cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+			check(t, err)
+			resp, err := p.client(k, cert).Get(p.url + "/clusters/root:team/api")
+			check(t, err)
+			defer func() { _ = resp.Body.Close() }()
+			var me standin.WhoAmI
+			check(t, json.NewDecoder(resp.Body).Decode(&me))
+			if diff := cmp.Diff([]any{200, "alice", "root", "/clusters/teamonroot000001/api"}, []any{resp.StatusCode, me.User, me.Shard, me.Path}); diff != "" {
+				t.Errorf("code, user, shard, path (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func mapping(t *testing.T, all map[string]*unstructured.Unstructured) string {
+	t.Helper()
+	for key, o := range all {
+		if strings.HasPrefix(key, "ConfigMap kcp-front-proxy-config") {
+			data, _ := o.Object["data"].(map[string]any)
+			text, _ := data["mapping.yaml"].(string)
+			return text
+		}
+	}
+	t.Fatal("no ConfigMap with a mapping")
+	return ""
+}
+
+// volume is what is in the volume of that name.
+func volume(t *testing.T, k *standin.KCP, name string, kubeconfigs map[string]string, mapping string) map[string][]byte {
+	t.Helper()
+	here := func(text string) []byte {
+		return []byte(strings.ReplaceAll(text, "https://root.kcp.svc.cluster.local:6443", k.Root.URL))
+	}
+	pair := func(p harness.KeyPair) map[string][]byte {
+		return map[string][]byte{"tls.crt": p.Cert, "tls.key": p.Key}
+	}
+	with := func(files map[string][]byte, kubeconfig string) map[string][]byte {
+		files["kubeconfig"] = here(kubeconfig)
+		return files
+	}
+	switch name {
+	case "config":
+		return map[string][]byte{"mapping.yaml": here(mapping)}
+	case "root-kubeconfig":
+		return with(pair(k.Watching), kubeconfigs["root"])
+	case "shards-kubeconfig":
+		return with(pair(k.Watching), kubeconfigs["shards"])
+	case "root-client", "shards-client":
+		return pair(k.Watching)
+	case "requestheader-client":
+		return pair(k.Forwarding)
+	case "tls":
+		serving, err := k.ServingCA.Serving(t.TempDir(), "proxy")
+		check(t, err)
+		return pair(serving)
+	case "client-ca":
+		return map[string][]byte{"tls.crt": k.ClientCA.PEM}
+	case "requestheader-ca":
+		return map[string][]byte{"tls.crt": k.RequestHeaderCA.PEM}
+	case "server-ca":
+		return map[string][]byte{"tls.crt": k.ServingCA.PEM}
+	}
+	t.Fatalf("nothing is known of the volume %s", name)
+	return nil
+}
+
+// container is the image's file system in a directory that stands for /.
+type container struct {
+	t   *testing.T
+	dir string
+}
+
+func newContainer(t *testing.T) *container {
+	t.Helper()
+	parts, ok := images(t)["linux/"+runtime.GOARCH]
+	if !ok || runtime.GOOS != "linux" {
+		t.Fatalf("the image has no program for %s/%s", runtime.GOOS, runtime.GOARCH)
+	}
+	dir := filepath.Join(t.TempDir(), "root")
+	check(t, os.Mkdir(dir, 0o755))
+	extract(t, parts[1], dir)
+	return &container{t, dir}
+}
+
+// in is text with the paths of mounts where they really are.
+func (c *container) in(text string) string {
+	return strings.ReplaceAll(text, "/etc/front-proxy/", c.dir+"/etc/front-proxy/")
+}
+
+func (c *container) mount(path string, files map[string][]byte) {
+	c.t.Helper()
+	dir := filepath.Join(c.dir, path)
+	check(c.t, os.MkdirAll(dir, 0o755))
+	for name, content := range files {
+		check(c.t, os.WriteFile(filepath.Join(dir, name), []byte(c.in(string(content))), 0o444)) //nolint:gosec // as the kubelet's, for the group
+	}
+}
+
+type proxy struct{ url string }
+
+func (p *proxy) client(k *standin.KCP, certs ...tls.Certificate) *http.Client {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(k.ServingCA.PEM)
+	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certs}}}
+}
+
+// start runs the container's command as the pod's user, if the test may choose
+// one, with its arguments; only the address, and how long it stays after
+// SIGTERM, are the test's. It must become ready, and end without an error.
+func (c *container) start(k *standin.KCP, spec corev1.Container) *proxy {
+	t := c.t
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	port := listener.Addr().(*net.TCPAddr).Port
+	check(t, listener.Close())
+	var args []string
+	for _, a := range spec.Args {
+		args = append(args, c.in(a))
+	}
+	args = append(args, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--shutdown-delay-duration=0s")
+	ctx, kill := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, filepath.Join(c.dir, spec.Command[0]), args...)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.Env = &output, &output, c.dir, []string{}
+	if os.Getuid() == 0 {
+		check(t, os.Chmod(filepath.Dir(filepath.Dir(c.dir)), 0o711)) //nolint:gosec // for the pod's user to get in
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+	}
+	check(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() { err = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		time.AfterFunc(20*time.Second, kill)
+		<-ended
+		if err != nil {
+			t.Errorf("it ended with: %v\n%s", err, output.String())
+		}
+		kill()
+	})
+	p := &proxy{fmt.Sprintf("https://127.0.0.1:%d", port)}
+	probe := p.client(k)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		resp, err := probe.Get(p.url + spec.ReadinessProbe.HTTPGet.Path)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return p
+			}
+		}
+		select {
+		case <-ended:
+			t.Fatal("it ended at once")
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready after 30 s: %v", err)
+		}
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
