@@ -63,13 +63,13 @@ func attempt(in []byte, name string, args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func kustomized(t *testing.T) []byte {
+func kustomized(t *testing.T, dir string) []byte {
 	t.Helper()
 	binaries, err := harness.FindBinaries()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run(t, nil, binaries.Kubectl, "kustomize", "kustomize")
+	return run(t, nil, binaries.Kubectl, "kustomize", dir)
 }
 
 // charted is the chart rendered as release kcp in namespace kcp.

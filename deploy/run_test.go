@@ -44,7 +44,7 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 	for name := range byHand {
 		byChart[name] = typed[corev1.Secret](t, chart, "Secret kcp-front-proxy-"+name+"-kubeconfig").StringData["kubeconfig"]
 	}
-	base := objects(t, kustomized(t))
+	base := objects(t, kustomized(t, "kustomize"))
 	for _, tt := range []struct {
 		name, mapping string
 		deployment    appsv1.Deployment
