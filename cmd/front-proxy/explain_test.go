@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -484,4 +487,68 @@ func TestHelpOfSubcommands(t *testing.T) {
 	if err := run(context.Background(), []string{"serve"}, &out); err == nil || !strings.Contains(err.Error(), `unexpected argument "serve"`) {
 		t.Errorf("an unknown subcommand: %v", err)
 	}
+}
+
+// TestExplainFindsTheReplica: behind one address the refusal is asked for until
+// the replica that has it answers; one that nobody has ends the search.
+func TestExplainFindsTheReplica(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		elsewhere int // answers of other replicas before the right one
+		asked     int
+		want      string // of the error
+	}{{"at once", 0, 1, ""}, {"the fifth", 4, 5, ""}, {"none", 1000, replicaTries, "name it with --server"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			var asked, connections atomic.Int32
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if int(asked.Add(1)) > tt.elsewhere {
+					_, _ = io.WriteString(w, `{"instance":"pod-2"}`)
+					return
+				}
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = io.WriteString(w, `{"kind":"Status","reason":"OtherInstance","message":"not mine"}`)
+			}))
+			server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+				if s == http.StateNew {
+					connections.Add(1)
+				}
+			}
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+			a, err := newAsker(&rest.Config{Host: server.URL + "/clusters/root", TLSClientConfig: rest.TLSClientConfig{CAData: ca}}, "", "", false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := a.ask(t.Context(), "pod-2-x-1", nil)
+			if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) || err == nil && e.Instance != "pod-2" {
+				t.Errorf("%+v, %v", e, err)
+			}
+			if int(asked.Load()) != tt.asked || asked.Load() != connections.Load() {
+				t.Errorf("asked %d times on %d connections, want %d on as many", asked.Load(), connections.Load(), tt.asked)
+			}
+		})
+	}
+}
+
+// FuzzReadChange: whatever the file has, an object that is taken has a name.
+func FuzzReadChange(f *testing.F) {
+	f.Add([]byte("kind: WorkspaceType\nmetadata: {name: a}\nspec: {authenticationConfigurations: [{name: b}]}\n---\nkind: WorkspaceAuthenticationConfiguration\nmetadata: {name: c}\nspec: {jwt: []}\n"))
+	f.Add([]byte("{"))
+	f.Add([]byte("---\n---\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := readChange(text)
+		if err != nil {
+			return
+		}
+		if len(c.Types)+len(c.Configurations) == 0 {
+			t.Error("no object and no error")
+		}
+		if _, nameless := c.Types[""]; nameless {
+			t.Error("a type without a name")
+		}
+		if _, err := json.Marshal(proxy.ExplainRequest{Path: "/", Change: c}); err != nil {
+			t.Errorf("cannot be asked: %v", err)
+		}
+	})
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/rest"
 
 	"frontproxy/e2e/harness"
@@ -134,4 +135,18 @@ func TestShadow(t *testing.T) {
 			t.Errorf("%s: exit %d, want 2", name, code)
 		}
 	}
+}
+
+// FuzzNormal: what is compared of a body is the same when it is made again.
+func FuzzNormal(f *testing.F) {
+	f.Add(`{"kind":"Status","details":{"uid":"x"},"metadata":{}}`)
+	f.Add(`{"items":[{"b":1},{"a":[]}],"resourceVersion":"1"}`)
+	f.Add("404 page not found\n")
+	f.Fuzz(func(t *testing.T, body string) {
+		ignored := sets.New("resourceVersion")
+		once := normal([]byte(body), ignored)
+		if twice := normal([]byte(once), ignored); twice != once {
+			t.Errorf("%q is %q, then %q", body, once, twice)
+		}
+	})
 }
