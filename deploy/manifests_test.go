@@ -17,6 +17,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 )
 
@@ -126,8 +127,11 @@ func TestOperatorKeepsMountsOn(t *testing.T) {
 	if k.Spec.Target.FrontProxy == nil || k.Spec.Target.FrontProxy.Name != fp.Name || k.Namespace != fp.Namespace {
 		t.Errorf("the Kubeconfig %s is not for the FrontProxy %s", k.Name, fp.Name)
 	}
-	var binding rbacv1.ClusterRoleBinding
-	strictly(t, "rbac/metrics-reader.yaml", &binding)
+	content, err := os.ReadFile("rbac/metrics-reader.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	binding := typed[rbacv1.ClusterRoleBinding](t, objects(t, content), "ClusterRoleBinding front-proxy:metrics-reader")
 	if diff := cmp.Diff([]string{binding.RoleRef.Name}, k.Spec.Authorization.Bindings.Roles); diff != "" || binding.Subjects[0].Name != k.Spec.Username {
 		t.Errorf("rbac/metrics-reader.yaml grants another role, or another user than %s (-want +got):\n%s", k.Spec.Username, diff)
 	}
@@ -303,11 +307,11 @@ func confined(pod corev1.PodSpec) (wrong []string) {
 	}
 	c := pod.Containers[0]
 	p, s := pod.SecurityContext, c.SecurityContext
-	expect(p.RunAsNonRoot != nil && *p.RunAsNonRoot && *p.RunAsUser == 65532, "it may run as root")
+	expect(ptr.Deref(p.RunAsNonRoot, false) && ptr.Deref(p.RunAsUser, 0) == 65532, "it may run as root")
 	expect(p.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault, "no seccomp profile")
-	expect(!*s.AllowPrivilegeEscalation && *s.ReadOnlyRootFilesystem && s.Privileged == nil, "the container is not confined")
+	expect(!ptr.Deref(s.AllowPrivilegeEscalation, true) && ptr.Deref(s.ReadOnlyRootFilesystem, false) && s.Privileged == nil, "the container is not confined")
 	expect(cmp.Equal(s.Capabilities, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}), "capabilities are kept")
-	expect(!*pod.AutomountServiceAccountToken && !pod.HostNetwork && !pod.HostPID && !pod.HostIPC, "it has the cluster's or the host's")
+	expect(!ptr.Deref(pod.AutomountServiceAccountToken, true) && !pod.HostNetwork && !pod.HostPID && !pod.HostIPC, "it has the cluster's or the host's")
 	expect(c.LivenessProbe.HTTPGet.Path == "/livez" && c.ReadinessProbe.HTTPGet.Path == "/readyz", "probes")
 	expect(c.Resources.Requests.Cpu().Sign() > 0 && c.Resources.Limits.Memory().Sign() > 0, "no requests or limits")
 	var mounted []string

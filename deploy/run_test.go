@@ -188,6 +188,9 @@ func (c *container) start(k *standin.KCP, spec corev1.Container) *proxy {
 		args = append(args, c.in(a))
 	}
 	args = append(args, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--shutdown-delay-duration=0s")
+	if _, err := attempt(nil, filepath.Join(c.dir, spec.Command[0]), append([]string{"check"}, args...)...); err != nil {
+		t.Errorf("front-proxy check finds fault with the manifests: %v", err)
+	}
 	ctx, kill := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, filepath.Join(c.dir, spec.Command[0]), args...)
 	var output bytes.Buffer

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -34,6 +35,14 @@ func identityOf(t *testing.T, user string) (path string, at func(*harness.Shard)
 	path = filepath.Join(dir, user+".kubeconfig")
 	check(t, harness.WriteKubeconfig(path, config(env.Shard(harness.RootShard).URL)))
 	return path, func(s *harness.Shard) *harness.Client { return harness.NewClient(config(s.URL)) }
+}
+
+// atProxy is a client of the proxy with a certificate of that user.
+func atProxy(t *testing.T, p *harness.Proxy, user string) *harness.Client {
+	t.Helper()
+	pair, err := env.ClientCA.Client(t.TempDir(), user)
+	check(t, err)
+	return harness.NewClient(&rest.Config{Host: p.URL, QPS: -1, TLSClientConfig: rest.TLSClientConfig{CAData: env.ServingCA.PEM, CertData: pair.Cert, KeyData: pair.Key}})
 }
 
 // manifest applies a file of deploy/ as c in a cluster.
@@ -89,6 +98,19 @@ func TestEachPowerDoesItsWork(t *testing.T) {
 	t.Run("metrics are reviewed in root", func(t *testing.T) {
 		if err := proxy.Admin().Healthy(t.Context(), "/metrics"); err != nil {
 			t.Errorf("the administrator may read metrics everywhere: %v", err)
+		}
+		reader, stranger := atProxy(t, proxy, "front-proxy-metrics"), atProxy(t, proxy, "front-proxy-stranger")
+		if err := reader.Healthy(t.Context(), "/metrics"); !apierrors.IsForbidden(err) {
+			t.Errorf("metrics without the binding: %v, want it to be forbidden", err)
+		}
+		manifest(t, env.Admin(), "root", "rbac/metrics-reader.yaml")
+		if err := harness.Eventually(t.Context(), time.Minute, "metrics with the binding", func(ctx context.Context) error {
+			return reader.Healthy(ctx, "/metrics") // a no is kept for 30 s
+		}); err != nil {
+			t.Error(err)
+		}
+		if err := stranger.Healthy(t.Context(), "/metrics"); !apierrors.IsForbidden(err) {
+			t.Errorf("metrics for another: %v, want it to be forbidden", err)
 		}
 	})
 
