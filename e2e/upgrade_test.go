@@ -22,9 +22,15 @@ import (
 // in the shard's audit log. The status is 101 when it was upgraded.
 func upgrade(t *testing.T, cluster string, header http.Header, protocols ...string) (conn *websocket.Conn, nonce string, status int) {
 	t.Helper()
+	return upgradeAt(t, env.Proxy, cluster, header, protocols...)
+}
+
+// upgradeAt is upgrade at another proxy.
+func upgradeAt(t *testing.T, p *harness.Proxy, cluster string, header http.Header, protocols ...string) (conn *websocket.Conn, nonce string, status int) {
+	t.Helper()
 	nonce = strings.ToLower(rand.Text())
 	dialer := websocket.Dialer{TLSClientConfig: clientTLS("http/1.1"), Subprotocols: protocols, HandshakeTimeout: settled}
-	address := "wss" + strings.TrimPrefix(env.Proxy.URL, "https") + "/clusters/" + cluster +
+	address := "wss" + strings.TrimPrefix(p.URL, "https") + "/clusters/" + cluster +
 		"/api/v1/namespaces/default/configmaps?watch=true&labelSelector=nonce!%3D" + nonce
 	header = header.Clone()
 	if header == nil {

@@ -56,6 +56,15 @@ func (c *Client) Healthy(ctx context.Context, path string) error {
 	return err
 }
 
+// Raw is what a path such as /metrics answers.
+func (c *Client) Raw(ctx context.Context, path string) ([]byte, error) {
+	client, err := c.rest()
+	if err != nil {
+		return nil, err
+	}
+	return client.Get().AbsPath(path).MaxRetries(0).DoRaw(ctx)
+}
+
 // Resource is a cluster-scoped resource.
 type Resource struct{ Group, Version, Name string }
 

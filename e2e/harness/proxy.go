@@ -3,6 +3,8 @@ package harness
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,6 +122,32 @@ func (p *Proxy) Admin() *Client {
 	config := p.env.admin.config(p.URL, p.env.ServingCA.PEM)
 	config.WrapTransport = p.env.refusals.wrap
 	return NewClient(config)
+}
+
+// Certificate is whoever a client certificate says, through this proxy; no
+// certificate with a zero keys. It sends header besides, with every request.
+func (p *Proxy) Certificate(keys KeyPair, header http.Header) *Client {
+	config := &rest.Config{Host: p.URL, QPS: -1, TLSClientConfig: rest.TLSClientConfig{CAData: p.env.ServingCA.PEM}}
+	if len(keys.Cert) > 0 {
+		config = keys.config(p.URL, p.env.ServingCA.PEM)
+	}
+	config.WrapTransport = func(next http.RoundTripper) http.RoundTripper {
+		return p.env.refusals.wrap(sending{next, header})
+	}
+	return NewClient(config)
+}
+
+// sending adds headers.
+type sending struct {
+	next   http.RoundTripper
+	header http.Header
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s sending) RoundTrip(request *http.Request) (*http.Response, error) {
+	request = request.Clone(request.Context())
+	maps.Copy(request.Header, s.header)
+	return s.next.RoundTrip(request)
 }
 
 // Token is whoever token says, through this proxy.

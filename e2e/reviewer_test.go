@@ -1,0 +1,63 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+)
+
+// reviewer is a webhook authenticator: a TokenReview server over TLS.
+type reviewer struct {
+	*httptest.Server
+	down atomic.Bool // it answers 500
+}
+
+func newReviewer(t *testing.T) *reviewer {
+	t.Helper()
+	w := &reviewer{}
+	w.Server = httptest.NewUnstartedServer(http.HandlerFunc(w.review))
+	w.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.StartTLS()
+	t.Cleanup(w.Close)
+	return w
+}
+
+func (w *reviewer) review(rw http.ResponseWriter, r *http.Request) {
+	var asked authenticationv1.TokenReview // v1beta1 has the same shape
+	if w.down.Load() || r.Method != http.MethodPost || r.URL.Path != "/review" || json.NewDecoder(r.Body).Decode(&asked) != nil || asked.Kind != "TokenReview" {
+		http.Error(rw, "no", http.StatusInternalServerError)
+		return
+	}
+	answer := authenticationv1.TokenReview{TypeMeta: asked.TypeMeta}
+	if asked.Spec.Token == "token-of-erin" {
+		answer.Status = authenticationv1.TokenReviewStatus{Authenticated: true, Audiences: asked.Spec.Audiences, User: authenticationv1.UserInfo{
+			Username: "erin", UID: "erin-uid", Groups: []string{"support", "system:masters"}, Extra: map[string]authenticationv1.ExtraValue{"example.org/level": {"5"}},
+		}}
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(rw).Encode(answer)
+}
+
+// kubeconfig is for --authentication-token-webhook-config-file.
+func (w *reviewer) kubeconfig() []byte {
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.Certificate().Raw})
+	return fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters:
+- {name: webhook, cluster: {server: %q, certificate-authority-data: %s}}
+users:
+- {name: proxy, user: {}}
+contexts:
+- {name: webhook, context: {cluster: webhook, user: proxy}}
+current-context: webhook
+`, w.URL+"/review", base64.StdEncoding.EncodeToString(ca))
+}
