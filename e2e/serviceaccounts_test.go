@@ -247,6 +247,24 @@ func TestServiceAccountTokensClaimByClaim(t *testing.T) {
 	}
 }
 
+// TestServiceAccountAudiences: --api-audiences says which tokens are meant for
+// the proxy, whatever the shard's own audiences are.
+func TestServiceAccountAudiences(t *testing.T) {
+	t.Parallel()
+	o := newOrg(t, harness.RootShard)
+	account := newServiceAccount(t, o.workspace("home", harness.TypeRef{}, shardOne))
+	p := startProxy(t, "--api-audiences=other,more", "--service-account-key-file="+env.Shard(shardOne).ServiceAccountKey.CertFile)
+	other := account.bound(t, &authenticationv1.TokenRequestSpec{Audiences: []string{"other"}})
+	eventuallyIn(t, p.Token(other), account.home.Path)
+	got, err := p.Token(other).WhoAmI(t.Context(), account.home.Path)
+	check(t, err)
+	compareGlobal(t, "a token for another audience", got, account.identity())
+	wantRefused(t, p, account.home, "a token for the shards", account.bound(t, nil))
+	if _, err := directTo(env.Shard(shardOne), other).WhoAmI(t.Context(), account.home.Cluster); status(err) != http.StatusUnauthorized {
+		t.Errorf("a token for another audience, at the shard: %v, want 401", err)
+	}
+}
+
 // compareAccounts compares whom the shard takes the bearer for, but for the UID,
 // which the usual mapping does not pass on.
 func compareAccounts(t *testing.T, what string, through, directly authenticationv1.UserInfo) {

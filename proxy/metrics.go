@@ -48,6 +48,7 @@ type Metrics struct {
 	endedStreams                              *prometheus.Desc
 	clusters, workspaces                      *prometheus.Desc
 	configurations, issuers, reloads, expiry  *prometheus.Desc
+	shardKeys, shardKeysRead, shardKeysFailed *prometheus.Desc
 }
 
 // traffic are the bytes of bodies to and from a shard.
@@ -138,6 +139,9 @@ func (b *instruments) states(m *Metrics) {
 	m.workspaces = b.read("front_proxy_indexed_workspaces", gaugeType, "Workspaces that the index has of a shard.", "shard")
 	m.configurations = b.read("front_proxy_authentication_configurations", gaugeType, "WorkspaceAuthenticationConfigurations by state.", "state")
 	m.issuers = b.read("front_proxy_issuers", gaugeType, "Issuers in use by state; scope: the operator's (global) or workspaces'.", "scope", "state")
+	m.shardKeys = b.read("front_proxy_shard_service_account_keys", gaugeType, "Service account keys learnt from a shard; 0 until they were first read.", "shard")
+	m.shardKeysRead = b.read("front_proxy_shard_service_account_keys_read_timestamp_seconds", gaugeType, "When a shard's service account keys were last read well; 0: never.", "shard")
+	m.shardKeysFailed = b.read("front_proxy_shard_service_account_keys_failed", gaugeType, "1 when the last reading of a shard's service account keys failed: those read before stay in use.", "shard")
 	m.reloads = b.read("front_proxy_reload_failed", gaugeType, "1 when a file changed and can not be used: what was read before stays in use.", "source")
 	m.expiry = b.read("front_proxy_certificate_expiration_timestamp_seconds", gaugeType,
 		"When a certificate ends; of a bundle, the first that ends. Source: the flag, or the entry of the mapping file.", "role", "source")

@@ -396,6 +396,9 @@ func TestMetricsOfSources(t *testing.T) {
 		Issuers: map[string]func() map[issuer.State]int{
 			"workspace": func() map[issuer.State]int { return map[issuer.State]int{issuer.Failing: 2} },
 		},
+		ShardKeys: func() []serviceaccount.ShardKeysStatus {
+			return []serviceaccount.ShardKeysStatus{{Shard: "a", IDs: []string{"k", "l"}, Read: time.Unix(1700000000, 0)}, {Shard: "b", Err: errors.New("at 10.0.0.1: down")}}
+		},
 		Reloads: map[string]func() error{"token-auth-file": func() error { return broken }},
 		Certificates: []Certificates{
 			{"client-ca", "client-ca-file", func() []byte { return bundle }},
@@ -415,6 +418,10 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_issuers{scope="workspace",state="Ready"} 0`, `front_proxy_issuers{scope="workspace",state="Unavailable"} 0`)
 	m.shows(t, "front_proxy_service_account", `front_proxy_service_account_refusals_total{reason="expired"} 1`)
 	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 0`, `front_proxy_reload_failed{source="token-auth-file"} 0`)
+	m.shows(t, "front_proxy_shard_service_account_keys",
+		`front_proxy_shard_service_account_keys{shard="a"} 2`, `front_proxy_shard_service_account_keys{shard="b"} 0`,
+		`front_proxy_shard_service_account_keys_failed{shard="a"} 0`, `front_proxy_shard_service_account_keys_failed{shard="b"} 1`,
+		`front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="a"} 1.7e+09`, `front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="b"} 0`)
 	broken = errors.New("broken")
 	for _, u := range f.upstreams {
 		u.stale.Store(true)

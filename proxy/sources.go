@@ -8,6 +8,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/serviceaccount"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -25,6 +26,8 @@ type Sources struct {
 	// Reloads tell why a changed file can not be used, nil when it can; by the
 	// name of the flag that names the file.
 	Reloads map[string]func() error
+	// ShardKeys are the service account keys learnt from shards.
+	ShardKeys func() []serviceaccount.ShardKeysStatus
 	// Certificates are those whose end matters.
 	Certificates []Certificates
 }
@@ -75,6 +78,9 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 			gauge(m.issuers, float64(counts[state]), scope, string(state))
 		}
 	}
+	if c.s.ShardKeys != nil {
+		c.shardKeys(gauge)
+	}
 	for source, lastError := range c.s.Reloads {
 		gauge(m.reloads, truth(lastError() != nil), source)
 	}
@@ -82,6 +88,18 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 		if end, ok := firstEnd(s.PEM()); ok {
 			gauge(m.expiry, float64(end.Unix()), s.Role, s.Source)
 		}
+	}
+}
+
+func (c *sourceCollector) shardKeys(gauge func(*prometheus.Desc, float64, ...string)) {
+	for _, s := range c.s.ShardKeys() {
+		read := 0.0
+		if !s.Read.IsZero() {
+			read = float64(s.Read.Unix())
+		}
+		gauge(c.m.shardKeys, float64(len(s.IDs)), s.Shard)
+		gauge(c.m.shardKeysRead, read, s.Shard)
+		gauge(c.m.shardKeysFailed, truth(s.Err != nil), s.Shard)
 	}
 }
 

@@ -129,7 +129,7 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 			return nil, err
 		}
 		p.add(keys.Run)
-		p.details.ShardKeys = keys.Status
+		p.details.ShardKeys, p.sources.ShardKeys = keys.Status, keys.Status
 		config.FromShards = &serviceaccount.FromShards{Keys: keys, Placement: idx, Home: home}
 	}
 	accounts, err := serviceaccount.New(config)
