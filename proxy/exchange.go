@@ -30,6 +30,7 @@ type exchange struct {
 	id       string        // of the request; empty when nobody looks
 	span     trace.Span    // nil when nobody looks
 	in       *http.Request // as it came; set when it is forwarded
+	ours     string        // the path of the proxy's own that is asked for; usually empty
 	upgrade  bool
 	route    route
 	target   index.Target

@@ -28,8 +28,8 @@ import (
 //  7. Decide: who is asking, or why nobody is admitted
 //  8. forward: identity headers, the shard's transport
 //
-// With audit on, what follows from 5 to 7 is recorded around 8; with tracing on,
-// 5 and 6, 7, and 8 have a span each (audit.go, trace.go).
+// With audit on, all that is known after 7 is recorded around 8; with tracing on,
+// 4 to 6, 7, and 8 have a span each (audit.go, trace.go).
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.health.serve(w, r) {
 		return
@@ -50,13 +50,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	if p.recorded != nil || p.tracer != nil || p.log.V(3).Enabled() {
 		r = x.observe(r)
 	}
-	if x.local(w, r) {
-		return
-	}
-	status := x.step(r, "lookup", x.find)
-	if status == nil {
-		status = x.step(r, "authn", x.decide)
-	}
+	status := x.judge(r)
 	if p.recorded != nil {
 		x.record(w, r, status)
 		return
@@ -64,10 +58,26 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x.conclude(w, r, status)
 }
 
-// conclude answers with status, or forwards when there is none.
+// judge finds out where the request goes and who is asking; nil: it may.
+func (x *exchange) judge(r *http.Request) *metav1.Status {
+	if x.ours = x.ownPath(r); x.ours != "" {
+		return x.step(r, "authn", x.admit)
+	}
+	if status := x.step(r, "lookup", x.find); status != nil {
+		return status
+	}
+	return x.step(r, "authn", x.decide)
+}
+
+// conclude answers with status; when there is none, with a page of the proxy's
+// own or by forwarding.
 func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	if status != nil {
 		x.answer(w, status)
+		return
+	}
+	if x.ours != "" {
+		x.page(w, r)
 		return
 	}
 	if x.explainsWorkspace(w, r) {

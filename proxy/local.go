@@ -17,24 +17,17 @@ const (
 	flagzPath   = "/flagz"
 )
 
-// local serves what the proxy tells of itself: to whom Decide knows, whatever
-// the cluster, and root lets read it. False: r is for somebody else.
-func (x *exchange) local(w http.ResponseWriter, r *http.Request) bool {
-	path := r.URL.Path
-	switch path {
+// ownPath returns which of the proxy's own paths is asked for, as root's rights
+// name it; empty: the request is for somebody else.
+func (x *exchange) ownPath(r *http.Request) string {
+	switch path := r.URL.Path; path {
 	case metricsPath, statuszPath, flagzPath:
-	default:
-		if _, ok := explainPath(path); !ok || x.p.explainer == nil {
-			return false
-		}
-		path = ExplainPath
+		return path
 	}
-	if status := x.admit(r, path); status != nil {
-		x.answer(w, status)
-		return true
+	if _, ok := explainPath(r.URL.Path); ok && x.p.explainer != nil {
+		return ExplainPath
 	}
-	x.page(w, r)
-	return true
+	return ""
 }
 
 // page serves one of the proxy's own paths, to somebody who may read it.
@@ -83,8 +76,8 @@ func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Met
 
 // admit authenticates and authorises a request for a path of the proxy's: get,
 // and for explanations of credentials post.
-func (x *exchange) admit(r *http.Request, path string) *metav1.Status {
-	verb := "get"
+func (x *exchange) admit(r *http.Request) *metav1.Status {
+	path, verb := x.ours, "get"
 	switch {
 	case path == ExplainPath && r.Method == http.MethodPost:
 		verb = "post"
