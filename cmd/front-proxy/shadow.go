@@ -411,6 +411,9 @@ func normalValue(v any, ignored sets.Set[string]) any {
 				delete(v, "metadata")
 			}
 		}
+		if v["kind"] == "SelfSubjectReview" {
+			delete(v, "metadata") // it is made at each request
+		}
 		for key, value := range v {
 			if ignored.Has(key) {
 				delete(v, key)

@@ -137,6 +137,20 @@ func TestShadow(t *testing.T) {
 	}
 }
 
+// TestNormalReview: a review is made at each request, so when it was made says
+// nothing; who it names does.
+func TestNormalReview(t *testing.T) {
+	review := func(at, name string) string {
+		return normal(fmt.Appendf(nil, `{"kind":"SelfSubjectReview","metadata":{"creationTimestamp":%q},"status":{"userInfo":{"username":%q}}}`, at, name), nil)
+	}
+	if a, b := review("2026-11-23T12:55:59Z", "ada"), review("2026-11-23T12:56:00Z", "ada"); a != b {
+		t.Errorf("%s differs from %s", a, b)
+	}
+	if a, b := review("2026-11-23T12:55:59Z", "ada"), review("2026-11-23T12:55:59Z", "bob"); a == b {
+		t.Errorf("%s is not told from another's", a)
+	}
+}
+
 // FuzzNormal: what is compared of a body is the same when it is made again.
 func FuzzNormal(f *testing.F) {
 	f.Add(`{"kind":"Status","details":{"uid":"x"},"metadata":{}}`)
