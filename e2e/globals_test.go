@@ -173,7 +173,7 @@ func (w *ways) all() []way {
 		},
 		{
 			name: "webhook", token: "token-of-erin", want: erin,
-			args: []string{"--authentication-token-webhook-config-file=" + file(t, "webhook.kubeconfig", w.webhook.kubeconfig())},
+			args: []string{"--authentication-token-webhook-config-file=" + w.webhook.kubeconfig(t)},
 		},
 	}
 }

@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -13,6 +11,7 @@ import (
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/client-go/rest"
 )
 
 // reviewer is a webhook authenticator: a TokenReview server over TLS.
@@ -47,17 +46,9 @@ func (w *reviewer) review(rw http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(rw).Encode(answer)
 }
 
-// kubeconfig is for --authentication-token-webhook-config-file.
-func (w *reviewer) kubeconfig() []byte {
+// kubeconfig is a file for --authentication-token-webhook-config-file.
+func (w *reviewer) kubeconfig(t *testing.T) string {
+	t.Helper()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.Certificate().Raw})
-	return fmt.Appendf(nil, `apiVersion: v1
-kind: Config
-clusters:
-- {name: webhook, cluster: {server: %q, certificate-authority-data: %s}}
-users:
-- {name: proxy, user: {}}
-contexts:
-- {name: webhook, context: {cluster: webhook, user: proxy}}
-current-context: webhook
-`, w.URL+"/review", base64.StdEncoding.EncodeToString(ca))
+	return kubeconfigOf(t, &rest.Config{Host: w.URL + "/review", TLSClientConfig: rest.TLSClientConfig{CAData: ca}})
 }

@@ -294,9 +294,7 @@ func (x *exchange) administers(ctx context.Context) *metav1.Status {
 	allowed, err := x.selfReview(ctx)
 	if err != nil {
 		x.p.log.Error(err, "An explanation could not be authorised", "cluster", x.target.Cluster)
-		s := failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorisation is not possible right now; try again later")
-		s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
-		return s
+		return notAuthorisable()
 	}
 	if !allowed {
 		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "forbidden: User %q cannot get path %q in this workspace", x.decision.User.GetName(), ExplainPath)

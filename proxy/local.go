@@ -52,12 +52,13 @@ func (x *exchange) page(w http.ResponseWriter, r *http.Request) {
 // cannot say who may.
 func (p *Proxy) Debug() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, explain := explainPath(r.URL.Path)
+		x := &exchange{p: p}
+		path := x.ownPath(r)
 		switch {
 		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
 			writeStatus(w, failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the debug address is served as localhost or a loopback address only, not as %q", bounded(r.Host)))
-		case explain && p.explainer != nil, readOnly(r) && (r.URL.Path == metricsPath || r.URL.Path == statuszPath || r.URL.Path == flagzPath):
-			(&exchange{p: p}).page(w, r)
+		case path == ExplainPath, path != "" && readOnly(r):
+			x.page(w, r)
 		default:
 			writeStatus(w, notFound())
 		}
@@ -97,9 +98,7 @@ func (x *exchange) admit(r *http.Request) *metav1.Status {
 		var err error
 		if allowed, err = x.p.authorizer.Authorize(r.Context(), d.User, verb, path); err != nil {
 			x.p.log.Error(err, "Request could not be authorised", "path", path)
-			s := failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorisation is not possible right now; try again later")
-			s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
-			return s
+			return notAuthorisable()
 		}
 	}
 	if !allowed {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -134,10 +135,11 @@ func New(c Config) (*Proxy, error) {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}
 	p.status.Shards = c.Sync
-	p.status.Certificates = append(p.certificates(), p.status.Certificates...)
+	own := p.certificates()
+	p.status.Certificates = slices.Concat(own, p.status.Certificates)
 	p.status.Started = p.now()
 	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})
-	p.metrics.Watch(Sources{Certificates: p.certificates()})
+	p.metrics.Watch(Sources{Certificates: own})
 	return p, nil
 }
 

@@ -54,6 +54,13 @@ func unreachable(what string) *metav1.Status {
 	return s
 }
 
+// notAuthorisable is for who is known, but nobody can say now what they may.
+func notAuthorisable() *metav1.Status {
+	s := failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorisation is not possible right now; try again later")
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	return s
+}
+
 func internal() *metav1.Status {
 	return failure(http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: the proxy failed to serve this request")
 }

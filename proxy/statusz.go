@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"runtime"
@@ -149,7 +150,7 @@ func (p *Proxy) serveFlagz(w http.ResponseWriter, r *http.Request) {
 	}
 	var b strings.Builder
 	b.WriteString(pageHeader("flagz"))
-	for _, name := range sortedKeys(p.flags) {
+	for _, name := range slices.Sorted(maps.Keys(p.flags)) {
 		fmt.Fprintf(&b, "%s=%s\n", name, p.flags[name])
 	}
 	writeText(w, b.String())
@@ -273,7 +274,7 @@ func (o *ProxyStatus) addConfigurations(s *StatusSources) {
 }
 
 func (o *ProxyStatus) addIssuers(s *StatusSources) {
-	for _, scope := range sortedKeys(s.Issuers) {
+	for _, scope := range slices.Sorted(maps.Keys(s.Issuers)) {
 		for _, i := range s.Issuers[scope]() {
 			o.Issuers = append(o.Issuers, ScopedIssuer{scope, *issuerState(&i)})
 		}
@@ -314,13 +315,4 @@ func firstToEnd(bundle []byte) (first *x509.Certificate) {
 			first = cert
 		}
 	}
-}
-
-func sortedKeys[T any](m map[string]T) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -116,7 +118,7 @@ func (o *ProxyStatus) othersText(t *table) {
 	}
 	if len(o.FailedReloads) > 0 {
 		t.section("Files that changed and can not be used", "FLAG", "ERROR")
-		for _, source := range sortedKeys(o.FailedReloads) {
+		for _, source := range slices.Sorted(maps.Keys(o.FailedReloads)) {
 			t.row(source, o.FailedReloads[source])
 		}
 	}

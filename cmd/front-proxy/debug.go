@@ -19,19 +19,16 @@ const unixScheme = "unix://"
 // unix:///path of a socket, which only the proxy's own user may use. Whoever can
 // connect is not asked who it is, so nothing else is taken.
 func debugListener(address string) (net.Listener, error) {
+	if err := checkDebugAddress(address); err != nil {
+		return nil, err
+	}
 	path, socket := strings.CutPrefix(address, unixScheme)
 	if !socket {
-		if err := checkDebugAddress(address); err != nil {
-			return nil, err
-		}
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
 			return nil, fmt.Errorf("--debug-address: %w", err)
 		}
 		return listener, nil
-	}
-	if err := checkDebugAddress(address); err != nil {
-		return nil, err
 	}
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("--debug-address: %w", err)

@@ -20,7 +20,9 @@ import (
 	span "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	"k8s.io/client-go/rest"
 
+	"frontproxy/e2e/harness"
 	"frontproxy/e2e/standin"
 )
 
@@ -49,12 +51,15 @@ func TestAuditFlags(t *testing.T) {
 		sent = append(sent, list.Items...)
 	}))
 	t.Cleanup(hook.Close)
-	ca := file(t, "hook.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw}))
+	kubeconfig := filepath.Join(t.TempDir(), "hook.kubeconfig")
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw})
+	if err := harness.WriteKubeconfig(kubeconfig, &rest.Config{Host: hook.URL, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}); err != nil {
+		t.Fatal(err)
+	}
 	log := filepath.Join(t.TempDir(), "audit.log")
 	args, url := arguments(t, k)
 	p := startProxy(t, k, url, append(args, "--audit-policy-file="+file(t, "policy.yaml", []byte(auditPolicy)), "--audit-log-path="+log,
-		"--audit-webhook-config-file="+file(t, "hook.kubeconfig", fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Config","current-context":"a","contexts":[{"name":"a","context":{"cluster":"a"}}],
-"clusters":[{"name":"a","cluster":{"server":%q,"certificate-authority":%q}}]}`, hook.URL, ca)),
+		"--audit-webhook-config-file="+kubeconfig,
 		"--token-auth-file="+file(t, "tokens.csv", []byte("good-token,alice,1\nreader-token,prometheus,2,"+standin.MetricsReader+"\n"))))
 	client := p.client()
 	p.await(client, "/clusters/root:ws/api/v1/pods", "good-token", http.StatusOK)
