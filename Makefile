@@ -4,9 +4,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 KCP     := bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e/kcp/go.mod)
 DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go | sha256sum | cut -c1-12)
+DOCTESTS := Links|Doc$$|NamesTests
 LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
 
-.PHONY: build image test test-unit lint bench demo fuzz clean
+.PHONY: build image test test-unit lint docs bench demo fuzz clean
 
 build: ## bin/front-proxy
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
@@ -23,9 +24,13 @@ test: build image $(KCP) ## everything, real kcp included
 test-unit: ## fast, no kcp
 	go test -race $$(go list ./... | grep -v -e /e2e -e /deploy)
 
-lint: $(LINT) ## golangci-lint and govulncheck
+lint: $(LINT) ## golangci-lint, govulncheck, the docs' links and generated pages
 	$(LINT)/golangci-lint run ./...
 	.ci/vulncheck $(LINT)/govulncheck
+	go test -count=1 -run '$(DOCTESTS)' ./docs ./proxy ./cmd/front-proxy
+
+docs: ## writes the generated pages anew
+	UPDATE_DOCS=1 go test -count=1 -run 'Test(Metrics|Flags)Doc' ./proxy ./cmd/front-proxy
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./authn/... ./index/... ./proxy/... ./lookup/...

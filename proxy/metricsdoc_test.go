@@ -11,7 +11,7 @@ import (
 
 const (
 	metricsDoc = "../docs/metrics.md"
-	tableBegin = "<!-- generated: UPDATE_DOCS=1 go test ./proxy -run TestMetricsDoc -->\n"
+	tableBegin = "<!-- generated: make docs -->\n"
 	tableEnd   = "<!-- end of generated -->\n"
 )
 
@@ -43,6 +43,6 @@ func TestMetricsDoc(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(b.String(), table); diff != "" {
-		t.Errorf("%s is out of date; run: UPDATE_DOCS=1 go test ./proxy -run TestMetricsDoc\n(-want +got):\n%s", metricsDoc, diff)
+		t.Errorf("%s is out of date; run: make docs\n(-want +got):\n%s", metricsDoc, diff)
 	}
 }

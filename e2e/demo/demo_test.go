@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,7 +16,8 @@ import (
 )
 
 // The demo shows what it says, says that it is ready, ends on Ctrl-C, and
-// leaves neither processes nor files.
+// leaves neither processes nor files. In between, what docs/quick-start.md says
+// is done.
 func TestDemo(t *testing.T) {
 	release, err := harness.Exclusive()
 	check(t, err)
@@ -40,6 +42,7 @@ func TestDemo(t *testing.T) {
 	defer deadline.Stop()
 	select {
 	case <-out.ready:
+		quickStart(t, out.shellFile())
 		check(t, demo.Process.Signal(os.Interrupt))
 		err = <-ended
 	case err = <-ended:
@@ -91,6 +94,16 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
+}
+
+var sourced = regexp.MustCompile(`(?m)^  source (/\S+)$`)
+
+// shellFile is the file that a second terminal is told to read.
+func (o *output) shellFile() string {
+	if m := sourced.FindStringSubmatch(o.String()); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 // processesWith are the command lines of processes that mention dir.

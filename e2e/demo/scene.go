@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
@@ -31,6 +32,8 @@ type scene struct {
 	token           string // alice's
 	foreignToken    string // alice's, for another audience
 	tokenFile       string
+	issuer          *issuertest.Issuer
+	shellFile       string // what docs/quick-start.md's commands need
 	kubectlCacheDir string
 }
 
@@ -49,6 +52,8 @@ func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.
 	}
 	s := &scene{
 		env:             env,
+		issuer:          issuer,
+		shellFile:       filepath.Join(env.Dir, "demo.env"),
 		userKubeconfig:  filepath.Join(env.Dir, "alice.kubeconfig"),
 		kubectlCacheDir: filepath.Join(env.Dir, "kubectl-cache"),
 	}
@@ -77,6 +82,9 @@ func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.
 	s.tokenFile = filepath.Join(env.Dir, "alice.jwt")
 	if err := os.WriteFile(s.tokenFile, []byte(s.token), 0o600); err != nil {
 		return nil, fmt.Errorf("write alice's token: %w", err)
+	}
+	if err := s.writeShellFile(); err != nil {
+		return nil, err
 	}
 	progress("waiting until the proxy knows the issuer")
 	return s, s.awaitUser(ctx, env.Token(s.token))
@@ -118,6 +126,32 @@ func (s *scene) writeUserKubeconfig(token string) error {
 	config.CurrentContext = "blue"
 	if err := clientcmd.WriteToFile(*config, s.userKubeconfig); err != nil {
 		return fmt.Errorf("write alice's kubeconfig: %w", err)
+	}
+	return nil
+}
+
+// writeShellFile has the variables of docs/quick-start.md, for a shell to read.
+func (s *scene) writeShellFile() error {
+	ca := filepath.Join(s.env.Dir, "issuer-ca.crt")
+	if err := os.WriteFile(ca, []byte(s.issuer.CAPEM()), 0o600); err != nil {
+		return fmt.Errorf("write the issuer's CA: %w", err)
+	}
+	var b strings.Builder
+	for _, v := range [][2]string{
+		{"DEMO_DIR", s.env.Dir},
+		{"KUBECONFIG", s.userKubeconfig},
+		{"ADMIN", s.env.AdminKubeconfig()},
+		{"PROXY", s.env.Proxy.URL},
+		{"ISSUER_URL", s.issuer.URL()},
+		{"ISSUER_CA", ca},
+		{"TOKEN_FILE", s.tokenFile},
+		{"KUBECACHEDIR", s.kubectlCacheDir},
+		{"PATH", filepath.Dir(s.env.Binaries().Kubectl) + ":" + filepath.Dir(s.env.Binaries().FrontProxy) + ":$PATH"},
+	} {
+		fmt.Fprintf(&b, "export %s=\"%s\"\n", v[0], v[1])
+	}
+	if err := os.WriteFile(s.shellFile, []byte(b.String()), 0o600); err != nil {
+		return fmt.Errorf("write the shell's variables: %w", err)
 	}
 	return nil
 }

@@ -125,18 +125,17 @@ func (s *scene) commandLine(a act) string {
 // explain says what to try. Its last line starts with "demo ready".
 func (s *scene) explain(out io.Writer) {
 	say(out, `
-The commands above can be repeated in another terminal, and:
-  export KUBECONFIG=%s
-  K=%s
-  $K auth whoami                          # alice in blue
-  $K create configmap mine; $K get configmaps
-  $K --context green get configmaps       # refused: no role there
-  $K --kubeconfig %s get workspaces,workspacetypes,shards
-  %s explain --help                       # why, for operators
+The commands above can be repeated in another terminal. Or go on with
+docs/quick-start.md there, in a shell that has read this file:
+  source %s
+  kubectl auth whoami                          # alice in blue
+  kubectl --context green get configmaps       # refused: no role there
+  kubectl --kubeconfig $ADMIN get workspaces,workspacetypes,shards
+  front-proxy explain --help                   # why, for operators
 Logs: %s
 
 demo ready: front-proxy at %s (Ctrl-C ends it and everything it started)
-`, s.userKubeconfig, s.env.Binaries().Kubectl, s.env.AdminKubeconfig(), s.env.Binaries().FrontProxy, s.env.Logs(), s.env.Proxy.URL)
+`, s.shellFile, s.env.Logs(), s.env.Proxy.URL)
 }
 
 func lastLine(output []byte) []byte {
