@@ -38,9 +38,9 @@ func identityOf(t *testing.T, user string) (path string, at func(*harness.Shard)
 }
 
 // atProxy is a client of the proxy with a certificate of that user.
-func atProxy(t *testing.T, p *harness.Proxy, user string) *harness.Client {
+func atProxy(t *testing.T, p *harness.Proxy, user string, groups ...string) *harness.Client {
 	t.Helper()
-	pair, err := env.ClientCA.Client(t.TempDir(), user)
+	pair, err := env.ClientCA.Client(t.TempDir(), user, groups...)
 	check(t, err)
 	return harness.NewClient(&rest.Config{Host: p.URL, QPS: -1, TLSClientConfig: rest.TLSClientConfig{CAData: env.ServingCA.PEM, CertData: pair.Cert, KeyData: pair.Key}})
 }
@@ -111,6 +111,26 @@ func TestEachPowerDoesItsWork(t *testing.T) {
 		}
 		if err := stranger.Healthy(t.Context(), "/metrics"); !apierrors.IsForbidden(err) {
 			t.Errorf("metrics for another: %v, want it to be forbidden", err)
+		}
+	})
+	t.Run("operators look into the proxy", func(t *testing.T) {
+		operator, stranger := atProxy(t, proxy, "olga", "front-proxy-operators"), atProxy(t, proxy, "oscar")
+		manifest(t, env.Admin(), "root", "rbac/operators.yaml")
+		kubeconfig := kubeconfigOf(t, operator.Config("root"))
+		tokenFile := filepath.Join(t.TempDir(), "token")
+		check(t, os.WriteFile(tokenFile, []byte("no-token-of-anybody"), 0o600))
+		for _, page := range []string{"/statusz", "/flagz", "/metrics"} {
+			if err := harness.Eventually(t.Context(), time.Minute, page+" for operators", func(ctx context.Context) error {
+				return operator.Healthy(ctx, page)
+			}); err != nil {
+				t.Error(err)
+			}
+			if err := stranger.Healthy(t.Context(), page); !apierrors.IsForbidden(err) {
+				t.Errorf("%s for another: %v, want it to be forbidden", page, err)
+			}
+		}
+		if out, code := frontProxy(t, "explain", "--path=/clusters/root/api", "--token-file="+tokenFile, "--kubeconfig="+kubeconfig); code != 0 {
+			t.Errorf("explain of a credential: exit status %d: %s", code, out)
 		}
 	})
 
