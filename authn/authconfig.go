@@ -126,6 +126,15 @@ func (o *OIDC) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.
 	return u, until, nil
 }
 
+// Stands implements lasting.
+func (o *OIDC) Stands(ctx context.Context, t Token, until time.Time) (bool, error) {
+	member, ok := o.current.Load().byIssuer[t.Issuer]
+	if !ok {
+		return false, nil
+	}
+	return member.Stands(ctx, t, until)
+}
+
 // checkAlgorithm reads the header as its verifier does: names by case, none
 // twice.
 func (s *oidcState) checkAlgorithm(raw string) error {

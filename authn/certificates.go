@@ -121,6 +121,24 @@ func (c *certificates) authenticate(r *http.Request) (*admitted, []Verdict) {
 	return &admitted{user: chain.user, by: byClientCert, until: chain.until}, nil
 }
 
+// stands returns why the certificate that d admitted, and that has ended, would
+// not be good had it not: its CA is trusted no more.
+func (c *certificates) stands(r *http.Request, d *Decision) error {
+	v := c.clients
+	if d.By == byRequestHeader {
+		v = c.proxies
+	}
+	if v == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	options, ok := v.cas.VerifyOptions()
+	if !ok {
+		return nil // not known now
+	}
+	_, err := chainsAt(options, r.TLS.PeerCertificates, d.Until.Add(-time.Second))
+	return err
+}
+
 // proxy returns the verified chain when the certificate is one that may assert
 // headers, nil when it is not, and an error when it verifies against that pool
 // but may not.
@@ -208,14 +226,9 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
 	if c, ok := v.known.Get(certs[0]); ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {
 		return c, nil
 	}
-	options.CurrentTime = now
-	options.Intermediates = x509.NewCertPool()
-	for _, c := range certs[1:] {
-		options.Intermediates.AddCert(c)
-	}
-	chains, err := certs[0].Verify(options)
+	chains, err := chainsAt(options, certs, now)
 	if err != nil {
-		return nil, fmt.Errorf("client certificate %q (serial %s): %w", certs[0].Subject.CommonName, certs[0].SerialNumber, err)
+		return nil, err
 	}
 	c := &verified{roots: options.Roots}
 	for _, chain := range chains {
@@ -228,6 +241,20 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
 	}
 	v.known.Add(certs[0], c)
 	return c, nil
+}
+
+// chainsAt verifies a certificate as at a time.
+func chainsAt(options x509.VerifyOptions, certs []*x509.Certificate, at time.Time) ([][]*x509.Certificate, error) {
+	options.CurrentTime = at
+	options.Intermediates = x509.NewCertPool()
+	for _, c := range certs[1:] {
+		options.Intermediates.AddCert(c)
+	}
+	chains, err := certs[0].Verify(options)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate %q (serial %s): %w", certs[0].Subject.CommonName, certs[0].SerialNumber, err)
+	}
+	return chains, nil
 }
 
 func chainEnd(chain []*x509.Certificate) time.Time {

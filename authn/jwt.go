@@ -90,6 +90,20 @@ func (m jwtMember) AuthenticateToken(ctx context.Context, t Token) (user.Info, t
 	return u, claims.expiry, nil
 }
 
+// Stands implements lasting: the configuration still trusts the issuer, for the
+// token's audience. The signature is left out, since issuers drop a key once all
+// that it signed has expired; so are claim rules.
+func (m jwtMember) Stands(_ context.Context, t Token, until time.Time) (bool, error) {
+	if !t.JWT || t.Issuer != m.issuer.URL() {
+		return false, nil
+	}
+	claims, err := readClaims(t.Raw)
+	if err != nil {
+		return true, err
+	}
+	return true, m.check(claims, until.Add(-time.Second))
+}
+
 // verify checks audience, times and signature.
 func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time) (*tokenClaims, error) {
 	claims, err := readClaims(raw)

@@ -17,10 +17,11 @@ import (
 // a time still stands, expiry aside.
 type lasting interface {
 	TokenAuthenticator
-	// Stands returns nil when the token is not of its kind, or was good just
-	// before until and what it rests on still exists; an error that wraps
-	// ErrUndecided when it could not tell now; any other when it does not stand.
-	Stands(ctx context.Context, t Token, until time.Time) error
+	// Stands says of a token that was good just before until whether what it rests
+	// on still exists. Not known: it is not of its kind. The error wraps
+	// ErrUndecided when it could not tell now; any other means that it does not
+	// stand.
+	Stands(ctx context.Context, t Token, until time.Time) (known bool, err error)
 }
 
 // Recheck decides again about a request that d admitted and that is still under
@@ -30,7 +31,8 @@ type lasting interface {
 //
 // The end of a token or certificate by itself ends nothing, as with
 // kube-apiserver, unless Config.EndAtExpiry. After it, what is still noticed is
-// that a service account is gone.
+// that what had vouched is gone: the service account, the configuration that
+// trusts the token's issuer, the certificate's CA.
 func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *Decision {
 	if d.User == nil {
 		return nil // passed through: the shard admitted it
@@ -61,24 +63,58 @@ func (a *Authenticator) afterEnd(r *http.Request, t *index.Target, d *Decision) 
 	if a.endAtExpiry {
 		return a.end(r, t, d, "the credential ended at "+d.Until.UTC().Format(time.RFC3339))
 	}
-	if d.By != byToken {
-		return nil
+	if reason := a.fell(r, t, d); reason != "" {
+		return a.end(r, t, d, reason)
+	}
+	return nil
+}
+
+// fell is why what vouched for d, which has ended, does not any more; "" when it
+// does, or nobody can tell.
+func (a *Authenticator) fell(r *http.Request, t *index.Target, d *Decision) string {
+	if d.By != byToken && d.By != byWorkspace {
+		if err := a.certs.stands(r, d); err != nil {
+			return err.Error()
+		}
+		return ""
 	}
 	raw, err := bearer(r)
 	if err != nil || raw == "" {
-		return nil
+		return ""
 	}
-	token := ParseToken(raw)
-	for _, m := range a.tokens {
+	token, members := ParseToken(raw), a.tokens
+	if d.By == byWorkspace {
+		q := question{ctx: r.Context(), target: t}
+		q.types = a.typeAuthenticators(&q) //nolint:contextcheck // q has the request's
+		if len(q.verdicts) > 0 {
+			return "" // a type or a configuration is not known now
+		}
+		members = nil
+		if q.types != nil {
+			members = q.types.ByIssuer[token.Issuer]
+		}
+	}
+	return noneStands(r.Context(), members, token, d.Until)
+}
+
+// noneStands is why none of the authenticators vouches for the token; "" when
+// one does, or could not tell.
+func noneStands(ctx context.Context, members []TokenAuthenticator, t Token, until time.Time) string {
+	reason := fmt.Sprintf("nobody trusts issuer %q any more", bounded(t.Issuer))
+	for _, m := range members {
 		l, ok := m.(lasting)
 		if !ok {
 			continue
 		}
-		if err := l.Stands(r.Context(), token, d.Until); err != nil && !errors.Is(err, ErrUndecided) {
-			return a.end(r, t, d, err.Error())
+		known, err := l.Stands(ctx, t, until)
+		switch {
+		case known && err == nil, errors.Is(err, ErrUndecided):
+			return ""
+		case known:
+			reason = err.Error()
 		}
 	}
-	return nil
+	return reason
 }
 
 // end makes the Decision that ends a request, and keeps it to be explained.

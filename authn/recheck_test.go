@@ -19,8 +19,9 @@ type changing struct {
 	user  user.Info
 	until time.Time
 	err   error
-	// stands is what Stands returns.
-	stands error
+	// stands is what Stands returns; stranger: the token is not of its kind.
+	stands   error
+	stranger bool
 }
 
 func (c *changing) Name() string { return "changing" }
@@ -32,7 +33,9 @@ func (c *changing) AuthenticateToken(context.Context, Token) (user.Info, time.Ti
 	return c.user, c.until, nil
 }
 
-func (c *changing) Stands(context.Context, Token, time.Time) error { return c.stands }
+func (c *changing) Stands(context.Context, Token, time.Time) (bool, error) {
+	return !c.stranger, c.stands
+}
 
 func TestRecheck(t *testing.T) {
 	start := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
@@ -54,6 +57,7 @@ func TestRecheck(t *testing.T) {
 		"ended, with the flag":         {change: func(*changing) {}, later: time.Hour, endAtExpiry: true, want: "ended at 2026-09-01T13:00:00Z"},
 		"just before, with the flag":   {change: func(*changing) {}, later: time.Hour - 1, endAtExpiry: true},
 		"ended, then its account too":  {change: func(c *changing) { c.err, c.stands = errors.New("expired"), errors.New("account is gone") }, later: 2 * time.Hour, want: "account is gone"},
+		"ended, then nobody knows it":  {change: func(c *changing) { c.err, c.stranger = errors.New("expired"), true }, later: 2 * time.Hour, want: "nobody trusts"},
 		"ended, its account not known": {change: func(c *changing) { c.err, c.stands = errors.New("expired"), undecided }, later: 2 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,11 +38,11 @@ func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t Token) (user.
 }
 
 // Stands implements lasting.
-func (s *serviceAccounts) Stands(ctx context.Context, t Token, until time.Time) error {
+func (s *serviceAccounts) Stands(ctx context.Context, t Token, until time.Time) (bool, error) {
 	if !t.JWT || !s.authenticator.Issues(t.Issuer) {
-		return nil
+		return false, nil
 	}
-	return s.verdict(ctx, s.authenticator.Stands(ctx, t.Raw, until))
+	return true, s.verdict(ctx, s.authenticator.Stands(ctx, t.Raw, until))
 }
 
 // verdict counts refusals and makes the error one of this package's.

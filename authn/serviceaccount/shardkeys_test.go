@@ -211,6 +211,8 @@ func TestKeysNeverRead(t *testing.T) {
 	w.read()
 	w.want(w.tokenOf(rsaKey()), "") // what was read stays
 	w.want(w.tokenOf(p256()), "undecided")
+	forged := sign(t, otherRSA(), jose.SignatureAlgorithm(testKey(rsaKey()).algorithm()), testKey(rsaKey()).ID, must(json.Marshal(bound())))
+	w.want(forged, "signature") // no newer key has that id
 	got := w.keys.Status()[0]
 	if got.Err == nil || !got.Read.Equal(testNow.Add(unreadKeys)) || !slices.Equal(got.IDs, []string{testKey(rsaKey()).ID}) {
 		t.Errorf("Status is %+v", got)

@@ -29,13 +29,21 @@ func keyPair(t *testing.T, k *standin.KCP, name string) harness.KeyPair {
 // watch opens a watch and returns what tells when it has ended.
 func (p *runningProxy) watch(path, token string) <-chan time.Time {
 	p.t.Helper()
-	client := p.client()
+	return p.watchAs(p.client(), path, token)
+}
+
+// watchAs is watch with a client of the caller's, which has no time limit
+// afterwards.
+func (p *runningProxy) watchAs(client *http.Client, path, token string) <-chan time.Time {
+	p.t.Helper()
 	client.Timeout = 0
 	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+path+"?watch=true", nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+token)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	resp, err := client.Do(r)
 	if err != nil {
 		p.t.Fatal(err)

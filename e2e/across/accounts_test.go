@@ -49,6 +49,15 @@ func TestTokensOfEveryShard(t *testing.T) {
 			}
 		}
 	}
+	page, err := env.Admin().Raw(t.Context(), "/metrics")
+	check(t, err)
+	for _, shard := range []string{harness.RootShard, shardOne, shardTen} {
+		for _, line := range []string{`front_proxy_shard_service_account_keys{shard="` + shard + `"} 1`, `front_proxy_shard_service_account_keys_failed{shard="` + shard + `"} 0`} {
+			if !strings.Contains(string(page), line+"\n") {
+				t.Errorf("/metrics has no %s", line)
+			}
+		}
+	}
 }
 
 // TestShardsKeyIsGoodForItsOwn: the key of one shard signs a token that names an

@@ -126,7 +126,7 @@ func (e *Environment) stopProcesses() {
 		_ = e.Proxy.Stop() // it has ended in any case
 	}
 	for i := len(e.shards) - 1; i >= 0; i-- {
-		e.shards[i].kill() // nobody will read their data again
+		e.shards[i].Kill() // nobody will read their data again
 	}
 	if e.cache != nil {
 		e.cache.process.kill()

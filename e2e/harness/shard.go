@@ -145,7 +145,8 @@ func (s *Shard) Start(ctx context.Context) error {
 // Stop ends it; its data stays for Start.
 func (s *Shard) Stop() { s.process.stop(stopGrace) }
 
-func (s *Shard) kill() { s.process.kill() }
+// Kill ends the shard at once, as a crash does.
+func (s *Shard) Kill() { s.process.kill() }
 
 // awaitReady waits until /readyz is 200 or the process has ended.
 func awaitReady(ctx context.Context, p *process, config *rest.Config) error {
