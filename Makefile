@@ -39,7 +39,7 @@ demo: build $(KCP) ## two shards, an issuer and the proxy, until Ctrl-C
 	go run ./e2e/demo
 
 $(KCP): e2e/kcp/go.mod e2e/kcp/go.sum
-	@echo "building kcp and kubectl into $@: about 5 minutes, once"
+	@echo "building kcp, its servers and kubectl into $@: about 5 minutes, once"
 	go build -C e2e/kcp -o $(CURDIR)/$@.tmp/ tool
 	rm -rf $@ && mv $@.tmp $@ && touch $@
 

@@ -117,7 +117,7 @@ func listSecrets(ctx context.Context, kube kubernetes.Interface) error {
 // proxyWith starts one more proxy with flags.
 func proxyWith(t *testing.T, name string, args ...string) *harness.Proxy {
 	t.Helper()
-	p, err := env.NewProxy(name, harness.ProxyOptions{Args: args})
+	p, err := env.NewProxy(name, harness.ProxyOptions{Args: append(args, env.VirtualWorkspaceArgs()...)})
 	check(t, err)
 	check(t, p.Start(t.Context()))
 	t.Cleanup(func() { check(t, p.Stop()) })

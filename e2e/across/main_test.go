@@ -45,8 +45,13 @@ func run(m *testing.M) int {
 	env, err = harness.Start(context.Background(), harness.Config{
 		Binaries: binaries,
 		Shards:   []string{shardOne, shardTen},
+		// Embedded in the others.
+		VirtualWorkspaceServers: []string{shardTen},
 		ShardArgs: func(shard, proxyURL string) []string {
-			return []string{"--shard-virtual-workspace-url=" + proxyURL + "/shards/" + shard + "/", "--audit-policy-file=" + policy}
+			return []string{
+				"--shard-virtual-workspace-url=" + proxyURL + "/shards/" + shard + "/", "--audit-policy-file=" + policy,
+				"--feature-gates=CacheAPIs=true",
+			}
 		},
 		Proxy: harness.ProxyOptions{Args: acrossArgs()},
 		Progress: func(message string) {

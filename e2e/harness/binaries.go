@@ -13,6 +13,9 @@ import (
 // Binaries are the executables an environment is made of, as absolute paths.
 type Binaries struct {
 	KCP, KCPFrontProxy, CacheServer, Kubectl string
+	// VirtualWorkspaces may be missing: only environments that have virtual
+	// workspace servers run it.
+	VirtualWorkspaces string
 	// FrontProxy is this repository's own, or what the environment variable
 	// FRONT_PROXY_E2E_BINARY names, such as a build with the race detector.
 	FrontProxy string
@@ -36,6 +39,8 @@ func FindBinaries() (Binaries, error) {
 		CacheServer:   filepath.Join(tools, "cache-server"),
 		Kubectl:       filepath.Join(tools, "kubectl"),
 		FrontProxy:    filepath.Join(root, "bin", "front-proxy"),
+
+		VirtualWorkspaces: filepath.Join(tools, "virtual-workspaces"),
 	}
 	if path := os.Getenv("FRONT_PROXY_E2E_BINARY"); path != "" {
 		b.FrontProxy = path

@@ -18,6 +18,10 @@ type Config struct {
 	Binaries Binaries
 	// Shards are the names of the shards besides root. Empty means none.
 	Shards []string
+	// VirtualWorkspaceServers are the names of shards whose virtual workspaces run
+	// in a server of their own. Their --shard-virtual-workspace-url is left to
+	// ShardArgs; the first proxy is told of the servers.
+	VirtualWorkspaceServers []string
 	// ShardArgs are added to a shard's command line; proxyURL is the proxy's. Nil:
 	// nothing is.
 	ShardArgs func(shard, proxyURL string) []string
@@ -102,6 +106,7 @@ func (e *Environment) start(ctx context.Context) error {
 			return err
 		}
 	}
+	e.Proxy.args = append(e.Proxy.args, e.VirtualWorkspaceArgs()...)
 	if err := e.Proxy.Start(ctx); err != nil {
 		return err
 	}
@@ -126,6 +131,9 @@ func (e *Environment) stopProcesses() {
 		_ = e.Proxy.Stop() // it has ended in any case
 	}
 	for i := len(e.shards) - 1; i >= 0; i-- {
+		if v := e.shards[i].virtual; v != nil {
+			v.process.kill()
+		}
 		e.shards[i].Kill() // nobody will read their data again
 	}
 	if e.cache != nil {

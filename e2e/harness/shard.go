@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -41,6 +42,9 @@ type Shard struct {
 	// ServiceAccountKey signs its service account tokens; the Cert half is the
 	// public key.
 	ServiceAccountKey KeyPair
+	// ClientKeys are its own client certificate: shard-client-<name>, a member of
+	// system:masters.
+	ClientKeys KeyPair
 	// AuditLog has one line of JSON for every ConfigMap watch it answered.
 	AuditLog string
 
@@ -48,6 +52,7 @@ type Shard struct {
 	dir     string
 	args    []string
 	process *process
+	virtual *virtualServer // nil: its virtual workspaces are embedded
 }
 
 // AddShard starts one more shard and waits until it is ready. The first must
@@ -59,7 +64,10 @@ func (e *Environment) AddShard(ctx context.Context, name string) (*Shard, error)
 		return nil, fmt.Errorf("prepare shard %s: %w", name, err)
 	}
 	e.shards = append(e.shards, s)
-	return s, s.Start(ctx)
+	if err := s.Start(ctx); err != nil || s.virtual == nil {
+		return s, err
+	}
+	return s, s.virtual.start(ctx)
 }
 
 // prepare makes its keys and its command line.
@@ -69,8 +77,7 @@ func (s *Shard) prepare() error {
 	if err != nil {
 		return err
 	}
-	client, err := e.ClientCA.Client(s.dir, "shard-client-"+s.Name, "system:masters")
-	if err != nil {
+	if s.ClientKeys, err = e.ClientCA.Client(s.dir, "shard-client-"+s.Name, "system:masters"); err != nil {
 		return err
 	}
 	if s.ServiceAccountKey, err = newServiceAccountKey(s.dir); err != nil {
@@ -87,6 +94,11 @@ func (s *Shard) prepare() error {
 		}
 	}
 	s.URL = loopback(port)
+	if slices.Contains(e.config.VirtualWorkspaceServers, s.Name) {
+		if s.virtual, err = newVirtualServer(s); err != nil {
+			return err
+		}
+	}
 	etcd, err := e.etcdFlags()
 	if err != nil {
 		return err
@@ -111,10 +123,10 @@ func (s *Shard) prepare() error {
 		"--service-account-signing-key-file=" + s.ServiceAccountKey.KeyFile,
 		"--logical-cluster-admin-kubeconfig=" + e.logicalClusterAdmin(),
 		"--external-logical-cluster-admin-kubeconfig=" + e.externalLogicalClusterAdmin(),
-		"--shard-client-cert-file=" + client.CertFile,
-		"--shard-client-key-file=" + client.KeyFile,
+		"--shard-client-cert-file=" + s.ClientKeys.CertFile,
+		"--shard-client-key-file=" + s.ClientKeys.KeyFile,
 		"--shard-virtual-workspace-ca-file=" + e.ServingCA.File,
-		"--run-virtual-workspaces=true",
+		fmt.Sprintf("--run-virtual-workspaces=%t", s.virtual == nil),
 		"--cache-kubeconfig=" + e.cache.kubeconfig,
 		"--audit-policy-file=" + policy,
 		"--audit-log-path=" + s.AuditLog,
