@@ -13,10 +13,30 @@ type Object = map[string]any
 
 // store holds one resource of one shard.
 type store struct {
+	kind     kind
 	mu       sync.Mutex
 	version  *versions
-	objects  map[string]Object // by cluster/name
+	objects  map[string]stored // by cluster/name
 	watchers map[chan event]struct{}
+}
+
+// kind is what a resource's objects say they are.
+type kind struct{ group, kind string }
+
+// kinds of the resources that proxies read, all of them v1alpha1.
+var kinds = map[string]kind{
+	"shards":                                {"core.kcp.io", "Shard"},
+	"logicalclusters":                       {"core.kcp.io", "LogicalCluster"},
+	"workspaces":                            {"tenancy.kcp.io", "Workspace"},
+	"workspacetypes":                        {"tenancy.kcp.io", "WorkspaceType"},
+	"workspaceauthenticationconfigurations": {"tenancy.kcp.io", "WorkspaceAuthenticationConfiguration"},
+}
+
+// stored is an object, and its JSON, which is made once: lists of a hundred
+// thousand are served.
+type stored struct {
+	object Object
+	json   []byte
 }
 
 // event is a watch event, encoded.
@@ -41,11 +61,12 @@ func (v *versions) current() uint64 {
 	return v.now
 }
 
-func newStore(v *versions) *store {
-	return &store{version: v, objects: map[string]Object{}, watchers: map[chan event]struct{}{}}
+func newStore(resource string, v *versions) *store {
+	return &store{kind: kinds[resource], version: v, objects: map[string]stored{}, watchers: map[chan event]struct{}{}}
 }
 
-// put adds or replaces an object.
+// put adds or replaces an object. What fields have as metadata stays, but for
+// name, annotations and version.
 func (s *store) put(cluster, name string, annotations map[string]string, fields Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,31 +81,62 @@ func (s *store) put(cluster, name string, annotations map[string]string, fields 
 	}
 	all := map[string]string{"kcp.io/cluster": cluster}
 	maps.Copy(all, annotations)
-	o["metadata"] = Object{"name": name, "annotations": all, "resourceVersion": fmt.Sprint(s.version.next())}
-	s.objects[key] = o
-	s.send(kind, o)
+	meta := Object{}
+	if given, ok := fields["metadata"].(Object); ok {
+		meta = maps.Clone(given)
+	}
+	meta["name"], meta["annotations"], meta["resourceVersion"] = name, all, fmt.Sprint(s.version.next())
+	o["metadata"] = meta
+	s.typed(o)
+	s.objects[key] = stored{o, encode(o)}
+	s.send(kind, s.objects[key].json)
 }
 
 func (s *store) remove(cluster, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := cluster + "/" + name
-	o, ok := s.objects[key]
+	was, ok := s.objects[key]
 	if !ok {
 		return
 	}
 	delete(s.objects, key)
-	o = maps.Clone(o)
+	o := maps.Clone(was.object)
 	meta := maps.Clone(o["metadata"].(Object))
 	meta["resourceVersion"] = fmt.Sprint(s.version.next())
 	o["metadata"] = meta
-	s.send("DELETED", o)
+	s.send("DELETED", encode(o))
+}
+
+// typed says in o what it is.
+func (s *store) typed(o Object) Object {
+	o["kind"], o["apiVersion"] = s.kind.kind, s.kind.group+"/v1alpha1"
+	return o
+}
+
+// list is the JSON of all objects there are, as a list.
+func (s *store) list() []byte {
+	objects, version := s.all()
+	list := fmt.Appendf(nil, `{"kind":"%sList","apiVersion":"%s/v1alpha1","metadata":{"resourceVersion":"%d"},"items":[`, s.kind.kind, s.kind.group, version)
+	for i, o := range objects {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, o...)
+	}
+	return append(list, "]}\n"...)
+}
+
+// bookmark is the event that ends a streamed list.
+func (s *store) bookmark(version uint64) event {
+	return eventOf("BOOKMARK", encode(s.typed(Object{"metadata": Object{
+		"resourceVersion": fmt.Sprint(version), "annotations": Object{"k8s.io/initial-events-end": "true"}}})))
 }
 
 // send hands an event to every watcher. The caller holds mu. A watcher that
 // has fallen far behind is cut off, as a real server does.
-func (s *store) send(kind string, o Object) {
-	e := encode(kind, o)
+func (s *store) send(kind string, o []byte) {
+	e := eventOf(kind, o)
 	for w := range s.watchers {
 		select {
 		case w <- e:
@@ -95,17 +147,21 @@ func (s *store) send(kind string, o Object) {
 	}
 }
 
-func encode(kind string, o Object) event {
-	line, err := json.Marshal(Object{"type": kind, "object": o})
+func encode(o Object) []byte {
+	b, err := json.Marshal(o)
 	if err != nil {
 		panic(err) // maps and strings always encode
 	}
-	return event{append(line, '\n')}
+	return b
+}
+
+func eventOf(kind string, o []byte) event {
+	return event{fmt.Appendf(nil, "{\"type\":%q,\"object\":%s}\n", kind, o)}
 }
 
 // watch returns all objects there are, the version, and what comes after. stop
 // ends it.
-func (s *store) watch() (objects []Object, version uint64, events chan event, stop func()) {
+func (s *store) watch() (objects [][]byte, version uint64, events chan event, stop func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	events = make(chan event, 1024)
@@ -119,16 +175,16 @@ func (s *store) watch() (objects []Object, version uint64, events chan event, st
 }
 
 // all returns the objects there are, and the version.
-func (s *store) all() ([]Object, uint64) {
+func (s *store) all() ([][]byte, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sorted(), s.version.current()
 }
 
-func (s *store) sorted() []Object {
-	objects := make([]Object, 0, len(s.objects))
+func (s *store) sorted() [][]byte {
+	objects := make([][]byte, 0, len(s.objects))
 	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
-		objects = append(objects, s.objects[key])
+		objects = append(objects, s.objects[key].json)
 	}
 	return objects
 }

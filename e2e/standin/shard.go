@@ -30,6 +30,9 @@ type Shard struct {
 	// ExternalURL is what its object says where clients reach it (the proxy, in a
 	// real kcp) when it is listed the next time; empty means URL.
 	ExternalURL string
+	// Forwarded answers what was forwarded, in place of WhoAmI, and looks at
+	// nothing before; nil: WhoAmI. Set it before requests come.
+	Forwarded http.Handler
 
 	kcp     *KCP
 	address string
@@ -125,7 +128,7 @@ func (s *Shard) store(resource string) *store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stores[resource] == nil {
-		s.stores[resource] = newStore(&s.version)
+		s.stores[resource] = newStore(resource, &s.version)
 	}
 	return s.stores[resource]
 }
@@ -160,6 +163,12 @@ func (s *Shard) PutWorkspaceInPhase(phase, parent, name, cluster, typePath, type
 	})
 }
 
+// Put puts an object of any resource that proxies read, with whatever fields it
+// has.
+func (s *Shard) Put(resource, cluster, name string, annotations map[string]string, fields Object) {
+	s.store(resource).put(cluster, name, annotations, fields)
+}
+
 // PutMount puts a Workspace that is mounted from elsewhere.
 func (s *Shard) PutMount(parent, name, url string) {
 	mount := Object{"ref": Object{"apiVersion": "example.io/v1", "kind": "Mount", "name": name}}
@@ -185,6 +194,10 @@ func (s *Shard) PutConfiguration(cluster, name string, jwt ...Object) {
 
 // ServeHTTP implements http.Handler.
 func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.Forwarded != nil && purposeOf(r) == ForClients {
+		s.Forwarded.ServeHTTP(w, r)
+		return
+	}
 	s.called(r)
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/clusters/root/apis/apis.kcp.io/") && strings.Contains(r.URL.Path, "/apiexports/"):
@@ -255,8 +268,8 @@ func (s *Shard) webSocket(w http.ResponseWriter, r *http.Request, me WhoAmI) {
 func (s *Shard) serveStore(w http.ResponseWriter, r *http.Request, st *store) {
 	query := r.URL.Query()
 	if query.Get("watch") == "" {
-		objects, version := st.all()
-		answer(w, Object{"metadata": Object{"resourceVersion": fmt.Sprint(version)}, "items": objects})
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(st.list())
 		return
 	}
 	objects, version, events, stop := st.watch()
@@ -266,12 +279,13 @@ func (s *Shard) serveStore(w http.ResponseWriter, r *http.Request, st *store) {
 		w.WriteHeader(http.StatusGone) // it keeps no history
 		return
 	}
+	w.Header().Set("Content-Type", "application/json")
 	flush := http.NewResponseController(w)
 	if initial {
 		for _, o := range objects {
-			_, _ = w.Write(encode("ADDED", o).line)
+			_, _ = w.Write(eventOf("ADDED", o).line)
 		}
-		_, _ = w.Write(encode("BOOKMARK", Object{"metadata": Object{"resourceVersion": fmt.Sprint(version), "annotations": Object{"k8s.io/initial-events-end": "true"}}}).line)
+		_, _ = w.Write(st.bookmark(version).line)
 	}
 	for {
 		if flush.Flush() != nil {

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// h2Conn is an HTTP/2 connection that several workers share, without what makes
+// net/http's client dear. It sends no bodies.
+type h2Conn struct {
+	conn *tls.Conn
+
+	write   sync.Mutex // guards what is sent with
+	out     *bufio.Writer
+	frames  *http2.Framer
+	headers bytes.Buffer
+	encoder *hpack.Encoder
+	next    uint32
+
+	mu      sync.Mutex // guards what follows
+	streams map[uint32]*h2Stream
+	err     error
+}
+
+type h2Stream struct {
+	code  int
+	bytes int64
+	watch bool
+	done  chan error
+}
+
+// Windows are as large as may be, so that nobody waits for the load.
+const (
+	streamWindow = 1<<31 - 1
+	refill       = 1 << 28
+)
+
+func dialH2(address string, config *tls.Config) (*h2Conn, error) {
+	conn, err := tls.Dial("tcp", address, config)
+	if err != nil {
+		return nil, err
+	}
+	if p := conn.ConnectionState().NegotiatedProtocol; p != "h2" {
+		return nil, errors.Join(fmt.Errorf("%s speaks %q, not HTTP/2", address, p), conn.Close())
+	}
+	c := &h2Conn{conn: conn, out: bufio.NewWriterSize(conn, 16<<10), next: 1, streams: map[uint32]*h2Stream{}}
+	c.encoder = hpack.NewEncoder(&c.headers)
+	c.frames = http2.NewFramer(c.out, bufio.NewReaderSize(conn, 16<<10))
+	c.frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	_, err = c.out.WriteString(http2.ClientPreface)
+	err = errors.Join(err, c.frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow}, http2.Setting{ID: http2.SettingMaxFrameSize, Val: 256 << 10}),
+		c.frames.WriteWindowUpdate(0, streamWindow-65535), c.out.Flush())
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	go c.read()
+	return c, nil
+}
+
+func (c *h2Conn) close() { _ = c.conn.Close() }
+
+// do implements client.
+func (c *h2Conn) do(r *request) (answer, error) {
+	s := &h2Stream{watch: r.watch, done: make(chan error, 1)}
+	if err := c.send(r, s); err != nil {
+		return answer{}, err
+	}
+	err := <-s.done
+	return answer{s.code, s.bytes}, err
+}
+
+func (c *h2Conn) send(r *request, s *h2Stream) error {
+	c.write.Lock()
+	defer c.write.Unlock()
+	c.mu.Lock()
+	err := c.err
+	c.streams[c.next] = s
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	c.headers.Reset()
+	path := r.path
+	if r.query != "" {
+		path += "?" + r.query
+	}
+	fields := [...]hpack.HeaderField{
+		{Name: ":method", Value: r.method}, {Name: ":scheme", Value: "https"}, {Name: ":authority", Value: "proxy.example"}, {Name: ":path", Value: path},
+		{Name: "user-agent", Value: "bench"}, {Name: "accept", Value: "application/json"}, {Name: "authorization", Value: "Bearer " + r.token},
+	}
+	n := len(fields)
+	if r.token == "" {
+		n--
+	}
+	for _, f := range fields[:n] {
+		if err := c.encoder.WriteField(f); err != nil {
+			return err
+		}
+	}
+	err = c.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.headers.Bytes(), EndStream: true, EndHeaders: true})
+	c.next += 2
+	return errors.Join(err, c.out.Flush())
+}
+
+// read hands what comes to whom it is for, until the connection ends.
+func (c *h2Conn) read() {
+	var err error
+	unacknowledged := 0
+	for err == nil {
+		var f http2.Frame
+		if f, err = c.frames.ReadFrame(); err != nil {
+			break
+		}
+		switch f := f.(type) {
+		case *http2.MetaHeadersFrame:
+			var code int
+			if code, err = strconv.Atoi(f.PseudoValue("status")); err == nil {
+				c.got(f.StreamID, code, 0, f.StreamEnded())
+			}
+		case *http2.DataFrame:
+			if unacknowledged += int(f.Length); unacknowledged >= refill { //nolint:gosec // a frame's length
+				err = c.control(func() error { return c.frames.WriteWindowUpdate(0, refill) })
+				unacknowledged -= refill
+			}
+			c.got(f.StreamID, 0, len(f.Data()), f.StreamEnded())
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				err = c.control(c.frames.WriteSettingsAck)
+			}
+		case *http2.PingFrame:
+			if !f.IsAck() {
+				err = c.control(func() error { return c.frames.WritePing(true, f.Data) })
+			}
+		case *http2.GoAwayFrame:
+			err = fmt.Errorf("the target winds the connection down: %s", f.ErrCode)
+		case *http2.RSTStreamFrame:
+			err = fmt.Errorf("the target resets a request: %s", f.ErrCode)
+		}
+	}
+	c.fail(err)
+}
+
+func (c *h2Conn) control(send func() error) error {
+	c.write.Lock()
+	defer c.write.Unlock()
+	return errors.Join(send(), c.out.Flush())
+}
+
+func (c *h2Conn) got(id uint32, code, n int, end bool) {
+	c.mu.Lock()
+	s := c.streams[id]
+	if s == nil {
+		c.mu.Unlock()
+		return
+	}
+	if code != 0 {
+		s.code = code
+	}
+	s.bytes += int64(n)
+	// A watch's first event will do; the rest never comes.
+	end = end || s.watch && n > 0 && s.code == http.StatusOK
+	if end {
+		delete(c.streams, id)
+	}
+	c.mu.Unlock()
+	if end {
+		s.done <- nil
+	}
+}
+
+func (c *h2Conn) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+	for id, s := range c.streams {
+		delete(c.streams, id)
+		s.done <- err
+	}
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"frontproxy/e2e/harness"
+)
+
+// target is what requests are sent to.
+type target string
+
+const (
+	ours      target = "front-proxy"
+	incumbent target = "kcp-front-proxy"
+	floor     target = "floor"
+	direct    target = "no proxy"
+)
+
+// running is a target's process before a world.
+type running struct {
+	target  target
+	url     string
+	pid     int
+	program *harness.Program // nil: direct
+}
+
+func (r *running) stop() {
+	if r != nil && r.program != nil {
+		r.program.Kill()
+	}
+}
+
+// wanted are the targets of all that are to be measured.
+func (b *bench) wanted(all ...target) []target {
+	return slices.DeleteFunc(all, func(t target) bool { return len(b.targets) > 0 && !slices.Contains(b.targets, string(t)) })
+}
+
+// start starts a target and waits until it lets alice into the last workspace.
+// took is how long that lasted, from the process' start on.
+func (b *bench) start(ctx context.Context, t target, w *world) (r *running, took time.Duration, err error) {
+	if t == direct {
+		return &running{target: t, url: w.URL}, 0, nil
+	}
+	port, err := harness.FreePort()
+	if err != nil {
+		return nil, 0, err
+	}
+	r = &running{target: t, url: fmt.Sprintf("https://127.0.0.1:%d", port)}
+	begin := time.Now()
+	switch t {
+	case floor:
+		r.program, err = b.part(ctx, "floor", "", floorTask{Address: r.url[len("https://"):], Backend: w.URL, CA: w.ServingCA, Serving: w.Serving, Client: w.Forwarding}, nil)
+	case ours:
+		r.program, err = b.proxy(t, b.binaries.FrontProxy, w, port)
+	default:
+		r.program, err = b.proxy(t, b.binaries.KCPFrontProxy, w, port)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	r.pid = r.program.PID()
+	if err := b.awaitAnswer(ctx, r, w); err != nil {
+		r.stop()
+		return nil, 0, fmt.Errorf("%s: %w; see %s", t, err, b.log(string(t)))
+	}
+	return r, time.Since(begin), nil
+}
+
+// proxy starts either proxy; both take the same command line.
+func (b *bench) proxy(t target, binary string, w *world, port int) (*harness.Program, error) {
+	dir := b.file("root")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return harness.StartProgram(string(t), b.log(string(t)), binary,
+		"--mapping-file="+w.Mapping, "--root-kubeconfig="+w.Kubeconfig, "--shards-kubeconfig="+w.Kubeconfig, "--root-directory="+dir,
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--tls-cert-file="+w.Serving.Cert, "--tls-private-key-file="+w.Serving.Key,
+		"--client-ca-file="+w.ClientCA, "--feature-gates=WorkspaceAuthentication=true")
+}
+
+// awaitAnswer asks for an object in the last workspace until it is given.
+func (b *bench) awaitAnswer(ctx context.Context, r *running, w *world) error {
+	pool, err := roots(w.ServingCA)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{TLSClientConfig: tlsFor(pool)}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+w.path(w.Workspaces-1)+"x", nil)
+	if err != nil {
+		return err
+	}
+	ask.Header.Set("Authorization", "Bearer "+w.Token)
+	return await(ctx, patience, 10*time.Millisecond, func() (bool, error) {
+		if err := r.program.Alive(); err != nil {
+			return false, err
+		}
+		res, err := client.Do(ask)
+		if err != nil {
+			return false, nil //nolint:nilerr // it does not listen yet
+		}
+		_, _ = copyAll(res.Body)
+		return res.StatusCode == http.StatusOK, res.Body.Close()
+	})
+}
