@@ -84,7 +84,7 @@ func newTransport(m *material, http2 bool) *http.Transport {
 		IdleConnTimeout:     idleTimeout,
 		DisableCompression:  true, // bodies pass as they are
 		Protocols:           new(http.Protocols),
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReadFrameSize: streamWindow},
 	}
 	t.Protocols.SetHTTP1(true)
 	t.Protocols.SetHTTP2(http2)
