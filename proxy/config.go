@@ -89,8 +89,11 @@ type Config struct {
 	// Shards are the shards known now: mounts below their URLs are resolved as
 	// if the caller had asked there itself. Nil means none.
 	Shards func() []*shards.Shard
-	// ExternalURLs are the proxy's own, for mounts alike.
+	// ExternalURLs are the proxy's own, for mounts alike, beside those of shards.
 	ExternalURLs []*url.URL
+	// MountHosts are those of other mounts that the operator vouches for. Nil
+	// means none; somebody else runs it.
+	MountHosts *MountHosts
 	// MountDial dials the hosts of other mounts, whose URLs tenants choose; it
 	// must refuse what a tenant must not reach. Nil: such mounts are refused.
 	MountDial func(ctx context.Context, network, address string) (net.Conn, error)

@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
 	"frontproxy/index"
@@ -41,8 +41,11 @@ type exchange struct {
 	prefix string
 	// services is the shard whose virtual workspaces the request goes to, if any.
 	services *shards.Shard
-	// foreign: base is a tenant's choice, and gets nothing of ours.
+	// foreign: base is a tenant's choice, and gets nothing of ours unless the
+	// operator lists it, as host; abroad is who that host is told is calling.
 	foreign bool
+	host    *mountHost
+	abroad  user.Info
 	// code is the answer's; 0 until there is one.
 	code int
 	// begun: the upstream's answer is being written, so that no other can.
@@ -108,15 +111,11 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.sent}
 	}
 	restoreForwarding(in, out)
-	if x.foreign {
-		out.Host = x.base.Host
-	}
 	headers := x.route.mapping.headers
 	headers.clear(out.Header)
 	x.passOn(out)
 	if x.foreign {
-		dropPrivate(out.Header)
-		out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
+		x.leave(in, out)
 		return
 	}
 	if u := x.decision.User; u != nil {
@@ -146,7 +145,7 @@ func restoreForwarding(in, out *http.Request) {
 // modifyResponse sees the upstream's answer before the client does.
 func (x *exchange) modifyResponse(res *http.Response) error {
 	x.begun, x.code = true, res.StatusCode
-	if x.foreign {
+	if x.foreign && x.abroad == nil {
 		confine(res.Header)
 	}
 	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {

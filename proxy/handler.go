@@ -202,7 +202,8 @@ func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 		}
 		return x.resolve(r, hops-1)
 	}
-	if x.p.foreign == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
+	x.host = x.p.hosts.find(mount)
+	if x.p.foreign == nil && x.host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
 		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount leads to a URL that is not served")
 	}
 	if looped(r.Header) {
@@ -252,7 +253,7 @@ func (x *exchange) decide(r *http.Request) *metav1.Status {
 	case d.User == nil && !d.PassThrough:
 		return refusal(d)
 	case x.foreign:
-		x.rp.Transport = x.p.foreign
+		return x.goAbroad()
 	default:
 		x.rp.Transport = x.p.upstreams[x.route.mapping.tls]
 	}

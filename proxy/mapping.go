@@ -75,7 +75,7 @@ func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error
 	m := &Mappings{}
 	var errs []error
 	for i, node := range doc.Content[0].Content {
-		e := entry{index: i + 1, line: node.Line, fields: map[string]string{}}
+		e := entry{index: i + 1, line: node.Line, keys: keys, fields: map[string]string{}}
 		mapping := e.load(node, readFile)
 		for _, err := range e.errs {
 			errs = append(errs, fmt.Errorf("mapping file %s: %s: %w", name, e.name(), err))
@@ -95,15 +95,16 @@ func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error
 	return m, errors.Join(errs...)
 }
 
-// entry is an entry being read.
+// entry is an entry being read, of this file or of one like it.
 type entry struct {
 	index, line int
+	keys        []string // that it may have; the first is what it is called by
 	fields      map[string]string
 	errs        []error
 }
 
 func (e *entry) name() string {
-	return fmt.Sprintf("entry %d (path %q, line %d)", e.index, e.fields[keyPath], e.line)
+	return fmt.Sprintf("entry %d (%s %q, line %d)", e.index, e.keys[0], e.fields[e.keys[0]], e.line)
 }
 
 func (e *entry) fail(format string, args ...any) {
@@ -117,7 +118,9 @@ func (e *entry) load(node *yaml.Node, readFile func(string) ([]byte, error)) *Ma
 	m := &Mapping{Path: e.fields[keyPath], line: e.line, index: e.index}
 	m.Shards = m.Path == shardsPattern
 	m.pattern = e.pattern()
-	m.Backend = e.backend(m.Shards)
+	if !m.Shards || e.fields[keyBackend] != "" { // the shards' entry needs none
+		m.Backend = e.url(keyBackend)
+	}
 	m.headers = e.headers()
 	switch v := e.fields[keyAuth]; v {
 	case "":
@@ -137,7 +140,7 @@ func (e *entry) read(node *yaml.Node) bool {
 		node = node.Alias
 	}
 	if node.Kind != yaml.MappingNode {
-		e.fail("must be a mapping with the keys %s", strings.Join(keys, ", "))
+		e.fail("must be a mapping with the keys %s", strings.Join(e.keys, ", "))
 		return false
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -147,8 +150,8 @@ func (e *entry) read(node *yaml.Node) bool {
 		}
 		_, twice := e.fields[key.Value]
 		switch {
-		case !slices.Contains(keys, key.Value):
-			e.fail("line %d: unknown key %q; known are %s", key.Line, key.Value, strings.Join(keys, ", "))
+		case !slices.Contains(e.keys, key.Value):
+			e.fail("line %d: unknown key %q; known are %s", key.Line, key.Value, strings.Join(e.keys, ", "))
 		case twice:
 			e.fail("line %d: %s is given twice; remove one", key.Line, key.Value)
 		case value.Kind != yaml.ScalarNode || value.Tag != "!!str" && value.Tag != "!!null":
@@ -200,22 +203,19 @@ func notIdentifier(r rune) bool {
 	return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 }
 
-// backend parses the backend, which the shards' entry does not need.
-func (e *entry) backend(shards bool) *url.URL {
-	s := e.fields[keyBackend]
-	if s == "" && shards {
-		return nil
-	}
+// url parses the URL of requests' new destination.
+func (e *entry) url(key string) *url.URL {
+	s := e.fields[key]
 	u, err := url.Parse(s)
 	switch {
 	case s == "":
-		e.fail("%s is missing: the https URL that requests go to", keyBackend)
+		e.fail("%s is missing: the https URL that requests go to", key)
 	case err != nil:
-		e.fail("%s: %w", keyBackend, err)
+		e.fail("%s: %w", key, err)
 	case u.Scheme != "https" || u.Host == "" || u.Opaque != "":
-		e.fail("%s: %q must be https and name a host, as in https://host:6443", keyBackend, s)
+		e.fail("%s: %q must be https and name a host, as in https://host:6443", key, s)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		e.fail("%s: %q cannot have a user, query or fragment; remove it", keyBackend, s)
+		e.fail("%s: %q cannot have a user, query or fragment; remove it", key, redactedURL(u))
 	default:
 		trimmed := *u
 		trimmed.RawPath = ""
@@ -223,6 +223,13 @@ func (e *entry) backend(shards bool) *url.URL {
 		return &trimmed
 	}
 	return nil
+}
+
+// redactedURL is u without what may be secret in it.
+func redactedURL(u *url.URL) string {
+	plain := *u
+	plain.User, plain.RawQuery, plain.Fragment = nil, "", ""
+	return plain.String()
 }
 
 // headers reads the header names; empty ones mean the defaults.
@@ -261,9 +268,9 @@ func (e *entry) headers() *identityHeaders {
 	return newIdentityHeaders(user, group, extra, uid)
 }
 
-// tls reads the TLS files. Only an entry that passes credentials through may
+// tls reads the TLS files. Only an entry whose destination is told of nobody may
 // do without a client certificate.
-func (e *entry) tls(files tlsFiles, passThrough bool, readFile func(string) ([]byte, error)) *material {
+func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte, error)) *material {
 	read := func(key, file, what string) []byte {
 		if file == "" {
 			e.fail("%s is missing: %s", key, what)
@@ -282,7 +289,7 @@ func (e *entry) tls(files tlsFiles, passThrough bool, readFile func(string) ([]b
 			e.fail("%s: %s has no PEM certificate", keyCA, files.ca)
 		}
 	}
-	if passThrough && files.cert == "" && files.key == "" {
+	if optional && files.cert == "" && files.key == "" {
 		return m
 	}
 	cert := read(keyCert, files.cert, "the PEM certificate that the proxy shows to the backend")

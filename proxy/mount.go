@@ -44,7 +44,7 @@ func shardURLs(s *shards.Shard) []*url.URL {
 
 // below returns what of u's path lies below base, when u does.
 func below(u, base *url.URL) (string, bool) {
-	if !strings.EqualFold(u.Scheme, base.Scheme) || !strings.EqualFold(hostPort(u), hostPort(base)) {
+	if !sameHost(u, base) {
 		return "", false
 	}
 	prefix := strings.TrimRight(base.EscapedPath(), "/")
@@ -53,6 +53,10 @@ func below(u, base *url.URL) (string, bool) {
 		return "", false
 	}
 	return path, true
+}
+
+func sameHost(a, b *url.URL) bool {
+	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(hostPort(a), hostPort(b))
 }
 
 // hostPort spells out the port and drops the dot that ends an absolute name.
@@ -151,8 +155,16 @@ func confine(header http.Header) {
 // of every kind, whom the caller acts for, and where it comes from.
 func dropPrivate(header http.Header) {
 	dropCredentials(header)
+	dropPrefixed(header, privatePrefixes)
+}
+
+// dropCookies removes what browsers tell our origin only.
+func dropCookies(header http.Header) { dropPrefixed(header, []string{"cookie"}) }
+
+// dropPrefixed removes headers that begin with any of the normalHeaders.
+func dropPrefixed(header http.Header, prefixes []string) {
 	for key := range header {
-		for _, p := range privatePrefixes {
+		for _, p := range prefixes {
 			if hasFoldPrefix(key, p) {
 				delete(header, key)
 			}

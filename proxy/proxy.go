@@ -33,6 +33,7 @@ type Proxy struct {
 	decider   Decider
 	upstreams map[tlsFiles]*upstream
 	foreign   *foreign // nil: not served
+	hosts     *MountHosts
 	external  []*url.URL
 	shards    func() []*shards.Shard
 
@@ -96,7 +97,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		mappings: c.Mappings, index: c.Index, decider: c.Decider, upstreams: map[tlsFiles]*upstream{},
-		foreign: newForeign(&c), external: c.ExternalURLs, shards: c.Shards,
+		foreign: newForeign(&c), hosts: c.MountHosts, external: c.ExternalURLs, shards: c.Shards,
 		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
 		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
 		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
@@ -137,9 +138,10 @@ func New(c Config) (*Proxy, error) {
 	p.status.Shards = c.Sync
 	own := p.certificates()
 	p.status.Certificates = slices.Concat(own, p.status.Certificates)
+	p.status.mountHosts = c.MountHosts
 	p.status.Started = p.now()
 	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})
-	p.metrics.Watch(Sources{Certificates: own})
+	p.metrics.Watch(Sources{Certificates: own, mountHosts: c.MountHosts})
 	return p, nil
 }
 

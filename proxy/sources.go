@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,8 @@ type Sources struct {
 	ShardKeys func() []serviceaccount.ShardKeysStatus
 	// Certificates are those whose end matters.
 	Certificates []Certificates
+
+	mountHosts *MountHosts
 }
 
 // Certificates are a certificate or a bundle of them.
@@ -84,7 +87,7 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	for source, lastError := range c.s.Reloads {
 		gauge(m.reloads, truth(lastError() != nil), source)
 	}
-	for _, s := range c.s.Certificates {
+	for _, s := range slices.Concat(c.s.Certificates, c.s.mountHosts.Certificates()) {
 		if end, ok := firstEnd(s.PEM()); ok {
 			gauge(m.expiry, float64(end.Unix()), s.Role, s.Source)
 		}
@@ -165,9 +168,7 @@ func (p *Proxy) certificates() []Certificates {
 		}
 	}
 	for _, u := range p.upstreams {
-		all = append(all,
-			Certificates{"client", u.source, func() []byte { return u.current.Load().material.certPEM }},
-			Certificates{"backend-ca", u.source, func() []byte { return u.current.Load().material.caPEM }})
+		all = append(all, u.certificates()...)
 	}
 	return all
 }

@@ -52,6 +52,8 @@ type StatusSources struct {
 	// Shards and Started are the Proxy's own.
 	Shards  func() shards.Status
 	Started time.Time
+
+	mountHosts *MountHosts
 }
 
 // Statusz is the page as JSON: Kubernetes' fields, and ours in status.
@@ -291,7 +293,7 @@ func atMost[T any](all []T) (some []T, omitted int) {
 }
 
 func (o *ProxyStatus) addCertificates(s *StatusSources) {
-	for _, c := range s.Certificates {
+	for _, c := range slices.Concat(s.Certificates, s.mountHosts.Certificates()) {
 		if first := firstToEnd(c.PEM()); first != nil {
 			o.Certificates = append(o.Certificates, CertificateState{c.Role, c.Source, first.Subject.String(), timeOf(first.NotAfter)})
 		}

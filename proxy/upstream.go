@@ -127,18 +127,34 @@ func (u *upstream) run(ctx context.Context) {
 
 // reload reads the files, and swaps the transports when they have changed.
 func (u *upstream) reload() error {
-	old := u.current.Load()
 	m, err := readMaterial(u.files, u.readFile)
 	if err != nil {
 		return err
 	}
+	if u.use(m) {
+		u.log.Info("Reloaded the TLS files of a backend", "ca", u.files.ca, "certificate", u.files.cert)
+	}
+	return nil
+}
+
+// use swaps the transports when m differs from what they were made with. It is
+// called by one goroutine at a time.
+func (u *upstream) use(m *material) (changed bool) {
+	old := u.current.Load()
 	if bytes.Equal(m.caPEM, old.material.caPEM) && bytes.Equal(m.certPEM, old.material.certPEM) && bytes.Equal(m.keyPEM, old.material.keyPEM) {
-		return nil
+		return false
 	}
 	u.current.Store(newTransports(m))
 	old.close()
-	u.log.Info("Reloaded the TLS files of a backend", "ca", u.files.ca, "certificate", u.files.cert)
-	return nil
+	return true
+}
+
+// certificates are what u shows and expects, as they are in use.
+func (u *upstream) certificates() []Certificates {
+	return []Certificates{
+		{"client", u.source, func() []byte { return u.current.Load().material.certPEM }},
+		{"backend-ca", u.source, func() []byte { return u.current.Load().material.caPEM }},
+	}
 }
 
 func (u *upstream) close() { u.current.Load().close() }

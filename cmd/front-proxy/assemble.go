@@ -143,6 +143,10 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	}
 	p.add(watcher.Run)
 
+	mountHosts, err := p.mountHosts(o)
+	if err != nil {
+		return nil, err
+	}
 	authorizer, err := proxy.NewRootAuthorizer(root, p.metrics)
 	if err != nil {
 		return nil, err
@@ -162,6 +166,8 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		CORSOrigins:     o.corsOrigins,
 		Sync:            watcher.Status,
 		Shards:          idx.Shards,
+		ExternalURLs:    must(externalURLs(o.externalURLs)), // validated
+		MountHosts:      mountHosts,
 		MountDial:       egress.DialContext,
 		ShutdownDelay:   o.shutdownDelay,
 		ShutdownTimeout: o.shutdownTimeout,

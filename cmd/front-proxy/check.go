@@ -135,6 +135,7 @@ func (c *checker) all() {
 	decider, err := authn.New(config)
 	c.fail(err)
 	c.observers()
+	c.mountHosts()
 	if mappings == nil || decider == nil {
 		return
 	}
@@ -163,17 +164,33 @@ func (c *checker) mappings() *proxy.Mappings {
 	if m == nil {
 		return nil
 	}
-	for _, found := range m.Certificates() {
+	c.backends(m.Certificates())
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// backends are certificates that go with a mapping or a mount host.
+func (c *checker) backends(all []proxy.Certificates) {
+	for _, found := range all {
 		if found.Role == "client" {
 			c.leaf(found.Source+": proxy_client_cert", found.PEM())
 		} else {
 			c.bundle(found.Source+": backend_server_ca", found.PEM())
 		}
 	}
-	if err != nil {
-		return nil
+}
+
+func (c *checker) mountHosts() {
+	if !readable(c.o.mountHostsFile) {
+		return
 	}
-	return m
+	hosts, err := proxy.NewMountHosts(c.o.mountHostsFile, c.log())
+	c.fail(err)
+	if err == nil {
+		c.backends(hosts.Certificates())
+	}
 }
 
 // serving are the certificates it would serve with.

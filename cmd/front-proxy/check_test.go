@@ -55,6 +55,15 @@ func TestCheck(t *testing.T) {
 		{"the command line", []string{"--no-such-flag"}, 2, nil, nil},
 		{"an argument", []string{"serve"}, 2, nil, nil},
 		{"flags without their files", []string{"--mapping-file=", "--oidc-issuer-url=https://x", "--token-auth-file=/gone"}, 1, []string{"--mapping-file is required", "--oidc-issuer-url and --oidc-client-id go together", "--token-auth-file: open /gone"}, nil},
+		{"mount hosts file", []string{"--external-url=http://x", "--external-url=https://user:pass@y", "--mount-hosts-file=" + file(t, "hosts.yaml", []byte(
+			"- url: https://a/b/\n  backend_server_ca: "+k.ServingCA.File+"\n  path: /\n- url: https://A:443/b\n  backend_server_ca: "+k.ServingCA.File+"\n  proxy_client_cert: /gone\n"+
+				"- url: https://a/b\n  backend_server_ca: "+k.ServingCA.File+"\n- url: https://c/../d\n  backend_server_ca: "+k.ServingCA.File+"\n"))}, 1, []string{
+			`--external-url="http://x" must be https`, `--external-url for host "y" cannot have a user`,
+			`entry 1 (url "https://a/b/", line 1): line 3: unknown key "path"`, `entry 2 (url "https://A:443/b", line 4): proxy_client_cert: open /gone`,
+			`entry 2 (url "https://A:443/b", line 4): proxy_client_key is missing`, `entry 4 (url "https://c/../d", line 9): url: the request path is ambiguous: dot segment`}, nil},
+		{"mount hosts that are the same", []string{"--mount-hosts-file=" + file(t, "same.yaml", []byte(
+			"- url: https://a/b/\n  backend_server_ca: "+k.ServingCA.File+"\n- url: https://A:443/b\n  backend_server_ca: "+expired.CertFile+"\n"))}, 1, []string{
+			`entry 2 (url "https://A:443/b", line 3): url is the same as that of entry 1 (url "https://a/b/", line 1)`}, nil},
 		{"mapping file", []string{"--mapping-file=" + mapping("- path: /a/\n  backend: http://x\n- path: b\n  bakend: https://x\n")}, 1, []string{
 			`entry 1 (path "/a/", line 1): backend: "http://x" must be https`, `entry 1 (path "/a/", line 1): backend_server_ca is missing`,
 			`entry 1 (path "/a/", line 1): proxy_client_cert is missing`, `entry 1 (path "/a/", line 1): proxy_client_key is missing`,

@@ -36,6 +36,8 @@ type options struct {
 	corsOrigins      []string
 	egressDeny       []string
 	egressAllow      []string
+	mountHostsFile   string
+	externalURLs     []string
 
 	auth    authOptions
 	across  acrossOptions
@@ -143,6 +145,8 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.debugAddress, "debug-address", "", "Loopback address:port, or unix:///path of a socket, to serve /statusz, /flagz, /metrics and explanations on without TLS or authentication, for when root cannot say who may read them. Empty means off.")
 	fs.StringSliceVar(&o.egressDeny, "workspace-egress-deny-cidrs", nil, "Networks that URLs in workspaces (issuers, mounts) must not lead to, comma-separated. Link-local and cloud metadata addresses and the proxy's own never are.")
 	fs.StringSliceVar(&o.egressAllow, "workspace-egress-allow-cidrs", nil, "Exceptions from --workspace-egress-deny-cidrs: of all networks that hold an address, the smallest decides.")
+	fs.StringVar(&o.mountHostsFile, "mount-hosts-file", "", "YAML file of hosts outside of kcp that workspaces may mount and that get requests with a CA and client certificate of their own, and who is calling. Re-read when it changes. Empty means that no such host is told who is calling.")
+	fs.StringArrayVar(&o.externalURLs, "external-url", nil, "URL that clients reach this proxy by: a mount below it leads to what the caller could reach here itself. May be repeated. The base and external URLs of all shards always count.")
 	fs.StringSliceVar(&o.corsOrigins, "cors-allowed-origins", nil, "Origins that browsers may call from, as regular expressions, comma-separated. Empty means none.")
 }
 
@@ -279,6 +283,9 @@ func (o *options) validate() error {
 			errs = append(errs, err)
 		}
 	}
+	if _, err := externalURLs(o.externalURLs); err != nil {
+		errs = append(errs, err)
+	}
 	if o.debugAddress != "" {
 		if err := checkDebugAddress(o.debugAddress); err != nil {
 			errs = append(errs, err)
@@ -336,6 +343,7 @@ func (o *options) files() []namedFile {
 	a := &o.auth
 	files := []namedFile{
 		{"mapping-file", o.mappingFile}, {"shards-kubeconfig", o.shardsKubeconfig}, {"root-kubeconfig", o.rootKubeconfig},
+		{"mount-hosts-file", o.mountHostsFile},
 		{"tls-cert-file", o.serving.ServerCert.CertKey.CertFile}, {"tls-private-key-file", o.serving.ServerCert.CertKey.KeyFile},
 		{"client-ca-file", a.clientCA}, {"requestheader-client-ca-file", a.requestHeaderCA}, {"oidc-ca-file", a.oidcCA},
 		{"authentication-config", a.config}, {"authentication-token-webhook-config-file", a.webhookConfig}, {"token-auth-file", a.tokenFile},

@@ -1,0 +1,29 @@
+package authn
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+// Abroad returns the identity to tell a host outside of kcp, which knows neither
+// logical clusters nor scopes. There, a name of kcp's could be somebody else's: a
+// service account of any workspace would be the one that has its name there. So
+// system: users and identities that are tied to a logical cluster are refused,
+// and system: groups (but system:authenticated) and kcp.io extras are left out.
+func Abroad(u user.Info) (user.Info, error) {
+	for _, key := range []string{scopesKey, clusterNameKey} {
+		if _, tied := u.GetExtra()[key]; tied {
+			return nil, fmt.Errorf("its identity is good in one logical cluster only")
+		}
+	}
+	g, err := guard(u)
+	if err != nil {
+		return nil, fmt.Errorf("users that begin with %q are this installation's own", systemPrefix)
+	}
+	if !slices.Contains(u.GetGroups(), user.AllAuthenticated) {
+		g.groups = g.groups[:len(g.groups)-1]
+	}
+	return &user.DefaultInfo{Name: g.name, UID: g.uid, Groups: g.groups, Extra: g.extra}, nil
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"frontproxy/proxy"
+)
+
+// mountHosts reads --mount-hosts-file; nil when there is none.
+func (p *program) mountHosts(o *options) (*proxy.MountHosts, error) {
+	if o.mountHostsFile == "" {
+		return nil, nil
+	}
+	hosts, err := proxy.NewMountHosts(o.mountHostsFile, p.log.WithName("mount-hosts"))
+	if err != nil {
+		return nil, err
+	}
+	p.add(hosts.Run)
+	p.sources.Reloads["mount-hosts-file"] = hosts.LastError
+	return hosts, nil
+}
+
+// externalURLs parses --external-url. The error has everything that is wrong.
+func externalURLs(texts []string) ([]*url.URL, error) {
+	var all []*url.URL
+	var errs []error
+	for _, text := range texts {
+		u, err := url.Parse(text)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("--external-url: %w", err))
+		case u.Scheme != "https" || u.Host == "":
+			errs = append(errs, fmt.Errorf("--external-url=%q must be https and name a host, as in https://kcp.example:6443", text))
+		case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+			errs = append(errs, fmt.Errorf("--external-url for host %q cannot have a user, query or fragment; remove it", u.Host))
+		default:
+			all = append(all, u)
+		}
+	}
+	return all, errors.Join(errs...)
+}
