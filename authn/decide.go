@@ -47,10 +47,10 @@ type Config struct {
 	// PassOnGroups and DropGroups filter the groups of global identities; see
 	// groupFilter. Empty PassOnGroups passes on all.
 	PassOnGroups, DropGroups []string
-	// ShardClients are common names of client certificates that belong to shards:
-	// below /shards/<name>/services/ they keep the groups that DropGroups would
-	// take. Empty: none does.
-	ShardClients []string
+	// ShardClients are the client certificates that belong to shards: below
+	// /shards/<name>/services/ they keep the groups that DropGroups would take.
+	// Empty: none does.
+	ShardClients []ShardClient
 	// EndAtExpiry ends watches and upgraded connections when the token or
 	// certificate that opened them ends; see Recheck.
 	EndAtExpiry bool
@@ -70,7 +70,7 @@ type Authenticator struct {
 	groups   groupFilter
 	refusals *Refusals
 
-	shardClients []string
+	shardClients []ShardClient
 	endAtExpiry  bool
 	now          func() time.Time
 }

@@ -10,13 +10,25 @@ import (
 	"frontproxy/index"
 )
 
+// ShardClient is a shard's own client certificate.
+type ShardClient struct {
+	CommonName string
+	// Shard is the one whose virtual workspaces it is for; empty: every shard's.
+	Shard string
+}
+
 // asShard gives a shard that is a client of shards' virtual workspaces back the
 // groups that the drop list took: below /shards/<name>/services/ only, and only
 // to an operator's certificate with one of the names. Elsewhere it is a client
 // like any other.
 func (a *Authenticator) asShard(r *http.Request, t *index.Target, who *admitted) *admitted {
-	if t.Services == nil || len(a.shardClients) == 0 || who.by != byClientCert ||
-		!slices.Contains(a.shardClients, r.TLS.PeerCertificates[0].Subject.CommonName) {
+	if t.Services == nil || len(a.shardClients) == 0 || who.by != byClientCert {
+		return who
+	}
+	name := r.TLS.PeerCertificates[0].Subject.CommonName
+	if !slices.ContainsFunc(a.shardClients, func(c ShardClient) bool {
+		return c.CommonName == name && (c.Shard == "" || c.Shard == t.Services.Name)
+	}) {
 		return who
 	}
 	// The certificate was verified for who.

@@ -17,6 +17,7 @@ import (
 func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
 	users, strangers := newCA(t, "users"), newCA(t, "strangers")
 	shard := &index.Target{Services: &shards.Shard{Name: "shard-1"}}
+	other := &index.Target{Services: &shards.Shard{Name: "shard-10"}}
 	for name, tc := range map[string]struct {
 		ca     *ca
 		cn     string
@@ -25,12 +26,16 @@ func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
 	}{
 		"at virtual workspaces":         {users, "shard-a", shard, []string{"system:authenticated", "system:masters"}},
 		"elsewhere":                     {users, "shard-a", &index.Target{Cluster: "root"}, []string{"system:authenticated"}},
+		"for one shard, there":          {users, "shard-b", shard, []string{"system:authenticated", "system:masters"}},
+		"for one shard, at another's":   {users, "shard-b", other, []string{"system:authenticated"}},
+		"for one shard, elsewhere":      {users, "shard-b", &index.Target{Cluster: "root"}, []string{"system:authenticated"}},
+		"for every shard":               {users, "shard-a", other, []string{"system:authenticated", "system:masters"}},
 		"another client":                {users, "shard-admin", shard, []string{"system:authenticated"}},
 		"a name that begins alike":      {users, "shard-a1", shard, []string{"system:authenticated"}},
 		"a certificate of another's CA": {strangers, "shard-a", shard, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, err := New(Config{ClientCAs: users, DropGroups: []string{"system:masters"}, ShardClients: []string{"shard-a"}})
+			a, err := New(Config{ClientCAs: users, DropGroups: []string{"system:masters"}, ShardClients: []ShardClient{{CommonName: "shard-a"}, {CommonName: "shard-b", Shard: "shard-1"}}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -144,8 +144,12 @@ func TestShardsVirtualWorkspacesByFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	args, url := arguments(t, k)
-	p := startProxy(t, k, url, append(args, "--shard-virtual-workspaces", "--shard-client-names=shard-client-root"))
+	p := startProxy(t, k, url, append(args, "--shard-virtual-workspaces", "--shard-client-names=shard-client-root,root-1=shard-client-root-1"))
 	shardClient, err := k.ClientCA.Client(t.TempDir(), "shard-client-root", "system:masters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := k.ClientCA.Client(t.TempDir(), "shard-client-root-1", "system:masters")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,12 +166,19 @@ func TestShardsVirtualWorkspacesByFlag(t *testing.T) {
 		{shardClient, "/shards/root" + services, "root", true},
 		{shardClient, "/shards/root-1" + services, "root-1", true},
 		{shardClient, "/clusters/root/api", "root", false},
+		{bound, "/shards/root-1" + services, "root-1", true},
+		{bound, "/shards/root" + services, "root", false},
+		{bound, "/clusters/root/api", "root", false},
 		{admin, "/shards/root" + services, "root", false},
 	} {
 		cert := tlsCertificate(t, tc.pair)
-		code, me := p.ask(p.clientSending(cert), tc.path, "")
+		// kcp sends the token of its loopback client along.
+		code, me := p.ask(p.clientSending(cert), tc.path, "loopback-token-of-a-shard")
 		if code != http.StatusOK || me.Shard != tc.shard || slices.Contains(me.Groups, "system:masters") != tc.masters {
 			t.Errorf("%s is answered %d by %q for groups %q; want %q, with system:masters %v", tc.path, code, me.Shard, me.Groups, tc.shard, tc.masters)
+		}
+		if me.Header.Get("Authorization") != "" {
+			t.Errorf("%s: the token went on to the virtual workspaces", tc.path)
 		}
 	}
 	if code, _ := p.ask(p.clientSending(tlsCertificate(t, admin)), "/shards/nobody"+services, ""); code != http.StatusForbidden {
@@ -186,8 +197,11 @@ func tlsCertificate(t *testing.T, pair harness.KeyPair) tls.Certificate {
 
 func TestFlagsAcrossShards(t *testing.T) {
 	for args, want := range map[string]string{
-		"--shard-virtual-workspaces --shard-client-names=a,b": "",
-		"--shard-client-names=a":                              "--shard-virtual-workspaces",
+		"--shard-virtual-workspaces --shard-client-names=a,b":                                         "",
+		"--shard-client-names=a":                                                                      "--shard-virtual-workspaces",
+		"--shard-virtual-workspaces --shard-client-names=a,s=b":                                       "",
+		"--shard-virtual-workspaces --shard-client-names=s=":                                          "must be shard=name",
+		"--shard-virtual-workspaces --shard-client-names==b":                                          "must be shard=name",
 		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=https://a:6444,b=https://b/vw": "",
 		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=http://a:6444":                 "must be like https://",
 		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=https://kcp/shards/a/":         "leads back",

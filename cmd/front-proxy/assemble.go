@@ -115,7 +115,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		PassOnGroups: o.auth.passOnGroups.values,
 		DropGroups:   o.auth.dropGroups.values,
 		Instance:     incarnation(time.Now()),
-		ShardClients: o.across.shardClients,
+		ShardClients: o.across.clients(),
 		EndAtExpiry:  o.across.endAtExpiry,
 	}
 	advertised, err := p.certificates(o, &config)

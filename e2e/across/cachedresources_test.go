@@ -165,11 +165,12 @@ func wantShardItselfOnlyThere(t *testing.T, provider, consumer harness.Workspace
 	shard := env.Proxy.Certificate(env.Shard(shardTen).ClientKeys, nil)
 	at := "/shards/" + shardTen + replication + "/clusters/"
 	for path, want := range map[string]int{
-		at + "*" + resource:                               http.StatusOK,
-		at + consumer.Cluster + resource:                  http.StatusOK,
-		"/clusters/" + provider.Cluster + resource:        http.StatusForbidden,
-		replication + "/clusters/*" + resource:            http.StatusForbidden,
-		"/clusters/root/apis/core.kcp.io/v1alpha1/shards": http.StatusForbidden,
+		at + "*" + resource:              http.StatusOK,
+		at + consumer.Cluster + resource: http.StatusOK,
+		"/shards/" + shardOne + replication + "/clusters/*" + resource: http.StatusForbidden,
+		"/clusters/" + provider.Cluster + resource:                     http.StatusForbidden,
+		replication + "/clusters/*" + resource:                         http.StatusForbidden,
+		"/clusters/root/apis/core.kcp.io/v1alpha1/shards":              http.StatusForbidden,
 	} {
 		wantStatus(t, "the shard's certificate at "+path, shard.Healthy(t.Context(), path), want)
 	}
