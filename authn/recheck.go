@@ -24,6 +24,12 @@ type lasting interface {
 	Stands(ctx context.Context, t Token, until time.Time) (known bool, err error)
 }
 
+// recheckKey is in the context of a Recheck.
+type recheckKey struct{}
+
+// rechecking says that what is decided about is under way already.
+func rechecking(ctx context.Context) bool { return ctx.Value(recheckKey{}) != nil }
+
 // Recheck decides again about a request that d admitted and that is still under
 // way: a watch, or an upgraded connection. It returns nil as long as the request
 // is admitted or nobody can tell whether it is, and else why it is not any more;
@@ -40,7 +46,7 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	if a.ended(d) {
 		return a.afterEnd(r, t, d)
 	}
-	fresh := a.Decide(r, t)
+	fresh := a.Decide(r.WithContext(context.WithValue(r.Context(), recheckKey{}, true)), t)
 	switch {
 	case fresh.Status == http.StatusServiceUnavailable || fresh.PassThrough:
 		return nil

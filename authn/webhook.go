@@ -38,6 +38,9 @@ const (
 	// webhookErrorFor is how long an answer is kept that says the webhook could
 	// not check the token, which is a refusal as in kube.
 	webhookErrorFor = 5 * time.Second
+	// webhookFresh is how old an answer may be by which a stream goes on, whatever
+	// the TTL.
+	webhookFresh = 10 * time.Second
 )
 
 // WebhookConfig of a Webhook.
@@ -86,7 +89,9 @@ type Webhook struct {
 type webhookAnswer struct {
 	user    user.Info
 	refusal error
-	until   time.Time
+	// unchecked: refused because the webhook could not check the token.
+	unchecked    bool
+	asked, until time.Time
 }
 
 // NewWebhook reads the kubeconfig and the files it names; the webhook is not
@@ -132,43 +137,58 @@ func (w *Webhook) Name() string { return "webhook" }
 
 // AuthenticateToken implements TokenAuthenticator. No token is not of its kind:
 // it answers yes, no, or ErrUndecided. When the token ends it does not know.
+//
+// For a Recheck it asks anew, so that streams end within seconds of a "no". Not
+// while questions crowd, since new requests come first; and what ends no stream
+// is that the webhook could not check the token.
 func (w *Webhook) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
 	if len(t.Raw) > webhookToken {
 		return nil, time.Time{}, fmt.Errorf("token has %d bytes, the webhook is asked about at most %d", len(t.Raw), webhookToken)
 	}
 	key := w.digester.digest(t.Raw)
-	a, known := w.known(key)
+	again := rechecking(ctx)
+	var since time.Time
+	if again && !w.questions.crowded() {
+		since = w.clock.Now().Add(-webhookFresh)
+	}
+	a, known := w.known(key, since)
 	if !known {
 		var err error
-		if a, err = w.askOnce(ctx, key, t); err != nil {
+		if a, err = w.askOnce(ctx, key, t, since); err != nil {
 			return nil, time.Time{}, fmt.Errorf("%w: webhook: %s", ErrUndecided, withoutToken(err, t.Raw))
 		}
+	}
+	if again && a.unchecked {
+		return nil, time.Time{}, fmt.Errorf("%w: %w", ErrUndecided, a.refusal)
 	}
 	return a.user, time.Time{}, a.refusal
 }
 
-func (w *Webhook) known(key digest) (webhookAnswer, bool) {
+// known returns an answer that still counts and was not asked for before since.
+func (w *Webhook) known(key digest, since time.Time) (webhookAnswer, bool) {
 	now := w.clock.Now()
 	for _, answers := range []*lru.Cache[digest, webhookAnswer]{w.accepted, w.refused} {
-		if a, ok := answers.Get(key); ok {
-			if now.Before(a.until) {
-				return a, true
-			}
+		a, ok := answers.Get(key)
+		switch {
+		case !ok:
+		case !now.Before(a.until):
 			answers.Remove(key)
+		case !a.asked.Before(since):
+			return a, true
 		}
 	}
 	return webhookAnswer{}, false
 }
 
 // askOnce asks the webhook, or waits for the one who already does.
-func (w *Webhook) askOnce(ctx context.Context, key digest, t Token) (webhookAnswer, error) {
+func (w *Webhook) askOnce(ctx context.Context, key digest, t Token, since time.Time) (webhookAnswer, error) {
 	q, first, err := w.questions.join(key)
 	if err != nil {
 		return webhookAnswer{}, err
 	}
 	defer w.questions.leave(key, q)
 	if first {
-		go w.answer(q, key, t) //nolint:contextcheck,gosec // others may wait for it too: it outlives the caller, and keeps nothing of the request
+		go w.answer(q, key, t, since) //nolint:contextcheck,gosec // others may wait for it too: it outlives the caller, and keeps nothing of the request
 	}
 	select {
 	case <-q.done:
@@ -179,10 +199,10 @@ func (w *Webhook) askOnce(ctx context.Context, key digest, t Token) (webhookAnsw
 }
 
 // answer answers q, unless all who wait are gone before its turn.
-func (w *Webhook) answer(q *webhookQuestion, key digest, t Token) {
+func (w *Webhook) answer(q *webhookQuestion, key digest, t Token, since time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), webhookTimeout)
 	defer cancel()
-	a, known := w.known(key) // the one before may have ended while the caller looked
+	a, known := w.known(key, since) // the one before may have ended while the caller looked
 	var err error
 	if !known {
 		a, err = w.ask(ctx, q, key, t)
@@ -208,16 +228,17 @@ func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Tok
 		return webhookAnswer{}, err
 	}
 	a := w.judge(status, t)
-	a.until = asked.Add(w.ttl)
+	a.asked, a.until = asked, asked.Add(w.ttl)
 	switch {
 	case a.refusal == nil:
 		a.until = notBeyond(a.until, t)
 		w.accepted.Add(key, a)
-	case status.Error != "":
+	case a.unchecked:
 		a.until = asked.Add(min(w.ttl, webhookErrorFor))
 		w.refused.Add(key, a)
 	default:
 		w.refused.Add(key, a)
+		w.accepted.Remove(key) // it was asked again before that one ended
 	}
 	return a, nil
 }
@@ -226,7 +247,7 @@ func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Tok
 func (w *Webhook) judge(s *reviewStatus, t Token) webhookAnswer {
 	switch {
 	case !s.Authenticated && s.Error != "":
-		return webhookAnswer{refusal: fmt.Errorf("the webhook refused the token: %s", withoutToken(errors.New(s.Error), t.Raw))}
+		return webhookAnswer{unchecked: true, refusal: fmt.Errorf("the webhook refused the token: %s", withoutToken(errors.New(s.Error), t.Raw))}
 	case !s.Authenticated:
 		return webhookAnswer{refusal: errors.New("the webhook refused the token")}
 	case len(w.audiences) > 0 && len(s.Audiences) > 0 && !intersects(s.Audiences, w.audiences):

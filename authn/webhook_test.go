@@ -271,6 +271,64 @@ func TestWebhookKeepsAnswers(t *testing.T) {
 	}
 }
 
+// TestWebhookIsAskedAnewForStreams: what a stream goes on by is younger than what
+// requests are answered by.
+func TestWebhookIsAskedAnewForStreams(t *testing.T) {
+	start := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		later   func(http.ResponseWriter, tokenReview)
+		after   time.Duration
+		crowded bool
+		asked   int64
+		// stream and request are "yes", "no" or "undecided".
+		stream, request string
+	}{
+		"still yes":       {later: says(saysAlice), after: webhookFresh + 1, asked: 2, stream: "yes", request: "yes"},
+		"just asked":      {later: says(`{}`), after: webhookFresh, asked: 1, stream: "yes", request: "yes"},
+		"no":              {later: says(`{}`), after: webhookFresh + 1, asked: 2, stream: "no", request: "no"},
+		"could not check": {later: says(`{"error":"x"}`), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
+		"failing":         {later: writes(403, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
+		"busy":            {later: says(`{}`), after: webhookFresh + 1, crowded: true, asked: 1, stream: "yes", request: "yes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakePassiveClock(start)
+			s := newWebhookServer(t, says(saysAlice))
+			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock = clk })
+			ask := func(ctx context.Context, want string) {
+				t.Helper()
+				got := "yes"
+				switch _, _, err := w.AuthenticateToken(ctx, ParseToken(opaqueToken)); {
+				case errors.Is(err, ErrUndecided):
+					got = "undecided"
+				case err != nil:
+					got = "no"
+				}
+				if got != want {
+					t.Errorf("it says %s, want %s", got, want)
+				}
+			}
+			ask(t.Context(), "yes")
+			s.mu.Lock()
+			s.answer = tc.later
+			s.mu.Unlock()
+			clk.SetTime(start.Add(tc.after))
+			for i := range webhookQuestions / 2 {
+				if !tc.crowded {
+					break
+				}
+				if _, _, err := w.questions.join(digest{byte(i)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ask(context.WithValue(t.Context(), recheckKey{}, true), tc.stream)
+			ask(t.Context(), tc.request)
+			if n := s.asked.Load(); n != tc.asked {
+				t.Errorf("asked %d times, want %d", n, tc.asked)
+			}
+		})
+	}
+}
+
 func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
 	s := newWebhookServer(t, func(w http.ResponseWriter, q tokenReview) {
 		if q.Spec.Token == opaqueToken {

@@ -55,6 +55,13 @@ func (l *webhookLine) join(key digest) (q *webhookQuestion, first bool, err erro
 	return q, first, nil
 }
 
+// crowded says that half of the room for questions is taken.
+func (l *webhookLine) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.questions) >= webhookQuestions/2
+}
+
 func (l *webhookLine) leave(key digest, q *webhookQuestion) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -73,6 +73,12 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
+	if s := a.target.Services; s != nil {
+		if _, err := p.services.find(s.Name); errors.Is(err, index.ErrUnknown) {
+			p.endStream(st, "its shard is gone", "")
+			return
+		}
+	}
 	target := a.target
 	if target.Cluster != "" {
 		var err error

@@ -16,6 +16,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/index/shards"
 )
 
 // recheckWorld has a shard that answers watches with one event and then
@@ -46,7 +47,12 @@ func recheckWorld(t *testing.T, recheck func(*http.Request, *index.Target, *auth
 // watch opens a watch, reads its first event, and returns what reads the rest.
 func (f *front) watch(t *testing.T, http2 bool) func() error {
 	t.Helper()
-	res, err := f.client(t, http2).Get(f.URL + "/clusters/root:ws/api?watch=1")
+	return f.watchAt(t, http2, "/clusters/root:ws/api")
+}
+
+func (f *front) watchAt(t *testing.T, http2 bool, path string) func() error {
+	t.Helper()
+	res, err := f.client(t, http2).Get(f.URL + path + "?watch=1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,6 +157,44 @@ func TestStreamEndsWithItsWorkspace(t *testing.T) {
 	mu.Lock()
 	answer = index.ErrUnknown
 	mu.Unlock()
+	if err := ends(t, read); !errors.Is(err, io.EOF) {
+		t.Errorf("the watch ends with %v", err)
+	}
+}
+
+// TestStreamEndsWithItsShard: root lists the shard no more whose virtual
+// workspaces are watched.
+func TestStreamEndsWithItsShard(t *testing.T) {
+	w := newWorld(t)
+	s := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(rw, "event\n")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	})
+	var calls atomic.Int64
+	var answer atomic.Pointer[error]
+	w.config.ShardServices = func(string) (*shards.Shard, error) {
+		calls.Add(1)
+		if err := answer.Load(); err != nil {
+			return nil, *err
+		}
+		return s.Shard, nil
+	}
+	w.config.Recheck = func(*http.Request, *index.Target, *authn.Decision) *authn.Decision { return nil }
+	w.config.RecheckPeriod = 15 * time.Millisecond
+	f := w.front(t)
+	read := f.watchAt(t, true, "/shards/shard-1/services/x/clusters/*/api")
+	unsynced, gone := error(index.ErrNotSynced), error(index.ErrUnknown)
+	answer.Store(&unsynced)
+	for before, deadline := calls.Load(), time.Now().Add(20*time.Second); calls.Load() < before+3; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the shard is not looked up within 20 s")
+		}
+	}
+	if f.EndedStreams() != 0 {
+		t.Fatal("the watch is ended though nobody knows whether its shard is there")
+	}
+	answer.Store(&gone)
 	if err := ends(t, read); !errors.Is(err, io.EOF) {
 		t.Errorf("the watch ends with %v", err)
 	}

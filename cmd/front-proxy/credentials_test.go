@@ -88,11 +88,11 @@ func signed(t *testing.T, pair harness.KeyPair, claims map[string]any) string {
 }
 
 // reviewer is a webhook authenticator: a TokenReview server over TLS that knows
-// erin-token.
+// erin-token, until that is revoked.
 type reviewer struct {
 	*httptest.Server
-	asked atomic.Int64
-	down  atomic.Bool
+	asked         atomic.Int64
+	down, revoked atomic.Bool
 }
 
 func newReviewer(t *testing.T, _ *standin.KCP) *reviewer {
@@ -116,7 +116,7 @@ func (w *reviewer) review(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status := `{}`
-	if question.Spec.Token == "erin-token" {
+	if question.Spec.Token == "erin-token" && !w.revoked.Load() {
 		status = `{"authenticated":true,"user":{"username":"erin","groups":["support","system:masters"]}}`
 	}
 	rw.Header().Set("Content-Type", "application/json")

@@ -41,11 +41,13 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 		i.kcp.Root.PutWorkspace("root", name, cluster, "root", name, nil)
 		i.kcp.Root.PutCluster(cluster, "root:"+name, nil)
 	}
+	webhook := newReviewer(t, i.kcp)
 	tokens := "token-that-stays,frank,,abc\n"
 	args := []string{
 		"--client-ca-file=" + write("clients.crt", string(i.kcp.ClientCA.PEM)), "--feature-gates=WorkspaceAuthentication=true",
 		"--token-auth-file=" + write("tokens.csv", tokens+"token-that-goes,grete,,abc\n"),
 		"--authentication-config=" + write("authn.yaml", structured(kept, dropped)),
+		"--authentication-token-webhook-config-file=" + write("webhook.kubeconfig", string(webhook.kubeconfig())), // remembers for 2 minutes
 	}
 	p, strict := i.start(args...), i.start(append(args, "--end-streams-at-expiry")...)
 
@@ -85,6 +87,7 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 		"certificate":          strict.watchAs(certificate(strict), path, ""),
 	}
 	removed := map[string]<-chan time.Time{
+		"what the webhook said yes to":                  p.watch(path, "erin-token"),
 		"a token out of the file":                       p.watch(path, "token-that-goes"),
 		"an issuer out of the configuration":            p.watch(path, dropped.Sign(claims("kcp", later))),
 		"the issuer of an expired token":                p.watch(path, expiringDropped),
@@ -110,6 +113,7 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 	write("authn.yaml", structured(kept))
 	write("clients.crt", string(next.PEM))
 	i.kcp.Root.PutType("root", "leaves")
+	webhook.revoked.Store(true)
 	for what, ended := range removed {
 		p.endsWithin("without "+what, ended, 30*time.Second)
 	}
