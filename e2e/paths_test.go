@@ -156,6 +156,7 @@ func listedPaths(mine, other harness.Workspace) []string {
 	}
 	for _, between := range []string{
 		"/../" + o, "/..%2f" + o, "%2f..%2f" + o, "/%2e%2e/" + o, "/.%2e/" + o, "/..;/" + o, "\\..\\" + o, "%5c..%5c" + o, "/../../clusters/" + o,
+		"/services/apiexport/" + m + "/e/clusters/" + o, "//x/clusters/" + o, "//x", "/%63lusters/" + o, "/clusters%2F" + o,
 		"/%2e%2e/%2e%2e/clusters/" + o, "//clusters/" + o, "/clusters/" + o, "%2fclusters%2f" + o, "%00/" + o, "?/../" + o, "%3f/../" + o, "%23/" + o, ";/" + o, ":" + o, "," + o,
 		"/api/../../" + o, "/api/v1/../../../" + o, "/api/v1/%2e%2e/%2e%2e/%2e%2e/" + o, "/./../" + o, "%252f..%252f" + o, "%c0%af..%c0%af" + o, " /" + o, "%20/" + o, "%09/" + o,
 	} {

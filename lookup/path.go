@@ -98,11 +98,63 @@ func Below(path string) (cluster string, err error) {
 		if segment != clusters || path == "" || path == "/" {
 			continue
 		}
-		segment, _ = Segment(path)
+		segment, path = Segment(path)
+		if err := nested(path); err != nil {
+			return "", err
+		}
 		return Cluster(segment)
 	}
 	return "", nil
 }
 
-// clusters is the segment before a cluster.
-const clusters = "clusters"
+// Inside judges what follows the cluster in a path below /clusters/. A shard
+// takes the cluster off and reads the rest as a path of its own, as far as to a
+// virtual workspace, which acts in the cluster that it finds there, or to no first
+// segment where slashes are doubled. So its first segment decides where the
+// request goes: the error wraps ErrAmbiguous when it is not plain, or begins
+// another place.
+func Inside(rest string) error {
+	if rest == "" || rest == "/" {
+		return nil
+	}
+	segment, _ := Segment(rest)
+	segment, err := Plain(segment)
+	switch {
+	case err != nil:
+		return err
+	case segment == clusters:
+		return errNested
+	case segment == services:
+		return fmt.Errorf("%w: virtual workspaces are not below a cluster, but below /services/", ErrAmbiguous)
+	}
+	return nil
+}
+
+// nested refuses a cluster right behind a cluster: which of the two a virtual
+// workspace acts in depends on how long its own part of the path is.
+func nested(rest string) error {
+	if rest == "" {
+		return nil
+	}
+	segment, _ := Segment(rest)
+	if strings.IndexByte(segment, '%') >= 0 {
+		decoded, err := url.PathUnescape(segment)
+		if err != nil {
+			return fmt.Errorf("%w: bad percent-encoding", ErrAmbiguous)
+		}
+		segment, _, _ = strings.Cut(decoded, "/")
+	}
+	if segment == clusters {
+		return errNested
+	}
+	return nil
+}
+
+var errNested = fmt.Errorf("%w: a cluster below a cluster", ErrAmbiguous)
+
+const (
+	// clusters is the segment before a cluster.
+	clusters = "clusters"
+	// services is the segment before a virtual workspace.
+	services = "services"
+)

@@ -76,7 +76,10 @@ func TestBelow(t *testing.T) {
 		ambiguous  bool
 	}{
 		{path: "/services/apiexport/root/name/clusters/root:org/apis", want: "root:org"},
-		{path: "/services/x/clusters/a/clusters/b", want: "a"},
+		{path: "/services/x/clusters/a/apis/g/v1/clusters/b", want: "a"},
+		{path: "/services/x/clusters/a/clusters/b", ambiguous: true},
+		{path: "/services/x/clusters/a/%63lusters%2fb", ambiguous: true},
+		{path: "/services/x/clusters/a/%zz/b", ambiguous: true},
 		{path: "/services/x/clusters/*/apis", want: "*"},
 		{path: "/services/x/%63lusters/root%3Aorg", want: "root:org"},
 		{path: "/services/x/clusters/root/a%2F..//b", want: "root"},
@@ -99,6 +102,18 @@ func TestBelow(t *testing.T) {
 				t.Errorf("Below = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
 			}
 		})
+	}
+}
+
+func TestInside(t *testing.T) {
+	for rest, ambiguous := range map[string]bool{
+		"": false, "/": false, "/api": false, "/apis/g/v1//a%2Fb/../clusters/b": false, "/api/services/x": false, "/servicesx/": false, "/metrics/": false,
+		"//": true, "//api": true, "/./api": true, "/%2e/api": true, "/api%2Fv1": true, "/services": true, "/services/x": true, "/%73ervices/x": true,
+		"/services%2Fx": true, "/clusters/b": true, "/%63lusters/b": true, "/\\services/x": true,
+	} {
+		if err := Inside(rest); errors.Is(err, ErrAmbiguous) != ambiguous {
+			t.Errorf("Inside(%q) = %v, want ambiguous %v", rest, err, ambiguous)
+		}
 	}
 }
 

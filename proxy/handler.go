@@ -169,6 +169,9 @@ func (x *exchange) resolve(r *http.Request, hops int) *metav1.Status {
 	case m.Shards && x.target.Shard == nil:
 		return lookup.Status(index.ErrUnknown, r) // no caller of ours can get here
 	case m.Shards:
+		if err := lookup.Inside(x.route.path); err != nil {
+			return lookup.Status(err, r)
+		}
 		x.base = x.target.Shard.BaseURL
 		x.prefix = x.base.EscapedPath() + "/clusters/" + x.target.Cluster
 	default:

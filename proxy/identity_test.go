@@ -216,8 +216,8 @@ func TestAbsoluteForm(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	f := w.front(t)
-	res, _ := f.raw(t, "GET https://real.example/clusters/root:ws/a%2Fb?x HTTP/1.1\r\nHost: other.example\r\n\r\n")
-	if got := s.one(t); res.StatusCode != 200 || got.URI != "/clusters/2kd9/a%2Fb?x" || got.Host != "real.example" {
+	res, _ := f.raw(t, "GET https://real.example/clusters/root:ws/api/a%2Fb?x HTTP/1.1\r\nHost: other.example\r\n\r\n")
+	if got := s.one(t); res.StatusCode != 200 || got.URI != "/clusters/2kd9/api/a%2Fb?x" || got.Host != "real.example" {
 		t.Errorf("answer %d, shard got %s at %s", res.StatusCode, got.URI, got.Host)
 	}
 }
