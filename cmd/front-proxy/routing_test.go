@@ -88,7 +88,7 @@ func TestRouting(t *testing.T) {
 	}
 	r.p.check([]call{
 		{name: "by name", client: alice, path: "/clusters/" + farTeam + "/api", want: reaches("shard-1", "/clusters/"+farTeam+"/api")},
-		{name: "by path", client: alice, path: "/clusters/root:far/a%2Fb/?x=%2F", want: reaches("shard-1", "/clusters/"+farTeam+"/a%2Fb/")},
+		{name: "by path", client: alice, path: "/clusters/root:far/api/a%2Fb/?x=%2F", want: reaches("shard-1", "/clusters/"+farTeam+"/api/a%2Fb/")},
 		{name: "home", client: alice, path: "/clusters/user:alice/api", want: reaches("shard-1", "/clusters/"+aliceHome+"/api")},
 		{name: "below home", client: alice, path: "/clusters/user:alice:own/api", want: reaches("root", "/clusters/aliceown00000001/api")},
 		{name: "no home", client: alice, path: "/clusters/user:nobody/api", want: forbidden},
@@ -121,7 +121,7 @@ func TestWorkspaceUsersOnOtherMappings(t *testing.T) {
 	r.p.check([]call{
 		{name: "services", client: anyone, token: r.token, path: "/services/vw/clusters/root:typed/x", want: dave("root", "/services/vw/clusters/root:typed/x")},
 		{name: "services, by name", client: anyone, token: r.token, path: "/services/special/a/clusters/" + typedTeam + "/x", want: dave("shard-1", "/services/special/a/clusters/"+typedTeam+"/x")},
-		{name: "the first cluster counts", client: anyone, token: r.token, path: "/services/vw/clusters/root:far/clusters/root:typed/x", want: unauthorized},
+		{name: "the first cluster counts", client: anyone, token: r.token, path: "/services/vw/clusters/root:far/apis/g/clusters/root:typed/x", want: unauthorized},
 		{name: "services, elsewhere", client: anyone, token: r.token, path: "/services/vw/clusters/root:far/x", want: unauthorized},
 		{name: "services, all clusters", client: anyone, token: r.token, path: "/services/vw/clusters/*/x", want: unauthorized},
 		{name: "services, no cluster", client: anyone, token: r.token, path: "/services/vw/x", want: unauthorized},
