@@ -30,5 +30,6 @@
 //   - Outgoing URLs carry the path in Opaque, because URL.EscapedPath re-encodes
 //     some bytes that clients send.
 //   - Upgrades need HTTP/1.1 upstream, and Go chooses that by itself for
-//     websocket only; so upgrades have a transport of their own.
+//     websocket only; so they go the way of requests with a connection alone
+//     (upstream.go).
 package proxy

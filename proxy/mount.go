@@ -81,15 +81,19 @@ func newForeign(c *Config) *foreign {
 	return &foreign{requests: foreignTransport(c, config, true), upgrades: foreignTransport(c, config.Clone(), false)}
 }
 
+// foreignAtMost is how many connections there are to a host, and idle ones to
+// all of them.
+const foreignAtMost = 256
+
 func foreignTransport(c *Config, config *tls.Config, http2 bool) *http.Transport {
 	t := &http.Transport{
 		DialContext:           c.MountDial,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   handshakeTimeout,
 		ResponseHeaderTimeout: idleTimeout,
-		MaxIdleConns:          idlePerHost, // over all hosts: tenants choose how many there are
+		MaxIdleConns:          foreignAtMost, // over all hosts: tenants choose how many there are
 		MaxIdleConnsPerHost:   8,
-		MaxConnsPerHost:       idlePerHost,
+		MaxConnsPerHost:       foreignAtMost,
 		IdleConnTimeout:       idleTimeout,
 		DisableCompression:    true,
 		Protocols:             new(http.Protocols),

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -19,8 +20,13 @@ import (
 const (
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 10 * time.Second
-	idleTimeout      = 90 * time.Second
-	idlePerHost      = 256
+	// idleTimeout is below that of API servers (90 s), which so close no
+	// connection that is about to be used.
+	idleTimeout = 80 * time.Second
+	// aloneAtMost is how many requests at a time have connections for
+	// themselves; so many may wait for the next ones, of a shard and of all.
+	aloneAtMost = 256
+	idleInAll   = 4 * aloneAtMost
 	// A connection that has been silent for pingAfter is pinged, and given up
 	// pingTimeout later, so that a shard that vanished is noticed.
 	pingAfter   = 15 * time.Second
@@ -49,16 +55,18 @@ type upstream struct {
 	readFile func(string) ([]byte, error)
 	log      klog.Logger
 	current  atomic.Pointer[transports]
-	stale    atomic.Bool // the files have changed and cannot be used
+	alone    atomic.Int64 // requests that have a connection for themselves; upgrades are not counted
+	stale    atomic.Bool  // the files have changed and cannot be used
 }
 
 // transports are the connections made with one state of the files.
 type transports struct {
 	material *material
-	// requests offers HTTP/2; upgrades is HTTP/1.1 only, for HTTP/2 has no
-	// upgrades. A connection that was upgraded is the tunnel's own and never
-	// carries another request: net/http takes it out of the pool.
-	requests, upgrades *http.Transport
+	// shared offers HTTP/2, many requests on a connection; alone is HTTP/1.1, one
+	// at a time. Upgrades are on alone, for HTTP/2 has none; a connection that was
+	// upgraded is the tunnel's own and never carries another request: net/http
+	// takes it out of the pool.
+	shared, alone *http.Transport
 }
 
 func newUpstream(source string, files tlsFiles, m *material, log klog.Logger) *upstream {
@@ -68,7 +76,7 @@ func newUpstream(source string, files tlsFiles, m *material, log klog.Logger) *u
 }
 
 func newTransports(m *material) *transports {
-	return &transports{material: m, requests: newTransport(m, true), upgrades: newTransport(m, false)}
+	return &transports{material: m, shared: newTransport(m, true), alone: newTransport(m, false)}
 }
 
 func newTransport(m *material, http2 bool) *http.Transport {
@@ -80,7 +88,8 @@ func newTransport(m *material, http2 bool) *http.Transport {
 		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: handshakeTimeout,
-		MaxIdleConnsPerHost: idlePerHost,
+		MaxIdleConns:        idleInAll,
+		MaxIdleConnsPerHost: aloneAtMost,
 		IdleConnTimeout:     idleTimeout,
 		DisableCompression:  true, // bodies pass as they are
 		Protocols:           new(http.Protocols),
@@ -91,13 +100,62 @@ func newTransport(m *material, http2 bool) *http.Transport {
 	return t
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. A request costs less CPU on an
+// HTTP/1.1 connection of its own than on a shared one, and a large body does
+// not wait for others; so most get one (docs/performance.md). Connections are
+// shared by
+//
+//   - watches: they are many, and mostly wait;
+//   - writes that may go out twice (holdBody): over HTTP/2 a server that winds a
+//     connection down says which requests it has not looked at;
+//   - bodies of unknown length: over HTTP/2 they may be answered while they last;
+//   - whatever comes while aloneAtMost have one: a burst makes no burst of
+//     handshakes at the shard.
 func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	t := u.current.Load()
 	if _, upgrade := r.Header["Upgrade"]; upgrade {
-		return t.upgrades.RoundTrip(r)
+		return t.alone.RoundTrip(r)
 	}
-	return t.requests.RoundTrip(r)
+	if streams(r.URL.Opaque, r.URL.RawQuery) || r.ContentLength < 0 || replayableWrite(r) {
+		return t.shared.RoundTrip(r)
+	}
+	if u.alone.Add(1) > aloneAtMost {
+		u.alone.Add(-1)
+		return t.shared.RoundTrip(r)
+	}
+	res, err := t.alone.RoundTrip(r)
+	if err != nil || res.Body == http.NoBody {
+		u.alone.Add(-1)
+		return res, err
+	}
+	res.Body = &aloneBody{ReadCloser: res.Body, count: &u.alone}
+	return res, nil
+}
+
+// replayableWrite says whether r may change something, and has a body that the
+// transport can send again, or none.
+func replayableWrite(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false // the transport repeats them on any connection
+	}
+	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+}
+
+// aloneBody is the answer's to a request with a connection for itself, until
+// it is closed.
+type aloneBody struct {
+	io.ReadCloser
+	count  *atomic.Int64
+	closed atomic.Bool
+}
+
+// Close implements io.Closer.
+func (b *aloneBody) Close() error {
+	if !b.closed.Swap(true) {
+		b.count.Add(-1)
+	}
+	return b.ReadCloser.Close()
 }
 
 // run reloads the files until ctx ends. What cannot be read or used changes
@@ -160,8 +218,8 @@ func (u *upstream) certificates() []Certificates {
 func (u *upstream) close() { u.current.Load().close() }
 
 func (t *transports) close() {
-	t.requests.CloseIdleConnections()
-	t.upgrades.CloseIdleConnections()
+	t.shared.CloseIdleConnections()
+	t.alone.CloseIdleConnections()
 }
 
 func readMaterial(files tlsFiles, readFile func(string) ([]byte, error)) (*material, error) {

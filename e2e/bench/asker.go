@@ -23,6 +23,7 @@ const (
 	download kind = "download"
 	upload   kind = "upload"
 	watch    kind = "watch"
+	events   kind = "events" // a watch that has many events, and ends
 )
 
 // request is reused by its worker.
@@ -33,6 +34,9 @@ type request struct {
 	watch               bool
 	want                int
 }
+
+// eventsPerWatch is how many a watch of kind events has, of 1 KiB each.
+const eventsPerWatch = 2000
 
 // asker makes requests.
 type asker struct {
@@ -66,6 +70,8 @@ func (a *asker) request() *request {
 		r.method, r.body = http.MethodPost, a.task.BodyMiB<<20
 	case watch:
 		r.watch, r.query = true, "watch=true"
+	case events:
+		r.query = "watch=true"
 	case small, download:
 	}
 	return r
@@ -77,6 +83,8 @@ func (a *asker) next(r *request, i int) {
 	switch a.task.Kind {
 	case download:
 		r.path = a.paths[i%len(a.paths)] + strconv.Itoa(a.task.BodyMiB) + "MiB"
+	case events:
+		r.path = a.paths[i%len(a.paths)] + strconv.Itoa(eventsPerWatch) + "events"
 	case forged:
 		r.token = a.jwt(a.task.World.Issuer)
 	case stranger:

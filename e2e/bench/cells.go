@@ -27,12 +27,14 @@ var cells = []cell{
 	{name: "refused: forged signature", kind: forged, ofIncumbent: 0.6},
 	{name: "refused: unknown issuer", kind: stranger, ofIncumbent: 0.6},
 	{name: "refused: garbage", kind: garbage, ofIncumbent: 0.6},
-	{name: "large download, HTTP/1.1", kind: download, admits: true, throughput: 1},
-	{name: "large download, HTTP/2", kind: download, http2: true, admits: true, throughput: 1},
-	{name: "large upload, HTTP/1.1", kind: upload, admits: true, throughput: 1},
+	{name: "large download, HTTP/1.1", kind: download, admits: true, throughput: 0.9},
+	{name: "large download, HTTP/2", kind: download, http2: true, admits: true, throughput: 0.9},
+	{name: "busy watch, HTTP/1.1", kind: events, admits: true, throughput: 0.9},
+	{name: "busy watch, HTTP/2", kind: events, http2: true, admits: true, throughput: 0.9},
+	{name: "large upload, HTTP/1.1", kind: upload, admits: true, throughput: 0.9},
 }
 
-func (c *cell) large() bool { return c.kind == download || c.kind == upload }
+func (c *cell) large() bool { return c.kind == download || c.kind == upload || c.kind == events }
 
 // requests measures every cell of every target, in rounds.
 func (b *bench) requests(ctx context.Context) error {
@@ -91,6 +93,14 @@ func (b *bench) cell(ctx context.Context, c *cell, r *running, w *world, round i
 		b.results.add(sample{Measure: c.name, Metric: metric, Unit: unit, Target: r.target, Round: round, Value: value})
 	}
 	n := float64(report.Requests)
+	if c.kind == events {
+		n *= eventsPerWatch
+		add(metricThroughput, "events/s", n/report.Seconds)
+		if r.pid != 0 {
+			add(metricCPU, "µs/event", 1e6*report.CPU/n)
+		}
+		return nil
+	}
 	if c.large() {
 		mib := float64(report.Bytes) / (1 << 20)
 		add(metricThroughput, "MiB/s", mib/report.Seconds)

@@ -83,6 +83,7 @@ type plan struct {
 	bodyMiB         int
 	only, targets   []string
 	dir, frontProxy string
+	before          string // an earlier build to compare with; empty: none
 	shared          bool
 	docs            string // the page that gets the table; empty: none
 }
@@ -108,6 +109,7 @@ func parsePlan(args []string) (*plan, error) {
 	f.StringVar(&p.dir, "out", "bin/bench-results", "the directory that gets results.md, results.csv and results.svg")
 	f.StringVar(&p.docs, "docs", "", "a page whose generated part becomes the table")
 	f.StringVar(&p.frontProxy, "front-proxy", "", "another front-proxy binary than bin/front-proxy")
+	f.StringVar(&p.before, "before", "", "an earlier build of front-proxy to compare with")
 	f.BoolVar(&p.shared, "shared", false, "don't wait for end-to-end tests on this machine to end")
 	f.BoolVar(&quick, "quick", false, "two minutes: short rounds, a smaller large installation, fewer watches")
 	if err := f.Parse(args); err != nil {

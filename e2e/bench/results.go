@@ -168,14 +168,29 @@ func (c *cell) bounds(k series) []bound {
 
 // table is the report for people, in Markdown.
 func (r *results) table() string {
+	others := []target{incumbent, floor}
+	if slices.ContainsFunc(r.samples, func(s sample) bool { return s.Target == earlier }) {
+		others = append(others, earlier)
+	}
+	columns := append([]target{ours, direct}, others...)
 	var b strings.Builder
-	b.WriteString("| measure | unit | front-proxy | kcp-front-proxy | floor | no proxy | ÷ kcp-front-proxy | ÷ floor | target |\n|---|---|--:|--:|--:|--:|--:|--:|---|\n")
+	b.WriteString("| measure | unit |")
+	for _, t := range columns {
+		fmt.Fprintf(&b, " %s |", t)
+	}
+	for _, t := range others {
+		fmt.Fprintf(&b, " ÷ %s |", t)
+	}
+	fmt.Fprintf(&b, " target |\n|---|---|%s---|\n", strings.Repeat("--:|", len(columns)+len(others)))
 	for _, k := range r.rows() {
 		fmt.Fprintf(&b, "| %s: %s | %s |", k.measure, k.metric, k.unit)
-		for _, t := range []target{ours, incumbent, floor, direct} {
+		for _, t := range columns {
 			fmt.Fprintf(&b, " %s |", r.of(k, t).figure())
 		}
-		fmt.Fprintf(&b, " %s | %s | %s |\n", r.ratio(k, incumbent).figure(), r.ratio(k, floor).figure(), r.verdict(k))
+		for _, t := range others {
+			fmt.Fprintf(&b, " %s |", r.ratio(k, t).figure())
+		}
+		fmt.Fprintf(&b, " %s |\n", r.verdict(k))
 	}
 	return b.String()
 }

@@ -19,6 +19,7 @@ const (
 	incumbent target = "kcp-front-proxy"
 	floor     target = "floor"
 	direct    target = "no proxy"
+	earlier   target = "front-proxy before" // another build of ours; only with -before
 )
 
 // running is a target's process before a world.
@@ -35,8 +36,12 @@ func (r *running) stop() {
 	}
 }
 
-// wanted are the targets of all that are to be measured.
+// wanted are those of all that are to be measured, and an earlier build when
+// there is one.
 func (b *bench) wanted(all ...target) []target {
+	if b.before != "" {
+		all = append(all, earlier)
+	}
 	return slices.DeleteFunc(all, func(t target) bool { return len(b.targets) > 0 && !slices.Contains(b.targets, string(t)) })
 }
 
@@ -57,6 +62,8 @@ func (b *bench) start(ctx context.Context, t target, w *world) (r *running, took
 		r.program, err = b.part(ctx, "floor", "", floorTask{Address: r.url[len("https://"):], Backend: w.URL, CA: w.ServingCA, Serving: w.Serving, Client: w.Forwarding}, nil)
 	case ours:
 		r.program, err = b.proxy(t, b.binaries.FrontProxy, w, port)
+	case earlier:
+		r.program, err = b.proxy(t, b.before, w, port)
 	default:
 		r.program, err = b.proxy(t, b.binaries.KCPFrontProxy, w, port)
 	}

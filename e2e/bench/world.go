@@ -173,11 +173,14 @@ type backend struct {
 	object []byte
 }
 
-// ServeHTTP implements http.Handler: a watch gets one event and then waits, a
+// ServeHTTP implements http.Handler: a watch gets one event and then waits,
+// one of a path that ends in "events" gets many and ends; a
 // path that ends in "MiB" names the size of its answer, an upload is read to
 // its end, and anything else gets the object.
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
+	case strings.HasSuffix(r.URL.Path, "events") && r.URL.Path != eventsPath:
+		b.stream(w)
 	case strings.HasSuffix(r.URL.RawQuery, "watch=true"):
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte("{\"type\":\"BOOKMARK\",\"object\":{}}\n"))
@@ -193,6 +196,17 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(b.object)
+	}
+}
+
+// stream answers with eventsPerWatch events, each sent by itself.
+func (b *backend) stream(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	flush := http.NewResponseController(w)
+	for range eventsPerWatch {
+		if _, err := w.Write(b.object); err != nil || flush.Flush() != nil {
+			return
+		}
 	}
 }
 
