@@ -40,8 +40,14 @@ func (p *runningProxy) clientSending(cert tls.Certificate) *http.Client {
 // pair's key.
 func boundToken(t *testing.T, pair harness.KeyPair, cluster string) string {
 	t.Helper()
+	return boundTokenFor(t, pair, cluster, "https://kcp.default.svc")
+}
+
+// boundTokenFor is boundToken for another audience.
+func boundTokenFor(t *testing.T, pair harness.KeyPair, cluster, audience string) string {
+	t.Helper()
 	return signed(t, pair, map[string]any{
-		"iss": "https://kcp.default.svc", "sub": "system:serviceaccount:default:bot", "aud": []string{"https://kcp.default.svc"},
+		"iss": "https://kcp.default.svc", "sub": "system:serviceaccount:default:bot", "aud": []string{audience},
 		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
 		"kubernetes.io": map[string]any{"clusterName": cluster, "namespace": "default", "serviceaccount": map[string]any{"name": "bot", "uid": "bot-uid"}},
 	})

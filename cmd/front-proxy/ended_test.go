@@ -22,6 +22,10 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	nextProxies, err := harness.NewCA(t.TempDir(), "next-requestheader-ca")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		t.Helper()
@@ -42,11 +46,17 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 		i.kcp.Root.PutCluster(cluster, "root:"+name, nil)
 	}
 	webhook := newReviewer(t, i.kcp)
+	bot, legacy := boundToken(t, i.accounts[0], farTeam), legacyToken(t, i.accounts[0], farTeam, "bot-token")
+	i.shard.PutServiceAccount(farTeam, "default", "bot", "bot-uid")
+	i.shard.PutTokenSecret(farTeam, "default", "bot-token", legacy)
 	tokens := "token-that-stays,frank,,abc\n"
 	args := []string{
 		"--client-ca-file=" + write("clients.crt", string(i.kcp.ClientCA.PEM)), "--feature-gates=WorkspaceAuthentication=true",
 		"--token-auth-file=" + write("tokens.csv", tokens+"token-that-goes,grete,,abc\n"),
 		"--authentication-config=" + write("authn.yaml", structured(kept, dropped)),
+		"--service-account-key-file=" + i.accounts[0].CertFile,
+		"--requestheader-client-ca-file=" + write("proxies.crt", string(i.kcp.RequestHeaderCA.PEM)), "--requestheader-allowed-names=kcp-mounts-proxy",
+		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
 		"--authentication-token-webhook-config-file=" + write("webhook.kubeconfig", string(webhook.kubeconfig())), // remembers for 2 minutes
 	}
 	p, strict := i.start(args...), i.start(append(args, "--end-streams-at-expiry")...)
@@ -76,6 +86,7 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 	expiring, expiringDropped := kept.Sign(claims("kcp", ends)), dropped.Sign(claims("kcp", ends))
 	tenant := tenants.Sign(claims("ws", ends))
 	stay := map[string]<-chan time.Time{
+		"a service account":               p.watch(path, bot),
 		"a token of the file":             p.watch(path, "token-that-stays"),
 		"an expired OIDC token":           p.watch(path, expiring),
 		"an expired token of a workspace": p.watch("/clusters/root:stays/api", tenant),
@@ -88,6 +99,8 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 	}
 	removed := map[string]<-chan time.Time{
 		"what the webhook said yes to":                  p.watch(path, "erin-token"),
+		"the Secret's token of a legacy account":        p.watch(path, legacy),
+		"the CA of a proxy that asserts":                p.watchAs(asserting(p.client(i.users["mounts"]), "carol"), path, ""),
 		"a token out of the file":                       p.watch(path, "token-that-goes"),
 		"an issuer out of the configuration":            p.watch(path, dropped.Sign(claims("kcp", later))),
 		"the issuer of an expired token":                p.watch(path, expiringDropped),
@@ -114,6 +127,8 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 	write("clients.crt", string(next.PEM))
 	i.kcp.Root.PutType("root", "leaves")
 	webhook.revoked.Store(true)
+	i.shard.PutTokenSecret(farTeam, "default", "bot-token", "another")
+	write("proxies.crt", string(nextProxies.PEM))
 	for what, ended := range removed {
 		p.endsWithin("without "+what, ended, 30*time.Second)
 	}
@@ -125,6 +140,21 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 		}
 	}
 }
+
+// asserting has a client say for whom it asks.
+func asserting(c *http.Client, user string) *http.Client {
+	next := c.Transport
+	c.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.Header.Set("X-Remote-User", user)
+		return next.RoundTrip(r)
+	})
+	return c
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // certificateOf is a user's client certificate, good for a day.
 func certificateOf(t *testing.T, i *installation) tls.Certificate {

@@ -456,6 +456,7 @@ func TestRefusedAccountsExplained(t *testing.T) {
 	for _, tt := range []struct{ name, token, reason, want string }{
 		{"unknown key", boundToken(t, stranger, home), "unknown_key", "publishes no key with the id"},
 		{"unknown home", boundToken(t, key, "nowhere000000001"), "home_unknown", "no shard has the token's logical cluster nowhere000000001"},
+		{"audience", boundTokenFor(t, key, home, "vault"), "audience", "vault"},
 		{"account gone", "", "account_gone", "does not exist in logical cluster " + home},
 	} {
 		if tt.token == "" {
@@ -477,7 +478,7 @@ func TestRefusedAccountsExplained(t *testing.T) {
 	}
 	written.mu.Lock()
 	defer written.mu.Unlock()
-	if told := written.answers.String(); strings.Contains(told, "publishes no key") || strings.Contains(told, "logical cluster "+home) {
+	if told := written.answers.String(); strings.Contains(told, "publishes no key") || strings.Contains(told, "--api-audiences") || strings.Contains(told, "logical cluster "+home) {
 		t.Error("a client is told why")
 	}
 	resp, err := debugAsker(w.debug).client.Get("http://localhost/statusz")
