@@ -102,8 +102,9 @@ func (s *shardServices) match(path string) (shard string, r route, err error) {
 func servicesCluster(path string) (string, error) {
 	_, rest := lookup.Segment(path)
 	if rest != "" {
-		kind, rest := lookup.Segment(rest)
-		if kind == apiExport && rest != "" {
+		segment, rest := lookup.Segment(rest)
+		kind, err := lookup.Plain(segment) // a server reads it decoded
+		if err == nil && kind == apiExport && rest != "" {
 			owner, _ := lookup.Segment(rest)
 			return lookup.Cluster(owner)
 		}
