@@ -48,7 +48,7 @@ func (w *world) path(n int) string {
 
 // runWorld serves until ctx ends.
 func runWorld(ctx context.Context, t worldTask) error {
-	k, err := standin.New(t.Dir)
+	k, err := standin.New(t.Dir) //nolint:contextcheck // it ends with Close
 	if err != nil {
 		return err
 	}
