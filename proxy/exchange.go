@@ -159,28 +159,6 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	return nil
 }
 
-// streams says whether a request asks for an answer without an end: a watch
-// (the old form has it in the path), or logs that are followed. It only
-// matters for the size of a buffer and for the drain.
-func streams(path, query string) bool {
-	if strings.Contains(path, "/watch/") {
-		return true
-	}
-	if !strings.Contains(query, "watch") && !strings.Contains(query, "follow") {
-		return false
-	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return false
-	}
-	for _, v := range []string{values.Get("watch"), values.Get("follow")} {
-		if v == "1" || strings.EqualFold(v, "true") {
-			return true
-		}
-	}
-	return false
-}
-
 // failed answers when the upstream did not: a client that went away gets
 // nothing, anybody else a 503 that names the shard and no address.
 func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {

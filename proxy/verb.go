@@ -65,11 +65,11 @@ func verbOf(method, path, query string, upgrade bool) verb {
 	switch method {
 	case http.MethodGet, http.MethodHead:
 		switch {
-		case strings.Contains(path, "/watch/"): // the old form
+		case oldWatch(path):
 			return verbWatch
 		case named:
 			return verbGet
-		case !strings.Contains(query, "follow") && streams(path, query):
+		case asks(query, "watch"):
 			return verbWatch
 		}
 		return verbList
