@@ -1,38 +1,115 @@
 package authn
 
-// buildQueue has the configurations that wait to be built. Their owners, the
-// logical clusters they are in, take turns: who has a thousand to build waits
-// for the others' one each, and not the other way round.
+import (
+	"container/heap"
+	"time"
+)
+
+// buildQueue has the configurations that wait to be built. It is their owners'
+// turn, the logical clusters they are in: one build at a time for each, and
+// next for whom the least time was spent lately. Who has a thousand to build, or
+// costly ones, waits for the others' one each, and not the other way round.
+// The zero value is empty.
 type buildQueue struct {
-	turns   []string // owners with something in waiting, the next one first
-	waiting map[string][]*configEntry
+	owners map[string]*buildOwner // who waits, builds, or has time to his account
+	turns  buildTurns             // those who wait and do not build
+	pushed uint64
+}
+
+type buildOwner struct {
+	cluster  string
+	waiting  []*configEntry
+	building bool
+	spent    time.Duration
+	turn     uint64 // of two for whom as much was spent, the lower one is first
 }
 
 func (q *buildQueue) push(c *configEntry) {
-	if q.waiting == nil {
-		q.waiting = map[string][]*configEntry{}
+	o := q.owners[c.name.cluster]
+	if o == nil {
+		if q.owners == nil {
+			q.owners = map[string]*buildOwner{}
+		}
+		o = &buildOwner{cluster: c.name.cluster}
+		q.owners[o.cluster] = o
 	}
-	cluster := c.name.cluster
-	if len(q.waiting[cluster]) == 0 {
-		q.turns = append(q.turns, cluster)
+	if o.waiting = append(o.waiting, c); len(o.waiting) == 1 && !o.building {
+		q.line(o)
 	}
-	q.waiting[cluster] = append(q.waiting[cluster], c)
 }
 
-// pop returns nil when nothing waits.
+// line puts o behind those for whom no more was spent.
+func (q *buildQueue) line(o *buildOwner) {
+	o.turn = q.pushed
+	q.pushed++
+	heap.Push(&q.turns, o)
+}
+
+// pop returns nil when nothing may be built now. For what it returns, done is to
+// be called.
 func (q *buildQueue) pop() *configEntry {
 	if len(q.turns) == 0 {
-		q.turns = nil // lets go of what it was cut from
 		return nil
 	}
-	cluster := q.turns[0]
-	q.turns = q.turns[1:]
-	c := q.waiting[cluster][0]
-	if rest := q.waiting[cluster][1:]; len(rest) > 0 {
-		q.waiting[cluster] = rest
-		q.turns = append(q.turns, cluster)
-	} else {
-		delete(q.waiting, cluster)
+	o := heap.Pop(&q.turns).(*buildOwner)
+	c := o.waiting[0]
+	o.building, o.waiting[0] = true, nil
+	if o.waiting = o.waiting[1:]; len(o.waiting) == 0 {
+		o.waiting = nil // lets go of what it was cut from
 	}
 	return c
+}
+
+// done ends a build of the cluster's that took so long.
+func (q *buildQueue) done(cluster string, took time.Duration) {
+	o := q.owners[cluster]
+	o.building = false
+	o.spent += took
+	if len(o.waiting) > 0 {
+		q.line(o)
+		return
+	}
+	q.forget(o)
+}
+
+// age halves what was spent: it is to be forgotten. The order stays.
+func (q *buildQueue) age() {
+	for _, o := range q.owners {
+		o.spent /= 2
+		q.forget(o)
+	}
+	heap.Init(&q.turns)
+}
+
+// forget drops an owner who is like one never seen.
+func (q *buildQueue) forget(o *buildOwner) {
+	if !o.building && len(o.waiting) == 0 && o.spent < time.Millisecond {
+		delete(q.owners, o.cluster)
+	}
+}
+
+// buildTurns is a heap.
+type buildTurns []*buildOwner
+
+func (t buildTurns) Len() int { return len(t) }
+
+func (t buildTurns) Less(i, j int) bool {
+	if t[i].spent != t[j].spent {
+		return t[i].spent < t[j].spent
+	}
+	return t[i].turn < t[j].turn
+}
+
+func (t buildTurns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+
+// Push implements heap.Interface.
+func (t *buildTurns) Push(o any) { *t = append(*t, o.(*buildOwner)) }
+
+// Pop implements heap.Interface.
+func (t *buildTurns) Pop() any {
+	last := len(*t) - 1
+	o := (*t)[last]
+	(*t)[last] = nil
+	*t = (*t)[:last]
+	return o
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -69,27 +68,5 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	defer w.index.mu.Unlock()
 	if diff := cmp.Diff(1, len(w.index.shards["root"].owners)); diff != "" {
 		t.Errorf("owners kept after all types of one are gone (-want +got):\n%s", diff)
-	}
-}
-
-// Owners take turns, each in its own order.
-func TestBuildQueue(t *testing.T) {
-	var q buildQueue
-	for _, name := range []string{"a/1", "a/2", "a/3", "b/1", "c/1", "c/2"} {
-		cluster, rest, _ := strings.Cut(name, "/")
-		q.push(&configEntry{name: objectName{cluster, rest}})
-	}
-	var order []string
-	for c := q.pop(); c != nil; c = q.pop() {
-		order = append(order, c.name.cluster+"/"+c.name.name)
-		if len(order) == 2 {
-			q.push(&configEntry{name: objectName{"d", "1"}})
-		}
-	}
-	if diff := cmp.Diff([]string{"a/1", "b/1", "c/1", "a/2", "d/1", "c/2", "a/3"}, order); diff != "" {
-		t.Errorf("order (-want +got):\n%s", diff)
-	}
-	if len(q.waiting) != 0 || slices.Contains(q.turns, "a") {
-		t.Errorf("left over: %v %v", q.turns, q.waiting)
 	}
 }

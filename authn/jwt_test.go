@@ -111,7 +111,9 @@ func buildSpec(t testing.TB, c TypeIndexConfig, raw string) ([]jwtMember, error)
 	if err != nil {
 		return nil, err
 	}
-	built, err := newJWTBuilder(c).build(objectName{"c1", "config"}, spec)
+	builder := newJWTBuilder(c)
+	builder.limited = true
+	built, err := builder.build(objectName{"c1", "config"}, spec)
 	if err != nil {
 		return nil, err
 	}

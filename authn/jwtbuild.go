@@ -37,6 +37,8 @@ type jwtBuilder struct {
 	required   []string
 	clock      clock.PassiveClock
 	digester   *digester
+	// limited: the configurations are tenants', and held to their limits.
+	limited bool
 	// compiler makes or returns the compiler. At first use, because it depends
 	// on the feature gates, and is costly.
 	compiler func() *sharedCompiler
@@ -50,7 +52,7 @@ func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
 		required:   c.RequireAudiences,
 		clock:      c.Clock,
 		digester:   newDigester(),
-		compiler:   sync.OnceValue(newSharedCompiler),
+		compiler:   sync.OnceValue(func() *sharedCompiler { return newSharedCompiler(c.Clock) }),
 	}
 }
 
@@ -80,7 +82,13 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 			c = nil
 		}
 	}()
-	compiler := b.compiler()
+	if b.limited {
+		if err := checkSafety(spec.entries); err != nil {
+			return c, err
+		}
+	}
+	compiler := b.compiler().begin(id.cluster, b.limited)
+	c.releases = append(c.releases, compiler.release)
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.entries}
 	if errs := validation.ValidateAuthenticationConfiguration(compiler, original, b.disallowed); len(errs) > 0 {
@@ -94,7 +102,7 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 	return c, nil
 }
 
-func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserver.JWTAuthenticator, compiler *sharedCompiler) error {
+func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
 	trust := trustOf(entry)
 	keys, release, err := b.issuers.Acquire(trust, id.cluster)
 	if err != nil {

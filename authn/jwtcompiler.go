@@ -1,55 +1,172 @@
 package authn
 
 import (
+	"errors"
 	"fmt"
+	"sync"
+	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"k8s.io/apiserver/pkg/authentication/cel"
+	"k8s.io/utils/clock"
 )
 
-// compiledExpressions is how many compiled expressions are kept for others who
-// write the same.
-const compiledExpressions = 128
+const (
+	// maxOwnersExpressions bounds, in bytes of text, the different expressions of
+	// all configurations of one owner: compiled, they take a hundred times that.
+	maxOwnersExpressions = 512 << 10
+	// buildTime is how long the expressions of one configuration may take to
+	// compile; looked at before each one.
+	buildTime = 5 * time.Second
+)
 
-// sharedCompiler compiles each CEL expression once while it is in use a lot:
-// configurations are much alike, and validation compiles as well as building
-// does. Programs are immutable and safe for concurrent use.
+// errBuildTime is a configuration's that is costly to compile.
+var errBuildTime = errors.New("its expressions take too long to compile; make them fewer or simpler")
+
+// sharedCompiler compiles each CEL expression once for all the configurations
+// that use it: they are much alike, and validation compiles as well as building
+// does. What nobody uses any more is forgotten. Programs are immutable and safe
+// for concurrent use.
 type sharedCompiler struct {
 	compiler cel.Compiler
-	compiled *lru.Cache[expressionKey, cel.CompilationResult]
+	clock    clock.PassiveClock
+
+	mu       sync.Mutex // guards what follows
+	compiled map[expressionKey]*compiledExpression
+	owners   map[string]*ownersExpressions
 }
 
 // expressionKey has the accessor's type, as that tells the result type wanted.
 type expressionKey struct{ variable, accessor, expression string }
 
+type compiledExpression struct {
+	result cel.CompilationResult
+	users  int // compilations
+}
+
+// ownersExpressions are the different expressions of one owner.
+type ownersExpressions struct {
+	users map[expressionKey]int // compilations
+	bytes int
+}
+
 // newSharedCompiler takes about a tenth of a second.
-func newSharedCompiler() *sharedCompiler {
-	compiled, err := lru.New[expressionKey, cel.CompilationResult](compiledExpressions)
-	if err != nil {
-		panic(err) // only for a size below one
-	}
-	return &sharedCompiler{compiler: cel.NewDefaultCompiler(), compiled: compiled}
+func newSharedCompiler(clk clock.PassiveClock) *sharedCompiler {
+	return &sharedCompiler{compiler: cel.NewDefaultCompiler(), clock: clk, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]*ownersExpressions{}}
+}
+
+// compilation is the compiler of one configuration. It is used by one goroutine
+// at a time. What it compiled is kept until release.
+type compilation struct {
+	shared  *sharedCompiler
+	owner   string
+	limited bool
+	end     time.Time
+	keys    map[expressionKey]cel.CompilationResult
+	held    []expressionKey // to be let go of; those that do not compile too
+}
+
+// begin starts a configuration of owner. Limited: the bounds above hold for it.
+func (s *sharedCompiler) begin(owner string, limited bool) *compilation {
+	return &compilation{shared: s, owner: owner, limited: limited, end: s.clock.Now().Add(buildTime), keys: map[expressionKey]cel.CompilationResult{}}
 }
 
 // CompileClaimsExpression implements cel.Compiler.
-func (c *sharedCompiler) CompileClaimsExpression(x cel.ExpressionAccessor) (cel.CompilationResult, error) {
-	return c.compile("claims", x, c.compiler.CompileClaimsExpression)
+func (c *compilation) CompileClaimsExpression(x cel.ExpressionAccessor) (cel.CompilationResult, error) {
+	return c.compile("claims", x, c.shared.compiler.CompileClaimsExpression)
 }
 
 // CompileUserExpression implements cel.Compiler.
-func (c *sharedCompiler) CompileUserExpression(x cel.ExpressionAccessor) (cel.CompilationResult, error) {
-	return c.compile("user", x, c.compiler.CompileUserExpression)
+func (c *compilation) CompileUserExpression(x cel.ExpressionAccessor) (cel.CompilationResult, error) {
+	return c.compile("user", x, c.shared.compiler.CompileUserExpression)
 }
 
-func (c *sharedCompiler) compile(variable string, x cel.ExpressionAccessor, compile func(cel.ExpressionAccessor) (cel.CompilationResult, error)) (cel.CompilationResult, error) {
+func (c *compilation) compile(variable string, x cel.ExpressionAccessor, compile func(cel.ExpressionAccessor) (cel.CompilationResult, error)) (cel.CompilationResult, error) {
 	key := expressionKey{variable, fmt.Sprintf("%T", x), x.GetExpression()}
-	if result, ok := c.compiled.Get(key); ok {
-		result.ExpressionAccessor = x // its message or key is the caller's own
+	result, ok := c.keys[key]
+	if !ok {
+		var err error
+		if result, err = c.first(key, x, compile); err != nil {
+			return result, err
+		}
+		c.keys[key] = result
+	}
+	result.ExpressionAccessor = x // its message or key is the caller's own
+	return result, nil
+}
+
+// first has what others compiled, or compiles.
+func (c *compilation) first(key expressionKey, x cel.ExpressionAccessor, compile func(cel.ExpressionAccessor) (cel.CompilationResult, error)) (cel.CompilationResult, error) {
+	if c.limited && c.shared.clock.Now().After(c.end) {
+		return cel.CompilationResult{}, errBuildTime
+	}
+	result, ok, err := c.shared.enter(c, key)
+	if err != nil {
+		return result, err
+	}
+	c.held = append(c.held, key)
+	if ok {
 		return result, nil
 	}
-	result, err := compile(x)
-	if err == nil {
-		c.compiled.Add(key, result)
+	if result, err = compile(x); err == nil {
+		c.shared.keep(key, result)
 	}
 	return result, err
+}
+
+// release lets go of all that was compiled.
+func (c *compilation) release() {
+	for _, key := range c.held {
+		c.shared.leave(c.owner, key)
+	}
+	c.held, c.keys = nil, nil
+}
+
+// enter counts one more user of key; false: it is to be compiled.
+func (s *sharedCompiler) enter(c *compilation, key expressionKey) (result cel.CompilationResult, ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[c.owner]
+	if o == nil {
+		o = &ownersExpressions{users: map[expressionKey]int{}}
+	}
+	if o.users[key] == 0 {
+		if o.bytes+len(key.expression) > maxOwnersExpressions && c.limited {
+			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s have more than %d bytes together; remove some", c.owner, maxOwnersExpressions)
+		}
+		o.bytes += len(key.expression)
+	}
+	o.users[key]++
+	s.owners[c.owner] = o
+	e := s.compiled[key]
+	if e == nil {
+		e = &compiledExpression{}
+		s.compiled[key] = e
+	}
+	e.users++
+	return e.result, e.result.Program != nil, nil
+}
+
+// keep has the result for all who come later. Two may have compiled it at once.
+func (s *sharedCompiler) keep(key expressionKey, result cel.CompilationResult) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.compiled[key].result = result
+}
+
+// leave counts one user less.
+func (s *sharedCompiler) leave(owner string, key expressionKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[owner]
+	if o.users[key]--; o.users[key] == 0 {
+		delete(o.users, key)
+		if o.bytes -= len(key.expression); len(o.users) == 0 {
+			delete(s.owners, owner)
+		}
+	}
+	if e := s.compiled[key]; e.users == 1 {
+		delete(s.compiled, key)
+	} else {
+		e.users--
+	}
 }

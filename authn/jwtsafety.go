@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
+	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/cel/environment"
 )
@@ -16,10 +17,29 @@ const (
 	// expressions together, in instructions (about 40 bytes each). A usual one
 	// has a few dozen.
 	maxPatterns = 5000
+	// maxNested is how deep lists, maps and macros may be nested in an expression,
+	// and maxComposed how many a configuration may have together. Each has a type
+	// of its own to infer, of those inside it: a list 240 deep, of 500 bytes, keeps
+	// the compiler busy for seconds, and 400 macros in 8 KiB do too.
+	maxNested, maxComposed = 12, 256
 	// maxIdentityBytes bounds an identity that claims are mapped to: name, UID,
 	// groups and extras together.
 	maxIdentityBytes = 64 << 10
 )
+
+// checkSafety refuses a configuration whose expressions CEL's own limits do not
+// bound. It takes milliseconds for each expression.
+func checkSafety(entries []apiserver.JWTAuthenticator) error {
+	safe := newExpressionCheck()
+	for i := range entries {
+		for _, e := range expressions(&entries[i]) {
+			if err := safe.check(e); err != nil {
+				return fmt.Errorf("a CEL expression in spec.jwt[%d]: %w", i, err)
+			}
+		}
+	}
+	return nil
+}
 
 // expressionCheck refuses what CEL's own limits do not bound. Its run-time cost
 // counts what a function is given, not what it makes of it, and one call cannot
@@ -29,6 +49,7 @@ const (
 type expressionCheck struct {
 	env      *cel.Env
 	patterns int // instructions so far
+	composed int // lists, maps and macros so far
 }
 
 // newExpressionCheck starts the check of one configuration.
@@ -47,6 +68,9 @@ func (c *expressionCheck) check(expression string) error {
 	if err := issues.Err(); err != nil {
 		return fmt.Errorf("does not parse: %s", clipped(err.Error(), 300))
 	}
+	if err := c.compose(ast.NavigateAST(parsed.NativeRep()), 0); err != nil {
+		return err
+	}
 	var err error
 	ast.PostOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() == ast.CallKind && err == nil {
@@ -54,6 +78,26 @@ func (c *expressionCheck) check(expression string) error {
 		}
 	}))
 	return err
+}
+
+// compose counts lists, maps and macros, in depth and in number.
+func (c *expressionCheck) compose(e ast.NavigableExpr, depth int) error {
+	switch e.Kind() {
+	case ast.ListKind, ast.MapKind, ast.StructKind, ast.ComprehensionKind:
+		if depth++; depth > maxNested {
+			return fmt.Errorf("lists, maps and macros are nested more than %d deep", maxNested)
+		}
+		if c.composed++; c.composed > maxComposed {
+			return fmt.Errorf("the expressions of spec.jwt together have more than %d lists, maps and macros", maxComposed)
+		}
+	default:
+	}
+	for _, child := range e.Children() {
+		if err := c.compose(child, depth); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *expressionCheck) call(call ast.CallExpr) error {

