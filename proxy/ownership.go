@@ -27,6 +27,7 @@ func (x *exchange) createsWorkspace(r *http.Request) bool {
 			return false
 		}
 	}
+	rest = strings.TrimSuffix(rest, "/") // servers do not mind it
 	switch r.Method {
 	case http.MethodPost:
 		return rest == ""

@@ -23,6 +23,8 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 		"apply":                  {"PATCH", collection + "/new?fieldManager=x", "application/apply-patch+yaml", true, "owner"},
 		"apply, CBOR":            {"PATCH", collection + "/new", "application/apply-patch+cbor", true, "owner"},
 		"apply with parameters":  {"PATCH", collection + "/new", "application/apply-patch+yaml; charset=utf-8", true, "owner"},
+		"create, a slash more":   {"POST", collection + "/", "application/json", true, "owner"},
+		"apply, a slash more":    {"PATCH", collection + "/new/", "application/apply-patch+yaml", true, "owner"},
 		"another user":           {"POST", collection, "application/json", false, "alice"},
 		"merge patch":            {"PATCH", collection + "/new", "application/merge-patch+json", true, "alice"},
 		"apply of a status":      {"PATCH", collection + "/new/status", "application/apply-patch+yaml", true, "alice"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -173,6 +174,13 @@ func wantShardItselfOnlyThere(t *testing.T, provider, consumer harness.Workspace
 		"/clusters/root/apis/core.kcp.io/v1alpha1/shards":              http.StatusForbidden,
 	} {
 		wantStatus(t, "the shard's certificate at "+path, shard.Healthy(t.Context(), path), want)
+	}
+	log, err := os.ReadFile(env.Proxy.Log())
+	check(t, err)
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, `"Ended a watch"`) && strings.Contains(line, "/shards/"+shardTen+"/services/initializingworkspaces/") {
+			t.Errorf("the shard's own watch was ended: %s", line)
+		}
 	}
 	wantStatus(t, "the reader where the shard reads", env.Token(reader.token).Healthy(t.Context(), at+"*"+resource), http.StatusForbidden)
 }

@@ -69,10 +69,7 @@ func TestWildcardInformers(t *testing.T) {
 		consumers[shard] = append(consumers[shard], ws)
 	}
 	controller := newAccount(t, provider, "controller")
-	grant(t, provider, []rbacv1.PolicyRule{
-		{Verbs: []string{"*"}, APIGroups: []string{"apis.kcp.io"}, Resources: []string{"apiexports/content"}, ResourceNames: []string{"widgets"}},
-		{Verbs: []string{"access"}, NonResourceURLs: []string{"/"}},
-	}, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "default", Name: "controller"})
+	grant(t, provider, contentOfWidgets(), rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "default", Name: "controller"})
 
 	services := "/services/apiexport/" + provider.Cluster + "/widgets/clusters/*"
 	for url, shard := range map[string]string{

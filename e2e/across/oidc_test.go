@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/authn/issuer/issuertest"
@@ -39,10 +38,7 @@ func TestWorkspaceUsersAtVirtualWorkspaces(t *testing.T) {
 	for _, shard := range []string{shardOne, shardTen} {
 		bindWidgets(t, workspace(t, shard), provider)
 	}
-	grant(t, provider, []rbacv1.PolicyRule{
-		{Verbs: []string{"*"}, APIGroups: []string{"apis.kcp.io"}, Resources: []string{"apiexports/content"}, ResourceNames: []string{"widgets"}},
-		{Verbs: []string{"access"}, NonResourceURLs: []string{"/"}},
-	}, harness.User("oidc:ada"))
+	grant(t, provider, contentOfWidgets(), harness.User("oidc:ada"))
 	ada := env.Token(issuer.Sign(issuertest.Claims{"sub": "ada", "aud": []string{"e2e"}}))
 	eve := env.Token(issuer.Sign(issuertest.Claims{"sub": "eve", "aud": []string{"e2e"}}))
 	for shard, url := range endpoints(t, provider) {

@@ -101,6 +101,14 @@ func endpoints(t *testing.T, provider harness.Workspace) map[string]string {
 	return urls
 }
 
+// contentOfWidgets are the rights of a controller of the export.
+func contentOfWidgets() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		{Verbs: []string{"*"}, APIGroups: []string{"apis.kcp.io"}, Resources: []string{"apiexports/content"}, ResourceNames: []string{"widgets"}},
+		{Verbs: []string{"access"}, NonResourceURLs: []string{"/"}},
+	}
+}
+
 // at is a client of a virtual workspace as whoever c is.
 func at(t *testing.T, c *harness.Client, url string) dynamic.Interface {
 	t.Helper()
@@ -113,7 +121,8 @@ func at(t *testing.T, c *harness.Client, url string) dynamic.Interface {
 
 // TestVirtualWorkspacesOfEveryShard: an APIExport of shard-1 is bound on shard-1
 // and on shard-10. The controller, a service account of shard-1, lists and
-// watches what both have, at the URLs that kcp publishes, through the proxy.
+// watches what both have, at the URLs that kcp publishes, through the proxy. So
+// do an account of a third shard and a user with a certificate.
 func TestVirtualWorkspacesOfEveryShard(t *testing.T) {
 	t.Parallel()
 	provider := workspace(t, shardOne)
@@ -124,10 +133,14 @@ func TestVirtualWorkspacesOfEveryShard(t *testing.T) {
 		bindWidgets(t, consumers[shard], provider)
 	}
 	controller, stranger := newAccount(t, provider, "controller"), newAccount(t, consumers[shardTen], "stranger")
-	grant(t, provider, []rbacv1.PolicyRule{
-		{Verbs: []string{"*"}, APIGroups: []string{"apis.kcp.io"}, Resources: []string{"apiexports/content"}, ResourceNames: []string{"widgets"}},
-		{Verbs: []string{"access"}, NonResourceURLs: []string{"/"}},
-	}, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "default", Name: "controller"})
+	grant(t, provider, contentOfWidgets(), rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "default", Name: "controller"})
+
+	third := newAccount(t, workspace(t, harness.RootShard), "third")
+	carla, err := env.ClientCA.Client(t.TempDir(), "carla")
+	check(t, err)
+	for _, user := range []string{third.global(), "carla"} {
+		grant(t, provider, contentOfWidgets(), harness.User(user))
+	}
 
 	for shard, url := range endpoints(t, provider) {
 		client := at(t, env.Token(controller.token), url+"/clusters/*").Resource(widgets)
@@ -139,6 +152,15 @@ func TestVirtualWorkspacesOfEveryShard(t *testing.T) {
 			}
 			return err
 		})
+		for who, c := range map[string]*harness.Client{"an account of a third shard": env.Token(third.token), "a certificate": env.Proxy.Certificate(carla, nil)} {
+			eventually(t, who+" at "+url, func(ctx context.Context) error {
+				list, err := at(t, c, url+"/clusters/*").Resource(widgets).List(ctx, metav1.ListOptions{})
+				if err == nil && len(list.Items) != 1 {
+					err = fmt.Errorf("it sees %d widgets", len(list.Items))
+				}
+				return err
+			})
+		}
 		var names []string
 		for _, o := range list.Items {
 			names = append(names, o.GetName())
