@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ var (
 type follower struct {
 	client *client
 	newObj func() Object
+	keeps  *shape // of newObj's objects
 	table  Table
 	// path returns the resource's path; one equal to stale answered 404.
 	path func(ctx context.Context, stale string) (string, error)
@@ -264,7 +266,7 @@ func (f *follower) pages(ctx context.Context, path string) error {
 			return fmt.Errorf("list: %w", err)
 		}
 		for _, item := range page.Items {
-			f.upsert(item)
+			f.upsert(f.keeps.trim(nil, item))
 		}
 		count += len(page.Items)
 		if page.Metadata.Continue != "" {
@@ -295,6 +297,19 @@ type bookmark struct {
 			End string `json:"k8s.io/initial-events-end"`
 		} `json:"annotations"`
 	} `json:"metadata"`
+}
+
+// eventShape is what is read of an event about an object that is kept so far.
+// A bookmark's object and an error's Status come in the same place.
+func eventShape(object *shape) *shape {
+	status := shapeOf(reflect.TypeFor[struct {
+		Kind    string `json:"kind"`
+		Code    int    `json:"code"`
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
+	}]())
+	object = object.and(shapeOf(reflect.TypeFor[bookmark]())).and(status)
+	return &shape{fields: map[string]*shape{"type": {}, "object": object}}
 }
 
 // apply hands an event to the table. It returns the version reached, if the
@@ -350,7 +365,7 @@ func (f *follower) open(ctx context.Context, path string, query url.Values) (*st
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	s := &stream{body: b, frames: json.NewDecoder(b)}
+	s := &stream{body: b, frames: frames{r: b}, keeps: eventShape(f.keeps)}
 	// A server that forgets its own time limit is not trusted to end.
 	s.limit = time.AfterFunc(asked+time.Minute, s.close)
 	return s, nil
@@ -359,21 +374,27 @@ func (f *follower) open(ctx context.Context, path string, query url.Values) (*st
 // stream is an open watch.
 type stream struct {
 	body   io.ReadCloser
-	frames *json.Decoder
-	limit  *time.Timer
+	frames frames
+	keeps  *shape // of an event
+	small  []byte // the last event, trimmed
 	last   event
+	limit  *time.Timer
 	// silent: closed for sending nothing.
 	silent atomic.Bool
 }
 
 // next returns the next event, valid until the call after; io.EOF at the end.
 func (s *stream) next() (*event, error) {
-	s.last.Type, s.last.Object = "", s.last.Object[:0]
-	err := s.frames.Decode(&s.last)
+	frame, err := s.frames.next()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = io.EOF // cut within a frame: the rest is asked for again
 	}
-	return &s.last, err
+	if err != nil {
+		return nil, err
+	}
+	s.small = s.keeps.trim(s.small[:0], frame)
+	s.last.Type, s.last.Object = "", s.last.Object[:0]
+	return &s.last, json.Unmarshal(s.small, &s.last)
 }
 
 func (s *stream) close() {

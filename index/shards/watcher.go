@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -162,7 +163,7 @@ func (w *Watcher) Status() Status {
 
 func (w *Watcher) follower(c *client, n *note, t Table, newObj func() Object, path func(context.Context, string) (string, error)) *follower {
 	return &follower{
-		client: c, newObj: newObj, table: t, path: path, note: n,
+		client: c, newObj: newObj, keeps: shapeOf(reflect.TypeOf(newObj())), table: t, path: path, note: n,
 		log:     w.cfg.Log.WithValues("shard", n.shard, "resource", n.status.Resource),
 		silence: w.cfg.Silence, backoff: w.cfg.Backoff,
 	}
