@@ -90,7 +90,7 @@ func (t *clusterTable) Delete(obj shards.Object) {
 	}
 	t.x.mu.Lock()
 	defer t.x.mu.Unlock()
-	if id, ok := t.x.names[o.Metadata.Annotations.Cluster]; ok {
+	if id := t.x.named(o.Metadata.Annotations.Cluster); id != 0 {
 		t.x.dropCopy(id, t.shard)
 	}
 }
@@ -107,10 +107,10 @@ func (t *clusterTable) End() {
 // clusterID returns the record of a cluster, a new one without references when
 // there is none.
 func (x *Index) clusterID(name string) clusterID {
-	id, ok := x.names[name]
-	if !ok {
+	id := x.named(name)
+	if id == 0 {
 		id = clusterID(x.clusters.add())
-		x.names[name] = id
+		x.names.add(x.names.ofString(name), uint32(id))
 		x.clusters.at(uint32(id)).name = name
 	}
 	return id
@@ -120,7 +120,7 @@ func (x *Index) clusterID(name string) clusterID {
 func (x *Index) unref(id clusterID, n uint32) {
 	c := x.clusters.at(uint32(id))
 	if c.refs -= n; c.refs == 0 {
-		delete(x.names, c.name)
+		x.names.remove(x.names.ofString(c.name), uint32(id))
 		x.clusters.drop(uint32(id))
 	}
 }

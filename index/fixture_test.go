@@ -137,10 +137,14 @@ func (w *world) check(t *testing.T) {
 	refs := map[clusterID]uint32{}
 	uses := map[typeID]uint32{}
 	claims := map[clusterID]int{}
-	for p, id := range x.places {
+	for id := workspaceID(1); uint32(id) <= x.workspaces.last; id++ {
 		rec := x.workspaces.at(uint32(id))
-		if rec.place != p {
-			t.Fatalf("workspace %d is at %v, its record says %v", id, p, rec.place)
+		if rec.name == "" {
+			continue // a free record
+		}
+		p := rec.place
+		if got := x.placed(p); got != id {
+			t.Fatalf("workspace %d is at %v, where %d is found", id, p, got)
 		}
 		refs[rec.parent]++
 		uses[rec.typ]++
@@ -152,8 +156,12 @@ func (w *world) check(t *testing.T) {
 			t.Fatalf("mount %v has a child", p)
 		}
 	}
-	for name, id := range x.names {
+	for id := clusterID(1); uint32(id) <= x.clusters.last; id++ {
 		c := x.clusters.at(uint32(id))
+		name := c.name
+		if name == "" {
+			continue // a free record
+		}
 		copies := x.extra[id]
 		if c.copy.shard != 0 {
 			copies = append(copies[:len(copies):len(copies)], c.copy)
@@ -166,12 +174,12 @@ func (w *world) check(t *testing.T) {
 		for at := c.claims; at != 0; at = x.workspaces.at(uint32(at)).next {
 			n++
 		}
-		if c.name != name || c.refs != refs[id] && refs[id] != 0 || n != claims[id] || c.holder != x.holderOf(id) {
+		if x.named(name) != id || c.refs != refs[id] && refs[id] != 0 || n != claims[id] || c.holder != x.holderOf(id) {
 			t.Fatalf("cluster %q: %+v, want refs %d, claims %d, holder %d", name, *c, refs[id], claims[id], x.holderOf(id))
 		}
 	}
 	for id, n := range refs {
-		if c := x.clusters.at(uint32(id)); c.refs != n || x.names[c.name] != id {
+		if c := x.clusters.at(uint32(id)); c.refs != n || x.named(c.name) != id {
 			t.Fatalf("cluster %d: %+v, want refs %d", id, *c, n)
 		}
 	}
@@ -185,8 +193,8 @@ func (w *world) check(t *testing.T) {
 			t.Fatalf("%s: %d records, %d free, %d in use", what, last, free, used)
 		}
 	}
-	live("clusters", x.clusters.last, len(x.clusters.free), len(x.names))
-	live("workspaces", x.workspaces.last, len(x.workspaces.free), len(x.places))
+	live("clusters", x.clusters.last, len(x.clusters.free), x.names.len)
+	live("workspaces", x.workspaces.last, len(x.workspaces.free), x.places.len)
 	live("types", x.types.refs.last, len(x.types.refs.free), len(x.types.ids))
 	for id := range x.mounts {
 		if !x.workspaces.at(uint32(id)).mount {

@@ -29,14 +29,14 @@ type Index struct {
 	// graceEnds is when nothing missing is excused any more; zero: nothing is.
 	graceEnds time.Time
 
-	names    map[string]clusterID
+	names    ids // of clusters
 	clusters slab[cluster]
 	// extra has the second and further copies of clusters on several shards.
 	extra map[clusterID][]clusterCopy
 	// former has the clusters that were seen on several shards, by name.
 	former map[string]*former
 
-	places     map[place]workspaceID
+	places     ids // of workspaces
 	workspaces slab[workspace]
 	mounts     map[workspaceID]*url.URL
 
@@ -51,10 +51,10 @@ func New(c clock.PassiveClock) *Index {
 		shards:   []*shardRecord{nil},
 		shardIDs: map[string]shardID{},
 		started:  c.Now(),
-		names:    map[string]clusterID{},
+		names:    newIDs(),
 		extra:    map[clusterID][]clusterCopy{},
 		former:   map[string]*former{},
-		places:   map[place]workspaceID{},
+		places:   newIDs(),
 		mounts:   map[workspaceID]*url.URL{},
 		types:    typeTable{ids: map[typeRef]typeID{}},
 	}

@@ -39,8 +39,8 @@ func (x *Index) Lookup(path string) (Target, error) {
 func (x *Index) Holder(name string) (*shards.Shard, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	id, ok := x.names[name]
-	if !ok {
+	id := x.named(name)
+	if id == 0 {
 		return nil, x.missing()
 	}
 	if _, _, err := x.walk(id, "", false); err != nil {
@@ -55,15 +55,14 @@ func (x *Index) Holder(name string) (*shards.Shard, error) {
 // first finds the cluster a path starts at, and what follows it.
 func (x *Index) first(path string) (c clusterID, rest string, more bool, err error) {
 	name, rest, more := strings.Cut(path, ":")
-	var ok bool
 	if name == "user" && more {
 		var buf [2 * maxHomeLen]byte
 		name, rest, more = strings.Cut(rest, ":")
-		c, ok = x.names[string(homeCluster(buf[:0], name))]
+		c = x.named(string(homeCluster(buf[:0], name)))
 	} else {
-		c, ok = x.names[name]
+		c = x.named(name)
 	}
-	if !ok {
+	if c == 0 {
 		return 0, "", false, x.missing()
 	}
 	return c, rest, more, nil
@@ -84,8 +83,8 @@ func (x *Index) walk(c clusterID, rest string, more bool) (clusterID, workspaceI
 		}
 		var name string
 		name, rest, more = strings.Cut(rest, ":")
-		id, ok := x.places[place{parent: c, shard: holder, name: name}]
-		if !ok {
+		id := x.placed(place{parent: c, shard: holder, name: name})
+		if id == 0 {
 			return 0, 0, x.missing()
 		}
 		w := x.workspaces.at(uint32(id))
@@ -161,8 +160,8 @@ func (x *Index) resolveType(id typeID) Type {
 	ref := x.types.get(id)
 	t := Type{Name: ref.name, Path: ref.path}
 	first, rest, more := strings.Cut(ref.path, ":")
-	c, ok := x.names[first]
-	if !ok {
+	c := x.named(first)
+	if c == 0 {
 		t.Err = x.missing()
 		return t
 	}

@@ -6,7 +6,7 @@ const chunkLen = 1 << 12
 // slab keeps records in chunks that never move, so that growing copies nothing.
 // Ids start at 1 and are used again.
 type slab[T any] struct {
-	chunks [][]T
+	chunks []*[chunkLen]T
 	free   []uint32
 	last   uint32 // highest id ever given
 }
@@ -20,7 +20,7 @@ func (s *slab[T]) add() uint32 {
 	}
 	s.last++
 	if int(s.last/chunkLen) == len(s.chunks) {
-		s.chunks = append(s.chunks, make([]T, chunkLen))
+		s.chunks = append(s.chunks, new([chunkLen]T))
 	}
 	return s.last
 }

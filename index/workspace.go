@@ -131,11 +131,11 @@ func (t *workspaceTable) Delete(obj shards.Object) {
 	x := t.x
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	parent, ok := x.names[o.Metadata.Annotations.Cluster]
-	if !ok {
+	parent := x.named(o.Metadata.Annotations.Cluster)
+	if parent == 0 {
 		return
 	}
-	if id, ok := x.places[place{parent: parent, shard: t.shard, name: o.Metadata.Name}]; ok {
+	if id := x.placed(place{parent: parent, shard: t.shard, name: o.Metadata.Name}); id != 0 {
 		x.dropWorkspace(id)
 	}
 }
@@ -151,10 +151,10 @@ func (t *workspaceTable) End() {
 
 // workspaceAt returns the record at a place, a new one when there is none.
 func (x *Index) workspaceAt(p place) workspaceID {
-	id, ok := x.places[p]
-	if !ok {
+	id := x.placed(p)
+	if id == 0 {
 		id = workspaceID(x.workspaces.add())
-		x.places[p] = id
+		x.places.add(x.places.ofPlace(p), uint32(id))
 		x.workspaces.at(uint32(id)).place = p
 		x.clusters.at(uint32(p.parent)).refs++
 		x.shards[p.shard].workspaces++
@@ -191,7 +191,7 @@ func (x *Index) dropWorkspace(id workspaceID) {
 	w := x.workspaces.at(uint32(id))
 	x.types.release(w.typ)
 	delete(x.mounts, id)
-	delete(x.places, w.place)
+	x.places.remove(x.places.ofPlace(w.place), uint32(id))
 	x.shards[w.shard].workspaces--
 	parent := w.parent
 	x.workspaces.drop(uint32(id))
