@@ -428,7 +428,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	r := httptest.NewRequest("GET", "/"+strings.Repeat("a", 1<<12), nil)
 	first, last := &Decision{}, &Decision{}
 	s.add(r, &index.Target{}, first, Presented{})
-	for range maxRefusals - 1 {
+	for range ringSize - 1 {
 		s.add(r, &index.Target{}, &Decision{}, Presented{})
 	}
 	if s.Find(first.ID) == nil {
@@ -440,5 +440,39 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 	if got := s.Find(last.ID); got == nil || len(got.Path) > 1100 {
 		t.Errorf("kept %v", got)
+	}
+}
+
+// TestRefusalsOfOthersAreKept: who floods one logical cluster pushes out the
+// refusals of those that share its ring, a sixteenth of all.
+func TestRefusalsOfOthersAreKept(t *testing.T) {
+	s := newRefusals("pod", time.Now)
+	r := httptest.NewRequest("GET", "/", nil)
+	const others = 200
+	var before []*Decision
+	ids := map[string]bool{}
+	for i := range others {
+		d := &Decision{}
+		s.add(r, &index.Target{Cluster: fmt.Sprint("other-", i)}, d, Presented{})
+		before = append(before, d)
+		ids[d.ID] = true
+	}
+	if len(ids) != others {
+		t.Fatalf("%d ids of %d refusals", len(ids), others)
+	}
+	for range 10 * maxRefusals {
+		s.add(r, &index.Target{Cluster: "flooded"}, &Decision{}, Presented{})
+	}
+	kept := 0
+	for i, d := range before {
+		if got := s.Find(d.ID); got != nil {
+			kept++
+			if got.Decision != d || got.Target.Cluster != fmt.Sprint("other-", i) {
+				t.Errorf("the id of %d finds %+v", i, got)
+			}
+		}
+	}
+	if kept < others/2 || kept == others {
+		t.Errorf("%d of %d others are kept", kept, others)
 	}
 }

@@ -194,3 +194,38 @@ func TestReasonsBounded(t *testing.T) {
 		t.Errorf("%d bytes", len(got))
 	}
 }
+
+// TestAuditHoldsNoCredential: what carries credentials in a query elsewhere is not
+// recorded, and goes on as it came.
+func TestAuditHoldsNoCredential(t *testing.T) {
+	w := newWorld(t)
+	s := w.shard(t, "shard-1", true, nil)
+	events := &trail{}
+	w.config.Audit = &Audit{Sink: events, Policy: metadataOfAll()}
+	f := w.front(t)
+	const path = "/clusters/root:ws/api/v1/pods"
+	for query, want := range map[string]string{
+		"access_token=s3cret":                    "access_token=REDACTED",
+		"a=b&%61ccess_token=s3cret&watch=0":      "a=b&%61ccess_token=REDACTED&watch=0",
+		"Token=s3cret&id_token=s3cret&token":     "Token=REDACTED&id_token=REDACTED&token",
+		"fieldSelector=metadata.name%3Dtoken&b=": "fieldSelector=metadata.name%3Dtoken&b=",
+		"continue=eyJ2IjoibWV0YS5rOHMuaW8ifQ":    "continue=eyJ2IjoibWV0YS5rOHMuaW8ifQ",
+		"": "",
+	} {
+		target := path
+		if query != "" {
+			target += "?" + query
+			want = "?" + want
+		}
+		header := http.Header{"Authorization": {"Bearer good"}, "Sec-Websocket-Protocol": {authn.BearerProtocolPrefix + "czNjcmV0, v4.channel.k8s.io"}}
+		if res, body := do(t, f.client(t, true), "GET", f.URL+target, header); res.StatusCode != 200 {
+			t.Errorf("%s: %d %s", query, res.StatusCode, body)
+		}
+		if got := events.one(t).URI; got != path+want {
+			t.Errorf("recorded %s, want %s", got, path+want)
+		}
+		if got := s.one(t).URI; !strings.HasSuffix(got, strings.TrimPrefix(target, "/clusters/root:ws")) {
+			t.Errorf("the shard got %s of %s", got, target)
+		}
+	}
+}

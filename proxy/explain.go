@@ -89,6 +89,8 @@ func (x *exchange) serveExplain(w http.ResponseWriter, r *http.Request, id strin
 		return
 	}
 	switch {
+	case x.p.sameSite.Check(r) != nil: // a page that the operator looks at, with its certificate
+		x.answer(w, failure(http.StatusForbidden, metav1.StatusReasonForbidden, "explanations are not given to pages of other sites"))
 	case r.Method == http.MethodPost && id == "":
 		x.explainCredential(w, r)
 	case r.Method != http.MethodGet:

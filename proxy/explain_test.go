@@ -160,3 +160,35 @@ func TestWantsJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainNotForOtherSites: a page that an operator looks at can't have
+// anything explained with the operator's certificate.
+func TestExplainNotForOtherSites(t *testing.T) {
+	decider, err := authn.New(authn.Config{Instance: "front"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := explainingFront(t, nil, decider)
+	for name, tt := range map[string]struct {
+		header http.Header
+		code   int
+	}{
+		"a program":             {nil, 200},
+		"another site":          {http.Header{"Sec-Fetch-Site": {"cross-site"}}, 403},
+		"an old browser":        {http.Header{"Origin": {"https://evil.example"}}, 403},
+		"its own pages, if any": {http.Header{"Sec-Fetch-Site": {"same-origin"}}, 200},
+	} {
+		for where, handler := range map[string]http.Handler{"the proxy": f.Proxy, "the debug address": f.Debug()} {
+			r := httptest.NewRequest("POST", ExplainPath, strings.NewReader(`{"path":"/clusters/root:ws/api","token":"x"}`))
+			r.Host, r.RequestURI = "localhost", ExplainPath
+			for k, v := range tt.header {
+				r.Header[k] = v
+			}
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, r)
+			if answer.Code != tt.code {
+				t.Errorf("%s asks %s: %d %s, want %d", name, where, answer.Code, answer.Body, tt.code)
+			}
+		}
+	}
+}

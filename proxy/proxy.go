@@ -57,6 +57,7 @@ type Proxy struct {
 	explainer             Explainer      // nil: nothing is explained
 	explaining            chan struct{}  // has the one credential that is being explained
 	explains              *rate.Limiter  // to operators
+	sameSite              http.CrossOriginProtection
 	workspaceExplains     *rate.Limiter
 	status                StatusSources
 	flags                 map[string]string

@@ -66,6 +66,8 @@ func TestAuditFlags(t *testing.T) {
 	if code, _ := p.ask(client, "/clusters/root:ws/api/v1/secrets", "bad-token"); code != http.StatusUnauthorized {
 		t.Errorf("a bad token: %d", code)
 	}
+	written.secret("query-token")
+	p.await(client, "/clusters/root:ws/api/v1/pods?access_token=query-token", "good-token", http.StatusOK)
 	if _, page := p.page("reader-token"); !strings.Contains(string(page), "apiserver_audit_event_total ") {
 		t.Error("/metrics does not count events")
 	}
