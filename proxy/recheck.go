@@ -30,6 +30,15 @@ type admission struct {
 	decision *authn.Decision
 }
 
+// soonest is when to look again: after a time, or when the credential ends.
+func (a *admission) soonest(now time.Time, after time.Duration) time.Time {
+	next := now.Add(after)
+	if d := a.decision; d != nil && d.Until.After(now) && d.Until.Before(next) {
+		return d.Until
+	}
+	return next
+}
+
 // admission returns what admitted the exchange; nil when that is not to be
 // looked at again.
 func (x *exchange) admission(r *http.Request) *admission {
@@ -117,9 +126,9 @@ func (s *streamSet) due(now time.Time, period time.Duration) []*stream {
 		switch {
 		case st.admission == nil || st.checking:
 		case st.next.IsZero(): // new: spread over the period
-			st.next = now.Add(period*3/4 + rand.N(period/4+1)) //nolint:gosec // jitter
+			st.next = st.admission.soonest(now, period*3/4+rand.N(period/4+1)) //nolint:gosec // jitter
 		case !now.Before(st.next):
-			st.next, st.checking = now.Add(period), true
+			st.next, st.checking = st.admission.soonest(now, period), true
 			due = append(due, st)
 		}
 	}

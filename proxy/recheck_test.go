@@ -204,6 +204,39 @@ func TestStreamEndsWithItsShard(t *testing.T) {
 	}
 }
 
+// TestDueAtTheEnd: a stream is also looked at when its credential ends.
+func TestDueAtTheEnd(t *testing.T) {
+	now := time.Now()
+	const period = 15 * time.Second
+	for name, tc := range map[string]struct {
+		until time.Duration
+		due   []time.Duration // from now
+	}{
+		"soon":               {5 * time.Second, []time.Duration{5 * time.Second, 20 * time.Second}},
+		"in the next period": {20 * time.Second, []time.Duration{period, 20 * time.Second, 35 * time.Second}},
+		"later":              {time.Hour, []time.Duration{period, 2 * period}},
+		"long ago":           {-time.Hour, []time.Duration{period, 2 * period}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStreamSet()
+			s.add(watchStream, func() {}, &admission{decision: &authn.Decision{Until: now.Add(tc.until)}})
+			if n := len(s.due(now, period)); n != 0 {
+				t.Fatalf("%d are due when new", n)
+			}
+			for i, at := range tc.due {
+				if i > 0 && len(s.due(now.Add(at-1), period)) != 0 {
+					t.Errorf("due before %v", at)
+				}
+				due := s.due(now.Add(at), period)
+				if len(due) != 1 {
+					t.Fatalf("%d are due at %v", len(due), at)
+				}
+				s.checked(due[0])
+			}
+		})
+	}
+}
+
 func TestDueStreams(t *testing.T) {
 	s := newStreamSet()
 	s.add(watchStream, func() {}, nil) // never decided about again

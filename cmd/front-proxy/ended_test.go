@@ -110,7 +110,7 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 		"the CA of a certificate, which has not":        p.watchAs(p.client(certificateOf(t, i)), path, ""),
 	}
 	for what, ended := range atExpiry {
-		strict.endsWithin(what+" at its expiry", ended, time.Until(ends.Add(30*time.Second)))
+		strict.endsWithin(what+" at its expiry", ended, time.Until(ends.Add(10*time.Second)))
 	}
 	if time.Now().Before(ends.Add(-time.Second)) { // counted in seconds
 		t.Error("with the flag, watches ended before the expiry")
