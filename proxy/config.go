@@ -34,7 +34,14 @@ type Decider interface {
 type Config struct {
 	// Mappings is the mapping file. Required.
 	Mappings *Mappings
-	// Index is required when Mappings has an entry for /clusters/.
+	// ServingFiles are what Serving's certificates and CAs are read from. A change
+	// is seen at once where the file system tells of it, else within a minute.
+	ServingFiles []string
+	// MappingFile is the file that Run follows, and takes Mappings from when it
+	// changes. Empty: Mappings stay.
+	MappingFile string
+	// Index is required when Mappings has an entry for /clusters/; with nil, a
+	// changed file cannot bring one.
 	Index Index
 	// Decider is required.
 	Decider Decider

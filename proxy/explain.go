@@ -323,7 +323,7 @@ func (x *exchange) selfReview(ctx context.Context) (bool, error) {
 	q.URL = target
 	q.Header.Set("Content-Type", "application/json")
 	x.route.mapping.headers.set(q.Header, x.decision.User)
-	resp, err := x.p.upstreams[x.route.mapping.tls].RoundTrip(q)
+	resp, err := x.routing.upstreams[x.route.mapping.tls].RoundTrip(q)
 	if err != nil {
 		return false, err
 	}

@@ -124,6 +124,7 @@ func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 
 // find finds out where the request goes: steps 4 to 6.
 func (x *exchange) find(r *http.Request) *metav1.Status {
+	x.routing = x.p.routing.Load()
 	path, err := lookup.Escaped(r)
 	if err != nil {
 		return lookup.Status(err, r)
@@ -138,10 +139,10 @@ func (x *exchange) find(r *http.Request) *metav1.Status {
 	if ours, status := x.shardServices(r, path); ours {
 		return status
 	}
-	if path, err = x.p.inCluster(r, path); err != nil {
+	if path, err = x.routing.mappings.inCluster(r, path); err != nil {
 		return lookup.Status(err, r)
 	}
-	if x.route, err = x.p.mappings.match(path); err != nil {
+	if x.route, err = x.routing.mappings.match(path); err != nil {
 		return lookup.Status(err, r)
 	}
 	return x.resolve(r, maxHops)
@@ -200,7 +201,7 @@ func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 			x.target.Services = nil // the caller asked for a mount, not for this
 			return status
 		}
-		if x.route, err = x.p.mappings.match(path); err != nil {
+		if x.route, err = x.routing.mappings.match(path); err != nil {
 			return lookup.Status(err, r)
 		}
 		return x.resolve(r, hops-1)
@@ -258,7 +259,7 @@ func (x *exchange) decide(r *http.Request) *metav1.Status {
 	case x.foreign:
 		return x.goAbroad()
 	default:
-		x.rp.Transport = x.p.upstreams[x.route.mapping.tls]
+		x.rp.Transport = x.routing.upstreams[x.route.mapping.tls]
 	}
 	return nil
 }

@@ -246,7 +246,7 @@ func FuzzIdentity(f *testing.F) {
 		f.Fatal(err)
 	}
 	headers := newIdentityHeaders(defaultUser, defaultGroup, defaultExtra, defaultUID)
-	p := &Proxy{mappings: &Mappings{}, buffers: newBufferPool(copyBuffer), streams: newStreamSet()}
+	p := &Proxy{buffers: newBufferPool(copyBuffer), streams: newStreamSet()}
 	f.Add("X-Remote-User", "admin", "Connection", "X-Remote-User", "alice", "dev", "u1", "authentication.kcp.io/scopes", "cluster:x")
 	f.Add("x_remote_group", "system:masters", "Trailer", "X-Remote-Group", "ü", "a b", "", "%2f", "")
 	f.Add("X-Remote-Extra-%66oo", "1", "X-REMOTE-EXTRA-Foo", "2", "a:b", "-", "x", "Foo\x00/ü", "a,b")

@@ -14,7 +14,7 @@ const maxRoutingToken = 64 << 10
 // token put before it: pods know their API server's address and no cluster.
 // That is done for paths that belong to no mapping but "/". The claim only
 // routes; it proves nothing. The error wraps lookup.ErrAmbiguous.
-func (p *Proxy) inCluster(r *http.Request, path string) (string, error) {
+func (m *Mappings) inCluster(r *http.Request, path string) (string, error) {
 	first, _ := lookup.Segment(path)
 	if first == "clusters" || first == "services" || r.Header.Get("X-Kubernetes-Sharded-Request") != "" {
 		return path, nil
@@ -23,8 +23,8 @@ func (p *Proxy) inCluster(r *http.Request, path string) (string, error) {
 	if cluster == "" {
 		return path, nil
 	}
-	m, err := p.mappings.find(&segments{rest: path})
-	if err != nil || m != nil && len(m.pattern) > 0 {
+	e, err := m.find(&segments{rest: path})
+	if err != nil || e != nil && len(e.pattern) > 0 {
 		return path, err
 	}
 	return "/clusters/" + cluster + path, nil

@@ -41,6 +41,7 @@ type Mappings struct {
 	entries []*Mapping
 	depth   int  // the longest pattern
 	shards  bool // there is an entry for /clusters/
+	data    []byte
 }
 
 // The keys of an entry. All values are strings.
@@ -72,7 +73,7 @@ func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error
 	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.SequenceNode || len(doc.Content[0].Content) == 0 {
 		return nil, fmt.Errorf("mapping file %s: must be a YAML list of entries with %s and %s, and have at least one", name, keyPath, keyBackend)
 	}
-	m := &Mappings{}
+	m := &Mappings{data: data}
 	var errs []error
 	for i, node := range doc.Content[0].Content {
 		e := entry{index: i + 1, line: node.Line, keys: keys, fields: map[string]string{}}

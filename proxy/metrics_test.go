@@ -417,16 +417,18 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_issuers{scope="workspace",state="Failing"} 2`, `front_proxy_issuers{scope="workspace",state="Pending"} 0`,
 		`front_proxy_issuers{scope="workspace",state="Ready"} 0`, `front_proxy_issuers{scope="workspace",state="Unavailable"} 0`)
 	m.shows(t, "front_proxy_service_account", `front_proxy_service_account_refusals_total{reason="expired"} 1`)
-	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 0`, `front_proxy_reload_failed{source="token-auth-file"} 0`)
+	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 0`, `front_proxy_reload_failed{source="tls-cert-file"} 0`,
+		`front_proxy_reload_failed{source="token-auth-file"} 0`)
 	m.shows(t, "front_proxy_shard_service_account_keys",
 		`front_proxy_shard_service_account_keys{shard="a"} 2`, `front_proxy_shard_service_account_keys{shard="b"} 0`,
 		`front_proxy_shard_service_account_keys_failed{shard="a"} 0`, `front_proxy_shard_service_account_keys_failed{shard="b"} 1`,
 		`front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="a"} 1.7e+09`, `front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="b"} 0`)
 	broken = errors.New("broken")
-	for _, u := range f.upstreams {
+	for _, u := range f.routing.Load().upstreams {
 		u.stale.Store(true)
 	}
-	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 1`, `front_proxy_reload_failed{source="token-auth-file"} 1`)
+	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 1`, `front_proxy_reload_failed{source="tls-cert-file"} 0`,
+		`front_proxy_reload_failed{source="token-auth-file"} 1`)
 
 	want := map[string]int64{}
 	for role, bundle := range map[string][]byte{`role="client-ca",source="client-ca-file"`: bundle, `role="backend-ca",source="mapping-file /clusters/"`: w.serving.pem} {

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	stdlog "log"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,14 +28,14 @@ import (
 
 // Proxy serves requests; see ServeHTTP for their way.
 type Proxy struct {
-	mappings  *Mappings
-	index     Index
-	decider   Decider
-	upstreams map[tlsFiles]*upstream
-	foreign   *foreign // nil: not served
-	hosts     *MountHosts
-	external  []*url.URL
-	shards    func() []*shards.Shard
+	routing     atomic.Pointer[routing] // never nil
+	mappingFile mappingFile
+	index       Index
+	decider     Decider
+	foreign     *foreign // nil: not served
+	hosts       *MountHosts
+	external    []*url.URL
+	shards      func() []*shards.Shard
 
 	health     *health
 	metrics    *Metrics
@@ -53,17 +53,20 @@ type Proxy struct {
 	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
 	recheckPeriod         time.Duration
 	endedStreams          atomic.Uint64
-	services              *shardServices // nil: not served
-	explainer             Explainer      // nil: nothing is explained
-	explaining            chan struct{}  // has the one credential that is being explained
-	explains              *rate.Limiter  // to operators
-	sameSite              http.CrossOriginProtection
-	workspaceExplains     *rate.Limiter
-	status                StatusSources
-	flags                 map[string]string
-	owner                 func(*authn.Decision) *authn.Decision
+	// shardServices has what a routing's services are made with.
+	shardServices     shardServices
+	explainer         Explainer     // nil: nothing is explained
+	explaining        chan struct{} // has the one credential that is being explained
+	explains          *rate.Limiter // to operators
+	sameSite          http.CrossOriginProtection
+	workspaceExplains *rate.Limiter
+	status            StatusSources
+	flags             map[string]string
+	owner             func(*authn.Decision) *authn.Decision
 
 	serving         *genericapiserver.SecureServingInfo
+	servingFiles    []*servingFile
+	watchedFiles    []string
 	curves          []tls.CurveID
 	shutdownDelay   time.Duration
 	shutdownTimeout time.Duration
@@ -88,8 +91,6 @@ func New(c Config) (*Proxy, error) {
 	switch {
 	case c.Mappings == nil || c.Decider == nil:
 		return nil, errors.New("a proxy needs mappings and a decider")
-	case c.Mappings.shards && c.Index == nil:
-		return nil, errors.New("a proxy with a mapping for /clusters/ needs an index")
 	}
 	for _, o := range c.CORSOrigins {
 		if _, err := regexp.Compile(o); err != nil {
@@ -97,17 +98,20 @@ func New(c Config) (*Proxy, error) {
 		}
 	}
 	p := &Proxy{
-		mappings: c.Mappings, index: c.Index, decider: c.Decider, upstreams: map[tlsFiles]*upstream{},
+		mappingFile: mappingFile{path: c.MappingFile, tried: c.Mappings.data}, index: c.Index, decider: c.Decider,
 		foreign: newForeign(&c), hosts: c.MountHosts, external: c.ExternalURLs, shards: c.Shards,
 		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
 		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
 		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
-		owner: c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
+		shardServices: shardServices{find: c.ShardServices, servers: c.ShardServers},
+		owner:         c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
 	}
-	var err error
-	if p.services, err = newShardServices(c.Mappings, c.ShardServices, c.ShardServers); err != nil {
+	p.servingFiles, p.watchedFiles = p.newServingFiles(), c.ServingFiles
+	first, err := p.newRouting(c.Mappings, nil)
+	if err != nil {
 		return nil, err
 	}
+	p.routing.Store(first)
 	if p.metrics == nil {
 		p.metrics = NewMetrics("")
 	}
@@ -121,11 +125,6 @@ func New(c Config) (*Proxy, error) {
 	if p.shutdownTimeout == 0 {
 		p.shutdownTimeout = defaultShutdownTimeout
 	}
-	for _, m := range c.Mappings.entries {
-		if p.upstreams[m.tls] == nil {
-			p.upstreams[m.tls] = newUpstream("mapping-file "+m.Path, m.tls, m.material, c.Log)
-		}
-	}
 	p.errorLog = stdlog.New(logWriter{c.Log}, "", 0)
 	p.exchanges.New = func() any { return p.newExchange() }
 	p.health = &health{now: p.now, sync: c.Sync}
@@ -137,12 +136,15 @@ func New(c Config) (*Proxy, error) {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}
 	p.status.Shards = c.Sync
-	own := p.certificates()
-	p.status.Certificates = slices.Concat(own, p.status.Certificates)
-	p.status.mountHosts = c.MountHosts
+	p.status.own = p.certificates
+	p.status.Reloads = maps.Clone(p.status.Reloads)
+	if p.status.Reloads == nil {
+		p.status.Reloads = map[string]func() error{}
+	}
+	maps.Copy(p.status.Reloads, p.reloads())
 	p.status.Started = p.now()
 	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})
-	p.metrics.Watch(Sources{Certificates: own, mountHosts: c.MountHosts})
+	p.metrics.Watch(Sources{own: p.certificates})
 	return p, nil
 }
 

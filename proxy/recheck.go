@@ -83,7 +83,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	defer cancel()
 	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
 	if s := a.target.Services; s != nil {
-		if _, err := p.services.find(s.Name); errors.Is(err, index.ErrUnknown) {
+		if _, err := p.shardServices.find(s.Name); errors.Is(err, index.ErrUnknown) {
 			p.endStream(st, "its shard is gone", "")
 			return
 		}

@@ -37,9 +37,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	for _, u := range p.upstreams {
-		running.Go(func() { u.run(inner) })
-	}
+	running.Go(func() { p.followFiles(inner) })
 	running.Go(func() { p.recheckStreams(inner) })
 	if p.foreign != nil {
 		defer p.foreign.close()
@@ -133,24 +131,13 @@ func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Co
 		config.ClientAuth = tls.RequestClientCert
 	}
 	controller := dynamiccertificates.NewDynamicServingCertificateController(config, s.ClientCA, s.Cert, s.SNICerts, nil)
-	sources := []dynamiccertificates.Notifier{s.Cert}
-	if s.ClientCA != nil {
-		sources = append(sources, s.ClientCA)
-	}
-	for _, c := range s.SNICerts {
-		sources = append(sources, c)
-	}
-	for _, source := range sources {
-		source.AddListener(controller)
-		runner, ok := source.(dynamiccertificates.ControllerRunner)
-		if !ok {
-			continue
+	for _, f := range p.servingFiles {
+		f.from.AddListener(controller)
+		if err := f.read(ctx); err != nil {
+			return nil, fmt.Errorf("load a serving certificate or the client CAs (--%s): %w", f.source, err)
 		}
-		if err := runner.RunOnce(ctx); err != nil {
-			return nil, fmt.Errorf("load a serving certificate or the client CAs: %w", err)
-		}
-		running.Go(func() { runner.Run(ctx, 1) })
 	}
+	running.Go(func() { p.followServing(ctx) })
 	if err := controller.RunOnce(); err != nil {
 		return nil, fmt.Errorf("prepare the serving certificates: %w", err)
 	}

@@ -138,7 +138,7 @@ func judgeDots(path string) error {
 // shardServices finds out where a path below /shards/ goes; false when the path
 // is none.
 func (x *exchange) shardServices(r *http.Request, path string) (bool, *metav1.Status) {
-	s := x.p.services
+	s := x.routing.services
 	if s == nil {
 		return false, nil
 	}

@@ -32,7 +32,7 @@ type Sources struct {
 	// Certificates are those whose end matters.
 	Certificates []Certificates
 
-	mountHosts *MountHosts
+	own func() []Certificates // nil: none
 }
 
 // Certificates are a certificate or a bundle of them.
@@ -87,7 +87,11 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	for source, lastError := range c.s.Reloads {
 		gauge(m.reloads, truth(lastError() != nil), source)
 	}
-	for _, s := range slices.Concat(c.s.Certificates, c.s.mountHosts.Certificates()) {
+	all := c.s.Certificates
+	if c.s.own != nil {
+		all = slices.Concat(all, c.s.own())
+	}
+	for _, s := range all {
 		if end, ok := firstEnd(s.PEM()); ok {
 			gauge(m.expiry, float64(end.Unix()), s.Role, s.Source)
 		}
@@ -146,7 +150,10 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(m.endedStreams, prometheus.CounterValue, float64(p.endedStreams.Load()))
 	out <- prometheus.MustNewConstMetric(m.panics, prometheus.CounterValue, float64(p.panics.Load()))
-	for _, u := range p.upstreams {
+	for source, lastError := range p.reloads() {
+		gauge(m.reloads, truth(lastError() != nil), source)
+	}
+	for _, u := range p.routing.Load().upstreams {
 		gauge(m.reloads, truth(u.stale.Load()), u.source)
 	}
 	if c.sync == nil {
@@ -157,8 +164,20 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
+// reloads are why files of the proxy's own cannot be used, by flag.
+func (p *Proxy) reloads() map[string]func() error {
+	all := map[string]func() error{}
+	if p.mappingFile.path != "" {
+		all[mappingFileFlag] = p.mappingFile.LastError
+	}
+	for _, f := range p.servingFiles {
+		all[f.source] = f.LastError
+	}
+	return all
+}
+
 // certificates are the proxy's own: what it serves with, and what it shows to
-// backends and expects of them.
+// backends and mount hosts and expects of them, as of now.
 func (p *Proxy) certificates() []Certificates {
 	var all []Certificates
 	if p.serving != nil && p.serving.Cert != nil {
@@ -167,8 +186,8 @@ func (p *Proxy) certificates() []Certificates {
 			all = append(all, Certificates{"serving", fmt.Sprintf("tls-sni-cert-key[%d]", i), func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
 		}
 	}
-	for _, u := range p.upstreams {
+	for _, u := range p.routing.Load().upstreams {
 		all = append(all, u.certificates()...)
 	}
-	return all
+	return append(all, p.hosts.Certificates()...)
 }

@@ -53,7 +53,7 @@ type StatusSources struct {
 	Shards  func() shards.Status
 	Started time.Time
 
-	mountHosts *MountHosts
+	own func() []Certificates
 }
 
 // Statusz is the page as JSON: Kubernetes' fields, and ours in status.
@@ -293,7 +293,7 @@ func atMost[T any](all []T) (some []T, omitted int) {
 }
 
 func (o *ProxyStatus) addCertificates(s *StatusSources) {
-	for _, c := range slices.Concat(s.Certificates, s.mountHosts.Certificates()) {
+	for _, c := range slices.Concat(s.own(), s.Certificates) {
 		if first := firstToEnd(c.PEM()); first != nil {
 			o.Certificates = append(o.Certificates, CertificateState{c.Role, c.Source, first.Subject.String(), timeOf(first.NotAfter)})
 		}

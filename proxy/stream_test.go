@@ -267,7 +267,7 @@ func TestRotation(t *testing.T) {
 	}
 	first := get()
 	var u *upstream
-	for _, u = range f.upstreams {
+	for _, u = range f.routing.Load().upstreams {
 	}
 	before := u.current.Load()
 	if err := u.reload(); err != nil || u.current.Load() != before {

@@ -154,6 +154,8 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	p.metrics.Watch(p.sources)
 	door := o.acrossShards(idx, decider, proxy.Config{
 		Mappings:        mappings,
+		MappingFile:     o.mappingFile,
+		ServingFiles:    o.servingFiles(),
 		Index:           idx,
 		Decider:         decider,
 		Metrics:         p.metrics,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"k8s.io/apiserver/pkg/server"
 )
@@ -34,4 +35,15 @@ func (o *options) selfSigned() error {
 		return fmt.Errorf("a self-signed certificate in %s: %w; name files with --tls-cert-file and --tls-private-key-file, or a writable --cert-dir", filepath.Clean(dir), err)
 	}
 	return nil
+}
+
+// servingFiles are those that what is served with and the CAs of clients are
+// read from.
+func (o *options) servingFiles() []string {
+	pair := o.serving.ServerCert.CertKey
+	files := []string{pair.CertFile, pair.KeyFile, o.auth.clientCA, o.auth.requestHeaderCA}
+	for _, sni := range o.serving.SNICertKeys {
+		files = append(files, sni.CertFile, sni.KeyFile)
+	}
+	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
 }

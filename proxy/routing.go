@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/utils/clock"
+
+	"frontproxy/authn/filewatch"
+)
+
+// routing is what a mapping file makes of the proxy. A request takes the one
+// that is current when it comes and keeps it; a changed file makes another.
+// Immutable.
+type routing struct {
+	mappings  *Mappings
+	upstreams map[tlsFiles]*upstream
+	services  *shardServices // nil: not served
+}
+
+// newRouting makes one. Upstreams of old with the same files go on with their
+// connections; nil: there is none.
+func (p *Proxy) newRouting(m *Mappings, old *routing) (*routing, error) {
+	if m.shards && p.index == nil {
+		return nil, errors.New("a proxy with a mapping for /clusters/ needs an index")
+	}
+	services, err := newShardServices(m, p.shardServices.find, p.shardServices.servers)
+	if err != nil {
+		return nil, err
+	}
+	next := &routing{mappings: m, upstreams: map[tlsFiles]*upstream{}, services: services}
+	for _, e := range m.entries {
+		switch {
+		case next.upstreams[e.tls] != nil:
+		case old != nil && old.upstreams[e.tls] != nil:
+			next.upstreams[e.tls] = old.upstreams[e.tls]
+		default:
+			next.upstreams[e.tls] = newUpstream("mapping-file "+e.Path, e.tls, e.material, p.log)
+		}
+	}
+	return next, nil
+}
+
+// mappingFileFlag is what metrics and /statusz call the mapping file.
+const mappingFileFlag = "mapping-file"
+
+// mappingFile follows the mapping file.
+type mappingFile struct {
+	path string // empty: nothing to follow
+	// tried is the content that was last looked at; failed, why it cannot be
+	// used.
+	tried  []byte
+	failed atomic.Pointer[error]
+}
+
+// LastError is why the mapping file as it is now cannot be used; nil when it is
+// in use.
+func (f *mappingFile) LastError() error {
+	if err := f.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// followFiles follows the mapping file and what it names until ctx ends.
+func (p *Proxy) followFiles(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	stops := map[*upstream]context.CancelFunc{}
+	follow := func() {
+		current := p.routing.Load().upstreams
+		wanted := map[*upstream]bool{}
+		for _, u := range current {
+			wanted[u] = true
+			if stops[u] == nil {
+				one, stop := context.WithCancel(ctx)
+				stops[u] = stop
+				running.Go(func() { u.run(one) })
+			}
+		}
+		for u, stop := range stops {
+			if !wanted[u] {
+				stop() // requests under way end on the connections they have
+				delete(stops, u)
+			}
+		}
+	}
+	follow()
+	if p.mappingFile.path == "" {
+		<-ctx.Done()
+	} else {
+		filewatch.Watch(ctx, clock.RealClock{}, p.log, []string{p.mappingFile.path}, func() {
+			p.reloadMappings()
+			follow()
+		})
+	}
+	for _, stop := range stops {
+		stop()
+	}
+}
+
+// reloadMappings puts a changed mapping file to use. One that cannot be used
+// changes nothing, is logged once, and is tried again at the next look: a file
+// that it names may come.
+func (p *Proxy) reloadMappings() {
+	f := &p.mappingFile
+	data, err := os.ReadFile(f.path)
+	if err == nil && f.LastError() == nil && bytes.Equal(data, f.tried) {
+		return
+	}
+	f.tried = data
+	if err == nil {
+		err = p.useMappings(data)
+	}
+	before := f.LastError()
+	switch {
+	case err == nil:
+		f.failed.Store(nil)
+		p.log.Info("Reloaded the mapping file", "file", f.path)
+	case before == nil || before.Error() != err.Error():
+		f.failed.Store(&err)
+		p.log.Error(err, "The mapping file was not reloaded; what was read before stays in use")
+	}
+}
+
+func (p *Proxy) useMappings(data []byte) error {
+	m, err := LoadMappings(p.mappingFile.path, data, os.ReadFile)
+	if err != nil {
+		return err
+	}
+	next, err := p.newRouting(m, p.routing.Load())
+	if err != nil {
+		return fmt.Errorf("mapping file %s: %w", p.mappingFile.path, err)
+	}
+	p.routing.Store(next)
+	return nil
+}
