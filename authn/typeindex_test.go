@@ -659,18 +659,51 @@ func TestTypeIndexStatus(t *testing.T) {
 	}
 }
 
-// TestManyConfigurationsOneIssuer: one discovery and one key set for all.
+// TestManyConfigurationsOneIssuer: one discovery and one key set for all, and
+// changing one builds that one.
 func TestManyConfigurationsOneIssuer(t *testing.T) {
 	s := serveIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
-	for n := range 1000 {
+	const many, most = 10_000, 20_000
+	before := heapInUse()
+	for n := range many {
 		w.setConfig("root", "c1", fmt.Sprint("x", n), specFor(s))
 		w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 	}
-	for n := range 1000 {
-		w.want("is built", Accepted, fmt.Sprint("t", n), s)
+	member := func(n int) *jwtAuthenticator {
+		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: fmt.Sprint("t", n)})
+		if err != nil || len(record.ByIssuer[s.URL()]) != 1 {
+			return nil // not built yet
+		}
+		return record.ByIssuer[s.URL()][0].(jwtMember).jwtAuthenticator
+	}
+	built := make([]*jwtAuthenticator, many)
+	for n := range many {
+		soon(t, fmt.Sprint("configuration ", n, " is built"), func() (bool, string) { built[n] = member(n); return built[n] != nil, "it is not" })
+	}
+	if got := (heapInUse() - before) / many; got > most {
+		t.Errorf("%d bytes a configuration, want at most %d", got, most)
+	}
+	w.setConfig("root", "c1", "x7", specFor(s, with([]string{"app", "more"}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy")))
+	soon(t, "the changed one is rebuilt", func() (bool, string) { return member(7) != built[7], "it is not" })
+	for n := range many {
+		if n != 7 && member(n) != built[n] {
+			t.Fatalf("configuration %d was rebuilt with another", n)
+		}
+	}
+	for _, n := range []int{0, 7, many - 1} {
+		w.want("accepts", Accepted, fmt.Sprint("t", n), s)
 	}
 	if diff := cmp.Diff([3]int{1, 1, 1}, [3]int{s.Discoveries(), s.KeyFetches(), len(w.pool.Status())}); diff != "" {
 		t.Errorf("discoveries, key fetches, issuers (-want +got):\n%s", diff)
 	}
+}
+
+// heapInUse is what is live.
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc) //nolint:gosec // below 2^63
 }
