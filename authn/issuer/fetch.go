@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -17,6 +18,13 @@ const MaxBody = 1 << 20
 const (
 	maxRedirects = 3
 	maxHeader    = 64 << 10
+	// smallBody is what may be read of a body at any time; the rest, when there is
+	// more, by largeBodies fetches at once, and within largeTime each. So
+	// all the fetches there may be hold 40 MiB and not ten times that: a usual
+	// document has a few KiB.
+	smallBody   = 64 << 10
+	largeBodies = 16
+	largeTime   = 3 * time.Second
 )
 
 // fetcher reads one trust's documents.
@@ -24,10 +32,11 @@ type fetcher struct {
 	trust    Trust
 	document string // the discovery document's URL
 	client   *http.Client
+	large    chan struct{} // the pool's places for large bodies
 }
 
 // newFetcher does no I/O. An error means that the trust is unusable.
-func newFetcher(trust Trust, config Config) (*fetcher, error) {
+func newFetcher(trust Trust, config Config, large chan struct{}) (*fetcher, error) {
 	document, err := trust.document()
 	if err != nil {
 		return nil, err
@@ -45,7 +54,7 @@ func newFetcher(trust Trust, config Config) (*fetcher, error) {
 		MaxResponseHeaderBytes: maxHeader,
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: checkRedirect}
-	return &fetcher{trust: trust, document: document, client: client}, nil
+	return &fetcher{trust: trust, document: document, client: client, large: large}, nil
 }
 
 // checkRedirect follows a few redirects on the host that was asked.
@@ -98,6 +107,8 @@ func (f *fetcher) keys(ctx context.Context, location string) (*keySet, error) {
 
 // get reads one document, whole and of at most MaxBody bytes.
 func (f *fetcher) get(ctx context.Context, location string) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {
 		return nil, err
@@ -112,7 +123,7 @@ func (f *fetcher) get(ctx context.Context, location string) ([]byte, error) {
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answers %s", location, clip(response.Status, 100))
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
+	body, err := f.body(ctx, cancel, response.Body)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", location, err)
 	}
@@ -120,4 +131,23 @@ func (f *fetcher) get(ctx context.Context, location string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than %d bytes", location, MaxBody)
 	}
 	return body, nil
+}
+
+// body reads all of it, but at most MaxBody+1 bytes. Cancel ends the reading.
+func (f *fetcher) body(ctx context.Context, cancel context.CancelFunc, from io.Reader) ([]byte, error) {
+	small, err := io.ReadAll(io.LimitReader(from, smallBody))
+	if err != nil || len(small) < smallBody {
+		return small, err
+	}
+	select {
+	case f.large <- struct{}{}:
+		defer func() { <-f.large }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting to read more than %d bytes: %w", smallBody, ctx.Err())
+	}
+	defer time.AfterFunc(largeTime, cancel).Stop()
+	all := bytes.NewBuffer(make([]byte, 0, MaxBody+1+bytes.MinRead)) // never grows
+	all.Write(small)
+	_, err = all.ReadFrom(io.LimitReader(from, MaxBody+1-smallBody))
+	return all.Bytes(), err
 }

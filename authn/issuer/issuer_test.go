@@ -290,7 +290,7 @@ func TestHostileIssuers(t *testing.T) {
 }
 
 func TestNoProxyVariables(t *testing.T) {
-	f, err := newFetcher(Trust{URL: "https://issuer.example"}, Config{}.withDefaults())
+	f, err := newFetcher(Trust{URL: "https://issuer.example"}, Config{}.withDefaults(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,6 +84,7 @@ func (c Config) withDefaults() Config {
 type Pool struct {
 	config Config
 	lanes  *lanes
+	large  chan struct{}  // has the fetches that read a large body
 	wg     sync.WaitGroup // the issuers' goroutines
 
 	mu      sync.Mutex // guards what follows; lanes' own is taken after it
@@ -99,6 +100,7 @@ func New(config Config) *Pool {
 	return &Pool{
 		config:  config,
 		lanes:   newLanes(config.Fetches, config.OwnersFetches),
+		large:   make(chan struct{}, largeBodies),
 		issuers: map[Key]*Issuer{},
 		owned:   map[string]int{},
 	}
@@ -153,7 +155,7 @@ func (p *Pool) Acquire(trust Trust, owner string) (issuer *Issuer, release func(
 		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different ones; remove some", redacted(trust.URL), ErrTooMany, owner, MaxOwnersIssuers)
 	}
 	if i == nil {
-		fetcher, err := newFetcher(trust, p.config)
+		fetcher, err := newFetcher(trust, p.config, p.large)
 		if err != nil {
 			return nil, nil, fmt.Errorf("issuer %q: %w", redacted(trust.URL), err)
 		}

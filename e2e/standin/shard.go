@@ -178,6 +178,14 @@ func (s *Shard) PutMount(parent, name, url string) {
 // RemoveWorkspace removes it.
 func (s *Shard) RemoveWorkspace(parent, name string) { s.store("workspaces").remove(parent, name) }
 
+// RemoveType removes one.
+func (s *Shard) RemoveType(cluster, name string) { s.store("workspacetypes").remove(cluster, name) }
+
+// RemoveConfiguration removes one.
+func (s *Shard) RemoveConfiguration(cluster, name string) {
+	s.store("workspaceauthenticationconfigurations").remove(cluster, name)
+}
+
 // PutType puts a WorkspaceType that names authentication configurations.
 func (s *Shard) PutType(cluster, name string, configurations ...string) {
 	var names []Object
