@@ -61,12 +61,24 @@ func (h *health) readiness() []check {
 		return checks
 	}
 	s, now := h.sync(), h.now()
-	checks = append(checks, check{name: "root", ok: s.RootAnswered, note: string(s.Root.State)})
+	checks = append(checks, check{name: "root", ok: s.RootAnswered, note: progress(s.Root.State, s.RootAnswered)})
 	for _, sh := range s.Shards {
 		given := sh.State == shards.Failed && now.Sub(sh.Since) >= patience
-		checks = append(checks, check{name: "shard-" + sh.Name, ok: sh.Synced || given, note: string(sh.State)})
+		checks = append(checks, check{name: "shard-" + sh.Name, ok: sh.Synced || given, note: progress(sh.State, sh.Synced)})
 	}
 	return checks
+}
+
+// progress says in words for everybody how far reading has come, and where
+// operators find the reason when it fails.
+func progress(s shards.State, once bool) string {
+	switch {
+	case s != shards.Failed:
+		return string(s)
+	case once:
+		return "cannot be read now, what was read before is served; see the log or /statusz"
+	}
+	return "cannot be read; see the log or /statusz"
 }
 
 func named(checks []check, name string) []check {

@@ -38,22 +38,23 @@ func TestHealth(t *testing.T) {
 	check("/livez/ping", answer{200, "ok"})
 	check("/livez?verbose", answer{200, "[+]ping ok\nlivez check passed\n"})
 	check("/livez/nope", answer{404, "404 page not found\n"})
-	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[-]root failed: failed\nreadyz check failed\n"})
+	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[-]root failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
 	status.RootAnswered, status.Root.State = true, shards.Synced
 	status.Shards = []shards.ShardStatus{
 		{Name: "a", State: shards.Synced, Synced: true, Since: start},
 		{Name: "b", State: shards.Failed, Since: start, Reason: secret, Feeds: []shards.FeedStatus{{Error: secret}}},
 	}
-	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[-]shard-b failed: failed\nreadyz check failed\n"})
+	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[-]shard-b failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
 	check("/readyz/shard-a", answer{200, "ok"})
-	check("/readyz/shard-b", answer{500, "[-]shard-b failed: failed\nreadyz check failed\n"})
+	check("/readyz/shard-b", answer{500, "[-]shard-b failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
 	now = start.Add(patience)
 	check("/readyz", answer{200, "ok"})
-	check("/readyz?verbose", answer{200, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[+]shard-b ok: failed\nreadyz check passed\n"})
+	check("/readyz?verbose", answer{200, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[+]shard-b ok: cannot be read; see the log or /statusz\nreadyz check passed\n"})
 	status.Shards[1].State = shards.Syncing
 	check("/readyz/shard-b", answer{500, "[-]shard-b failed: syncing\nreadyz check failed\n"})
 	status.Shards[1] = shards.ShardStatus{Name: "b", State: shards.Failed, Synced: true, Since: now} // lost after it was read
 	check("/readyz", answer{200, "ok"})
+	check("/readyz/shard-b?verbose", answer{200, "[+]shard-b ok: cannot be read now, what was read before is served; see the log or /statusz\nreadyz check passed\n"})
 	h.draining.Store(true)
 	check("/readyz/shutdown", answer{500, "[-]shutdown failed: reason withheld\nreadyz check failed\n"})
 	check("/livez", answer{200, "ok"})

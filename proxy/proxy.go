@@ -143,6 +143,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	maps.Copy(p.status.Reloads, p.reloads())
 	p.status.Started = p.now()
+	p.status.reportExpired(p.now(), c.Log)
 	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})
 	p.metrics.Watch(Sources{own: p.certificates})
 	return p, nil

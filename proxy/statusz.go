@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	flagz "k8s.io/apiserver/pkg/server/flagz/api/v1alpha1"
 	statusz "k8s.io/apiserver/pkg/server/statusz/api/v1alpha1"
+	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
@@ -290,6 +291,18 @@ func (o *ProxyStatus) addIssuers(s *StatusSources) {
 func atMost[T any](all []T) (some []T, omitted int) {
 	n := min(len(all), maxListed)
 	return all[:n], len(all) - n
+}
+
+// reportExpired logs what has ended already. It is no reason not to serve:
+// files are followed, and what does not need the certificate works.
+func (s *StatusSources) reportExpired(now time.Time, log klog.Logger) {
+	var o ProxyStatus
+	o.addCertificates(s)
+	for _, c := range o.Certificates {
+		if c.Expires.Time.Before(now) {
+			log.Error(nil, "A certificate has expired: replace it, or remove it from its bundle", "source", c.Source, "role", c.Role, "subject", c.Subject, "expired", c.Expires.UTC())
+		}
+	}
 }
 
 func (o *ProxyStatus) addCertificates(s *StatusSources) {

@@ -54,6 +54,15 @@ func (t *table) row(columns ...string) {
 	_, _ = fmt.Fprintln(t.w, "  "+strings.Join(columns, "\t"))
 }
 
+// until is how long a certificate is still good.
+func (t *table) until(end *metav1.Time) string {
+	left := end.Sub(t.now).Round(time.Minute)
+	if end.Time.Before(t.now) {
+		return "expired " + (-left).String() + " ago"
+	}
+	return left.String()
+}
+
 // age is how long ago a time was.
 func (t *table) age(at *metav1.Time) string {
 	if at == nil {
@@ -67,7 +76,7 @@ func (o *ProxyStatus) shardsText(t *table) {
 	for _, s := range o.Shards {
 		t.row(s.Name, s.State, t.age(s.Since), fmt.Sprint(s.LogicalClusters), fmt.Sprint(s.Workspaces), s.Reason)
 	}
-	t.section("Feeds", "SHARD", "RESOURCE", "STATE", "FOR", "OBJECTS", "LAST ERROR")
+	t.section("Feeds", "SHARD", "RESOURCE", "STATE", "FOR", "LISTED", "LAST ERROR")
 	if o.Root != nil {
 		t.row(append([]string{"(root)"}, o.Root.columns(t)...)...)
 	}
@@ -108,7 +117,7 @@ func omitted(t *table, n int) {
 func (o *ProxyStatus) othersText(t *table) {
 	t.section("Certificates", "ROLE", "SOURCE", "SUBJECT", "EXPIRES", "IN")
 	for _, c := range o.Certificates {
-		t.row(c.Role, c.Source, c.Subject, c.Expires.UTC().Format(time.RFC3339), c.Expires.Sub(t.now).Round(time.Minute).String())
+		t.row(c.Role, c.Source, c.Subject, c.Expires.UTC().Format(time.RFC3339), t.until(c.Expires))
 	}
 	if len(o.ServiceAccountKeys) > 0 {
 		t.section("Service account keys of shards", "SHARD", "READ", "KEY IDS", "ERROR")

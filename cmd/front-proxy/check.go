@@ -90,7 +90,15 @@ func (c *checker) text(w io.Writer) {
 	for _, m := range c.found.Warnings {
 		_, _ = fmt.Fprintf(w, "warning: %s\n", m)
 	}
-	_, _ = fmt.Fprintf(w, "%d errors, %d warnings\n", len(c.found.Errors), len(c.found.Warnings))
+	_, _ = fmt.Fprintf(w, "%s, %s\n", count(len(c.found.Errors), "error"), count(len(c.found.Warnings), "warning"))
+}
+
+// count is "1 error", "2 errors".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // fail notes an error, each of joined ones by itself, once.

@@ -108,7 +108,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	if err := o.validate(); err != nil {
-		return fmt.Errorf("the flags do not fit together:\n%w", err)
+		return fmt.Errorf("these flags cannot be used:\n%w", err)
 	}
 	p, err := assemble(o, klog.Background()) //nolint:contextcheck // it runs nothing
 	if err != nil {

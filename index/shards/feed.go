@@ -48,39 +48,3 @@ type Table interface {
 	// Begin does not exist. After the first End the feed has synced.
 	End()
 }
-
-// Whole is a table that takes a list in one piece; see Collect.
-type Whole interface {
-	// Replace makes the given objects all that the shard has.
-	Replace([]Object)
-	Upsert(Object)
-	Delete(Object)
-}
-
-// Collect makes a Table of a Whole. It holds a list's objects until the list is
-// complete, so it is for resources of which there are few.
-func Collect(w Whole) Table { return &collector{whole: w} }
-
-type collector struct {
-	whole   Whole
-	listing bool
-	items   []Object
-}
-
-func (c *collector) Begin() { c.listing, c.items = true, nil }
-
-func (c *collector) Upsert(o Object) {
-	if c.listing {
-		c.items = append(c.items, o)
-		return
-	}
-	c.whole.Upsert(o)
-}
-
-func (c *collector) Delete(o Object) { c.whole.Delete(o) }
-
-func (c *collector) End() {
-	items := c.items
-	c.listing, c.items = false, nil
-	c.whole.Replace(items)
-}

@@ -92,7 +92,11 @@ func (f *follower) failed(err error) {
 	if before := f.note.get(); expired(err) || before.State == Failed && before.Error == err.Error() {
 		f.log.V(3).Info("Feed failed again", "err", err)
 	} else {
-		f.log.Error(err, "Feed failed; what was read before stays served, and it is tried again")
+		message := "Feed failed; what was read before stays served, and it is tried again"
+		if !before.Synced {
+			message = "Feed failed before anything was read; it is tried again"
+		}
+		f.log.Error(err, message)
 	}
 	f.note.failed(err)
 }

@@ -52,26 +52,13 @@ type FeedStatus struct {
 	Since time.Time
 	// Synced says that it has been listed once.
 	Synced bool
-	// Objects is how many the last list had.
+	// Objects is how many the last list had; what the watch changed since is
+	// not counted.
 	Objects int
 	// Error is the last failure, kept after recovery, and ErrorAt its time. It
 	// may hold addresses: for operators, never for an unauthenticated answer.
 	Error   string
 	ErrorAt time.Time
-}
-
-// Ready says that root has answered and every listed shard has synced, or has
-// been failing for at least patience.
-func (s Status) Ready(now time.Time, patience time.Duration) bool {
-	if !s.RootAnswered {
-		return false
-	}
-	for _, sh := range s.Shards {
-		if !sh.Synced && (sh.State != Failed || now.Sub(sh.Since) < patience) {
-			return false
-		}
-	}
-	return true
 }
 
 // Metrics is told what happens. Labels are shard names and "resource.group";

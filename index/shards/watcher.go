@@ -162,9 +162,12 @@ func (w *Watcher) Status() Status {
 }
 
 func (w *Watcher) follower(c *client, n *note, t Table, newObj func() Object, path func(context.Context, string) (string, error)) *follower {
+	log := w.cfg.Log.WithValues("resource", n.status.Resource)
+	if n.shard != "" {
+		log = log.WithValues("shard", n.shard)
+	}
 	return &follower{
-		client: c, newObj: newObj, keeps: shapeOf(reflect.TypeOf(newObj())), table: t, path: path, note: n,
-		log:     w.cfg.Log.WithValues("shard", n.shard, "resource", n.status.Resource),
+		client: c, newObj: newObj, keeps: shapeOf(reflect.TypeOf(newObj())), table: t, path: path, note: n, log: log,
 		silence: w.cfg.Silence, backoff: w.cfg.Backoff,
 	}
 }
