@@ -341,11 +341,19 @@ func (o *shadowOptions) both(ctx context.Context, r *ShadowReport, c caller, met
 			differ("answer", cmp.Or(errorText(oldErr), old.code), cmp.Or(errorText(newErr), changed.code))
 		}
 	case old.code != changed.code:
-		differ("status", old.code+" "+excerpt(old.body, 0), changed.code+" "+excerpt(changed.body, 0))
+		differ("status", old.code+" "+shown(path, old.body, 0), changed.code+" "+shown(path, changed.body, 0))
 	case old.body != changed.body:
 		at := firstDifference(old.body, changed.body)
-		differ(what, excerpt(old.body, at), excerpt(changed.body, at))
+		differ(what, shown(path, old.body, at), shown(path, changed.body, at))
 	}
+}
+
+// shown is what a report has of a body: nothing of Secrets.
+func shown(path, body string, at int) string {
+	if strings.Contains(body, `"kind":"Secret`) || strings.Contains(path, "/secrets") && !strings.Contains(body, `"kind":"Status"`) {
+		return "(of Secrets: not shown)"
+	}
+	return excerpt(body, at)
 }
 
 func errorText(err error) string {

@@ -164,3 +164,27 @@ func FuzzNormal(f *testing.F) {
 		}
 	})
 }
+
+// TestShadowShowsNoSecrets: where Secrets differ that is told, and not how.
+func TestShadowShowsNoSecrets(t *testing.T) {
+	for name, path := range map[string]string{"one": "/clusters/root:ws/api/v1/namespaces/x/secrets/a", "a list": "/clusters/root:ws/api/v1/secrets", "elsewhere": "/x"} {
+		t.Run(name, func(t *testing.T) {
+			body := `{"kind":"Secret","data":{"k":"%s"}}`
+			if name == "a list" {
+				body = `{"items":[{"data":{"k":"%s"}}],"kind":"SecretList"}`
+			}
+			before := map[string]string{"GET " + path: fmt.Sprintf(body, "b2xk-hidden")}
+			after := map[string]string{"GET " + path: fmt.Sprintf(body, "bmV3-hidden")}
+			for _, candidate := range []map[string]string{after, {}} {
+				old, changed := newAnswering(t, before), newAnswering(t, candidate)
+				ca := file(t, "ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: old.Certificate().Raw}))
+				var out bytes.Buffer
+				err := run(context.Background(), []string{"shadow", "--incumbent=" + old.URL, "--candidate=" + changed.URL, "--anonymous", "--ca-file=" + ca,
+					"--paths-file=" + file(t, "paths", []byte(path+"\n"))}, &out)
+				if exitCode(err, os.Stderr) != 1 || strings.Contains(out.String(), "hidden") || !strings.Contains(out.String(), "not shown") {
+					t.Errorf("%v: %s", err, out.String())
+				}
+			}
+		})
+	}
+}
