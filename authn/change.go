@@ -122,7 +122,7 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 // build builds what is not in use.
 func (c *changedType) build(b *jwtBuilder, e *typeEntry, entry *configEntry) {
 	billed := *b
-	billed.issuers = billedTo{b.issuers, changeOwner}
+	billed.issuers, billed.owner = billedTo{b.issuers, changeOwner}, changeOwner
 	// Building may change what it is given.
 	built, err := billed.build(entry.name, &jwtSpec{entries: copies(entry.spec.entries), sum: entry.spec.sum})
 	entry.users = map[*typeEntry]struct{}{e: {}}

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ type jwtBuilder struct {
 	digester   *digester
 	// limited: the configurations are tenants', and held to their limits.
 	limited bool
+	// owner is billed for expressions; empty means the cluster that is built for.
+	owner string
 	// compiler makes or returns the compiler. At first use, because it depends
 	// on the feature gates, and is costly.
 	compiler func() *sharedCompiler
@@ -87,7 +90,7 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 			return c, err
 		}
 	}
-	compiler := b.compiler().begin(id.cluster, b.limited)
+	compiler := b.compiler().begin(cmp.Or(b.owner, id.cluster), b.limited)
 	c.releases = append(c.releases, compiler.release)
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.entries}

@@ -210,7 +210,7 @@ func TestAuditHoldsNoCredential(t *testing.T) {
 		"Token=s3cret&id_token=s3cret&token":     "Token=REDACTED&id_token=REDACTED&token",
 		"fieldSelector=metadata.name%3Dtoken&b=": "fieldSelector=metadata.name%3Dtoken&b=",
 		"continue=eyJ2IjoibWV0YS5rOHMuaW8ifQ":    "continue=eyJ2IjoibWV0YS5rOHMuaW8ifQ",
-		"": "",
+		"":                                       "",
 	} {
 		target := path
 		if query != "" {
