@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	dto "github.com/prometheus/client_model/go"
 )
 
 // TestConnections: who shares connections to a shard, and who has one alone.
@@ -97,4 +99,55 @@ func checkAlone(t *testing.T, f *front, want int64) {
 			t.Errorf("%d requests are counted as alone, want %d", got, want)
 		}
 	}
+}
+
+// TestBusyWatch: what a watch says comes whole and at once, whether it is more
+// or less than a buffer holds, and its bytes are counted.
+func TestBusyWatch(t *testing.T) {
+	protocols(t, func(t *testing.T, client2, shard2 bool) {
+		w := newWorld(t)
+		sizes := []int{1, streamBuffer - 1, streamBuffer, streamBuffer + 1, copyBuffer - 1, copyBuffer, copyBuffer + 1, 5*copyBuffer + streamBuffer, 1, 0}
+		next := make(chan int, 1)
+		w.shard(t, "shard-1", shard2, func(rw http.ResponseWriter, _ *http.Request) {
+			n := byte(0)
+			_ = http.NewResponseController(rw).Flush()
+			for size := range next {
+				event := make([]byte, size)
+				for i := range event {
+					n++
+					event[i] = n
+				}
+				_, _ = rw.Write(event)
+				_ = http.NewResponseController(rw).Flush()
+			}
+		})
+		f := w.front(t)
+		res, err := f.client(t, client2).Get(f.URL + "/clusters/root:ws/api?watch=true")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		n, all := byte(0), 0
+		for _, size := range sizes {
+			next <- size // the one before has come whole
+			event := make([]byte, size)
+			if _, err := io.ReadFull(res.Body, event); err != nil {
+				t.Fatalf("event of %d bytes: %v", size, err)
+			}
+			for i := range event {
+				if n++; event[i] != n {
+					t.Fatalf("event of %d bytes: byte %d is %d, want %d", size, i, event[i], n)
+				}
+			}
+			all += size
+		}
+		close(next)
+		if rest, err := io.ReadAll(res.Body); err != nil || len(rest) > 0 {
+			t.Errorf("after the events: %d bytes, %v", len(rest), err)
+		}
+		var counted dto.Metric
+		if err := f.metrics.traffic.get("shard-1").received.Write(&counted); err != nil || int(counted.GetCounter().GetValue()) != all {
+			t.Errorf("%v bytes were counted, %v; want %d", counted.GetCounter().GetValue(), err, all)
+		}
+	})
 }
