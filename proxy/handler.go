@@ -215,6 +215,9 @@ func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 	}
 	x.foreign = true
 	x.base = &url.URL{Scheme: "https", Host: mount.Host}
+	if x.host != nil {
+		x.base.Host = x.host.url.Host // as the operator spells it
+	}
 	x.prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
 	switch path := x.prefix + rest; {
 	case path == "":
