@@ -107,6 +107,35 @@ func TestPathsAreReadAsAShardReadsThem(t *testing.T) {
 	}
 }
 
+// TestNoVirtualWorkspaceBelowACluster: a shard takes the cluster off a path and
+// goes on to a virtual workspace, which acts in the cluster that it names itself.
+// The proxy, whose identity is for the first one, lets no such path through.
+func TestNoVirtualWorkspaceBelowACluster(t *testing.T) {
+	o := newOrg(t, shardOne)
+	mine, other := o.workspace("mine", harness.TypeRef{}, shardOne), o.workspace("other", harness.TypeRef{}, shardOne)
+	admin := env.AdminKeys()
+	masters, err := env.ClientCA.Client(t.TempDir(), "nested", "system:masters")
+	check(t, err)
+	atProxy := &wire{t: t, address: strings.TrimPrefix(env.Proxy.URL, "https://"), keys: &admin}
+	atShard := &wire{t: t, address: strings.TrimPrefix(env.Shard(shardOne).URL, "https://"), keys: &masters}
+	defer atProxy.close()
+	defer atShard.close()
+	path := "/clusters/" + mine.Cluster + "/services/apiexport/root/tenancy.kcp.io/clusters/" + other.Cluster + "/apis/tenancy.kcp.io/v1alpha1/workspacetypes"
+	eventually(t, "the shard to go on to the virtual workspace", func(context.Context) error {
+		if code, _ := atShard.get(path); code != http.StatusOK {
+			return fmt.Errorf("answered %d", code)
+		}
+		return nil
+	})
+	for _, spelled := range []string{path, strings.Replace(path, "/services/", "/%73ervices/", 1), strings.Replace(path, "/services/", "//x/services/", 1), strings.Replace(path, "services/apiexport", "services%2Fapiexport", 1)} {
+		if code, _ := atProxy.get(spelled); code != http.StatusBadRequest {
+			t.Errorf("%s through the proxy: %d, want 400", spelled, code)
+		}
+		code, _ := atShard.get(spelled)
+		t.Logf("%s at the shard: %d", spelled, code)
+	}
+}
+
 // firstCluster is what a plain reader takes a path, or an absolute URL, below
 // /clusters/ to name.
 func firstCluster(target string) string {
