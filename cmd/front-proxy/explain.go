@@ -51,14 +51,11 @@ type explainOptions struct {
 	workspace                            bool
 	path, method                         string
 	tokenFile, certificateFile, with     string
-	output                               string
-	timeout                              time.Duration
-	help                                 bool
+	asking
 }
 
 func (o *explainOptions) flags() *pflag.FlagSet {
-	fs := pflag.NewFlagSet("explain", pflag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+	fs := o.flagSet("explain", time.Minute)
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "Kubeconfig that reaches the proxy. Empty means the usual places.")
 	fs.StringVar(&o.context, "context", "", "Context of the kubeconfig. Empty means the current one.")
 	fs.StringVar(&o.server, "server", "", "https://host:port of the proxy, instead of the kubeconfig's: of one replica, for example.")
@@ -70,9 +67,6 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 	fs.StringVar(&o.tokenFile, "token-file", "", "File with its bearer token; - is standard input.")
 	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with its client certificate and the chain.")
 	fs.StringVar(&o.with, "with", "", "YAML or JSON file of objects to take for applied; - is standard input.")
-	fs.StringVarP(&o.output, "output", "o", "text", "text, json or yaml.")
-	fs.DurationVar(&o.timeout, "timeout", time.Minute, "How long to wait for an answer.")
-	fs.BoolVarP(&o.help, "help", "h", false, "Print this help and exit.")
 	return fs
 }
 
@@ -80,15 +74,8 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 func runExplain(ctx context.Context, args []string, stdout io.Writer) error {
 	o := &explainOptions{}
 	fs := o.flags()
-	if err := fs.Parse(args); err != nil {
-		return &exitError{2, fmt.Sprintf("explain: %v; see explain --help", err)}
-	}
-	if o.help {
-		_, err := fmt.Fprint(stdout, explainUsage, fs.FlagUsages())
+	if done, err := o.parse(fs, args, explainUsage, stdout, o.validate); done || err != nil {
 		return err
-	}
-	if err := o.validate(fs.Args()); err != nil {
-		return &exitError{2, fmt.Sprintf("explain: %v; see explain --help", err)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
@@ -125,7 +112,7 @@ func (o *explainOptions) validate(args []string) error {
 	case o.workspace && o.debugAddress != "":
 		return errors.New("--workspace and --debug-address exclude each other")
 	}
-	return checkOutput(o.output)
+	return nil
 }
 
 // question is nil when a refusal is asked about.

@@ -16,33 +16,6 @@ import (
 	"frontproxy/proxy"
 )
 
-// checkOutput says whether an --output is known.
-func checkOutput(output string) error {
-	switch output {
-	case "text", "json", "yaml":
-		return nil
-	}
-	return fmt.Errorf("--output=%s: text, json or yaml", output)
-}
-
-// render writes v as asked for.
-func render(w io.Writer, output string, v any, text func(io.Writer)) error {
-	switch output {
-	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(v)
-	case "yaml":
-		out, err := yaml.Marshal(v)
-		if err == nil {
-			_, err = w.Write(out)
-		}
-		return err
-	}
-	text(w)
-	return nil
-}
-
 // explainText is an explanation for people.
 func explainText(w io.Writer, e *proxy.Explanation) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }

@@ -50,15 +50,12 @@ type shadowOptions struct {
 	pathsFile, auditLog    string
 	sample, limit          int
 	ignore                 []string
-	output                 string
-	timeout                time.Duration
 	incumbentTLS, candiTLS string
-	help                   bool
+	asking
 }
 
 func (o *shadowOptions) flags() *pflag.FlagSet {
-	fs := pflag.NewFlagSet("shadow", pflag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+	fs := o.flagSet("shadow", 30*time.Second)
 	fs.StringVar(&o.incumbent, "incumbent", "", "Required. https://host:port of the proxy in use.")
 	fs.StringVar(&o.candidate, "candidate", "", "Required. https://host:port of the other.")
 	fs.StringArrayVar(&o.kubeconfigs, "kubeconfig", nil, "Kubeconfig whose current context's user asks. May be repeated. Its server is replaced.")
@@ -71,14 +68,13 @@ func (o *shadowOptions) flags() *pflag.FlagSet {
 	fs.IntVar(&o.sample, "sample", 1, "Take one of so many requests.")
 	fs.IntVar(&o.limit, "limit", 1000, "Take so many different requests at most.")
 	fs.StringSliceVar(&o.ignore, "ignore-field", nil, "Names of further JSON fields not to compare, comma-separated.")
-	fs.StringVarP(&o.output, "output", "o", "text", "text, json or yaml.")
-	fs.DurationVar(&o.timeout, "timeout", 30*time.Second, "How long to wait for an answer.")
-	fs.BoolVarP(&o.help, "help", "h", false, "Print this help and exit.")
 	return fs
 }
 
-func (o *shadowOptions) validate() error {
+func (o *shadowOptions) validate(args []string) error {
 	switch {
+	case len(args) > 0:
+		return fmt.Errorf("unexpected argument %q", args[0])
 	case !strings.HasPrefix(o.incumbent, "https://") || !strings.HasPrefix(o.candidate, "https://"):
 		return errors.New("--incumbent and --candidate are required, as in https://host:6443")
 	case (o.pathsFile == "") == (o.auditLog == ""):
@@ -88,7 +84,7 @@ func (o *shadowOptions) validate() error {
 	case o.sample < 1 || o.limit < 1:
 		return errors.New("--sample and --limit are at least 1")
 	}
-	return checkOutput(o.output)
+	return nil
 }
 
 // ShadowReport is what shadow found.
@@ -110,15 +106,8 @@ type Difference struct {
 func runShadow(ctx context.Context, args []string, stdout io.Writer) error {
 	o := &shadowOptions{}
 	fs := o.flags()
-	if err := fs.Parse(args); err != nil {
-		return &exitError{2, fmt.Sprintf("shadow: %v; see shadow --help", err)}
-	}
-	if o.help {
-		_, err := fmt.Fprint(stdout, shadowUsage, fs.FlagUsages())
+	if done, err := o.parse(fs, args, shadowUsage, stdout, o.validate); done || err != nil {
 		return err
-	}
-	if err := o.validate(); err != nil {
-		return &exitError{2, fmt.Sprintf("shadow: %v; see shadow --help", err)}
 	}
 	paths, err := o.paths()
 	if err != nil {

@@ -130,7 +130,7 @@ func TestShadow(t *testing.T) {
 			t.Errorf("%q is compared as %q, want %q", text, got, want)
 		}
 	}
-	for name, args := range map[string][]string{"nobody asks": {"--incumbent=https://a", "--candidate=https://b", "--paths-file=x"}, "no proxies": {"--paths-file=x", "--anonymous"}, "no paths": {"--incumbent=https://a", "--candidate=https://b", "--anonymous"}} {
+	for name, args := range map[string][]string{"nobody asks": {"--incumbent=https://a", "--candidate=https://b", "--paths-file=x"}, "no proxies": {"--paths-file=x", "--anonymous"}, "an argument": {"/version", "--incumbent=https://a", "--candidate=https://b", "--paths-file=x", "--anonymous"}, "no paths": {"--incumbent=https://a", "--candidate=https://b", "--anonymous"}} {
 		if code := exitCode(run(context.Background(), append([]string{"shadow"}, args...), new(bytes.Buffer)), new(bytes.Buffer)); code != 2 {
 			t.Errorf("%s: exit %d, want 2", name, code)
 		}

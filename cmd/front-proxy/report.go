@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
+)
+
+// asking is what explain and shadow have in common: they ask proxies and print
+// a report.
+type asking struct {
+	output  string
+	timeout time.Duration // of one answer for shadow, of the whole for explain
+	help    bool
+}
+
+// flagSet has the common flags; name is the subcommand's.
+func (a *asking) flagSet(name string, timeout time.Duration) *pflag.FlagSet {
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVarP(&a.output, "output", "o", "text", "text, json or yaml.")
+	fs.DurationVar(&a.timeout, "timeout", timeout, "How long to wait for an answer.")
+	fs.BoolVarP(&a.help, "help", "h", false, "Print this help and exit.")
+	return fs
+}
+
+// parse reads args, and has validate look at what is no flag among them. Done
+// says that help was asked for, and is printed. An error is one of the command
+// line: exit status 2.
+func (a *asking) parse(fs *pflag.FlagSet, args []string, usage string, stdout io.Writer, validate func([]string) error) (done bool, err error) {
+	if err = fs.Parse(args); err == nil && a.help {
+		_, err := fmt.Fprint(stdout, usage, fs.FlagUsages())
+		return true, err
+	}
+	if err == nil {
+		err = validate(fs.Args())
+	}
+	if err == nil {
+		err = checkOutput(a.output)
+	}
+	if err != nil {
+		return false, &exitError{2, fmt.Sprintf("%s: %v; see %[1]s --help", fs.Name(), err)}
+	}
+	return false, nil
+}
+
+// checkOutput says whether an --output is known.
+func checkOutput(output string) error {
+	switch output {
+	case "text", "json", "yaml":
+		return nil
+	}
+	return fmt.Errorf("--output=%s: text, json or yaml", output)
+}
+
+// render writes v as asked for.
+func render(w io.Writer, output string, v any, text func(io.Writer)) error {
+	switch output {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	case "yaml":
+		out, err := yaml.Marshal(v)
+		if err == nil {
+			_, err = w.Write(out)
+		}
+		return err
+	}
+	text(w)
+	return nil
+}
