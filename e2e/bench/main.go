@@ -111,7 +111,7 @@ func parsePlan(args []string) (*plan, error) {
 	f.StringVar(&p.frontProxy, "front-proxy", "", "another front-proxy binary than bin/front-proxy")
 	f.StringVar(&p.before, "before", "", "an earlier build of front-proxy to compare with")
 	f.BoolVar(&p.shared, "shared", false, "don't wait for end-to-end tests on this machine to end")
-	f.BoolVar(&quick, "quick", false, "two minutes: short rounds, a smaller large installation, fewer watches")
+	f.BoolVar(&quick, "quick", false, "three minutes, whatever the other flags say: short rounds, a smaller large installation, fewer watches")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
