@@ -74,6 +74,8 @@
 //   - cluster.holder is always what holderOf computes from the copies.
 //   - a workspace is in its child's claims exactly if child is not 0; a mount's
 //     child is 0.
+//   - names and places (ids) hold the ids of the records, which hold the keys: a
+//     record leaves them before its key is cleared.
 //   - one lock guards everything; no method does I/O or parses under it, and
 //     bulk removal lets it go every few records.
 package index

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -83,6 +84,11 @@ func (states) FeedFailed(string, string, string)        {}
 func (states) Skipped(string, string)                   {}
 func (states) Forget(string)                            {}
 
+// allRead says that root and every shard have been read.
+func allRead(s shards.Status) bool {
+	return s.RootAnswered && !slices.ContainsFunc(s.Shards, func(sh shards.ShardStatus) bool { return !sh.Synced })
+}
+
 // TestFeeds fills an index through a Watcher.
 func TestFeeds(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
@@ -103,7 +109,7 @@ func TestFeeds(t *testing.T) {
 			t.Errorf("Run: %v", err)
 		}
 	}()
-	for !watcher.Status().Ready(time.Now(), time.Hour) {
+	for !allRead(watcher.Status()) {
 		select {
 		case <-wake.changed:
 		case <-ctx.Done():

@@ -71,7 +71,7 @@ func fill(t testing.TB, cfg *rest.Config) *Index {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	done := make(chan error, 1)
 	go func() { done <- watcher.Run(ctx) }()
-	for !watcher.Status().Ready(time.Now(), time.Hour) && ctx.Err() == nil {
+	for !allRead(watcher.Status()) && ctx.Err() == nil {
 		select {
 		case <-wake.changed:
 		case <-ctx.Done():

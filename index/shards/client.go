@@ -31,6 +31,10 @@ func newClient(cfg *rest.Config, base *url.URL, timeout time.Duration) (*client,
 	cfg = rest.CopyConfig(cfg)
 	cfg.Host = base.Host
 	cfg.Timeout = 0
+	// A watch on HTTP/1.1 is read by who waits for it: an event wakes one
+	// goroutine, on HTTP/2 two, and nothing is sent back. That is a quarter of
+	// what a single event costs.
+	cfg.NextProtos = []string{"http/1.1"}
 	hc, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("build the HTTP client: %w", err)

@@ -36,6 +36,11 @@
 //   - With Config.Peers, Shard objects come from the Admin workspace of whichever
 //     peer answers (kcp 0.34 on); a failing one is left for the next, and read
 //     anew there. What was read stays served while none answers.
+//   - A watch on which nothing has come for Config.Quiet, not even a bookmark, is
+//     opened anew: a server that has gone without a word is noticed by the
+//     request that precedes it. Feeds use HTTP/1.1, so there are no pings.
+//   - What a slim struct does not read is cut out of an object before it is
+//     decoded (shape); frames of a watch are cut by their braces (frames).
 //   - Slim objects are decoded with case-sensitive field names (unknown fields
 //     are never kept). An object that does not decode is skipped, counted and
 //     logged; it does not stop the others.

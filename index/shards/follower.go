@@ -45,6 +45,8 @@ type follower struct {
 	log  klog.Logger
 	// silence is how long a streamed list may send nothing.
 	silence time.Duration
+	// quiet is how long a watch may.
+	quiet   time.Duration
 	backoff Backoff
 	// from has what client is changed to when it fails; nil: nothing.
 	from *sources
@@ -168,11 +170,18 @@ func (f *follower) read(ctx context.Context, path string) (*stream, error) {
 // follow applies a watch's events until it ends.
 func (f *follower) follow(s *stream) (progress bool, err error) {
 	start := time.Now()
+	timer := time.AfterFunc(f.quiet, func() {
+		s.silent.Store(true)
+		s.close()
+	})
+	defer timer.Stop()
 	for {
 		e, err := s.next()
 		if err != nil {
 			lasted := time.Since(start) >= shortWatch
 			switch {
+			case s.silent.Load():
+				return true, nil // the next request tells whether anybody is there
 			case errors.Is(err, io.EOF) && (progress || lasted):
 				return true, nil
 			case errors.Is(err, io.EOF):
@@ -183,6 +192,7 @@ func (f *follower) follow(s *stream) (progress bool, err error) {
 		if e.Type == "ERROR" {
 			return progress, fmt.Errorf("watch: %w", newAnswerError(0, e.Object))
 		}
+		timer.Reset(f.quiet)
 		progress = true
 		if v, _ := f.apply(e); v != "" {
 			f.version = v

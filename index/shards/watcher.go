@@ -58,6 +58,10 @@ type Config struct {
 	// Silence is how long a streamed list may send nothing before the feed
 	// lists in pages instead; zero: 20 s.
 	Silence time.Duration
+	// Quiet is how long a watch may send nothing, bookmarks included (kcp sends
+	// one a minute), before it is opened anew; zero: 90 s. It is how a server that
+	// has gone without a word is noticed.
+	Quiet time.Duration
 	// Timeout is how long a server may take to begin an answer; zero: 30 s.
 	Timeout time.Duration
 }
@@ -111,6 +115,9 @@ func New(cfg Config) (*Watcher, error) {
 	}
 	if cfg.Silence <= 0 {
 		cfg.Silence = 20 * time.Second
+	}
+	if cfg.Quiet <= 0 {
+		cfg.Quiet = 90 * time.Second
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
@@ -168,7 +175,7 @@ func (w *Watcher) follower(c *client, n *note, t Table, newObj func() Object, pa
 	}
 	return &follower{
 		client: c, newObj: newObj, keeps: shapeOf(reflect.TypeOf(newObj())), table: t, path: path, note: n, log: log,
-		silence: w.cfg.Silence, backoff: w.cfg.Backoff,
+		silence: w.cfg.Silence, quiet: w.cfg.Quiet, backoff: w.cfg.Backoff,
 	}
 }
 

@@ -165,6 +165,7 @@ type rig struct {
 	clock *clocktesting.FakePassiveClock
 	*Watcher
 	timeout time.Duration
+	quiet   time.Duration
 	peers   []*rest.Config
 	stop    func()
 }
@@ -184,7 +185,7 @@ func (r *rig) config() Config {
 		}},
 		Registry: r.rec, Metrics: r.rec, Clock: r.clock,
 		Backoff: Backoff{First: time.Millisecond, Max: 5 * time.Millisecond},
-		Silence: 300 * time.Millisecond, Timeout: r.timeout,
+		Silence: 300 * time.Millisecond, Timeout: r.timeout, Quiet: r.quiet,
 	}
 }
 
@@ -613,5 +614,35 @@ func TestBackoff(t *testing.T) {
 				t.Fatalf("delay(%d) = %s, want between %ds/2 and %ds", failures, d, most, most)
 			}
 		}
+	}
+}
+
+// TestQuietWatch: a watch on which nothing comes is opened anew, since its server
+// may be gone without a word; that is no failure, and nothing is listed again.
+func TestQuietWatch(t *testing.T) {
+	r := newRig(t)
+	r.quiet = 30 * time.Millisecond
+	r.root.put(lcPath, "c1", "cluster", value("1"))
+	r.run().synced()
+	again := func() int { return r.root.count("logicalclusters") }
+	before, lists := again(), r.root.count("sendInitialEvents")
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(20 * time.Second); again() < before+4; {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("a quiet watch is never opened anew")
+		}
+	}
+	r.root.put(lcPath, "c1", "cluster", value("2"))
+	r.holds("s0 lc", map[string]string{"c1/cluster": "2"})
+	for _, why := range []string{"connection", "answer", "expired"} {
+		if n := r.rec.count("s0 logicalclusters.core.kcp.io failed: " + why); n != 0 {
+			t.Errorf("%d failures: %s", n, why)
+		}
+	}
+	if got := r.root.count("sendInitialEvents"); got != lists {
+		t.Errorf("%d lists more", got-lists)
 	}
 }
