@@ -67,6 +67,9 @@ type Config struct {
 	Recheck func(r *http.Request, t *index.Target, admitted *authn.Decision) *authn.Decision
 	// RecheckPeriod is how often, at least 15 ms; 0 means 15 s.
 	RecheckPeriod time.Duration
+	// BodyPeriod is how long a body may take to come that is read before its request
+	// is forwarded; 0 means 30 s.
+	BodyPeriod time.Duration
 
 	// Serving has the listener, the certificates and the TLS options. Its
 	// ClientCA is what the listener advertises to clients with certificates; it

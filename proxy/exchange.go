@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -88,7 +90,12 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 		defer x.p.streams.add(upgradeStream, cancel, x.admission(r))()
 		r = r.WithContext(ctx)
 	} else {
-		held, err := holdBody(r)
+		held, err := holdBody(w, r, x.p.bodyPeriod)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.Header().Set("Connection", "close")
+			x.answer(w, failure(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not come in time"))
+			return
+		}
 		if err != nil {
 			panic(http.ErrAbortHandler) // the client broke off: nobody reads an answer
 		}

@@ -52,6 +52,7 @@ type Proxy struct {
 	inFlight              atomic.Int64
 	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
 	recheckPeriod         time.Duration
+	bodyPeriod            time.Duration
 	endedStreams          atomic.Uint64
 	// shardServices has what a routing's services are made with.
 	shardServices     shardServices
@@ -105,6 +106,7 @@ func New(c Config) (*Proxy, error) {
 		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
 		shardServices: shardServices{find: c.ShardServices, servers: c.ShardServers},
 		owner:         c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
+		bodyPeriod: cmp.Or(c.BodyPeriod, defaultBodyPeriod),
 	}
 	p.servingFiles, p.watchedFiles = p.newServingFiles(), c.ServingFiles
 	first, err := p.newRouting(c.Mappings, nil)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"time"
 )
 
 // replayable is the largest body that is read before its request is forwarded.
@@ -13,19 +14,48 @@ import (
 // transport can do that only with a body it can have twice.
 const replayable = 64 << 10
 
+const (
+	// defaultBodyPeriod bounds how long a request that was admitted may wait here
+	// for its body. The shard, which has limits of its own, sees it only then.
+	defaultBodyPeriod = 30 * time.Second
+	// heldAtOnce is the room made before any of a body has come.
+	heldAtOnce = 4 << 10
+)
+
 // holdBody returns r with its body in memory when that is small and of a known
 // length; other bodies stream, as do upgrades. The error is the client's: its
-// body broke off.
-func holdBody(r *http.Request) (*http.Request, error) {
+// body broke off, or, os.ErrDeadlineExceeded, did not come within period. Then
+// the connection can serve no other request.
+func holdBody(w http.ResponseWriter, r *http.Request, period time.Duration) (*http.Request, error) {
 	if r.ContentLength <= 0 || r.ContentLength > replayable {
 		return r, nil
 	}
-	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(r.Body, body); err != nil {
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(period)) // a writer that has none is a test's
+	body, err := readAll(r.Body, int(r.ContentLength))
+	if err != nil {
 		return nil, err
 	}
+	_ = connection.SetReadDeadline(time.Time{})
 	held := r.WithContext(r.Context())
 	held.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	held.Body, _ = held.GetBody()
 	return held, nil
+}
+
+// readAll reads n bytes. Room is made as they come: a length is easily said.
+func readAll(from io.Reader, n int) ([]byte, error) {
+	body := make([]byte, min(n, heldAtOnce))
+	for done := 0; ; {
+		got, err := io.ReadFull(from, body[done:])
+		if err != nil {
+			return nil, err
+		}
+		if done += got; done == n {
+			return body, nil
+		}
+		grown := make([]byte, min(n, 4*done))
+		copy(grown, body)
+		body = grown
+	}
 }

@@ -1,13 +1,16 @@
 package proxy
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestGoAwayLosesNothing: requests with bodies survive that a shard winds their
@@ -73,4 +76,95 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	if got := s.take(); len(got) != 0 {
 		t.Errorf("the shard got %+v", got)
 	}
+}
+
+// TestBodyThatComesTooLate: who was admitted keeps no request open at the proxy,
+// to send its body and have it forwarded when the credential is long revoked.
+func TestBodyThatComesTooLate(t *testing.T) {
+	w := newWorld(t)
+	w.config.BodyPeriod = 200 * time.Millisecond
+	s := w.shard(t, "shard-1", false, nil)
+	f := w.front(t)
+	const head = "POST /clusters/root:ws/api HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"
+	t.Run("HTTP/1.1", func(t *testing.T) {
+		res, body := f.raw(t, head+"half")
+		if res.StatusCode != http.StatusRequestTimeout || !res.Close || !strings.Contains(string(body), `"reason":"Timeout"`) {
+			t.Errorf("answered %d, close %t: %s", res.StatusCode, res.Close, body)
+		}
+	})
+	t.Run("HTTP/2", func(t *testing.T) {
+		body, more := io.Pipe()
+		defer func() { _ = more.Close() }()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.URL+"/clusters/root:ws/api", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = 10
+		res, err := f.client(t, true).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusRequestTimeout {
+			t.Errorf("answered %d", res.StatusCode)
+		}
+	})
+	if got := s.take(); len(got) != 0 {
+		t.Errorf("the shard got %+v", got)
+	}
+	t.Run("the next request has its own time", func(t *testing.T) {
+		conn := f.dial(t)
+		answers := bufio.NewReader(conn)
+		for range 2 {
+			if _, err := io.WriteString(conn, head+"0123456789"); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			if res.StatusCode != http.StatusOK {
+				t.Errorf("answered %d", res.StatusCode)
+			}
+			<-time.After(2 * w.config.BodyPeriod) // longer than a body may take
+		}
+	})
+}
+
+// TestHeldBodyTakesWhatHasCome: a length that is only announced takes no memory.
+func TestHeldBodyTakesWhatHasCome(t *testing.T) {
+	sent := strings.Repeat("0123456789abcdef", replayable/16)
+	body := &largestRead{from: strings.NewReader(sent)}
+	r := httptest.NewRequest(http.MethodPost, "/", body)
+	r.ContentLength = replayable
+	held, err := holdBody(httptest.NewRecorder(), r, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body.first > heldAtOnce {
+		t.Errorf("%d bytes were made ready before any had come", body.first)
+	}
+	for range 2 {
+		again, err := held.GetBody()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(again); err != nil || string(got) != sent {
+			t.Errorf("held %d bytes, %v", len(got), err)
+		}
+	}
+}
+
+// largestRead notes how much the first reader had room for.
+type largestRead struct {
+	from  io.Reader
+	first int
+}
+
+func (l *largestRead) Read(p []byte) (int, error) {
+	if l.first == 0 {
+		l.first = len(p)
+	}
+	return l.from.Read(p)
 }
