@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +55,7 @@ type upstream struct {
 	readFile func(string) ([]byte, error)
 	log      klog.Logger
 	current  atomic.Pointer[transports]
+	pulse    *pulse
 	alone    atomic.Int64 // requests that have a connection for themselves; upgrades are not counted
 	stale    atomic.Bool  // the files have changed and cannot be used
 }
@@ -71,22 +72,28 @@ type transports struct {
 
 func newUpstream(source string, files tlsFiles, m *material, log klog.Logger) *upstream {
 	u := &upstream{source: source, files: files, readFile: os.ReadFile, log: log}
-	u.current.Store(newTransports(m))
+	u.pulse = newPulse(func() *tls.Config { return u.current.Load().material.config() }, log)
+	u.current.Store(u.newTransports(m))
 	return u
 }
 
-func newTransports(m *material) *transports {
-	return &transports{material: m, shared: newTransport(m, true), alone: newTransport(m, false)}
+func (u *upstream) newTransports(m *material) *transports {
+	return &transports{material: m, shared: u.newTransport(m, true), alone: u.newTransport(m, false)}
 }
 
-func newTransport(m *material, http2 bool) *http.Transport {
+// config is a new one, of connections with m.
+func (m *material) config() *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: m.roots}
 	if m.pair != nil {
 		config.Certificates = []tls.Certificate{*m.pair}
 	}
+	return config
+}
+
+func (u *upstream) newTransport(m *material, http2 bool) *http.Transport {
 	t := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:     config,
+		DialContext:         u.pulse.dial,
+		TLSClientConfig:     m.config(),
 		TLSHandshakeTimeout: handshakeTimeout,
 		MaxIdleConns:        idleInAll,
 		MaxIdleConnsPerHost: aloneAtMost,
@@ -158,9 +165,12 @@ func (b *aloneBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// run reloads the files until ctx ends. What cannot be read or used changes
+// run reloads the files and looks after connections until ctx ends. What cannot be read or used changes
 // nothing and is logged once.
 func (u *upstream) run(ctx context.Context) {
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	looking.Go(func() { u.pulse.run(ctx) })
 	tick := time.NewTicker(reloadPeriod)
 	defer tick.Stop()
 	var reported string
@@ -202,7 +212,7 @@ func (u *upstream) use(m *material) (changed bool) {
 	if bytes.Equal(m.caPEM, old.material.caPEM) && bytes.Equal(m.certPEM, old.material.certPEM) && bytes.Equal(m.keyPEM, old.material.keyPEM) {
 		return false
 	}
-	u.current.Store(newTransports(m))
+	u.current.Store(u.newTransports(m))
 	old.close()
 	return true
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -156,6 +157,13 @@ func (s *Shard) Start(ctx context.Context) error {
 
 // Stop ends it; its data stays for Start.
 func (s *Shard) Stop() { s.process.stop(stopGrace) }
+
+// Freeze stops the shard's process without ending it, until Thaw: it accepts
+// connections and answers nothing.
+func (s *Shard) Freeze() { s.process.signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen shard go on.
+func (s *Shard) Thaw() { s.process.signal(syscall.SIGCONT) }
 
 // Kill ends the shard at once, as a crash does.
 func (s *Shard) Kill() { s.process.kill() }

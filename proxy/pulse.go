@@ -1,0 +1,204 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+)
+
+// pulse notices backends that accept connections and do not answer, frozen or
+// cut off: without it their requests would wait for as long as clients do.
+//
+// It dials all connections of an upstream. When something was written to one
+// and nothing came back for after, the backend is asked for a TLS handshake,
+// which takes none of its requests' time: a slow answer ends nothing as long as
+// the process is alive. When not even that is answered within patience, all
+// connections to it are closed, and no new ones made until a handshake, tried
+// again at every look, succeeds.
+type pulse struct {
+	// every is how often connections are looked at.
+	every, after, patience time.Duration
+	config                 func() *tls.Config // of handshakes, without a server name
+	log                    klog.Logger
+	looks                  atomic.Int64 // counted from 1, so that 0 is never
+
+	mu    sync.Mutex // guards hosts and what is in them
+	hosts map[string]*pulseHost
+}
+
+// pulseHost is a backend by its address.
+type pulseHost struct {
+	conns   map[*pulseConn]struct{}
+	asking  bool
+	silent  bool
+	address string
+}
+
+// pulseConn is a connection that is looked at.
+type pulseConn struct {
+	net.Conn
+	pulse *pulse
+	host  *pulseHost
+	// since is the look before the first write that nothing has followed; 0: all
+	// is answered.
+	since atomic.Int64
+}
+
+// errSilent is why no connection is made to a backend that does not answer.
+var errSilent = errors.New("the backend accepts connections, but does not answer")
+
+func newPulse(config func() *tls.Config, log klog.Logger) *pulse {
+	p := &pulse{every: time.Second, after: pingAfter, patience: pingTimeout, config: config, log: log, hosts: map[string]*pulseHost{}}
+	p.looks.Store(1)
+	return p
+}
+
+// dial is a transport's DialContext.
+func (p *pulse) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	p.mu.Lock()
+	if h := p.hosts[address]; h != nil && h.silent {
+		p.mu.Unlock()
+		return nil, fmt.Errorf("dial %s: %w", address, errSilent)
+	}
+	p.mu.Unlock()
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[address]
+	if h == nil {
+		h = &pulseHost{conns: map[*pulseConn]struct{}{}, address: address}
+		p.hosts[address] = h
+	}
+	c := &pulseConn{Conn: conn, pulse: p, host: h}
+	h.conns[c] = struct{}{}
+	return c, nil
+}
+
+var dialer = &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+
+// Write implements net.Conn.
+func (c *pulseConn) Write(b []byte) (int, error) {
+	if c.since.Load() == 0 {
+		c.since.Store(c.pulse.looks.Load())
+	}
+	return c.Conn.Write(b)
+}
+
+// Read implements net.Conn.
+func (c *pulseConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && c.since.Load() != 0 {
+		c.since.Store(0)
+	}
+	return n, err
+}
+
+// Close implements net.Conn.
+func (c *pulseConn) Close() error {
+	c.pulse.mu.Lock()
+	delete(c.host.conns, c)
+	c.pulse.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// run looks until ctx ends.
+func (p *pulse) run(ctx context.Context) {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	tick := time.NewTicker(p.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, h := range p.doubtful() {
+			asking.Go(func() { p.ask(ctx, h) })
+		}
+	}
+}
+
+// doubtful are the hosts to ask, which are marked as being asked.
+func (p *pulse) doubtful() []*pulseHost {
+	now := p.looks.Add(1)
+	late := now - int64(p.after/p.every)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []*pulseHost
+	for address, h := range p.hosts {
+		if len(h.conns) == 0 && !h.silent && !h.asking {
+			delete(p.hosts, address)
+			continue
+		}
+		doubt := h.silent
+		for c := range h.conns {
+			since := c.since.Load()
+			doubt = doubt || since != 0 && since <= late
+		}
+		if doubt && !h.asking {
+			h.asking = true
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// ask asks a host for a handshake, and acts on what comes of it.
+func (p *pulse) ask(ctx context.Context, h *pulseHost) {
+	err := p.handshake(ctx, h.address)
+	if ctx.Err() != nil {
+		return
+	}
+	silent := err != nil
+	p.mu.Lock()
+	was := h.silent
+	h.silent, h.asking = silent, false
+	var closing []*pulseConn
+	for c := range h.conns {
+		if silent {
+			closing = append(closing, c)
+		} else if c.since.Load() != 0 {
+			c.since.Store(p.looks.Load())
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range closing {
+		_ = c.Close() // its requests fail
+	}
+	switch {
+	case silent && !was:
+		p.log.Error(err, "A backend does not answer: its connections are closed, and none are made until it does", "address", h.address, "closed", len(closing))
+	case was && !silent:
+		p.log.Info("A backend answers again", "address", h.address)
+	}
+}
+
+// handshake returns an error when the host says nothing in time. One that
+// refuses the connection or the handshake has said something.
+func (p *pulse) handshake(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	defer cancel()
+	config := p.config()
+	config.ServerName, _, _ = net.SplitHostPort(address)
+	conn, err := (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, "tcp", address)
+	if err == nil {
+		_ = conn.Close()
+		return nil
+	}
+	var timeout net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		return fmt.Errorf("no answer to a TLS handshake in %v: %w", p.patience, err)
+	}
+	return nil
+}

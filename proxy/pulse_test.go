@@ -1,0 +1,183 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/klog/v2"
+)
+
+// relay stands before a server. Frozen, it still accepts connections, and
+// passes nothing on.
+type relay struct {
+	net.Listener
+	mu     sync.Mutex
+	thaw   *sync.Cond
+	frozen bool
+}
+
+func newRelay(t *testing.T, to string) *relay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{Listener: l}
+	r.thaw = sync.NewCond(&r.mu)
+	t.Cleanup(func() { r.freeze(false); _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				back, err := net.Dial("tcp", to)
+				if err != nil {
+					return
+				}
+				defer back.Close()
+				go r.pass(back, conn)
+				r.pass(conn, back)
+			}()
+		}
+	}()
+	return r
+}
+
+func (r *relay) pass(to, from net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		r.mu.Lock()
+		for r.frozen {
+			r.thaw.Wait()
+		}
+		r.mu.Unlock()
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				break
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	_ = to.Close()
+	_ = from.Close()
+}
+
+func (r *relay) freeze(frozen bool) {
+	r.mu.Lock()
+	r.frozen = frozen
+	r.mu.Unlock()
+	r.thaw.Broadcast()
+}
+
+// pulsed is a server behind a relay, and a transport whose pulse is quick.
+func pulsed(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *pulse, func() error) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.EnableHTTP2 = http2
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	r := newRelay(t, server.Listener.Addr().String())
+	config := server.Client().Transport.(*http.Transport).TLSClientConfig
+	p := newPulse(func() *tls.Config { return config.Clone() }, klog.Logger{})
+	p.every, p.after, p.patience = 10*time.Millisecond, 200*time.Millisecond, 2*time.Second
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); p.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	transport := &http.Transport{DialContext: p.dial, TLSClientConfig: config.Clone(), ForceAttemptHTTP2: http2}
+	t.Cleanup(transport.CloseIdleConnections)
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	ask := func() error {
+		resp, err := client.Get("https://" + r.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		_, err = io.ReadAll(resp.Body)
+		return err
+	}
+	return r, p, ask
+}
+
+func TestPulse(t *testing.T) {
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		t.Run(name, func(t *testing.T) {
+			relay, p, ask := pulsed(t, func(http.ResponseWriter, *http.Request) {}, http2)
+			if err := ask(); err != nil {
+				t.Fatal(err)
+			}
+			relay.freeze(true)
+			if err := ask(); err == nil {
+				t.Fatal("a frozen backend has answered")
+			}
+			// It is known now: nobody waits again.
+			if err := ask(); !errors.Is(err, errSilent) {
+				t.Fatalf("a request to a backend that is known to be silent: %v", err)
+			}
+			relay.freeze(false)
+			deadline := time.Now().Add(30 * time.Second)
+			for err := ask(); err != nil; err = ask() {
+				if time.Now().After(deadline) {
+					t.Fatalf("the backend is back: %v", err)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if len(p.hosts) != 1 {
+				t.Errorf("%d hosts are looked at", len(p.hosts))
+			}
+		})
+	}
+}
+
+// A slow answer of a backend that lives is waited for.
+func TestPulseLetsSlowBe(t *testing.T) {
+	asked := make(chan struct{})
+	_, p, ask := pulsed(t, func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		time.Sleep(2 * time.Second) // ten times as long as is waited before asking
+	}, false)
+	if err := ask(); err != nil {
+		t.Errorf("a slow answer: %v", err)
+	}
+	<-asked
+	if p.looks.Load() < 50 {
+		t.Errorf("only %d looks: this tests nothing", p.looks.Load())
+	}
+}
+
+// A backend that is not there says so itself; what is closed is forgotten.
+func TestPulseRefused(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	p := newPulse(func() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }, klog.Logger{})
+	if err := p.handshake(t.Context(), address); err != nil {
+		t.Errorf("a refused connection is an answer: %v", err)
+	}
+	if _, err := p.dial(t.Context(), "tcp", address); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("dial: %v", err)
+	}
+	if len(p.doubtful()) > 0 || len(p.hosts) > 0 {
+		t.Error("a host without connections is kept")
+	}
+}
