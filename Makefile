@@ -32,7 +32,7 @@ lint: $(LINT) ## golangci-lint, govulncheck, the docs' links and generated pages
 docs: ## writes the generated pages anew
 	UPDATE_DOCS=1 go test -count=1 -run 'Test(Metrics|Flags)Doc' ./proxy ./cmd/front-proxy
 
-bench: build $(KCP) ## the comparison of docs/performance.md, about 10 minutes; BENCH= its flags, DOCS=1: into that page
+bench: build $(KCP) ## the comparison of docs/performance.md, about 12 minutes; BENCH= its flags, DOCS=1: into that page
 	go build -o bin/bench ./e2e/bench
 	bin/bench -out bin/bench-results $(if $(DOCS),-docs docs/performance.md) $(BENCH)
 	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy | tee bin/bench-results/go.txt
