@@ -57,7 +57,9 @@ func TestShardsFail(t *testing.T) {
 	o := newOrg(t, harness.RootShard)
 	near, far := o.workspace("near", harness.TypeRef{}, harness.RootShard), o.workspace("far", harness.TypeRef{}, shardOne)
 	admin := env.Admin()
-	path := func(w harness.Workspace) string { return "/clusters/" + w.Path + "/api/v1/namespaces/default/configmaps" }
+	path := func(w harness.Workspace) string {
+		return "/clusters/" + w.Path + "/api/v1/namespaces/default/configmaps"
+	}
 	eventuallyIn(t, admin, near.Path)
 	eventuallyIn(t, admin, far.Path)
 	shard := env.Shard(shardOne)

@@ -40,6 +40,9 @@ type Config struct {
 	// MappingFile is the file that Run follows, and takes Mappings from when it
 	// changes. Empty: Mappings stay.
 	MappingFile string
+	// MaxInFlight bounds the short requests under way at a time; one shard has at
+	// most half of them. What is more gets 429. 0: no bound.
+	MaxInFlight int
 	// Index is required when Mappings has an entry for /clusters/; with nil, a
 	// changed file cannot bring one.
 	Index Index

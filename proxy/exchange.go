@@ -34,6 +34,7 @@ type exchange struct {
 	in       *http.Request // as it came; set when it is forwarded
 	ours     string        // the path of the proxy's own that is asked for; usually empty
 	upgrade  bool
+	taken    taken
 	routing  *routing
 	route    route
 	target   index.Target

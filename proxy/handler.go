@@ -22,6 +22,7 @@ import (
 //  2. CORS
 //  3. recover, count, and one log line when it is over (serve, finish)
 //     /metrics and the like, which the proxy answers itself (local)
+//     A short request takes a place among those under way, or is answered 429
 //  4. hygiene: the target is a path, the upgrade is one that is served
 //  5. the mapping, after a service account's cluster was put before its path
 //  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
@@ -61,12 +62,18 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 // judge finds out where the request goes and who is asking; nil: it may.
 func (x *exchange) judge(r *http.Request) *metav1.Status {
 	if x.ours = x.ownPath(r); x.ours != "" {
-		return x.step(r, "authn", x.admit)
+		return x.step(r, "authn", x.admit) // overloaded or not
+	}
+	if status := x.enter(r); status != nil {
+		return status
 	}
 	if status := x.step(r, "lookup", x.find); status != nil {
 		return status
 	}
-	return x.step(r, "authn", x.decide)
+	if status := x.step(r, "authn", x.decide); status != nil {
+		return status
+	}
+	return x.enterShard()
 }
 
 // conclude answers with status; when there is none, with a page of the proxy's
@@ -103,6 +110,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
 	}
 	p.metrics.request(x, r, p.now().Sub(x.start))
 	p.inFlight.Add(-1)
+	x.taken.leave()
 	if log := p.log.V(3); log.Enabled() {
 		x.log(log, r)
 	}

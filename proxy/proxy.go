@@ -50,6 +50,7 @@ type Proxy struct {
 	failures              *rate.Limiter // of log lines about upstreams
 	panics                atomic.Uint64
 	inFlight              atomic.Int64
+	limit                 inFlight
 	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
 	recheckPeriod         time.Duration
 	bodyPeriod            time.Duration
@@ -117,6 +118,7 @@ func New(c Config) (*Proxy, error) {
 	if p.metrics == nil {
 		p.metrics = NewMetrics("")
 	}
+	p.limit.most = int64(c.MaxInFlight)
 	p.failures = rate.NewLimiter(failureLines, failureBurst)
 	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)
 	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), rate.NewLimiter(explainsPerSecond, explainsAtOnce)

@@ -156,6 +156,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Mappings:        mappings,
 		MappingFile:     o.mappingFile,
 		ServingFiles:    o.servingFiles(),
+		MaxInFlight:     o.maxInFlight,
 		Index:           idx,
 		Decider:         decider,
 		Metrics:         p.metrics,

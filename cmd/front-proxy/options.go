@@ -23,6 +23,7 @@ import (
 type options struct {
 	serving         *genericoptions.SecureServingOptions
 	curves          []string
+	maxInFlight     int
 	shutdownDelay   time.Duration
 	shutdownTimeout time.Duration
 
@@ -153,6 +154,7 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 func (o *options) servingFlags(fs *pflag.FlagSet) {
 	o.serving.AddFlags(fs)
 	fs.StringSliceVar(&o.curves, "tls-curve-preferences", nil, "Key exchange mechanisms to offer, by Go's names or ids, comma-separated. Empty means Go's defaults.")
+	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "How many requests may be under way at a time, at one shard half as many; others get 429 and Retry-After. Watches, followed logs and upgrades are not counted. 0 means no bound.")
 	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "After SIGTERM, how long to go on serving while /readyz says no, so that load balancers notice.")
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "After the delay, how long requests in flight, watches included, may still run.")
 }
@@ -274,6 +276,9 @@ func (o *options) validate() error {
 	}
 	if o.shutdownDelay < 0 || o.shutdownTimeout < 0 {
 		fail("--shutdown-delay-duration and --shutdown-timeout cannot be negative")
+	}
+	if o.maxInFlight < 0 || o.maxInFlight == 1 {
+		fail("--max-requests-inflight=%d: it must be 2 or more, or 0 for no bound", o.maxInFlight)
 	}
 	if _, err := curveIDs(o.curves); err != nil {
 		fail("--tls-curve-preferences: %w", err)
