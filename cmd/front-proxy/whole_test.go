@@ -104,7 +104,7 @@ func startProxy(t *testing.T, k *standin.KCP, url string, args []string) *runnin
 		}
 	})
 	client := p.client()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(60 * time.Second) // a shard that is down holds readiness back for 30 s
 	for {
 		resp, err := client.Get(url + "/readyz")
 		if err == nil {
@@ -120,7 +120,7 @@ func startProxy(t *testing.T, k *standin.KCP, url string, args []string) *runnin
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not ready after 30 s: %v", err)
+			t.Fatalf("not ready after 60 s: %v", err)
 		}
 	}
 }

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/e2e/standin"
+)
+
+// replica is one of several proxies at the same kcp, and what a client that
+// honours readiness knows of it.
+type replica struct {
+	args   []string
+	url    string
+	ready  atomic.Bool
+	client *http.Client
+}
+
+// watchReadiness asks for readiness until stopped, as load balancers do.
+func (n *replica) watchReadiness(stopped <-chan struct{}) {
+	for {
+		resp, err := n.client.Get(n.url + "/readyz")
+		if err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		n.ready.Store(err == nil && resp.StatusCode == http.StatusOK)
+		select {
+		case <-stopped:
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// TestRollingRestart: two instances, each restarted several times under load
+// from clients that use what is ready. No request is lost.
+func TestRollingRestart(t *testing.T) {
+	const restarts = 3
+	i := newInstallation(t)
+	issuer := newIssuer(t)
+	var instances []*replica
+	var running []*runningProxy
+	for range 2 {
+		args, url := arguments(t, i.kcp)
+		n := &replica{url: url, args: append(args, "--shutdown-delay-duration=1s", "--shutdown-timeout=10s",
+			"--authentication-config="+file(t, "authn.yaml", []byte(structured(issuer))))}
+		p := startProxy(t, i.kcp, n.url, n.args)
+		n.client = p.client()
+		instances, running = append(instances, n), append(running, p)
+	}
+	token := issuer.Sign(issuertest.Claims{"sub": "dave", "aud": []string{"kcp"}, "exp": time.Now().Add(time.Hour).Unix()})
+	stopped := make(chan struct{})
+	var all sync.WaitGroup
+	for n, one := range instances {
+		running[n].await(one.client, "/clusters/root:far/api", token, http.StatusOK)
+		one.ready.Store(true)
+		all.Go(func() { one.watchReadiness(stopped) })
+	}
+	var asked atomic.Int64
+	var mu sync.Mutex
+	var lost []string
+	for worker := range 8 {
+		visitors := []visitor{
+			{name: "token", path: "/clusters/root:far/api", token: token},
+			{name: "certificate", path: "/clusters/root:team/api", certs: []tls.Certificate{i.users["alice"]}, http1: true},
+		}
+		v := visitors[worker%2]
+		client := running[0].client(v.certs...)
+		client.Transport.(*http.Transport).ForceAttemptHTTP2 = !v.http1
+		all.Go(func() {
+			for {
+				select {
+				case <-stopped:
+					return
+				default:
+				}
+				n := instances[rand.N(2)]
+				if !n.ready.Load() {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				asked.Add(1)
+				if err := once(client, n.url, v); err != nil {
+					mu.Lock()
+					lost = append(lost, fmt.Sprintf("%s: %v", v.name, err))
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for range restarts {
+		for n, one := range instances {
+			if err := running[n].stop(); err != nil {
+				t.Errorf("an instance ended with %v", err)
+			}
+			running[n] = startProxy(t, i.kcp, one.url, one.args)
+			deadline := time.Now().Add(20 * time.Second)
+			for !one.ready.Load() {
+				if time.Now().After(deadline) {
+					t.Fatal("a restarted instance is not seen as ready")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	}
+	close(stopped)
+	all.Wait()
+	if len(lost) > 0 || asked.Load() == 0 {
+		t.Errorf("of %d requests %d were lost, the first: %q", asked.Load(), len(lost), append(lost, "")[0])
+	}
+	t.Logf("%d restarts, %d requests, %d lost", 2*restarts, asked.Load(), len(lost))
+}
+
+// TestDrainOfManyWatches: at SIGTERM watches are ended one after the other, all
+// before the deadline, and the program ends without an error.
+func TestDrainOfManyWatches(t *testing.T) {
+	const watches = 1000
+	i := newInstallation(t)
+	args, url := arguments(t, i.kcp)
+	p := startProxy(t, i.kcp, url, append(args, "--shutdown-timeout=10s", "--token-auth-file="+file(t, "tokens.csv", []byte("token-of-frank,frank,,abc\n"))))
+	var ended []<-chan time.Time
+	for range watches / 100 { // streams a connection
+		client := p.client()
+		for range 100 {
+			ended = append(ended, p.watchAs(client, "/clusters/root:far/api", "token-of-frank"))
+		}
+	}
+	begin := time.Now()
+	if err := p.stop(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if took := time.Since(begin); took > 12*time.Second {
+		t.Errorf("the drain took %v", took)
+	}
+	var first, last time.Time
+	quarters := map[int]int{}
+	for _, e := range ended {
+		at := <-e
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+		if at.After(last) {
+			last = at
+		}
+		quarters[int(at.Sub(begin)/(1250*time.Millisecond))]++
+	}
+	for _, n := range quarters {
+		if n > watches/2 {
+			t.Errorf("%d of %d watches ended within a quarter of the time there is: %v", n, watches, quarters)
+		}
+	}
+	t.Logf("%d watches ended over %v; by quarter: %v", watches, last.Sub(first), quarters)
+}
+
+// TestStartsWithWhatThereIs: an instance that is started while an issuer and a
+// shard are down serves the rest, says what is missing, and has it all once it
+// is back.
+func TestStartsWithWhatThereIs(t *testing.T) {
+	i := newInstallation(t)
+	up, down := newIssuer(t), newIssuer(t)
+	down.SetDown(true)
+	i.shard.Stop()
+	args, url := arguments(t, i.kcp)
+	p := startProxy(t, i.kcp, url, append(args, "--authentication-config="+file(t, "authn.yaml", []byte(structured(up, down))),
+		"--token-auth-file="+file(t, "tokens.csv", []byte("token-of-prometheus,prometheus,1,"+standin.MetricsReader+"\n"))))
+	token := func(s *issuertest.Issuer) string {
+		return s.Sign(issuertest.Claims{"sub": "dave", "aud": []string{"kcp"}, "exp": time.Now().Add(time.Hour).Unix()})
+	}
+	p.await(p.client(), "/clusters/root:team/api", token(up), http.StatusOK)
+	p.await(p.client(), "/clusters/root:team/api", token(down), http.StatusServiceUnavailable)
+	p.await(p.client(), "/clusters/root:far/api", token(up), http.StatusServiceUnavailable)
+	p.awaitMetric("token-of-prometheus", `front_proxy_shard_synced{shard="shard-1"} 0`)
+	p.awaitMetric("token-of-prometheus", `front_proxy_shard_synced{shard="root"} 1`)
+
+	down.SetDown(false)
+	if err := i.shard.Start(); err != nil {
+		t.Fatal(err)
+	}
+	visit := func(path string, s *issuertest.Issuer) {
+		t.Helper()
+		p.awaitVisitor(visitor{name: path, path: path, token: token(s)}, true)
+	}
+	visit("/clusters/root:far/api", up)
+	visit("/clusters/root:team/api", down)
+}
+
+// TestFlappingShard: a shard that goes and comes again and again costs nobody
+// else anything, its own requests are answered at once either way, and nothing
+// of it is left behind: no goroutines, and with them no connections.
+func TestFlappingShard(t *testing.T) {
+	const cycles = 1000
+	i := newInstallation(t)
+	args, url := arguments(t, i.kcp)
+	p := startProxy(t, i.kcp, url, append(args, "--token-auth-file="+file(t, "tokens.csv", []byte("token-of-frank,frank,,abc\n"))))
+	far := visitor{name: "far", path: "/clusters/root:far/api", token: "token-of-frank"}
+	client := p.client()
+	cycle := func() {
+		t.Helper()
+		i.shard.Stop()
+		if code, _ := p.ask(client, far.path, far.token); code != http.StatusServiceUnavailable {
+			t.Fatalf("a shard that is down is answered %d", code)
+		}
+		if err := i.shard.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := once(client, p.url, far); err != nil {
+			t.Fatalf("a shard that is back: %v", err)
+		}
+	}
+	load := p.load(visitor{name: "near", path: "/clusters/root:team/api", token: "token-of-frank"})
+	for range 20 {
+		cycle()
+	}
+	before := runtime.NumGoroutine()
+	for range cycles {
+		cycle()
+	}
+	load.passed(t, 100)
+	load.none(t, "flapping of the other shard")
+	after, deadline := runtime.NumGoroutine(), time.Now().Add(30*time.Second)
+	for after > before+20 && time.Now().Before(deadline) {
+		time.Sleep(100 * time.Millisecond)
+		after = runtime.NumGoroutine()
+	}
+	if after > before+20 {
+		t.Errorf("%d goroutines after %d cycles, %d before", after, cycles, before)
+	}
+	t.Logf("%d cycles, %d requests to the other shard, none lost; %d goroutines before, %d after", cycles, load.asked.Load(), before, after)
+}
