@@ -182,11 +182,17 @@ func TestVirtualWorkspacesOfEveryShard(t *testing.T) {
 		watch.Stop()
 		// One cluster through the same URL, to write there.
 		one := at(t, env.Token(controller.token), url+"/clusters/"+consumers[shard].Cluster).Resource(widgets)
-		got, err := one.Get(t.Context(), "later", metav1.GetOptions{})
-		check(t, err)
-		got.Object["spec"] = object{"seen": true}
-		_, err = one.Update(t.Context(), got, metav1.UpdateOptions{})
-		check(t, err)
+		// A shard's virtual workspace knows the bindings of one cluster later than
+		// it lists their objects, and denies access until then.
+		eventually(t, "to write through "+url, func(ctx context.Context) error {
+			got, err := one.Get(ctx, "later", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			got.Object["spec"] = object{"seen": true}
+			_, err = one.Update(ctx, got, metav1.UpdateOptions{})
+			return err
+		})
 		_, err = at(t, env.Token(stranger.token), url+"/clusters/*").Resource(widgets).List(t.Context(), metav1.ListOptions{})
 		wantStatus(t, "a stranger at "+url, err, http.StatusForbidden)
 	}

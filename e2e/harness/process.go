@@ -100,6 +100,31 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
+// stopped returns nil once SIGSTOP has stopped every thread: they go on for
+// some milliseconds after the signal was sent. See proc_pid_stat(5).
+func (p *process) stopped() error {
+	if err := p.alive(); err != nil {
+		return permanentError{err}
+	}
+	states, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return err
+	}
+	for _, path := range states {
+		stat, err := os.ReadFile(path) //nolint:gosec // the kernel's
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // the thread has ended
+		} else if err != nil {
+			return err
+		}
+		// The name before the state is in brackets and may hold anything.
+		if rest := stat[bytes.LastIndexByte(stat, ')')+1:]; !bytes.HasPrefix(rest, []byte(" T ")) {
+			return fmt.Errorf("%s is not stopped: %q", path, stat)
+		}
+	}
+	return nil
+}
+
 // tail is the last n bytes of a file, or why there are none.
 func tail(path string, n int) []byte {
 	content, err := os.ReadFile(path) //nolint:gosec // our own log

@@ -159,8 +159,13 @@ func (s *Shard) Start(ctx context.Context) error {
 func (s *Shard) Stop() { s.process.stop(stopGrace) }
 
 // Freeze stops the shard's process without ending it, until Thaw: it accepts
-// connections and answers nothing.
-func (s *Shard) Freeze() { s.process.signal(syscall.SIGSTOP) }
+// connections and answers nothing. It has stopped when Freeze returns.
+func (s *Shard) Freeze() error {
+	s.process.signal(syscall.SIGSTOP)
+	return Eventually(context.Background(), stopGrace, s.process.name+" to stop", func(context.Context) error {
+		return s.process.stopped()
+	})
+}
 
 // Thaw lets a frozen shard go on.
 func (s *Shard) Thaw() { s.process.signal(syscall.SIGCONT) }

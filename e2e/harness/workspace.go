@@ -27,7 +27,7 @@ type TypeRef struct {
 }
 
 // workspaceTimeout is how long a workspace may take to become ready.
-const workspaceTimeout = time.Minute
+const workspaceTimeout = 3 * time.Minute
 
 // CreateWorkspace makes a workspace below parent on the given shard, as c, and
 // waits until it is ready. A type that other shards have not seen yet is
