@@ -71,8 +71,8 @@ type OIDC struct {
 
 	current atomic.Pointer[oidcState]
 
-	mu      sync.Mutex // serialises Reload; guards lastErr
-	lastErr error
+	outcome filewatch.Outcome
+	reading sync.Mutex // serialises Reload
 }
 
 // oidcState is one reading of the configuration. Immutable.
@@ -174,12 +174,8 @@ func (o *OIDC) Run(ctx context.Context) error {
 }
 
 // LastError is why the last reading of the configuration failed; nil when it
-// did not.
-func (o *OIDC) LastError() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.lastErr
-}
+// did not. It does not wait for a Reload under way.
+func (o *OIDC) LastError() error { return o.outcome.LastError() }
 
 // Issuers are the issuer URLs in use, sorted.
 func (o *OIDC) Issuers() []string {
@@ -196,13 +192,12 @@ func (o *OIDC) Issuers() []string {
 // issuers have been read, or after ten seconds: an issuer that is down must not
 // keep the operator from taking another one back.
 func (o *OIDC) Reload(ctx context.Context) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.reading.Lock()
+	defer o.reading.Unlock()
 	err := o.load(ctx)
-	if err != nil && o.current.Load() != nil && (o.lastErr == nil || o.lastErr.Error() != err.Error()) {
+	if o.outcome.Set(err) && o.current.Load() != nil {
 		o.config.Log.Error(err, "The OIDC configuration was not reloaded; the one before stays in use")
 	}
-	o.lastErr = err
 	return err
 }
 

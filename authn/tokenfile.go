@@ -35,9 +35,10 @@ type TokenFile struct {
 
 	tokens atomic.Pointer[map[digest]user.Info]
 
-	mu       sync.Mutex // serialises Reload; guards what follows
+	outcome filewatch.Outcome
+
+	reading  sync.Mutex // serialises Reload; guards what follows
 	lastText []byte     // its digest
-	lastErr  error
 }
 
 // NewTokenFile reads the file of --token-auth-file.
@@ -64,22 +65,17 @@ func (f *TokenFile) Run(ctx context.Context) error {
 // Reload reads the file again. On an error, which it also logs, the tokens read
 // before stay in use.
 func (f *TokenFile) Reload() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.reading.Lock()
+	defer f.reading.Unlock()
 	err := f.load()
-	if err != nil && f.tokens.Load() != nil && (f.lastErr == nil || f.lastErr.Error() != err.Error()) {
+	if f.outcome.Set(err) && f.tokens.Load() != nil {
 		f.log.Error(err, "The token file was not reloaded; the tokens read before stay in use")
 	}
-	f.lastErr = err
 	return err
 }
 
 // LastError is why the last reading of the file failed; nil when it did not.
-func (f *TokenFile) LastError() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.lastErr
-}
+func (f *TokenFile) LastError() error { return f.outcome.LastError() }
 
 func (f *TokenFile) load() error {
 	text, err := os.ReadFile(f.file) //nolint:gosec // the operator names it

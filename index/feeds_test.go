@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,26 +90,26 @@ func allRead(s shards.Status) bool {
 	return s.RootAnswered && !slices.ContainsFunc(s.Shards, func(sh shards.ShardStatus) bool { return !sh.Synced })
 }
 
-// TestFeeds fills an index through a Watcher.
-func TestFeeds(t *testing.T) {
-	ignore := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
-	cfg := serveKCP(t)
-	x := New(clock.RealClock{})
+// follow fills an index from cfg and returns when all of it was read. stop ends
+// the watches.
+func follow(t testing.TB, cfg *rest.Config) (x *Index, stop func()) {
+	t.Helper()
+	x = New(clock.RealClock{})
 	wake := states{make(chan struct{}, 100)}
 	watcher, err := shards.New(shards.Config{Root: cfg, Shards: cfg, Feeds: x.Feeds(), Registry: x, Metrics: wake})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	done := make(chan error, 1)
 	go func() { done <- watcher.Run(ctx) }()
-	defer func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-	}()
+	})
+	t.Cleanup(stop)
 	for !allRead(watcher.Status()) {
 		select {
 		case <-wake.changed:
@@ -116,6 +117,15 @@ func TestFeeds(t *testing.T) {
 			t.Fatalf("not ready: %+v", watcher.Status())
 		}
 	}
+	return x, stop
+}
+
+// TestFeeds fills an index through a Watcher.
+func TestFeeds(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
+	cfg := serveKCP(t)
+	x, _ := follow(t, cfg)
 	w := &world{Index: x}
 	w.check(t)
 	for path, want := range map[string]answer{

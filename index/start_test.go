@@ -2,7 +2,6 @@ package index
 
 import (
 	"bytes"
-	"context"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -13,12 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/clock"
-
-	"frontproxy/index/shards"
 )
 
 // padding makes an object about as long as kcp's are.
@@ -62,26 +57,8 @@ func serveMany(t testing.TB, n int) *rest.Config {
 // fill reads all that cfg serves into an index, and ends the watches.
 func fill(t testing.TB, cfg *rest.Config) *Index {
 	t.Helper()
-	x := New(clock.RealClock{})
-	wake := states{make(chan struct{}, 100)}
-	watcher, err := shards.New(shards.Config{Root: cfg, Shards: cfg, Feeds: x.Feeds(), Registry: x, Metrics: wake})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	done := make(chan error, 1)
-	go func() { done <- watcher.Run(ctx) }()
-	for !allRead(watcher.Status()) && ctx.Err() == nil {
-		select {
-		case <-wake.changed:
-		case <-ctx.Done():
-			t.Errorf("not ready: %+v", watcher.Status())
-		}
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	x, stop := follow(t, cfg)
+	stop()
 	return x
 }
 

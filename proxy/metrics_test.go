@@ -425,7 +425,7 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="a"} 1.7e+09`, `front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="b"} 0`)
 	broken = errors.New("broken")
 	for _, u := range f.routing.Load().upstreams {
-		u.stale.Store(true)
+		u.reading.Set(errors.New("unreadable"))
 	}
 	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 1`, `front_proxy_reload_failed{source="tls-cert-file"} 0`,
 		`front_proxy_reload_failed{source="token-auth-file"} 1`)

@@ -39,8 +39,8 @@ type MountHosts struct {
 
 	hosts atomic.Pointer[[]*mountHost] // longest path first; nil until it was read
 
-	mu      sync.Mutex // serialises Reload; guards what follows
-	lastErr error
+	outcome filewatch.Outcome
+	reading sync.Mutex // serialises Reload
 }
 
 // mountHost is one entry. Immutable but for its upstream's TLS material.
@@ -95,22 +95,17 @@ func (h *MountHosts) files() []string {
 // Reload reads the files again. On an error, which it also logs, what was read
 // before stays in use.
 func (h *MountHosts) Reload() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.reading.Lock()
+	defer h.reading.Unlock()
 	err := h.load()
-	if err != nil && h.hosts.Load() != nil && (h.lastErr == nil || h.lastErr.Error() != err.Error()) {
+	if h.outcome.Set(err) && h.hosts.Load() != nil {
 		h.log.Error(err, "The mount hosts were not reloaded; those read before stay in use")
 	}
-	h.lastErr = err
 	return err
 }
 
 // LastError is why the last reading of the files failed; nil when it did not.
-func (h *MountHosts) LastError() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.lastErr
-}
+func (h *MountHosts) LastError() error { return h.outcome.LastError() }
 
 func (h *MountHosts) load() error {
 	data, err := os.ReadFile(h.file)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"k8s.io/utils/clock"
 
@@ -51,20 +50,9 @@ const mappingFileFlag = "mapping-file"
 
 // mappingFile follows the mapping file.
 type mappingFile struct {
-	path string // empty: nothing to follow
-	// tried is the content that was last looked at; failed, why it cannot be
-	// used.
-	tried  []byte
-	failed atomic.Pointer[error]
-}
-
-// LastError is why the mapping file as it is now cannot be used; nil when it is
-// in use.
-func (f *mappingFile) LastError() error {
-	if err := f.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
+	path  string // empty: nothing to follow
+	tried []byte // the content that was last looked at
+	filewatch.Outcome
 }
 
 // followFiles follows the mapping file and what it names until ctx ends.
@@ -117,13 +105,11 @@ func (p *Proxy) reloadMappings() {
 	if err == nil {
 		err = p.useMappings(data)
 	}
-	before := f.LastError()
+	news := f.Set(err)
 	switch {
 	case err == nil:
-		f.failed.Store(nil)
 		p.log.Info("Reloaded the mapping file", "file", f.path)
-	case before == nil || before.Error() != err.Error():
-		f.failed.Store(&err)
+	case news:
 		p.log.Error(err, "The mapping file was not reloaded; what was read before stays in use")
 	}
 }

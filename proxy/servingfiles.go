@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/utils/clock"
@@ -18,7 +17,7 @@ import (
 type servingFile struct {
 	source string // the flag, for metrics
 	from   dynamiccertificates.Notifier
-	failed atomic.Pointer[error]
+	filewatch.Outcome
 }
 
 // servingFiles are all that Serving is made of.
@@ -49,25 +48,11 @@ func (f *servingFile) read(ctx context.Context) error {
 	return runner.RunOnce(ctx)
 }
 
-// LastError is why the files as they are now cannot be used; nil when they are
-// in use.
-func (f *servingFile) LastError() error {
-	if err := f.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
 // followServing reads all again when a file may have changed, until ctx ends.
 func (p *Proxy) followServing(ctx context.Context) {
 	filewatch.Watch(ctx, clock.RealClock{}, p.log, p.watchedFiles, func() {
 		for _, f := range p.servingFiles {
-			err, before := f.read(ctx), f.LastError()
-			switch {
-			case err == nil:
-				f.failed.Store(nil)
-			case before == nil || before.Error() != err.Error():
-				f.failed.Store(&err)
+			if err := f.read(ctx); f.Set(err) {
 				p.log.Error(err, "A serving certificate or the CAs of clients changed and cannot be used; what was read before stays in use", "flag", f.source)
 			}
 		}

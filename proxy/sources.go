@@ -154,7 +154,7 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(m.reloads, truth(lastError() != nil), source)
 	}
 	for _, u := range p.routing.Load().upstreams {
-		gauge(m.reloads, truth(u.stale.Load()), u.source)
+		gauge(m.reloads, truth(u.reading.LastError() != nil), u.source)
 	}
 	if c.sync == nil {
 		return

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"k8s.io/klog/v2"
+
+	"frontproxy/authn/filewatch"
 )
 
 const (
@@ -57,7 +59,7 @@ type upstream struct {
 	current  atomic.Pointer[transports]
 	pulse    *pulse
 	alone    atomic.Int64 // requests that have a connection for themselves; upgrades are not counted
-	stale    atomic.Bool  // the files have changed and cannot be used
+	reading  filewatch.Outcome
 }
 
 // transports are the connections made with one state of the files.
@@ -173,7 +175,6 @@ func (u *upstream) run(ctx context.Context) {
 	looking.Go(func() { u.pulse.run(ctx) })
 	tick := time.NewTicker(reloadPeriod)
 	defer tick.Stop()
-	var reported string
 	for {
 		select {
 		case <-ctx.Done():
@@ -181,13 +182,7 @@ func (u *upstream) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		err := u.reload()
-		u.stale.Store(err != nil)
-		switch {
-		case err == nil:
-			reported = ""
-		case err.Error() != reported:
-			reported = err.Error()
+		if err := u.reload(); u.reading.Set(err) {
 			u.log.Error(err, "TLS files of a backend changed and cannot be used; the last good ones stay in use")
 		}
 	}

@@ -23,8 +23,8 @@ type KeyFiles struct {
 
 	current atomic.Pointer[keyFilesState]
 
-	mu      sync.Mutex // serialises Reload; guards lastErr
-	lastErr error
+	outcome filewatch.Outcome
+	reading sync.Mutex // serialises Reload
 }
 
 type keyFilesState struct {
@@ -57,13 +57,12 @@ func (f *KeyFiles) Run(ctx context.Context) error {
 // Reload reads the files again. On an error, which it also logs, all keys read
 // before stay in use.
 func (f *KeyFiles) Reload() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.reading.Lock()
+	defer f.reading.Unlock()
 	err := f.load()
-	if err != nil && (f.lastErr == nil || f.lastErr.Error() != err.Error()) && f.current.Load() != nil {
+	if f.outcome.Set(err) && f.current.Load() != nil {
 		f.log.Error(err, "Service account keys were not reloaded; those read before stay in use")
 	}
-	f.lastErr = err
 	return err
 }
 
@@ -93,11 +92,7 @@ func (f *KeyFiles) load() error {
 }
 
 // LastError is why the last reading of the files failed; nil when it did not.
-func (f *KeyFiles) LastError() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.lastErr
-}
+func (f *KeyFiles) LastError() error { return f.outcome.LastError() }
 
 // equal compares by id, which is a hash of the key.
 func (s *KeySet) equal(o *KeySet) bool {

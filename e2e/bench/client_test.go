@@ -86,9 +86,10 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// On one HTTP/2 connection every worker gets its own answer.
-func TestSharedConnection(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+// dialServer connects to a server of HTTP/2.
+func dialServer(t *testing.T, handler http.HandlerFunc) *h2Conn {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -98,7 +99,13 @@ func TestSharedConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.close()
+	t.Cleanup(c.close)
+	return c
+}
+
+// On one HTTP/2 connection every worker gets its own answer.
+func TestSharedConnection(t *testing.T) {
+	c := dialServer(t, echo)
 	var all sync.WaitGroup
 	for n := range 8 {
 		all.Go(func() {
@@ -116,17 +123,7 @@ func TestSharedConnection(t *testing.T) {
 
 // A connection that is gone fails whoever waits, and whoever comes later.
 func TestLostConnection(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	pool := x509.NewCertPool()
-	pool.AddCert(server.Certificate())
-	c, err := dialH2(server.Listener.Addr().String(), &tls.Config{RootCAs: pool, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.close()
+	c := dialServer(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	for range 2 {
 		if got, err := c.do(&request{method: "GET", path: "/"}); err == nil {
 			t.Errorf("an answer %+v came", got)
