@@ -14,7 +14,10 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+
+	"frontproxy/authn/kubeconfig"
 )
 
 const (
@@ -59,6 +62,8 @@ type WebhookConfig struct {
 	Audiences []string
 	// Clock is the time; nil means the real one.
 	Clock clock.PassiveClock
+	// Log is told of changes of the kubeconfig; the zero value logs nothing.
+	Log klog.Logger
 }
 
 // Webhook asks another server about tokens (TokenReview).
@@ -74,15 +79,16 @@ type WebhookConfig struct {
 // It is not apiserver's webhook authenticator: that one does not tell "no" from
 // "can't be asked", and its client logs tokens at -v=8.
 type Webhook struct {
-	reviewer  reviewer
-	ttl       time.Duration
-	audiences []string
-	clock     clock.PassiveClock
-	digester  *digester
-	calls     chan struct{}
-	accepted  *lru.Cache[digest, webhookAnswer]
-	refused   *lru.Cache[digest, webhookAnswer]
-	questions webhookLine
+	kubeconfig *kubeconfig.Followed
+	reviewer   reviewer
+	ttl        time.Duration
+	audiences  []string
+	clock      clock.PassiveClock
+	digester   *digester
+	calls      chan struct{}
+	accepted   *lru.Cache[digest, webhookAnswer]
+	refused    *lru.Cache[digest, webhookAnswer]
+	questions  webhookLine
 }
 
 // webhookAnswer is user or refusal. Immutable.
@@ -94,8 +100,8 @@ type webhookAnswer struct {
 	asked, until time.Time
 }
 
-// NewWebhook reads the kubeconfig and the files it names; the webhook is not
-// asked.
+// NewWebhook reads the kubeconfig and the files it names, which are followed
+// while Kubeconfig runs; the webhook is not asked.
 func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	c.Version = cmp.Or(c.Version, "v1beta1")
 	if c.Version != "v1" && c.Version != "v1beta1" {
@@ -104,12 +110,12 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	config, err := webhookClient(c.ConfigFile)
+	followed, err := kubeconfig.Follow(strings.TrimPrefix(webhookConfigFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return webhookClient(c.ConfigFile) }, c.Log)
 	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
+		return nil, err
 	}
-	w := &Webhook{ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: newDigester(), calls: make(chan struct{}, webhookCalls)}
-	if w.reviewer, err = newReviewer(config, c.Version); err != nil {
+	w := &Webhook{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: newDigester(), calls: make(chan struct{}, webhookCalls)}
+	if w.reviewer, err = newReviewer(followed.Config(), c.Version); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
 	}
 	if w.accepted, err = lru.New[digest, webhookAnswer](webhookAnswers); err != nil {
@@ -123,14 +129,21 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 // empty one for an error, not for the cluster that the process runs in.
 func webhookClient(file string) (*rest.Config, error) {
 	if file == "" {
-		return nil, errors.New("no file")
+		return nil, fmt.Errorf("%s: no file", webhookConfigFlag)
 	}
 	loaded, err := (&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}).Load()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, file, err)
 	}
-	return clientcmd.NewDefaultClientConfig(*loaded, &clientcmd.ConfigOverrides{}).ClientConfig()
+	config, err := clientcmd.NewDefaultClientConfig(*loaded, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, file, err)
+	}
+	return config, nil
 }
+
+// Kubeconfig is what the webhook is reached with; its Run follows the files.
+func (w *Webhook) Kubeconfig() *kubeconfig.Followed { return w.kubeconfig }
 
 // Name implements TokenAuthenticator.
 func (w *Webhook) Name() string { return "webhook" }

@@ -30,7 +30,7 @@ const (
 	prefix = "oidc:"
 	// settled is how long a change may take to reach the proxy on a busy
 	// machine; unloaded it is below a second.
-	settled = 30 * time.Second
+	settled = time.Minute
 )
 
 // org is a workspace below root with types and workspaces of one test.

@@ -62,17 +62,7 @@ func NewMountHosts(file string, log klog.Logger) (*MountHosts, error) {
 
 // Run follows the files until ctx ends.
 func (h *MountHosts) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		files := h.files()
-		watching, stop := context.WithCancel(ctx)
-		filewatch.Watch(watching, clock.RealClock{}, h.log, files, func() {
-			_ = h.Reload()
-			if !slices.Equal(files, h.files()) {
-				stop()
-			}
-		})
-		stop()
-	}
+	filewatch.WatchAll(ctx, clock.RealClock{}, h.log, h.files, func() { _ = h.Reload() })
 	for _, host := range *h.hosts.Load() {
 		host.upstream.close()
 	}

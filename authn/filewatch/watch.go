@@ -45,6 +45,22 @@ func Watch(ctx context.Context, clk clock.Clock, log klog.Logger, files []string
 	}
 }
 
+// WatchAll is Watch for files that may become others when they are looked at:
+// those that files name.
+func WatchAll(ctx context.Context, clk clock.Clock, log klog.Logger, files func() []string, look func()) {
+	for ctx.Err() == nil {
+		watched := files()
+		watching, stop := context.WithCancel(ctx)
+		Watch(watching, clk, log, watched, func() {
+			look()
+			if !slices.Equal(watched, files()) {
+				stop()
+			}
+		})
+		stop()
+	}
+}
+
 // drain swallows the events of the next moment; false when ctx ended.
 func drain(ctx context.Context, clk clock.Clock, events <-chan fsnotify.Event) bool {
 	timer := clk.NewTimer(settle)

@@ -128,11 +128,11 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 	}
 	client := everyShard
 	if path := a.serviceAccountLookupKubeconfig; path != "" {
-		var err error
-		if client, err = everyShardConfig("service-account-lookup-kubeconfig", path); err != nil {
+		lookups, err := p.everyShard("service-account-lookup-kubeconfig", path)
+		if err != nil {
 			return nil, err
 		}
-		p.sources.Certificates = append(p.sources.Certificates, kubeconfigCertificate("service-account-lookup-kubeconfig", client))
+		client = lookups.Config()
 	}
 	home, err := serviceaccount.NewShardHome(serviceaccount.HomeConfig{Shards: idx, Client: client, Grace: a.accountsAcross.grace})
 	if err != nil {

@@ -67,15 +67,9 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := rootConfig(o.rootKubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	everyShard, err := shardsConfig(o.shardsKubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	peers, err := peerConfigs(o.peerKubeconfigs)
+	idx := index.New(clock.RealClock{})
+	p.sources = newSources(idx)
+	root, everyShard, peers, err := p.kcp(o)
 	if err != nil {
 		return nil, err
 	}
@@ -105,9 +99,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	}
 
 	// Where is it?
-	idx := index.New(clock.RealClock{})
 	feeds := idx.Feeds()
-	p.sources = newSources(root, everyShard, idx)
 	p.details.Issuers = map[string]func() []issuer.Status{}
 
 	// Who is asking?
@@ -124,7 +116,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	}
 	serving.ClientCA = advertised
 	authn.DisableUpstreamMetrics() // before the first OIDC authenticator
-	if err := p.globalTokens(o, &config, everyShard, idx); err != nil {
+	if err := p.globalTokens(o, &config, everyShard.Config(), idx); err != nil {
 		return nil, err
 	}
 	if o.gates.enabled(gateWorkspaceAuthentication) {
@@ -137,7 +129,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 
-	watcher, err := shards.New(shards.Config{Root: root, Peers: peers, Shards: everyShard, Feeds: feeds, Registry: idx, Metrics: p.metrics.Feeds(), Log: log.WithName("shards")})
+	watcher, err := shards.New(shards.Config{Root: root.HTTP1(), Peers: peers, Shards: everyShard.HTTP1(), Feeds: feeds, Registry: idx, Metrics: p.metrics.Feeds(), Log: log.WithName("shards")})
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +139,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	authorizer, err := proxy.NewRootAuthorizer(root, p.metrics)
+	authorizer, err := proxy.NewRootAuthorizer(root.Config(), p.metrics)
 	if err != nil {
 		return nil, err
 	}

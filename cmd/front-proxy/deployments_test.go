@@ -161,9 +161,9 @@ const entryFormat = `- path: %s
   proxy_client_key: /etc/kcp-front-proxy/requestheader-client/tls.key
 `
 
-// kubeconfig is one with files for its certificates; without a server when it
+// kubeconfigText is one with files for its certificates; without a server when it
 // is empty.
-func kubeconfig(server, certDir string) []byte {
+func kubeconfigText(server, certDir string) []byte {
 	if server != "" {
 		server = "\n    server: " + server
 	}
@@ -199,7 +199,7 @@ func (i *installation) pod(paths ...string) *pod {
 	p.mount("/etc/kcp/tls/ca", map[string][]byte{"tls.crt": k.ServingCA.PEM})
 	p.mount("/etc/kcp-front-proxy/client-ca", map[string][]byte{"tls.crt": k.ClientCA.PEM})
 	p.mount("/etc/kcp-front-proxy/kubeconfig", map[string][]byte{
-		"kubeconfig": []byte(p.in(string(kubeconfig(k.Root.URL, "/etc/kcp-front-proxy/kubeconfig-client-cert")))),
+		"kubeconfig": []byte(p.in(string(kubeconfigText(k.Root.URL, "/etc/kcp-front-proxy/kubeconfig-client-cert")))),
 	})
 	var mapping strings.Builder
 	for _, path := range paths {
@@ -465,7 +465,7 @@ func TestDeployments(t *testing.T) {
 				mountRequestHeaderCA("/etc/kcp/tls/requestheader-client-ca")(i, p)
 				p.pair("/etc/kcp/tls/service-account", i.accounts[0])
 				p.pair("/etc/kcp/tls/shard-client", i.kcp.Watching)
-				p.mount("/etc/kcp-front-proxy/shards", map[string][]byte{"kubeconfig": []byte(p.in(string(kubeconfig("", "/etc/kcp/tls/shard-client"))))})
+				p.mount("/etc/kcp-front-proxy/shards", map[string][]byte{"kubeconfig": []byte(p.in(string(kubeconfigText("", "/etc/kcp/tls/shard-client"))))})
 				i.issuer = newIssuer(i.t)
 				p.mount("/etc/kcp/authentication", map[string][]byte{"config.yaml": []byte(structured(i.issuer))})
 			},

@@ -6,23 +6,54 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"frontproxy/authn/kubeconfig"
 )
+
+// follow has a kubeconfig followed, and its client certificate and whether it
+// can be read told. name is its flag.
+func (p *program) follow(name string, paths []string, load func() (*rest.Config, error)) (*kubeconfig.Followed, error) {
+	f, err := kubeconfig.Follow(name, paths, load, p.log.WithName("kubeconfigs"))
+	if err != nil {
+		return nil, err
+	}
+	p.add(f.Run)
+	p.tell(name, f)
+	return f, nil
+}
+
+// everyShard follows a kubeconfig that reaches shards wherever they are.
+func (p *program) everyShard(flag, path string) (*kubeconfig.Followed, error) {
+	return p.follow(flag, []string{path}, func() (*rest.Config, error) { return everyShardConfig(flag, path) })
+}
+
+// kcp follows the kubeconfigs of the proxy's own power in kcp.
+func (p *program) kcp(o *options) (root, shards *kubeconfig.Followed, peers []*rest.Config, err error) {
+	paths := rootRules(o.rootKubeconfig).GetLoadingPrecedence()
+	if root, err = p.follow("root-kubeconfig", paths, func() (*rest.Config, error) { return rootConfig(o.rootKubeconfig) }); err != nil {
+		return nil, nil, nil, err
+	}
+	if shards, err = p.everyShard("shards-kubeconfig", o.shardsKubeconfig); err != nil {
+		return nil, nil, nil, err
+	}
+	peers, err = p.peers(o.peerKubeconfigs)
+	return root, shards, peers, err
+}
 
 // rootConfig loads --root-kubeconfig; empty means the usual places, then the
 // pod's service account.
 func rootConfig(path string) (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = path
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rootRules(path), nil).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("--root-kubeconfig %q is no usable kubeconfig (kind: Config, with a current-context): %w", path, err)
 	}
 	return config, nil
 }
 
-// shardsConfig loads --shards-kubeconfig, the identity of the wildcard feeds.
-func shardsConfig(path string) (*rest.Config, error) {
-	return everyShardConfig("shards-kubeconfig", path)
+func rootRules(path string) *clientcmd.ClientConfigLoadingRules {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = path
+	return rules
 }
 
 // everyShardConfig loads a kubeconfig that reaches shards wherever they are. Its

@@ -10,6 +10,36 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
+// peers follows --shard-peer-kubeconfig; which peers there are is read once.
+func (p *program) peers(paths []string) ([]*rest.Config, error) {
+	configs, err := peerConfigs(paths)
+	if err != nil {
+		return nil, err
+	}
+	for n, config := range configs {
+		f, err := p.follow(fmt.Sprintf("shard-peer-kubeconfig[%d]", n), paths, func() (*rest.Config, error) { return peerConfig(paths, config.Host) })
+		if err != nil {
+			return nil, err
+		}
+		configs[n] = f.HTTP1()
+	}
+	return configs, nil
+}
+
+// peerConfig is the one of the peer at host.
+func peerConfig(paths []string, host string) (*rest.Config, error) {
+	all, err := peerConfigs(paths)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range all {
+		if c.Host == host {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("--shard-peer-kubeconfig %q: no longer names the server %q: restart to change peers", paths, host)
+}
+
 // peerConfigs loads --shard-peer-kubeconfig. As in kcp every cluster of a file
 // is a peer, once, and the file's current context has the credentials for all
 // of them.

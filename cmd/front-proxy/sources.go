@@ -1,24 +1,21 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/pflag"
-	"k8s.io/client-go/rest"
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/kubeconfig"
 	"frontproxy/index"
 	"frontproxy/proxy"
 )
 
 // newSources are what /metrics tells beyond requests; the parts add to it.
-func newSources(root, everyShard *rest.Config, idx *index.Index) proxy.Sources {
+func newSources(idx *index.Index) proxy.Sources {
 	return proxy.Sources{
-		Counts:       idx.Counts,
-		Issuers:      map[string]func() map[issuer.State]int{},
-		Reloads:      map[string]func() error{},
-		Certificates: []proxy.Certificates{kubeconfigCertificate("root-kubeconfig", root), kubeconfigCertificate("shards-kubeconfig", everyShard)},
+		Counts:  idx.Counts,
+		Issuers: map[string]func() map[issuer.State]int{},
+		Reloads: map[string]func() error{},
 	}
 }
 
@@ -43,19 +40,10 @@ func flagValues(all *pflag.FlagSet) map[string]string {
 	return values
 }
 
-// kubeconfigCertificate is the client certificate of a kubeconfig, if it has
-// one; client-go follows its file, and so do we.
-func kubeconfigCertificate(flag string, config *rest.Config) proxy.Certificates {
-	return proxy.Certificates{Role: "client", Source: flag, PEM: func() []byte {
-		if config.CertFile == "" {
-			return config.CertData
-		}
-		data, err := os.ReadFile(config.CertFile) //nolint:gosec // the operator names it
-		if err != nil {
-			return nil // no end to tell; the watches of shards fail and say why
-		}
-		return data
-	}}
+// tell has metrics and /statusz tell of a followed kubeconfig.
+func (p *program) tell(flag string, f *kubeconfig.Followed) {
+	p.sources.Reloads[flag] = f.LastError
+	p.sources.Certificates = append(p.sources.Certificates, proxy.Certificates{Role: "client", Source: flag, PEM: f.Certificate})
 }
 
 // clientCAs is a bundle that client certificates are verified with.

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/e2e/harness"
 	"frontproxy/e2e/standin"
@@ -182,6 +184,17 @@ func TestNothingIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	kubeconfig := func(who harness.KeyPair) []byte {
+		path := filepath.Join(t.TempDir(), "kubeconfig")
+		if err := harness.WriteKubeconfig(path, &rest.Config{Host: k.Root.URL, TLSClientConfig: rest.TLSClientConfig{CAData: k.ServingCA.PEM, CertData: who.Cert, KeyData: who.Key}}); err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
 	entries := func(more string) []byte {
 		return []byte(strings.NewReplacer(k.Forwarding.CertFile, secrets.path("forward.crt"), k.Forwarding.KeyFile, secrets.path("forward.key"),
 			k.ServingCA.File, secrets.path("shards-ca.crt")).Replace(k.MappingEntry("/clusters/")) + more)
@@ -189,7 +202,8 @@ func TestNothingIsLost(t *testing.T) {
 	files := map[string][]byte{
 		"mapping.yaml": entries(""), "forward.crt": k.Forwarding.Cert, "forward.key": k.Forwarding.Key, "shards-ca.crt": k.ServingCA.PEM,
 		"tls.crt": serving.Cert, "tls.key": serving.Key, "clients.crt": k.ClientCA.PEM, "authn.yaml": []byte(structured(global)),
-		"tokens.csv": []byte("token-of-frank,frank,,abc\n" + readers),
+		"tokens.csv": []byte("token-of-frank,frank,,abc\n" + readers), "accounts.pub": i.accounts[0].Cert,
+		"root.kubeconfig": kubeconfig(k.Watching), "shards.kubeconfig": kubeconfig(k.Watching),
 	}
 	secrets.put(files)
 	change := func(name string, content []byte) {
@@ -199,7 +213,9 @@ func TestNothingIsLost(t *testing.T) {
 	}
 	p := i.start("--mapping-file="+secrets.path("mapping.yaml"), "--tls-cert-file="+secrets.path("tls.crt"), "--tls-private-key-file="+secrets.path("tls.key"),
 		"--client-ca-file="+secrets.path("clients.crt"), "--authentication-config="+secrets.path("authn.yaml"), "--token-auth-file="+secrets.path("tokens.csv"),
-		"--feature-gates=WorkspaceAuthentication=true")
+		"--root-kubeconfig="+secrets.path("root.kubeconfig"), "--shards-kubeconfig="+secrets.path("shards.kubeconfig"),
+		"--service-account-key-file="+secrets.path("accounts.pub"), "--feature-gates=WorkspaceAuthentication=true")
+	i.shard.PutServiceAccount(farTeam, "default", "bot", "bot-uid")
 	later := time.Now().Add(time.Hour).Unix()
 	fresh := func(s *issuertest.Issuer, audience string) string {
 		return s.Sign(issuertest.Claims{"sub": "dave", "aud": []string{audience}, "exp": later})
@@ -212,6 +228,7 @@ func TestNothingIsLost(t *testing.T) {
 		{name: "global token, HTTP/2", path: near, token: fresh(global, "kcp")},
 		{name: "workspace token, HTTP/1.1", path: rented, token: fresh(tenants, "ws"), http1: true},
 		{name: "static token, HTTP/2", path: far, token: "token-of-frank"},
+		{name: "service account, HTTP/1.1", path: far, token: boundToken(t, i.accounts[0], farTeam), http1: true},
 	}
 	for _, a := range visitors {
 		p.await(p.client(a.certs...), a.path, a.token, http.StatusOK)
@@ -222,6 +239,7 @@ func TestNothingIsLost(t *testing.T) {
 		"global":      p.watch(far, visitors[3].token),
 		"workspace":   p.watch(rented, visitors[4].token),
 		"static":      p.watch(near, "token-of-frank"),
+		"account":     p.watch(far, visitors[6].token),
 	}
 	failing := func(source string, want bool) {
 		t.Helper()
@@ -344,6 +362,69 @@ func TestNothingIsLost(t *testing.T) {
 			k.Root.PutType("root", "tenant", "issuer", "broken")
 			load.passed(t, 1000)
 			k.Root.PutType("root", "tenant", "issuer")
+		}},
+		{"the keys of service accounts are rotated, and are rubbish in between", func(t *testing.T) {
+			next := boundToken(t, i.accounts[1], farTeam)
+			p.await(p.client(), far, next, http.StatusUnauthorized)
+			change("accounts.pub", []byte("rubbish"))
+			failing("service-account-key-file", true)
+			load.passed(t, 200)
+			change("accounts.pub", append(append([]byte(nil), i.accounts[1].Cert...), i.accounts[0].Cert...))
+			p.await(p.client(), far, next, http.StatusOK)
+			failing("service-account-key-file", false)
+		}},
+		{"the kubeconfigs are rotated, and are rubbish in between", func(t *testing.T) {
+			next, err := k.ClientCA.Client(t.TempDir(), "watcher-next", "system:masters")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"root-kubeconfig", "shards-kubeconfig"} {
+				file := strings.Replace(name, "-", ".", 1)
+				change(file, []byte("rubbish"))
+				failing(name, true)
+				load.passed(t, 200)
+				change(file, kubeconfig(next))
+				failing(name, false)
+			}
+			i.shard.Expire() // a watch goes on as it began
+			deadline := time.Now().Add(time.Minute)
+			for !slices.Contains(i.shard.Callers()[standin.ForFeeds], "watcher-next") {
+				if time.Now().After(deadline) {
+					t.Fatal("the new kubeconfig is not used")
+				}
+				load.passed(t, 50)
+			}
+		}},
+		{"everything is listed again, ten times at both shards", func(t *testing.T) {
+			for range 10 {
+				k.Root.Expire()
+				i.shard.Expire()
+				load.passed(t, 200)
+			}
+			// What came meanwhile is known, too.
+			k.Root.PutWorkspace("root", "after", "after00000000001", "root", "organization", nil)
+			i.shard.PutCluster("after00000000001", "root:organization", nil)
+			p.await(p.client(), "/clusters/root:after/api", "token-of-frank", http.StatusOK)
+		}},
+		{"a shard's base URL changes", func(t *testing.T) {
+			leave, err := i.shard.Move()
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.ListShard(i.shard)
+			deadline := time.Now().Add(time.Minute)
+			for "https://"+*i.shard.At.Load() != i.shard.URL {
+				if time.Now().After(deadline) {
+					t.Fatalf("it is asked at %s, want %s", *i.shard.At.Load(), i.shard.URL)
+				}
+				load.passed(t, 10)
+			}
+			load.passed(t, 1000)
+			leave() // which is the end of what is open there
+			for _, name := range []string{"global", "account", "workspace"} {
+				<-watches[name]
+				delete(watches, name)
+			}
 		}},
 		{"a third shard comes and goes", func(t *testing.T) {
 			third, err := k.AddShard("shard-2")

@@ -147,6 +147,19 @@ func (s *store) send(kind string, o []byte) {
 	}
 }
 
+// expire ends every watch as a server does that no longer keeps the versions
+// since its beginning.
+func (s *store) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version.next()
+	s.send("ERROR", encode(Object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}))
+	for w := range s.watchers {
+		close(w)
+		delete(s.watchers, w)
+	}
+}
+
 func encode(o Object) []byte {
 	b, err := json.Marshal(o)
 	if err != nil {

@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,6 +46,8 @@ type Shard struct {
 
 	// Requests counts what was forwarded to it, not lists and watches.
 	Requests atomic.Int64
+	// At is the address at which the last of them came; nil before.
+	At atomic.Pointer[string]
 	// Lookups counts what the proxy itself asked about service accounts.
 	Lookups atomic.Int64
 
@@ -122,6 +126,30 @@ func (s *Shard) Stop() {
 	s.mu.Unlock()
 	stop()
 	_ = server.Close()
+}
+
+// Expire has every watch fail with 410 Gone, so that whoever follows must list
+// again.
+func (s *Shard) Expire() {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.stores))
+	s.mu.Unlock()
+	for _, st := range all {
+		st.expire()
+	}
+}
+
+// Move has the shard listen at another address as well, which is the one it is
+// listed with the next time; leave ends the service at the one before.
+func (s *Shard) Move() (leave func(), err error) {
+	s.mu.Lock()
+	server, stop := s.server, s.stop
+	s.address = "127.0.0.1:0"
+	s.mu.Unlock()
+	if err := s.Start(); err != nil {
+		return nil, err
+	}
+	return func() { stop(); _ = server.Close() }, nil
 }
 
 func (s *Shard) store(resource string) *store {
@@ -226,6 +254,10 @@ func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case s.streams(w, r):
 	default:
 		s.Requests.Add(1)
+		if at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+			address := at.String()
+			s.At.Store(&address)
+		}
 		s.whoAmI(w, r)
 	}
 }
