@@ -34,6 +34,7 @@ type exchange struct {
 	in       *http.Request // as it came; set when it is forwarded
 	ours     string        // the path of the proxy's own that is asked for; usually empty
 	upgrade  bool
+	lasts    bool // longRunning
 	taken    taken
 	routing  *routing
 	route    route
@@ -85,6 +86,9 @@ func (x *exchange) reset() {
 func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool = x.p.buffers
 	x.in = r
+	if x.lasts {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // what cannot have it cannot have the server's either
+	}
 	if x.upgrade {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()

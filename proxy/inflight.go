@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"hash/maphash"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,11 +12,17 @@ import (
 
 // inFlight bounds the short requests that are under way at a time, and with
 // them the memory that they take: Config.MaxInFlight in all, half of that at
-// one shard, so that a slow shard leaves room for the others. Watches, followed
-// logs and upgrades are not counted, as in kube-apiserver.
+// one shard, so that a slow shard leaves room for the others, and an eighth in
+// one logical cluster, so that who asks for much there leaves room for other
+// tenants. Watches, followed logs and upgrades are not counted, as in
+// kube-apiserver.
 type inFlight struct {
 	most int64 // 0: no bound
 	all  atomic.Int64
+	// clusters are counted by a hash of their names: counters for each would have
+	// to be kept or forgotten. Two that share one share what it allows.
+	seed     maphash.Seed
+	clusters [4096]atomic.Int64
 
 	mu     sync.RWMutex // guards shards
 	shards map[string]*atomic.Int64
@@ -42,12 +49,12 @@ func (f *inFlight) shard(name string) *atomic.Int64 {
 }
 
 // taken are the counters that a request is in, for as long as it is under way.
-type taken struct{ all, shard *atomic.Int64 }
+type taken struct{ all, cluster, shard *atomic.Int64 }
 
 // enter takes a place for a request; when there is none, it says so.
 func (x *exchange) enter(r *http.Request) *metav1.Status {
 	f := &x.p.limit
-	if f.most == 0 || longRunning(r) {
+	if x.lasts = longRunning(r); x.lasts || f.most == 0 {
 		return nil
 	}
 	if f.all.Add(1) > f.most {
@@ -58,23 +65,40 @@ func (x *exchange) enter(r *http.Request) *metav1.Status {
 	return nil
 }
 
-// enterShard takes a place at the shard that a request goes to.
+// enterShard takes a place in the logical cluster, and at the shard, that a
+// request goes to.
 func (x *exchange) enterShard() *metav1.Status {
 	if x.taken.all == nil || x.shard() == "" {
 		return nil
 	}
-	n := x.p.limit.shard(x.shard())
-	if n.Add(1) > max(x.p.limit.most/2, 1) {
-		n.Add(-1)
+	f := &x.p.limit
+	if cluster := x.target.Cluster; cluster != "" {
+		if x.taken.cluster = place(f.cluster(cluster), f.most/8); x.taken.cluster == nil {
+			return overloaded("the workspace has")
+		}
+	}
+	if x.taken.shard = place(f.shard(x.shard()), f.most/2); x.taken.shard == nil {
 		return overloaded("shard \"" + x.shard() + "\" has")
 	}
-	x.taken.shard = n
 	return nil
+}
+
+// place takes one of most places, at least one; nil: there is none.
+func place(n *atomic.Int64, most int64) *atomic.Int64 {
+	if n.Add(1) > max(most, 1) {
+		n.Add(-1)
+		return nil
+	}
+	return n
+}
+
+func (f *inFlight) cluster(name string) *atomic.Int64 {
+	return &f.clusters[maphash.String(f.seed, name)%uint64(len(f.clusters))]
 }
 
 // leave gives the places back.
 func (t *taken) leave() {
-	for _, n := range [...]*atomic.Int64{t.all, t.shard} {
+	for _, n := range [...]*atomic.Int64{t.all, t.cluster, t.shard} {
 		if n != nil {
 			n.Add(-1)
 		}

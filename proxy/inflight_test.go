@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -25,7 +26,8 @@ func TestOverload(t *testing.T) {
 }
 
 func overload(t *testing.T, http2 bool) {
-	const most, sent = 20, 200 // ten times as many as there are places
+	const most, sent = 160, 1600 // ten times as many as there are places
+	const clusters = 10          // each may have an eighth, which is more than half for all
 	w := newWorld(t)
 	free := make(chan struct{})
 	var once sync.Once
@@ -38,7 +40,10 @@ func overload(t *testing.T, http2 bool) {
 		}
 		<-free
 	})
-	w.index["root:slow"] = index.Target{Cluster: "slow", Shard: slow.Shard}
+	for n := range clusters {
+		name := fmt.Sprint("slow", n)
+		w.index[name] = index.Target{Cluster: name, Shard: slow.Shard}
+	}
 	quick := w.shard(t, "quick", true, nil)
 	w.index["root:quick"] = index.Target{Cluster: "quick", Shard: quick.Shard}
 	w.config.MaxInFlight = most
@@ -46,9 +51,9 @@ func overload(t *testing.T, http2 bool) {
 	client := f.client(t, http2)
 
 	codes := make(chan int, sent)
-	for range sent {
+	for n := range sent {
 		go func() {
-			resp, err := client.Get(f.URL + "/clusters/root:slow/api")
+			resp, err := client.Get(fmt.Sprintf("%s/clusters/slow%d/api", f.URL, n%clusters))
 			if err != nil {
 				codes <- 0
 				return
@@ -89,17 +94,17 @@ func overload(t *testing.T, http2 bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp.StatusCode != http.StatusOK || path != "/clusters/root:slow/api?watch=true" {
+		if resp.StatusCode != http.StatusOK || path != "/clusters/slow0/api?watch=true" {
 			_, _ = io.ReadAll(resp.Body)
 		}
 		t.Cleanup(func() { _ = resp.Body.Close() })
 		return resp.StatusCode
 	}
 	for path, want := range map[string]int{
-		"/clusters/root:quick/api":           http.StatusOK,
-		"/clusters/root:slow/api?watch=true": http.StatusOK,
-		"/clusters/root:slow/api":            http.StatusTooManyRequests,
-		"/readyz":                            http.StatusOK,
+		"/clusters/root:quick/api":       http.StatusOK,
+		"/clusters/slow0/api?watch=true": http.StatusOK,
+		"/clusters/slow0/api":            http.StatusTooManyRequests,
+		"/readyz":                        http.StatusOK,
 	} {
 		if code := get(path); code != want {
 			t.Errorf("%s answers %d, want %d", path, code, want)
@@ -117,6 +122,105 @@ func overload(t *testing.T, http2 bool) {
 			t.Fatalf("places are not given back: %d in all", f.limit.all.Load())
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestOverloadOfOneCluster: a tenant who asks for more than one logical cluster
+// may have gets 429, and the shard's other tenants are served.
+func TestOverloadOfOneCluster(t *testing.T) {
+	w := newWorld(t)
+	free := make(chan struct{})
+	shard := w.shard(t, "shard", true, func(_ http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "greedy") {
+			<-free
+		}
+	})
+	for _, name := range []string{"greedy", "modest"} {
+		w.index[name] = index.Target{Cluster: name, Shard: shard.Shard}
+	}
+	w.config.MaxInFlight = 80
+	f := w.front(t)
+	var once sync.Once
+	t.Cleanup(func() { once.Do(func() { close(free) }) })
+	client := f.client(t, true)
+	get := func(cluster string) int {
+		resp, err := client.Get(f.URL + "/clusters/" + cluster + "/api")
+		if err != nil {
+			return 0
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	codes := make(chan int, 100)
+	for range 100 {
+		go func() { codes <- get("greedy") }()
+	}
+	for range 90 {
+		if code := <-codes; code != http.StatusTooManyRequests {
+			t.Errorf("beyond what one cluster may have: answered %d", code)
+		}
+	}
+	if code := get("modest"); code != http.StatusOK {
+		t.Errorf("the other tenant is answered %d", code)
+	}
+	once.Do(func() { close(free) })
+	for range 10 {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("within what one cluster may have: answered %d", code)
+		}
+	}
+}
+
+// TestUnreadAnswer: a client that does not read its answer loses it, and its
+// place, after a while; one that reads a watch does not.
+func TestUnreadAnswer(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[http2], func(t *testing.T) { unread(t, http2) })
+	}
+}
+
+func unread(t *testing.T, http2 bool) {
+	w := newWorld(t)
+	more := make(chan struct{})
+	shard := w.shard(t, "shard", true, func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("watch") {
+			_ = http.NewResponseController(rw).Flush()
+			<-more
+			_, _ = io.WriteString(rw, "event")
+			return
+		}
+		for chunk := make([]byte, 1<<20); ; {
+			if _, err := rw.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	w.index["ws"] = index.Target{Cluster: "ws", Shard: shard.Shard}
+	w.config.MaxInFlight, w.config.AnswerPeriod = 80, time.Second
+	f := w.front(t)
+	client := f.client(t, http2)
+	watch, err := client.Get(f.URL + "/clusters/ws/api?watch=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Body.Close()
+	for range 3 {
+		resp, err := client.Get(f.URL + "/clusters/ws/api") // and reads no body
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for f.limit.all.Load() > 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d places are still taken", f.limit.all.Load())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	close(more)
+	if body, err := io.ReadAll(watch.Body); err != nil || string(body) != "event" {
+		t.Errorf("the watch says %q, %v", body, err)
 	}
 }
 

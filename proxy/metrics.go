@@ -45,6 +45,7 @@ type Metrics struct {
 	feedLists, feedFailures, feedSkipped      *prometheus.CounterVec
 	requestsVec, sentVec, receivedVec         *prometheus.CounterVec
 	inFlight, openStreams, panics, shardReady *prometheus.Desc
+	openConnections, refusedConnections       *prometheus.Desc
 	endedStreams                              *prometheus.Desc
 	clusters, workspaces                      *prometheus.Desc
 	configurations, issuers, reloads, expiry  *prometheus.Desc
@@ -121,6 +122,8 @@ func (b *instruments) perRequest(m *Metrics) {
 	m.accountRefusals = b.counter("front_proxy_service_account_refusals_total", "Service account tokens refused.", "reason")
 	m.inFlight = b.read("front_proxy_requests_in_flight", gaugeType, "Requests under way, watches and upgrades included.")
 	m.openStreams = b.read("front_proxy_open_streams", gaugeType, "Watches and upgraded connections under way.", "kind")
+	m.openConnections = b.read("front_proxy_open_connections", gaugeType, "Clients' connections.")
+	m.refusedConnections = b.read("front_proxy_refused_connections_total", counterType, "Clients' connections closed as they came, because as many were open as --max-connections allows.")
 	m.endedStreams = b.read("front_proxy_ended_streams_total", counterType, "Watches and upgraded connections ended because what had admitted them was gone.")
 	m.panics = b.read("front_proxy_panics_total", counterType, "Panics contained; each one is a fault to report.")
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	stdlog "log"
 	"maps"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/time/rate"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"frontproxy/authn"
 	"frontproxy/index"
@@ -54,6 +56,8 @@ type Proxy struct {
 	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
 	recheckPeriod         time.Duration
 	bodyPeriod            time.Duration
+	answerPeriod          time.Duration
+	connections           *connections // nil: it does not run
 	endedStreams          atomic.Uint64
 	// shardServices has what a routing's services are made with.
 	shardServices     shardServices
@@ -107,7 +111,7 @@ func New(c Config) (*Proxy, error) {
 		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
 		shardServices: shardServices{find: c.ShardServices, servers: c.ShardServers},
 		owner:         c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
-		bodyPeriod: cmp.Or(c.BodyPeriod, defaultBodyPeriod),
+		bodyPeriod: cmp.Or(c.BodyPeriod, defaultBodyPeriod), answerPeriod: cmp.Or(c.AnswerPeriod, defaultAnswerPeriod),
 	}
 	p.servingFiles, p.watchedFiles = p.newServingFiles(), c.ServingFiles
 	first, err := p.newRouting(c.Mappings, nil)
@@ -118,7 +122,10 @@ func New(c Config) (*Proxy, error) {
 	if p.metrics == nil {
 		p.metrics = NewMetrics("")
 	}
-	p.limit.most = int64(c.MaxInFlight)
+	p.limit.most, p.limit.seed = int64(c.MaxInFlight), maphash.MakeSeed()
+	if c.Serving != nil && c.Serving.Listener != nil {
+		p.connections = &connections{Listener: c.Serving.Listener, most: int64(c.MaxConnections), log: c.Log, clock: clock.RealClock{}}
+	}
 	p.failures = rate.NewLimiter(failureLines, failureBurst)
 	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)
 	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), rate.NewLimiter(explainsPerSecond, explainsAtOnce)

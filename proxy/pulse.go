@@ -13,20 +13,22 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// pulse notices backends that accept connections and do not answer, frozen or
-// cut off: without it their requests would wait for as long as clients do.
+// pulse notices backends that do not answer, frozen or cut off: without it their
+// requests would wait for as long as clients do, or for a connection each.
 //
 // It dials all connections of an upstream. When something was written to one
 // and nothing came back for after, the backend is asked for a TLS handshake,
 // which takes none of its requests' time: a slow answer ends nothing as long as
 // the process is alive. When not even that is answered within patience, all
 // connections to it are closed, and no new ones made until a handshake, tried
-// again at every look, succeeds.
+// again at every look, succeeds. When a connection could not be made in time, no
+// others are tried until then either, and those there are go on.
 type pulse struct {
 	// every is how often connections are looked at.
 	every, after, patience time.Duration
 	config                 func() *tls.Config // of handshakes, without a server name
 	log                    klog.Logger
+	dialer                 *net.Dialer
 	looks                  atomic.Int64 // counted from 1, so that 0 is never
 
 	mu    sync.Mutex // guards hosts and what is in them
@@ -36,9 +38,11 @@ type pulse struct {
 // pulseHost is a backend by its address.
 type pulseHost struct {
 	conns   map[*pulseConn]struct{}
-	asking  bool
-	silent  bool
 	address string
+	asking  bool
+	// doubted: a connection is without an answer for too long. silent: and so was
+	// a handshake. unreachable: no connection could be made in time.
+	doubted, silent, unreachable bool
 }
 
 // pulseConn is a connection that is looked at.
@@ -52,10 +56,10 @@ type pulseConn struct {
 }
 
 // errSilent is why no connection is made to a backend that does not answer.
-var errSilent = errors.New("the backend accepts connections, but does not answer")
+var errSilent = errors.New("the backend does not answer")
 
 func newPulse(config func() *tls.Config, log klog.Logger) *pulse {
-	p := &pulse{every: time.Second, after: pingAfter, patience: pingTimeout, config: config, log: log, hosts: map[string]*pulseHost{}}
+	p := &pulse{every: time.Second, after: pingAfter, patience: pingTimeout, config: config, log: log, dialer: &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}, hosts: map[string]*pulseHost{}}
 	p.looks.Store(1)
 	return p
 }
@@ -63,28 +67,35 @@ func newPulse(config func() *tls.Config, log klog.Logger) *pulse {
 // dial is a transport's DialContext.
 func (p *pulse) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	p.mu.Lock()
-	if h := p.hosts[address]; h != nil && h.silent {
+	if h := p.hosts[address]; h != nil && (h.silent || h.unreachable) {
 		p.mu.Unlock()
 		return nil, fmt.Errorf("dial %s: %w", address, errSilent)
 	}
 	p.mu.Unlock()
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
+	conn, err := p.dialer.DialContext(ctx, network, address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.hosts[address]
 	if h == nil {
 		h = &pulseHost{conns: map[*pulseConn]struct{}{}, address: address}
-		p.hosts[address] = h
+		p.hosts[address] = h // forgotten at the next look unless it is needed
+	}
+	if err != nil {
+		if timedOut(err) && ctx.Err() == nil && !h.unreachable {
+			h.unreachable = true
+			p.log.Error(err, "A backend cannot be connected to: no more connections are tried until it answers", "address", address)
+		}
+		return nil, err
 	}
 	c := &pulseConn{Conn: conn, pulse: p, host: h}
 	h.conns[c] = struct{}{}
 	return c, nil
 }
 
-var dialer = &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
 
 // Write implements net.Conn.
 func (c *pulseConn) Write(b []byte) (int, error) {
@@ -137,16 +148,16 @@ func (p *pulse) doubtful() []*pulseHost {
 	defer p.mu.Unlock()
 	var all []*pulseHost
 	for address, h := range p.hosts {
-		if len(h.conns) == 0 && !h.silent && !h.asking {
+		if len(h.conns) == 0 && !h.silent && !h.unreachable && !h.asking {
 			delete(p.hosts, address)
 			continue
 		}
-		doubt := h.silent
+		h.doubted = false
 		for c := range h.conns {
 			since := c.since.Load()
-			doubt = doubt || since != 0 && since <= late
+			h.doubted = h.doubted || since != 0 && since <= late
 		}
-		if doubt && !h.asking {
+		if (h.doubted || h.silent || h.unreachable) && !h.asking {
 			h.asking = true
 			all = append(all, h)
 		}
@@ -160,15 +171,15 @@ func (p *pulse) ask(ctx context.Context, h *pulseHost) {
 	if ctx.Err() != nil {
 		return
 	}
-	silent := err != nil
 	p.mu.Lock()
-	was := h.silent
-	h.silent, h.asking = silent, false
+	was, wasUnreachable := h.silent, h.unreachable
+	silent := err != nil && (h.doubted || h.silent)
+	h.silent, h.unreachable, h.asking = silent, err != nil && h.unreachable, false
 	var closing []*pulseConn
 	for c := range h.conns {
 		if silent {
 			closing = append(closing, c)
-		} else if c.since.Load() != 0 {
+		} else if err == nil && c.since.Load() != 0 {
 			c.since.Store(p.looks.Load())
 		}
 	}
@@ -179,7 +190,7 @@ func (p *pulse) ask(ctx context.Context, h *pulseHost) {
 	switch {
 	case silent && !was:
 		p.log.Error(err, "A backend does not answer: its connections are closed, and none are made until it does", "address", h.address, "closed", len(closing))
-	case was && !silent:
+	case err == nil && (was || wasUnreachable):
 		p.log.Info("A backend answers again", "address", h.address)
 	}
 }
@@ -191,13 +202,12 @@ func (p *pulse) handshake(ctx context.Context, address string) error {
 	defer cancel()
 	config := p.config()
 	config.ServerName, _, _ = net.SplitHostPort(address)
-	conn, err := (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, "tcp", address)
+	conn, err := (&tls.Dialer{NetDialer: p.dialer, Config: config}).DialContext(ctx, "tcp", address)
 	if err == nil {
 		_ = conn.Close()
 		return nil
 	}
-	var timeout net.Error
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+	if timedOut(err) {
 		return fmt.Errorf("no answer to a TLS handshake in %v: %w", p.patience, err)
 	}
 	return nil

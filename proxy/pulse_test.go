@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -179,5 +183,80 @@ func TestPulseRefused(t *testing.T) {
 	}
 	if len(p.doubtful()) > 0 || len(p.hosts) > 0 {
 		t.Error("a host without connections is kept")
+	}
+}
+
+// full is a listener at whose address no connection can be made, since its
+// backlog is full and nobody accepts: the kernel drops what comes, as a network
+// that is cut does.
+func full(t *testing.T) (fd int, address string) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	for range 10 {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return fd, address
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	t.Fatal("a backlog of none holds ten connections")
+	return 0, ""
+}
+
+// TestPulseCutOff: the first who find that no connection can be made wait for
+// it, the others do not, until there is one again.
+func TestPulseCutOff(t *testing.T) {
+	fd, address := full(t)
+	p := newPulse(func() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }, klog.Logger{}) //nolint:gosec // nothing is said
+	p.every, p.patience, p.dialer.Timeout = 10*time.Millisecond, 500*time.Millisecond, 300*time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); p.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	if _, err := p.dial(t.Context(), "tcp", address); !timedOut(err) {
+		t.Fatalf("the first: %v", err)
+	}
+	for range 100 {
+		if _, err := p.dial(t.Context(), "tcp", address); !errors.Is(err, errSilent) {
+			t.Fatalf("a later one: %v", err)
+		}
+	}
+	file := os.NewFile(uintptr(fd), "listener")
+	listener, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = file.Close()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	_ = server.Listener.Close()
+	server.Listener = listener
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		conn, err := p.dial(t.Context(), "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("connections can be made again: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -18,6 +18,9 @@ const (
 	maxHeaderBytes    = 1<<20 + 64<<10
 	readHeaderTimeout = 32 * time.Second
 	serverIdleTimeout = 90 * time.Second
+	// defaultAnswerPeriod bounds for how long a client that does not read its answer
+	// keeps its place among requests. API servers take a minute to send one.
+	defaultAnswerPeriod = 10 * time.Minute
 
 	// HTTP/2 settings of kube-apiserver: nearly all bodies are below 256 KiB.
 	defaultStreams = 100
@@ -29,7 +32,7 @@ const (
 // and upgrades are ended at random moments; what still runs at
 // ShutdownTimeout is cut. It returns nil after a drain, and owns all it starts.
 func (p *Proxy) Run(ctx context.Context) error {
-	if p.serving == nil || p.serving.Listener == nil || p.serving.Cert == nil {
+	if p.serving == nil || p.connections == nil || p.serving.Cert == nil {
 		return errors.New("a proxy that runs needs a listener and a serving certificate")
 	}
 	// What the proxy itself needs outlives ctx by the time of the drain.
@@ -48,7 +51,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	server := p.server(config)
 	served := make(chan error, 1)
-	running.Go(func() { served <- server.ServeTLS(p.serving.Listener, "", "") })
+	running.Go(func() { served <- server.ServeTLS(p.connections, "", "") })
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", p.serving.Listener.Addr(), err)
@@ -89,6 +92,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       serverIdleTimeout,
+		WriteTimeout:      p.answerPeriod, // but for longRunning ones
 		ErrorLog:          p.errorLog,
 		Protocols:         new(http.Protocols),
 		// OPTIONS * is answered like any target that is no path.

@@ -150,6 +150,10 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(m.endedStreams, prometheus.CounterValue, float64(p.endedStreams.Load()))
 	out <- prometheus.MustNewConstMetric(m.panics, prometheus.CounterValue, float64(p.panics.Load()))
+	if l := p.connections; l != nil {
+		gauge(m.openConnections, float64(l.open.Load()))
+		out <- prometheus.MustNewConstMetric(m.refusedConnections, prometheus.CounterValue, float64(l.refused.Load()))
+	}
 	for source, lastError := range p.reloads() {
 		gauge(m.reloads, truth(lastError() != nil), source)
 	}

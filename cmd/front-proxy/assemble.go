@@ -149,6 +149,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		MappingFile:     o.mappingFile,
 		ServingFiles:    o.servingFiles(),
 		MaxInFlight:     o.maxInFlight,
+		MaxConnections:  o.connections(),
 		Index:           idx,
 		Decider:         decider,
 		Metrics:         p.metrics,

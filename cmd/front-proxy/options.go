@@ -24,6 +24,7 @@ type options struct {
 	serving         *genericoptions.SecureServingOptions
 	curves          []string
 	maxInFlight     int
+	maxConnections  int
 	shutdownDelay   time.Duration
 	shutdownTimeout time.Duration
 
@@ -154,7 +155,8 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 func (o *options) servingFlags(fs *pflag.FlagSet) {
 	o.serving.AddFlags(fs)
 	fs.StringSliceVar(&o.curves, "tls-curve-preferences", nil, "Key exchange mechanisms to offer, by Go's names or ids, comma-separated. Empty means Go's defaults.")
-	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "How many requests may be under way at a time, at one shard half as many; others get 429 and Retry-After. Watches, followed logs and upgrades are not counted. 0 means no bound.")
+	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "How many requests may be under way at a time, at one shard half as many, in one logical cluster an eighth; others get 429 and Retry-After. Watches, followed logs and upgrades are not counted. 0 means no bound.")
+	fs.IntVar(&o.maxConnections, "max-connections", 0, "How many connections clients may have open at a time; more are closed as they come. 0 means half of the file descriptors that the process may have, since most requests need one to a shard, too.")
 	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "After SIGTERM, how long to go on serving while /readyz says no, so that load balancers notice.")
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "After the delay, how long requests in flight, watches included, may still run.")
 }
@@ -276,6 +278,9 @@ func (o *options) validate() error {
 	}
 	if o.shutdownDelay < 0 || o.shutdownTimeout < 0 {
 		fail("--shutdown-delay-duration and --shutdown-timeout cannot be negative")
+	}
+	if o.maxConnections < 0 {
+		fail("--max-connections=%d: it must be positive, or 0 for half of the file descriptors there are", o.maxConnections)
 	}
 	if o.maxInFlight < 0 || o.maxInFlight == 1 {
 		fail("--max-requests-inflight=%d: it must be 2 or more, or 0 for no bound", o.maxInFlight)

@@ -39,13 +39,14 @@ func newPod(t *testing.T) *pod { return &pod{t, t.TempDir()} }
 func (p *pod) in(text string) string { return strings.ReplaceAll(text, "/etc/", p.dir+"/etc/") }
 
 // mount makes a Secret or ConfigMap volume as the kubelet does: files are links
-// into ..data, which links to a directory, so that all change at once.
+// into ..data, which links to a directory, so that all change at once. Links
+// that there are stay, as does what they lead to.
 func (p *pod) mount(path string, files map[string][]byte) {
 	p.t.Helper()
 	volume := p.in(path)
 	p.swap(path, files)
 	for name := range files {
-		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(volume, name)); err != nil {
+		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(volume, name)); err != nil && !errors.Is(err, os.ErrExist) {
 			p.t.Fatal(err)
 		}
 	}
@@ -125,7 +126,7 @@ func (p *pod) run(k *standin.KCP, args []string) *runningProxy {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	proxy := &runningProxy{t: t, kcp: k, url: "https://127.0.0.1:" + port}
+	proxy := &runningProxy{t: t, kcp: k, url: "https://127.0.0.1:" + port, pid: cmd.Process.Pid}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		time.AfterFunc(20*time.Second, kill)

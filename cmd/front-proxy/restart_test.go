@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/e2e/standin"
 )
@@ -124,7 +126,7 @@ func TestRollingRestart(t *testing.T) {
 // TestDrainOfManyWatches: at SIGTERM watches are ended one after the other, all
 // before the deadline, and the program ends without an error.
 func TestDrainOfManyWatches(t *testing.T) {
-	const watches = 1000
+	const watches = 10_000
 	i := newInstallation(t)
 	args, url := arguments(t, i.kcp)
 	p := startProxy(t, i.kcp, url, append(args, "--shutdown-timeout=10s", "--token-auth-file="+file(t, "tokens.csv", []byte("token-of-frank,frank,,abc\n"))))
@@ -155,7 +157,7 @@ func TestDrainOfManyWatches(t *testing.T) {
 		quarters[int(at.Sub(begin)/(1250*time.Millisecond))]++
 	}
 	for _, n := range quarters {
-		if n > watches/2 {
+		if n > watches*3/4 {
 			t.Errorf("%d of %d watches ended within a quarter of the time there is: %v", n, watches, quarters)
 		}
 	}
@@ -196,9 +198,11 @@ func TestStartsWithWhatThereIs(t *testing.T) {
 
 // TestFlappingShard: a shard that goes and comes again and again costs nobody
 // else anything, its own requests are answered at once either way, and nothing
-// of it is left behind: no goroutines, and with them no connections.
+// of it is left behind: no goroutines, and with them no connections, and no
+// memory. When the program has ended none of its goroutines is there.
 func TestFlappingShard(t *testing.T) {
-	const cycles = 1000
+	const cycles, growth = 1000, 4 << 20
+	ignore := goleak.IgnoreCurrent()
 	i := newInstallation(t)
 	args, url := arguments(t, i.kcp)
 	p := startProxy(t, i.kcp, url, append(args, "--token-auth-file="+file(t, "tokens.csv", []byte("token-of-frank,frank,,abc\n"))))
@@ -221,7 +225,7 @@ func TestFlappingShard(t *testing.T) {
 	for range 20 {
 		cycle()
 	}
-	before := runtime.NumGoroutine()
+	before, heapBefore := runtime.NumGoroutine(), heap()
 	for range cycles {
 		cycle()
 	}
@@ -235,5 +239,31 @@ func TestFlappingShard(t *testing.T) {
 	if after > before+20 {
 		t.Errorf("%d goroutines after %d cycles, %d before", after, cycles, before)
 	}
-	t.Logf("%d cycles, %d requests to the other shard, none lost; %d goroutines before, %d after", cycles, load.asked.Load(), before, after)
+	heapAfter := heap()
+	if heapAfter > heapBefore+growth {
+		t.Errorf("%d bytes live after %d cycles, %d before", heapAfter, cycles, heapBefore)
+	}
+	t.Logf("%d cycles, %d requests to the other shard, none lost; before and after %d and %d goroutines, %d and %d KB live",
+		cycles, load.asked.Load(), before, after, heapBefore>>10, heapAfter>>10)
+
+	load.end()
+	if err := p.stop(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	i.kcp.Close()
+	client.CloseIdleConnections()
+	// klog's flusher is the process'; each file of certificates that apiserver reads
+	// has queues that end with a way of following which is not used.
+	queue := "k8s.io/client-go/util/workqueue.(*"
+	goleak.VerifyNone(t, ignore, goleak.IgnoreAnyFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
+		goleak.IgnoreAnyFunction(queue+"Typed[...]).updateUnfinishedWorkLoop"), goleak.IgnoreAnyFunction(queue+"delayingType[...]).waitingLoop"))
+}
+
+// heap is what is live of this process.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"k8s.io/apiserver/pkg/server"
 )
@@ -20,6 +22,19 @@ func (o *options) listen() (*server.SecureServingInfo, error) {
 		return nil, fmt.Errorf("serving certificate (--tls-cert-file, --tls-private-key-file, --tls-sni-cert-key) or address (--bind-address, --secure-port): %w", err)
 	}
 	return info, nil
+}
+
+// connections is how many clients may have. Go has raised the soft limit on
+// file descriptors to the hard one by now.
+func (o *options) connections() int {
+	var limit syscall.Rlimit
+	if o.maxConnections > 0 {
+		return o.maxConnections
+	}
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(limit.Cur/2, math.MaxInt32)) //nolint:gosec // bounded
 }
 
 func (o *options) selfSigned() error {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,6 +32,7 @@ type steady struct {
 	lost     []string
 	stopped  chan struct{}
 	visitors sync.WaitGroup
+	clients  []*http.Client
 }
 
 // visitor asks one path as one user, over and over.
@@ -56,6 +56,7 @@ func (p *runningProxy) load(visitors ...visitor) *steady {
 			transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 		}
 		transport.DisableKeepAlives = a.anew
+		s.clients = append(s.clients, client)
 		s.visitors.Go(func() { s.ask(client, p.url, a) })
 	}
 	p.t.Cleanup(s.end)
@@ -105,6 +106,9 @@ func (s *steady) end() {
 		close(s.stopped)
 	}
 	s.visitors.Wait()
+	for _, c := range s.clients {
+		c.CloseIdleConnections()
+	}
 }
 
 // passed waits until n more requests have been answered, so that what was
@@ -132,39 +136,6 @@ func (s *steady) none(t *testing.T, during string) {
 	}
 }
 
-// mount is a directory as Kubernetes mounts a Secret: the files are links into
-// ..data, itself a link that is swapped.
-type mount struct {
-	t   *testing.T
-	dir string
-	n   int
-}
-
-// put writes all files at once.
-func (m *mount) put(files map[string][]byte) {
-	m.t.Helper()
-	m.n++
-	version := fmt.Sprintf("..v%d", m.n)
-	check := func(err error) {
-		m.t.Helper()
-		if err != nil {
-			m.t.Fatal(err)
-		}
-	}
-	check(os.Mkdir(filepath.Join(m.dir, version), 0o700))
-	for name, content := range files {
-		check(os.WriteFile(filepath.Join(m.dir, version, name), content, 0o600))
-		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(m.dir, name)); err != nil && !errors.Is(err, os.ErrExist) {
-			m.t.Fatal(err)
-		}
-	}
-	next := filepath.Join(m.dir, "..data_tmp")
-	check(os.Symlink(version, next))
-	check(os.Rename(next, filepath.Join(m.dir, "..data")))
-}
-
-func (m *mount) path(name string) string { return filepath.Join(m.dir, name) }
-
 // TestNothingIsLost: steady valid load, by token and certificate, at both
 // shards, over HTTP/1.1, HTTP/2 and new connections, with open watches, while
 // everything that the proxy reads changes, breaks and comes back.
@@ -179,25 +150,27 @@ func TestNothingIsLost(t *testing.T) {
 	i.shard.PutCluster(tenant, "root:tenant", nil)
 
 	const readers = "token-of-prometheus,prometheus,1," + standin.MetricsReader + "\n"
-	secrets := &mount{t: t, dir: t.TempDir()}
+	const volume = "/etc/front-proxy"
+	pod := newPod(t)
+	path := func(name string) string { return pod.in(volume + "/" + name) }
 	serving, err := k.ServingCA.Serving(t.TempDir(), "proxy")
 	if err != nil {
 		t.Fatal(err)
 	}
 	kubeconfig := func(who harness.KeyPair) []byte {
-		path := filepath.Join(t.TempDir(), "kubeconfig")
-		if err := harness.WriteKubeconfig(path, &rest.Config{Host: k.Root.URL, TLSClientConfig: rest.TLSClientConfig{CAData: k.ServingCA.PEM, CertData: who.Cert, KeyData: who.Key}}); err != nil {
+		written := filepath.Join(t.TempDir(), "kubeconfig")
+		if err := harness.WriteKubeconfig(written, &rest.Config{Host: k.Root.URL, TLSClientConfig: rest.TLSClientConfig{CAData: k.ServingCA.PEM, CertData: who.Cert, KeyData: who.Key}}); err != nil {
 			t.Fatal(err)
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(written)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return content
 	}
 	entries := func(more string) []byte {
-		return []byte(strings.NewReplacer(k.Forwarding.CertFile, secrets.path("forward.crt"), k.Forwarding.KeyFile, secrets.path("forward.key"),
-			k.ServingCA.File, secrets.path("shards-ca.crt")).Replace(k.MappingEntry("/clusters/")) + more)
+		return []byte(strings.NewReplacer(k.Forwarding.CertFile, path("forward.crt"), k.Forwarding.KeyFile, path("forward.key"),
+			k.ServingCA.File, path("shards-ca.crt")).Replace(k.MappingEntry("/clusters/")) + more)
 	}
 	files := map[string][]byte{
 		"mapping.yaml": entries(""), "forward.crt": k.Forwarding.Cert, "forward.key": k.Forwarding.Key, "shards-ca.crt": k.ServingCA.PEM,
@@ -205,16 +178,16 @@ func TestNothingIsLost(t *testing.T) {
 		"tokens.csv": []byte("token-of-frank,frank,,abc\n" + readers), "accounts.pub": i.accounts[0].Cert,
 		"root.kubeconfig": kubeconfig(k.Watching), "shards.kubeconfig": kubeconfig(k.Watching),
 	}
-	secrets.put(files)
+	pod.mount(volume, files)
 	change := func(name string, content []byte) {
 		t.Helper()
 		files[name] = content
-		secrets.put(files)
+		pod.mount(volume, files)
 	}
-	p := i.start("--mapping-file="+secrets.path("mapping.yaml"), "--tls-cert-file="+secrets.path("tls.crt"), "--tls-private-key-file="+secrets.path("tls.key"),
-		"--client-ca-file="+secrets.path("clients.crt"), "--authentication-config="+secrets.path("authn.yaml"), "--token-auth-file="+secrets.path("tokens.csv"),
-		"--root-kubeconfig="+secrets.path("root.kubeconfig"), "--shards-kubeconfig="+secrets.path("shards.kubeconfig"),
-		"--service-account-key-file="+secrets.path("accounts.pub"), "--feature-gates=WorkspaceAuthentication=true")
+	p := i.start("--mapping-file="+path("mapping.yaml"), "--tls-cert-file="+path("tls.crt"), "--tls-private-key-file="+path("tls.key"),
+		"--client-ca-file="+path("clients.crt"), "--authentication-config="+path("authn.yaml"), "--token-auth-file="+path("tokens.csv"),
+		"--root-kubeconfig="+path("root.kubeconfig"), "--shards-kubeconfig="+path("shards.kubeconfig"),
+		"--service-account-key-file="+path("accounts.pub"), "--feature-gates=WorkspaceAuthentication=true")
 	i.shard.PutServiceAccount(farTeam, "default", "bot", "bot-uid")
 	later := time.Now().Add(time.Hour).Unix()
 	fresh := func(s *issuertest.Issuer, audience string) string {
@@ -266,7 +239,7 @@ func TestNothingIsLost(t *testing.T) {
 			failing("mapping-file", false)
 		}},
 		{"the mapping file is gone and comes back", func(t *testing.T) {
-			if err := os.Remove(secrets.path("mapping.yaml")); err != nil {
+			if err := os.Remove(path("mapping.yaml")); err != nil {
 				t.Fatal(err)
 			}
 			failing("mapping-file", true)

@@ -42,7 +42,8 @@ type runningProxy struct {
 	t    *testing.T
 	kcp  *standin.KCP
 	url  string
-	stop func() error // ends it and returns what run returned
+	stop func() error // ends it and returns what run returned; nil: it is a process
+	pid  int          // of that process
 }
 
 func newKCP(t *testing.T) *standin.KCP {

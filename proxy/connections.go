@@ -1,0 +1,61 @@
+package proxy
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// connections is a listener with a bound on the connections that are open at a
+// time. What comes beyond it is closed before a handshake: in the listener's
+// backlog it would wait for a place and answer nobody, and every place costs a
+// file descriptor, of which the connections to shards need theirs.
+type connections struct {
+	net.Listener
+	most          int64 // 0: no bound
+	log           klog.Logger
+	clock         clock.PassiveClock
+	said          time.Time // when the log was told last; Accept has one caller
+	open, refused atomic.Int64
+}
+
+// sayEvery is how often the log is told that connections are refused.
+const sayEvery = time.Minute
+
+// Accept implements net.Listener.
+func (l *connections) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if n := l.open.Add(1); l.most == 0 || n <= l.most {
+			return &connection{Conn: conn, of: l}, nil
+		}
+		l.open.Add(-1)
+		l.refused.Add(1)
+		_ = conn.Close()
+		if now := l.clock.Now(); now.Sub(l.said) >= sayEvery {
+			l.said = now
+			l.log.Info("Closing connections as they come: as many are open as may be", "most", l.most, "flag", "--max-connections")
+		}
+	}
+}
+
+// connection is one that counts.
+type connection struct {
+	net.Conn
+	of     *connections
+	closed atomic.Bool
+}
+
+// Close implements net.Conn; it may be called again.
+func (c *connection) Close() error {
+	if !c.closed.Swap(true) {
+		c.of.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
