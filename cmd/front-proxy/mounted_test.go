@@ -36,13 +36,13 @@ func TestMountedFilesAreFollowed(t *testing.T) {
 		swap                func()
 	}{
 		{"authentication config", of(first), of(second), func() {
-			pod.swap("/etc/kcp/authentication", map[string][]byte{"config.yaml": []byte(structured(second))})
+			pod.mount("/etc/kcp/authentication", map[string][]byte{"config.yaml": []byte(structured(second))})
 		}},
 		{"token file", "old-token", "new-token", func() {
-			pod.swap("/etc/kcp/authentication/token", map[string][]byte{"token.csv": []byte("new-token,frank,\n")})
+			pod.mount("/etc/kcp/authentication/token", map[string][]byte{"token.csv": []byte("new-token,frank,\n")})
 		}},
 		{"service account keys", boundToken(t, i.accounts[0], farTeam), boundToken(t, i.accounts[1], farTeam), func() {
-			pod.swap("/etc/kcp/tls/root/service-account", map[string][]byte{"tls.crt": i.accounts[1].Cert})
+			pod.mount("/etc/kcp/tls/root/service-account", map[string][]byte{"tls.crt": i.accounts[1].Cert})
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestMountedFilesAreFollowed(t *testing.T) {
 			before, after := i.client(p, tt.before), i.client(p, "next")
 			p.await(before, path, "", http.StatusOK)
 			p.await(after, path, "", http.StatusUnauthorized)
-			pod.swap(tt.volume, map[string][]byte{"tls.crt": next.PEM})
+			pod.mount(tt.volume, map[string][]byte{"tls.crt": next.PEM})
 			p.await(after, path, "", http.StatusOK)
 			p.await(before, path, "", http.StatusUnauthorized) // on the connection it has, too
 		})
@@ -77,7 +77,7 @@ func TestMountedFilesAreFollowed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pod.swap("/etc/kcp-front-proxy/tls", map[string][]byte{"tls.crt": renewed.Cert, "tls.key": renewed.Key})
+		pod.mount("/etc/kcp-front-proxy/tls", map[string][]byte{"tls.crt": renewed.Cert, "tls.key": renewed.Key})
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(i.kcp.ServingCA.PEM)
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {

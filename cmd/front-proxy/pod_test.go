@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,48 +37,10 @@ func newPod(t *testing.T) *pod { return &pod{t, t.TempDir()} }
 // in is text with every path below /etc where it really is.
 func (p *pod) in(text string) string { return strings.ReplaceAll(text, "/etc/", p.dir+"/etc/") }
 
-// mount makes a Secret or ConfigMap volume as the kubelet does: files are links
-// into ..data, which links to a directory, so that all change at once. Links
-// that there are stay, as does what they lead to.
+// mount makes a Secret or ConfigMap volume, or changes what one holds.
 func (p *pod) mount(path string, files map[string][]byte) {
 	p.t.Helper()
-	volume := p.in(path)
-	p.swap(path, files)
-	for name := range files {
-		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(volume, name)); err != nil && !errors.Is(err, os.ErrExist) {
-			p.t.Fatal(err)
-		}
-	}
-}
-
-// swap changes what a volume holds, also as the kubelet does.
-func (p *pod) swap(path string, files map[string][]byte) {
-	p.t.Helper()
-	volume := p.in(path)
-	if err := os.MkdirAll(volume, 0o700); err != nil {
-		p.t.Fatal(err)
-	}
-	data, err := os.MkdirTemp(volume, "..2026_11_23")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(data, name), content, 0o600); err != nil {
-			p.t.Fatal(err)
-		}
-	}
-	current, next := filepath.Join(volume, "..data"), filepath.Join(volume, "..data_tmp")
-	old, _ := os.Readlink(current)
-	if err := os.Symlink(filepath.Base(data), next); err != nil {
-		p.t.Fatal(err)
-	}
-	if err := os.Rename(next, current); err != nil {
-		p.t.Fatal(err)
-	}
-	if old == "" {
-		return
-	}
-	if err := os.RemoveAll(filepath.Join(volume, old)); err != nil {
+	if err := harness.Mount(p.in(path), files); err != nil {
 		p.t.Fatal(err)
 	}
 }
