@@ -2,11 +2,13 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -194,6 +196,46 @@ func TestStartsWithWhatThereIs(t *testing.T) {
 	}
 	visit("/clusters/root:far/api", up)
 	visit("/clusters/root:team/api", down)
+}
+
+// TestStartsWithoutRoot: an instance that is started while root is down, and with
+// it the list of shards, lives, is not ready, says why, and serves once root is
+// back.
+func TestStartsWithoutRoot(t *testing.T) {
+	i := newInstallation(t)
+	args, url := arguments(t, i.kcp)
+	args = append(args, "--token-auth-file="+file(t, "tokens.csv", []byte("token-of-frank,frank,,abc\n")))
+	i.kcp.Root.Stop()
+	early := &runningProxy{t: t, kcp: i.kcp, url: url}
+	client := early.client()
+	found := make(chan error, 1)
+	go func() {
+		defer func() {
+			if err := i.kcp.Root.Start(); err != nil {
+				t.Errorf("start root: %v", err)
+			}
+		}()
+		found <- func() error {
+			deadline := time.Now().Add(20 * time.Second)
+			for once(client, url, visitor{path: "/livez"}) != nil {
+				if time.Now().After(deadline) {
+					return errors.New("it does not live")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			for path, want := range map[string]string{"/readyz?verbose": "answered 500: [+]ping ok\n[+]shutdown ok\n[-]root ", "/clusters/root:far/api": "answered 503: "} {
+				if err := once(client, url, visitor{path: path, token: "token-of-frank"}); err == nil || !strings.HasPrefix(err.Error(), want) {
+					return fmt.Errorf("%s: %w, want %q", path, err, want)
+				}
+			}
+			return nil
+		}()
+	}()
+	p := startProxy(t, i.kcp, url, args)
+	if err := <-found; err != nil {
+		t.Error(err)
+	}
+	p.await(p.client(), "/clusters/root:far/api", "token-of-frank", http.StatusOK)
 }
 
 // TestFlappingShard: a shard that goes and comes again and again costs nobody
