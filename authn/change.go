@@ -63,7 +63,7 @@ func (x *TypeIndex) with(t index.Type, change *Change) (*changedType, error) {
 	}
 	out := &changedType{}
 	for _, c := range drafts {
-		if c.spec != nil {
+		if c.buildable() {
 			out.build(x.builder, e, c)
 		}
 	}
@@ -110,6 +110,10 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 	case changed:
 		draft := &configEntry{name: name, shard: shard, present: true, version: given}
 		draft.spec, draft.specErr = parseJWTSpec(raw)
+		if c != nil { // what stays in use if the draft does not build
+			draft.serving, draft.of = c.serving, c.of
+			draft.distrust(true)
+		}
 		return draft
 	case c == nil:
 		return &configEntry{name: name, shard: shard}

@@ -246,13 +246,15 @@ func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) 
 // workspaceTokens asks the type's authenticators of the token's issuer. They
 // share one deadline: each may wait for an issuer of its own, as their discovery
 // URLs differ. After it, those that need not wait still answer, and the others
-// are undecided.
+// are undecided. Those that need not wait come first: an issuer that hangs must
+// not delay who is let in by another configuration.
 func (q *question) workspaceTokens(members []TokenAuthenticator, t Token) *admitted {
 	ctx := q.ctx
 	if len(members) > 1 { // one bounds itself
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, workspaceWait)
 		defer cancel()
+		members = readyFirst(members, t)
 	}
 	for _, m := range members {
 		if who := q.workspaceToken(ctx, m, t); who != nil {
@@ -260,6 +262,19 @@ func (q *question) workspaceTokens(members []TokenAuthenticator, t Token) *admit
 		}
 	}
 	return nil
+}
+
+// readyFirst has those at the end that would ask their issuers about t.
+func readyFirst(members []TokenAuthenticator, t Token) []TokenAuthenticator {
+	var ready, others []TokenAuthenticator
+	for _, m := range members {
+		if j, ok := m.(jwtMember); ok && !j.issuer.Holds(t.Raw) {
+			others = append(others, m)
+		} else {
+			ready = append(ready, m)
+		}
+	}
+	return append(ready, others...)
 }
 
 // workspaceToken asks an authenticator that a tenant configured, and ties the

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/url"
+	"slices"
 
 	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
 	"k8s.io/apimachinery/pkg/util/json"
@@ -31,36 +32,41 @@ const (
 // jwtSpec is a configuration's spec.jwt. Immutable.
 type jwtSpec struct {
 	entries []apiserver.JWTAuthenticator
-	// sum is equal for equal entries.
+	// sum is equal for equal entries, of one that is broken for equal text.
 	sum [sha256.Size]byte
 }
 
 // parseJWTSpec reads the JSON of a WorkspaceAuthenticationConfiguration's spec
-// and holds it to the limits. Validation comes with the build.
+// and holds it to the limits. Validation comes with the build. The spec is never
+// nil: one that comes with an error is not to be built, but its entries, as far
+// as they can be read, say what its owner still trusts.
 func parseJWTSpec(raw []byte) (*jwtSpec, error) {
+	out := &jwtSpec{sum: sha256.Sum256(raw)}
 	if len(raw) > MaxSpecBytes {
-		return nil, fmt.Errorf("spec has %d bytes, at most %d are taken", len(raw), MaxSpecBytes)
+		return out, fmt.Errorf("spec has %d bytes, at most %d are taken", len(raw), MaxSpecBytes)
 	}
 	var spec tenancyv1alpha1.WorkspaceAuthenticationConfigurationSpec
 	if err := json.Unmarshal(raw, &spec); err != nil {
-		return nil, fmt.Errorf("decode spec: %w", err)
+		return out, fmt.Errorf("decode spec: %w", err)
 	}
-	if n := len(spec.JWT); n > MaxJWTs {
-		return nil, fmt.Errorf("spec.jwt has %d entries, at most %d are taken", n, MaxJWTs)
-	}
-	out := &jwtSpec{entries: make([]apiserver.JWTAuthenticator, 0, len(spec.JWT))}
-	for i := range spec.JWT {
-		out.entries = append(out.entries, convertJWT(&spec.JWT[i]))
+	used := spec.JWT[:min(len(spec.JWT), MaxJWTs)]
+	out.entries = make([]apiserver.JWTAuthenticator, 0, len(used))
+	for i := range used {
+		out.entries = append(out.entries, convertJWT(&used[i]))
 	}
 	if err := checkCredentials(out.entries); err != nil {
-		return nil, err
+		out.entries = slices.DeleteFunc(out.entries, hasCredentials)
+		return out, err
+	}
+	if n := len(spec.JWT); n > MaxJWTs {
+		return out, fmt.Errorf("spec.jwt has %d entries, at most %d are taken", n, MaxJWTs)
 	}
 	if err := countExpressions(out.entries); err != nil {
-		return nil, err
+		return out, err
 	}
 	canonical, err := json.Marshal(spec)
 	if err != nil {
-		return nil, fmt.Errorf("encode spec: %w", err)
+		return out, fmt.Errorf("encode spec: %w", err)
 	}
 	out.sum = sha256.Sum256(canonical)
 	return out, nil
@@ -96,14 +102,17 @@ func convertJWT(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator
 // checkCredentials keeps passwords out of what is logged and explained.
 // Validation refuses them too, and quotes them.
 func checkCredentials(entries []apiserver.JWTAuthenticator) error {
-	for i := range entries {
-		for _, raw := range []string{entries[i].Issuer.URL, entries[i].Issuer.DiscoveryURL} {
-			if u, err := url.Parse(raw); err == nil && u.User != nil {
-				return fmt.Errorf("a URL in spec.jwt[%d].issuer has a username or password in it", i)
-			}
-		}
+	if i := slices.IndexFunc(entries, hasCredentials); i >= 0 {
+		return fmt.Errorf("a URL in spec.jwt[%d].issuer has a username or password in it", i)
 	}
 	return nil
+}
+
+func hasCredentials(e apiserver.JWTAuthenticator) bool {
+	return slices.ContainsFunc([]string{e.Issuer.URL, e.Issuer.DiscoveryURL}, func(raw string) bool {
+		u, err := url.Parse(raw)
+		return err == nil && u.User != nil
+	})
 }
 
 // countExpressions is quick: it runs where objects of all tenants come in.
@@ -148,11 +157,13 @@ func trustOf(e *apiserver.JWTAuthenticator) issuer.Trust {
 	return issuer.Trust{URL: e.Issuer.URL, DiscoveryURL: e.Issuer.DiscoveryURL, CA: e.Issuer.CertificateAuthority}
 }
 
-// trusts are those of all entries.
-func (s *jwtSpec) trusts() map[issuer.Key]bool {
-	keys := make(map[issuer.Key]bool, len(s.entries))
+// trusts are those of all entries, by issuer URL: a broken spec may name one
+// twice.
+func (s *jwtSpec) trusts() map[string][]issuer.Key {
+	keys := make(map[string][]issuer.Key, len(s.entries))
 	for i := range s.entries {
-		keys[trustOf(&s.entries[i]).Key()] = true
+		trust := trustOf(&s.entries[i])
+		keys[trust.URL] = append(keys[trust.URL], trust.Key())
 	}
 	return keys
 }

@@ -56,14 +56,16 @@ type TypeIndexConfig struct {
 //
 //   - an unchanged spec is no change;
 //   - what it trusted before and still trusts (same issuer URL, discoveryURL and
-//     CA) goes on being accepted on the old terms for the moment the build
-//     takes, and then on the new ones at once: the issuer is the same, so its
-//     keys are there;
-//   - what it no longer trusts is no longer accepted from the event on; a new
-//     issuer's tokens are undecided until its keys were read;
-//   - when the new spec does not build nothing of the old is accepted any
-//     more. Its owner took it back; that the replacement is broken gives nobody
-//     a right to it.
+//     CA) goes on being accepted on the old terms until the new ones are built,
+//     and then on these at once: the issuer is the same, so its keys are there.
+//     Terms that do not build replace none;
+//   - an issuer URL that it names with another discoveryURL or CA goes on being
+//     accepted as before until the new build has read the keys of all such
+//     issuers, but no longer than handOverWait after the event, whatever becomes
+//     of the new: the owner may have taken the old back for a reason;
+//   - an issuer URL that it no longer names is no longer accepted from the event
+//     on, and a spec that cannot be read names none; a new issuer's tokens are
+//     undecided until its keys were read.
 //
 // A configuration that does not build is tried again with growing pauses.
 // Removal takes effect at the event.
@@ -74,9 +76,11 @@ type TypeIndex struct {
 
 	mu     sync.RWMutex // guards what follows and all entries
 	shards map[string]*typeShard
-	// todo are the configurations to build; retry those that failed.
-	todo  buildQueue
-	retry map[*configEntry]struct{}
+	// todo are the configurations to build; retry those that failed; changing
+	// those that serve by a trust that is to end, see configEntry.until.
+	todo     buildQueue
+	retry    map[*configEntry]struct{}
+	changing map[*configEntry]struct{}
 }
 
 // objectName names an object on a shard.
@@ -111,16 +115,22 @@ type configEntry struct {
 	seen    uint64
 	users   map[*typeEntry]struct{}
 
-	spec    *jwtSpec // nil when specErr is set
-	specErr error
+	spec    *jwtSpec // nil when there is no such object
+	specErr error    // why spec is not to be built
 
-	built    *configuration // the last that built; nil when none is in use
-	serving  []*jwtAuthenticator
-	current  bool // built is of spec
+	built   *configuration // the last that built; nil when none is in use
+	serving []*jwtAuthenticator
+	// next is of spec and takes built's place at until, or before that when it
+	// has the keys of the issuers that it trusts otherwise; nil when none waits.
+	next     *configuration
+	until    time.Time
+	current  bool   // built is of spec
+	of       string // built's version
 	queued   bool
 	err      error // of the last build
 	failures int
 	due      time.Time
+	told     error // the trouble that was logged last; nil when it is over
 }
 
 // NewTypeIndex makes an empty TypeIndex.
@@ -131,11 +141,12 @@ func NewTypeIndex(c TypeIndexConfig) *TypeIndex {
 	builder := newJWTBuilder(c)
 	builder.limited = true
 	return &TypeIndex{
-		config:  c,
-		builder: builder,
-		wake:    make(chan struct{}, 1),
-		shards:  map[string]*typeShard{},
-		retry:   map[*configEntry]struct{}{},
+		config:   c,
+		builder:  builder,
+		wake:     make(chan struct{}, 1),
+		shards:   map[string]*typeShard{},
+		retry:    map[*configEntry]struct{}{},
+		changing: map[*configEntry]struct{}{},
 	}
 }
 
@@ -252,38 +263,19 @@ func (x *TypeIndex) upsertConfig(shard string, name objectName, version string, 
 	defer x.mu.Unlock()
 	c := x.configEntry(x.shard(shard), shard, name)
 	same := c.present && c.version == version
-	unchanged := c.present && spec != nil && c.spec != nil && spec.sum == c.spec.sum
+	unchanged := c.present && spec.sum == c.spec.sum
 	c.present, c.version, c.seen = true, version, seen
 	switch {
-	case same && (unchanged || err != nil):
+	case same && unchanged:
 		return
 	case unchanged: // only the record names the version
+		if c.current {
+			c.of = version
+		}
 	default:
-		c.spec, c.specErr, c.current, c.err, c.failures = spec, err, false, nil, 0
-		delete(x.retry, c)
-		x.distrust(c)
-		x.enqueue(c)
+		x.change(c, spec, err)
 	}
 	x.publishUsers(c)
-}
-
-// distrust stops serving what the present spec no longer trusts.
-func (x *TypeIndex) distrust(c *configEntry) {
-	if c.spec == nil {
-		x.stop(c)
-		return
-	}
-	trusts := c.spec.trusts()
-	c.serving = slices.DeleteFunc(slices.Clone(c.serving), func(a *jwtAuthenticator) bool { return !trusts[a.trust] })
-}
-
-// stop ends what a configuration serves.
-func (x *TypeIndex) stop(c *configEntry) {
-	if c.built != nil {
-		c.built.close()
-	}
-	c.built, c.serving, c.current = nil, nil, false
-	delete(x.retry, c)
 }
 
 // deleteConfig forgets a WorkspaceAuthenticationConfiguration.
@@ -298,7 +290,7 @@ func (x *TypeIndex) deleteConfig(shard string, name objectName) {
 
 func (x *TypeIndex) dropConfig(s *typeShard, c *configEntry) {
 	x.stop(c)
-	c.present, c.version, c.spec, c.specErr, c.err, c.failures = false, "", nil, nil, nil, 0
+	c.present, c.version, c.spec, c.specErr, c.err, c.failures, c.told = false, "", nil, nil, nil, 0, nil
 	if len(c.users) == 0 {
 		delete(s.configs, c.name)
 		return
@@ -334,7 +326,7 @@ func (x *TypeIndex) endConfigs(shard string, seen uint64) {
 
 // enqueue has Run build c when a type names it and it is not built yet.
 func (x *TypeIndex) enqueue(c *configEntry) {
-	if c.queued || c.current || c.spec == nil || len(c.users) == 0 {
+	if c.queued || c.current || c.next != nil || !c.buildable() || len(c.users) == 0 {
 		return
 	}
 	c.queued = true
@@ -372,7 +364,7 @@ func (c *configEntry) join(record *TypeAuthenticators, e *typeEntry) {
 		record.Undecided = append(record.Undecided, who+" does not exist")
 		return
 	}
-	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.version)
+	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.version+c.instead())
 	served := map[issuer.Key]bool{}
 	for _, a := range c.serving {
 		served[a.trust] = true
@@ -405,10 +397,20 @@ func (c *configEntry) trouble() string {
 		return "is broken: " + c.specErr.Error()
 	case c.err != nil:
 		return "is broken: " + c.err.Error()
+	case c.next != nil:
+		return "waits for the keys of its issuers"
 	case !c.current:
 		return "is being built"
 	}
 	return ""
+}
+
+// instead says that an earlier version serves; empty when none does.
+func (c *configEntry) instead() string {
+	if c.current || len(c.serving) == 0 {
+		return ""
+	}
+	return " (as far as it trusts the same, " + c.of + " stays in use)"
 }
 
 // Run builds configurations until ctx ends.

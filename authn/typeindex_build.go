@@ -72,41 +72,40 @@ func (x *TypeIndex) next() (*configEntry, *jwtSpec) {
 		return nil, nil
 	}
 	c.queued = false
-	if c.current || len(c.users) == 0 {
+	if c.current || c.next != nil || !c.buildable() || len(c.users) == 0 {
 		return c, nil
 	}
 	return c, c.spec
 }
 
-// install puts what was built of spec in the place of what served so far, unless
-// c has changed meanwhile; then it waits in todo again.
+// install puts what was built of spec in the place of what served so far, or next
+// to it, unless c has changed meanwhile; then it waits in todo again.
 func (x *TypeIndex) install(c *configEntry, spec *jwtSpec, built *configuration, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if c.spec != spec || c.current || len(c.users) == 0 {
+	_, changing := x.changing[c]
+	switch {
+	case c.spec != spec || c.current || c.next != nil || len(c.users) == 0:
 		if built != nil {
 			built.close()
 		}
 		return
-	}
-	x.stop(c)
-	if err != nil {
-		x.config.Log.Error(err, "An authentication configuration does not build; it is tried again", "shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
+	case err != nil:
 		c.err = err
 		c.due = x.config.Clock.Now().Add(min(buildRetryMax, buildRetry<<min(c.failures, 10)))
 		c.failures++
 		x.retry[c] = struct{}{}
-	} else {
-		c.built, c.serving, c.current, c.err, c.failures = built, built.authenticators, true, nil, 0
-		for i, a := range built.authenticators { // one copy of a CA bundle for all
-			spec.entries[i].Issuer.CertificateAuthority = a.issuer.CA()
-		}
+		x.tell(c)
+	case changing:
+		c.next = built
+	default:
+		x.use(c, built)
 	}
 	x.publishUsers(c)
 }
 
-// requeue puts failed builds that are due back into todo, and says how long
-// there is nothing to do.
+// requeue puts failed builds that are due back into todo, hands over what is
+// ready, and says how long there is nothing to do.
 func (x *TypeIndex) requeue(now, next time.Time) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -117,6 +116,11 @@ func (x *TypeIndex) requeue(now, next time.Time) time.Duration {
 			x.enqueue(c)
 		case c.due.Before(next):
 			next = c.due
+		}
+	}
+	for c := range x.changing {
+		if look := x.handOver(c, now); look.Before(next) {
+			next = look
 		}
 	}
 	return next.Sub(now)

@@ -84,14 +84,14 @@ func (c *configEntry) status() ConfigurationStatus {
 	}
 	var err error
 	if s.State, err = c.state(); err != nil {
-		s.Error = err.Error()
+		s.Error = err.Error() + c.instead()
 	}
 	return s
 }
 
 // state says how far c got, and why when it is broken.
 func (c *configEntry) state() (ConfigurationState, error) {
-	err := cmp.Or(c.specErr, c.err)
+	err := c.broken()
 	switch {
 	case !c.present:
 		return ConfigurationMissing, nil

@@ -433,13 +433,6 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 		w.want("the new is down", Undecided, "team", b)
 		w.want("the old is gone", Skipped, "team", a)
 	})
-	t.Run("a broken replacement ends the old", func(t *testing.T) {
-		w, _ := setUp(t)
-		w.setConfig("root", "c1", "x", specFor(a, with([]string{}, "issuer", "audiences")))
-		if reason := w.want("broken", Undecided, "team", a); !strings.Contains(reason, "is broken") && !strings.Contains(reason, "being built") {
-			t.Errorf("reason %q", reason)
-		}
-	})
 	t.Run("removed while it is being built", func(t *testing.T) {
 		w, gate := setUp(t)
 		w.setConfig("root", "c1", "x", specFor(b))

@@ -76,6 +76,17 @@ func (i *Issuer) Generation() uint64 {
 	return 0
 }
 
+// Holds says whether there is a key for a compact JWS, so that Verify need not
+// wait for a fetch; of one that names no key, whether there are any.
+func (i *Issuer) Holds(raw string) bool {
+	jws, err := jose.ParseSignedCompact(raw, algorithms)
+	if err != nil || len(jws.Signatures) != 1 {
+		return true
+	}
+	keys, id := i.keys.Load(), jws.Signatures[0].Protected.KeyID
+	return keys != nil && (id == "" && len(keys.all) > 0 || len(keys.byID[id]) > 0)
+}
+
 // Verify checks the signature of a compact JWS and returns its payload. Claims
 // are not looked at. The error wraps ErrUnavailable when the token could not be
 // judged; it never holds the token. Verify may wait for a fetch.

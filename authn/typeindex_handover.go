@@ -1,0 +1,139 @@
+package authn
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+const (
+	// handOverWait is how long, at most, a configuration goes on with what it
+	// trusted, for the same issuer URL, before it changed.
+	handOverWait = 10 * time.Second
+	// handOverLook is how often the new issuers are looked at meanwhile.
+	handOverLook = 50 * time.Millisecond
+)
+
+// change gives c another spec; err says why that is not to be built.
+func (x *TypeIndex) change(c *configEntry, spec *jwtSpec, err error) {
+	x.setAside(c)
+	c.spec, c.specErr, c.err, c.current, c.failures = spec, err, nil, false, 0
+	c.distrust(false)
+	switch {
+	case len(c.serving) == 0:
+		x.stop(c)
+	case c.servesOthers():
+		c.until = x.config.Clock.Now().Add(handOverWait)
+		x.changing[c] = struct{}{}
+		x.rouse()
+	}
+	if err != nil {
+		x.tell(c)
+	}
+	x.enqueue(c)
+}
+
+// buildable says whether there is something to build.
+func (c *configEntry) buildable() bool { return c.spec != nil && c.specErr == nil }
+
+// broken is why the present spec can't be built; nil when that is not known.
+func (c *configEntry) broken() error { return cmp.Or(c.specErr, c.err) }
+
+// distrust stops serving issuer URLs that the present spec does not name. What it
+// names with another discoveryURL or CA goes on unless strictly; without keys
+// there is nothing to go on with.
+func (c *configEntry) distrust(strictly bool) {
+	trusts := c.spec.trusts()
+	c.serving = slices.DeleteFunc(slices.Clone(c.serving), func(a *jwtAuthenticator) bool {
+		of := trusts[a.issuer.URL()]
+		return len(of) == 0 || !slices.Contains(of, a.trust) && (strictly || a.issuer.Generation() == 0)
+	})
+}
+
+// servesOthers says whether something is served that the present spec names, but
+// trusts otherwise.
+func (c *configEntry) servesOthers() bool {
+	trusts := c.spec.trusts()
+	return slices.ContainsFunc(c.serving, func(a *jwtAuthenticator) bool { return !slices.Contains(trusts[a.issuer.URL()], a.trust) })
+}
+
+// handOver has c use what is next, and no longer what it does not trust, when
+// that is ready or the time is over. It returns when to look again. The caller
+// holds mu.
+func (x *TypeIndex) handOver(c *configEntry, now time.Time) time.Time {
+	over := !now.Before(c.until)
+	switch {
+	case c.next != nil && (over || c.next.hasKeysFor(c.serving)):
+		x.use(c, c.next)
+	case over:
+		delete(x.changing, c)
+		if c.distrust(true); len(c.serving) == 0 {
+			x.stopServing(c)
+		}
+	case c.next != nil:
+		return now.Add(handOverLook)
+	default:
+		return c.until
+	}
+	x.publishUsers(c)
+	return now.Add(sweepEvery)
+}
+
+// hasKeysFor says whether the keys of issuers that take over from others of the
+// same URL have been read.
+func (b *configuration) hasKeysFor(serving []*jwtAuthenticator) bool {
+	return !slices.ContainsFunc(b.authenticators, func(a *jwtAuthenticator) bool {
+		return a.issuer.Generation() == 0 && slices.ContainsFunc(serving, func(old *jwtAuthenticator) bool {
+			return old.issuer.URL() == a.issuer.URL() && old.trust != a.trust
+		})
+	})
+}
+
+// use puts what was built of the present spec in the place of what served so
+// far. The caller publishes it.
+func (x *TypeIndex) use(c *configEntry, built *configuration) {
+	c.next = nil
+	x.stop(c)
+	c.built, c.serving, c.current, c.of, c.err, c.failures = built, built.authenticators, true, c.version, nil, 0
+	for i, a := range built.authenticators { // one copy of a CA bundle for all
+		c.spec.entries[i].Issuer.CertificateAuthority = a.issuer.CA()
+	}
+	x.tell(c)
+}
+
+// setAside ends what was to become of the present spec.
+func (x *TypeIndex) setAside(c *configEntry) {
+	if c.next != nil {
+		c.next.close()
+		c.next = nil
+	}
+	delete(x.retry, c)
+	delete(x.changing, c)
+}
+
+// stopServing ends what a configuration serves, stop also what is to become of it.
+func (x *TypeIndex) stopServing(c *configEntry) {
+	if c.built != nil {
+		c.built.close()
+	}
+	c.built, c.serving, c.current = nil, nil, false
+}
+
+func (x *TypeIndex) stop(c *configEntry) {
+	x.setAside(c)
+	x.stopServing(c)
+}
+
+// tell logs that c is broken, or no longer is. What is tried again and again is
+// told once.
+func (x *TypeIndex) tell(c *configEntry) {
+	log := x.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
+	switch err := c.broken(); {
+	case err != nil && (c.told == nil || c.told.Error() != err.Error()):
+		log.Error(err, "An authentication configuration is broken; what was built before stays in use as far as it still trusts the same", "servesIssuers", len(c.serving))
+		c.told = err
+	case err == nil && c.told != nil:
+		log.Info("An authentication configuration is no longer broken")
+		c.told = nil
+	}
+}

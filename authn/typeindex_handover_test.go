@@ -1,0 +1,450 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/index"
+)
+
+// withMoreCAs is another trust in the same issuer.
+func withMoreCAs(s, other *issuertest.Issuer) func(object) {
+	return with(s.CAPEM()+other.CAPEM(), "issuer", "certificateAuthority")
+}
+
+// state is a configuration's.
+func (w *typeWorld) state(name string) ConfigurationStatus {
+	for _, s := range w.index.Status() {
+		if s.Name == name {
+			return s
+		}
+	}
+	return ConfigurationStatus{}
+}
+
+func (w *typeWorld) wantState(name string, want ConfigurationState) ConfigurationStatus {
+	w.t.Helper()
+	var s ConfigurationStatus
+	soon(w.t, name+" is "+string(want), func() (bool, string) {
+		s = w.state(name)
+		return s.State == want, fmt.Sprintf("%+v", s)
+	})
+	return s
+}
+
+func (w *typeWorld) deleteConfig(name string) {
+	w.tables["root"][configsFeed].Delete(w.decode(configsFeed, "c1", name, "{}"))
+}
+
+// What a broken spec still trusts goes on as before, and nothing else.
+func TestTypeIndexBrokenReplacement(t *testing.T) {
+	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	badRule := with([]object{{"expression": "claims."}}, "claimValidationRules")
+	var many []object
+	for n := range MaxExpressions + 1 {
+		many = append(many, object{"expression": fmt.Sprintf("claims.sub != '%d'", n)})
+	}
+	entries := func(specs ...string) string {
+		var all []string
+		for _, s := range specs {
+			all = append(all, strings.TrimSuffix(strings.TrimPrefix(s, `{"jwt":[`), `]}`))
+		}
+		return `{"jwt":[` + strings.Join(all, ",") + `]}`
+	}
+	seventeen := []string{specFor(a)}
+	for len(seventeen) <= MaxJWTs {
+		seventeen = append(seventeen, specFor(b))
+	}
+	for name, tc := range map[string]struct {
+		spec string
+		want Outcome // of a's tokens
+	}{
+		"no audience":                  {specFor(a, with([]string{}, "issuer", "audiences")), Accepted},
+		"an expression":                {specFor(a, badRule), Accepted},
+		"too many expressions":         {specFor(a, with(many, "claimValidationRules")), Accepted},
+		"too many entries":             {entries(seventeen...), Accepted},
+		"beside a broken one":          {entries(specFor(a), specFor(b, badRule)), Accepted},
+		"beside one with a password":   {entries(specFor(b, with("https://u:hush@x.example", "issuer", "url")), specFor(a)), Accepted},
+		"twice, with another CA first": {entries(specFor(a, withMoreCAs(a, b)), specFor(a)), Accepted},
+		"another issuer":               {specFor(b, badRule), Undecided},
+		"unreadable":                   {`{"jwt":7}`, Undecided},
+		"too large":                    {specFor(a, with(strings.Repeat("x", MaxSpecBytes), "claimMappings", "username", "prefix")), Undecided},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTypeWorld(t, TypeIndexConfig{}).synced()
+			w.setConfig("root", "c1", "x", specFor(a))
+			w.setType("root", "c1", "team", "x")
+			w.want("built", Accepted, "team", a)
+			w.setConfig("root", "c1", "x", tc.spec)
+			s := w.wantState("x", ConfigurationBroken)
+			if serves := strings.Contains(s.Error, "stays in use"); serves != (tc.want == Accepted) || strings.Contains(s.Error, "hush") {
+				t.Errorf("error %q", s.Error)
+			}
+			got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+			if got != tc.want {
+				t.Errorf("a's tokens meet %s (%s), want %s", got, reason, tc.want)
+			}
+			if tc.want != Accepted && len(w.pool.Status()) != 0 {
+				t.Errorf("issuers of nothing: %+v", w.pool.Status())
+			}
+			w.setConfig("root", "c1", "x", specFor(b))
+			w.want("mended", Accepted, "team", b)
+			w.want("mended, without the old", Skipped, "team", a)
+		})
+	}
+}
+
+// A broken configuration is told once, by name, however often it is tried, and
+// once more when it is mended.
+func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
+	var mu sync.Mutex
+	var lines []string
+	log := funcr.New(func(_, args string) {
+		mu.Lock()
+		defer mu.Unlock()
+		lines = append(lines, args)
+	}, funcr.Options{})
+	count := func(what string) (n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, line := range lines {
+			if strings.Contains(line, what) && strings.Contains(line, `"cluster"="c1" "name"="x"`) {
+				n++
+			}
+		}
+		return n
+	}
+	a := serveIssuer(t, issuertest.Options{})
+	fake := clocktesting.NewFakeClock(time.Now())
+	w := newTypeWorld(t, TypeIndexConfig{Clock: fake, Log: log}).synced()
+	w.setType("root", "c1", "team", "x")
+	for n, broken := range []string{specFor(a, with([]string{}, "issuer", "audiences")), `{"jwt":7}`} {
+		w.setConfig("root", "c1", "x", broken)
+		w.wantState("x", ConfigurationBroken)
+		if got := w.index.Counts()[ConfigurationBroken]; got != 1 {
+			t.Errorf("%d are counted as broken", got)
+		}
+		for again := range 5 {
+			w.setConfig("root", "c1", "x", broken) // another version of the same
+			fake.Step(buildRetryMax)
+			soon(t, "it is tried again", func() (bool, string) {
+				w.index.mu.RLock()
+				defer w.index.mu.RUnlock()
+				c := w.index.shards["root"].configs[objectName{"c1", "x"}]
+				return c.specErr != nil || c.failures >= again+2, fmt.Sprint(c.failures, " failures")
+			})
+		}
+		if got := count("is broken"); got != n+1 {
+			t.Errorf("it is told %d times, want %d", got, n+1)
+		}
+	}
+	w.setConfig("root", "c1", "x", specFor(a))
+	w.want("mended", Accepted, "team", a)
+	w.wantState("x", ConfigurationReady)
+	if got := count("no longer broken"); got != 1 {
+		t.Errorf("that it is mended is told %d times", got)
+	}
+}
+
+// The pauses between builds grow to a bound, and an unchanged spec does not
+// shorten them.
+func TestTypeIndexBuildPauses(t *testing.T) {
+	a := serveIssuer(t, issuertest.Options{})
+	fake := clocktesting.NewFakeClock(time.Now())
+	gate := make(chan error)
+	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
+	t.Cleanup(func() { close(gate) })
+	w.setConfig("root", "c1", "x", specFor(a))
+	w.setType("root", "c1", "team", "x")
+	for n := range 12 {
+		gate <- errors.New("out of luck")
+		want := min(buildRetryMax, buildRetry<<n)
+		soon(t, "the failure is known", func() (bool, string) {
+			w.index.mu.RLock()
+			defer w.index.mu.RUnlock()
+			for c := range w.index.retry {
+				return c.failures == n+1 && c.due.Equal(fake.Now().Add(want)), fmt.Sprint(c.failures, c.due, fake.Now())
+			}
+			return false, "it waits for nothing"
+		})
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.index.mu.RLock()
+		if waiting := len(w.index.todo.turns); waiting != 0 || len(w.index.retry) != 1 {
+			t.Errorf("%d wait to be built before %s are over", waiting, want)
+		}
+		w.index.mu.RUnlock()
+		fake.Step(want)
+	}
+	gate <- nil
+	w.want("at last", Accepted, "team", a)
+}
+
+// The CA of an issuer changes: the old serves until the new has the keys.
+func TestTypeIndexHandOver(t *testing.T) {
+	setUp := func(t *testing.T) (w *typeWorld, a, b *issuertest.Issuer, fake *clocktesting.FakeClock) {
+		a, b = serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+		fake = clocktesting.NewFakeClock(time.Now())
+		w = newTypeWorld(t, TypeIndexConfig{Clock: fake}).synced()
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.setType("root", "c1", "team", "x")
+		w.want("built", Accepted, "team", a)
+		a.SetDown(true)
+		return w, a, b, fake
+	}
+	// step lets time pass, in which nothing is lost.
+	step := func(w *typeWorld, fake *clocktesting.FakeClock, d time.Duration, s *issuertest.Issuer) {
+		w.t.Helper()
+		for end := fake.Now().Add(d); fake.Now().Before(end); fake.Step(d / 20) {
+			if got, reason := w.ask("c1", "team", s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != Accepted {
+				w.t.Fatalf("%s before the end: %s: %s", end.Sub(fake.Now()), got, reason)
+			}
+		}
+	}
+	over := func(w *typeWorld, fake *clocktesting.FakeClock, what string, want Outcome, s *issuertest.Issuer) {
+		w.t.Helper()
+		soon(w.t, what, func() (bool, string) {
+			fake.Step(handOverWait / 10)
+			got, reason := w.ask("c1", "team", s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+			return got == want, fmt.Sprintf("%s: %s", got, reason)
+		})
+	}
+	t.Run("the new is ready", func(t *testing.T) {
+		w, a, b, fake := setUp(t)
+		a.SetDown(false)
+		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b), with("new:", "claimMappings", "username", "prefix")))
+		soon(t, "it is in use", func() (bool, string) {
+			fake.Step(handOverLook)
+			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != Accepted {
+				t.Fatalf("%s: %s", got, reason)
+			}
+			return w.state("x").State == ConfigurationReady, "it is not"
+		})
+		if diff := cmp.Diff(1, len(w.pool.Status())); diff != "" {
+			t.Errorf("issuers (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("the new is not reachable, and later is", func(t *testing.T) {
+		w, a, b, fake := setUp(t)
+		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		step(w, fake, handOverWait, a)
+		over(w, fake, "the old has ended", Undecided, a)
+		w.wantState("x", ConfigurationReady)
+		a.SetDown(false)
+		over(w, fake, "the new", Accepted, a)
+	})
+	t.Run("the new does not build", func(t *testing.T) {
+		w, a, _, fake := setUp(t)
+		w.setConfig("root", "c1", "x", specFor(a, with("rubbish", "issuer", "certificateAuthority")))
+		w.wantState("x", ConfigurationBroken)
+		step(w, fake, handOverWait, a)
+		over(w, fake, "the old has ended", Undecided, a)
+		soon(t, "its issuer is let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
+	})
+	t.Run("and back", func(t *testing.T) {
+		w, a, b, fake := setUp(t)
+		fetches := a.KeyFetches()
+		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		step(w, fake, handOverWait/2, a)
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.wantState("x", ConfigurationReady)
+		step(w, fake, 2*handOverWait, a)
+		if diff := cmp.Diff([2]int{1, fetches}, [2]int{len(w.pool.Status()), a.KeyFetches()}); diff != "" {
+			t.Errorf("issuers and fetches (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("an issuer that is taken out ends at once", func(t *testing.T) {
+		w, a, b, _ := setUp(t)
+		b.SetDown(true)
+		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		w.setConfig("root", "c1", "x", specFor(b))
+		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
+			t.Errorf("accepted by %s", reason)
+		}
+	})
+	t.Run("a removed configuration ends at once, and is put back", func(t *testing.T) {
+		w, a, b, _ := setUp(t)
+		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		w.deleteConfig("x")
+		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
+			t.Errorf("accepted by %s", reason)
+		}
+		soon(t, "its issuers are let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
+		a.SetDown(false)
+		w.setConfig("root", "c1", "x", specFor(a))
+		w.want("put back", Accepted, "team", a)
+	})
+	t.Run("a type made again", func(t *testing.T) {
+		w, a, b, _ := setUp(t)
+		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		w.tables["root"][typesFeed].Delete(w.typeOf("c1", "team"))
+		w.want("gone", Skipped, "team", a)
+		a.SetDown(false)
+		w.setType("root", "c1", "team", "x")
+		w.want("made again", Accepted, "team", a)
+	})
+	t.Run("nobody shall wait for what was never there", func(t *testing.T) {
+		w, a, b, _ := setUp(t)
+		b.SetDown(true)
+		w.setConfig("root", "c1", "y", specFor(b))
+		w.setType("root", "c1", "team", "x", "y")
+		w.wantState("y", ConfigurationReady)
+		w.want("b is down", Undecided, "team", b)
+		b.SetDown(false)
+		w.setConfig("root", "c1", "y", specFor(b, withMoreCAs(b, a)))
+		w.want("b is up, and no time has passed", Accepted, "team", b)
+	})
+}
+
+// Valid tokens while everything that may change without a loss does: terms,
+// CA, discovery URL, broken terms, an issuer more and less.
+func TestTypeIndexChangesLoseNothing(t *testing.T) {
+	s, other, dead := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	dead.SetDown(true)
+	s.Handle("/elsewhere", func(rw http.ResponseWriter, r *http.Request) {
+		r.URL.Path = issuertest.DiscoveryPath
+		s.ServeHTTP(rw, r)
+	})
+	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	two := func(first string, second *issuertest.Issuer) string {
+		return strings.TrimSuffix(first, "]}") + "," + strings.TrimPrefix(specFor(second), `{"jwt":[`)
+	}
+	changes := []struct {
+		name, spec string
+		ready      bool
+	}{
+		{"audiences", specFor(s, with([]string{"app", "more"}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy")), true},
+		{"CA", specFor(s, withMoreCAs(s, other)), true},
+		{"expressions", specFor(s, with(object{"expression": "claims.sub"}, "claimMappings", "username")), true},
+		{"broken expressions", specFor(s, with(object{"expression": "claims."}, "claimMappings", "username")), false},
+		{"discovery URL", specFor(s, with(s.URL()+"/elsewhere", "issuer", "discoveryURL")), true},
+		{"no audience", specFor(s, with(s.URL()+"/elsewhere", "issuer", "discoveryURL"), with([]string{}, "issuer", "audiences")), false},
+		{"an issuer more", two(specFor(s), other), true},
+		{"another that is down", two(specFor(s), dead), true},
+		{"all as it was", specFor(s), true},
+	}
+	w.setConfig("root", "c1", "x", specFor(s))
+	w.setType("root", "c1", "team", "x")
+	w.want("ready", Accepted, "team", s)
+	var accepted atomic.Int64
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for worker := range 4 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				raw := s.Sign(issuertest.Claims{"sub": fmt.Sprint(worker, n%50), "aud": "app"})
+				if reason := firstRefusal(w.index, s.URL(), raw); reason != "" {
+					t.Errorf("after %d tokens: %s", accepted.Load(), reason)
+					return
+				}
+				accepted.Add(1)
+			}
+		})
+	}
+	for range 10 {
+		for _, c := range changes {
+			w.setConfig("root", "c1", "x", c.spec)
+			soon(t, c.name, func() (bool, string) {
+				s := w.state("x")
+				return t.Failed() || s.State == map[bool]ConfigurationState{true: ConfigurationReady, false: ConfigurationBroken}[c.ready], fmt.Sprintf("%+v", s)
+			})
+			for before := accepted.Load(); accepted.Load() < before+20 && !t.Failed(); {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+	t.Logf("%d changes, %d tokens, none lost", 10*len(changes), accepted.Load())
+}
+
+// Two configurations of a type name the same issuer URL: the one whose issuer
+// hangs is not waited for when the other accepts.
+func TestHangingIssuerDelaysNobody(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	hangs := serveIssuer(t, issuertest.Options{})
+	hangs.SetDelay(time.Hour)
+	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w.setConfig("root", "c1", "good", specFor(s))
+	w.setConfig("root", "c1", "hangs", specFor(s, with(hangs.DiscoveryURL(), "issuer", "discoveryURL"), with(hangs.CAPEM(), "issuer", "certificateAuthority")))
+	w.setType("root", "c1", "team", "good")
+	w.want("ready", Accepted, "team", s)
+	w.setType("root", "c1", "team", "hangs", "good")
+	w.wantState("hangs", ConfigurationReady)
+	a, err := New(Config{Types: w.index})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
+	r.Header.Set("Authorization", "Bearer "+s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+	d, err := a.Explain(r, &index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Decision.Status != 200 || len(d.Decision.Verdicts) != 1 {
+		t.Errorf("status %d, asked were %s", d.Decision.Status, told(d.Decision))
+	}
+}
+
+// What is scraped waits neither for an issuer nor for a build.
+func TestStatusWaitsForNobody(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	s.SetDelay(time.Hour)
+	gate := make(chan error)
+	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate, only: "c2"}}).synced()
+	t.Cleanup(func() { close(gate) })
+	w.setConfig("root", "c1", "fetches", specFor(s))
+	w.setType("root", "c1", "team", "fetches")
+	w.wantState("fetches", ConfigurationReady)
+	w.setConfig("root", "c2", "builds", specFor(s)) // and never ends
+	w.setType("root", "c2", "team", "builds")
+	o, file, err := newTestOIDC(t, authConfig("v1", serveIssuer(t, issuertest.Options{})), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeTestFile(t, file, authConfig("v1", s))
+	reloaded := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer func() { cancel(); <-reloaded }()
+	go func() {
+		defer close(reloaded)
+		_ = o.Reload(ctx) // waits for the keys
+	}()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		for range 1000 {
+			w.index.Counts()
+			w.index.Status()
+			w.pool.Counts()
+			w.pool.Status()
+			_ = o.LastError()
+			o.Issuers()
+		}
+	}()
+	select {
+	case <-answered:
+	case <-time.After(30 * time.Second):
+		t.Fatal("somebody waits")
+	}
+	if s := w.state("builds").State; s != ConfigurationPending {
+		t.Errorf("the build is %s: this tests nothing", s)
+	}
+	select {
+	case <-reloaded:
+		t.Error("the reload is over: this tests nothing")
+	default:
+	}
+}
