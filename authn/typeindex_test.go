@@ -350,6 +350,10 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 		return [2]*jwtAuthenticator{record.ByIssuer[a.URL()][0].(jwtMember).jwtAuthenticator, record.ByIssuer[b.URL()][0].(jwtMember).jwtAuthenticator}
 	}
 	before := members()
+	cached := w.state("x").CachedTokens
+	if cached == 0 {
+		t.Error("no token is remembered: this tests nothing")
+	}
 	a.SetDown(true)
 	for range 10 { // new versions, same specs; another order of keys is the same too
 		w.setConfig("root", "c1", "x", strings.Replace(specFor(a), `{"jwt"`, ` { "jwt"`, 1))
@@ -359,6 +363,12 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 			t.Fatal("an unchanged spec was rebuilt")
 		}
 		w.want("still", Accepted, "team", a)
+	}
+	if s := w.state("x"); s.State != ConfigurationReady || s.CachedTokens < cached {
+		t.Errorf("%d tokens are remembered of %d, it is %s", s.CachedTokens, cached, s.State)
+	}
+	if diff := cmp.Diff([2]int{1, 1}, [2]int{a.Discoveries(), a.KeyFetches()}); diff != "" {
+		t.Errorf("fetches of an unchanged spec's issuer (-want +got):\n%s", diff)
 	}
 	record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 	if err != nil {
@@ -666,9 +676,10 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 	member := func(n int) *jwtAuthenticator {
 		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: fmt.Sprint("t", n)})
 		if err != nil || len(record.ByIssuer[s.URL()]) != 1 {
-			return nil // not built yet
+			return nil // not known yet
 		}
-		return record.ByIssuer[s.URL()][0].(jwtMember).jwtAuthenticator
+		built, _ := record.ByIssuer[s.URL()][0].(jwtMember) // notReady before that
+		return built.jwtAuthenticator
 	}
 	built := make([]*jwtAuthenticator, many)
 	for n := range many {

@@ -42,6 +42,8 @@ type visitor struct {
 	http1             bool
 	// anew: a connection for each request.
 	anew bool
+	// mint, when it is set, makes a token for each request.
+	mint func() string
 }
 
 // load starts the visitors.
@@ -83,6 +85,9 @@ func once(client *http.Client, url string, a visitor) error {
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url+a.path, nil)
 	if err != nil {
 		return err
+	}
+	if a.mint != nil {
+		a.token = a.mint()
 	}
 	if a.token != "" {
 		r.Header.Set("Authorization", "Bearer "+a.token)
