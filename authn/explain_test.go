@@ -143,6 +143,7 @@ func TestExplainWithAChange(t *testing.T) {
 		{"another type is given", team, names("others", "auth"), trusted, 200, "others given changes nothing"},
 		{"a type without configurations gets one", plain, names("plain", "auth"), trusted, 200, "workspacetype/plain@(as given)"},
 		{"a broken configuration", team, config("auth", `{"jwt":[{"issuer":{"url":"http://x","audiences":["a"]},"claimMappings":{"username":{"claim":"sub","prefix":""}}}]}`), trusted, 503, "is broken: invalid spec"},
+		{"a broken one that trusts the same", team, config("auth", specFor(trusted, with([]object{{"expression": "claims."}}, "claimValidationRules"))), trusted, 200, "stays in use"},
 		{"one that is too large", team, config("auth", `{"jwt":"`+strings.Repeat("x", MaxSpecBytes)+`"}`), trusted, 503, "at most"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
