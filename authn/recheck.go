@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -50,7 +51,7 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	switch {
 	case fresh.Status == http.StatusServiceUnavailable || fresh.PassThrough:
 		return nil
-	case fresh.User != nil && sameUser(fresh.User, d.User):
+	case fresh.User != nil && sameUser(fresh.User, d.User) && a.sameExtras(fresh, d):
 		return nil
 	case fresh.User != nil:
 		return a.end(r, t, d, fmt.Sprintf("the credential stands for another identity now: %q", fresh.User.GetName()))
@@ -130,8 +131,27 @@ func (a *Authenticator) end(r *http.Request, t *index.Target, d *Decision, reaso
 	return ended
 }
 
-// sameUser compares who the identities are and what they may do by their
-// groups; extras differ from one look to the next.
+// sameUser compares who the identities are and what they may do by their groups.
 func sameUser(a, b user.Info) bool {
-	return a.GetName() == b.GetName() && a.GetUID() == b.GetUID() && slices.Equal(slices.Sorted(slices.Values(a.GetGroups())), slices.Sorted(slices.Values(b.GetGroups())))
+	return a.GetName() == b.GetName() && a.GetUID() == b.GetUID() && sameSet(a.GetGroups(), b.GetGroups())
+}
+
+// sameExtras compares the rest. A webhook may say something new at every look,
+// so of an identity that may be its own only those count that kcp acts upon:
+// scopes, the cluster's name, warrants.
+func (a *Authenticator) sameExtras(fresh, was *Decision) bool {
+	all := a.webhook == nil || was.By != byToken
+	one, other := fresh.User.GetExtra(), was.User.GetExtra()
+	for _, extras := range []map[string][]string{one, other} {
+		for key := range extras {
+			if (all || strings.Contains(key, kcpDomain)) && !sameSet(one[key], other[key]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -40,19 +41,37 @@ func (c *changing) Stands(context.Context, Token, time.Time) (bool, error) {
 func TestRecheck(t *testing.T) {
 	start := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	undecided := fmt.Errorf("%w: home is down", ErrUndecided)
-	bot := &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"b", "a"}}
+	bot := &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"b", "a"}, Extra: map[string][]string{scopesKey: {"cluster:a", "cluster:b"}, "tier": {"gold"}}}
+	extra := func(change func(map[string][]string)) func(*changing) {
+		return func(c *changing) {
+			u := *bot
+			u.Extra = maps.Clone(bot.Extra)
+			change(u.Extra)
+			c.user = &u
+		}
+	}
 	for name, tc := range map[string]struct {
 		change      func(*changing)
 		later       time.Duration
 		endAtExpiry bool
+		webhook     bool   // it is the webhook
 		want        string // part of the reason; "": it goes on
 	}{
-		"still good":                   {change: func(*changing) {}},
-		"refused":                      {change: func(c *changing) { c.err = errors.New("account is gone") }, want: "account is gone"},
-		"undecided":                    {change: func(c *changing) { c.err = undecided }},
-		"groups in another order":      {change: func(c *changing) { c.user = &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"a", "b"}} }},
+		"still good": {change: func(*changing) {}},
+		"refused":    {change: func(c *changing) { c.err = errors.New("account is gone") }, want: "account is gone"},
+		"undecided":  {change: func(c *changing) { c.err = undecided }},
+		"groups in another order": {change: func(c *changing) {
+			c.user = &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"a", "b"}, Extra: bot.Extra}
+		}},
 		"a group less":                 {change: func(c *changing) { c.user = &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"a"}} }, want: "another identity"},
 		"another user":                 {change: func(c *changing) { c.user = &user.DefaultInfo{Name: "root", UID: "1", Groups: []string{"a", "b"}} }, want: "another identity"},
+		"another scope":                {change: extra(func(e map[string][]string) { e[scopesKey] = []string{"cluster:b"} }), want: "another identity"},
+		"scopes in another order":      {change: extra(func(e map[string][]string) { e[scopesKey] = []string{"cluster:b", "cluster:a"} })},
+		"no scope":                     {change: extra(func(e map[string][]string) { delete(e, scopesKey) }), want: "another identity"},
+		"a warrant more":               {change: extra(func(e map[string][]string) { e["authorization.kcp.io/warrant"] = []string{"{}"} }), want: "another identity"},
+		"another extra":                {change: extra(func(e map[string][]string) { e["tier"] = []string{"lead"} }), want: "another identity"},
+		"another extra of the webhook": {webhook: true, change: extra(func(e map[string][]string) { e["tier"] = []string{"lead"} })},
+		"another scope of the webhook": {webhook: true, change: extra(func(e map[string][]string) { e[scopesKey] = nil }), want: "another identity"},
 		"ended":                        {change: func(c *changing) { c.err = errors.New("expired") }, later: time.Hour},
 		"ended, with the flag":         {change: func(*changing) {}, later: time.Hour, endAtExpiry: true, want: "ended at 2026-09-01T13:00:00Z"},
 		"just before, with the flag":   {change: func(*changing) {}, later: time.Hour - 1, endAtExpiry: true},
@@ -63,7 +82,11 @@ func TestRecheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := start
 			c := &changing{user: bot, until: start.Add(time.Hour)}
-			a, err := New(Config{Tokens: []TokenAuthenticator{c}, EndAtExpiry: tc.endAtExpiry, Now: func() time.Time { return now }})
+			config := Config{Tokens: []TokenAuthenticator{c}, EndAtExpiry: tc.endAtExpiry, Now: func() time.Time { return now }}
+			if tc.webhook {
+				config.Tokens, config.Webhook = nil, c
+			}
+			a, err := New(config)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -52,6 +52,8 @@ type exchange struct {
 	foreign bool
 	host    *mountHost
 	abroad  user.Info
+	// mounts are those that the request was led through; usually none.
+	mounts []mounted
 	// code is the answer's; 0 until there is one.
 	code int
 	// begun: the upstream's answer is being written, so that no other can.

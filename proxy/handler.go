@@ -194,6 +194,7 @@ func (x *exchange) resolve(r *http.Request, hops int) *metav1.Status {
 // request goes on as a stranger's.
 func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 	mount := x.target.Mount
+	x.mounts = append(x.mounts, mounted{x.route.cluster, mount})
 	rest := x.route.path
 	if path, ok := x.p.known(mount); ok {
 		if hops == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -28,6 +29,15 @@ type admission struct {
 	request  *http.Request
 	target   index.Target
 	decision *authn.Decision
+	// mounts led to target; host is the last one's, when the operator lists it.
+	mounts []mounted
+	host   *mountHost
+}
+
+// mounted is a mount on a request's way: the workspace and where it led.
+type mounted struct {
+	path string
+	to   *url.URL
 }
 
 // soonest is when to look again: after a time, or when the credential ends.
@@ -42,10 +52,10 @@ func (a *admission) soonest(now time.Time, after time.Duration) time.Time {
 // admission returns what admitted the exchange; nil when that is not to be
 // looked at again.
 func (x *exchange) admission(r *http.Request) *admission {
-	if x.p.recheck == nil || x.decision == passedThrough {
+	if x.p.recheck == nil || x.decision == passedThrough && len(x.mounts) == 0 {
 		return nil
 	}
-	return &admission{r, x.target, x.decision}
+	return &admission{r, x.target, x.decision, x.mounts, x.host}
 }
 
 // recheckStreams ends the streams that are not admitted any more, until ctx
@@ -82,11 +92,9 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
-	if s := a.target.Services; s != nil {
-		if _, err := p.shardServices.find(s.Name); errors.Is(err, index.ErrUnknown) {
-			p.endStream(st, "its shard is gone", "")
-			return
-		}
+	if why := p.cutOff(a); why != "" {
+		p.endStream(st, why, "")
+		return
 	}
 	target := a.target
 	if target.Cluster != "" {
@@ -104,6 +112,31 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	if d := p.recheck(a.request.WithContext(ctx), &target, a.decision); d != nil && ctx.Err() == nil {
 		p.endStream(st, "it is not admitted any more", d.ID)
 	}
+}
+
+// cutOff is why the way to a's target is none any more; "" when it is one, or
+// nobody can tell.
+func (p *Proxy) cutOff(a *admission) string {
+	if s := a.target.Services; s != nil {
+		if _, err := p.shardServices.find(s.Name); errors.Is(err, index.ErrUnknown) {
+			return "its shard is gone"
+		}
+	}
+	for _, m := range a.mounts {
+		now, err := p.index.Lookup(m.path)
+		switch {
+		case errors.Is(err, index.ErrUnknown):
+			return "the workspace that mounted it is gone"
+		case err == nil && (now.Mount == nil || now.Mount.String() != m.to.String()):
+			return "its mount leads elsewhere"
+		}
+	}
+	if a.host != nil {
+		if now := p.hosts.find(a.mounts[len(a.mounts)-1].to); now == nil || now.upstream != a.host.upstream {
+			return "its mount's host is not listed any more as it was"
+		}
+	}
+	return ""
 }
 
 func (p *Proxy) endStream(st *stream, why, refusal string) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
 	"frontproxy/index"
@@ -260,5 +261,91 @@ func TestDueStreams(t *testing.T) {
 	s.checked(first[0])
 	if n := len(due(3 * period)); n != 1 {
 		t.Errorf("%d are due after another period, want 1", n)
+	}
+}
+
+// TestStreamsEndWithTheirMount: the mount is removed, leads elsewhere, or the
+// operator does not list its host any more.
+func TestStreamsEndWithTheirMount(t *testing.T) {
+	for name, tc := range map[string]struct {
+		listed  bool // the mount's host is in the list
+		before  error
+		mount   func(was string) (index.Target, error)
+		delist  bool
+		upgrade bool
+	}{
+		"removed":                 {mount: func(string) (index.Target, error) { return index.Target{}, index.ErrUnknown }},
+		"removed, WebSocket":      {upgrade: true, mount: func(string) (index.Target, error) { return index.Target{}, index.ErrUnknown }},
+		"leads elsewhere":         {mount: func(was string) (index.Target, error) { return index.Target{Mount: parse(t, was+"/x")}, nil }},
+		"a workspace now":         {mount: func(string) (index.Target, error) { return index.Target{Cluster: "2kd9"}, nil }},
+		"host not listed anymore": {listed: true, delist: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _, other := foreignWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Upgrade") != "" {
+					c, err := (&websocket.Upgrader{}).Upgrade(rw, r, nil)
+					if err != nil {
+						t.Errorf("upgrade: %v", err)
+						return
+					}
+					_ = c.WriteMessage(websocket.TextMessage, []byte("event"))
+					_, _, _ = c.ReadMessage()
+					_ = c.Close()
+					return
+				}
+				_, _ = io.WriteString(rw, "event\n")
+				_ = http.NewResponseController(rw).Flush()
+				<-r.Context().Done()
+			})
+			var calls atomic.Int64
+			var changed atomic.Bool
+			w.index["root:ws"] = func() (index.Target, error) {
+				switch n := calls.Add(1); {
+				case changed.Load() && tc.mount != nil:
+					return tc.mount(other.URL)
+				case n%2 == 0: // nobody can tell
+					return index.Target{}, index.ErrUnavailable
+				}
+				return index.Target{Mount: parse(t, other.URL)}, nil
+			}
+			list := "[]"
+			if tc.listed {
+				list = "- url: " + other.URL + "\n  backend_server_ca: " + w.write(t, "mount-ca.crt", w.serving.pem)
+			}
+			file := w.write(t, "mount-hosts.yaml", []byte(list))
+			hosts, err := NewMountHosts(file, klog.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.config.MountHosts = hosts
+			w.config.Recheck = func(*http.Request, *index.Target, *authn.Decision) *authn.Decision { return nil }
+			w.config.RecheckPeriod = 15 * time.Millisecond
+			f := w.front(t)
+			var read func() error
+			if tc.upgrade {
+				read = f.webSocket(t)
+			} else {
+				read = f.watch(t, true)
+			}
+			for deadline := time.Now().Add(20 * time.Second); calls.Load() < 8; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the mount is not looked up within 20 s")
+				}
+			}
+			if f.EndedStreams() != 0 {
+				t.Fatal("the stream is ended though its mount is as it was")
+			}
+			if tc.delist {
+				w.write(t, "mount-hosts.yaml", []byte("[]"))
+				if err := hosts.Reload(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			changed.Store(true)
+			_ = ends(t, read)
+			if f.EndedStreams() != 1 {
+				t.Errorf("%d streams count as ended, want 1", f.EndedStreams())
+			}
+		})
 	}
 }

@@ -118,7 +118,7 @@ type world struct {
 }
 
 // fakeIndex answers by path.
-type fakeIndex map[string]any // index.Target, error or func() error
+type fakeIndex map[string]any // index.Target, error, or a function that returns either or both
 
 func (f fakeIndex) Lookup(path string) (index.Target, error) {
 	switch v := f[path].(type) {
@@ -128,6 +128,8 @@ func (f fakeIndex) Lookup(path string) (index.Target, error) {
 		return index.Target{}, v
 	case func() error:
 		return index.Target{}, v()
+	case func() (index.Target, error):
+		return v()
 	}
 	return index.Target{}, index.ErrUnknown
 }
