@@ -12,7 +12,7 @@ const (
 	// copyBuffer is for bodies that end; streamBuffer for watches, which are
 	// many and mostly wait.
 	copyBuffer   = 32 << 10
-	streamBuffer = 4 << 10
+	streamBuffer = 2 << 10
 )
 
 func newBufferPool(size int) *bufferPool {

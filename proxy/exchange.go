@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -32,6 +33,7 @@ type exchange struct {
 	id       string        // of the request; empty when nobody looks
 	span     trace.Span    // nil when nobody looks
 	in       *http.Request // as it came; set when it is forwarded
+	out      *watcher      // nil: no answer of its is a watch
 	ours     string        // the path of the proxy's own that is asked for; usually empty
 	upgrade  bool
 	lasts    bool // longRunning
@@ -89,26 +91,39 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool = x.p.buffers
 	x.in = r
 	if x.lasts {
+		x.out = &watcher{ResponseWriter: w}
+		w = x.out
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // what cannot have it cannot have the server's either
 	}
 	if x.upgrade {
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		defer x.p.streams.add(upgradeStream, cancel, x.admission(r))()
-		r = r.WithContext(ctx)
-	} else {
-		held, err := holdBody(w, r, x.p.bodyPeriod)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			w.Header().Set("Connection", "close")
-			x.answer(w, failure(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not come in time"))
-			return
-		}
-		if err != nil {
-			panic(http.ErrAbortHandler) // the client broke off: nobody reads an answer
-		}
-		r = held
+		x.tunnel(w, r)
+		return
 	}
-	x.rp.ServeHTTP(w, r)
+	if r = x.hold(w, r); r != nil {
+		x.rp.ServeHTTP(w, r)
+	}
+}
+
+// tunnel is forward for upgrades.
+func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer x.p.streams.add(upgradeStream, cancel, x.admission(r))()
+	x.rp.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// hold has a small body read; nil: it did not come, and that was answered.
+func (x *exchange) hold(w http.ResponseWriter, r *http.Request) *http.Request {
+	held, err := holdBody(w, r, x.p.bodyPeriod)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		w.Header().Set("Connection", "close")
+		x.answer(w, failure(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not come in time"))
+		return nil
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // the client broke off: nobody reads an answer
+	}
+	return held
 }
 
 // rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
@@ -166,13 +181,21 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {
 		x.rp.BufferPool = x.p.smallBuffers
-		res.Body = x.p.streams.body(res.Body, x.admission(x.in))
+		res.Body = x.watch(res.Body)
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
 		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.received}
 		res.Body = &x.download
 	}
 	return nil
+}
+
+// watch is the body of a stream.
+func (x *exchange) watch(body io.ReadCloser) io.ReadCloser {
+	if x.out == nil { // an odd way to ask, with POST
+		return x.p.streams.body(body, x.admission(x.in))
+	}
+	return x.p.streams.body(&bursts{ReadCloser: body, out: x.out, buffers: x.p.buffers, bytes: x.traffic.received}, x.admission(x.in))
 }
 
 // failed answers when the upstream did not: a client that went away gets

@@ -35,11 +35,18 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.health.serve(w, r) {
 		return
 	}
+	if p.cors == nil {
+		p.serve(w, r)
+		return
+	}
 	p.cors.ServeHTTP(w, r)
 }
 
-// withCORS puts Kubernetes' CORS filter before the rest.
+// withCORS puts Kubernetes' CORS filter before the rest; nil: there is none.
 func (p *Proxy) withCORS(origins []string) http.Handler {
+	if len(origins) == 0 {
+		return nil
+	}
 	return genericfilters.WithCORS(http.HandlerFunc(p.serve), origins, nil, nil, nil, "true")
 }
 

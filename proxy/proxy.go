@@ -42,7 +42,7 @@ type Proxy struct {
 	health     *health
 	metrics    *Metrics
 	authorizer Authorizer
-	cors       http.Handler // the chain from CORS on
+	cors       http.Handler // the chain from CORS on; nil: no browser may call
 	recorded   http.Handler // the end of the chain, with audit; nil: off
 	tracer     trace.Tracer // nil: off
 

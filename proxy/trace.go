@@ -71,6 +71,12 @@ func (x *exchange) pass(w http.ResponseWriter, r *http.Request) {
 		x.forward(w, r)
 		return
 	}
+	x.passTraced(w, r)
+}
+
+// passTraced is a function of its own for what its variables take of the stack,
+// which a watch keeps for as long as it lasts.
+func (x *exchange) passTraced(w http.ResponseWriter, r *http.Request) {
 	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.to())))
 	defer span.End()
 	x.forward(w, r.WithContext(ctx))
