@@ -26,8 +26,8 @@ func TestOverload(t *testing.T) {
 }
 
 func overload(t *testing.T, http2 bool) {
-	const most, sent = 160, 1600 // ten times as many as there are places
-	const clusters = 10          // each may have an eighth, which is more than half for all
+	const most, sent = 40, 400 // ten times as many as there are places
+	const clusters = 10        // each may have an eighth, which is more than half for all
 	w := newWorld(t)
 	free := make(chan struct{})
 	var once sync.Once
@@ -182,6 +182,7 @@ func TestUnreadAnswer(t *testing.T) {
 func unread(t *testing.T, http2 bool) {
 	w := newWorld(t)
 	more := make(chan struct{})
+	event := sync.OnceFunc(func() { close(more) })
 	shard := w.shard(t, "shard", true, func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Has("watch") {
 			_ = http.NewResponseController(rw).Flush()
@@ -196,7 +197,8 @@ func unread(t *testing.T, http2 bool) {
 		}
 	})
 	w.index["ws"] = index.Target{Cluster: "ws", Shard: shard.Shard}
-	w.config.MaxInFlight, w.config.AnswerPeriod = 80, time.Second
+	w.config.MaxInFlight, w.config.AnswerPeriod = 80, 3*time.Second
+	t.Cleanup(event)
 	f := w.front(t)
 	client := f.client(t, http2)
 	watch, err := client.Get(f.URL + "/clusters/ws/api?watch=1")
@@ -207,7 +209,7 @@ func unread(t *testing.T, http2 bool) {
 	for range 3 {
 		resp, err := client.Get(f.URL + "/clusters/ws/api") // and reads no body
 		if err != nil {
-			t.Fatal(err)
+			continue // it lost it before it could begin
 		}
 		defer resp.Body.Close()
 	}
@@ -218,7 +220,7 @@ func unread(t *testing.T, http2 bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	close(more)
+	event()
 	if body, err := io.ReadAll(watch.Body); err != nil || string(body) != "event" {
 		t.Errorf("the watch says %q, %v", body, err)
 	}

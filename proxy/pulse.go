@@ -21,8 +21,9 @@ import (
 // which takes none of its requests' time: a slow answer ends nothing as long as
 // the process is alive. When not even that is answered within patience, all
 // connections to it are closed, and no new ones made until a handshake, tried
-// again at every look, succeeds. When a connection could not be made in time, no
-// others are tried until then either, and those there are go on.
+// again at every look, succeeds. When a connection could not be made in time, and
+// nothing was heard of the backend meanwhile, no others are tried until then
+// either, and those there are go on.
 type pulse struct {
 	// every is how often connections are looked at.
 	every, after, patience time.Duration
@@ -39,6 +40,7 @@ type pulse struct {
 type pulseHost struct {
 	conns   map[*pulseConn]struct{}
 	address string
+	heard   atomic.Int64 // the look at which it last said anything
 	asking  bool
 	// doubted: a connection is without an answer for too long. silent: and so was
 	// a handshake. unreachable: no connection could be made in time.
@@ -72,6 +74,7 @@ func (p *pulse) dial(ctx context.Context, network, address string) (net.Conn, er
 		return nil, fmt.Errorf("dial %s: %w", address, errSilent)
 	}
 	p.mu.Unlock()
+	begun := p.looks.Load()
 	conn, err := p.dialer.DialContext(ctx, network, address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,12 +84,13 @@ func (p *pulse) dial(ctx context.Context, network, address string) (net.Conn, er
 		p.hosts[address] = h // forgotten at the next look unless it is needed
 	}
 	if err != nil {
-		if timedOut(err) && ctx.Err() == nil && !h.unreachable {
+		if timedOut(err) && ctx.Err() == nil && !h.unreachable && h.heard.Load() < begun {
 			h.unreachable = true
 			p.log.Error(err, "A backend cannot be connected to: no more connections are tried until it answers", "address", address)
 		}
 		return nil, err
 	}
+	h.heard.Store(p.looks.Load())
 	c := &pulseConn{Conn: conn, pulse: p, host: h}
 	h.conns[c] = struct{}{}
 	return c, nil
@@ -110,6 +114,7 @@ func (c *pulseConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && c.since.Load() != 0 {
 		c.since.Store(0)
+		c.host.heard.Store(c.pulse.looks.Load())
 	}
 	return n, err
 }
