@@ -107,7 +107,7 @@ func TestBurstsEnd(t *testing.T) {
 	if n, err := b.Read(small); n != 10 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
-	if n, err := b.Read(small); n != 0 || err != io.EOF {
+	if n, err := b.Read(small); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("the client is gone: %d, %v", n, err)
 	}
 }
