@@ -177,7 +177,7 @@ func restoreForwarding(in, out *http.Request) {
 func (x *exchange) modifyResponse(res *http.Response) error {
 	x.begun, x.code = true, res.StatusCode
 	if x.foreign && x.abroad == nil {
-		confine(res.Header)
+		confine(res)
 	}
 	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {
 		x.rp.BufferPool = x.p.smallBuffers

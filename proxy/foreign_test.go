@@ -3,11 +3,16 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"frontproxy/index"
 )
@@ -33,15 +38,45 @@ func foreignWorld(t *testing.T, handler http.HandlerFunc) (*world, *standIn, *ht
 // TestForeignMountIsNotOurOrigin: what a tenant's host answers can't use the
 // standing a browser gives to our origin.
 func TestForeignMountIsNotOurOrigin(t *testing.T) {
+	ours := []string{"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc", "NEL", "Report-To", "Reporting-Endpoints"}
 	w, _, _ := foreignWorld(t, func(w http.ResponseWriter, _ *http.Request) {
-		for _, key := range []string{"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc"} {
+		for _, key := range ours {
 			w.Header().Set(key, "*")
 		}
+		w.Header().Set("X-Kept", "early")
+		w.WriteHeader(http.StatusEarlyHints)
 		w.Header().Set("Content-Type", "text/html")
 		w.Header().Set("X-Kept", "yes")
+		_, _ = io.WriteString(w, "<html>")
+		_ = http.NewResponseController(w).Flush()
+		for _, key := range append(ours, "X-Kept") {
+			w.Header().Set(http.TrailerPrefix+key, "trailer")
+		}
 	})
 	f := w.front(t)
-	res, _ := do(t, f.client(t, false), "GET", f.URL+"/clusters/root:away/", nil)
+	var early http.Header
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
+		early = http.Header(header).Clone()
+		return nil
+	}})
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL+"/clusters/root:away/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := f.client(t, false).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if diff := cmp.Diff(http.Header{"X-Kept": {"early"}}, early); diff != "" {
+		t.Errorf("early hints: -want +got\n%s", diff)
+	}
+	if diff := cmp.Diff(http.Header{"X-Kept": {"trailer"}}, res.Trailer); diff != "" {
+		t.Errorf("trailers: -want +got\n%s", diff)
+	}
 	for key := range res.Header {
 		switch key {
 		case "Content-Type", "Content-Length", "Date", "X-Kept", "Content-Security-Policy", "X-Content-Type-Options":

@@ -2,8 +2,11 @@ package proxy
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"strings"
 
@@ -141,18 +144,59 @@ func looped(header http.Header) bool {
 }
 
 // confine takes from a foreign host's answer what would let it act as our
-// origin in a browser, whose certificate or token for us it could use.
-func confine(header http.Header) {
+// origin in a browser, whose certificate or token for us it could use. Trailers
+// are read with the body's end.
+func confine(res *http.Response) {
+	disown(res.Header)
+	res.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	res.Header.Set("X-Content-Type-Options", "nosniff")
+	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
+		res.Body = &confinedBody{res.Body, res}
+	}
+}
+
+// disown takes from headers what speaks for an origin.
+func disown(header http.Header) {
 	for key := range header {
 		if strings.HasPrefix(key, "Access-Control-") {
 			delete(header, key)
 		}
 	}
-	for _, key := range []string{"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Public-Key-Pins", "Alt-Svc", "Service-Worker-Allowed"} {
+	for _, key := range []string{
+		"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Public-Key-Pins", "Alt-Svc", "Service-Worker-Allowed",
+		"Nel", "Report-To", "Reporting-Endpoints", "Accept-Ch", "Critical-Ch", "Expect-Ct", "Set-Login", "Origin-Trial",
+	} {
 		delete(header, key)
 	}
-	header.Set("Content-Security-Policy", "sandbox; default-src 'none'")
-	header.Set("X-Content-Type-Options", "nosniff")
+}
+
+// confinedBody is a foreign host's, whose trailers are confined too.
+type confinedBody struct {
+	io.ReadCloser
+	res *http.Response
+}
+
+// Read implements io.Reader.
+func (b *confinedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		disown(b.res.Trailer)
+	}
+	return n, err
+}
+
+// confined is a transport to a foreign host, whose informational answers (1xx)
+// are confined before ReverseProxy, whose hook is older, passes them on.
+type confined struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (c confined) RoundTrip(r *http.Request) (*http.Response, error) {
+	return c.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
+			disown(http.Header(header))
+			return nil
+		},
+	})))
 }
 
 // dropPrivate removes what is none of a foreign host's business: credentials

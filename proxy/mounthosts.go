@@ -230,13 +230,14 @@ func (h *MountHosts) Certificates() []Certificates {
 // calling must be: without, it would take the caller for this proxy.
 func (x *exchange) goAbroad() *metav1.Status {
 	if x.host == nil {
-		x.rp.Transport = x.p.foreign
+		x.rp.Transport = confined{x.p.foreign}
+		return nil
+	}
+	if !x.host.vouches() {
+		x.rp.Transport = confined{x.host.upstream}
 		return nil
 	}
 	x.rp.Transport = x.host.upstream
-	if !x.host.vouches() {
-		return nil
-	}
 	if x.decision.User == nil {
 		return failure(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount is for callers who are authenticated here")
 	}
