@@ -35,7 +35,7 @@ docs: ## writes the generated pages anew
 bench: build $(KCP) ## the comparison of docs/performance.md, about 12 minutes; BENCH= its flags, DOCS=1: into that page
 	go build -o bin/bench ./e2e/bench
 	bin/bench -out bin/bench-results $(if $(DOCS),-docs docs/performance.md) $(BENCH)
-	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy | tee bin/bench-results/go.txt
+	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy ./cmd/front-proxy | tee bin/bench-results/go.txt
 
 demo: build $(KCP) ## two shards, an issuer and the proxy, until Ctrl-C
 	go run ./e2e/demo

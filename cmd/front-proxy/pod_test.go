@@ -28,11 +28,11 @@ const runAsProgram = "FRONT_PROXY_TEST_RUN_AS_PROGRAM"
 // pod is the part of a container's file system that a deployment mounts, below
 // a directory of the test: its "/etc" stands for the real one.
 type pod struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
-func newPod(t *testing.T) *pod { return &pod{t, t.TempDir()} }
+func newPod(t testing.TB) *pod { return &pod{t, t.TempDir()} }
 
 // in is text with every path below /etc where it really is.
 func (p *pod) in(text string) string { return strings.ReplaceAll(text, "/etc/", p.dir+"/etc/") }
@@ -50,7 +50,7 @@ func (p *pod) pair(path string, pair harness.KeyPair) {
 	p.mount(path, map[string][]byte{"tls.crt": pair.Cert, "tls.key": pair.Key})
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *pod) run(k *standin.KCP, args []string) *runningProxy {
 		}
 	})
 	client := proxy.client()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		resp, err := client.Get(proxy.url + "/readyz")
 		if err == nil {
 			_ = resp.Body.Close()
@@ -115,7 +115,7 @@ func (p *pod) run(k *standin.KCP, args []string) *runningProxy {
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not ready after 30 s: %v", err)
+			t.Fatalf("not ready after 3 minutes: %v", err)
 		}
 	}
 }

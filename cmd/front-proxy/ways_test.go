@@ -33,7 +33,7 @@ type way struct {
 }
 
 // file writes a file of the test and returns its path.
-func file(t *testing.T, name string, content []byte) string {
+func file(t testing.TB, name string, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, content, 0o600); err != nil {

@@ -39,14 +39,14 @@ func TestMain(m *testing.M) {
 
 // runningProxy is a front-proxy of a test.
 type runningProxy struct {
-	t    *testing.T
+	t    testing.TB
 	kcp  *standin.KCP
 	url  string
 	stop func() error // ends it and returns what run returned; nil: it is a process
 	pid  int          // of that process
 }
 
-func newKCP(t *testing.T) *standin.KCP {
+func newKCP(t testing.TB) *standin.KCP {
 	t.Helper()
 	k, err := standin.New(t.TempDir())
 	if err != nil {
@@ -58,7 +58,7 @@ func newKCP(t *testing.T) *standin.KCP {
 
 // arguments are what every proxy in front of k needs, with its mapping file
 // made of entries; empty means one for /clusters/.
-func arguments(t *testing.T, k *standin.KCP, entries ...string) (args []string, url string) {
+func arguments(t testing.TB, k *standin.KCP, entries ...string) (args []string, url string) {
 	t.Helper()
 	kubeconfig, err := k.Kubeconfig()
 	if err != nil {

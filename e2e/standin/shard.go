@@ -36,6 +36,11 @@ type Shard struct {
 	// nothing before; nil: WhoAmI. Set it before requests come.
 	Forwarded http.Handler
 
+	// Many answers lists and watches over all clusters of the resources it says are
+	// its own, in place of what was put; nil: it has none. Set it before requests
+	// come.
+	Many func(resource string) (list http.Handler, ok bool)
+
 	kcp     *KCP
 	address string
 	serving harness.KeyPair
@@ -244,6 +249,12 @@ func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		resource, _, _ := strings.Cut(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], ":")
+		if s.Many != nil {
+			if list, ok := s.Many(resource); ok {
+				list.ServeHTTP(w, r)
+				return
+			}
+		}
 		s.serveStore(w, r, s.store(resource))
 	case r.URL.Path == adminShards && s.watcher(r):
 		s.serveStore(w, r, s.kcp.Root.store("shards"))
