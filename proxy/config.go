@@ -73,8 +73,8 @@ type Config struct {
 	// BodyPeriod is how long a body may take to come that is read before its request
 	// is forwarded; 0 means 30 s.
 	BodyPeriod time.Duration
-	// AnswerPeriod is how long a client may take to read an answer that has an end,
-	// from the request's headers on; 0 means 10 minutes.
+	// AnswerPeriod is how long a client may take to send a request and to read its
+	// answer, if that has an end, from the request's headers on; 0 means 10 minutes.
 	AnswerPeriod time.Duration
 	// MaxConnections bounds the clients' connections; 0: no bound.
 	MaxConnections int

@@ -93,7 +93,9 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	if x.lasts {
 		x.out = &watcher{ResponseWriter: w}
 		w = x.out
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // what cannot have it cannot have the server's either
+		deadlines := http.NewResponseController(w)
+		_ = deadlines.SetWriteDeadline(time.Time{}) // what cannot have one does not have the server's either
+		_ = deadlines.SetReadDeadline(time.Time{})
 	}
 	if x.upgrade {
 		x.tunnel(w, r)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/net/http/httpguts"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
@@ -250,6 +251,7 @@ func FuzzIdentity(f *testing.F) {
 	f.Add("X-Remote-User", "admin", "Connection", "X-Remote-User", "alice", "dev", "u1", "authentication.kcp.io/scopes", "cluster:x")
 	f.Add("x_remote_group", "system:masters", "Trailer", "X-Remote-Group", "ü", "a b", "", "%2f", "")
 	f.Add("X-Remote-Extra-%66oo", "1", "X-REMOTE-EXTRA-Foo", "2", "a:b", "-", "x", "Foo\x00/ü", "a,b")
+	f.Add("0 ", "0", "0", "0", "0", "0", "0", "0", "0")
 	f.Fuzz(func(t *testing.T, key1, value1, key2, value2, name, group, uid, extraKey, extraValue string) {
 		for _, v := range []string{name, group, uid, extraValue} {
 			if strings.TrimSpace(v) != v || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
@@ -269,6 +271,11 @@ func FuzzIdentity(f *testing.F) {
 		sent, err := http.ReadRequest(bufio.NewReader(strings.NewReader(raw)))
 		if err != nil || sent.Header.Get("Expect") != "" || sent.Header.Get("Upgrade") != "" {
 			return // the server refuses it, or it is none of this test
+		}
+		for name := range sent.Header {
+			if !httpguts.ValidHeaderFieldName(name) {
+				return // the server refuses it, though http.ReadRequest does not
+			}
 		}
 		in.Header = sent.Header
 		got = nil

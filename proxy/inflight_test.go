@@ -226,6 +226,48 @@ func unread(t *testing.T, http2 bool) {
 	}
 }
 
+// TestTricklingBody: a client that sends its body a byte at a time loses its
+// place after a while, however large the body is.
+func TestTricklingBody(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		w := newWorld(t)
+		shard := w.shard(t, "shard", true, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+		w.index["ws"] = index.Target{Cluster: "ws", Shard: shard.Shard}
+		w.config.MaxInFlight, w.config.AnswerPeriod = 80, 2*time.Second
+		f := w.front(t)
+		body, sender := io.Pipe()
+		t.Cleanup(func() { _ = body.Close() })
+		go func() {
+			_, err := sender.Write(make([]byte, 2*replayable))
+			for tick := time.NewTicker(50 * time.Millisecond); err == nil; <-tick.C {
+				_, err = sender.Write([]byte("x"))
+			}
+		}()
+		r, err := http.NewRequest(http.MethodPost, f.URL+"/clusters/ws/api", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = 1 << 20
+		client := f.client(t, http2)
+		client.Timeout = 0
+		go func() {
+			if resp, err := client.Do(r); err == nil {
+				_ = resp.Body.Close()
+			}
+		}()
+		await := func(what string, places func(int64) bool) {
+			t.Helper()
+			for deadline := time.Now().Add(20 * time.Second); !places(f.limit.all.Load()); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: %d places are taken", what, f.limit.all.Load())
+				}
+			}
+		}
+		await("sending", func(n int64) bool { return n == 1 })
+		await("after the time there is", func(n int64) bool { return n == 0 })
+	}
+}
+
 // The places of all: none is left for anybody, whatever the shard.
 func TestOverloadOfAll(t *testing.T) {
 	x := &exchange{p: &Proxy{}}

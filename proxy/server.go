@@ -18,8 +18,9 @@ const (
 	maxHeaderBytes    = 1<<20 + 64<<10
 	readHeaderTimeout = 32 * time.Second
 	serverIdleTimeout = 90 * time.Second
-	// defaultAnswerPeriod bounds for how long a client that does not read its answer
-	// keeps its place among requests. API servers take a minute to send one.
+	// defaultAnswerPeriod bounds for how long a client that does not send its body,
+	// or does not read its answer, keeps its place among requests. API servers take
+	// a minute for both.
 	defaultAnswerPeriod = 10 * time.Minute
 
 	// HTTP/2 settings of kube-apiserver: nearly all bodies are below 256 KiB.
@@ -92,7 +93,8 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       serverIdleTimeout,
-		WriteTimeout:      p.answerPeriod, // but for longRunning ones
+		ReadTimeout:       p.answerPeriod, // both but for longRunning ones
+		WriteTimeout:      p.answerPeriod,
 		ErrorLog:          p.errorLog,
 		Protocols:         new(http.Protocols),
 		// OPTIONS * is answered like any target that is no path.
