@@ -264,11 +264,11 @@ func (q *question) workspaceTokens(members []TokenAuthenticator, t Token) *admit
 	return nil
 }
 
-// readyFirst has those at the end that would ask their issuers about t.
+// readyFirst has those at the end that may have to ask their issuers about t.
 func readyFirst(members []TokenAuthenticator, t Token) []TokenAuthenticator {
 	var ready, others []TokenAuthenticator
 	for _, m := range members {
-		if j, ok := m.(jwtMember); ok && !j.issuer.Holds(t.Raw) {
+		if j, ok := m.(jwtMember); ok && !j.knows(t) {
 			others = append(others, m)
 		} else {
 			ready = append(ready, m)

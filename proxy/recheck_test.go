@@ -20,12 +20,10 @@ import (
 	"frontproxy/index/shards"
 )
 
-// recheckWorld has a shard that answers watches with one event and then
-// nothing, and WebSockets with one message.
-func recheckWorld(t *testing.T, recheck func(*http.Request, *index.Target, *authn.Decision) *authn.Decision) (*world, *front) {
-	t.Helper()
-	w := newWorld(t)
-	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+// eventOnly answers watches with one event and then nothing, and WebSockets with
+// one message.
+func eventOnly(t *testing.T) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "" {
 			c, err := (&websocket.Upgrader{}).Upgrade(rw, r, nil)
 			if err != nil {
@@ -40,7 +38,14 @@ func recheckWorld(t *testing.T, recheck func(*http.Request, *index.Target, *auth
 		_, _ = io.WriteString(rw, "event\n")
 		_ = http.NewResponseController(rw).Flush()
 		<-r.Context().Done()
-	})
+	}
+}
+
+// recheckWorld has a shard of eventOnly.
+func recheckWorld(t *testing.T, recheck func(*http.Request, *index.Target, *authn.Decision) *authn.Decision) (*world, *front) {
+	t.Helper()
+	w := newWorld(t)
+	w.shard(t, "shard-1", true, eventOnly(t))
 	w.config.Recheck, w.config.RecheckPeriod = recheck, 30*time.Millisecond
 	return w, w.front(t)
 }
@@ -281,22 +286,7 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 		"host not listed anymore": {listed: true, delist: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, _, other := foreignWorld(t, func(rw http.ResponseWriter, r *http.Request) {
-				if r.Header.Get("Upgrade") != "" {
-					c, err := (&websocket.Upgrader{}).Upgrade(rw, r, nil)
-					if err != nil {
-						t.Errorf("upgrade: %v", err)
-						return
-					}
-					_ = c.WriteMessage(websocket.TextMessage, []byte("event"))
-					_, _, _ = c.ReadMessage()
-					_ = c.Close()
-					return
-				}
-				_, _ = io.WriteString(rw, "event\n")
-				_ = http.NewResponseController(rw).Flush()
-				<-r.Context().Done()
-			})
+			w, _, other := foreignWorld(t, eventOnly(t))
 			var calls atomic.Int64
 			var changed atomic.Bool
 			w.index["root:ws"] = func() (index.Target, error) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,19 +32,9 @@ func (p *runningProxy) awaitUser(path, token, want string) {
 // statusz is the page in text.
 func (p *runningProxy) statusz(token string) string {
 	p.t.Helper()
-	r, err := http.NewRequest(http.MethodGet, p.url+"/statusz", nil)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	resp, err := p.client().Do(r)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		p.t.Fatalf("/statusz answers %d: %v", resp.StatusCode, err)
+	code, body := p.get("/statusz", token)
+	if code != http.StatusOK {
+		p.t.Fatalf("/statusz answers %d", code)
 	}
 	return string(body)
 }

@@ -17,7 +17,13 @@ import (
 // page reads /metrics with a token, if there is one.
 func (p *runningProxy) page(token string) (int, []byte) {
 	p.t.Helper()
-	r, err := http.NewRequest(http.MethodGet, p.url+"/metrics", nil)
+	return p.get("/metrics", token)
+}
+
+// get asks for a page of the proxy's own, without a token if it is empty.
+func (p *runningProxy) get(path, token string) (int, []byte) {
+	p.t.Helper()
+	r, err := http.NewRequest(http.MethodGet, p.url+path, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}

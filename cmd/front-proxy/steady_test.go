@@ -219,6 +219,17 @@ func TestNothingIsLost(t *testing.T) {
 		"static":      p.watch(near, "token-of-frank"),
 		"account":     p.watch(far, visitors[6].token),
 	}
+	// called waits until a shard is shown the certificate of that name.
+	called := func(t *testing.T, s *standin.Shard, purpose standin.Purpose, name string) {
+		t.Helper()
+		deadline := time.Now().Add(time.Minute)
+		for !slices.Contains(s.Callers()[purpose], name) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is not shown the certificate of %s", s.Name, name)
+			}
+			load.passed(t, 50)
+		}
+	}
 	failing := func(source string, want bool) {
 		t.Helper()
 		p.awaitMetric("token-of-prometheus", fmt.Sprintf("front_proxy_reload_failed{source=%q} %d", source, map[bool]int{true: 1}[want]))
@@ -259,13 +270,7 @@ func TestNothingIsLost(t *testing.T) {
 			}
 			files["forward.crt"] = pair.Cert
 			change("forward.key", pair.Key)
-			deadline := time.Now().Add(time.Minute)
-			for !slices.Contains(k.Root.Callers()[standin.ForClients], "front-proxy-next") {
-				if time.Now().After(deadline) {
-					t.Fatal("the new pair is not shown")
-				}
-				load.passed(t, 50)
-			}
+			called(t, k.Root, standin.ForClients, "front-proxy-next")
 		}},
 		{"the serving certificate is rotated, first to a pair that is none", func(t *testing.T) {
 			pair, err := k.ServingCA.Serving(t.TempDir(), "proxy-next")
@@ -365,13 +370,7 @@ func TestNothingIsLost(t *testing.T) {
 				failing(name, false)
 			}
 			i.shard.Expire() // a watch goes on as it began
-			deadline := time.Now().Add(time.Minute)
-			for !slices.Contains(i.shard.Callers()[standin.ForFeeds], "watcher-next") {
-				if time.Now().After(deadline) {
-					t.Fatal("the new kubeconfig is not used")
-				}
-				load.passed(t, 50)
-			}
+			called(t, i.shard, standin.ForFeeds, "watcher-next")
 		}},
 		{"everything is listed again, ten times at both shards", func(t *testing.T) {
 			for range 10 {
