@@ -56,6 +56,7 @@ func (a *Audit) recorded() http.Handler {
 			r.URL = x.uri
 		}
 		x.conclude(w, r, x.status)
+		x.follow(w)
 	}
 	endless := func(r *http.Request, _ *genericapirequest.RequestInfo) bool {
 		x := exchangeFrom(r.Context())

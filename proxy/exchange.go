@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -33,7 +32,8 @@ type exchange struct {
 	id       string        // of the request; empty when nobody looks
 	span     trace.Span    // nil when nobody looks
 	in       *http.Request // as it came; set when it is forwarded
-	out      *watcher      // nil: no answer of its is a watch
+	watch    *watch        // its answer, when that is one; else nil
+	lease    *lease        // what in's context is, when a watch may be detached; else nil
 	ours     string        // the path of the proxy's own that is asked for; usually empty
 	upgrade  bool
 	lasts    bool // longRunning
@@ -66,6 +66,7 @@ type exchange struct {
 	// download counts the answer's body. Only the handler reads it, unlike the
 	// request's body, so it can be part of what is pooled.
 	download countedBody
+	broken   bool // the watch's body broke off
 }
 
 func (p *Proxy) newExchange() *exchange {
@@ -89,10 +90,9 @@ func (x *exchange) reset() {
 // forward sends the request to where it was decided to go, and the answer back.
 func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool = x.p.buffers
+	r = x.leased(r)
 	x.in = r
 	if x.lasts {
-		x.out = &watcher{ResponseWriter: w}
-		w = x.out
 		deadlines := http.NewResponseController(w)
 		_ = deadlines.SetWriteDeadline(time.Time{}) // what cannot have one does not have the server's either
 		_ = deadlines.SetReadDeadline(time.Time{})
@@ -110,7 +110,7 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer x.p.streams.add(upgradeStream, cancel, x.admission(r))()
+	defer x.p.streams.remove(x.p.streams.add(upgradeStream, cancel, x.admission(r)))
 	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 
@@ -182,22 +182,14 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		confine(res)
 	}
 	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {
-		x.rp.BufferPool = x.p.smallBuffers
-		res.Body = x.watch(res.Body)
+		x.take(res)
+		return nil
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
 		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.received}
 		res.Body = &x.download
 	}
 	return nil
-}
-
-// watch is the body of a stream.
-func (x *exchange) watch(body io.ReadCloser) io.ReadCloser {
-	if x.out == nil { // an odd way to ask, with POST
-		return x.p.streams.body(body, x.admission(x.in))
-	}
-	return x.p.streams.body(&bursts{ReadCloser: body, out: x.out, buffers: x.p.buffers, bytes: x.traffic.received}, x.admission(x.in))
 }
 
 // failed answers when the upstream did not: a client that went away gets

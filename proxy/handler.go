@@ -54,7 +54,12 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x := p.exchanges.Get().(*exchange)
 	x.start = p.now()
 	p.inFlight.Add(1)
-	defer p.finish(x, w, r)
+	defer func() {
+		v := recover()
+		if x != nil && p.finish(x, w, r, v) {
+			panic(http.ErrAbortHandler)
+		}
+	}()
 	if p.recorded != nil || p.tracer != nil || p.log.V(3).Enabled() {
 		r = x.observe(r)
 	}
@@ -64,6 +69,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x.conclude(w, r, status)
+	if x.follow(w) {
+		x = nil // another's now
+	}
 }
 
 // judge finds out where the request goes and who is asking; nil: it may.
@@ -100,10 +108,9 @@ func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *meta
 	x.pass(w, r)
 }
 
-// finish contains panics, logs the request and gives the exchange back. A
-// panic of http.ErrAbortHandler is how ReverseProxy cuts an answer short.
-func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
-	v := recover()
+// finish contains the panic v, logs the request and gives the exchange back.
+// True: the answer is cut short, as a panic of http.ErrAbortHandler has it.
+func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v any) (cut bool) {
 	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
 		p.panics.Add(1)
 		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
@@ -112,9 +119,10 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
 			v = nil
 		}
 	}
-	if v != nil && x.download.broken && r.Context().Err() == nil {
+	if (x.download.broken && v != nil || x.broken) && r.Context().Err() == nil {
 		p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "answer_broke_off").Inc()
 	}
+	x.closeWatch()
 	p.metrics.request(x, r, p.now().Sub(x.start))
 	p.inFlight.Add(-1)
 	x.taken.leave()
@@ -124,9 +132,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request) {
 	x.traced(r)
 	x.reset()
 	p.exchanges.Put(x)
-	if v != nil {
-		panic(http.ErrAbortHandler)
-	}
+	return v != nil
 }
 
 func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {

@@ -58,6 +58,7 @@ type Proxy struct {
 	bodyPeriod            time.Duration
 	answerPeriod          time.Duration
 	connections           *connections // nil: it does not run
+	returned              *returned    // nil, too
 	endedStreams          atomic.Uint64
 	// shardServices has what a routing's services are made with.
 	shardServices     shardServices
@@ -125,6 +126,7 @@ func New(c Config) (*Proxy, error) {
 	p.limit.most, p.limit.seed = int64(c.MaxInFlight), maphash.MakeSeed()
 	if c.Serving != nil && c.Serving.Listener != nil {
 		p.connections = &connections{Listener: c.Serving.Listener, most: int64(c.MaxConnections), log: c.Log, clock: clock.RealClock{}}
+		p.returned = newReturned(c.Serving.Listener)
 	}
 	p.failures = rate.NewLimiter(failureLines, failureBurst)
 	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)

@@ -52,6 +52,9 @@ type pulseConn struct {
 	net.Conn
 	pulse *pulse
 	host  *pulseHost
+	// waits: it carries what may be silent for long, so that silence after an
+	// answer is looked into, too.
+	waits bool
 	// since is the look before the first write that nothing has followed; 0: all
 	// is answered.
 	since atomic.Int64
@@ -68,6 +71,25 @@ func newPulse(config func() *tls.Config, log klog.Logger) *pulse {
 
 // dial is a transport's DialContext.
 func (p *pulse) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := p.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// dialWaiting is a DialContext for connections that wait, as those of watches do,
+// without pings.
+func (p *pulse) dialWaiting(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := p.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c.waits = true
+	return c, nil
+}
+
+func (p *pulse) connect(ctx context.Context, network, address string) (*pulseConn, error) {
 	p.mu.Lock()
 	if h := p.hosts[address]; h != nil && (h.silent || h.unreachable) {
 		p.mu.Unlock()
@@ -113,8 +135,12 @@ func (c *pulseConn) Write(b []byte) (int, error) {
 func (c *pulseConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && c.since.Load() != 0 {
-		c.since.Store(0)
-		c.host.heard.Store(c.pulse.looks.Load())
+		now, since := c.pulse.looks.Load(), int64(0)
+		if c.waits {
+			since = now
+		}
+		c.since.Store(since)
+		c.host.heard.Store(now)
 	}
 	return n, err
 }

@@ -150,6 +150,37 @@ func TestPulse(t *testing.T) {
 	}
 }
 
+// TestPulseOfWhatWaits: silence that follows an answer means nothing, but on a
+// connection that waits it is looked into: a backend that lives keeps it, and a
+// frozen one loses it.
+func TestPulseOfWhatWaits(t *testing.T) {
+	relay, p, _ := pulsed(t, func(rw http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	}, false)
+	config := p.config()
+	transport := &http.Transport{DialContext: p.dialWaiting, TLSClientConfig: config}
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get("https://" + relay.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	ended := make(chan error, 1)
+	go func() { _, err := res.Body.Read(make([]byte, 1)); ended <- err }()
+	select {
+	case err := <-ended:
+		t.Fatalf("a backend that lives lost a connection: %v", err)
+	case <-time.After(10 * p.after):
+	}
+	relay.freeze(true)
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Error("a frozen backend kept a connection")
+	}
+}
+
 // A slow answer of a backend that lives is waited for.
 func TestPulseLetsSlowBe(t *testing.T) {
 	asked := make(chan struct{})

@@ -41,8 +41,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
+	defer p.returned.close()
 	running.Go(func() { p.followFiles(inner) })
 	running.Go(func() { p.recheckStreams(inner) })
+	running.Go(func() { p.settle(inner) })
 	if p.foreign != nil {
 		defer p.foreign.close()
 	}
@@ -51,8 +53,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return err
 	}
 	server := p.server(config)
-	served := make(chan error, 1)
+	served := make(chan error, 2)
 	running.Go(func() { served <- server.ServeTLS(p.connections, "", "") })
+	running.Go(func() { served <- server.Serve(p.returned) })
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", p.serving.Listener.Addr(), err)
@@ -74,6 +77,7 @@ func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
 	streams.Go(func() { p.streams.drain(min(p.shutdownTimeout/2, maxDrainWindow), deadline.Done()) })
 	err := server.Shutdown(deadline)
 	streams.Wait()
+	p.streams.cut()
 	if err != nil {
 		p.log.Info("Shutdown: cutting the requests that still run", "after", p.shutdownTimeout)
 		if err := server.Close(); err != nil {
@@ -115,6 +119,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		MaxReceiveBufferPerStream:     streamWindow,
 		MaxReceiveBufferPerConnection: streamWindow * streams,
 	}
+	shorten(s)
 	return s
 }
 

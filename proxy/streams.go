@@ -4,7 +4,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -14,12 +13,14 @@ type streamSet struct {
 	mu     sync.Mutex // guards the rest
 	active map[*stream]struct{}
 	open   [streamKinds]int
+	begun  int           // since the start
 	idle   chan struct{} // closed when nothing is active, once wanted
 }
 
 type stream struct {
 	kind streamKind
 	end  func()
+	conn io.Closer // the client's connection, when the stream has it; else nil
 	// admission is what admitted it; nil: it is not decided about again. next is
 	// when it will be, checking that it is now.
 	admission *admission
@@ -41,17 +42,18 @@ func (k streamKind) String() string { return [streamKinds]string{"watch", "upgra
 
 func newStreamSet() *streamSet { return &streamSet{active: map[*stream]struct{}{}} }
 
-// add registers a stream that end ends. The function returned says that it is
-// over; it may be called again.
-func (s *streamSet) add(kind streamKind, end func(), a *admission) (done func()) {
+// add registers a stream that end ends, until remove.
+func (s *streamSet) add(kind streamKind, end func(), a *admission) *stream {
 	st := &stream{kind: kind, end: end, admission: a}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active[st] = struct{}{}
 	s.open[kind]++
-	return func() { s.remove(st) }
+	s.begun++
+	return st
 }
 
+// remove forgets a stream that is over; it may be called again.
 func (s *streamSet) remove(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,12 +75,29 @@ func (s *streamSet) counts() [streamKinds]int {
 	return s.open
 }
 
-// body makes a watch's body one that can be ended from here, as if the
-// upstream had ended it.
-func (s *streamSet) body(rc io.ReadCloser, a *admission) io.ReadCloser {
-	b := &streamBody{ReadCloser: rc}
-	b.done = s.add(watchStream, b.end, a)
-	return b
+// numbers says how many streams have begun, and how many of them are open.
+func (s *streamSet) numbers() (begun, open int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun, len(s.active)
+}
+
+// detached notes that a stream has a client's connection of its own.
+func (s *streamSet) detached(st *stream, conn io.Closer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.conn = conn
+}
+
+// cut closes the connections that streams have of their own.
+func (s *streamSet) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.active {
+		if st.conn != nil {
+			go st.conn.Close() //nolint:errcheck // it may wait for a client that does not read
+		}
+	}
 }
 
 // drain ends all streams at random moments within window, so that their
@@ -104,31 +123,4 @@ func (s *streamSet) drain(window time.Duration, give <-chan struct{}) {
 	for _, t := range timers {
 		t.Stop()
 	}
-}
-
-// streamBody is a response body that end ends.
-type streamBody struct {
-	io.ReadCloser
-	ended atomic.Bool
-	done  func()
-}
-
-func (b *streamBody) end() {
-	b.ended.Store(true)
-	_ = b.ReadCloser.Close() // net/http lets a body be closed while it is read
-}
-
-// Read implements io.Reader.
-func (b *streamBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && b.ended.Load() {
-		err = io.EOF
-	}
-	return n, err
-}
-
-// Close implements io.Closer.
-func (b *streamBody) Close() error {
-	b.done()
-	return b.ReadCloser.Close()
 }

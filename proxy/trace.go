@@ -80,6 +80,7 @@ func (x *exchange) passTraced(w http.ResponseWriter, r *http.Request) {
 	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.to())))
 	defer span.End()
 	x.forward(w, r.WithContext(ctx))
+	x.follow(w)
 }
 
 // passOn tells the upstream the request's id and trace; a stranger's host is

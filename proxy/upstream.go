@@ -29,6 +29,8 @@ const (
 	// themselves; so many may wait for the next ones, of a shard and of all.
 	aloneAtMost = 256
 	idleInAll   = 4 * aloneAtMost
+	// watchingAtMost is how many watches at a time have connections for themselves.
+	watchingAtMost = 32
 	// A connection that has been silent for pingAfter is pinged, and given up
 	// pingTimeout later, so that a shard that vanished is noticed.
 	pingAfter   = 15 * time.Second
@@ -58,8 +60,10 @@ type upstream struct {
 	log      klog.Logger
 	current  atomic.Pointer[transports]
 	pulse    *pulse
-	alone    atomic.Int64 // requests that have a connection for themselves; upgrades are not counted
-	reading  filewatch.Outcome
+	// alone are the requests that have a connection for themselves, upgrades not
+	// counted; watching those of them that are watches, counted for themselves.
+	alone, watching atomic.Int64
+	reading         filewatch.Outcome
 }
 
 // transports are the connections made with one state of the files.
@@ -68,8 +72,8 @@ type transports struct {
 	// shared offers HTTP/2, many requests on a connection; alone is HTTP/1.1, one
 	// at a time. Upgrades are on alone, for HTTP/2 has none; a connection that was
 	// upgraded is the tunnel's own and never carries another request: net/http
-	// takes it out of the pool.
-	shared, alone *http.Transport
+	// takes it out of the pool. Watching is like alone, for what waits.
+	shared, alone, watching *http.Transport
 }
 
 func newUpstream(source string, files tlsFiles, m *material, log klog.Logger) *upstream {
@@ -80,7 +84,9 @@ func newUpstream(source string, files tlsFiles, m *material, log klog.Logger) *u
 }
 
 func (u *upstream) newTransports(m *material) *transports {
-	return &transports{material: m, shared: u.newTransport(m, true), alone: u.newTransport(m, false)}
+	t := &transports{material: m, shared: u.newTransport(m, true), alone: u.newTransport(m, false), watching: u.newTransport(m, false)}
+	t.watching.DialContext = u.pulse.dialWaiting
+	return t
 }
 
 // config is a new one, of connections with m.
@@ -114,7 +120,7 @@ func (u *upstream) newTransport(m *material, http2 bool) *http.Transport {
 // not wait for others; so most get one (docs/performance.md). Connections are
 // shared by
 //
-//   - watches: they are many, and mostly wait;
+//   - watches, but for a few: they are many, and mostly wait;
 //   - writes that may go out twice (holdBody): over HTTP/2 a server that winds a
 //     connection down says which requests it has not looked at;
 //   - bodies of unknown length: over HTTP/2 they may be answered while they last;
@@ -125,19 +131,28 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	if _, upgrade := r.Header["Upgrade"]; upgrade {
 		return t.alone.RoundTrip(r)
 	}
-	if streams(r.URL.Opaque, r.URL.RawQuery) || r.ContentLength < 0 || replayableWrite(r) {
+	switch {
+	case r.ContentLength < 0 || replayableWrite(r):
 		return t.shared.RoundTrip(r)
+	case streams(r.URL.Opaque, r.URL.RawQuery):
+		return few(t.watching, &u.watching, watchingAtMost, t.shared, r)
 	}
-	if u.alone.Add(1) > aloneAtMost {
-		u.alone.Add(-1)
-		return t.shared.RoundTrip(r)
+	return few(t.alone, &u.alone, aloneAtMost, t.shared, r)
+}
+
+// few carries r with first, as long as no more than most are under way there, and
+// else with then.
+func few(first *http.Transport, count *atomic.Int64, most int64, then *http.Transport, r *http.Request) (*http.Response, error) {
+	if count.Add(1) > most {
+		count.Add(-1)
+		return then.RoundTrip(r)
 	}
-	res, err := t.alone.RoundTrip(r)
+	res, err := first.RoundTrip(r)
 	if err != nil || res.Body == http.NoBody {
-		u.alone.Add(-1)
+		count.Add(-1)
 		return res, err
 	}
-	res.Body = &aloneBody{ReadCloser: res.Body, count: &u.alone}
+	res.Body = &aloneBody{ReadCloser: res.Body, count: count}
 	return res, nil
 }
 
@@ -225,6 +240,7 @@ func (u *upstream) close() { u.current.Load().close() }
 func (t *transports) close() {
 	t.shared.CloseIdleConnections()
 	t.alone.CloseIdleConnections()
+	t.watching.CloseIdleConnections()
 }
 
 func readMaterial(files tlsFiles, readFile func(string) ([]byte, error)) (*material, error) {

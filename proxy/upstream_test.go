@@ -25,8 +25,8 @@ func TestConnections(t *testing.T) {
 	}{
 		"read":                       {"GET", "", nil, "HTTP/1.1"},
 		"list":                       {"GET", "?limit=500", nil, "HTTP/1.1"},
-		"watch":                      {"GET", "?watch=true", nil, "HTTP/2.0"},
-		"followed log":               {"GET", "?follow=true", nil, "HTTP/2.0"},
+		"watch":                      {"GET", "?watch=true", nil, "HTTP/1.1"},
+		"followed log":               {"GET", "?follow=true", nil, "HTTP/1.1"},
 		"delete":                     {"DELETE", "", nil, "HTTP/2.0"},
 		"small write":                {"POST", "", strings.NewReader("x"), "HTTP/2.0"},
 		"large write":                {"PUT", "", strings.NewReader(strings.Repeat("x", replayable+1)), "HTTP/1.1"},

@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// An HTTP/1.1 connection that carries a watch carries nothing else, and what
+// net/http keeps for it is more than a watch needs: a deep stack, and buffers for
+// requests and answers. So when headers are sent, the connection is taken from
+// net/http (hijacked), and a goroutine of its own copies the body in chunks. When
+// the answer has ended, net/http gets the connection back, as if it were new.
+
+// leased makes r, if it is such a watch, one that ends when its client does, or
+// the answer, and not with the handler.
+func (x *exchange) leased(r *http.Request) *http.Request {
+	if !x.lasts || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.recorded != nil || x.p.tracer != nil {
+		return r
+	}
+	x.lease = newLease(r.Context())
+	x.rp.Transport = untraced{x.rp.Transport, x.lease}
+	return r.WithContext(x.lease) //nolint:contextcheck // it inherits what matters
+}
+
+// untraced has requests carried with a context that does not lead back to what
+// net/http keeps for the connection, as that of ReverseProxy does, which looks
+// for informational answers (1xx). So these end here.
+type untraced struct {
+	http.RoundTripper
+	context context.Context
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t untraced) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.RoundTripper.RoundTrip(r.WithContext(t.context))
+}
+
+// lease is a request's context that goes on when the handler has returned.
+type lease struct {
+	context.Context
+	cancel context.CancelFunc
+	// keep undoes that it ends with the request's own; false: that has ended.
+	keep func() bool
+}
+
+func newLease(of context.Context) *lease {
+	l := &lease{}
+	l.Context, l.cancel = context.WithCancel(context.WithoutCancel(of))
+	l.keep = context.AfterFunc(of, l.cancel)
+	return l
+}
+
+func (l *lease) end() {
+	l.keep()
+	l.cancel()
+}
+
+// detach takes the connection from net/http and leaves the rest of the watch to a
+// goroutine. False: net/http keeps it.
+func (x *exchange) detach(from *http.ResponseController) bool {
+	conn, buffered, err := from.Hijack()
+	if err != nil {
+		return false
+	}
+	x.lease.keep()
+	x.p.streams.detached(x.watch.stream, conn)
+	go x.serveDetached(conn, buffered.Reader.Buffered() > 0)
+	return true
+}
+
+// serveDetached copies the watch and finishes the exchange. It owns both, and the
+// connection. More: the client has sent more than its request.
+func (x *exchange) serveDetached(conn net.Conn, more bool) {
+	p, whole := x.p, false
+	to := &chunked{Conn: conn}
+	defer func() {
+		p.finish(x, nil, x.in, recover())
+		if !whole || !to.silent || !p.returned.give(conn) {
+			_ = conn.Close()
+		}
+	}()
+	if !more {
+		to.listening = listen(conn, x.lease.cancel)
+	}
+	whole = x.copy(to) == nil
+}
+
+// listen calls gone when the client closes the connection. The function returned
+// ends that, and says whether the client has been silent until now; if it was not,
+// what it said is lost.
+func listen(conn net.Conn, gone func()) (silent func() bool) {
+	heard := make(chan bool, 1)
+	go func() {
+		n, err := conn.Read(make([]byte, 1))
+		quiet := n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
+		if n == 0 && !quiet {
+			gone()
+		}
+		heard <- !quiet
+	}()
+	return func() bool {
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // what fails is read to its end by who reads next
+		quiet := !<-heard
+		_ = conn.SetReadDeadline(time.Time{})
+		return quiet
+	}
+}
+
+// returned is a listener with the connections that net/http gets back.
+type returned struct {
+	net.Listener // whose address it has
+	conns        chan net.Conn
+	closed       chan struct{}
+	close        func()
+}
+
+// newReturned returns one that is closed on its own, and not with beside.
+func newReturned(beside net.Listener) *returned {
+	closed := make(chan struct{})
+	return &returned{beside, make(chan net.Conn), closed, sync.OnceFunc(func() { close(closed) })}
+}
+
+// give has the connection served; false: nobody does any more. A nil returned has
+// nobody who does.
+func (r *returned) give(conn net.Conn) bool {
+	if r == nil {
+		return false
+	}
+	select {
+	case r.conns <- conn:
+		return true
+	case <-r.closed:
+		return false
+	}
+}
+
+// Accept implements net.Listener.
+func (r *returned) Accept() (net.Conn, error) {
+	select {
+	case conn := <-r.conns:
+		return conn, nil
+	case <-r.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (r *returned) Close() error {
+	r.close()
+	return nil
+}
+
+// A chunk's length, in hexadecimal digits, is before it and a line's end after
+// it (RFC 9112, section 7.1). Buffers of watches have room for both.
+const (
+	chunkHead = len("ffff\r\n")
+	chunkTail = len("\r\n")
+)
+
+// chunked is a watch's way on a connection of its own.
+type chunked struct {
+	net.Conn
+	listening func() (silent bool) // nil: nobody listens
+	silent    bool
+}
+
+func (c *chunked) send(buf []byte, n int) error {
+	const digits = "0123456789abcdef"
+	begin := chunkHead - chunkTail
+	copy(buf[begin:], "\r\n")
+	copy(buf[chunkHead+n:], "\r\n")
+	for rest := n; rest > 0; rest >>= 4 {
+		begin--
+		buf[begin] = digits[rest&0xf]
+	}
+	_, err := c.Write(buf[begin : chunkHead+n+chunkTail])
+	return err
+}
+
+func (c *chunked) close(trailer http.Header) error {
+	if c.listening != nil {
+		c.silent = c.listening() // once the client has the end, it may ask again
+	}
+	var end strings.Builder
+	end.WriteString("0\r\n")
+	_ = trailer.Write(&end) // memory
+	end.WriteString("\r\n")
+	if _, err := io.WriteString(c, end.String()); err != nil {
+		return fmt.Errorf("end the answer: %w", err)
+	}
+	return nil
+}

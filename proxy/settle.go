@@ -1,0 +1,54 @@
+package proxy
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	// surge is how many watches must have begun, and which part of all that are
+	// open, for memory to be given back.
+	surge     = 512
+	surgePart = 4
+	// quietPart of all that are open may begin in a second, no more.
+	quietPart   = 100
+	settlePause = time.Second
+)
+
+// settle gives back memory after many watches have begun, until ctx ends. When
+// clients come back all at once, as after a restart, the handshakes and first
+// requests of thousands of watches need several times what they need to wait. The
+// runtime sees that at collections, of which there is one in two minutes when
+// nothing is allocated, and each only halves a stack.
+func (p *Proxy) settle(ctx context.Context) {
+	var s settling
+	tick := time.NewTicker(settlePause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if s.due(p.streams.numbers()) {
+			runtime.GC()
+			debug.FreeOSMemory() // collects again
+		}
+	}
+}
+
+// settling remembers how many streams had begun.
+type settling struct{ last, settled int }
+
+// due says, once a pause, whether a surge has begun and is over.
+func (s *settling) due(begun, open int) bool {
+	quiet := begun-s.last <= open/quietPart
+	s.last = begun
+	if n := begun - s.settled; !quiet || n < surge || n < open/surgePart {
+		return false
+	}
+	s.settled = begun
+	return true
+}

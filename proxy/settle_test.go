@@ -1,0 +1,29 @@
+package proxy
+
+import "testing"
+
+// TestSettling: memory is given back once after a surge of watches, when it is
+// over, and never while watches come and go as usual.
+func TestSettling(t *testing.T) {
+	type second struct {
+		begun, open int
+		due         bool
+	}
+	for name, seconds := range map[string][]second{
+		"a few":               {{100, 100, false}, {100, 100, false}},
+		"a surge":             {{600, 600, false}, {4000, 4000, false}, {4001, 4000, true}, {4001, 4000, false}},
+		"two surges":          {{600, 600, false}, {600, 600, true}, {1100, 1100, false}, {1100, 1100, false}, {1200, 1200, false}, {1200, 1200, true}},
+		"coming and going":    {{100_000, 10_000, false}, {100_200, 10_000, false}, {100_400, 10_000, false}},
+		"few of many":         {{10_000, 10_000, false}, {10_000, 10_000, true}, {12_000, 10_000, false}, {12_000, 10_000, false}},
+		"a surge that passed": {{5000, 5000, false}, {5000, 0, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s settling
+			for i, at := range seconds {
+				if due := s.due(at.begun, at.open); due != at.due {
+					t.Errorf("second %d, %d begun and %d open: %t", i, at.begun, at.open, due)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+// watch is the body of an answer without an end, on its way to the client.
+// ReverseProxy sends its headers only. What waits keeps the stack that it waits
+// on, and watches are many and mostly wait: so the body is copied where the stack
+// is short, at the end of serve, or by a goroutine of its own (detached.go).
+type watch struct {
+	answer *http.Response // for its trailers
+	body   io.ReadCloser
+	stream *stream
+	begun  bool // it is, or was, followed
+	ended  atomic.Bool
+}
+
+// take takes the body of a watch's answer out of ReverseProxy's hands, which gets
+// an empty one. finish closes it.
+func (x *exchange) take(res *http.Response) {
+	s := &watch{answer: res, body: res.Body}
+	s.stream = x.p.streams.add(watchStream, s.end, x.admission(x.in))
+	x.watch = s
+	res.Body, res.ContentLength = http.NoBody, 0
+}
+
+// closeWatch lets go of the watch, if the request is one.
+func (x *exchange) closeWatch() {
+	if x.watch != nil {
+		x.p.streams.remove(x.watch.stream)
+		_ = x.watch.body.Close()
+	}
+	if x.lease != nil {
+		x.lease.end()
+	}
+}
+
+// end ends the answer as if the upstream had.
+func (s *watch) end() {
+	s.ended.Store(true)
+	_ = s.body.Close() // net/http lets a body be closed while it is read
+}
+
+// sink is where a watch goes.
+type sink interface {
+	// send sends the n bytes of buf from chunkHead on, and may change the rest.
+	send(buf []byte, n int) error
+	// close ends the answer with what came after the body.
+	close(trailer http.Header) error
+}
+
+// follow copies the watch to the client until it ends, if the answer is one and
+// nobody has. True: it has been left to a goroutine of its own, and so has the
+// exchange.
+func (x *exchange) follow(w http.ResponseWriter) (left bool) {
+	if x.watch == nil || x.watch.begun {
+		return false
+	}
+	x.watch.begun = true
+	x.watch.answer.Header, x.watch.answer.Request = nil, nil // the transport keeps the answer
+	flush := http.NewResponseController(w)
+	if flush.Flush() == nil && x.lease != nil && x.detach(flush) {
+		return true
+	}
+	if x.copy(throughServer{w, flush}) != nil {
+		panic(http.ErrAbortHandler)
+	}
+	return false
+}
+
+// copy sends what comes of the watch's body to the client, as it comes, and
+// returns at its end. The error is a body that broke off or a client that is gone.
+//
+// There is a small buffer, and a large one after a read that filled either: what
+// waits does so with a small one.
+func (x *exchange) copy(to sink) error {
+	buf := x.p.smallBuffers.Get()
+	for {
+		n, err := x.watch.body.Read(buf[chunkHead : len(buf)-chunkTail])
+		if n > 0 {
+			if err := x.send(to, buf, n); err != nil {
+				x.p.giveBack(buf)
+				return err
+			}
+		}
+		if err != nil {
+			x.p.giveBack(buf)
+			return x.over(to, err)
+		}
+		if full := n == len(buf)-chunkHead-chunkTail; full != (len(buf) > streamBuffer) {
+			buf = x.p.swapped(full, buf)
+		}
+	}
+}
+
+func (x *exchange) send(to sink, buf []byte, n int) error {
+	if count := x.traffic.received; count != nil {
+		count.Add(float64(n))
+	}
+	return to.send(buf, n)
+}
+
+// over ends the answer when a read has said err.
+func (x *exchange) over(to sink, err error) error {
+	if !errors.Is(err, io.EOF) && !x.watch.ended.Load() {
+		x.broken = true
+		return err
+	}
+	return to.close(x.watch.answer.Trailer)
+}
+
+func (p *Proxy) giveBack(buf []byte) {
+	if len(buf) > streamBuffer {
+		p.buffers.Put(buf)
+	} else {
+		p.smallBuffers.Put(buf)
+	}
+}
+
+// swapped gives buf back for a large buffer, or a small one.
+func (p *Proxy) swapped(large bool, buf []byte) []byte {
+	p.giveBack(buf)
+	if large {
+		return p.buffers.Get()
+	}
+	return p.smallBuffers.Get()
+}
+
+// throughServer is a watch's way through net/http.
+type throughServer struct {
+	http.ResponseWriter
+	flush *http.ResponseController
+}
+
+func (a throughServer) send(buf []byte, n int) error {
+	if _, err := a.Write(buf[chunkHead : chunkHead+n]); err != nil {
+		return err
+	}
+	return a.flush.Flush()
+}
+
+func (a throughServer) close(trailer http.Header) error {
+	for key, values := range trailer {
+		a.Header()[http.TrailerPrefix+key] = values
+	}
+	return nil
+}
