@@ -299,8 +299,8 @@ func (f *follower) pages(ctx context.Context, path string) error {
 
 // event is one frame of a watch.
 type event struct {
-	Type   string          `json:"type"`
-	Object json.RawMessage `json:"object"`
+	Type   string
+	Object json.RawMessage
 }
 
 // bookmark is what a BOOKMARK event's object says.
@@ -313,17 +313,16 @@ type bookmark struct {
 	} `json:"metadata"`
 }
 
-// eventShape is what is read of an event about an object that is kept so far.
-// A bookmark's object and an error's Status come in the same place.
-func eventShape(object *shape) *shape {
+// eventObject is what is read of an event's object when it is kept so far. A
+// bookmark's and an error's Status come in the same place.
+func eventObject(object *shape) *shape {
 	status := shapeOf(reflect.TypeFor[struct {
 		Kind    string `json:"kind"`
 		Code    int    `json:"code"`
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
 	}]())
-	object = object.and(shapeOf(reflect.TypeFor[bookmark]())).and(status)
-	return &shape{fields: map[string]*shape{"type": {}, "object": object}}
+	return object.and(shapeOf(reflect.TypeFor[bookmark]())).and(status)
 }
 
 // apply hands an event to the table. It returns the version reached, if the
@@ -379,7 +378,7 @@ func (f *follower) open(ctx context.Context, path string, query url.Values) (*st
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	s := &stream{body: b, frames: frames{r: b}, keeps: eventShape(f.keeps)}
+	s := &stream{body: b, frames: frames{r: b}, keeps: eventObject(f.keeps)}
 	// A server that forgets its own time limit is not trusted to end.
 	s.limit = time.AfterFunc(asked+time.Minute, s.close)
 	return s, nil
@@ -389,8 +388,7 @@ func (f *follower) open(ctx context.Context, path string, query url.Values) (*st
 type stream struct {
 	body   io.ReadCloser
 	frames frames
-	keeps  *shape // of an event
-	small  []byte // the last event, trimmed
+	keeps  *shape // of an event's object
 	last   event
 	limit  *time.Timer
 	// silent: closed for sending nothing.
@@ -406,9 +404,10 @@ func (s *stream) next() (*event, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.small = s.keeps.trim(s.small[:0], frame)
-	s.last.Type, s.last.Object = "", s.last.Object[:0]
-	return &s.last, json.Unmarshal(s.small, &s.last)
+	if err := s.last.read(frame, s.keeps); err != nil {
+		return nil, err
+	}
+	return &s.last, nil
 }
 
 func (s *stream) close() {

@@ -3,6 +3,7 @@ package shards
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 )
@@ -68,6 +69,54 @@ func (s *shape) trim(out, raw []byte) []byte {
 	return t.out
 }
 
+var errNoEvent = errors.New("the watch has a frame that is no event")
+
+// read sets e to the event that a frame of a watch is, and its object to what
+// keeps keeps of it. The object is not looked at otherwise: who decodes it does.
+// As everywhere in JSON's decoding, the last of several counts.
+func (e *event) read(frame []byte, keeps *shape) error {
+	e.Type, e.Object = "", e.Object[:0]
+	t := trimmer{in: frame}
+	c, ok := t.peek()
+	if !ok || c != '{' {
+		return errNoEvent
+	}
+	t.at++
+	for {
+		key, more, ok := t.field()
+		if !ok {
+			return errNoEvent
+		}
+		if !more {
+			return nil
+		}
+		if string(key) == `"object"` {
+			t.out = e.Object[:0]
+			if ok = t.value(keeps); ok {
+				e.Object = t.out
+			}
+		} else {
+			start := t.at
+			if ok = t.skip(); ok && string(key) == `"type"` {
+				e.setType(frame[start:t.at])
+			}
+		}
+		if !ok {
+			return errNoEvent
+		}
+	}
+}
+
+// setType takes a type as it is quoted; no type that is known has an escape.
+func (e *event) setType(quoted []byte) {
+	e.Type = ""
+	for _, known := range [...]string{"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"} {
+		if n := len(quoted) - 1; n > 0 && quoted[0] == '"' && string(quoted[1:n]) == known {
+			e.Type = known
+		}
+	}
+}
+
 // trimmer copies parts of in to out. Its methods report false at the end of in.
 type trimmer struct {
 	in, out []byte
@@ -107,30 +156,20 @@ func (t *trimmer) object(s *shape) bool {
 	t.at++
 	t.out = append(t.out, '{')
 	for first := true; ; {
-		c, ok := t.peek()
+		key, more, ok := t.field()
 		switch {
 		case !ok:
 			return false
-		case c == '}':
-			t.at++
+		case !more:
 			t.out = append(t.out, '}')
 			return true
-		case c == ',':
-			t.at++
-			continue
-		case c != '"':
-			return false
-		}
-		key, ok := t.key()
-		if !ok {
-			return false
 		}
 		kept := s.fields[string(key[1:len(key)-1])]
 		if bytes.IndexByte(key, '\\') >= 0 {
 			kept = &shape{} // it may be a field's name: the decoder knows
 		}
 		if kept == nil {
-			if _, ok := t.peek(); !ok || !t.skip() {
+			if !t.skip() {
 				return false
 			}
 			continue
@@ -142,6 +181,29 @@ func (t *trimmer) object(s *shape) bool {
 		t.out = append(append(t.out, key...), ':')
 		if !t.value(kept) {
 			return false
+		}
+	}
+}
+
+// field reads the next name in an object, with its quotes, up to its value; no
+// more: the object's end.
+func (t *trimmer) field() (key []byte, more, ok bool) {
+	for {
+		switch c, ok := t.peek(); {
+		case !ok:
+			return nil, false, false
+		case c == '}':
+			t.at++
+			return nil, false, true
+		case c == ',':
+			t.at++
+		case c != '"':
+			return nil, false, false
+		default:
+			if key, ok = t.key(); ok {
+				_, ok = t.peek()
+			}
+			return key, true, ok
 		}
 	}
 }

@@ -1,11 +1,13 @@
 package shards
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
@@ -51,18 +53,62 @@ func TestTrim(t *testing.T) {
 	}
 }
 
-// TestTrimKeepsWhatEitherReads is for events, whose objects are of several forms.
-func TestTrimKeepsWhatEitherReads(t *testing.T) {
-	keeps := eventShape(shapeOf(reflect.TypeFor[item]()))
-	for in, want := range map[string]string{
-		`{"type":"BOOKMARK","object":{"kind":"X","metadata":{"resourceVersion":"7","uid":"u","annotations":{"k8s.io/initial-events-end":"true"}}}}`: `{"type":"BOOKMARK","object":{"kind":"X","metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}`,
-		`{"object":{"kind":"Status","code":410,"reason":"Expired","message":"old","status":"Failure"},"type":"ERROR"}`:                              `{"object":{"kind":"Status","code":410,"reason":"Expired","message":"old"},"type":"ERROR"}`,
-		`{"type":"ADDED","object":{"metadata":{"name":"n"},"spec":{"value":"v","more":1}}}`:                                                         `{"type":"ADDED","object":{"metadata":{"name":"n"},"spec":{"value":"v"}}}`,
+// TestEvent: of an event's object, whose form depends on the type, what any of
+// them needs is kept.
+func TestEvent(t *testing.T) {
+	keeps := eventObject(shapeOf(reflect.TypeFor[item]()))
+	for in, want := range map[string]event{
+		`{"type":"BOOKMARK","object":{"kind":"X","metadata":{"resourceVersion":"7","uid":"u","annotations":{"k8s.io/initial-events-end":"true"}}}}`: {"BOOKMARK", []byte(`{"kind":"X","metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}`)},
+		`{"object":{"kind":"Status","code":410,"reason":"Expired","message":"old","status":"Failure"},"type":"ERROR"}`:                              {"ERROR", []byte(`{"kind":"Status","code":410,"reason":"Expired","message":"old"}`)},
+		` { "type" : "ADDED" , "more":[{"type":"ERROR"}], "object" : {"metadata":{"name":"n"},"spec":{"value":"v","more":1}} } `:                    {"ADDED", []byte(`{"metadata":{"name":"n"},"spec":{"value":"v"}}`)},
+		`{"type":"DELETED","type":"MODIFIED","object":{"spec":{"value":"a"}},"object":{}}`:                                                          {"MODIFIED", []byte(`{}`)},
+		`{"type":"PATCHED","object":null}`: {"", []byte(`null`)},
+		`{"type":7}`:                       {},
+		`{}`:                               {},
 	} {
-		if diff := cmp.Diff(want, string(keeps.trim(nil, []byte(in)))); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
+		e := event{"DELETED", []byte("the one before")}
+		if err := e.read([]byte(in), keeps); err != nil {
+			t.Errorf("%s: %v", in, err)
+		}
+		if diff := cmp.Diff(want, e, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", in, diff)
 		}
 	}
+	for _, in := range []string{``, `[]`, `{`, `{"type"`, `{"type":}`, `{"object":}`, `{"type":"ADDED","object":{"spec"`, `{1:2}`} {
+		if err := new(event).read([]byte(in), keeps); err == nil {
+			t.Errorf("%s is taken for an event", in)
+		}
+	}
+}
+
+// FuzzEvent: events are read as the decoder reads them.
+func FuzzEvent(f *testing.F) {
+	for _, s := range []string{`{"type":"ADDED","object":{"spec":{"value":"v"}}}`, `{"object":null,"type":"ERROR"}`, `{"type":"ADDED","type":"DELETED"}`, `{"typ\u0065":"ADDED"}`, `{"a":"\`, `{} `} {
+		f.Add([]byte(s))
+	}
+	keeps := &shape{} // whole
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var got event
+		err := got.read(in, keeps)
+		var want struct {
+			Type   string          `json:"type"`
+			Object json.RawMessage `json:"object"`
+		}
+		if bytes.IndexByte(in, '\\') >= 0 || utiljson.Unmarshal(in, &want) != nil {
+			return // a name or a type may be spelt otherwise, which no server does
+		}
+		switch want.Type {
+		case "ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR":
+		default:
+			want.Type = ""
+		}
+		if trimmed := bytes.TrimSpace(in); len(trimmed) == 0 || trimmed[0] != '{' {
+			return
+		}
+		if err != nil || got.Type != want.Type || !bytes.Equal(bytes.TrimSpace(want.Object), got.Object) {
+			t.Errorf("%s: %q %s, %v; want %q %s", in, got.Type, got.Object, err, want.Type, want.Object)
+		}
+	})
 }
 
 // FuzzTrim: an object decodes to the same with and without being trimmed.
