@@ -139,10 +139,10 @@ func (w *world) check(t *testing.T) {
 	claims := map[clusterID]int{}
 	for id := workspaceID(1); uint32(id) <= x.workspaces.last; id++ {
 		rec := x.workspaces.at(uint32(id))
-		if rec.name == "" {
+		if rec.length == 0 {
 			continue // a free record
 		}
-		p := rec.place
+		p := x.placeOf(id)
 		if got := x.placed(p); got != id {
 			t.Fatalf("workspace %d is at %v, where %d is found", id, p, got)
 		}

@@ -110,5 +110,5 @@ func (x *Index) named(name string) clusterID {
 
 // placed returns the record of the Workspace at a place, 0 when there is none.
 func (x *Index) placed(p place) workspaceID {
-	return workspaceID(x.places.find(x.places.ofPlace(p), func(id uint32) bool { return x.workspaces.at(id).place == p }))
+	return workspaceID(x.places.find(x.places.ofPlace(p), func(id uint32) bool { return x.isAt(workspaceID(id), p) }))
 }

@@ -38,6 +38,7 @@ type Index struct {
 
 	places     ids // of workspaces
 	workspaces slab[workspace]
+	longNames  map[workspaceID]string // of those with no room for theirs
 	mounts     map[workspaceID]*url.URL
 
 	types typeTable
@@ -47,16 +48,17 @@ type Index struct {
 // answered, or for Grace from now.
 func New(c clock.PassiveClock) *Index {
 	x := &Index{
-		clock:    c,
-		shards:   []*shardRecord{nil},
-		shardIDs: map[string]shardID{},
-		started:  c.Now(),
-		names:    newIDs(),
-		extra:    map[clusterID][]clusterCopy{},
-		former:   map[string]*former{},
-		places:   newIDs(),
-		mounts:   map[workspaceID]*url.URL{},
-		types:    typeTable{ids: map[typeRef]typeID{}},
+		clock:     c,
+		shards:    []*shardRecord{nil},
+		shardIDs:  map[string]shardID{},
+		started:   c.Now(),
+		names:     newIDs(),
+		extra:     map[clusterID][]clusterCopy{},
+		former:    map[string]*former{},
+		places:    newIDs(),
+		mounts:    map[workspaceID]*url.URL{},
+		longNames: map[workspaceID]string{},
+		types:     typeTable{ids: map[typeRef]typeID{}},
 	}
 	x.setGrace()
 	return x

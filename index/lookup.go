@@ -111,17 +111,18 @@ func (x *Index) typeOf(id clusterID) Type {
 		return x.annotatedType(id)
 	}
 	var claim *workspace
+	var claimID workspaceID
 	leftover := false
-	for at := c.claims; at != 0; {
-		w := x.workspaces.at(uint32(at))
-		at = w.next
+	for id, next := c.claims, workspaceID(0); id != 0; id = next {
+		w := x.workspaces.at(uint32(id))
+		next = w.next
 		holder := x.clusters.at(uint32(w.parent)).holder
 		switch {
 		case holder != 0 && holder != conflict && holder != w.shard:
 			leftover = true
 		case claim == nil:
-			claim = w
-		case claim.parent != w.parent || claim.name != w.name || claim.typ != w.typ:
+			claim, claimID = w, id
+		case claim.parent != w.parent || claim.typ != w.typ || x.placeOf(claimID).name != x.placeOf(id).name:
 			return Type{Err: ErrConflict}
 		}
 	}

@@ -25,15 +25,57 @@ const (
 	unavailable
 )
 
-// workspace is a Workspace object on a shard.
+// workspace is a Workspace object on a shard. It fills a line of the processor's
+// cache, name included: of a lookup's time most is waiting for such lines.
 type workspace struct {
-	place
-	phase phase
-	mount bool        // child is 0; Index.mounts may have its URL
-	child clusterID   // spec.cluster
-	next  workspaceID // in the child's claims
-	typ   typeID
-	gen   uint32 // of the list or watch that showed it last
+	parent clusterID
+	shard  shardID
+	phase  phase
+	mount  bool        // child is 0; Index.mounts may have its URL
+	child  clusterID   // spec.cluster
+	next   workspaceID // in the child's claims
+	typ    typeID
+	gen    uint32 // of the list or watch that showed it last
+	// length is of what name holds; longName: Index.longNames has it.
+	length uint8
+	name   [nameRoom]byte
+}
+
+const (
+	nameRoom = 39 // what is left of 64 bytes
+	longName = nameRoom + 1
+)
+
+// setPlace puts a new record at a place.
+func (x *Index) setPlace(id workspaceID, p place) {
+	w := x.workspaces.at(uint32(id))
+	w.parent, w.shard, w.length = p.parent, p.shard, longName
+	if len(p.name) > nameRoom {
+		x.longNames[id] = p.name
+		return
+	}
+	w.length = uint8(copy(w.name[:], p.name)) //nolint:gosec // at most nameRoom
+}
+
+// isAt says whether a record is at a place.
+func (x *Index) isAt(id workspaceID, p place) bool {
+	w := x.workspaces.at(uint32(id))
+	if w.parent != p.parent || w.shard != p.shard {
+		return false
+	}
+	if w.length == longName {
+		return x.longNames[id] == p.name
+	}
+	return string(w.name[:w.length]) == p.name
+}
+
+// placeOf returns where a record is.
+func (x *Index) placeOf(id workspaceID) place {
+	w := x.workspaces.at(uint32(id))
+	if w.length == longName {
+		return place{w.parent, w.shard, x.longNames[id]}
+	}
+	return place{w.parent, w.shard, string(w.name[:w.length])}
 }
 
 // workspaceObject is what is read of a Workspace object.
@@ -155,7 +197,7 @@ func (x *Index) workspaceAt(p place) workspaceID {
 	if id == 0 {
 		id = workspaceID(x.workspaces.add())
 		x.places.add(x.places.ofPlace(p), uint32(id))
-		x.workspaces.at(uint32(id)).place = p
+		x.setPlace(id, p)
 		x.clusters.at(uint32(p.parent)).refs++
 		x.shards[p.shard].workspaces++
 	}
@@ -188,12 +230,12 @@ func (x *Index) setChild(id workspaceID, child clusterID) {
 
 func (x *Index) dropWorkspace(id workspaceID) {
 	x.setChild(id, 0)
-	w := x.workspaces.at(uint32(id))
-	x.types.release(w.typ)
+	p := x.placeOf(id)
+	x.types.release(x.workspaces.at(uint32(id)).typ)
 	delete(x.mounts, id)
-	x.places.remove(x.places.ofPlace(w.place), uint32(id))
-	x.shards[w.shard].workspaces--
-	parent := w.parent
+	delete(x.longNames, id)
+	x.places.remove(x.places.ofPlace(p), uint32(id))
+	x.shards[p.shard].workspaces--
 	x.workspaces.drop(uint32(id))
-	x.unref(parent, 1)
+	x.unref(p.parent, 1)
 }

@@ -181,6 +181,9 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	if x.foreign && x.abroad == nil {
 		confine(res)
 	}
+	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
+		x.noticeDistrust(res)
+	}
 	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {
 		x.take(res)
 		return nil

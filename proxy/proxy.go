@@ -50,6 +50,7 @@ type Proxy struct {
 	buffers, smallBuffers *bufferPool
 	streams               *streamSet
 	failures              *rate.Limiter // of log lines about upstreams
+	distrusts             *rate.Limiter // of those about servers that do not believe the proxy
 	panics                atomic.Uint64
 	inFlight              atomic.Int64
 	limit                 inFlight
@@ -129,6 +130,7 @@ func New(c Config) (*Proxy, error) {
 		p.returned = newReturned(c.Serving.Listener)
 	}
 	p.failures = rate.NewLimiter(failureLines, failureBurst)
+	p.distrusts = rate.NewLimiter(rate.Every(time.Minute), 1)
 	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)
 	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), rate.NewLimiter(explainsPerSecond, explainsAtOnce)
 	p.status, p.flags = c.Status, c.Flags

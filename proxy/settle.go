@@ -15,6 +15,9 @@ const (
 	// quietPart of all that are open may begin in a second, no more.
 	quietPart   = 100
 	settlePause = time.Second
+	// settleRest is how many pauses pass at least from one time to the next:
+	// clients choose when watches begin, and collecting costs more than that.
+	settleRest = 30
 )
 
 // settle gives back memory after many watches have begun, until ctx ends. When
@@ -39,16 +42,17 @@ func (p *Proxy) settle(ctx context.Context) {
 	}
 }
 
-// settling remembers how many streams had begun.
-type settling struct{ last, settled int }
+// settling remembers how many streams had begun a pause ago, and when memory was
+// given back last; rest are the pauses to wait.
+type settling struct{ last, settled, rest int }
 
 // due says, once a pause, whether a surge has begun and is over.
 func (s *settling) due(begun, open int) bool {
 	quiet := begun-s.last <= open/quietPart
-	s.last = begun
-	if n := begun - s.settled; !quiet || n < surge || n < open/surgePart {
+	s.last, s.rest = begun, max(s.rest-1, 0)
+	if n := begun - s.settled; !quiet || s.rest > 0 || n < surge || n < open/surgePart {
 		return false
 	}
-	s.settled = begun
+	s.settled, s.rest = begun, settleRest
 	return true
 }

@@ -39,11 +39,10 @@
 //   - A watch on which nothing has come for Config.Quiet, not even a bookmark, is
 //     opened anew: a server that has gone without a word is noticed by the
 //     request that precedes it. Feeds use HTTP/1.1, so there are no pings.
-//   - What a slim struct does not read is cut out of an object before it is
-//     decoded (shape); frames of a watch are cut by their braces (frames).
-//   - Slim objects are decoded with case-sensitive field names (unknown fields
-//     are never kept). An object that does not decode is skipped, counted and
-//     logged; it does not stop the others.
+//   - Frames of a watch are cut by their braces (frames), and what slim structs do
+//     not read is passed over (plain): it is not validated.
+//   - Slim objects are decoded with case-sensitive field names. An object that
+//     does not decode is skipped, counted and logged; it does not stop the others.
 //
 // Wildcard paths of resources that are bound from an APIExport carry the
 // export's identity. It is read from the export in root, kept, and read again

@@ -37,7 +37,7 @@ var (
 type follower struct {
 	client *client
 	newObj func() Object
-	keeps  *shape // of newObj's objects
+	plain  *plain // of newObj's objects
 	table  Table
 	// path returns the resource's path; one equal to stale answered 404.
 	path func(ctx context.Context, stale string) (string, error)
@@ -280,7 +280,7 @@ func (f *follower) pages(ctx context.Context, path string) error {
 			return fmt.Errorf("list: %w", err)
 		}
 		for _, item := range page.Items {
-			f.upsert(f.keeps.trim(nil, item))
+			f.upsert(item)
 		}
 		count += len(page.Items)
 		if page.Metadata.Continue != "" {
@@ -297,12 +297,6 @@ func (f *follower) pages(ctx context.Context, path string) error {
 	}
 }
 
-// event is one frame of a watch.
-type event struct {
-	Type   string
-	Object json.RawMessage
-}
-
 // bookmark is what a BOOKMARK event's object says.
 type bookmark struct {
 	Metadata struct {
@@ -311,18 +305,6 @@ type bookmark struct {
 			End string `json:"k8s.io/initial-events-end"`
 		} `json:"annotations"`
 	} `json:"metadata"`
-}
-
-// eventObject is what is read of an event's object when it is kept so far. A
-// bookmark's and an error's Status come in the same place.
-func eventObject(object *shape) *shape {
-	status := shapeOf(reflect.TypeFor[struct {
-		Kind    string `json:"kind"`
-		Code    int    `json:"code"`
-		Reason  string `json:"reason"`
-		Message string `json:"message"`
-	}]())
-	return object.and(shapeOf(reflect.TypeFor[bookmark]())).and(status)
 }
 
 // apply hands an event to the table. It returns the version reached, if the
@@ -360,6 +342,10 @@ func (f *follower) upsert(raw json.RawMessage) (version string) {
 // decode returns nil for an object that does not have the feed's form.
 func (f *follower) decode(raw json.RawMessage) Object {
 	o := f.newObj()
+	if f.plain.decode(raw, reflect.ValueOf(o).Elem()) {
+		return o
+	}
+	o = f.newObj()
 	if err := utiljson.Unmarshal(raw, o); err != nil {
 		f.log.Error(err, "Skipped an object that does not decode")
 		f.note.skipped()
@@ -378,7 +364,7 @@ func (f *follower) open(ctx context.Context, path string, query url.Values) (*st
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	s := &stream{body: b, frames: frames{r: b}, keeps: eventObject(f.keeps)}
+	s := &stream{body: b, frames: frames{r: b}}
 	// A server that forgets its own time limit is not trusted to end.
 	s.limit = time.AfterFunc(asked+time.Minute, s.close)
 	return s, nil
@@ -388,7 +374,6 @@ func (f *follower) open(ctx context.Context, path string, query url.Values) (*st
 type stream struct {
 	body   io.ReadCloser
 	frames frames
-	keeps  *shape // of an event's object
 	last   event
 	limit  *time.Timer
 	// silent: closed for sending nothing.
@@ -404,7 +389,7 @@ func (s *stream) next() (*event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.last.read(frame, s.keeps); err != nil {
+	if err := s.last.read(frame); err != nil {
 		return nil, err
 	}
 	return &s.last, nil

@@ -174,7 +174,7 @@ func (w *Watcher) follower(c *client, n *note, t Table, newObj func() Object, pa
 		log = log.WithValues("shard", n.shard)
 	}
 	return &follower{
-		client: c, newObj: newObj, keeps: shapeOf(reflect.TypeOf(newObj())), table: t, path: path, note: n, log: log,
+		client: c, newObj: newObj, plain: plainOf(reflect.TypeOf(newObj()).Elem()), table: t, path: path, note: n, log: log,
 		silence: w.cfg.Silence, quiet: w.cfg.Quiet, backoff: w.cfg.Backoff,
 	}
 }

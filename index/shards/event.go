@@ -1,0 +1,56 @@
+package shards
+
+import (
+	"encoding/json"
+	"errors"
+)
+
+// event is one frame of a watch. Its object is a part of the frame, and is not
+// looked at.
+type event struct {
+	Type   string
+	Object json.RawMessage
+}
+
+var errNoEvent = errors.New("the watch has a frame that is no event")
+
+// read sets e to the event that a frame is. As everywhere in JSON's decoding, the
+// last of several fields of a name counts.
+func (e *event) read(frame []byte) error {
+	*e = event{}
+	s := scanner{in: frame}
+	if c, ok := s.peek(); !ok || c != '{' {
+		return errNoEvent
+	}
+	s.at++
+	for {
+		key, more, ok := s.field()
+		switch {
+		case !ok:
+			return errNoEvent
+		case !more:
+			return nil
+		}
+		start := s.at
+		if !s.skip() {
+			return errNoEvent
+		}
+		switch string(key) {
+		case `"object"`:
+			e.Object = frame[start:s.at]
+		case `"type"`:
+			e.Type = eventType(frame[start:s.at])
+		}
+	}
+}
+
+// eventType is a type that is known, as it is quoted; else empty. None has an
+// escape.
+func eventType(quoted []byte) string {
+	for _, known := range [...]string{"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"} {
+		if n := len(quoted) - 1; n > 0 && quoted[0] == '"' && string(quoted[1:n]) == known {
+			return known
+		}
+	}
+	return ""
+}

@@ -1,0 +1,118 @@
+package shards
+
+import "bytes"
+
+// scanner goes through JSON text without decoding it. Its methods report false
+// where the text ends, or is no JSON as far as they look, and never read beyond
+// its end.
+type scanner struct {
+	in []byte
+	at int
+}
+
+// peek returns the next byte that is no white space.
+func (s *scanner) peek() (byte, bool) {
+	for ; s.at < len(s.in); s.at++ {
+		switch c := s.in[s.at]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c, true
+		}
+	}
+	return 0, false
+}
+
+// field reads the next name in an object, with its quotes, up to its value; no
+// more: the object's end.
+func (s *scanner) field() (key []byte, more, ok bool) {
+	for {
+		switch c, ok := s.peek(); {
+		case !ok:
+			return nil, false, false
+		case c == '}':
+			s.at++
+			return nil, false, true
+		case c == ',':
+			s.at++
+		case c != '"':
+			return nil, false, false
+		default:
+			if key, ok = s.key(); ok {
+				_, ok = s.peek()
+			}
+			return key, true, ok
+		}
+	}
+}
+
+// key reads a name with its quotes, and the colon after it.
+func (s *scanner) key() ([]byte, bool) {
+	start := s.at
+	if !s.text() {
+		return nil, false
+	}
+	key := s.in[start:s.at]
+	c, ok := s.peek()
+	s.at++
+	return key, ok && c == ':'
+}
+
+// skip goes behind the value at hand.
+func (s *scanner) skip() bool {
+	switch s.in[s.at] {
+	case '"':
+		return s.text()
+	case '{', '[':
+		return s.nested()
+	}
+	start := s.at
+	for ; s.at < len(s.in); s.at++ {
+		switch s.in[s.at] {
+		case ',', '}', ']', ' ', '\t', '\r', '\n':
+			return s.at > start
+		}
+	}
+	return s.at > start
+}
+
+// nested goes behind the object or array at hand.
+func (s *scanner) nested() bool {
+	depth := 0
+	for s.at < len(s.in) {
+		switch s.in[s.at] {
+		case '"':
+			if !s.text() {
+				return false
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		s.at++
+		if depth == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// text goes behind the string at hand.
+func (s *scanner) text() bool {
+	for i := s.at + 1; ; i++ {
+		n := bytes.IndexByte(s.in[i:], '"')
+		if n < 0 {
+			return false
+		}
+		i += n
+		escapes := 0
+		for s.in[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			s.at = i + 1
+			return true
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// TestDistrust: a shard that does not believe the proxy is told from one that
+// refuses the user, and the client gets the shard's answer as it was.
+func TestDistrust(t *testing.T) {
+	forbidden := func(who string) string {
+		return `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"pods is forbidden: User \"` + who + `\" cannot list resource","reason":"Forbidden","code":403}`
+	}
+	for name, tt := range map[string]struct {
+		code   int
+		body   string
+		header http.Header // of the request
+		want   float64
+	}{
+		"unauthorized":                    {code: 401, body: `{"kind":"Status","code":401}`, want: 1},
+		"nobody is forbidden":             {code: 403, body: forbidden("system:anonymous"), want: 1},
+		"nobody, in protobuf":             {code: 403, body: "k8s\x00\x0aForbidden: User \"system:anonymous\" cannot", want: 1},
+		"the user is forbidden":           {code: 403, body: forbidden("alice")},
+		"a binding of nobody's":           {code: 403, body: `{"message":"clusterroles \"system:anonymous\" is forbidden: User \"alice\" cannot"}`},
+		"acting for nobody":               {code: 403, body: forbidden("system:anonymous"), header: http.Header{"Impersonate-User": {"system:anonymous"}}},
+		"a long refusal":                  {code: 403, body: forbidden("system:anonymous") + strings.Repeat(" ", maxRefusal)},
+		"the object has a user's message": {code: 200, body: forbidden("system:anonymous")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.shard(t, "shard-1", true, func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Length", strconv.Itoa(len(tt.body)))
+				rw.WriteHeader(tt.code)
+				_, _ = io.WriteString(rw, tt.body)
+			})
+			f := w.front(t)
+			res, body := do(t, f.client(t, true), "GET", f.URL+"/clusters/root:ws/api", tt.header)
+			if res.StatusCode != tt.code || string(body) != tt.body {
+				t.Errorf("%d %s", res.StatusCode, body)
+			}
+			if got := testutil.ToFloat64(f.metrics.upstreamErrors.WithLabelValues(toShard, "shard-1", "proxy_not_believed")); got != tt.want {
+				t.Errorf("counted %v times", got)
+			}
+		})
+	}
+}
+
+// TestDistrustOfHalf: a refusal that breaks off is passed on as one.
+func TestDistrustOfHalf(t *testing.T) {
+	w := newWorld(t)
+	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Length", "100")
+		rw.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(rw, "half")
+		_ = http.NewResponseController(rw).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	f := w.front(t)
+	res, err := f.client(t, false).Get(f.URL + "/clusters/root:ws/api")
+	if err != nil {
+		return // cut before anything was written: an error as well
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("the client takes %q for the whole answer", body)
+	}
+}
