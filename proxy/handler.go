@@ -28,6 +28,7 @@ import (
 //  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
 //  7. Decide: who is asking, or why nobody is admitted
 //  8. forward: identity headers, the shard's transport
+//  9. follow: the body of a watch, when the rest has returned
 //
 // With audit on, all that is known after 7 is recorded around 8; with tracing on,
 // 4 to 6, 7, and 8 have a span each (audit.go, trace.go).
