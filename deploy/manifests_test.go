@@ -211,6 +211,7 @@ func TestChartLints(t *testing.T) {
 	for _, wrong := range []string{
 		"defaults.replicas=0", "defaults.replica=2", "defaults.featureGates.X=perhaps", "defaults.kcp.rootURL=http://root", "defaults.service.port=0",
 		"defaults.mapping[0].path=/x", "instances.Upper.replicas=2", "instances.a.unknown=1", "defaults.certManager.clientIssuer.kind=Thing",
+		"defaults.files[0].name=tls,defaults.files[0].secret=s", "defaults.files[0].name=a", "defaults.mountHosts[0].url=https://x",
 		"instances.a-name-that-is-so-long-that-no-secret-fits.replicas=1",
 	} {
 		if _, err := attempt(nil, helm, "template", "kcp", "charts/front-proxy", "--kube-version=1.35.0", "--set="+wrong); err == nil {
@@ -277,6 +278,31 @@ func TestInstancesAreTheirOwn(t *testing.T) {
 	}
 	if all["PrometheusRule kcp-front-proxy"] == nil || all["PrometheusRule kcp-tenants"] != nil {
 		t.Error("the rule is not the first instance's alone")
+	}
+}
+
+// TestMountHosts: the list is a file that the proxy is told of, where there is
+// one, and what it names can be mounted.
+func TestMountHosts(t *testing.T) {
+	all := objects(t, charted(t, everything()...))
+	for name, want := range map[string]bool{"kcp-front-proxy": false, "kcp-tenants": true} {
+		file, has := typed[corev1.ConfigMap](t, all, "ConfigMap "+name+"-config").Data["mount-hosts.yaml"]
+		pod := typed[appsv1.Deployment](t, all, "Deployment "+name).Spec.Template.Spec
+		told := slices.Contains(pod.Containers[0].Args, "--mount-hosts-file=/etc/front-proxy/config/mount-hosts.yaml")
+		mounted := slices.ContainsFunc(pod.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/etc/front-proxy/mounts" })
+		if has != want || told != want || mounted != want {
+			t.Errorf("%s: has the file %t, is told of it %t, its files are mounted %t; want %t", name, has, told, mounted, want)
+		}
+		if !want {
+			continue
+		}
+		entry := map[string]any{
+			"url": "https://vcluster.example.com:6443/team-a", "backend_server_ca": "/etc/front-proxy/mounts/ca.crt",
+			"proxy_client_cert": "/etc/front-proxy/mounts/tls.crt", "proxy_client_key": "/etc/front-proxy/mounts/tls.key",
+		}
+		if diff := cmp.Diff(any([]any{entry}), parsed(t, file)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -46,13 +46,14 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 	}
 	base := objects(t, kustomized(t, "kustomize"))
 	for _, tt := range []struct {
-		name, mapping string
-		deployment    appsv1.Deployment
-		kubeconfigs   map[string]string
+		name        string
+		config      map[string]string
+		deployment  appsv1.Deployment
+		kubeconfigs map[string]string
 	}{
-		{"kustomize", mapping(t, base), typed[appsv1.Deployment](t, base, "Deployment kcp-front-proxy"), byHand},
-		{"chart with cert-manager", mapping(t, chart), typed[appsv1.Deployment](t, chart, "Deployment kcp-front-proxy"), byChart},
-		{"chart, second instance", mapping(t, chart), typed[appsv1.Deployment](t, chart, "Deployment kcp-tenants"), byChart},
+		{"kustomize", config(t, base, "kcp-front-proxy"), typed[appsv1.Deployment](t, base, "Deployment kcp-front-proxy"), byHand},
+		{"chart with cert-manager", config(t, chart, "kcp-front-proxy"), typed[appsv1.Deployment](t, chart, "Deployment kcp-front-proxy"), byChart},
+		{"chart, second instance", config(t, chart, "kcp-tenants"), typed[appsv1.Deployment](t, chart, "Deployment kcp-tenants"), byChart},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k, err := standin.New(t.TempDir())
@@ -62,7 +63,7 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 			k.Root.PutCluster("teamonroot000001", "root:organization", nil)
 			c := newContainer(t)
 			for _, m := range tt.deployment.Spec.Template.Spec.Containers[0].VolumeMounts {
-				c.mount(m.MountPath, volume(t, k, m.Name, tt.kubeconfigs, tt.mapping))
+				c.mount(m.MountPath, volume(t, k, m.Name, tt.kubeconfigs, tt.config))
 			}
 			p := c.start(k, tt.deployment.Spec.Template.Spec.Containers[0])
 			pair, err := k.ClientCA.Client(t.TempDir(), "alice", "devs")
@@ -81,21 +82,20 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 	}
 }
 
-func mapping(t *testing.T, all map[string]*unstructured.Unstructured) string {
+// config is what an instance's ConfigMap has.
+func config(t *testing.T, all map[string]*unstructured.Unstructured, name string) map[string]string {
 	t.Helper()
-	for key, o := range all {
-		if strings.HasPrefix(key, "ConfigMap kcp-front-proxy-config") {
-			data, _ := o.Object["data"].(map[string]any)
-			text, _ := data["mapping.yaml"].(string)
-			return text
+	for key := range all {
+		if strings.HasPrefix(key, "ConfigMap "+name+"-config") {
+			return typed[corev1.ConfigMap](t, all, key).Data
 		}
 	}
-	t.Fatal("no ConfigMap with a mapping")
-	return ""
+	t.Fatalf("%s has no ConfigMap", name)
+	return nil
 }
 
 // volume is what is in the volume of that name.
-func volume(t *testing.T, k *standin.KCP, name string, kubeconfigs map[string]string, mapping string) map[string][]byte {
+func volume(t *testing.T, k *standin.KCP, name string, kubeconfigs, config map[string]string) map[string][]byte {
 	t.Helper()
 	here := func(text string) []byte {
 		return []byte(strings.ReplaceAll(text, "https://root.kcp.svc.cluster.local:6443", k.Root.URL))
@@ -109,7 +109,11 @@ func volume(t *testing.T, k *standin.KCP, name string, kubeconfigs map[string]st
 	}
 	switch name {
 	case "config":
-		return map[string][]byte{"mapping.yaml": here(mapping)}
+		files := map[string][]byte{}
+		for name, text := range config {
+			files[name] = here(text)
+		}
+		return files
 	case "root-kubeconfig":
 		return with(pair(k.Watching), kubeconfigs["root"])
 	case "shards-kubeconfig":
@@ -126,6 +130,12 @@ func volume(t *testing.T, k *standin.KCP, name string, kubeconfigs map[string]st
 		return map[string][]byte{"tls.crt": k.ClientCA.PEM}
 	case "requestheader-ca":
 		return map[string][]byte{"tls.crt": k.RequestHeaderCA.PEM}
+	case "mounts":
+		files := pair(k.Forwarding)
+		files["ca.crt"] = k.ServingCA.PEM
+		return files
+	case "audit":
+		return map[string][]byte{"policy.yaml": []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n")}
 	case "server-ca":
 		return map[string][]byte{"tls.crt": k.ServingCA.PEM}
 	}
