@@ -9,12 +9,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,8 +31,10 @@ import (
 const ExplainPath = "/debug/explain"
 
 const (
-	// explainsPerSecond and explainsAtOnce bound explanations for all callers.
-	explainsPerSecond, explainsAtOnce = 10, 30
+	// explainsPerSecond and explainsAtOnce bound explanations for operators; in
+	// workspaces, those for the workspaces of one share.
+	explainsPerSecond, explainsAtOnce     = 10, 30
+	sharePerSecond, shareAtOnce, shareNum = 1, 10, 256
 	// explainTimeout bounds one, fetches from issuers included.
 	explainTimeout = 30 * time.Second
 	// maxExplainRequest is the largest ExplainRequest, in bytes.
@@ -275,7 +279,7 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 		x.answer(w, status)
 		return true
 	}
-	if !x.p.workspaceExplains.AllowN(x.p.now(), 1) {
+	if !x.p.workspaceExplains.of(x.target.Cluster).AllowN(x.p.now(), 1) {
 		x.answer(w, tooMany())
 		return true
 	}
@@ -287,6 +291,25 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 	}
 	x.tell(w, explainRefusal(refusals.Instance(), f, x.p.explainer.Applying(&f.Target), true))
 	return true
+}
+
+// shares bound what logical clusters ask for, so that who asks for much leaves
+// room for others: those whose names have the same hash have one bound.
+type shares struct {
+	seed     maphash.Seed
+	limiters [shareNum]*rate.Limiter
+}
+
+func newShares() *shares {
+	s := &shares{seed: maphash.MakeSeed()}
+	for i := range s.limiters {
+		s.limiters[i] = rate.NewLimiter(sharePerSecond, shareAtOnce)
+	}
+	return s
+}
+
+func (s *shares) of(cluster string) *rate.Limiter {
+	return s.limiters[maphash.String(s.seed, cluster)%shareNum]
 }
 
 const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -108,6 +109,49 @@ func TestExplainIsBounded(t *testing.T) {
 	}
 	if code, _ := do2(t, client, f.URL+ExplainPath+"/front-0"); code != 429 {
 		t.Errorf("one too many: %d", code)
+	}
+}
+
+// TestWorkspacesExplainsAreShared: who asks for all it may get leaves others'
+// stories to them.
+func TestWorkspacesExplainsAreShared(t *testing.T) {
+	decider, err := authn.New(authn.Config{Instance: "front"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	shard := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = rw.Write([]byte(`{"kind":"SelfSubjectAccessReview","apiVersion":"authorization.k8s.io/v1","status":{"allowed":true}}`))
+	})
+	stopped := time.Now()
+	w.config.Explainer, w.config.Now = decider, func() time.Time { return stopped }
+	for i := range 10 { // more than one of them has another share than the first
+		name := fmt.Sprintf("ws-%d", i)
+		w.index[name] = index.Target{Cluster: name, Shard: shard.Shard}
+	}
+	f := w.front(t)
+	client := f.client(t, true)
+	ask := func(name string) int {
+		res, _ := do(t, client, http.MethodGet, f.URL+"/clusters/"+name+ExplainPath+"/front-0", nil)
+		return res.StatusCode
+	}
+	for i := range shareAtOnce {
+		if code := ask("ws-0"); code != http.StatusNotFound {
+			t.Fatalf("question %d: %d", i, code)
+		}
+	}
+	if code := ask("ws-0"); code != http.StatusTooManyRequests {
+		t.Errorf("one too many: %d", code)
+	}
+	served := 0
+	for i := 1; i < 10; i++ {
+		if ask(fmt.Sprintf("ws-%d", i)) == http.StatusNotFound {
+			served++
+		}
+	}
+	if served < 7 {
+		t.Errorf("%d of 9 others were served", served)
 	}
 }
 

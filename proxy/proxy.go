@@ -67,7 +67,7 @@ type Proxy struct {
 	explaining        chan struct{} // has the one credential that is being explained
 	explains          *rate.Limiter // to operators
 	sameSite          http.CrossOriginProtection
-	workspaceExplains *rate.Limiter
+	workspaceExplains *shares
 	status            StatusSources
 	flags             map[string]string
 	owner             func(*authn.Decision) *authn.Decision
@@ -132,7 +132,7 @@ func New(c Config) (*Proxy, error) {
 	p.failures = rate.NewLimiter(failureLines, failureBurst)
 	p.distrusts = rate.NewLimiter(rate.Every(time.Minute), 1)
 	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)
-	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), rate.NewLimiter(explainsPerSecond, explainsAtOnce)
+	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), newShares()
 	p.status, p.flags = c.Status, c.Flags
 	if p.now == nil {
 		p.now = time.Now
