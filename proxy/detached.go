@@ -79,13 +79,17 @@ func (x *exchange) detach(from *http.ResponseController) bool {
 // serveDetached copies the watch and finishes the exchange. It owns both, and the
 // connection. More: the client has sent more than its request.
 func (x *exchange) serveDetached(conn net.Conn, more bool) {
-	p, whole := x.p, false
+	p, last, whole, given := x.p, x.in.Close, false, false
 	to := &chunked{Conn: conn}
+	defer p.contain() // no server does here
 	defer func() {
-		p.finish(x, nil, x.in, recover())
-		if !whole || !to.silent || !p.returned.give(conn) {
+		if !given {
 			_ = conn.Close()
 		}
+	}()
+	defer func() {
+		p.finish(x, nil, x.in, recover())
+		given = whole && !last && to.silent && p.returned.give(conn)
 	}()
 	if !more {
 		to.listening = listen(conn, x.lease.cancel)

@@ -143,6 +143,49 @@ func TestPipelinedAfterWatch(t *testing.T) {
 	}
 }
 
+// TestLastWatch: a client that says that its request is the last gets the
+// connection closed after the answer (RFC 9112, section 9.6).
+func TestLastWatch(t *testing.T) {
+	w := newWorld(t)
+	end := watched(t, w)
+	f := w.front(t)
+	conn := f.dial(t)
+	if _, err := io.WriteString(conn, strings.Replace(askWatch, "Host: h", "Host: h\r\nConnection: close", 1)); err != nil {
+		t.Fatal(err)
+	}
+	end <- struct{}{}
+	all, err := io.ReadAll(conn)
+	if err != nil || !strings.Contains(string(all), "\r\nConnection: close\r\n") || !strings.HasSuffix(string(all), "\r\n0\r\n\r\n") {
+		t.Errorf("%q, %v", all, err)
+	}
+}
+
+// TestPanicOfWatchContained: also where no server of net/http does.
+func TestPanicOfWatchContained(t *testing.T) {
+	w := newWorld(t)
+	end := watched(t, w)
+	boom := make(chan struct{})
+	w.config.Now = func() time.Time { // it is looked at when a request has ended
+		select {
+		case <-boom:
+			panic("boom")
+		default:
+			return time.Now()
+		}
+	}
+	f := w.front(t)
+	conn := f.dial(t)
+	if _, err := io.WriteString(conn, askWatch); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	begun(t, in)
+	close(boom)
+	end <- struct{}{}
+	_, _ = io.Copy(io.Discard, in) // until the connection is closed
+	w.eventually(t, "the panic is counted", func() bool { return f.Panics() == 1 })
+}
+
 // TestOldWatch: a client of HTTP/1.0 knows no chunks.
 func TestOldWatch(t *testing.T) {
 	w := newWorld(t)

@@ -136,6 +136,14 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	return v != nil
 }
 
+// contain is to be deferred: a panic ends nothing but its goroutine.
+func (p *Proxy) contain() {
+	if v := recover(); v != nil {
+		p.panics.Add(1)
+		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic at the end of a request", "stack", stack())
+	}
+}
+
 func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 	x.code = int(s.Code)
 	if x.id != "" {
