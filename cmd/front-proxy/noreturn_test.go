@@ -1,13 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/e2e/standin"
 )
 
 // TestRefusedStaysRefused: a type trusts one issuer, then another, again and
@@ -72,4 +75,67 @@ func TestRefusedStaysRefused(t *testing.T) {
 			t.Errorf("round %d: nobody was refused", round)
 		}
 	}
+}
+
+// TestWorkspaceMadeAnew: under one path a workspace of one type is deleted, and
+// one of another type is made, again and again, while users of both types ask for
+// it as fast as they can. Each reaches logical clusters of their own type only.
+func TestWorkspaceMadeAnew(t *testing.T) {
+	k := newKCP(t)
+	far, err := k.AddShard("shard-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuers := [2]*issuertest.Issuer{newIssuer(t), newIssuer(t)}
+	var tokens [2]string
+	for n, i := range issuers {
+		k.Root.PutConfiguration("root", fmt.Sprintf("issuer-%d", n), trusting(i))
+		k.Root.PutType("root", fmt.Sprintf("team-%d", n), fmt.Sprintf("issuer-%d", n))
+		tokens[n] = i.Sign(issuertest.Claims{"sub": fmt.Sprintf("user-%d", n), "aud": "ws"})
+	}
+	args, url := arguments(t, k)
+	p := startProxy(t, k, url, append(args, "--feature-gates=WorkspaceAuthentication=true",
+		"--token-auth-file="+file(t, "tokens.csv", []byte("somebodys-token,somebody,,\n")))) // so that nothing passes through
+	done := make(chan struct{})
+	var served [2]atomic.Int64
+	var all sync.WaitGroup
+	for asker := range 6 {
+		user, client := asker%2, p.client()
+		all.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				code, me := p.ask(client, "/clusters/root:ws/api", tokens[user])
+				if code != http.StatusOK {
+					continue
+				}
+				served[user].Add(1)
+				if own := fmt.Sprintf("/clusters/type%d", user); !strings.HasPrefix(me.Path, own) || me.User != fmt.Sprintf("user-%d", user) {
+					t.Errorf("%s of type %d was at %s", me.User, user, me.Path)
+					return
+				}
+			}
+		})
+	}
+	for round := range 40 {
+		kind := round % 2
+		shard := []*standin.Shard{k.Root, far}[round/2%2]
+		cluster := fmt.Sprintf("type%dmade%07d", kind, round)
+		k.Root.PutWorkspace("root", "ws", cluster, "root", fmt.Sprintf("team-%d", kind), nil)
+		shard.PutCluster(cluster, fmt.Sprintf("root:team-%d", kind), nil)
+		for begun, end := served[kind].Load(), time.Now().Add(20*time.Second); served[kind].Load() < begun+3; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("round %d: nobody is served", round)
+			}
+		}
+		if round%3 == 0 { // otherwise its spec.cluster changes
+			k.Root.RemoveWorkspace("root", "ws")
+		}
+		shard.RemoveCluster(cluster)
+	}
+	close(done)
+	all.Wait()
 }

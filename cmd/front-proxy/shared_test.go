@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"fmt"
@@ -144,4 +145,53 @@ func answerOf(user, id string, code int, got string) string {
 		return "another's"
 	}
 	return ""
+}
+
+// TestPipelinedRequests: requests that are sent at once, with other tokens and
+// other ways to say how long a body is, are read apart as they were meant.
+func TestPipelinedRequests(t *testing.T) {
+	i := newInstallation(t)
+	i.shard.Forwarded = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %s %q %q", r.Method, r.URL.RawQuery, r.Header["X-Remote-User"], body)
+	})
+	p := i.start("--client-ca-file="+i.kcp.ClientCA.File, "--token-auth-file="+file(t, "tokens.csv", []byte("franks-token,frank,,\ngraces-token,grace,,\n")))
+	roots := i.client(p, "").Transport.(*http.Transport).TLSClientConfig.RootCAs
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.url, "https://"), &tls.Config{RootCAs: roots, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const inner = "GET /clusters/root:far/api?id=inner HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer franks-token\r\n\r\n"
+	line := func(method, id, token, rest string) string {
+		return method + " /clusters/root:far/api?id=" + id + " HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + token + "\r\n" + rest
+	}
+	all := line("GET", "1", "franks-token", "\r\n") +
+		line("POST", "2", "graces-token", fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(inner), inner)) +
+		line("POST", "3", "franks-token", fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(inner), inner)) +
+		line("GET", "4", "garbage", "\r\n") +
+		line("GET", "5", "graces-token", "Connection: close\r\n\r\n")
+	if _, err := io.WriteString(conn, all); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	for n, want := range []string{
+		`GET id=1 ["frank"] ""`, fmt.Sprintf(`POST id=2 ["grace"] %q`, inner), fmt.Sprintf(`POST id=3 ["frank"] %q`, inner), "", `GET id=5 ["grace"] ""`,
+	} {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("answer %d: %v", n+1, err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		switch {
+		case err != nil:
+			t.Fatalf("answer %d: %v", n+1, err)
+		case want == "" && res.StatusCode != http.StatusUnauthorized, want != "" && string(body) != want:
+			t.Errorf("answer %d: %d %s, want %s", n+1, res.StatusCode, body, want)
+		}
+	}
+	if rest, _ := io.ReadAll(in); len(rest) > 0 {
+		t.Errorf("after the last answer: %q", rest)
+	}
 }
