@@ -32,6 +32,7 @@ var cells = []cell{
 	{name: "busy watch, HTTP/1.1", kind: events, admits: true, throughput: 0.9},
 	{name: "busy watch, HTTP/2", kind: events, http2: true, admits: true, throughput: 0.9},
 	{name: "large upload, HTTP/1.1", kind: upload, admits: true, throughput: 0.9},
+	{name: "large upload, HTTP/2", kind: upload, http2: true, admits: true, throughput: 0.9},
 }
 
 func (c *cell) large() bool { return c.kind == download || c.kind == upload || c.kind == events }

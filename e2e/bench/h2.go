@@ -15,7 +15,7 @@ import (
 )
 
 // h2Conn is an HTTP/2 connection that several workers share, without what makes
-// net/http's client dear. It sends no bodies.
+// net/http's client dear.
 type h2Conn struct {
 	conn *tls.Conn
 
@@ -29,14 +29,25 @@ type h2Conn struct {
 	mu      sync.Mutex // guards what follows
 	streams map[uint32]*h2Stream
 	err     error
+	// What the target lets be sent: in all, on a new stream, in a frame. More is
+	// told when any of it has changed.
+	window, newWindow, frame int
+	more                     *sync.Cond
 }
 
 type h2Stream struct {
-	code  int
-	bytes int64
-	watch bool
-	done  chan error
+	id     uint32
+	code   int
+	bytes  int64
+	window int // of what may be sent
+	watch  bool
+	done   chan error
 }
+
+const (
+	firstWindow = 65535 // RFC 9113, section 6.9.2
+	firstFrame  = 16 << 10
+)
 
 // Windows are as large as may be, so that nobody waits for the load.
 const (
@@ -52,7 +63,8 @@ func dialH2(address string, config *tls.Config) (*h2Conn, error) {
 	if p := conn.ConnectionState().NegotiatedProtocol; p != "h2" {
 		return nil, errors.Join(fmt.Errorf("%s speaks %q, not HTTP/2", address, p), conn.Close())
 	}
-	c := &h2Conn{conn: conn, out: bufio.NewWriterSize(conn, 16<<10), next: 1, streams: map[uint32]*h2Stream{}}
+	c := &h2Conn{conn: conn, out: bufio.NewWriterSize(conn, 16<<10), next: 1, streams: map[uint32]*h2Stream{}, window: firstWindow, newWindow: firstWindow, frame: firstFrame}
+	c.more = sync.NewCond(&c.mu)
 	c.encoder = hpack.NewEncoder(&c.headers)
 	c.frames = http2.NewFramer(c.out, bufio.NewReaderSize(conn, 16<<10))
 	c.frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -74,6 +86,9 @@ func (c *h2Conn) do(r *request) (answer, error) {
 	if err := c.send(r, s); err != nil {
 		return answer{}, err
 	}
+	if err := c.sendBody(s, r.body); err != nil {
+		return answer{}, err
+	}
 	err := <-s.done
 	return answer{s.code, s.bytes}, err
 }
@@ -83,6 +98,7 @@ func (c *h2Conn) send(r *request, s *h2Stream) error {
 	defer c.write.Unlock()
 	c.mu.Lock()
 	err := c.err
+	s.id, s.window = c.next, c.newWindow
 	c.streams[c.next] = s
 	c.mu.Unlock()
 	if err != nil {
@@ -106,9 +122,73 @@ func (c *h2Conn) send(r *request, s *h2Stream) error {
 			return err
 		}
 	}
-	err = c.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.headers.Bytes(), EndStream: true, EndHeaders: true})
+	err = c.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: c.next, BlockFragment: c.headers.Bytes(), EndStream: r.body == 0, EndHeaders: true})
 	c.next += 2
 	return errors.Join(err, c.out.Flush())
+}
+
+// sendBody sends n bytes, as the target takes them; none of them once it has
+// answered.
+func (c *h2Conn) sendBody(s *h2Stream, n int) error {
+	for n > 0 {
+		size, err := c.allowed(s, n)
+		if err != nil || size == 0 {
+			return err
+		}
+		n -= size
+		if err := c.control(func() error { return c.frames.WriteData(s.id, n == 0, zeros[:size]) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allowed waits until some of n bytes may be sent; 0: the answer is there.
+func (c *h2Conn) allowed(s *h2Stream, n int) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		size := min(n, c.window, s.window, c.frame, len(zeros))
+		switch {
+		case c.err != nil:
+			return 0, c.err
+		case c.streams[s.id] == nil:
+			return 0, nil
+		case size > 0:
+			c.window -= size
+			s.window -= size
+			return size, nil
+		}
+		c.more.Wait()
+	}
+}
+
+// allow notes what the target lets be sent, of one stream or, 0, of all.
+func (c *h2Conn) allow(id uint32, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if id == 0 {
+		c.window += n
+	} else if s := c.streams[id]; s != nil {
+		s.window += n
+	}
+	c.more.Broadcast()
+}
+
+// set takes the target's settings.
+func (c *h2Conn) set(f *http2.SettingsFrame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v, ok := f.Value(http2.SettingInitialWindowSize); ok {
+		for _, s := range c.streams {
+			s.window += int(v) - c.newWindow
+		}
+		c.newWindow = int(v)
+	}
+	if v, ok := f.Value(http2.SettingMaxFrameSize); ok {
+		c.frame = int(v)
+	}
+	c.more.Broadcast()
 }
 
 // read hands what comes to whom it is for, until the connection ends.
@@ -134,8 +214,11 @@ func (c *h2Conn) read() {
 			c.got(f.StreamID, 0, len(f.Data()), f.StreamEnded())
 		case *http2.SettingsFrame:
 			if !f.IsAck() {
+				c.set(f)
 				err = c.control(c.frames.WriteSettingsAck)
 			}
+		case *http2.WindowUpdateFrame:
+			c.allow(f.StreamID, int(f.Increment))
 		case *http2.PingFrame:
 			if !f.IsAck() {
 				err = c.control(func() error { return c.frames.WritePing(true, f.Data) })
@@ -170,6 +253,7 @@ func (c *h2Conn) got(id uint32, code, n int, end bool) {
 	end = end || s.watch && n > 0 && s.code == http.StatusOK
 	if end {
 		delete(c.streams, id)
+		c.more.Broadcast()
 	}
 	c.mu.Unlock()
 	if end {
@@ -185,4 +269,5 @@ func (c *h2Conn) fail(err error) {
 		delete(c.streams, id)
 		s.done <- err
 	}
+	c.more.Broadcast()
 }
