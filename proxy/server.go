@@ -23,9 +23,12 @@ const (
 	// a minute for both.
 	defaultAnswerPeriod = 10 * time.Minute
 
-	// HTTP/2 settings of kube-apiserver: nearly all bodies are below 256 KiB.
+	// HTTP/2 settings of kube-apiserver: nearly all bodies are below 256 KiB. But one
+	// of a connection may have more under way, or a large body would wait for the
+	// client to hear that it was taken (docs/performance.md).
 	defaultStreams = 100
 	streamWindow   = 256 << 10
+	largeWindow    = 1 << 20
 )
 
 // Run serves until ctx ends, then drains: /readyz says no at once; after
@@ -116,7 +119,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 	s.HTTP2 = &http.HTTP2Config{
 		MaxConcurrentStreams:          streams,
 		MaxReadFrameSize:              streamWindow,
-		MaxReceiveBufferPerStream:     streamWindow,
+		MaxReceiveBufferPerStream:     largeWindow,
 		MaxReceiveBufferPerConnection: streamWindow * streams,
 	}
 	shorten(s)
