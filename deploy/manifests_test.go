@@ -306,6 +306,34 @@ func TestMountHosts(t *testing.T) {
 	}
 }
 
+// TestKustomizePatch: the patch in docs/install.md does what it says.
+func TestKustomizePatch(t *testing.T) {
+	page, err := os.ReadFile("../docs/install.md")
+	check(t, err)
+	_, rest, _ := strings.Cut(string(page), "# kustomization.yaml, as above, and\n")
+	patch, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/install.md has no such patch")
+	}
+	dir, err := os.MkdirTemp(".", ".overlay-") // kustomize wants the base at a relative path
+	check(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	for name, text := range map[string]string{"kustomization.yaml": "resources: [../kustomize]\n" + patch, "mapping.yaml": "[]\n", "mount-hosts.yaml": "[]\n"} {
+		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	all := objects(t, kustomized(t, dir))
+	pod := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy").Spec.Template.Spec
+	if wrong := confined(pod); len(wrong) > 0 {
+		t.Error(wrong)
+	}
+	told := slices.Contains(pod.Containers[0].Args, "--mount-hosts-file=/etc/front-proxy/config/mount-hosts.yaml")
+	mounted := slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == "kcp-mounts" })
+	_, has := config(t, all, "kcp-front-proxy")["mount-hosts.yaml"]
+	if !told || !mounted || !has {
+		t.Errorf("is told of the file %t, its files are mounted %t, has the file %t", told, mounted, has)
+	}
+}
+
 // TestPodsAreConfined in every value set: the restricted Pod Security Standard,
 // a read-only root, and every file an argument or a mapping names is mounted.
 func TestPodsAreConfined(t *testing.T) {
