@@ -49,24 +49,3 @@ func TestDistrust(t *testing.T) {
 		})
 	}
 }
-
-// TestDistrustOfHalf: a refusal that breaks off is passed on as one.
-func TestDistrustOfHalf(t *testing.T) {
-	w := newWorld(t)
-	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, _ *http.Request) {
-		rw.Header().Set("Content-Length", "100")
-		rw.WriteHeader(http.StatusForbidden)
-		_, _ = io.WriteString(rw, "half")
-		_ = http.NewResponseController(rw).Flush()
-		panic(http.ErrAbortHandler)
-	})
-	f := w.front(t)
-	res, err := f.client(t, false).Get(f.URL + "/clusters/root:ws/api")
-	if err != nil {
-		return // cut before anything was written: an error as well
-	}
-	defer res.Body.Close()
-	if body, err := io.ReadAll(res.Body); err == nil {
-		t.Errorf("the client takes %q for the whole answer", body)
-	}
-}

@@ -66,7 +66,6 @@ type exchange struct {
 	// download counts the answer's body. Only the handler reads it, unlike the
 	// request's body, so it can be part of what is pooled.
 	download countedBody
-	broken   bool // the watch's body broke off
 }
 
 func (p *Proxy) newExchange() *exchange {

@@ -259,11 +259,20 @@ func TestPanicContained(t *testing.T) {
 	s.take()
 }
 
+// TestCutShort: an answer that breaks off is passed on as one, a refusal that was
+// looked into (noticeDistrust) too.
 func TestCutShort(t *testing.T) {
+	for _, code := range []int{http.StatusOK, http.StatusForbidden} {
+		t.Run(http.StatusText(code), func(t *testing.T) { testCutShort(t, code) })
+	}
+}
+
+func testCutShort(t *testing.T, code int) {
 	protocols(t, func(t *testing.T, client2, shard2 bool) {
 		w := newWorld(t)
 		w.shard(t, "shard-1", shard2, func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Length", "100")
+			rw.WriteHeader(code)
 			_, _ = io.WriteString(rw, "half")
 			_ = http.NewResponseController(rw).Flush()
 			panic(http.ErrAbortHandler)

@@ -120,7 +120,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 			v = nil
 		}
 	}
-	if (x.download.broken && v != nil || x.broken) && r.Context().Err() == nil {
+	if x.download.broken && r.Context().Err() == nil {
 		p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "answer_broke_off").Inc()
 	}
 	x.closeWatch()

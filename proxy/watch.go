@@ -107,7 +107,7 @@ func (x *exchange) send(to sink, buf []byte, n int) error {
 // over ends the answer when a read has said err.
 func (x *exchange) over(to sink, err error) error {
 	if !errors.Is(err, io.EOF) && !x.watch.ended.Load() {
-		x.broken = true
+		x.download.broken = true
 		return err
 	}
 	return to.close(x.watch.answer.Trailer)

@@ -25,9 +25,7 @@ func TestRefusedStaysRefused(t *testing.T) {
 	k.Root.PutType("root", "team", "issuer")
 	k.Root.PutWorkspace("root", "ws", "workspace0000001", "root", "team", nil)
 	k.Root.PutCluster("workspace0000001", "root:team", nil)
-	args, url := arguments(t, k)
-	p := startProxy(t, k, url, append(args, "--feature-gates=WorkspaceAuthentication=true",
-		"--token-auth-file="+file(t, "tokens.csv", []byte("somebodys-token,somebody,,\n")))) // so that nothing passes through
+	p := startGated(t, k)
 	const ws = "/clusters/root:ws/api"
 	tokens := [2]string{one.Sign(issuertest.Claims{"sub": "alice", "aud": "ws"}), other.Sign(issuertest.Claims{"sub": "bob", "aud": "ws"})}
 	p.await(p.client(), ws, tokens[0], http.StatusOK)
@@ -41,12 +39,7 @@ func TestRefusedStaysRefused(t *testing.T) {
 		for range 6 {
 			client := p.client()
 			all.Go(func() {
-				for {
-					select {
-					case <-done:
-						return
-					default:
-					}
+				for !ended(done) {
 					after := refused.Load()
 					code, me := p.ask(client, ws, out)
 					asked.Add(1)
@@ -93,21 +86,14 @@ func TestWorkspaceMadeAnew(t *testing.T) {
 		k.Root.PutType("root", fmt.Sprintf("team-%d", n), fmt.Sprintf("issuer-%d", n))
 		tokens[n] = i.Sign(issuertest.Claims{"sub": fmt.Sprintf("user-%d", n), "aud": "ws"})
 	}
-	args, url := arguments(t, k)
-	p := startProxy(t, k, url, append(args, "--feature-gates=WorkspaceAuthentication=true",
-		"--token-auth-file="+file(t, "tokens.csv", []byte("somebodys-token,somebody,,\n")))) // so that nothing passes through
+	p := startGated(t, k)
 	done := make(chan struct{})
 	var served [2]atomic.Int64
 	var all sync.WaitGroup
 	for asker := range 6 {
 		user, client := asker%2, p.client()
 		all.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
+			for !ended(done) {
 				code, me := p.ask(client, "/clusters/root:ws/api", tokens[user])
 				if code != http.StatusOK {
 					continue
@@ -138,4 +124,14 @@ func TestWorkspaceMadeAnew(t *testing.T) {
 	}
 	close(done)
 	all.Wait()
+}
+
+// ended says whether done is closed.
+func ended(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }

@@ -20,9 +20,7 @@ func TestTypePathIsReused(t *testing.T) {
 	k.Root.PutType("formerorg0000001", "team", "issuer")
 	k.Root.PutWorkspace("root", "ws", "workspace0000001", "root:org", "team", nil)
 	k.Root.PutCluster("workspace0000001", "root:org:team", nil)
-	args, url := arguments(t, k)
-	p := startProxy(t, k, url, append(args, "--feature-gates=WorkspaceAuthentication=true",
-		"--token-auth-file="+file(t, "tokens.csv", []byte("somebodys-token,somebody,,\n")))) // so that nothing passes through
+	p := startGated(t, k)
 	client := p.client()
 	formers := former.Sign(issuertest.Claims{"sub": "alice", "aud": "ws"})
 	latters := latter.Sign(issuertest.Claims{"sub": "mallory", "aud": "ws"})

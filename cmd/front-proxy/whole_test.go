@@ -126,6 +126,15 @@ func startProxy(t *testing.T, k *standin.KCP, url string, args []string) *runnin
 	}
 }
 
+// startGated runs the program with WorkspaceAuthentication, and somebody's token,
+// so that nothing passes through.
+func startGated(t *testing.T, k *standin.KCP) *runningProxy {
+	t.Helper()
+	args, url := arguments(t, k)
+	return startProxy(t, k, url, append(args, "--feature-gates=WorkspaceAuthentication=true",
+		"--token-auth-file="+file(t, "tokens.csv", []byte("somebodys-token,somebody,,\n"))))
+}
+
 // client returns a client of the proxy, with the certificate if one is given.
 func (p *runningProxy) client(certs ...tls.Certificate) *http.Client {
 	p.t.Helper()

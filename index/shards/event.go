@@ -19,21 +19,10 @@ var errNoEvent = errors.New("the watch has a frame that is no event")
 func (e *event) read(frame []byte) error {
 	*e = event{}
 	s := scanner{in: frame}
-	if c, ok := s.peek(); !ok || c != '{' {
-		return errNoEvent
-	}
-	s.at++
-	for {
-		key, more, ok := s.field()
-		switch {
-		case !ok:
-			return errNoEvent
-		case !more:
-			return nil
-		}
+	ok := s.object(func(key []byte) bool {
 		start := s.at
 		if !s.skip() {
-			return errNoEvent
+			return false
 		}
 		switch string(key) {
 		case `"object"`:
@@ -41,7 +30,12 @@ func (e *event) read(frame []byte) error {
 		case `"type"`:
 			e.Type = eventType(frame[start:s.at])
 		}
+		return true
+	})
+	if !ok {
+		return errNoEvent
 	}
+	return nil
 }
 
 // eventType is a type that is known, as it is quoted; else empty. None has an

@@ -65,23 +65,16 @@ func (p *plain) decode(raw []byte, v reflect.Value) bool {
 }
 
 func (p *plain) object(s *scanner, v reflect.Value) bool {
-	if c, ok := s.peek(); !ok || c != '{' || p.fields == nil {
-		return false
-	}
-	s.at++
-	for {
-		key, more, ok := s.field()
-		if !ok || !more {
-			return ok
+	return p.fields != nil && s.object(func(key []byte) bool {
+		if bytes.IndexByte(key, '\\') >= 0 {
+			return false // it may be a field's name
 		}
 		f, wanted := p.fields[string(key[1:len(key)-1])]
-		switch {
-		case bytes.IndexByte(key, '\\') >= 0:
-			return false // it may be a field's name
-		case wanted && !f.value(s, v.Field(f.index)), !wanted && !s.skip():
-			return false
+		if !wanted {
+			return s.skip()
 		}
-	}
+		return f.value(s, v.Field(f.index))
+	})
 }
 
 func (f *plainField) value(s *scanner, v reflect.Value) bool {

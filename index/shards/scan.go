@@ -22,6 +22,24 @@ func (s *scanner) peek() (byte, bool) {
 	return 0, false
 }
 
+// object goes through the object at hand: each is called at every value, with its
+// name in quotes, and goes behind it. It ends where each reports false.
+func (s *scanner) object(each func(key []byte) bool) bool {
+	if c, ok := s.peek(); !ok || c != '{' {
+		return false
+	}
+	s.at++
+	for {
+		key, more, ok := s.field()
+		if !ok || !more {
+			return ok
+		}
+		if !each(key) {
+			return false
+		}
+	}
+}
+
 // field reads the next name in an object, with its quotes, up to its value; no
 // more: the object's end.
 func (s *scanner) field() (key []byte, more, ok bool) {
