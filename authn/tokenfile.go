@@ -16,7 +16,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn/filewatch"
+	"frontproxy/internal/filewatch"
 )
 
 // tokenFileFlag names the file in errors.

@@ -17,7 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn/kubeconfig"
+	"frontproxy/internal/kubeconfig"
 )
 
 const (

@@ -17,7 +17,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn"
-	"frontproxy/authn/filewatch"
+	"frontproxy/internal/filewatch"
 	"frontproxy/lookup"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn/filewatch"
+	"frontproxy/internal/filewatch"
 )
 
 // routing is what a mapping file makes of the proxy. A request takes the one

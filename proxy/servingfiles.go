@@ -7,7 +7,7 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn/filewatch"
+	"frontproxy/internal/filewatch"
 )
 
 // servingFile is a certificate that is served with, or the CAs that clients are

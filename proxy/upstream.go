@@ -16,7 +16,7 @@ import (
 
 	"k8s.io/klog/v2"
 
-	"frontproxy/authn/filewatch"
+	"frontproxy/internal/filewatch"
 )
 
 const (

@@ -14,7 +14,7 @@
 // be reached.
 //
 // What an issuer serves and where it says its keys are is a tenant's choice:
-// https only, through the EgressGuard, without proxy variables, no redirect to
+// https only, through an egress.Guard, without proxy variables, no redirect to
 // another host, bounded sizes, times, key counts, issuers of each owner, and
 // fetches at once for all and for each owner, shared out so that nobody's
 // issuers hold up another's (see lanes). Where operators choose the issuers,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/internal/egress"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -212,7 +214,7 @@ func TestHostileIssuers(t *testing.T) {
 	many := `{"keys":[` + strings.Repeat(`{},`, MaxKeys) + `{}]}`
 	tests := []struct {
 		name   string
-		egress *EgressGuard
+		egress *egress.Guard
 		prep   func(s *issuertest.Issuer)
 		want   string // in LastError; empty: works
 	}{
@@ -257,7 +259,7 @@ func TestHostileIssuers(t *testing.T) {
 		{name: "error status", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, http.NotFound) }, want: "404"},
 		{name: "slow", prep: func(s *issuertest.Issuer) { s.SetDelay(time.Hour) }, want: "deadline exceeded"},
 		{name: "down", prep: func(s *issuertest.Issuer) { s.SetDown(true) }, want: "discovery"},
-		{name: "denied address", egress: &EgressGuard{DenyCIDRs: prefixes("127.0.0.0/8")}, prep: func(*issuertest.Issuer) {}, want: "egress refused"},
+		{name: "denied address", egress: &egress.Guard{DenyCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, prep: func(*issuertest.Issuer) {}, want: "egress refused"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

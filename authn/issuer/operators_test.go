@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -69,14 +68,6 @@ func TestProxy(t *testing.T) {
 	}
 	if diff := cmp.Diff(int64(2), opened.Load()); diff != "" { // the document and the keys
 		t.Errorf("tunnels (-want +got):\n%s", diff)
-	}
-}
-
-func TestUnguarded(t *testing.T) {
-	for _, address := range []string{"169.254.169.254:443", "[fd00:ec2::254]:443", "[fe80::1]:443", "10.0.0.1:443"} {
-		if err := Unguarded().Check(netip.MustParseAddrPort(address)); err != nil {
-			t.Errorf("%s: %v", address, err)
-		}
 	}
 }
 

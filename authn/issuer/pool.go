@@ -15,6 +15,8 @@ import (
 
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+
+	"frontproxy/internal/egress"
 )
 
 // Defaults of Config, and the limits on fetches that tokens cause.
@@ -44,7 +46,7 @@ const (
 type Config struct {
 	// Egress judges where fetches go; nil means the built-in rules only, and
 	// Unguarded none, for URLs that no tenant chooses.
-	Egress *EgressGuard
+	Egress *egress.Guard
 	// Proxy is http.Transport's; nil means no proxy. Through a proxy, Egress sees
 	// the proxy's address only.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -67,7 +69,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Egress == nil {
-		c.Egress = &EgressGuard{}
+		c.Egress = &egress.Guard{}
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn/filewatch"
+	"frontproxy/internal/filewatch"
 )
 
 // keyFileFlag names the files in errors.

@@ -20,6 +20,7 @@ import (
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/egress"
 	"frontproxy/proxy"
 )
 
@@ -85,7 +86,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		}
 		addresses = append(addresses, debug.Addr())
 	}
-	egress, err := o.egressGuard(addresses...)
+	guard, err := o.egressGuard(addresses...)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 	if o.gates.enabled(gateWorkspaceAuthentication) {
-		types := p.workspaceTypes(o, egress, idx)
+		types := p.workspaceTypes(o, guard, idx)
 		config.Types = types
 		feeds = append(feeds, types.Feeds()...)
 	}
@@ -164,7 +165,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Shards:          idx.Shards,
 		ExternalURLs:    must(externalURLs(o.externalURLs)), // validated
 		MountHosts:      mountHosts,
-		MountDial:       egress.DialContext,
+		MountDial:       guard.DialContext,
 		ShutdownDelay:   o.shutdownDelay,
 		ShutdownTimeout: o.shutdownTimeout,
 		Log:             log.WithName("proxy"),
@@ -225,8 +226,8 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 }
 
 // workspaceTypes makes the authenticators that workspace types bring.
-func (p *program) workspaceTypes(o *options, egress *issuer.EgressGuard, idx *index.Index) *authn.TypeIndex {
-	pool := issuer.New(issuer.Config{Egress: egress, Log: p.log.WithName("issuers")})
+func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Index) *authn.TypeIndex {
+	pool := issuer.New(issuer.Config{Egress: guard, Log: p.log.WithName("issuers")})
 	p.add(pool.Run)
 	config := authn.TypeIndexConfig{
 		Issuers:           pool,
@@ -256,7 +257,7 @@ func (p placement) ShardOf(cluster string) (string, bool) {
 }
 
 // egressGuard judges what tenants' URLs lead to.
-func (o *options) egressGuard(listeners ...net.Addr) (*issuer.EgressGuard, error) {
+func (o *options) egressGuard(listeners ...net.Addr) (*egress.Guard, error) {
 	deny, err := prefixes("workspace-egress-deny-cidrs", o.egressDeny)
 	if err != nil {
 		return nil, err
@@ -276,7 +277,7 @@ func (o *options) egressGuard(listeners ...net.Addr) (*issuer.EgressGuard, error
 		}
 		own = append(own, address)
 	}
-	return &issuer.EgressGuard{DenyCIDRs: deny, AllowCIDRs: allow, Own: func() []netip.AddrPort { return own }}, nil
+	return &egress.Guard{DenyCIDRs: deny, AllowCIDRs: allow, Own: func() []netip.AddrPort { return own }}, nil
 }
 
 func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {

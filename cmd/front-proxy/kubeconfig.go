@@ -7,7 +7,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"frontproxy/authn/kubeconfig"
+	"frontproxy/internal/kubeconfig"
 )
 
 // follow has a kubeconfig followed, and its client certificate and whether it

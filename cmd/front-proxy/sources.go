@@ -5,8 +5,8 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
-	"frontproxy/authn/kubeconfig"
 	"frontproxy/index"
+	"frontproxy/internal/kubeconfig"
 	"frontproxy/proxy"
 )
 

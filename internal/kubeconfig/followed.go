@@ -14,7 +14,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn/filewatch"
+	"frontproxy/internal/filewatch"
 )
 
 // Followed is a kubeconfig whose files are read again when they change, while

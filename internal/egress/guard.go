@@ -1,4 +1,4 @@
-package issuer
+package egress
 
 import (
 	"context"
@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// ErrEgressRefused is wrapped by every refusal of an EgressGuard.
-var ErrEgressRefused = errors.New("egress refused")
+// ErrRefused is wrapped by every refusal of an Guard.
+var ErrRefused = errors.New("egress refused")
 
-// EgressGuard judges the addresses that tenant-supplied URLs lead to, at dial
+// Guard judges the addresses that tenant-supplied URLs lead to, at dial
 // time and after name resolution: what a name resolved to earlier, or what a
-// URL looks like, says nothing. The zero EgressGuard has only the built-in
+// URL looks like, says nothing. The zero Guard has only the built-in
 // rules. It must not be changed while in use.
 //
 // The rules, in this order:
@@ -31,7 +31,7 @@ var ErrEgressRefused = errors.New("egress refused")
 //
 // An IPv6 address that carries an IPv4 address (mapped, compatible, NAT64,
 // 6to4, Teredo) is refused when either of the two is.
-type EgressGuard struct {
+type Guard struct {
 	// DenyCIDRs and AllowCIDRs are the operator's lists; see above. A prefix of
 	// IPv4-mapped addresses (::ffff:0:0/96) matches nothing.
 	DenyCIDRs, AllowCIDRs []netip.Prefix
@@ -47,7 +47,7 @@ type EgressGuard struct {
 }
 
 // Unguarded is a guard that lets everything pass, for URLs that operators choose.
-func Unguarded() *EgressGuard { return &EgressGuard{unguarded: true} }
+func Unguarded() *Guard { return &Guard{unguarded: true} }
 
 // metadataAddrs are the metadata services of clouds that aren't link-local.
 // From the documentation of Alibaba, Azure, Oracle, AWS and Google.
@@ -74,7 +74,7 @@ var (
 )
 
 // DialContext dials like net.Dialer, and only addresses that Check allows.
-func (g *EgressGuard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := &net.Dialer{
 		Timeout:        10 * time.Second,
 		Resolver:       g.Resolver,
@@ -84,28 +84,28 @@ func (g *EgressGuard) DialContext(ctx context.Context, network, address string) 
 }
 
 // control sees each resolved address just before the connection is made.
-func (g *EgressGuard) control(_ context.Context, network, address string, _ syscall.RawConn) error {
+func (g *Guard) control(_ context.Context, network, address string, _ syscall.RawConn) error {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
 	default:
-		return fmt.Errorf("%w: network %q is not TCP", ErrEgressRefused, network)
+		return fmt.Errorf("%w: network %q is not TCP", ErrRefused, network)
 	}
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fmt.Errorf("%w: %q is no IP address and port", ErrEgressRefused, address)
+		return fmt.Errorf("%w: %q is no IP address and port", ErrRefused, address)
 	}
 	return g.Check(target)
 }
 
 // Check returns nil when target may be connected to, else an error that wraps
-// ErrEgressRefused and says why.
-func (g *EgressGuard) Check(target netip.AddrPort) error {
+// ErrRefused and says why.
+func (g *Guard) Check(target netip.AddrPort) error {
 	if g.unguarded {
 		return nil
 	}
 	addr := target.Addr().Unmap().WithZone("")
 	if !addr.IsValid() {
-		return fmt.Errorf("%w: no address", ErrEgressRefused)
+		return fmt.Errorf("%w: no address", ErrRefused)
 	}
 	if err := g.checkOne(addr, target.Port()); err != nil {
 		return err
@@ -119,16 +119,16 @@ func (g *EgressGuard) Check(target netip.AddrPort) error {
 }
 
 // checkOne judges addr as it is.
-func (g *EgressGuard) checkOne(addr netip.Addr, port uint16) error {
+func (g *Guard) checkOne(addr netip.Addr, port uint16) error {
 	if why := builtIn(addr); why != "" {
-		return fmt.Errorf("%w: %s is %s", ErrEgressRefused, addr, why)
+		return fmt.Errorf("%w: %s is %s", ErrRefused, addr, why)
 	}
 	if g.isOwn(addr, port) {
-		return fmt.Errorf("%w: %s is this proxy's own listener", ErrEgressRefused, netip.AddrPortFrom(addr, port))
+		return fmt.Errorf("%w: %s is this proxy's own listener", ErrRefused, netip.AddrPortFrom(addr, port))
 	}
 	deny, denied := longest(g.DenyCIDRs, addr)
 	if allow, _ := longest(g.AllowCIDRs, addr); denied && deny.Bits() >= bits(allow) {
-		return fmt.Errorf("%w: %s is in the denied range %s", ErrEgressRefused, addr, deny)
+		return fmt.Errorf("%w: %s is in the denied range %s", ErrRefused, addr, deny)
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func builtIn(addr netip.Addr) string {
 }
 
 // isOwn says whether addr and port are where the proxy listens.
-func (g *EgressGuard) isOwn(addr netip.Addr, port uint16) bool {
+func (g *Guard) isOwn(addr netip.Addr, port uint16) bool {
 	if g.Own == nil {
 		return false
 	}
@@ -168,7 +168,7 @@ func (g *EgressGuard) isOwn(addr netip.Addr, port uint16) bool {
 
 // isLocal says whether addr is this machine's. When the machine's addresses
 // can't be read every address counts as local: refusing is the safe side.
-func (g *EgressGuard) isLocal(addr netip.Addr) bool {
+func (g *Guard) isLocal(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true
 	}

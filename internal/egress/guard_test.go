@@ -1,4 +1,4 @@
-package issuer
+package egress
 
 import (
 	"context"
@@ -17,7 +17,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-func TestEgressGuardCheck(t *testing.T) {
+func TestGuardCheck(t *testing.T) {
 	own := func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6443")} }
 	local := func() ([]net.Addr, error) {
 		return []net.Addr{&net.IPNet{IP: net.ParseIP("10.9.8.7"), Mask: net.CIDRMask(24, 32)}}, nil
@@ -25,7 +25,7 @@ func TestEgressGuardCheck(t *testing.T) {
 	broken := func() ([]net.Addr, error) { return nil, errors.New("no addresses") }
 	tests := []struct {
 		name    string
-		guard   EgressGuard
+		guard   Guard
 		target  string
 		refused string // part of the reason; empty: allowed
 	}{
@@ -64,23 +64,23 @@ func TestEgressGuardCheck(t *testing.T) {
 		{name: "6to4 public", target: "[2002:cb00:7107::1]:443"},
 		{name: "Teredo to metadata", target: "[2001:0:cb00:7107:0:0:5601:5601]:80", refused: "carries"},
 
-		{name: "own at any address", guard: EgressGuard{Own: own, LocalAddrs: local}, target: "127.0.0.1:6443", refused: "own listener"},
-		{name: "own at an interface", guard: EgressGuard{Own: own, LocalAddrs: local}, target: "10.9.8.7:6443", refused: "own listener"},
-		{name: "own through 6to4", guard: EgressGuard{Own: own, LocalAddrs: local}, target: "[2002:0a09:0807::1]:6443", refused: "own listener"},
-		{name: "own address, other port", guard: EgressGuard{Own: own, LocalAddrs: local}, target: "10.9.8.7:443"},
-		{name: "own port elsewhere", guard: EgressGuard{Own: own, LocalAddrs: local}, target: "10.9.8.8:6443"},
-		{name: "own port, addresses unknown", guard: EgressGuard{Own: own, LocalAddrs: broken}, target: "10.9.8.8:6443", refused: "own listener"},
+		{name: "own at any address", guard: Guard{Own: own, LocalAddrs: local}, target: "127.0.0.1:6443", refused: "own listener"},
+		{name: "own at an interface", guard: Guard{Own: own, LocalAddrs: local}, target: "10.9.8.7:6443", refused: "own listener"},
+		{name: "own through 6to4", guard: Guard{Own: own, LocalAddrs: local}, target: "[2002:0a09:0807::1]:6443", refused: "own listener"},
+		{name: "own address, other port", guard: Guard{Own: own, LocalAddrs: local}, target: "10.9.8.7:443"},
+		{name: "own port elsewhere", guard: Guard{Own: own, LocalAddrs: local}, target: "10.9.8.8:6443"},
+		{name: "own port, addresses unknown", guard: Guard{Own: own, LocalAddrs: broken}, target: "10.9.8.8:6443", refused: "own listener"},
 
-		{name: "denied", guard: EgressGuard{DenyCIDRs: prefixes("10.0.0.0/8")}, target: "10.1.2.3:443", refused: "denied range 10.0.0.0/8"},
-		{name: "mapped denied", guard: EgressGuard{DenyCIDRs: prefixes("10.0.0.0/8")}, target: "[::ffff:10.1.2.3]:443", refused: "denied range"},
-		{name: "NAT64 denied", guard: EgressGuard{DenyCIDRs: prefixes("10.0.0.0/8")}, target: "[64:ff9b::10.1.2.3]:443", refused: "denied range"},
-		{name: "longer allow", guard: EgressGuard{DenyCIDRs: prefixes("10.0.0.0/8"), AllowCIDRs: prefixes("10.1.0.0/16")}, target: "10.1.2.3:443"},
-		{name: "longer deny", guard: EgressGuard{DenyCIDRs: prefixes("10.1.2.0/24"), AllowCIDRs: prefixes("10.1.0.0/16")}, target: "10.1.2.3:443", refused: "denied range 10.1.2.0/24"},
-		{name: "equal: deny", guard: EgressGuard{DenyCIDRs: prefixes("10.1.0.0/16"), AllowCIDRs: prefixes("10.1.0.0/16")}, target: "10.1.2.3:443", refused: "denied"},
-		{name: "only a list", guard: EgressGuard{DenyCIDRs: prefixes("0.0.0.0/0", "::/0"), AllowCIDRs: prefixes("203.0.113.0/24")}, target: "127.0.0.1:443", refused: "denied"},
-		{name: "only a list, v6", guard: EgressGuard{DenyCIDRs: prefixes("0.0.0.0/0", "::/0"), AllowCIDRs: prefixes("203.0.113.0/24")}, target: "[::1]:443", refused: "denied"},
-		{name: "only a list, on it", guard: EgressGuard{DenyCIDRs: prefixes("0.0.0.0/0", "::/0"), AllowCIDRs: prefixes("203.0.113.0/24")}, target: "203.0.113.9:443"},
-		{name: "allow lifts no built-in rule", guard: EgressGuard{AllowCIDRs: prefixes("169.254.169.254/32")}, target: "169.254.169.254:80", refused: "link-local"},
+		{name: "denied", guard: Guard{DenyCIDRs: prefixes("10.0.0.0/8")}, target: "10.1.2.3:443", refused: "denied range 10.0.0.0/8"},
+		{name: "mapped denied", guard: Guard{DenyCIDRs: prefixes("10.0.0.0/8")}, target: "[::ffff:10.1.2.3]:443", refused: "denied range"},
+		{name: "NAT64 denied", guard: Guard{DenyCIDRs: prefixes("10.0.0.0/8")}, target: "[64:ff9b::10.1.2.3]:443", refused: "denied range"},
+		{name: "longer allow", guard: Guard{DenyCIDRs: prefixes("10.0.0.0/8"), AllowCIDRs: prefixes("10.1.0.0/16")}, target: "10.1.2.3:443"},
+		{name: "longer deny", guard: Guard{DenyCIDRs: prefixes("10.1.2.0/24"), AllowCIDRs: prefixes("10.1.0.0/16")}, target: "10.1.2.3:443", refused: "denied range 10.1.2.0/24"},
+		{name: "equal: deny", guard: Guard{DenyCIDRs: prefixes("10.1.0.0/16"), AllowCIDRs: prefixes("10.1.0.0/16")}, target: "10.1.2.3:443", refused: "denied"},
+		{name: "only a list", guard: Guard{DenyCIDRs: prefixes("0.0.0.0/0", "::/0"), AllowCIDRs: prefixes("203.0.113.0/24")}, target: "127.0.0.1:443", refused: "denied"},
+		{name: "only a list, v6", guard: Guard{DenyCIDRs: prefixes("0.0.0.0/0", "::/0"), AllowCIDRs: prefixes("203.0.113.0/24")}, target: "[::1]:443", refused: "denied"},
+		{name: "only a list, on it", guard: Guard{DenyCIDRs: prefixes("0.0.0.0/0", "::/0"), AllowCIDRs: prefixes("203.0.113.0/24")}, target: "203.0.113.9:443"},
+		{name: "allow lifts no built-in rule", guard: Guard{AllowCIDRs: prefixes("169.254.169.254/32")}, target: "169.254.169.254:80", refused: "link-local"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestEgressGuardCheck(t *testing.T) {
 			switch {
 			case tt.refused == "" && err != nil:
 				t.Fatalf("refused: %v", err)
-			case tt.refused != "" && !errors.Is(err, ErrEgressRefused):
+			case tt.refused != "" && !errors.Is(err, ErrRefused):
 				t.Fatalf("got %v, want a refusal", err)
 			case tt.refused != "" && !strings.Contains(err.Error(), tt.refused):
 				t.Fatalf("got %v, want it to say %q", err, tt.refused)
@@ -98,7 +98,7 @@ func TestEgressGuardCheck(t *testing.T) {
 }
 
 // The guard sits in the dialer: a name is judged by what it resolves to.
-func TestEgressGuardDial(t *testing.T) {
+func TestGuardDial(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -108,28 +108,28 @@ func TestEgressGuardDial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guard := &EgressGuard{DenyCIDRs: prefixes("127.0.0.0/8", "::1/128")}
+	guard := &Guard{DenyCIDRs: prefixes("127.0.0.0/8", "::1/128")}
 	for _, host := range []string{"localhost", "127.0.0.1"} {
-		if _, err := guard.DialContext(context.Background(), "tcp", net.JoinHostPort(host, port)); !errors.Is(err, ErrEgressRefused) {
+		if _, err := guard.DialContext(context.Background(), "tcp", net.JoinHostPort(host, port)); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: got %v, want a refusal", host, err)
 		}
 	}
-	conn, err := new(EgressGuard).DialContext(context.Background(), "tcp", listener.Addr().String())
+	conn, err := new(Guard).DialContext(context.Background(), "tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = conn.Close()
-	if _, err := new(EgressGuard).DialContext(context.Background(), "udp", listener.Addr().String()); !errors.Is(err, ErrEgressRefused) {
+	if _, err := new(Guard).DialContext(context.Background(), "udp", listener.Addr().String()); !errors.Is(err, ErrRefused) {
 		t.Errorf("udp: got %v, want a refusal", err)
 	}
 }
 
 // However an IPv4 address is dressed up in IPv6, a refused one stays refused.
-func FuzzEgressGuardForms(f *testing.F) {
+func FuzzGuardForms(f *testing.F) {
 	f.Add([]byte{169, 254, 169, 254}, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})
 	f.Add([]byte{10, 0, 0, 1}, make([]byte, 12))
 	f.Add([]byte{0, 0, 0, 1}, make([]byte, 12))
-	guard := &EgressGuard{DenyCIDRs: prefixes("10.0.0.0/8")}
+	guard := &Guard{DenyCIDRs: prefixes("10.0.0.0/8")}
 	f.Fuzz(func(t *testing.T, v4, noise []byte) {
 		if len(v4) != 4 || len(noise) != 12 {
 			return
@@ -174,4 +174,12 @@ func dressed(v4 [4]byte, noise [12]byte) map[string]netip.Addr {
 	}
 	forms["Teredo"] = netip.AddrFrom16(b)
 	return forms
+}
+
+func TestUnguarded(t *testing.T) {
+	for _, address := range []string{"169.254.169.254:443", "[fd00:ec2::254]:443", "[fe80::1]:443", "10.0.0.1:443"} {
+		if err := Unguarded().Check(netip.MustParseAddrPort(address)); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
 }
