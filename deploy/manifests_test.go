@@ -260,7 +260,7 @@ func TestInstancesAreTheirOwn(t *testing.T) {
 	all := objects(t, charted(t, everything()...))
 	first, second := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy"), typed[appsv1.Deployment](t, all, "Deployment kcp-tenants")
 	args := second.Spec.Template.Spec.Containers[0].Args
-	for _, want := range []string{"--feature-gates=GlobalServiceAccounts=false,WorkspaceAuthentication=true", "--service-account-keys-from-shards"} {
+	for _, want := range []string{"--feature-gates=ServiceAccountWorkspaceOwners=false,WorkspaceAuthentication=true", "--service-account-keys-from-shards"} {
 		if !slices.Contains(args, want) || slices.Contains(first.Spec.Template.Spec.Containers[0].Args, want) {
 			t.Errorf("%s belongs to the second instance alone: %v", want, args)
 		}

@@ -85,7 +85,7 @@ func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c
 	if o.across.virtualWorkspaces {
 		c.ShardServices, c.ShardServers = idx.ShardNamed, must(o.across.servers()) // validated
 	}
-	if o.gates.enabled(gateGlobalServiceAccounts) {
+	if o.gates.enabled(gateServiceAccountOwners) {
 		c.Owner = decider.AsOwner
 	}
 	return c

@@ -323,6 +323,9 @@ func (o *options) notices(log klog.Logger) {
 	if a := &o.auth; len(a.withoutEffectNotices) > 0 {
 		log.Info("these flags are accepted and have no effect", "flags", strings.Join(a.withoutEffectNotices, " "))
 	}
+	if text := o.gates.warning(); text != "" {
+		log.Info(text)
+	}
 	for flag, list := range map[string]groupList{"authentication-drop-groups": o.auth.dropGroups, "authentication-pass-on-groups": o.auth.passOnGroups} {
 		if list.quoted {
 			log.Info("a quoted list in the flag was split at its commas; leave the quotes out of the argument", "flag", "--"+flag, "groups", list.String())

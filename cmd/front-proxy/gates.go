@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,19 +20,20 @@ type gate struct {
 const (
 	gateWorkspaceAuthentication    = "WorkspaceAuthentication"
 	gateWorkspaceTokenAPIAudiences = "WorkspaceTokenAPIAudiences"
-	gateGlobalServiceAccounts      = "GlobalServiceAccounts"
+	gateServiceAccountOwners       = "ServiceAccountWorkspaceOwners"
 )
 
 var ourGates = []gate{
-	{gateGlobalServiceAccounts, true, false, "Workspaces are created under the global names of service accounts, so that those of any workspace can own them; see docs/service-accounts.md"},
+	{gateServiceAccountOwners, true, false, "Workspaces are created under the global names of service accounts, so that those of any workspace can own them; see docs/service-accounts.md"},
 	{gateWorkspaceAuthentication, true, false, "a workspace type's WorkspaceAuthenticationConfigurations admit users to its workspaces"},
 	{gateWorkspaceTokenAPIAudiences, false, true, "tokens of workspace issuers must also carry one of --api-audiences, when that is set"},
 }
 
-// gates is the value of --feature-gates.
+// gates is the value of --feature-gates: what was set, by name. That may be one
+// of ourGates, AllAlpha, AllBeta, or a gate of kcp or Kubernetes, which has no
+// effect here.
 type gates struct {
 	set map[string]bool
-	all map[string]bool // AllAlpha, AllBeta
 }
 
 // enabled says whether one of our gates is on: as set, else as AllAlpha or
@@ -45,7 +47,7 @@ func (g *gates) enabled(name string) bool {
 	if ourGates[i].alpha {
 		class = "AllAlpha"
 	}
-	if on, ok := g.all[class]; ok {
+	if on, ok := g.set[class]; ok {
 		return on
 	}
 	return ourGates[i].on
@@ -54,7 +56,7 @@ func (g *gates) enabled(name string) bool {
 // Set reads name=bool pairs, comma-separated, and adds them to those set before.
 func (g *gates) Set(value string) error {
 	if g.set == nil {
-		g.set, g.all = map[string]bool{}, map[string]bool{}
+		g.set = map[string]bool{}
 	}
 	for pair := range strings.SplitSeq(value, ",") {
 		if pair = strings.TrimSpace(pair); pair == "" {
@@ -63,28 +65,67 @@ func (g *gates) Set(value string) error {
 		name, text, _ := strings.Cut(pair, "=")
 		name = strings.TrimSpace(name)
 		on, err := strconv.ParseBool(strings.TrimSpace(text))
-		if err != nil {
+		if err != nil || name == "" {
 			return fmt.Errorf("%q is not of the form Name=true or Name=false", pair)
 		}
-		switch {
-		case name == "AllAlpha" || name == "AllBeta":
-			g.all[name] = on
-		case slices.ContainsFunc(ourGates, func(o gate) bool { return o.name == name }):
-			g.set[name] = on
-		case !slices.Contains(knownElsewhere, name):
-			return fmt.Errorf("unknown feature gate %q; the gates with an effect here are %s", name, strings.Join(gateNames(), ", "))
-		}
+		g.set[name] = on
 	}
 	return nil
+}
+
+// warning names the gates that were set and have no effect here, each with the
+// gate of ours that it may be a misspelling of. It is empty if there are none.
+// They are no error: an argument list is shared with kcp, whose newer versions
+// have gates that nobody here can know.
+func (g *gates) warning() string {
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(g.set)) {
+		if name == "AllAlpha" || name == "AllBeta" || slices.Contains(gateNames(), name) {
+			continue
+		}
+		for _, ours := range gateNames() {
+			if edits(strings.ToLower(name), strings.ToLower(ours)) <= maxTypos {
+				name += fmt.Sprintf(" (did you mean %s?)", ours)
+			}
+		}
+		unknown = append(unknown, name)
+	}
+	if len(unknown) == 0 {
+		return ""
+	}
+	return "--feature-gates: these have no effect here: " + strings.Join(unknown, ", ")
+}
+
+// maxTypos is by how many letters a name may differ from a gate of ours to be
+// taken for a misspelling of it.
+const maxTypos = 4
+
+// edits counts the bytes to insert, delete or replace to make b of a
+// (Levenshtein's distance).
+func edits(a, b string) int {
+	row := make([]int, len(b)+1) // row[j]: from what was read of a to b[:j]
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // String shows what was set.
 func (g *gates) String() string {
 	var pairs []string
 	for name, on := range g.set {
-		pairs = append(pairs, fmt.Sprintf("%s=%t", name, on))
-	}
-	for name, on := range g.all {
 		pairs = append(pairs, fmt.Sprintf("%s=%t", name, on))
 	}
 	slices.Sort(pairs)
@@ -104,7 +145,7 @@ func gateNames() []string {
 
 func gateHelp() string {
 	var b strings.Builder
-	b.WriteString("Switch features. Kubernetes' and kcp's other gates are accepted and change nothing. With an effect here:")
+	b.WriteString("Switch features. Any other gate, such as kcp's and Kubernetes' own, is accepted with a warning and changes nothing. With an effect here:")
 	for _, o := range ourGates {
 		stage := "BETA"
 		if o.alpha {

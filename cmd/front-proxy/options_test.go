@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 )
@@ -96,7 +98,8 @@ func TestGates(t *testing.T) {
 		"AllBeta off":            {[]string{"--feature-gates=AllBeta=false"}, map[string]bool{gateWorkspaceTokenAPIAudiences: false}, ""},
 		"kcp's and Kubernetes'": {[]string{"--feature-gates=WorkspaceMounts=true, CacheAPIs=true", "--feature-gates=WatchList=true,ContextualLogging=false"},
 			map[string]bool{gateWorkspaceAuthentication: false}, ""},
-		"unknown":    {[]string{"--feature-gates=WorkspaceAuthentification=true"}, nil, `unknown feature gate "WorkspaceAuthentification"`},
+		"unknown":    {[]string{"--feature-gates=LogicalClusterMigration=true,OfTomorrow=false"}, map[string]bool{gateWorkspaceAuthentication: false}, ""},
+		"no name":    {[]string{"--feature-gates==true"}, nil, "Name=true or Name=false"},
 		"no value":   {[]string{"--feature-gates=WorkspaceAuthentication"}, nil, "Name=true or Name=false"},
 		"not a bool": {[]string{"--feature-gates=WorkspaceAuthentication=on"}, nil, "Name=true or Name=false"},
 	} {
@@ -120,6 +123,44 @@ func TestGates(t *testing.T) {
 	}
 	if !slices.IsSorted(gateNames()) {
 		t.Error("ourGates are not sorted")
+	}
+}
+
+// TestGatesWithoutEffect: gates of kcp's that nobody here knows are no error,
+// in newer kcp as in older, and one warning names them.
+func TestGatesWithoutEffect(t *testing.T) {
+	for name, tc := range map[string]struct{ value, want string }{
+		"none":                {"", ""},
+		"ours":                {"WorkspaceAuthentication=true,AllAlpha=false,AllBeta=true,ServiceAccountWorkspaceOwners=true", ""},
+		"kcp's":               {"LogicalClusterMigration=true,CacheAPIs=false", "CacheAPIs, LogicalClusterMigration"},
+		"one near an old one": {"GlobalServiceAccount=true", "GlobalServiceAccount"},
+		"one of ours, almost": {"WorkspaceAuthentification=true,CacheAPIs=true", "CacheAPIs, WorkspaceAuthentification (did you mean WorkspaceAuthentication?)"},
+		"in lower case":       {"workspacetokenapiaudiences=false", "workspacetokenapiaudiences (did you mean WorkspaceTokenAPIAudiences?)"},
+		"letters missing":     {"ServiceAccountWorkspaceOwner=true", "ServiceAccountWorkspaceOwner (did you mean ServiceAccountWorkspaceOwners?)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, _, err := parse([]string{"--feature-gates=" + tc.value})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var lines []string
+			o.notices(funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{}))
+			var want []string
+			if tc.want != "" {
+				want = []string{fmt.Sprintf("%q=0 %q=%q", "level", "msg", "--feature-gates: these have no effect here: "+tc.want)}
+			}
+			if !slices.Equal(lines, want) {
+				t.Errorf("logged %q, want %q", lines, want)
+			}
+		})
+	}
+	for _, tc := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"abcd", "bcd", 1}, {"ab", "ba", 2}} {
+		if got := edits(tc.a, tc.b); got != tc.want {
+			t.Errorf("from %q to %q: %d edits, want %d", tc.a, tc.b, got, tc.want)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 const shardOne, shardTen = "shard-1", "shard-10"
 
 // gate is the feature gate of accounts that own workspaces elsewhere.
-const gate = "--feature-gates=GlobalServiceAccounts=true"
+const gate = "--feature-gates=ServiceAccountWorkspaceOwners=true"
 
 // env is the kcp all tests share; set once by TestMain, before any test.
 var env *harness.Environment
