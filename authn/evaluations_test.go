@@ -62,7 +62,7 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 		t.Errorf("a type of another owner: %v", err)
 	}
 	for i := range n + 1 {
-		w.tables["root"][typesFeed].Delete(w.typeOf("c1", fmt.Sprint("type-", i)))
+		w.tables["root"][typesResource].Delete(w.typeOf("c1", fmt.Sprint("type-", i)))
 	}
 	w.index.mu.Lock()
 	defer w.index.mu.Unlock()

@@ -46,7 +46,7 @@ type TypeIndexConfig struct {
 // TypeIndex has the ready-made authenticators of every workspace type that
 // names WorkspaceAuthenticationConfigurations. It implements TypeSource.
 //
-// Feeds fill it. Everything is kept per shard, a type finds its configurations
+// Watches fill it. Everything is kept per shard, a type finds its configurations
 // on its own shard, and a request looks at the shard where Placement has the
 // type's cluster: copies on another shard, as during a migration, can't mix.
 //

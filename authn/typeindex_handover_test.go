@@ -46,7 +46,7 @@ func (w *typeWorld) wantState(name string, want ConfigurationState) Configuratio
 }
 
 func (w *typeWorld) deleteConfig(name string) {
-	w.tables["root"][configsFeed].Delete(w.decode(configsFeed, "c1", name, "{}"))
+	w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", name, "{}"))
 }
 
 // What a broken spec still trusts goes on as before, and nothing else.
@@ -289,7 +289,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 	t.Run("a type made again", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
 		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
-		w.tables["root"][typesFeed].Delete(w.typeOf("c1", "team"))
+		w.tables["root"][typesResource].Delete(w.typeOf("c1", "team"))
 		w.want("gone", Skipped, "team", a)
 		a.SetDown(false)
 		w.setType("root", "c1", "team", "x")

@@ -49,8 +49,8 @@ func TestTypeIndexSteadyLoad(t *testing.T) {
 		w.setConfig("root", "c1", "x", edited(n%3))
 		w.setConfig("root", "c1", "x", strings.Replace(edited(n%3), "{", " {", 1))
 		w.setConfig("root", "c1", "y", []string{specFor(neighbour), "{}", `{"jwt":7}`, specFor(neighbour, with("https://127.0.0.1:1", "issuer", "url"))}[n%4])
-		w.list("root", configsFeed, w.decode(configsFeed, "c1", "x", edited(n%3)))
-		w.list("root", typesFeed, w.typeOf("c1", "team", "y", "x"))
+		w.list("root", configsResource, w.decode(configsResource, "c1", "x", edited(n%3)))
+		w.list("root", typesResource, w.typeOf("c1", "team", "y", "x"))
 		if n == 50 {
 			s.RotateKeeping()
 		}

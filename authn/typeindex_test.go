@@ -44,14 +44,14 @@ func (p *placement) move(cluster, shard string) {
 	p.of[cluster] = shard
 }
 
-// typeWorld is a TypeIndex under test, fed through its Feeds.
+// typeWorld is a TypeIndex under test, fed through its Watches.
 type typeWorld struct {
 	t         testing.TB
 	index     *TypeIndex
 	pool      *issuer.Pool
 	placement *placement
 	tables    map[string]map[string]shards.Table // shard, resource
-	feeds     map[string]shards.Feed
+	watches   map[string]shards.ResourceWatch
 	version   int
 }
 
@@ -64,7 +64,7 @@ func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWo
 	}
 	w := &typeWorld{
 		t: t, placement: &placement{of: map[string]string{"c1": "root"}},
-		tables: map[string]map[string]shards.Table{}, feeds: map[string]shards.Feed{},
+		tables: map[string]map[string]shards.Table{}, watches: map[string]shards.ResourceWatch{},
 	}
 	w.pool = runPool(t, issuer.Config{Clock: c.Clock})
 	if gated, ok := c.Issuers.(*gatedIssuers); ok {
@@ -74,12 +74,12 @@ func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWo
 	}
 	c.Placement = w.placement
 	w.index = NewTypeIndex(c)
-	for _, f := range w.index.Feeds() {
-		w.feeds[f.Resource.Resource] = f
+	for _, f := range w.index.Watches() {
+		w.watches[f.Resource.Resource] = f
 	}
 	for _, name := range append([]string{"root"}, shardNames...) {
 		w.tables[name] = map[string]shards.Table{}
-		for resource, f := range w.feeds {
+		for resource, f := range w.watches {
 			w.tables[name][resource] = f.Table(name)
 		}
 	}
@@ -88,16 +88,16 @@ func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWo
 }
 
 const (
-	typesFeed   = "workspacetypes"
-	configsFeed = "workspaceauthenticationconfigurations"
+	typesResource   = "workspacetypes"
+	configsResource = "workspaceauthenticationconfigurations"
 )
 
-// decode makes an object as a feed does.
-func (w *typeWorld) decode(feed, cluster, name string, spec string) shards.Object {
+// decode makes an object as a watch does.
+func (w *typeWorld) decode(watch, cluster, name string, spec string) shards.Object {
 	w.t.Helper()
 	w.version++
 	raw := fmt.Sprintf(`{"metadata":{"name":%q,"resourceVersion":"%d","uid":"x","annotations":{"kcp.io/cluster":%q,"kcp.io/path":"root"}},"spec":%s,"status":{}}`, name, w.version, cluster, spec)
-	o := w.feeds[feed].New()
+	o := w.watches[watch].New()
 	if err := json.Unmarshal([]byte(raw), o); err != nil {
 		w.t.Fatal(err)
 	}
@@ -110,22 +110,22 @@ func (w *typeWorld) typeOf(cluster, name string, configs ...string) shards.Objec
 	for _, c := range configs {
 		refs = append(refs, object{"name": c})
 	}
-	return w.decode(typesFeed, cluster, name, toJSON(object{"authenticationConfigurations": refs}))
+	return w.decode(typesResource, cluster, name, toJSON(object{"authenticationConfigurations": refs}))
 }
 
 func (w *typeWorld) setType(shard, cluster, name string, configs ...string) {
 	w.t.Helper()
-	w.tables[shard][typesFeed].Upsert(w.typeOf(cluster, name, configs...))
+	w.tables[shard][typesResource].Upsert(w.typeOf(cluster, name, configs...))
 }
 
 func (w *typeWorld) setConfig(shard, cluster, name, spec string) {
 	w.t.Helper()
-	w.tables[shard][configsFeed].Upsert(w.decode(configsFeed, cluster, name, spec))
+	w.tables[shard][configsResource].Upsert(w.decode(configsResource, cluster, name, spec))
 }
 
 // list replaces what a shard has.
-func (w *typeWorld) list(shard, feed string, objects ...shards.Object) {
-	table := w.tables[shard][feed]
+func (w *typeWorld) list(shard, watch string, objects ...shards.Object) {
+	table := w.tables[shard][watch]
 	table.Begin()
 	for _, o := range objects {
 		table.Upsert(o)
@@ -136,8 +136,8 @@ func (w *typeWorld) list(shard, feed string, objects ...shards.Object) {
 // synced lists nothing on every shard.
 func (w *typeWorld) synced() *typeWorld {
 	for shard := range w.tables {
-		w.list(shard, typesFeed)
-		w.list(shard, configsFeed)
+		w.list(shard, typesResource)
+		w.list(shard, configsResource)
 	}
 	return w
 }
@@ -250,9 +250,9 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.setType("root", "c1", "team")
 		w.want("nothing", Skipped, "team", b)
 		w.want("the other stays", Accepted, "other", b)
-		w.tables["root"][configsFeed].Delete(w.decode(configsFeed, "c1", "y", "{}"))
+		w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", "y", "{}"))
 		w.want("gone", Undecided, "other", b)
-		w.tables["root"][typesFeed].Delete(w.typeOf("c1", "other"))
+		w.tables["root"][typesResource].Delete(w.typeOf("c1", "other"))
 		w.want("type gone", Skipped, "other", b)
 		if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
 			t.Errorf("issuers left (-want +got):\n%s", diff)
@@ -272,9 +272,9 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.setConfig("root", "c1", "x", specFor(a))
 		w.setType("root", "c1", "team", "x")
 		w.want("there", Accepted, "team", a)
-		w.list("root", configsFeed)
+		w.list("root", configsResource)
 		w.want("configuration gone", Undecided, "team", a)
-		w.list("root", typesFeed)
+		w.list("root", typesResource)
 		w.want("type gone", Skipped, "team", a)
 	})
 	t.Run("a list that breaks off removes nothing", func(t *testing.T) {
@@ -282,8 +282,8 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.setConfig("root", "c1", "x", specFor(a))
 		w.setType("root", "c1", "team", "x")
 		w.want("there", Accepted, "team", a)
-		w.tables["root"][configsFeed].Begin()
-		w.tables["root"][typesFeed].Begin()
+		w.tables["root"][configsResource].Begin()
+		w.tables["root"][typesResource].Begin()
 		w.want("still there", Accepted, "team", a)
 	})
 }
@@ -296,10 +296,10 @@ func TestTypeIndexNotSynced(t *testing.T) {
 		want error
 	}{
 		{"nothing read", func() {}, ErrUndecided},
-		{"types read", func() { w.list("root", typesFeed) }, ErrUndecided},
-		{"both read", func() { w.list("root", configsFeed) }, nil},
-		{"another life", func() { w.tables["root"][configsFeed] = w.feeds[configsFeed].Table("root") }, ErrUndecided},
-		{"read again", func() { w.list("root", configsFeed) }, nil},
+		{"types read", func() { w.list("root", typesResource) }, ErrUndecided},
+		{"both read", func() { w.list("root", configsResource) }, nil},
+		{"another life", func() { w.tables["root"][configsResource] = w.watches[configsResource].Table("root") }, ErrUndecided},
+		{"read again", func() { w.list("root", configsResource) }, nil},
 		{"moved to a shard not read", func() { w.placement.move("c1", "shard-1") }, ErrUndecided},
 		{"moved to a shard never heard of", func() { w.placement.move("c1", "shard-2") }, ErrUndecided},
 	} {
@@ -327,8 +327,8 @@ func TestTypeIndexMigration(t *testing.T) {
 	w.placement.move("c1", "shard-1")
 	w.want("shard-1's", Accepted, "team", b)
 	w.want("not root's", Skipped, "team", a)
-	w.list("root", typesFeed)
-	w.list("root", configsFeed)
+	w.list("root", typesResource)
+	w.list("root", configsResource)
 	w.want("the old copy's end changes nothing", Accepted, "team", b)
 }
 
@@ -358,7 +358,7 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	for range 10 { // new versions, same specs; another order of keys is the same too
 		w.setConfig("root", "c1", "x", strings.Replace(specFor(a), `{"jwt"`, ` { "jwt"`, 1))
 		w.setType("root", "c1", "team", "x", "y")
-		w.list("root", configsFeed, w.decode(configsFeed, "c1", "x", specFor(a)), w.decode(configsFeed, "c1", "y", specFor(b)))
+		w.list("root", configsResource, w.decode(configsResource, "c1", "x", specFor(a)), w.decode(configsResource, "c1", "y", specFor(b)))
 		if members() != before {
 			t.Fatal("an unchanged spec was rebuilt")
 		}
@@ -446,7 +446,7 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 	t.Run("removed while it is being built", func(t *testing.T) {
 		w, gate := setUp(t)
 		w.setConfig("root", "c1", "x", specFor(b))
-		w.tables["root"][configsFeed].Delete(w.decode(configsFeed, "c1", "x", "{}"))
+		w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", "x", "{}"))
 		gate <- nil
 		w.want("gone", Undecided, "team", b)
 		w.setConfig("root", "c1", "x", specFor(a))
@@ -558,7 +558,7 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 		case 2:
 			who := pick("t")
 			delete(types, who)
-			w.tables[who.shard][typesFeed].Delete(w.typeOf("c1", who.name))
+			w.tables[who.shard][typesResource].Delete(w.typeOf("c1", who.name))
 		case 3, 4:
 			who := pick("x")
 			configs[who] = random.IntN(4)
@@ -566,7 +566,7 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 		case 5:
 			who := pick("x")
 			delete(configs, who)
-			w.tables[who.shard][configsFeed].Delete(w.decode(configsFeed, "c1", who.name, "{}"))
+			w.tables[who.shard][configsResource].Delete(w.decode(configsResource, "c1", who.name, "{}"))
 		}
 	}
 	for _, shard := range []string{"root", "shard-1"} {
@@ -599,8 +599,8 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 		}
 	}
 	for shard := range w.tables {
-		w.list(shard, typesFeed)
-		w.list(shard, configsFeed)
+		w.list(shard, typesResource)
+		w.list(shard, configsResource)
 	}
 	if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
 		t.Errorf("issuers left (-want +got):\n%s", diff)

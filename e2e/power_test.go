@@ -63,7 +63,7 @@ func manifest(t *testing.T, c *harness.Client, cluster, file string) {
 
 // TestEachPowerDoesItsWork: with the manifests of deploy/rbac, the proxy's root
 // identity and that of look-ups can do all that they are for, and are refused
-// beyond it. The feeds' identity is a member of system:masters: kcp v0.31 lets
+// beyond it. The watches' identity is a member of system:masters: kcp v0.31 lets
 // nobody else watch all workspaces at once.
 func TestEachPowerDoesItsWork(t *testing.T) {
 	root, atRoot := identityOf(t, "front-proxy-root")
@@ -184,8 +184,8 @@ func TestEachPowerDoesItsWork(t *testing.T) {
 	refused("look-ups: Shards", atLookUps(shard).Get(ctx, "root", harness.Shards, shardOne, nil))
 	refused("look-ups: make a role", l.Create(ctx, ws.Cluster, harness.ClusterRoles, &rbacv1.ClusterRole{
 		TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole"}, ObjectMeta: metav1.ObjectMeta{Name: "x"}}))
-	feeds := env.ShardAdmin(one)
-	allowed("feeds: everything at once", feeds.Healthy(ctx, "/clusters/*/apis/core.kcp.io/v1alpha1/logicalclusters"))
+	watches := env.ShardAdmin(one)
+	allowed("watches: everything at once", watches.Healthy(ctx, "/clusters/*/apis/core.kcp.io/v1alpha1/logicalclusters"))
 }
 
 // secret reads a Secret that does not exist.

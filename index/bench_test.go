@@ -199,9 +199,9 @@ func TestConcurrent(t *testing.T) {
 	churn := func(shard string, objs ...shards.Object) {
 		for range 300 {
 			w.SetShard(shard, &shards.Shard{Name: shard})
-			f := w.Feeds()
-			for _, feed := range f {
-				table := feed.Table(shard)
+			f := w.Watches()
+			for _, watch := range f {
+				table := watch.Table(shard)
 				for range 2 {
 					table.Begin()
 					for _, o := range objs {

@@ -7,11 +7,11 @@ type clusterID uint32
 
 // cluster is a logical cluster that something names.
 type cluster struct {
-	name   string
-	copy   clusterCopy // the first; of shard 0: none
-	holder shardID     // 0: nobody shows it
-	claims workspaceID // the first that names it in spec.cluster
-	refs   uint32
+	name      string
+	copy      clusterCopy // the first; of shard 0: none
+	holder    shardID     // 0: nobody shows it
+	claimants workspaceID // the first that names it in spec.cluster
+	refs      uint32
 }
 
 // clusterCopy is a LogicalCluster object on a shard.
@@ -49,7 +49,7 @@ func (o *logicalCluster) valid() bool {
 
 // clusterTable is a shard's table of LogicalClusters.
 type clusterTable struct {
-	x     *Index
+	idx   *Index
 	shard shardID
 	gen   uint32
 }
@@ -63,13 +63,13 @@ func (t *clusterTable) Upsert(obj shards.Object) {
 	if !ok || !o.valid() {
 		return
 	}
-	x := t.x
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	id := x.clusterID(o.Metadata.Annotations.Cluster)
-	cp := x.copyOn(id, t.shard)
+	idx := t.idx
+	idx.mu.Lock()
+	defer idx.mu.Unlock()
+	id := idx.ensureCluster(o.Metadata.Annotations.Cluster)
+	cp := idx.copyOn(id, t.shard)
 	if cp == nil {
-		cp = x.addCopy(id, t.shard)
+		cp = idx.addCopy(id, t.shard)
 	}
 	cp.gen = t.gen
 	cp.migrating = o.Metadata.Annotations.Migrating != nil
@@ -78,8 +78,8 @@ func (t *clusterTable) Upsert(obj shards.Object) {
 	if annotationMayCount(o.Metadata.Annotations.Cluster) {
 		ref = parseTypeRef(o.Metadata.Annotations.Type)
 	}
-	cp.typ = x.types.swap(cp.typ, ref)
-	x.settle(id)
+	cp.typ = idx.types.swap(cp.typ, ref)
+	idx.updateHolder(id)
 }
 
 // Delete implements shards.Table.
@@ -88,50 +88,50 @@ func (t *clusterTable) Delete(obj shards.Object) {
 	if !ok || !o.valid() {
 		return
 	}
-	t.x.mu.Lock()
-	defer t.x.mu.Unlock()
-	if id := t.x.named(o.Metadata.Annotations.Cluster); id != 0 {
-		t.x.dropCopy(id, t.shard)
+	t.idx.mu.Lock()
+	defer t.idx.mu.Unlock()
+	if id := t.idx.clusterByName(o.Metadata.Annotations.Cluster); id != 0 {
+		t.idx.dropCopy(id, t.shard)
 	}
 }
 
 // End implements shards.Table.
 func (t *clusterTable) End() {
-	t.x.sweepClusters(t.shard, t.gen)
-	t.x.mu.Lock()
-	defer t.x.mu.Unlock()
-	t.x.shards[t.shard].clustersRead = true
-	t.x.setGrace()
+	t.idx.sweepClusters(t.shard, t.gen)
+	t.idx.mu.Lock()
+	defer t.idx.mu.Unlock()
+	t.idx.shards[t.shard].clustersRead = true
+	t.idx.setGrace()
 }
 
-// clusterID returns the record of a cluster, a new one without references when
+// ensureCluster returns the record of a cluster, a new one without references when
 // there is none.
-func (x *Index) clusterID(name string) clusterID {
-	id := x.named(name)
+func (idx *Index) ensureCluster(name string) clusterID {
+	id := idx.clusterByName(name)
 	if id == 0 {
-		id = clusterID(x.clusters.add())
-		x.names.add(x.names.ofString(name), uint32(id))
-		x.clusters.at(uint32(id)).name = name
+		id = clusterID(idx.clusters.add())
+		idx.clusterNames.add(idx.clusterNames.hashString(name), uint32(id))
+		idx.clusters.at(uint32(id)).name = name
 	}
 	return id
 }
 
 // unref takes back n references.
-func (x *Index) unref(id clusterID, n uint32) {
-	c := x.clusters.at(uint32(id))
+func (idx *Index) unref(id clusterID, n uint32) {
+	c := idx.clusters.at(uint32(id))
 	if c.refs -= n; c.refs == 0 {
-		x.names.remove(x.names.ofString(c.name), uint32(id))
-		x.clusters.drop(uint32(id))
+		idx.clusterNames.remove(idx.clusterNames.hashString(c.name), uint32(id))
+		idx.clusters.drop(uint32(id))
 	}
 }
 
 // copyOn returns a cluster's copy on a shard, or nil. The pointer is good until
 // the next copy is added or dropped.
-func (x *Index) copyOn(id clusterID, s shardID) *clusterCopy {
-	if c := x.clusters.at(uint32(id)); c.copy.shard == s {
+func (idx *Index) copyOn(id clusterID, s shardID) *clusterCopy {
+	if c := idx.clusters.at(uint32(id)); c.copy.shard == s {
 		return &c.copy
 	}
-	more := x.extra[id]
+	more := idx.extraCopies[id]
 	for i := range more {
 		if more[i].shard == s {
 			return &more[i]
@@ -140,45 +140,45 @@ func (x *Index) copyOn(id clusterID, s shardID) *clusterCopy {
 	return nil
 }
 
-func (x *Index) addCopy(id clusterID, s shardID) *clusterCopy {
-	c := x.clusters.at(uint32(id))
+func (idx *Index) addCopy(id clusterID, s shardID) *clusterCopy {
+	c := idx.clusters.at(uint32(id))
 	c.refs++
-	x.shards[s].clusters++
+	idx.shards[s].clusters++
 	if c.copy.shard == 0 {
 		c.copy = clusterCopy{shard: s}
 		return &c.copy
 	}
-	more := append(x.extra[id], clusterCopy{shard: s})
-	x.extra[id] = more
+	more := append(idx.extraCopies[id], clusterCopy{shard: s})
+	idx.extraCopies[id] = more
 	return &more[len(more)-1]
 }
 
-func (x *Index) dropCopy(id clusterID, s shardID) {
-	cp := x.copyOn(id, s)
+func (idx *Index) dropCopy(id clusterID, s shardID) {
+	cp := idx.copyOn(id, s)
 	if cp == nil {
 		return
 	}
-	x.types.release(cp.typ)
-	x.shards[s].clusters--
+	idx.types.release(cp.typ)
+	idx.shards[s].clusters--
 	// The last of the further copies takes the place of the one dropped.
 	*cp = clusterCopy{}
-	if more := x.extra[id]; len(more) > 0 {
+	if more := idx.extraCopies[id]; len(more) > 0 {
 		*cp = more[len(more)-1]
 		if more = more[:len(more)-1]; len(more) == 0 {
-			delete(x.extra, id)
+			delete(idx.extraCopies, id)
 		} else {
-			x.extra[id] = more
+			idx.extraCopies[id] = more
 		}
 	}
-	x.settle(id)
-	x.unref(id, 1)
+	idx.updateHolder(id)
+	idx.unref(id, 1)
 }
 
 // holderOf computes who holds a cluster: its only copy's shard, or the shard of
 // the only copy that is not migrating.
-func (x *Index) holderOf(id clusterID) shardID {
-	c := x.clusters.at(uint32(id))
-	more := x.extra[id]
+func (idx *Index) holderOf(id clusterID) shardID {
+	c := idx.clusters.at(uint32(id))
+	more := idx.extraCopies[id]
 	if len(more) == 0 {
 		return c.copy.shard
 	}

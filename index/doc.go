@@ -1,5 +1,5 @@
 // Package index knows where every logical cluster and workspace of a kcp
-// installation is, and what type it has. Feeds fills it; Lookup reads it.
+// installation is, and what type it has. Watches fills it; Lookup reads it.
 //
 // # What is kept
 //
@@ -8,7 +8,7 @@
 //
 //   - a cluster record for every logical cluster that anything names: its copies
 //     (the LogicalCluster objects, one a shard), its holder, and the list of
-//     Workspaces that name it in spec.cluster (its claims);
+//     Workspaces that name it in spec.cluster (its claimants);
 //   - a workspace record for every (parent cluster, shard, name).
 //
 // So every event touches only its own shard's copy. A delete from one shard
@@ -72,9 +72,9 @@
 //   - cluster.refs counts its copies, its children and its claims; the record
 //     goes when it reaches 0. typeTable counts references likewise.
 //   - cluster.holder is always what holderOf computes from the copies.
-//   - a workspace is in its child's claims exactly if child is not 0; a mount's
+//   - a workspace is in its child's claimants exactly if child is not 0; a mount's
 //     child is 0.
-//   - names and places (ids) hold the ids of the records, which hold the keys: a
+//   - clusterNames and workspaceKeys (hashIndex) hold the ids of the records, which hold the keys: a
 //     record leaves them before its key is cleared.
 //   - one lock guards everything; no method does I/O or parses under it, and
 //     bulk removal lets it go every few records.

@@ -29,7 +29,7 @@ func newWorld() *world {
 // shard adds a shard that was never read.
 func (w *world) shard(name string) *shardTables {
 	w.SetShard(name, &shards.Shard{Name: name, BaseURL: &url.URL{Scheme: "https", Host: name}})
-	f := w.Feeds()
+	f := w.Watches()
 	t := &shardTables{clusters: f[0].Table(name), workspaces: f[1].Table(name)}
 	w.tables[name] = t
 	return t
@@ -142,8 +142,8 @@ func (w *world) check(t *testing.T) {
 		if rec.length == 0 {
 			continue // a free record
 		}
-		p := x.placeOf(id)
-		if got := x.placed(p); got != id {
+		p := x.keyOf(id)
+		if got := x.workspaceByKey(p); got != id {
 			t.Fatalf("workspace %d is at %v, where %d is found", id, p, got)
 		}
 		refs[rec.parent]++
@@ -162,7 +162,7 @@ func (w *world) check(t *testing.T) {
 		if name == "" {
 			continue // a free record
 		}
-		copies := x.extra[id]
+		copies := x.extraCopies[id]
 		if c.copy.shard != 0 {
 			copies = append(copies[:len(copies):len(copies)], c.copy)
 		}
@@ -171,15 +171,15 @@ func (w *world) check(t *testing.T) {
 			uses[cp.typ]++
 		}
 		n := 0
-		for at := c.claims; at != 0; at = x.workspaces.at(uint32(at)).next {
+		for at := c.claimants; at != 0; at = x.workspaces.at(uint32(at)).next {
 			n++
 		}
-		if x.named(name) != id || c.refs != refs[id] && refs[id] != 0 || n != claims[id] || c.holder != x.holderOf(id) {
+		if x.clusterByName(name) != id || c.refs != refs[id] && refs[id] != 0 || n != claims[id] || c.holder != x.holderOf(id) {
 			t.Fatalf("cluster %q: %+v, want refs %d, claims %d, holder %d", name, *c, refs[id], claims[id], x.holderOf(id))
 		}
 	}
 	for id, n := range refs {
-		if c := x.clusters.at(uint32(id)); c.refs != n || x.named(c.name) != id {
+		if c := x.clusters.at(uint32(id)); c.refs != n || x.clusterByName(c.name) != id {
 			t.Fatalf("cluster %d: %+v, want refs %d", id, *c, n)
 		}
 	}
@@ -193,8 +193,8 @@ func (w *world) check(t *testing.T) {
 			t.Fatalf("%s: %d records, %d free, %d in use", what, last, free, used)
 		}
 	}
-	live("clusters", x.clusters.last, len(x.clusters.free), x.names.len)
-	live("workspaces", x.workspaces.last, len(x.workspaces.free), x.places.len)
+	live("clusters", x.clusters.last, len(x.clusters.free), x.clusterNames.len)
+	live("workspaces", x.workspaces.last, len(x.workspaces.free), x.workspaceKeys.len)
 	live("types", x.types.refs.last, len(x.types.refs.free), len(x.types.ids))
 	for id := range x.mounts {
 		if !x.workspaces.at(uint32(id)).mount {

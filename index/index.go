@@ -29,17 +29,17 @@ type Index struct {
 	// graceEnds is when nothing missing is excused any more; zero: nothing is.
 	graceEnds time.Time
 
-	names    ids // of clusters
-	clusters slab[cluster]
+	clusterNames hashIndex // of clusters
+	clusters     slab[cluster]
 	// extra has the second and further copies of clusters on several shards.
-	extra map[clusterID][]clusterCopy
-	// former has the clusters that were seen on several shards, by name.
-	former map[string]*former
+	extraCopies map[clusterID][]clusterCopy
+	// previous has the clusters that were seen on several shards, by name.
+	previous map[string]*previousShards
 
-	places     ids // of workspaces
-	workspaces slab[workspace]
-	longNames  map[workspaceID]string // of those with no room for theirs
-	mounts     map[workspaceID]*url.URL
+	workspaceKeys hashIndex // of workspaces
+	workspaces    slab[workspace]
+	longNames     map[workspaceID]string // of those with no room for theirs
+	mounts        map[workspaceID]*url.URL
 
 	types typeTable
 }
@@ -47,21 +47,21 @@ type Index struct {
 // New returns an empty index, which answers ErrNotSynced until root has
 // answered, or for Grace from now.
 func New(c clock.PassiveClock) *Index {
-	x := &Index{
-		clock:     c,
-		shards:    []*shardRecord{nil},
-		shardIDs:  map[string]shardID{},
-		started:   c.Now(),
-		names:     newIDs(),
-		extra:     map[clusterID][]clusterCopy{},
-		former:    map[string]*former{},
-		places:    newIDs(),
-		mounts:    map[workspaceID]*url.URL{},
-		longNames: map[workspaceID]string{},
-		types:     typeTable{ids: map[typeRef]typeID{}},
+	idx := &Index{
+		clock:         c,
+		shards:        []*shardRecord{nil},
+		shardIDs:      map[string]shardID{},
+		started:       c.Now(),
+		clusterNames:  newHashIndex(),
+		extraCopies:   map[clusterID][]clusterCopy{},
+		previous:      map[string]*previousShards{},
+		workspaceKeys: newHashIndex(),
+		mounts:        map[workspaceID]*url.URL{},
+		longNames:     map[workspaceID]string{},
+		types:         typeTable{ids: map[typeRef]typeID{}},
 	}
-	x.setGrace()
-	return x
+	idx.setGrace()
+	return idx
 }
 
 // shardID is a slot of Index.shards; 0 is none.
@@ -81,97 +81,101 @@ type shardRecord struct {
 }
 
 // SetShard implements shards.Registry.
-func (x *Index) SetShard(name string, s *shards.Shard) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.shards[x.shardID(name)].shard = s
+func (idx *Index) SetShard(name string, s *shards.Shard) {
+	idx.mu.Lock()
+	defer idx.mu.Unlock()
+	idx.shards[idx.ensureShard(name)].shard = s
 }
 
 // shardID returns the slot of a shard, a new one when it is not known.
-func (x *Index) shardID(name string) shardID {
-	if id, ok := x.shardIDs[name]; ok {
+func (idx *Index) ensureShard(name string) shardID {
+	if id, ok := idx.shardIDs[name]; ok {
 		return id
 	}
-	id := slices.Index(x.shards[1:], nil) + 1
+	id := slices.Index(idx.shards[1:], nil) + 1
 	if id == 0 {
-		id = len(x.shards)
+		id = len(idx.shards)
 		if id >= int(conflict) {
 			panic("index: more than 65534 shards")
 		}
-		x.shards = append(x.shards, nil)
+		idx.shards = append(idx.shards, nil)
 	}
-	x.shards[id] = &shardRecord{name: name, firstSeen: x.clock.Now()}
-	x.shardIDs[name] = shardID(id) //nolint:gosec // bounded above
-	x.setGrace()
+	idx.shards[id] = &shardRecord{name: name, firstSeen: idx.clock.Now()}
+	idx.shardIDs[name] = shardID(id) //nolint:gosec // bounded above
+	idx.setGrace()
 	return shardID(id) //nolint:gosec // bounded above
 }
 
-// RemoveShard implements shards.Registry. Its feeds have stopped.
-func (x *Index) RemoveShard(name string) {
-	x.mu.RLock()
-	id, ok := x.shardIDs[name]
-	x.mu.RUnlock()
+// RemoveShard implements shards.Registry. Its watches have stopped.
+func (idx *Index) RemoveShard(name string) {
+	idx.mu.RLock()
+	id, ok := idx.shardIDs[name]
+	idx.mu.RUnlock()
 	if !ok {
 		return
 	}
-	x.sweepWorkspaces(id, never)
-	x.sweepClusters(id, never)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.shards[id] = nil
-	delete(x.shardIDs, name)
-	x.setGrace()
+	idx.sweepWorkspaces(id, never)
+	idx.sweepClusters(id, never)
+	idx.mu.Lock()
+	defer idx.mu.Unlock()
+	idx.shards[id] = nil
+	delete(idx.shardIDs, name)
+	idx.setGrace()
 }
 
 // ShardsListed implements shards.Registry.
-func (x *Index) ShardsListed() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.listed = true
-	x.setGrace()
+func (idx *Index) ShardsListed() {
+	idx.mu.Lock()
+	defer idx.mu.Unlock()
+	idx.listed = true
+	idx.setGrace()
 }
 
 // setGrace computes graceEnds.
-func (x *Index) setGrace() {
-	x.graceEnds = time.Time{}
-	if !x.listed {
-		x.graceEnds = x.started.Add(Grace)
+func (idx *Index) setGrace() {
+	idx.graceEnds = time.Time{}
+	if !idx.listed {
+		idx.graceEnds = idx.started.Add(Grace)
 	}
-	for _, s := range x.shards {
+	for _, s := range idx.shards {
 		if s == nil || s.clustersRead && s.workspacesRead {
 			continue
 		}
-		if end := s.firstSeen.Add(Grace); end.After(x.graceEnds) {
-			x.graceEnds = end
+		if end := s.firstSeen.Add(Grace); end.After(idx.graceEnds) {
+			idx.graceEnds = end
 		}
 	}
 }
 
 // missing is the error for what no shard shows.
-func (x *Index) missing() error {
-	if !x.graceEnds.IsZero() && x.clock.Now().Before(x.graceEnds) {
+func (idx *Index) missing() error {
+	if !idx.graceEnds.IsZero() && idx.clock.Now().Before(idx.graceEnds) {
 		return ErrNotSynced
 	}
 	return ErrUnknown
 }
 
-// Shard returns a listed shard, nil when there is none of that name or it never
-// had a usable address.
-func (x *Index) Shard(name string) *shards.Shard {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if id, ok := x.shardIDs[name]; ok {
-		return x.shards[id].shard
+// ShardNamed returns a listed shard. ErrNotSynced: it may be listed, but root has
+// not answered, or it has no usable address yet; ErrUnknown: it is not.
+func (idx *Index) ShardNamed(name string) (*shards.Shard, error) {
+	idx.mu.RLock()
+	defer idx.mu.RUnlock()
+	id, ok := idx.shardIDs[name]
+	switch {
+	case ok && idx.shards[id].shard != nil:
+		return idx.shards[id].shard, nil
+	case ok || !idx.listed:
+		return nil, ErrNotSynced
 	}
-	return nil
+	return nil, ErrUnknown
 }
 
 // Shards returns the listed shards that have a usable address, by name.
-func (x *Index) Shards() []*shards.Shard {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+func (idx *Index) Shards() []*shards.Shard {
+	idx.mu.RLock()
+	defer idx.mu.RUnlock()
 	var all []*shards.Shard
-	for _, s := range x.shards {
+	for _, s := range idx.shards {
 		if s != nil && s.shard != nil {
 			all = append(all, s.shard)
 		}
@@ -187,11 +191,11 @@ type Count struct {
 }
 
 // Counts returns the counts of the listed shards, by name.
-func (x *Index) Counts() []Count {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+func (idx *Index) Counts() []Count {
+	idx.mu.RLock()
+	defer idx.mu.RUnlock()
 	var all []Count
-	for _, s := range x.shards {
+	for _, s := range idx.shards {
 		if s != nil {
 			all = append(all, Count{Shard: s.name, LogicalClusters: s.clusters, Workspaces: s.workspaces})
 		}

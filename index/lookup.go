@@ -9,73 +9,73 @@ import (
 // Lookup finds what a path names: "<cluster>[:<workspace>…]", where the cluster
 // may be "user:<name>" for that user's home. Any string is safe. The errors are
 // ErrUnknown, ErrNotSynced, ErrUnavailable and ErrConflict, unwrapped.
-func (x *Index) Lookup(path string) (Target, error) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	c, rest, more, err := x.first(path)
+func (idx *Index) Lookup(path string) (Target, error) {
+	idx.mu.RLock()
+	defer idx.mu.RUnlock()
+	c, rest, more, err := idx.resolveRoot(path)
 	if err != nil {
 		return Target{}, err
 	}
-	c, mount, err := x.walk(c, rest, more)
+	c, mount, err := idx.walk(c, rest, more)
 	if err != nil {
 		return Target{}, err
 	}
 	if mount != 0 {
-		if u := x.mounts[mount]; u != nil {
+		if u := idx.mounts[mount]; u != nil {
 			return Target{Mount: u}, nil
 		}
 		return Target{}, ErrUnknown
 	}
-	rec := x.clusters.at(uint32(c))
-	s := x.shards[rec.holder].shard
+	rec := idx.clusters.at(uint32(c))
+	s := idx.shards[rec.holder].shard
 	if s == nil {
-		return Target{}, x.missing()
+		return Target{}, idx.missing()
 	}
-	return Target{Cluster: rec.name, Shard: s, Type: x.typeOf(c)}, nil
+	return Target{Cluster: rec.name, Shard: s, Type: idx.typeOf(c)}, nil
 }
 
 // Holder returns the shard that holds a logical cluster, by its name. The errors
 // are those of Lookup.
-func (x *Index) Holder(name string) (*shards.Shard, error) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	id := x.named(name)
+func (idx *Index) Holder(name string) (*shards.Shard, error) {
+	idx.mu.RLock()
+	defer idx.mu.RUnlock()
+	id := idx.clusterByName(name)
 	if id == 0 {
-		return nil, x.missing()
+		return nil, idx.missing()
 	}
-	if _, _, err := x.walk(id, "", false); err != nil {
+	if _, _, err := idx.walk(id, "", false); err != nil {
 		return nil, err
 	}
-	if s := x.shards[x.clusters.at(uint32(id)).holder].shard; s != nil {
+	if s := idx.shards[idx.clusters.at(uint32(id)).holder].shard; s != nil {
 		return s, nil
 	}
-	return nil, x.missing()
+	return nil, idx.missing()
 }
 
-// first finds the cluster a path starts at, and what follows it.
-func (x *Index) first(path string) (c clusterID, rest string, more bool, err error) {
+// resolveRoot finds the cluster a path starts at, and what follows it.
+func (idx *Index) resolveRoot(path string) (c clusterID, rest string, more bool, err error) {
 	name, rest, more := strings.Cut(path, ":")
 	if name == "user" && more {
 		var buf [2 * maxHomeLen]byte
 		name, rest, more = strings.Cut(rest, ":")
-		c = x.named(string(homeCluster(buf[:0], name)))
+		c = idx.clusterByName(string(homeCluster(buf[:0], name)))
 	} else {
-		c = x.named(name)
+		c = idx.clusterByName(name)
 	}
 	if c == 0 {
-		return 0, "", false, x.missing()
+		return 0, "", false, idx.missing()
 	}
 	return c, rest, more, nil
 }
 
 // walk follows the workspaces that rest names, if there are more, from c. It
 // ends at a cluster that a shard holds, or at a mount.
-func (x *Index) walk(c clusterID, rest string, more bool) (clusterID, workspaceID, error) {
+func (idx *Index) walk(c clusterID, rest string, more bool) (clusterID, workspaceID, error) {
 	for {
-		holder := x.clusters.at(uint32(c)).holder
+		holder := idx.clusters.at(uint32(c)).holder
 		switch {
 		case holder == 0:
-			return 0, 0, x.missing()
+			return 0, 0, idx.missing()
 		case holder == conflict:
 			return 0, 0, ErrConflict
 		case !more:
@@ -83,59 +83,59 @@ func (x *Index) walk(c clusterID, rest string, more bool) (clusterID, workspaceI
 		}
 		var name string
 		name, rest, more = strings.Cut(rest, ":")
-		id := x.placed(place{parent: c, shard: holder, name: name})
+		id := idx.workspaceByKey(workspaceKey{parent: c, shard: holder, name: name})
 		if id == 0 {
-			return 0, 0, x.missing()
+			return 0, 0, idx.missing()
 		}
-		w := x.workspaces.at(uint32(id))
+		w := idx.workspaces.at(uint32(id))
 		switch {
 		case w.phase == unavailable:
 			return 0, 0, ErrUnavailable
 		case w.phase == scheduling:
-			return 0, 0, x.missing()
+			return 0, 0, idx.missing()
 		case w.mount && more:
 			return 0, 0, ErrUnknown
 		case w.mount:
 			return 0, id, nil
 		case w.child == 0:
-			return 0, 0, x.missing()
+			return 0, 0, idx.missing()
 		}
 		c = w.child
 	}
 }
 
 // typeOf decides a held cluster's type; doc.go has the rules.
-func (x *Index) typeOf(id clusterID) Type {
-	c := x.clusters.at(uint32(id))
+func (idx *Index) typeOf(id clusterID) Type {
+	c := idx.clusters.at(uint32(id))
 	if c.name == rootCluster {
-		return x.annotatedType(id)
+		return idx.annotatedType(id)
 	}
 	var claim *workspace
 	var claimID workspaceID
 	leftover := false
-	for id, next := c.claims, workspaceID(0); id != 0; id = next {
-		w := x.workspaces.at(uint32(id))
+	for id, next := c.claimants, workspaceID(0); id != 0; id = next {
+		w := idx.workspaces.at(uint32(id))
 		next = w.next
-		holder := x.clusters.at(uint32(w.parent)).holder
+		holder := idx.clusters.at(uint32(w.parent)).holder
 		switch {
 		case holder != 0 && holder != conflict && holder != w.shard:
 			leftover = true
 		case claim == nil:
 			claim, claimID = w, id
-		case claim.parent != w.parent || claim.typ != w.typ || x.placeOf(claimID).name != x.placeOf(id).name:
+		case claim.parent != w.parent || claim.typ != w.typ || idx.keyOf(claimID).name != idx.keyOf(id).name:
 			return Type{Err: ErrConflict}
 		}
 	}
 	switch {
 	case claim != nil:
-		return x.resolveType(claim.typ)
+		return idx.resolveType(claim.typ)
 	case leftover || !annotationMayCount(c.name):
-		return Type{Err: x.missing()}
+		return Type{Err: idx.missing()}
 	}
-	if x.missing() == ErrNotSynced { //nolint:errorlint // never wrapped
+	if idx.missing() == ErrNotSynced { //nolint:errorlint // never wrapped
 		return Type{Err: ErrNotSynced}
 	}
-	return x.annotatedType(id)
+	return idx.annotatedType(id)
 }
 
 const rootCluster = "root"
@@ -145,35 +145,35 @@ const rootCluster = "root"
 func annotationMayCount(name string) bool { return name == rootCluster || homeShaped(name) }
 
 // annotatedType is the type that the holder's LogicalCluster names.
-func (x *Index) annotatedType(id clusterID) Type {
-	cp := x.copyOn(id, x.clusters.at(uint32(id)).holder)
+func (idx *Index) annotatedType(id clusterID) Type {
+	cp := idx.copyOn(id, idx.clusters.at(uint32(id)).holder)
 	if cp.owned {
-		return Type{Err: x.missing()}
+		return Type{Err: idx.missing()}
 	}
-	return x.resolveType(cp.typ)
+	return idx.resolveType(cp.typ)
 }
 
 // resolveType finds the owner of a type by walking its path.
-func (x *Index) resolveType(id typeID) Type {
+func (idx *Index) resolveType(id typeID) Type {
 	if id == 0 {
 		return Type{}
 	}
-	ref := x.types.get(id)
+	ref := idx.types.get(id)
 	t := Type{Name: ref.name, Path: ref.path}
 	first, rest, more := strings.Cut(ref.path, ":")
-	c := x.named(first)
+	c := idx.clusterByName(first)
 	if c == 0 {
-		t.Err = x.missing()
+		t.Err = idx.missing()
 		return t
 	}
-	c, mount, err := x.walk(c, rest, more)
+	c, mount, err := idx.walk(c, rest, more)
 	switch {
 	case err != nil:
 		t.Err = err
 	case mount != 0:
 		t.Err = ErrUnknown
 	default:
-		t.Cluster = x.clusters.at(uint32(c)).name
+		t.Cluster = idx.clusters.at(uint32(c)).name
 	}
 	return t
 }

@@ -470,12 +470,6 @@ func TestHolderShardsCounts(t *testing.T) {
 	if _, err := w.Holder("root:org"); err != ErrNotSynced { //nolint:errorlint // unwrapped by contract
 		t.Errorf("Holder of a path: %v, want %v", err, ErrNotSynced)
 	}
-	if s := w.Shard("two"); s == nil || s.Name != "two" {
-		t.Errorf("Shard(two) = %v", s)
-	}
-	if w.Shard("broken") != nil || w.Shard("none") != nil {
-		t.Error("a shard without address, or none at all, was returned")
-	}
 	if got := w.Shards(); len(got) != 2 || got[0].Name != "root" || got[1].Name != "two" {
 		t.Errorf("Shards() = %v, want root and two", got)
 	}

@@ -9,8 +9,8 @@ import (
 // workspaceID is a record of Index.workspaces; 0 is none.
 type workspaceID uint32
 
-// place is where a Workspace object is.
-type place struct {
+// workspaceKey is where a Workspace object is.
+type workspaceKey struct {
 	parent clusterID
 	shard  shardID
 	name   string
@@ -46,36 +46,36 @@ const (
 	longName = nameRoom + 1
 )
 
-// setPlace puts a new record at a place.
-func (x *Index) setPlace(id workspaceID, p place) {
-	w := x.workspaces.at(uint32(id))
+// setKey gives a new record its key.
+func (idx *Index) setKey(id workspaceID, p workspaceKey) {
+	w := idx.workspaces.at(uint32(id))
 	w.parent, w.shard, w.length = p.parent, p.shard, longName
 	if len(p.name) > nameRoom {
-		x.longNames[id] = p.name
+		idx.longNames[id] = p.name
 		return
 	}
 	w.length = uint8(copy(w.name[:], p.name)) //nolint:gosec // at most nameRoom
 }
 
-// isAt says whether a record is at a place.
-func (x *Index) isAt(id workspaceID, p place) bool {
-	w := x.workspaces.at(uint32(id))
+// hasKey says whether a record has a key.
+func (idx *Index) hasKey(id workspaceID, p workspaceKey) bool {
+	w := idx.workspaces.at(uint32(id))
 	if w.parent != p.parent || w.shard != p.shard {
 		return false
 	}
 	if w.length == longName {
-		return x.longNames[id] == p.name
+		return idx.longNames[id] == p.name
 	}
 	return string(w.name[:w.length]) == p.name
 }
 
-// placeOf returns where a record is.
-func (x *Index) placeOf(id workspaceID) place {
-	w := x.workspaces.at(uint32(id))
+// keyOf returns a record's key.
+func (idx *Index) keyOf(id workspaceID) workspaceKey {
+	w := idx.workspaces.at(uint32(id))
 	if w.length == longName {
-		return place{w.parent, w.shard, x.longNames[id]}
+		return workspaceKey{w.parent, w.shard, idx.longNames[id]}
 	}
-	return place{w.parent, w.shard, string(w.name[:w.length])}
+	return workspaceKey{w.parent, w.shard, string(w.name[:w.length])}
 }
 
 // workspaceObject is what is read of a Workspace object.
@@ -126,7 +126,7 @@ func (o *workspaceObject) mountURL() *url.URL {
 
 // workspaceTable is a shard's table of Workspaces.
 type workspaceTable struct {
-	x     *Index
+	idx   *Index
 	shard shardID
 	gen   uint32
 }
@@ -141,26 +141,26 @@ func (t *workspaceTable) Upsert(obj shards.Object) {
 		return
 	}
 	mount := o.mountURL()
-	x := t.x
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	id := x.workspaceAt(place{parent: x.clusterID(o.Metadata.Annotations.Cluster), shard: t.shard, name: o.Metadata.Name})
-	w := x.workspaces.at(uint32(id))
+	idx := t.idx
+	idx.mu.Lock()
+	defer idx.mu.Unlock()
+	id := idx.ensureWorkspace(workspaceKey{parent: idx.ensureCluster(o.Metadata.Annotations.Cluster), shard: t.shard, name: o.Metadata.Name})
+	w := idx.workspaces.at(uint32(id))
 	w.gen, w.phase, w.mount = t.gen, o.phase(), o.Spec.Mount != nil
 	var ref typeRef
 	var child clusterID
 	if !w.mount {
 		ref = typeRef{path: o.Spec.Type.Path, name: o.Spec.Type.Name}
 		if o.Spec.Cluster != "" {
-			child = x.clusterID(o.Spec.Cluster)
+			child = idx.ensureCluster(o.Spec.Cluster)
 		}
 	}
-	w.typ = x.types.swap(w.typ, ref)
-	x.setChild(id, child)
+	w.typ = idx.types.swap(w.typ, ref)
+	idx.setChild(id, child)
 	if mount != nil {
-		x.mounts[id] = mount
+		idx.mounts[id] = mount
 	} else {
-		delete(x.mounts, id)
+		delete(idx.mounts, id)
 	}
 }
 
@@ -170,72 +170,72 @@ func (t *workspaceTable) Delete(obj shards.Object) {
 	if !ok || !o.valid() {
 		return
 	}
-	x := t.x
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	parent := x.named(o.Metadata.Annotations.Cluster)
+	idx := t.idx
+	idx.mu.Lock()
+	defer idx.mu.Unlock()
+	parent := idx.clusterByName(o.Metadata.Annotations.Cluster)
 	if parent == 0 {
 		return
 	}
-	if id := x.placed(place{parent: parent, shard: t.shard, name: o.Metadata.Name}); id != 0 {
-		x.dropWorkspace(id)
+	if id := idx.workspaceByKey(workspaceKey{parent: parent, shard: t.shard, name: o.Metadata.Name}); id != 0 {
+		idx.dropWorkspace(id)
 	}
 }
 
 // End implements shards.Table.
 func (t *workspaceTable) End() {
-	t.x.sweepWorkspaces(t.shard, t.gen)
-	t.x.mu.Lock()
-	defer t.x.mu.Unlock()
-	t.x.shards[t.shard].workspacesRead = true
-	t.x.setGrace()
+	t.idx.sweepWorkspaces(t.shard, t.gen)
+	t.idx.mu.Lock()
+	defer t.idx.mu.Unlock()
+	t.idx.shards[t.shard].workspacesRead = true
+	t.idx.setGrace()
 }
 
-// workspaceAt returns the record at a place, a new one when there is none.
-func (x *Index) workspaceAt(p place) workspaceID {
-	id := x.placed(p)
+// ensureWorkspace returns the record of a key, a new one when there is none.
+func (idx *Index) ensureWorkspace(p workspaceKey) workspaceID {
+	id := idx.workspaceByKey(p)
 	if id == 0 {
-		id = workspaceID(x.workspaces.add())
-		x.places.add(x.places.ofPlace(p), uint32(id))
-		x.setPlace(id, p)
-		x.clusters.at(uint32(p.parent)).refs++
-		x.shards[p.shard].workspaces++
+		id = workspaceID(idx.workspaces.add())
+		idx.workspaceKeys.add(idx.workspaceKeys.hashKey(p), uint32(id))
+		idx.setKey(id, p)
+		idx.clusters.at(uint32(p.parent)).refs++
+		idx.shards[p.shard].workspaces++
 	}
 	return id
 }
 
 // setChild moves the workspace's claim to another cluster; 0: to none.
-func (x *Index) setChild(id workspaceID, child clusterID) {
-	w := x.workspaces.at(uint32(id))
+func (idx *Index) setChild(id workspaceID, child clusterID) {
+	w := idx.workspaces.at(uint32(id))
 	if w.child == child {
 		return
 	}
 	if child != 0 {
-		x.clusters.at(uint32(child)).refs++
+		idx.clusters.at(uint32(child)).refs++
 	}
 	if old := w.child; old != 0 {
-		at := &x.clusters.at(uint32(old)).claims
+		at := &idx.clusters.at(uint32(old)).claimants
 		for *at != id {
-			at = &x.workspaces.at(uint32(*at)).next
+			at = &idx.workspaces.at(uint32(*at)).next
 		}
 		*at = w.next
-		x.unref(old, 1)
+		idx.unref(old, 1)
 	}
 	w.child, w.next = child, 0
 	if child != 0 {
-		c := x.clusters.at(uint32(child))
-		w.next, c.claims = c.claims, id
+		c := idx.clusters.at(uint32(child))
+		w.next, c.claimants = c.claimants, id
 	}
 }
 
-func (x *Index) dropWorkspace(id workspaceID) {
-	x.setChild(id, 0)
-	p := x.placeOf(id)
-	x.types.release(x.workspaces.at(uint32(id)).typ)
-	delete(x.mounts, id)
-	delete(x.longNames, id)
-	x.places.remove(x.places.ofPlace(p), uint32(id))
-	x.shards[p.shard].workspaces--
-	x.workspaces.drop(uint32(id))
-	x.unref(p.parent, 1)
+func (idx *Index) dropWorkspace(id workspaceID) {
+	idx.setChild(id, 0)
+	p := idx.keyOf(id)
+	idx.types.release(idx.workspaces.at(uint32(id)).typ)
+	delete(idx.mounts, id)
+	delete(idx.longNames, id)
+	idx.workspaceKeys.remove(idx.workspaceKeys.hashKey(p), uint32(id))
+	idx.shards[p.shard].workspaces--
+	idx.workspaces.drop(uint32(id))
+	idx.unref(p.parent, 1)
 }

@@ -33,7 +33,7 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	secret := "dial https://10.0.0.1:6443: refused"
-	status.Root = shards.FeedStatus{State: shards.Failed, Error: secret}
+	status.Root = shards.ResourceWatchStatus{State: shards.Failed, Error: secret}
 	check("/livez", answer{200, "ok"})
 	check("/livez/ping", answer{200, "ok"})
 	check("/livez?verbose", answer{200, "[+]ping ok\nlivez check passed\n"})
@@ -42,7 +42,7 @@ func TestHealth(t *testing.T) {
 	status.RootAnswered, status.Root.State = true, shards.Synced
 	status.Shards = []shards.ShardStatus{
 		{Name: "a", State: shards.Synced, Synced: true, Since: start},
-		{Name: "b", State: shards.Failed, Since: start, Reason: secret, Feeds: []shards.FeedStatus{{Error: secret}}},
+		{Name: "b", State: shards.Failed, Since: start, Reason: secret, Watches: []shards.ResourceWatchStatus{{Error: secret}}},
 	}
 	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[-]shard-b failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
 	check("/readyz/shard-a", answer{200, "ok"})

@@ -39,17 +39,17 @@ type Metrics struct {
 	lookups   [lookupResults]prometheus.Counter
 	decisions [authn.Undecided + 1]prometheus.Counter // by authn.Outcome
 
-	tlsErrors, upstreamErrors                 *prometheus.CounterVec
-	reviews, accountRefusals                  *prometheus.CounterVec
-	feedState, feedObjects                    *prometheus.GaugeVec
-	feedLists, feedFailures, feedSkipped      *prometheus.CounterVec
-	requestsVec, sentVec, receivedVec         *prometheus.CounterVec
-	inFlight, openStreams, panics, shardReady *prometheus.Desc
-	openConnections, refusedConnections       *prometheus.Desc
-	endedStreams                              *prometheus.Desc
-	clusters, workspaces                      *prometheus.Desc
-	configurations, issuers, reloads, expiry  *prometheus.Desc
-	shardKeys, shardKeysRead, shardKeysFailed *prometheus.Desc
+	tlsErrors, upstreamErrors                                       *prometheus.CounterVec
+	reviews, accountRefusals                                        *prometheus.CounterVec
+	resourceWatchState, resourceWatchObjects                        *prometheus.GaugeVec
+	resourceWatchLists, resourceWatchFailures, resourceWatchSkipped *prometheus.CounterVec
+	requestsVec, sentVec, receivedVec                               *prometheus.CounterVec
+	inFlight, openStreams, panics, shardReady                       *prometheus.Desc
+	openConnections, refusedConnections                             *prometheus.Desc
+	endedStreams                                                    *prometheus.Desc
+	clusters, workspaces                                            *prometheus.Desc
+	configurations, issuers, reloads, expiry                        *prometheus.Desc
+	shardKeys, shardKeysRead, shardKeysFailed                       *prometheus.Desc
 }
 
 // traffic are the bytes of bodies to and from a shard.
@@ -75,7 +75,7 @@ func NewMetrics(version string) *Metrics {
 	b := &instruments{registry: m.registry}
 	b.kcp(m)
 	b.perRequest(m)
-	b.feeds(m)
+	b.watches(m)
 	b.states(m)
 	info := b.gauge("front_proxy_build_info", "Which front-proxy this is; always 1.", "version", "go_version")
 	info.WithLabelValues(version, runtime.Version()).Set(1)
@@ -128,12 +128,12 @@ func (b *instruments) perRequest(m *Metrics) {
 	m.panics = b.read("front_proxy_panics_total", counterType, "Panics contained; each one is a fault to report.")
 }
 
-func (b *instruments) feeds(m *Metrics) {
-	m.feedState = b.gauge("front_proxy_feed_state", "Where a list and watch stands: 1 for its present state. An empty shard is the feed of Shard objects in root.", "shard", "resource", "state")
-	m.feedLists = b.counter("front_proxy_feed_lists_total", "Lists completed; all but the first are relists.", "shard", "resource")
-	m.feedObjects = b.gauge("front_proxy_feed_listed_objects", "Objects in the last list.", "shard", "resource")
-	m.feedFailures = b.counter("front_proxy_feed_failures_total", "Lists and watches that failed.", "shard", "resource", "reason")
-	m.feedSkipped = b.counter("front_proxy_feed_skipped_objects_total", "Objects that could not be decoded.", "shard", "resource")
+func (b *instruments) watches(m *Metrics) {
+	m.resourceWatchState = b.gauge("front_proxy_resource_watch_state", "Where a list and watch stands: 1 for its present state. An empty shard is the watch of Shard objects in root.", "shard", "resource", "state")
+	m.resourceWatchLists = b.counter("front_proxy_resource_watch_lists_total", "Lists completed; all but the first are relists.", "shard", "resource")
+	m.resourceWatchObjects = b.gauge("front_proxy_resource_watch_listed_objects", "Objects in the last list.", "shard", "resource")
+	m.resourceWatchFailures = b.counter("front_proxy_resource_watch_failures_total", "Lists and watches that failed.", "shard", "resource", "reason")
+	m.resourceWatchSkipped = b.counter("front_proxy_resource_watch_skipped_objects_total", "Objects that could not be decoded.", "shard", "resource")
 }
 
 // states are read when someone looks.

@@ -200,8 +200,8 @@ func TestMetricsCountRequests(t *testing.T) {
 	do(t, c, "GET", f.URL+"/clusters/down/api/v1/pods", as("token"))
 	m.shows(t, "front_proxy_upstream_errors_total", `front_proxy_upstream_errors_total{reason="connect",shard="down",to="shard"} 1`)
 
-	m.Feeds().Forget("shard-1")
-	m.Feeds().Forget("down")
+	m.Watches().Forget("shard-1")
+	m.Watches().Forget("down")
 	for _, line := range m.text(t, "front_proxy_", "kcp_", "proxy_") {
 		if strings.Contains(line, `shard="shard-1"`) || strings.Contains(line, `shard="down"`) {
 			t.Errorf("of a shard that is gone there is still %s", line)
@@ -352,30 +352,30 @@ func TestMetricsAreBounded(t *testing.T) {
 
 func TestMetricsOfFeeds(t *testing.T) {
 	m := NewMetrics("")
-	feeds := m.Feeds()
+	watches := m.Watches()
 	for _, shard := range []string{"", "a", "b"} {
-		feeds.FeedState(shard, "workspaces.tenancy.kcp.io", shards.Syncing)
-		feeds.FeedState(shard, "workspaces.tenancy.kcp.io", shards.Synced)
-		feeds.Listed(shard, "workspaces.tenancy.kcp.io", 7)
-		feeds.FeedFailed(shard, "workspaces.tenancy.kcp.io", "not found")
-		feeds.Skipped(shard, "workspaces.tenancy.kcp.io")
+		watches.ResourceWatchState(shard, "workspaces.tenancy.kcp.io", shards.Syncing)
+		watches.ResourceWatchState(shard, "workspaces.tenancy.kcp.io", shards.Synced)
+		watches.Listed(shard, "workspaces.tenancy.kcp.io", 7)
+		watches.ResourceWatchFailed(shard, "workspaces.tenancy.kcp.io", "not found")
+		watches.Skipped(shard, "workspaces.tenancy.kcp.io")
 	}
-	feeds.Listed("a", "workspaces.tenancy.kcp.io", 8)
-	feeds.Forget("b")
+	watches.Listed("a", "workspaces.tenancy.kcp.io", 8)
+	watches.Forget("b")
 	var want []string
 	for _, shard := range []string{"", "a"} {
 		labels := fmt.Sprintf(`resource="workspaces.tenancy.kcp.io",shard="%s"`, shard)
 		for _, state := range []string{"failed", "synced", "syncing", "waiting"} {
-			want = append(want, fmt.Sprintf("front_proxy_feed_state{%s,state=%q} %d", labels, state, map[bool]int{true: 1}[state == "synced"]))
+			want = append(want, fmt.Sprintf("front_proxy_resource_watch_state{%s,state=%q} %d", labels, state, map[bool]int{true: 1}[state == "synced"]))
 		}
 	}
-	m.shows(t, "front_proxy_feed_state", want...)
-	m.shows(t, "front_proxy_feed_listed", `front_proxy_feed_listed_objects{resource="workspaces.tenancy.kcp.io",shard=""} 7`, `front_proxy_feed_listed_objects{resource="workspaces.tenancy.kcp.io",shard="a"} 8`)
-	m.shows(t, "front_proxy_feed_lists", `front_proxy_feed_lists_total{resource="workspaces.tenancy.kcp.io",shard=""} 1`, `front_proxy_feed_lists_total{resource="workspaces.tenancy.kcp.io",shard="a"} 2`)
-	m.shows(t, "front_proxy_feed_failures", `front_proxy_feed_failures_total{reason="not_found",resource="workspaces.tenancy.kcp.io",shard=""} 1`,
-		`front_proxy_feed_failures_total{reason="not_found",resource="workspaces.tenancy.kcp.io",shard="a"} 1`)
-	m.shows(t, "front_proxy_feed_skipped", `front_proxy_feed_skipped_objects_total{resource="workspaces.tenancy.kcp.io",shard=""} 1`,
-		`front_proxy_feed_skipped_objects_total{resource="workspaces.tenancy.kcp.io",shard="a"} 1`)
+	m.shows(t, "front_proxy_resource_watch_state", want...)
+	m.shows(t, "front_proxy_resource_watch_listed", `front_proxy_resource_watch_listed_objects{resource="workspaces.tenancy.kcp.io",shard=""} 7`, `front_proxy_resource_watch_listed_objects{resource="workspaces.tenancy.kcp.io",shard="a"} 8`)
+	m.shows(t, "front_proxy_resource_watch_lists", `front_proxy_resource_watch_lists_total{resource="workspaces.tenancy.kcp.io",shard=""} 1`, `front_proxy_resource_watch_lists_total{resource="workspaces.tenancy.kcp.io",shard="a"} 2`)
+	m.shows(t, "front_proxy_resource_watch_failures", `front_proxy_resource_watch_failures_total{reason="not_found",resource="workspaces.tenancy.kcp.io",shard=""} 1`,
+		`front_proxy_resource_watch_failures_total{reason="not_found",resource="workspaces.tenancy.kcp.io",shard="a"} 1`)
+	m.shows(t, "front_proxy_resource_watch_skipped", `front_proxy_resource_watch_skipped_objects_total{resource="workspaces.tenancy.kcp.io",shard=""} 1`,
+		`front_proxy_resource_watch_skipped_objects_total{resource="workspaces.tenancy.kcp.io",shard="a"} 1`)
 }
 
 func TestMetricsOfSources(t *testing.T) {

@@ -65,7 +65,7 @@ type Statusz struct {
 
 // ProxyStatus is what a front-proxy tells beyond other components.
 type ProxyStatus struct {
-	Root           *FeedState           `json:"root,omitempty"`
+	Root           *ResourceWatchState  `json:"root,omitempty"`
 	Shards         []ShardState         `json:"shards"`
 	Configurations []ConfigurationState `json:"configurations,omitempty"`
 	// ConfigurationCounts are all, by state; Omitted is how many are not listed.
@@ -80,18 +80,18 @@ type ProxyStatus struct {
 
 // ShardState is one shard.
 type ShardState struct {
-	Name            string       `json:"name"`
-	State           string       `json:"state"`
-	Synced          bool         `json:"synced"`
-	Since           *metav1.Time `json:"since,omitempty"`
-	Reason          string       `json:"reason,omitempty"`
-	LogicalClusters int          `json:"logicalClusters"`
-	Workspaces      int          `json:"workspaces"`
-	Feeds           []FeedState  `json:"feeds,omitempty"`
+	Name            string               `json:"name"`
+	State           string               `json:"state"`
+	Synced          bool                 `json:"synced"`
+	Since           *metav1.Time         `json:"since,omitempty"`
+	Reason          string               `json:"reason,omitempty"`
+	LogicalClusters int                  `json:"logicalClusters"`
+	Workspaces      int                  `json:"workspaces"`
+	Watches         []ResourceWatchState `json:"watches,omitempty"`
 }
 
-// FeedState is a list and watch.
-type FeedState struct {
+// ResourceWatchState is a list and watch.
+type ResourceWatchState struct {
 	Resource string       `json:"resource"`
 	State    string       `json:"state"`
 	Since    *metav1.Time `json:"since,omitempty"`
@@ -239,7 +239,7 @@ func (o *ProxyStatus) addShards(s *StatusSources) {
 		return
 	}
 	all := s.Shards()
-	root := feedState(&all.Root)
+	root := resourceWatchState(&all.Root)
 	o.Root = &root
 	for i := range all.Shards {
 		from := &all.Shards[i]
@@ -248,15 +248,15 @@ func (o *ProxyStatus) addShards(s *StatusSources) {
 			Name: from.Name, State: string(from.State), Synced: from.Synced, Since: timeOf(from.Since), Reason: from.Reason,
 			LogicalClusters: c.LogicalClusters, Workspaces: c.Workspaces,
 		}
-		for n := range from.Feeds {
-			to.Feeds = append(to.Feeds, feedState(&from.Feeds[n]))
+		for n := range from.Watches {
+			to.Watches = append(to.Watches, resourceWatchState(&from.Watches[n]))
 		}
 		o.Shards = append(o.Shards, to)
 	}
 }
 
-func feedState(f *shards.FeedStatus) FeedState {
-	return FeedState{f.Resource, string(f.State), timeOf(f.Since), f.Objects, f.Error, timeOf(f.ErrorAt)}
+func resourceWatchState(f *shards.ResourceWatchStatus) ResourceWatchState {
+	return ResourceWatchState{f.Resource, string(f.State), timeOf(f.Since), f.Objects, f.Error, timeOf(f.ErrorAt)}
 }
 
 // addConfigurations lists those in trouble first.

@@ -76,18 +76,18 @@ func (o *ProxyStatus) shardsText(t *table) {
 	for _, s := range o.Shards {
 		t.row(s.Name, s.State, t.age(s.Since), fmt.Sprint(s.LogicalClusters), fmt.Sprint(s.Workspaces), s.Reason)
 	}
-	t.section("Feeds", "SHARD", "RESOURCE", "STATE", "FOR", "LISTED", "LAST ERROR")
+	t.section("Watches", "SHARD", "RESOURCE", "STATE", "FOR", "LISTED", "LAST ERROR")
 	if o.Root != nil {
 		t.row(append([]string{"(root)"}, o.Root.columns(t)...)...)
 	}
 	for _, s := range o.Shards {
-		for i := range s.Feeds {
-			t.row(append([]string{s.Name}, s.Feeds[i].columns(t)...)...)
+		for i := range s.Watches {
+			t.row(append([]string{s.Name}, s.Watches[i].columns(t)...)...)
 		}
 	}
 }
 
-func (f *FeedState) columns(t *table) []string {
+func (f *ResourceWatchState) columns(t *table) []string {
 	last := f.Error
 	if last != "" {
 		last += " (" + t.age(f.ErrorAt) + " ago)"

@@ -31,7 +31,7 @@
 // Keys from files vouch for every account. Keys that shards publish (FromShards)
 // vouch for the accounts whose home cluster the shard holds: the home that a token
 // names selects the keys it is checked with, so that no other key is ever tried.
-// A former holder's keys vouch while the account is found at its new home. When
+// A previous holder's keys vouch while the account is found at its new home. When
 // the holder can't be told, or may have keys that are not known, the token is
 // undecided.
 //

@@ -94,8 +94,8 @@ func (w *keyWorld) Holder(cluster string) (*shards.Shard, error) {
 	return nil, index.ErrUnknown
 }
 
-// Former implements Placement.
-func (w *keyWorld) Former(cluster string) []string { return w.former[cluster] }
+// PreviousShards implements Placement.
+func (w *keyWorld) PreviousShards(cluster string) []string { return w.former[cluster] }
 
 // ServiceAccount implements Home.
 func (w *keyWorld) ServiceAccount(_ context.Context, cluster, _, _ string, _ bool) (Object, error) {

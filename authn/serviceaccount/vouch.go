@@ -16,19 +16,19 @@ import (
 // Placement knows where logical clusters are and were; *index.Index does.
 type Placement interface {
 	Shards
-	// Former returns the shards that held the cluster before, by name.
-	Former(cluster string) []string
+	// PreviousShards returns the shards that held the cluster before, by name.
+	PreviousShards(cluster string) []string
 }
 
 // FromShards lets the keys that shards publish vouch for tokens: a shard's keys
 // for the accounts whose home cluster it holds, and for no others. After a
-// migration the keys of a former holder vouch too, but only while the account
+// migration the keys of a previous holder vouch too, but only while the account
 // is found at its new home.
 type FromShards struct {
 	// Keys and Placement are required.
 	Keys      *ShardKeys
 	Placement Placement
-	// Home confirms accounts that have moved; nil: a former holder's keys do not
+	// Home confirms accounts that have moved; nil: a previous holder's keys do not
 	// vouch.
 	Home Home
 }
@@ -37,7 +37,7 @@ type FromShards struct {
 // key is the operator's and vouches for every account.
 type voucher struct {
 	holder string // the shard that held the home cluster
-	moved  bool   // the key is that of a former holder
+	moved  bool   // the key is that of a previous holder
 }
 
 // stands says whether what was verified by v may still be taken for verified.
@@ -70,7 +70,7 @@ func (f *FromShards) open(ctx context.Context, jws *jose.JSONWebSignature, issue
 		return payload, voucher{holder: holder.Name}, nil
 	}
 	if f.Home != nil {
-		for _, shard := range f.Placement.Former(home) {
+		for _, shard := range f.Placement.PreviousShards(home) {
 			former, _ := f.Keys.of(shard, id)
 			if payload := tryKeys(jws, former); payload != nil {
 				return payload, voucher{holder: holder.Name, moved: true}, nil

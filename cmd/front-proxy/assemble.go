@@ -100,7 +100,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	}
 
 	// Where is it?
-	feeds := idx.Feeds()
+	watches := idx.Watches()
 	p.details.Issuers = map[string]func() []issuer.Status{}
 
 	// Who is asking?
@@ -123,14 +123,14 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if o.gates.enabled(gateWorkspaceAuthentication) {
 		types := p.workspaceTypes(o, guard, idx)
 		config.Types = types
-		feeds = append(feeds, types.Feeds()...)
+		watches = append(watches, types.Watches()...)
 	}
 	decider, err := authn.New(config)
 	if err != nil {
 		return nil, err
 	}
 
-	watcher, err := shards.New(shards.Config{Root: root.HTTP1(), Peers: peers, Shards: everyShard.HTTP1(), Feeds: feeds, Registry: idx, Metrics: p.metrics.Feeds(), Log: log.WithName("shards")})
+	watcher, err := shards.New(shards.Config{Root: root.HTTP1(), Peers: peers, Shards: everyShard.HTTP1(), Watches: watches, Registry: idx, Metrics: p.metrics.Watches(), Log: log.WithName("shards")})
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // TestEachPowerForItsOwnUse: with a kubeconfig for each, the proxy's identities
-// are used for what they are for and for nothing else; above all, the feeds'
+// are used for what they are for and for nothing else; above all, the watches'
 // certificate never goes with a client's request.
 func TestEachPowerForItsOwnUse(t *testing.T) {
 	k := newKCP(t)
@@ -41,7 +41,7 @@ func TestEachPowerForItsOwnUse(t *testing.T) {
 	args, url := arguments(t, k)
 	p := startProxy(t, k, url, append(args, "--feature-gates=WorkspaceAuthentication=true",
 		"--root-kubeconfig="+identity("proxy-root", standin.ForRoot, standin.ForReviews),
-		"--shards-kubeconfig="+identity("proxy-feeds", standin.ForFeeds),
+		"--shards-kubeconfig="+identity("proxy-watches", standin.ForWatches),
 		"--service-account-lookup-kubeconfig="+identity("proxy-look-ups", standin.ForLookUps),
 		"--service-account-key-file="+keys.KeyFile))
 
@@ -63,7 +63,7 @@ func TestEachPowerForItsOwnUse(t *testing.T) {
 	p.await(p.client(certificate(t, k, "dora")), "/metrics", "", http.StatusForbidden)
 
 	want := map[standin.Purpose][]string{
-		standin.ForFeeds: {"proxy-feeds"}, standin.ForRoot: {"proxy-root"}, standin.ForReviews: {"proxy-root"}, standin.ForClients: {"front-proxy"},
+		standin.ForWatches: {"proxy-watches"}, standin.ForRoot: {"proxy-root"}, standin.ForReviews: {"proxy-root"}, standin.ForClients: {"front-proxy"},
 	}
 	got := k.Root.Callers()
 	delete(want, standin.ForClients) // the workspace is on the other shard
@@ -71,7 +71,7 @@ func TestEachPowerForItsOwnUse(t *testing.T) {
 		t.Errorf("certificates seen by the root shard (-want +got):\n%s", diff)
 	}
 	want = map[standin.Purpose][]string{
-		standin.ForFeeds: {"proxy-feeds"}, standin.ForLookUps: {"proxy-look-ups"}, standin.ForClients: {"front-proxy"},
+		standin.ForWatches: {"proxy-watches"}, standin.ForLookUps: {"proxy-look-ups"}, standin.ForClients: {"front-proxy"},
 	}
 	if diff := cmp.Diff(want, other.Callers()); diff != "" {
 		t.Errorf("certificates seen by the other shard (-want +got):\n%s", diff)

@@ -370,7 +370,7 @@ func TestNothingIsLost(t *testing.T) {
 				failing(name, false)
 			}
 			i.shard.Expire() // a watch goes on as it began
-			called(t, i.shard, standin.ForFeeds, "watcher-next")
+			called(t, i.shard, standin.ForWatches, "watcher-next")
 		}},
 		{"everything is listed again, ten times at both shards", func(t *testing.T) {
 			for range 10 {

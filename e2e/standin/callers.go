@@ -17,7 +17,7 @@ type Purpose string
 
 // The purposes of a front-proxy's requests.
 const (
-	ForFeeds   Purpose = "feeds"    // wildcard lists and watches
+	ForWatches Purpose = "watches"  // wildcard lists and watches
 	ForRoot    Purpose = "root"     // Shards and APIExports in root
 	ForReviews Purpose = "reviews"  // SubjectAccessReviews in root
 	ForLookUps Purpose = "look-ups" // service accounts and their Secrets
@@ -28,7 +28,7 @@ func purposeOf(r *http.Request) Purpose {
 	path := r.URL.Path
 	switch {
 	case strings.HasPrefix(path, "/clusters/*/"):
-		return ForFeeds
+		return ForWatches
 	case strings.HasPrefix(path, "/clusters/root/apis/apis.kcp.io/"), path == "/clusters/root/apis/core.kcp.io/v1alpha1/shards":
 		return ForRoot
 	case strings.HasSuffix(path, "/subjectaccessreviews"):

@@ -1,10 +1,10 @@
-// Package shards finds the shards of a kcp installation and runs every Feed
+// Package shards finds the shards of a kcp installation and runs every Watch
 // once on each of them.
 //
 // A Watcher follows the Shard objects of the root workspace. For each shard it
-// starts one follower per Feed; a follower lists a resource over all logical
+// starts one follower per Watch; a follower lists a resource over all logical
 // clusters of the shard (/clusters/*/…), then watches it, and hands what it
-// reads to the feed's Table.
+// reads to the watch's Table.
 //
 // Why not client-go's reflectors: they keep a whole list in memory before they
 // hand it over, which would cost several times what the index itself holds; in
@@ -38,7 +38,7 @@
 //     anew there. What was read stays served while none answers.
 //   - A watch on which nothing has come for Config.Quiet, not even a bookmark, is
 //     opened anew: a server that has gone without a word is noticed by the
-//     request that precedes it. Feeds use HTTP/1.1, so there are no pings.
+//     request that precedes it. Watches use HTTP/1.1, so there are no pings.
 //   - Frames of a watch are cut by their braces (frames), and what slim structs do
 //     not read is passed over (plain): it is not validated.
 //   - Slim objects are decoded with case-sensitive field names. An object that

@@ -37,19 +37,19 @@ var (
 type follower struct {
 	client *client
 	newObj func() Object
-	plain  *plain // of newObj's objects
+	plain  *fastDecoder // of newObj's objects
 	table  Table
 	// path returns the resource's path; one equal to stale answered 404.
 	path func(ctx context.Context, stale string) (string, error)
-	note *note
+	note *statusRecorder
 	log  klog.Logger
-	// silence is how long a streamed list may send nothing.
-	silence time.Duration
-	// quiet is how long a watch may.
-	quiet   time.Duration
-	backoff Backoff
+	// listIdleTimeout is how long a streamed list may send nothing.
+	listIdleTimeout time.Duration
+	// watchIdleTimeout is how long a watch may.
+	watchIdleTimeout time.Duration
+	backoff          Backoff
 	// from has what client is changed to when it fails; nil: nothing.
-	from *sources
+	from *endpoints
 
 	version string // reached; empty: list first
 	stale   string // path that answered 404
@@ -78,7 +78,7 @@ func (f *follower) run(ctx context.Context) {
 			wait = 0
 		}
 		failures++
-		f.elsewhere(err)
+		f.failover(err)
 		select {
 		case <-ctx.Done():
 			return
@@ -92,19 +92,19 @@ func (f *follower) failed(err error) {
 		f.version = ""
 	}
 	if before := f.note.get(); expired(err) || before.State == Failed && before.Error == err.Error() {
-		f.log.V(3).Info("Feed failed again", "err", err)
+		f.log.V(3).Info("Watch failed again", "err", err)
 	} else {
-		message := "Feed failed; what was read before stays served, and it is tried again"
+		message := "Watch failed; what was read before stays served, and it is tried again"
 		if !before.Synced {
-			message = "Feed failed before anything was read; it is tried again"
+			message = "Watch failed before anything was read; it is tried again"
 		}
 		f.log.Error(err, message)
 	}
 	f.note.failed(err)
 }
 
-// elsewhere goes on at the next source, if there is one, after a failure.
-func (f *follower) elsewhere(err error) {
+// failover goes on at the next source, if there is one, after a failure.
+func (f *follower) failover(err error) {
 	if f.from == nil || expired(err) || !f.from.advance() {
 		return
 	}
@@ -128,7 +128,7 @@ func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
 		}
 	}()
 	if f.version != "" {
-		if err = f.check(ctx, path); err != nil {
+		if err = f.verifyResourceVersion(ctx, path); err != nil {
 			return false, err
 		}
 	}
@@ -148,7 +148,7 @@ func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
 	}
 	defer s.close()
 	if f.note.synced() {
-		f.log.Info("Feed is synced", "objects", f.note.get().Objects)
+		f.log.Info("Watch is synced", "objects", f.note.get().Objects)
 	}
 	return f.follow(s)
 }
@@ -170,7 +170,7 @@ func (f *follower) read(ctx context.Context, path string) (*stream, error) {
 // follow applies a watch's events until it ends.
 func (f *follower) follow(s *stream) (progress bool, err error) {
 	start := time.Now()
-	timer := time.AfterFunc(f.quiet, func() {
+	timer := time.AfterFunc(f.watchIdleTimeout, func() {
 		s.silent.Store(true)
 		s.close()
 	})
@@ -192,7 +192,7 @@ func (f *follower) follow(s *stream) (progress bool, err error) {
 		if e.Type == "ERROR" {
 			return progress, fmt.Errorf("watch: %w", newAnswerError(0, e.Object))
 		}
-		timer.Reset(f.quiet)
+		timer.Reset(f.watchIdleTimeout)
 		progress = true
 		if v, _ := f.apply(e); v != "" {
 			f.version = v
@@ -209,7 +209,7 @@ func (f *follower) streamList(ctx context.Context, path string) (*stream, error)
 	if err != nil {
 		return nil, err
 	}
-	timer := time.AfterFunc(f.silence, func() {
+	timer := time.AfterFunc(f.listIdleTimeout, func() {
 		s.silent.Store(true)
 		s.close()
 	})
@@ -226,7 +226,7 @@ func (f *follower) streamList(ctx context.Context, path string) (*stream, error)
 			f.noStream = s.silent.Load()
 			return nil, fmt.Errorf("%w: %w", errEarlyEnd, err)
 		}
-		timer.Reset(f.silence)
+		timer.Reset(f.listIdleTimeout)
 		version, end := f.apply(e)
 		if !end {
 			count++
@@ -239,9 +239,9 @@ func (f *follower) streamList(ctx context.Context, path string) (*stream, error)
 	}
 }
 
-// check forgets the version reached when the server has not come that far: its
+// verifyResourceVersion forgets the version reached when the server has not come that far: its
 // storage was replaced, and a watch from that version would say nothing for long.
-func (f *follower) check(ctx context.Context, path string) error {
+func (f *follower) verifyResourceVersion(ctx context.Context, path string) error {
 	var page listPage
 	if err := f.client.get(ctx, path, url.Values{"limit": {"1"}}, &page); err != nil {
 		return fmt.Errorf("read the current version: %w", err)
@@ -339,7 +339,7 @@ func (f *follower) upsert(raw json.RawMessage) (version string) {
 	return o.Version()
 }
 
-// decode returns nil for an object that does not have the feed's form.
+// decode returns nil for an object that does not have the watch's form.
 func (f *follower) decode(raw json.RawMessage) Object {
 	o := f.newObj()
 	if f.plain.decode(raw, reflect.ValueOf(o).Elem()) {
@@ -414,8 +414,8 @@ func (b Backoff) delay(failures int) time.Duration {
 	return d/2 + rand.N(d/2+1) //nolint:gosec // spreads retries, no secret
 }
 
-// why is a failure's kind, fit for a metric's label.
-func why(err error) string {
+// failureReason is a failure's kind, fit for a metric's label.
+func failureReason(err error) string {
 	var a *answerError
 	switch {
 	case expired(err):

@@ -2,7 +2,7 @@ package shards
 
 import "time"
 
-// State is where a feed on a shard, or a shard as a whole, stands.
+// State is where a watch on a shard, or a shard as a whole, stands.
 type State string
 
 // States.
@@ -20,9 +20,9 @@ const (
 
 // Status is a picture of everything a Watcher follows.
 type Status struct {
-	// Root is the feed of Shard objects. RootAnswered says that it was listed
+	// Root is the watch of Shard objects. RootAnswered says that it was listed
 	// once.
-	Root         FeedStatus
+	Root         ResourceWatchStatus
 	RootAnswered bool
 	// Shards are sorted by name.
 	Shards []ShardStatus
@@ -31,20 +31,20 @@ type Status struct {
 // ShardStatus is one listed shard.
 type ShardStatus struct {
 	Name string
-	// State is Failed when a feed fails or the address is unusable, else the
-	// least advanced state of its feeds.
+	// State is Failed when a watch fails or the address is unusable, else the
+	// least advanced state of its watches.
 	State State
-	// Synced says that every feed has been listed once.
+	// Synced says that every watch has been listed once.
 	Synced bool
 	// Since is when State began.
 	Since time.Time
 	// Reason says what is wrong with the Shard object; for operators.
-	Reason string
-	Feeds  []FeedStatus
+	Reason  string
+	Watches []ResourceWatchStatus
 }
 
-// FeedStatus is one feed on one shard.
-type FeedStatus struct {
+// ResourceWatchStatus is one watch on one shard.
+type ResourceWatchStatus struct {
 	// Resource is "resource.group".
 	Resource string
 	State    State
@@ -62,15 +62,15 @@ type FeedStatus struct {
 }
 
 // Metrics is told what happens. Labels are shard names and "resource.group";
-// the shard is empty for the feed of Shard objects in root.
+// the shard is empty for the watch of Shard objects in root.
 type Metrics interface {
-	// FeedState: the feed has entered a state.
-	FeedState(shard, resource string, s State)
+	// ResourceWatchState: the watch has entered a state.
+	ResourceWatchState(shard, resource string, s State)
 	// Listed: a list was completed, with so many objects.
 	Listed(shard, resource string, objects int)
-	// FeedFailed: a list or watch failed. Why is "expired", "not found",
+	// ResourceWatchFailed: a list or watch failed. Why is "expired", "not found",
 	// "refused", "answer" (any other) or "connection".
-	FeedFailed(shard, resource, why string)
+	ResourceWatchFailed(shard, resource, why string)
 	// Skipped: an object could not be decoded.
 	Skipped(shard, resource string)
 	// Forget: the shard is gone.
@@ -80,17 +80,17 @@ type Metrics interface {
 // noMetrics is what a nil Metrics means.
 type noMetrics struct{}
 
-func (noMetrics) FeedState(string, string, State)   {}
-func (noMetrics) Listed(string, string, int)        {}
-func (noMetrics) FeedFailed(string, string, string) {}
-func (noMetrics) Skipped(string, string)            {}
-func (noMetrics) Forget(string)                     {}
+func (noMetrics) ResourceWatchState(string, string, State)   {}
+func (noMetrics) Listed(string, string, int)                 {}
+func (noMetrics) ResourceWatchFailed(string, string, string) {}
+func (noMetrics) Skipped(string, string)                     {}
+func (noMetrics) Forget(string)                              {}
 
-// shardState sums up a shard's feeds.
-func shardState(s *ShardStatus, unusable time.Time) {
+// summarize sums up a shard's watches.
+func summarize(s *ShardStatus, unusable time.Time) {
 	rank := map[State]int{Failed: 0, Waiting: 1, Syncing: 2, Synced: 3}
-	s.State, s.Synced = Synced, len(s.Feeds) > 0
-	for _, f := range s.Feeds {
+	s.State, s.Synced = Synced, len(s.Watches) > 0
+	for _, f := range s.Watches {
 		s.Synced = s.Synced && f.Synced
 		switch {
 		case rank[f.State] < rank[s.State]:
@@ -101,7 +101,7 @@ func shardState(s *ShardStatus, unusable time.Time) {
 			s.Since = f.Since
 		}
 	}
-	if s.Reason != "" && len(s.Feeds) == 0 {
+	if s.Reason != "" && len(s.Watches) == 0 {
 		s.State, s.Since = Failed, unusable
 	}
 }

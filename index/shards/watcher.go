@@ -21,7 +21,7 @@ import (
 // goroutine.
 type Registry interface {
 	// SetShard says that root lists the shard. s is nil when its object has never
-	// had a usable address. It precedes every call of Feed.Table for the shard,
+	// had a usable address. It precedes every call of ResourceWatch.Table for the shard,
 	// and comes again when an address changes.
 	SetShard(name string, s *Shard)
 	// RemoveShard says that root no longer lists it. All its tables are empty.
@@ -43,8 +43,8 @@ type Config struct {
 	Peers []*rest.Config
 	// Shards has the credentials for every shard; its Host is not used.
 	Shards *rest.Config
-	// Feeds run on every shard.
-	Feeds []Feed
+	// Watches run on every shard.
+	Watches []ResourceWatch
 	// Registry may be nil.
 	Registry Registry
 	// Log: the zero Logger logs nothing.
@@ -53,31 +53,31 @@ type Config struct {
 	Clock clock.PassiveClock
 	// Metrics may be nil.
 	Metrics Metrics
-	// Backoff of a failing feed; zero: from 500 ms to 30 s.
+	// Backoff of a failing watch; zero: from 500 ms to 30 s.
 	Backoff Backoff
-	// Silence is how long a streamed list may send nothing before the feed
+	// ListIdleTimeout is how long a streamed list may send nothing before the watch
 	// lists in pages instead; zero: 20 s.
-	Silence time.Duration
-	// Quiet is how long a watch may send nothing, bookmarks included (kcp sends
+	ListIdleTimeout time.Duration
+	// WatchIdleTimeout is how long a watch may send nothing, bookmarks included (kcp sends
 	// one a minute), before it is opened anew; zero: 90 s. It is how a server that
 	// has gone without a word is noticed.
-	Quiet time.Duration
+	WatchIdleTimeout time.Duration
 	// Timeout is how long a server may take to begin an answer; zero: 30 s.
 	Timeout time.Duration
 }
 
-// Watcher follows the shards and their feeds. Use New.
+// Watcher follows the shards and their watches. Use New.
 type Watcher struct {
 	cfg   Config
 	root  *url.URL
 	peers []*url.URL // of cfg.Peers
-	note  *note
+	note  *statusRecorder
 
 	// Set by Run.
 	ids *identities
 
 	mu      sync.Mutex // guards what follows
-	entries map[string]*entry
+	entries map[string]*shardState
 }
 
 // New checks cfg. It does no I/O.
@@ -99,9 +99,9 @@ func New(cfg Config) (*Watcher, error) {
 		}
 		peers = append(peers, u)
 	}
-	for _, f := range cfg.Feeds {
+	for _, f := range cfg.Watches {
 		if f.New == nil || f.Table == nil || f.Resource.Resource == "" {
-			return nil, fmt.Errorf("shards: feed %q is incomplete", f.Resource)
+			return nil, fmt.Errorf("shards: watch %q is incomplete", f.Resource)
 		}
 	}
 	if cfg.Clock == nil {
@@ -113,11 +113,11 @@ func New(cfg Config) (*Watcher, error) {
 	if cfg.Backoff.First <= 0 || cfg.Backoff.Max < cfg.Backoff.First {
 		cfg.Backoff = Backoff{First: 500 * time.Millisecond, Max: 30 * time.Second}
 	}
-	if cfg.Silence <= 0 {
-		cfg.Silence = 20 * time.Second
+	if cfg.ListIdleTimeout <= 0 {
+		cfg.ListIdleTimeout = 20 * time.Second
 	}
-	if cfg.Quiet <= 0 {
-		cfg.Quiet = 90 * time.Second
+	if cfg.WatchIdleTimeout <= 0 {
+		cfg.WatchIdleTimeout = 90 * time.Second
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
@@ -126,8 +126,8 @@ func New(cfg Config) (*Watcher, error) {
 		cfg:     cfg,
 		root:    root,
 		peers:   peers,
-		note:    newNote(cfg.Clock, cfg.Metrics, "", resourceName(shardResource)),
-		entries: map[string]*entry{},
+		note:    newStatusRecorder(cfg.Clock, cfg.Metrics, "", resourceName(shardResource)),
+		entries: map[string]*shardState{},
 	}, nil
 }
 
@@ -141,7 +141,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	defer root.close()
 	w.ids = newIdentities(root)
-	from, err := w.newSources(root)
+	from, err := w.newEndpoints(root)
 	if err != nil {
 		return err
 	}
@@ -168,19 +168,19 @@ func (w *Watcher) Status() Status {
 	return s
 }
 
-func (w *Watcher) follower(c *client, n *note, t Table, newObj func() Object, path func(context.Context, string) (string, error)) *follower {
+func (w *Watcher) follower(c *client, n *statusRecorder, t Table, newObj func() Object, path func(context.Context, string) (string, error)) *follower {
 	log := w.cfg.Log.WithValues("resource", n.status.Resource)
 	if n.shard != "" {
 		log = log.WithValues("shard", n.shard)
 	}
 	return &follower{
-		client: c, newObj: newObj, plain: plainOf(reflect.TypeOf(newObj()).Elem()), table: t, path: path, note: n, log: log,
-		silence: w.cfg.Silence, quiet: w.cfg.Quiet, backoff: w.cfg.Backoff,
+		client: c, newObj: newObj, plain: newFastDecoder(reflect.TypeOf(newObj()).Elem()), table: t, path: path, note: n, log: log,
+		listIdleTimeout: w.cfg.ListIdleTimeout, watchIdleTimeout: w.cfg.WatchIdleTimeout, backoff: w.cfg.Backoff,
 	}
 }
 
-// feedPath returns a function for follower.path.
-func (w *Watcher) feedPath(f *Feed) func(context.Context, string) (string, error) {
+// watchPath returns a function for follower.path.
+func (w *Watcher) watchPath(f *ResourceWatch) func(context.Context, string) (string, error) {
 	prefix := "/clusters/*" + apiPath(f.Resource.GroupVersion()) + f.Resource.Resource
 	if f.Identity == "" {
 		return func(context.Context, string) (string, error) { return prefix, nil }

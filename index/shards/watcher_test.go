@@ -133,7 +133,7 @@ func (r *recorder) SetShard(name string, s *Shard) {
 func (r *recorder) RemoveShard(name string) { r.do(func() { delete(r.shards, name) }) }
 func (r *recorder) ShardsListed()           { r.do(func() { r.listed++ }) }
 
-func (r *recorder) FeedState(shard, resource string, s State) {
+func (r *recorder) ResourceWatchState(shard, resource string, s State) {
 	r.do(func() { r.counts[fmt.Sprintf("%s %s %s", shard, resource, s)]++ })
 }
 
@@ -141,7 +141,7 @@ func (r *recorder) Listed(shard, resource string, n int) {
 	r.do(func() { r.counts[fmt.Sprintf("%s %s listed", shard, resource)]++ })
 }
 
-func (r *recorder) FeedFailed(shard, resource, why string) {
+func (r *recorder) ResourceWatchFailed(shard, resource, why string) {
 	r.do(func() { r.counts[fmt.Sprintf("%s %s failed: %s", shard, resource, why)]++ })
 }
 
@@ -173,7 +173,7 @@ type rig struct {
 func (r *rig) config() Config {
 	return Config{
 		Root: r.root.config(), Shards: r.root.config(), Peers: r.peers,
-		Feeds: []Feed{{
+		Watches: []ResourceWatch{{
 			Resource: schema.GroupVersionResource{Group: "core.kcp.io", Version: "v1alpha1", Resource: "logicalclusters"},
 			New:      func() Object { return &item{} },
 			Table:    r.rec.table("lc"),
@@ -184,8 +184,8 @@ func (r *rig) config() Config {
 			Table:    r.rec.table("ws"),
 		}},
 		Registry: r.rec, Metrics: r.rec, Clock: r.clock,
-		Backoff: Backoff{First: time.Millisecond, Max: 5 * time.Millisecond},
-		Silence: 300 * time.Millisecond, Timeout: r.timeout, Quiet: r.quiet,
+		Backoff:         Backoff{First: time.Millisecond, Max: 5 * time.Millisecond},
+		ListIdleTimeout: 300 * time.Millisecond, Timeout: r.timeout, WatchIdleTimeout: r.quiet,
 	}
 }
 
@@ -368,8 +368,8 @@ func TestNoIdentityYet(t *testing.T) {
 	r := newRig(t)
 	r.root.with(func() { r.root.exports = map[string]string{} })
 	r.run()
-	r.until("the feed fails", func() bool { return r.rec.count("s0 workspaces.tenancy.kcp.io failed: not found") > 1 })
-	if s := r.Status().Shards[0]; s.State != Failed || s.Synced || !strings.Contains(s.Feeds[1].Error, `APIExport "tenancy.kcp.io"`) {
+	r.until("the watch fails", func() bool { return r.rec.count("s0 workspaces.tenancy.kcp.io failed: not found") > 1 })
+	if s := r.Status().Shards[0]; s.State != Failed || s.Synced || !strings.Contains(s.Watches[1].Error, `APIExport "tenancy.kcp.io"`) {
 		t.Errorf("status: %+v", s)
 	}
 	r.root.with(func() { r.root.exports["v1alpha2/tenancy.kcp.io"] = "hash1" })
@@ -404,7 +404,7 @@ func TestOtherContents(t *testing.T) {
 	addr := shard.Listener.Addr().String()
 	shard.CloseClientConnections()
 	shard.Close()
-	r.until("the feeds fail", func() bool { return r.Status().Shards[0].State == Failed })
+	r.until("the watches fail", func() bool { return r.Status().Shards[0].State == Failed })
 	if s := r.Status().Shards[0]; !s.Synced {
 		t.Errorf("a lost shard counts as never read: %+v", s)
 	}
@@ -512,7 +512,7 @@ func TestOneShardDown(t *testing.T) {
 	r.until("s1 fails and s0 has synced", func() bool {
 		s := r.Status()
 		return len(s.Shards) == 2 && s.Shards[0].State == Synced && s.Shards[1].State == Failed &&
-			s.Shards[1].Feeds[0].State == Failed
+			s.Shards[1].Watches[0].State == Failed
 	})
 	if s := r.Status(); !s.RootAnswered || s.Shards[1].Synced {
 		t.Errorf("a shard that was never read: %+v", s)
@@ -523,7 +523,7 @@ func TestOneShardDown(t *testing.T) {
 	r.until("root fails", func() bool { return r.Status().Root.State == Failed })
 	down.with(func() { down.listError = 0 })
 	r.until("s1 recovers", func() bool { return r.Status().Shards[1].State == Synced })
-	if s := r.Status(); !s.RootAnswered || s.Shards[1].Feeds[0].Error == "" {
+	if s := r.Status(); !s.RootAnswered || s.Shards[1].Watches[0].Error == "" {
 		t.Errorf("status after recovery: %+v", s)
 	}
 }
@@ -542,7 +542,7 @@ func TestStopsPromptly(t *testing.T) {
 	stuck := newStandIn(t, "")
 	stuck.gate = make(chan struct{})
 	r := newRig(t, stuck).run()
-	r.until("the feeds started", func() bool { return r.rec.count("s0 logicalclusters.core.kcp.io syncing") == 1 })
+	r.until("the watches started", func() bool { return r.rec.count("s0 logicalclusters.core.kcp.io syncing") == 1 })
 	r.stop()
 }
 
@@ -556,7 +556,7 @@ func TestLateAnswer(t *testing.T) {
 	r.run()
 	r.until("s0 fails", func() bool {
 		s := r.Status().Shards
-		return len(s) == 1 && s[0].State == Failed && strings.Contains(s[0].Feeds[0].Error, "no answer within 100ms")
+		return len(s) == 1 && s[0].State == Failed && strings.Contains(s[0].Watches[0].Error, "no answer within 100ms")
 	})
 	close(gate)
 	r.synced()
@@ -570,7 +570,7 @@ func TestNew(t *testing.T) {
 	}{
 		{name: "empty", want: "needs Root and Shards"},
 		{name: "root's address", cfg: Config{Root: &rest.Config{Host: "https://%"}, Shards: ok}, want: `root kubeconfig: server "https://%"`},
-		{name: "feed", cfg: Config{Root: ok, Shards: ok, Feeds: []Feed{{}}}, want: "incomplete"},
+		{name: "watch", cfg: Config{Root: ok, Shards: ok, Watches: []ResourceWatch{{}}}, want: "incomplete"},
 		{name: "no I/O", cfg: Config{Root: ok, Shards: ok}},
 	}
 	for _, tt := range tests {

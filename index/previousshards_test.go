@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func TestFormer(t *testing.T) {
+func TestPreviousShards(t *testing.T) {
 	for name, tc := range map[string]struct {
 		do   func(*world)
 		want []string
@@ -35,8 +35,8 @@ func TestFormer(t *testing.T) {
 			w := newWorld()
 			w.synced("a", "b", "d")
 			tc.do(w)
-			if diff := cmp.Diff(tc.want, w.Former("c"), cmpopts.EquateEmpty()); diff != "" {
-				t.Errorf("Former (-want +got):\n%s", diff)
+			if diff := cmp.Diff(tc.want, w.PreviousShards("c"), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("PreviousShards (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -9,13 +9,13 @@ import (
 // tenancyExport is the APIExport in root of both kinds.
 const tenancyExport = "tenancy.kcp.io"
 
-// Feeds are what fills the index: WorkspaceTypes and
+// Watches are what fills the index: WorkspaceTypes and
 // WorkspaceAuthenticationConfigurations of every shard.
-func (x *TypeIndex) Feeds() []shards.Feed {
+func (x *TypeIndex) Watches() []shards.ResourceWatch {
 	resource := func(name string) schema.GroupVersionResource {
 		return schema.GroupVersionResource{Group: "tenancy.kcp.io", Version: "v1alpha1", Resource: name}
 	}
-	return []shards.Feed{
+	return []shards.ResourceWatch{
 		{
 			Resource: resource("workspacetypes"),
 			Identity: tenancyExport,
@@ -74,7 +74,7 @@ func (x *TypeIndex) typeTable(shard string) shards.Table {
 	return t
 }
 
-// typeTable feeds the WorkspaceTypes of one shard.
+// typeTable watches the WorkspaceTypes of one shard.
 type typeTable struct {
 	index *TypeIndex
 	shard string
@@ -115,7 +115,7 @@ func (x *TypeIndex) configTable(shard string) shards.Table {
 	return t
 }
 
-// configTable feeds the WorkspaceAuthenticationConfigurations of one shard.
+// configTable watches the WorkspaceAuthenticationConfigurations of one shard.
 type configTable struct {
 	index *TypeIndex
 	shard string

@@ -25,24 +25,24 @@ type source struct {
 	peer   bool
 }
 
-// sources are what the feed of Shard objects changes between when one fails:
+// endpoints are what the watch of Shard objects changes between when one fails:
 // the peers in turn, and the root workspace as long as no peer has ever been
 // read. After that it is left alone: where shards keep their own Shard objects,
 // it may know fewer than the peers do, and what it lacks would be forgotten.
 // Used by one goroutine.
-type sources struct {
+type endpoints struct {
 	all      []source
 	current  int
 	peerRead bool
 }
 
-func (s *sources) get() source { return s.all[s.current] }
+func (s *endpoints) get() source { return s.all[s.current] }
 
 // read says that the current source was listed.
-func (s *sources) read() { s.peerRead = s.peerRead || s.get().peer }
+func (s *endpoints) read() { s.peerRead = s.peerRead || s.get().peer }
 
 // advance makes the next source current and says whether that is another one.
-func (s *sources) advance() bool {
+func (s *endpoints) advance() bool {
 	before := s.current
 	for {
 		s.current = (s.current + 1) % len(s.all)
@@ -52,15 +52,15 @@ func (s *sources) advance() bool {
 	}
 }
 
-func (s *sources) close() {
+func (s *endpoints) close() {
 	for _, each := range s.all {
 		each.client.close()
 	}
 }
 
-// newSources opens no connection. It takes over root.
-func (w *Watcher) newSources(root *client) (*sources, error) {
-	s := &sources{}
+// newEndpoints opens no connection. It takes over root.
+func (w *Watcher) newEndpoints(root *client) (*endpoints, error) {
+	s := &endpoints{}
 	for i, config := range w.cfg.Peers {
 		c, err := newClient(config, w.peers[i], w.cfg.Timeout)
 		if err != nil {

@@ -6,27 +6,27 @@ import (
 	"frontproxy/index/shards"
 )
 
-// Feeds returns what must be watched on every shard to fill the index. The
+// Watches returns what must be watched on every shard to fill the index. The
 // index must be the Registry of the Watcher that runs them.
-func (x *Index) Feeds() []shards.Feed {
-	return []shards.Feed{{
+func (idx *Index) Watches() []shards.ResourceWatch {
+	return []shards.ResourceWatch{{
 		Resource: schema.GroupVersionResource{Group: "core.kcp.io", Version: "v1alpha1", Resource: "logicalclusters"},
 		New:      func() shards.Object { return &logicalCluster{} },
 		Table: func(shard string) shards.Table {
-			return &clusterTable{x: x, shard: x.slot(shard), gen: never + 1}
+			return &clusterTable{idx: idx, shard: idx.slot(shard), gen: never + 1}
 		},
 	}, {
 		Resource: schema.GroupVersionResource{Group: "tenancy.kcp.io", Version: "v1alpha1", Resource: "workspaces"},
 		Identity: "tenancy.kcp.io",
 		New:      func() shards.Object { return &workspaceObject{} },
 		Table: func(shard string) shards.Table {
-			return &workspaceTable{x: x, shard: x.slot(shard), gen: never + 1}
+			return &workspaceTable{idx: idx, shard: idx.slot(shard), gen: never + 1}
 		},
 	}}
 }
 
-func (x *Index) slot(name string) shardID {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.shardID(name)
+func (idx *Index) slot(name string) shardID {
+	idx.mu.Lock()
+	defer idx.mu.Unlock()
+	return idx.ensureShard(name)
 }

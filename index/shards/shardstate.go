@@ -77,33 +77,33 @@ func sameURL(a, b *url.URL) bool {
 	return a.String() == b.String()
 }
 
-// entry is a listed shard and the followers of its feeds.
-type entry struct {
-	name   string
-	round  uint64  // of the list that named it last
-	shard  *Shard  // nil: never had a usable address
-	tables []Table // one a feed, from the first start on
+// shardState is a listed shard and the followers of its watches.
+type shardState struct {
+	name       string
+	generation uint64  // of the list that named it last
+	shard      *Shard  // nil: never had a usable address
+	tables     []Table // one a watch, from the first start on
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
 	// Guarded by Watcher.mu.
-	notes  []*note
+	notes  []*statusRecorder
 	reason string
 	since  time.Time // of reason
 }
 
-func (e *entry) status() ShardStatus {
+func (e *shardState) status() ShardStatus {
 	s := ShardStatus{Name: e.name, Reason: e.reason}
 	for _, n := range e.notes {
-		s.Feeds = append(s.Feeds, n.get())
+		s.Watches = append(s.Watches, n.get())
 	}
-	shardState(&s, e.since)
+	summarize(&s, e.since)
 	return s
 }
 
 // stop ends the followers and waits for them.
-func (e *entry) stop() {
+func (e *shardState) stop() {
 	if e.cancel != nil {
 		e.cancel()
 	}
@@ -114,12 +114,12 @@ func (e *entry) stop() {
 // rootTable is the table of Shard objects: it starts and stops the shards'
 // followers. Only the follower of root calls it.
 type rootTable struct {
-	w     *Watcher
-	ctx   context.Context //nolint:containedctx // ends the followers; lives as long as Run
-	round uint64
+	w          *Watcher
+	ctx        context.Context //nolint:containedctx // ends the followers; lives as long as Run
+	generation uint64
 }
 
-func (t *rootTable) Begin() { t.round++ }
+func (t *rootTable) Begin() { t.generation++ }
 
 func (t *rootTable) Upsert(o Object) {
 	obj, ok := o.(*shardObject)
@@ -127,7 +127,7 @@ func (t *rootTable) Upsert(o Object) {
 		return
 	}
 	e := t.entry(obj.Metadata.Name)
-	e.round = t.round
+	e.generation = t.generation
 	next, err := obj.shard()
 	t.setReason(e, err)
 	if err != nil {
@@ -157,7 +157,7 @@ func (t *rootTable) Delete(o Object) {
 
 func (t *rootTable) End() {
 	for name, e := range t.w.entries { // only this goroutine changes the map
-		if e.round != t.round {
+		if e.generation != t.generation {
 			t.remove(name)
 		}
 	}
@@ -173,18 +173,18 @@ func (t *rootTable) stop() {
 	}
 }
 
-func (t *rootTable) entry(name string) *entry {
+func (t *rootTable) entry(name string) *shardState {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
 	e := t.w.entries[name]
 	if e == nil {
-		e = &entry{name: name}
+		e = &shardState{name: name}
 		t.w.entries[name] = e
 	}
 	return e
 }
 
-func (t *rootTable) setReason(e *entry, err error) {
+func (t *rootTable) setReason(e *shardState, err error) {
 	t.w.mu.Lock()
 	defer t.w.mu.Unlock()
 	switch {
@@ -204,14 +204,14 @@ func (t *rootTable) register(name string, s *Shard) {
 	}
 }
 
-// start runs every feed on the shard's address.
-func (t *rootTable) start(e *entry) {
+// start runs every watch on the shard's address.
+func (t *rootTable) start(e *shardState) {
 	w := t.w
 	if e.tables == nil {
-		notes := make([]*note, len(w.cfg.Feeds))
-		for i, f := range w.cfg.Feeds {
+		notes := make([]*statusRecorder, len(w.cfg.Watches))
+		for i, f := range w.cfg.Watches {
 			e.tables = append(e.tables, f.Table(e.name))
-			notes[i] = newNote(w.cfg.Clock, w.cfg.Metrics, e.name, resourceName(f.Resource))
+			notes[i] = newStatusRecorder(w.cfg.Clock, w.cfg.Metrics, e.name, resourceName(f.Resource))
 		}
 		w.mu.Lock()
 		e.notes = notes
@@ -219,20 +219,20 @@ func (t *rootTable) start(e *entry) {
 	}
 	ctx, cancel := context.WithCancel(t.ctx)
 	e.cancel = cancel
-	for i := range w.cfg.Feeds {
+	for i := range w.cfg.Watches {
 		n, table, base := e.notes[i], e.tables[i], e.shard.BaseURL
-		e.wg.Go(func() { w.runFeed(ctx, &w.cfg.Feeds[i], base, n, table) })
+		e.wg.Go(func() { w.runWatch(ctx, &w.cfg.Watches[i], base, n, table) })
 	}
 }
 
-// runFeed follows one feed on one shard until ctx ends. Files that the shards'
+// runWatch follows one watch on one shard until ctx ends. Files that the shards'
 // configuration names are tried again until they can be used.
-func (w *Watcher) runFeed(ctx context.Context, f *Feed, base *url.URL, n *note, table Table) {
+func (w *Watcher) runWatch(ctx context.Context, f *ResourceWatch, base *url.URL, n *statusRecorder, table Table) {
 	for failures := 0; ; failures++ {
 		c, err := newClient(w.cfg.Shards, base, w.cfg.Timeout)
 		if err == nil {
 			defer c.close()
-			w.follower(c, n, table, f.New, w.feedPath(f)).run(ctx)
+			w.follower(c, n, table, f.New, w.watchPath(f)).run(ctx)
 			return
 		}
 		n.failed(fmt.Errorf("shards kubeconfig: %w", err))

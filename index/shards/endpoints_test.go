@@ -86,7 +86,7 @@ func TestPeers(t *testing.T) {
 	r.lists("s0", "s1") // the one that is back does not know of s2
 }
 
-// TestPeersWithoutRoot: with root down, peers tell the shards; feeds that need no
+// TestPeersWithoutRoot: with root down, peers tell the shards; watches that need no
 // identity from root are read.
 func TestPeersWithoutRoot(t *testing.T) {
 	shard := newStandIn(t, "")

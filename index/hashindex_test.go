@@ -16,7 +16,7 @@ func TestIDs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 2))
-			table, want := newIDs(), map[uint32]bool{}
+			table, want := newHashIndex(), map[uint32]bool{}
 			for range 20_000 {
 				id := 1 + r.Uint32N(300)
 				if want[id] {

@@ -6,30 +6,30 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// note is where a follower writes down how it fares.
-type note struct {
+// statusRecorder keeps how a follower fares, for Status and Metrics.
+type statusRecorder struct {
 	clock   clock.PassiveClock
 	metrics Metrics
 	shard   string
 
 	mu     sync.Mutex
-	status FeedStatus
+	status ResourceWatchStatus
 }
 
-func newNote(c clock.PassiveClock, m Metrics, shard, resource string) *note {
-	n := &note{clock: c, metrics: m, shard: shard}
-	n.status = FeedStatus{Resource: resource, State: Waiting, Since: c.Now()}
+func newStatusRecorder(c clock.PassiveClock, m Metrics, shard, resource string) *statusRecorder {
+	n := &statusRecorder{clock: c, metrics: m, shard: shard}
+	n.status = ResourceWatchStatus{Resource: resource, State: Waiting, Since: c.Now()}
 	return n
 }
 
-func (n *note) get() FeedStatus {
+func (n *statusRecorder) get() ResourceWatchStatus {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.status
 }
 
 // enter says whether the state is a new one.
-func (n *note) enter(s State) bool {
+func (n *statusRecorder) enter(s State) bool {
 	n.mu.Lock()
 	changed := n.status.State != s
 	if changed {
@@ -37,20 +37,20 @@ func (n *note) enter(s State) bool {
 	}
 	n.mu.Unlock()
 	if changed {
-		n.metrics.FeedState(n.shard, n.status.Resource, s)
+		n.metrics.ResourceWatchState(n.shard, n.status.Resource, s)
 	}
 	return changed
 }
 
 // syncing: a first list begins. Later ones, and tries after a failure, leave
 // the state as it is until they succeed.
-func (n *note) syncing() {
+func (n *statusRecorder) syncing() {
 	if n.get().State == Waiting {
 		n.enter(Syncing)
 	}
 }
 
-func (n *note) listed(objects int) {
+func (n *statusRecorder) listed(objects int) {
 	n.mu.Lock()
 	n.status.Synced, n.status.Objects = true, objects
 	n.mu.Unlock()
@@ -58,15 +58,15 @@ func (n *note) listed(objects int) {
 }
 
 // synced says that the watch is open, and returns whether that is news.
-func (n *note) synced() bool { return n.enter(Synced) }
+func (n *statusRecorder) synced() bool { return n.enter(Synced) }
 
-func (n *note) skipped() { n.metrics.Skipped(n.shard, n.status.Resource) }
+func (n *statusRecorder) skipped() { n.metrics.Skipped(n.shard, n.status.Resource) }
 
-func (n *note) failed(err error) {
+func (n *statusRecorder) failed(err error) {
 	n.mu.Lock()
 	n.status.Error, n.status.ErrorAt = err.Error(), n.clock.Now()
 	n.mu.Unlock()
-	n.metrics.FeedFailed(n.shard, n.status.Resource, why(err))
+	n.metrics.ResourceWatchFailed(n.shard, n.status.Resource, failureReason(err))
 	if !expired(err) {
 		n.enter(Failed)
 	}

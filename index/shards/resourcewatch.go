@@ -2,7 +2,7 @@ package shards
 
 import "k8s.io/apimachinery/pkg/runtime/schema"
 
-// Object is one item of a feed: a slim struct, with JSON tags for just what its
+// Object is one item of a watch: a slim struct, with JSON tags for just what its
 // table wants of it. Strings it holds are its own.
 type Object interface {
 	// Version is metadata.resourceVersion.
@@ -19,8 +19,8 @@ type Meta struct {
 	} `json:"annotations"`
 }
 
-// Feed is one wildcard list and watch on every shard, straight into a table.
-type Feed struct {
+// ResourceWatch is one wildcard list and watch on every shard, straight into a table.
+type ResourceWatch struct {
 	// Resource is what to list, in all logical clusters of a shard.
 	Resource schema.GroupVersionResource
 	// Identity names the APIExport in root whose identity goes into the path
@@ -33,7 +33,7 @@ type Feed struct {
 	Table func(shard string) Table
 }
 
-// Table takes the events of one feed on one shard. Its methods are called from
+// Table takes the events of one watch on one shard. Its methods are called from
 // one goroutine at a time, and must not call the Watcher. It owns the objects
 // it is given.
 type Table interface {
@@ -45,6 +45,6 @@ type Table interface {
 	// Delete removes an object, given as it was last.
 	Delete(Object)
 	// End says that the list is complete: what was not upserted since the last
-	// Begin does not exist. After the first End the feed has synced.
+	// Begin does not exist. After the first End the watch has synced.
 	End()
 }

@@ -27,7 +27,7 @@ type shaped struct {
 // TestPlain: what is decoded is decoded as usual, and what API servers send is
 // decoded.
 func TestPlain(t *testing.T) {
-	p := plainOf(reflect.TypeFor[shaped]())
+	p := newFastDecoder(reflect.TypeFor[shaped]())
 	for _, tt := range []struct {
 		name, in string
 		plain    bool
@@ -69,7 +69,7 @@ func FuzzPlain(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	p := plainOf(reflect.TypeFor[shaped]())
+	p := newFastDecoder(reflect.TypeFor[shaped]())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var want, got shaped
 		if !p.decode(in, reflect.ValueOf(&got).Elem()) || !json.Valid(in) {
@@ -85,7 +85,7 @@ func FuzzPlain(f *testing.F) {
 // managedFields.
 func BenchmarkDecode(b *testing.B) {
 	raw := []byte(bigObject)
-	f := &follower{newObj: func() Object { return &item{} }, plain: plainOf(reflect.TypeFor[item]())}
+	f := &follower{newObj: func() Object { return &item{} }, plain: newFastDecoder(reflect.TypeFor[item]())}
 	b.Run("plain", func(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(len(raw)))
@@ -95,7 +95,7 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		}
 	})
-	f.plain = &plain{}
+	f.plain = &fastDecoder{}
 	b.Run("decoder", func(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(len(raw)))

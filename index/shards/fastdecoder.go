@@ -9,41 +9,41 @@ import (
 	"unicode/utf8"
 )
 
-// plain decodes what slim structs are mostly made of and API servers mostly send:
+// fastDecoder decodes what slim structs are mostly made of and API servers mostly send:
 // objects, and strings without escapes. Nine tenths of an object that kcp sends are
 // of no use here (managedFields, conditions), and are passed over in a tenth of the
 // time that decoding takes. Whatever else comes is the decoder's; what plain does
 // decode, it decodes as that would.
-type plain struct {
+type fastDecoder struct {
 	// fields by their names as they are written.
-	fields map[string]plainField
+	fields map[string]fastField
 }
 
-// plainField is a struct's field: a string, a struct, or a pointer to either.
-type plainField struct {
+// fastField is a struct's field: a string, a struct, or a pointer to either.
+type fastField struct {
 	index int
-	plain *plain // nil: a string, or what is left to the decoder
+	plain *fastDecoder // nil: a string, or what is left to the decoder
 }
 
-// plainOf returns how a struct of type t is decoded; another type is the
+// newFastDecoder returns how a struct of type t is decoded; another type is the
 // decoder's, as are fields of other kinds.
-func plainOf(t reflect.Type) *plain {
+func newFastDecoder(t reflect.Type) *fastDecoder {
 	if t.Kind() != reflect.Struct || reflect.PointerTo(t).Implements(unmarshaler) {
-		return &plain{}
+		return &fastDecoder{}
 	}
-	p := &plain{fields: map[string]plainField{}}
+	p := &fastDecoder{fields: map[string]fastField{}}
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Anonymous {
-			return &plain{} // none of ours has one; its rules are not worth repeating
+			return &fastDecoder{} // none of ours has one; its rules are not worth repeating
 		}
 		inner := f.Type
 		if inner.Kind() == reflect.Pointer {
 			inner = inner.Elem()
 		}
-		field := plainField{index: i}
+		field := fastField{index: i}
 		if inner.Kind() == reflect.Struct {
-			field.plain = plainOf(inner)
+			field.plain = newFastDecoder(inner)
 		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		p.fields[cmp.Or(name, f.Name)] = field
@@ -55,7 +55,7 @@ var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
 // decode sets v to what raw, an object, has of it. False: raw is the decoder's,
 // and v of no use.
-func (p *plain) decode(raw []byte, v reflect.Value) bool {
+func (p *fastDecoder) decode(raw []byte, v reflect.Value) bool {
 	s := scanner{in: raw}
 	if !p.object(&s, v) {
 		return false
@@ -64,7 +64,7 @@ func (p *plain) decode(raw []byte, v reflect.Value) bool {
 	return !more
 }
 
-func (p *plain) object(s *scanner, v reflect.Value) bool {
+func (p *fastDecoder) object(s *scanner, v reflect.Value) bool {
 	return p.fields != nil && s.object(func(key []byte) bool {
 		if bytes.IndexByte(key, '\\') >= 0 {
 			return false // it may be a field's name
@@ -77,7 +77,7 @@ func (p *plain) object(s *scanner, v reflect.Value) bool {
 	})
 }
 
-func (f *plainField) value(s *scanner, v reflect.Value) bool {
+func (f *fastField) value(s *scanner, v reflect.Value) bool {
 	if v.Kind() == reflect.Pointer {
 		if s.in[s.at] == 'n' { // null, which is rare
 			return false

@@ -76,14 +76,14 @@ func serveKCP(t *testing.T) *rest.Config {
 	return &rest.Config{Host: s.URL, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
 }
 
-// states wakes a test when a feed changes its state.
+// states wakes a test when a watch changes its state.
 type states struct{ changed chan struct{} }
 
-func (s states) FeedState(string, string, shards.State) { s.changed <- struct{}{} }
-func (states) Listed(string, string, int)               {}
-func (states) FeedFailed(string, string, string)        {}
-func (states) Skipped(string, string)                   {}
-func (states) Forget(string)                            {}
+func (s states) ResourceWatchState(string, string, shards.State) { s.changed <- struct{}{} }
+func (states) Listed(string, string, int)                        {}
+func (states) ResourceWatchFailed(string, string, string)        {}
+func (states) Skipped(string, string)                            {}
+func (states) Forget(string)                                     {}
 
 // allRead says that root and every shard have been read.
 func allRead(s shards.Status) bool {
@@ -96,7 +96,7 @@ func follow(t testing.TB, cfg *rest.Config) (x *Index, stop func()) {
 	t.Helper()
 	x = New(clock.RealClock{})
 	wake := states{make(chan struct{}, 100)}
-	watcher, err := shards.New(shards.Config{Root: cfg, Shards: cfg, Feeds: x.Feeds(), Registry: x, Metrics: wake})
+	watcher, err := shards.New(shards.Config{Root: cfg, Shards: cfg, Watches: x.Watches(), Registry: x, Metrics: wake})
 	if err != nil {
 		t.Fatal(err)
 	}
