@@ -32,6 +32,13 @@ type describer interface{ describe() []ApplyingStatus }
 func (a *Authenticator) Applying(t *index.Target) []ApplyingStatus {
 	var all []ApplyingStatus
 	ready := func(name string) { all = append(all, ApplyingStatus{Name: name, State: string(ConfigurationReady)}) }
+	token := func(m TokenAuthenticator) {
+		if d, ok := m.(describer); ok {
+			all = append(all, d.describe()...)
+		} else {
+			ready(m.Name())
+		}
+	}
 	if a.certs.proxies != nil {
 		ready(byRequestHeader)
 	}
@@ -39,15 +46,11 @@ func (a *Authenticator) Applying(t *index.Target) []ApplyingStatus {
 		ready(byClientCert)
 	}
 	for _, m := range a.tokens {
-		if d, ok := m.(describer); ok {
-			all = append(all, d.describe()...)
-		} else {
-			ready(m.Name())
-		}
+		token(m)
 	}
 	all = append(all, a.applyingTypes(&t.Type)...)
 	if a.webhook != nil {
-		ready(a.webhook.Name())
+		token(a.webhook)
 	}
 	return all
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/klog/v2"
 
 	"frontproxy/authn/issuer"
@@ -78,7 +79,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	if _, err := settled(t, oidc, oidcToken); err != nil {
 		t.Fatal(err)
 	}
-	server := newWebhookServer(t, func(w http.ResponseWriter, q tokenReview) {
+	server := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		if q.Spec.Token == opaqueToken {
 			says(saysAlice)(w, q)
 			return

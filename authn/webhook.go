@@ -11,6 +11,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -39,7 +40,7 @@ const (
 	// webhookAnswers is how many answers of each kind are kept.
 	webhookAnswers = 8192
 	// webhookErrorFor is how long an answer is kept that says the webhook could
-	// not check the token, which is a refusal as in kube.
+	// not check the token, or that is a 401 or 403: refusals as in kube.
 	webhookErrorFor = 5 * time.Second
 	// webhookFresh is how old an answer may be by which a stream goes on, whatever
 	// the TTL.
@@ -62,7 +63,8 @@ type WebhookConfig struct {
 	Audiences []string
 	// Clock is the time; nil means the real one.
 	Clock clock.PassiveClock
-	// Log is told of changes of the kubeconfig; the zero value logs nothing.
+	// Log is told of changes of the kubeconfig and of the webhook's state; the zero
+	// value logs nothing.
 	Log klog.Logger
 }
 
@@ -89,6 +91,7 @@ type Webhook struct {
 	accepted   *lru.Cache[digest, webhookAnswer]
 	refused    *lru.Cache[digest, webhookAnswer]
 	questions  webhookLine
+	health     *webhookHealth
 }
 
 // webhookAnswer is user or refusal. Immutable.
@@ -96,7 +99,11 @@ type webhookAnswer struct {
 	user    user.Info
 	refusal error
 	// unchecked: refused because the webhook could not check the token.
-	unchecked    bool
+	unchecked bool
+	// unauthorized is when the webhook was first asked of the questions about the
+	// token that it has answered with 401 or 403 since it last said something else;
+	// zero: it did not.
+	unauthorized time.Time
 	asked, until time.Time
 }
 
@@ -114,7 +121,7 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Webhook{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: newDigester(), calls: make(chan struct{}, webhookCalls)}
+	w := &Webhook{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: newDigester(), calls: make(chan struct{}, webhookCalls), health: newWebhookHealth(c.Log)}
 	if w.reviewer, err = newReviewer(followed.Config(), c.Version); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
 	}
@@ -171,10 +178,16 @@ func (w *Webhook) AuthenticateToken(ctx context.Context, t Token) (user.Info, ti
 			return nil, time.Time{}, fmt.Errorf("%w: webhook: %s", ErrUndecided, withoutToken(err, t.Raw))
 		}
 	}
-	if again && a.unchecked {
+	if again && a.unchecked && !w.meansToken(a) {
 		return nil, time.Time{}, fmt.Errorf("%w: %w", ErrUndecided, a.refusal)
 	}
 	return a.user, time.Time{}, a.refusal
+}
+
+// meansToken says that a 401 or 403 was about the token and not about the proxy's
+// credential: meanwhile the webhook has answered another question.
+func (w *Webhook) meansToken(a webhookAnswer) bool {
+	return !a.unauthorized.IsZero() && w.health.answeredAfter(a.unauthorized)
 }
 
 // known returns an answer that still counts and was not asked for before since.
@@ -185,7 +198,9 @@ func (w *Webhook) known(key digest, since time.Time) (webhookAnswer, bool) {
 		switch {
 		case !ok:
 		case !now.Before(a.until):
-			answers.Remove(key)
+			if a.unauthorized.IsZero() { // else the next answer needs to know
+				answers.Remove(key)
+			}
 		case !a.asked.Before(since):
 			return a, true
 		}
@@ -237,15 +252,30 @@ func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Tok
 	}
 	asked := w.clock.Now()
 	status, err := w.reviewer.review(ctx, t.Raw, w.audiences)
-	if err != nil {
+	var a webhookAnswer
+	switch {
+	case errors.Is(err, errUnauthorized):
+		w.health.note(WebhookUnauthorized, asked, err)
+		a = webhookAnswer{unchecked: true, refusal: err, unauthorized: asked}
+		if before, ok := w.refused.Peek(key); ok && !before.unauthorized.IsZero() {
+			a.unauthorized = before.unauthorized
+		}
+	case err != nil:
+		w.health.note(WebhookFailed, asked, errors.New(withoutToken(err, t.Raw)))
 		return webhookAnswer{}, err
+	default:
+		if a = w.judge(status, t); a.refusal == nil {
+			w.health.note(WebhookAccepted, asked, nil)
+		} else {
+			w.health.note(WebhookRefused, asked, nil)
+		}
 	}
-	a := w.judge(status, t)
 	a.asked, a.until = asked, asked.Add(w.ttl)
 	switch {
 	case a.refusal == nil:
 		a.until = notBeyond(a.until, t)
 		w.accepted.Add(key, a)
+		w.refused.Remove(key)
 	case a.unchecked:
 		a.until = asked.Add(min(w.ttl, webhookErrorFor))
 		w.refused.Add(key, a)
@@ -257,7 +287,7 @@ func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Tok
 }
 
 // judge makes an answer of what the webhook said.
-func (w *Webhook) judge(s *reviewStatus, t Token) webhookAnswer {
+func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t Token) webhookAnswer {
 	switch {
 	case !s.Authenticated && s.Error != "":
 		return webhookAnswer{unchecked: true, refusal: fmt.Errorf("the webhook refused the token: %s", withoutToken(errors.New(s.Error), t.Raw))}
@@ -268,7 +298,14 @@ func (w *Webhook) judge(s *reviewStatus, t Token) webhookAnswer {
 	case s.User.Username == "":
 		return webhookAnswer{refusal: errors.New("the webhook accepted the token but names no user")}
 	}
-	return webhookAnswer{user: &user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: slices.Clip(s.User.Groups), Extra: s.User.Extra}}
+	var extra map[string][]string
+	for key, values := range s.User.Extra {
+		if extra == nil {
+			extra = make(map[string][]string, len(s.User.Extra))
+		}
+		extra[key] = values
+	}
+	return webhookAnswer{user: &user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: slices.Clip(s.User.Groups), Extra: extra}}
 }
 
 // notBeyond ends an answer with a JWT's own expiry: nobody verified that here,
@@ -293,7 +330,8 @@ func withoutToken(err error, raw string) string {
 // reviewer asks for one token.
 type reviewer interface {
 	// review returns the webhook's answer; an error means that there is none.
-	review(ctx context.Context, raw string, audiences []string) (*reviewStatus, error)
+	// That it refused by HTTP status wraps errUnauthorized.
+	review(ctx context.Context, raw string, audiences []string) (*authenticationv1.TokenReviewStatus, error)
 }
 
 func newReviewer(config *rest.Config, version string) (*webhookReviewer, error) {
@@ -307,5 +345,9 @@ func newReviewer(config *rest.Config, version string) (*webhookReviewer, error) 
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	return &webhookReviewer{client: client, url: location.String(), version: version, pause: retryPause}, nil
+	decoder, err := newReviewDecoder()
+	if err != nil {
+		return nil, err
+	}
+	return &webhookReviewer{client: client, url: location.String(), version: version, decoder: decoder, pause: retryPause}, nil
 }

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	clocktesting "k8s.io/utils/clock/testing"
 )
@@ -31,16 +33,16 @@ type webhookServer struct {
 	asked atomic.Int64
 
 	mu       sync.Mutex
-	answer   func(http.ResponseWriter, tokenReview)
-	requests []tokenReview
+	answer   func(http.ResponseWriter, authenticationv1.TokenReview)
+	requests []authenticationv1.TokenReview
 	auth     []string
 }
 
-func newWebhookServer(t *testing.T, answer func(http.ResponseWriter, tokenReview)) *webhookServer {
+func newWebhookServer(t *testing.T, answer func(http.ResponseWriter, authenticationv1.TokenReview)) *webhookServer {
 	s := &webhookServer{answer: answer}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
-		var question tokenReview
+		var question authenticationv1.TokenReview
 		if err := json.NewDecoder(r.Body).Decode(&question); err != nil || r.Method != http.MethodPost || r.URL.Path != "/authenticate" {
 			http.Error(w, "bad question", http.StatusBadRequest)
 			return
@@ -97,15 +99,15 @@ func newTestWebhook(t *testing.T, s *webhookServer, change func(*WebhookConfig))
 }
 
 // says answers with a status, in JSON.
-func says(status string) func(http.ResponseWriter, tokenReview) {
-	return func(w http.ResponseWriter, q tokenReview) {
+func says(status string) func(http.ResponseWriter, authenticationv1.TokenReview) {
+	return func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprintf(w, `{"apiVersion":%q,"kind":"TokenReview","status":%s}`, q.APIVersion, status)
 	}
 }
 
-func writes(code int, text string) func(http.ResponseWriter, tokenReview) {
-	return func(w http.ResponseWriter, _ tokenReview) {
+func writes(code int, text string) func(http.ResponseWriter, authenticationv1.TokenReview) {
+	return func(w http.ResponseWriter, _ authenticationv1.TokenReview) {
 		w.WriteHeader(code)
 		_, _ = w.Write([]byte(text))
 	}
@@ -117,7 +119,7 @@ func TestWebhook(t *testing.T) {
 	alice := &user.DefaultInfo{Name: "alice", UID: "u1", Groups: []string{"a", "b"}, Extra: map[string][]string{"k": {"v"}}}
 	audiences := []string{"https://kcp.default.svc", "x"}
 	for name, tc := range map[string]struct {
-		answer    func(http.ResponseWriter, tokenReview)
+		answer    func(http.ResponseWriter, authenticationv1.TokenReview)
 		version   string
 		audiences []string
 		want      *user.DefaultInfo
@@ -142,17 +144,20 @@ func TestWebhook(t *testing.T) {
 		"no, with a user":      {answer: says(`{"authenticated":false,"user":{"username":"system:admin"}}`), refused: "refused"},
 		"failing":              {answer: writes(503, ""), undecided: "503", asked: 3},
 		"throttling":           {answer: writes(429, ""), undecided: "429", asked: 3},
-		"forbidden":            {answer: writes(403, ""), undecided: "403"},
+		"forbidden":            {answer: writes(403, ""), refused: "403"},
+		"forbidden, a review":  {answer: writes(403, `{"status":`+saysAlice+`}`), refused: "403"},
+		"unauthorized":         {answer: writes(401, ""), refused: "401"},
+		"gone":                 {answer: writes(404, ""), undecided: "404"},
 		"not JSON":             {answer: writes(200, "<html>"+opaqueToken), undecided: "no TokenReview"},
 		"wrong types":          {answer: says(`{"authenticated":"` + opaqueToken + `"}`), undecided: "no TokenReview"},
 		"another kind":         {answer: writes(200, `{"apiVersion":"v1","kind":"Status"}`), undecided: `"Status"`},
 		"another group":        {answer: writes(200, `{"apiVersion":"x/v1","kind":"TokenReview","status":`+saysAlice+`}`), undecided: `"x/v1"`},
 		"too large":            {answer: writes(200, strings.Repeat(" ", maxReview+1)), undecided: "more than"},
-		"redirect": {answer: func(w http.ResponseWriter, _ tokenReview) {
+		"redirect": {answer: func(w http.ResponseWriter, _ authenticationv1.TokenReview) {
 			w.Header().Set("Location", "/elsewhere")
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		}, undecided: "307"},
-		"cut off": {answer: func(w http.ResponseWriter, _ tokenReview) { w.Header().Set("Content-Length", "9") }, undecided: "read its answer"},
+		"cut off": {answer: func(w http.ResponseWriter, _ authenticationv1.TokenReview) { w.Header().Set("Content-Length", "9") }, undecided: "read its answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newWebhookServer(t, tc.answer)
@@ -186,7 +191,7 @@ func TestWebhook(t *testing.T) {
 			if version == "" {
 				version = "v1beta1"
 			}
-			want := tokenReview{APIVersion: "authentication.k8s.io/" + version, Kind: "TokenReview", Spec: reviewSpec{opaqueToken, tc.audiences}}
+			want := authenticationv1.TokenReview{TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/" + version, Kind: "TokenReview"}, Spec: authenticationv1.TokenReviewSpec{Token: opaqueToken, Audiences: tc.audiences}}
 			if diff := cmp.Diff(want, s.requests[0]); diff != "" {
 				t.Errorf("question (-want +got):\n%s", diff)
 			}
@@ -234,7 +239,7 @@ func TestWebhookKeepsAnswers(t *testing.T) {
 		return part(`{"alg":"RS256"}`) + "." + part(fmt.Sprintf(`{"iss":"x","exp":%d}`, expiry.Unix())) + "." + part("signature")
 	}
 	for name, tc := range map[string]struct {
-		answer func(http.ResponseWriter, tokenReview)
+		answer func(http.ResponseWriter, authenticationv1.TokenReview)
 		token  string
 		ttl    time.Duration
 		// kept is for how long the answer is good.
@@ -248,7 +253,8 @@ func TestWebhookKeepsAnswers(t *testing.T) {
 		"no":                      {answer: says(`{}`), token: opaqueToken, ttl: time.Minute, kept: time.Minute},
 		"no, none kept":           {answer: says(`{}`), token: opaqueToken},
 		"could not check":         {answer: says(`{"error":"x"}`), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
-		"failing":                 {answer: writes(403, ""), token: opaqueToken, ttl: time.Minute},
+		"refused by status":       {answer: writes(403, ""), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
+		"gone":                    {answer: writes(404, ""), token: opaqueToken, ttl: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(start)
@@ -276,7 +282,7 @@ func TestWebhookKeepsAnswers(t *testing.T) {
 func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 	start := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	for name, tc := range map[string]struct {
-		later   func(http.ResponseWriter, tokenReview)
+		later   func(http.ResponseWriter, authenticationv1.TokenReview)
 		after   time.Duration
 		crowded bool
 		asked   int64
@@ -287,7 +293,8 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 		"just asked":      {later: says(`{}`), after: webhookFresh, asked: 1, stream: "yes", request: "yes"},
 		"no":              {later: says(`{}`), after: webhookFresh + 1, asked: 2, stream: "no", request: "no"},
 		"could not check": {later: says(`{"error":"x"}`), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
-		"failing":         {later: writes(403, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
+		"failing":         {later: writes(404, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
+		"403 to all":      {later: writes(403, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
 		"busy":            {later: says(`{}`), after: webhookFresh + 1, crowded: true, asked: 1, stream: "yes", request: "yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -330,7 +337,7 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 }
 
 func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
-	s := newWebhookServer(t, func(w http.ResponseWriter, q tokenReview) {
+	s := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		if q.Spec.Token == opaqueToken {
 			says(saysAlice)(w, q)
 			return
@@ -359,7 +366,7 @@ func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
 
 func TestWebhookAsksOnceAtATime(t *testing.T) {
 	arrived, leave := make(chan struct{}, 1), make(chan struct{})
-	s := newWebhookServer(t, func(w http.ResponseWriter, q tokenReview) {
+	s := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		arrived <- struct{}{}
 		<-leave
 		says(saysAlice)(w, q)
@@ -421,8 +428,13 @@ func TestNewWebhookErrors(t *testing.T) {
 func FuzzReadReview(f *testing.F) {
 	f.Add([]byte(`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":` + saysAlice + `}`))
 	f.Add([]byte(`{}`))
+	decoder, err := newReviewDecoder()
+	if err != nil {
+		f.Fatal(err)
+	}
+	r := &webhookReviewer{version: "v1", decoder: decoder}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if status, err := readReview(body); (status == nil) == (err == nil) {
+		if status, err := r.read(body); (status == nil) == (err == nil) {
 			t.Error("neither an answer nor an error, or both")
 		}
 	})

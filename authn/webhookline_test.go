@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
 )
 
 // TestWebhookTokenSize: too long tokens are refused, and not sent.
@@ -34,7 +35,7 @@ func TestWebhookTokenSize(t *testing.T) {
 func slowWebhook(t *testing.T) (w *Webhook, s *webhookServer, leave func()) {
 	t.Helper()
 	left := make(chan struct{})
-	s = newWebhookServer(t, func(w http.ResponseWriter, q tokenReview) {
+	s = newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		<-left
 		says(saysAlice)(w, q)
 	})

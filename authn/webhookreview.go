@@ -8,13 +8,19 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"syscall"
 	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authenticationv1beta1 "k8s.io/api/authentication/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 )
 
 const (
-	reviewGroup = "authentication.k8s.io"
+	reviewKind = "TokenReview"
 	// maxReview bounds the webhook's answer, in bytes.
 	maxReview = 1 << 20
 	// retryPause is the pause before the second try; it doubles.
@@ -23,50 +29,27 @@ const (
 	reviewTries = 3
 )
 
-// tokenReview is authentication.k8s.io's TokenReview; v1 and v1beta1 look alike.
-type tokenReview struct {
-	APIVersion string       `json:"apiVersion"`
-	Kind       string       `json:"kind"`
-	Metadata   struct{}     `json:"metadata"`
-	Spec       reviewSpec   `json:"spec"`
-	Status     reviewStatus `json:"status"`
-}
-
-type reviewSpec struct {
-	Token     string   `json:"token"`
-	Audiences []string `json:"audiences,omitempty"`
-}
-
-type reviewStatus struct {
-	Authenticated bool       `json:"authenticated,omitempty"`
-	User          reviewUser `json:"user"`
-	Audiences     []string   `json:"audiences,omitempty"`
-	Error         string     `json:"error,omitempty"`
-}
-
-type reviewUser struct {
-	Username string              `json:"username,omitempty"`
-	UID      string              `json:"uid,omitempty"`
-	Groups   []string            `json:"groups,omitempty"`
-	Extra    map[string][]string `json:"extra,omitempty"`
-}
-
 // webhookReviewer asks over HTTP.
 type webhookReviewer struct {
 	client  *http.Client
 	url     string
 	version string
+	decoder runtime.Decoder
 	pause   time.Duration
 }
 
-// errTryAgain is wrapped by errors that another try may not meet.
-var errTryAgain = errors.New("webhook failed")
+var (
+	// errTryAgain is wrapped by errors that another try may not meet.
+	errTryAgain = errors.New("webhook failed")
+	// errUnauthorized is wrapped by the error of a webhook that answered 401 or 403.
+	// Some refuse tokens so; others mean the proxy's own credential.
+	errUnauthorized = errors.New("the webhook refused by HTTP status")
+)
 
-func (r *webhookReviewer) review(ctx context.Context, raw string, audiences []string) (*reviewStatus, error) {
-	question, err := json.Marshal(tokenReview{
-		APIVersion: reviewGroup + "/" + r.version,
-		Kind:       "TokenReview",
-		Spec:       reviewSpec{raw, audiences},
+func (r *webhookReviewer) review(ctx context.Context, raw string, audiences []string) (*authenticationv1.TokenReviewStatus, error) {
+	question, err := json.Marshal(authenticationv1.TokenReview{ // v1beta1 looks the same
+		TypeMeta: metav1.TypeMeta{APIVersion: authenticationv1.GroupName + "/" + r.version, Kind: reviewKind},
+		Spec:     authenticationv1.TokenReviewSpec{Token: raw, Audiences: audiences},
 	})
 	if err != nil {
 		return nil, err
@@ -88,7 +71,7 @@ func (r *webhookReviewer) review(ctx context.Context, raw string, audiences []st
 	}
 }
 
-func (r *webhookReviewer) post(ctx context.Context, question []byte) (*reviewStatus, error) {
+func (r *webhookReviewer) post(ctx context.Context, question []byte) (*authenticationv1.TokenReviewStatus, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url, bytes.NewReader(question))
 	if err != nil {
 		return nil, err
@@ -108,21 +91,61 @@ func (r *webhookReviewer) post(ctx context.Context, question []byte) (*reviewSta
 		return nil, fmt.Errorf("its answer has more than %d bytes", maxReview)
 	case code == http.StatusTooManyRequests || code >= http.StatusInternalServerError:
 		return nil, fmt.Errorf("%w: it answered %s", errTryAgain, response.Status)
-	case code < 200 || code > 299:
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return nil, fmt.Errorf("%w: it answered %s", errUnauthorized, response.Status)
+	case code < http.StatusOK || code > http.StatusPartialContent: // client-go's range
 		return nil, fmt.Errorf("it answered %s", response.Status)
+	case len(body) == 0:
+		return nil, errors.New("its answer is empty")
 	}
-	return readReview(body)
+	return r.read(body)
 }
 
-// readReview takes either version: they look alike, and some webhooks answer
-// with the one they know.
-func readReview(body []byte) (*reviewStatus, error) {
-	var answer tokenReview
-	if err := json.Unmarshal(body, &answer); err != nil {
+// newReviewDecoder makes the decoder that kube's webhook client has, but of the
+// two versions of TokenReview only.
+func newReviewDecoder() (runtime.Decoder, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(authenticationv1.AddToScheme(scheme), authenticationv1beta1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	return serializer.NewCodecFactory(scheme).UniversalDeserializer(), nil
+}
+
+// read takes what kube takes: what the answer does not say of its kind and
+// version is as in the question. It takes the other version too, which kube does
+// not: some webhooks answer with the one they know.
+func (r *webhookReviewer) read(body []byte) (*authenticationv1.TokenReviewStatus, error) {
+	asked := schema.GroupVersionKind{Group: authenticationv1.GroupName, Version: r.version, Kind: reviewKind}
+	answer, kind, err := r.decoder.Decode(body, &asked, nil)
+	if err != nil && !runtime.IsNotRegisteredError(err) { // it may quote the answer, and that the token
 		return nil, errors.New("its answer is no TokenReview: the JSON does not fit")
 	}
-	if answer.Kind != "TokenReview" || !strings.HasPrefix(answer.APIVersion, reviewGroup+"/") {
-		return nil, fmt.Errorf("its answer is no TokenReview but kind %q of %q", clipped(answer.Kind, 64), clipped(answer.APIVersion, 64))
+	switch review := answer.(type) {
+	case *authenticationv1.TokenReview:
+		return &review.Status, nil
+	case *authenticationv1beta1.TokenReview:
+		return &authenticationv1.TokenReviewStatus{
+			Authenticated: review.Status.Authenticated,
+			User: authenticationv1.UserInfo{
+				Username: review.Status.User.Username, UID: review.Status.User.UID, Groups: review.Status.User.Groups, Extra: extraOf(review.Status.User.Extra),
+			},
+			Audiences: review.Status.Audiences,
+			Error:     review.Status.Error,
+		}, nil
 	}
-	return &answer.Status, nil
+	if kind == nil {
+		kind = &schema.GroupVersionKind{}
+	}
+	return nil, fmt.Errorf("its answer is no TokenReview but kind %q of %q", clipped(kind.Kind, 64), clipped(kind.GroupVersion().String(), 64))
+}
+
+func extraOf(from map[string]authenticationv1beta1.ExtraValue) map[string]authenticationv1.ExtraValue {
+	if from == nil {
+		return nil
+	}
+	to := make(map[string]authenticationv1.ExtraValue, len(from))
+	for key, values := range from {
+		to[key] = authenticationv1.ExtraValue(values)
+	}
+	return to
 }

@@ -50,6 +50,7 @@ type Metrics struct {
 	clusters, workspaces                                            *prometheus.Desc
 	configurations, issuers, reloads, expiry                        *prometheus.Desc
 	shardKeys, shardKeysRead, shardKeysFailed                       *prometheus.Desc
+	webhookReviews, webhookState                                    *prometheus.Desc
 }
 
 // traffic are the bytes of bodies to and from a shard.
@@ -142,6 +143,8 @@ func (b *instruments) states(m *Metrics) {
 	m.workspaces = b.read("front_proxy_indexed_workspaces", gaugeType, "Workspaces that the index has of a shard.", "shard")
 	m.configurations = b.read("front_proxy_authentication_configurations", gaugeType, "WorkspaceAuthenticationConfigurations by state.", "state")
 	m.issuers = b.read("front_proxy_issuers", gaugeType, "Issuers in use by state; scope: the operator's (global) or workspaces'.", "scope", "state")
+	m.webhookReviews = b.read("front_proxy_webhook_reviews_total", counterType, "Tokens that the authentication webhook was asked about, by what it answered.", "result")
+	m.webhookState = b.read("front_proxy_webhook_state", gaugeType, "How the authentication webhook is: 1 for its present state.", "state")
 	m.shardKeys = b.read("front_proxy_shard_service_account_keys", gaugeType, "Service account keys learnt from a shard; 0 until they were first read.", "shard")
 	m.shardKeysRead = b.read("front_proxy_shard_service_account_keys_read_timestamp_seconds", gaugeType, "When a shard's service account keys were last read well; 0: never.", "shard")
 	m.shardKeysFailed = b.read("front_proxy_shard_service_account_keys_failed", gaugeType, "1 when the last reading of a shard's service account keys failed: those read before stay in use.", "shard")

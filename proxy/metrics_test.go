@@ -399,6 +399,9 @@ func TestMetricsOfSources(t *testing.T) {
 		ShardKeys: func() []serviceaccount.ShardKeysStatus {
 			return []serviceaccount.ShardKeysStatus{{Shard: "a", IDs: []string{"k", "l"}, Read: time.Unix(1700000000, 0)}, {Shard: "b", Err: errors.New("at 10.0.0.1: down")}}
 		},
+		Webhook: func() authn.WebhookStatus {
+			return authn.WebhookStatus{State: authn.WebhookDoubtsProxy, Counts: map[authn.WebhookResult]uint64{authn.WebhookUnauthorized: 7}}
+		},
 		Reloads: map[string]func() error{"token-auth-file": func() error { return broken }},
 		Certificates: []Certificates{
 			{"client-ca", "client-ca-file", func() []byte { return bundle }},
@@ -416,6 +419,11 @@ func TestMetricsOfSources(t *testing.T) {
 	m.shows(t, "front_proxy_issuers",
 		`front_proxy_issuers{scope="workspace",state="Failing"} 2`, `front_proxy_issuers{scope="workspace",state="Pending"} 0`,
 		`front_proxy_issuers{scope="workspace",state="Ready"} 0`, `front_proxy_issuers{scope="workspace",state="Unavailable"} 0`)
+	m.shows(t, "front_proxy_webhook",
+		`front_proxy_webhook_reviews_total{result="accepted"} 0`, `front_proxy_webhook_reviews_total{result="failed"} 0`,
+		`front_proxy_webhook_reviews_total{result="refused"} 0`, `front_proxy_webhook_reviews_total{result="unauthorized"} 7`,
+		`front_proxy_webhook_state{state="Failing"} 0`, `front_proxy_webhook_state{state="Pending"} 0`,
+		`front_proxy_webhook_state{state="Ready"} 0`, `front_proxy_webhook_state{state="Unauthorized"} 1`)
 	m.shows(t, "front_proxy_service_account", `front_proxy_service_account_refusals_total{reason="expired"} 1`)
 	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 0`, `front_proxy_reload_failed{source="tls-cert-file"} 0`,
 		`front_proxy_reload_failed{source="token-auth-file"} 0`)

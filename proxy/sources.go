@@ -29,6 +29,8 @@ type Sources struct {
 	Reloads map[string]func() error
 	// ShardKeys are the service account keys learnt from shards.
 	ShardKeys func() []serviceaccount.ShardKeysStatus
+	// Webhook is the authentication webhook.
+	Webhook func() authn.WebhookStatus
 	// Certificates are those whose end matters.
 	Certificates []Certificates
 
@@ -83,6 +85,15 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.s.ShardKeys != nil {
 		c.shardKeys(gauge)
+	}
+	if c.s.Webhook != nil {
+		s := c.s.Webhook()
+		for _, result := range authn.WebhookResults() {
+			out <- prometheus.MustNewConstMetric(m.webhookReviews, prometheus.CounterValue, float64(s.Counts[result]), string(result))
+		}
+		for _, state := range authn.WebhookStates() {
+			gauge(m.webhookState, truth(s.State == state), string(state))
+		}
 	}
 	for source, lastError := range c.s.Reloads {
 		gauge(m.reloads, truth(lastError() != nil), source)

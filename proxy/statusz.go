@@ -45,6 +45,8 @@ type StatusSources struct {
 	Issuers map[string]func() []issuer.Status
 	// ShardKeys are the service account keys learnt from shards.
 	ShardKeys func() []serviceaccount.ShardKeysStatus
+	// Webhook is the authentication webhook.
+	Webhook func() authn.WebhookStatus
 	// Certificates are those whose end matters; the Proxy adds its own.
 	Certificates []Certificates
 	// Reloads tell why a changed file can not be used, by flag.
@@ -73,6 +75,7 @@ type ProxyStatus struct {
 	OmittedConfiguration int                `json:"omittedConfigurations,omitempty"`
 	Issuers              []ScopedIssuer     `json:"issuers,omitempty"`
 	OmittedIssuers       int                `json:"omittedIssuers,omitempty"`
+	Webhook              *WebhookState      `json:"webhook,omitempty"`
 	Certificates         []CertificateState `json:"certificates,omitempty"`
 	ServiceAccountKeys   []ShardKeys        `json:"serviceAccountKeys,omitempty"`
 	FailedReloads        map[string]string  `json:"failedReloads,omitempty"`
@@ -115,6 +118,14 @@ type ConfigurationState struct {
 type ScopedIssuer struct {
 	Scope       string `json:"scope"`
 	IssuerState `json:",inline"`
+}
+
+// WebhookState is the authentication webhook; Reviews are the questions it was
+// asked, by result.
+type WebhookState struct {
+	State   string            `json:"state"`
+	Detail  string            `json:"detail,omitempty"`
+	Reviews map[string]uint64 `json:"reviews,omitempty"`
 }
 
 // CertificateState is a certificate, or the first to end of a bundle.
@@ -204,6 +215,7 @@ func (p *Proxy) statusz() *Statusz {
 	out.Status.addShards(s)
 	out.Status.addConfigurations(s)
 	out.Status.addIssuers(s)
+	out.Status.addWebhook(s)
 	out.Status.addCertificates(s)
 	if s.ShardKeys != nil {
 		for _, k := range s.ShardKeys() {
@@ -286,6 +298,20 @@ func (o *ProxyStatus) addIssuers(s *StatusSources) {
 		return cmp.Compare(truth(a.State == string(issuer.Ready)), truth(b.State == string(issuer.Ready)))
 	})
 	o.Issuers, o.OmittedIssuers = atMost(o.Issuers)
+}
+
+func (o *ProxyStatus) addWebhook(s *StatusSources) {
+	if s.Webhook == nil {
+		return
+	}
+	w := s.Webhook()
+	o.Webhook = &WebhookState{State: string(w.State), Detail: w.Detail}
+	for result, n := range w.Counts {
+		if o.Webhook.Reviews == nil {
+			o.Webhook.Reviews = map[string]uint64{}
+		}
+		o.Webhook.Reviews[string(result)] = n
+	}
 }
 
 func atMost[T any](all []T) (some []T, omitted int) {

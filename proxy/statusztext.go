@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"frontproxy/authn"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -115,6 +117,11 @@ func omitted(t *table, n int) {
 }
 
 func (o *ProxyStatus) othersText(t *table) {
+	if w := o.Webhook; w != nil {
+		t.section("Authentication webhook", "STATE", "ACCEPTED", "REFUSED", "401 OR 403", "FAILED", "DETAIL")
+		n := func(r authn.WebhookResult) string { return fmt.Sprint(w.Reviews[string(r)]) }
+		t.row(w.State, n(authn.WebhookAccepted), n(authn.WebhookRefused), n(authn.WebhookUnauthorized), n(authn.WebhookFailed), w.Detail)
+	}
 	t.section("Certificates", "ROLE", "SOURCE", "SUBJECT", "EXPIRES", "IN")
 	for _, c := range o.Certificates {
 		t.row(c.Role, c.Source, c.Subject, c.Expires.UTC().Format(time.RFC3339), t.until(c.Expires))

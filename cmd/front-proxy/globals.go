@@ -43,12 +43,13 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 	if a.webhookConfig == "" {
 		return nil
 	}
-	webhook, err := authn.NewWebhook(authn.WebhookConfig{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences(), Log: p.log.WithName("kubeconfigs")})
+	webhook, err := authn.NewWebhook(authn.WebhookConfig{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences(), Log: p.log.WithName("webhook")})
 	if err != nil {
 		return err
 	}
 	p.add(webhook.Kubeconfig().Run)
 	p.tell("authentication-token-webhook-config-file", webhook.Kubeconfig())
+	p.sources.Webhook = webhook.Status
 	config.Webhook = webhook
 	return nil
 }

@@ -23,6 +23,7 @@ func newSources(idx *index.Index) proxy.Sources {
 func (p *program) status() proxy.StatusSources {
 	s := p.details
 	s.Version, s.Counts, s.Certificates, s.Reloads = version, p.sources.Counts, p.sources.Certificates, p.sources.Reloads
+	s.Webhook = p.sources.Webhook
 	return s
 }
 

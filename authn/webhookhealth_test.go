@@ -1,0 +1,132 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+// healthOf asks a webhook, one step of time after the other, and returns what it
+// says of its state after each.
+func healthOf(t *testing.T, step time.Duration, answers ...string) (states []WebhookState, w *Webhook, logged []string) {
+	t.Helper()
+	var mu sync.Mutex
+	log := funcr.New(func(_, args string) {
+		mu.Lock()
+		defer mu.Unlock()
+		logged = append(logged, args)
+	}, funcr.Options{Verbosity: 2})
+	clk := clocktesting.NewFakePassiveClock(time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
+	s := newWebhookServer(t, nil)
+	w = newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock, c.Log = clk, log })
+	for i, answer := range answers {
+		s.mu.Lock()
+		switch answer {
+		case "yes":
+			s.answer = says(saysAlice)
+		case "no":
+			s.answer = says(`{}`)
+		case "401":
+			s.answer = writes(401, "")
+		case "500":
+			s.answer = writes(500, "")
+		}
+		s.mu.Unlock()
+		_, _, _ = w.AuthenticateToken(t.Context(), ParseToken(fmt.Sprint("token-", i)))
+		states = append(states, w.Status().State)
+		clk.SetTime(clk.Now().Add(step))
+	}
+	return states, w, logged
+}
+
+// TestWebhookMayNotAcceptOurCredential: 401 and 403 raise a doubt when nothing
+// else comes.
+func TestWebhookMayNotAcceptOurCredential(t *testing.T) {
+	for name, tc := range map[string]struct {
+		step    time.Duration
+		answers string
+		want    []WebhookState
+		lines   int // in the log that raise the doubt
+	}{
+		"ever since the start": {answers: "401 401", want: []WebhookState{WebhookDoubtsProxy, WebhookDoubtsProxy}, lines: 1},
+		"others get in":        {step: time.Minute, answers: "yes 401 no 401 yes", want: []WebhookState{WebhookReady, WebhookReady, WebhookReady, WebhookReady, WebhookReady}},
+		"for a minute":         {step: 30 * time.Second, answers: "yes 401 401 401 yes", want: []WebhookState{WebhookReady, WebhookReady, WebhookReady, WebhookDoubtsProxy, WebhookReady}, lines: 1},
+		"failing meanwhile":    {step: time.Minute, answers: "yes 500 401 500 401", want: []WebhookState{WebhookReady, WebhookFailing, WebhookReady, WebhookFailing, WebhookDoubtsProxy}, lines: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, w, logged := healthOf(t, tc.step, strings.Fields(tc.answers)...)
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("states (-want +got):\n%s", diff)
+			}
+			if n := strings.Count(strings.Join(logged, "\n"), "may not accept our credential"); n != tc.lines {
+				t.Errorf("%d lines say so, want %d: %q", n, tc.lines, logged)
+			}
+			if s := w.Status(); (s.State == WebhookDoubtsProxy) != strings.Contains(s.Detail, "may not accept our credential") {
+				t.Errorf("state %s with %q", s.State, s.Detail)
+			}
+		})
+	}
+}
+
+func TestWebhookCountsAnswers(t *testing.T) {
+	_, w, _ := healthOf(t, time.Second, "yes", "no", "401", "401", "500", "yes")
+	want := map[WebhookResult]uint64{WebhookAccepted: 2, WebhookRefused: 1, WebhookUnauthorized: 2, WebhookFailed: 1}
+	if diff := cmp.Diff(want, w.Status().Counts); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestWebhookRefusalByStatusEndsStreams: a 401 for a token ends its streams when
+// the webhook answers others meanwhile, and not when it may be the proxy's
+// credential that is refused.
+func TestWebhookRefusalByStatusEndsStreams(t *testing.T) {
+	clk := clocktesting.NewFakePassiveClock(time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
+	s := newWebhookServer(t, says(saysAlice))
+	w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock = clk })
+	answer := func(code int) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.answer = says(saysAlice); code != 200 {
+			s.answer = writes(code, "")
+		}
+	}
+	ask := func(raw string, again bool, want string) {
+		t.Helper()
+		clk.SetTime(clk.Now().Add(15 * time.Second))
+		ctx := t.Context()
+		if again {
+			ctx = context.WithValue(ctx, recheckKey{}, true)
+		}
+		got := "yes"
+		switch _, _, err := w.AuthenticateToken(ctx, ParseToken(raw)); {
+		case errors.Is(err, ErrUndecided):
+			got = "undecided"
+		case err != nil:
+			got = "no"
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", raw, got, want)
+		}
+	}
+	ask("stream", false, "yes")
+	answer(401)
+	ask("stream", true, "undecided")
+	ask("stream", true, "undecided")
+	answer(200) // the credential is renewed
+	ask("stream", true, "yes")
+	ask("other", false, "yes")
+	answer(401)
+	ask("stream", true, "undecided") // the one before is forgotten
+	answer(200)
+	ask("another", false, "yes")
+	answer(401)
+	ask("stream", true, "no")
+}
