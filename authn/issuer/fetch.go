@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"frontproxy/internal/jwks"
 )
 
 // MaxBody is how many bytes of a discovery document or key set are read.
@@ -113,7 +115,7 @@ func (f *fetcher) get(ctx context.Context, location string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Accept", jwks.Accept)
 	r.Header.Set("User-Agent", "front-proxy")
 	response, err := f.client.Do(r)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"frontproxy/internal/jwks"
 )
 
 // Bounds on key sets.
@@ -47,23 +49,19 @@ type keySet struct {
 
 // parseKeys reads a JWK set. Entries that can't be used are left out.
 func parseKeys(body []byte) (*keySet, error) {
-	var document struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(body, &document); err != nil {
-		return nil, fmt.Errorf("no JSON Web Key Set: %w", err)
-	}
-	if document.Keys == nil {
-		return nil, errors.New(`no JSON Web Key Set: "keys" is missing`)
-	}
-	if n := len(document.Keys); n > MaxKeys {
-		return nil, fmt.Errorf("%d keys, at most %d are taken", n, MaxKeys)
+	entries, err := jwks.Parse(body, MaxKeys)
+	if err != nil {
+		return nil, err
 	}
 	set := &keySet{byID: map[string][]*jose.JSONWebKey{}}
-	for i, raw := range document.Keys {
-		key, err := parseKey(raw)
+	for i, entry := range entries {
+		key := entry.Key
+		err := entry.Err
+		if err == nil {
+			err = checkKey(key)
+		}
 		if err != nil {
-			set.ignored = append(set.ignored, fmt.Sprintf("keys[%d]: %s", i, clip(err.Error(), 200)))
+			set.ignored = append(set.ignored, leftOut(i, entry.ID, err))
 			continue
 		}
 		set.byID[key.KeyID] = append(set.byID[key.KeyID], key)
@@ -75,37 +73,29 @@ func parseKeys(body []byte) (*keySet, error) {
 	return set, nil
 }
 
-// parseKey reads one key, which must be a public key fit for signatures.
-func parseKey(raw json.RawMessage) (*jose.JSONWebKey, error) {
-	// Looked at first: go-jose computes with private keys while it reads them.
-	var private struct {
-		K, D, P, Q, DP, DQ, QI, Priv json.RawMessage
+// leftOut says which entry of a set is not used, and why.
+func leftOut(n int, id string, err error) string {
+	text := fmt.Sprintf("keys[%d]", n)
+	if id != "" {
+		text += fmt.Sprintf(" (kid %q)", clip(id, 64))
 	}
-	if err := json.Unmarshal(raw, &private); err != nil {
-		return nil, err
-	}
-	for _, parameter := range []json.RawMessage{private.K, private.D, private.P, private.Q, private.DP, private.DQ, private.QI, private.Priv} {
-		if parameter != nil {
-			return nil, errors.New("is symmetric or private")
-		}
-	}
-	key := new(jose.JSONWebKey)
-	if err := key.UnmarshalJSON(raw); err != nil {
-		return nil, err
-	}
-	if key.Use != "" && key.Use != "sig" {
-		return nil, fmt.Errorf("is for use %q", key.Use)
+	return text + ": " + clip(err.Error(), 200)
+}
+
+// checkKey says why a public key is not fit for signatures.
+func checkKey(key *jose.JSONWebKey) error {
+	if key.Use == "enc" { // others than this and "sig" mean nothing to us, nor to kube
+		return errors.New(`is for encryption (use "enc")`)
 	}
 	if rsaKey, ok := key.Key.(*rsa.PublicKey); ok {
 		if n := rsaKey.N.BitLen(); n < minRSABits || n > maxRSABits {
-			return nil, fmt.Errorf("has %d bits, RSA keys need %d to %d", n, minRSABits, maxRSABits)
+			return fmt.Errorf("has %d bits, RSA keys need %d to %d", n, minRSABits, maxRSABits)
 		}
 	}
 	if !slices.ContainsFunc(algorithms, func(alg jose.SignatureAlgorithm) bool { return fits(key, string(alg)) }) {
-		return nil, fmt.Errorf("fits no supported algorithm (alg %q, %T)", key.Algorithm, key.Key)
+		return fmt.Errorf("fits no supported algorithm (alg %q, %T)", key.Algorithm, key.Key)
 	}
-	// Without certificates, which are large and not needed.
-	return &jose.JSONWebKey{Key: key.Key, KeyID: key.KeyID, Algorithm: key.Algorithm, Use: key.Use}, nil
+	return nil
 }
 
 // fits says whether key may verify signatures by alg.

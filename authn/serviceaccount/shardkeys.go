@@ -13,14 +13,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/json"
 	"golang.org/x/sync/singleflight"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
 	"frontproxy/index/shards"
+	"frontproxy/internal/jwks"
 )
 
 // Defaults and bounds of ShardKeys.
@@ -215,7 +214,7 @@ func (k *ShardKeys) fetch(ctx context.Context, base string) (*KeySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	request.Header.Set("Accept", jwks.Accept)
 	response, err := k.client.Do(request)
 	if err != nil {
 		return nil, err
@@ -236,22 +235,16 @@ func (k *ShardKeys) fetch(ctx context.Context, base string) (*KeySet, error) {
 // parseKeySet reads the public keys of a JWKS that can sign service account
 // tokens; others are skipped, none at all is an error.
 func parseKeySet(body []byte) (*KeySet, error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(body, &set); err != nil {
-		return nil, errors.New("the shard's key set is no JWKS")
-	}
-	if len(set.Keys) > maxShardKeys {
-		return nil, fmt.Errorf("the shard's key set has %d keys, at most %d are taken", len(set.Keys), maxShardKeys)
+	entries, err := jwks.Parse(body, maxShardKeys)
+	if err != nil {
+		return nil, fmt.Errorf("the shard's key set: %w", err)
 	}
 	var keys []Key
-	for _, raw := range set.Keys {
-		var jwk jose.JSONWebKey
-		if err := jwk.UnmarshalJSON(raw); err != nil || !jwk.IsPublic() {
+	for _, entry := range entries {
+		if entry.Err != nil {
 			continue
 		}
-		if key, err := NewKey(jwk.Key); err == nil {
+		if key, err := NewKey(entry.Key.Key); err == nil {
 			keys = append(keys, key)
 		}
 	}

@@ -1,0 +1,92 @@
+package jwks
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/go-jose/go-jose/v4"
+	josejson "github.com/go-jose/go-jose/v4/json"
+)
+
+// Accept is the header to ask for discovery documents and key sets with.
+// Kubernetes' API servers have key sets as application/jwk-set+json and nothing
+// else, other servers as application/json, and a few as what they like.
+const Accept = "application/jwk-set+json, application/json, */*;q=0.5"
+
+// Entry is one entry of a key set.
+type Entry struct {
+	// Key is a public key; nil when Err says why the entry is none. It has no
+	// certificates.
+	Key *jose.JSONWebKey
+	// ID is the entry's key id, as far as it could be read.
+	ID  string
+	Err error
+}
+
+// Parse reads a key set of at most so many entries, each in its place. An error
+// means that the document is no key set, or has more.
+func Parse(body []byte, most int) ([]Entry, error) {
+	var document struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &document); err != nil {
+		return nil, fmt.Errorf("no JSON Web Key Set: %w", err)
+	}
+	if document.Keys == nil {
+		return nil, errors.New(`no JSON Web Key Set: "keys" is missing`)
+	}
+	if n := len(document.Keys); n > most {
+		return nil, fmt.Errorf("%d keys, at most %d are taken", n, most)
+	}
+	entries := make([]Entry, 0, len(document.Keys))
+	for _, raw := range document.Keys {
+		entries = append(entries, parse(raw))
+	}
+	return entries, nil
+}
+
+// members are the members of a public key that are used.
+type members struct {
+	Type      json.RawMessage `json:"kty,omitempty"`
+	ID        json.RawMessage `json:"kid,omitempty"`
+	Use       json.RawMessage `json:"use,omitempty"`
+	Algorithm json.RawMessage `json:"alg,omitempty"`
+	Curve     json.RawMessage `json:"crv,omitempty"`
+	X         json.RawMessage `json:"x,omitempty"`
+	Y         json.RawMessage `json:"y,omitempty"`
+	N         json.RawMessage `json:"n,omitempty"`
+	E         json.RawMessage `json:"e,omitempty"`
+}
+
+// parse leaves out of an entry what is not used, and has go-jose read the rest.
+func parse(raw json.RawMessage) Entry {
+	// Looked at first, whatever the case: what is private or secret is not computed
+	// with, and not served to verify with.
+	var private struct {
+		K, D, P, Q, DP, DQ, QI, Priv json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &private); err != nil {
+		return Entry{Err: err}
+	}
+	var used members
+	if err := josejson.Unmarshal(raw, &used); err != nil { // names by case, none twice: as go-jose
+		return Entry{Err: err}
+	}
+	var id string
+	_ = json.Unmarshal(used.ID, &id)
+	for _, parameter := range []json.RawMessage{private.K, private.D, private.P, private.Q, private.DP, private.DQ, private.QI, private.Priv} {
+		if parameter != nil {
+			return Entry{ID: id, Err: errors.New("is symmetric or private")}
+		}
+	}
+	text, err := json.Marshal(used)
+	if err != nil {
+		return Entry{ID: id, Err: err}
+	}
+	key := new(jose.JSONWebKey)
+	if err := key.UnmarshalJSON(text); err != nil {
+		return Entry{ID: id, Err: err}
+	}
+	return Entry{Key: key, ID: id}
+}
