@@ -27,7 +27,7 @@ func (x *exchange) noticeDistrust(res *http.Response) {
 	if res.StatusCode == http.StatusForbidden && !refusesNobody(res) {
 		return
 	}
-	x.p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "proxy_not_believed").Inc()
+	x.p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "identity_rejected").Inc()
 	if x.p.distrusts.AllowN(x.p.now(), 1) {
 		x.p.log.Error(errDistrust, "A server refused a user who was admitted here; written once a minute at most", "server", x.upstreamName(), "code", res.StatusCode)
 	}

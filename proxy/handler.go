@@ -121,7 +121,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 		}
 	}
 	if x.download.broken && r.Context().Err() == nil {
-		p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "answer_broke_off").Inc()
+		p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "response_interrupted").Inc()
 	}
 	x.closeWatch()
 	p.metrics.request(x, r, p.now().Sub(x.start))

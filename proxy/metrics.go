@@ -115,7 +115,7 @@ func (b *instruments) perRequest(m *Metrics) {
 		m.decisions[o] = decisions.WithLabelValues(name)
 	}
 	m.upstreamErrors = b.counter("front_proxy_upstream_errors_total",
-		"Requests that could not be forwarded, or whose answer broke off, while the client was there. To: shard, backend (of another mapping) or mount (a host that a tenant chose).", "to", "shard", "reason")
+		"Requests that could not be forwarded, or whose answer broke off, while the client was there. Upstream: shard, backend (of another mapping) or mount (a host that a tenant chose).", "upstream", "shard", "reason")
 	m.reviews = b.counter("front_proxy_access_reviews_total", "SubjectAccessReviews sent to root, for those who read what the proxy tells of itself.", "result")
 	for _, result := range []string{"answered", "failed"} {
 		m.reviews.WithLabelValues(result)
@@ -125,7 +125,7 @@ func (b *instruments) perRequest(m *Metrics) {
 	m.openStreams = b.read("front_proxy_open_streams", gaugeType, "Watches and upgraded connections under way.", "kind")
 	m.openConnections = b.read("front_proxy_open_connections", gaugeType, "Clients' connections.")
 	m.refusedConnections = b.read("front_proxy_refused_connections_total", counterType, "Clients' connections closed as they came, because as many were open as --max-connections allows.")
-	m.endedStreams = b.read("front_proxy_ended_streams_total", counterType, "Watches and upgraded connections ended because what had admitted them was gone.")
+	m.endedStreams = b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what had admitted them was gone.")
 	m.panics = b.read("front_proxy_panics_total", counterType, "Panics contained; each one is a fault to report.")
 }
 

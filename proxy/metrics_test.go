@@ -198,7 +198,7 @@ func TestMetricsCountRequests(t *testing.T) {
 	m.shows(t, "front_proxy_open_streams", `front_proxy_open_streams{kind="upgrade"} 0`, `front_proxy_open_streams{kind="watch"} 0`)
 
 	do(t, c, "GET", f.URL+"/clusters/down/api/v1/pods", as("token"))
-	m.shows(t, "front_proxy_upstream_errors_total", `front_proxy_upstream_errors_total{reason="connect",shard="down",to="shard"} 1`)
+	m.shows(t, "front_proxy_upstream_errors_total", `front_proxy_upstream_errors_total{reason="connect",shard="down",upstream="shard"} 1`)
 
 	m.Watches().Forget("shard-1")
 	m.Watches().Forget("down")
@@ -240,7 +240,7 @@ func TestMetricsOfBrokenAnswers(t *testing.T) {
 		}
 		_ = res.Body.Close()
 	}
-	m.shows(t, "front_proxy_upstream_errors_total", `front_proxy_upstream_errors_total{reason="answer_broke_off",shard="shard-1",to="shard"} 1`)
+	m.shows(t, "front_proxy_upstream_errors_total", `front_proxy_upstream_errors_total{reason="response_interrupted",shard="shard-1",upstream="shard"} 1`)
 	m.shows(t, "kcp_backend_rs", `kcp_backend_rs_body_bytes{shard="shard-1"} 4`)
 }
 
@@ -306,11 +306,11 @@ func TestMetricsOfTLSErrors(t *testing.T) {
 		`kcp_listener_tls_connection_error{error_type="unknown_ca",shard="shard-1"} 1`,
 		`kcp_listener_tls_connection_error{error_type="unknown_ca",shard="unknown"} 1`)
 	m.shows(t, "front_proxy_upstream_errors_total",
-		`front_proxy_upstream_errors_total{reason="other",shard="shard-1",to="shard"} 1`,
-		`front_proxy_upstream_errors_total{reason="timeout",shard="shard-1",to="shard"} 1`,
-		`front_proxy_upstream_errors_total{reason="tls",shard="",to="backend"} 1`,
-		`front_proxy_upstream_errors_total{reason="tls",shard="",to="mount"} 1`,
-		`front_proxy_upstream_errors_total{reason="tls",shard="shard-1",to="shard"} 1`)
+		`front_proxy_upstream_errors_total{reason="other",shard="shard-1",upstream="shard"} 1`,
+		`front_proxy_upstream_errors_total{reason="timeout",shard="shard-1",upstream="shard"} 1`,
+		`front_proxy_upstream_errors_total{reason="tls",shard="",upstream="backend"} 1`,
+		`front_proxy_upstream_errors_total{reason="tls",shard="",upstream="mount"} 1`,
+		`front_proxy_upstream_errors_total{reason="tls",shard="shard-1",upstream="shard"} 1`)
 }
 
 // TestMetricsAreBounded: whatever clients, tenants and shards choose, it adds

@@ -27,21 +27,21 @@ type acrossOptions struct {
 func (o *acrossOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.virtualWorkspaces, "shard-virtual-workspaces", false, "Serve the virtual workspaces of every shard at /shards/<shard>/services/, so that a shard's --shard-virtual-workspace-url can be https://<this proxy>/shards/<shard>/ (with the slash at its end).")
 	fs.StringToStringVar(&o.shardServers, "shard-virtual-workspace-server", nil, "shard=https://host:port, comma-separated: the virtual workspace servers of shards that do not run them embedded and whose --shard-virtual-workspace-url is that of this proxy.")
-	fs.StringSliceVar(&o.shardClients, "shard-client-names", nil, "Common names of the shards' own client certificates, comma-separated, each as shard=name, or as name if it is for every shard: below /shards/<shard>/services/ they keep the groups that --authentication-drop-groups takes elsewhere.")
+	fs.StringSliceVar(&o.shardClients, "shard-client-common-names", nil, "Common names of the shards' own client certificates, comma-separated, each as shard=name, or as name if it is for every shard: below /shards/<shard>/services/ they keep the groups that --authentication-drop-groups takes elsewhere.")
 	fs.BoolVar(&o.endAtExpiry, "end-streams-at-expiry", false, "End watches and upgraded connections when the token or certificate that opened them ends. They end within 30 s of its revocation in any case.")
 }
 
 func (o *acrossOptions) validate() []error {
 	var errs []error
 	if (len(o.shardClients) > 0 || len(o.shardServers) > 0) && !o.virtualWorkspaces {
-		errs = append(errs, errors.New("--shard-client-names and --shard-virtual-workspace-server have no meaning without --shard-virtual-workspaces"))
+		errs = append(errs, errors.New("--shard-client-common-names and --shard-virtual-workspace-server have no meaning without --shard-virtual-workspaces"))
 	}
 	if _, err := o.servers(); err != nil {
 		errs = append(errs, err)
 	}
 	for _, text := range o.shardClients {
 		if text == "" || strings.HasPrefix(text, "=") || strings.HasSuffix(text, "=") {
-			errs = append(errs, fmt.Errorf("--shard-client-names: %q must be shard=name, or name: the common name of its certificate", text))
+			errs = append(errs, fmt.Errorf("--shard-client-common-names: %q must be shard=name, or name: the common name of its certificate", text))
 		}
 	}
 	return errs

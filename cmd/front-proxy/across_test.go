@@ -144,7 +144,7 @@ func TestShardsVirtualWorkspacesByFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	args, url := arguments(t, k)
-	p := startProxy(t, k, url, append(args, "--shard-virtual-workspaces", "--shard-client-names=shard-client-root,root-1=shard-client-root-1"))
+	p := startProxy(t, k, url, append(args, "--shard-virtual-workspaces", "--shard-client-common-names=shard-client-root,root-1=shard-client-root-1"))
 	shardClient, err := k.ClientCA.Client(t.TempDir(), "shard-client-root", "system:masters")
 	if err != nil {
 		t.Fatal(err)
@@ -197,11 +197,11 @@ func tlsCertificate(t *testing.T, pair harness.KeyPair) tls.Certificate {
 
 func TestFlagsAcrossShards(t *testing.T) {
 	for args, want := range map[string]string{
-		"--shard-virtual-workspaces --shard-client-names=a,b":                                         "",
-		"--shard-client-names=a":                                                                      "--shard-virtual-workspaces",
-		"--shard-virtual-workspaces --shard-client-names=a,s=b":                                       "",
-		"--shard-virtual-workspaces --shard-client-names=s=":                                          "must be shard=name",
-		"--shard-virtual-workspaces --shard-client-names==b":                                          "must be shard=name",
+		"--shard-virtual-workspaces --shard-client-common-names=a,b":                                  "",
+		"--shard-client-common-names=a":                                                               "--shard-virtual-workspaces",
+		"--shard-virtual-workspaces --shard-client-common-names=a,s=b":                                "",
+		"--shard-virtual-workspaces --shard-client-common-names=s=":                                   "must be shard=name",
+		"--shard-virtual-workspaces --shard-client-common-names==b":                                   "must be shard=name",
 		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=https://a:6444,b=https://b/vw": "",
 		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=http://a:6444":                 "must be like https://",
 		"--shard-virtual-workspaces --shard-virtual-workspace-server=a=https://kcp/shards/a/":         "leads back",

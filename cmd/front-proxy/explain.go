@@ -32,7 +32,7 @@ of a credential.
         what the proxy makes of the token there: - reads it from standard input.
         With --certificate-file a client certificate (no key is needed); with
         neither, a request without a credential.
-  front-proxy explain --path=… --token-file=… --with=new.yaml
+  front-proxy explain --path=… --token-file=… --dry-run=new.yaml
         the same as if the WorkspaceAuthenticationConfigurations and WorkspaceTypes
         in the file were applied where the workspace's type is. Nothing is applied.
 
@@ -50,7 +50,7 @@ type explainOptions struct {
 	debugAddress                         string
 	workspace                            bool
 	path, method                         string
-	tokenFile, certificateFile, with     string
+	tokenFile, certificateFile, dryRun   string
 	asking
 }
 
@@ -66,7 +66,7 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 	fs.StringVar(&o.method, "method", http.MethodGet, "Its method.")
 	fs.StringVar(&o.tokenFile, "token-file", "", "File with its bearer token; - is standard input.")
 	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with its client certificate and the chain.")
-	fs.StringVar(&o.with, "with", "", "YAML or JSON file of objects to take for applied; - is standard input.")
+	fs.StringVar(&o.dryRun, "dry-run", "", "YAML or JSON file of objects to treat as applied; - is standard input.")
 	return fs
 }
 
@@ -103,10 +103,10 @@ func (o *explainOptions) validate(args []string) error {
 		return errors.New("either a refusal's id or --path")
 	case len(args) == 0 && o.path == "":
 		return errors.New("neither a refusal's id nor --path is given")
-	case o.path == "" && (o.tokenFile != "" || o.certificateFile != "" || o.with != ""):
-		return errors.New("--token-file, --certificate-file and --with go with --path")
-	case o.tokenFile == "-" && o.with == "-":
-		return errors.New("--token-file and --with cannot both be standard input")
+	case o.path == "" && (o.tokenFile != "" || o.certificateFile != "" || o.dryRun != ""):
+		return errors.New("--token-file, --certificate-file and --dry-run go with --path")
+	case o.tokenFile == "-" && o.dryRun == "-":
+		return errors.New("--token-file and --dry-run cannot both be standard input")
 	case o.workspace && o.path != "":
 		return errors.New("--workspace is for refusals: --path is for operators")
 	case o.workspace && o.debugAddress != "":
@@ -139,15 +139,15 @@ func (o *explainOptions) question() (*proxy.ExplainRequest, error) {
 			return nil, fmt.Errorf("--certificate-file %s has no PEM certificate", o.certificateFile)
 		}
 	}
-	if o.with == "" {
+	if o.dryRun == "" {
 		return q, nil
 	}
-	text, err := readInput(o.with)
+	text, err := readInput(o.dryRun)
 	if err != nil {
-		return nil, fmt.Errorf("--with: %w", err)
+		return nil, fmt.Errorf("--dry-run: %w", err)
 	}
 	if q.Change, err = readChange(text); err != nil {
-		return nil, fmt.Errorf("--with %s: %w", o.with, err)
+		return nil, fmt.Errorf("--dry-run %s: %w", o.dryRun, err)
 	}
 	return q, nil
 }

@@ -229,11 +229,11 @@ func TestExplainCredential(t *testing.T) {
 		{"ambiguous path", []string{"--path=/clusters/root%2Fone/api"}, []string{"not authenticated (400)"}},
 		{"no mapping", []string{"--path=/nothing"}, []string{"not authenticated (404)"}},
 		{"issuer nobody trusts", []string{path, "--token-file=" + foreign}, []string{"no configuration of the type trusts issuer"}},
-		{"with it", []string{path, "--token-file=" + foreign, "--with=" + configuration(other, "auth", other.URL())}, []string{"admitted (200)", "Forwarded as: x:zoe", "auth@(as given)"}},
-		{"with one that nobody names", []string{path, "--token-file=" + foreign, "--with=" + configuration(other, "new", other.URL())}, []string{"refused (401)", "Note: the type team does not name the configuration new"}},
+		{"with it", []string{path, "--token-file=" + foreign, "--dry-run=" + configuration(other, "auth", other.URL())}, []string{"admitted (200)", "Forwarded as: x:zoe", "auth@(as given)"}},
+		{"with one that nobody names", []string{path, "--token-file=" + foreign, "--dry-run=" + configuration(other, "new", other.URL())}, []string{"refused (401)", "Note: the type team does not name the configuration new"}},
 		{"with an issuer out of bounds", []string{path, "--token-file=" + file(t, "m.jwt", []byte(other.Sign(issuertest.Claims{"iss": "https://169.254.169.254", "sub": "zoe", "aud": []string{"ws"}}))),
-			"--with=" + configuration(other, "auth", "https://169.254.169.254")}, []string{"undecided (503)", "link-local"}},
-		{"with a type that names what is missing", []string{path, "--token-file=" + foreign, "--with=" + two}, []string{"undecided (503)", "gone does not exist"}},
+			"--dry-run=" + configuration(other, "auth", "https://169.254.169.254")}, []string{"undecided (503)", "link-local"}},
+		{"with a type that names what is missing", []string{path, "--token-file=" + foreign, "--dry-run=" + two}, []string{"undecided (503)", "gone does not exist"}},
 	} {
 		out := w.explains(tt.name, append(tt.args, "--kubeconfig="+operator), tt.want...)
 		if found := written.secrets.In([]byte(out)); found != nil {
@@ -244,7 +244,7 @@ func TestExplainCredential(t *testing.T) {
 		t.Errorf("without the right: %v %s", err, out)
 	}
 	w.await(w.client(), "/clusters/root:one/api", other.Sign(issuertest.Claims{"sub": "zoe", "aud": []string{"ws"}}), http.StatusUnauthorized) // nothing was applied
-	w.explains("a change of another type", []string{"--path=/clusters/root/api", "--with=" + two, "--kubeconfig=" + operator}, "Note: the workspace's type is root")
+	w.explains("a change of another type", []string{"--path=/clusters/root/api", "--dry-run=" + two, "--kubeconfig=" + operator}, "Note: the workspace's type is root")
 }
 
 // TestDebugAddress: loopback and sockets only, and not for a name that somebody

@@ -50,7 +50,7 @@ func explainText(w io.Writer, e *proxy.Explanation) {
 	for _, n := range e.Notes {
 		say("Note: %s", plainText(n))
 	}
-	say("Told by instance %s", e.Instance)
+	say("Reported by instance %s", e.Instance)
 }
 
 func placeText(say func(string, ...any), p *proxy.Place) {

@@ -81,7 +81,7 @@ func run(m *testing.M) int {
 func acrossArgs() []string {
 	return []string{
 		"--service-account-keys-from-shards", "--shard-virtual-workspaces",
-		"--shard-client-names=shard-client-" + harness.RootShard + ",shard-client-" + shardOne + "," + shardTen + "=shard-client-" + shardTen,
+		"--shard-client-common-names=shard-client-" + harness.RootShard + ",shard-client-" + shardOne + "," + shardTen + "=shard-client-" + shardTen,
 	}
 }
 
