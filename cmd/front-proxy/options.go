@@ -177,7 +177,7 @@ func (a *authOptions) tokenFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&a.tokenFile, "token-auth-file", "", "CSV file of static tokens: token,user,uid,\"group,group\".")
 	fs.StringVar(&a.webhookConfig, "authentication-token-webhook-config-file", "", "Kubeconfig of a TokenReview webhook, asked about tokens that nobody else knows.")
 	fs.StringVar(&a.webhookVersion, "authentication-token-webhook-version", "v1beta1", "Version of the TokenReviews to send: v1beta1 or v1.")
-	fs.DurationVar(&a.webhookTTL, "authentication-token-webhook-cache-ttl", 2*time.Minute, "How long to remember what the webhook accepted.")
+	fs.DurationVar(&a.webhookTTL, "authentication-token-webhook-cache-ttl", 2*time.Minute, "How long to remember what the webhook answered, yes or no.")
 	fs.StringSliceVar(&a.audiences, "api-audiences", nil, "Audiences of the API: tokens must carry one. Empty means the service account issuers, for service account tokens only.")
 	fs.BoolVar(&a.anonymous, "anonymous-auth", false, "No effect: requests without credentials are refused or left to the shard.")
 }
