@@ -217,7 +217,7 @@ func (o *OIDC) load(ctx context.Context) error {
 	next.byIssuer = make(map[string]jwtMember, len(next.built.authenticators))
 	for n, a := range next.built.authenticators {
 		a.name = fmt.Sprintf("jwt[%d] %s", n, a.issuer.URL())
-		next.byIssuer[a.issuer.URL()] = jwtMember{jwtAuthenticator: a, evaluations: o.evaluations}
+		next.byIssuer[a.issuer.URL()] = jwtMember{jwtAuthenticator: a, types: o.evaluations}
 	}
 	if old != nil {
 		o.awaitKeys(ctx, next)

@@ -11,6 +11,12 @@ import (
 // types it has. The other half is its neighbours'.
 func evaluationsOfOwner() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
+// evaluationsOfAll is how many tokens' CEL expressions run at once for all types of
+// all owners. They only compute, so more would not be faster; this many times
+// expression.MaxBytes is what they hold at most. The operator's configuration has
+// places of its own (globalEvaluations).
+func evaluationsOfAll() int { return max(8, 2*runtime.GOMAXPROCS(0)) }
+
 // owner is a logical cluster that has types with configurations.
 type owner struct {
 	// evaluations has a place for each evaluation that may run now.
@@ -40,21 +46,31 @@ func (s *typeShard) leaveType(cluster string) {
 }
 
 // enter waits for a place among the type's evaluations, then for one among its
-// owner's. Everybody takes them in this order, so nobody waits for himself.
+// owner's, then for one among all. Everybody takes them in this order, so nobody
+// waits for himself, and who waits holds none that other owners need.
 func (m jwtMember) enter(ctx context.Context) (leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationWait)
 	defer cancel()
-	if err := place(ctx, m.evaluations); err != nil {
-		return nil, fmt.Errorf("%w: %d tokens of the workspace type are being evaluated already: %w", ErrUndecided, cap(m.evaluations), err)
+	var held []chan struct{}
+	leave = func() {
+		for _, places := range held {
+			<-places
+		}
 	}
-	if m.owners == nil {
-		return func() { <-m.evaluations }, nil
+	for _, of := range []struct {
+		places chan struct{}
+		whose  string
+	}{{m.types, "of the workspace type"}, {m.owners, "of the workspace type's owner"}, {m.evaluations, "of all workspaces"}} {
+		if of.places == nil {
+			continue
+		}
+		if err := place(ctx, of.places); err != nil {
+			leave()
+			return nil, fmt.Errorf("%w: %d tokens %s are being evaluated already: %w", ErrUndecided, cap(of.places), of.whose, err)
+		}
+		held = append(held, of.places)
 	}
-	if err := place(ctx, m.owners); err != nil {
-		<-m.evaluations
-		return nil, fmt.Errorf("%w: %d tokens of the workspace type's owner are being evaluated already: %w", ErrUndecided, cap(m.owners), err)
-	}
-	return func() { <-m.owners; <-m.evaluations }, nil
+	return leave, nil
 }
 
 // place takes a place as soon as there is one.

@@ -55,7 +55,7 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	if _, _, err := last.AuthenticateToken(ended, token); !errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "owner") {
 		t.Errorf("a type more of the same owner: %v, want undecided because of the owner's other types", err)
 	}
-	if diff := cmp.Diff(0, len(last.evaluations)); diff != "" {
+	if diff := cmp.Diff(0, len(last.types)); diff != "" {
 		t.Errorf("the type's places taken afterwards (-want +got):\n%s", diff)
 	}
 	if _, _, err := member("c2", "type").AuthenticateToken(context.Background(), token); err != nil {

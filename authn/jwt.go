@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/expression"
 	"frontproxy/authn/issuer"
 )
 
@@ -23,7 +24,8 @@ const (
 	// workspace type; others wait, at most evaluationWait.
 	evaluationsAtOnce = 2
 	evaluationWait    = 5 * time.Second
-	// evaluationTime is the most one token's expressions may take.
+	// evaluationTime is the most one token's expressions may take. Their budget
+	// ends them after a tenth of that, unless the machine is overloaded.
 	evaluationTime = time.Second
 	// notBeforeLeeway is what upstream grants clocks that differ.
 	notBeforeLeeway = time.Minute
@@ -45,20 +47,25 @@ type jwtAuthenticator struct {
 	// audiences are the configuration's; a token must have one of them, and one
 	// of required too unless that is empty.
 	audiences, required []string
-	// evaluates says that there are CEL expressions.
+	// evaluates says that there are CEL expressions. Without, none is run, and
+	// nobody waits for a place.
 	evaluates bool
 	digester  *digester
 	cache     tokenCache
-	clock     clock.PassiveClock
+	mappings  mappingCache
+	// evaluations has a place for each evaluation that may run now, of all types
+	// of all owners; nil when there is no such bound.
+	evaluations chan struct{}
+	clock       clock.PassiveClock
 }
 
 // jwtMember is a jwtAuthenticator as a member of one workspace type.
 type jwtMember struct {
 	*jwtAuthenticator
-	// evaluations has a place for each evaluation that may run now, of all of
-	// the type's members; owners the same of all types of its owner, nil when
-	// there is no such bound.
-	evaluations, owners chan struct{}
+	// types has a place for each evaluation that may run now, of all of the
+	// type's members; owners the same of all types of its owner, nil when there is
+	// no such bound.
+	types, owners chan struct{}
 }
 
 // Name implements TokenAuthenticator.
@@ -149,21 +156,43 @@ func (a *jwtAuthenticator) check(c *tokenClaims, now time.Time) error {
 	return nil
 }
 
-// evaluate maps the claims of a verified token and applies the rules.
+// evaluate maps the claims of a verified token and applies the rules. Of a
+// configuration with expressions, the outcome for a payload is remembered, also
+// a refusal: nothing but the payload decides it.
 func (m jwtMember) evaluate(ctx context.Context, raw string, claims *tokenClaims) (user.Info, error) {
 	ctx = context.WithValue(ctx, verifiedKey{}, &verifiedToken{issuer: m.issuer, raw: raw, payload: claims.payload})
-	if m.evaluates {
-		leave, err := m.enter(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer leave()
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, evaluationTime)
-		defer cancel()
+	if !m.evaluates {
+		return m.applyUpstream(ctx, raw)
 	}
+	key := m.digester.digest(string(claims.payload))
+	if known, ok := m.mappings.get(key); ok {
+		return known.user, known.err
+	}
+	if err := checkNesting(claims.payload); err != nil {
+		return nil, err
+	}
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
+	defer cancel()
+	budget := expression.NewBudget(len(claims.payload))
+	u, err := m.applyUpstream(expression.WithBudget(ctx, budget), raw)
+	if err != nil && (errors.Is(err, ErrUndecided) || !budget.Used()) {
+		return nil, err
+	}
+	m.mappings.add(key, mapping{user: u, err: err, expiry: claims.expiry})
+	return u, err
+}
+
+// applyUpstream has apiserver's authenticator apply mappings and rules.
+func (m jwtMember) applyUpstream(ctx context.Context, raw string) (user.Info, error) {
 	response, ok, err := m.upstream.AuthenticateToken(ctx, raw)
 	switch {
+	case errors.Is(err, expression.ErrBudget):
+		return nil, fmt.Errorf("%w; the configuration or the token is to be made simpler", expression.ErrBudget)
 	case err != nil && ctx.Err() != nil:
 		return nil, fmt.Errorf("%w: the configuration's expressions did not end in time: %w", ErrUndecided, ctx.Err())
 	case err != nil:

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
@@ -42,20 +41,22 @@ type jwtBuilder struct {
 	limited bool
 	// owner is billed for expressions; empty means the cluster that is built for.
 	owner string
-	// compiler makes or returns the compiler. At first use, because it depends
-	// on the feature gates, and is costly.
-	compiler func() *sharedCompiler
+	// evaluations has a place for each of tenants' evaluations.
+	evaluations chan struct{}
+	// compiler is shared by all configurations.
+	compiler *sharedCompiler
 }
 
 func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
 	DisableUpstreamMetrics()
 	return &jwtBuilder{
-		issuers:    c.Issuers,
-		disallowed: c.DisallowedIssuers,
-		required:   c.RequireAudiences,
-		clock:      c.Clock,
-		digester:   newDigester(),
-		compiler:   sync.OnceValue(func() *sharedCompiler { return newSharedCompiler(c.Clock) }),
+		issuers:     c.Issuers,
+		disallowed:  c.DisallowedIssuers,
+		required:    c.RequireAudiences,
+		clock:       c.Clock,
+		digester:    newDigester(),
+		evaluations: make(chan struct{}, evaluationsOfAll()),
+		compiler:    newSharedCompiler(c.Clock),
 	}
 }
 
@@ -90,7 +91,7 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 			return c, err
 		}
 	}
-	compiler := b.compiler().begin(cmp.Or(b.owner, id.cluster), b.limited)
+	compiler := b.compiler.begin(cmp.Or(b.owner, id.cluster), b.limited)
 	c.releases = append(c.releases, compiler.release)
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.entries}
@@ -126,7 +127,7 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 	if err != nil {
 		return err
 	}
-	c.authenticators = append(c.authenticators, &jwtAuthenticator{
+	a := &jwtAuthenticator{
 		name:      fmt.Sprintf("workspace %s/%s jwt[%d] %s", id.cluster, id.name, n, entry.Issuer.URL),
 		issuer:    keys,
 		trust:     trust.Key(),
@@ -136,7 +137,11 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 		evaluates: len(expressions(entry)) > 0,
 		digester:  b.digester,
 		clock:     b.clock,
-	})
+	}
+	if b.limited {
+		a.evaluations = b.evaluations
+	}
+	c.authenticators = append(c.authenticators, a)
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/cel"
 	"k8s.io/utils/clock"
+
+	"frontproxy/authn/expression"
 )
 
 const (
@@ -49,9 +51,10 @@ type ownersExpressions struct {
 	bytes int
 }
 
-// newSharedCompiler takes about a tenth of a second.
+// newSharedCompiler does nothing costly before the first expression: who maps
+// claims as they are needs no CEL.
 func newSharedCompiler(clk clock.PassiveClock) *sharedCompiler {
-	return &sharedCompiler{compiler: cel.NewDefaultCompiler(), clock: clk, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]*ownersExpressions{}}
+	return &sharedCompiler{compiler: expression.NewCompiler(), clock: clk, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]*ownersExpressions{}}
 }
 
 // compilation is the compiler of one configuration. It is used by one goroutine

@@ -113,7 +113,7 @@ func TestBuildTime(t *testing.T) {
 	s := serveIssuer(t, issuertest.Options{})
 	clk := clocktesting.NewFakeClock(time.Now())
 	b := newJWTBuilder(TypeIndexConfig{Issuers: runPool(t, issuer.Config{}), Clock: clk})
-	shared := b.compiler()
+	shared := b.compiler
 	counting := &countingCompiler{Compiler: shared.compiler, after: func() { clk.SetTime(clk.Now().Add(time.Second)) }}
 	shared.compiler = counting
 	var rules []any

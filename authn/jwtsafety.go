@@ -2,7 +2,6 @@ package authn
 
 import (
 	"fmt"
-	"regexp/syntax"
 	"sync"
 
 	"github.com/google/cel-go/cel"
@@ -10,6 +9,8 @@ import (
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/cel/environment"
+
+	"frontproxy/authn/expression"
 )
 
 const (
@@ -22,16 +23,26 @@ const (
 	// of its own to infer, of those inside it: a list 240 deep, of 500 bytes, keeps
 	// the compiler busy for seconds, and 400 macros in 8 KiB do too.
 	maxNested, maxComposed = 12, 256
+	// maxNodes bounds a configuration's expressions together, macros expanded.
+	maxNodes = 20_000
+	// maxGroupsPrefix bounds the prefix that a plain mapping puts before each
+	// group: a token has 4,000 at most, so they are a megabyte together.
+	maxGroupsPrefix = 256
 	// maxIdentityBytes bounds an identity that claims are mapped to: name, UID,
 	// groups and extras together.
 	maxIdentityBytes = 64 << 10
 )
 
-// checkSafety refuses a configuration whose expressions CEL's own limits do not
-// bound. It takes milliseconds for each expression.
+// checkSafety refuses a configuration that costs too much to compile, or whose
+// plain mappings multiply what a token has. What an evaluation costs is bounded
+// while it runs, by the package expression. It takes milliseconds for each
+// expression.
 func checkSafety(entries []apiserver.JWTAuthenticator) error {
 	safe := newExpressionCheck()
 	for i := range entries {
+		if p := entries[i].ClaimMappings.Groups.Prefix; p != nil && len(*p) > maxGroupsPrefix {
+			return fmt.Errorf("spec.jwt[%d].claimMappings.groups.prefix has %d bytes, at most %d are taken: each group gets it", i, len(*p), maxGroupsPrefix)
+		}
 		for _, e := range expressions(&entries[i]) {
 			if err := safe.check(e); err != nil {
 				return fmt.Errorf("a CEL expression in spec.jwt[%d]: %w", i, err)
@@ -41,19 +52,17 @@ func checkSafety(entries []apiserver.JWTAuthenticator) error {
 	return nil
 }
 
-// expressionCheck refuses what CEL's own limits do not bound. Its run-time cost
-// counts what a function is given, not what it makes of it, and one call cannot
-// be interrupted: `replace` of "a" by 8,000 characters, twice, in a claim of
-// 8,000, asks for half a terabyte at once, which ends the process. And a
-// literal pattern is compiled when the configuration is, whatever its size.
+// expressionCheck bounds what the expressions of one configuration take to parse
+// and to compile. A short text can be a large expression, and a literal pattern is
+// compiled when the configuration is, whatever its size.
 type expressionCheck struct {
-	env      *cel.Env
+	nodes    int // once macros are expanded, so far
 	patterns int // instructions so far
 	composed int // lists, maps and macros so far
 }
 
 // newExpressionCheck starts the check of one configuration.
-func newExpressionCheck() *expressionCheck { return &expressionCheck{env: expressionEnv()} }
+func newExpressionCheck() *expressionCheck { return &expressionCheck{} }
 
 // expressionEnv has all syntax that apiserver's compiler for authentication
 // takes, macros and optionals included.
@@ -63,15 +72,21 @@ var expressionEnv = sync.OnceValue(func() *cel.Env {
 
 // check judges one expression. What does not parse here is not looked into, so
 // it is refused.
-func (c *expressionCheck) check(expression string) error {
-	parsed, issues := c.env.Parse(expression)
+func (c *expressionCheck) check(text string) error {
+	n, err := expression.Nodes(text) // before anything expands macros
+	if err != nil {
+		return fmt.Errorf("does not parse: %s", clipped(err.Error(), 300))
+	}
+	if c.nodes += n; c.nodes > maxNodes {
+		return fmt.Errorf("the expressions of spec.jwt together have more than %d parts once their macros are expanded", maxNodes)
+	}
+	parsed, issues := expressionEnv().Parse(text)
 	if err := issues.Err(); err != nil {
 		return fmt.Errorf("does not parse: %s", clipped(err.Error(), 300))
 	}
 	if err := c.compose(ast.NavigateAST(parsed.NativeRep()), 0); err != nil {
 		return err
 	}
-	var err error
 	ast.PostOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() == ast.CallKind && err == nil {
 			err = c.call(e.AsCall())
@@ -100,64 +115,46 @@ func (c *expressionCheck) compose(e ast.NavigableExpr, depth int) error {
 	return nil
 }
 
+// call adds a literal pattern's compiled size: that of x.matches(p), x.find(p),
+// x.findAll(p[, n]) or matches(x, p). One that is not literal is refused when it
+// is compiled.
 func (c *expressionCheck) call(call ast.CallExpr) error {
-	args := call.Args()
-	switch name := call.FunctionName(); name {
-	case "join", "format", "range", "lists.range":
-		return fmt.Errorf("%s() is not taken: the size of its result has no bound", name)
-	case "replace":
-		if len(args) < 2 {
-			return nil // validation refuses it
-		}
-		from, ok := literal(args[0])
-		to, ok2 := literal(args[1])
-		if !ok || !ok2 || from == "" || len(to) > len(from) {
-			return fmt.Errorf("replace() is taken only with two literal strings, of which the second is no longer than the first and the first not empty: the size of its result has no bound else")
-		}
+	switch call.FunctionName() {
 	case "matches", "find", "findAll":
-		// x.matches(p), x.find(p), x.findAll(p[, n]); or matches(x, p).
-		i := 0
-		if !call.IsMemberFunction() {
-			i = 1
-		}
-		if len(args) <= i {
-			return nil
-		}
-		pattern, ok := literal(args[i])
-		if !ok {
-			return fmt.Errorf("%s() is taken only with a literal pattern: the size of one that a token brings has no bound", name)
-		}
-		return c.pattern(pattern)
+	default:
+		return nil
 	}
-	return nil
-}
-
-// pattern adds a regular expression's compiled size.
-func (c *expressionCheck) pattern(pattern string) error {
-	parsed, err := syntax.Parse(pattern, syntax.Perl)
+	args := call.Args()
+	if !call.IsMemberFunction() && len(args) > 0 {
+		args = args[1:]
+	}
+	if len(args) == 0 || args[0].Kind() != ast.LiteralKind {
+		return nil
+	}
+	pattern, ok := args[0].AsLiteral().Value().(string)
+	if !ok {
+		return nil
+	}
+	size, err := expression.PatternSize(pattern)
 	if err != nil {
 		return nil // validation refuses it
 	}
-	program, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		return nil
-	}
-	if c.patterns += len(program.Inst); c.patterns > maxPatterns {
+	if c.patterns += size; c.patterns > maxPatterns {
 		return fmt.Errorf("the regular expressions of spec.jwt together are too large: compiled they have more than %d instructions", maxPatterns)
 	}
 	return nil
 }
 
-func literal(e ast.Expr) (string, bool) {
-	if e.Kind() != ast.LiteralKind {
-		return "", false
-	}
-	s, ok := e.AsLiteral().Value().(string)
-	return s, ok
-}
-
 // checkSize refuses an identity that is too large to keep or to forward.
 func checkSize(u user.Info) error {
+	if identitySize(u) > maxIdentityBytes {
+		return fmt.Errorf("the claims map to an identity of more than %d bytes", maxIdentityBytes)
+	}
+	return nil
+}
+
+// identitySize is the bytes of an identity, with one for each part.
+func identitySize(u user.Info) int {
 	size := len(u.GetName()) + len(u.GetUID())
 	for _, g := range u.GetGroups() {
 		size += len(g) + 1
@@ -168,8 +165,5 @@ func checkSize(u user.Info) error {
 			size += len(v) + 1
 		}
 	}
-	if size > maxIdentityBytes {
-		return fmt.Errorf("the claims map to an identity of more than %d bytes", maxIdentityBytes)
-	}
-	return nil
+	return size
 }

@@ -138,6 +138,7 @@ func (x *TypeIndex) sweep(now time.Time) {
 	x.mu.Unlock()
 	for _, a := range all {
 		a.cache.sweep(now)
+		a.mappings.sweep(now)
 	}
 }
 

@@ -1,0 +1,299 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/user"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/issuer/issuertest"
+)
+
+// doublingSum is a sum of terms times a list, nested in itself.
+func doublingSum(terms, depth int) string {
+	x := "claims.l"
+	for range depth {
+		x = "[" + x + "].map(a, a" + strings.Repeat(" + a", terms-1) + ")[0]"
+	}
+	return x
+}
+
+// TestHostileExpressionsEnd: what ended the process, or computed for as long as it
+// liked, is refused having allocated little, in mappings and rules, and its place is
+// free at once. Without the bounds, this test takes all memory there is.
+func TestHostileExpressionsEnd(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	pool := runPool(t, issuer.Config{})
+	mapping := func(path ...string) func(string) func(object) {
+		return func(x string) func(object) {
+			return with(object{"expression": x}, append([]string{"claimMappings"}, path...)...)
+		}
+	}
+	rules := func(path string) func(string) func(object) {
+		return func(x string) func(object) {
+			return with([]object{{"expression": "(" + x + ").size() == 0", "message": "m"}}, path)
+		}
+	}
+	for name, edit := range map[string]func(object){
+		"forty terms in groups":    mapping("groups")(doublingSum(40, 4)),
+		"sixteen terms in groups":  mapping("groups")(doublingSum(16, 4)),
+		"forty terms in the name":  mapping("username")(doublingSum(40, 4)),
+		"forty terms in the UID":   mapping("uid")(doublingSum(40, 4)),
+		"forty terms in an extra":  with([]object{{"key": "example.com/x", "valueExpression": doublingSum(40, 4)}}, "claimMappings", "extra"),
+		"forty terms in a rule":    rules("claimValidationRules")(doublingSum(40, 4)),
+		"a long sum in groups":     mapping("groups")("claims.l" + strings.Repeat(" + claims.l", 240)),
+		"flatten in groups":        mapping("groups")("[" + doublingSum(16, 2) + "].map(a, [a, a, a, a]).flatten().flatten()"),
+		"distinct in groups":       mapping("groups")("lists.range(30000).distinct().map(a, 'x')"),
+		"sets in a rule":           with([]object{{"expression": "sets.contains(lists.range(5000), lists.range(5000).reverse())", "message": "m"}}, "claimValidationRules"),
+		"the user's own groups":    with([]object{{"expression": strings.ReplaceAll(doublingSum(40, 4), "claims.l", "user.groups") + ".size() == 0", "message": "m"}}, "userValidationRules"),
+		"equality of what doubles": mapping("username")("[[claims.l]" + strings.Repeat(".map(a, [a, a, a, a, a, a, a, a])", 5) + "].map(a, a == a)[0] ? 'a' : 'b'"),
+		"a nested claim":           mapping("username")("string(claims.deep)"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			groups := with(object{"claim": "l", "prefix": "g:"}, "claimMappings", "groups")
+			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, specFor(s, groups, edit))
+			claims := issuertest.Claims{"sub": "alice", "aud": "app", "l": make([]string, 3900)}
+			if name == "a nested claim" {
+				var deep any = "x"
+				for range 3000 {
+					deep = []any{deep}
+				}
+				claims["deep"], claims["l"] = deep, []string{}
+			}
+			token := ParseToken(s.Sign(claims))
+			// The first look fetches the issuer's keys.
+			if _, err := m.verify(t.Context(), token.Raw, m.clock.Now()); err != nil {
+				t.Fatal(err)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _, err := m.AuthenticateToken(context.Background(), token)
+			runtime.ReadMemStats(&after)
+			if err == nil || errors.Is(err, ErrUndecided) || len(err.Error()) > 1000 {
+				t.Errorf("got %v, want a refusal", err)
+			}
+			if took := after.TotalAlloc - before.TotalAlloc; took > 12<<20 {
+				t.Errorf("allocated %d bytes (%v)", took, err)
+			}
+			if len(m.types) != 0 {
+				t.Errorf("%d places are taken afterwards", len(m.types))
+			}
+		})
+	}
+}
+
+// TestOutcomesOfExpressionsAreRemembered: the same token is not evaluated again,
+// whether it is admitted or refused, while its signature is verified each time.
+func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	pool := runPool(t, issuer.Config{})
+	for name, tt := range map[string]struct{ x, sub string }{
+		"admitted":             {"'oidc:' + claims.sub", "alice"},
+		"refused by a mapping": {"claims.missing", "alice"},
+		"refused by its cost":  {doublingSum(40, 4), "alice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := specFor(s, with(object{"expression": tt.x}, "claimMappings", "username"))
+			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, spec)
+			token := s.Sign(issuertest.Claims{"sub": tt.sub, "aud": "app", "l": make([]string, 3900)})
+			first, _, firstErr := m.AuthenticateToken(t.Context(), ParseToken(token))
+			m.cache = tokenCache{}
+			for range evaluationsAtOnce {
+				m.types <- struct{}{} // nothing can be evaluated any more
+			}
+			ended, cancel := context.WithCancel(t.Context())
+			cancel()
+			again, _, err := m.AuthenticateToken(ended, ParseToken(token))
+			if fmt.Sprint(again, err) != fmt.Sprint(first, firstErr) || (err == nil) != (name == "admitted") {
+				t.Errorf("again: %v, %v; at first: %v, %v", again, err, first, firstErr)
+			}
+			if _, _, err := m.AuthenticateToken(ended, ParseToken(s.Sign(issuertest.Claims{"sub": "bob", "aud": "app"}))); !errors.Is(err, ErrUndecided) {
+				t.Errorf("another token: %v, want undecided for lack of a place", err)
+			}
+			if _, _, err := m.AuthenticateToken(ended, ParseToken(token[:len(token)-8]+"AAAAAAAA")); err == nil || errors.Is(err, ErrUndecided) || err.Error() == fmt.Sprint(firstErr) {
+				t.Errorf("with another signature: %v, want it refused for that", err)
+			}
+			// A configuration that is built anew evaluates anew.
+			changed := mustBuild(t, TypeIndexConfig{Issuers: pool}, spec)
+			changed.types = m.types
+			if _, _, err := changed.AuthenticateToken(ended, ParseToken(token)); !errors.Is(err, ErrUndecided) {
+				t.Errorf("by a new generation of the configuration: %v, want undecided for lack of a place", err)
+			}
+		})
+	}
+}
+
+// TestTimeIsNoOutcome: what the deadline ended is tried again.
+func TestTimeIsNoOutcome(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
+	token := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+	claims, err := m.verify(t.Context(), token, m.clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.evaluate(ended, token, claims); !errors.Is(err, ErrUndecided) {
+		t.Errorf("after its time: %v, want undecided", err)
+	}
+	if len(m.types) != 0 {
+		t.Errorf("%d places are taken afterwards", len(m.types))
+	}
+	if u, err := m.evaluate(t.Context(), token, claims); err != nil || u.GetName() != "alice" {
+		t.Errorf("again: %v, %v", u, err)
+	}
+}
+
+// TestEvaluationsAreBoundedForAll: whatever the number of owners.
+func TestEvaluationsAreBoundedForAll(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"expression": "claims.sub"}, "claimMappings", "username")))
+	if diff := cmp.Diff(evaluationsOfAll(), cap(m.evaluations)); diff != "" {
+		t.Fatalf("places (-want +got):\n%s", diff)
+	}
+	for range cap(m.evaluations) {
+		m.evaluations <- struct{}{}
+	}
+	token := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+	claims, err := m.verify(t.Context(), token, m.clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.evaluate(ended, token, claims); !errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "all workspaces") {
+		t.Errorf("with all places taken: %v, want undecided for that", err)
+	}
+	if len(m.types) != 0 {
+		t.Errorf("%d of the type's places are taken afterwards", len(m.types))
+	}
+	<-m.evaluations
+	if _, err := m.evaluate(t.Context(), token, claims); err != nil {
+		t.Errorf("with one free: %v", err)
+	}
+}
+
+// TestPlainMappingsRunNoCEL: no compiler is made for them, nobody waits for a
+// place, and a prefix does not multiply.
+func TestPlainMappingsRunNoCEL(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	edits := []func(object){
+		with(object{"claim": "sub", "prefix": "oidc:"}, "claimMappings", "username"),
+		with(object{"claim": "groups", "prefix": "oidc:"}, "claimMappings", "groups"),
+		with(object{"claim": "sub"}, "claimMappings", "uid"),
+		with([]object{{"claim": "tenant", "requiredValue": "t"}}, "claimValidationRules"),
+	}
+	spec, err := parseJWTSpec([]byte(specFor(s, edits...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newJWTBuilder(TypeIndexConfig{Issuers: runPool(t, issuer.Config{}), Clock: clocktesting.NewFakeClock(time.Now())})
+	b.limited = true
+	b.compiler.compiler = nil // would panic
+	built, err := b.build(objectName{"c1", "config"}, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer built.close()
+	m := jwtMember{jwtAuthenticator: built.authenticators[0], types: make(chan struct{})} // no place at all
+	u, _, err := m.AuthenticateToken(t.Context(), ParseToken(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "tenant": "t", "groups": []string{"a"}})))
+	if err != nil || u.GetName() != "oidc:alice" || u.GetUID() != "alice" || u.GetGroups()[0] != "oidc:a" {
+		t.Errorf("got %v, %v", u, err)
+	}
+	long := with(object{"claim": "groups", "prefix": strings.Repeat("p", maxGroupsPrefix+1)}, "claimMappings", "groups")
+	if _, err := buildSpec(t, TypeIndexConfig{}, specFor(s, long)); err == nil || !strings.Contains(err.Error(), "groups.prefix") {
+		t.Errorf("a prefix that is too long: %v", err)
+	}
+}
+
+func TestMappingCacheIsBounded(t *testing.T) {
+	var c mappingCache
+	now := time.Now()
+	key := func(i int) (d digest) {
+		d[0], d[1], d[2] = byte(i), byte(i>>8), byte(i>>16)
+		return d
+	}
+	name := strings.Repeat("a", 10_000)
+	for i := range 1000 {
+		c.add(key(i), mapping{user: &user.DefaultInfo{Name: name}, expiry: now.Add(time.Duration(i) * time.Second)})
+		c.add(key(i), mapping{err: errors.New(name), expiry: now.Add(time.Duration(i) * time.Second)})
+		if c.bytes > mappingCacheBytes {
+			t.Fatalf("%d bytes after %d outcomes", c.bytes, i+1)
+		}
+	}
+	if _, ok := c.get(key(999)); !ok {
+		t.Error("the last outcome is forgotten")
+	}
+	if _, ok := c.get(key(0)); ok {
+		t.Error("the first is still there")
+	}
+	c.add(key(1000), mapping{err: errors.New(strings.Repeat("a", mappingCacheBytes))})
+	if _, ok := c.get(key(1000)); ok {
+		t.Error("one that is larger than all may be is kept")
+	}
+	c.sweep(now.Add(999 * time.Second))
+	if c.bytes != 0 || c.entries.Len() != 0 {
+		t.Errorf("%d bytes of %d outcomes are left of expired tokens", c.bytes, c.entries.Len())
+	}
+}
+
+func TestNestingOfClaims(t *testing.T) {
+	for payload, ok := range map[string]bool{
+		`{"a":"[[[["}`: true,
+		`{"a":` + nest("[", "1", "]", maxNesting-1) + `}`:                      true,
+		`{"a":` + nest("[", "1", "]", maxNesting) + `}`:                        false,
+		`{"a":"\"` + strings.Repeat("[", 100) + `"}`:                           true,
+		`{"a":"\\",` + `"b":` + nest(`{"x":`, "1", "}", maxNesting) + `}`:      false,
+		`{"a":[` + strings.TrimSuffix(strings.Repeat("[],", 1000), ",") + `]}`: true,
+	} {
+		if err := checkNesting([]byte(payload)); (err == nil) != ok {
+			t.Errorf("%.60s: %v", payload, err)
+		}
+	}
+}
+
+// BenchmarkVerify is what a token costs that was not seen before, but for its
+// signature.
+func BenchmarkVerify(b *testing.B) {
+	s := serveIssuer(b, issuertest.Options{})
+	pool := runPool(b, issuer.Config{})
+	plain := []func(object){with(object{"claim": "groups", "prefix": "oidc:"}, "claimMappings", "groups")}
+	cel := []func(object){
+		with(object{"expression": "'oidc:' + claims.sub"}, "claimMappings", "username"),
+		with(object{"expression": "dyn(claims.groups).map(g, 'oidc:' + g)"}, "claimMappings", "groups"),
+		with([]object{{"expression": "claims.email_verified == true", "message": "m"}}, "claimValidationRules"),
+		with([]object{{"expression": "!user.username.startsWith('system:')", "message": "m"}}, "userValidationRules"),
+	}
+	for name, edits := range map[string][]func(object){"plain": plain, "CEL": cel, "CEL, remembered": cel} {
+		b.Run(name, func(b *testing.B) {
+			m := mustBuild(b, TypeIndexConfig{Issuers: pool, Clock: clocktesting.NewFakeClock(time.Now())}, specFor(s, edits...))
+			var groups []string
+			for i := range 20 {
+				groups = append(groups, fmt.Sprintf("team-%d-developers", i))
+			}
+			token := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "email_verified": true, "groups": groups})
+			claims, err := m.verify(context.Background(), token, m.clock.Now())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if name == "CEL" {
+					m.mappings = mappingCache{}
+				}
+				if _, err := m.evaluate(context.Background(), token, claims); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
