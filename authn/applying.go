@@ -2,6 +2,7 @@ package authn
 
 import (
 	"fmt"
+	"strings"
 
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
@@ -125,7 +126,11 @@ func (e *typeEntry) describe() []ApplyingStatus {
 	var all []ApplyingStatus
 	for _, c := range e.configs {
 		s := c.status()
-		all = append(all, ApplyingStatus{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: s.Error, Version: s.Version})
+		detail := s.Error
+		if s.LoginError != "" {
+			detail = strings.TrimPrefix(detail+"; ", "; ") + "login discovery tells nothing of it: " + s.LoginError
+		}
+		all = append(all, ApplyingStatus{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
 		for _, a := range c.serving {
 			all = append(all, a.describe(a.name, true))
 		}

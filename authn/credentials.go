@@ -87,3 +87,9 @@ func bearerProtocol(headers []string) (token string, err error) {
 	}
 	return token, nil
 }
+
+// PresentsToken says whether a request has a bearer token, good or bad.
+func PresentsToken(r *http.Request) bool {
+	token, err := bearer(r)
+	return token != "" || err != nil
+}

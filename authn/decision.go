@@ -8,6 +8,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/index"
+	"frontproxy/internal/protectedresource"
 )
 
 // Outcome is what an authenticator, or Decide as a whole, made of a request.
@@ -130,6 +131,9 @@ type TypeAuthenticators struct {
 	Undecided []string
 	// Versions are the objects it was built from, as "kind/name@resourceVersion".
 	Versions []string
+
+	// login are the clients that the type's owner wants told.
+	login []protectedresource.Client
 }
 
 // TypeSource finds the ready-made authenticators of a workspace type.

@@ -36,6 +36,8 @@ type TypeIndexConfig struct {
 	// workspaces' tokens must carry one of them too; empty means that the
 	// configurations' own audiences are enough.
 	RequireAudiences []string
+	// LoginDiscovery has configurations' annotations say how people log in.
+	LoginDiscovery bool
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
 	// Log gets a line for each configuration that does not build. The zero
@@ -117,6 +119,7 @@ type configEntry struct {
 
 	spec    *jwtSpec // nil when there is no such object
 	specErr error    // why spec is not to be built
+	login   loginAnnotations
 
 	built   *configuration // the last that built; nil when none is in use
 	serving []*jwtAuthenticator
@@ -291,6 +294,7 @@ func (x *TypeIndex) deleteConfig(shard string, name objectName) {
 func (x *TypeIndex) dropConfig(s *typeShard, c *configEntry) {
 	x.stop(c)
 	c.present, c.version, c.spec, c.specErr, c.err, c.failures, c.told = false, "", nil, nil, nil, 0, nil
+	c.login = loginAnnotations{}
 	if len(c.users) == 0 {
 		delete(s.configs, c.name)
 		return
@@ -350,6 +354,9 @@ func (x *TypeIndex) publish(e *typeEntry) {
 	}
 	for _, c := range e.configs {
 		c.join(record, e)
+		if client, err := c.loginClient(); client != nil && err == nil {
+			record.login = append(record.login, *client)
+		}
 	}
 	if e.dropped > 0 {
 		record.Undecided = append(record.Undecided, fmt.Sprintf("the type names %d authentication configurations more than the %d that are used", e.dropped, MaxConfigurations))

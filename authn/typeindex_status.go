@@ -39,6 +39,9 @@ type ConfigurationStatus struct {
 	State ConfigurationState
 	// Error says why it is Broken.
 	Error string
+	// LoginError says why people without a login are not told what the
+	// configuration's annotations say; empty when they are, or are to be told nothing.
+	LoginError string
 	// CachedTokens is how many verified tokens are remembered.
 	CachedTokens int
 }
@@ -74,7 +77,7 @@ func (x *TypeIndex) Counts() map[ConfigurationState]int {
 }
 
 func (c *configEntry) status() ConfigurationStatus {
-	s := ConfigurationStatus{Shard: c.shard, Cluster: c.name.cluster, Name: c.name.name, Version: c.version}
+	s := ConfigurationStatus{Shard: c.shard, Cluster: c.name.cluster, Name: c.name.name, Version: c.version, LoginError: c.loginError()}
 	for e := range c.users {
 		s.Types = append(s.Types, e.name.name)
 	}

@@ -47,8 +47,28 @@ func (o *slimType) Version() string { return o.Metadata.ResourceVersion }
 // slimConfig is what matters of a WorkspaceAuthenticationConfiguration. The spec
 // is decoded later: one that can't be is broken, which is more than missing.
 type slimConfig struct {
-	Metadata shards.Meta `json:"metadata"`
-	Spec     rawJSON     `json:"spec"`
+	Metadata struct {
+		Name            string `json:"name"`
+		ResourceVersion string `json:"resourceVersion"`
+		Annotations     struct {
+			Cluster           string `json:"kcp.io/cluster"`
+			LoginClientID     string `json:"front-proxy.kcp.io/login-client-id"`
+			LoginScopes       string `json:"front-proxy.kcp.io/login-scopes"`
+			LoginIssuer       string `json:"front-proxy.kcp.io/login-issuer"`
+			LoginName         string `json:"front-proxy.kcp.io/login-name"`
+			LoginClientSecret string `json:"front-proxy.kcp.io/login-client-secret"`
+		} `json:"annotations"`
+	} `json:"metadata"`
+	Spec rawJSON `json:"spec"`
+}
+
+func (o *slimConfig) name() objectName {
+	return objectName{o.Metadata.Annotations.Cluster, o.Metadata.Name}
+}
+
+func (o *slimConfig) login() loginAnnotations {
+	a := &o.Metadata.Annotations
+	return loginAnnotations{clientID: a.LoginClientID, scopes: a.LoginScopes, issuer: a.LoginIssuer, name: a.LoginName, secret: a.LoginClientSecret}
 }
 
 // Version implements shards.Object.
@@ -128,14 +148,15 @@ func (t *configTable) Begin() { t.list++ }
 // Upsert implements shards.Table.
 func (t *configTable) Upsert(o shards.Object) {
 	if object, ok := o.(*slimConfig); ok {
-		t.index.upsertConfig(t.shard, nameOf(&object.Metadata), object.Version(), object.Spec, t.list)
+		t.index.upsertConfig(t.shard, object.name(), object.Version(), object.Spec, t.list)
+		t.index.setLogin(t.shard, object.name(), object.login())
 	}
 }
 
 // Delete implements shards.Table.
 func (t *configTable) Delete(o shards.Object) {
 	if object, ok := o.(*slimConfig); ok {
-		t.index.deleteConfig(t.shard, nameOf(&object.Metadata))
+		t.index.deleteConfig(t.shard, object.name())
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/proxy/logindiscovery"
 )
 
 // Index finds what a cluster path names.
@@ -56,6 +57,8 @@ type Config struct {
 	// nil: nobody.
 	Authorizer Authorizer
 
+	// LoginDiscovery tells people without a login where to get one. Nil: nobody does.
+	LoginDiscovery *logindiscovery.Discovery
 	// Explainer tells why requests are admitted or not, at ExplainPath. Nil: that
 	// path is like any other.
 	Explainer Explainer

@@ -13,6 +13,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/internal/protectedresource"
 	"frontproxy/lookup"
 )
 
@@ -22,7 +23,8 @@ import (
 //  2. CORS
 //  3. recover, count, and one log line when it is over (serve, finish)
 //     /metrics and the like, which the proxy answers itself (local)
-//     A short request takes a place among those under way, or is answered 429
+//     A short request takes a place among those under way, or is answered 429.
+//     Who asks where to log in is told then (logindiscovery)
 //  4. hygiene: the target is a path, the upgrade is one that is served
 //  5. the mapping, after a service account's cluster was put before its path
 //  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
@@ -83,6 +85,10 @@ func (x *exchange) judge(r *http.Request) *metav1.Status {
 	if status := x.enter(r); status != nil {
 		return status
 	}
+	if x.asksForLogin(r) {
+		x.ours = protectedresource.WellKnownPath
+		return nil
+	}
 	if status := x.step(r, "lookup", x.find); status != nil {
 		return status
 	}
@@ -96,6 +102,7 @@ func (x *exchange) judge(r *http.Request) *metav1.Status {
 // own or by forwarding.
 func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	if status != nil {
+		x.challenge(w, r, status)
 		x.answer(w, status)
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/authn"
+	"frontproxy/internal/protectedresource"
 )
 
 // The proxy's own paths, whatever the mapping file says.
@@ -34,6 +35,10 @@ func (x *exchange) ownPath(r *http.Request) string {
 func (x *exchange) page(w http.ResponseWriter, r *http.Request) {
 	if id, ok := explainPath(r.URL.Path); ok {
 		x.serveExplain(w, r, id)
+		return
+	}
+	if x.ours == protectedresource.WellKnownPath {
+		x.serveLogin(w, r)
 		return
 	}
 	x.begun, x.code = true, http.StatusOK

@@ -26,6 +26,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/proxy/logindiscovery"
 )
 
 // Proxy serves requests; see ServeHTTP for their way.
@@ -68,6 +69,7 @@ type Proxy struct {
 	explains          *rate.Limiter // to operators
 	sameSite          http.CrossOriginProtection
 	workspaceExplains *shares
+	login             *logindiscovery.Discovery // nil: off
 	status            StatusSources
 	flags             map[string]string
 	owner             func(*authn.Decision) *authn.Decision
@@ -133,7 +135,7 @@ func New(c Config) (*Proxy, error) {
 	p.distrusts = rate.NewLimiter(rate.Every(time.Minute), 1)
 	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)
 	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), newShares()
-	p.status, p.flags = c.Status, c.Flags
+	p.status, p.flags, p.login = c.Status, c.Flags, c.LoginDiscovery
 	if p.now == nil {
 		p.now = time.Now
 	}

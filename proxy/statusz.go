@@ -112,6 +112,9 @@ type ConfigurationState struct {
 	State   string   `json:"state"`
 	Error   string   `json:"error,omitempty"`
 	Types   []string `json:"types,omitempty"`
+	// LoginError is why login discovery tells nothing of it, though its annotations
+	// ask for that.
+	LoginError string `json:"loginError,omitempty"`
 }
 
 // ScopedIssuer is an issuer of the operator's or of workspaces.
@@ -279,7 +282,7 @@ func (o *ProxyStatus) addConfigurations(s *StatusSources) {
 	o.ConfigurationCounts = map[string]int{}
 	for _, c := range s.Configurations() {
 		o.ConfigurationCounts[string(c.State)]++
-		o.Configurations = append(o.Configurations, ConfigurationState{c.Shard, c.Cluster, c.Name, c.Version, string(c.State), c.Error, c.Types})
+		o.Configurations = append(o.Configurations, ConfigurationState{c.Shard, c.Cluster, c.Name, c.Version, string(c.State), c.Error, c.Types, c.LoginError})
 	}
 	order := []string{string(authn.ConfigurationBroken), string(authn.ConfigurationMissing), string(authn.ConfigurationPending), string(authn.ConfigurationReady), string(authn.ConfigurationUnused)}
 	slices.SortStableFunc(o.Configurations, func(a, b ConfigurationState) int {

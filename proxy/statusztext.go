@@ -103,9 +103,9 @@ func (o *ProxyStatus) issuersText(t *table) {
 		t.row(i.Scope, i.URL, i.State, t.age(i.LastSuccess), fmt.Sprint(i.Users), strings.Join(i.KeyIDs, ","), i.LastError)
 	}
 	omitted(t, o.OmittedIssuers)
-	t.section("Authentication configurations", "SHARD", "CLUSTER", "NAME", "STATE", "USED BY TYPES", "ERROR")
+	t.section("Authentication configurations", "SHARD", "CLUSTER", "NAME", "STATE", "USED BY TYPES", "ERROR", "LOGIN DISCOVERY")
 	for _, c := range o.Configurations {
-		t.row(c.Shard, c.Cluster, c.Name, c.State, strings.Join(c.Types, ","), c.Error)
+		t.row(c.Shard, c.Cluster, c.Name, c.State, strings.Join(c.Types, ","), c.Error, c.LoginError)
 	}
 	omitted(t, o.OmittedConfiguration)
 }

@@ -120,8 +120,9 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err := p.globalTokens(o, &config, everyShard.Config(), idx); err != nil {
 		return nil, err
 	}
+	var types *authn.TypeIndex
 	if o.gates.enabled(gateWorkspaceAuthentication) {
-		types := p.workspaceTypes(o, guard, idx)
+		types = p.workspaceTypes(o, guard, idx)
 		config.Types = types
 		watches = append(watches, types.Watches()...)
 	}
@@ -144,6 +145,10 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	login, err := o.loginDiscovery(idx, types, config.Tokens)
+	if err != nil {
+		return nil, err
+	}
 	p.metrics.Watch(p.sources)
 	door := o.acrossShards(idx, decider, proxy.Config{
 		Mappings:        mappings,
@@ -156,6 +161,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Metrics:         p.metrics,
 		Authorizer:      authorizer,
 		Explainer:       decider,
+		LoginDiscovery:  login,
 		Status:          p.status(),
 		Flags:           flagValues(o.all),
 		Serving:         serving,
@@ -233,6 +239,7 @@ func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Ind
 		Issuers:           pool,
 		Placement:         placement{idx},
 		DisallowedIssuers: o.auth.disallowedIssuers(),
+		LoginDiscovery:    o.loginDiscoveryOn(),
 		Log:               p.log.WithName("types"),
 	}
 	if o.auth.audiencesSet && o.gates.enabled(gateWorkspaceTokenAPIAudiences) {

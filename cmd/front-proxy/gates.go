@@ -21,9 +21,11 @@ const (
 	gateWorkspaceAuthentication    = "WorkspaceAuthentication"
 	gateWorkspaceTokenAPIAudiences = "WorkspaceTokenAPIAudiences"
 	gateServiceAccountOwners       = "ServiceAccountWorkspaceOwners"
+	gateLoginDiscovery             = "LoginDiscovery"
 )
 
 var ourGates = []gate{
+	{gateLoginDiscovery, true, false, "people without a login are told where to get one, as owners of workspace types and --login-client say; needs --external-url, see docs/login.md"},
 	{gateServiceAccountOwners, true, false, "Workspaces are created under the global names of service accounts, so that those of any workspace can own them; see docs/service-accounts.md"},
 	{gateWorkspaceAuthentication, true, false, "a workspace type's WorkspaceAuthenticationConfigurations admit users to its workspaces"},
 	{gateWorkspaceTokenAPIAudiences, false, true, "tokens of workspace issuers must also carry one of --api-audiences, when that is set"},

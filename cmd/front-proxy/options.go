@@ -40,6 +40,7 @@ type options struct {
 	egressAllow      []string
 	mountHostsFile   string
 	externalURLs     []string
+	loginClients     []string
 
 	auth    authOptions
 	across  acrossOptions
@@ -148,7 +149,8 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.egressDeny, "workspace-egress-deny-cidrs", nil, "Networks that URLs in workspaces (issuers, mounts) must not lead to, comma-separated. Link-local and cloud metadata addresses and the proxy's own never are.")
 	fs.StringSliceVar(&o.egressAllow, "workspace-egress-allow-cidrs", nil, "Exceptions from --workspace-egress-deny-cidrs: of all networks that hold an address, the smallest decides.")
 	fs.StringVar(&o.mountHostsFile, "mount-hosts-file", "", "YAML file of hosts outside of kcp that workspaces may mount and that get requests with a CA and client certificate of their own, and who is calling. Re-read when it changes. Empty means that no such host is told who is calling.")
-	fs.StringArrayVar(&o.externalURLs, "external-url", nil, "URL that clients reach this proxy by: a mount below it leads to what the caller could reach here itself. May be repeated. The base and external URLs of all shards always count.")
+	fs.StringArrayVar(&o.externalURLs, "external-url", nil, "URL that clients reach this proxy by: a mount below it leads to what the caller could reach here itself, and login discovery names it. May be repeated. For mounts, the base and external URLs of all shards always count.")
+	fs.StringArrayVar(&o.loginClients, "login-client", nil, "How people log in at an issuer of the operator's, told to everybody when the feature LoginDiscovery is on: comma-separated issuer-url=…, client-id=… and, if need be, name=…, scopes=… (separated by spaces; openid when missing), ca-file=…, client-secret-file=… (of an issuer that gives one even to programs that cannot keep it). May be repeated.")
 	fs.StringSliceVar(&o.corsOrigins, "cors-allowed-origins", nil, "Origins that browsers may call from, as regular expressions, comma-separated. Empty means none.")
 }
 
@@ -294,6 +296,9 @@ func (o *options) validate() error {
 		}
 	}
 	if _, err := externalURLs(o.externalURLs); err != nil {
+		errs = append(errs, err)
+	}
+	if err := o.validateLogin(); err != nil {
 		errs = append(errs, err)
 	}
 	if o.debugAddress != "" {

@@ -1,0 +1,134 @@
+package authn
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"frontproxy/index"
+	"frontproxy/internal/protectedresource"
+)
+
+// The annotations by which the owner of a WorkspaceAuthenticationConfiguration
+// says how people log in at an issuer of it. Without the first, nothing is told.
+const (
+	LoginClientIDAnnotation     = "front-proxy.kcp.io/login-client-id"
+	LoginScopesAnnotation       = "front-proxy.kcp.io/login-scopes"
+	LoginIssuerAnnotation       = "front-proxy.kcp.io/login-issuer"
+	LoginNameAnnotation         = "front-proxy.kcp.io/login-name"
+	LoginClientSecretAnnotation = "front-proxy.kcp.io/login-client-secret" //nolint:gosec // a name, no secret
+)
+
+// loginAnnotations are their values.
+type loginAnnotations struct{ clientID, scopes, issuer, name, secret string }
+
+// maxLoginAnnotation is how many bytes of each are kept: more than any may have.
+const maxLoginAnnotation = 16 << 10
+
+func (a loginAnnotations) bounded() loginAnnotations {
+	for _, text := range []*string{&a.clientID, &a.scopes, &a.issuer, &a.name, &a.secret} {
+		if len(*text) > maxLoginAnnotation {
+			*text = strings.Clone((*text)[:maxLoginAnnotation])
+		}
+	}
+	return a
+}
+
+// setLogin takes the annotations of a configuration as they are now.
+func (x *TypeIndex) setLogin(shard string, name objectName, login loginAnnotations) {
+	if !x.config.LoginDiscovery {
+		return
+	}
+	login = login.bounded()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.shard(shard).configs[name]
+	if c == nil || c.login == login {
+		return
+	}
+	c.login = login
+	x.publishUsers(c)
+}
+
+// loginClient is what to tell of c to people without a login; nil when its owner
+// asks for nothing. The error says why that can't be told.
+func (c *configEntry) loginClient() (*protectedresource.Client, error) {
+	if c.login == (loginAnnotations{}) {
+		return nil, nil
+	}
+	client, err := c.loginOf()
+	if err == nil {
+		err = client.Validate()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return client, nil
+}
+
+func (c *configEntry) loginOf() (*protectedresource.Client, error) {
+	if c.login.clientID == "" {
+		return nil, fmt.Errorf("the annotation %s is missing or empty", LoginClientIDAnnotation)
+	}
+	if !c.buildable() || c.err != nil {
+		return nil, errors.New("the configuration is broken")
+	}
+	entries := c.spec.entries
+	i := 0
+	switch {
+	case c.login.issuer != "":
+		if i = c.spec.indexOf(c.login.issuer); i < 0 {
+			return nil, fmt.Errorf("the annotation %s names an issuer that spec.jwt does not have", LoginIssuerAnnotation)
+		}
+	case len(entries) != 1:
+		return nil, fmt.Errorf("spec.jwt has %d entries: say which with the annotation %s", len(entries), LoginIssuerAnnotation)
+	}
+	from := &entries[i].Issuer
+	switch {
+	case from.DiscoveryURL != "":
+		return nil, fmt.Errorf("spec.jwt[%d].issuer has a discoveryURL, which programs that log in do not use", i)
+	case !slices.Contains(from.Audiences, c.login.clientID):
+		return nil, fmt.Errorf("the client id is none of spec.jwt[%d].issuer.audiences: tokens for it would be refused", i)
+	}
+	scopes := strings.Fields(c.login.scopes)
+	if len(scopes) == 0 {
+		scopes = []string{protectedresource.OpenID}
+	}
+	return &protectedresource.Client{
+		Issuer: from.URL, Name: c.login.name, ClientID: c.login.clientID, ClientSecret: c.login.secret, Scopes: scopes, CertificateAuthority: from.CertificateAuthority,
+	}, nil
+}
+
+// indexOf is the entry of an issuer; -1 when there is none.
+func (s *jwtSpec) indexOf(issuer string) int {
+	for i := range s.entries {
+		if s.entries[i].Issuer.URL == issuer {
+			return i
+		}
+	}
+	return -1
+}
+
+// loginError is why what c's owner wants told is not; empty when it is, or when
+// nothing is wanted.
+func (c *configEntry) loginError() string {
+	if _, err := c.loginClient(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// LoginClients are the clients that the type's owner wants people without a login
+// to know, in the type's order; none when the type is not known. The caller must
+// not change them.
+func (x *TypeIndex) LoginClients(t index.Type) []protectedresource.Client {
+	if t.Name == "" || t.Err != nil {
+		return nil
+	}
+	types, err := x.Authenticators(t)
+	if err != nil || types == nil {
+		return nil
+	}
+	return types.login
+}

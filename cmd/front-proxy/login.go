@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/internal/protectedresource"
+	"frontproxy/proxy/logindiscovery"
+)
+
+// The keys of --login-client.
+const (
+	loginIssuer     = "issuer-url"
+	loginClientID   = "client-id"
+	loginName       = "name"
+	loginScopes     = "scopes"
+	loginCAFile     = "ca-file"
+	loginSecretFile = "client-secret-file"
+)
+
+var loginKeys = []string{loginIssuer, loginClientID, loginName, loginScopes, loginCAFile, loginSecretFile}
+
+// loginDiscoveryOn is the gate's; AllAlpha turns on only what is configured.
+func (o *options) loginDiscoveryOn() bool {
+	return o.gates.enabled(gateLoginDiscovery) && (o.gates.set[gateLoginDiscovery] || len(o.externalURLs) > 0)
+}
+
+// validateLogin reads all that login discovery needs of the flags.
+func (o *options) validateLogin() error {
+	clients, err := parseLoginClients(o.loginClients)
+	if err != nil || !o.loginDiscoveryOn() {
+		return err
+	}
+	urls, err := externalURLs(o.externalURLs)
+	if err != nil {
+		return nil // told elsewhere
+	}
+	_, err = logindiscovery.New(logindiscovery.Config{URLs: urls, Operator: clients})
+	return err
+}
+
+// parseLoginClients reads --login-client.
+func parseLoginClients(texts []string) ([]protectedresource.Client, error) {
+	var all []protectedresource.Client
+	var errs []error
+	for _, text := range texts {
+		client, err := parseLoginClient(text)
+		if err == nil {
+			err = client.Validate()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--login-client: %w", err))
+			continue
+		}
+		all = append(all, client)
+	}
+	return all, errors.Join(errs...)
+}
+
+func parseLoginClient(text string) (protectedresource.Client, error) {
+	var c protectedresource.Client
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return c, fmt.Errorf("%q is no comma-separated list: %w", text, err)
+	}
+	values := map[string]string{}
+	for _, f := range fields {
+		key, value, ok := strings.Cut(f, "=")
+		key = strings.TrimSpace(key)
+		if _, twice := values[key]; !ok || twice || !slices.Contains(loginKeys, key) {
+			return c, fmt.Errorf("%q is not of the form key=value, or there twice; the keys are %s", f, strings.Join(loginKeys, ", "))
+		}
+		values[key] = strings.TrimSpace(value)
+	}
+	c.Issuer, c.ClientID, c.Name = values[loginIssuer], values[loginClientID], values[loginName]
+	if c.Scopes = strings.Fields(values[loginScopes]); len(c.Scopes) == 0 {
+		c.Scopes = []string{protectedresource.OpenID}
+	}
+	for key, to := range map[string]*string{loginCAFile: &c.CertificateAuthority, loginSecretFile: &c.ClientSecret} {
+		if values[key] == "" {
+			continue
+		}
+		data, err := os.ReadFile(values[key]) //nolint:gosec // the operator names it
+		if err != nil {
+			return c, fmt.Errorf("%s: %w", key, err)
+		}
+		*to = strings.TrimSpace(string(data))
+	}
+	return c, nil
+}
+
+// loginDiscovery makes it; nil when it is off. Types is nil when workspace
+// authentication is off.
+func (o *options) loginDiscovery(idx *index.Index, types *authn.TypeIndex, tokens []authn.TokenAuthenticator) (*logindiscovery.Discovery, error) {
+	if !o.loginDiscoveryOn() {
+		return nil, nil
+	}
+	config := logindiscovery.Config{URLs: must(externalURLs(o.externalURLs)), Lookup: idx.Lookup} // validated
+	var err error
+	if config.Operator, err = parseLoginClients(o.loginClients); err != nil {
+		return nil, err
+	}
+	for i := range config.Operator {
+		if issuer := config.Operator[i].Issuer; o.auth.webhookConfig == "" && !accepts(tokens, issuer) {
+			return nil, fmt.Errorf("--login-client: nothing here accepts tokens of %s: name it with --oidc-issuer-url or in --authentication-config", issuer)
+		}
+	}
+	if types != nil {
+		config.Type = types.LoginClients
+	}
+	return logindiscovery.New(config)
+}
+
+// accepts says whether an issuer is the operator's.
+func accepts(tokens []authn.TokenAuthenticator, issuer string) bool {
+	return slices.ContainsFunc(tokens, func(a authn.TokenAuthenticator) bool {
+		o, ok := a.(*authn.OIDC)
+		return ok && slices.Contains(o.Issuers(), issuer)
+	})
+}

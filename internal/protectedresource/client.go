@@ -1,0 +1,136 @@
+package protectedresource
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// What a Client may hold.
+const (
+	// MaxURLBytes bounds an issuer's URL, MaxCABytes its CA bundle.
+	MaxURLBytes = 1 << 10
+	MaxCABytes  = 32 << 10
+	// MaxNameRunes bounds a name, MaxIDBytes a client id and a client secret.
+	MaxNameRunes = 64
+	MaxIDBytes   = 256
+	// MaxScopes is how many scopes there may be, MaxScopeBytes how long each.
+	MaxScopes     = 32
+	MaxScopeBytes = 256
+)
+
+// OpenID is the scope without which an issuer makes no ID token.
+const OpenID = "openid"
+
+// Client is what a program needs to log a person in at an issuer and get an ID
+// token that the resource accepts.
+type Client struct {
+	// Issuer is the issuer's URL, as in the tokens' claim iss.
+	Issuer string `json:"issuer"`
+	// Name is for people who have a choice; empty: the issuer's URL must do.
+	Name string `json:"name,omitempty"`
+	// ClientID is the OAuth client, and so the audience of its ID tokens.
+	ClientID string `json:"client_id"`
+	// ClientSecret is for issuers that give one even to programs that cannot keep
+	// it. Everybody can read it here. Empty: a public client.
+	ClientSecret string `json:"client_secret,omitempty"`
+	// Scopes are what to ask for; openid is among them.
+	Scopes []string `json:"scopes"`
+	// CertificateAuthority is a PEM bundle that verifies the issuer; empty: the
+	// system's.
+	CertificateAuthority string `json:"certificate_authority,omitempty"`
+}
+
+// Validate says what is wrong; nil: nothing. The rules keep a Client from being
+// read in two ways, by programs (RFC 6749's grammars) or by people (no control or
+// formatting characters, no look-alike letters in a host).
+func (c *Client) Validate() error {
+	if err := ValidIssuer(c.Issuer); err != nil {
+		return err
+	}
+	if n := len([]rune(c.Name)); n > MaxNameRunes {
+		return fmt.Errorf("the name has %d characters, at most %d are taken", n, MaxNameRunes)
+	}
+	if strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) }) || strings.TrimSpace(c.Name) != c.Name {
+		return errors.New("the name has characters that cannot be seen")
+	}
+	if c.ClientID == "" {
+		return errors.New("the client id is empty")
+	}
+	if err := visible("client id", c.ClientID); err != nil {
+		return err
+	}
+	if err := visible("client secret", c.ClientSecret); err != nil {
+		return err
+	}
+	if err := validScopes(c.Scopes); err != nil {
+		return err
+	}
+	return validCA(c.CertificateAuthority)
+}
+
+// ValidIssuer says what is wrong with an issuer's URL; nil: nothing.
+func ValidIssuer(text string) error {
+	if len(text) > MaxURLBytes {
+		return fmt.Errorf("the issuer's URL has %d bytes, at most %d are taken", len(text), MaxURLBytes)
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Host == "" || u.Opaque != "":
+		return errors.New("the issuer must be an https URL with a host")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
+		return errors.New("the issuer's URL cannot have a user, query or fragment")
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return errors.New("the issuer's URL must be of visible ASCII characters; write an international host name in its xn-- form")
+	}
+	return nil
+}
+
+// visible holds text to VSCHAR (RFC 6749 appendix A), without spaces at its ends.
+func visible(what, text string) error {
+	if len(text) > MaxIDBytes {
+		return fmt.Errorf("the %s has %d bytes, at most %d are taken", what, len(text), MaxIDBytes)
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(text) != text {
+		return fmt.Errorf("the %s must be of visible ASCII characters", what)
+	}
+	return nil
+}
+
+// validScopes holds scopes to scope-token (RFC 6749 appendix A.4).
+func validScopes(scopes []string) error {
+	if len(scopes) > MaxScopes {
+		return fmt.Errorf("there are %d scopes, at most %d are taken", len(scopes), MaxScopes)
+	}
+	for _, s := range scopes {
+		if s == "" || len(s) > MaxScopeBytes || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			return fmt.Errorf("a scope is empty, has more than %d bytes, or has characters that no scope can have", MaxScopeBytes)
+		}
+	}
+	if !slices.Contains(scopes, OpenID) {
+		return fmt.Errorf("the scope %s is missing: without it an issuer makes no ID token", OpenID)
+	}
+	return nil
+}
+
+func validCA(bundle string) error {
+	if bundle == "" {
+		return nil
+	}
+	if len(bundle) > MaxCABytes {
+		return fmt.Errorf("the issuer's CA bundle has %d bytes, at most %d are taken", len(bundle), MaxCABytes)
+	}
+	block, _ := pem.Decode([]byte(bundle))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return errors.New("the issuer's CA bundle has no PEM certificate")
+	}
+	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+		return fmt.Errorf("the issuer's CA bundle: %w", err)
+	}
+	return nil
+}

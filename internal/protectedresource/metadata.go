@@ -1,0 +1,95 @@
+package protectedresource
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// WellKnownPath is where metadata is: before the path of the resource, if that has
+// one (RFC 9728 section 3.1).
+const WellKnownPath = "/.well-known/oauth-protected-resource"
+
+const (
+	// MaxBytes is the largest metadata that Parse reads.
+	MaxBytes = 1 << 20
+	// MaxClients is how many clients it reads.
+	MaxClients = 64
+)
+
+// Metadata describes a resource.
+type Metadata struct {
+	// Resource is the resource's URL.
+	Resource string `json:"resource"`
+	// AuthorizationServers are the issuers' URLs.
+	AuthorizationServers []string `json:"authorization_servers"`
+	// BearerMethodsSupported is always "header".
+	BearerMethodsSupported []string `json:"bearer_methods_supported"`
+	// ScopesSupported are the scopes of all clients.
+	ScopesSupported []string `json:"scopes_supported"`
+	// ResourceName is for people.
+	ResourceName string `json:"resource_name,omitempty"`
+	// Clients has what a client of ID tokens needs, by issuer: our extension.
+	Clients []Client `json:"id_token_clients"`
+}
+
+// New makes the metadata of a resource whose users log in as clients say.
+func New(resource, name string, clients []Client) *Metadata {
+	m := &Metadata{Resource: resource, ResourceName: name, BearerMethodsSupported: []string{"header"}, Clients: clients}
+	for _, c := range clients {
+		m.AuthorizationServers = appendNew(m.AuthorizationServers, c.Issuer)
+		for _, s := range c.Scopes {
+			m.ScopesSupported = appendNew(m.ScopesSupported, s)
+		}
+	}
+	return m
+}
+
+func appendNew(all []string, s string) []string {
+	for _, have := range all {
+		if have == s {
+			return all
+		}
+	}
+	return append(all, s)
+}
+
+// URL is where the metadata of a resource is. A resource without a path has no
+// slash at its end.
+func URL(resource *url.URL) *url.URL {
+	return &url.URL{Scheme: resource.Scheme, Host: resource.Host, Path: WellKnownPath + strings.TrimSuffix(resource.Path, "/")}
+}
+
+// Parse reads the metadata that was found for a resource. It fails when the
+// metadata is about another resource than the one asked for (RFC 9728 section
+// 3.3), or has a client that is not to be shown to anybody.
+func Parse(body []byte, resource string) (*Metadata, error) {
+	if len(body) > MaxBytes {
+		return nil, fmt.Errorf("the metadata has more than %d bytes", MaxBytes)
+	}
+	var m Metadata
+	if err := json.Unmarshal(body, &m); err != nil {
+		return nil, errors.New("the metadata is no JSON object of RFC 9728")
+	}
+	if m.Resource != resource {
+		return nil, fmt.Errorf("the metadata is about %q, not about %q, which was asked for", clipped(m.Resource), resource)
+	}
+	if len(m.Clients) > MaxClients {
+		return nil, fmt.Errorf("the metadata has %d clients, at most %d are taken", len(m.Clients), MaxClients)
+	}
+	for i := range m.Clients {
+		if err := m.Clients[i].Validate(); err != nil {
+			return nil, fmt.Errorf("id_token_clients[%d] of the metadata: %w", i, err)
+		}
+	}
+	return &m, nil
+}
+
+func clipped(s string) string {
+	if len(s) > MaxURLBytes {
+		return s[:MaxURLBytes] + "…"
+	}
+	return s
+}

@@ -1,0 +1,60 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/authn"
+	"frontproxy/internal/protectedresource"
+	"frontproxy/lookup"
+	"frontproxy/proxy/logindiscovery"
+)
+
+// asksForLogin says whether r is for protected resource metadata. A mapping that
+// names the very path goes before.
+func (x *exchange) asksForLogin(r *http.Request) bool {
+	if x.p.login == nil || !strings.HasPrefix(r.URL.Path, protectedresource.WellKnownPath) {
+		return false
+	}
+	path, err := lookup.Escaped(r)
+	if err != nil || !logindiscovery.Owns(path) {
+		return false
+	}
+	mapped, err := x.p.routing.Load().mappings.match(path)
+	return err == nil && (mapped.mapping == nil || !strings.HasPrefix(mapped.mapping.Path, protectedresource.WellKnownPath))
+}
+
+// serveLogin answers anybody.
+func (x *exchange) serveLogin(w http.ResponseWriter, r *http.Request) {
+	if !readOnly(r) {
+		x.answer(w, failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "only GET is served here"))
+		return
+	}
+	body := x.p.login.Metadata(r.URL.EscapedPath(), r.Host)
+	if body == nil {
+		x.answer(w, notFound())
+		return
+	}
+	x.begun, x.code = true, http.StatusOK
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-cache, private")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(body) //nolint:gosec // JSON, nosniff; a client that is gone needs no answer
+}
+
+// challenge has a 401 of the proxy's own say where to log in. A mount is told
+// nothing of: who is let in is not this workspace's type's to say.
+func (x *exchange) challenge(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
+	m := x.route.mapping
+	if x.p.login == nil || status.Code != http.StatusUnauthorized || m == nil || !m.Shards || len(x.mounts) > 0 {
+		return
+	}
+	if value := x.p.login.Challenge(x.route.cluster, r.Host, &x.target, authn.PresentsToken(r)); value != "" {
+		w.Header().Set("WWW-Authenticate", value)
+	}
+}
