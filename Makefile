@@ -9,8 +9,9 @@ LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
 
 .PHONY: build image test test-unit lint docs bench demo fuzz clean
 
-build: ## bin/front-proxy
+build: ## bin/front-proxy and the kubectl plugin bin/kubectl-kcp_login
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kubectl-kcp_login ./cmd/kubectl-kcp-login
 
 image: $(DEPLOY) ## bin/image: an OCI image for amd64 and arm64, without a container engine
 	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' \

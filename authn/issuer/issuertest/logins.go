@@ -117,7 +117,7 @@ func (l *Logins) authorize(w http.ResponseWriter, r *http.Request) {
 		answer.Set("code", code)
 	}
 	back.RawQuery = answer.Encode()
-	http.Redirect(w, r, back.String(), http.StatusFound)
+	http.Redirect(w, r, back.String(), http.StatusFound) //nolint:gosec // to localhost only
 }
 
 func (l *Logins) device(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"frontproxy/internal/login/trust"
+	"frontproxy/internal/protectedresource"
+)
+
+// What kubectl may ask for tokens.
+const (
+	execSelf      = "kcp-login"
+	execKubelogin = "kubelogin"
+)
+
+// binary is the installed name, which makes `kubectl kcp-login`.
+const binary = "kubectl-kcp_login"
+
+const loginFlag = "--login="
+
+// kubeconfig has one context: the server, under an agreement.
+func (p *program) kubeconfig(s *server, a *trust.Agreement) *clientcmdapi.Config {
+	name := p.flags.context
+	if name == "" {
+		name = s.url.Host
+		if s.workspace != "" {
+			name = s.workspace + "@" + name
+		}
+	}
+	user := "kcp-login-" + a.Key()[:12] + "@" + s.url.Host
+	ask := p.execOf(a)
+	if p.flags.exec == execKubelogin {
+		user, ask = "kubelogin-"+a.Key()[:12]+"@"+s.url.Host, kubeloginOf(a)
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters[name] = &clientcmdapi.Cluster{Server: s.url.String(), CertificateAuthorityData: s.ca}
+	config.AuthInfos[user] = &clientcmdapi.AuthInfo{Exec: ask}
+	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: user}
+	config.CurrentContext = name
+	return config
+}
+
+// execOf has kubectl ask this program. It is told which server asks, and holds that
+// against the agreement.
+func (p *program) execOf(a *trust.Agreement) *clientcmdapi.ExecConfig {
+	args := []string{"get-token", loginFlag + a.Key()}
+	if p.flags.device {
+		args = append(args, "--device")
+	}
+	for _, address := range p.flags.listen {
+		args = append(args, "--listen-address="+address)
+	}
+	return &clientcmdapi.ExecConfig{
+		APIVersion: "client.authentication.k8s.io/v1", Command: command(), Args: args,
+		InteractiveMode: clientcmdapi.IfAvailableExecInteractiveMode, ProvideClusterInfo: true,
+		InstallHint: binary + " is not installed: it comes with front-proxy, see docs/login.md there.",
+	}
+}
+
+// command is this program by its name, where that finds it, else by its path.
+func command() string {
+	self, err := os.Executable()
+	if err != nil {
+		return binary
+	}
+	found, err := exec.LookPath(binary)
+	if err != nil {
+		return self
+	}
+	one, err1 := os.Stat(self)
+	other, err2 := os.Stat(found)
+	if err1 == nil && err2 == nil && os.SameFile(one, other) {
+		return binary
+	}
+	return self
+}
+
+// kubeloginOf has kubectl ask int128/kubelogin, which keeps tokens by issuer and
+// client and does not know which server asks.
+func kubeloginOf(a *trust.Agreement) *clientcmdapi.ExecConfig {
+	args := []string{"oidc-login", "get-token", "--oidc-issuer-url=" + a.Issuer, "--oidc-client-id=" + a.ClientID, "--oidc-use-pkce"}
+	if a.ClientSecret != "" {
+		args = append(args, "--oidc-client-secret="+a.ClientSecret)
+	}
+	for _, scope := range a.Scopes {
+		if scope != protectedresource.OpenID { // which it always asks for
+			args = append(args, "--oidc-extra-scope="+scope)
+		}
+	}
+	if a.IssuerCA != "" {
+		args = append(args, "--certificate-authority-data="+base64.StdEncoding.EncodeToString([]byte(a.IssuerCA)))
+	}
+	return &clientcmdapi.ExecConfig{
+		APIVersion: "client.authentication.k8s.io/v1beta1", Command: "kubectl", Args: args, InteractiveMode: clientcmdapi.IfAvailableExecInteractiveMode,
+		InstallHint: "kubelogin is not installed: see https://github.com/int128/kubelogin.",
+	}
+}
+
+// writeKubeconfig merges the context into the kubeconfig, or prints it.
+func (p *program) writeKubeconfig(s *server, a *trust.Agreement) error {
+	config := p.kubeconfig(s, a)
+	if p.flags.print {
+		text, err := clientcmd.Write(*config)
+		if err != nil {
+			return err
+		}
+		_, err = p.out.Write(text)
+		return err
+	}
+	access := p.access()
+	merged, err := access.GetStartingConfig()
+	if err != nil {
+		return fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	for name, c := range config.Clusters {
+		merged.Clusters[name] = c
+	}
+	for name, u := range config.AuthInfos {
+		merged.AuthInfos[name] = u
+	}
+	for name, c := range config.Contexts {
+		merged.Contexts[name] = c
+	}
+	merged.CurrentContext = config.CurrentContext
+	if err := clientcmd.ModifyConfig(access, *merged, false); err != nil {
+		return fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	p.say("The current context is now %s. Try: kubectl get configmaps\n", config.CurrentContext)
+	return nil
+}
+
+func (p *program) access() *clientcmd.PathOptions {
+	access := clientcmd.NewDefaultPathOptions()
+	access.LoadingRules.ExplicitPath = p.flags.kubeconfig
+	return access
+}
+
+// current finds the server and the agreement of the context that is asked about.
+func (p *program) current() (*server, *trust.Agreement, error) {
+	config, err := p.access().GetStartingConfig()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	name := p.flags.context
+	if name == "" {
+		name = config.CurrentContext
+	}
+	c := config.Contexts[name]
+	if c == nil || config.Clusters[c.Cluster] == nil || config.AuthInfos[c.AuthInfo] == nil {
+		return nil, nil, fmt.Errorf("the kubeconfig has no context %q with a cluster and a user", name)
+	}
+	key := keyOf(config.AuthInfos[c.AuthInfo].Exec)
+	if key == "" {
+		return nil, nil, fmt.Errorf("the context %q is none of kubectl kcp-login: log in with its URL", name)
+	}
+	cluster := config.Clusters[c.Cluster]
+	a, err := p.agreed(key, &clusterInfo{Server: cluster.Server, CA: cluster.CertificateAuthorityData, Insecure: cluster.InsecureSkipTLSVerify, TLSServerName: cluster.TLSServerName})
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := newServer(cluster.Server, cluster.CertificateAuthorityData)
+	return s, a, err
+}
+
+// keyOf is the tuple's key that a kubeconfig's user names; empty: none.
+func keyOf(ask *clientcmdapi.ExecConfig) string {
+	if ask == nil {
+		return ""
+	}
+	for _, arg := range ask.Args {
+		if key, ok := strings.CutPrefix(arg, loginFlag); ok {
+			return key
+		}
+	}
+	return ""
+}
+
+// clusterInfo is where a token is to be sent.
+type clusterInfo struct {
+	Server        string `json:"server"`
+	TLSServerName string `json:"tls-server-name"`
+	Insecure      bool   `json:"insecure-skip-tls-verify"`
+	CA            []byte `json:"certificate-authority-data"`
+	ProxyURL      string `json:"proxy-url"`
+}
+
+// agreed finds the agreement of a key, for a server that it was made for: the same
+// host, verified as it was then. A kubeconfig is not believed: whoever wrote it may
+// have written another server into it.
+func (p *program) agreed(key string, c *clusterInfo) (*trust.Agreement, error) {
+	a, err := p.trust.Get(key)
+	switch {
+	case err != nil:
+		return nil, err
+	case a == nil:
+		return nil, fmt.Errorf("nobody here said yes to this login so far: kubectl kcp-login %s", c.Server)
+	}
+	u, err := url.Parse(c.Server)
+	switch {
+	case err != nil || trust.HostOf(u) != a.Host:
+		return nil, fmt.Errorf("the login is for %s, and the kubeconfig would send its token to %q: refused; log in with the server's own URL", a.Host, c.Server)
+	case c.Insecure:
+		return nil, errors.New("the kubeconfig does not verify the server (insecure-skip-tls-verify): anybody could take the token, so there is none")
+	case c.TLSServerName != "" && !strings.EqualFold(c.TLSServerName, u.Hostname()):
+		return nil, fmt.Errorf("the kubeconfig takes %q for %s (tls-server-name): refused", c.TLSServerName, a.Host)
+	case string(bytes.TrimSpace(c.CA)) != a.HostCA:
+		return nil, fmt.Errorf("the kubeconfig verifies %s with another CA than when you logged in: log in again, with --certificate-authority if the CA is private", a.Host)
+	}
+	return a, nil
+}

@@ -1,0 +1,142 @@
+// Kubectl-kcp_login is the command `kubectl kcp-login`: from the URL of a workspace
+// behind front-proxy to a kubeconfig that works. The proxy tells where its users log
+// in (RFC 9728); a person agrees to that once, logs in, and kubectl asks this
+// program for tokens from then on. See docs/login.md.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"frontproxy/internal/login/privatefile"
+	"frontproxy/internal/login/tokencache"
+	"frontproxy/internal/login/trust"
+)
+
+// version is set by the linker.
+var version = "v0.0.0-dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kubectl kcp-login:", err)
+		os.Exit(1)
+	}
+}
+
+const usage = `Usage:
+  kubectl kcp-login URL [flags]     log in to the workspace at URL
+  kubectl kcp-login whoami [flags]  who you are in the current context's workspace
+  kubectl kcp-login logout [flags]  forget the tokens of the current context
+
+URL is https://HOST/clusters/WORKSPACE, or https://HOST for the operator's issuers.
+
+`
+
+// program is what all commands share.
+type program struct {
+	in       io.Reader
+	lines    *bufio.Reader // of in, once something was asked
+	out, err io.Writer
+	trust    *trust.Store
+	tokens   *tokencache.Cache
+	flags    flags
+}
+
+// flags are all commands'.
+type flags struct {
+	ca, issuer, exec, kubeconfig, context string
+	listen                                []string
+	device, noBrowser, print, forget, all bool
+	login                                 string // of get-token
+	help, version                         bool
+}
+
+func (f *flags) set() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("kubectl kcp-login", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&f.ca, "certificate-authority", "", "File with the PEM certificates of the CA that the server is verified with. Empty means the system's.")
+	fs.StringVar(&f.issuer, "issuer", "", "Which issuer to log in at, by its URL or name, where there are several. Empty means that you are asked.")
+	fs.BoolVar(&f.device, "device", false, "Log in with a browser on another device.")
+	fs.BoolVar(&f.noBrowser, "no-browser", false, "Print the page to open on this machine, and open none.")
+	fs.StringSliceVar(&f.listen, "listen-address", nil, "Loopback addresses to wait at for the browser; the first that is free. Empty means 127.0.0.1:8000, 127.0.0.1:18000, then any port.")
+	fs.StringVar(&f.exec, "exec", execSelf, "What kubectl is to ask for tokens: "+execSelf+", or "+execKubelogin+".")
+	fs.BoolVar(&f.print, "print", false, "Print the kubeconfig, and write none.")
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "Kubeconfig to use. Empty means $KUBECONFIG, or ~/.kube/config.")
+	fs.StringVar(&f.context, "context", "", "Context to write, or to ask about. Empty means WORKSPACE@HOST, or the current one.")
+	fs.BoolVar(&f.forget, "forget", false, "With logout: forget, too, that you trusted the issuer for this server.")
+	fs.BoolVar(&f.all, "all", false, "With logout: of all servers.")
+	fs.StringVar(&f.login, "login", "", "")
+	_ = fs.MarkHidden("login")
+	fs.BoolVar(&f.version, "version", false, "Print the version and exit.")
+	fs.BoolVarP(&f.help, "help", "h", false, "Print this help and exit.")
+	return fs
+}
+
+// run is the program. Out gets what was asked for, errOut what a person reads
+// meanwhile.
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) error {
+	p := &program{in: in, out: out, err: errOut}
+	fs := p.flags.set()
+	if err := fs.Parse(args); err != nil {
+		return fmt.Errorf("%w; see --help", err)
+	}
+	switch {
+	case p.flags.help || len(args) == 0:
+		_, err := fmt.Fprint(out, usage+"Flags:\n"+fs.FlagUsages())
+		return err
+	case p.flags.version:
+		_, err := fmt.Fprintln(out, version)
+		return err
+	case fs.NArg() != 1:
+		return errors.New("give one URL, or one command; see --help")
+	}
+	if err := p.open(); err != nil {
+		return err
+	}
+	switch command := fs.Arg(0); command {
+	case "get-token":
+		return p.getToken(ctx)
+	case "whoami":
+		return p.whoami(ctx)
+	case "logout":
+		return p.logout(ctx)
+	default:
+		return p.login(ctx, command)
+	}
+}
+
+// homeVariable names the directory that logins are kept in.
+const homeVariable = "KCP_LOGIN_HOME"
+
+// open makes the private directories.
+func (p *program) open() error {
+	home := os.Getenv(homeVariable)
+	if home == "" {
+		config, err := os.UserConfigDir()
+		if err != nil {
+			return fmt.Errorf("find a place for logins (set %s): %w", homeVariable, err)
+		}
+		home = filepath.Join(config, "kcp-login")
+	}
+	tokens := filepath.Join(home, "tokens")
+	if err := privatefile.Dir(tokens); err != nil {
+		return err
+	}
+	p.trust, p.tokens = trust.NewStore(home), tokencache.New(tokens)
+	return nil
+}
+
+// say tells the person at the terminal.
+func (p *program) say(format string, args ...any) { _, _ = fmt.Fprintf(p.err, format, args...) }

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"frontproxy/internal/login/issuer"
+	"frontproxy/internal/login/trust"
+	"frontproxy/internal/protectedresource"
+)
+
+const (
+	clustersPath = "/clusters/"
+	// serverTimeout bounds one request to the server.
+	serverTimeout = 30 * time.Second
+)
+
+// server is a workspace's URL, and how to reach it.
+type server struct {
+	url       *url.URL // https://host[:port][/clusters/<workspace>]
+	workspace string   // empty: none
+	ca        []byte   // PEM; nil: the system's
+	client    *http.Client
+}
+
+// newServer reads a URL as a person types it. What follows the workspace is
+// dropped, so that any URL of an object does.
+func newServer(text string, ca []byte) (*server, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return nil, fmt.Errorf("%q is neither a command nor a URL such as https://kcp.example.com/clusters/root:team", text)
+	case u.Scheme != "https":
+		return nil, fmt.Errorf("%q must begin with https://: a token sent over anything else is everybody's", text)
+	case u.User != nil:
+		return nil, errors.New("the URL has a user or a password in it; leave that out")
+	}
+	s := &server{ca: ca}
+	path := ""
+	if rest, ok := strings.CutPrefix(u.Path, clustersPath); ok {
+		s.workspace, _, _ = strings.Cut(rest, "/")
+		path = clustersPath + s.workspace
+	}
+	if path == clustersPath || path == "" && strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("the path of the URL must be %s<workspace>, not %q", clustersPath, u.Path)
+	}
+	base, err := url.Parse(trust.HostOf(u))
+	if err != nil {
+		return nil, err
+	}
+	base.Path = path
+	s.url = base
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != nil {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, errors.New("--certificate-authority: the file has no PEM certificate")
+		}
+	}
+	s.client = &http.Client{
+		Timeout:       serverTimeout,
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // another place is not believed
+	}
+	return s, nil
+}
+
+// readCA reads --certificate-authority; nil when it is not set.
+func readCA(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	ca, err := os.ReadFile(file) //nolint:gosec // the person names it
+	if err != nil {
+		return nil, fmt.Errorf("--certificate-authority: %w", err)
+	}
+	return ca, nil
+}
+
+func (s *server) host() string { return trust.HostOf(s.url) }
+
+// metadata asks where the workspace's users log in.
+func (s *server) metadata(ctx context.Context) (*protectedresource.Metadata, error) {
+	at := protectedresource.URL(s.url).String()
+	status, body, err := s.do(ctx, http.MethodGet, at, "", nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case status == http.StatusNotFound:
+		return nil, fmt.Errorf("the server does not tell where the users of %s log in: ask whoever gave you the URL (is it spelled right? do its owners use login discovery?)", s.url)
+	case status != http.StatusOK:
+		return nil, fmt.Errorf("the server answers %d %s to the question where the users of %s log in", status, http.StatusText(status), s.url)
+	}
+	m, err := protectedresource.Parse(body, s.url.String())
+	if err != nil {
+		return nil, fmt.Errorf("what the server tells about logins is not to be used: %w", err)
+	}
+	if len(m.Clients) == 0 {
+		return nil, fmt.Errorf("the server tells of no issuer that this program can log in at for %s", s.url)
+	}
+	return m, nil
+}
+
+// do makes a request. The error says what a person can do.
+func (s *server) do(ctx context.Context, method, at, token string, body []byte) (int, []byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Accept", "application/json")
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := s.client.Do(r)
+	if err != nil {
+		var unknown x509.UnknownAuthorityError
+		if errors.As(err, &unknown) {
+			return 0, nil, fmt.Errorf("%s shows a certificate of a CA that is not known here: get the CA's certificate from its operator, by a way you trust, and pass it as --certificate-authority", s.host())
+		}
+		return 0, nil, fmt.Errorf("%s could not be reached: %w", s.host(), err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(res.Body, protectedresource.MaxBytes+1))
+	if err != nil {
+		return 0, nil, fmt.Errorf("%s broke off its answer: %w", s.host(), err)
+	}
+	return res.StatusCode, text, nil
+}
+
+// identity is who the workspace takes somebody for.
+type identity struct {
+	name   string
+	groups []string
+}
+
+// errMayNotAsk is for who is let in, but may not ask who they are.
+var errMayNotAsk = errors.New("you are logged in, but may not ask who you are there: whoever administers the workspace can grant you create on selfsubjectreviews (authentication.k8s.io)")
+
+// refusedError is a 401.
+type refusedError struct{ server, id string }
+
+// Error tells what to ask the operator.
+func (e refusedError) Error() string {
+	text := "the server refuses your login (401) at " + e.server
+	if e.id != "" {
+		text += fmt.Sprintf("\nits operator can say why: ask what `front-proxy explain %s` shows; whoever administers the workspace may read it, too, at %s/debug/explain/%s", e.id, e.server, e.id)
+	}
+	return text
+}
+
+const selfSubjectReview = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
+
+// review asks who a token's owner is (SelfSubjectReview).
+func (s *server) review(ctx context.Context, token string) (*identity, error) {
+	code, body, err := s.do(ctx, http.MethodPost, s.url.String()+"/apis/authentication.k8s.io/v1/selfsubjectreviews", token, []byte(selfSubjectReview))
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Message string `json:"message"`
+		Details struct {
+			UID string `json:"uid"`
+		} `json:"details"`
+		Status json.RawMessage `json:"status"`
+	}
+	_ = json.Unmarshal(body, &answer) // what is no JSON has nothing to tell
+	switch {
+	case code == http.StatusUnauthorized:
+		return nil, refusedError{s.url.String(), issuer.Printable(answer.Details.UID)}
+	case code == http.StatusForbidden:
+		return nil, errMayNotAsk
+	case code >= 300:
+		return nil, fmt.Errorf("the server answers %d: %s", code, issuer.Printable(answer.Message))
+	}
+	var status struct {
+		UserInfo struct {
+			Username string   `json:"username"`
+			Groups   []string `json:"groups"`
+		} `json:"userInfo"`
+	}
+	if err := json.Unmarshal(answer.Status, &status); err != nil {
+		return nil, errors.New("the server's answer to who you are cannot be read")
+	}
+	id := &identity{name: issuer.Printable(status.UserInfo.Username)}
+	for _, g := range status.UserInfo.Groups {
+		id.groups = append(id.groups, issuer.Printable(g))
+	}
+	return id, nil
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"frontproxy/internal/login/issuer"
+	"frontproxy/internal/login/tokencache"
+	"frontproxy/internal/login/trust"
+)
+
+const (
+	// loginTimeout is how long a person has to log in, and how long another program
+	// waits for that.
+	loginTimeout = 10 * time.Minute
+	// early is how long before its end a token is renewed.
+	early = 10 * time.Second
+)
+
+// tokensOf gets tokens under an agreement: those kept, unless they were refused,
+// else renewed ones, else, when somebody can log in, those of a login. Others wait
+// meanwhile, and find them. New says that the tokens are not those kept.
+func (p *program) tokensOf(ctx context.Context, a *trust.Agreement, refused, interactive bool) (tokens *tokencache.Tokens, isNew bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	entry, err := p.tokens.Lock(ctx, a.Key())
+	if err != nil {
+		return nil, false, err
+	}
+	defer entry.Unlock()
+	kept, err := entry.Load()
+	switch {
+	case err != nil:
+		return nil, false, err
+	case !refused && kept.IDToken != "" && time.Until(kept.Expiry) > early:
+		return kept, false, nil
+	case kept.RefreshToken == "" && !interactive:
+		return nil, false, loginAgain(a, errors.New("there is no login for it, or it has ended"))
+	}
+	at, err := issuer.Connect(ctx, a.Tuple, a.ClientSecret)
+	if err != nil {
+		return nil, false, err
+	}
+	if kept.RefreshToken != "" {
+		tokens, err = at.Refresh(ctx, kept)
+	} else {
+		err = issuer.ErrLoginNeeded
+	}
+	if errors.Is(err, issuer.ErrLoginNeeded) {
+		tokens, err = p.loginAnew(ctx, a, at, entry, err, interactive)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return tokens, true, entry.Save(tokens)
+}
+
+// loginAnew forgets the tokens that are kept, and has somebody log in if somebody
+// can.
+func (p *program) loginAnew(ctx context.Context, a *trust.Agreement, at *issuer.Issuer, entry *tokencache.Entry, why error, interactive bool) (*tokencache.Tokens, error) {
+	if err := entry.Delete(); err != nil {
+		return nil, err
+	}
+	if !interactive {
+		return nil, loginAgain(a, why)
+	}
+	return p.person(ctx, at)
+}
+
+func loginAgain(a *trust.Agreement, why error) error {
+	return fmt.Errorf("log in again, with the workspace's URL: kubectl kcp-login %s/clusters/<workspace> (%w)", a.Host, why)
+}
+
+// person has somebody log in.
+func (p *program) person(ctx context.Context, at *issuer.Issuer) (*tokencache.Tokens, error) {
+	browser := browserCommand()
+	if p.flags.device || browser == nil && !p.flags.noBrowser && at.HasDevice() {
+		return at.Device(ctx, func(page, code string) {
+			p.say("Open this page on any device and log in:\n\n  %s\n\nThe code is %s\n", page, code)
+		})
+	}
+	return at.Browser(ctx, p.flags.listen, func(page string) {
+		p.say("Log in at this page, in a browser on this machine:\n\n  %s\n\n", page)
+		if browser == nil || p.flags.noBrowser {
+			return
+		}
+		cmd := exec.Command(browser[0], append(browser[1:], page)...) //nolint:gosec // the person's own browser, which stays open when this program ends
+		if err := cmd.Start(); err != nil {
+			p.say("No browser could be started (%v); open the page by hand.\n", err)
+			return
+		}
+		go func() { _ = cmd.Wait() }() // what becomes of it does not matter
+	})
+}
+
+// browserCommand is how to open a page; nil: this machine has no browser to show.
+func browserCommand() []string {
+	if command := os.Getenv("BROWSER"); command != "" {
+		return []string{command}
+	}
+	switch runtime.GOOS {
+	case "darwin":
+		return []string{"open"}
+	case "windows":
+		return []string{"rundll32", "url.dll,FileProtocolHandler"}
+	}
+	if os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+		return nil
+	}
+	if _, err := exec.LookPath("xdg-open"); err != nil {
+		return nil
+	}
+	return []string{"xdg-open"}
+}

@@ -1,0 +1,192 @@
+package issuer
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+
+	"frontproxy/internal/login/tokencache"
+	"frontproxy/internal/login/trust"
+)
+
+// ErrLoginNeeded is wrapped by the errors of Refresh that only another login can
+// mend: the issuer no longer takes the refresh token.
+var ErrLoginNeeded = errors.New("a new login is needed")
+
+// timeout bounds one request to an issuer.
+const timeout = 30 * time.Second
+
+// Issuer is an issuer that was read. Use by one goroutine at a time.
+type Issuer struct {
+	tuple    trust.Tuple
+	client   *http.Client
+	clock    *clock
+	provider *oidc.Provider
+	oauth    oauth2.Config
+	device   string // the device authorization endpoint; empty: none
+}
+
+// Connect reads an issuer's discovery document: the first request to the issuer,
+// which must not be made before the tuple was agreed to. Secret is the client's;
+// empty: it has none.
+func Connect(ctx context.Context, tuple trust.Tuple, secret string) (*Issuer, error) {
+	i := &Issuer{tuple: tuple, clock: &clock{}}
+	var err error
+	if i.client, err = newClient(tuple.IssuerCA, i.clock); err != nil {
+		return nil, err
+	}
+	ctx = i.context(ctx)
+	if i.provider, err = oidc.NewProvider(ctx, tuple.Issuer); err != nil {
+		return nil, i.failed("read its discovery document", err)
+	}
+	var endpoints struct {
+		Device string `json:"device_authorization_endpoint"`
+	}
+	if err := i.provider.Claims(&endpoints); err != nil {
+		return nil, i.failed("read its discovery document", err)
+	}
+	i.device = endpoints.Device
+	i.oauth = oauth2.Config{ClientID: tuple.ClientID, ClientSecret: secret, Scopes: tuple.Scopes, Endpoint: i.provider.Endpoint()}
+	for _, endpoint := range []string{i.oauth.Endpoint.AuthURL, i.oauth.Endpoint.TokenURL, i.device} {
+		if endpoint != "" && !strings.HasPrefix(endpoint, "https://") {
+			return nil, fmt.Errorf("the issuer %s names %q, which is no https URL: tell its operator", tuple.Issuer, Printable(endpoint))
+		}
+	}
+	return i, nil
+}
+
+// HasDevice says whether the issuer knows the device flow.
+func (i *Issuer) HasDevice() bool { return i.device != "" }
+
+// Refresh renews tokens. On an error the old ones are as good as they were, but
+// for one that wraps ErrLoginNeeded.
+func (i *Issuer) Refresh(ctx context.Context, old *tokencache.Tokens) (*tokencache.Tokens, error) {
+	ctx = i.context(ctx)
+	token, err := i.oauth.TokenSource(ctx, &oauth2.Token{RefreshToken: old.RefreshToken, Expiry: time.Unix(1, 0)}).Token()
+	if err != nil {
+		err = i.failed("renew the login", err)
+		var refused *oauth2.RetrieveError
+		if errors.As(err, &refused) && refused.Response != nil && refused.Response.StatusCode < 500 && refused.Response.StatusCode != http.StatusTooManyRequests {
+			err = fmt.Errorf("%w: %w", ErrLoginNeeded, err)
+		}
+		return nil, err
+	}
+	if _, ok := token.Extra("id_token").(string); !ok {
+		return nil, fmt.Errorf("%w: the issuer %s renews access tokens, but no ID tokens", ErrLoginNeeded, i.tuple.Issuer)
+	}
+	tokens, err := i.accept(ctx, token, "")
+	if err != nil {
+		return nil, err
+	}
+	if old.Subject != "" && tokens.Subject != old.Subject {
+		return nil, fmt.Errorf("%w: the issuer %s renewed the login for somebody else", ErrLoginNeeded, i.tuple.Issuer)
+	}
+	if tokens.RefreshToken == "" {
+		tokens.RefreshToken = old.RefreshToken
+	}
+	return tokens, nil
+}
+
+// accept verifies what a token endpoint gave; nonce is empty where there is none.
+func (i *Issuer) accept(ctx context.Context, token *oauth2.Token, nonce string) (*tokencache.Tokens, error) {
+	raw, ok := token.Extra("id_token").(string)
+	if !ok {
+		return nil, fmt.Errorf("the issuer %s gave no ID token: is openid among the client's scopes there?", i.tuple.Issuer)
+	}
+	verifier := i.provider.VerifierContext(ctx, &oidc.Config{ClientID: i.tuple.ClientID, Now: i.clock.now})
+	id, err := verifier.Verify(ctx, raw)
+	if err != nil {
+		return nil, i.failed("verify its ID token", err)
+	}
+	if nonce != "" && id.Nonce != nonce {
+		return nil, fmt.Errorf("the issuer %s gave an ID token of another login", i.tuple.Issuer)
+	}
+	return &tokencache.Tokens{IDToken: raw, RefreshToken: token.RefreshToken, Subject: id.Subject, Expiry: i.clock.local(id.Expiry)}, nil
+}
+
+// failed says which issuer, what was being done, and what came of it.
+func (i *Issuer) failed(doing string, err error) error {
+	var unknown x509.UnknownAuthorityError
+	var answer *oauth2.RetrieveError
+	switch {
+	case errors.As(err, &unknown) && i.tuple.IssuerCA == "":
+		return fmt.Errorf("the issuer %s shows a certificate of a CA that this machine does not know; whoever told of the issuer should tell of its CA, too: %w", i.tuple.Issuer, err)
+	case errors.As(err, &answer) && answer.ErrorCode != "":
+		return refusal{i.tuple.Issuer, doing, answer.ErrorCode, answer.ErrorDescription, err}
+	}
+	return fmt.Errorf("could not %s at the issuer %s: %w", doing, i.tuple.Issuer, err)
+}
+
+// refusal is what an issuer said.
+type refusal struct {
+	issuer, doing, code, description string
+	cause                            error
+}
+
+// Error says what the issuer said and what may help.
+func (r refusal) Error() string {
+	text := fmt.Sprintf("could not %s: the issuer %s says %s", r.doing, r.issuer, Printable(r.code))
+	if r.description != "" {
+		text += " (" + Printable(r.description) + ")"
+	}
+	if hint := hints[r.code]; hint != "" {
+		text += "; " + hint
+	}
+	return text
+}
+
+// Unwrap returns the cause, which may hold an answer's body: not to be shown.
+func (r refusal) Unwrap() error { return r.cause }
+
+// hints say what to do about an error code (RFC 6749, RFC 8628).
+var hints = map[string]string{
+	"access_denied":       "you, or a rule there, said no",
+	"expired_token":       "the code was not used in time: log in again",
+	"invalid_grant":       "log in again",
+	"invalid_client":      "the client is not known there, or needs a secret: tell whoever runs the workspace",
+	"unauthorized_client": "the client may not log in this way there: tell whoever runs the workspace",
+	"invalid_scope":       "the client may not ask for these scopes there: tell whoever runs the workspace",
+}
+
+// Printable is a stranger's text, fit for a terminal: short, and without control
+// or formatting characters.
+func Printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if runes := []rune(s); len(runes) > 300 {
+		return string(runes[:300]) + "…"
+	}
+	return s
+}
+
+func (i *Issuer) context(ctx context.Context) context.Context {
+	return oidc.ClientContext(ctx, i.client) // oauth2 takes it from there, too
+}
+
+func newClient(ca string, c *clock) (*http.Client, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM([]byte(ca)) {
+			return nil, errors.New("the issuer's CA bundle has no certificate")
+		}
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: timeout, ResponseHeaderTimeout: timeout,
+	}
+	return &http.Client{Transport: &guarded{next: transport, clock: c}, Timeout: timeout}, nil
+}

@@ -1,0 +1,84 @@
+package issuer
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// maxAnswer is the largest answer that is read, in bytes.
+const maxAnswer = 1 << 20
+
+// guarded is the way to an issuer: https only, bounded answers, and a look at the
+// clock on its wall.
+type guarded struct {
+	next  http.RoundTripper
+	clock *clock
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" {
+		return nil, errors.New("the issuer leads to a URL that is not https: " + r.URL.Redacted())
+	}
+	res, err := g.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if r.Method == http.MethodPost { // what is got may come from a cache, and be as old as that
+		g.clock.read(res.Header.Get("Date"))
+	}
+	res.Body = &boundedBody{ReadCloser: res.Body, left: maxAnswer}
+	return res, nil
+}
+
+// boundedBody fails when there is more than left bytes.
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+// Read implements io.Reader.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errors.New("the issuer's answer is too large")
+	}
+	if len(p) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= n
+	return n, err
+}
+
+// clock is the issuer's clock.
+type clock struct {
+	mu    sync.Mutex // guards ahead
+	ahead time.Duration
+}
+
+// read takes a Date header; one that cannot be read changes nothing.
+func (c *clock) read(date string) {
+	at, err := http.ParseTime(date)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = time.Until(at)
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
+
+// local is a time of the issuer's by this machine's clock.
+func (c *clock) local(t time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return t.Add(-c.ahead)
+}

@@ -1,0 +1,93 @@
+package privatefile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// Dir makes a directory for private files, with its parents, unless it is there.
+func Dir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fmt.Errorf("make the directory for logins: %w", err)
+	}
+	return nil
+}
+
+// Read reads a file. It refuses one that others may read or write: what they wrote
+// is not to be believed. A file that does not exist is fs.ErrNotExist.
+func Read(path string) ([]byte, error) {
+	file, err := os.Open(path) //nolint:gosec // the caller's
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
+		return nil, fmt.Errorf("%s may be read or written by others (mode %04o): remove it, or `chmod 600` it if you trust what is in it", path, mode)
+	}
+	return io.ReadAll(file)
+}
+
+// Write puts data into a file with mode 0600. Readers see the old file or the new
+// one.
+func Write(path string, data []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	err = errors.Join(err, file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(file.Name())
+	}
+	return err
+}
+
+// Remove removes a file; one that does not exist is no error.
+func Remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// retry is how often a lock that another process holds is tried.
+const retry = 50 * time.Millisecond
+
+// Lock takes the lock of a path, which is a file beside it, and waits for it until
+// ctx ends. The lock ends with unlock, or with the process.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the caller's
+	if err != nil {
+		return nil, err
+	}
+	for {
+		taken, err := tryLock(file)
+		switch {
+		case err != nil:
+			_ = file.Close()
+			return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
+		case taken:
+			return func() { _ = file.Close() }, nil
+		}
+		select {
+		case <-time.After(retry):
+		case <-ctx.Done():
+			_ = file.Close()
+			return nil, fmt.Errorf("another program has held %s for long: %w", file.Name(), ctx.Err())
+		}
+	}
+}

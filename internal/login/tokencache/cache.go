@@ -1,0 +1,77 @@
+package tokencache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"frontproxy/internal/login/privatefile"
+)
+
+// Tokens are what an issuer gave.
+type Tokens struct {
+	IDToken string `json:"idToken,omitempty"`
+	// RefreshToken is empty when the issuer gave none.
+	RefreshToken string `json:"refreshToken,omitempty"`
+	// Subject is the ID token's claim sub.
+	Subject string `json:"subject,omitempty"`
+	// Expiry is when the ID token ends by this machine's clock.
+	Expiry time.Time `json:"expiry"`
+}
+
+// Cache is a private directory.
+type Cache struct{ dir string }
+
+// New does no I/O. The directory must exist before the first call.
+func New(dir string) *Cache { return &Cache{dir: dir} }
+
+// Entry is the tokens of one tuple, locked.
+type Entry struct {
+	path   string
+	unlock func()
+}
+
+// Lock waits for the entry of a tuple's key until ctx ends. The caller must Unlock
+// it.
+func (c *Cache) Lock(ctx context.Context, key string) (*Entry, error) {
+	path := filepath.Join(c.dir, key+".json")
+	unlock, err := privatefile.Lock(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return &Entry{path: path, unlock: unlock}, nil
+}
+
+// Unlock gives the entry back.
+func (e *Entry) Unlock() { e.unlock() }
+
+// Load returns the tokens; without any, or with a file that is broken, empty ones.
+func (e *Entry) Load() (*Tokens, error) {
+	data, err := privatefile.Read(e.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &Tokens{}, nil
+	case err != nil:
+		return nil, err
+	}
+	t := &Tokens{}
+	if json.Unmarshal(data, t) != nil {
+		return &Tokens{}, nil
+	}
+	return t, nil
+}
+
+// Save keeps tokens in the place of those before.
+func (e *Entry) Save(t *Tokens) error {
+	data, err := json.Marshal(t) //nolint:gosec // keeping tokens is what this is for
+	if err != nil {
+		return err
+	}
+	return privatefile.Write(e.path, data)
+}
+
+// Delete forgets the tokens.
+func (e *Entry) Delete() error { return privatefile.Remove(e.path) }
