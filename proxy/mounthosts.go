@@ -60,13 +60,29 @@ func NewMountHosts(file string, log klog.Logger) (*MountHosts, error) {
 	return h, h.Reload()
 }
 
-// Run follows the files until ctx ends.
+// Run follows the files, and looks after the connections to the hosts, until ctx
+// ends.
 func (h *MountHosts) Run(ctx context.Context) error {
-	filewatch.WatchAll(ctx, clock.RealClock{}, h.log, h.files, func() { _ = h.Reload() })
-	for _, host := range *h.hosts.Load() {
-		host.upstream.close()
+	running := newUpstreamRuns(func(ctx context.Context, u *upstream) { u.pulse.run(ctx) }) // Reload has their files
+	defer running.end()
+	running.follow(ctx, h.upstreams())
+	filewatch.WatchAll(ctx, clock.RealClock{}, h.log, h.files, func() {
+		_ = h.Reload()
+		running.follow(ctx, h.upstreams())
+	})
+	for _, u := range h.upstreams() {
+		u.close()
 	}
 	return nil
+}
+
+// upstreams are those of the entries now.
+func (h *MountHosts) upstreams() []*upstream {
+	var all []*upstream
+	for _, host := range *h.hosts.Load() {
+		all = append(all, host.upstream)
+	}
+	return all
 }
 
 // files are all that the list now depends on.
@@ -102,7 +118,7 @@ func (h *MountHosts) load() error {
 	if err != nil {
 		return fmt.Errorf("--mount-hosts-file: %w", err)
 	}
-	next, err := parseMountHosts(h.file, data, os.ReadFile)
+	next, err := parseMountHosts(h.file, data, os.ReadFile, h.log)
 	if err != nil {
 		return err
 	}
@@ -138,9 +154,9 @@ func carriedOn(host *mountHost, old []*mountHost) *upstream {
 	return nil
 }
 
-// parseMountHosts reads the content of the file called name. The error has
-// everything that is wrong, each with entry, line and field.
-func parseMountHosts(name string, data []byte, readFile func(string) ([]byte, error)) ([]*mountHost, error) {
+// parseMountHosts reads the content of the file called name. The hosts report their
+// health to log. The error has everything that is wrong, each with entry, line and field.
+func parseMountHosts(name string, data []byte, readFile func(string) ([]byte, error), log klog.Logger) ([]*mountHost, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		return nil, fmt.Errorf("mount hosts file %s is no YAML: %w", name, err)
@@ -152,7 +168,7 @@ func parseMountHosts(name string, data []byte, readFile func(string) ([]byte, er
 	var errs []error
 	for i, node := range doc.Content[0].Content {
 		e := entry{index: i + 1, line: node.Line, keys: mountHostKeys, fields: map[string]string{}}
-		host := e.loadMountHost(node, readFile)
+		host := e.loadMountHost(node, readFile, log)
 		for _, other := range hosts {
 			if host != nil && host.url.Path == other.url.Path && sameHost(host.url, other.url) {
 				e.fail("%s is the same as that of %s; remove one", keyURL, other.name)
@@ -169,7 +185,7 @@ func parseMountHosts(name string, data []byte, readFile func(string) ([]byte, er
 	return hosts, errors.Join(errs...)
 }
 
-func (e *entry) loadMountHost(node *yaml.Node, readFile func(string) ([]byte, error)) *mountHost {
+func (e *entry) loadMountHost(node *yaml.Node, readFile func(string) ([]byte, error), log klog.Logger) *mountHost {
 	if !e.read(node) {
 		return nil
 	}
@@ -184,7 +200,7 @@ func (e *entry) loadMountHost(node *yaml.Node, readFile func(string) ([]byte, er
 		e.fail("%s: %w", keyURL, err)
 		return nil
 	}
-	return &mountHost{url: u, name: e.name(), headers: headers, upstream: newUpstream("mount-hosts-file "+u.String(), files, m, klog.Logger{})}
+	return &mountHost{url: u, name: e.name(), headers: headers, upstream: newUpstream("mount-hosts-file "+u.String(), files, m, log)}
 }
 
 // find returns the entry that a mount's URL is of, the most specific one; nil

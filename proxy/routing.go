@@ -5,8 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"sync"
+	"slices"
 
 	"k8s.io/utils/clock"
 
@@ -57,39 +58,18 @@ type mappingFile struct {
 
 // followFiles follows the mapping file and what it names until ctx ends.
 func (p *Proxy) followFiles(ctx context.Context) {
-	var running sync.WaitGroup
-	defer running.Wait()
-	stops := map[*upstream]context.CancelFunc{}
-	follow := func() {
-		current := p.routing.Load().upstreams
-		wanted := map[*upstream]bool{}
-		for _, u := range current {
-			wanted[u] = true
-			if stops[u] == nil {
-				one, stop := context.WithCancel(ctx)
-				stops[u] = stop
-				running.Go(func() { u.run(one) })
-			}
-		}
-		for u, stop := range stops {
-			if !wanted[u] {
-				stop() // requests under way end on the connections they have
-				delete(stops, u)
-			}
-		}
-	}
+	running := newUpstreamRuns(func(ctx context.Context, u *upstream) { u.run(ctx) })
+	defer running.end()
+	follow := func() { running.follow(ctx, slices.Collect(maps.Values(p.routing.Load().upstreams))) }
 	follow()
 	if p.mappingFile.path == "" {
 		<-ctx.Done()
-	} else {
-		filewatch.Watch(ctx, clock.RealClock{}, p.log, []string{p.mappingFile.path}, func() {
-			p.reloadMappings()
-			follow()
-		})
+		return
 	}
-	for _, stop := range stops {
-		stop()
-	}
+	filewatch.Watch(ctx, clock.RealClock{}, p.log, []string{p.mappingFile.path}, func() {
+		p.reloadMappings()
+		follow()
+	})
 }
 
 // reloadMappings puts a changed mapping file to use. One that cannot be used

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -201,6 +202,45 @@ func (u *upstream) run(ctx context.Context) {
 			u.log.Error(err, "TLS files of a backend changed and cannot be used; the last good ones stay in use")
 		}
 	}
+}
+
+// upstreamRuns runs each of a changing set of upstreams: whoever makes upstreams
+// runs them with it, for what a pulse has found out only its run takes back. It
+// belongs to one goroutine.
+type upstreamRuns struct {
+	run     func(context.Context, *upstream)
+	running sync.WaitGroup
+	stops   map[*upstream]context.CancelFunc
+}
+
+func newUpstreamRuns(run func(context.Context, *upstream)) *upstreamRuns {
+	return &upstreamRuns{run: run, stops: map[*upstream]context.CancelFunc{}}
+}
+
+// follow runs those of wanted that do not run yet, until ctx ends, and stops the
+// others; their requests under way end on the connections they have.
+func (r *upstreamRuns) follow(ctx context.Context, wanted []*upstream) {
+	for _, u := range wanted {
+		if r.stops[u] == nil {
+			one, stop := context.WithCancel(ctx)
+			r.stops[u] = stop
+			r.running.Go(func() { r.run(one, u) })
+		}
+	}
+	for u, stop := range r.stops {
+		if !slices.Contains(wanted, u) {
+			stop()
+			delete(r.stops, u)
+		}
+	}
+}
+
+// end stops all and waits for them.
+func (r *upstreamRuns) end() {
+	for _, stop := range r.stops {
+		stop()
+	}
+	r.running.Wait()
 }
 
 // reload reads the files, and swaps the transports when they have changed.

@@ -1,0 +1,139 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+)
+
+// lines are what a logger wrote.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) write(_, args string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, args)
+}
+
+func (l *lines) have(parts ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.all {
+		found := true
+		for _, part := range parts {
+			found = found && strings.Contains(line, part)
+		}
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// mountHosts has the proxy of w know the hosts of list, and runs them. It returns
+// the list's file and what is logged.
+func (w *world) mountHosts(t *testing.T, list string) (file string, logged *lines) {
+	t.Helper()
+	logged = &lines{}
+	file = w.write(t, "mount-hosts.yaml", []byte(strings.ReplaceAll(list, "DIR", w.dir)))
+	hosts, err := NewMountHosts(file, funcr.New(logged.write, funcr.Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.config.MountHosts = hosts
+	w.decide = func(*http.Request, *index.Target) *authn.Decision {
+		return &authn.Decision{User: &user.DefaultInfo{Name: "bob", Groups: []string{"system:authenticated"}}, Status: 200, By: "token"}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- hosts.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return file, logged
+}
+
+// accept makes a server of a listener that nobody accepted from.
+func (w *world) accept(t *testing.T, fd int, handler http.HandlerFunc) {
+	t.Helper()
+	file := os.NewFile(uintptr(fd), "listener")
+	listener, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = file.Close()
+	server := httptest.NewUnstartedServer(handler)
+	_ = server.Listener.Close()
+	server.Listener = listener
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "host")}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+}
+
+// TestListedMountHostComesBack: a listed host to which no connection could be
+// made is tried again, whether it was listed from the start or later, and the
+// log says both.
+func TestListedMountHostComesBack(t *testing.T) {
+	for name, later := range map[string]bool{"listed from the start": false, "listed later": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.shard(t, "shard-1", false, nil)
+			fd, address := full(t)
+			w.index["root:away"] = index.Target{Mount: parse(t, "https://"+address)}
+			entry := "- url: https://" + address + tlsEntry
+			first := entry
+			if later {
+				first = "[]"
+			}
+			file, logged := w.mountHosts(t, first)
+			f := w.front(t)
+			if later {
+				if err := os.WriteFile(file, []byte(strings.ReplaceAll(entry, "DIR", w.dir)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				until(t, "the host is listed", func() bool { return w.config.MountHosts.find(parse(t, "https://"+address)) != nil })
+			}
+			c := f.client(t, false)
+			if res, body := do(t, c, "GET", f.URL+"/clusters/root:away/api", nil); res.StatusCode != 503 {
+				t.Fatalf("nobody accepts: %d %s", res.StatusCode, body)
+			}
+			if !logged.have("A backend cannot be connected to", address) {
+				t.Errorf("the log does not say that the host is not tried any more: %q", logged.all)
+			}
+			w.accept(t, fd, func(http.ResponseWriter, *http.Request) {})
+			until(t, "the host is reached again", func() bool {
+				res, _ := do(t, c, "GET", f.URL+"/clusters/root:away/api", nil)
+				return res.StatusCode == 200
+			})
+			until(t, "the log says that it answers again", func() bool { return logged.have("A backend answers again", address) })
+		})
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
