@@ -335,6 +335,7 @@ type reviewer interface {
 }
 
 func newReviewer(config *rest.Config, version string) (*webhookReviewer, error) {
+	// client-go's transport, to the operator's webhook: a question has webhookTimeout, and its answer maxReview.
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err

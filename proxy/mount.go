@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"frontproxy/index/shards"
+	"frontproxy/internal/egress"
 )
 
 // maxHops bounds the mounts a request is led through.
@@ -88,20 +89,20 @@ func newForeign(c *Config) *foreign {
 // all of them.
 const foreignAtMost = 256
 
+// foreignTransport has egress' limits on what a host may cost. Tenants choose how
+// many hosts there are, so those connections that are idle are few and bounded over
+// all of them.
 func foreignTransport(c *Config, config *tls.Config, http2 bool) *http.Transport {
 	t := &http.Transport{
-		DialContext:           c.MountDial,
-		TLSClientConfig:       config,
-		TLSHandshakeTimeout:   handshakeTimeout,
-		ResponseHeaderTimeout: idleTimeout,
-		MaxIdleConns:          foreignAtMost, // over all hosts: tenants choose how many there are
-		MaxIdleConnsPerHost:   8,
-		MaxConnsPerHost:       foreignAtMost,
-		IdleConnTimeout:       idleTimeout,
-		DisableCompression:    true,
-		Protocols:             new(http.Protocols),
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		DialContext:         c.MountDial,
+		TLSClientConfig:     config,
+		MaxIdleConns:        foreignAtMost,
+		MaxIdleConnsPerHost: 8,
+		MaxConnsPerHost:     foreignAtMost,
+		DisableCompression:  true,
+		Protocols:           new(http.Protocols),
 	}
+	egress.LimitTransport(t)
 	t.Protocols.SetHTTP1(true)
 	t.Protocols.SetHTTP2(http2)
 	return t

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn"
+	"frontproxy/internal/egress"
 	"frontproxy/internal/filewatch"
 	"frontproxy/lookup"
 )
@@ -200,7 +201,7 @@ func (e *entry) loadMountHost(node *yaml.Node, readFile func(string) ([]byte, er
 		e.fail("%s: %w", keyURL, err)
 		return nil
 	}
-	return &mountHost{url: u, name: e.name(), headers: headers, upstream: newUpstream("mount-hosts-file "+u.String(), files, m, log)}
+	return &mountHost{url: u, name: e.name(), headers: headers, upstream: newUpstream("mount-hosts-file "+u.String(), files, m, egress.LimitTransport, log)}
 }
 
 // find returns the entry that a mount's URL is of, the most specific one; nil
@@ -245,15 +246,16 @@ func (h *MountHosts) Certificates() []Certificates {
 // goAbroad chooses the transport to another host. One that is told who is
 // calling must be: without, it would take the caller for this proxy.
 func (x *exchange) goAbroad() *metav1.Status {
-	if x.host == nil {
-		x.rp.Transport = confined{x.p.foreign}
+	var to http.RoundTripper = x.p.foreign
+	if x.host != nil {
+		to = x.host.upstream
+	}
+	to = egress.LimitAnswers(to)
+	if x.host == nil || !x.host.vouches() {
+		x.rp.Transport = confined{to}
 		return nil
 	}
-	if !x.host.vouches() {
-		x.rp.Transport = confined{x.host.upstream}
-		return nil
-	}
-	x.rp.Transport = x.host.upstream
+	x.rp.Transport = to
 	if x.decision.User == nil {
 		return failure(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount is for callers who are authenticated here")
 	}

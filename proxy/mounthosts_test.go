@@ -3,11 +3,14 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"strings"
 	"sync"
@@ -19,6 +22,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/internal/egress"
 )
 
 // lines are what a logger wrote.
@@ -125,6 +129,110 @@ func TestListedMountHostComesBack(t *testing.T) {
 			})
 			until(t, "the log says that it answers again", func() bool { return logged.have("A backend answers again", address) })
 		})
+	}
+}
+
+// answers are what a mounted host may say, by path.
+func answers(w http.ResponseWriter, r *http.Request) {
+	hints := func(n, size int) {
+		w.Header().Set("X-Hint", strings.Repeat("x", size))
+		for range n {
+			w.WriteHeader(http.StatusEarlyHints)
+		}
+	}
+	many := func(n int) {
+		for i := range n {
+			w.Header().Set(fmt.Sprintf("X-Field-%d", i), "")
+		}
+	}
+	switch r.URL.Path {
+	case "/large":
+		w.Header().Set("X-Large", strings.Repeat("x", 9<<20))
+	case "/many":
+		many(2 * egress.MaxHeaderFields)
+	case "/hints":
+		hints(1000, 10)
+	case "/large-hints":
+		hints(egress.MaxInformational-1, egress.MaxHeaderBytes/4)
+	case "/within":
+		hints(4, egress.MaxHeaderBytes/8)
+		many(egress.MaxHeaderFields / 2)
+		w.Header().Set("X-Large", strings.Repeat("x", egress.MaxHeaderBytes/2))
+	}
+}
+
+// TestMountHostsAnswersAreLimited: what a mounted host sends before a body has
+// limits, whether the host is listed or not.
+func TestMountHostsAnswersAreLimited(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		for _, how := range []string{"listed", "listed with a certificate", "not listed"} {
+			t.Run(fmt.Sprintf("%s, HTTP/2 %v", how, http2), func(t *testing.T) {
+				w := newWorld(t)
+				w.shard(t, "shard-1", false, nil)
+				host := httptest.NewUnstartedServer(http.HandlerFunc(answers))
+				host.EnableHTTP2 = http2
+				host.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "host")}}
+				host.Config.ErrorLog = log.New(io.Discard, "", 0)
+				host.StartTLS()
+				t.Cleanup(host.Close)
+				w.index["root:away"] = index.Target{Mount: parse(t, host.URL)}
+				switch how {
+				case "listed":
+					w.mountHosts(t, "- url: "+host.URL+"\n  backend_server_ca: DIR/ca.crt")
+				case "listed with a certificate":
+					w.mountHosts(t, "- url: "+host.URL+tlsEntry)
+				default:
+					w.config.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
+					w.config.MountDial = (&net.Dialer{}).DialContext
+				}
+				f := w.front(t)
+				c := f.client(t, false)
+				c.Transport.(*http.Transport).MaxResponseHeaderBytes = 32 << 20
+				for path, want := range map[string]int{"large": 503, "many": 503, "hints": 503, "large-hints": 503, "within": 200} {
+					hints := 0
+					ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
+						hints++
+						return nil
+					}})
+					// A PATCH takes a connection that is shared, where the host has HTTP/2.
+					for _, method := range []string{http.MethodGet, http.MethodPatch} {
+						hints = 0
+						r, err := http.NewRequestWithContext(ctx, method, f.URL+"/clusters/root:away/"+path, nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						res, err := c.Do(r)
+						if err != nil {
+							t.Fatal(err)
+						}
+						_ = res.Body.Close()
+						if res.StatusCode != want || hints > egress.MaxInformational || path == "within" && hints != 4 {
+							t.Errorf("%s %s: %d after %d informational answers, want %d", method, path, res.StatusCode, hints, want)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestTransportsToStrangersAreLimited: the times of every transport that leads to
+// what a tenant chose are limited.
+func TestTransportsToStrangersAreLimited(t *testing.T) {
+	foreign := newForeign(&Config{MountDial: (&net.Dialer{}).DialContext})
+	w := newWorld(t)
+	w.mountHosts(t, "- url: https://host.example"+tlsEntry)
+	listed := w.config.MountHosts.upstreams()[0].current.Load()
+	for name, transport := range map[string]*http.Transport{
+		"requests": foreign.requests, "upgrades": foreign.upgrades, "listed, shared": listed.shared, "listed, alone": listed.alone, "listed, watching": listed.watching,
+	} {
+		want := &http.Transport{}
+		egress.LimitTransport(want)
+		if transport.MaxResponseHeaderBytes != want.MaxResponseHeaderBytes || transport.ResponseHeaderTimeout != want.ResponseHeaderTimeout ||
+			transport.TLSHandshakeTimeout != want.TLSHandshakeTimeout || transport.IdleConnTimeout != want.IdleConnTimeout ||
+			transport.HTTP2.WriteByteTimeout != want.HTTP2.WriteByteTimeout || transport.HTTP2.MaxReceiveBufferPerStream != want.HTTP2.MaxReceiveBufferPerStream {
+			t.Errorf("%s: %+v", name, transport)
+		}
 	}
 }
 

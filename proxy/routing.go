@@ -40,7 +40,7 @@ func (p *Proxy) newRouting(m *Mappings, old *routing) (*routing, error) {
 		case old != nil && old.upstreams[e.tls] != nil:
 			next.upstreams[e.tls] = old.upstreams[e.tls]
 		default:
-			next.upstreams[e.tls] = newUpstream("mapping-file "+e.Path, e.tls, e.material, p.log)
+			next.upstreams[e.tls] = newUpstream("mapping-file "+e.Path, e.tls, e.material, nil, p.log)
 		}
 	}
 	return next, nil

@@ -58,6 +58,7 @@ type upstream struct {
 	source   string // the entry of the mapping file, for metrics
 	files    tlsFiles
 	readFile func(string) ([]byte, error)
+	limit    func(*http.Transport) // what is stricter than for a shard; nil: nothing
 	log      klog.Logger
 	current  atomic.Pointer[transports]
 	pulse    *pulse
@@ -77,8 +78,9 @@ type transports struct {
 	shared, alone, watching *http.Transport
 }
 
-func newUpstream(source string, files tlsFiles, m *material, log klog.Logger) *upstream {
-	u := &upstream{source: source, files: files, readFile: os.ReadFile, log: log}
+// newUpstream does no I/O. Limit, unless nil, is called with each new transport.
+func newUpstream(source string, files tlsFiles, m *material, limit func(*http.Transport), log klog.Logger) *upstream {
+	u := &upstream{source: source, files: files, readFile: os.ReadFile, limit: limit, log: log}
 	u.pulse = newPulse(func() *tls.Config { return u.current.Load().material.config() }, log)
 	u.current.Store(u.newTransports(m))
 	return u
@@ -99,6 +101,11 @@ func (m *material) config() *tls.Config {
 	return config
 }
 
+// newTransport makes one to servers that the operator chose, and whose answers are
+// believed: their headers and informational answers have net/http's limits (10 MiB).
+// How long an answer takes is theirs to say, as long as they live, which the pulse
+// finds out, and which it also does of connections that cannot be made in time.
+// There is no bound on connections: a shard has as many as requests that wait for it.
 func (u *upstream) newTransport(m *material, http2 bool) *http.Transport {
 	t := &http.Transport{
 		DialContext:         u.pulse.dial,
@@ -110,6 +117,9 @@ func (u *upstream) newTransport(m *material, http2 bool) *http.Transport {
 		DisableCompression:  true, // bodies pass as they are
 		Protocols:           new(http.Protocols),
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReadFrameSize: streamWindow},
+	}
+	if u.limit != nil {
+		u.limit(t)
 	}
 	t.Protocols.SetHTTP1(true)
 	t.Protocols.SetHTTP2(http2)

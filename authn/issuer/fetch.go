@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"time"
 
+	"frontproxy/internal/egress"
 	"frontproxy/internal/jwks"
 )
 
@@ -19,7 +21,6 @@ const MaxBody = 1 << 20
 
 const (
 	maxRedirects = 3
-	maxHeader    = 64 << 10
 	// smallBody is what may be read of a body at any time; the rest, when there is
 	// more, by largeBodies fetches at once, and within largeTime each. So
 	// all the fetches there may be hold 40 MiB and not ten times that: a usual
@@ -47,16 +48,21 @@ func newFetcher(trust Trust, config Config, large chan struct{}) (*fetcher, erro
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{
-		Proxy:                  config.Proxy,
-		DialContext:            config.Egress.DialContext,
-		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    10 * time.Second,
-		DisableKeepAlives:      true, // minutes pass between fetches
-		MaxResponseHeaderBytes: maxHeader,
-	}
-	client := &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	client := &http.Client{Transport: egress.LimitAnswers(newTransport(config, roots)), CheckRedirect: checkRedirect}
 	return &fetcher{trust: trust, document: document, client: client, large: large}, nil
+}
+
+// newTransport makes one with egress' limits. An attempt as a whole has a time that
+// is shorter than theirs: Config.Timeout.
+func newTransport(config Config, roots *x509.CertPool) *http.Transport {
+	t := &http.Transport{
+		Proxy:             config.Proxy,
+		DialContext:       config.Egress.DialContext,
+		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: true, // minutes pass between fetches
+	}
+	egress.LimitTransport(t)
+	return t
 }
 
 // checkRedirect follows a few redirects on the host that was asked.

@@ -211,6 +211,17 @@ func TestHostileIssuers(t *testing.T) {
 			}
 		}
 	}
+	headers := func(fields, size, hints int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			for range hints {
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+			for i := range fields {
+				w.Header().Set(fmt.Sprintf("X-Field-%d", i), strings.Repeat("x", size))
+			}
+			_, _ = w.Write([]byte(`{"keys":[]}`))
+		}
+	}
 	many := `{"keys":[` + strings.Repeat(`{},`, MaxKeys) + `{}]}`
 	tests := []struct {
 		name   string
@@ -256,6 +267,10 @@ func TestHostileIssuers(t *testing.T) {
 		{name: "keys are HTML", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text("<html>")) }, want: "no JSON Web Key Set"},
 		{name: "no key set", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text(`{"error":"x"}`)) }, want: `"keys" is missing`},
 		{name: "too many keys", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text(many)) }, want: "101 keys"},
+		{name: "headers within the limits", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, headers(100, 100, 3)) }},
+		{name: "large headers", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, headers(1, 9<<20, 0)) }, want: "headers exceeded"},
+		{name: "many headers", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, headers(1000, 0, 0)) }, want: "header fields"},
+		{name: "many informational answers", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.DiscoveryPath, headers(0, 0, 1000)) }, want: "informational answers"},
 		{name: "error status", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, http.NotFound) }, want: "404"},
 		{name: "slow", prep: func(s *issuertest.Issuer) { s.SetDelay(time.Hour) }, want: "deadline exceeded"},
 		{name: "down", prep: func(s *issuertest.Issuer) { s.SetDown(true) }, want: "discovery"},
@@ -292,11 +307,7 @@ func TestHostileIssuers(t *testing.T) {
 }
 
 func TestNoProxyVariables(t *testing.T) {
-	f, err := newFetcher(Trust{URL: "https://issuer.example"}, Config{}.withDefaults(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f.client.Transport.(*http.Transport).Proxy != nil {
+	if newTransport(Config{}.withDefaults(), nil).Proxy != nil {
 		t.Error("the transport looks at proxy variables")
 	}
 }

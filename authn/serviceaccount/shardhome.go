@@ -97,6 +97,7 @@ func NewShardHome(c HomeConfig) (*ShardHome, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
+	// client-go's transport, to shards: each question has lookupTimeout, and its answer maxObject.
 	client, err := rest.HTTPClientFor(c.Client)
 	if err != nil {
 		return nil, fmt.Errorf("service account lookup: client for shards: %w", err)

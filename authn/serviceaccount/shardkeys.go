@@ -89,6 +89,7 @@ func NewShardKeys(c ShardKeysConfig) (*ShardKeys, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
+	// client-go's transport, to shards: each question has keysTimeout, and its answer maxKeySet.
 	client, err := rest.HTTPClientFor(c.Client)
 	if err != nil {
 		return nil, fmt.Errorf("service account keys of shards: client: %w", err)

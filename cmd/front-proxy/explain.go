@@ -218,7 +218,8 @@ func newAsker(config *rest.Config, server, tlsName string, workspace bool) (*ask
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	// A connection for each question, so that a load balancer leads to another
-	// replica the next time.
+	// replica the next time. The operator, who chose the server, waits as long as the
+	// command's context lasts.
 	rounds, err := rest.HTTPWrappersForConfig(config, &http.Transport{TLSClientConfig: transport, DisableKeepAlives: true, ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second})
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
@@ -230,6 +231,7 @@ func newAsker(config *rest.Config, server, tlsName string, workspace bool) (*ask
 // noRedirect keeps a question, which may hold a token, where it was sent.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
+// debugAsker asks a process on this machine, at the operator's word.
 func debugAsker(address string) *asker {
 	a := &asker{base: "http://" + address, hint: "the debug address answers to localhost and loopback addresses"}
 	transport := &http.Transport{}

@@ -175,6 +175,8 @@ func (o *shadowOptions) caller(name string, config *rest.Config) (c caller, err 
 	return c, err
 }
 
+// client is of one of the two proxies that the operator compares; an answer has
+// --timeout.
 func (o *shadowOptions) client(config *rest.Config, server, tlsName string) (*http.Client, error) {
 	config = rest.CopyConfig(config)
 	config.Host, config.Timeout = server, o.timeout

@@ -26,7 +26,9 @@ type client struct {
 	timeout time.Duration
 }
 
-// newClient reads the files that cfg names; cfg's Host is not used.
+// newClient reads the files that cfg names; cfg's Host is not used. Its transport is
+// client-go's, with what that has for servers that are trusted: a watch has no end,
+// so the client sets no time for a whole answer; do and list do.
 func newClient(cfg *rest.Config, base *url.URL, timeout time.Duration) (*client, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Host = base.Host

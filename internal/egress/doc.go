@@ -1,4 +1,5 @@
 // Package egress decides which addresses a tenant's URL may lead to: an
 // issuer's, or a mounted workspace's. It judges at dial time, after name
-// resolution. It knows neither issuers nor mounts.
+// resolution. It also bounds what an answer from there may cost. It knows neither
+// issuers nor mounts.
 package egress

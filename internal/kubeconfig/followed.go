@@ -126,6 +126,9 @@ func (f *Followed) read() (*loaded, error) {
 	return next, nil
 }
 
+// newTransport makes one of client-go's, to the server of an operator's kubeconfig.
+// It bounds how long a connection and a handshake take; how long an answer may, and
+// how much of it is read, is the business of who asks.
 func newTransport(config *rest.Config, p protocol) (http.RoundTripper, error) {
 	config = rest.CopyConfig(config)
 	config.Timeout = 0
