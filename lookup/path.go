@@ -85,26 +85,27 @@ func Plain(segment string) (string, error) {
 }
 
 // Below finds the cluster a path names after its first segments: the segment
-// behind the first one that reads "clusters". Empty: it names none; then all
-// of the path decided that, and all of it has been judged, a slash at its end
-// excepted.
-func Below(path string) (cluster string, err error) {
+// behind the first one that reads "clusters", and inside, the path behind that.
+// Empty: it names none; then all of the path decided that, and all of it has been
+// judged, a slash at its end excepted.
+func Below(path string) (cluster, inside string, err error) {
 	for path != "" && path != "/" {
 		var segment string
 		segment, path = Segment(path)
 		if segment, err = Plain(segment); err != nil {
-			return "", err
+			return "", "", err
 		}
 		if segment != clusters || path == "" || path == "/" {
 			continue
 		}
 		segment, path = Segment(path)
 		if err := nested(path); err != nil {
-			return "", err
+			return "", "", err
 		}
-		return Cluster(segment)
+		cluster, err = Cluster(segment)
+		return cluster, path, err
 	}
-	return "", nil
+	return "", "", nil
 }
 
 // Inside judges what follows the cluster in a path below /clusters/. A shard
@@ -122,32 +123,37 @@ func Inside(rest string) error {
 	switch {
 	case err != nil:
 		return err
-	case segment == clusters:
-		return errNested
 	case segment == services:
 		return fmt.Errorf("%w: virtual workspaces are not below a cluster, but below /services/", ErrAmbiguous)
 	}
-	return nil
+	return nested(rest)
 }
 
 // nested refuses a cluster right behind a cluster: which of the two a virtual
-// workspace acts in depends on how long its own part of the path is.
+// workspace acts in depends on how long its own part of the path is. What stands
+// there must not be able to vanish, and the rest must stay below it.
 func nested(rest string) error {
-	if rest == "" {
+	if rest == "" || rest == "/" {
 		return nil
 	}
-	segment, _ := Segment(rest)
-	if strings.IndexByte(segment, '%') >= 0 {
-		decoded, err := url.PathUnescape(segment)
-		if err != nil {
-			return fmt.Errorf("%w: bad percent-encoding", ErrAmbiguous)
-		}
-		segment, _, _ = strings.Cut(decoded, "/")
+	if err := Stays(rest); err != nil {
+		return err
 	}
-	if segment == clusters {
+	segment, after := Segment(rest)
+	if segment == "" {
+		return fmt.Errorf("%w: doubled slash", ErrAmbiguous)
+	}
+	if err := Dotless("/" + segment); err != nil {
+		return err
+	}
+	decoded, err := url.PathUnescape(segment)
+	if err != nil {
+		return fmt.Errorf("%w: bad percent-encoding", ErrAmbiguous)
+	}
+	if first, _, _ := strings.Cut(decoded, "/"); first == clusters {
 		return errNested
 	}
-	return nil
+	return Stays(after)
 }
 
 var errNested = fmt.Errorf("%w: a cluster below a cluster", ErrAmbiguous)

@@ -82,7 +82,14 @@ func TestBelow(t *testing.T) {
 		{path: "/services/x/clusters/a/%zz/b", ambiguous: true},
 		{path: "/services/x/clusters/*/apis", want: "*"},
 		{path: "/services/x/%63lusters/root%3Aorg", want: "root:org"},
-		{path: "/services/x/clusters/root/a%2F..//b", want: "root"},
+		{path: "/services/x/clusters/root/api/a%2F..//b/../c%2fd", want: "root"},
+		{path: "/services/x/clusters/root/a%2F..//b", ambiguous: true},
+		{path: "/services/x/clusters/root//clusters/b", ambiguous: true},
+		{path: "/services/x/clusters/root/../b/api", ambiguous: true},
+		{path: "/services/x/clusters/root/api/../clusters/b", ambiguous: true},
+		{path: "/services/x/clusters/root/api/..%2fclusters/b", ambiguous: true},
+		{path: "/services/x/clusters/root/api/%2e%2e/clusters/b", ambiguous: true},
+		{path: "/services/x/clusters/root/api/v1/..", want: "root"},
 		{path: "/services/x/clusters"},
 		{path: "/services/x/clusters/"},
 		{path: "/services/x/"},
@@ -97,7 +104,7 @@ func TestBelow(t *testing.T) {
 		{path: "/services/x/clusters/%2Aroot/apis", ambiguous: true},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			got, err := Below(tt.path)
+			got, _, err := Below(tt.path)
 			if got != tt.want || errors.Is(err, ErrAmbiguous) != tt.ambiguous {
 				t.Errorf("Below = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
 			}
@@ -108,6 +115,8 @@ func TestBelow(t *testing.T) {
 func TestInside(t *testing.T) {
 	for rest, ambiguous := range map[string]bool{
 		"": false, "/": false, "/api": false, "/apis/g/v1//a%2Fb/../clusters/b": false, "/api/services/x": false, "/servicesx/": false, "/metrics/": false,
+		"/api/../services/x": true, "/%252e%252e/x": true, "/..;x/y": true, "/api/..": true, "/api/v1/../..": true, "/api/v1/..": false, "/api/v1/%2e%2e/..": true, "/api/proxy/a%2Fb": false, `/api/..\services`: true,
+		"/api/..%2fservices": true, "/api/..;x/services": true, "/api/%252e%252e/services": true, "/api/%2525252525252e": true,
 		"//": true, "//api": true, "/./api": true, "/%2e/api": true, "/api%2Fv1": true, "/services": true, "/services/x": true, "/%73ervices/x": true,
 		"/services%2Fx": true, "/clusters/b": true, "/%63lusters/b": true, "/\\services/x": true,
 	} {
@@ -168,14 +177,16 @@ func FuzzPath(f *testing.F) {
 		if decoded, err := url.PathUnescape(path); err != nil || decoded != u.Path {
 			t.Fatalf("Escaped(%q) = %q decodes to %q, a server reads %q", target, path, decoded, u.Path)
 		}
-		cluster, err := Below(path)
+		cluster, inside, err := Below(path)
 		if err != nil {
 			return
 		}
 		// What a server makes of the decoded path must name the same cluster.
 		_, after, found := strings.Cut(u.Path, "/clusters/")
-		if seen, _, _ := strings.Cut(after, "/"); seen != cluster && (found || cluster != "") {
+		if seen, rest, _ := strings.Cut(after, "/"); seen != cluster && (found || cluster != "") {
 			t.Fatalf("Below(%q) = %q, a server sees %q", path, cluster, seen)
+		} else if decoded, _ := url.PathUnescape(inside); cluster != "" && decoded != after[len(seen):] {
+			t.Fatalf("Below(%q) = %q and %q, a server sees %q", path, cluster, inside, rest)
 		}
 	})
 }

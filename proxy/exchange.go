@@ -18,6 +18,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/lookup"
 )
 
 // exchange is one request on its way, and everything that was found out about
@@ -244,9 +245,8 @@ func (x *exchange) apiPath(r *http.Request) string {
 	case x.route.mapping.Shards:
 		return path
 	}
-	if _, inside, ok := strings.Cut(path, "/clusters/"); ok {
-		_, path, _ = strings.Cut(inside, "/")
-		return "/" + path
+	if cluster, inside, err := lookup.Below(path); err == nil && cluster != "" {
+		return inside
 	}
 	return path
 }

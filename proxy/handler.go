@@ -257,6 +257,9 @@ func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 		x.base.Host = x.host.url.Host // as the operator spells it
 	}
 	x.prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
+	if err := lookup.Stays(rest); err != nil { // the host, or what is before it, may resolve dot segments
+		return lookup.Status(err, r)
+	}
 	switch path := x.prefix + rest; {
 	case path == "":
 		x.prefix = "/"
@@ -290,8 +293,13 @@ func (x *exchange) decide(r *http.Request) *metav1.Status {
 	} else {
 		x.ask(r)
 	}
-	if x.p.owner != nil && x.decision.ServiceAccount && x.createsWorkspace(r) {
-		x.decision = x.p.owner(x.decision)
+	if x.p.owner != nil && x.decision.ServiceAccount {
+		switch creates, err := x.createsWorkspace(r); {
+		case err != nil:
+			return lookup.Status(err, r)
+		case creates:
+			x.decision = x.p.owner(x.decision)
+		}
 	}
 	d := x.decision
 	switch {

@@ -4,40 +4,57 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+
+	"frontproxy/lookup"
 )
 
-// workspacesPath is where Workspaces are created, below a cluster.
-const workspacesPath = "/apis/tenancy.kcp.io/v1alpha1/workspaces"
+// workspaces are the segments of the path where Workspaces are created, below a
+// cluster.
+var workspaces = [...]string{"apis", "tenancy.kcp.io", "v1alpha1", "workspaces"}
 
 // createsWorkspace says whether a request may create a Workspace, and so make
 // its user the owner: a POST to the collection, or a server-side apply, which
-// creates what does not exist. A path that is spelt in any other way is not
-// taken for one, and goes on under the identity as it is. So does one that
-// impersonates: whoever is impersonated would be the owner.
-func (x *exchange) createsWorkspace(r *http.Request) bool {
-	if x.foreign || !x.route.mapping.Shards {
-		return false
-	}
-	rest, ok := strings.CutPrefix(x.route.path, workspacesPath)
-	if !ok {
-		return false
+// creates what does not exist. A request that impersonates does not: whoever is
+// impersonated would be the owner. The path is read as the shard reads it; the error
+// wraps lookup.ErrAmbiguous when a segment that decides has two readings.
+func (x *exchange) createsWorkspace(r *http.Request) (bool, error) {
+	if x.foreign || !x.route.mapping.Shards || r.Method != http.MethodPost && !applies(r) {
+		return false, nil
 	}
 	for key := range r.Header {
 		if hasFoldPrefix(key, "impersonate-") {
-			return false
+			return false, nil
 		}
 	}
-	rest = strings.TrimSuffix(rest, "/") // servers do not mind it
-	switch r.Method {
-	case http.MethodPost:
-		return rest == ""
-	case http.MethodPatch:
-		name, ok := strings.CutPrefix(rest, "/")
-		if !ok || name == "" || strings.Contains(name, "/") {
-			return false
+	rest := x.route.path
+	for _, want := range workspaces {
+		var got string
+		var err error
+		if got, rest, err = plainSegment(rest); err != nil || got != want {
+			return false, err
 		}
-		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		return err == nil && strings.HasPrefix(kind, "application/apply-patch+")
 	}
-	return false
+	name, rest, err := plainSegment(rest)
+	if err != nil || r.Method == http.MethodPost || name == "" {
+		return r.Method == http.MethodPost && name == "", err
+	}
+	subresource, _, err := plainSegment(rest)
+	return subresource == "" && err == nil, err
+}
+
+// applies says whether a request is a server-side apply.
+func applies(r *http.Request) bool {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return r.Method == http.MethodPatch && err == nil && strings.HasPrefix(kind, "application/apply-patch+")
+}
+
+// plainSegment returns the first segment of a path, decoded; empty at its end, for
+// servers do not mind a slash there.
+func plainSegment(path string) (segment, rest string, err error) {
+	if path == "" || path == "/" {
+		return "", "", nil
+	}
+	segment, rest = lookup.Segment(path)
+	segment, err = lookup.Plain(segment)
+	return segment, rest, err
 }

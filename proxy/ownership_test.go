@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/lookup"
 )
 
 func TestOwnerOfCreatedWorkspaces(t *testing.T) {
@@ -36,8 +38,17 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 		"a longer name":          {"POST", collection + "x", "application/json", true, "alice"},
 		"below it":               {"POST", collection + "/new", "application/json", true, "alice"},
 		"another group":          {"POST", "/clusters/root:ws/apis/tenancy.example.io/v1alpha1/workspaces", "application/json", true, "alice"},
-		"spelt in another way":   {"POST", "/clusters/root:ws/apis/tenancy.kcp.io/v1alpha1/%77orkspaces", "application/json", true, "alice"},
-		"in a query":             {"POST", "/clusters/root:ws/api?x=" + workspacesPath, "application/json", true, "alice"},
+		"spelt in another way":   {"POST", "/clusters/root:ws/apis/tenancy.kcp.io/v1alpha1/%77orkspaces", "application/json", true, "owner"},
+		"apply, encoded slash":   {"PATCH", collection + "/new%2Fstatus", "application/apply-patch+yaml", true, ""},
+		"apply, trailing slash":  {"PATCH", collection + "/new/%2F", "application/apply-patch+yaml", true, ""},
+		"apply, two slashes":     {"PATCH", collection + "/new//", "application/apply-patch+yaml", true, ""},
+		"apply, dots":            {"PATCH", collection + "/new/%2e", "application/apply-patch+yaml", true, ""},
+		"create, encoded slash":  {"POST", collection + "/%2F", "application/json", true, ""},
+		"create, two slashes":    {"POST", collection + "//", "application/json", true, ""},
+		"create, in a segment":   {"POST", "/clusters/root:ws/apis/tenancy.kcp.io%2Fv1alpha1/workspaces", "application/json", true, ""},
+		"merge patch, encoded":   {"PATCH", collection + "/new%2Fstatus", "application/merge-patch+json", true, "alice"},
+		"another user, encoded":  {"PATCH", collection + "/new%2Fstatus", "application/apply-patch+yaml", false, "alice"},
+		"in a query":             {"POST", "/clusters/root:ws/api?x=/apis/tenancy.kcp.io/v1alpha1/workspaces", "application/json", true, "alice"},
 		"impersonating":          {"POST", collection + "?impersonate", "application/json", true, "alice"},
 		"in a virtual workspace": {"POST", "/services/x" + collection, "application/json", true, "alice"},
 	} {
@@ -60,6 +71,12 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 				header.Set("Impersonate-User", "bob")
 			}
 			res, body := do(t, f.client(t, true), tc.method, f.URL+tc.path, header)
+			if tc.want == "" {
+				if got := s.take(); res.StatusCode != http.StatusBadRequest || len(got) != 0 {
+					t.Fatalf("%d: %s; the shard got %+v", res.StatusCode, body, got)
+				}
+				return
+			}
 			if res.StatusCode != http.StatusOK {
 				t.Fatalf("%d: %s", res.StatusCode, body)
 			}
@@ -68,4 +85,41 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzCreatesWorkspace holds what is taken for the creation of a Workspace against
+// the way an API server reads the request.
+func FuzzCreatesWorkspace(f *testing.F) {
+	const collection = "/apis/tenancy.kcp.io/v1alpha1/workspaces"
+	for _, path := range []string{
+		"", "/", "/new", "/new/", "/new/status", "/new%2Fstatus", "/%2F", "//", "/new//", "/new/%2f", "/../workspaces", "/new/.", "/n%65w", "x", "/new;x",
+	} {
+		f.Add(collection + path)
+	}
+	f.Add("/apis/%74enancy.kcp.io/v1alpha1/workspaces/new")
+	f.Add("/apis/tenancy.kcp.io//v1alpha1/workspaces")
+	f.Add("/apis/tenancy.kcp.io%2Fv1alpha1/workspaces/new")
+	f.Fuzz(func(t *testing.T, path string) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") || lookup.Inside(path) != nil {
+			return
+		}
+		for _, method := range []string{http.MethodPost, http.MethodPatch} {
+			r := &http.Request{Method: method, URL: u, Header: http.Header{"Content-Type": {"application/apply-patch+yaml"}}}
+			x := &exchange{route: route{mapping: &Mapping{Shards: true}, path: path}}
+			got, err := x.createsWorkspace(r)
+			if err != nil {
+				continue // refused
+			}
+			info, err := apiPrefixes.NewRequestInfo(r)
+			if err != nil {
+				continue
+			}
+			want := info.APIGroup == "tenancy.kcp.io" && info.APIVersion == "v1alpha1" && info.Resource == "workspaces" && info.Subresource == "" && info.Namespace == "" &&
+				(info.Verb == "create" && info.Name == "" || info.Verb == "patch" && info.Name != "")
+			if got != want {
+				t.Fatalf("%s %s: %v; an API server reads %+v", method, path, got, info)
+			}
+		}
+	})
 }

@@ -89,7 +89,8 @@ func (s *shardServices) match(path string) (shard string, r route, err error) {
 		return shard, route{}, nil
 	}
 	r.path = rest
-	if err := judgeDots(rest); err != nil {
+	// A server that resolves dot segments would leave /services/, or another cluster.
+	if err := lookup.Dotless(rest); err != nil {
 		return "", route{}, err
 	}
 	r.cluster, err = servicesCluster(rest)
@@ -109,30 +110,11 @@ func servicesCluster(path string) (string, error) {
 			return lookup.Cluster(owner)
 		}
 	}
-	cluster, err := lookup.Below(path)
+	cluster, _, err := lookup.Below(path)
 	if cluster == lookup.Wildcard {
 		cluster = ""
 	}
 	return cluster, err
-}
-
-// judgeDots refuses dot segments anywhere: a server that resolves them would
-// leave /services/.
-func judgeDots(path string) error {
-	for path != "" {
-		var segment string
-		segment, path = lookup.Segment(path)
-		if strings.IndexByte(segment, '%') >= 0 {
-			var err error
-			if segment, err = url.PathUnescape(segment); err != nil {
-				return fmt.Errorf("%w: bad percent-encoding", lookup.ErrAmbiguous)
-			}
-		}
-		if slices.ContainsFunc(strings.FieldsFunc(segment, func(r rune) bool { return r == '/' || r == '\\' }), func(s string) bool { return s == "." || s == ".." }) {
-			return fmt.Errorf("%w: dot segment", lookup.ErrAmbiguous)
-		}
-	}
-	return nil
 }
 
 // shardServices finds out where a path below /shards/ goes; false when the path

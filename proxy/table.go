@@ -45,17 +45,21 @@ func (m *Mappings) find(s *segments) (*Mapping, error) {
 	return nil, nil
 }
 
-// cluster finds what cluster a matched path names.
+// cluster finds what cluster a matched path names. Whatever follows the segments
+// that decided must stay below them; of a shard's path, which may lead to a mount,
+// that is judged later.
 func (m *Mappings) cluster(e *Mapping, s *segments, path string) (route, error) {
 	r := route{mapping: e, path: path}
 	var err error
 	switch placeholder := e.clusterAt(); {
 	case !m.shards:
-		return r, nil // no index is asked
+		return r, lookup.Stays(e.below(s, path)) // no index is asked
 	case placeholder >= 0:
-		r.cluster, err = lookup.Cluster(s.raw[placeholder])
+		if r.cluster, err = lookup.Cluster(s.raw[placeholder]); err == nil && !e.Shards {
+			err = lookup.Stays(e.below(s, path))
+		}
 	default:
-		r.cluster, err = lookup.Below(path)
+		r.cluster, _, err = lookup.Below(path)
 	}
 	if e.Shards {
 		r.path = s.after[1]
@@ -65,6 +69,14 @@ func (m *Mappings) cluster(e *Mapping, s *segments, path string) (route, error) 
 		r.cluster = ""
 	}
 	return r, err
+}
+
+// below is what follows the pattern in a path that it matches.
+func (e *Mapping) below(s *segments, path string) string {
+	if len(e.pattern) == 0 {
+		return path
+	}
+	return s.after[len(e.pattern)-1]
 }
 
 // matches says whether the pattern matches the path's first segments.
