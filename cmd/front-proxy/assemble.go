@@ -273,6 +273,10 @@ func (o *options) egressGuard(listeners ...net.Addr) (*egress.Guard, error) {
 	if err != nil {
 		return nil, err
 	}
+	nat64, err := nat64Prefixes(o.egressNAT64)
+	if err != nil {
+		return nil, err
+	}
 	var own []netip.AddrPort
 	for _, l := range listeners {
 		if l.Network() == "unix" {
@@ -284,7 +288,7 @@ func (o *options) egressGuard(listeners ...net.Addr) (*egress.Guard, error) {
 		}
 		own = append(own, address)
 	}
-	return &egress.Guard{DenyCIDRs: deny, AllowCIDRs: allow, Own: func() []netip.AddrPort { return own }}, nil
+	return &egress.Guard{DenyCIDRs: deny, AllowCIDRs: allow, NAT64: nat64, Own: func() []netip.AddrPort { return own }}, nil
 }
 
 func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {
@@ -298,6 +302,21 @@ func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {
 			return nil, fmt.Errorf("--%s: %q would match nothing: write IPv4 ranges as IPv4, such as 10.0.0.0/8", flag, c)
 		}
 		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
+// nat64Prefixes parses --workspace-egress-nat64-prefixes.
+func nat64Prefixes(cidrs []string) ([]netip.Prefix, error) {
+	const flag = "workspace-egress-nat64-prefixes"
+	all, err := prefixes(flag, cidrs)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		if err := egress.CheckNAT64(p); err != nil {
+			return nil, fmt.Errorf("--%s: %w", flag, err)
+		}
 	}
 	return all, nil
 }

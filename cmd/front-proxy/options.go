@@ -38,6 +38,7 @@ type options struct {
 	corsOrigins      []string
 	egressDeny       []string
 	egressAllow      []string
+	egressNAT64      []string
 	mountHostsFile   string
 	externalURLs     []string
 	loginClients     []string
@@ -148,6 +149,7 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.debugAddress, "debug-address", "", "Loopback address:port, or unix:///path of a socket, to serve /statusz, /flagz, /metrics and explanations on without TLS or authentication, for when root cannot say who may read them. Empty means off.")
 	fs.StringSliceVar(&o.egressDeny, "workspace-egress-deny-cidrs", nil, "Networks that URLs in workspaces (issuers, mounts) must not lead to, comma-separated. Link-local and cloud metadata addresses and the proxy's own never are.")
 	fs.StringSliceVar(&o.egressAllow, "workspace-egress-allow-cidrs", nil, "Exceptions from --workspace-egress-deny-cidrs: of all networks that hold an address, the smallest decides.")
+	fs.StringSliceVar(&o.egressNAT64, "workspace-egress-nat64-prefixes", nil, "Prefixes of NAT64 translators of the network beside 64:ff9b::/96 and 64:ff9b:1::/48, comma-separated: /32, /40, /48, /56, /64 or /96. Addresses below them are judged by the IPv4 addresses that they carry, too.")
 	fs.StringVar(&o.mountHostsFile, "mount-hosts-file", "", "YAML file of hosts outside of kcp that workspaces may mount and that get requests with a CA and client certificate of their own, and who is calling. Re-read when it changes. Empty means that no such host is told who is calling.")
 	fs.StringArrayVar(&o.externalURLs, "external-url", nil, "URL that clients reach this proxy by: a mount below it leads to what the caller could reach here itself, and login discovery names it. May be repeated. For mounts, the base and external URLs of all shards always count.")
 	fs.StringArrayVar(&o.loginClients, "login-client", nil, "How people log in at an issuer of the operator's, told to everybody when the feature LoginDiscovery is on: comma-separated issuer-url=…, client-id=… and, if need be, name=…, scopes=… (separated by spaces; openid when missing), ca-file=…, client-secret-file=… (of an issuer that gives one even to programs that cannot keep it). May be repeated.")
@@ -294,6 +296,9 @@ func (o *options) validate() error {
 		if _, err := prefixes(flag, list); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if _, err := nat64Prefixes(o.egressNAT64); err != nil {
+		errs = append(errs, err)
 	}
 	if _, err := externalURLs(o.externalURLs); err != nil {
 		errs = append(errs, err)

@@ -30,11 +30,15 @@ var ErrRefused = errors.New("egress refused")
 //     AllowCIDRs into the complete list of what may be reached.
 //
 // An IPv6 address that carries an IPv4 address (mapped, compatible, NAT64,
-// 6to4, Teredo) is refused when either of the two is.
+// 6to4, Teredo, ISATAP) is refused when either of the two is.
 type Guard struct {
 	// DenyCIDRs and AllowCIDRs are the operator's lists; see above. A prefix of
 	// IPv4-mapped addresses (::ffff:0:0/96) matches nothing.
 	DenyCIDRs, AllowCIDRs []netip.Prefix
+	// NAT64 are the prefixes that the operator's translators use beside 64:ff9b::/96
+	// and 64:ff9b:1::/48; each passes CheckNAT64. An address below one carries an IPv4
+	// address where RFC 6052, section 2.2, has it for that length.
+	NAT64 []netip.Prefix
 	// Own returns the addresses the proxy listens at; an unspecified one stands
 	// for every local address. Nil means none. It is called at every dial.
 	Own func() []netip.AddrPort
@@ -110,7 +114,7 @@ func (g *Guard) Check(target netip.AddrPort) error {
 	if err := g.checkOne(addr, target.Port()); err != nil {
 		return err
 	}
-	for _, inner := range embedded(addr) {
+	for _, inner := range g.embedded(addr) {
 		if err := g.checkOne(inner, target.Port()); err != nil {
 			return fmt.Errorf("%s carries %s: %w", addr, inner, err)
 		}
@@ -190,27 +194,57 @@ func (g *Guard) isLocal(addr netip.Addr) bool {
 	return false
 }
 
-// embedded are the IPv4 addresses an IPv6 address carries.
-func embedded(addr netip.Addr) []netip.Addr {
-	if !addr.Is6() {
+// embedded are the IPv4 addresses an IPv6 address carries, for all that we know of
+// the networks it may lead through.
+func (g *Guard) embedded(addr netip.Addr) []netip.Addr {
+	if !addr.Is6() || addr.IsLoopback() {
 		return nil
 	}
 	b := addr.As16()
 	at := func(i, j, k, l int) netip.Addr { return netip.AddrFrom4([4]byte{b[i], b[j], b[k], b[l]}) }
+	var all []netip.Addr
 	switch {
-	case addr.IsLoopback():
-		return nil
 	case compatible.Contains(addr), translated.Contains(addr), nat64.Contains(addr):
-		return []netip.Addr{at(12, 13, 14, 15)}
+		all = append(all, at(12, 13, 14, 15))
 	case nat64Local.Contains(addr):
-		// The operator of the translator chooses the prefix length (RFC 8215);
-		// RFC 6052, 2.2 says where the address is for each.
-		return []netip.Addr{at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12), at(12, 13, 14, 15)}
+		// The operator of the translator chooses the prefix length (RFC 8215).
+		for _, bits := range []int{48, 56, 64, 96} {
+			all = append(all, translatedFrom(b, bits))
+		}
 	case sixToFour.Contains(addr):
-		return []netip.Addr{at(2, 3, 4, 5)}
+		all = append(all, at(2, 3, 4, 5))
 	case teredo.Contains(addr):
 		client := netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
-		return []netip.Addr{at(4, 5, 6, 7), client}
+		all = append(all, at(4, 5, 6, 7), client)
+	}
+	// ISATAP has its interface identifiers below any prefix; two bits of the first
+	// octet say how far the IPv4 address is known (RFC 5214, section 6.1).
+	if b[8]&^3 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe {
+		all = append(all, at(12, 13, 14, 15))
+	}
+	for _, p := range g.NAT64 {
+		if p.Contains(addr) {
+			all = append(all, translatedFrom(b, p.Bits()))
+		}
+	}
+	return all
+}
+
+// nat64Places is where RFC 6052, section 2.2, has the IPv4 address behind a prefix,
+// by the prefix's length. Octet 8 is left out.
+var nat64Places = map[int][4]int{32: {4, 5, 6, 7}, 40: {5, 6, 7, 9}, 48: {6, 7, 9, 10}, 56: {7, 9, 10, 11}, 64: {9, 10, 11, 12}, 96: {12, 13, 14, 15}}
+
+// translatedFrom is the IPv4 address behind a prefix of a length that nat64Places has.
+func translatedFrom(b [16]byte, bits int) netip.Addr {
+	at := nat64Places[bits]
+	return netip.AddrFrom4([4]byte{b[at[0]], b[at[1]], b[at[2]], b[at[3]]})
+}
+
+// CheckNAT64 says whether p can be a translator's prefix: of IPv6, and of a length
+// that RFC 6052 has.
+func CheckNAT64(p netip.Prefix) error {
+	if _, ok := nat64Places[p.Bits()]; !ok || !p.Addr().Is6() || p.Addr().Is4In6() {
+		return fmt.Errorf("%s is no NAT64 prefix: those are of IPv6, and /32, /40, /48, /56, /64 or /96 long (RFC 6052)", p)
 	}
 	return nil
 }

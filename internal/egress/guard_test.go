@@ -17,6 +17,25 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
+// nat64At is a guard of a network with a translator, and without 192.0.2.0/24.
+func nat64At(prefix string) Guard {
+	return Guard{NAT64: prefixes(prefix), DenyCIDRs: prefixes("192.0.2.0/24")}
+}
+
+func TestCheckNAT64(t *testing.T) {
+	for prefix, good := range map[string]bool{
+		"2001:db8::/32": true, "2001:db8::/40": true, "2001:db8::/48": true, "2001:db8::/56": true, "2001:db8::/64": true, "2001:db8::/96": true,
+		"2001:db8::/44": false, "2001:db8::/128": false, "::/0": false, "10.0.0.0/32": false, "::ffff:0:0/96": false,
+	} {
+		if err := CheckNAT64(netip.MustParsePrefix(prefix)); (err == nil) != good {
+			t.Errorf("%s: %v", prefix, err)
+		}
+	}
+	if err := CheckNAT64(netip.Prefix{}); err == nil {
+		t.Error("the zero prefix is one")
+	}
+}
+
 func TestGuardCheck(t *testing.T) {
 	own := func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6443")} }
 	local := func() ([]net.Addr, error) {
@@ -63,6 +82,22 @@ func TestGuardCheck(t *testing.T) {
 		{name: "6to4 metadata", target: "[2002:a9fe:a9fe::1]:80", refused: "carries"},
 		{name: "6to4 public", target: "[2002:cb00:7107::1]:443"},
 		{name: "Teredo to metadata", target: "[2001:0:cb00:7107:0:0:5601:5601]:80", refused: "carries"},
+
+		{name: "ISATAP metadata", target: "[2001:db8::5efe:169.254.169.254]:80", refused: "carries"},
+		{name: "ISATAP metadata, known everywhere", target: "[fd12::200:5efe:169.254.169.254]:80", refused: "carries"},
+		{name: "ISATAP and 6to4", target: "[2002:cb00:7107::5efe:169.254.169.254]:80", refused: "carries 169.254.169.254"},
+		{name: "ISATAP public", target: "[2001:db8::200:5efe:203.0.113.7]:443"},
+		{name: "no ISATAP", target: "[2001:db8::400:5efe:169.254.169.254]:443"},
+		{name: "operator's NAT64 /96 metadata", guard: nat64At("2001:db8:64::/96"), target: "[2001:db8:64::169.254.169.254]:80", refused: "carries 169.254.169.254"},
+		{name: "operator's NAT64 /96 public", guard: nat64At("2001:db8:64::/96"), target: "[2001:db8:64::203.0.113.7]:443"},
+		{name: "not below the operator's NAT64", guard: nat64At("2001:db8:64::/96"), target: "[2001:db8:65::169.254.169.254]:443"},
+		// The examples of RFC 6052, section 2.4, for 192.0.2.33.
+		{name: "RFC 6052 /32", guard: nat64At("2001:db8::/32"), target: "[2001:db8:c000:221::]:443", refused: "carries 192.0.2.33"},
+		{name: "RFC 6052 /40", guard: nat64At("2001:db8:100::/40"), target: "[2001:db8:1c0:2:21::]:443", refused: "carries 192.0.2.33"},
+		{name: "RFC 6052 /48", guard: nat64At("2001:db8:122::/48"), target: "[2001:db8:122:c000:2:2100::]:443", refused: "carries 192.0.2.33"},
+		{name: "RFC 6052 /56", guard: nat64At("2001:db8:122:300::/56"), target: "[2001:db8:122:3c0:0:221::]:443", refused: "carries 192.0.2.33"},
+		{name: "RFC 6052 /64", guard: nat64At("2001:db8:122:344::/64"), target: "[2001:db8:122:344:c0:2:2100::]:443", refused: "carries 192.0.2.33"},
+		{name: "RFC 6052 /96", guard: nat64At("2001:db8:122:344::/96"), target: "[2001:db8:122:344::192.0.2.33]:443", refused: "carries 192.0.2.33"},
 
 		{name: "own at any address", guard: Guard{Own: own, LocalAddrs: local}, target: "127.0.0.1:6443", refused: "own listener"},
 		{name: "own at an interface", guard: Guard{Own: own, LocalAddrs: local}, target: "10.9.8.7:6443", refused: "own listener"},
@@ -129,7 +164,7 @@ func FuzzGuardForms(f *testing.F) {
 	f.Add([]byte{169, 254, 169, 254}, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})
 	f.Add([]byte{10, 0, 0, 1}, make([]byte, 12))
 	f.Add([]byte{0, 0, 0, 1}, make([]byte, 12))
-	guard := &Guard{DenyCIDRs: prefixes("10.0.0.0/8")}
+	guard := &Guard{DenyCIDRs: prefixes("10.0.0.0/8"), NAT64: prefixes("2001:db8:64::/48")}
 	f.Fuzz(func(t *testing.T, v4, noise []byte) {
 		if len(v4) != 4 || len(noise) != 12 {
 			return
@@ -167,6 +202,14 @@ func dressed(v4 [4]byte, noise [12]byte) map[string]netip.Addr {
 	b[6], b[7], b[9], b[10] = v4[0], v4[1], v4[2], v4[3]
 	copy(b[11:], noise[:5])
 	forms["local /48"] = netip.AddrFrom16(b)
+	b = netip.MustParseAddr("2001:db8:64::").As16()
+	b[6], b[7], b[9], b[10] = v4[0], v4[1], v4[2], v4[3]
+	copy(b[11:], noise[:5])
+	forms["operator's NAT64"] = netip.AddrFrom16(b)
+	copy(b[:], noise[:8])
+	b[8], b[9], b[10], b[11] = noise[8]&3, 0, 0x5e, 0xfe
+	copy(b[12:], v4[:])
+	forms["ISATAP"] = netip.AddrFrom16(b)
 	b = netip.MustParseAddr("2001::").As16()
 	copy(b[4:], noise[:8])
 	for i := range v4 {
