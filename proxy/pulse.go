@@ -113,7 +113,7 @@ func (p *pulse) connect(ctx context.Context, network, address string) (*pulseCon
 		return nil, err
 	}
 	h.heard.Store(p.looks.Load())
-	c := &pulseConn{Conn: conn, pulse: p, host: h}
+	c := &pulseConn{Conn: answerConn{conn}, pulse: p, host: h}
 	h.conns[c] = struct{}{}
 	return c, nil
 }

@@ -38,6 +38,10 @@ func holdBody(w http.ResponseWriter, r *http.Request, period time.Duration) (*ht
 	}
 	_ = connection.SetReadDeadline(time.Time{})
 	held := r.WithContext(r.Context())
+	if _, waits := r.Header["Expect"]; waits { // it was told to go on, and has
+		held.Header = r.Header.Clone()
+		delete(held.Header, "Expect")
+	}
 	held.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	held.Body, _ = held.GetBody()
 	return held, nil

@@ -23,6 +23,10 @@ import (
 const (
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 10 * time.Second
+	// continueTimeout is how long a client that sent "Expect: 100-continue" has its
+	// body wait for the server's word; net/http's own. A server that refuses has
+	// answered by then and, having read nothing, closes the connection.
+	continueTimeout = time.Second
 	// idleTimeout is below that of API servers (90 s), which so close no
 	// connection that is about to be used.
 	idleTimeout = 80 * time.Second
@@ -108,15 +112,16 @@ func (m *material) config() *tls.Config {
 // There is no bound on connections: a shard has as many as requests that wait for it.
 func (u *upstream) newTransport(m *material, http2 bool) *http.Transport {
 	t := &http.Transport{
-		DialContext:         u.pulse.dial,
-		TLSClientConfig:     m.config(),
-		TLSHandshakeTimeout: handshakeTimeout,
-		MaxIdleConns:        idleInAll,
-		MaxIdleConnsPerHost: aloneAtMost,
-		IdleConnTimeout:     idleTimeout,
-		DisableCompression:  true, // bodies pass as they are
-		Protocols:           new(http.Protocols),
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReadFrameSize: streamWindow},
+		DialContext:           u.pulse.dial,
+		TLSClientConfig:       m.config(),
+		TLSHandshakeTimeout:   handshakeTimeout,
+		ExpectContinueTimeout: continueTimeout,
+		MaxIdleConns:          idleInAll,
+		MaxIdleConnsPerHost:   aloneAtMost,
+		IdleConnTimeout:       idleTimeout,
+		DisableCompression:    true, // bodies pass as they are
+		Protocols:             new(http.Protocols),
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReadFrameSize: streamWindow},
 	}
 	if u.limit != nil {
 		u.limit(t)
