@@ -176,6 +176,15 @@ func (h *hostile) path(kind string) string { return "/clusters/root:hostile:" + 
 // costlyExpression computes until it is stopped.
 const costlyExpression = "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"
 
+// doublingExpression is of 400 bytes and asks for a list of ten billion elements.
+func doublingExpression() string {
+	x := "claims.l"
+	for range 4 {
+		x = "[" + x + "].map(a, a" + strings.Repeat("+a", 39) + ")[0]"
+	}
+	return x
+}
+
 func newHostile(t *testing.T, k *standin.KCP) *hostile {
 	h := &hostile{k: k, sound: newIssuer(t), costly: newIssuer(t), crowded: newIssuer(t), slow: newIssuer(t), at: newIssuer(t), dead: newDoor(t).url}
 	for len(h.clients) < hostileWorkers {
@@ -197,6 +206,9 @@ func newHostile(t *testing.T, k *standin.KCP) *hostile {
 	h.put("sound", "sound", trusting(h.sound))
 	h.put("crowded", "crowded", trusting(h.crowded))
 	h.put("costly", "costly", h.costlyEntry())
+	doubling := trusting(h.sound)
+	doubling["claimMappings"].(standin.Object)["groups"] = standin.Object{"expression": doublingExpression()}
+	h.put("doubling", "doubling", doubling)
 	h.kinds = h.tokens()
 	return h
 }
@@ -296,6 +308,11 @@ func (h *hostile) tokens() []func(i int) (path, token string) {
 			c := claims(i)
 			c["pad"] = strings.Repeat("x", 11<<10)
 			return h.path("sound"), h.sound.Sign(c, es)
+		},
+		func(i int) (string, string) {
+			c := claims(i)
+			c["l"] = make([]string, 3900)
+			return h.path("doubling"), h.sound.Sign(c, es)
 		},
 		func(i int) (string, string) { return neighboursPath, h.sound.Sign(claims(i), es) },
 	}
