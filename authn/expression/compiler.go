@@ -91,6 +91,15 @@ func (p *program) Eval(input any) (ref.Val, *celgo.EvalDetails, error) {
 	return p.ContextEval(context.Background(), input)
 }
 
+// ConcurrentEval implements cel.Program. No function is asynchronous, so it has
+// the result when it returns.
+func (p *program) ConcurrentEval(ctx context.Context, input any) <-chan celgo.EvalResult {
+	v, details, err := p.ContextEval(ctx, input)
+	out := make(chan celgo.EvalResult, 1)
+	out <- celgo.EvalResult{Val: v, EvalDetails: details, Err: err}
+	return out
+}
+
 // ContextEval implements cel.Program. It charges the context's Budget and ends
 // with the context.
 func (p *program) ContextEval(ctx context.Context, input any) (v ref.Val, _ *celgo.EvalDetails, err error) {
