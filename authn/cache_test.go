@@ -14,6 +14,7 @@ import (
 
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/internal/jwks"
 )
 
 func TestTokenCache(t *testing.T) {
@@ -131,7 +132,7 @@ func TestVerifiedTokensAreCached(t *testing.T) {
 	// The issuer withdraws the key: another token with an unknown kid makes the
 	// keys be read, and the cached one is worth nothing from then on.
 	s.Rotate()
-	clock.Step(issuer.UnknownKeyEvery - time.Second)
+	clock.Step(jwks.RefetchEvery - time.Second)
 	if _, err := ask(good); err != nil {
 		t.Fatalf("before the keys are read: %v", err)
 	}

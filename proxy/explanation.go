@@ -102,15 +102,17 @@ type AuthenticatorState struct {
 
 // IssuerState is an issuer and its keys.
 type IssuerState struct {
-	URL          string       `json:"url"`
-	DiscoveryURL string       `json:"discoveryURL,omitempty"`
-	CA           string       `json:"caSHA256,omitempty"`
-	State        string       `json:"state"`
-	Users        int          `json:"users,omitempty"`
-	KeyIDs       []string     `json:"keyIDs,omitempty"`
-	LastSuccess  *metav1.Time `json:"lastSuccess,omitempty"`
-	LastAttempt  *metav1.Time `json:"lastAttempt,omitempty"`
-	LastError    string       `json:"lastError,omitempty"`
+	URL          string   `json:"url"`
+	DiscoveryURL string   `json:"discoveryURL,omitempty"`
+	CA           string   `json:"caSHA256,omitempty"`
+	State        string   `json:"state"`
+	Users        int      `json:"users,omitempty"`
+	KeyIDs       []string `json:"keyIDs,omitempty"`
+	// IgnoredKeys are the keys that are not used, each with the reason.
+	IgnoredKeys []string     `json:"ignoredKeys,omitempty"`
+	LastSuccess *metav1.Time `json:"lastSuccess,omitempty"`
+	LastAttempt *metav1.Time `json:"lastAttempt,omitempty"`
+	LastError   string       `json:"lastError,omitempty"`
 }
 
 // withheld stands for what a workspace's administrators are not told.
@@ -161,7 +163,7 @@ func (e *Explanation) applying(now []authn.ApplyingStatus, confined bool) {
 
 func issuerState(s *issuer.Status) *IssuerState {
 	return &IssuerState{
-		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, State: string(s.State), Users: s.Users, KeyIDs: s.KeyIDs,
+		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, State: string(s.State), Users: s.Users, KeyIDs: s.KeyIDs, IgnoredKeys: s.Ignored,
 		LastSuccess: timeOf(s.LastSuccess), LastAttempt: timeOf(s.LastAttempt), LastError: s.LastError,
 	}
 }

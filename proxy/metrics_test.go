@@ -417,7 +417,7 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_authentication_configurations{state="Pending"} 0`, `front_proxy_authentication_configurations{state="Ready"} 4`,
 		`front_proxy_authentication_configurations{state="Unused"} 0`)
 	m.shows(t, "front_proxy_issuers",
-		`front_proxy_issuers{scope="workspace",state="Failing"} 2`, `front_proxy_issuers{scope="workspace",state="Pending"} 0`,
+		`front_proxy_issuers{scope="workspace",state="Failing"} 2`, `front_proxy_issuers{scope="workspace",state="NoUsableKey"} 0`, `front_proxy_issuers{scope="workspace",state="Pending"} 0`,
 		`front_proxy_issuers{scope="workspace",state="Ready"} 0`, `front_proxy_issuers{scope="workspace",state="Unavailable"} 0`)
 	m.shows(t, "front_proxy_webhook",
 		`front_proxy_webhook_reviews_total{result="accepted"} 0`, `front_proxy_webhook_reviews_total{result="failed"} 0`,

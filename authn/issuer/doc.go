@@ -23,13 +23,14 @@
 // Wrinkles:
 //
 //   - A key set that parses is believed, even when it is empty: an issuer that
-//     withdraws its keys means it. A document that is no key set, or one with
+//     withdraws its keys means it. Its tokens are undecided for NoKeyGrace, since
+//     some issuers are without keys while they rotate, and then refused. A document that is no key set, or one with
 //     more than MaxKeys keys, is a failed fetch and changes nothing.
 //   - Keys that are private, symmetric, weak or not understood are left out and
 //     noted in Status; the others of the set count.
-//   - Within UnknownKeyEvery after a fetch that a token caused, a token with a key
-//     id of which nothing is known is refused, not undecided, unless the issuer is failing:
-//     else anybody could turn refusals into errors by inventing key ids. A key
-//     that signs within seconds of its publication may so be refused shortly.
+//   - A token with an unknown key that was issued before the last good reading is
+//     refused at once: its key is retired, or never was. One issued since has the
+//     keys read again, a few times in a burst and then every ten seconds at most;
+//     while that is used up it is undecided. See jwks.Refetch.
 //   - EdDSA is missing: apiserver's OIDC authenticator does not take it.
 package issuer

@@ -10,6 +10,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/internal/jwks"
 )
 
 // Ten minutes of an issuer that fails after it was ready, or that never was,
@@ -23,7 +24,7 @@ func TestDownUnderLoad(t *testing.T) {
 		most  int // readings
 	}{
 		// One that a token causes every 10 s, and those that grow to a minute apart.
-		"after it was ready": {true, "ok", minutes*60/int(UnknownKeyEvery/time.Second) + minutes*60/45 + 10},
+		"after it was ready": {true, "ok", minutes*60/int(jwks.RefetchEvery/time.Second) + minutes*60/45 + 10},
 		"from the start":     {false, "unavailable", minutes*60/int(UndiscoveredEvery/time.Second) + 10},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +62,7 @@ func TestDownUnderLoad(t *testing.T) {
 			s.Handle(issuertest.DiscoveryPath, nil)
 			s.Handle(issuertest.KeysPath, nil)
 			s.RotateKeeping()
-			clock.Step(UnknownKeyEvery)
+			clock.Step(jwks.RefetchEvery)
 			if err := verify(i, s.Sign(nil)); err != nil {
 				t.Errorf("by a new key when it is back: %v", err)
 			}

@@ -2,19 +2,23 @@ package issuer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"frontproxy/internal/jwks"
 )
 
 // ErrUnavailable is wrapped by Verify's error when the token can't be judged:
-// the issuer's keys were never read, or the token's key is unknown and the
-// issuer can't be asked.
+// the issuer's keys were never read, it has had no usable key for a short time, or
+// the token's key is unknown and the issuer can't be asked now.
 var ErrUnavailable = errors.New("issuer is unavailable")
 
 // Issuer is one trust's keys. Its methods are safe for concurrent use.
@@ -23,9 +27,12 @@ type Issuer struct {
 	trust   Trust
 	fetcher *fetcher
 	// keys is nil until they were read once.
-	keys  atomic.Pointer[keySet]
-	ready chan struct{} // closed then
-	kick  chan struct{} // wakes run
+	keys      atomic.Pointer[keySet]
+	ready     chan struct{} // closed when there was a usable one
+	readyOnce sync.Once
+	kick      chan struct{} // wakes run
+	// refetch says when an unknown key is worth a reading.
+	refetch *jwks.Refetch
 
 	// Guarded by pool.mu.
 	owners  map[string]int
@@ -36,8 +43,8 @@ type Issuer struct {
 	current     *attempt   // under way or asked for; nil when neither
 	gone        bool       // run has returned
 	lastStart   time.Time
-	lastAsked   time.Time // when Verify last caused an attempt
 	lastSuccess time.Time
+	emptySince  time.Time // since when it serves no usable key; zero: it does
 	lastErr     error
 
 	// Used by run only.
@@ -45,10 +52,12 @@ type Issuer struct {
 	discovered time.Time
 }
 
-// attempt is one reading of the issuer. err may be read when done is closed.
+// attempt is one reading of the issuer. err may be read when done is closed;
+// begun is guarded by Issuer.mu.
 type attempt struct {
-	done chan struct{}
-	err  error
+	done  chan struct{}
+	begun bool
+	err   error
 }
 
 func newIssuer(p *Pool, f *fetcher) *Issuer {
@@ -58,6 +67,7 @@ func newIssuer(p *Pool, f *fetcher) *Issuer {
 		fetcher: f,
 		ready:   make(chan struct{}),
 		kick:    make(chan struct{}, 1),
+		refetch: jwks.NewRefetch(),
 		owners:  map[string]int{},
 	}
 }
@@ -65,7 +75,7 @@ func newIssuer(p *Pool, f *fetcher) *Issuer {
 // URL is the issuer URL.
 func (i *Issuer) URL() string { return i.trust.URL }
 
-// Ready is closed when the keys have been read once.
+// Ready is closed when a usable key has been read once.
 func (i *Issuer) Ready() <-chan struct{} { return i.ready }
 
 // Generation changes whenever the keys do; 0 means that they were never read.
@@ -98,39 +108,73 @@ func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 	if len(jws.Signatures) != 1 {
 		return nil, errors.New("token has not exactly one signature")
 	}
-	keys := i.keys.Load()
-	if payload, err := keys.verify(jws); !errors.Is(err, errNoKey) {
+	if payload, err := i.keys.Load().verify(jws); !errors.Is(err, errNoKey) {
 		return payload, err
+	}
+	return i.verifyLate(ctx, jws)
+}
+
+// verifyLate is for a token whose key is not known: the keys are read again,
+// unless they were since the token was issued.
+func (i *Issuer) verifyLate(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
+	id := jws.Signatures[0].Protected.KeyID
+	if i.keys.Load() != nil && i.decided(id, issuedAt(jws)) {
+		_, _, _ = i.ask(false) // nobody waits for it
+		return nil, i.noKeyFor(id)
 	}
 	// The second round is for those who joined a reading that had begun before
 	// they came: it may have missed what they need.
 	for joined, round := true, 0; joined && round < 2; round++ {
+		var err error
 		if joined, err = i.refresh(ctx); err != nil {
 			return nil, err
 		}
-		latest := i.keys.Load()
-		if latest == keys {
-			continue
-		}
-		keys = latest
-		if payload, err := keys.verify(jws); !errors.Is(err, errNoKey) {
+		if payload, err := i.keys.Load().verify(jws); !errors.Is(err, errNoKey) {
 			return payload, err
 		}
 	}
-	switch kid := jws.Signatures[0].Protected.KeyID; {
-	case keys == nil:
-		return nil, fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.trust.URL)
-	case kid != "":
-		return nil, fmt.Errorf("%s has no key with id %q", i.trust.URL, clip(kid, 64))
+	return nil, i.noKeyFor(id)
+}
+
+// decided says that the last good reading tells enough to refuse a token whose
+// key it did not bring.
+func (i *Issuer) decided(id string, issued time.Time) bool {
+	i.mu.Lock()
+	empty := i.emptyNow()
+	i.mu.Unlock()
+	return !empty && i.refetch.Decided(id, issued, i.pool.config.Clock.Now())
+}
+
+// noKeyFor refuses a token.
+func (i *Issuer) noKeyFor(id string) error {
+	keys := i.keys.Load()
+	switch {
+	case keys == nil: // not reached: a reading that brings no keys is an error
+		return fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.trust.URL)
+	case len(keys.all) == 0:
+		return fmt.Errorf("%s publishes no key that can be used", i.trust.URL)
+	case id != "":
+		return fmt.Errorf("%s has no key with id %q", i.trust.URL, clip(id, 64))
 	}
-	return nil, fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
+	return fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
+}
+
+// issuedAt is the time that a token, not verified yet, says it was issued at;
+// zero when it says none. Whoever lies harms their own token only.
+func issuedAt(jws *jose.JSONWebSignature) time.Time {
+	var claims struct {
+		IssuedAt *float64 `json:"iat"`
+	}
+	if err := json.Unmarshal(jws.UnsafePayloadWithoutVerification(), &claims); err != nil || claims.IssuedAt == nil || *claims.IssuedAt <= 0 || *claims.IssuedAt > 1<<40 {
+		return time.Time{}
+	}
+	return time.Unix(int64(*claims.IssuedAt), 0)
 }
 
 // refresh has the keys read, or joins a reading under way, and waits for it. A
-// nil error means that what is known is as fresh as it gets: the reading
-// succeeded, or another is not due yet and the last one succeeded.
+// nil error means that the reading was good. Joined says that it had begun before.
 func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
-	a, joined, err := i.ask()
+	a, joined, err := i.ask(true)
 	if a == nil {
 		return false, err
 	}
@@ -138,6 +182,8 @@ func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 	defer timer.Stop()
 	select {
 	case <-a.done:
+		i.mu.Lock()
+		defer i.mu.Unlock()
 		return joined, i.unavailable(a.err)
 	case <-timer.C():
 		return joined, fmt.Errorf("%w: %s: still waiting for its keys", ErrUnavailable, i.trust.URL)
@@ -146,30 +192,27 @@ func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 	}
 }
 
-// ask returns the attempt to wait for and whether it was there already, or nil
-// and what the last one came to when no other is due.
-func (i *Issuer) ask() (a *attempt, joined bool, err error) {
+// ask returns the attempt to wait for and whether it has begun already, or nil and
+// why there is none when another is not due. Undecided is Refetch.Allow's.
+func (i *Issuer) ask(undecided bool) (a *attempt, joined bool, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.gone {
 		return nil, false, fmt.Errorf("%w: %s is no longer in use", ErrUnavailable, i.trust.URL)
 	}
 	if i.current != nil {
-		return i.current, true, nil
+		return i.current, i.current.begun, nil
 	}
 	// Only readings that unknown keys caused count against the next of these: a
 	// key that appears just after a periodic one is found at once.
-	last, every := i.lastAsked, UnknownKeyEvery
-	read := i.keys.Load() != nil
-	if !read {
-		last, every = i.lastStart, UndiscoveredEvery
-	}
 	now := i.pool.config.Clock.Now()
-	if !last.IsZero() && now.Sub(last) < every {
-		return nil, false, i.unavailable(i.lastErr)
-	}
-	if read { // a first reading leaves the next unknown key its turn
-		i.lastAsked = now
+	switch {
+	case i.keys.Load() == nil: // a first reading leaves the next unknown key its turn
+		if !i.lastStart.IsZero() && now.Sub(i.lastStart) < UndiscoveredEvery {
+			return nil, false, i.notDue()
+		}
+	case !i.refetch.Allow(now, undecided):
+		return nil, false, i.notDue()
 	}
 	i.current = &attempt{done: make(chan struct{})}
 	select {
@@ -179,11 +222,28 @@ func (i *Issuer) ask() (a *attempt, joined bool, err error) {
 	return i.current, false, nil
 }
 
+// notDue is why a token can't be judged while no reading is due. The caller holds
+// mu.
+func (i *Issuer) notDue() error {
+	if err := i.unavailable(i.lastErr); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s: its keys were just read for other tokens with unknown keys, and will be again shortly", ErrUnavailable, i.trust.URL)
+}
+
+// unavailable makes an attempt's error one of Verify's. That there is no key is an
+// answer once it has been so for some time. The caller holds mu.
 func (i *Issuer) unavailable(err error) error {
-	if err == nil {
+	if err == nil || errors.Is(err, errNoUsableKey) && !i.emptyNow() {
 		return nil
 	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, i.trust.URL, err)
+}
+
+// emptyNow says that the issuer has had no usable key for too short a time to
+// refuse for it. The caller holds mu.
+func (i *Issuer) emptyNow() bool {
+	return !i.emptySince.IsZero() && i.pool.config.Clock.Since(i.emptySince) < NoKeyGrace
 }
 
 // run reads the issuer until ctx ends. It alone fetches.
@@ -243,7 +303,7 @@ func (i *Issuer) begin() *attempt {
 	if i.current == nil {
 		i.current = &attempt{done: make(chan struct{})}
 	}
-	i.lastStart = i.pool.config.Clock.Now()
+	i.lastStart, i.current.begun = i.pool.config.Clock.Now(), true
 	return i.current
 }
 
@@ -253,6 +313,8 @@ func (i *Issuer) end(a *attempt, err error) {
 	defer i.mu.Unlock()
 	log := i.pool.config.Log.WithValues("issuer", i.trust.URL)
 	switch {
+	case errors.Is(err, errNoUsableKey) && i.emptySince.IsZero():
+		log.Info("The issuer publishes no key that can be used; its tokens get 503 for a while, then 401", "for", NoKeyGrace, "ignored", i.keys.Load().ignored)
 	case err != nil && i.lastErr != nil:
 		log.V(4).Info("Reading the issuer failed again", "err", err)
 	case err != nil:
@@ -260,8 +322,14 @@ func (i *Issuer) end(a *attempt, err error) {
 	case i.lastErr != nil || i.lastSuccess.IsZero():
 		log.V(2).Info("Issuer is ready", "keys", len(i.keys.Load().all), "ignored", i.keys.Load().ignored)
 	}
-	if err == nil {
-		i.lastSuccess = i.pool.config.Clock.Now()
+	switch {
+	case err == nil:
+		i.lastSuccess, i.emptySince = i.pool.config.Clock.Now(), time.Time{}
+	case errors.Is(err, errNoUsableKey) && i.emptySince.IsZero():
+		i.emptySince = i.pool.config.Clock.Now()
+	}
+	if err == nil || errors.Is(err, errNoUsableKey) {
+		i.refetch.Read(i.lastStart)
 	}
 	i.lastErr, a.err, i.current = err, err, nil
 	close(a.done)
@@ -302,7 +370,22 @@ func (i *Issuer) read(ctx context.Context, again bool) error {
 		return err
 	}
 	i.publish(keys)
+	if len(keys.all) == 0 {
+		return fmt.Errorf("%w%s", errNoUsableKey, reasons(keys.ignored))
+	}
 	return nil
+}
+
+// errNoUsableKey is wrapped by the error of a reading that brought a key set
+// without a key that can be used. The keys of the reading before are no longer in
+// use then: withdrawing all may be a revocation.
+var errNoUsableKey = errors.New("it publishes no key that can be used")
+
+func reasons(ignored []string) string {
+	if len(ignored) == 0 {
+		return ""
+	}
+	return ": " + clip(strings.Join(ignored, "; "), 300)
 }
 
 // standing is i's when its last attempt failed or did not.
@@ -328,8 +411,8 @@ func (i *Issuer) publish(keys *keySet) {
 		keys.generation = old.generation + 1
 	}
 	i.keys.Store(keys)
-	if old == nil {
-		close(i.ready)
+	if len(keys.all) > 0 {
+		i.readyOnce.Do(func() { close(i.ready) })
 	}
 }
 
@@ -361,6 +444,8 @@ func (i *Issuer) state() (State, error) {
 		return Pending, nil
 	case !known:
 		return Unavailable, err
+	case errors.Is(err, errNoUsableKey):
+		return NoUsableKey, err
 	case err != nil:
 		return Failing, err
 	}

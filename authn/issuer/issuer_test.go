@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -14,12 +15,14 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/internal/egress"
+	"frontproxy/internal/jwks"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -255,7 +258,9 @@ func TestHostileIssuers(t *testing.T) {
 			s.Handle(issuertest.KeysPath, redirect("http://"+strings.TrimPrefix(s.KeysURL(), "https://")))
 		}, want: "redirect away from https"},
 		{name: "redirect on the same host", prep: func(s *issuertest.Issuer) {
-			s.Handle("/moved", text(`{"keys":[]}`))
+			recorder := httptest.NewRecorder()
+			s.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, issuertest.KeysPath, nil))
+			s.Handle("/moved", text(recorder.Body.String()))
 			s.Handle(issuertest.KeysPath, redirect(s.URL()+"/moved"))
 		}},
 		{name: "redirect loop", prep: func(s *issuertest.Issuer) {
@@ -437,47 +442,191 @@ func TestKnownKeysNeedNoFetch(t *testing.T) {
 	}
 }
 
+// TestUnknownKeysShareFetches: made up key ids, however many and whenever their
+// tokens say they were issued, cause a burst of fetches and then one every ten
+// seconds. Each token is undecided at most until a later fetch.
 func TestUnknownKeysShareFetches(t *testing.T) {
 	s := serve(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
 	i := acquire(t, p, trustOf(s))
 	<-i.Ready()
-	storm := func() {
-		t.Helper()
+	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	before := s.KeyFetches()
+	const seconds = 60
+	for n := range seconds {
+		clock.Step(time.Second)
 		var wg sync.WaitGroup
-		for n := range 50 {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
-				err := verify(i, s.Sign(nil, issuertest.KeyID(fmt.Sprintf("made-up-%d", n))))
-				if got := outcome(err); got != "refused" {
-					t.Errorf("an unknown key of a healthy issuer is %s: %v", got, err)
+		for k := range 20 {
+			claims := issuertest.Claims{"iat": clock.Now().Add(time.Second).Unix()}
+			if k%2 == 0 {
+				claims["iat"] = clock.Now().Add(time.Hour).Unix()
+			}
+			token := s.Sign(claims, issuertest.KeyID(fmt.Sprintf("made-up-%d-%d", n, k)))
+			wg.Go(func() {
+				if got := outcome(verify(i, token)); got == "ok" {
+					t.Errorf("a token with a made up key id is accepted")
 				}
-			}()
+			})
 		}
 		wg.Wait()
 	}
-	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
-	for _, tt := range []struct {
-		name string
-		step time.Duration
-		want int
-	}{
-		{"the first", 0, 2},
-		{"within the interval", UnknownKeyEvery - time.Second, 2},
-		{"after it", time.Second, 3},
-		{"again within", UnknownKeyEvery - time.Second, 3},
-		{"again after", time.Second, 4},
-	} {
-		clock.Step(tt.step)
-		storm()
-		if diff := cmp.Diff(tt.want, s.KeyFetches()); diff != "" {
-			t.Errorf("%s: key fetches (-want +got):\n%s", tt.name, diff)
-		}
+	most := jwks.RefetchBurst + seconds/int(jwks.RefetchEvery/time.Second)
+	if n := s.KeyFetches() - before; n > most || n < seconds/int(jwks.RefetchEvery/time.Second) {
+		t.Errorf("%d fetches in %d s, want at most %d", n, seconds, most)
 	}
 	if diff := cmp.Diff(1, s.Discoveries()); diff != "" {
 		t.Errorf("discoveries (-want +got):\n%s", diff)
+	}
+}
+
+// TestUnknownKeyIsDecidedByALaterFetch: whether or not its token says when it was
+// issued, and with the burst used up.
+func TestUnknownKeyIsDecidedByALaterFetch(t *testing.T) {
+	for name, issued := range map[string]func(now time.Time) any{
+		"issued just now":      func(now time.Time) any { return now.Unix() + 1 },
+		"issued in the future": func(now time.Time) any { return now.Add(time.Hour).Unix() },
+		"does not say":         func(time.Time) any { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, issuertest.Options{})
+			clock := clocktesting.NewFakeClock(time.Now())
+			p := running(t, Config{Clock: clock})
+			i := acquire(t, p, trustOf(s))
+			<-i.Ready()
+			eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+			for i.refetch.Allow(clock.Now(), true) { // others use the burst up
+			}
+			before := s.KeyFetches()
+			token := s.Sign(issuertest.Claims{"iat": issued(clock.Now())}, issuertest.KeyID("retired"))
+			for range 3 {
+				if diff := cmp.Diff("unavailable", outcome(verify(i, token))); diff != "" {
+					t.Fatalf("before a fetch is due (-want +got):\n%s", diff)
+				}
+			}
+			clock.Step(jwks.RefetchEvery)
+			for range 3 {
+				if diff := cmp.Diff("refused", outcome(verify(i, token))); diff != "" {
+					t.Fatalf("from then on (-want +got):\n%s", diff)
+				}
+			}
+			if diff := cmp.Diff(before+1, s.KeyFetches()); diff != "" {
+				t.Errorf("key fetches (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRetiredKeyDoesNotDelayANewOne: a client that goes on with a token of a retired
+// key is refused at once, and a key that was published this moment is found.
+func TestRetiredKeyDoesNotDelayANewOne(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	start := time.Now()
+	clock := clocktesting.NewFakeClock(start)
+	p := running(t, Config{Clock: clock})
+	retired := s.Sign(issuertest.Claims{"iat": start.Add(-time.Hour).Unix()})
+	s.Rotate()
+	i := acquire(t, p, trustOf(s))
+	<-i.Ready()
+	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	for n := range 30 {
+		clock.Step(time.Second)
+		if diff := cmp.Diff("refused", outcome(verify(i, retired))); diff != "" {
+			t.Fatalf("by the retired key (-want +got):\n%s", diff)
+		}
+		if n%10 == 5 {
+			s.RotateKeeping()
+			if err := verify(i, s.Sign(issuertest.Claims{"iat": clock.Now().Unix()})); err != nil {
+				t.Fatalf("by a key just published: %v", err)
+			}
+		}
+	}
+	if n := s.KeyFetches(); n > 1+3+30/int(jwks.RefetchEvery/time.Second) {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+// TestNoUsableKey: an issuer without a usable key is not ready, leaves its tokens
+// undecided for a bounded time and then refuses them; a key that comes is used.
+func TestNoUsableKey(t *testing.T) {
+	for name, tc := range map[string]struct{ served, reason string }{
+		"none at all":   {`{"keys":[]}`, "no key that can be used"},
+		"a secret only": {`{"keys":[{"kty":"oct","kid":"shared","k":"AAAA"}]}`, `kid "shared"`},
+	} {
+		for _, atFirst := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, at first %t", name, atFirst), func(t *testing.T) {
+				s := serve(t, issuertest.Options{})
+				withdraw := func() {
+					s.Handle(issuertest.KeysPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(tc.served)) })
+				}
+				var mu sync.Mutex
+				said := 0
+				log := funcr.New(func(_, args string) {
+					mu.Lock()
+					defer mu.Unlock()
+					if strings.Contains(args, "no key that can be used;") {
+						said++
+					}
+				}, funcr.Options{})
+				clock := clocktesting.NewFakeClock(time.Now())
+				p := running(t, Config{Clock: clock, Log: log})
+				if atFirst {
+					withdraw()
+				}
+				i := acquire(t, p, trustOf(s))
+				state := func(want State) {
+					t.Helper()
+					eventually(t, string(want), func() bool { return p.Status()[0].State == want && clock.HasWaiters() })
+				}
+				if !atFirst {
+					state(Ready)
+					withdraw()
+					clock.Step(2 * DefaultRefresh)
+				}
+				state(NoUsableKey)
+				select {
+				case <-i.Ready():
+					if atFirst {
+						t.Error("it is ready")
+					}
+				default:
+					if !atFirst {
+						t.Error("it was ready")
+					}
+				}
+				if status := p.Status()[0]; !strings.Contains(status.LastError, tc.reason) {
+					t.Errorf("the status says %q, want %q", status.LastError, tc.reason)
+				}
+				token := s.Sign(issuertest.Claims{"iat": clock.Now().Add(-time.Minute).Unix()})
+				if diff := cmp.Diff("unavailable", outcome(verify(i, token))); diff != "" {
+					t.Errorf("at first (-want +got):\n%s", diff)
+				}
+				for n := range 8 {
+					fetches := s.KeyFetches()
+					clock.Step(NoKeyGrace / 8)
+					if n < 7 {
+						if diff := cmp.Diff("unavailable", outcome(verify(i, token))); diff != "" {
+							t.Fatalf("after %d eighths (-want +got):\n%s", n+1, diff)
+						}
+					}
+					eventually(t, "it is not read", func() bool { return s.KeyFetches() >= fetches && clock.HasWaiters() })
+				}
+				if diff := cmp.Diff("refused", outcome(verify(i, token))); diff != "" {
+					t.Errorf("when the time is over (-want +got):\n%s", diff)
+				}
+				s.Handle(issuertest.KeysPath, nil)
+				eventually(t, "its keys are back", func() bool {
+					clock.Step(time.Second)
+					return verify(i, token) == nil
+				})
+				state(Ready)
+				mu.Lock()
+				defer mu.Unlock()
+				if said != 1 {
+					t.Errorf("said %d times, want once", said)
+				}
+			})
+		}
 	}
 }
 
@@ -560,7 +709,7 @@ func TestKeysOutliveTheIssuer(t *testing.T) {
 	s.SetDown(false)
 	s.Rotate()
 	eventually(t, "run waits for the time", clock.HasWaiters)
-	clock.Step(UnknownKeyEvery)
+	clock.Step(jwks.RefetchEvery)
 	if err := verify(i, s.Sign(nil)); err != nil {
 		t.Fatalf("rotated key when it is back: %v", err)
 	}

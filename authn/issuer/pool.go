@@ -30,9 +30,10 @@ const (
 	// MaxOwnersIssuers is how many different trusts one owner may use at once.
 	MaxOwnersIssuers = 1024
 
-	// UnknownKeyEvery is how often, at most, tokens with unknown keys make an
-	// issuer's keys be fetched.
-	UnknownKeyEvery = 10 * time.Second
+	// NoKeyGrace is for how long an issuer that publishes no usable key leaves its
+	// tokens undecided: it may be in the middle of a rotation. Then they are refused:
+	// it may have withdrawn its keys.
+	NoKeyGrace = 2 * time.Minute
 	// UndiscoveredEvery is the same while the keys were never read.
 	UndiscoveredEvery = 2 * time.Second
 	// RediscoverEvery is how long a discovery document is believed.
@@ -227,10 +228,12 @@ const (
 	Failing State = "Failing"
 	// Unavailable: its keys were never read.
 	Unavailable State = "Unavailable"
+	// NoUsableKey: the last attempt read a key set without a key that can be used.
+	NoUsableKey State = "NoUsableKey"
 )
 
 // States are all there are.
-func States() []State { return []State{Pending, Ready, Failing, Unavailable} }
+func States() []State { return []State{Pending, Ready, Failing, Unavailable, NoUsableKey} }
 
 // Counts says how many issuers are in each state.
 func (p *Pool) Counts() map[State]int {

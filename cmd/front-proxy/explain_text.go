@@ -121,6 +121,11 @@ func statesText(say func(string, ...any), all []proxy.AuthenticatorState) {
 		if i := s.Issuer; i != nil && i.LastSuccess != nil {
 			say("    keys %q, read %s", i.KeyIDs, when(i.LastSuccess))
 		}
+		if i := s.Issuer; i != nil {
+			for _, reason := range i.IgnoredKeys {
+				say("    not used: %s", plainText(reason))
+			}
+		}
 		if i := s.Issuer; i != nil && i.LastError != "" {
 			say("    last attempt failed: %s", plainText(i.LastError))
 		}
