@@ -59,8 +59,8 @@ type OIDCConfig struct {
 // configuration, which it follows while Run runs.
 //
 // It is made like the authenticators of workspaces, for which see TypeIndex,
-// but for their limits on what a configuration holds. Tokens are bounded the
-// same (MaxTokenBytes). Distributed claims are not resolved either, which kube
+// but for their limits on what a configuration holds and on the size of tokens.
+// Distributed claims are not resolved either, which kube
 // does: a token would name a URL for the proxy to fetch while its sender waits.
 // Such a token is refused where the groups are to come from such a claim.
 type OIDC struct {

@@ -47,6 +47,8 @@ type jwtAuthenticator struct {
 	// audiences are the configuration's; a token must have one of them, and one
 	// of required too unless that is empty.
 	audiences, required []string
+	// maxToken and maxIdentity bound a token and the identity it maps to, in bytes.
+	maxToken, maxIdentity int
 	// evaluates says that there are CEL expressions. Without, none is run, and
 	// nobody waits for a place.
 	evaluates bool
@@ -77,8 +79,8 @@ func (m jwtMember) AuthenticateToken(ctx context.Context, t Token) (user.Info, t
 	if !t.JWT || t.Issuer != a.issuer.URL() {
 		return nil, time.Time{}, nil
 	}
-	if len(t.Raw) > MaxTokenBytes {
-		return nil, time.Time{}, fmt.Errorf("token has %d bytes, at most %d are taken", len(t.Raw), MaxTokenBytes)
+	if len(t.Raw) > a.maxToken {
+		return nil, time.Time{}, fmt.Errorf("token has %d bytes, at most %d are taken", len(t.Raw), a.maxToken)
 	}
 	now, generation := a.clock.Now(), a.issuer.Generation()
 	key := a.digester.digest(t.Raw)
@@ -200,7 +202,7 @@ func (m jwtMember) applyUpstream(ctx context.Context, raw string) (user.Info, er
 	case !ok || response == nil || response.User == nil:
 		return nil, errors.New("the token is not the issuer's")
 	}
-	if err := checkSize(response.User); err != nil {
+	if err := checkSize(response.User, m.maxIdentity); err != nil {
 		return nil, err
 	}
 	return response.User, nil

@@ -138,8 +138,10 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 		digester:  b.digester,
 		clock:     b.clock,
 	}
+	a.maxToken, a.maxIdentity = operatorsTokenBytes, operatorsTokenBytes
 	if b.limited {
 		a.evaluations = b.evaluations
+		a.maxToken, a.maxIdentity = MaxTokenBytes, maxIdentityBytes
 	}
 	c.authenticators = append(c.authenticators, a)
 	return nil

@@ -79,11 +79,11 @@ func TestIdentitiesAreBounded(t *testing.T) {
 		"extra":  {Name: "a", Extra: map[string][]string{"k": {big}}},
 		"many":   {Name: "a", Groups: strings.Split(strings.Repeat("g,", maxIdentityBytes/2), ",")},
 	} {
-		if checkSize(u) == nil {
+		if checkSize(u, maxIdentityBytes) == nil {
 			t.Errorf("%s: an identity that is too large is taken", name)
 		}
 	}
-	if err := checkSize(&user.DefaultInfo{Name: "alice", Groups: make([]string, 100)}); err != nil {
+	if err := checkSize(&user.DefaultInfo{Name: "alice", Groups: make([]string, 100)}, maxIdentityBytes); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,8 +15,10 @@ import (
 
 // What one tenant may ask of the proxy.
 const (
-	// MaxTokenBytes is the longest token a configuration's authenticators judge.
-	MaxTokenBytes = 16 << 10
+	// MaxTokenBytes is the longest token that the authenticators of a tenant's
+	// configuration judge. The operator's have kube's limit, which is that of headers.
+	MaxTokenBytes       = 16 << 10
+	operatorsTokenBytes = 1 << 20
 	// MaxConfigurations is how many configurations of a type are used.
 	MaxConfigurations = 16
 	// MaxSpecBytes is the largest WorkspaceAuthenticationConfiguration spec.

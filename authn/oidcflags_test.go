@@ -2,6 +2,7 @@ package authn
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -158,4 +159,34 @@ func TestOIDCFlagsFollowCA(t *testing.T) {
 		u, _, _ := o.AuthenticateToken(t.Context(), ParseToken(raw))
 		return u != nil
 	})
+}
+
+// TestOperatorsTokensMayBeLarge: 300 groups of long names are normal, and kube's
+// only limit is that of headers.
+func TestOperatorsTokensMayBeLarge(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	s.Sign(nil, issuertest.Algorithm(jose.RS256))
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	writeTestFile(t, ca, s.CAPEM())
+	o, err := NewOIDC(OIDCConfig{
+		Flags:   OIDCFlags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, GroupsClaim: "groups", UsernamePrefix: "-"},
+		Issuers: runPool(t, issuer.Config{}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, length := range []int{100, 900} { // tokens of 40 KiB and 360 KiB
+		var groups []string
+		for n := range 300 {
+			groups = append(groups, fmt.Sprintf("%0*d", length, n))
+		}
+		raw := s.Sign(issuertest.Claims{"sub": "u-1", "aud": "kubectl", "groups": groups}, issuertest.Algorithm(jose.RS256))
+		u, err := settled(t, o, raw)
+		if err != nil {
+			t.Fatalf("%d bytes: %v", len(raw), err)
+		}
+		if diff := cmp.Diff(groups, u.GetGroups()); diff != "" {
+			t.Errorf("%d bytes: groups (-want +got):\n%s", len(raw), diff)
+		}
+	}
 }

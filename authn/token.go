@@ -7,9 +7,12 @@ import (
 	"sync"
 )
 
-// maxParsedToken bounds what ParseToken looks into. Longer tokens are no JWTs
-// to us; JWT authenticators stop much earlier, see MaxTokenBytes.
-const maxParsedToken = 64 << 10
+// maxParsedToken bounds what ParseToken looks into, as headers do. Longer tokens
+// are no JWTs to us; tenants' authenticators stop much earlier, see MaxTokenBytes.
+const maxParsedToken = 1 << 20
+
+// maxScratch is the largest buffer that is kept for other tokens, in bytes.
+const maxScratch = 64 << 10
 
 // Issuers as Google writes them; the OIDC libraries take one for the other.
 const (
@@ -35,7 +38,11 @@ func ParseToken(raw string) Token {
 		return token
 	}
 	scratch := scratches.Get().(*[]byte)
-	defer scratches.Put(scratch)
+	defer func() {
+		if cap(*scratch) <= maxScratch {
+			scratches.Put(scratch)
+		}
+	}()
 	if object, err := decodeInto(scratch, header); err != nil || !looksLikeObject(object) {
 		return token
 	}

@@ -48,7 +48,7 @@ func newFetcher(trust Trust, config Config, large chan struct{}) (*fetcher, erro
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: egress.LimitAnswers(newTransport(config, roots)), CheckRedirect: checkRedirect}
+	client := &http.Client{Transport: egress.LimitAnswers(newTransport(config, roots)), CheckRedirect: checkRedirect(config.AnyRedirect)}
 	return &fetcher{trust: trust, document: document, client: client, large: large}, nil
 }
 
@@ -65,17 +65,23 @@ func newTransport(config Config, roots *x509.CertPool) *http.Transport {
 	return t
 }
 
-// checkRedirect follows a few redirects on the host that was asked.
-func checkRedirect(r *http.Request, via []*http.Request) error {
-	switch {
-	case len(via) > maxRedirects:
-		return fmt.Errorf("more than %d redirects", maxRedirects)
-	case r.URL.Scheme != "https":
-		return errors.New("redirect away from https")
-	case r.URL.Host != via[0].URL.Host:
-		return fmt.Errorf("redirect to another host (%s)", r.URL.Host)
+// checkRedirect follows a few redirects on the host that was asked, or to any.
+func checkRedirect(anywhere bool) func(*http.Request, []*http.Request) error {
+	most := maxRedirects
+	if anywhere {
+		most = 10 // net/http's
 	}
-	return nil
+	return func(r *http.Request, via []*http.Request) error {
+		switch {
+		case len(via) > most:
+			return fmt.Errorf("more than %d redirects", most)
+		case r.URL.Scheme != "https":
+			return errors.New("redirect away from https")
+		case !anywhere && r.URL.Host != via[0].URL.Host:
+			return fmt.Errorf("redirect to another host (%s)", r.URL.Host)
+		}
+		return nil
+	}
 }
 
 // discover returns where the issuer's keys are.

@@ -122,3 +122,29 @@ func TestLogsChangesOfState(t *testing.T) {
 		t.Errorf("lines of failing and ready (-want +got):\n%s\n%q", diff, lines)
 	}
 }
+
+// TestOperatorsIssuersMayRedirect: to another host, as in kube, but never away from
+// https and not for ever.
+func TestOperatorsIssuersMayRedirect(t *testing.T) {
+	for name, tc := range map[string]struct {
+		anywhere bool
+		to       func(there *issuertest.Issuer) string
+		want     string // in the error; "" means that it works
+	}{
+		"operator's":      {true, func(there *issuertest.Issuer) string { return there.KeysURL() }, ""},
+		"tenant's":        {false, func(there *issuertest.Issuer) string { return there.KeysURL() }, "redirect to another host"},
+		"away from https": {true, func(there *issuertest.Issuer) string { return "http" + strings.TrimPrefix(there.KeysURL(), "https") }, "away from https"},
+		"round and round": {true, func(there *issuertest.Issuer) string { return there.URL() + "/round" }, "more than 10 redirects"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			here, there := serve(t, issuertest.Options{}), serve(t, issuertest.Options{})
+			here.Handle(issuertest.KeysPath, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, tc.to(there), http.StatusFound) })
+			there.Handle("/round", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) })
+			i := acquire(t, running(t, Config{AnyRedirect: tc.anywhere}), Trust{URL: here.URL(), CA: here.CAPEM() + there.CAPEM()})
+			err := verify(i, there.Sign(nil))
+			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}

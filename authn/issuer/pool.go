@@ -51,6 +51,9 @@ type Config struct {
 	// Proxy is http.Transport's; nil means no proxy. Through a proxy, Egress sees
 	// the proxy's address only.
 	Proxy func(*http.Request) (*url.URL, error)
+	// AnyRedirect: redirects to other hosts are followed, up to ten, as kube does;
+	// for URLs that no tenant chooses. Never away from https.
+	AnyRedirect bool
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
 	// Log gets a line when an issuer's state changes, and at -v=4 at each further

@@ -74,7 +74,7 @@ func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthen
 // operatorsIssuers are read as kube-apiserver reads them: wherever they are, and
 // through the proxies that HTTPS_PROXY and NO_PROXY name.
 func operatorsIssuers(log klog.Logger) issuer.Config {
-	return issuer.Config{Egress: egress.Unguarded(), Proxy: http.ProxyFromEnvironment, Log: log.WithName("issuers")}
+	return issuer.Config{Egress: egress.Unguarded(), Proxy: http.ProxyFromEnvironment, AnyRedirect: true, Log: log.WithName("issuers")}
 }
 
 func (a *authOptions) oidc() authn.OIDCFlags {
