@@ -214,6 +214,9 @@ func TestHostileIssuers(t *testing.T) {
 			}
 		}
 	}
+	recorder := httptest.NewRecorder()
+	serve(t, issuertest.Options{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, issuertest.KeysPath, nil))
+	otherKeys := recorder.Body.Bytes()
 	headers := func(fields, size, hints int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			for range hints {
@@ -222,7 +225,7 @@ func TestHostileIssuers(t *testing.T) {
 			for i := range fields {
 				w.Header().Set(fmt.Sprintf("X-Field-%d", i), strings.Repeat("x", size))
 			}
-			_, _ = w.Write([]byte(`{"keys":[]}`))
+			_, _ = w.Write(otherKeys)
 		}
 	}
 	many := `{"keys":[` + strings.Repeat(`{},`, MaxKeys) + `{}]}`
