@@ -3,11 +3,12 @@ SHELL := /bin/bash -o pipefail
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 KCP     := bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e/kcp/go.mod)
+LOGIN   := bin/login-tools-$(shell sha256sum e2e/login-tools/go.sum | cut -c1-12)
 DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go | sha256sum | cut -c1-12)
 DOCTESTS := Links|Doc$$|NamesTests
 LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
 
-.PHONY: build image test test-unit lint docs bench demo fuzz clean
+.PHONY: build image test test-unit test-browser lint docs bench demo fuzz clean
 
 build: ## bin/front-proxy and the kubectl plugin bin/kubectl-kcp_login
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
@@ -19,11 +20,14 @@ image: $(DEPLOY) ## bin/image: an OCI image for amd64 and arm64, without a conta
 	$(DEPLOY)/image -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)" -out bin/image \
 	  linux/amd64=bin/image-amd64/front-proxy linux/arm64=bin/image-arm64/front-proxy
 
-test: build image $(KCP) ## everything, real kcp included
+test: build image $(KCP) $(LOGIN) ## everything, real kcp included
 	go test -race -timeout 40m -p 1 ./...
 
 test-unit: ## fast, no kcp
 	go test -race $$(go list ./... | grep -v -e /e2e -e /deploy)
+
+test-browser: build bin/browser-provider/node_modules ## a login in a real browser, by hand only: needs Debian's chromium, node and npm; pictures in bin/browser-pictures
+	go test -tags browser -count=1 -v ./e2e/browser
 
 lint: $(LINT) ## golangci-lint, govulncheck, the docs' links and generated pages
 	$(LINT)/golangci-lint run ./...
@@ -38,12 +42,21 @@ bench: build $(KCP) ## the comparison of docs/performance.md, about 12 minutes; 
 	bin/bench -out bin/bench-results $(if $(DOCS),-docs docs/performance.md) $(BENCH)
 	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy ./cmd/front-proxy | tee bin/bench-results/go.txt
 
-demo: build $(KCP) ## two shards, an issuer and the proxy, until Ctrl-C
+demo: build $(KCP) $(LOGIN) ## two shards, an issuer and the proxy, until Ctrl-C
 	go run ./e2e/demo
 
 $(KCP): e2e/kcp/go.mod e2e/kcp/go.sum
 	@echo "building kcp, its servers and kubectl into $@: about 5 minutes, once"
 	go build -C e2e/kcp -o $(CURDIR)/$@.tmp/ tool
+	rm -rf $@ && mv $@.tmp $@ && touch $@
+
+bin/browser-provider/node_modules: $(wildcard e2e/browser/provider/*)
+	mkdir -p bin/browser-provider && cp e2e/browser/provider/* bin/browser-provider/
+	npm ci --prefix bin/browser-provider --no-audit --no-fund && touch $@
+
+$(LOGIN): e2e/login-tools/go.mod e2e/login-tools/go.sum
+	@echo "building the issuer Dex and kubelogin into $@: a few minutes, once"
+	go build -C e2e/login-tools -o $(CURDIR)/$@.tmp/ tool
 	rm -rf $@ && mv $@.tmp $@ && touch $@
 
 $(LINT): .ci/lint/go.mod .ci/lint/go.sum

@@ -19,6 +19,8 @@ type ProxyOptions struct {
 	Incumbent bool
 	// WithoutWorkspaceAuthentication leaves the feature gate off.
 	WithoutWorkspaceAuthentication bool
+	// LoginDiscovery has it tell where to log in, under the address it listens at.
+	LoginDiscovery bool
 	// Args are added to the command line.
 	Args []string
 }
@@ -67,6 +69,9 @@ func (e *Environment) NewProxy(name string, o ProxyOptions) (*Proxy, error) {
 		"--client-ca-file=" + e.ClientCA.File,
 		fmt.Sprintf("--feature-gates=WorkspaceAuthentication=%t", !o.WithoutWorkspaceAuthentication),
 		"-v=9", // everything there is to log: secrets are looked for in it
+	}
+	if o.LoginDiscovery {
+		p.args = append(p.args, "--feature-gates=LoginDiscovery=true", "--external-url="+p.URL)
 	}
 	p.args = append(p.args, o.Args...)
 	return p, nil
