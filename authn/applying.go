@@ -75,7 +75,7 @@ func (a *Authenticator) applyingTypes(t *index.Type) []ApplyingStatus {
 // describe implements describer.
 func (o *OIDC) describe() []ApplyingStatus {
 	var all []ApplyingStatus
-	for _, a := range o.current.Load().built.authenticators {
+	for _, a := range o.file.Get().built.authenticators {
 		all = append(all, a.describe(o.Name()+" "+a.name, false))
 	}
 	return withError(all, o.LastError())
@@ -83,7 +83,7 @@ func (o *OIDC) describe() []ApplyingStatus {
 
 // describe implements describer.
 func (f *TokenFile) describe() []ApplyingStatus {
-	s := ApplyingStatus{Name: f.Name(), State: string(ConfigurationReady), Detail: fmt.Sprintf("%d tokens", len(*f.tokens.Load()))}
+	s := ApplyingStatus{Name: f.Name(), State: string(ConfigurationReady), Detail: fmt.Sprintf("%d tokens", len(f.Get()))}
 	return withError([]ApplyingStatus{s}, f.LastError())
 }
 

@@ -5,12 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	josejson "github.com/go-jose/go-jose/v4/json"
@@ -69,10 +66,8 @@ type OIDC struct {
 	decoder     runtime.Decoder
 	evaluations chan struct{}
 
-	current atomic.Pointer[oidcState]
-
-	outcome filewatch.Outcome
-	reading sync.Mutex // serialises Reload
+	file *filewatch.File[*oidcState]
+	last *oidcState // loaded; used by load alone
 }
 
 // oidcState is one reading of the configuration. Immutable.
@@ -103,7 +98,9 @@ func NewOIDC(c OIDCConfig) (*OIDC, error) {
 	if c.ConfigFile != "" && c.Flags.Set() {
 		c.Log.Info("--oidc-* has no effect beside --authentication-config; remove it", "file", c.ConfigFile)
 	}
-	return o, o.Reload(context.Background())
+	var err error
+	o.file, err = filewatch.New(context.Background(), filewatch.Config[*oidcState]{Name: o.Flag(), Load: o.load, Use: o.close, Clock: c.Clock, Log: c.Log})
+	return o, err
 }
 
 // Name implements TokenAuthenticator.
@@ -111,7 +108,7 @@ func (o *OIDC) Name() string { return "oidc" }
 
 // AuthenticateToken implements TokenAuthenticator.
 func (o *OIDC) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
-	state := o.current.Load()
+	state := o.file.Get()
 	member, ok := state.byIssuer[t.Issuer]
 	if !t.JWT || !ok {
 		return nil, time.Time{}, nil
@@ -128,7 +125,7 @@ func (o *OIDC) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.
 
 // Stands implements lasting.
 func (o *OIDC) Stands(ctx context.Context, t Token, until time.Time) (bool, error) {
-	member, ok := o.current.Load().byIssuer[t.Issuer]
+	member, ok := o.file.Get().byIssuer[t.Issuer]
 	if !ok {
 		return false, nil
 	}
@@ -158,61 +155,58 @@ func (s *oidcState) checkAlgorithm(raw string) error {
 	return nil
 }
 
-// Run follows the configuration's file, or the CA's of the flags, until ctx
-// ends.
-func (o *OIDC) Run(ctx context.Context) error {
-	file := o.config.ConfigFile
-	if file == "" {
-		file = o.config.Flags.CAFile
+// Run follows the configuration's file, or the CA's of the flags, until ctx ends.
+// A changed configuration is used when the keys of its new issuers have been
+// read, or after ten seconds: an issuer that is down must not keep the operator
+// from taking another one back.
+func (o *OIDC) Run(ctx context.Context) error { return o.file.Run(ctx) }
+
+// LastError is why the configuration that the file has now is not in use; nil
+// when it is. It waits for nothing.
+func (o *OIDC) LastError() error { return o.file.LastError() }
+
+// Flag names the file that is followed.
+func (o *OIDC) Flag() string {
+	if o.config.ConfigFile == "" {
+		return "oidc-ca-file"
 	}
-	if file == "" {
-		<-ctx.Done()
-		return nil
-	}
-	filewatch.Watch(ctx, o.config.Clock, o.config.Log, []string{file}, func() { _ = o.Reload(ctx) })
-	return nil
+	return strings.TrimPrefix(authConfigFlag, "--")
 }
 
-// LastError is why the last reading of the configuration failed; nil when it
-// did not. It does not wait for a Reload under way.
-func (o *OIDC) LastError() error { return o.outcome.LastError() }
+// Reload has Run look at the file now.
+func (o *OIDC) Reload() { o.file.Reload() }
 
 // Issuers are the issuer URLs in use, sorted.
 func (o *OIDC) Issuers() []string {
 	var all []string
-	for url := range o.current.Load().byIssuer {
+	for url := range o.file.Get().byIssuer {
 		all = append(all, url)
 	}
 	slices.Sort(all)
 	return all
 }
 
-// Reload reads the configuration again. On an error, which it also logs, the
-// one before stays in use. A changed one is used when the keys of its new
-// issuers have been read, or after ten seconds: an issuer that is down must not
-// keep the operator from taking another one back.
-func (o *OIDC) Reload(ctx context.Context) error {
-	o.reading.Lock()
-	defer o.reading.Unlock()
-	err := o.load(ctx)
-	if o.outcome.Set(err) && o.current.Load() != nil {
-		o.config.Log.Error(err, "The OIDC configuration was not reloaded; the one before stays in use")
+// close lets go of a state that was replaced; what is under way still ends as it
+// would have.
+func (o *OIDC) close(old, next *oidcState) {
+	if old != next {
+		old.built.close()
 	}
-	return err
 }
 
-func (o *OIDC) load(ctx context.Context) error {
-	next, source, err := o.read()
+// load makes a state of the configuration; the last one when it means the same.
+func (o *OIDC) load(ctx context.Context, read filewatch.ReadFunc) (*oidcState, error) {
+	next, source, err := o.read(read)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	old := o.current.Load()
+	old := o.last
 	if old != nil && reflect.DeepEqual(old.entries, next.entries) {
-		return nil
+		return old, nil
 	}
 	// Building may change what it is given, so it gets copies.
 	if next.built, err = o.builder.build(objectName{globalOwner, source}, &jwtSpec{entries: copies(next.entries)}); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
-		return fmt.Errorf("%s: %w", source, err)
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	next.byIssuer = make(map[string]jwtMember, len(next.built.authenticators))
 	for n, a := range next.built.authenticators {
@@ -222,18 +216,14 @@ func (o *OIDC) load(ctx context.Context) error {
 	if old != nil {
 		o.awaitKeys(ctx, next)
 	}
-	o.current.Store(next)
-	if old != nil {
-		old.built.close()
-		o.config.Log.Info("The OIDC configuration was reloaded", "source", source, "issuers", len(next.entries))
-	}
-	return nil
+	o.last = next
+	return next, nil
 }
 
 // read returns the configured entries and what to call their source in errors.
-func (o *OIDC) read() (state *oidcState, source string, err error) {
+func (o *OIDC) read(readFile filewatch.ReadFunc) (state *oidcState, source string, err error) {
 	if o.config.ConfigFile == "" {
-		entry, err := o.config.Flags.entry()
+		entry, err := o.config.Flags.entry(readFile)
 		if err != nil {
 			return nil, "", err
 		}
@@ -244,7 +234,7 @@ func (o *OIDC) read() (state *oidcState, source string, err error) {
 		return &oidcState{entries: []apiserver.JWTAuthenticator{*entry}, algs: algs}, "--oidc-issuer-url", nil
 	}
 	source = fmt.Sprintf("%s %q", authConfigFlag, o.config.ConfigFile)
-	text, err := os.ReadFile(o.config.ConfigFile) //nolint:gosec // the operator names it
+	text, err := readFile(o.config.ConfigFile)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", authConfigFlag, err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/internal/filewatch"
 )
 
 // authConfig is a structured configuration in YAML that trusts the issuers.
@@ -204,8 +205,8 @@ func TestAuthConfigWarnings(t *testing.T) {
 func TestAuthConfigReload(t *testing.T) {
 	one, two := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
 	claims := issuertest.Claims{"sub": "u", "aud": "app"}
-	pool := runPool(t, issuer.Config{})
-	o, file, err := newTestOIDC(t, authConfig("v1", one), func(c *OIDCConfig) { c.Issuers = pool })
+	pool, clk := runPool(t, issuer.Config{}), newSteppingClock()
+	o, file, err := newTestOIDC(t, authConfig("v1", one), func(c *OIDCConfig) { c.Issuers, c.Clock = pool, clk })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,25 +220,25 @@ func TestAuthConfigReload(t *testing.T) {
 		}
 		return u.GetName()
 	}
-	before := o.current.Load()
-	if err := o.Reload(t.Context()); err != nil || o.current.Load() != before {
+	before := o.file.Get()
+	if err := settle(t, o.file, clk.FakeClock); err != nil || o.file.Get() != before {
 		t.Errorf("an unchanged file is a change (%v)", err)
 	}
 	writeTestFile(t, file, strings.Replace(authConfig("v1", one), "audiences", "audience", 1))
-	if err := o.Reload(t.Context()); err == nil || o.LastError() == nil || name(one) != "i0:u" {
+	if err := settle(t, o.file, clk.FakeClock); err == nil || o.LastError() == nil || name(one) != "i0:u" {
 		t.Errorf("a bad file: error %v, user %q", err, name(one))
 	}
 	// Both, in another order: the new issuer works from the first request on, and
 	// the terms of the old one have changed.
 	writeTestFile(t, file, authConfig("v1", two, one))
-	if err := o.Reload(t.Context()); err != nil || o.LastError() != nil {
+	if err := settle(t, o.file, clk.FakeClock); err != nil || o.LastError() != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "i1:u" || got[1] != "i0:u" {
 		t.Errorf("users %q", got)
 	}
 	writeTestFile(t, file, authConfig("v1", two))
-	if err := o.Reload(t.Context()); err != nil {
+	if err := settle(t, o.file, clk.FakeClock); err != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "" || got[1] != "i0:u" {
@@ -249,7 +250,7 @@ func TestAuthConfigReload(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Reload(t.Context()); err == nil || name(two) != "i0:u" {
+	if err := settle(t, o.file, clk.FakeClock); err == nil || name(two) != "i0:u" {
 		t.Errorf("a missing file: error %v, user %q", err, name(two))
 	}
 }
@@ -283,7 +284,12 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 	}
 	writeTestFile(t, file, authConfig("v1", down))
 	done := make(chan error)
-	go func() { done <- o.Reload(t.Context()) }()
+	o.file.Look(t.Context())
+	clk.Step(filewatch.Settle)
+	go func() {
+		o.file.Look(t.Context())
+		done <- o.LastError()
+	}()
 	clk.await(t)
 	if diff := cmp.Diff([]string{one.URL()}, o.Issuers()); diff != "" {
 		t.Errorf("issuers while it waits (-want +got):\n%s", diff)

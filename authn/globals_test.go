@@ -65,7 +65,7 @@ func serviceAccountToken(t *testing.T) (raw string, a TokenAuthenticator) {
 func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens.csv")
 	writeTestFile(t, file, "static-token,carol,3,ops\n")
-	tokens, err := NewTokenFile(file, klog.Logger{})
+	tokens, err := NewTokenFile(file, nil, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
+
+	"frontproxy/internal/filewatch"
 )
 
 // OIDCFlags are the --oidc-* flags; each field is the flag of its name.
@@ -35,7 +36,7 @@ type OIDCFlags struct {
 func (f OIDCFlags) Set() bool { return f.IssuerURL != "" || f.ClientID != "" }
 
 // entry is the structured configuration that means the same; it reads the CA.
-func (f OIDCFlags) entry() (*apiserver.JWTAuthenticator, error) {
+func (f OIDCFlags) entry(read filewatch.ReadFunc) (*apiserver.JWTAuthenticator, error) {
 	if f.IssuerURL == "" || f.ClientID == "" {
 		return nil, errors.New("--oidc-issuer-url and --oidc-client-id: one needs the other")
 	}
@@ -53,12 +54,9 @@ func (f OIDCFlags) entry() (*apiserver.JWTAuthenticator, error) {
 		entry.ClaimValidationRules = append(entry.ClaimValidationRules, apiserver.ClaimValidationRule{Claim: claim, RequiredValue: f.RequiredClaims[claim]})
 	}
 	if f.CAFile != "" {
-		ca, err := os.ReadFile(f.CAFile) //nolint:gosec // the operator names it
+		ca, err := read(f.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("--oidc-ca-file: %w", err)
-		}
-		if len(ca) == 0 {
-			return nil, fmt.Errorf("--oidc-ca-file %q is empty", f.CAFile)
 		}
 		entry.Issuer.CertificateAuthority = string(ca)
 	}

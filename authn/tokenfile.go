@@ -1,15 +1,14 @@
 package authn
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -29,22 +28,32 @@ const tokenFileFlag = "--token-auth-file" //nolint:gosec // a flag, no secret
 // Tokens are kept and compared as HMACs under a key of this process: how long a
 // comparison takes tells nothing of a token, and memory holds none.
 type TokenFile struct {
-	file     string
-	log      klog.Logger
+	*filewatch.File[map[digest]user.Info]
 	digester *digester
-
-	tokens atomic.Pointer[map[digest]user.Info]
-
-	outcome filewatch.Outcome
-
-	reading  sync.Mutex // serialises Reload; guards what follows
-	lastText []byte     // its digest
 }
 
-// NewTokenFile reads the file of --token-auth-file.
-func NewTokenFile(file string, log klog.Logger) (*TokenFile, error) {
-	f := &TokenFile{file: file, log: log, digester: newDigester()}
-	return f, f.Reload()
+// NewTokenFile reads the file of --token-auth-file. A nil clock is the real one.
+// The log is told of lines that do not count, and of those whose token will be
+// refused.
+func NewTokenFile(file string, clk clock.Clock, log klog.Logger) (*TokenFile, error) {
+	f := &TokenFile{digester: newDigester()}
+	load := func(_ context.Context, read filewatch.ReadFunc) (map[digest]user.Info, error) {
+		text, err := read(file)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", tokenFileFlag, err)
+		}
+		tokens, notes, err := parseTokenFile(bytes.NewReader(text), f.digester)
+		if err != nil {
+			return nil, fmt.Errorf("%s %q: %w", tokenFileFlag, file, err)
+		}
+		for _, note := range notes {
+			log.Info("The token file has a line that does not work", "file", file, "note", note)
+		}
+		return tokens, nil
+	}
+	var err error
+	f.File, err = filewatch.New(context.Background(), filewatch.Config[map[digest]user.Info]{Name: strings.TrimPrefix(tokenFileFlag, "--"), Load: load, Clock: clk, Log: log})
+	return f, err
 }
 
 // Name implements TokenAuthenticator.
@@ -53,57 +62,14 @@ func (f *TokenFile) Name() string { return "token-file" }
 // AuthenticateToken implements TokenAuthenticator. A token that is not in the
 // file is not of its kind.
 func (f *TokenFile) AuthenticateToken(_ context.Context, t Token) (user.Info, time.Time, error) {
-	return (*f.tokens.Load())[f.digester.digest(t.Raw)], time.Time{}, nil
-}
-
-// Run follows the file until ctx ends.
-func (f *TokenFile) Run(ctx context.Context) error {
-	filewatch.Watch(ctx, clock.RealClock{}, f.log, []string{f.file}, func() { _ = f.Reload() })
-	return nil
-}
-
-// Reload reads the file again. On an error, which it also logs, the tokens read
-// before stay in use.
-func (f *TokenFile) Reload() error {
-	f.reading.Lock()
-	defer f.reading.Unlock()
-	err := f.load()
-	if f.outcome.Set(err) && f.tokens.Load() != nil {
-		f.log.Error(err, "The token file was not reloaded; the tokens read before stay in use")
-	}
-	return err
-}
-
-// LastError is why the last reading of the file failed; nil when it did not.
-func (f *TokenFile) LastError() error { return f.outcome.LastError() }
-
-func (f *TokenFile) load() error {
-	text, err := os.ReadFile(f.file) //nolint:gosec // the operator names it
-	if err != nil {
-		return fmt.Errorf("%s: %w", tokenFileFlag, err)
-	}
-	sum := f.digester.digest(string(text))
-	if string(f.lastText) == string(sum[:]) && f.tokens.Load() != nil {
-		return nil
-	}
-	tokens, notes, err := parseTokenFile(strings.NewReader(string(text)), f.digester)
-	if err != nil {
-		return fmt.Errorf("%s %q: %w", tokenFileFlag, f.file, err)
-	}
-	for _, note := range notes {
-		f.log.Info("The token file has a line that does not count", "file", f.file, "note", note)
-	}
-	if f.tokens.Load() != nil {
-		f.log.Info("The token file was reloaded", "file", f.file, "tokens", len(tokens))
-	}
-	f.tokens.Store(&tokens)
-	f.lastText = sum[:]
-	return nil
+	return f.Get()[f.digester.digest(t.Raw)], time.Time{}, nil
 }
 
 // parseTokenFile reads the lines as kube does: of two with the same token the
-// last counts, and one with an empty token does not; notes says which. Errors
-// and notes name lines, never what is in them.
+// last counts, and one with an empty token does not. Notes are what the operator
+// should know: such lines, and tokens that will be refused since a shard would not
+// read the identity as it stands here. Errors and notes name lines and columns,
+// never what is in them.
 func parseTokenFile(r io.Reader, d *digester) (tokens map[digest]user.Info, notes []string, err error) {
 	reader := csv.NewReader(r)
 	reader.FieldsPerRecord = -1
@@ -126,12 +92,29 @@ func parseTokenFile(r io.Reader, d *digester) (tokens map[digest]user.Info, note
 		}
 		u := &user.DefaultInfo{Name: record[1], UID: record[2]}
 		if len(record) > 3 && record[3] != "" {
-			u.Groups = strings.Split(record[3], ",")
+			u.Groups = slices.DeleteFunc(strings.Split(record[3], ","), func(g string) bool { return g == "" })
 		}
+		notes = append(notes, refusedLine(line, u)...)
 		key := d.digest(record[0])
 		if _, twice := tokens[key]; twice {
 			notes = append(notes, fmt.Sprintf("the token of line %d is in a line before, which does not count", line))
 		}
 		tokens[key] = u
 	}
+}
+
+// refusedLine says which parts of a line's identity have its token refused
+// (wellFormed).
+func refusedLine(line int, u *user.DefaultInfo) (notes []string) {
+	note := func(part string, probe user.DefaultInfo) {
+		if wellFormed(&probe) != nil {
+			notes = append(notes, fmt.Sprintf("the token of line %d is refused (401): %s is empty, or has white space around it or a character that shards do not take", line, part))
+		}
+	}
+	note("the user name", user.DefaultInfo{Name: u.Name})
+	note("the user UID", user.DefaultInfo{Name: "name", UID: u.UID})
+	for i, g := range u.Groups {
+		note(fmt.Sprintf("group %d", i+1), user.DefaultInfo{Name: "name", Groups: []string{g}})
+	}
+	return notes
 }

@@ -2,15 +2,22 @@ package authn
 
 import (
 	"context"
+	"encoding/csv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"k8s.io/apiserver/pkg/authentication/token/tokenfile"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/klog/v2"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/internal/filewatch"
 )
 
 func writeTestFile(t *testing.T, file, text string) {
@@ -38,7 +45,9 @@ func TestTokenFile(t *testing.T) {
 		"unknown token":             {text: "s3cret,alice,1\n", token: "other"},
 		"prefix of a token":         {text: "s3cret,alice,1\n", token: "s3cre"},
 		"empty token in the file":   {text: ",alice,1\n", token: ""},
-		"empty file":                {token: "s3cret"},
+		"no tokens":                 {text: ",,\n", token: "s3cret"},
+		"an empty group":            {text: `s3cret,alice,uid-1,"a,,b,"`, token: "s3cret", want: &user.DefaultInfo{Name: "alice", UID: "uid-1", Groups: []string{"a", "b"}}},
+		"empty file":                {wantErr: "is empty"},
 		"too few columns":           {text: "x,bob,1\n\ns3cret,alice\n", wantErr: "line 3 has 2 columns"},
 		"a quote within a field":    {text: "x,bob,1\ns3\"cret,alice,1\n", wantErr: "line 2, column"},
 		"a quote that never closes": {text: "x,bob,1\n\"s3cret,alice,1\n", wantErr: "line 2, column"},
@@ -46,7 +55,7 @@ func TestTokenFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "tokens.csv")
 			writeTestFile(t, file, tc.text)
-			f, err := NewTokenFile(file, klog.Logger{})
+			f, err := NewTokenFile(file, nil, klog.Logger{})
 			if tc.wantErr != "" {
 				if err == nil {
 					t.Fatal("no error")
@@ -83,7 +92,7 @@ func TestTokenFile(t *testing.T) {
 
 func TestTokenFileMissing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "missing")
-	if _, err := NewTokenFile(file, klog.Logger{}); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := NewTokenFile(file, nil, klog.Logger{}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("error %v does not name the file", err)
 	}
 }
@@ -94,36 +103,49 @@ func (f *TokenFile) knows(raw string) bool {
 	return u != nil
 }
 
+// settle lets what stands in f's files now settle and returns why it is not in
+// use.
+func settle[T any](t *testing.T, f *filewatch.File[T], clk *clocktesting.FakeClock) error {
+	t.Helper()
+	f.Look(t.Context())
+	clk.Step(filewatch.Settle)
+	f.Look(t.Context())
+	return f.LastError()
+}
+
 func TestTokenFileReload(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "tokens.csv")
+	file, clk := filepath.Join(t.TempDir(), "tokens.csv"), clocktesting.NewFakeClock(time.Now())
 	writeTestFile(t, file, "one,alice,1\n")
-	f, err := NewTokenFile(file, klog.Logger{})
+	f, err := NewTokenFile(file, clk, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	writeTestFile(t, file, "two\n")
-	if err := f.Reload(); err == nil {
+	if err := settle(t, f.File, clk); err == nil {
 		t.Error("a bad file is no error")
 	}
 	if f.LastError() == nil || !f.knows("one") {
 		t.Error("the last good file is not kept")
 	}
 	writeTestFile(t, file, "two,alice,1\n")
-	if err := f.Reload(); err != nil {
+	if err := settle(t, f.File, clk); err != nil {
 		t.Fatal(err)
 	}
 	if f.LastError() != nil || f.knows("one") || !f.knows("two") {
 		t.Error("the file was not reloaded")
 	}
-	// Back to what was read before the bad file.
 	writeTestFile(t, file, "")
-	if err := f.Reload(); err != nil || f.knows("two") {
+	if err := settle(t, f.File, clk); err == nil || !f.knows("two") {
+		t.Errorf("an emptied file revokes tokens (%v)", err)
+	}
+	writeTestFile(t, file, ",,\n")
+	if err := settle(t, f.File, clk); err != nil || f.knows("two") {
 		t.Errorf("a token outlives its line (%v)", err)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Reload(); err == nil || f.knows("two") {
+	if err := settle(t, f.File, clk); err == nil || f.knows("two") {
 		t.Error("a missing file changes the tokens")
 	}
 }
@@ -131,7 +153,7 @@ func TestTokenFileReload(t *testing.T) {
 func TestTokenFileRunFollows(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens.csv")
 	writeTestFile(t, file, "one,alice,1\n")
-	f, err := NewTokenFile(file, klog.Logger{})
+	f, err := NewTokenFile(file, nil, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,4 +195,112 @@ func FuzzTokenFile(f *testing.F) {
 			t.Errorf("the error may quote the file: %v", err)
 		}
 	})
+}
+
+// TestTokenFileAsKube runs inputs through both readings. Where they differ, or
+// where the token is refused later, the file's reading says so.
+func TestTokenFileAsKube(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		text string
+		// differs: kube has another identity, for want of a rule of ours
+		differs *user.DefaultInfo
+		notes   []string
+	}{
+		"plain":                    {text: "s3cret,alice,1\n"},
+		"groups":                   {text: `s3cret,alice,1,"devs,ops"` + "\n"},
+		"no last newline":          {text: "s3cret,alice,1"},
+		"CRLF":                     {text: "s3cret,alice,1\r\nother,bob,2\r\n"},
+		"quoted token":             {text: `"s3cret",alice,1` + "\n"},
+		"a comma in the name":      {text: `s3cret,"Doe, Alice",1` + "\n"},
+		"a quote in the name":      {text: `s3cret,"a ""b"" c",1` + "\n"},
+		"blank lines":              {text: "\n\ns3cret,alice,1\n\n"},
+		"a token with a hash":      {text: "#x,bob,1\ns3cret,alice,1\n"},
+		"a line of a comment":      {text: "# comment\ns3cret,alice,1\n"},
+		"two columns":              {text: "s3cret,alice\n"},
+		"five columns":             {text: "s3cret,alice,1,devs,ops\n"},
+		"a quote that stands free": {text: `s3cret,al"ice,1` + "\n"},
+		"an open quote":            {text: `s3cret,"alice,1` + "\n"},
+		"tabs":                     {text: "s3cret\talice\t1\n"},
+		"a byte order mark":        {text: "\ufeffs3cret,alice,1\n"},
+		"only an empty token":      {text: ",,\n", notes: []string{"line 1 has no token"}},
+		"an empty token":           {text: ",bob,1\ns3cret,alice,1\n", notes: []string{"line 1 has no token"}},
+		"twice":                    {text: "s3cret,bob,1\ns3cret,alice,1\n", notes: []string{"the token of line 2 is in a line before"}},
+		"a blank before the token": {text: " s3cret,alice,1\n"},
+
+		"a blank in the groups":      {text: `s3cret,alice,1,"devs, ops"` + "\n", notes: []string{"the token of line 1 is refused (401): group 2 "}},
+		"a blank before the name":    {text: "other,bob,1\ns3cret, alice,1\n", notes: []string{"the token of line 2 is refused (401): the user name "}},
+		"a blank before the UID":     {text: "s3cret,alice, 1\n", notes: []string{"the token of line 1 is refused (401): the user UID "}},
+		"no name":                    {text: "s3cret,,1\n", notes: []string{"the token of line 1 is refused (401): the user name "}},
+		"a line break in the name":   {text: "s3cret,\"a\nb\",1\n", notes: []string{"the token of line 1 is refused (401): the user name "}},
+		"everything that is refused": {text: "s3cret, alice ,1 ,\" a,b,c \"\n", notes: []string{"the user name ", "the user UID ", "group 1 ", "group 3 "}},
+
+		"an empty group":  {text: `s3cret,alice,1,"devs,,ops"` + "\n", differs: &user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", "", "ops"}}},
+		"an empty column": {text: "s3cret,alice,1,\n", differs: &user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{""}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "tokens.csv")
+			writeTestFile(t, file, tc.text)
+			kube, kubeErr := tokenfile.NewCSV(file)
+			d := newDigester()
+			ours, notes, err := parseTokenFile(strings.NewReader(tc.text), d)
+			if (kubeErr == nil) != (err == nil) {
+				t.Fatalf("kube: %v; ours: %v", kubeErr, err)
+			}
+			if err != nil {
+				return
+			}
+			for _, token := range []string{"s3cret", " s3cret", "other", "#x", "", "\ufeffs3cret", "alice"} {
+				var want user.Info
+				if resp, ok, _ := kube.AuthenticateToken(t.Context(), token); ok {
+					want = resp.User
+				}
+				got := ours[d.digest(token)]
+				if want != nil && tc.differs != nil {
+					if diff := cmp.Diff(user.Info(tc.differs), want); diff != "" {
+						t.Errorf("kube no longer differs as the table says (-table +kube):\n%s", diff)
+					}
+					differs := *tc.differs
+					differs.Groups = slices.DeleteFunc(slices.Clone(differs.Groups), func(g string) bool { return g == "" })
+					want = &differs
+				}
+				if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("token %q (-kube +ours):\n%s", token, diff)
+				}
+			}
+			if len(notes) != len(tc.notes) {
+				t.Fatalf("notes %q, want %q", notes, tc.notes)
+			}
+			for i, want := range tc.notes {
+				if !strings.Contains(notes[i], want) || strings.Contains(notes[i], "cret") || strings.Contains(notes[i], "alice") {
+					t.Errorf("note %q, want %q and nothing of the file", notes[i], want)
+				}
+			}
+		})
+	}
+}
+
+// TestTokenFileSaysWhatIsRefused: every note that a token is refused is true, and
+// no token is refused without one.
+func TestTokenFileSaysWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"x", " x", "x ", "x y", "\u00a0x", "x\ty", "x\u0085y", "ü", "\xff", "x\x7f"} {
+		for part, line := range map[string][]string{"name": {"token", value, "1"}, "UID": {"token", "name", value}, "group": {"token", "name", "1", value}} {
+			var b strings.Builder
+			w := csv.NewWriter(&b)
+			if err := w.Write(line); err != nil {
+				t.Fatal(err)
+			}
+			w.Flush()
+			d := newDigester()
+			tokens, notes, err := parseTokenFile(strings.NewReader(b.String()), d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if refused := wellFormed(tokens[d.digest("token")]); (refused != nil) != (len(notes) > 0) {
+				t.Errorf("%s %q: refused with %v, noted %q", part, value, refused, notes)
+			}
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/index"
+	"frontproxy/internal/filewatch"
 )
 
 // withMoreCAs is another trust in the same issuer.
@@ -410,7 +411,8 @@ func TestStatusWaitsForNobody(t *testing.T) {
 	w.wantState("fetches", ConfigurationReady)
 	w.setConfig("root", "c2", "builds", specFor(s)) // and never ends
 	w.setType("root", "c2", "team", "builds")
-	o, file, err := newTestOIDC(t, authConfig("v1", serveIssuer(t, issuertest.Options{})), nil)
+	clk := newSteppingClock()
+	o, file, err := newTestOIDC(t, authConfig("v1", serveIssuer(t, issuertest.Options{})), func(c *OIDCConfig) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,7 +422,9 @@ func TestStatusWaitsForNobody(t *testing.T) {
 	defer func() { cancel(); <-reloaded }()
 	go func() {
 		defer close(reloaded)
-		_ = o.Reload(ctx) // waits for the keys
+		o.file.Look(ctx)
+		clk.Step(filewatch.Settle)
+		o.file.Look(ctx) // waits for the keys
 	}()
 	answered := make(chan struct{})
 	go func() {

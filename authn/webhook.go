@@ -63,6 +63,8 @@ type WebhookConfig struct {
 	Audiences []string
 	// Clock is the time; nil means the real one.
 	Clock clock.PassiveClock
+	// FileClock is that of the kubeconfig's follower; nil means the real one.
+	FileClock clock.Clock
 	// Log is told of changes of the kubeconfig and of the webhook's state; the zero
 	// value logs nothing.
 	Log klog.Logger
@@ -117,7 +119,7 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	followed, err := kubeconfig.Follow(strings.TrimPrefix(webhookConfigFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return webhookClient(c.ConfigFile) }, c.Log)
+	followed, err := kubeconfig.Follow(strings.TrimPrefix(webhookConfigFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return webhookClient(c.ConfigFile) }, c.FileClock, c.Log)
 	if err != nil {
 		return nil, err
 	}

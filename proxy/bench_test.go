@@ -30,7 +30,7 @@ func BenchmarkRequest(b *testing.B) {
 			w := newWorld(b)
 			s := quietShard(b, w, body)
 			m := w.mappings(b, usualMapping).entries[0]
-			bare := &httputil.ReverseProxy{Transport: newUpstream("", m.tls, m.material, nil, klog.Logger{}).current.Load().shared, Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(parse(b, s)) }}
+			bare := &httputil.ReverseProxy{Transport: newUpstream("", m.tls, m.material, nil, nil, klog.Logger{}).current.Load().shared, Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(parse(b, s)) }}
 			server := httptest.NewUnstartedServer(bare)
 			server.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(b, "bare")}}
 			server.EnableHTTP2 = true

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"frontproxy/authn"
 	"frontproxy/index"
@@ -35,9 +36,6 @@ type Decider interface {
 type Config struct {
 	// Mappings is the mapping file. Required.
 	Mappings *Mappings
-	// ServingFiles are what Serving's certificates and CAs are read from. A change
-	// is seen at once where the file system tells of it, else within a minute.
-	ServingFiles []string
 	// MappingFile is the file that Run follows, and takes Mappings from when it
 	// changes. Empty: Mappings stay.
 	MappingFile string
@@ -137,4 +135,6 @@ type Config struct {
 	Log klog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Clock is that of the files it follows; nil means the real one.
+	Clock clock.Clock
 }

@@ -14,7 +14,7 @@ import (
 // it: its own requests get 503, which is no reason to refuse all others.
 const patience = 30 * time.Second
 
-// health answers /livez and /readyz: locally, to anybody, before any mapping.
+// health answers /livez, /healthz, which is the same, and /readyz: locally, to anybody, before any mapping.
 // It tells shard names and states, never addresses or errors.
 type health struct {
 	now      func() time.Time
@@ -34,7 +34,7 @@ func (h *health) serve(w http.ResponseWriter, r *http.Request) bool {
 	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	var checks []check
 	switch kind {
-	case "livez":
+	case "livez", "healthz":
 		checks = []check{{name: "ping", ok: true}}
 	case "readyz":
 		checks = h.readiness()

@@ -38,6 +38,10 @@ func TestHealth(t *testing.T) {
 	check("/livez/ping", answer{200, "ok"})
 	check("/livez?verbose", answer{200, "[+]ping ok\nlivez check passed\n"})
 	check("/livez/nope", answer{404, "404 page not found\n"})
+	check("/healthz", answer{200, "ok"})
+	check("/healthz/ping", answer{200, "ok"})
+	check("/healthz?verbose", answer{200, "[+]ping ok\nhealthz check passed\n"})
+	check("/healthz/nope", answer{404, "404 page not found\n"})
 	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[-]root failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
 	status.RootAnswered, status.Root.State = true, shards.Synced
 	status.Shards = []shards.ShardStatus{

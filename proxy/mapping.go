@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -42,6 +41,8 @@ type Mappings struct {
 	depth   int  // the longest pattern
 	shards  bool // there is an entry for /clusters/
 	data    []byte
+	// warnings are for the operator; none is a reason not to start
+	warnings []string
 }
 
 // The keys of an entry. All values are strings.
@@ -62,24 +63,26 @@ const (
 
 var keys = []string{keyPath, keyBackend, keyCA, keyCert, keyKey, keyUser, keyGroup, keyExtra, keyUID, keyAuth}
 
-// LoadMappings reads a mapping file's content. Name is what errors call the
-// file; readFile reads the TLS files it names. The error has everything that
-// is wrong, each with entry, line and field.
+// LoadMappings reads a mapping file's content, as kcp-front-proxy's reader does.
+// Name is what errors call the file; readFile reads the TLS files it names. The
+// error has everything that is wrong, each with entry, line and field.
 func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error)) (*Mappings, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("mapping file %s is no YAML: %w", name, err)
-	}
-	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.SequenceNode || len(doc.Content[0].Content) == 0 {
+	entries, err := readEntries(data, keys)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("mapping file %s: %w", name, err)
+	case len(entries) == 0:
 		return nil, fmt.Errorf("mapping file %s: must be a YAML list of entries with %s and %s, and have at least one", name, keyPath, keyBackend)
 	}
 	m := &Mappings{data: data}
 	var errs []error
-	for i, node := range doc.Content[0].Content {
-		e := entry{index: i + 1, line: node.Line, keys: keys, fields: map[string]string{}}
-		mapping := e.load(node, readFile)
+	for _, e := range entries {
+		mapping := e.load(readFile)
 		for _, err := range e.errs {
 			errs = append(errs, fmt.Errorf("mapping file %s: %s: %w", name, e.name(), err))
+		}
+		for _, warning := range e.warnings {
+			m.warnings = append(m.warnings, fmt.Sprintf("mapping file %s: %s: %s", name, e.name(), warning))
 		}
 		if len(e.errs) == 0 {
 			m.entries = append(m.entries, mapping)
@@ -96,12 +99,17 @@ func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error
 	return m, errors.Join(errs...)
 }
 
+// Warnings are what the file has that means nothing, each with entry and line.
+func (m *Mappings) Warnings() []string { return m.warnings }
+
 // entry is an entry being read, of this file or of one like it.
 type entry struct {
 	index, line int
 	keys        []string // that it may have; the first is what it is called by
 	fields      map[string]string
+	unread      bool // its fields are not known
 	errs        []error
+	warnings    []string
 }
 
 func (e *entry) name() string {
@@ -112,8 +120,12 @@ func (e *entry) fail(format string, args ...any) {
 	e.errs = append(e.errs, fmt.Errorf(format, args...))
 }
 
-func (e *entry) load(node *yaml.Node, readFile func(string) ([]byte, error)) *Mapping {
-	if !e.read(node) {
+func (e *entry) warn(format string, args ...any) {
+	e.warnings = append(e.warnings, fmt.Sprintf(format, args...))
+}
+
+func (e *entry) load(readFile func(string) ([]byte, error)) *Mapping {
+	if e.unread {
 		return nil
 	}
 	m := &Mapping{Path: e.fields[keyPath], line: e.line, index: e.index}
@@ -133,37 +145,6 @@ func (e *entry) load(node *yaml.Node, readFile func(string) ([]byte, error)) *Ma
 	m.tls = tlsFiles{ca: e.fields[keyCA], cert: e.fields[keyCert], key: e.fields[keyKey]}
 	m.material = e.tls(m.tls, m.PassThrough, readFile)
 	return m
-}
-
-// read takes the fields; false when the entry is no mapping of strings.
-func (e *entry) read(node *yaml.Node) bool {
-	if node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
-	if node.Kind != yaml.MappingNode {
-		e.fail("must be a mapping with the keys %s", strings.Join(e.keys, ", "))
-		return false
-	}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, value := node.Content[i], node.Content[i+1]
-		if value.Kind == yaml.AliasNode {
-			value = value.Alias
-		}
-		_, twice := e.fields[key.Value]
-		switch {
-		case !slices.Contains(e.keys, key.Value):
-			e.fail("line %d: unknown key %q; known are %s", key.Line, key.Value, strings.Join(e.keys, ", "))
-		case twice:
-			e.fail("line %d: %s is given twice; remove one", key.Line, key.Value)
-		case value.Kind != yaml.ScalarNode || value.Tag != "!!str" && value.Tag != "!!null":
-			e.fail("line %d: %s must be a string", value.Line, key.Value)
-		case value.Tag == "!!null":
-			e.fields[key.Value] = ""
-		default:
-			e.fields[key.Value] = value.Value
-		}
-	}
-	return true
 }
 
 // pattern splits the path into segments.
@@ -213,6 +194,8 @@ func (e *entry) url(key string) *url.URL {
 		e.fail("%s is missing: the https URL that requests go to", key)
 	case err != nil:
 		e.fail("%s: %w", key, err)
+	case u.Scheme == "http" && u.Host != "":
+		e.fail("%s: %q is not encrypted: whoever is on the way would read and write identities and credentials, and the server could not tell the proxy from others; kcp-front-proxy takes it, this proxy needs https", key, redactedURL(u))
 	case u.Scheme != "https" || u.Host == "" || u.Opaque != "":
 		e.fail("%s: %q must be https and name a host, as in https://host:6443", key, s)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":

@@ -25,6 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
@@ -381,7 +382,8 @@ func TestMetricsOfFeeds(t *testing.T) {
 func TestMetricsOfSources(t *testing.T) {
 	w := newWorld(t)
 	m := NewMetrics("")
-	w.config.Metrics = m
+	clk := testingclock.NewFakeClock(time.Now())
+	w.config.Metrics, w.config.Clock = m, clk
 	w.config.Sync = func() shards.Status {
 		return shards.Status{Shards: []shards.ShardStatus{{Name: "a", Synced: true}, {Name: "b"}}}
 	}
@@ -425,7 +427,7 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_webhook_state{state="Failing"} 0`, `front_proxy_webhook_state{state="Pending"} 0`,
 		`front_proxy_webhook_state{state="Ready"} 0`, `front_proxy_webhook_state{state="Unauthorized"} 1`)
 	m.shows(t, "front_proxy_service_account", `front_proxy_service_account_refusals_total{reason="expired"} 1`)
-	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 0`, `front_proxy_reload_failed{source="tls-cert-file"} 0`,
+	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 0`,
 		`front_proxy_reload_failed{source="token-auth-file"} 0`)
 	m.shows(t, "front_proxy_shard_service_account_keys",
 		`front_proxy_shard_service_account_keys{shard="a"} 2`, `front_proxy_shard_service_account_keys{shard="b"} 0`,
@@ -433,10 +435,14 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="a"} 1.7e+09`, `front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="b"} 0`)
 	broken = errors.New("broken")
 	for _, u := range f.routing.Load().upstreams {
-		u.reading.Set(errors.New("unreadable"))
+		w.write(t, "ca.crt", nil)
+		settle(t, u.followed, clk)
 	}
-	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 1`, `front_proxy_reload_failed{source="tls-cert-file"} 0`,
+	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 1`,
 		`front_proxy_reload_failed{source="token-auth-file"} 1`)
+	if failed := f.statusz().Status.FailedReloads; !strings.Contains(failed["mapping-file /clusters/"], "is empty") {
+		t.Errorf("/statusz tells of %q, not of the emptied CA", failed)
+	}
 
 	want := map[string]int64{}
 	for role, bundle := range map[string][]byte{`role="client-ca",source="client-ca-file"`: bundle, `role="backend-ca",source="mapping-file /clusters/"`: w.serving.pem} {

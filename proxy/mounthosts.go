@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 
-	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -35,13 +32,8 @@ var mountHostKeys = []string{keyURL, keyCA, keyCert, keyKey, keyUser, keyGroup, 
 // The list is a YAML file, followed while Run runs, as are the files it names. A
 // list that can't be used changes nothing. A nil *MountHosts has no hosts.
 type MountHosts struct {
-	file string
-	log  klog.Logger
-
-	hosts atomic.Pointer[[]*mountHost] // longest path first; nil until it was read
-
-	outcome filewatch.Outcome
-	reading sync.Mutex // serialises Reload
+	*filewatch.File[[]*mountHost]               // longest path first
+	changed                       chan struct{} // has one when the hosts are others
 }
 
 // mountHost is one entry. Immutable but for its upstream's TLS material.
@@ -55,93 +47,89 @@ type mountHost struct {
 // vouches says whether the host is told who is calling.
 func (h *mountHost) vouches() bool { return h.upstream.files.cert != "" }
 
-// NewMountHosts reads the file of --mount-hosts-file.
-func NewMountHosts(file string, log klog.Logger) (*MountHosts, error) {
-	h := &MountHosts{file: file, log: log}
-	return h, h.Reload()
+// NewMountHosts reads the file of --mount-hosts-file. A nil clock is the real one.
+func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, error) {
+	h := &MountHosts{changed: make(chan struct{}, 1)}
+	var last []*mountHost
+	load := func(_ context.Context, read filewatch.ReadFunc) ([]*mountHost, error) {
+		next, err := loadMountHosts(file, read, log)
+		if err != nil {
+			return nil, err
+		}
+		for _, host := range next {
+			if u := carriedOn(host, last); u != nil {
+				u.use(host.upstream.current.Load().material)
+				host.upstream = u
+			}
+		}
+		last = next
+		return next, nil
+	}
+	var err error
+	h.File, err = filewatch.New(context.Background(), filewatch.Config[[]*mountHost]{Name: mountHostsFlag, Load: load, Use: h.use, Clock: clk, Log: log})
+	return h, err
 }
+
+// mountHostsFlag is what logs, metrics and /statusz call the mount hosts file.
+const mountHostsFlag = "mount-hosts-file"
 
 // Run follows the files, and looks after the connections to the hosts, until ctx
 // ends.
 func (h *MountHosts) Run(ctx context.Context) error {
-	running := newUpstreamRuns(func(ctx context.Context, u *upstream) { u.pulse.run(ctx) }) // Reload has their files
+	running := newUpstreamRuns(func(ctx context.Context, u *upstream) { u.pulse.run(ctx) }) // the list's File has their files
 	defer running.end()
-	running.follow(ctx, h.upstreams())
-	filewatch.WatchAll(ctx, clock.RealClock{}, h.log, h.files, func() {
-		_ = h.Reload()
+	var files sync.WaitGroup
+	defer files.Wait()
+	files.Go(func() { _ = h.File.Run(ctx) })
+	for ctx.Err() == nil {
 		running.follow(ctx, h.upstreams())
-	})
-	for _, u := range h.upstreams() {
-		u.close()
+		select {
+		case <-ctx.Done():
+		case <-h.changed:
+		}
 	}
+	files.Wait()
+	closeUnused(h.Get(), nil)
 	return nil
 }
 
 // upstreams are those of the entries now.
 func (h *MountHosts) upstreams() []*upstream {
 	var all []*upstream
-	for _, host := range *h.hosts.Load() {
+	for _, host := range h.Get() {
 		all = append(all, host.upstream)
 	}
 	return all
 }
 
-// files are all that the list now depends on.
-func (h *MountHosts) files() []string {
-	files := []string{h.file}
-	for _, host := range *h.hosts.Load() {
-		for _, f := range []string{host.upstream.files.ca, host.upstream.files.cert, host.upstream.files.key} {
-			if f != "" {
-				files = append(files, f)
-			}
-		}
+func loadMountHosts(file string, read filewatch.ReadFunc, log klog.Logger) ([]*mountHost, error) {
+	data, err := read(file)
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", mountHostsFlag, err)
 	}
-	return files
+	return parseMountHosts(file, data, read, log)
 }
 
-// Reload reads the files again. On an error, which it also logs, what was read
-// before stays in use.
-func (h *MountHosts) Reload() error {
-	h.reading.Lock()
-	defer h.reading.Unlock()
-	err := h.load()
-	if h.outcome.Set(err) && h.hosts.Load() != nil {
-		h.log.Error(err, "The mount hosts were not reloaded; those read before stay in use")
+// use lets go of hosts that were replaced, and has Run look after the new ones.
+func (h *MountHosts) use(old, next []*mountHost) {
+	closeUnused(old, next)
+	select {
+	case h.changed <- struct{}{}:
+	default: // it will be seen
 	}
-	return err
 }
 
-// LastError is why the last reading of the files failed; nil when it did not.
-func (h *MountHosts) LastError() error { return h.outcome.LastError() }
-
-func (h *MountHosts) load() error {
-	data, err := os.ReadFile(h.file)
-	if err != nil {
-		return fmt.Errorf("--mount-hosts-file: %w", err)
-	}
-	next, err := parseMountHosts(h.file, data, os.ReadFile, h.log)
-	if err != nil {
-		return err
-	}
-	var old []*mountHost
-	if p := h.hosts.Load(); p != nil {
-		old = *p
-	}
+// closeUnused closes the connections of old's hosts that next has no more.
+func closeUnused(old, next []*mountHost) {
 	kept := map[*upstream]bool{}
 	for _, host := range next {
-		if u := carriedOn(host, old); u != nil {
-			kept[u] = true
-			u.use(host.upstream.current.Load().material)
-			host.upstream = u
-		}
+		kept[host.upstream] = true
 	}
-	h.hosts.Store(&next)
 	for _, host := range old {
 		if !kept[host.upstream] {
 			host.upstream.close()
 		}
 	}
-	return nil
 }
 
 // carriedOn is the upstream of the entry of old that has host's place and
@@ -158,18 +146,17 @@ func carriedOn(host *mountHost, old []*mountHost) *upstream {
 // parseMountHosts reads the content of the file called name. The hosts report their
 // health to log. The error has everything that is wrong, each with entry, line and field.
 func parseMountHosts(name string, data []byte, readFile func(string) ([]byte, error), log klog.Logger) ([]*mountHost, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("mount hosts file %s is no YAML: %w", name, err)
-	}
-	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.SequenceNode {
-		return nil, fmt.Errorf("mount hosts file %s: must be a YAML list of entries with %s and %s; write [] for none", name, keyURL, keyCA)
+	entries, err := readEntries(data, mountHostKeys)
+	if err != nil {
+		return nil, fmt.Errorf("mount hosts file %s: %w", name, err)
 	}
 	var hosts []*mountHost
 	var errs []error
-	for i, node := range doc.Content[0].Content {
-		e := entry{index: i + 1, line: node.Line, keys: mountHostKeys, fields: map[string]string{}}
-		host := e.loadMountHost(node, readFile, log)
+	for _, e := range entries {
+		host := e.loadMountHost(readFile, log)
+		for _, warning := range e.warnings { // kcp has no such file to be read alike
+			e.fail("%s", warning)
+		}
 		for _, other := range hosts {
 			if host != nil && host.url.Path == other.url.Path && sameHost(host.url, other.url) {
 				e.fail("%s is the same as that of %s; remove one", keyURL, other.name)
@@ -186,8 +173,8 @@ func parseMountHosts(name string, data []byte, readFile func(string) ([]byte, er
 	return hosts, errors.Join(errs...)
 }
 
-func (e *entry) loadMountHost(node *yaml.Node, readFile func(string) ([]byte, error), log klog.Logger) *mountHost {
-	if !e.read(node) {
+func (e *entry) loadMountHost(readFile func(string) ([]byte, error), log klog.Logger) *mountHost {
+	if e.unread {
 		return nil
 	}
 	u := e.url(keyURL)
@@ -201,7 +188,7 @@ func (e *entry) loadMountHost(node *yaml.Node, readFile func(string) ([]byte, er
 		e.fail("%s: %w", keyURL, err)
 		return nil
 	}
-	return &mountHost{url: u, name: e.name(), headers: headers, upstream: newUpstream("mount-hosts-file "+u.String(), files, m, egress.LimitTransport, log)}
+	return &mountHost{url: u, name: e.name(), headers: headers, upstream: newUpstream(mountHostsFlag+" "+u.String(), files, m, egress.LimitTransport, nil, log)}
 }
 
 // find returns the entry that a mount's URL is of, the most specific one; nil
@@ -211,7 +198,7 @@ func (h *MountHosts) find(mount *url.URL) *mountHost {
 	if h == nil {
 		return nil
 	}
-	for _, host := range *h.hosts.Load() {
+	for _, host := range h.Get() {
 		if _, ok := below(mount, host.url); ok && plainPath(mount) == nil {
 			return host
 		}
@@ -237,7 +224,7 @@ func (h *MountHosts) Certificates() []Certificates {
 		return nil
 	}
 	var all []Certificates
-	for _, host := range *h.hosts.Load() {
+	for _, host := range h.Get() {
 		all = append(all, host.upstream.certificates()...)
 	}
 	return all

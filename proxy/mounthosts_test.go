@@ -58,7 +58,7 @@ func (w *world) mountHosts(t *testing.T, list string) (file string, logged *line
 	t.Helper()
 	logged = &lines{}
 	file = w.write(t, "mount-hosts.yaml", []byte(strings.ReplaceAll(list, "DIR", w.dir)))
-	hosts, err := NewMountHosts(file, funcr.New(logged.write, funcr.Options{}))
+	hosts, err := NewMountHosts(file, nil, funcr.New(logged.write, funcr.Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}

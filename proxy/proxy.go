@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	stdlog "log"
-	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -26,13 +25,16 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/filewatch"
 	"frontproxy/proxy/logindiscovery"
 )
 
 // Proxy serves requests; see ServeHTTP for their way.
 type Proxy struct {
-	routing     atomic.Pointer[routing] // never nil
-	mappingFile mappingFile
+	routing     atomic.Pointer[routing]   // never nil
+	mappingFile *filewatch.File[*routing] // nil: not followed
+	rerouted    chan struct{}             // has one when routing is another
+	clock       clock.Clock
 	index       Index
 	decider     Decider
 	foreign     *foreign // nil: not served
@@ -75,8 +77,6 @@ type Proxy struct {
 	owner             func(*authn.Decision) *authn.Decision
 
 	serving         *genericapiserver.SecureServingInfo
-	servingFiles    []*servingFile
-	watchedFiles    []string
 	curves          []tls.CurveID
 	shutdownDelay   time.Duration
 	shutdownTimeout time.Duration
@@ -108,7 +108,7 @@ func New(c Config) (*Proxy, error) {
 		}
 	}
 	p := &Proxy{
-		mappingFile: mappingFile{path: c.MappingFile, tried: c.Mappings.data}, index: c.Index, decider: c.Decider,
+		clock: c.Clock, rerouted: make(chan struct{}, 1), index: c.Index, decider: c.Decider,
 		foreign: newForeign(&c), hosts: c.MountHosts, external: c.ExternalURLs, shards: c.Shards,
 		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
 		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
@@ -117,12 +117,14 @@ func New(c Config) (*Proxy, error) {
 		owner:         c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
 		bodyPeriod: cmp.Or(c.BodyPeriod, defaultBodyPeriod), answerPeriod: cmp.Or(c.AnswerPeriod, defaultAnswerPeriod),
 	}
-	p.servingFiles, p.watchedFiles = p.newServingFiles(), c.ServingFiles
 	first, err := p.newRouting(c.Mappings, nil)
 	if err != nil {
 		return nil, err
 	}
 	p.routing.Store(first)
+	if c.MappingFile != "" {
+		p.followMappings(c.MappingFile, first)
+	}
 	if p.metrics == nil {
 		p.metrics = NewMetrics("")
 	}
@@ -154,11 +156,6 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.status.Shards = c.Sync
 	p.status.own = p.certificates
-	p.status.Reloads = maps.Clone(p.status.Reloads)
-	if p.status.Reloads == nil {
-		p.status.Reloads = map[string]func() error{}
-	}
-	maps.Copy(p.status.Reloads, p.reloads())
 	p.status.Started = p.now()
 	p.status.reportExpired(p.now(), c.Log)
 	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})

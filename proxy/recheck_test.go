@@ -14,6 +14,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"k8s.io/klog/v2"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn"
 	"frontproxy/index"
@@ -303,7 +304,8 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 				list = "- url: " + other.URL + "\n  backend_server_ca: " + w.write(t, "mount-ca.crt", w.serving.pem)
 			}
 			file := w.write(t, "mount-hosts.yaml", []byte(list))
-			hosts, err := NewMountHosts(file, klog.Background())
+			clk := testingclock.NewFakeClock(time.Now())
+			hosts, err := NewMountHosts(file, clk, klog.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -327,7 +329,8 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 			}
 			if tc.delist {
 				w.write(t, "mount-hosts.yaml", []byte("[]"))
-				if err := hosts.Reload(); err != nil {
+				settle(t, hosts.File, clk)
+				if err := hosts.LastError(); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -1,15 +1,12 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
-
-	"k8s.io/utils/clock"
+	"sync"
 
 	"frontproxy/internal/filewatch"
 )
@@ -40,7 +37,7 @@ func (p *Proxy) newRouting(m *Mappings, old *routing) (*routing, error) {
 		case old != nil && old.upstreams[e.tls] != nil:
 			next.upstreams[e.tls] = old.upstreams[e.tls]
 		default:
-			next.upstreams[e.tls] = newUpstream("mapping-file "+e.Path, e.tls, e.material, nil, p.log)
+			next.upstreams[e.tls] = newUpstream("mapping-file "+e.Path, e.tls, e.material, nil, p.clock, p.log)
 		}
 	}
 	return next, nil
@@ -49,60 +46,79 @@ func (p *Proxy) newRouting(m *Mappings, old *routing) (*routing, error) {
 // mappingFileFlag is what metrics and /statusz call the mapping file.
 const mappingFileFlag = "mapping-file"
 
-// mappingFile follows the mapping file.
-type mappingFile struct {
-	path  string // empty: nothing to follow
-	tried []byte // the content that was last looked at
-	filewatch.Outcome
+// followMappings makes the follower of the mapping file, whose content first is
+// made of.
+func (p *Proxy) followMappings(path string, first *routing) {
+	p.mappingFile = filewatch.Resume(filewatch.Config[*routing]{
+		Name: mappingFileFlag,
+		Load: func(_ context.Context, read filewatch.ReadFunc) (*routing, error) { return p.loadRouting(path, read) },
+		Use: func(_, next *routing) {
+			p.routing.Store(next)
+			select {
+			case p.rerouted <- struct{}{}:
+			default: // it will be seen
+			}
+		},
+		Clock: p.clock, Log: p.log,
+	}, first, map[string][]byte{path: first.mappings.data})
 }
 
 // followFiles follows the mapping file and what it names until ctx ends.
 func (p *Proxy) followFiles(ctx context.Context) {
 	running := newUpstreamRuns(func(ctx context.Context, u *upstream) { u.run(ctx) })
 	defer running.end()
-	follow := func() { running.follow(ctx, slices.Collect(maps.Values(p.routing.Load().upstreams))) }
-	follow()
-	if p.mappingFile.path == "" {
-		<-ctx.Done()
-		return
+	var mappings sync.WaitGroup
+	defer mappings.Wait()
+	if p.mappingFile != nil {
+		mappings.Go(func() { _ = p.mappingFile.Run(ctx) })
 	}
-	filewatch.Watch(ctx, clock.RealClock{}, p.log, []string{p.mappingFile.path}, func() {
-		p.reloadMappings()
-		follow()
+	for ctx.Err() == nil {
+		running.follow(ctx, slices.Collect(maps.Values(p.routing.Load().upstreams)))
+		select {
+		case <-ctx.Done():
+		case <-p.rerouted:
+		}
+	}
+}
+
+// loadRouting makes one of the mapping file. TLS files that are in use already
+// are followed by their upstreams, and what was last good of them counts.
+func (p *Proxy) loadRouting(path string, read filewatch.ReadFunc) (*routing, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", mappingFileFlag, err)
+	}
+	old := p.routing.Load()
+	inUse := map[string][]byte{}
+	for _, u := range old.upstreams {
+		maps.Copy(inUse, u.current.Load().material.contents(u.files))
+	}
+	m, err := LoadMappings(path, data, func(name string) ([]byte, error) {
+		if text, ok := inUse[name]; ok {
+			return text, nil
+		}
+		return read(name)
 	})
+	if err != nil {
+		return nil, err
+	}
+	next, err := p.newRouting(m, old)
+	if err != nil {
+		return nil, fmt.Errorf("mapping file %s: %w", path, err)
+	}
+	for _, warning := range m.Warnings() {
+		p.log.Info(warning)
+	}
+	return next, nil
 }
 
-// reloadMappings puts a changed mapping file to use. One that cannot be used
-// changes nothing, is logged once, and is tried again at the next look: a file
-// that it names may come.
-func (p *Proxy) reloadMappings() {
-	f := &p.mappingFile
-	data, err := os.ReadFile(f.path)
-	if err == nil && f.LastError() == nil && bytes.Equal(data, f.tried) {
-		return
+// Reload has the mapping file and the TLS files of its entries looked at now; Run
+// does that.
+func (p *Proxy) Reload() {
+	if p.mappingFile != nil {
+		p.mappingFile.Reload()
 	}
-	f.tried = data
-	if err == nil {
-		err = p.useMappings(data)
+	for _, u := range p.routing.Load().upstreams {
+		u.followed.Reload()
 	}
-	news := f.Set(err)
-	switch {
-	case err == nil:
-		p.log.Info("Reloaded the mapping file", "file", f.path)
-	case news:
-		p.log.Error(err, "The mapping file was not reloaded; what was read before stays in use")
-	}
-}
-
-func (p *Proxy) useMappings(data []byte) error {
-	m, err := LoadMappings(p.mappingFile.path, data, os.ReadFile)
-	if err != nil {
-		return err
-	}
-	next, err := p.newRouting(m, p.routing.Load())
-	if err != nil {
-		return fmt.Errorf("mapping file %s: %w", p.mappingFile.path, err)
-	}
-	p.routing.Store(next)
-	return nil
 }

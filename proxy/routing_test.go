@@ -5,12 +5,25 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	testingclock "k8s.io/utils/clock/testing"
+
+	"frontproxy/internal/filewatch"
 )
+
+// settle lets what stands in f's files now settle.
+func settle[T any](t *testing.T, f *filewatch.File[T], clk *testingclock.FakeClock) {
+	t.Helper()
+	f.Look(t.Context())
+	clk.Step(filewatch.Settle)
+	f.Look(t.Context())
+}
 
 // What a changed mapping file does, step by step; cmd/front-proxy's
 // TestNothingIsLost does it under load.
 func TestReloadMappings(t *testing.T) {
-	w := newWorld(t)
+	w, clk := newWorld(t), testingclock.NewFakeClock(time.Now())
 	file := filepath.Join(t.TempDir(), "mapping.yaml")
 	write := func(text string) {
 		t.Helper()
@@ -19,18 +32,18 @@ func TestReloadMappings(t *testing.T) {
 		}
 	}
 	write(usualMapping)
-	p, err := New(Config{Mappings: w.mappings(t, usualMapping), MappingFile: file, Index: w.index, Decider: deciderFunc(w.decide)})
+	p, err := New(Config{Mappings: w.mappings(t, usualMapping), MappingFile: file, Clock: clk, Index: w.index, Decider: deciderFunc(w.decide)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := p.routing.Load()
-	p.reloadMappings()
+	settle(t, p.mappingFile, clk)
 	if p.routing.Load() != first || p.mappingFile.LastError() != nil {
 		t.Fatalf("an unchanged file is a change: %v", p.mappingFile.LastError())
 	}
 	other := "- path: /other/\n  backend: https://other.invalid" + tlsEntry
 	write(usualMapping + other)
-	p.reloadMappings()
+	settle(t, p.mappingFile, clk)
 	second := p.routing.Load()
 	if m, _ := second.mappings.find(&segments{rest: "/other/x"}); m == nil {
 		t.Error("the new entry is not used")
@@ -40,28 +53,35 @@ func TestReloadMappings(t *testing.T) {
 		t.Error("an upstream with the same files does not go on with its connections")
 	}
 	for name, bad := range map[string]string{
-		"no YAML": "\tx", "an unknown key": usualMapping + "  bakend: x\n", "a file that is not there": usualMapping + strings.ReplaceAll(other, "DIR/ca.crt", "DIR/none.crt"),
+		"no YAML": "\tx", "no entry": usualMapping + "- x\n", "a file that is not there": usualMapping + strings.ReplaceAll(other, "DIR/ca.crt", "DIR/none.crt"),
 	} {
 		write(bad)
-		p.reloadMappings()
+		settle(t, p.mappingFile, clk)
 		if p.routing.Load() != second {
 			t.Errorf("%s: the last good mappings are gone", name)
 		}
+		settle(t, p.mappingFile, clk) // a file that it names
 		if err := p.mappingFile.LastError(); err == nil || !strings.Contains(err.Error(), "mapping file "+file) {
 			t.Errorf("%s: the error is %v, want it to name the file", name, err)
 		}
 	}
+	write("")
+	settle(t, p.mappingFile, clk)
+	if err := p.mappingFile.LastError(); p.routing.Load() != second || err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("an emptied file: %v", err)
+	}
 	// The file that was missing comes: the next look finds it, though the mapping
 	// file has not changed.
 	write(strings.ReplaceAll(usualMapping, "DIR/ca.crt", "DIR/late.crt"))
-	p.reloadMappings()
+	settle(t, p.mappingFile, clk)
+	settle(t, p.mappingFile, clk)
 	if p.mappingFile.LastError() == nil {
 		t.Fatal("a CA that is not there is no error")
 	}
 	if err := os.WriteFile(filepath.Join(w.dir, "late.crt"), w.serving.pem, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.reloadMappings()
+	settle(t, p.mappingFile, clk)
 	if err := p.mappingFile.LastError(); err != nil {
 		t.Errorf("the CA is there now: %v", err)
 	}
@@ -70,16 +90,16 @@ func TestReloadMappings(t *testing.T) {
 // A proxy that was started without shards cannot get them by a file: nothing
 // reads them.
 func TestReloadNeedsAnIndex(t *testing.T) {
-	w := newWorld(t)
+	w, clk := newWorld(t), testingclock.NewFakeClock(time.Now())
 	file := filepath.Join(w.dir, "mapping.yaml")
-	p, err := New(Config{Mappings: w.mappings(t, "- path: /x/\n  backend: https://x.invalid"+tlsEntry), MappingFile: file, Decider: deciderFunc(w.decide)})
+	p, err := New(Config{Mappings: w.mappings(t, "- path: /x/\n  backend: https://x.invalid"+tlsEntry), MappingFile: file, Clock: clk, Decider: deciderFunc(w.decide)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(usualMapping, "DIR", w.dir)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.reloadMappings()
+	settle(t, p.mappingFile, clk)
 	if err := p.mappingFile.LastError(); err == nil || !strings.Contains(err.Error(), "index") {
 		t.Errorf("the error is %v", err)
 	}

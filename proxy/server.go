@@ -145,13 +145,13 @@ func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Co
 		config.ClientAuth = tls.RequestClientCert
 	}
 	controller := dynamiccertificates.NewDynamicServingCertificateController(config, s.ClientCA, s.Cert, s.SNICerts, nil)
-	for _, f := range p.servingFiles {
-		f.from.AddListener(controller)
-		if err := f.read(ctx); err != nil {
-			return nil, fmt.Errorf("load a serving certificate or the client CAs (--%s): %w", f.source, err)
-		}
+	s.Cert.AddListener(controller)
+	for _, c := range s.SNICerts {
+		c.AddListener(controller)
 	}
-	running.Go(func() { p.followServing(ctx) })
+	if s.ClientCA != nil {
+		s.ClientCA.AddListener(controller)
+	}
 	if err := controller.RunOnce(); err != nil {
 		return nil, fmt.Errorf("prepare the serving certificates: %w", err)
 	}

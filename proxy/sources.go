@@ -168,9 +168,6 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	for source, lastError := range p.reloads() {
 		gauge(m.reloads, truth(lastError() != nil), source)
 	}
-	for _, u := range p.routing.Load().upstreams {
-		gauge(m.reloads, truth(u.reading.LastError() != nil), u.source)
-	}
 	if c.sync == nil {
 		return
 	}
@@ -179,14 +176,14 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// reloads are why files of the proxy's own cannot be used, by flag.
+// reloads are why files of the proxy's own cannot be used, by flag, as of now.
 func (p *Proxy) reloads() map[string]func() error {
 	all := map[string]func() error{}
-	if p.mappingFile.path != "" {
+	if p.mappingFile != nil {
 		all[mappingFileFlag] = p.mappingFile.LastError
 	}
-	for _, f := range p.servingFiles {
-		all[f.source] = f.LastError
+	for _, u := range p.routing.Load().upstreams {
+		all[u.source] = u.followed.LastError
 	}
 	return all
 }

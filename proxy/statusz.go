@@ -213,7 +213,7 @@ func (p *Proxy) statusz() *Statusz {
 	out := &Statusz{Statusz: statusz.Statusz{
 		TypeMeta: metav1.TypeMeta{Kind: "Statusz", APIVersion: zpagesVersion}, ObjectMeta: metav1.ObjectMeta{Name: componentName},
 		StartTime: metav1.Time{Time: s.Started}, UptimeSeconds: int64(max(0, now.Sub(s.Started).Seconds())),
-		GoVersion: runtime.Version(), BinaryVersion: s.Version, Paths: []string{"/debug", flagzPath, "/livez", metricsPath, "/readyz", statuszPath},
+		GoVersion: runtime.Version(), BinaryVersion: s.Version, Paths: []string{"/debug", flagzPath, "/healthz", "/livez", metricsPath, "/readyz", statuszPath},
 	}}
 	out.Status.addShards(s)
 	out.Status.addConfigurations(s)
@@ -225,15 +225,20 @@ func (p *Proxy) statusz() *Statusz {
 			out.Status.ServiceAccountKeys = append(out.Status.ServiceAccountKeys, ShardKeys{k.Shard, k.IDs, timeOf(k.Read), textOf(k.Err)})
 		}
 	}
-	for source, lastError := range s.Reloads {
+	out.Status.addReloads(s.Reloads)
+	out.Status.addReloads(p.reloads())
+	return out
+}
+
+func (o *ProxyStatus) addReloads(lastErrors map[string]func() error) {
+	for source, lastError := range lastErrors {
 		if err := lastError(); err != nil {
-			if out.Status.FailedReloads == nil {
-				out.Status.FailedReloads = map[string]string{}
+			if o.FailedReloads == nil {
+				o.FailedReloads = map[string]string{}
 			}
-			out.Status.FailedReloads[source] = err.Error()
+			o.FailedReloads[source] = err.Error()
 		}
 	}
-	return out
 }
 
 func textOf(err error) string {

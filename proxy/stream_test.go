@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	testingclock "k8s.io/utils/clock/testing"
 )
 
 // TestWatchStreams: the client reads each event before the shard sends the next.
@@ -254,7 +255,8 @@ func TestNotReadyWhileDraining(t *testing.T) {
 }
 
 func TestRotation(t *testing.T) {
-	w := newWorld(t)
+	w, clk := newWorld(t), testingclock.NewFakeClock(time.Now())
+	w.config.Clock = clk
 	s := w.shard(t, "shard-1", true, nil)
 	f := w.front(t)
 	c := f.client(t, false)
@@ -269,25 +271,35 @@ func TestRotation(t *testing.T) {
 	var u *upstream
 	for _, u = range f.routing.Load().upstreams {
 	}
+	reload := func() error {
+		t.Helper()
+		settle(t, u.followed, clk)
+		return u.followed.LastError()
+	}
 	before := u.current.Load()
-	if err := u.reload(); err != nil || u.current.Load() != before {
+	if err := reload(); err != nil || u.current.Load() != before {
 		t.Fatalf("unchanged files made new connections (%v)", err)
 	}
 	w.write(t, "client.crt", []byte("half a write"))
-	if err := u.reload(); err == nil || get().Certificate != first.Certificate {
+	if err := reload(); err == nil || get().Certificate != first.Certificate {
 		t.Errorf("a broken certificate was taken (%v)", err)
 	}
+	w.write(t, "ca.crt", nil)
+	if err := reload(); err == nil || get().Certificate != first.Certificate {
+		t.Errorf("an emptied CA bundle was taken (%v)", err)
+	}
+	w.write(t, "ca.crt", w.serving.pem)
 	cert, key := w.clients.issue(t, "front-proxy-2")
 	w.write(t, "client.crt", cert)
 	w.write(t, "client.key", key)
-	if err := u.reload(); err != nil {
+	if err := reload(); err != nil {
 		t.Fatal(err)
 	}
 	if got := get(); got.Certificate != "front-proxy-2" || got.Remote == first.Remote {
 		t.Errorf("after the rotation: certificate %s", got.Certificate)
 	}
 	w.write(t, "ca.crt", newAuthority(t, "other").pem)
-	if err := u.reload(); err != nil {
+	if err := reload(); err != nil {
 		t.Fatal(err)
 	}
 	if res, _ := do(t, c, "GET", f.URL+"/clusters/root:ws/api", nil); res.StatusCode != 503 {

@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"frontproxy/internal/filewatch"
 )
@@ -40,8 +40,6 @@ const (
 	// pingTimeout later, so that a shard that vanished is noticed.
 	pingAfter   = 15 * time.Second
 	pingTimeout = 10 * time.Second
-	// reloadPeriod is how often the TLS files are looked at.
-	reloadPeriod = 10 * time.Second
 )
 
 // tlsFiles name the files of one TLS identity. Comparable: mappings with the
@@ -61,15 +59,13 @@ type material struct {
 type upstream struct {
 	source   string // the entry of the mapping file, for metrics
 	files    tlsFiles
-	readFile func(string) ([]byte, error)
-	limit    func(*http.Transport) // what is stricter than for a shard; nil: nothing
-	log      klog.Logger
+	limit    func(*http.Transport)      // what is stricter than for a shard; nil: nothing
+	followed *filewatch.File[*material] // files
 	current  atomic.Pointer[transports]
 	pulse    *pulse
 	// alone are the requests that have a connection for themselves, upgrades not
 	// counted; watching those of them that are watches, counted for themselves.
 	alone, watching atomic.Int64
-	reading         filewatch.Outcome
 }
 
 // transports are the connections made with one state of the files.
@@ -82,9 +78,16 @@ type transports struct {
 	shared, alone, watching *http.Transport
 }
 
-// newUpstream does no I/O. Limit, unless nil, is called with each new transport.
-func newUpstream(source string, files tlsFiles, m *material, limit func(*http.Transport), log klog.Logger) *upstream {
-	u := &upstream{source: source, files: files, readFile: os.ReadFile, limit: limit, log: log}
+// newUpstream makes one of files that m was read from; run follows them. Limit,
+// unless nil, is called with each new transport. A nil clock is the real one.
+func newUpstream(source string, files tlsFiles, m *material, limit func(*http.Transport), clk clock.Clock, log klog.Logger) *upstream {
+	u := &upstream{source: source, files: files, limit: limit}
+	u.followed = filewatch.Resume(filewatch.Config[*material]{
+		Name:  source,
+		Load:  func(_ context.Context, read filewatch.ReadFunc) (*material, error) { return readMaterial(files, read) },
+		Use:   func(_, next *material) { u.use(next) },
+		Clock: clk, Log: log,
+	}, m, m.contents(files))
 	u.pulse = newPulse(func() *tls.Config { return u.current.Load().material.config() }, log)
 	u.current.Store(u.newTransports(m))
 	return u
@@ -198,25 +201,24 @@ func (b *aloneBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// run reloads the files and looks after connections until ctx ends. What cannot be read or used changes
-// nothing and is logged once.
+// contents are those of the files that m was read from.
+func (m *material) contents(files tlsFiles) map[string][]byte {
+	all := map[string][]byte{}
+	for name, text := range map[string][]byte{files.ca: m.caPEM, files.cert: m.certPEM, files.key: m.keyPEM} {
+		if name != "" {
+			all[name] = text
+		}
+	}
+	return all
+}
+
+// run follows the files and looks after connections until ctx ends.
 func (u *upstream) run(ctx context.Context) {
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	looking.Go(func() { u.pulse.run(ctx) })
-	tick := time.NewTicker(reloadPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			u.close()
-			return
-		case <-tick.C:
-		}
-		if err := u.reload(); u.reading.Set(err) {
-			u.log.Error(err, "TLS files of a backend changed and cannot be used; the last good ones stay in use")
-		}
-	}
+	_ = u.followed.Run(ctx)
+	u.close()
 }
 
 // upstreamRuns runs each of a changing set of upstreams: whoever makes upstreams
@@ -258,18 +260,6 @@ func (r *upstreamRuns) end() {
 	r.running.Wait()
 }
 
-// reload reads the files, and swaps the transports when they have changed.
-func (u *upstream) reload() error {
-	m, err := readMaterial(u.files, u.readFile)
-	if err != nil {
-		return err
-	}
-	if u.use(m) {
-		u.log.Info("Reloaded the TLS files of a backend", "ca", u.files.ca, "certificate", u.files.cert)
-	}
-	return nil
-}
-
 // use swaps the transports when m differs from what they were made with. It is
 // called by one goroutine at a time.
 func (u *upstream) use(m *material) (changed bool) {
@@ -298,7 +288,7 @@ func (t *transports) close() {
 	t.watching.CloseIdleConnections()
 }
 
-func readMaterial(files tlsFiles, readFile func(string) ([]byte, error)) (*material, error) {
+func readMaterial(files tlsFiles, readFile filewatch.ReadFunc) (*material, error) {
 	m := &material{roots: x509.NewCertPool()}
 	var err error
 	if m.caPEM, err = readFile(files.ca); err != nil {

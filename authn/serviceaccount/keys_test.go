@@ -15,6 +15,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/klog/v2"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/internal/filewatch"
 )
 
 func TestParseKeys(t *testing.T) {
@@ -81,7 +84,7 @@ func TestKeyID(t *testing.T) {
 }
 
 func TestKeyFiles(t *testing.T) {
-	dir := t.TempDir()
+	dir, clk := t.TempDir(), clocktesting.NewFakeClock(time.Now())
 	one, two := filepath.Join(dir, "one.pem"), filepath.Join(dir, "two.crt")
 	write := func(file string, text []byte) {
 		t.Helper()
@@ -91,9 +94,15 @@ func TestKeyFiles(t *testing.T) {
 	}
 	write(one, publicPEM(rsaKey()))
 	write(two, certificatePEM(p256()))
-	keys, err := NewKeyFiles([]string{one, two}, klog.Logger{})
+	keys, err := NewKeyFiles([]string{one, two}, clk, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	reload := func() error {
+		keys.Look(t.Context())
+		clk.Step(filewatch.Settle)
+		keys.Look(t.Context())
+		return keys.LastError()
 	}
 	count := func(want int, generation uint64) {
 		t.Helper()
@@ -109,22 +118,27 @@ func TestKeyFiles(t *testing.T) {
 		t.Errorf("%d keys of the id, want 1", len(got))
 	}
 
-	if err := keys.Reload(); err != nil {
+	if err := reload(); err != nil {
 		t.Fatal(err)
 	}
 	count(2, 1) // unchanged
 
 	write(two, []byte("half a fi"))
-	if err := keys.Reload(); err == nil || !strings.Contains(err.Error(), "--service-account-key-file") || !strings.Contains(err.Error(), two) {
+	if err := reload(); err == nil || !strings.Contains(err.Error(), "--service-account-key-file") || !strings.Contains(err.Error(), two) {
 		t.Errorf("error %v, want one that names flag and file", err)
 	}
 	if keys.LastError() == nil {
 		t.Error("the error is not remembered")
 	}
 	count(2, 1) // the last good
+	write(two, nil)
+	if err := reload(); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("an emptied file: %v", err)
+	}
+	count(2, 1)
 
 	write(two, append(publicPEM(p384()), publicPEM(p521())...))
-	if err := keys.Reload(); err != nil {
+	if err := reload(); err != nil {
 		t.Fatal(err)
 	}
 	if keys.LastError() != nil {
@@ -137,11 +151,11 @@ func TestKeyFiles(t *testing.T) {
 }
 
 func TestKeyFilesErrors(t *testing.T) {
-	if _, err := NewKeyFiles(nil, klog.Logger{}); err == nil {
+	if _, err := NewKeyFiles(nil, nil, klog.Logger{}); err == nil {
 		t.Error("no file is no error")
 	}
 	missing := filepath.Join(t.TempDir(), "missing")
-	if _, err := NewKeyFiles([]string{missing}, klog.Logger{}); err == nil || !strings.Contains(err.Error(), missing) {
+	if _, err := NewKeyFiles([]string{missing}, nil, klog.Logger{}); err == nil || !strings.Contains(err.Error(), missing) {
 		t.Errorf("error %v does not name the file", err)
 	}
 }
@@ -151,7 +165,7 @@ func TestKeyFilesRunFollows(t *testing.T) {
 	if err := os.WriteFile(file, publicPEM(rsaKey()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := NewKeyFiles([]string{file}, klog.Logger{})
+	keys, err := NewKeyFiles([]string{file}, nil, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,12 +118,11 @@ func (a *authOptions) serviceAccountsOn() bool {
 func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *index.Index) (authn.TokenAuthenticator, error) {
 	config := serviceaccount.Config{Issuers: a.serviceAccountIssuers, Audiences: a.audiences}
 	if len(a.serviceAccountKeys) > 0 {
-		keys, err := serviceaccount.NewKeyFiles(a.serviceAccountKeys, p.log.WithName("service-account-keys"))
+		keys, err := serviceaccount.NewKeyFiles(a.serviceAccountKeys, nil, p.log.WithName("service-account-keys"))
 		if err != nil {
 			return nil, err
 		}
-		p.add(keys.Run)
-		p.sources.Reloads["service-account-key-file"] = keys.LastError
+		p.follows("service-account-key-file", keys)
 		config.Keys = keys
 	}
 	client := everyShard

@@ -20,6 +20,7 @@ import (
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/certs"
 	"frontproxy/internal/egress"
 	"frontproxy/proxy"
 )
@@ -31,6 +32,8 @@ type program struct {
 	sources proxy.Sources
 	details proxy.StatusSources // what /statusz has beside sources; the parts add to it
 	serve   func(context.Context) error
+	// reloads have followed files looked at now; SIGHUP calls them.
+	reloads []func()
 	// parts are what serving stands on; they run until it has drained.
 	parts []func(context.Context) error
 }
@@ -68,13 +71,16 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, warning := range mappings.Warnings() {
+		log.Info(warning)
+	}
 	idx := index.New(clock.RealClock{})
 	p.sources = newSources(idx)
 	root, everyShard, peers, err := p.kcp(o)
 	if err != nil {
 		return nil, err
 	}
-	serving, err := o.listen()
+	serving, err := p.listen(o)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +159,6 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	door := o.acrossShards(idx, decider, proxy.Config{
 		Mappings:        mappings,
 		MappingFile:     o.mappingFile,
-		ServingFiles:    o.servingFiles(),
 		MaxInFlight:     o.maxInFlight,
 		MaxConnections:  o.connections(),
 		Index:           idx,
@@ -184,6 +189,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 	p.serve = front.Run
+	p.reloads = append(p.reloads, front.Reload)
 	if debug != nil {
 		p.add(serveDebug(debug, front.Debug()))
 	}
@@ -192,16 +198,16 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	return p, nil
 }
 
-// certificates loads the CA bundles and returns what the listener advertises,
-// nil when there are none. Whoever serves that also has them re-read when they
-// change.
+// certificates follows the CA bundles and returns what the listener advertises,
+// nil when there are none.
 func (p *program) certificates(o *options, config *authn.Config) (dynamiccertificates.CAContentProvider, error) {
 	var all []dynamiccertificates.CAContentProvider
-	load := func(flag, file string) (*dynamiccertificates.DynamicFileCAContent, error) {
-		ca, err := dynamiccertificates.NewDynamicCAContentFromFile(flag, file)
+	load := func(flag, file string) (*certs.Bundle, error) {
+		ca, err := certs.NewBundle(flag, file, nil, p.log.WithName("certificates"))
 		if err != nil {
-			return nil, fmt.Errorf("--%s %q: %w", flag, file, err)
+			return nil, err
 		}
+		p.follows(flag, ca)
 		all = append(all, ca)
 		return ca, nil
 	}

@@ -172,6 +172,9 @@ func (c *checker) mappings() *proxy.Mappings {
 	if m == nil {
 		return nil
 	}
+	for _, warning := range m.Warnings() {
+		c.warn("%s", warning)
+	}
 	c.backends(m.Certificates())
 	if err != nil {
 		return nil
@@ -194,7 +197,7 @@ func (c *checker) mountHosts() {
 	if !readable(c.o.mountHostsFile) {
 		return
 	}
-	hosts, err := proxy.NewMountHosts(c.o.mountHostsFile, c.log())
+	hosts, err := proxy.NewMountHosts(c.o.mountHostsFile, nil, c.log())
 	c.fail(err)
 	if err == nil {
 		c.backends(hosts.Certificates())
@@ -324,7 +327,7 @@ func (c *checker) kubeconfig(what string, config *rest.Config, err error) {
 // certificates are the CA bundles of clients.
 func (c *checker) certificates() authn.Config {
 	config := authn.Config{}
-	p := &program{log: c.log()}
+	p := &program{log: c.log(), sources: proxy.Sources{Reloads: map[string]func() error{}}}
 	_, err := p.certificates(c.o, &config)
 	if err != nil && (readable(c.o.auth.clientCA) || c.o.auth.clientCA == "") && (readable(c.o.auth.requestHeaderCA) || c.o.auth.requestHeaderCA == "") {
 		c.fail(err)
@@ -347,12 +350,12 @@ func (c *checker) tokens(config *authn.Config) {
 	log := c.log()
 	authn.DisableUpstreamMetrics()
 	if readable(a.tokenFile) {
-		_, err := authn.NewTokenFile(a.tokenFile, log)
+		_, err := authn.NewTokenFile(a.tokenFile, nil, log)
 		c.fail(err)
 	}
 	for _, file := range a.serviceAccountKeys { // each by itself, so that all errors are told
 		if readable(file) {
-			_, err := serviceaccount.NewKeyFiles([]string{file}, log)
+			_, err := serviceaccount.NewKeyFiles([]string{file}, nil, log)
 			c.fail(err)
 		}
 	}

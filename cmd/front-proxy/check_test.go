@@ -59,16 +59,17 @@ func TestCheck(t *testing.T) {
 			"- url: https://a/b/\n  backend_server_ca: "+k.ServingCA.File+"\n  path: /\n- url: https://A:443/b\n  backend_server_ca: "+k.ServingCA.File+"\n  proxy_client_cert: /gone\n"+
 				"- url: https://a/b\n  backend_server_ca: "+k.ServingCA.File+"\n- url: https://c/../d\n  backend_server_ca: "+k.ServingCA.File+"\n"))}, 1, []string{
 			`--external-url="http://x" must be https`, `--external-url for host "y" cannot have a user`,
-			`entry 1 (url "https://a/b/", line 1): line 3: unknown key "path"`, `entry 2 (url "https://A:443/b", line 4): proxy_client_cert: open /gone`,
+			`entry 1 (url "https://a/b/", line 1): line 3: the key "path" is not known`, `entry 2 (url "https://A:443/b", line 4): proxy_client_cert: open /gone`,
 			`entry 2 (url "https://A:443/b", line 4): proxy_client_key is missing`, `entry 4 (url "https://c/../d", line 9): url: the request path is ambiguous: dot segment`}, nil},
 		{"mount hosts that are the same", []string{"--mount-hosts-file=" + file(t, "same.yaml", []byte(
 			"- url: https://a/b/\n  backend_server_ca: "+k.ServingCA.File+"\n- url: https://A:443/b\n  backend_server_ca: "+expired.CertFile+"\n"))}, 1, []string{
 			`entry 2 (url "https://A:443/b", line 3): url is the same as that of entry 1 (url "https://a/b/", line 1)`}, nil},
 		{"mapping file", []string{"--mapping-file=" + mapping("- path: /a/\n  backend: http://x\n- path: b\n  bakend: https://x\n")}, 1, []string{
-			`entry 1 (path "/a/", line 1): backend: "http://x" must be https`, `entry 1 (path "/a/", line 1): backend_server_ca is missing`,
+			`entry 1 (path "/a/", line 1): backend: "http://x" is not encrypted`, `entry 1 (path "/a/", line 1): backend_server_ca is missing`,
 			`entry 1 (path "/a/", line 1): proxy_client_cert is missing`, `entry 1 (path "/a/", line 1): proxy_client_key is missing`,
-			`entry 2 (path "b", line 3): line 4: unknown key "bakend"`, `entry 2 (path "b", line 3): path: must begin with a slash`, `entry 2 (path "b", line 3): backend is missing`,
-			`entry 2 (path "b", line 3): backend_server_ca is missing`, `entry 2 (path "b", line 3): proxy_client_cert is missing`, `entry 2 (path "b", line 3): proxy_client_key is missing`}, nil},
+			`entry 2 (path "b", line 3): path: must begin with a slash`, `entry 2 (path "b", line 3): backend is missing`,
+			`entry 2 (path "b", line 3): backend_server_ca is missing`, `entry 2 (path "b", line 3): proxy_client_cert is missing`, `entry 2 (path "b", line 3): proxy_client_key is missing`}, []string{`entry 2 (path "b", line 3): line 4: the key "bakend" is not known`}},
+		{"token file that refuses", []string{"--token-auth-file=" + file(t, "t", []byte("secret,alice,1,\"devs, ops\"\n,bob,2\n"))}, 0, nil, []string{"the token of line 1 is refused (401): group 2", "line 2 has no token"}},
 		{"authentication configuration", []string{"--authentication-config=" + authentication("- issuer: {url: 'http://x', audiences: [a]}\n  claimMappings: {username: {expression: 'claims.'}}\n")}, 1, []string{"jwt[0].issuer.url"}, nil},
 		{"a field that does not exist", []string{"--authentication-config=" + authentication("- issuer: {uri: x}\n")}, 1, []string{`unknown field "jwt[0].issuer.uri"`}, nil},
 		{"key and certificate", []string{"--tls-private-key-file=" + expired.KeyFile}, 1, []string{"are no pair"}, nil},

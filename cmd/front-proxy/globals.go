@@ -17,12 +17,11 @@ import (
 func (p *program) globalTokens(o *options, config *authn.Config, everyShard *rest.Config, idx *index.Index) error {
 	a := &o.auth
 	if a.tokenFile != "" {
-		file, err := authn.NewTokenFile(a.tokenFile, p.log.WithName("token-file"))
+		file, err := authn.NewTokenFile(a.tokenFile, nil, p.log.WithName("token-file"))
 		if err != nil {
 			return err
 		}
-		p.add(file.Run)
-		p.sources.Reloads["token-auth-file"] = file.LastError
+		p.follows("token-auth-file", file)
 		config.Tokens = append(config.Tokens, file)
 	}
 	if a.serviceAccountsOn() {
@@ -47,8 +46,7 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 	if err != nil {
 		return err
 	}
-	p.add(webhook.Kubeconfig().Run)
-	p.tell("authentication-token-webhook-config-file", webhook.Kubeconfig())
+	p.followsKubeconfig("authentication-token-webhook-config-file", webhook.Kubeconfig())
 	p.sources.Webhook = webhook.Status
 	config.Webhook = webhook
 	return nil
@@ -65,9 +63,9 @@ func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthen
 		return nil, err
 	}
 	p.add(pool.Run)
-	p.add(tokens.Run)
+	p.follows(tokens.Flag(), tokens)
 	p.details.Issuers["global"] = pool.Status
-	p.sources.Issuers["global"], p.sources.Reloads["authentication-config"] = pool.Counts, tokens.LastError
+	p.sources.Issuers["global"] = pool.Counts
 	return tokens, nil
 }
 

@@ -8,18 +8,25 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"frontproxy/internal/kubeconfig"
+	"frontproxy/proxy"
 )
 
 // follow has a kubeconfig followed, and its client certificate and whether it
 // can be read told. name is its flag.
 func (p *program) follow(name string, paths []string, load func() (*rest.Config, error)) (*kubeconfig.Followed, error) {
-	f, err := kubeconfig.Follow(name, paths, load, p.log.WithName("kubeconfigs"))
+	f, err := kubeconfig.Follow(name, paths, load, nil, p.log.WithName("kubeconfigs"))
 	if err != nil {
 		return nil, err
 	}
-	p.add(f.Run)
-	p.tell(name, f)
+	p.followsKubeconfig(name, f)
 	return f, nil
+}
+
+// followsKubeconfig does for a kubeconfig what follows does, and has its client
+// certificate told.
+func (p *program) followsKubeconfig(flag string, f *kubeconfig.Followed) {
+	p.follows(flag, f)
+	p.sources.Certificates = append(p.sources.Certificates, proxy.Certificates{Role: "client", Source: flag, PEM: f.Certificate})
 }
 
 // everyShard follows a kubeconfig that reaches shards wherever they are.

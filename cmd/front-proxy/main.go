@@ -110,10 +110,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("these flags cannot be used:\n%w", err)
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // which would end the process
+	defer signal.Stop(hangups)
 	p, err := assemble(o, klog.Background()) //nolint:contextcheck // it runs nothing
 	if err != nil {
 		return err
 	}
+	p.add(func(ctx context.Context) error { return p.reloadOn(ctx, hangups) })
 	return p.run(ctx)
 }
 

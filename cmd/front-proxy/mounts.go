@@ -13,12 +13,11 @@ func (p *program) mountHosts(o *options) (*proxy.MountHosts, error) {
 	if o.mountHostsFile == "" {
 		return nil, nil
 	}
-	hosts, err := proxy.NewMountHosts(o.mountHostsFile, p.log.WithName("mount-hosts"))
+	hosts, err := proxy.NewMountHosts(o.mountHostsFile, nil, p.log.WithName("mount-hosts"))
 	if err != nil {
 		return nil, err
 	}
-	p.add(hosts.Run)
-	p.sources.Reloads["mount-hosts-file"] = hosts.LastError
+	p.follows("mount-hosts-file", hosts)
 	return hosts, nil
 }
 

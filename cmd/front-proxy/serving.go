@@ -5,15 +5,16 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"k8s.io/apiserver/pkg/server"
+
+	"frontproxy/internal/certs"
 )
 
 // listen makes the self-signed certificate that kcp-front-proxy would make when
-// none is given, loads the serving certificates and starts to listen.
-func (o *options) listen() (*server.SecureServingInfo, error) {
+// none is given, follows the serving certificates and starts to listen.
+func (p *program) listen(o *options) (*server.SecureServingInfo, error) {
 	if err := o.selfSigned(); err != nil {
 		return nil, err
 	}
@@ -21,7 +22,31 @@ func (o *options) listen() (*server.SecureServingInfo, error) {
 	if err := o.serving.ApplyTo(&info); err != nil {
 		return nil, fmt.Errorf("serving certificate (--tls-cert-file, --tls-private-key-file, --tls-sni-cert-key) or address (--bind-address, --secure-port): %w", err)
 	}
-	return info, nil
+	return info, p.followServing(o, info)
+}
+
+// followServing has certificates that were read from files followed, which
+// apiserver's own providers would believe as soon as they can be read.
+func (p *program) followServing(o *options, info *server.SecureServingInfo) error {
+	log := p.log.WithName("certificates")
+	if main := o.serving.ServerCert.CertKey; main.CertFile != "" {
+		pair, err := certs.NewPair("tls-cert-file", main.CertFile, main.KeyFile, nil, nil, log)
+		if err != nil {
+			return err
+		}
+		p.follows("tls-cert-file", pair)
+		info.Cert = pair
+	}
+	for i, sni := range o.serving.SNICertKeys {
+		flag := fmt.Sprintf("tls-sni-cert-key[%d]", i)
+		pair, err := certs.NewPair(flag, sni.CertFile, sni.KeyFile, sni.Names, nil, log)
+		if err != nil {
+			return err
+		}
+		p.follows(flag, pair)
+		info.SNICerts[i] = pair
+	}
+	return nil
 }
 
 // connections is how many clients may have. Go has raised the soft limit on
@@ -50,15 +75,4 @@ func (o *options) selfSigned() error {
 		return fmt.Errorf("a self-signed certificate in %s: %w; name files with --tls-cert-file and --tls-private-key-file, or a writable --cert-dir", filepath.Clean(dir), err)
 	}
 	return nil
-}
-
-// servingFiles are those that what is served with and the CAs of clients are
-// read from.
-func (o *options) servingFiles() []string {
-	pair := o.serving.ServerCert.CertKey
-	files := []string{pair.CertFile, pair.KeyFile, o.auth.clientCA, o.auth.requestHeaderCA}
-	for _, sni := range o.serving.SNICertKeys {
-		files = append(files, sni.CertFile, sni.KeyFile)
-	}
-	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
+	"os"
+
 	"github.com/spf13/pflag"
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
-	"frontproxy/internal/kubeconfig"
 	"frontproxy/proxy"
 )
 
@@ -41,10 +43,37 @@ func flagValues(all *pflag.FlagSet) map[string]string {
 	return values
 }
 
-// tell has metrics and /statusz tell of a followed kubeconfig.
-func (p *program) tell(flag string, f *kubeconfig.Followed) {
+// followed is what follows files.
+type followed interface {
+	Run(ctx context.Context) error
+	LastError() error
+	// Reload has Run look at the files now.
+	Reload()
+}
+
+// follows has files followed, metrics and /statusz tell whether what they have is
+// in use, and SIGHUP look at them. flag names the files.
+func (p *program) follows(flag string, f followed) {
+	p.add(f.Run)
 	p.sources.Reloads[flag] = f.LastError
-	p.sources.Certificates = append(p.sources.Certificates, proxy.Certificates{Role: "client", Source: flag, PEM: f.Certificate})
+	p.reloads = append(p.reloads, f.Reload)
+}
+
+// reloadOn has all followed files looked at now, whenever a signal comes, until ctx
+// ends. What is believed and what not stays the same: a signal may come while a
+// file is being written.
+func (p *program) reloadOn(ctx context.Context, signals <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-signals:
+			p.log.Info("Looking at all followed files", "signal", s.String())
+			for _, reload := range p.reloads {
+				reload()
+			}
+		}
+	}
 }
 
 // clientCAs is a bundle that client certificates are verified with.

@@ -2,12 +2,13 @@ package kubeconfig
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"reflect"
-	"slices"
-	"sync/atomic"
+	"strings"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
@@ -29,16 +30,13 @@ type Followed struct {
 	name  string
 	paths []string
 	load  func() (*rest.Config, error)
-	log   klog.Logger
 
-	current atomic.Pointer[loaded]
-	filewatch.Outcome
+	file *filewatch.File[*loaded]
 }
 
 // loaded is one reading. Immutable.
 type loaded struct {
-	config *rest.Config // with the content of its files
-	files  []string
+	config *rest.Config         // with the content of its files
 	http   [2]http.RoundTripper // by protocol
 }
 
@@ -52,14 +50,38 @@ const (
 
 // Follow reads a kubeconfig for the first time. name is what metrics, logs and
 // errors call it: its flag. paths are the kubeconfig files, none where the
-// credentials are those of a pod; load makes a configuration of them.
-func Follow(name string, paths []string, load func() (*rest.Config, error), log klog.Logger) (*Followed, error) {
-	f := &Followed{name: name, paths: paths, load: load, log: log}
-	first, err := f.read()
+// credentials are those of a pod; those that are not there are left to load, which
+// makes a configuration of them. A nil clock is the real one.
+func Follow(name string, paths []string, load func() (*rest.Config, error), clk clock.Clock, log klog.Logger) (*Followed, error) {
+	f := &Followed{name: name, paths: paths, load: load}
+	var last *loaded
+	var err error
+	f.file, err = filewatch.New(context.Background(), filewatch.Config[*loaded]{
+		Name: name,
+		Load: func(_ context.Context, read filewatch.ReadFunc) (*loaded, error) {
+			next, err := f.read(read)
+			switch {
+			case err != nil:
+				return nil, err
+			case last == nil:
+			case next.config.Host != last.config.Host:
+				return nil, fmt.Errorf("--%s now names the server %q, and %q is in use: restart to change servers", name, next.config.Host, last.config.Host)
+			case same(last.config, next.config):
+				return last, nil
+			}
+			last = next
+			return next, nil
+		},
+		Use: func(old, next *loaded) {
+			if old != next {
+				old.closeIdle()
+			}
+		},
+		Clock: clk, Log: log,
+	})
 	if err != nil {
 		return nil, err
 	}
-	f.current.Store(first)
 	return f, nil
 }
 
@@ -70,60 +92,82 @@ func (f *Followed) Config() *rest.Config { return f.config(http2) }
 func (f *Followed) HTTP1() *rest.Config { return f.config(http1) }
 
 func (f *Followed) config(p protocol) *rest.Config {
-	c := f.current.Load().config
+	c := f.file.Get().config
 	return &rest.Config{Host: c.Host, APIPath: c.APIPath, UserAgent: c.UserAgent, Transport: &transport{f, p}}
 }
 
 // Certificate is the client certificate in use, as PEM; nil when there is none.
-func (f *Followed) Certificate() []byte { return f.current.Load().config.CertData }
+func (f *Followed) Certificate() []byte { return f.file.Get().config.CertData }
 
 // Run follows the files until ctx ends.
-func (f *Followed) Run(ctx context.Context) error {
-	filewatch.WatchAll(ctx, clock.RealClock{}, f.log, func() []string { return f.current.Load().files }, f.reload)
-	return nil
-}
+func (f *Followed) Run(ctx context.Context) error { return f.file.Run(ctx) }
 
-func (f *Followed) reload() {
-	old := f.current.Load()
-	next, err := f.read()
-	if err == nil && next.config.Host != old.config.Host {
-		err = fmt.Errorf("--%s now names the server %q, and %q is in use: restart to change servers", f.name, next.config.Host, old.config.Host)
-	}
-	if f.Set(err) {
-		f.log.Error(err, "A kubeconfig was not reloaded; what was read before stays in use", "flag", f.name)
-	}
-	if err != nil || same(old.config, next.config) {
-		return
-	}
-	f.current.Store(next)
-	old.closeIdle()
-	f.log.Info("Reloaded a kubeconfig", "flag", f.name)
-}
+// LastError is why the files as they are now are not in use; nil when they are.
+func (f *Followed) LastError() error { return f.file.LastError() }
+
+// Reload has Run look at the files now.
+func (f *Followed) Reload() { f.file.Reload() }
 
 // read makes new transports. That costs nothing before they are used.
-func (f *Followed) read() (*loaded, error) {
+func (f *Followed) read(read filewatch.ReadFunc) (*loaded, error) {
+	before, err := f.texts(read)
+	if err != nil {
+		return nil, err
+	}
 	config, err := f.load()
 	if err != nil {
 		return nil, err
 	}
+	// load has read the files by itself: it must have read what may be believed.
+	after, err := f.texts(read)
+	if err != nil {
+		return nil, err
+	}
+	if !reflect.DeepEqual(before, after) {
+		return nil, fmt.Errorf("--%s: the file changed while it was read", f.name)
+	}
 	config = rest.CopyConfig(config)
-	next := &loaded{config: config, files: slices.Clone(f.paths)}
-	for _, file := range []string{config.CAFile, config.CertFile, config.KeyFile, config.BearerTokenFile} {
-		if file != "" {
-			next.files = append(next.files, file)
+	for _, named := range []struct {
+		file string
+		data *[]byte
+	}{{config.CAFile, &config.CAData}, {config.CertFile, &config.CertData}, {config.KeyFile, &config.KeyData}} {
+		if named.file == "" || len(*named.data) > 0 { // what stands in the kubeconfig wins, as in client-go
+			continue
+		}
+		if *named.data, err = read(named.file); err != nil {
+			return nil, fmt.Errorf("--%s: %w", f.name, err)
 		}
 	}
-	if err := rest.LoadTLSFiles(config); err != nil {
-		return nil, fmt.Errorf("--%s: %w", f.name, err)
+	if config.BearerTokenFile != "" {
+		token, err := read(config.BearerTokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %w", f.name, err)
+		}
+		config.BearerToken = strings.TrimSpace(string(token))
 	}
-	// With their content known the files would only be read by client-go.
-	config.CAFile, config.CertFile, config.KeyFile = "", "", ""
+	// With their content known the files would only be read by client-go, which
+	// believes what it reads.
+	config.CAFile, config.CertFile, config.KeyFile, config.BearerTokenFile = "", "", "", ""
+	next := &loaded{config: config}
 	for p := range next.http {
 		if next.http[p], err = newTransport(config, protocol(p)); err != nil {
 			return nil, fmt.Errorf("--%s: %w", f.name, err)
 		}
 	}
 	return next, nil
+}
+
+// texts are the contents of the kubeconfig files that are there.
+func (f *Followed) texts(read filewatch.ReadFunc) ([][]byte, error) {
+	var all [][]byte
+	for _, path := range f.paths {
+		text, err := read(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("--%s: %w", f.name, err)
+		}
+		all = append(all, text)
+	}
+	return all, nil
 }
 
 // newTransport makes one of client-go's, to the server of an operator's kubeconfig.
@@ -144,7 +188,7 @@ func newTransport(config *rest.Config, p protocol) (http.RoundTripper, error) {
 
 // same compares what requests are sent with.
 func same(a, b *rest.Config) bool {
-	return reflect.DeepEqual(a.TLSClientConfig, b.TLSClientConfig) && a.BearerToken == b.BearerToken && a.BearerTokenFile == b.BearerTokenFile &&
+	return reflect.DeepEqual(a.TLSClientConfig, b.TLSClientConfig) && a.BearerToken == b.BearerToken &&
 		a.Username == b.Username && a.Password == b.Password && reflect.DeepEqual(a.Impersonate, b.Impersonate) &&
 		reflect.DeepEqual(a.ExecProvider, b.ExecProvider) && reflect.DeepEqual(a.AuthProvider, b.AuthProvider) && proxyOf(a) == proxyOf(b)
 }
@@ -175,10 +219,10 @@ type transport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return t.f.current.Load().http[t.p].RoundTrip(r)
+	return t.f.file.Get().http[t.p].RoundTrip(r)
 }
 
 // CloseIdleConnections closes those of all clients of the kubeconfig.
 func (t *transport) CloseIdleConnections() {
-	utilnet.CloseIdleConnectionsFor(t.f.current.Load().http[t.p])
+	utilnet.CloseIdleConnectionsFor(t.f.file.Get().http[t.p])
 }

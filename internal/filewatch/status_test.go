@@ -5,19 +5,19 @@ import (
 	"testing"
 )
 
-func TestOutcome(t *testing.T) {
+func TestStatus(t *testing.T) {
 	t.Parallel()
 	one, other := errors.New("one"), errors.New("other")
-	var o Outcome
+	var s status
 	for i, step := range []struct {
 		err  error
 		news bool
 	}{{nil, false}, {one, true}, {errors.New("one"), false}, {other, true}, {nil, false}, {nil, false}, {other, true}} {
-		if got := o.Set(step.err); got != step.news {
+		if got := s.set(step.err); got != step.news {
 			t.Errorf("%d: Set(%v) = %v", i, step.err, got)
 		}
-		if got := o.LastError(); (got == nil) != (step.err == nil) || got != nil && got.Error() != step.err.Error() {
-			t.Errorf("%d: after Set(%v) LastError is %v", i, step.err, got)
+		if got := s.lastError(); (got == nil) != (step.err == nil) || got != nil && got.Error() != step.err.Error() {
+			t.Errorf("%d: after Set(%v) lastError is %v", i, step.err, got)
 		}
 	}
 }
