@@ -136,6 +136,7 @@ func (a *Authenticator) decide(r *http.Request, q *question) *Decision {
 	case raw != "":
 		q.asked = true
 		token := ParseToken(raw)
+		token.Client, token.Cluster = r.RemoteAddr, string(q.target.Cluster)
 		q.presented.token(&token)
 		if who := a.token(q, token); who != nil { //nolint:contextcheck // q has the request's
 			return q.admit(who, "")

@@ -106,6 +106,10 @@ type Token struct {
 	Issuer string
 	// JWT says that Raw has the shape of a signed JWT.
 	JWT bool
+	// Client is the address the request came from, as http.Request.RemoteAddr, and
+	// Cluster the logical cluster it is for; empty when not known. They share out
+	// what is scarce, and prove nothing.
+	Client, Cluster string
 }
 
 // TokenAuthenticator judges bearer tokens.

@@ -89,7 +89,6 @@ type Webhook struct {
 	audiences  []string
 	clock      clock.PassiveClock
 	digester   *digester
-	calls      chan struct{}
 	accepted   *lru.Cache[digest, webhookAnswer]
 	refused    *lru.Cache[digest, webhookAnswer]
 	questions  webhookLine
@@ -123,7 +122,7 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Webhook{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: newDigester(), calls: make(chan struct{}, webhookCalls), health: newWebhookHealth(c.Log)}
+	w := &Webhook{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: newDigester(), health: newWebhookHealth(c.Log)}
 	if w.reviewer, err = newReviewer(followed.Config(), c.Version); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
 	}
@@ -212,7 +211,7 @@ func (w *Webhook) known(key digest, since time.Time) (webhookAnswer, bool) {
 
 // askOnce asks the webhook, or waits for the one who already does.
 func (w *Webhook) askOnce(ctx context.Context, key digest, t Token, since time.Time) (webhookAnswer, error) {
-	q, first, err := w.questions.join(key)
+	q, first, err := w.questions.join(key, askerOf(t.Client, t.Cluster))
 	if err != nil {
 		return webhookAnswer{}, err
 	}
@@ -242,8 +241,7 @@ func (w *Webhook) answer(q *webhookQuestion, key digest, t Token, since time.Tim
 
 func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Token) (webhookAnswer, error) {
 	select {
-	case w.calls <- struct{}{}:
-		defer func() { <-w.calls }()
+	case <-q.turn:
 	case <-q.abandoned:
 		return webhookAnswer{}, errAbandoned
 	case <-ctx.Done():

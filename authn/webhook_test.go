@@ -323,7 +323,7 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 				if !tc.crowded {
 					break
 				}
-				if _, _, err := w.questions.join(digest{byte(i)}); err != nil {
+				if _, _, err := w.questions.join(digest{byte(i)}, asker{}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
+
+	"frontproxy/index"
 )
 
 // TestWebhookTokenSize: too long tokens are refused, and not sent.
@@ -138,13 +142,13 @@ func TestWebhookWaitersAreBounded(t *testing.T) {
 	var l webhookLine
 	var all []*webhookQuestion
 	for range webhookWaiters {
-		q, _, err := l.join(digest{1})
+		q, _, err := l.join(digest{1}, asker{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, q)
 	}
-	if _, _, err := l.join(digest{1}); err == nil || !strings.Contains(err.Error(), "4096 requests") {
+	if _, _, err := l.join(digest{1}, asker{}); err == nil || !strings.Contains(err.Error(), "4096 requests") {
 		t.Errorf("one more: %v", err)
 	}
 	if !l.start(all[0]) {
@@ -154,7 +158,7 @@ func TestWebhookWaitersAreBounded(t *testing.T) {
 		l.leave(digest{1}, q)
 	}
 	// It was sent: whoever comes again finds it.
-	q, first, err := l.join(digest{1})
+	q, first, err := l.join(digest{1}, asker{})
 	if err != nil || first || q != all[0] {
 		t.Errorf("again: %t, %v", first, err)
 	}
@@ -169,7 +173,7 @@ func TestWebhookWaitersAreBounded(t *testing.T) {
 // comes next asks anew.
 func TestWebhookAbandonedQuestion(t *testing.T) {
 	var l webhookLine
-	old, _, err := l.join(digest{1})
+	old, _, err := l.join(digest{1}, asker{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +183,7 @@ func TestWebhookAbandonedQuestion(t *testing.T) {
 	default:
 		t.Fatal("still in line")
 	}
-	fresh, first, err := l.join(digest{1})
+	fresh, first, err := l.join(digest{1}, asker{})
 	if err != nil || !first || fresh == old {
 		t.Fatalf("again: first %t, %v", first, err)
 	}
@@ -187,7 +191,84 @@ func TestWebhookAbandonedQuestion(t *testing.T) {
 		t.Error("the abandoned one is sent, or the new one is not")
 	}
 	l.end(digest{1}, old, webhookAnswer{}, errAbandoned)
-	if joined, first, err := l.join(digest{1}); err != nil || first || joined != fresh {
+	if joined, first, err := l.join(digest{1}, asker{}); err != nil || first || joined != fresh {
 		t.Errorf("the end of the old one took the new one away: %t, %v", first, err)
+	}
+}
+
+// TestStrangersLeaveRoomAtTheWebhook: garbage tokens from one address, whatever
+// clusters it names, or for one cluster, from whatever addresses, fill half of the
+// line at a webhook that does not answer; others' first logins are asked at once.
+func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
+	for name, stranger := range map[string]func(n int) (address, cluster string){
+		"one address":      func(n int) (string, string) { return fmt.Sprintf("192.0.2.1:%d", 1024+n), fmt.Sprint("cluster-", n) },
+		"one IPv6 network": func(n int) (string, string) { return fmt.Sprintf("[2001:db8::%x]:99", n+1), fmt.Sprint("cluster-", n) },
+		"for one cluster":  func(n int) (string, string) { return fmt.Sprintf("10.0.%d.%d:99", n/256, n%256), "victim" },
+		"one pair of both": func(n int) (string, string) { return fmt.Sprintf("192.0.2.1:%d", 1024+n), "victim" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			left := make(chan struct{})
+			s := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
+				if strings.HasPrefix(q.Spec.Token, "garbage") {
+					<-left
+					says(`{}`)(w, q)
+					return
+				}
+				says(saysAlice)(w, q)
+			})
+			leave := sync.OnceFunc(func() { close(left) })
+			t.Cleanup(leave)
+			w := newTestWebhook(t, s, nil)
+			a, err := New(Config{Webhook: w})
+			if err != nil {
+				t.Fatal(err)
+			}
+			decide := func(raw, address, cluster string) int {
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
+				r.RemoteAddr = address
+				r.Header.Set("Authorization", "Bearer "+raw)
+				return a.Decide(r, &index.Target{Cluster: cluster}).Status
+			}
+			var wg sync.WaitGroup
+			var refused, undecided atomic.Int64
+			const garbage = 2 * webhookQuestions
+			for n := range garbage {
+				address, cluster := stranger(n)
+				wg.Go(func() {
+					if decide(fmt.Sprint("garbage-", n), address, cluster) == http.StatusUnauthorized {
+						refused.Add(1)
+					} else {
+						undecided.Add(1)
+					}
+				})
+			}
+			pollWebhook(t, "half of the line is full", func() bool {
+				questions, _ := inLine(w)
+				return questions == webhookQuestions/2 && undecided.Load() == garbage-webhookQuestions/2 && s.asked.Load() == webhookCalls/2
+			})
+			crowd := askerOf(stranger(0))
+			for n, user := 0, 0; n < 10; user++ { // of other slots than the crowd's
+				address, cluster := fmt.Sprintf("198.51.%d.%d:99", user/256, user%256), fmt.Sprint("other-", user)
+				if o := askerOf(address, cluster); o.address == crowd.address || o.cluster == crowd.cluster {
+					continue
+				}
+				n++
+				if got := decide(fmt.Sprint("user-", user), address, cluster); got != http.StatusOK {
+					t.Errorf("somebody else's first login: %d", got)
+				}
+			}
+			if n := s.asked.Load(); n != webhookCalls/2+10 {
+				t.Errorf("asked %d times, want %d", n, webhookCalls/2+10)
+			}
+			leave()
+			wg.Wait()
+			waitForLine(t, w, 0, 0)
+			if l := &w.questions; l.sending != 0 || len(l.waiting) != 0 || l.inLine != (askerCounts{}) || l.sent != (askerCounts{}) {
+				t.Errorf("left: %d sent, %d wait", l.sending, len(l.waiting))
+			}
+			if refused.Load() != webhookQuestions/2 {
+				t.Errorf("%d were refused, want %d", refused.Load(), webhookQuestions/2)
+			}
+		})
 	}
 }
