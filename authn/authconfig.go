@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/internal/clip"
 	"frontproxy/internal/filewatch"
 )
 
@@ -150,7 +151,7 @@ func (s *oidcState) checkAlgorithm(raw string) error {
 		return errors.New("malformed token header")
 	}
 	if !slices.Contains(s.algs, header.Algorithm) {
-		return fmt.Errorf("the token is signed with %q, --oidc-signing-algs allows %q", clipped(header.Algorithm, 64), s.algs)
+		return fmt.Errorf("the token is signed with %q, --oidc-signing-algs allows %q", clip.Clone(header.Algorithm, 64), s.algs)
 	}
 	return nil
 }

@@ -31,8 +31,10 @@ type digester struct {
 }
 
 type digestState struct {
-	mac   hash.Hash
-	token []byte
+	mac hash.Hash
+	// part is what is given to mac at a time: of tokens, which may be a megabyte,
+	// nothing is left here.
+	part [512]byte
 }
 
 func newDigester() *digester {
@@ -45,12 +47,14 @@ func newDigester() *digester {
 
 func (d *digester) digest(raw string) (sum digest) {
 	s := d.pool.Get().(*digestState)
-	s.token = append(s.token[:0], raw...)
 	s.mac.Reset()
-	s.mac.Write(s.token)
-	clear(s.token)
-	s.token = s.mac.Sum(s.token[:0])
-	copy(sum[:], s.token)
+	for raw != "" {
+		n := copy(s.part[:], raw)
+		s.mac.Write(s.part[:n])
+		raw = raw[n:]
+	}
+	clear(s.part[:])
+	copy(sum[:], s.mac.Sum(s.part[:0]))
 	d.pool.Put(s)
 	return sum
 }

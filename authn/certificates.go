@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"time"
+	"weak"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -15,6 +16,8 @@ import (
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/util/cert"
+
+	"frontproxy/internal/clip"
 )
 
 // CAPool is a certificate authority bundle that may change while in use, such
@@ -152,7 +155,7 @@ func (c *certificates) proxy(certs []*x509.Certificate) (*verified, error) {
 	}
 	if len(c.allowedProxies) > 0 {
 		if !slices.Contains(c.allowedProxies, certs[0].Subject.CommonName) {
-			return nil, fmt.Errorf("common name %q is not in --requestheader-allowed-names", certs[0].Subject.CommonName)
+			return nil, fmt.Errorf("common name %q is not in --requestheader-allowed-names", clip.Clone(certs[0].Subject.CommonName, maxPresented))
 		}
 		return chain, nil
 	}
@@ -197,10 +200,12 @@ func (c *certificates) userOf(chain []*x509.Certificate) (user.Info, error) {
 // verifier verifies client certificates against one pool and remembers good
 // ones until any certificate of the chain ends or the pool changes.
 type verifier struct {
-	cas   CAPool
-	now   func() time.Time
-	user  func(chain []*x509.Certificate) (user.Info, error) // nil: names nobody
-	known *lru.Cache[*x509.Certificate, *verified]
+	cas  CAPool
+	now  func() time.Time
+	user func(chain []*x509.Certificate) (user.Info, error) // nil: names nobody
+	// known does not keep a certificate: its memory is the whole handshake message
+	// that it came in, with whatever else a client put there.
+	known *lru.Cache[weak.Pointer[x509.Certificate], *verified]
 }
 
 // verified is a chain that held against roots when it was made. Immutable.
@@ -213,7 +218,7 @@ type verified struct {
 }
 
 func newVerifier(cas CAPool, now func() time.Time, userOf func([]*x509.Certificate) (user.Info, error)) (*verifier, error) {
-	known, err := lru.New[*x509.Certificate, *verified](maxCertificates)
+	known, err := lru.New[weak.Pointer[x509.Certificate], *verified](maxCertificates)
 	return &verifier{cas: cas, now: now, user: userOf, known: known}, err
 }
 
@@ -222,8 +227,8 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
 	if !ok {
 		return nil, errors.New("there is no CA bundle to verify client certificates with")
 	}
-	now := v.now()
-	if c, ok := v.known.Get(certs[0]); ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {
+	now, key := v.now(), weak.Make(certs[0])
+	if c, ok := v.known.Get(key); ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {
 		return c, nil
 	}
 	chains, err := chainsAt(options, certs, now)
@@ -239,7 +244,7 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
 	if v.user != nil {
 		c.user, c.nobody = v.user(chains[0])
 	}
-	v.known.Add(certs[0], c)
+	v.known.Add(key, c)
 	return c, nil
 }
 
@@ -252,7 +257,7 @@ func chainsAt(options x509.VerifyOptions, certs []*x509.Certificate, at time.Tim
 	}
 	chains, err := certs[0].Verify(options)
 	if err != nil {
-		return nil, fmt.Errorf("client certificate %q (serial %s): %w", certs[0].Subject.CommonName, certs[0].SerialNumber, err)
+		return nil, fmt.Errorf("client certificate %q (serial %s): %w", clip.Clone(certs[0].Subject.CommonName, maxPresented), serialNumber(certs[0]), err)
 	}
 	return chains, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
+	"frontproxy/internal/clip"
 )
 
 const (
@@ -220,7 +221,7 @@ func (a *Authenticator) token(q *question, t Token) *admitted {
 		members := q.types.ByIssuer[t.Issuer]
 		named = len(members) > 0
 		if !named {
-			q.say(typeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", bounded(t.Issuer)))
+			q.say(typeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
 		}
 		if who := q.workspaceTokens(members, t); who != nil {
 			return who

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/internal/clip"
 )
 
 const (
@@ -48,13 +50,13 @@ func wellFormed(u user.Info) error {
 			return err
 		}
 		if strings.ToLower(key) != key {
-			return fmt.Errorf("extra key %q is not lower case", clipped(key, maxQuoted))
+			return fmt.Errorf("extra key %q is not lower case", clip.Clone(key, maxQuoted))
 		}
 		for _, v := range values {
 			if v == "" {
 				continue // an empty header value arrives as an empty value
 			}
-			if err := plain("value of extra key "+clipped(key, maxQuoted), v); err != nil {
+			if err := plain("value of extra key "+clip.Clone(key, maxQuoted), v); err != nil {
 				return err
 			}
 		}
@@ -71,24 +73,24 @@ func plain(what, s string) error {
 	for i := range len(s) {
 		c := s[i]
 		if c < ' ' || c == 0x7f {
-			return fmt.Errorf("%s %q has a control character", what, clipped(s, maxQuoted))
+			return fmt.Errorf("%s %q has a control character", what, clip.Clone(s, maxQuoted))
 		}
 		ascii = ascii && c < utf8.RuneSelf
 	}
 	if ascii {
 		if s[0] == ' ' || s[len(s)-1] == ' ' {
-			return fmt.Errorf("%s %q has leading or trailing white space", what, clipped(s, maxQuoted))
+			return fmt.Errorf("%s %q has leading or trailing white space", what, clip.Clone(s, maxQuoted))
 		}
 		return nil
 	}
 	if !utf8.ValidString(s) {
-		return fmt.Errorf("%s %q is not UTF-8", what, clipped(s, maxQuoted))
+		return fmt.Errorf("%s %q is not UTF-8", what, clip.Clone(s, maxQuoted))
 	}
 	if strings.TrimSpace(s) != s {
-		return fmt.Errorf("%s %q has leading or trailing white space", what, clipped(s, maxQuoted))
+		return fmt.Errorf("%s %q has leading or trailing white space", what, clip.Clone(s, maxQuoted))
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
-		return fmt.Errorf("%s %q has a control character", what, clipped(s, maxQuoted))
+		return fmt.Errorf("%s %q has a control character", what, clip.Clone(s, maxQuoted))
 	}
 	return nil
 }
@@ -112,12 +114,12 @@ func guard(u user.Info) (guarded, error) {
 	}
 	g := guarded{name: u.GetName(), uid: u.GetUID()}
 	if hasSystemPrefix(g.name) {
-		return guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", clipped(g.name, maxQuoted), systemPrefix)
+		return guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", clip.Clone(g.name, maxQuoted), systemPrefix)
 	}
 	g.groups = make([]string, 0, len(u.GetGroups())+1)
 	for _, group := range u.GetGroups() {
 		if hasSystemPrefix(group) {
-			g.remove(fmt.Sprintf("group %q", clipped(group, maxQuoted)))
+			g.remove(fmt.Sprintf("group %q", clip.Clone(group, maxQuoted)))
 			continue
 		}
 		if !slices.Contains(g.groups, group) {
@@ -128,7 +130,7 @@ func guard(u user.Info) (guarded, error) {
 	g.extra = make(map[string][]string, len(u.GetExtra())+2)
 	for key, values := range u.GetExtra() {
 		if strings.Contains(key, kcpDomain) { // keys are lower case: wellFormed
-			g.remove(fmt.Sprintf("extra %q", clipped(key, maxQuoted)))
+			g.remove(fmt.Sprintf("extra %q", clip.Clone(key, maxQuoted)))
 			continue
 		}
 		if len(values) > 0 {

@@ -17,6 +17,7 @@ import (
 
 	"frontproxy/authn/expression"
 	"frontproxy/authn/issuer"
+	"frontproxy/internal/clip"
 )
 
 const (
@@ -216,7 +217,7 @@ func upstreamReason(err error) error {
 	if strings.Contains(reason, "distributed claim") {
 		return errors.New("the token refers to distributed claims, which are not fetched for workspaces")
 	}
-	return errors.New(clipped(reason, 500))
+	return errors.New(clip.Clone(reason, 500))
 }
 
 // verifiedKey is the context key of a *verifiedToken.
@@ -264,7 +265,7 @@ func readClaims(raw string) (*tokenClaims, error) {
 		NotBefore *json.Number  `json:"nbf"`
 	}
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return nil, fmt.Errorf("malformed claims: %s", clipped(err.Error(), 200))
+		return nil, fmt.Errorf("malformed claims: %s", clip.Clone(err.Error(), 200))
 	}
 	claims := &tokenClaims{payload: payload, audiences: c.Audience}
 	if claims.expiry, err = numericDate(c.Expiry); err != nil {
@@ -314,12 +315,4 @@ func intersects(a, b []string) bool {
 	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
 }
 
-func quoted(list []string) string { return clipped(fmt.Sprintf("%q", list), 300) }
-
-// clipped bounds text that others chose.
-func clipped(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return s[:n] + "…"
-}
+func quoted(list []string) string { return clip.Clone(fmt.Sprintf("%q", list), 300) }

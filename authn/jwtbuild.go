@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn/issuer"
+	"frontproxy/internal/clip"
 )
 
 // Issuers hands out the issuers that configurations trust.
@@ -96,7 +97,7 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.entries}
 	if errs := validation.ValidateAuthenticationConfiguration(compiler, original, b.disallowed); len(errs) > 0 {
-		return c, fmt.Errorf("invalid spec: %s", clipped(errs.ToAggregate().Error(), 1000))
+		return c, fmt.Errorf("invalid spec: %s", clip.Clone(errs.ToAggregate().Error(), 1000))
 	}
 	for i := range spec.entries {
 		if err := b.add(c, id, i, &spec.entries[i], compiler); err != nil {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/cel/environment"
 
 	"frontproxy/authn/expression"
+	"frontproxy/internal/clip"
 )
 
 const (
@@ -75,14 +76,14 @@ var expressionEnv = sync.OnceValue(func() *cel.Env {
 func (c *expressionCheck) check(text string) error {
 	n, err := expression.Nodes(text) // before anything expands macros
 	if err != nil {
-		return fmt.Errorf("does not parse: %s", clipped(err.Error(), 300))
+		return fmt.Errorf("does not parse: %s", clip.Clone(err.Error(), 300))
 	}
 	if c.nodes += n; c.nodes > maxNodes {
 		return fmt.Errorf("the expressions of spec.jwt together have more than %d parts once their macros are expanded", maxNodes)
 	}
 	parsed, issues := expressionEnv().Parse(text)
 	if err := issues.Err(); err != nil {
-		return fmt.Errorf("does not parse: %s", clipped(err.Error(), 300))
+		return fmt.Errorf("does not parse: %s", clip.Clone(err.Error(), 300))
 	}
 	if err := c.compose(ast.NavigateAST(parsed.NativeRep()), 0); err != nil {
 		return err

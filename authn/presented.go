@@ -1,11 +1,15 @@
 package authn
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
+
+	"frontproxy/internal/clip"
 )
 
 // Presented is what credential a request came with, as far as that can be told
@@ -36,7 +40,18 @@ func (p *Presented) certificate(r *http.Request) {
 		return
 	}
 	c := r.TLS.PeerCertificates[0]
-	p.Certificate, p.Serial = clipped(c.Subject.CommonName, maxPresented), c.SerialNumber.String()
+	p.Certificate, p.Serial = clip.Clone(c.Subject.CommonName, maxPresented), serialNumber(c)
+}
+
+// maxSerial is the longest serial number that is told, in bits: RFC 5280, section
+// 4.1.2.2, allows 160, and a stranger's certificate may have a hundred thousand.
+const maxSerial = 256
+
+func serialNumber(c *x509.Certificate) string {
+	if n := c.SerialNumber.BitLen(); n > maxSerial {
+		return fmt.Sprintf("(of %d bits)", n)
+	}
+	return c.SerialNumber.String()
 }
 
 // presented is for requests that were admitted once.
@@ -57,7 +72,7 @@ func presented(r *http.Request) (p Presented) {
 func (p *Presented) token(t *Token) {
 	p.Kind = "opaque token"
 	if t.JWT {
-		p.Kind, p.Issuer = "JWT", clipped(t.Issuer, maxPresented)
+		p.Kind, p.Issuer = "JWT", clip.Clone(t.Issuer, maxPresented)
 	}
 }
 
@@ -72,14 +87,14 @@ func (p *Presented) details(raw string) {
 		KeyID     string `json:"kid"`
 	}
 	if text, err := base64.RawURLEncoding.DecodeString(part); err == nil && json.Unmarshal(text, &header) == nil {
-		p.Algorithm, p.KeyID = clipped(header.Algorithm, maxPresented), clipped(header.KeyID, maxPresented)
+		p.Algorithm, p.KeyID = clip.Clone(header.Algorithm, maxPresented), clip.Clone(header.KeyID, maxPresented)
 	}
 	claims, err := readClaims(raw)
 	if err != nil {
 		return
 	}
 	for _, a := range claims.audiences[:min(len(claims.audiences), maxRemoved)] {
-		p.Audiences = append(p.Audiences, clipped(a, maxPresented))
+		p.Audiences = append(p.Audiences, clip.Clone(a, maxPresented))
 	}
 	p.NotBefore, p.NotAfter = claims.notBefore, claims.expiry
 }

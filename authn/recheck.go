@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/index"
+	"frontproxy/internal/clip"
 )
 
 // lasting is a TokenAuthenticator that can tell whether what it accepted until
@@ -107,7 +108,7 @@ func (a *Authenticator) fell(r *http.Request, t *index.Target, d *Decision) stri
 // noneStands is why none of the authenticators vouches for the token; "" when
 // one does, or could not tell.
 func noneStands(ctx context.Context, members []TokenAuthenticator, t Token, until time.Time) string {
-	reason := fmt.Sprintf("nobody trusts issuer %q any more", bounded(t.Issuer))
+	reason := fmt.Sprintf("nobody trusts issuer %q any more", clip.Clone(t.Issuer, maxPresented))
 	for _, m := range members {
 		l, ok := m.(lasting)
 		if !ok {

@@ -1,6 +1,8 @@
 package authn
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"hash/maphash"
 	"net/http"
 	"strconv"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"frontproxy/index"
+	"frontproxy/internal/clip"
 )
 
 const (
@@ -18,10 +21,17 @@ const (
 	maxRefusals  = 1024
 	refusalRings = 16
 	ringSize     = maxRefusals / refusalRings
+
+	// Bounds of what is kept of one refusal, in bytes: its method, its path, each
+	// name and each reason of a verdict, and all that was said together. With the
+	// credential's description no refusal takes more than 24 KiB.
+	maxKeptMethod, maxKeptPath   = 32, 1 << 10
+	maxKeptName, maxKeptReason   = 512, 1 << 10
+	maxKeptVerdicts, maxKeptText = 64, 16 << 10
 )
 
-// Refusal is the whole story of a request that was not admitted, without its
-// credentials.
+// Refusal tells why a request was not admitted, without its credentials. It
+// shares no memory with the request.
 type Refusal struct {
 	Time   time.Time
 	Method string
@@ -55,39 +65,69 @@ func newRefusals(instance string, now func() time.Time) *Refusals {
 // Instance is what every id here begins with, before a dash.
 func (s *Refusals) Instance() string { return s.instance }
 
-// add gives the decision its id and keeps it.
+// add gives the decision its id and keeps a copy of it.
 func (s *Refusals) add(r *http.Request, t *index.Target, d *Decision, p Presented) {
-	refusal := &Refusal{Time: s.now(), Method: bounded(r.Method), Path: bounded(r.URL.EscapedPath()), Presented: p, Target: *t, Decision: d}
-	n := maphash.String(s.seed, t.Cluster) % refusalRings
-	ring := &s.rings[n]
+	d.ID = s.instance + "-" + newRefusalID()
+	refusal := &Refusal{
+		Time: s.now(), Method: clip.Clone(r.Method, maxKeptMethod), Path: clip.Clone(r.URL.EscapedPath(), maxKeptPath),
+		Presented: p, Target: *t, Decision: d.kept(),
+	}
+	ring := &s.rings[maphash.String(s.seed, t.Cluster)%refusalRings]
 	ring.mu.Lock()
 	defer ring.mu.Unlock()
-	d.ID = s.instance + "-" + strconv.FormatUint(ring.next*refusalRings+n, 36)
 	ring.kept[ring.next%ringSize] = refusal
 	ring.next++
+}
+
+// newRefusalID is random: an id tells neither which ring a refusal is in, which
+// would help whoever wants to push it out, nor how many there have been.
+func newRefusalID() string {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return strconv.FormatUint(binary.BigEndian.Uint64(id[:]), 36)
+}
+
+// kept is a copy of a refusal's Decision within the bounds, which shares no text
+// with the request: reasons quote it.
+func (d *Decision) kept() *Decision {
+	out := *d
+	out.Verdicts, out.Guarded = nil, nil
+	room := maxKeptText
+	for i, v := range d.Verdicts {
+		v.Authenticator, v.Reason = clip.Clone(v.Authenticator, maxKeptName), clip.Clone(v.Reason, maxKeptReason)
+		if room -= len(v.Authenticator) + len(v.Reason); room < 0 || i == maxKeptVerdicts {
+			out.Verdicts = append(out.Verdicts, Verdict{Authenticator: "others", Outcome: v.Outcome, Reason: strconv.Itoa(len(d.Verdicts)-i) + " more verdicts were not kept"})
+			break
+		}
+		out.Verdicts = append(out.Verdicts, v)
+	}
+	for _, g := range d.Guarded[:min(len(d.Guarded), maxRemoved)] {
+		out.Guarded = append(out.Guarded, clip.Clone(g, 2*maxQuoted))
+	}
+	return &out
 }
 
 // Find returns the refusal with the id; nil when it is not of this instance or
 // no longer kept. Read-only.
 func (s *Refusals) Find(id string) *Refusal {
-	text, ours := strings.CutPrefix(id, s.instance+"-")
-	n, err := strconv.ParseUint(text, 36, 64)
-	if !ours || err != nil {
+	if !strings.HasPrefix(id, s.instance+"-") {
 		return nil
 	}
-	ring := &s.rings[n%refusalRings]
-	ring.mu.Lock()
-	defer ring.mu.Unlock()
-	if r := ring.kept[n/refusalRings%ringSize]; r != nil && r.Decision.ID == id {
-		return r
+	for i := range s.rings {
+		if r := s.rings[i].find(id); r != nil {
+			return r
+		}
 	}
 	return nil
 }
 
-func bounded(s string) string {
-	const limit = 1 << 10
-	if len(s) > limit {
-		return s[:limit] + "…"
+func (ring *refusalRing) find(id string) *Refusal {
+	ring.mu.Lock()
+	defer ring.mu.Unlock()
+	for _, r := range ring.kept {
+		if r != nil && r.Decision.ID == id {
+			return r
+		}
 	}
-	return s
+	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/internal/clip"
 	"frontproxy/internal/kubeconfig"
 )
 
@@ -217,6 +218,7 @@ func (w *Webhook) askOnce(ctx context.Context, key digest, t Token, since time.T
 	}
 	defer w.questions.leave(key, q)
 	if first {
+		t.Raw = strings.Clone(t.Raw)  // of a header that may be a megabyte
 		go w.answer(q, key, t, since) //nolint:contextcheck,gosec // others may wait for it too: it outlives the caller, and keeps nothing of the request
 	}
 	select {
@@ -324,7 +326,7 @@ func notBeyond(until time.Time, t Token) time.Time {
 // withoutToken is an error's text, in which the other side may have echoed the
 // token.
 func withoutToken(err error, raw string) string {
-	return clipped(strings.ReplaceAll(err.Error(), raw, "(token)"), 500)
+	return clip.Clone(strings.ReplaceAll(err.Error(), raw, "(token)"), 500)
 }
 
 // reviewer asks for one token.

@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+
+	"frontproxy/internal/clip"
 )
 
 const (
@@ -136,7 +138,7 @@ func (r *webhookReviewer) read(body []byte) (*authenticationv1.TokenReviewStatus
 	if kind == nil {
 		kind = &schema.GroupVersionKind{}
 	}
-	return nil, fmt.Errorf("its answer is no TokenReview but kind %q of %q", clipped(kind.Kind, 64), clipped(kind.GroupVersion().String(), 64))
+	return nil, fmt.Errorf("its answer is no TokenReview but kind %q of %q", clip.Clone(kind.Kind, 64), clip.Clone(kind.GroupVersion().String(), 64))
 }
 
 func extraOf(from map[string]authenticationv1beta1.ExtraValue) map[string]authenticationv1.ExtraValue {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"frontproxy/authn"
+	"frontproxy/internal/clip"
 )
 
 // Audit records requests the Kubernetes way: one event a stage, as the policy
@@ -46,20 +48,27 @@ const (
 // the text of tenants' claim rules.
 const maxReasons = 2048
 
+// maxRecordedURI bounds what an event holds of a request's path, and of its
+// query, and maxRecordedSources the X-Forwarded-For header that it lists, in
+// bytes. No object's path is longer: names have 253 bytes at most.
+const maxRecordedURI, maxRecordedSources = 4 << 10, 1 << 10
+
 // recorded puts apiserver's audit around the end of a request's way, where all
 // that an event says is known.
 func (a *Audit) recorded() http.Handler {
 	end := func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeFrom(r.Context())
-		if x.uri != nil { // the recorder has its own
-			r = r.WithContext(r.Context()) // a copy
-			r.URL = x.uri
+		if x.unrecorded != nil {
+			r = x.unrecorded.WithContext(r.Context())
 		}
 		x.conclude(w, r, x.status)
 		x.follow(w)
 	}
 	endless := func(r *http.Request, _ *genericapirequest.RequestInfo) bool {
 		x := exchangeFrom(r.Context())
+		if x.unrecorded != nil {
+			r = x.unrecorded
+		}
 		return x.upgrade || streams(x.apiPath(r), r.URL.RawQuery)
 	}
 	return genericapifilters.WithAudit(http.HandlerFunc(end), a.Sink, a.Policy, endless)
@@ -82,16 +91,47 @@ func (x *exchange) record(w http.ResponseWriter, r *http.Request, status *metav1
 	}
 	x.annotate(ctx)
 	r = r.WithContext(ctx)
-	if query, secret := withoutSecrets(r.URL.RawQuery); secret {
-		x.uri = r.URL
-		plain := *r.URL
-		plain.RawQuery = query
-		r.URL = &plain
+	if shown := recordable(r); shown != r {
+		x.unrecorded, r = r, shown
 	}
 	x.p.recorded.ServeHTTP(w, r)
 	if x.code == 0 { // it could not be recorded, and so was not served
 		x.code = http.StatusInternalServerError
 	}
+}
+
+// recordable is r as events may show it: r itself, or a copy that has no
+// credentials in its query and no text beyond the bounds. Events wait in
+// buffers, thousands of them, and what they hold of a request keeps the whole of
+// its line.
+func recordable(r *http.Request) *http.Request {
+	query, secret := withoutSecrets(r.URL.RawQuery)
+	sources := 0
+	for _, v := range r.Header["X-Forwarded-For"] {
+		sources += len(v)
+	}
+	if !secret && !longLine(r) && sources <= maxRecordedSources {
+		return r
+	}
+	out := r.WithContext(r.Context()) // a copy
+	shown := *r.URL
+	shown.RawQuery = query
+	if longLine(r) {
+		shown.Path, shown.RawPath, shown.RawQuery = clip.Clone(shown.Path, maxRecordedURI), "", clip.Clone(query, maxRecordedURI)
+		out.Method = clip.Clone(r.Method, maxRecordedURI)
+	}
+	out.URL = &shown
+	if sources > maxRecordedSources { // an event has an entry for each address
+		out.Header = maps.Clone(r.Header)
+		out.Header["X-Forwarded-For"] = []string{clip.Clone(r.Header["X-Forwarded-For"][0], maxRecordedSources)}
+	}
+	return out
+}
+
+// longLine says that a request's line is longer than what events hold of it. Its
+// method, path and query are parts of it.
+func longLine(r *http.Request) bool {
+	return len(r.Method)+len(r.RequestURI) > maxRecordedURI
 }
 
 // withoutSecrets is a query without the values that carry credentials elsewhere
@@ -123,17 +163,22 @@ func (x *exchange) requestInfo(r *http.Request) *genericapirequest.RequestInfo {
 	if err != nil {
 		path = r.URL.Path
 	}
-	info, err := apiPrefixes.NewRequestInfo(&http.Request{Method: r.Method, URL: &url.URL{Path: path, RawQuery: r.URL.RawQuery}, Header: r.Header})
-	if err != nil {
-		return &genericapirequest.RequestInfo{Path: path, Verb: strings.ToLower(r.Method)}
+	method := r.Method
+	if longLine(r) {
+		path, method = clip.Clone(path, maxRecordedURI), clip.Clone(method, maxRecordedURI)
 	}
+	info, err := apiPrefixes.NewRequestInfo(&http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: r.URL.RawQuery}, Header: r.Header})
+	if err != nil {
+		return &genericapirequest.RequestInfo{Path: path, Verb: strings.ToLower(method)}
+	}
+	info.Name = clip.Clone(info.Name, maxRecordedURI) // it may be a field selector's, from the query
 	return info
 }
 
 func (x *exchange) annotate(ctx context.Context) {
 	add := func(key, value string) {
 		if value != "" {
-			audit.AddAuditAnnotation(ctx, key, value)
+			audit.AddAuditAnnotation(ctx, key, clip.Clone(value, maxRecordedURI))
 		}
 	}
 	add(annotationCluster, x.target.Cluster)

@@ -44,7 +44,8 @@ type exchange struct {
 	target   index.Target
 	decision *authn.Decision
 	status   *metav1.Status // what audit carries through
-	uri      *url.URL       // as it came, when audit is shown another; else nil
+	// unrecorded is the request as it came, when audit is shown another; else nil.
+	unrecorded *http.Request
 	// base is where the request goes; of its path, prefix is the escaped form.
 	base   *url.URL
 	prefix string

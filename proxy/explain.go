@@ -23,6 +23,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/internal/clip"
 )
 
 // ExplainPath is where explanations are, at the proxy itself and below each
@@ -116,20 +117,12 @@ func (x *exchange) explainKept(w http.ResponseWriter, id string) {
 }
 
 func noRefusal(id, instance string) *metav1.Status {
-	s := failure(http.StatusNotFound, metav1.StatusReasonNotFound, "instance %s keeps no refusal %q any more: the latest are kept", instance, bounded(id))
+	s := failure(http.StatusNotFound, metav1.StatusReasonNotFound, "instance %s keeps no refusal %q any more: the latest are kept", instance, clip.Clone(id, maxQuoted))
 	if !strings.HasPrefix(id, instance+"-") {
 		s.Reason = ReasonOtherInstance
-		s.Message = fmt.Sprintf("the refusal %q is not one of instance %s: ask the instance that its id begins with", bounded(id), instance)
+		s.Message = fmt.Sprintf("the refusal %q is not one of instance %s: ask the instance that its id begins with", clip.Clone(id, maxQuoted), instance)
 	}
 	s.Details = &metav1.StatusDetails{UID: types.UID(instance)}
-	return s
-}
-
-// bounded is for texts of a client in an answer.
-func bounded(s string) string {
-	if len(s) > 256 {
-		return s[:256] + "…"
-	}
 	return s
 }
 
@@ -311,6 +304,9 @@ func newShares() *shares {
 func (s *shares) of(cluster string) *rate.Limiter {
 	return s.limiters[maphash.String(s.seed, cluster)%shareNum]
 }
+
+// maxQuoted bounds what an answer quotes of a request, in bytes.
+const maxQuoted = 256
 
 const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 

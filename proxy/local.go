@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/authn"
+	"frontproxy/internal/clip"
 	"frontproxy/internal/protectedresource"
 )
 
@@ -61,7 +62,7 @@ func (p *Proxy) Debug() http.Handler {
 		path := x.ownPath(r)
 		switch {
 		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
-			writeStatus(w, failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the debug address is served as localhost or a loopback address only, not as %q", bounded(r.Host)))
+			writeStatus(w, failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the debug address is served as localhost or a loopback address only, not as %q", clip.Clone(r.Host, maxQuoted)))
 		case path == ExplainPath, path != "" && readOnly(r):
 			x.page(w, r)
 		default:

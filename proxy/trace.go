@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -10,10 +11,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+
+	"frontproxy/internal/clip"
 )
 
 // maxRequestID bounds, in bytes, the id that a client may bring.
 const maxRequestID = 64
+
+// Bounds of what a span holds of its request, in bytes.
+const maxSpanName, maxSpanPath, maxTraceState = 32, 4 << 10, 512
 
 // traceContext is how a span's context travels (W3C Trace Context).
 var traceContext propagation.TraceContext
@@ -33,12 +39,23 @@ func (x *exchange) observe(r *http.Request) *http.Request {
 		return r
 	}
 	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.start)}
-	ctx := traceContext.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx := traceContext.Extract(r.Context(), clientTrace(r.Header))
 	if client := trace.SpanContextFromContext(ctx); client.IsValid() {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: client}))
 	}
-	ctx, x.span = x.p.tracer.Start(r.Context(), r.Method, options...)
+	ctx, x.span = x.p.tracer.Start(r.Context(), clip.Clone(r.Method, maxSpanName), options...)
 	return r.WithContext(ctx)
+}
+
+// clientTrace is what a client says of its trace, in copies that spans may keep:
+// they wait in a buffer. A tracestate that is longer than what must be passed on
+// (W3C Trace Context, section 3.3.1.5) is left out.
+func clientTrace(h http.Header) propagation.MapCarrier {
+	carrier := propagation.MapCarrier{"traceparent": strings.Clone(h.Get("Traceparent"))}
+	if state := h.Get("Tracestate"); len(state) <= maxTraceState {
+		carrier["tracestate"] = strings.Clone(state)
+	}
+	return carrier
 }
 
 // plainID says whether a client's id can stand in logs, events and headers.
@@ -105,11 +122,11 @@ func (x *exchange) traced(r *http.Request) {
 		return
 	}
 	if m := x.route.mapping; m != nil {
-		x.span.SetName(r.Method + " " + m.Path)
+		x.span.SetName(clip.Clone(r.Method, maxSpanName) + " " + m.Path)
 	}
 	x.span.SetAttributes(
-		attribute.String("http.request.method", r.Method),
-		attribute.String("url.path", r.URL.Path),
+		attribute.String("http.request.method", clip.Clone(r.Method, maxSpanName)),
+		attribute.String("url.path", clip.Clone(r.URL.Path, maxSpanPath)),
 		attribute.Int("http.response.status_code", x.code),
 		attribute.String("audit-id", x.id),
 		attribute.String("front-proxy.cluster", x.target.Cluster),

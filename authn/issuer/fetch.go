@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"time"
 
+	"frontproxy/internal/clip"
 	"frontproxy/internal/egress"
 	"frontproxy/internal/jwks"
 )
@@ -98,7 +99,7 @@ func (f *fetcher) discover(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("discovery: %s: %w", f.document, err)
 	}
 	if document.Issuer != f.trust.URL {
-		return "", fmt.Errorf("discovery: %s is the document of issuer %q, want %q", f.document, clip(document.Issuer, 200), f.trust.URL)
+		return "", fmt.Errorf("discovery: %s is the document of issuer %q, want %q", f.document, clip.Clone(document.Issuer, 200), f.trust.URL)
 	}
 	if err := checkURL(document.JWKSURI); err != nil {
 		return "", fmt.Errorf("discovery: jwks_uri: %w", err)
@@ -135,7 +136,7 @@ func (f *fetcher) get(ctx context.Context, location string) ([]byte, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", location, clip(response.Status, 100))
+		return nil, fmt.Errorf("%s answers %s", location, clip.Clone(response.Status, 100))
 	}
 	body, err := f.body(ctx, cancel, response.Body)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"frontproxy/internal/clip"
 	"frontproxy/internal/jwks"
 )
 
@@ -103,7 +104,7 @@ func (i *Issuer) Holds(raw string) bool {
 func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
-		return nil, fmt.Errorf("malformed or unsupported token: %s", clip(err.Error(), 200))
+		return nil, fmt.Errorf("malformed or unsupported token: %s", clip.Clone(err.Error(), 200))
 	}
 	if len(jws.Signatures) != 1 {
 		return nil, errors.New("token has not exactly one signature")
@@ -154,7 +155,7 @@ func (i *Issuer) noKeyFor(id string) error {
 	case len(keys.all) == 0:
 		return fmt.Errorf("%s publishes no key that can be used", i.trust.URL)
 	case id != "":
-		return fmt.Errorf("%s has no key with id %q", i.trust.URL, clip(id, 64))
+		return fmt.Errorf("%s has no key with id %q", i.trust.URL, clip.Clone(id, 64))
 	}
 	return fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
 }
@@ -385,7 +386,7 @@ func reasons(ignored []string) string {
 	if len(ignored) == 0 {
 		return ""
 	}
-	return ": " + clip(strings.Join(ignored, "; "), 300)
+	return ": " + clip.Clone(strings.Join(ignored, "; "), 300)
 }
 
 // standing is i's when its last attempt failed or did not.
@@ -423,7 +424,7 @@ func (i *Issuer) fillStatus(s *Status) {
 	i.mu.Unlock()
 	var err error
 	if s.State, err = i.state(); err != nil {
-		s.LastError = clip(err.Error(), 500)
+		s.LastError = clip.Clone(err.Error(), 500)
 	}
 	keys := i.keys.Load()
 	if keys != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"frontproxy/internal/clip"
 	"frontproxy/internal/jwks"
 )
 
@@ -66,7 +67,7 @@ func parseKeys(body []byte) (*keySet, error) {
 		}
 		set.byID[key.KeyID] = append(set.byID[key.KeyID], key)
 		set.all = append(set.all, key)
-		set.ids = append(set.ids, clip(key.KeyID, 64))
+		set.ids = append(set.ids, clip.Clone(key.KeyID, 64))
 	}
 	slices.Sort(set.ids)
 	set.fingerprint = fingerprint(set.all)
@@ -77,9 +78,9 @@ func parseKeys(body []byte) (*keySet, error) {
 func leftOut(n int, id string, err error) string {
 	text := fmt.Sprintf("keys[%d]", n)
 	if id != "" {
-		text += fmt.Sprintf(" (kid %q)", clip(id, 64))
+		text += fmt.Sprintf(" (kid %q)", clip.Clone(id, 64))
 	}
-	return text + ": " + clip(err.Error(), 200)
+	return text + ": " + clip.Clone(err.Error(), 200)
 }
 
 // checkKey says why a public key is not fit for signatures.
@@ -149,9 +150,9 @@ func (s *keySet) verify(jws *jose.JSONWebSignature) ([]byte, error) {
 	case !named:
 		return nil, errNoKey
 	case len(candidates) == 0:
-		return nil, fmt.Errorf("key %q is not for algorithm %s", clip(header.KeyID, 64), header.Algorithm)
+		return nil, fmt.Errorf("key %q is not for algorithm %s", clip.Clone(header.KeyID, 64), header.Algorithm)
 	}
-	return nil, fmt.Errorf("signature does not verify with key %q", clip(header.KeyID, 64))
+	return nil, fmt.Errorf("signature does not verify with key %q", clip.Clone(header.KeyID, 64))
 }
 
 // candidates are the keys to try, in the order of the set, as far as the bounds
@@ -188,12 +189,4 @@ func workOf(key *jose.JSONWebKey) int {
 		}
 	}
 	return 2
-}
-
-// clip bounds text that others chose.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return s[:n] + "…"
 }

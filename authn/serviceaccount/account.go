@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/internal/clip"
 )
 
 // Extra keys that kcp reads: where the account lives, and where its identity is
@@ -45,21 +47,21 @@ type reference struct {
 // the token's subject.
 func (a *account) check(sub string) error {
 	if !validCluster(a.home) {
-		return refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip(a.home))
+		return refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip.Clone(a.home, maxQuoted))
 	}
 	namespace, name, err := serviceaccount.SplitUsername(sub)
 	if err != nil {
-		return refuse(Claims, "sub %q does not name a service account", clip(sub))
+		return refuse(Claims, "sub %q does not name a service account", clip.Clone(sub, maxQuoted))
 	}
 	if namespace != a.namespace || name != a.name {
-		return refuse(Claims, "sub %q is another account than the claims name, %q in namespace %q", clip(sub), clip(a.name), clip(a.namespace))
+		return refuse(Claims, "sub %q is another account than the claims name, %q in namespace %q", clip.Clone(sub, maxQuoted), clip.Clone(a.name, maxQuoted), clip.Clone(a.namespace, maxQuoted))
 	}
 	if a.uid == "" {
 		return refuse(Claims, "the token does not have the service account's uid")
 	}
 	if a.secret != nil {
 		if problems := validation.NameIsDNSSubdomain(a.secret.Name, false); len(problems) > 0 {
-			return refuse(Claims, "the name of the token's secret, %q, is missing or malformed", clip(a.secret.Name))
+			return refuse(Claims, "the name of the token's secret, %q, is missing or malformed", clip.Clone(a.secret.Name, maxQuoted))
 		}
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/internal/clip"
 )
 
 // maxToken bounds the tokens that are looked into, in bytes.
@@ -148,9 +150,9 @@ func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, voucher, 
 	case a.shards != nil && (header.KeyID == "" || len(keys) == 0):
 		return a.shards.open(ctx, jws, a.issuers)
 	case len(keys) == 0:
-		return nil, voucher{}, refuse(UnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip(header.KeyID))
+		return nil, voucher{}, refuse(UnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip.Clone(header.KeyID, maxQuoted))
 	case header.KeyID == "":
 		return nil, voucher{}, refuse(Signature, "none of %d service account keys verifies the signature (%s)", len(keys), header.Algorithm)
 	}
-	return nil, voucher{}, refuse(Signature, "service account key %q does not verify the signature (%s)", clip(header.KeyID), header.Algorithm)
+	return nil, voucher{}, refuse(Signature, "service account key %q does not verify the signature (%s)", clip.Clone(header.KeyID, maxQuoted), header.Algorithm)
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4/json"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"frontproxy/internal/clip"
 )
 
 // LegacyIssuer is the issuer of tokens that live in Secrets.
@@ -46,11 +48,11 @@ type expected struct {
 func (e expected) judge(payload []byte) (*account, error) {
 	var public jwt.Claims
 	if err := json.Unmarshal(payload, &public); err != nil {
-		return nil, refuse(Malformed, "the token's registered claims can't be read: %s", clip(err.Error()))
+		return nil, refuse(Malformed, "the token's registered claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 	}
 	legacy := public.Issuer == LegacyIssuer
 	if !legacy && !slices.Contains(e.issuers, public.Issuer) {
-		return nil, refuse(Issuer, "issuer %q is not one of --service-account-issuer", clip(public.Issuer))
+		return nil, refuse(Issuer, "issuer %q is not one of --service-account-issuer", clip.Clone(public.Issuer, maxQuoted))
 	}
 	if len(public.Audience) > 0 && !slices.ContainsFunc(public.Audience, func(aud string) bool { return slices.Contains(e.audiences, aud) }) {
 		return nil, refuse(Audience, "audiences %q have none of --api-audiences %q", clipAll(public.Audience), e.audiences)
@@ -98,7 +100,7 @@ func readAccount(payload []byte, legacy, legacyBound bool) (*account, error) {
 	if !legacy || legacyBound {
 		var c boundClaims
 		if err := json.Unmarshal(payload, &c); err != nil {
-			return nil, refuse(Malformed, "the token's claim kubernetes.io can't be read: %s", clip(err.Error()))
+			return nil, refuse(Malformed, "the token's claim kubernetes.io can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 		}
 		if c.Kubernetes != nil {
 			k := c.Kubernetes
@@ -113,7 +115,7 @@ func readAccount(payload []byte, legacy, legacyBound bool) (*account, error) {
 	}
 	var c legacyClaims
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return nil, refuse(Malformed, "the token's kubernetes.io/serviceaccount claims can't be read: %s", clip(err.Error()))
+		return nil, refuse(Malformed, "the token's kubernetes.io/serviceaccount claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 	}
 	return &account{legacy: true, home: c.ClusterName, namespace: c.Namespace, name: c.Name, uid: c.UID, secret: &reference{Name: c.Secret}}, nil
 }
@@ -122,7 +124,7 @@ func clipAll(all []string) []string {
 	const limit = 8
 	var out []string
 	for _, s := range all[:min(len(all), limit)] {
-		out = append(out, clip(s))
+		out = append(out, clip.Clone(s, maxQuoted))
 	}
 	return out
 }

@@ -42,11 +42,5 @@ func refuse(reason Reason, format string, args ...any) error {
 	return &Refusal{reason, fmt.Sprintf(format, args...)}
 }
 
-// clip bounds text that a token chose.
-func clip(s string) string {
-	const limit = 128
-	if len(s) > limit {
-		return s[:limit] + "…"
-	}
-	return s
-}
+// maxQuoted bounds what a refusal quotes of a token, in bytes.
+const maxQuoted = 128

@@ -11,6 +11,7 @@ import (
 
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/clip"
 )
 
 // Placement knows where logical clusters are and were; *index.Index does.
@@ -80,7 +81,7 @@ func (f *FromShards) open(ctx context.Context, jws *jose.JSONWebSignature, issue
 	// A key's id is a hash of it, so a newer answer of the shard would not change
 	// this (kube-apiserver's keyIDFromPublicKey).
 	if id != "" && len(keys) > 0 {
-		return nil, voucher{}, refuse(Signature, "key %q of shard %s does not verify the signature", clip(id), holder.Name)
+		return nil, voucher{}, refuse(Signature, "key %q of shard %s does not verify the signature", clip.Clone(id, maxQuoted), holder.Name)
 	}
 	return f.openLate(ctx, jws, holder)
 }
@@ -97,7 +98,7 @@ func (f *FromShards) openLate(ctx context.Context, jws *jose.JSONWebSignature, h
 	case lacking != nil:
 		return nil, voucher{}, fmt.Errorf("%w: service account keys of shard %s: %w", ErrUndecided, holder.Name, lacking)
 	case len(keys) == 0:
-		return nil, voucher{}, refuse(UnknownKey, "shard %s, which holds the token's logical cluster, publishes no key with the id %q", holder.Name, clip(id))
+		return nil, voucher{}, refuse(UnknownKey, "shard %s, which holds the token's logical cluster, publishes no key with the id %q", holder.Name, clip.Clone(id, maxQuoted))
 	}
 	return nil, voucher{}, refuse(Signature, "no key of shard %s, which holds the token's logical cluster, verifies the signature", holder.Name)
 }
@@ -121,14 +122,14 @@ func unverifiedHome(payload []byte, issuers []string) (string, error) {
 		Issuer string `json:"iss"`
 	}
 	if err := json.Unmarshal(payload, &public); err != nil {
-		return "", refuse(Malformed, "the token's registered claims can't be read: %s", clip(err.Error()))
+		return "", refuse(Malformed, "the token's registered claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 	}
 	a, err := readAccount(payload, public.Issuer == LegacyIssuer, slices.Contains(issuers, LegacyIssuer))
 	if err != nil {
 		return "", err
 	}
 	if !validCluster(a.home) {
-		return "", refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip(a.home))
+		return "", refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip.Clone(a.home, maxQuoted))
 	}
 	return a.home, nil
 }

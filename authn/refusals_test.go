@@ -1,0 +1,214 @@
+package authn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+	"weak"
+
+	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+
+	"frontproxy/index"
+)
+
+// retained is how many bytes of heap are in use for what do leaves behind.
+func retained(do func()) int64 {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
+}
+
+// TestRefusalsKeepLittle: whatever a request that is refused brings, and however
+// much of it, of the refusal a bounded part is kept.
+func TestRefusalsKeepLittle(t *testing.T) {
+	const each, size = 24 << 10, 256 << 10
+	long := func(begin string, i int) string { return begin + fmt.Sprint(i) + strings.Repeat("x", size) }
+	jwt := func(claims string) string {
+		part := base64.RawURLEncoding.EncodeToString
+		return part([]byte(`{"alg":"RS256"}`)) + "." + part([]byte(claims)) + ".c2ln"
+	}
+	plain := func(i int) *http.Request { return httptest.NewRequest("GET", "/clusters/c1/api?n="+fmt.Sprint(i), nil) }
+	for name, request := range map[string]func(i int) *http.Request{
+		"request line": func(i int) *http.Request {
+			line := long("GET /clusters/c1/api?q=", i)
+			r := plain(i)
+			r.Method, r.RequestURI = line[:3], line[4:]
+			r.URL.Path = line[4:20]
+			return r
+		},
+		"method": func(i int) *http.Request {
+			r := plain(i)
+			r.Method = long("M", i)
+			return r
+		},
+		"issuer of a token": func(i int) *http.Request {
+			r := plain(i)
+			r.Header.Set("Authorization", "Bearer "+jwt(`{"iss":"https://issuer/`+long("", i)[:40<<10]+`"}`))
+			return r
+		},
+		"issuer that is written with escapes": func(i int) *http.Request {
+			r := plain(i)
+			r.Header.Set("Authorization", "Bearer "+jwt(`{"iss":"https://issuer/\u00e4`+long("", i)[:40<<10]+`"}`))
+			return r
+		},
+		"name of a certificate": func(i int) *http.Request {
+			r := plain(i)
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Subject: pkix.Name{CommonName: long("n", i)}, SerialNumber: big.NewInt(1)}}}
+			return r
+		},
+		"serial number of a certificate": func(i int) *http.Request {
+			r := plain(i)
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{SerialNumber: new(big.Int).Lsh(big.NewInt(1), 8*size)}}}
+			return r
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca := newCA(t, "clients")
+			a, err := New(Config{ClientCAs: ca, Tokens: []TokenAuthenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &TypeAuthenticators{}}, Instance: "pod-1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			target := index.Target{Cluster: "c1", Type: index.Type{Cluster: "c1", Name: "team"}}
+			kept := retained(func() {
+				for i := range 2 * ringSize {
+					if d := a.Decide(request(i), &target); d.Status != http.StatusUnauthorized {
+						t.Fatalf("status %d", d.Status)
+					}
+				}
+			})
+			t.Logf("%d bytes for each refusal that is kept", kept/ringSize)
+			if kept > ringSize*each {
+				t.Errorf("%d refusals keep %d bytes, want at most %d", ringSize, kept, ringSize*each)
+			}
+			runtime.KeepAlive(a)
+		})
+	}
+}
+
+// TestRefusalsKeepBoundedReasons: many authenticators that say much.
+func TestRefusalsKeepBoundedReasons(t *testing.T) {
+	s := newRefusals("pod", time.Now)
+	kept := retained(func() {
+		for range ringSize {
+			d := &Decision{}
+			for range 1000 {
+				d.Verdicts = append(d.Verdicts, Verdict{Authenticator: strings.Repeat("a", 1<<10), Outcome: Refused, Reason: strings.Repeat("r", 1<<11)})
+				d.Guarded = append(d.Guarded, strings.Repeat("g", 1<<10))
+			}
+			s.add(httptest.NewRequest("GET", "/", nil), &index.Target{}, d, Presented{})
+			if len(d.Verdicts) != 1000 {
+				t.Fatal("the decision itself was changed")
+			}
+			last := s.Find(d.ID).Decision.Verdicts
+			if want := "more verdicts were not kept"; !strings.HasSuffix(last[len(last)-1].Reason, want) {
+				t.Fatalf("the last verdict that is kept: %v, want %q", last[len(last)-1], want)
+			}
+		}
+	})
+	if kept > ringSize*(48<<10) {
+		t.Errorf("%d refusals keep %d bytes", ringSize, kept)
+	}
+}
+
+// TestRefusalIDsTellNothing: not the ring, and not how many there were.
+func TestRefusalIDsTellNothing(t *testing.T) {
+	s := newRefusals("pod", time.Now)
+	rings := map[uint64]map[string]bool{}
+	for i := range 4096 {
+		d := &Decision{}
+		cluster := []string{"one", "two"}[i%2]
+		s.add(httptest.NewRequest("GET", "/", nil), &index.Target{Cluster: cluster}, d, Presented{})
+		n, err := strconv.ParseUint(strings.TrimPrefix(d.ID, "pod-"), 36, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		residue := n % refusalRings
+		if rings[residue] == nil {
+			rings[residue] = map[string]bool{}
+		}
+		rings[residue][cluster] = true
+	}
+	for residue := range uint64(refusalRings) {
+		if len(rings[residue]) != 2 {
+			t.Errorf("ids of %v only are %d modulo the number of rings", rings[residue], residue)
+		}
+	}
+}
+
+// TestVerifiedCertificatesAreNotKept: what is remembered of one, is not what its
+// client sent with it.
+func TestVerifiedCertificatesAreNotKept(t *testing.T) {
+	clients := newCA(t, "clients")
+	a, err := New(Config{ClientCAs: clients})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() weak.Pointer[x509.Certificate] {
+		cert := clients.client(t, time.Hour, "alice")
+		r := httptest.NewRequest("GET", "/", nil)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
+		for range 2 {
+			if d := a.Decide(r, &index.Target{}); d.User == nil {
+				t.Fatalf("refused: %v", d.Verdicts)
+			}
+		}
+		return weak.Make(cert)
+	}
+	cert := ask()
+	runtime.GC()
+	runtime.GC()
+	if cert.Value() != nil {
+		t.Error("the certificate is kept when its connection is gone")
+	}
+	if diff := cmp.Diff(1, a.certs.clients.known.Len()); diff != "" {
+		t.Errorf("remembered (-want +got):\n%s", diff)
+	}
+}
+
+// TestWebhookQuestionsKeepTheTokenOnly: a question outlives its request.
+func TestWebhookQuestionsKeepTheTokenOnly(t *testing.T) {
+	w := newTestWebhook(t, newWebhookServer(t, says(`{}`)), nil)
+	asked := make(chan string, 1)
+	w.reviewer = reviewerFunc(func(raw string) { asked <- raw })
+	header := "Bearer " + strings.Repeat(" ", 1<<20) + "token"
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", header)
+	raw, err := bearer(r)
+	if err != nil || raw != "token" {
+		t.Fatalf("%q, %v", raw, err)
+	}
+	if _, _, err := w.AuthenticateToken(t.Context(), ParseToken(raw)); err == nil {
+		t.Fatal("accepted")
+	}
+	got := uintptr(unsafe.Pointer(unsafe.StringData(<-asked)))
+	if begin := uintptr(unsafe.Pointer(unsafe.StringData(header))); got >= begin && got < begin+uintptr(len(header)) {
+		t.Error("the question keeps the whole header")
+	}
+}
+
+// reviewerFunc refuses every token, when it has been told of it.
+type reviewerFunc func(raw string)
+
+func (f reviewerFunc) review(_ context.Context, raw string, _ []string) (*authenticationv1.TokenReviewStatus, error) {
+	f(raw)
+	return &authenticationv1.TokenReviewStatus{}, nil
+}

@@ -1,0 +1,32 @@
+package proxy
+
+import (
+	"net/http"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// maxStreamRequest bounds the request that begins a watch or an upgraded
+	// connection, in bytes of its line and headers: it is kept as long as the
+	// stream lasts, to be decided about again. The largest identity that a shard
+	// asserts, or the largest token, fit in.
+	maxStreamRequest = 128 << 10
+	// headerOverhead is what a header takes in memory beside its text, in bytes.
+	headerOverhead = 64
+)
+
+// checkStreamSize refuses a stream whose request is too large to be kept.
+func checkStreamSize(r *http.Request) *metav1.Status {
+	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		size += len(name)
+		for _, v := range values {
+			size += len(v) + headerOverhead
+		}
+	}
+	if size <= maxStreamRequest {
+		return nil
+	}
+	return failure(http.StatusRequestHeaderFieldsTooLarge, metav1.StatusReasonUnknown, "the request is too large for a watch or an upgraded connection: of its path, query and headers, at most %d bytes are taken", maxStreamRequest)
+}
