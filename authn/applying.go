@@ -101,7 +101,7 @@ func withError(all []ApplyingStatus, err error) []ApplyingStatus {
 // describe says how a's issuer is.
 func (a *jwtAuthenticator) describe(name string, workspace bool) ApplyingStatus {
 	s := a.issuer.Status()
-	return ApplyingStatus{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences), Issuer: &s}
+	return ApplyingStatus{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
 }
 
 // describeType implements typeDescriber.

@@ -9,14 +9,22 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/internal/bytecache"
 )
 
 // Bounds of a token cache.
 const (
-	// cacheTokens is how many tokens a configuration's cache holds.
-	cacheTokens = 1024
+	// cacheBytes bounds what an issuer of a configuration has in its cache, in bytes:
+	// some 6,000 tokens of usual users, or 50 of those with the most groups there
+	// may be. ownersCacheBytes bounds all caches of a logical cluster's configurations
+	// together, and allCacheBytes those of all clusters; beyond that, each of these
+	// still has cacheFloor.
+	cacheBytes       = 4 << 20
+	ownersCacheBytes = 8 << 20
+	allCacheBytes    = 128 << 20
+	cacheFloor       = 256 << 10
 	// cacheLife is how long a verified token is believed without another look.
 	cacheLife = 10 * time.Second
 )
@@ -62,9 +70,10 @@ func (d *digester) digest(raw string) (sum digest) {
 // tokenCache remembers the identities of tokens that were verified and found
 // good by one authenticator, before guard and scope. It holds no refusals. An
 // entry ends with the token, after cacheLife, or with the key generation it was
-// verified under. The zero tokenCache is empty and ready.
+// verified under. The zero tokenCache is empty and ready, and has no owner.
 type tokenCache struct {
-	tokens atomic.Pointer[lru.Cache[digest, cachedToken]]
+	budget *bytecache.Budget // its owner's; nil: there is no such bound
+	tokens atomic.Pointer[bytecache.Cache[digest, cachedToken]]
 }
 
 // cachedToken is immutable; so is the identity, which requests share.
@@ -91,39 +100,72 @@ func (c *tokenCache) get(key digest, now time.Time, generation uint64) (user.Inf
 	return e.user, e.expiry, true
 }
 
-func (c *tokenCache) add(key digest, u user.Info, expiry, now time.Time, generation uint64) {
-	tokens := c.tokens.Load()
-	if tokens == nil { // made at first use: most configurations rest
-		fresh, err := lru.New[digest, cachedToken](cacheTokens)
-		if err != nil {
-			return // only for a size below one
-		}
-		c.tokens.CompareAndSwap(nil, fresh)
-		tokens = c.tokens.Load()
+// made is the cache, which is made at first use: most configurations rest.
+func (c *tokenCache) made() *bytecache.Cache[digest, cachedToken] {
+	if c.tokens.Load() == nil {
+		c.tokens.CompareAndSwap(nil, bytecache.New[digest, cachedToken](cacheBytes, c.budget))
 	}
+	return c.tokens.Load()
+}
+
+func (c *tokenCache) add(key digest, u user.Info, expiry, now time.Time, generation uint64) {
 	ends := now.Add(cacheLife)
 	if expiry.Before(ends) {
 		ends = expiry
 	}
-	tokens.Add(key, cachedToken{user: u, expiry: expiry, ends: ends, generation: generation})
+	c.made().Add(key, cachedToken{user: u, expiry: expiry, ends: ends, generation: generation}, keptBytes(u))
 }
 
 // sweep drops what has ended, which else would stay until the room is needed.
 func (c *tokenCache) sweep(now time.Time) {
-	tokens := c.tokens.Load()
-	if tokens == nil {
-		return
-	}
-	for _, key := range tokens.Keys() {
-		if e, ok := tokens.Peek(key); ok && !now.Before(e.ends) {
-			tokens.Remove(key)
-		}
+	if tokens := c.tokens.Load(); tokens != nil {
+		tokens.RemoveFunc(func(t cachedToken) bool { return !now.Before(t.ends) })
 	}
 }
+
+// close forgets all, for good.
+func (c *tokenCache) close() { c.made().Close() }
 
 func (c *tokenCache) len() int {
 	if tokens := c.tokens.Load(); tokens != nil {
 		return tokens.Len()
 	}
 	return 0
+}
+
+// ownersCaches bounds the token caches of all configurations of each owner, and
+// of all owners.
+type ownersCaches struct {
+	total *bytecache.Total
+
+	mu     sync.Mutex // guards owners
+	owners map[string]*ownersCache
+}
+
+type ownersCache struct {
+	budget *bytecache.Budget
+	users  int // configurations
+}
+
+func newOwnersCaches() *ownersCaches {
+	return &ownersCaches{total: bytecache.NewTotal(allCacheBytes, cacheFloor), owners: map[string]*ownersCache{}}
+}
+
+// acquire returns the budget of an owner, for as long as until release.
+func (o *ownersCaches) acquire(owner string) (budget *bytecache.Budget, release func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.owners[owner]
+	if c == nil {
+		c = &ownersCache{budget: o.total.Budget(ownersCacheBytes)}
+		o.owners[owner] = c
+	}
+	c.users++
+	return c.budget, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if c.users--; c.users == 0 {
+			delete(o.owners, owner)
+		}
+	}
 }

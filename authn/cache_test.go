@@ -53,19 +53,67 @@ func TestTokenCache(t *testing.T) {
 	}
 }
 
+// TestTokenCacheIsBounded: by bytes, whatever the identities' sizes, for each
+// cache, for all of an owner and for all owners.
 func TestTokenCacheIsBounded(t *testing.T) {
-	var c tokenCache
 	now := time.Now()
 	d := newDigester()
-	for n := range 3 * cacheTokens {
-		c.add(d.digest(fmt.Sprint(n)), &user.DefaultInfo{}, now.Add(time.Hour), now, 1)
+	large := func(n int) user.Info {
+		return &user.DefaultInfo{Name: fmt.Sprint(n), Groups: strings.Split(strings.Repeat(strings.Repeat("g", 60)+",", 1024), ",")}
 	}
-	if diff := cmp.Diff(cacheTokens, c.len()); diff != "" {
-		t.Errorf("entries (-want +got):\n%s", diff)
+	fill := func(c *tokenCache, n int) {
+		for i := range n {
+			c.add(d.digest(fmt.Sprint(i)), large(i), now.Add(time.Hour), now, 1)
+		}
 	}
-	c.sweep(now.Add(cacheLife))
-	if diff := cmp.Diff(0, c.len()); diff != "" {
+	var alone tokenCache
+	fill(&alone, 200)
+	if got := alone.tokens.Load().Bytes(); got > cacheBytes || alone.len() < 40 {
+		t.Errorf("one cache: %d identities of %d bytes together", alone.len(), got)
+	}
+	alone.sweep(now.Add(cacheLife))
+	if diff := cmp.Diff(0, alone.len()); diff != "" {
 		t.Errorf("entries after their end (-want +got):\n%s", diff)
+	}
+
+	all := newOwnersCaches()
+	caches := func(owner string, n int) (caches []*tokenCache, release []func()) {
+		for range n {
+			b, r := all.acquire(owner)
+			c := &tokenCache{budget: b}
+			caches, release = append(caches, c), append(release, func() { c.close(); r() })
+		}
+		return caches, release
+	}
+	mine, release := caches("owner", 4)
+	owners := 0
+	for _, c := range mine {
+		fill(c, 100)
+		owners += c.tokens.Load().Bytes()
+	}
+	if owners > ownersCacheBytes {
+		t.Errorf("the caches of one owner have %d bytes, want at most %d", owners, ownersCacheBytes)
+	}
+	for n := range 40 {
+		others, _ := caches(fmt.Sprint("other-", n), 1)
+		fill(others[0], 100)
+		if others[0].len() == 0 {
+			t.Errorf("owner %d has nothing in its cache", n)
+		}
+	}
+	if used := all.total.Used(); used > allCacheBytes+41*cacheFloor {
+		t.Errorf("all caches have %d bytes", used)
+	}
+	before := all.total.Used()
+	for _, r := range release {
+		r()
+	}
+	if got := before - all.total.Used(); got != owners || len(all.owners) != 40 {
+		t.Errorf("what is released: %d bytes of %d; %d owners left", got, owners, len(all.owners))
+	}
+	fill(mine[0], 10)
+	if mine[0].len() != 0 {
+		t.Error("a cache that was closed keeps tokens")
 	}
 }
 
@@ -181,7 +229,7 @@ func BenchmarkFreshToken(b *testing.B) {
 			<-m.issuer.Ready()
 			b.ReportAllocs()
 			for b.Loop() {
-				m.cache = tokenCache{}
+				m.cache.sweep(time.Now().Add(cacheLife))
 				if _, _, err := m.AuthenticateToken(ctx, token); err != nil != forged {
 					b.Fatal(err)
 				}

@@ -10,13 +10,13 @@ import (
 	"time"
 	"weak"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/util/cert"
 
+	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 )
 
@@ -48,8 +48,9 @@ const (
 	byClientCert    = "client-certificate"
 )
 
-// maxCertificates bounds the verified certificates that are remembered.
-const maxCertificates = 4096
+// maxVerified bounds what is remembered of verified certificates, in bytes: some
+// 20,000 of usual users.
+const maxVerified = 16 << 20
 
 // certificates judges client certificates. Each pool is its own: passing the
 // TLS handshake proves nothing but possession of the key, a requestheader
@@ -63,19 +64,15 @@ type certificates struct {
 
 func newCertificates(clientCAs CAPool, rh *RequestHeader, identify func(user.Info) (user.Info, error), now func() time.Time) (*certificates, error) {
 	c := &certificates{identify: identify}
-	var err error
 	if clientCAs != nil {
-		if c.clients, err = newVerifier(clientCAs, now, c.userOf); err != nil {
-			return nil, err
-		}
+		c.clients = newVerifier(clientCAs, now, c.userOf)
 	}
 	if rh == nil {
 		return c, nil
 	}
-	if c.proxies, err = newVerifier(rh.CAs, now, nil); err != nil {
-		return nil, err
-	}
+	c.proxies = newVerifier(rh.CAs, now, nil)
 	c.allowedProxies = rh.AllowedNames
+	var err error
 	if c.headers, err = headerrequest.New(rh.UsernameHeaders, rh.UIDHeaders, rh.GroupHeaders, rh.ExtraPrefixes); err != nil {
 		return nil, fmt.Errorf("--requestheader-* headers: %w", err)
 	}
@@ -205,7 +202,7 @@ type verifier struct {
 	user func(chain []*x509.Certificate) (user.Info, error) // nil: names nobody
 	// known does not keep a certificate: its memory is the whole handshake message
 	// that it came in, with whatever else a client put there.
-	known *lru.Cache[weak.Pointer[x509.Certificate], *verified]
+	known *bytecache.Cache[weak.Pointer[x509.Certificate], *verified]
 }
 
 // verified is a chain that held against roots when it was made. Immutable.
@@ -217,9 +214,8 @@ type verified struct {
 	nobody error
 }
 
-func newVerifier(cas CAPool, now func() time.Time, userOf func([]*x509.Certificate) (user.Info, error)) (*verifier, error) {
-	known, err := lru.New[weak.Pointer[x509.Certificate], *verified](maxCertificates)
-	return &verifier{cas: cas, now: now, user: userOf, known: known}, err
+func newVerifier(cas CAPool, now func() time.Time, userOf func([]*x509.Certificate) (user.Info, error)) *verifier {
+	return &verifier{cas: cas, now: now, user: userOf, known: bytecache.New[weak.Pointer[x509.Certificate], *verified](maxVerified, nil)}
 }
 
 func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
@@ -241,10 +237,14 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
 			c.until = end
 		}
 	}
+	kept := 0
 	if v.user != nil {
 		c.user, c.nobody = v.user(chains[0])
 	}
-	v.known.Add(key, c)
+	if c.user != nil {
+		kept = keptBytes(c.user)
+	}
+	v.known.Add(key, c, kept)
 	return c, nil
 }
 

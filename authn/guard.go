@@ -3,6 +3,7 @@ package authn
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,7 +32,13 @@ const (
 // lost on the way (RFC 9110, section 5.5), control characters end or break a
 // line, empty groups vanish, and header names, so extra keys too, come out in
 // lower case. Every identity is judged, whoever vouches for it.
+//
+// It refuses an identity beyond the limits, too, before anything else is done
+// with it.
 func wellFormed(u user.Info) error {
+	if err := forwardedLimits.check(u); err != nil {
+		return err
+	}
 	if err := plain("user name", u.GetName()); err != nil {
 		return err
 	}
@@ -117,20 +124,18 @@ func guard(u user.Info) (guarded, error) {
 		return guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", clip.Clone(g.name, maxQuoted), systemPrefix)
 	}
 	g.groups = make([]string, 0, len(u.GetGroups())+1)
-	for _, group := range u.GetGroups() {
+	for _, group := range once(u.GetGroups()) {
 		if hasSystemPrefix(group) {
-			g.remove(fmt.Sprintf("group %q", clip.Clone(group, maxQuoted)))
+			g.remove("group ", group)
 			continue
 		}
-		if !slices.Contains(g.groups, group) {
-			g.groups = append(g.groups, group)
-		}
+		g.groups = append(g.groups, group)
 	}
 	g.groups = append(g.groups, user.AllAuthenticated)
 	g.extra = make(map[string][]string, len(u.GetExtra())+2)
 	for key, values := range u.GetExtra() {
 		if strings.Contains(key, kcpDomain) { // keys are lower case: wellFormed
-			g.remove(fmt.Sprintf("extra %q", clip.Clone(key, maxQuoted)))
+			g.remove("extra ", key)
 			continue
 		}
 		if len(values) > 0 {
@@ -140,10 +145,23 @@ func guard(u user.Info) (guarded, error) {
 	return g, nil
 }
 
-func (g *guarded) remove(what string) {
+func (g *guarded) remove(what, name string) {
 	if len(g.removed) < maxRemoved {
-		g.removed = append(g.removed, what)
+		g.removed = append(g.removed, what+strconv.Quote(clip.Clone(name, maxQuoted)))
 	}
+}
+
+// once is a list with each text in it once. What is remembered is in order, and
+// has none twice: then it is the list itself.
+func once(list []string) []string {
+	for i := 1; i < len(list); i++ {
+		if list[i-1] >= list[i] {
+			out := slices.Clone(list)
+			slices.Sort(out)
+			return slices.Compact(out)
+		}
+	}
+	return list
 }
 
 // scoped ties the identity to one logical cluster: a fresh value, so that no

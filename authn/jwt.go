@@ -47,9 +47,10 @@ type jwtAuthenticator struct {
 	upstream authenticator.Token
 	// audiences are the configuration's; a token must have one of them, and one
 	// of required too unless that is empty.
-	audiences, required []string
-	// maxToken and maxIdentity bound a token and the identity it maps to, in bytes.
-	maxToken, maxIdentity int
+	audiences, required stringSet
+	// maxToken bounds a token, in bytes, and limits the identity that it maps to.
+	maxToken int
+	limits   identityLimits
 	// evaluates says that there are CEL expressions. Without, none is run, and
 	// nobody waits for a place.
 	evaluates bool
@@ -145,10 +146,10 @@ func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time
 // check is cheap, so it comes before anything that may fetch or compute.
 func (a *jwtAuthenticator) check(c *tokenClaims, now time.Time) error {
 	switch {
-	case !intersects(c.audiences, a.audiences):
-		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %q", quoted(c.audiences), a.audiences)
-	case len(a.required) > 0 && !intersects(c.audiences, a.required):
-		return fmt.Errorf("audience: the token is for %s, --api-audiences wants one of %q too", quoted(c.audiences), a.required)
+	case !a.audiences.hasAny(c.audiences):
+		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %s", quoted(c.audiences), quoted(a.audiences.list))
+	case len(a.required.list) > 0 && !a.required.hasAny(c.audiences):
+		return fmt.Errorf("audience: the token is for %s, --api-audiences wants one of %s too", quoted(c.audiences), quoted(a.required.list))
 	case c.expiry.IsZero():
 		return errors.New("the token has no expiry")
 	case !now.Before(c.expiry):
@@ -203,10 +204,7 @@ func (m jwtMember) applyUpstream(ctx context.Context, raw string) (user.Info, er
 	case !ok || response == nil || response.User == nil:
 		return nil, errors.New("the token is not the issuer's")
 	}
-	if err := checkSize(response.User, m.maxIdentity); err != nil {
-		return nil, err
-	}
-	return response.User, nil
+	return claimed(response.User, m.limits)
 }
 
 // upstreamReason makes an error fit for operators. Upstream's errors quote
@@ -315,4 +313,8 @@ func intersects(a, b []string) bool {
 	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
 }
 
-func quoted(list []string) string { return clip.Clone(fmt.Sprintf("%q", list), 300) }
+// quoted is the beginning of a list, for operators.
+func quoted(list []string) string {
+	const shown = 16
+	return clip.Clone(fmt.Sprintf("%q", list[:min(len(list), shown)]), 300)
+}

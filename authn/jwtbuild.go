@@ -46,6 +46,7 @@ type jwtBuilder struct {
 	evaluations chan struct{}
 	// compiler is shared by all configurations.
 	compiler *sharedCompiler
+	caches   *ownersCaches
 }
 
 func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
@@ -58,6 +59,7 @@ func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
 		digester:    newDigester(),
 		evaluations: make(chan struct{}, evaluationsOfAll()),
 		compiler:    newSharedCompiler(c.Clock),
+		caches:      newOwnersCaches(),
 	}
 }
 
@@ -128,23 +130,26 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 	if err != nil {
 		return err
 	}
+	budget, releaseBudget := b.caches.acquire(cmp.Or(b.owner, id.cluster))
 	a := &jwtAuthenticator{
 		name:      fmt.Sprintf("workspace %s/%s jwt[%d] %s", id.cluster, id.name, n, entry.Issuer.URL),
 		issuer:    keys,
 		trust:     trust.Key(),
 		upstream:  upstream,
-		audiences: entry.Issuer.Audiences,
-		required:  b.required,
+		audiences: newStringSet(entry.Issuer.Audiences),
+		required:  newStringSet(b.required),
 		evaluates: len(expressions(entry)) > 0,
 		digester:  b.digester,
+		cache:     tokenCache{budget: budget},
 		clock:     b.clock,
 	}
-	a.maxToken, a.maxIdentity = operatorsTokenBytes, operatorsTokenBytes
+	a.maxToken, a.limits = operatorsTokenBytes, operatorsLimits
 	if b.limited {
 		a.evaluations = b.evaluations
-		a.maxToken, a.maxIdentity = MaxTokenBytes, maxIdentityBytes
+		a.maxToken, a.limits = MaxTokenBytes, tenantsLimits
 	}
 	c.authenticators = append(c.authenticators, a)
+	c.releases = append(c.releases, func() { a.cache.close(); releaseBudget() })
 	return nil
 }
 

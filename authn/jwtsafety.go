@@ -7,7 +7,6 @@ import (
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
 	"k8s.io/apiserver/pkg/apis/apiserver"
-	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/cel/environment"
 
 	"frontproxy/authn/expression"
@@ -29,9 +28,6 @@ const (
 	// maxGroupsPrefix bounds the prefix that a plain mapping puts before each
 	// group: a token has 4,000 at most, so they are a megabyte together.
 	maxGroupsPrefix = 256
-	// maxIdentityBytes bounds an identity that claims are mapped to: name, UID,
-	// groups and extras together.
-	maxIdentityBytes = 64 << 10
 )
 
 // checkSafety refuses a configuration that costs too much to compile, or whose
@@ -144,27 +140,4 @@ func (c *expressionCheck) call(call ast.CallExpr) error {
 		return fmt.Errorf("the regular expressions of spec.jwt together are too large: compiled they have more than %d instructions", maxPatterns)
 	}
 	return nil
-}
-
-// checkSize refuses an identity that is too large to keep or to forward.
-func checkSize(u user.Info, most int) error {
-	if identitySize(u) > most {
-		return fmt.Errorf("the claims map to an identity of more than %d bytes", most)
-	}
-	return nil
-}
-
-// identitySize is the bytes of an identity, with one for each part.
-func identitySize(u user.Info) int {
-	size := len(u.GetName()) + len(u.GetUID())
-	for _, g := range u.GetGroups() {
-		size += len(g) + 1
-	}
-	for k, values := range u.GetExtra() {
-		size += len(k) + 1
-		for _, v := range values {
-			size += len(v) + 1
-		}
-	}
-	return size
 }

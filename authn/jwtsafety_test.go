@@ -71,30 +71,13 @@ func TestPatternsOfAConfigurationAddUp(t *testing.T) {
 	}
 }
 
-func TestIdentitiesAreBounded(t *testing.T) {
-	big := strings.Repeat("a", maxIdentityBytes)
-	for name, u := range map[string]*user.DefaultInfo{
-		"name":   {Name: big + "a"},
-		"groups": {Name: "a", Groups: []string{big}},
-		"extra":  {Name: "a", Extra: map[string][]string{"k": {big}}},
-		"many":   {Name: "a", Groups: strings.Split(strings.Repeat("g,", maxIdentityBytes/2), ",")},
-	} {
-		if checkSize(u, maxIdentityBytes) == nil {
-			t.Errorf("%s: an identity that is too large is taken", name)
-		}
-	}
-	if err := checkSize(&user.DefaultInfo{Name: "alice", Groups: make([]string, 100)}, maxIdentityBytes); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestRefusalsOfBigIdentitiesAreSmall: what is kept of a bad identity does not
 // grow with it.
 func TestRefusalsOfBigIdentitiesAreSmall(t *testing.T) {
-	big := strings.Repeat("a", 1<<20)
+	big := strings.Repeat("a", 60<<10)
 	groups := make([]string, 1000)
 	for i := range groups {
-		groups[i] = fmt.Sprint("system:", i, big[:1000])
+		groups[i] = fmt.Sprint("system:", i, big[:100])
 	}
 	for name, u := range map[string]*user.DefaultInfo{
 		"control":   {Name: big + "\x00"},

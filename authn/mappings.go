@@ -86,7 +86,7 @@ func (c *mappingCache) sweep(now time.Time) {
 func (m mapping) size() int {
 	n := mappingBytes
 	if m.user != nil {
-		n += identitySize(m.user)
+		n += keptBytes(m.user)
 	}
 	if m.err != nil {
 		n += len(m.err.Error())

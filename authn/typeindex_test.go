@@ -588,7 +588,7 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 				if record != nil {
 					for _, m := range record.ByIssuer[s.URL()] {
 						if member, ok := m.(jwtMember); ok {
-							got[member.audiences[0]] = true
+							got[member.audiences.list[0]] = true
 						} else {
 							got["not ready"] = true
 						}

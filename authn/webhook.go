@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
@@ -18,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 	"frontproxy/internal/kubeconfig"
 )
@@ -38,8 +37,9 @@ const (
 	// webhookToken is how many bytes of token it is asked about at most. kube asks
 	// about tokens of any size, that is up to its 1 MiB of headers.
 	webhookToken = 64 << 10
-	// webhookAnswers is how many answers of each kind are kept.
-	webhookAnswers = 8192
+	// webhookAccepted and webhookRefused bound what is kept of answers that say yes,
+	// and of those that say no, in bytes: some 30,000 each.
+	webhookAccepted, webhookRefused = 32 << 20, 16 << 20
 	// webhookErrorFor is how long an answer is kept that says the webhook could
 	// not check the token, or that is a 401 or 403: refusals as in kube.
 	webhookErrorFor = 5 * time.Second
@@ -90,8 +90,8 @@ type Webhook struct {
 	audiences  []string
 	clock      clock.PassiveClock
 	digester   *digester
-	accepted   *lru.Cache[digest, webhookAnswer]
-	refused    *lru.Cache[digest, webhookAnswer]
+	accepted   *bytecache.Cache[digest, webhookAnswer]
+	refused    *bytecache.Cache[digest, webhookAnswer]
 	questions  webhookLine
 	health     *webhookHealth
 }
@@ -127,11 +127,9 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if w.reviewer, err = newReviewer(followed.Config(), c.Version); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
 	}
-	if w.accepted, err = lru.New[digest, webhookAnswer](webhookAnswers); err != nil {
-		return nil, err
-	}
-	w.refused, err = lru.New[digest, webhookAnswer](webhookAnswers)
-	return w, err
+	w.accepted = bytecache.New[digest, webhookAnswer](webhookAccepted, nil)
+	w.refused = bytecache.New[digest, webhookAnswer](webhookRefused, nil)
+	return w, nil
 }
 
 // webhookClient reads a kubeconfig. Unlike client-go's usual way it takes an
@@ -195,7 +193,7 @@ func (w *Webhook) meansToken(a webhookAnswer) bool {
 // known returns an answer that still counts and was not asked for before since.
 func (w *Webhook) known(key digest, since time.Time) (webhookAnswer, bool) {
 	now := w.clock.Now()
-	for _, answers := range []*lru.Cache[digest, webhookAnswer]{w.accepted, w.refused} {
+	for _, answers := range []*bytecache.Cache[digest, webhookAnswer]{w.accepted, w.refused} {
 		a, ok := answers.Get(key)
 		switch {
 		case !ok:
@@ -259,7 +257,7 @@ func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Tok
 	case errors.Is(err, errUnauthorized):
 		w.health.note(WebhookUnauthorized, asked, err)
 		a = webhookAnswer{unchecked: true, refusal: err, unauthorized: asked}
-		if before, ok := w.refused.Peek(key); ok && !before.unauthorized.IsZero() {
+		if before, ok := w.refused.Get(key); ok && !before.unauthorized.IsZero() {
 			a.unauthorized = before.unauthorized
 		}
 	case err != nil:
@@ -276,13 +274,13 @@ func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Tok
 	switch {
 	case a.refusal == nil:
 		a.until = notBeyond(a.until, t)
-		w.accepted.Add(key, a)
+		w.accepted.Add(key, a, keptBytes(a.user))
 		w.refused.Remove(key)
 	case a.unchecked:
 		a.until = asked.Add(min(w.ttl, webhookErrorFor))
-		w.refused.Add(key, a)
+		w.refused.Add(key, a, len(a.refusal.Error()))
 	default:
-		w.refused.Add(key, a)
+		w.refused.Add(key, a, len(a.refusal.Error()))
 		w.accepted.Remove(key) // it was asked again before that one ended
 	}
 	return a, nil
@@ -307,7 +305,11 @@ func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t Token) webhookA
 		}
 		extra[key] = values
 	}
-	return webhookAnswer{user: &user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: slices.Clip(s.User.Groups), Extra: extra}}
+	u, err := claimed(&user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: s.User.Groups, Extra: extra}, operatorsLimits)
+	if err != nil {
+		return webhookAnswer{refusal: fmt.Errorf("the webhook accepted the token, but %w", err)}
+	}
+	return webhookAnswer{user: u}
 }
 
 // notBeyond ends an answer with a JWT's own expiry: nobody verified that here,

@@ -23,6 +23,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/internal/bytecache"
 )
 
 const opaqueToken = "opaque-webhook-token-0123456789"
@@ -351,7 +353,7 @@ func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
 		ask(fmt.Sprint("garbage-", i))
 	}
 	before := s.asked.Load()
-	w.refused.Resize(10)
+	w.refused = bytecache.New[digest, webhookAnswer](10*(bytecache.Overhead+len("the webhook refused the token")), nil)
 	for i := range 50 {
 		ask(fmt.Sprint("more-", i))
 	}

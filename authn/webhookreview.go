@@ -92,11 +92,11 @@ func (r *webhookReviewer) post(ctx context.Context, question []byte) (*authentic
 	case len(body) > maxReview:
 		return nil, fmt.Errorf("its answer has more than %d bytes", maxReview)
 	case code == http.StatusTooManyRequests || code >= http.StatusInternalServerError:
-		return nil, fmt.Errorf("%w: it answered %s", errTryAgain, response.Status)
+		return nil, fmt.Errorf("%w: it answered %s", errTryAgain, clip.Clone(response.Status, maxQuoted))
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return nil, fmt.Errorf("%w: it answered %s", errUnauthorized, response.Status)
+		return nil, fmt.Errorf("%w: it answered %s", errUnauthorized, clip.Clone(response.Status, maxQuoted))
 	case code < http.StatusOK || code > http.StatusPartialContent: // client-go's range
-		return nil, fmt.Errorf("it answered %s", response.Status)
+		return nil, fmt.Errorf("it answered %s", clip.Clone(response.Status, maxQuoted))
 	case len(body) == 0:
 		return nil, errors.New("its answer is empty")
 	}
