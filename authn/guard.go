@@ -31,7 +31,8 @@ const (
 // was decided. A shard gets it as HTTP headers: white space around a value is
 // lost on the way (RFC 9110, section 5.5), control characters end or break a
 // line, empty groups vanish, and header names, so extra keys too, come out in
-// lower case. Every identity is judged, whoever vouches for it.
+// lower case. Names that people read must not hide anything from them either, see
+// plainName. Every identity is judged, whoever vouches for it.
 //
 // It refuses an identity beyond the limits, too, before anything else is done
 // with it.
@@ -39,21 +40,21 @@ func wellFormed(u user.Info) error {
 	if err := forwardedLimits.check(u); err != nil {
 		return err
 	}
-	if err := plain("user name", u.GetName()); err != nil {
+	if err := plainName("user name", u.GetName()); err != nil {
 		return err
 	}
 	if uid := u.GetUID(); uid != "" {
-		if err := plain("UID", uid); err != nil {
+		if err := plainName("UID", uid); err != nil {
 			return err
 		}
 	}
 	for _, g := range u.GetGroups() {
-		if err := plain("group", g); err != nil {
+		if err := plainName("group", g); err != nil {
 			return err
 		}
 	}
 	for key, values := range u.GetExtra() {
-		if err := plain("extra key", key); err != nil {
+		if err := plainName("extra key", key); err != nil {
 			return err
 		}
 		if strings.ToLower(key) != key {
@@ -67,6 +68,18 @@ func wellFormed(u user.Info) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// plainName says whether s is plain, and whoever reads it sees all of it. A group
+// that looks like another one would be given that one's rights by hand.
+func plainName(what, s string) error {
+	if err := plain(what, s); err != nil {
+		return err
+	}
+	if invisible(s) {
+		return fmt.Errorf("%s %+q has an invisible character", what, clip.Clone(s, maxQuoted))
 	}
 	return nil
 }
