@@ -66,11 +66,11 @@ func (h *identityHeaders) deletes(other *identityHeaders) {
 }
 
 // clear deletes every header that a backend of any mapping, or a shard with
-// the usual settings, could read as identity, in every spelling: the case of
-// letters, and "_" for "-" as CGI-like readers fold them.
+// the usual settings, could read as identity, and those of other proxies, in every
+// spelling: the case of letters, and "_" for "-" as CGI-like readers fold them.
 func (h *identityHeaders) clear(header http.Header) {
 	for key := range header {
-		if h.identifies(key) {
+		if h.identifies(key) || endsHere(key) {
 			delete(header, key)
 		}
 	}
