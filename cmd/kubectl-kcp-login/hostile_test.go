@@ -61,6 +61,22 @@ func TestServerRedirects(t *testing.T) {
 	p.wantSaid("302")
 }
 
+// A server that cannot tell yet is asked again, a bounded number of times.
+func TestServerThatCannotTellYet(t *testing.T) {
+	h := newHost(t)
+	ca, err := readCA(h.caFile)
+	check(t, err)
+	s, err := newServer(h.workspace("root:one"), ca)
+	check(t, err)
+	s.pause = 0
+	for busy, good := range map[int]bool{undecidedTries - 1: true, undecidedTries: false} {
+		h.with(func() { h.busy = busy })
+		if _, err := s.review(t.Context(), "token"); (err == nil) != good {
+			t.Errorf("after %d answers of 503: %v", busy, err)
+		}
+	}
+}
+
 var pageLine = regexp.MustCompile(`https://\S+/authorize\?\S+`)
 
 // waitingLogin starts a login that waits for the browser to come back; page is what

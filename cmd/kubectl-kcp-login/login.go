@@ -48,7 +48,7 @@ func (p *program) login(ctx context.Context, text string) error {
 		id, err = s.review(ctx, tokens.IDToken)
 	}
 	switch {
-	case errors.Is(err, errMayNotAsk):
+	case errors.Is(err, errMayNotAsk), errors.Is(err, errNoWorkspace):
 		p.say("You are logged in at %s.\n", a.Issuer)
 	case err != nil:
 		return err

@@ -528,6 +528,27 @@ func TestWhoamiAndLogout(t *testing.T) {
 	}
 }
 
+// The URL of a server alone leads to the operator's issuers.
+func TestLoginAtServer(t *testing.T) {
+	i, _ := newIssuer(t)
+	h := newHost(t)
+	p := newPerson(t, i)
+	h.with(func() { h.clients[""] = []protectedresource.Client{clientOf(i)} })
+	p.answers = "yes\n"
+	_, err := p.run(h.URL+"/", "--certificate-authority="+h.caFile, "--listen-address=127.0.0.1:0")
+	check(t, err)
+	p.wantSaid("You are logged in at " + i.URL())
+	if p.cluster().Server != h.URL || len(h.seen()) > 0 {
+		t.Errorf("the kubeconfig leads to %s; the server was sent %d tokens", p.cluster().Server, len(h.seen()))
+	}
+	_, err = p.getToken(false, nil)
+	check(t, err)
+	if _, err := p.run("whoami"); err == nil {
+		t.Error("nobody can say who that is")
+	}
+	p.wantSaid("names no workspace")
+}
+
 // A token that is kept and no longer good at the server is replaced when its owner
 // logs in again; one that is new and refused is not asked for twice.
 func TestRefusedTokens(t *testing.T) {

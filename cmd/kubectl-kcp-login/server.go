@@ -32,6 +32,7 @@ type server struct {
 	workspace string   // empty: none
 	ca        []byte   // PEM; nil: the system's
 	client    *http.Client
+	pause     time.Duration // undecidedPause
 }
 
 // newServer reads a URL as a person types it. What follows the workspace is
@@ -46,7 +47,7 @@ func newServer(text string, ca []byte) (*server, error) {
 	case u.User != nil:
 		return nil, errors.New("the URL has a user or a password in it; leave that out")
 	}
-	s := &server{ca: ca}
+	s := &server{ca: ca, pause: undecidedPause}
 	path := ""
 	if rest, ok := strings.CutPrefix(u.Path, clustersPath); ok {
 		s.workspace, _, _ = strings.Cut(rest, "/")
@@ -150,6 +151,9 @@ type identity struct {
 // errMayNotAsk is for who is let in, but may not ask who they are.
 var errMayNotAsk = errors.New("you are logged in, but may not ask who you are there: whoever administers the workspace can grant you create on selfsubjectreviews (authentication.k8s.io)")
 
+// errNoWorkspace is for a server's URL without a workspace: nobody is there to ask.
+var errNoWorkspace = errors.New("you are logged in, but the URL names no workspace, and only those can say who you are")
+
 // refusedError is a 401.
 type refusedError struct{ server, id string }
 
@@ -162,11 +166,36 @@ func (e refusedError) Error() string {
 	return text
 }
 
+const (
+	// undecidedTries is how often a server is asked that cannot tell yet, as one that
+	// has not read the issuer's keys; undecidedPause is the time in between.
+	undecidedTries = 5
+	undecidedPause = 2 * time.Second
+)
+
+// askReview sends the review, again while the server answers 503.
+func (s *server) askReview(ctx context.Context, token string) (code int, body []byte, err error) {
+	for try := 1; ; try++ {
+		code, body, err = s.do(ctx, http.MethodPost, s.url.String()+"/apis/authentication.k8s.io/v1/selfsubjectreviews", token, []byte(selfSubjectReview))
+		if err != nil || code != http.StatusServiceUnavailable || try == undecidedTries {
+			return code, body, err
+		}
+		select {
+		case <-time.After(s.pause):
+		case <-ctx.Done():
+			return 0, nil, ctx.Err()
+		}
+	}
+}
+
 const selfSubjectReview = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
 
 // review asks who a token's owner is (SelfSubjectReview).
 func (s *server) review(ctx context.Context, token string) (*identity, error) {
-	code, body, err := s.do(ctx, http.MethodPost, s.url.String()+"/apis/authentication.k8s.io/v1/selfsubjectreviews", token, []byte(selfSubjectReview))
+	if s.workspace == "" {
+		return nil, errNoWorkspace
+	}
+	code, body, err := s.askReview(ctx, token)
 	if err != nil {
 		return nil, err
 	}

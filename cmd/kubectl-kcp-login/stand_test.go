@@ -53,6 +53,7 @@ type host struct {
 	clients map[string][]protectedresource.Client
 	edit    func(*protectedresource.Metadata)
 	code    int    // of reviews; 0: 201
+	busy    int    // how many reviews are answered 503
 	refuse  string // a token that is answered 401
 	tokens  []string
 }
@@ -116,6 +117,9 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	h.tokens = append(h.tokens, token)
 	switch {
+	case h.busy > 0:
+		h.busy--
+		w.WriteHeader(http.StatusServiceUnavailable)
 	case h.code == http.StatusUnauthorized || token == h.refuse && token != "":
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = io.WriteString(w, `{"kind":"Status","message":"Unauthorized","details":{"uid":"pod-1-17"}}`)
