@@ -26,6 +26,13 @@ func BenchmarkRequest(b *testing.B) {
 			f := w.front(b)
 			requests(b, f.client(b, http2), f.URL+"/clusters/root:ws/api/v1/namespaces/default/configmaps/x")
 		})
+		b.Run(name+"/login-discovery", func(b *testing.B) {
+			w := newWorld(b)
+			quietShard(b, w, body)
+			w.withLogin(b)
+			f := w.front(b)
+			requests(b, f.client(b, http2), f.URL+"/clusters/root:ws/api/v1/namespaces/default/configmaps/x")
+		})
 		b.Run(name+"/ReverseProxy", func(b *testing.B) {
 			w := newWorld(b)
 			s := quietShard(b, w, body)

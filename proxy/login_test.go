@@ -22,7 +22,7 @@ func loginClientOf(issuer string) protectedresource.Client {
 
 // withLogin turns discovery on: workspaces of the type team tell of a company's
 // issuer.
-func (w *world) withLogin(t *testing.T, operator ...protectedresource.Client) {
+func (w *world) withLogin(t testing.TB, operator ...protectedresource.Client) {
 	t.Helper()
 	d, err := logindiscovery.New(logindiscovery.Config{
 		URLs:   []*url.URL{{Scheme: "https", Host: "kcp.example"}, {Scheme: "https", Host: "internal.example:6443"}},

@@ -230,7 +230,12 @@ func (s *Shard) PutType(cluster, name string, configurations ...string) {
 
 // PutConfiguration puts a WorkspaceAuthenticationConfiguration.
 func (s *Shard) PutConfiguration(cluster, name string, jwt ...Object) {
-	s.store("workspaceauthenticationconfigurations").put(cluster, name, nil, Object{"spec": Object{"jwt": jwt}})
+	s.PutAnnotatedConfiguration(cluster, name, nil, jwt...)
+}
+
+// PutAnnotatedConfiguration is PutConfiguration with annotations.
+func (s *Shard) PutAnnotatedConfiguration(cluster, name string, annotations map[string]string, jwt ...Object) {
+	s.store("workspaceauthenticationconfigurations").put(cluster, name, annotations, Object{"spec": Object{"jwt": jwt}})
 }
 
 // ServeHTTP implements http.Handler.
