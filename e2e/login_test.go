@@ -48,11 +48,8 @@ func newLoginWorld(t *testing.T) *loginWorld {
 
 	bin := filepath.Join(w.home, "bin")
 	check(t, os.Mkdir(bin, 0o700))
-	filler := filepath.Join(bin, "formfiller")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filler, "./formfiller")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the form filler: %v\n%s", err, out)
-	}
+	filler, err := harness.BuildFormFiller(t.Context(), bin)
+	check(t, err)
 	for name, to := range map[string]string{
 		"kubectl-kcp_login": w.tools.Plugin, "kubectl-oidc_login": w.tools.Kubelogin, "kubectl": env.Binaries().Kubectl, "xdg-open": filler,
 	} {

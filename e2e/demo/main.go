@@ -39,6 +39,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	tools, err := harness.FindLoginTools()
+	if err != nil {
+		return err
+	}
 	issuer, err := issuertest.New(issuertest.Options{})
 	if err != nil {
 		return err
@@ -46,14 +50,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	defer issuer.Close()
 	begin := time.Now()
 	progress := func(message string) { say(out, "[%3.0fs] %s\n", time.Since(begin).Seconds(), message) }
-	env, err := harness.Start(ctx, harness.Config{Binaries: binaries, Shards: []string{"shard-1"}, Progress: progress})
+	env, err := harness.Start(ctx, harness.Config{Binaries: binaries, Shards: []string{"shard-1"}, Proxy: harness.ProxyOptions{LoginDiscovery: true}, Progress: progress})
 	if ctx.Err() != nil {
 		return nil // ended before it was up; Start has cleaned up
 	}
 	if err != nil {
 		return err
 	}
-	err = play(ctx, env, issuer, out, progress, *once)
+	err = play(ctx, env, issuer, tools, out, progress, *once)
 	progress("stopping")
 	if ctx.Err() != nil {
 		err = nil // told to end: what was going on then is no failure
@@ -66,8 +70,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // play sets the scene, shows it, and waits for the end unless once is set.
-func play(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, out io.Writer, progress func(string), once bool) error {
-	s, err := newScene(ctx, env, issuer, progress)
+func play(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, tools harness.LoginTools, out io.Writer, progress func(string), once bool) error {
+	company, err := startCompany(ctx, env, tools, progress)
+	if err != nil {
+		return err
+	}
+	defer company.dex.Stop()
+	s, err := newScene(ctx, env, issuer, company, progress)
 	if err != nil {
 		return err
 	}

@@ -33,11 +33,12 @@ type scene struct {
 	foreignToken    string // alice's, for another audience
 	tokenFile       string
 	issuer          *issuertest.Issuer
+	company         *company
 	shellFile       string // what docs/quick-start.md's commands need
 	kubectlCacheDir string
 }
 
-func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, progress func(string)) (*scene, error) {
+func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, company *company, progress func(string)) (*scene, error) {
 	admin := env.Admin()
 	progress("creating workspace root:demo with the workspace type team and its issuer " + issuer.URL())
 	org, err := admin.CreateWorkspace(ctx, "root", "demo", harness.TypeRef{}, harness.RootShard)
@@ -47,12 +48,16 @@ func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.
 	if err := admin.CreateAuthConfiguration(ctx, org.Path, "demo-issuer", trust(issuer)); err != nil {
 		return nil, err
 	}
-	if err := admin.CreateType(ctx, org.Path, "team", "demo-issuer"); err != nil {
+	if err := company.configure(ctx, admin, org.Path); err != nil {
+		return nil, err
+	}
+	if err := admin.CreateType(ctx, org.Path, "team", "demo-issuer", "company"); err != nil {
 		return nil, err
 	}
 	s := &scene{
 		env:             env,
 		issuer:          issuer,
+		company:         company,
 		shellFile:       filepath.Join(env.Dir, "demo.env"),
 		userKubeconfig:  filepath.Join(env.Dir, "alice.kubeconfig"),
 		kubectlCacheDir: filepath.Join(env.Dir, "kubectl-cache"),
@@ -87,7 +92,10 @@ func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.
 		return nil, err
 	}
 	progress("waiting until the proxy knows the issuer")
-	return s, s.awaitUser(ctx, env.Token(s.token))
+	if err := s.awaitUser(ctx, env.Token(s.token)); err != nil {
+		return nil, err
+	}
+	return s, company.awaitDiscovery(ctx, env, s.blue.Path)
 }
 
 // trust is the authentication configuration for an issuer.
@@ -146,6 +154,12 @@ func (s *scene) writeShellFile() error {
 		{"ISSUER_CA", ca},
 		{"TOKEN_FILE", s.tokenFile},
 		{"KUBECACHEDIR", s.kubectlCacheDir},
+		{"SERVING_CA", s.env.ServingCA.File},
+		{"KCP_LOGIN_HOME", filepath.Join(s.env.Dir, "logins")},
+		{"BROWSER", s.company.filler},
+		{"FORMFILLER_CA", s.company.dex.CAFile},
+		{"FORMFILLER_USER", harness.DexUser},
+		{"FORMFILLER_PASSWORD", harness.DexPassword},
 		{"PATH", filepath.Dir(s.env.Binaries().Kubectl) + ":" + filepath.Dir(s.env.Binaries().FrontProxy) + ":$PATH"},
 	} {
 		fmt.Fprintf(&b, "export %s=\"%s\"\n", v[0], v[1])

@@ -18,6 +18,8 @@ type act struct {
 	args  []string // of kubectl, without the kubeconfig
 	admin bool     // runs with the administrator's kubeconfig
 	ours  bool     // args are front-proxy's
+	login bool     // runs with what Alice has when she has nothing: no kubeconfig, but a browser
+	typed string   // by Alice
 	fails bool
 	want  string // in the output
 	only  string // what to print of it: lines that begin with one of these words; empty: all
@@ -28,6 +30,11 @@ func (s *scene) acts() []act {
 		{about: "Alice is who her issuer says, and tied to this one workspace.", args: []string{"auth", "whoami"}, want: prefix + user},
 		{about: "She works in blue, which lives on shard-1.", args: []string{"create", "configmap", "hello", "--from-literal=from=alice"}, want: "created"},
 		{args: []string{"get", "configmaps"}, want: "hello"},
+		{
+			about: "On another machine she has nothing but blue's URL and a login at her company. She says yes once; the demo fills her company's form.",
+			args:  []string{"kcp-login", s.env.Proxy.URL + "/clusters/" + s.blue.Path, "--certificate-authority=" + s.env.ServingCA.File}, login: true, typed: "yes\n", want: "You are " + prefix + user,
+		},
+		{args: []string{"get", "configmaps"}, login: true, want: "hello"},
 		{about: "She is as much herself in green, on the root shard.", args: []string{"--context", "green", "auth", "whoami"}, want: prefix + user},
 		{
 			about: "There she has no role but to ask that.",
@@ -97,12 +104,19 @@ func (s *scene) play(ctx context.Context, out io.Writer, acts []act) error {
 func (s *scene) kubectl(ctx context.Context, a act) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, s.binary(a), s.args(a)...) //nolint:gosec // our own binaries
 	cmd.Env = append(os.Environ(), "KUBECACHEDIR="+s.kubectlCacheDir)
+	if a.login {
+		cmd.Env = append(cmd.Env, s.company.variables(s.env)...)
+		cmd.Stdin = strings.NewReader(a.typed)
+	}
 	return cmd.CombinedOutput()
 }
 
 func (s *scene) args(a act) []string {
 	kubeconfig := s.userKubeconfig
-	if a.admin {
+	switch {
+	case a.login:
+		return a.args
+	case a.admin:
 		kubeconfig = s.env.AdminKubeconfig()
 	}
 	if a.ours {
@@ -128,6 +142,8 @@ func (s *scene) explain(out io.Writer) {
 The commands above can be repeated in another terminal. Or go on with
 docs/quick-start.md there, in a shell that has read this file:
   source %s
+  kubectl kcp-login $PROXY/clusters/root:demo:blue --certificate-authority=$SERVING_CA
+  kubectl get configmaps                       # two commands, from a URL to work
   kubectl auth whoami                          # alice in blue
   kubectl --context green get configmaps       # refused: no role there
   kubectl --kubeconfig $ADMIN get workspaces,workspacetypes,shards

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 )
@@ -131,6 +132,21 @@ func (d *Dex) Start(ctx context.Context) error {
 
 // Stop ends it.
 func (d *Dex) Stop() { d.program.Stop() }
+
+// BuildFormFiller builds e2e/formfiller into dir, and returns its path.
+func BuildFormFiller(ctx context.Context, dir string) (string, error) {
+	root, err := repository()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "formfiller")
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "./e2e/formfiller") //nolint:gosec // our own
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the form filler: %w\n%s", err, out)
+	}
+	return path, nil
+}
 
 // CreateLoginConfiguration is CreateAuthConfiguration with annotations.
 func (c *Client) CreateLoginConfiguration(ctx context.Context, cluster, name string, annotations map[string]string, jwt ...any) error {
