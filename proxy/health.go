@@ -14,8 +14,9 @@ import (
 // it: its own requests get 503, which is no reason to refuse all others.
 const patience = 30 * time.Second
 
-// health answers /livez, /healthz, which is the same, and /readyz: locally, to anybody, before any mapping.
-// It tells shard names and states, never addresses or errors.
+// health answers /livez, /healthz, which is the same, and /readyz: locally, to
+// anybody, before any mapping. So it names no shard, and tells neither addresses
+// nor errors: /statusz does, to those who may read it.
 type health struct {
 	now      func() time.Time
 	sync     func() shards.Status // nil: nothing to wait for
@@ -62,11 +63,26 @@ func (h *health) readiness() []check {
 	}
 	s, now := h.sync(), h.now()
 	checks = append(checks, check{name: "root", ok: s.RootAnswered, note: progress(s.Root.State, s.RootAnswered)})
-	for _, sh := range s.Shards {
-		given := sh.State == shards.Failed && now.Sub(sh.Since) >= patience
-		checks = append(checks, check{name: "shard-" + sh.Name, ok: sh.Synced || given, note: progress(sh.State, sh.Synced)})
+	if !s.RootAnswered { // which shards there are is not known
+		return checks
 	}
-	return checks
+	return append(checks, h.shards(s.Shards, now))
+}
+
+// shards is the check of all shards together.
+func (h *health) shards(all []shards.ShardStatus, now time.Time) check {
+	c := check{name: "shards", ok: true, note: string(shards.Synced)}
+	for _, sh := range all {
+		given := sh.State == shards.Failed && now.Sub(sh.Since) >= patience
+		switch {
+		case !sh.Synced && !given:
+			c.ok, c.note = false, "not all have been read; see the log or /statusz"
+			return c
+		case sh.State == shards.Failed:
+			c.note = "some cannot be read now; see the log or /statusz"
+		}
+	}
+	return c
 }
 
 // progress says in words for everybody how far reading has come, and where

@@ -48,17 +48,19 @@ func TestHealth(t *testing.T) {
 		{Name: "a", State: shards.Synced, Synced: true, Since: start},
 		{Name: "b", State: shards.Failed, Since: start, Reason: secret, Watches: []shards.ResourceWatchStatus{{Error: secret}}},
 	}
-	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[-]shard-b failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
-	check("/readyz/shard-a", answer{200, "ok"})
-	check("/readyz/shard-b", answer{500, "[-]shard-b failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
+	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[-]shards failed: not all have been read; see the log or /statusz\nreadyz check failed\n"})
+	check("/readyz/shards", answer{500, "[-]shards failed: not all have been read; see the log or /statusz\nreadyz check failed\n"})
+	check("/readyz/shard-a", answer{404, "404 page not found\n"})
 	now = start.Add(patience)
 	check("/readyz", answer{200, "ok"})
-	check("/readyz?verbose", answer{200, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shard-a ok: synced\n[+]shard-b ok: cannot be read; see the log or /statusz\nreadyz check passed\n"})
+	check("/readyz?verbose", answer{200, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shards ok: some cannot be read now; see the log or /statusz\nreadyz check passed\n"})
 	status.Shards[1].State = shards.Syncing
-	check("/readyz/shard-b", answer{500, "[-]shard-b failed: syncing\nreadyz check failed\n"})
+	check("/readyz/shards", answer{500, "[-]shards failed: not all have been read; see the log or /statusz\nreadyz check failed\n"})
 	status.Shards[1] = shards.ShardStatus{Name: "b", State: shards.Failed, Synced: true, Since: now} // lost after it was read
 	check("/readyz", answer{200, "ok"})
-	check("/readyz/shard-b?verbose", answer{200, "[+]shard-b ok: cannot be read now, what was read before is served; see the log or /statusz\nreadyz check passed\n"})
+	check("/readyz/shards?verbose", answer{200, "[+]shards ok: some cannot be read now; see the log or /statusz\nreadyz check passed\n"})
+	status.Shards[1].State = shards.Synced
+	check("/readyz/shards?verbose", answer{200, "[+]shards ok: synced\nreadyz check passed\n"})
 	h.draining.Store(true)
 	check("/readyz/shutdown", answer{500, "[-]shutdown failed: reason withheld\nreadyz check failed\n"})
 	check("/livez", answer{200, "ok"})
