@@ -93,6 +93,13 @@ type Decision struct {
 	Versions []string
 }
 
+// ByToken says that a token admitted the request, and Asserted that a proxy's
+// identity headers did: these headers are then within their authenticator's limits.
+func (d *Decision) ByToken() bool { return d.By == byToken || d.By == byWorkspace }
+
+// Asserted is ByToken's for identity headers.
+func (d *Decision) Asserted() bool { return d.By == byRequestHeader }
+
 // ErrUndecided is wrapped by a TokenAuthenticator's error when it could not
 // judge the token now.
 var ErrUndecided = errors.New("could not decide")

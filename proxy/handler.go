@@ -92,12 +92,10 @@ func (x *exchange) judge(r *http.Request) *metav1.Status {
 	if status := x.step(r, "lookup", x.find); status != nil {
 		return status
 	}
-	if x.lasts || x.upgrade {
-		if status := checkStreamSize(r); status != nil {
-			return status
-		}
-	}
 	if status := x.step(r, "authn", x.decide); status != nil {
+		return status
+	}
+	if status := x.checkStreamSize(r); status != nil {
 		return status
 	}
 	return x.enterShard()

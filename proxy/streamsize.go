@@ -9,17 +9,23 @@ import (
 const (
 	// maxStreamRequest bounds the request that begins a watch or an upgraded
 	// connection, in bytes of its line and headers: it is kept as long as the
-	// stream lasts, to be decided about again. The largest identity that a shard
-	// asserts, or the largest token, fit in.
+	// stream lasts, to be decided about again. What admitted it is not counted, a
+	// token or asserted headers: that is bounded by who judged it.
 	maxStreamRequest = 128 << 10
 	// headerOverhead is what a header takes in memory beside its text, in bytes.
 	headerOverhead = 64
 )
 
 // checkStreamSize refuses a stream whose request is too large to be kept.
-func checkStreamSize(r *http.Request) *metav1.Status {
+func (x *exchange) checkStreamSize(r *http.Request) *metav1.Status {
+	if !x.lasts && !x.upgrade {
+		return nil
+	}
 	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, values := range r.Header {
+		if name == "Authorization" && x.decision.ByToken() || x.decision.Asserted() && x.route.mapping.headers.identifies(name) {
+			continue
+		}
 		size += len(name)
 		for _, v := range values {
 			size += len(v) + headerOverhead

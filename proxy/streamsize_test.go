@@ -29,6 +29,7 @@ func TestStreamsKeepSmallRequests(t *testing.T) {
 		"watch, large header":            {"watch=1", http.Header{"X-Large": {large}}, 431},
 		"watch, many small headers":      {"watch=1", many, 431},
 		"upgrade, large header":          {"", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "X-Large": {large}}, 431},
+		"watch, the token that admitted": {"watch=1", http.Header{"Authorization": {"Bearer " + large}}, 200},
 		"no stream: a shard decides":     {"labelSelector=" + large, nil, 200},
 		"no stream, with a large header": {"", http.Header{"X-Large": {large}}, 200},
 	} {
