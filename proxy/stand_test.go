@@ -343,6 +343,47 @@ func (f *front) client(t testing.TB, http2 bool) *http.Client {
 	return &http.Client{Transport: tr, Timeout: 30 * time.Second}
 }
 
+// stuck is how long a test waits for one thing to happen before it fails. It is
+// no measure of anything: on a busy machine a handshake takes seconds.
+const stuck = 2 * time.Minute
+
+// crowd returns clients for requests that are many at a time and that wait at a
+// shard until the test lets them go: only its end ends them. On a busy machine
+// connections that are made in a crowd time out, so there are few: over HTTP/1.1
+// one for each of held requests and some more, for which the others wait; over
+// HTTP/2, where clients have one each, these are there already. Request n is for
+// client n modulo their number.
+func (f *front) crowd(t testing.TB, http2 bool, requests, held int) []*http.Client {
+	t.Helper()
+	clients := make([]*http.Client, 1)
+	if http2 {
+		clients = make([]*http.Client, 1+requests*5/(defaultStreams*4)) // each has streams to spare
+	}
+	for n := range clients {
+		c := f.client(t, http2)
+		c.Timeout = 0
+		if !http2 {
+			tr := c.Transport.(*http.Transport)
+			tr.MaxConnsPerHost, tr.MaxIdleConnsPerHost = held+8, held+8
+		}
+		for deadline := time.Now().Add(stuck); ; {
+			resp, err := c.Get(f.URL + "/livez")
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+			}
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+		clients[n] = c
+	}
+	return clients
+}
+
 // raw sends bytes over a TLS connection and returns what answers them.
 func (f *front) raw(t testing.TB, text string) (*http.Response, []byte) {
 	t.Helper()

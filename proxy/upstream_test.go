@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 )
@@ -56,35 +58,56 @@ func TestConnections(t *testing.T) {
 // TestBurst: when many requests have a connection alone, the others share some;
 // afterwards everything is as before.
 func TestBurst(t *testing.T) {
+	const sent, together = aloneAtMost + 50, 8 // together: how many are on their way to the shard
 	w := newWorld(t)
 	var mu sync.Mutex
 	connections, protocols := map[string]bool{}, map[string]int{}
-	var all sync.WaitGroup
-	all.Add(aloneAtMost + 50)
+	arrived, free := make(chan struct{}, sent), make(chan struct{})
+	release := sync.OnceFunc(func() { close(free) })
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		connections[r.RemoteAddr] = true
 		protocols[r.Proto]++
 		mu.Unlock()
-		all.Done()
-		all.Wait() // everybody is here at the same time
+		arrived <- struct{}{}
+		<-free
 		_, _ = rw.Write([]byte("x"))
 	})
 	f := w.front(t)
-	c := f.client(t, true)
-	var asked sync.WaitGroup
-	for range aloneAtMost + 50 {
-		asked.Go(func() {
-			res, err := c.Get(f.URL + "/clusters/root:ws/api")
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_, _ = io.Copy(io.Discard, res.Body)
-			_ = res.Body.Close()
-		})
+	t.Cleanup(release) // before the shard is closed, which waits for its requests
+	clients := f.crowd(t, true, sent, sent)
+	answered := make(chan error, sent)
+	for n := range sent + together {
+		if n < sent {
+			go func() {
+				res, err := clients[n%len(clients)].Get(f.URL + "/clusters/root:ws/api")
+				if err == nil {
+					_, err = io.Copy(io.Discard, res.Body)
+					_ = res.Body.Close()
+				}
+				if err == nil && res.StatusCode != http.StatusOK {
+					err = errors.New(res.Status)
+				}
+				answered <- err
+			}()
+		}
+		if n < together {
+			continue
+		}
+		select {
+		case <-arrived:
+		case err := <-answered:
+			t.Fatalf("answered before all are at the shard: %v", err)
+		case <-time.After(stuck):
+			t.Fatalf("%d requests have come to the shard, and no more come", n-together)
+		}
 	}
-	asked.Wait()
+	release() // everybody is here at the same time
+	for range sent {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
 	if protocols["HTTP/1.1"] != aloneAtMost || protocols["HTTP/2.0"] != 50 || len(connections) > aloneAtMost+50/2 {
 		t.Errorf("over %v, on %d connections", protocols, len(connections))
 	}
