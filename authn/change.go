@@ -23,6 +23,8 @@ type Change struct {
 	// Configurations are the specs of WorkspaceAuthenticationConfigurations as
 	// JSON, by name.
 	Configurations map[string][]byte
+	// Annotations are those of these objects, by name: they say how people log in.
+	Annotations map[string]map[string]string
 	// Types are the names in spec.authenticationConfigurations of WorkspaceTypes,
 	// by name.
 	Types map[string][]string
@@ -96,6 +98,9 @@ func (x *TypeIndex) draft(shard string, name objectName, change *Change) (e *typ
 	for _, n := range names[:min(len(names), MaxConfigurations)] {
 		c := s.configs[objectName{name.cluster, n}]
 		if draft := draftOf(c, shard, objectName{name.cluster, n}, change); draft != nil {
+			if x.config.LoginDiscovery && draft.version == given {
+				draft.login = loginAnnotationsOf(change.Annotations[n])
+			}
 			c, drafts = draft, append(drafts, draft)
 		}
 		e.configs = append(e.configs, c)
@@ -118,7 +123,7 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 	case c == nil:
 		return &configEntry{name: name, shard: shard}
 	case len(c.users) == 0: // it exists, and nobody names it so far
-		return &configEntry{name: name, shard: shard, present: c.present, version: c.version, spec: c.spec, specErr: c.specErr}
+		return &configEntry{name: name, shard: shard, present: c.present, version: c.version, spec: c.spec, specErr: c.specErr, login: c.login}
 	}
 	return nil
 }

@@ -20,6 +20,9 @@ const (
 	LoginClientSecretAnnotation = "front-proxy.kcp.io/login-client-secret" //nolint:gosec // a name, no secret
 )
 
+// LoginAnnotations is how their names begin.
+const LoginAnnotations = "front-proxy.kcp.io/login-"
+
 // loginAnnotations are their values.
 type loginAnnotations struct{ clientID, scopes, issuer, name, secret string }
 
@@ -33,6 +36,13 @@ func (a loginAnnotations) bounded() loginAnnotations {
 		}
 	}
 	return a
+}
+
+func loginAnnotationsOf(all map[string]string) loginAnnotations {
+	return loginAnnotations{
+		clientID: all[LoginClientIDAnnotation], scopes: all[LoginScopesAnnotation], issuer: all[LoginIssuerAnnotation],
+		name: all[LoginNameAnnotation], secret: all[LoginClientSecretAnnotation],
+	}.bounded()
 }
 
 // setLogin takes the annotations of a configuration as they are now.

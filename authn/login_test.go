@@ -141,3 +141,42 @@ func TestLoginDiscoveryOff(t *testing.T) {
 		t.Errorf("%v, %q", clients, problem)
 	}
 }
+
+// Annotations that are only tried are judged as if they had been applied.
+func TestTryingLoginAnnotations(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	w := newTypeWorld(t, TypeIndexConfig{LoginDiscovery: true}).synced()
+	w.setType("root", "c1", "team", "login")
+	spec := toJSON(object{"jwt": []object{loginEntry(s)}})
+	w.setLoginConfig("login", spec, map[string]string{LoginClientIDAnnotation: "kubectl"})
+	tried := func(change *Change) string {
+		t.Helper()
+		c, err := w.index.with(index.Type{Cluster: "c1", Name: "team"}, change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.close()
+		details := ""
+		for _, a := range c.describeType(index.Type{}) {
+			details += a.Detail + "\n"
+		}
+		return details
+	}
+	configs := map[string][]byte{"login": []byte(spec)}
+	bad := tried(&Change{Configurations: configs, Annotations: map[string]map[string]string{"login": {LoginClientIDAnnotation: "other"}}})
+	if !strings.Contains(bad, "the client id is none of spec.jwt[0].issuer.audiences") {
+		t.Errorf("a client that nobody accepts: %s", bad)
+	}
+	for name, change := range map[string]*Change{
+		"a good client":  {Configurations: configs, Annotations: map[string]map[string]string{"login": {LoginClientIDAnnotation: "kubectl"}}},
+		"no annotations": {Configurations: configs},
+		"nothing":        {},
+	} {
+		if good := tried(change); strings.Contains(good, "login discovery") {
+			t.Errorf("%s: %s", name, good)
+		}
+	}
+	if clients, problem := w.login(); len(clients) != 1 || problem != "" {
+		t.Errorf("trying has changed what is told: %v %s", clients, problem)
+	}
+}

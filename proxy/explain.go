@@ -73,6 +73,8 @@ type ExplainRequest struct {
 type ExplainChange struct {
 	// Configurations are the specs of WorkspaceAuthenticationConfigurations, by name.
 	Configurations map[string]json.RawMessage `json:"configurations,omitempty"`
+	// Annotations are those of these objects, by name.
+	Annotations map[string]map[string]string `json:"annotations,omitempty"`
 	// Types have spec.authenticationConfigurations' names, by name.
 	Types map[string][]string `json:"types,omitempty"`
 }
@@ -219,7 +221,7 @@ func (c *ExplainChange) change() *authn.Change {
 	if c == nil {
 		return nil
 	}
-	out := &authn.Change{Configurations: map[string][]byte{}, Types: c.Types}
+	out := &authn.Change{Configurations: map[string][]byte{}, Annotations: c.Annotations, Types: c.Types}
 	for name, spec := range c.Configurations {
 		out.Configurations[name] = spec
 	}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"frontproxy/authn"
 	"frontproxy/proxy"
 )
 
@@ -165,7 +166,7 @@ func certificatesOnly(text []byte) string {
 
 // readChange reads WorkspaceAuthenticationConfigurations and WorkspaceTypes.
 func readChange(text []byte) (*proxy.ExplainChange, error) {
-	change := &proxy.ExplainChange{Configurations: map[string]json.RawMessage{}, Types: map[string][]string{}}
+	change := &proxy.ExplainChange{Configurations: map[string]json.RawMessage{}, Annotations: map[string]map[string]string{}, Types: map[string][]string{}}
 	for n, document := range strings.Split("\n"+string(text), "\n---") {
 		if strings.TrimSpace(document) == "" {
 			continue
@@ -173,7 +174,8 @@ func readChange(text []byte) (*proxy.ExplainChange, error) {
 		var o struct {
 			metav1.TypeMeta `json:",inline"`
 			Metadata        struct {
-				Name string `json:"name"`
+				Name        string            `json:"name"`
+				Annotations map[string]string `json:"annotations"`
 			} `json:"metadata"`
 			Spec json.RawMessage `json:"spec"`
 		}
@@ -182,6 +184,15 @@ func readChange(text []byte) (*proxy.ExplainChange, error) {
 		}
 		if err := addChange(change, o.Kind, o.Metadata.Name, o.Spec); err != nil {
 			return nil, fmt.Errorf("document %d: %w", n+1, err)
+		}
+		for annotation, value := range o.Metadata.Annotations {
+			if !strings.HasPrefix(annotation, authn.LoginAnnotations) { // an applied object has its old spec in one
+				continue
+			}
+			if change.Annotations[o.Metadata.Name] == nil {
+				change.Annotations[o.Metadata.Name] = map[string]string{}
+			}
+			change.Annotations[o.Metadata.Name][annotation] = value
 		}
 	}
 	if len(change.Configurations)+len(change.Types) == 0 {

@@ -91,3 +91,17 @@ func TestLoginDiscoveryFlagsAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// What is tried has the annotations that say how to log in, and no others.
+func TestDryRunTakesLoginAnnotations(t *testing.T) {
+	change, err := readChange([]byte(`kind: WorkspaceAuthenticationConfiguration
+metadata: {name: a, annotations: {front-proxy.kcp.io/login-client-id: kubectl, other: x}}
+spec: {jwt: []}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := change.Annotations["a"]; len(got) != 1 || got["front-proxy.kcp.io/login-client-id"] != "kubectl" {
+		t.Errorf("the annotations are %v", got)
+	}
+}
