@@ -25,6 +25,9 @@ const (
 	// decodingFactor is how many bytes a byte of JSON takes at most when claims
 	// are decoded.
 	decodingFactor = 96
+	// claimBytes is what looking at a claim takes beside that: its place in
+	// apiserver's map and a decoder of its own, also for one of six bytes.
+	claimBytes = 256
 	// errorBytes is what the error of a function takes beside its arguments. It is
 	// only known afterwards, so one is always held back.
 	errorBytes = 1 << 10

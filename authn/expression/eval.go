@@ -150,8 +150,8 @@ func (e *evaluation) noKey(key ref.Val) ref.Val {
 	return e.fail("no such key")
 }
 
-// findClaim decodes and weighs a claim once for all expressions of a token. The
-// decoding was charged with the budget.
+// findClaim decodes and weighs a claim once for all expressions of a token. Most of
+// the decoding was charged with the budget.
 func (e *evaluation) findClaim(m *lazy.MapValue, key ref.Val, optional bool) (found, err ref.Val) {
 	name, ok := key.(types.String)
 	if !ok {
@@ -161,7 +161,7 @@ func (e *evaluation) findClaim(m *lazy.MapValue, key ref.Val, optional bool) (fo
 	v, known := e.budget.claims[id]
 	if !known {
 		// A regular expression looks for escapes in the name.
-		e.charge(16+int64(len(name))/2, entryBytes+4*int64(len(name)))
+		e.charge(16+int64(len(name))/2, claimBytes+entryBytes+4*int64(len(name)))
 		if v, ok = m.Find(name); ok && types.IsError(v) {
 			return nil, v
 		}
@@ -510,7 +510,7 @@ func (n *fold) eachClaim(e *evaluation, m *lazy.MapValue) (err ref.Val) {
 	values, ok := e.budget.iterated[id]
 	if !ok {
 		for it := m.Iterator(); it.HasNext() == types.True; {
-			e.charge(1, 2*slotBytes)
+			e.charge(1, claimBytes+2*slotBytes)
 			values = append(values, e.own(it.Next(), true))
 		}
 		e.charge(1, entryBytes)
