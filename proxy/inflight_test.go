@@ -81,7 +81,7 @@ func overload(t *testing.T, http2 bool) {
 		}
 	}
 	if got[http.StatusTooManyRequests] != sent-most/2 {
-		t.Errorf("answered %v, want %d with 429", got, sent-most/2)
+		t.Fatalf("answered %v, want %d with 429", got, sent-most/2)
 	}
 	asked := len(slow.take())
 	for begin := time.Now(); asked < most/2 && time.Since(begin) < stuck; asked += len(slow.take()) {
