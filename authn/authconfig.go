@@ -214,6 +214,13 @@ func (o *OIDC) load(ctx context.Context, read filewatch.ReadFunc) (*oidcState, e
 		a.name = fmt.Sprintf("jwt[%d] %s", n, a.issuer.URL())
 		next.byIssuer[a.issuer.URL()] = jwtMember{jwtAuthenticator: a, types: o.evaluations}
 	}
+	if o.config.ConfigFile != "" { // flags are judged where they are read
+		for n := range next.entries {
+			for _, note := range unusable(fmt.Sprintf("jwt[%d]", n), &next.entries[n]) {
+				o.config.Log.Info("A value of --authentication-config does not work", "file", o.config.ConfigFile, "note", note)
+			}
+		}
+	}
 	if old != nil {
 		o.awaitKeys(ctx, next)
 	}
@@ -269,6 +276,38 @@ func (o *OIDC) decode(text []byte) (*apiserver.AuthenticationConfiguration, erro
 		o.config.Log.Info("The section anonymous of --authentication-config has no effect: the shards decide about requests without credentials", "file", o.config.ConfigFile)
 	}
 	return decoded, nil
+}
+
+// unusable says of each value of an entry that can match nothing, or has whom it
+// matches refused, which one it is and why.
+func unusable(name string, e *apiserver.JWTAuthenticator) (notes []string) {
+	check := func(field, text, followedBy, effect string) {
+		if text == "" {
+			return // means something else than an empty text
+		}
+		if err := CheckName(name+"."+field, text+followedBy); err != nil {
+			notes = append(notes, fmt.Sprintf("%v: %s", err, effect))
+		}
+	}
+	const matches, refused = "it matches only what has the same", "whoever has such a name is refused (401)"
+	for n, audience := range e.Issuer.Audiences {
+		check(fmt.Sprintf("issuer.audiences[%d]", n), audience, "", matches)
+	}
+	m := &e.ClaimMappings
+	check("claimMappings.username.claim", m.Username.Claim, "", matches)
+	check("claimMappings.groups.claim", m.Groups.Claim, "", matches)
+	check("claimMappings.uid.claim", m.UID.Claim, "", matches)
+	for field, prefix := range map[string]*string{"claimMappings.username.prefix": m.Username.Prefix, "claimMappings.groups.prefix": m.Groups.Prefix} {
+		if prefix != nil {
+			check(field, *prefix, "x", refused) // white space at its end is not at the end of a name
+		}
+	}
+	for n, rule := range e.ClaimValidationRules {
+		check(fmt.Sprintf("claimValidationRules[%d].claim", n), rule.Claim, "", matches)
+		check(fmt.Sprintf("claimValidationRules[%d].requiredValue", n), rule.RequiredValue, "", matches)
+	}
+	slices.Sort(notes)
+	return notes
 }
 
 func copies(entries []apiserver.JWTAuthenticator) []apiserver.JWTAuthenticator {

@@ -73,6 +73,36 @@ func TestAuthConfigVersions(t *testing.T) {
 	}
 }
 
+// TestAuthConfigBlanks: what can match nothing, or has its users refused, is told
+// when the file is read.
+func TestAuthConfigBlanks(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	text := authConfig("v1", s)
+	text = text[:strings.Index(text, "  claimMappings:")] + "  claimMappings: {username: {claim: \"sub \", prefix: \" i:\"}, groups: {claim: roles, prefix: \"g: \"}}\n  claimValidationRules: [{claim: org, requiredValue: \"a\\u200b\"}]\n"
+	text = strings.Replace(text, "[app]", `[app, " app"]
+    audienceMatchPolicy: MatchAny`, 1)
+	var logged []string
+	if _, _, err := newTestOIDC(t, text, func(c *OIDCConfig) {
+		c.Log = funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`jwt[0].claimMappings.username.claim \"sub \" has leading or trailing white space: it matches only what has the same`,
+		`jwt[0].claimMappings.username.prefix \" i:x\" has leading or trailing white space: whoever has such a name is refused (401)`,
+		`jwt[0].claimValidationRules[0].requiredValue \"a\\u200b\" has an invisible character`,
+		`jwt[0].issuer.audiences[1] \" app\" has leading or trailing white space`,
+	}
+	if len(logged) != len(want) {
+		t.Fatalf("logs %q", logged)
+	}
+	for n := range want {
+		if !strings.Contains(logged[n], want[n]) {
+			t.Errorf("logs %s, want %s", logged[n], want[n])
+		}
+	}
+}
+
 func TestAuthConfigExpressions(t *testing.T) {
 	s := serveIssuer(t, issuertest.Options{})
 	text := authConfig("v1", s)

@@ -32,7 +32,7 @@ const (
 // lost on the way (RFC 9110, section 5.5), control characters end or break a
 // line, empty groups vanish, and header names, so extra keys too, come out in
 // lower case. Names that people read must not hide anything from them either, see
-// plainName. Every identity is judged, whoever vouches for it.
+// CheckName. Every identity is judged, whoever vouches for it.
 //
 // It refuses an identity beyond the limits, too, before anything else is done
 // with it.
@@ -40,21 +40,21 @@ func wellFormed(u user.Info) error {
 	if err := forwardedLimits.check(u); err != nil {
 		return err
 	}
-	if err := plainName("user name", u.GetName()); err != nil {
+	if err := CheckName("user name", u.GetName()); err != nil {
 		return err
 	}
 	if uid := u.GetUID(); uid != "" {
-		if err := plainName("UID", uid); err != nil {
+		if err := CheckName("UID", uid); err != nil {
 			return err
 		}
 	}
 	for _, g := range u.GetGroups() {
-		if err := plainName("group", g); err != nil {
+		if err := CheckName("group", g); err != nil {
 			return err
 		}
 	}
 	for key, values := range u.GetExtra() {
-		if err := plainName("extra key", key); err != nil {
+		if err := CheckName("extra key", key); err != nil {
 			return err
 		}
 		if strings.ToLower(key) != key {
@@ -72,9 +72,11 @@ func wellFormed(u user.Info) error {
 	return nil
 }
 
-// plainName says whether s is plain, and whoever reads it sees all of it. A group
-// that looks like another one would be given that one's rights by hand.
-func plainName(what, s string) error {
+// CheckName says why no identity can have a name (of a user or group, a UID, an
+// extra's key): it is not plain, or whoever reads it doesn't see all of it. A group
+// that looks like another one would be given that one's rights by hand. Nil: one
+// can. Errors begin with what, which says whose name it is.
+func CheckName(what, s string) error {
 	if err := plain(what, s); err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func FuzzInvisible(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		if plainName("name", name) != nil {
+		if CheckName("name", name) != nil {
 			return
 		}
 		last := rune(0)

@@ -112,7 +112,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	// Who is asking?
 	config := authn.Config{
 		PassOnGroups: o.auth.passOnGroups.values,
-		DropGroups:   o.auth.dropGroups.values,
+		DropGroups:   o.auth.droppedGroups(),
 		Instance:     incarnation(time.Now()),
 		ShardClients: o.across.clients(),
 		EndAtExpiry:  o.across.endAtExpiry,
@@ -362,6 +362,9 @@ func (o *options) notices(log klog.Logger) {
 		if list.quoted {
 			log.Info("a quoted list in the flag was split at its commas; leave the quotes out of the argument", "flag", "--"+flag, "groups", list.String())
 		}
+	}
+	for _, note := range o.unusable() {
+		log.Info("A value of a flag does not work", "note", note)
 	}
 	if o.auth.config != "" && o.auth.oidcFlagsSet {
 		log.Info("--authentication-config wins over the --oidc-* flags, which have no effect")

@@ -81,6 +81,7 @@ func TestCheck(t *testing.T) {
 		{"CORS", []string{"--cors-allowed-origins=("}, 1, []string{"--cors-allowed-origins"}, nil},
 		{"audit policy", []string{"--audit-log-path=" + auditLog, "--audit-policy-file=" + file(t, "p", []byte("kind: Nothing\n"))}, 1, []string{"--audit-policy-file"}, nil},
 		{"debug address", []string{"--debug-address=0.0.0.0:1"}, 1, []string{"--debug-address=0.0.0.0:1: must be a loopback"}, nil},
+		{"blanks in lists", []string{"--authentication-pass-on-groups=devs, ops"}, 0, nil, []string{`--authentication-pass-on-groups, value 2 \" ops\" has leading or trailing white space`}},
 		{"no effect", []string{"--anonymous-auth"}, 0, nil, []string{"--anonymous-auth"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -353,6 +353,7 @@ func (a *authOptions) validate() []error {
 	if a.serviceAccountsOn() && (len(a.serviceAccountIssuers) == 0 || slices.Contains(a.serviceAccountIssuers, "")) {
 		fail("--service-account-issuer: cannot be empty with --service-account-key-file or --service-account-keys-from-shards")
 	}
+	errs = append(errs, a.blankErrors()...)
 	return append(errs, a.accountsAcross.validate()...)
 }
 

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"frontproxy/authn"
+)
+
+// element is one value of a flag.
+type element struct {
+	flag  string
+	index int // from 1, of a list; 0: the flag has one value
+	text  string
+}
+
+func (e element) String() string {
+	if e.index == 0 {
+		return "--" + e.flag
+	}
+	return fmt.Sprintf("--%s, value %d", e.flag, e.index)
+}
+
+// elements numbers a list's.
+func elements(flag string, list []string) []element {
+	all := make([]element, 0, len(list))
+	for n, text := range list {
+		all = append(all, element{flag, n + 1, text})
+	}
+	return all
+}
+
+// one is the value of a flag that is not a list, if it is set.
+func one(flag, text string) []element {
+	if text == "" {
+		return nil
+	}
+	return []element{{flag, 0, text}}
+}
+
+// requestHeaderLists are the flags in which kube-apiserver accepts no value of
+// white space only.
+func (a *authOptions) requestHeaderLists() (headers, names []element) {
+	return slices.Concat(
+		elements("requestheader-username-headers", a.requestHeaderUsers), elements("requestheader-uid-headers", a.requestHeaderUIDs),
+		elements("requestheader-group-headers", a.requestHeaderGroups), elements("requestheader-extra-headers-prefix", a.requestHeaderExtraPrefix),
+	), elements("requestheader-allowed-names", a.requestHeaderNames)
+}
+
+// blankErrors are the values for which kube-apiserver does not start.
+func (a *authOptions) blankErrors() (errs []error) {
+	headers, names := a.requestHeaderLists()
+	for _, e := range slices.Concat(headers, names) {
+		if strings.TrimSpace(e.text) == "" {
+			errs = append(errs, fmt.Errorf("%v is empty: remove it", e))
+		}
+	}
+	return errs
+}
+
+// unusable says of each value that can match nothing, or has whom it matches
+// refused, which one it is and why.
+func (o *options) unusable() (notes []string) {
+	// name is one that the value is, or stands for.
+	check := func(e element, name, effect string) {
+		what := e.String()
+		if name != e.text {
+			what += fmt.Sprintf(" %+q: a name like", e.text)
+		}
+		if err := authn.CheckName(what, name); err != nil {
+			notes = append(notes, fmt.Sprintf("%v: %s", err, effect))
+		}
+	}
+	a := &o.auth
+	headers, names := a.requestHeaderLists()
+	for _, e := range headers { // white space around them is taken away, as in kube
+		if name := strings.TrimSpace(e.text); name != "" && !httpguts.ValidHeaderFieldName(name) {
+			notes = append(notes, fmt.Sprintf("%v %+q has a character that header names do not have: it is never read", e, name))
+		}
+	}
+	for _, e := range o.exact(names) {
+		check(e, e.text, "it matches only what has the same")
+	}
+	for _, e := range elements("authentication-pass-on-groups", a.passOnGroups.values) {
+		check(e, groupLike(e.text), "it matches nothing")
+	}
+	for _, e := range elements("authentication-drop-groups", a.dropGroups.values) {
+		effect := "it matches nothing"
+		if text := strings.TrimSpace(e.text); text != "" && text != e.text {
+			effect = fmt.Sprintf("no group has that, so %q is dropped", text)
+		}
+		check(e, groupLike(e.text), effect)
+	}
+	if a.config != "" {
+		return notes // which wins over --oidc-*
+	}
+	for _, e := range one("oidc-username-prefix", a.oidcUsernamePrefix) {
+		check(e, e.text+"x", "all its users are refused (401)")
+	}
+	for _, e := range one("oidc-groups-prefix", a.oidcGroupsPrefix) {
+		check(e, e.text+"x", "its users with groups are refused (401)")
+	}
+	return notes
+}
+
+// groupLike is a group that a pattern matches.
+func groupLike(pattern string) string {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return prefix + "x"
+	}
+	return pattern
+}
+
+// exact are the values that are compared with what certificates and tokens say.
+func (o *options) exact(allowedNames []element) []element {
+	a := &o.auth
+	all := slices.Concat(
+		allowedNames, elements("api-audiences", a.audiences), elements("service-account-issuer", a.serviceAccountIssuers),
+		one("oidc-issuer-url", a.oidcIssuer), one("oidc-client-id", a.oidcClientID), one("oidc-username-claim", a.oidcUsernameClaim), one("oidc-groups-claim", a.oidcGroupsClaim),
+		elements("cors-allowed-origins", o.corsOrigins),
+	)
+	for n, c := range o.across.clients() {
+		// Each part by itself: neither a shard nor a common name has white space around it.
+		for _, part := range []string{c.Shard, c.CommonName} {
+			if part != "" {
+				all = append(all, element{"shard-client-common-names", n + 1, part})
+			}
+		}
+	}
+	for _, shard := range slices.Sorted(maps.Keys(o.across.shardServers)) {
+		all = append(all, element{"shard-virtual-workspace-server", 0, shard})
+	}
+	for _, claim := range slices.Sorted(maps.Keys(a.oidcRequiredClaims)) {
+		all = append(all, element{"oidc-required-claim", 0, claim})
+		if value := a.oidcRequiredClaims[claim]; value != "" {
+			all = append(all, element{"oidc-required-claim", 0, value})
+		}
+	}
+	return all
+}
+
+// droppedGroups are the patterns without white space around them. No identity has
+// a group with any, so this drops what was meant and nothing else.
+func (a *authOptions) droppedGroups() []string {
+	all := make([]string, 0, len(a.dropGroups.values))
+	for _, pattern := range a.dropGroups.values {
+		if pattern = strings.TrimSpace(pattern); pattern != "" {
+			all = append(all, pattern)
+		}
+	}
+	return all
+}
