@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -119,7 +118,7 @@ func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 // unless they were since the token was issued.
 func (i *Issuer) verifyLate(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	id := jws.Signatures[0].Protected.KeyID
-	if i.keys.Load() != nil && i.decided(id, issuedAt(jws)) {
+	if i.keys.Load() != nil && i.decided(id, jwks.IssuedAt(jws)) {
 		_, _, _ = i.ask(false) // nobody waits for it
 		return nil, i.noKeyFor(id)
 	}
@@ -158,18 +157,6 @@ func (i *Issuer) noKeyFor(id string) error {
 		return fmt.Errorf("%s has no key with id %q", i.trust.URL, clip.Clone(id, 64))
 	}
 	return fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
-}
-
-// issuedAt is the time that a token, not verified yet, says it was issued at;
-// zero when it says none. Whoever lies harms their own token only.
-func issuedAt(jws *jose.JSONWebSignature) time.Time {
-	var claims struct {
-		IssuedAt *float64 `json:"iat"`
-	}
-	if err := json.Unmarshal(jws.UnsafePayloadWithoutVerification(), &claims); err != nil || claims.IssuedAt == nil || *claims.IssuedAt <= 0 || *claims.IssuedAt > 1<<40 {
-		return time.Time{}
-	}
-	return time.Unix(int64(*claims.IssuedAt), 0)
 }
 
 // refresh has the keys read, or joins a reading under way, and waits for it. A

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -28,9 +27,7 @@ const (
 
 	// keysTick is how often the list of shards is looked at.
 	keysTick = time.Second
-	// demandedKeys is how often an unknown key id makes a shard be read out of
-	// turn; unreadKeys while it never was.
-	demandedKeys = 10 * time.Second
+	// unreadKeys is how often a token makes a shard be read that never was.
 	unreadKeys   = time.Second
 	keysTimeout  = 5 * time.Second
 	maxKeySet    = 1 << 20 // bytes
@@ -60,7 +57,6 @@ type ShardKeysConfig struct {
 type ShardKeys struct {
 	config     ShardKeysConfig
 	client     *http.Client
-	group      singleflight.Group
 	generation atomic.Uint64
 
 	mu     sync.RWMutex // guards what follows
@@ -76,7 +72,15 @@ type shardKeys struct {
 	err      error // of the last reading; nil: it was good
 	failures int
 	next     time.Time // when to read it again
-	demanded time.Time
+	started  time.Time // when the last reading was begun; zero: none was
+	current  *reading  // under way; nil: none is
+	refetch  *jwks.Refetch
+}
+
+// reading is one of a shard's key set. err may be read when done is closed.
+type reading struct {
+	done chan struct{}
+	err  error
 }
 
 // NewShardKeys does no I/O beyond reading the files that the client
@@ -149,47 +153,67 @@ func (k *ShardKeys) entry(s *shards.Shard) *shardKeys {
 	entry := k.shards[s.Name]
 	switch {
 	case entry == nil:
-		entry = &shardKeys{url: url}
+		entry = &shardKeys{url: url, refetch: jwks.NewRefetch()}
 		k.shards[s.Name] = entry
 	case entry.url != url:
-		*entry = shardKeys{url: url, keys: entry.keys, read: entry.read}
+		entry = &shardKeys{url: url, keys: entry.keys, read: entry.read, refetch: jwks.NewRefetch()}
+		k.shards[s.Name] = entry
 	}
 	return entry
 }
 
 // readOnce reads a shard's keys, or waits for the one who already does.
 func (k *ShardKeys) readOnce(ctx context.Context, name string) {
-	k.mu.RLock()
+	k.mu.Lock()
 	entry := k.shards[name]
-	url := ""
-	if entry != nil {
-		url = entry.url
-	}
-	k.mu.RUnlock()
-	if url == "" {
+	if entry == nil {
+		k.mu.Unlock()
 		return
 	}
-	done := k.group.DoChan(name+" "+url, func() (any, error) {
-		// Others may wait for it too: it outlives the caller.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysTimeout)
+	r := entry.current
+	if r == nil {
+		r = k.begin(ctx, name, entry)
+	}
+	k.mu.Unlock()
+	_ = r.wait(ctx)
+}
+
+// begin starts a reading of a shard. Others than the caller may wait for it too:
+// it outlives ctx. The caller holds mu.
+func (k *ShardKeys) begin(ctx context.Context, name string, entry *shardKeys) *reading {
+	r := &reading{done: make(chan struct{})}
+	began := k.config.Clock.Now()
+	entry.current, entry.started = r, began
+	ctx = context.WithoutCancel(ctx)
+	go func() {
+		defer close(r.done)
+		ctx, cancel := context.WithTimeout(ctx, keysTimeout)
 		defer cancel()
-		keys, err := k.fetch(ctx, url)
-		k.remember(name, url, keys, err)
-		return nil, nil
-	})
+		var keys *KeySet
+		keys, r.err = k.fetch(ctx, entry.url)
+		k.remember(name, entry, began, keys, r.err)
+	}()
+	return r
+}
+
+// wait returns the reading's error, or that of ctx if it ends before.
+func (r *reading) wait(ctx context.Context) error {
 	select {
-	case <-done:
+	case <-r.done:
+		return r.err
 	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
-// remember keeps what a reading brought, unless the shard has gone or moved.
-func (k *ShardKeys) remember(name, url string, keys *KeySet, err error) {
+// remember keeps what a reading brought that began at a time, unless the shard has
+// gone or moved.
+func (k *ShardKeys) remember(name string, entry *shardKeys, began time.Time, keys *KeySet, err error) {
 	now := k.config.Clock.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	entry := k.shards[name]
-	if entry == nil || entry.url != url {
+	entry.current = nil
+	if k.shards[name] != entry {
 		return
 	}
 	if err != nil {
@@ -207,6 +231,7 @@ func (k *ShardKeys) remember(name, url string, keys *KeySet, err error) {
 	}
 	entry.keys, entry.read, entry.err, entry.failures = keys, now, nil, 0
 	entry.next = now.Add(k.config.Period)
+	entry.refetch.Read(began)
 }
 
 // fetch reads a key set from the shard at a base URL.
@@ -255,42 +280,62 @@ func parseKeySet(body []byte) (*KeySet, error) {
 	return NewKeySet(keys...), nil
 }
 
-// of returns the keys of a shard that have the id, or all for an empty id; and
-// why more of them may exist than are known: nil when the last reading was good.
-func (k *ShardKeys) of(shard, id string) ([]Key, error) {
+// of returns the keys of a shard that have the id, or all for an empty id.
+func (k *ShardKeys) of(shard, id string) []Key {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	entry := k.shards[shard]
-	switch {
-	case entry == nil:
-		return nil, errNeverRead
-	case entry.keys == nil && entry.err == nil:
-		return nil, errNeverRead
-	case entry.keys == nil:
-		return nil, entry.err
+	if entry == nil || entry.keys == nil {
+		return nil
 	}
-	return entry.keys.Keys(id), entry.err
+	return entry.keys.Keys(id)
 }
 
-var errNeverRead = errors.New("they have never been read")
+// decided says that the last good reading of a shard tells enough to refuse a
+// token with the key id, issued at a time (zero: unknown), whose key it did not
+// bring.
+func (k *ShardKeys) decided(s *shards.Shard, id string, issued time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	entry := k.entry(s)
+	return entry.keys != nil && entry.refetch.Decided(id, issued, k.config.Clock.Now())
+}
 
-// demand reads a shard out of turn, unless that was done a short time ago.
-func (k *ShardKeys) demand(ctx context.Context, s *shards.Shard) {
+// errNotDue is why a shard is not read for a token now.
+var errNotDue = errors.New("they were just read for other tokens with unknown keys, and will be again shortly")
+
+// ask begins a reading of a shard for a token, or returns the one under way and
+// that it has begun already; nil and why when none is due. Undecided is
+// jwks.Refetch's.
+func (k *ShardKeys) ask(ctx context.Context, s *shards.Shard, undecided bool) (r *reading, joined bool, err error) {
 	now := k.config.Clock.Now()
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	entry := k.entry(s)
-	every := demandedKeys
-	if entry.keys == nil {
-		every = unreadKeys
+	switch {
+	case entry.current != nil:
+		return entry.current, true, nil
+	case entry.keys == nil: // a first reading leaves the next unknown key its turn
+		if !entry.started.IsZero() && now.Sub(entry.started) < unreadKeys {
+			return nil, false, entry.err
+		}
+	case !entry.refetch.Allow(now, undecided):
+		if entry.err != nil {
+			return nil, false, entry.err
+		}
+		return nil, false, errNotDue
 	}
-	wait := !entry.demanded.IsZero() && now.Sub(entry.demanded) < every
-	if !wait {
-		entry.demanded = now
+	return k.begin(ctx, s.Name, entry), false, nil
+}
+
+// refresh has a shard read, or joins a reading under way, and waits for it. A nil
+// error means that the reading was good. Joined says that it had begun before.
+func (k *ShardKeys) refresh(ctx context.Context, s *shards.Shard) (joined bool, err error) {
+	r, joined, err := k.ask(ctx, s, true)
+	if r == nil {
+		return false, err
 	}
-	k.mu.Unlock()
-	if !wait {
-		k.readOnce(ctx, s.Name)
-	}
+	return joined, r.wait(ctx)
 }
 
 // Generation changes whenever any shard's keys do.

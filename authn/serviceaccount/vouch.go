@@ -12,6 +12,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/clip"
+	"frontproxy/internal/jwks"
 )
 
 // Placement knows where logical clusters are and were; *index.Index does.
@@ -66,13 +67,13 @@ func (f *FromShards) open(ctx context.Context, jws *jose.JSONWebSignature, issue
 		return nil, voucher{}, fmt.Errorf("%w: find logical cluster %s: %w", ErrUndecided, home, err)
 	}
 	id := jws.Signatures[0].Protected.KeyID
-	keys, _ := f.Keys.of(holder.Name, id)
+	keys := f.Keys.of(holder.Name, id)
 	if payload := tryKeys(jws, keys); payload != nil {
 		return payload, voucher{holder: holder.Name}, nil
 	}
 	if f.Home != nil {
 		for _, shard := range f.Placement.PreviousShards(home) {
-			former, _ := f.Keys.of(shard, id)
+			former := f.Keys.of(shard, id)
 			if payload := tryKeys(jws, former); payload != nil {
 				return payload, voucher{holder: holder.Name, moved: true}, nil
 			}
@@ -86,21 +87,34 @@ func (f *FromShards) open(ctx context.Context, jws *jose.JSONWebSignature, issue
 	return f.openLate(ctx, jws, holder)
 }
 
-// openLate asks the shard whether it has keys that are not known yet.
+// openLate is for a token whose key is not known: the shard is read again, unless
+// it was since the token was issued.
 func (f *FromShards) openLate(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, voucher, error) {
-	f.Keys.demand(ctx, holder)
 	id := jws.Signatures[0].Protected.KeyID
-	keys, lacking := f.Keys.of(holder.Name, id)
-	if payload := tryKeys(jws, keys); payload != nil {
-		return payload, voucher{holder: holder.Name}, nil
+	if f.Keys.decided(holder, id, jwks.IssuedAt(jws)) {
+		_, _, _ = f.Keys.ask(ctx, holder, false) // nobody waits for it
+		return nil, voucher{}, noKeyOf(holder, id)
 	}
-	switch {
-	case lacking != nil:
-		return nil, voucher{}, fmt.Errorf("%w: service account keys of shard %s: %w", ErrUndecided, holder.Name, lacking)
-	case len(keys) == 0:
-		return nil, voucher{}, refuse(UnknownKey, "shard %s, which holds the token's logical cluster, publishes no key with the id %q", holder.Name, clip.Clone(id, maxQuoted))
+	// The second round is for those who joined a reading that had begun before
+	// they came: it may have missed what they need.
+	for joined, round := true, 0; joined && round < 2; round++ {
+		var err error
+		if joined, err = f.Keys.refresh(ctx, holder); err != nil {
+			return nil, voucher{}, fmt.Errorf("%w: service account keys of shard %s: %w", ErrUndecided, holder.Name, err)
+		}
+		if payload := tryKeys(jws, f.Keys.of(holder.Name, id)); payload != nil {
+			return payload, voucher{holder: holder.Name}, nil
+		}
 	}
-	return nil, voucher{}, refuse(Signature, "no key of shard %s, which holds the token's logical cluster, verifies the signature", holder.Name)
+	return nil, voucher{}, noKeyOf(holder, id)
+}
+
+// noKeyOf refuses a token that no key of the shard that holds its home verifies.
+func noKeyOf(holder *shards.Shard, id string) error {
+	if id == "" {
+		return refuse(Signature, "no key of shard %s, which holds the token's logical cluster, verifies the signature", holder.Name)
+	}
+	return refuse(UnknownKey, "shard %s, which holds the token's logical cluster, publishes no key with the id %q", holder.Name, clip.Clone(id, maxQuoted))
 }
 
 // tryKeys returns the payload if one of the keys verifies it, else nil.

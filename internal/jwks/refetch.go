@@ -2,9 +2,11 @@ package jwks
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"sync"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/time/rate"
 )
 
@@ -89,6 +91,18 @@ func (r *Refetch) forgetOldest() bool {
 	}
 	delete(r.undecided, oldest)
 	return true
+}
+
+// IssuedAt is the time that a token, not verified yet, says it was issued at;
+// zero when it says none. Whoever lies harms their own token only.
+func IssuedAt(jws *jose.JSONWebSignature) time.Time {
+	var claims struct {
+		IssuedAt *float64 `json:"iat"`
+	}
+	if err := json.Unmarshal(jws.UnsafePayloadWithoutVerification(), &claims); err != nil || claims.IssuedAt == nil || *claims.IssuedAt <= 0 || *claims.IssuedAt > 1<<40 {
+		return time.Time{}
+	}
+	return time.Unix(int64(*claims.IssuedAt), 0)
 }
 
 // Allow takes the place of one reading, if there is one. Tokens that are decided
