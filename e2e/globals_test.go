@@ -428,7 +428,7 @@ func (w *ways) followed(t *testing.T, p *harness.Proxy) {
 	for _, broken := range []string{"jwt: [", strings.Replace(structured(w.second), "sub", "", 1), ""} {
 		w.configure(broken)
 		eventually(t, "the bad file to be noticed", func(ctx context.Context) error {
-			return wantSeries(ctx, p, `front_proxy_reload_failed{source="authentication-config"} 1`)
+			return wantSeries(ctx, p, `front_proxy_config_last_reload_successful{source="authentication-config"} 0`)
 		})
 		for issuer, want := range map[*issuertest.Issuer]int{w.first: http.StatusCreated, third: http.StatusCreated, w.second: http.StatusUnauthorized} {
 			wantStatus(t, as(issuer), w.at.Path, want)
@@ -437,7 +437,7 @@ func (w *ways) followed(t *testing.T, p *harness.Proxy) {
 	w.configure(structured(w.first, w.second))
 	eventuallyIn(t, as(w.second), w.at.Path)
 	eventually(t, "the good file to be noticed", func(ctx context.Context) error {
-		return wantSeries(ctx, p, `front_proxy_reload_failed{source="authentication-config"} 0`)
+		return wantSeries(ctx, p, `front_proxy_config_last_reload_successful{source="authentication-config"} 1`)
 	})
 }
 

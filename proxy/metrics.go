@@ -148,7 +148,7 @@ func (b *instruments) states(m *Metrics) {
 	m.shardKeys = b.read("front_proxy_shard_service_account_keys", gaugeType, "Service account keys learnt from a shard; 0 until they were first read.", "shard")
 	m.shardKeysRead = b.read("front_proxy_shard_service_account_keys_read_timestamp_seconds", gaugeType, "When a shard's service account keys were last read well; 0: never.", "shard")
 	m.shardKeysFailed = b.read("front_proxy_shard_service_account_keys_failed", gaugeType, "1 when the last reading of a shard's service account keys failed: those read before stay in use.", "shard")
-	m.reloads = b.read("front_proxy_reload_failed", gaugeType, "1 when a file changed and can not be used: what was read before stays in use.", "source")
+	m.reloads = b.read("front_proxy_config_last_reload_successful", gaugeType, "1 when the files of a source are in use as they stand; 0 when they changed and cannot be used: what was read before stays in use.", "source")
 	m.expiry = b.read("front_proxy_certificate_expiration_timestamp_seconds", gaugeType,
 		"When a certificate ends; of a bundle, the first that ends. Source: the flag, or the entry of the mapping file.", "role", "source")
 }

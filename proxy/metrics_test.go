@@ -427,8 +427,8 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_webhook_state{state="Failing"} 0`, `front_proxy_webhook_state{state="Pending"} 0`,
 		`front_proxy_webhook_state{state="Ready"} 0`, `front_proxy_webhook_state{state="Unauthorized"} 1`)
 	m.shows(t, "front_proxy_service_account", `front_proxy_service_account_refusals_total{reason="expired"} 1`)
-	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 0`,
-		`front_proxy_reload_failed{source="token-auth-file"} 0`)
+	m.shows(t, "front_proxy_config_last_reload_successful", `front_proxy_config_last_reload_successful{source="mapping-file /clusters/"} 1`,
+		`front_proxy_config_last_reload_successful{source="token-auth-file"} 1`)
 	m.shows(t, "front_proxy_shard_service_account_keys",
 		`front_proxy_shard_service_account_keys{shard="a"} 2`, `front_proxy_shard_service_account_keys{shard="b"} 0`,
 		`front_proxy_shard_service_account_keys_failed{shard="a"} 0`, `front_proxy_shard_service_account_keys_failed{shard="b"} 1`,
@@ -438,8 +438,8 @@ func TestMetricsOfSources(t *testing.T) {
 		w.write(t, "ca.crt", nil)
 		settle(t, u.followed, clk)
 	}
-	m.shows(t, "front_proxy_reload_failed", `front_proxy_reload_failed{source="mapping-file /clusters/"} 1`,
-		`front_proxy_reload_failed{source="token-auth-file"} 1`)
+	m.shows(t, "front_proxy_config_last_reload_successful", `front_proxy_config_last_reload_successful{source="mapping-file /clusters/"} 0`,
+		`front_proxy_config_last_reload_successful{source="token-auth-file"} 0`)
 	if failed := f.statusz().Status.FailedReloads; !strings.Contains(failed["mapping-file /clusters/"], "is empty") {
 		t.Errorf("/statusz tells of %q, not of the emptied CA", failed)
 	}

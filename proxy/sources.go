@@ -96,7 +96,7 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	for source, lastError := range c.s.Reloads {
-		gauge(m.reloads, truth(lastError() != nil), source)
+		gauge(m.reloads, truth(lastError() == nil), source)
 	}
 	all := c.s.Certificates
 	if c.s.own != nil {
@@ -166,7 +166,7 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(m.refusedConnections, prometheus.CounterValue, float64(l.refused.Load()))
 	}
 	for source, lastError := range p.reloads() {
-		gauge(m.reloads, truth(lastError() != nil), source)
+		gauge(m.reloads, truth(lastError() == nil), source)
 	}
 	if c.sync == nil {
 		return

@@ -84,7 +84,7 @@ func TestEmptiedFiles(t *testing.T) {
 		}
 	}
 	for flag := range files {
-		p.awaitMetric(reader, fmt.Sprintf("front_proxy_reload_failed{source=%q} 1", flag))
+		p.awaitMetric(reader, fmt.Sprintf("front_proxy_config_last_reload_successful{source=%q} 0", flag))
 	}
 	page := p.statusz(reader)
 	for flag := range files {
@@ -106,7 +106,7 @@ func TestEmptiedFiles(t *testing.T) {
 
 	inPlace(t, tokens, lines)
 	p.await(p.client(), team, leaver, http.StatusUnauthorized)
-	p.awaitMetric(reader, `front_proxy_reload_failed{source="token-auth-file"} 0`)
+	p.awaitMetric(reader, `front_proxy_config_last_reload_successful{source="token-auth-file"} 1`)
 	inPlace(t, tokens, ",,\n") // a line without a token: nobody is left
 	p.await(p.client(), team, reader, http.StatusUnauthorized)
 }

@@ -205,7 +205,7 @@ func TestConfigurationsChange(t *testing.T) {
 		}},
 		{"the operator's CA, and rubbish in between", 5, func(t *testing.T, n int) {
 			configure("rubbish")
-			p.awaitMetric(reader, `front_proxy_reload_failed{source="authentication-config"} 1`)
+			p.awaitMetric(reader, `front_proxy_config_last_reload_successful{source="authentication-config"} 0`)
 			configure(strings.NewReplacer(fmt.Sprintf("%q", global.CAPEM()), fmt.Sprintf("%q", global.CAPEM()+strings.Repeat(stranger.CAPEM(), n%2+1)),
 				"s0:", fmt.Sprintf("op-%d:", n)).Replace(structured(global)))
 			p.awaitUser(visitors[3].path, fresh(global, "kcp"), fmt.Sprintf("op-%d:dave", n))

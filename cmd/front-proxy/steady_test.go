@@ -232,7 +232,7 @@ func TestNothingIsLost(t *testing.T) {
 	}
 	failing := func(source string, want bool) {
 		t.Helper()
-		p.awaitMetric("token-of-prometheus", fmt.Sprintf("front_proxy_reload_failed{source=%q} %d", source, map[bool]int{true: 1}[want]))
+		p.awaitMetric("token-of-prometheus", fmt.Sprintf("front_proxy_config_last_reload_successful{source=%q} %d", source, map[bool]int{false: 1}[want]))
 	}
 
 	faults := []struct {
