@@ -72,13 +72,3 @@ func readKeys(files []string, read filewatch.ReadFunc) (*KeySet, error) {
 	}
 	return NewKeySet(all...), nil
 }
-
-// equal compares by id, which is a hash of the key.
-func (s *KeySet) equal(o *KeySet) bool {
-	for id := range s.byID {
-		if len(o.byID[id]) == 0 {
-			return false
-		}
-	}
-	return len(s.byID) == len(o.byID)
-}

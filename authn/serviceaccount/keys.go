@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -24,7 +25,8 @@ type Keys interface {
 
 // Key is a public key for signatures.
 type Key struct {
-	// ID is derived from the key as Kubernetes does: see KeyID.
+	// ID is derived from the key as Kubernetes does, or what a shard publishes it
+	// with: an external signer (--service-account-signing-endpoint) names its own.
 	ID string
 	// Public is an *rsa.PublicKey or an *ecdsa.PublicKey.
 	Public crypto.PublicKey
@@ -77,12 +79,25 @@ type KeySet struct {
 func NewKeySet(keys ...Key) *KeySet {
 	s := &KeySet{byID: make(map[string][]Key, len(keys))}
 	for _, k := range keys {
-		if len(s.byID[k.ID]) == 0 {
+		if !s.has(k) {
 			s.all = append(s.all, k)
-			s.byID[k.ID] = []Key{k}
+			s.byID[k.ID] = append(s.byID[k.ID], k)
 		}
 	}
 	return s
+}
+
+// has says whether the key is in the set by its id.
+func (s *KeySet) has(k Key) bool {
+	return slices.ContainsFunc(s.byID[k.ID], func(o Key) bool {
+		public, ok := o.Public.(interface{ Equal(crypto.PublicKey) bool })
+		return ok && public.Equal(k.Public)
+	})
+}
+
+// equal says whether two sets have the same keys by the same ids.
+func (s *KeySet) equal(o *KeySet) bool {
+	return len(s.all) == len(o.all) && !slices.ContainsFunc(s.all, func(k Key) bool { return !o.has(k) })
 }
 
 // Keys implements Keys.

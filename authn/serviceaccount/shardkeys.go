@@ -271,6 +271,7 @@ func parseKeySet(body []byte) (*KeySet, error) {
 			continue
 		}
 		if key, err := NewKey(entry.Key.Key); err == nil {
+			key.ID = cmp.Or(entry.ID, key.ID)
 			keys = append(keys, key)
 		}
 	}

@@ -215,7 +215,7 @@ func TestKeysNeverRead(t *testing.T) {
 	a.set(keysPath, status(http.StatusInternalServerError, "InternalError"))
 	w.clock.Step(DefaultKeysPeriod)
 	w.read()
-	w.want(w.tokenOf(rsaKey()), "") // what was read stays
+	w.want(w.tokenOf(rsaKey()), "")          // what was read stays
 	w.want(w.tokenOf(p256()), "unknown_key") // issued before the last good reading
 	w.want(w.issuedNow(p256()), "undecided")
 	forged := sign(t, otherRSA(), jose.SignatureAlgorithm(testKey(rsaKey()).algorithm()), testKey(rsaKey()).ID, must(json.Marshal(bound())))

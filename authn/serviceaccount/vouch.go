@@ -79,8 +79,8 @@ func (f *FromShards) open(ctx context.Context, jws *jose.JSONWebSignature, issue
 			}
 		}
 	}
-	// A key's id is a hash of it, so a newer answer of the shard would not change
-	// this (kube-apiserver's keyIDFromPublicKey).
+	// The id is that of a known key: nobody gives it to another (Kubernetes' ids are
+	// hashes of the keys), so the shard is not asked.
 	if id != "" && len(keys) > 0 {
 		return nil, voucher{}, refuse(Signature, "key %q of shard %s does not verify the signature", clip.Clone(id, maxQuoted), holder.Name)
 	}
