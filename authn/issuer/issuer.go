@@ -166,6 +166,11 @@ func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 	if a == nil {
 		return false, err
 	}
+	leave, ok := i.pool.enter(i)
+	if !ok {
+		return joined, fmt.Errorf("%w: %s: %d tokens wait for issuers of its owner already", ErrUnavailable, i.trust.URL, i.pool.config.OwnersWaiters)
+	}
+	defer leave()
 	timer := i.pool.config.Clock.NewTimer(i.pool.config.Wait)
 	defer timer.Stop()
 	select {

@@ -776,6 +776,44 @@ func TestWaitIsBounded(t *testing.T) {
 	}
 }
 
+// TestOwnersWaitersAreBounded: tokens of an issuer that never answers wait at its
+// owners' expense; beyond what they may have, nobody waits; others do as before.
+func TestOwnersWaitersAreBounded(t *testing.T) {
+	const most = 3
+	s := serve(t, issuertest.Options{})
+	s.SetDelay(time.Hour)
+	p := running(t, Config{Wait: time.Hour, OwnersWaiters: most})
+	i := acquire(t, p, trustOf(s))
+	ctx, end := context.WithCancel(context.Background())
+	var ended sync.WaitGroup
+	defer ended.Wait()
+	defer end()
+	waiting := func() (n int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, of := range p.waiters {
+			n += of
+		}
+		return n
+	}
+	for range most {
+		ended.Go(func() { _, _ = i.Verify(ctx, s.Sign(nil)) })
+	}
+	eventually(t, "all of them wait", func() bool { return waiting() == most })
+	if err := verify(i, s.Sign(nil)); !errors.Is(err, ErrUnavailable) { // it would wait for an hour
+		t.Errorf("got %v, want unavailable", err)
+	}
+	_, release, err := p.Acquire(trustOf(s), "another owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	ended.Go(func() { _, _ = i.Verify(ctx, s.Sign(nil)) })
+	eventually(t, "another owner's waits", func() bool { return waiting() == most+1 })
+	end()
+	eventually(t, "nobody waits", func() bool { return waiting() == 0 })
+}
+
 // One owner's slow issuers leave room for the others'.
 func TestOwnersHaveTheirOwnLanes(t *testing.T) {
 	slow := serve(t, issuertest.Options{})

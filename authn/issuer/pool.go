@@ -26,6 +26,7 @@ const (
 	DefaultWait          = 5 * time.Second
 	DefaultFetches       = 192
 	DefaultOwnersFetches = 4
+	DefaultOwnersWaiters = 256
 
 	// MaxOwnersIssuers is how many different trusts one owner may use at once.
 	MaxOwnersIssuers = 1024
@@ -69,6 +70,9 @@ type Config struct {
 	// these for one owner. Issuers that failed last time, and owners who have
 	// fetches under way already, get only a part of it; see lanes.
 	Fetches, OwnersFetches int
+	// OwnersWaiters is how many verifications may wait at once for fetches of one
+	// owner's issuers; those beyond are ErrUnavailable at once.
+	OwnersWaiters int
 }
 
 func (c Config) withDefaults() Config {
@@ -83,6 +87,7 @@ func (c Config) withDefaults() Config {
 	c.Wait = cmp.Or(c.Wait, DefaultWait)
 	c.Fetches = cmp.Or(c.Fetches, DefaultFetches)
 	c.OwnersFetches = cmp.Or(c.OwnersFetches, DefaultOwnersFetches)
+	c.OwnersWaiters = cmp.Or(c.OwnersWaiters, DefaultOwnersWaiters)
 	return c
 }
 
@@ -96,6 +101,7 @@ type Pool struct {
 	mu      sync.Mutex // guards what follows; lanes' own is taken after it
 	issuers map[Key]*Issuer
 	owned   map[string]int  // how many issuers each owner has
+	waiters map[string]int  // how many verifications wait at each owner's expense
 	ctx     context.Context // of Run; nil before
 	stopped bool            // Run is returning
 }
@@ -109,6 +115,7 @@ func New(config Config) *Pool {
 		large:   make(chan struct{}, largeBodies),
 		issuers: map[Key]*Issuer{},
 		owned:   map[string]int{},
+		waiters: map[string]int{},
 	}
 }
 
@@ -209,6 +216,27 @@ func (p *Pool) slot(ctx context.Context, i *Issuer, s standing) (release func(),
 		i.waiting = nil
 	}()
 	return p.lanes.wait(ctx, w)
+}
+
+// enter lets a verification wait for i, at the expense of any of i's owners that
+// has room; false: none has. The caller calls leave.
+func (p *Pool) enter(i *Issuer) (leave func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for owner := range i.owners {
+		if p.waiters[owner] >= p.config.OwnersWaiters {
+			continue
+		}
+		p.waiters[owner]++
+		return func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.waiters[owner]--; p.waiters[owner] == 0 {
+				delete(p.waiters, owner)
+			}
+		}, true
+	}
+	return nil, false
 }
 
 // tellLanes that i's owners are others now. The caller holds mu.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"net/http"
 
 	"k8s.io/client-go/rest"
@@ -72,7 +73,8 @@ func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthen
 // operatorsIssuers are read as kube-apiserver reads them: wherever they are, and
 // through the proxies that HTTPS_PROXY and NO_PROXY name.
 func operatorsIssuers(log klog.Logger) issuer.Config {
-	return issuer.Config{Egress: egress.Unguarded(), Proxy: http.ProxyFromEnvironment, AnyRedirect: true, Log: log.WithName("issuers")}
+	// Their waiters are everybody: requests pay for waiting, not the operator.
+	return issuer.Config{Egress: egress.Unguarded(), Proxy: http.ProxyFromEnvironment, AnyRedirect: true, Log: log.WithName("issuers"), OwnersWaiters: math.MaxInt}
 }
 
 func (a *authOptions) oidc() authn.OIDCFlags {
