@@ -64,14 +64,11 @@ func (a *Audit) recorded() http.Handler {
 		x.conclude(w, r, x.status)
 		x.follow(w)
 	}
-	endless := func(r *http.Request, _ *genericapirequest.RequestInfo) bool {
+	longRunning := func(r *http.Request, _ *genericapirequest.RequestInfo) bool {
 		x := exchangeFrom(r.Context())
-		if x.unrecorded != nil {
-			r = x.unrecorded
-		}
-		return x.upgrade || streams(x.apiPath(r), r.URL.RawQuery)
+		return x.upgrade || x.long
 	}
-	return genericapifilters.WithAudit(http.HandlerFunc(end), a.Sink, a.Policy, endless)
+	return genericapifilters.WithAudit(http.HandlerFunc(end), a.Sink, a.Policy, longRunning)
 }
 
 // exchangeKey is where apiserver's audit carries the exchange through.

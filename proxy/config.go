@@ -39,8 +39,11 @@ type Config struct {
 	// MappingFile is the file that Run follows, and takes Mappings from when it
 	// changes. Empty: Mappings stay.
 	MappingFile string
-	// MaxInFlight bounds the short requests under way at a time; one shard has at
-	// most half of them. What is more gets 429. 0: no bound.
+	// MaxInFlight bounds the short requests that shards and backends have at a time;
+	// one shard has at most half of them, one logical cluster an eighth. What is more
+	// gets 429. Requests that wait for who is asking, for their client or for a
+	// mounted host may take 64 KiB of memory for each of MaxInFlight, shared out among
+	// who pays for them. 0: no bound on either.
 	MaxInFlight int
 	// Index is required when Mappings has an entry for /clusters/; with nil, a
 	// changed file cannot bring one.
@@ -71,12 +74,10 @@ type Config struct {
 	Recheck func(r *http.Request, t *index.Target, admitted *authn.Decision) *authn.Decision
 	// RecheckPeriod is how often, at least 15 ms; 0 means 15 s.
 	RecheckPeriod time.Duration
-	// BodyPeriod is how long a body may take to come that is read before its request
-	// is forwarded; 0 means 30 s.
-	BodyPeriod time.Duration
-	// AnswerPeriod is how long a client may take to send a request and to read its
-	// answer, if that has an end, from the request's headers on; 0 means 10 minutes.
-	AnswerPeriod time.Duration
+	// ProgressTimeout is how long a client may keep the proxy waiting for 4 KiB of
+	// its request's body, or with a piece of its answer (32 KiB at most) that it does
+	// not take; 0 means a minute. Upgraded connections have no such limit.
+	ProgressTimeout time.Duration
 	// MaxConnections bounds the clients' connections; 0: no bound.
 	MaxConnections int
 

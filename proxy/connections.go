@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"cmp"
+	"crypto/tls"
 	"net"
 	"sync/atomic"
 	"time"
@@ -20,6 +22,7 @@ type connections struct {
 	clock         clock.PassiveClock
 	said          time.Time // when the log was told last; Accept has one caller
 	open, refused atomic.Int64
+	progress      time.Duration // for how long a client may not read
 }
 
 // sayEvery is how often the log is told that connections are refused.
@@ -33,7 +36,9 @@ func (l *connections) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if n := l.open.Add(1); l.most == 0 || n <= l.most {
-			return &connection{Conn: conn, of: l}, nil
+			c := &connection{Conn: conn, of: l}
+			c.writing.timeout, c.writing.quota, c.writing.cut = l.progress, progressBytes, func() { _ = conn.SetWriteDeadline(past) }
+			return c, nil
 		}
 		l.open.Add(-1)
 		l.refused.Add(1)
@@ -45,11 +50,34 @@ func (l *connections) Accept() (net.Conn, error) {
 	}
 }
 
-// connection is one that counts.
+// connection is one that counts, and whose client must read what it is sent.
 type connection struct {
 	net.Conn
-	of     *connections
-	closed atomic.Bool
+	of      *connections
+	closed  atomic.Bool
+	writing pace // TLS writes one record at a time
+	tunnel  atomic.Bool
+}
+
+// Write implements net.Conn.
+func (c *connection) Write(b []byte) (int, error) {
+	if c.tunnel.Load() {
+		return c.Conn.Write(b) //nolint:wrapcheck // a net.Conn's
+	}
+	c.writing.begin()
+	n, err := c.Conn.Write(b)
+	return n, cmp.Or(c.writing.end(n), err)
+}
+
+// unpaced lets a client's connection, which net/http has given away, wait for as
+// long as its client likes.
+func unpaced(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if c, ok := conn.(*connection); ok {
+		c.tunnel.Store(true)
+	}
 }
 
 // Close implements net.Conn; it may be called again.

@@ -23,7 +23,7 @@ func (w *world) eventually(t testing.TB, what string, done func() bool) {
 	}
 }
 
-const askWatch = "GET /clusters/root:ws/api?watch=1 HTTP/1.1\r\nHost: h\r\n\r\n"
+const askWatch = "GET /clusters/root:ws/api/v1/pods?watch=1 HTTP/1.1\r\nHost: h\r\n\r\n"
 
 // watched is a shard whose watches say "event" and end when told to.
 func watched(t *testing.T, w *world) (end chan struct{}) {
@@ -242,7 +242,7 @@ func TestFewWatchesAlone(t *testing.T) {
 	over := map[string]int{}
 	var bodies []io.Closer
 	for range watchingAtMost + 10 {
-		res, err := c.Get(f.URL + "/clusters/root:ws/api?watch=1")
+		res, err := c.Get(f.URL + "/clusters/root:ws/api/v1/pods?watch=1")
 		if err != nil {
 			t.Fatal(err)
 		}

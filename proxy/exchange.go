@@ -37,8 +37,13 @@ type exchange struct {
 	lease    *lease        // what in's context is, when a watch may be detached; else nil
 	ours     string        // the path of the proxy's own that is asked for; usually empty
 	upgrade  bool
-	lasts    bool // longRunning
-	taken    taken
+	long     bool // long-running, as an API server sees it
+	crowded  bool // there was no room to wait for who is asking
+	places   *places
+	own      places       // what places is when the request has no body
+	upload   *pacedBody   // nil: the request has no body
+	writer   placedWriter // where the answer goes
+	endless  *endless     // the answer, when it may be one; else nil
 	routing  *routing
 	route    route
 	target   index.Target
@@ -72,6 +77,7 @@ type exchange struct {
 
 func (p *Proxy) newExchange() *exchange {
 	x := &exchange{p: p}
+	x.places = &x.own
 	x.rp = httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		ModifyResponse: x.modifyResponse,
@@ -85,6 +91,7 @@ func (p *Proxy) newExchange() *exchange {
 func (x *exchange) reset() {
 	p, rp := x.p, x.rp
 	*x = exchange{p: p, rp: rp}
+	x.places = &x.own
 	x.rp.Transport, x.rp.BufferPool = nil, nil
 }
 
@@ -93,18 +100,22 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool = x.p.buffers
 	r = x.leased(r)
 	x.in = r
-	if x.lasts {
-		deadlines := http.NewResponseController(w)
-		_ = deadlines.SetWriteDeadline(time.Time{}) // what cannot have one does not have the server's either
-		_ = deadlines.SetReadDeadline(time.Time{})
+	held := r
+	if !x.upgrade {
+		if held = x.hold(w, r); held == nil {
+			return
+		}
 	}
-	if x.upgrade {
-		x.tunnel(w, r)
+	if status := x.run(); status != nil {
+		x.answer(w, status)
 		return
 	}
-	if r = x.hold(w, r); r != nil {
-		x.rp.ServeHTTP(w, r)
+	x.writer = placedWriter{w, x}
+	if x.upgrade {
+		x.tunnel(&x.writer, r)
+		return
 	}
+	x.rp.ServeHTTP(&x.writer, held)
 }
 
 // tunnel is forward for upgrades.
@@ -117,16 +128,23 @@ func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 
 // hold has a small body read; nil: it did not come, and that was answered.
 func (x *exchange) hold(w http.ResponseWriter, r *http.Request) *http.Request {
-	held, err := holdBody(w, r, x.p.bodyPeriod)
+	held, err := holdBody(r)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		w.Header().Set("Connection", "close")
-		x.answer(w, failure(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not come in time"))
+		x.tooLate(w)
 		return nil
 	}
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client broke off: nobody reads an answer
 	}
 	return held
+}
+
+// tooLate answers a client whose body did not come.
+func (x *exchange) tooLate(w http.ResponseWriter) {
+	if x.upload.http1 { // over HTTP/2 only the stream is lost
+		w.Header().Set("Connection", "close")
+	}
+	x.answer(w, failure(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not come in time"))
 }
 
 // rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
@@ -185,11 +203,18 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
 		x.noticeDistrust(res)
 	}
-	if res.ContentLength == -1 && res.StatusCode == http.StatusOK && streams(x.route.path, res.Request.URL.RawQuery) {
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		x.places.leave() // a tunnel needs none
+		return nil
+	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
+		x.places.leave()
 		x.take(res)
 		return nil
+	case res.ContentLength == -1:
+		x.followEndless(res)
 	}
-	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
+	if res.Body != http.NoBody {
 		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.received}
 		res.Body = &x.download
 	}
@@ -199,6 +224,10 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 // failed answers when the upstream did not: a client that went away gets
 // nothing, anybody else a 503 that names the shard and no address.
 func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if x.upload != nil && x.upload.was() && !x.begun {
+		x.tooLate(w)
+		return
+	}
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}

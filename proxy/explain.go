@@ -270,6 +270,10 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 		x.answer(w, refusal(&authn.Decision{Status: http.StatusUnauthorized}))
 		return true
 	}
+	if status := x.run(); status != nil { // the shard is asked
+		x.answer(w, status)
+		return true
+	}
 	if status := x.administers(r.Context()); status != nil {
 		x.answer(w, status)
 		return true

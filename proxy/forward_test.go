@@ -23,7 +23,7 @@ func TestForwardedAsItCame(t *testing.T) {
 		c := f.client(t, client2)
 		for i, path := range []string{
 			"", "/", "/", "/api", "/api/", "/api/v1/namespaces/x/services/a%2fb%2Fc/proxy/../..//x/%2e%2e/%7e;v=1",
-			"/x%20y/%c3%bc/|^\"", "/api?watch=0&a=%2F&b;c&&=", "/api?", "/a:b/*",
+			"/x%20y/%c3%bc/|^\"", "/api/v1/pods?watch=0&a=%2F&b;c&&=", "/api?", "/a:b/*",
 		} {
 			u, err := url.Parse(f.URL)
 			if err != nil {

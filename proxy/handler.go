@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/lookup"
+	"frontproxy/proxy/requestinfo"
 )
 
 // ServeHTTP is the whole way of a request, in this order:
@@ -23,18 +25,27 @@ import (
 //  2. CORS
 //  3. recover, count, and one log line when it is over (serve, finish)
 //     /metrics and the like, which the proxy answers itself (local)
-//     A short request takes a place among those under way, or is answered 429.
 //     Who asks where to log in is told then (logindiscovery)
 //  4. hygiene: the target is a path, the upgrade is one that is served
 //  5. the mapping, after a service account's cluster was put before its path
 //  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
-//  7. Decide: who is asking, or why nobody is admitted
-//  8. forward: identity headers, the shard's transport
+//  7. Decide: who is asking, or why nobody is admitted; meanwhile the request
+//     waits at the caller's expense (waiting.go)
+//  8. forward: a small body is read, a place among running requests taken, or the
+//     answer is 429; identity headers, the shard's transport
 //  9. follow: the body of a watch, when the rest has returned
 //
 // With audit on, all that is known after 7 is recorded around 8; with tracing on,
 // 4 to 6, 7, and 8 have a span each (audit.go, trace.go).
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 2 {
+		p.servePaced(w, r)
+		return
+	}
+	p.serveHTTP(w, r)
+}
+
+func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.health.serve(w, r) {
 		return
 	}
@@ -57,6 +68,12 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x := p.exchanges.Get().(*exchange)
 	x.start = p.now()
 	p.inFlight.Add(1)
+	if r.ContentLength != 0 {
+		x.places = &places{} // the transport may read on when x is another's
+		x.upload = newPacedBody(w, r, p.progressTimeout, x.places)
+		r = r.WithContext(r.Context()) // net/http looks at what the body of its own is
+		r.Body = x.upload
+	}
 	defer func() {
 		v := recover()
 		if x != nil && p.finish(x, w, r, v) {
@@ -80,10 +97,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 // judge finds out where the request goes and who is asking; nil: it may.
 func (x *exchange) judge(r *http.Request) *metav1.Status {
 	if x.ours = x.ownPath(r); x.ours != "" {
-		return x.step(r, "authn", x.admit) // overloaded or not
-	}
-	if status := x.enter(r); status != nil {
-		return status
+		return x.waits(r, x.admit)
 	}
 	if x.asksForLogin(r) {
 		x.ours = protectedresource.WellKnownPath
@@ -92,13 +106,29 @@ func (x *exchange) judge(r *http.Request) *metav1.Status {
 	if status := x.step(r, "lookup", x.find); status != nil {
 		return status
 	}
-	if status := x.step(r, "authn", x.decide); status != nil {
+	x.long = requestinfo.LongRunning(r.Method, x.apiPath(r), r.URL.RawQuery)
+	if status := x.waits(r, x.decide); status != nil {
 		return status
 	}
 	if status := x.checkStreamSize(r); status != nil {
 		return status
 	}
-	return x.enterShard()
+	return x.admitted()
+}
+
+// waits finds out who is asking, for which the request may have to wait.
+func (x *exchange) waits(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
+	x.enter(r)
+	if !x.crowded {
+		return x.step(r, "authn", do)
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	cancel() // only what is known at once counts
+	status := x.step(r.WithContext(ctx), "authn", do)
+	if status != nil && status.Code == http.StatusServiceUnavailable {
+		return overloaded("your address has, in this workspace,")
+	}
+	return status
 }
 
 // conclude answers with status; when there is none, with a page of the proxy's
@@ -136,7 +166,11 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	x.closeWatch()
 	p.metrics.request(x, r, p.now().Sub(x.start))
 	p.inFlight.Add(-1)
-	x.taken.leave()
+	x.places.leave()
+	if x.upload != nil && w != nil {
+		x.upload.leave(w)
+	}
+	x.endless.end()
 	if log := p.log.V(3); log.Enabled() {
 		x.log(log, r)
 	}
@@ -158,6 +192,9 @@ func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 	x.code = int(s.Code)
 	if x.id != "" {
 		w.Header().Set(auditinternal.HeaderAuditID, x.id)
+	}
+	if s.Code == http.StatusTooManyRequests && x.upload.remains() {
+		w.Header().Set("Connection", "close") // net/http would wait for the body first
 	}
 	writeStatus(w, s)
 }

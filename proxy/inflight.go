@@ -1,21 +1,22 @@
 package proxy
 
 import (
+	"bufio"
 	"hash/maphash"
+	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// inFlight bounds the short requests that are under way at a time, and with
-// them the memory that they take: Config.MaxInFlight in all, half of that at
-// one shard, so that a slow shard leaves room for the others, and an eighth in
-// one logical cluster, so that who asks for much there leaves room for other
-// tenants. Watches, followed logs and upgrades are not counted, as in
-// kube-apiserver.
+// inFlight bounds the requests that run at a time (waiting.go says when one does),
+// and with them the memory that they take: Config.MaxInFlight in all, half of that
+// at one shard or mapped backend, so that a slow one leaves room for the others, and
+// an eighth in one logical cluster, so that who asks for much there leaves room for
+// other tenants. Watches and other streams are not counted, as in kube-apiserver.
 type inFlight struct {
 	most int64 // 0: no bound
 	all  atomic.Int64
@@ -26,9 +27,21 @@ type inFlight struct {
 
 	mu     sync.RWMutex // guards shards
 	shards map[string]*atomic.Int64
+
+	// waiting is what requests that wait have; streams those that want an answer
+	// without an end, until they have it: a storm of watches must not be refused for
+	// want of places, and must not take others' either.
+	waiting, streams waiting
 }
 
-// shard counts a shard's requests. Shards are few, and none is forgotten.
+func (f *inFlight) init(most int) {
+	f.most, f.seed = int64(most), maphash.MakeSeed()
+	f.waiting.limit, f.waiting.seed = f.most*waitingBytes, f.seed
+	f.streams.limit, f.streams.seed = f.most*streamsBytes, f.seed
+}
+
+// shard counts the requests of a shard, or, by its path, of a mapping's backend.
+// They are few, and none is forgotten.
 func (f *inFlight) shard(name string) *atomic.Int64 {
 	f.mu.RLock()
 	n := f.shards[name]
@@ -48,39 +61,19 @@ func (f *inFlight) shard(name string) *atomic.Int64 {
 	return n
 }
 
-// taken are the counters that a request is in, for as long as it is under way.
-type taken struct{ all, cluster, shard *atomic.Int64 }
-
-// enter takes a place for a request; when there is none, it says so.
-func (x *exchange) enter(r *http.Request) *metav1.Status {
-	f := &x.p.limit
-	if x.lasts = longRunning(r); x.lasts || f.most == 0 {
-		return nil
-	}
-	if f.all.Add(1) > f.most {
-		f.all.Add(-1)
-		return overloaded("the proxy has")
-	}
-	x.taken.all = &f.all
-	return nil
+func (f *inFlight) cluster(name string) *atomic.Int64 {
+	return &f.clusters[maphash.String(f.seed, name)%uint64(len(f.clusters))]
 }
 
-// enterShard takes a place in the logical cluster, and at the shard, that a
-// request goes to.
-func (x *exchange) enterShard() *metav1.Status {
-	if x.taken.all == nil || x.shard() == "" {
-		return nil
-	}
-	f := &x.p.limit
-	if cluster := x.target.Cluster; cluster != "" {
-		if x.taken.cluster = place(f.cluster(cluster), f.most/8); x.taken.cluster == nil {
-			return overloaded("the workspace has")
+// running are the counters of running requests that one is in.
+type running struct{ all, cluster, shard *atomic.Int64 }
+
+func (t *running) add(n int64) {
+	for _, c := range [...]*atomic.Int64{t.all, t.cluster, t.shard} {
+		if c != nil {
+			c.Add(n)
 		}
 	}
-	if x.taken.shard = place(f.shard(x.shard()), f.most/2); x.taken.shard == nil {
-		return overloaded("shard \"" + x.shard() + "\" has")
-	}
-	return nil
 }
 
 // place takes one of most places, at least one; nil: there is none.
@@ -92,29 +85,226 @@ func place(n *atomic.Int64, most int64) *atomic.Int64 {
 	return n
 }
 
-func (f *inFlight) cluster(name string) *atomic.Int64 {
-	return &f.clusters[maphash.String(f.seed, name)%uint64(len(f.clusters))]
+// places are what one request holds: memory in a waiting budget, or counters of
+// running requests, or nothing. The zero value holds nothing. Its methods may be
+// called by several goroutines, also when the request is over.
+type places struct {
+	mu          sync.Mutex
+	budget      *waiting // nil: no bound
+	weight      int64
+	payer, host *atomic.Int64 // who pays while it waits; nil: it is not waiting, or nobody
+	running     running
+	// who pays when the client is waited for: set while it runs.
+	back     *atomic.Int64
+	yielding int // how many wait for the client
 }
 
-// leave gives the places back.
-func (t *taken) leave() {
-	for _, n := range [...]*atomic.Int64{t.all, t.cluster, t.shard} {
-		if n != nil {
-			n.Add(-1)
+// yield is called before the client is waited for: a request that runs waits now.
+// It can't be refused any more; what exceeds the budget so is bounded by the
+// requests that may run.
+func (h *places) yield() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.yielding++; h.yielding == 1 && h.back != nil {
+		h.running.add(-1)
+		h.wait(h.back, h.weight)
+	}
+}
+
+// resume is called when the client has moved.
+func (h *places) resume() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.yielding--; h.yielding == 0 && h.back != nil {
+		h.wait(h.back, -h.weight)
+		h.running.add(1)
+	}
+}
+
+func (h *places) wait(payer *atomic.Int64, weight int64) {
+	payer.Add(weight)
+	h.budget.used.Add(weight)
+}
+
+// leave gives everything back.
+func (h *places) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.back == nil:
+		h.stopWaiting()
+	case h.yielding > 0:
+		h.wait(h.back, -h.weight)
+	default:
+		h.running.add(-1)
+	}
+	h.back, h.running = nil, running{}
+}
+
+func (h *places) stopWaiting() {
+	for _, payer := range []*atomic.Int64{h.payer, h.host} {
+		if payer != nil {
+			h.wait(payer, -h.weight)
 		}
 	}
+	h.payer, h.host = nil, nil
 }
 
-// longRunning says whether a request may last as long as it likes. Only reads
-// do: what asks for a watch otherwise, or to follow anything but logs, gets no
-// stream from an API server and is counted.
-func longRunning(r *http.Request) bool {
-	if _, upgrade := r.Header["Upgrade"]; upgrade {
-		return true
+// enter takes room to wait for a caller who is not known yet. When there is none,
+// x is crowded: the caller is admitted if it is known at once.
+func (x *exchange) enter(r *http.Request) {
+	f := &x.p.limit
+	if f.most == 0 {
+		return
 	}
-	path, query := r.URL.Path, r.URL.RawQuery
-	return r.Method == http.MethodGet && (oldWatch(path) || asks(query, "watch") || asks(query, "follow") && strings.HasSuffix(path, "/log"))
+	h := x.places
+	h.budget, h.weight = &f.waiting, weightOf(r)
+	if x.long {
+		h.budget = &f.streams
+	}
+	payer := h.budget.strangerPayer(r.RemoteAddr, x.account())
+	if x.crowded = !h.budget.take(payer, h.weight, strangersPart); !x.crowded {
+		h.payer = payer
+	}
 }
+
+// account is what the caller asks for, as payers are told apart.
+func (x *exchange) account() string {
+	switch {
+	case x.ours != "":
+		return x.ours
+	case x.route.cluster != "":
+		return x.route.cluster
+	case x.target.Cluster != "":
+		return x.target.Cluster
+	case x.route.mapping != nil:
+		return x.route.mapping.Path
+	}
+	return ""
+}
+
+// admitted has the caller, if it is known now, pay for what waits, and the mounted
+// host, if the request goes to one.
+func (x *exchange) admitted() *metav1.Status {
+	h := x.places
+	if h.budget == nil {
+		return nil
+	}
+	part := func(n int64) int64 {
+		if x.long {
+			return streamsPart
+		}
+		return n
+	}
+	if u := x.decision.User; u != nil {
+		payer, ok := h.budget.payer(known, u.GetName(), x.account()), false
+		if x.crowded {
+			ok = h.budget.take(payer, h.weight, part(usersPart))
+		} else {
+			ok = h.budget.move(h.payer, payer, h.weight, part(usersPart))
+		}
+		if !ok {
+			return overloaded("you have, in this workspace,")
+		}
+		h.payer = payer
+	} else if x.crowded {
+		return overloaded("your address has, in this workspace,")
+	}
+	if x.foreign {
+		last := x.mounts[len(x.mounts)-1]
+		payer := h.budget.payer(mountee, x.base.Host, last.path)
+		if !h.budget.take(payer, h.weight, part(hostsPart)) {
+			return overloaded("the mount of the workspace has")
+		}
+		h.host = payer
+	}
+	return nil
+}
+
+// run takes places among running requests, and gives the room to wait back, which
+// is used again while the client is waited for.
+func (x *exchange) run() *metav1.Status {
+	f, h := &x.p.limit, x.places
+	if h.budget == nil || x.long || x.foreign || h.back != nil {
+		return nil
+	}
+	var t running
+	status := x.takePlaces(f, &t)
+	if status != nil {
+		t.add(-1)
+		return status
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running, h.back = t, h.payer
+	h.stopWaiting()
+	return nil
+}
+
+func (x *exchange) takePlaces(f *inFlight, t *running) *metav1.Status {
+	if t.all = place(&f.all, f.most); t.all == nil {
+		return overloaded("the proxy has")
+	}
+	if cluster := x.target.Cluster; cluster != "" {
+		if t.cluster = place(f.cluster(cluster), f.most/8); t.cluster == nil {
+			return overloaded("the workspace has")
+		}
+	}
+	to := x.shard()
+	if to == "" {
+		to = x.route.mapping.Path // which begins with a slash, and no shard's name does
+	}
+	if t.shard = place(f.shard(to), f.most/2); t.shard == nil {
+		return overloaded(x.upstreamName() + " has")
+	}
+	return nil
+}
+
+// placedWriter is the answer to a client: while it takes what is written, the
+// request's places are others'.
+type placedWriter struct {
+	http.ResponseWriter
+	x *exchange
+}
+
+// Write implements http.ResponseWriter.
+func (w *placedWriter) Write(b []byte) (int, error) {
+	w.x.places.yield()
+	defer w.x.places.resume()
+	return w.ResponseWriter.Write(b)
+}
+
+// FlushError is what http.ResponseController calls.
+func (w *placedWriter) FlushError() error {
+	w.x.places.yield()
+	defer w.x.places.resume()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *placedWriter) WriteHeader(code int) {
+	w.ResponseWriter.WriteHeader(code)
+	if code >= http.StatusOK && w.x.upload.remains() {
+		// Before it sends the headers, net/http reads what the client may still send.
+		connection := http.NewResponseController(w.ResponseWriter)
+		_ = connection.SetReadDeadline(time.Now().Add(w.x.upload.timeout)) // a writer that has none is a test's
+		_ = w.FlushError()
+		_ = connection.SetReadDeadline(time.Time{})
+	}
+}
+
+// Hijack is what http.ResponseController calls for an upgrade: a tunnel's client
+// may be as slow as it likes.
+func (w *placedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		unpaced(conn)
+	}
+	return conn, buffered, err //nolint:wrapcheck // net/http's, for net/http
+}
+
+// Unwrap is for http.ResponseController.
+func (w *placedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // overloaded is the answer to a request that found no place.
 func overloaded(who string) *metav1.Status {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -96,17 +95,17 @@ func overload(t *testing.T, http2 bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp.StatusCode != http.StatusOK || path != "/clusters/slow0/api?watch=true" {
+		if resp.StatusCode != http.StatusOK || path != "/clusters/slow0/api/v1/pods?watch=true" {
 			_, _ = io.ReadAll(resp.Body)
 		}
 		t.Cleanup(func() { _ = resp.Body.Close() })
 		return resp.StatusCode
 	}
 	for path, want := range map[string]int{
-		"/clusters/root:quick/api":       http.StatusOK,
-		"/clusters/slow0/api?watch=true": http.StatusOK,
-		"/clusters/slow0/api":            http.StatusTooManyRequests,
-		"/readyz":                        http.StatusOK,
+		"/clusters/root:quick/api":               http.StatusOK,
+		"/clusters/slow0/api/v1/pods?watch=true": http.StatusOK,
+		"/clusters/slow0/api":                    http.StatusTooManyRequests,
+		"/readyz":                                http.StatusOK,
 	} {
 		if code := get(path); code != want {
 			t.Errorf("%s answers %d, want %d", path, code, want)
@@ -200,11 +199,11 @@ func unread(t *testing.T, http2 bool) {
 		}
 	})
 	w.index["ws"] = index.Target{Cluster: "ws", Shard: shard.Shard}
-	w.config.MaxInFlight, w.config.AnswerPeriod = 80, 3*time.Second
+	w.config.MaxInFlight, w.config.ProgressTimeout = 80, time.Second
 	t.Cleanup(event)
 	f := w.front(t)
 	client := f.client(t, http2)
-	watch, err := client.Get(f.URL + "/clusters/ws/api?watch=1")
+	watch, err := client.Get(f.URL + "/clusters/ws/api/v1/pods?watch=1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +235,7 @@ func TestTricklingBody(t *testing.T) {
 		w := newWorld(t)
 		shard := w.shard(t, "shard", true, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 		w.index["ws"] = index.Target{Cluster: "ws", Shard: shard.Shard}
-		w.config.MaxInFlight, w.config.AnswerPeriod = 80, 2*time.Second
+		w.config.MaxInFlight, w.config.ProgressTimeout = 80, time.Second
 		f := w.front(t)
 		body, sender := io.Pipe()
 		t.Cleanup(func() { _ = body.Close() })
@@ -274,35 +273,13 @@ func TestTricklingBody(t *testing.T) {
 // The places of all: none is left for anybody, whatever the shard.
 func TestOverloadOfAll(t *testing.T) {
 	x := &exchange{p: &Proxy{}}
-	x.p.limit.most = 2
-	short := httptest.NewRequest(http.MethodGet, "/x", nil)
+	x.p.limit.init(2)
 	for i := range 3 {
-		x.taken = taken{}
-		if status := x.enter(short); (status == nil) != (i < 2) {
+		var got running
+		x.target.Shard = shardAt(string(rune('a'+i)), nil)
+		x.route.mapping = &Mapping{Shards: true}
+		if status := x.takePlaces(&x.p.limit, &got); (status == nil) != (i < 2) {
 			t.Errorf("request %d: %v", i, status)
 		}
-	}
-}
-
-func TestLongRunning(t *testing.T) {
-	for target, want := range map[string]bool{
-		"GET /api/v1/pods":                             false,
-		"GET /api/v1/pods?watch=true":                  true,
-		"GET /api/v1/pods?watch=false":                 false,
-		"GET /api/v1/watch/pods":                       true,
-		"GET /api/v1/namespaces/a/pods/b/log?follow=1": true,
-		"GET /api/v1/pods?follow=1":                    false,
-		"POST /api/v1/pods?watch=true":                 false,
-		"DELETE /api/v1/watch/pods":                    false,
-	} {
-		method, path, _ := strings.Cut(target, " ")
-		if got := longRunning(httptest.NewRequest(method, path, nil)); got != want {
-			t.Errorf("%s: %t", target, got)
-		}
-	}
-	upgrade := httptest.NewRequest(http.MethodPost, "/exec", nil)
-	upgrade.Header.Set("Upgrade", "SPDY/3.1")
-	if !longRunning(upgrade) {
-		t.Error("an upgrade is counted")
 	}
 }

@@ -122,7 +122,7 @@ func (b *instruments) perRequest(m *Metrics) {
 	}
 	m.accountRefusals = b.counter("front_proxy_service_account_refusals_total", "Service account tokens refused.", "reason")
 	m.inFlight = b.read("front_proxy_requests_in_flight", gaugeType, "Requests under way, watches and upgrades included.")
-	m.openStreams = b.read("front_proxy_open_streams", gaugeType, "Watches and upgraded connections under way.", "kind")
+	m.openStreams = b.read("front_proxy_open_streams", gaugeType, "Watches and upgraded connections under way, and other answers of unknown length that have lasted for 15 s (kind answer).", "kind")
 	m.openConnections = b.read("front_proxy_open_connections", gaugeType, "Clients' connections.")
 	m.refusedConnections = b.read("front_proxy_refused_connections_total", counterType, "Clients' connections closed as they came, because as many were open as --max-connections allows.")
 	m.endedStreams = b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what had admitted them was gone.")

@@ -188,7 +188,7 @@ func TestMetricsCountRequests(t *testing.T) {
 		t.Fatalf("watch: %q, %v", line, err)
 	}
 	m.shows(t, "front_proxy_requests_in_flight", `front_proxy_requests_in_flight 1`)
-	m.shows(t, "front_proxy_open_streams", `front_proxy_open_streams{kind="upgrade"} 0`, `front_proxy_open_streams{kind="watch"} 1`)
+	m.shows(t, "front_proxy_open_streams", `front_proxy_open_streams{kind="answer"} 0`, `front_proxy_open_streams{kind="upgrade"} 0`, `front_proxy_open_streams{kind="watch"} 1`)
 	m.shows(t, "kcp_backend_rs", `kcp_backend_rs_body_bytes{shard="shard-1"} 46`)
 	close(finish)
 	_, _ = io.Copy(io.Discard, res.Body)
@@ -196,7 +196,7 @@ func TestMetricsCountRequests(t *testing.T) {
 	m.shows(t, `front_proxy_requests_total{authenticator="token",code="200",shard="shard-1",verb="watch"}`,
 		`front_proxy_requests_total{authenticator="token",code="200",shard="shard-1",verb="watch"} 1`)
 	m.shows(t, "front_proxy_requests_in_flight", `front_proxy_requests_in_flight 0`)
-	m.shows(t, "front_proxy_open_streams", `front_proxy_open_streams{kind="upgrade"} 0`, `front_proxy_open_streams{kind="watch"} 0`)
+	m.shows(t, "front_proxy_open_streams", `front_proxy_open_streams{kind="answer"} 0`, `front_proxy_open_streams{kind="upgrade"} 0`, `front_proxy_open_streams{kind="watch"} 0`)
 
 	do(t, c, "GET", f.URL+"/clusters/down/api/v1/pods", as("token"))
 	m.shows(t, "front_proxy_upstream_errors_total", `front_proxy_upstream_errors_total{reason="connect",shard="down",upstream="shard"} 1`)

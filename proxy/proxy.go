@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	stdlog "log"
 	"net/http"
 	"net/url"
@@ -59,8 +58,8 @@ type Proxy struct {
 	limit                 inFlight
 	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
 	recheckPeriod         time.Duration
-	bodyPeriod            time.Duration
-	answerPeriod          time.Duration
+	progressTimeout       time.Duration
+	pacedStreams          sync.Pool    // of *pacedStream
 	connections           *connections // nil: it does not run
 	returned              *returned    // nil, too
 	endedStreams          atomic.Uint64
@@ -115,7 +114,7 @@ func New(c Config) (*Proxy, error) {
 		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
 		shardServices: shardServices{find: c.ShardServices, servers: c.ShardServers},
 		owner:         c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
-		bodyPeriod: cmp.Or(c.BodyPeriod, defaultBodyPeriod), answerPeriod: cmp.Or(c.AnswerPeriod, defaultAnswerPeriod),
+		progressTimeout: cmp.Or(c.ProgressTimeout, defaultProgressTimeout),
 	}
 	first, err := p.newRouting(c.Mappings, nil)
 	if err != nil {
@@ -128,9 +127,9 @@ func New(c Config) (*Proxy, error) {
 	if p.metrics == nil {
 		p.metrics = NewMetrics("")
 	}
-	p.limit.most, p.limit.seed = int64(c.MaxInFlight), maphash.MakeSeed()
+	p.limit.init(c.MaxInFlight)
 	if c.Serving != nil && c.Serving.Listener != nil {
-		p.connections = &connections{Listener: c.Serving.Listener, most: int64(c.MaxConnections), log: c.Log, clock: clock.RealClock{}}
+		p.connections = &connections{Listener: c.Serving.Listener, most: int64(c.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: p.progressTimeout}
 		p.returned = newReturned(c.Serving.Listener)
 	}
 	p.failures = rate.NewLimiter(failureLines, failureBurst)
@@ -146,6 +145,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.errorLog = stdlog.New(logWriter{c.Log}, "", 0)
 	p.exchanges.New = func() any { return p.newExchange() }
+	p.pacedStreams.New = func() any { return p.newPacedStream() }
 	p.health = &health{now: p.now, sync: c.Sync}
 	p.cors = p.withCORS(c.CORSOrigins)
 	if c.Audit != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"time"
 )
 
 // replayable is the largest body that is read before its request is forwarded.
@@ -14,29 +13,24 @@ import (
 // transport can do that only with a body it can have twice.
 const replayable = 64 << 10
 
-const (
-	// defaultBodyPeriod bounds how long a request that was admitted may wait here
-	// for its body. The shard, which has limits of its own, sees it only then.
-	defaultBodyPeriod = 30 * time.Second
-	// heldAtOnce is the room made before any of a body has come.
-	heldAtOnce = 4 << 10
-)
+// heldAtOnce is the room made before any of a body has come.
+const heldAtOnce = 4 << 10
+
+// isHeld says whether r's body is one that holdBody reads.
+func isHeld(r *http.Request) bool { return r.ContentLength > 0 && r.ContentLength <= replayable }
 
 // holdBody returns r with its body in memory when that is small and of a known
 // length; other bodies stream, as do upgrades. The error is the client's: its
-// body broke off, or, os.ErrDeadlineExceeded, did not come within period. Then
+// body broke off, or, os.ErrDeadlineExceeded, came too slowly (pacedBody). Then
 // the connection can serve no other request.
-func holdBody(w http.ResponseWriter, r *http.Request, period time.Duration) (*http.Request, error) {
-	if r.ContentLength <= 0 || r.ContentLength > replayable {
+func holdBody(r *http.Request) (*http.Request, error) {
+	if !isHeld(r) {
 		return r, nil
 	}
-	connection := http.NewResponseController(w)
-	_ = connection.SetReadDeadline(time.Now().Add(period)) // a writer that has none is a test's
 	body, err := readAll(r.Body, int(r.ContentLength))
 	if err != nil {
 		return nil, err
 	}
-	_ = connection.SetReadDeadline(time.Time{})
 	held := r.WithContext(r.Context())
 	if _, waits := r.Header["Expect"]; waits { // it was told to go on, and has
 		held.Header = r.Header.Clone()

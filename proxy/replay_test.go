@@ -82,7 +82,7 @@ func TestBodyThatBreaksOff(t *testing.T) {
 // to send its body and have it forwarded when the credential is long revoked.
 func TestBodyThatComesTooLate(t *testing.T) {
 	w := newWorld(t)
-	w.config.BodyPeriod = 200 * time.Millisecond
+	w.config.ProgressTimeout = 200 * time.Millisecond
 	s := w.shard(t, "shard-1", false, nil)
 	f := w.front(t)
 	const head = "POST /clusters/root:ws/api HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"
@@ -127,7 +127,7 @@ func TestBodyThatComesTooLate(t *testing.T) {
 			if res.StatusCode != http.StatusOK {
 				t.Errorf("answered %d", res.StatusCode)
 			}
-			<-time.After(2 * w.config.BodyPeriod) // longer than a body may take
+			<-time.After(2 * w.config.ProgressTimeout) // longer than a body may take
 		}
 	})
 }
@@ -138,7 +138,7 @@ func TestHeldBodyTakesWhatHasCome(t *testing.T) {
 	body := &largestRead{from: strings.NewReader(sent)}
 	r := httptest.NewRequest(http.MethodPost, "/", body)
 	r.ContentLength = replayable
-	held, err := holdBody(httptest.NewRecorder(), r, time.Minute)
+	held, err := holdBody(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,10 +18,6 @@ const (
 	maxHeaderBytes    = 1<<20 + 64<<10
 	readHeaderTimeout = 32 * time.Second
 	serverIdleTimeout = 90 * time.Second
-	// defaultAnswerPeriod bounds for how long a client that does not send its body,
-	// or does not read its answer, keeps its place among requests. API servers take
-	// a minute for both.
-	defaultAnswerPeriod = 10 * time.Minute
 
 	// HTTP/2 settings of kube-apiserver: nearly all bodies are below 256 KiB. But one
 	// of a connection may have more under way, or a large body would wait for the
@@ -94,14 +90,13 @@ func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
 const maxDrainWindow = 10 * time.Second
 
 func (p *Proxy) server(config *tls.Config) *http.Server {
+	// There is no time in which a request has to be over: see pace.
 	s := &http.Server{
 		Handler:           p,
 		TLSConfig:         config,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       serverIdleTimeout,
-		ReadTimeout:       p.answerPeriod, // both but for longRunning ones
-		WriteTimeout:      p.answerPeriod,
 		ErrorLog:          p.errorLog,
 		Protocols:         new(http.Protocols),
 		// OPTIONS * is answered like any target that is no path.

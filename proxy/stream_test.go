@@ -32,7 +32,7 @@ func TestWatchStreams(t *testing.T) {
 			}
 		})
 		f := w.front(t)
-		res, err := f.client(t, client2).Get(f.URL + "/clusters/root:ws/api?watch=true")
+		res, err := f.client(t, client2).Get(f.URL + "/clusters/root:ws/api/v1/pods?watch=true")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +196,7 @@ func TestDrain(t *testing.T) {
 	var bodies []io.ReadCloser
 	for _, query := range []string{"?watch=1", "?watch=true", ""} {
 		for _, http2 := range []bool{false, true} {
-			res, err := f.client(t, http2).Get(f.URL + "/clusters/root:ws/api" + query)
+			res, err := f.client(t, http2).Get(f.URL + "/clusters/root:ws/api/v1/pods" + query)
 			if err != nil {
 				t.Fatal(err)
 			}

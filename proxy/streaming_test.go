@@ -1,11 +1,6 @@
 package proxy
 
-import (
-	"net/url"
-	"testing"
-
-	"k8s.io/apimachinery/pkg/runtime"
-)
+import "testing"
 
 func TestStreaming(t *testing.T) {
 	const list = "/clusters/root/api/v1/configmaps"
@@ -41,22 +36,4 @@ func TestStreaming(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzAsks compares it with the way an API server reads a query.
-func FuzzAsks(f *testing.F) {
-	for _, q := range []string{"watch", "watch=1&watch=0", "w%61tch=%31", "a=%zz&watch=true", "watch=1;b", "&=&watch", "wat+ch=1", "%77atch%", "watch=1+"} {
-		f.Add(q)
-	}
-	f.Fuzz(func(t *testing.T, query string) {
-		values, _ := url.ParseQuery(query) // as (*url.URL).Query does
-		in := values["watch"]
-		var want bool
-		if err := runtime.Convert_Slice_string_To_bool(&in, &want, nil); err != nil {
-			t.Fatal(err)
-		}
-		if got := asks(query, "watch"); got != want {
-			t.Errorf("asks(%q) is %v", query, got)
-		}
-	})
 }

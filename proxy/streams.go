@@ -34,11 +34,14 @@ type streamKind int
 const (
 	watchStream streamKind = iota
 	upgradeStream
+	// answerStream is an answer of unknown length that is no watch, and has lasted
+	// for a while. It may have an end, for which a drain waits.
+	answerStream
 	streamKinds // how many there are
 )
 
 // String is a metric's label.
-func (k streamKind) String() string { return [streamKinds]string{"watch", "upgrade"}[k] }
+func (k streamKind) String() string { return [streamKinds]string{"watch", "upgrade", "answer"}[k] }
 
 func newStreamSet() *streamSet { return &streamSet{active: map[*stream]struct{}{}} }
 
@@ -49,7 +52,18 @@ func (s *streamSet) add(kind streamKind, end func(), a *admission) *stream {
 	defer s.mu.Unlock()
 	s.active[st] = struct{}{}
 	s.open[kind]++
-	s.begun++
+	if kind != answerStream {
+		s.begun++
+	}
+	return st
+}
+
+// addDue is add for a stream that is to be decided about at once.
+func (s *streamSet) addDue(kind streamKind, end func(), a *admission) *stream {
+	st := s.add(kind, end, a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.next = time.Now()
 	return st
 }
 
@@ -62,7 +76,7 @@ func (s *streamSet) remove(st *stream) {
 	}
 	delete(s.active, st)
 	s.open[st.kind]--
-	if len(s.active) == 0 && s.idle != nil {
+	if s.lasting() == 0 && s.idle != nil {
 		close(s.idle)
 		s.idle = nil
 	}
@@ -79,8 +93,11 @@ func (s *streamSet) counts() [streamKinds]int {
 func (s *streamSet) numbers() (begun, open int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun, len(s.active)
+	return s.begun, s.lasting()
 }
+
+// lasting are the streams that have no end of their own. The caller holds mu.
+func (s *streamSet) lasting() int { return s.open[watchStream] + s.open[upgradeStream] }
 
 // detached notes that a stream has a client's connection of its own.
 func (s *streamSet) detached(st *stream, conn io.Closer) {
@@ -107,10 +124,13 @@ func (s *streamSet) drain(window time.Duration, give <-chan struct{}) {
 	s.mu.Lock()
 	var timers []*time.Timer
 	for st := range s.active {
+		if st.kind == answerStream {
+			continue
+		}
 		timers = append(timers, time.AfterFunc(rand.N(max(window, 1)), st.end)) //nolint:gosec // jitter
 	}
 	idle := make(chan struct{})
-	if len(s.active) == 0 {
+	if s.lasting() == 0 {
 		close(idle)
 	} else {
 		s.idle = idle

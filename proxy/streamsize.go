@@ -18,7 +18,7 @@ const (
 
 // checkStreamSize refuses a stream whose request is too large to be kept.
 func (x *exchange) checkStreamSize(r *http.Request) *metav1.Status {
-	if !x.lasts && !x.upgrade {
+	if !x.long && !x.upgrade {
 		return nil
 	}
 	size := len(r.Method) + len(r.RequestURI) + len(r.Host)

@@ -145,7 +145,7 @@ func TestBusyWatch(t *testing.T) {
 			}
 		})
 		f := w.front(t)
-		res, err := f.client(t, client2).Get(f.URL + "/clusters/root:ws/api?watch=true")
+		res, err := f.client(t, client2).Get(f.URL + "/clusters/root:ws/api/v1/pods?watch=true")
 		if err != nil {
 			t.Fatal(err)
 		}

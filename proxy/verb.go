@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"frontproxy/lookup"
+	"frontproxy/proxy/requestinfo"
 )
 
 // verb is what a request does, as Kubernetes names it: a small fixed set, for
@@ -69,7 +70,7 @@ func verbOf(method, path, query string, upgrade bool) verb {
 			return verbWatch
 		case named:
 			return verbGet
-		case asks(query, "watch"):
+		case requestinfo.Flag(query, "watch"):
 			return verbWatch
 		}
 		return verbList

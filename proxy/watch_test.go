@@ -31,7 +31,7 @@ func TestWatchesAtOnce(t *testing.T) {
 		client := f.client(t, worker%2 == 0)
 		all.Go(func() {
 			for range 50 {
-				resp, err := client.Get(f.URL + "/clusters/ws/api?watch=1")
+				resp, err := client.Get(f.URL + "/clusters/ws/api/v1/pods?watch=1")
 				if err != nil {
 					t.Error(err)
 					return
@@ -120,7 +120,7 @@ func TestWatchEnds(t *testing.T) {
 		f := w.front(t)
 		c := f.client(t, client2)
 		for range 3 {
-			res, err := c.Get(f.URL + "/clusters/root:ws/api?watch=1")
+			res, err := c.Get(f.URL + "/clusters/root:ws/api/v1/pods?watch=1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +133,7 @@ func TestWatchEnds(t *testing.T) {
 				t.Errorf("trailers (-want +got):\n%s", diff)
 			}
 		}
-		if res, err := c.Get(f.URL + "/clusters/root:ws/api?watch=1&broken=1"); err == nil {
+		if res, err := c.Get(f.URL + "/clusters/root:ws/api/v1/pods?watch=1&broken=1"); err == nil {
 			body, err := io.ReadAll(res.Body)
 			_ = res.Body.Close()
 			if err == nil {

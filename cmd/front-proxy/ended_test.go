@@ -61,7 +61,7 @@ func TestStreamsEndWithTheirCredential(t *testing.T) {
 	}
 	p, strict := i.start(args...), i.start(append(args, "--end-streams-at-expiry")...)
 
-	const path = "/clusters/root:far/api"
+	const path = "/clusters/root:far/api/v1/pods"
 	ends := time.Now().Add(8 * time.Second)
 	claims := func(aud string, until time.Time) issuertest.Claims {
 		return issuertest.Claims{"sub": "dave", "aud": []string{aud}, "exp": until.Unix()}

@@ -159,7 +159,7 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 func (o *options) servingFlags(fs *pflag.FlagSet) {
 	o.serving.AddFlags(fs)
 	fs.StringSliceVar(&o.curves, "tls-curve-preferences", nil, "Key exchange mechanisms to offer, by Go's names or ids, comma-separated. Empty means Go's defaults.")
-	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "How many requests may be under way at a time, at one shard half as many, in one logical cluster an eighth; others get 429 and Retry-After. Watches, followed logs and upgrades are not counted. 0 means no bound.")
+	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "How many requests may be at shards and mapped backends at a time, at one of them half as many, in one logical cluster an eighth; others get 429 and Retry-After. Watches, other streams and upgrades are not counted. Requests that wait for an issuer, a mounted host or their own client are not counted either: they share 64 KiB of memory for each of this number. 0 means no bound on either.")
 	fs.IntVar(&o.maxConnections, "max-connections", 0, "How many connections clients may have open at a time; more are closed as they come. 0 means half of the file descriptors that the process may have, since most requests need one to a shard, too.")
 	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "After SIGTERM, how long to go on serving while /readyz says no, so that load balancers notice.")
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "After the delay, how long requests in flight, watches included, may still run.")

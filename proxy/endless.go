@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// endless is the body of an answer of unknown length that is no watch: an event
+// stream, say, or a long download. When it has lasted for a while, what admitted
+// it is decided about again every now and then, as for watches. Nobody ends it
+// otherwise: it may be one that must not break off.
+type endless struct {
+	io.ReadCloser
+	p         *Proxy
+	admission *admission
+	timer     *time.Timer
+	cut       atomic.Bool
+
+	mu     sync.Mutex // guards what follows
+	over   bool
+	stream *stream // nil: it has not lasted
+}
+
+// followEndless follows the body of res.
+func (x *exchange) followEndless(res *http.Response) {
+	a := x.admission(x.in)
+	if a == nil {
+		return
+	}
+	e := &endless{ReadCloser: res.Body, p: x.p, admission: a}
+	now := time.Now()
+	e.timer = time.AfterFunc(a.soonest(now, x.p.recheckPeriod).Sub(now), e.lasts)
+	x.endless, res.Body = e, e
+}
+
+func (e *endless) lasts() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.over {
+		// net/http lets a body be closed while it is read: the client's answer breaks off.
+		e.stream = e.p.streams.addDue(answerStream, e.breakOff, e.admission)
+	}
+}
+
+func (e *endless) breakOff() {
+	e.cut.Store(true)
+	_ = e.Close()
+}
+
+// Read implements io.Reader.
+func (e *endless) Read(p []byte) (int, error) {
+	n, err := e.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) && e.cut.Load() {
+		err = io.ErrUnexpectedEOF // or the client would take it for a whole answer
+	}
+	return n, err
+}
+
+// end is for when the answer is over. A nil endless is none.
+func (e *endless) end() {
+	if e == nil {
+		return
+	}
+	e.timer.Stop()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.over = true; e.stream != nil {
+		e.p.streams.remove(e.stream)
+	}
+}

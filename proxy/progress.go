@@ -1,0 +1,212 @@
+package proxy
+
+import (
+	"cmp"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// A client may take as long as it likes, as long as it moves: the proxy waits
+// defaultProgressTimeout at most until it has sent progressBytes of a request's
+// body (all of a body that is held: who sent it may not be admitted much later any
+// more), or taken the piece of its answer that is being written (32 KiB at most).
+// Time in which the proxy waits for an upstream, or has nothing to send, does not
+// count: watches, event streams and slow shards are never cut for being silent.
+const (
+	defaultProgressTimeout = time.Minute
+	progressBytes          = 4 << 10
+)
+
+// pace bounds the time that one side of a client's connection may keep the proxy
+// waiting. Steps that may wait are put between begin and end; one at a time.
+type pace struct {
+	timeout time.Duration
+	// quota is how many bytes have to move in that time.
+	quota int
+	// cut makes the step under way return. It is called once at most, by another
+	// goroutine, and never after stop.
+	cut func()
+
+	timer *time.Timer
+
+	mu      sync.Mutex // guards what follows
+	begun   time.Time  // when the step under way began; zero: none is
+	spent   time.Duration
+	moved   int // in spent
+	expired bool
+	stopped bool
+}
+
+// begin is called before a step that may wait.
+func (p *pace) begin() {
+	p.mu.Lock()
+	p.begun = time.Now()
+	left := p.timeout - p.spent
+	p.mu.Unlock()
+	if p.timer == nil {
+		p.timer = time.AfterFunc(left, p.fire)
+	} else {
+		p.timer.Reset(left)
+	}
+}
+
+// end is called when the step has returned and moved n bytes. The error says that
+// it was cut, or would have been.
+func (p *pace) end(n int) error {
+	p.timer.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spent += time.Since(p.begun)
+	p.begun = time.Time{}
+	if p.moved += n; p.moved >= p.quota {
+		p.spent, p.moved = 0, 0
+	}
+	if p.expired {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+func (p *pace) fire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.stopped || p.expired || p.begun.IsZero():
+	case time.Since(p.begun) < p.timeout-p.spent: // it was meant for an earlier step
+	default:
+		p.expired = true
+		p.cut()
+	}
+}
+
+// stop has nothing cut from here on, even if a step is still under way.
+func (p *pace) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+}
+
+// was says whether a step was cut.
+func (p *pace) was() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.expired
+}
+
+// pacedStream is the answer on an HTTP/2 stream, which a client that grants no
+// window can hold up though its connection is fine. Answers over HTTP/1.1 are
+// paced by their connection.
+type pacedStream struct {
+	http.ResponseWriter
+	pace
+	unflushed bool
+}
+
+// servePaced serves a request over HTTP/2.
+func (p *Proxy) servePaced(w http.ResponseWriter, r *http.Request) {
+	s := p.pacedStreams.Get().(*pacedStream)
+	s.ResponseWriter = w
+	p.serveHTTP(s, r)
+	if s.unflushed {
+		// What is written when the handler has returned nobody would cut.
+		_ = s.FlushError()
+	}
+	s.stop()
+	if !s.was() { // a cut is under way, or was
+		s.ResponseWriter, s.spent, s.moved, s.stopped = nil, 0, 0, false
+		p.pacedStreams.Put(s)
+	}
+}
+
+func (p *Proxy) newPacedStream() *pacedStream {
+	s := &pacedStream{pace: pace{timeout: p.progressTimeout, quota: progressBytes}}
+	s.cut = func() { _ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(past) }
+	return s
+}
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
+// Write implements http.ResponseWriter.
+func (s *pacedStream) Write(b []byte) (int, error) {
+	s.unflushed = true
+	s.begin()
+	n, err := s.ResponseWriter.Write(b)
+	return n, cmp.Or(s.end(n), err)
+}
+
+// FlushError is what http.ResponseController calls.
+func (s *pacedStream) FlushError() error {
+	s.unflushed = false
+	s.begin()
+	err := http.NewResponseController(s.ResponseWriter).Flush()
+	return cmp.Or(s.end(0), err)
+}
+
+// Flush implements http.Flusher.
+func (s *pacedStream) Flush() { _ = s.FlushError() }
+
+// Unwrap is for http.ResponseController.
+func (s *pacedStream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// pacedBody is a request's body. While it waits for the client, the request's
+// places are others'.
+type pacedBody struct {
+	io.ReadCloser
+	pace
+	places *places
+	http1  bool
+	ended  bool // nothing more will come
+}
+
+// newPacedBody makes one of r, which w answers.
+func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, held *places) *pacedBody {
+	connection := http.NewResponseController(w)
+	b := &pacedBody{ReadCloser: r.Body, places: held, http1: r.ProtoMajor == 1}
+	b.timeout, b.quota, b.cut = timeout, progressBytes, func() { _ = connection.SetReadDeadline(past) }
+	if isHeld(r) {
+		b.quota = math.MaxInt // all of it
+	}
+	return b
+}
+
+// Read implements io.Reader.
+func (b *pacedBody) Read(to []byte) (int, error) {
+	b.places.yield()
+	b.begin()
+	n, err := b.ReadCloser.Read(to)
+	if late := b.end(n); late != nil && err != nil {
+		err = late
+	}
+	b.places.resume()
+	if err != nil {
+		b.mu.Lock()
+		b.ended = true
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+// leave is for when nobody here reads on: net/http may, before it answers and
+// before the next request on an HTTP/1.1 connection.
+func (b *pacedBody) leave(w http.ResponseWriter) {
+	b.stop()
+	if b.remains() {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.timeout)) // a writer that has none is a test's
+	}
+}
+
+// remains says that the connection is HTTP/1.1, and may still bring some of the
+// body. A nil body is none.
+func (b *pacedBody) remains() bool {
+	if b == nil || !b.http1 {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.ended
+}

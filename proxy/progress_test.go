@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestPace: the time in which nothing is waited for does not count, bytes buy more
+// time, and what has used its time up is cut, once.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cuts := 0
+		p := &pace{timeout: time.Minute, quota: 100, cut: func() { cuts++ }}
+		step := func(lasts time.Duration, n int) error {
+			p.begin()
+			time.Sleep(lasts)
+			synctest.Wait()
+			return p.end(n)
+		}
+		for range 10 {
+			if err := step(50*time.Second, 100); err != nil {
+				t.Fatalf("moved enough: %v", err)
+			}
+			time.Sleep(time.Hour) // somebody else's
+		}
+		for range 3 {
+			if err := step(19*time.Second, 1); err != nil {
+				t.Fatalf("still has time: %v", err)
+			}
+		}
+		if err := step(4*time.Second, 1); err == nil || cuts != 1 {
+			t.Errorf("trickled for longer than there is: %v, %d cuts", err, cuts)
+		}
+		if err := step(time.Hour, 1000); err == nil || cuts != 1 {
+			t.Errorf("after the cut: %v, %d cuts", err, cuts)
+		}
+	})
+}
+
+// TestPaceStops: nothing is cut when nobody waits any more, even if a step has not returned.
+func TestPaceStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pace{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut") }}
+		p.begin()
+		p.stop()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if p.was() {
+			t.Error("says that it was cut")
+		}
+	})
+}
+
+// TestSilentUpstreamIsNotCut: an answer may be silent for as long as the upstream
+// likes, whether or not an API server would call it a watch, while clients that do
+// not move are cut.
+func TestSilentUpstreamIsNotCut(t *testing.T) {
+	w := newWorld(t)
+	more := make(chan struct{})
+	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_ = http.NewResponseController(rw).Flush()
+			<-more
+			_, _ = io.WriteString(rw, "event")
+		}
+	})
+	w.config.MaxInFlight, w.config.ProgressTimeout = 80, 50*time.Millisecond
+	f := w.front(t)
+	var answers []*http.Response
+	for _, http2 := range []bool{false, true} {
+		for _, path := range []string{"/events", "/api/v1/pods?watch=1", "/api/v1/namespaces/a/services/b/proxy/x"} {
+			res, err := f.client(t, http2).Get(f.URL + "/clusters/root:ws" + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = res.Body.Close() }()
+			answers = append(answers, res)
+		}
+	}
+	for range 3 { // each begins after the answers did, and is cut
+		res, _ := f.raw(t, "POST /clusters/root:ws/api HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
+		if res.StatusCode != http.StatusRequestTimeout {
+			t.Fatalf("a body that does not come is answered %d", res.StatusCode)
+		}
+	}
+	close(more)
+	for _, res := range answers {
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.HasPrefix(string(body), "event") {
+			t.Errorf("%s: %q, %v", res.Request.URL.Path, body, err)
+		}
+	}
+}

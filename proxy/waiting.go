@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"hash/maphash"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+)
+
+// A request has two stages. It *waits* while it is decided about, while its body
+// comes, while its client does not read, and while a mounted host has it: then it
+// costs memory and holds up nobody. It *runs* while a shard or a mapped backend has
+// it. Only running requests are in Config.MaxInFlight (inflight.go); those that wait
+// have a budget of memory of their own, of which nobody can take all:
+//
+//   - a caller who is not known yet pays as the pair of its address and the logical
+//     cluster it asks for;
+//   - one who is known, as the user in that cluster;
+//   - what waits for a mounted host is in the host's account too, for the workspace
+//     that mounts it.
+//
+// A payer may have a part of what is free, not of what there is: the more payers
+// take what they can, the less that is, and the first request of the next payer has
+// room as long as there is any.
+//
+// Who finds no room to wait is still served if there is nothing to wait for: whom a
+// certificate or a remembered token names.
+type waiting struct {
+	limit  int64 // bytes; 0: no bound
+	seed   maphash.Seed
+	used   atomic.Int64
+	payers [1 << 13]atomic.Int64 // by hash, as inFlight.clusters are
+}
+
+const (
+	// waitingBytes is the budget, for each of Config.MaxInFlight; streamsBytes that of
+	// requests that want a stream.
+	waitingBytes = 64 << 10
+	streamsBytes = 4 * waitingBytes
+	// requestBytes is what a request is taken to cost beside its headers and body:
+	// stacks, buffers, the records of net/http. So the budget bounds their number.
+	requestBytes = 16 << 10
+)
+
+// A payer's part of what is free, as a divisor.
+const (
+	strangersPart = 16
+	usersPart     = 4
+	hostsPart     = 2
+	// streamsPart is that of users and hosts in the budget of requests that want a
+	// stream: when streams are lost, their clients come back all at once.
+	streamsPart = 2
+)
+
+// take takes weight bytes for a payer, who may have the part-th part of what is
+// free; false: that is too much.
+func (b *waiting) take(payer *atomic.Int64, weight, part int64) bool {
+	free := b.limit - b.used.Add(weight)
+	if n := payer.Add(weight); n <= free/part || n == weight && free >= 0 {
+		return true
+	}
+	payer.Add(-weight)
+	b.used.Add(-weight)
+	return false
+}
+
+// move has another payer pay for weight bytes that from has; false: it can't.
+func (b *waiting) move(from, to *atomic.Int64, weight, part int64) bool {
+	if n := to.Add(weight); n > weight && n > (b.limit-b.used.Load())/part {
+		to.Add(-weight)
+		return false
+	}
+	from.Add(-weight)
+	return true
+}
+
+// Kinds of payers.
+const (
+	stranger = '?'
+	known    = 'u'
+	mountee  = 'm'
+)
+
+// payer is the account of who, in a logical cluster.
+func (b *waiting) payer(kind byte, who, cluster string) *atomic.Int64 {
+	var h maphash.Hash
+	h.SetSeed(b.seed)
+	_ = h.WriteByte(kind) // a Hash never fails
+	_, _ = h.WriteString(cluster)
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(who)
+	return &b.payers[h.Sum64()%uint64(len(b.payers))]
+}
+
+// strangerPayer is that of a caller of whom only the address is known: of an IPv6
+// one the /64, for who has one has all of it.
+func (b *waiting) strangerPayer(remote, cluster string) *atomic.Int64 {
+	var h maphash.Hash
+	h.SetSeed(b.seed)
+	_ = h.WriteByte(stranger)
+	_, _ = h.WriteString(cluster)
+	_ = h.WriteByte(0)
+	if at, err := netip.ParseAddrPort(remote); err == nil {
+		ip := at.Addr().Unmap().As16()
+		if !at.Addr().Unmap().Is4() {
+			clear(ip[8:])
+		}
+		_, _ = h.Write(ip[:])
+	}
+	return &b.payers[h.Sum64()%uint64(len(b.payers))]
+}
+
+// weightOf is what a request may keep in memory while it waits, in bytes.
+func weightOf(r *http.Request) int64 {
+	n := requestBytes + len(r.RequestURI)
+	for key, values := range r.Header {
+		for _, v := range values {
+			n += len(key) + len(v)
+		}
+	}
+	switch {
+	case r.ContentLength < 0 || r.ContentLength > replayable:
+		n += replayable
+	default:
+		n += int(r.ContentLength)
+	}
+	return int64(n)
+}

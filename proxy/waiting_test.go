@@ -1,0 +1,312 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+)
+
+// siege is a proxy that may have 80 requests in flight, and what besieges it.
+type siege struct {
+	*front
+	t        *testing.T
+	ctx      context.Context // of the attack
+	answered atomic.Int64
+}
+
+const (
+	mayRun = 80  // requests at a time
+	sent   = 100 // in an attack
+)
+
+// besiege starts the proxy of w, whose workspace root:quiet is another tenant's.
+func besiege(t *testing.T, w *world) *siege {
+	t.Helper()
+	shard := w.shard(t, "neighbour", true, nil)
+	w.index["root:quiet"] = index.Target{Cluster: "quiet", Shard: shard.Shard}
+	w.config.MaxInFlight = mayRun
+	s := &siege{front: w.front(t), t: t}
+	var end context.CancelFunc
+	s.ctx, end = context.WithCancel(t.Context())
+	t.Cleanup(func() { // before the proxy ends
+		end()
+		s.until("the attack is over", func() bool { return s.inFlight.Load() == 0 })
+		if used := s.limit.waiting.used.Load() + s.limit.streams.used.Load() + s.limit.all.Load(); used != 0 {
+			t.Errorf("%d bytes or places are not given back", used)
+		}
+	})
+	return s
+}
+
+// send sends the requests of an attack, which ends with the test, and returns when
+// each of them is answered or under way.
+func (s *siege) send(c *http.Client, n int, token string, path func(i int) string) {
+	s.t.Helper()
+	c.Timeout = 0
+	for i := range n {
+		r, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.URL+path(i), nil)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		go func() {
+			if res, err := c.Do(r); err == nil && res.StatusCode != http.StatusOK {
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+				s.answered.Add(1)
+			}
+		}()
+	}
+	s.until("the attack is under way", func() bool { return s.answered.Load()+s.inFlight.Load() == int64(n) })
+}
+
+func (s *siege) until(what string, is func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not in time: %s; %d answered, %d under way", what, s.answered.Load(), s.inFlight.Load())
+		}
+	}
+}
+
+// from returns a client with an address of its own on the loopback network.
+func (s *siege) from(address string, http2 bool) *http.Client {
+	c := s.client(s.t, http2)
+	c.Transport.(*http.Transport).DialContext = (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext
+	return c
+}
+
+// serves checks that a neighbour's requests are answered, as often as there are places.
+func (s *siege) serves(who string, c *http.Client, path, token string) {
+	s.t.Helper()
+	for range mayRun {
+		header := http.Header{}
+		if token != "" {
+			header.Set("Authorization", "Bearer "+token)
+		}
+		if res, body := do(s.t, c, http.MethodGet, s.URL+path, header); res.StatusCode != http.StatusOK {
+			s.t.Fatalf("%s is answered %d: %s", who, res.StatusCode, body)
+		}
+	}
+}
+
+// TestMountedHostThatNeverAnswers: anonymous requests that wait for a mounted host
+// take nobody's places, nor the host's from its other callers.
+func TestMountedHostThatNeverAnswers(t *testing.T) {
+	w, _, _ := foreignWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/quick" {
+			<-r.Context().Done()
+		}
+	})
+	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+		if r.Header.Get("Authorization") == "" {
+			return &authn.Decision{PassThrough: true, Status: http.StatusOK}
+		}
+		return &authn.Decision{User: alice, Status: http.StatusOK, By: "token"}
+	}
+	s := besiege(t, w)
+	s.send(s.client(t, false), sent, "", func(int) string { return "/clusters/root:away/api" })
+	s.serves("a stranger in another workspace", s.client(t, true), "/clusters/root:quiet/api", "")
+	s.serves("a user of the mount", s.client(t, true), "/clusters/root:away/quick", "token")
+	s.serves("a stranger at the mount, with another address", s.from("127.0.0.2", true), "/clusters/root:away/quick", "")
+	if n := s.limit.all.Load(); n != 0 {
+		t.Errorf("%d of the places of running requests are taken", n)
+	}
+}
+
+// TestIssuerThatNeverAnswers: requests that wait for who is asking take nobody's
+// places, and nobody's who is known has to wait for them.
+func TestIssuerThatNeverAnswers(t *testing.T) {
+	w := newWorld(t)
+	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+		switch r.Header.Get("Authorization") {
+		case "Bearer hanging":
+			<-r.Context().Done()
+			return &authn.Decision{Status: http.StatusServiceUnavailable}
+		case "Bearer new": // somebody has to be asked, who answers
+			if r.Context().Err() != nil {
+				return &authn.Decision{Status: http.StatusServiceUnavailable}
+			}
+		}
+		return &authn.Decision{User: alice, Status: http.StatusOK, By: "token"}
+	}
+	for _, query := range []string{"", "?watch=true"} {
+		t.Run(query, func(t *testing.T) { issuerNeverAnswers(t, w, query) })
+	}
+}
+
+func issuerNeverAnswers(t *testing.T, w *world, query string) {
+	s := besiege(t, w)
+	n := sent
+	if query != "" {
+		n = 4 * sent
+	}
+	s.send(s.client(t, false), n, "hanging", func(int) string { return "/clusters/root:ws/api/v1/pods" + query })
+	if s.answered.Load() == 0 {
+		t.Errorf("%q: nothing bounds how many wait", query)
+	}
+	s.serves("who is new to another workspace", s.client(t, true), "/clusters/root:quiet/api", "new")
+	s.serves("who is known in the workspace, from the same address", s.client(t, true), "/clusters/root:ws/api", "known")
+	s.serves("who is new to the workspace, with another address", s.from("127.0.0.2", true), "/clusters/root:ws/api", "new")
+}
+
+// TestBodiesThatNeverCome: anonymous requests whose bodies are announced and do not
+// come take nobody's places, whatever the length and the mapping.
+func TestBodiesThatNeverCome(t *testing.T) {
+	w := newWorld(t)
+	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+		if r.Method == http.MethodPost && r.Header.Get("Authorization") == "" {
+			return &authn.Decision{PassThrough: true, Status: http.StatusOK}
+		}
+		return &authn.Decision{User: alice, Status: http.StatusOK, By: "token"}
+	}
+	backend := w.shard(t, "backend", true, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: backend.Shard}
+	w.mapping = "- path: /mapped/\n  backend: " + backend.URL + tlsEntry
+	for _, length := range []int{100, 1 << 20} {
+		for _, path := range []string{"/clusters/root:ws/api", "/mapped/api"} {
+			t.Run(fmt.Sprint(path, " ", length), func(t *testing.T) {
+				s := besiege(t, w)
+				w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: backend.Shard}
+				var seen atomic.Int64
+				for range sent {
+					conn := s.dial(t)
+					t.Cleanup(func() { _ = conn.NetConn().Close() })
+					if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", path, length); err != nil {
+						t.Fatal(err)
+					}
+					go func() {
+						if n, _ := conn.Read(make([]byte, 1)); n > 0 {
+							seen.Add(1)
+						}
+					}()
+				}
+				s.until("the attack is under way", func() bool { return seen.Load()+s.inFlight.Load() >= sent })
+				s.serves("a neighbour", s.client(t, true), "/clusters/root:quiet/api", "")
+				s.serves("a user of the workspace", s.client(t, true), "/clusters/root:ws/api", "token")
+				s.serves("a user of the mapping", s.client(t, true), "/mapped/api", "token")
+				res, err := s.client(t, true).Post(s.URL+"/mapped/api", "", bytes.NewReader(make([]byte, length)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = res.Body.Close()
+				if want := http.StatusTooManyRequests; path == "/mapped/api" && res.StatusCode != want {
+					t.Errorf("another stranger's body at this address is answered %d, want %d: nothing bounds how many wait", res.StatusCode, want)
+				}
+			})
+		}
+	}
+}
+
+// TestAnswersThatNobodyReads: streams of HTTP/2 without a window, in four
+// workspaces, do not take the half of a shard.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	w := newWorld(t)
+	shard := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+		size := 2
+		if strings.Contains(r.URL.Path, "large") {
+			size = 128 << 10
+		}
+		_, _ = rw.Write(make([]byte, size))
+	})
+	for i := range 4 {
+		name := fmt.Sprint("team", i)
+		w.index[name] = index.Target{Cluster: name, Shard: shard.Shard}
+	}
+	w.index["root:here"] = index.Target{Cluster: "here", Shard: shard.Shard}
+	s := besiege(t, w)
+	client := s.client(t, true)
+	client.Transport.(*http.Transport).HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 1}
+	s.send(client, 4*mayRun/8, "", func(i int) string { return fmt.Sprintf("/clusters/team%d/large", i%4) }) // nobody reads
+	neighbour := s.client(t, true)
+	s.until("a neighbour is served, once all that is written waits for its client", func() bool {
+		res, _ := do(t, neighbour, http.MethodGet, s.URL+"/clusters/root:here/api", nil)
+		return res.StatusCode == http.StatusOK && s.limit.waiting.used.Load() > 0
+	})
+	if s.answered.Load() > 0 || s.inFlight.Load() == 0 {
+		t.Fatalf("%d are not answered 200, %d are under way", s.answered.Load(), s.inFlight.Load())
+	}
+	s.serves("a neighbour at the shard", s.client(t, true), "/clusters/root:here/api", "")
+	s.serves("another request in the workspace", s.client(t, true), "/clusters/team0/api", "")
+}
+
+// TestStreamMustProveToBeOne: what only looks like a watch is counted like any
+// request, and a watch pays until its answer has begun; but a storm of watches gets
+// no 429.
+func TestStreamMustProveToBeOne(t *testing.T) {
+	w := newWorld(t)
+	begin := make(chan struct{})
+	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+		<-begin
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	})
+	target := w.index["root:ws"]
+	s := besiege(t, w)
+	w.index["root:ws"] = target
+	const watches = 2 * mayRun
+	client := s.client(t, true)
+	s.send(client, watches, "", func(int) string { return "/clusters/root:ws/api/v1/pods?watch=1" })
+	s.until("the watches pay", func() bool { return s.limit.streams.used.Load() >= watches*requestBytes })
+	r, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.URL+"/clusters/root:ws/api/v1/pods/one?watch=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		if res, err := client.Do(r); err == nil {
+			_ = res.Body.Close()
+		}
+	}()
+	s.until("a named object is counted", func() bool { return s.limit.all.Load() == 1 })
+	if n := s.answered.Load(); n > 0 {
+		t.Errorf("%d of %d watches are refused", n, watches)
+	}
+	close(begin)
+	s.until("the watches are exempt", func() bool { return s.limit.streams.used.Load() == 0 })
+	if n := s.streams.counts()[watchStream]; n != watches {
+		t.Errorf("%d watches are open, want %d", n, watches)
+	}
+}
+
+// TestWaitingIsSharedOut: one payer leaves most of the budget, and many, however
+// many they are, leave room for the first request of the next.
+func TestWaitingIsSharedOut(t *testing.T) {
+	var f inFlight
+	f.init(100)
+	b := &f.waiting
+	fill := func(payer *atomic.Int64, part int64) (n int) {
+		for b.take(payer, requestBytes, part) {
+			n++
+		}
+		return n
+	}
+	if n := fill(b.payer(known, "a", "ws"), usersPart); int64(n) > b.limit/requestBytes/usersPart {
+		t.Errorf("one user has %d requests of %d", n, b.limit/requestBytes)
+	}
+	for i := range 8 {
+		if fill(b.strangerPayer(fmt.Sprintf("10.0.0.%d:1", i), "ws"), strangersPart) == 0 {
+			t.Errorf("stranger %d has no room", i)
+		}
+	}
+	if b.limit-b.used.Load() < b.limit/4 {
+		t.Errorf("a user and eight strangers have taken %d of %d", b.used.Load(), b.limit)
+	}
+	if a, z := b.strangerPayer("[2001:db8::1]:1", "ws"), b.strangerPayer("[2001:db8::ffff:0:1]:2", "ws"); a != z {
+		t.Error("addresses of one /64 pay apart")
+	}
+	if b.strangerPayer("10.0.0.1:1", "ws") != b.strangerPayer("10.0.0.1:2", "ws") {
+		t.Error("ports of one address pay apart")
+	}
+}
