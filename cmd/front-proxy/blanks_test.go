@@ -55,6 +55,7 @@ func TestBlanksInFlags(t *testing.T) {
 		{"--external-url= https://a", nil, "--external-url: "},
 		{"--workspace-egress-deny-cidrs=10.0.0.0/8, 127.0.0.0/8", nil, `--workspace-egress-deny-cidrs: " 127.0.0.0/8" is no CIDR`},
 		{"--login-client=issuer-url=https://a, client-id= b ", nil, ""}, // trimmed
+		{"--login-client=issuer-url=https://a,client-id=b,ca-file=" + file(t, "empty.crt", []byte("\n")), nil, `empty.crt" is empty`},
 		{"--login-client=issuer-url=https://a,client-id=b\u200b", nil, "--login-client: the client id must be of visible ASCII"},
 	} {
 		t.Run(tt.arg, func(t *testing.T) {

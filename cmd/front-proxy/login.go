@@ -63,6 +63,9 @@ func parseLoginClients(texts []string) ([]protectedresource.Client, error) {
 	return all, errors.Join(errs...)
 }
 
+// parseLoginClient reads the files that a client names once, at the start. They are
+// part of what everybody is told and may be kept by its readers, as the client id
+// is: a change of them is a change of the flag, and takes a restart.
 func parseLoginClient(text string) (protectedresource.Client, error) {
 	var c protectedresource.Client
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
@@ -90,7 +93,9 @@ func parseLoginClient(text string) (protectedresource.Client, error) {
 		if err != nil {
 			return c, fmt.Errorf("%s: %w", key, err)
 		}
-		*to = strings.TrimSpace(string(data))
+		if *to = strings.TrimSpace(string(data)); *to == "" {
+			return c, fmt.Errorf("%s: %q is empty", key, values[key])
+		}
 	}
 	return c, nil
 }
