@@ -2,13 +2,17 @@
 SHELL := /bin/bash -o pipefail
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-KCP     := bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e/kcp/go.mod)
+kcp      = bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e/kcp-$(1)/go.mod)
+KCP031  := $(call kcp,0.31)
+KCP032  := $(call kcp,0.32)
+ON031   := ChangeOfImage|ArgumentsOfKcpFrontProxy|Shadow|Health|UsersOfATypeGetIntoItsWorkspacesOnly|UnknownCluster|HomeWorkspace|GlobalWayAlone|GlobalWaysTogether|ServiceAccountTokensClaimByClaim|BadTokensAreRefused|MountReentry|Migration|LifecycleGroups
+VWF     := bin/virtual-workspace-framework
 LOGIN   := bin/login-tools-$(shell sha256sum e2e/login-tools/go.sum | cut -c1-12)
 DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go | sha256sum | cut -c1-12)
 DOCTESTS := Links|Doc$$|NamesTests
 LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
 
-.PHONY: build image test test-unit test-browser lint docs bench demo fuzz clean
+.PHONY: build image test test-unit test-browser lint docs bench conformance demo fuzz clean
 
 build: ## bin/front-proxy and the kubectl plugin bin/kubectl-kcp_login
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
@@ -20,8 +24,9 @@ image: $(DEPLOY) ## bin/image: an OCI image for amd64 and arm64, without a conta
 	$(DEPLOY)/image -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)" -out bin/image \
 	  linux/amd64=bin/image-amd64/front-proxy linux/arm64=bin/image-arm64/front-proxy
 
-test: build image $(KCP) $(LOGIN) ## everything, real kcp included
+test: build image $(KCP031) $(KCP032) $(LOGIN) ## everything, real kcp included
 	go test -race -timeout 40m -p 1 ./...
+	FRONT_PROXY_E2E_KCP=0.31 go test -race -timeout 20m -run '^Test($(ON031))$$' ./e2e
 
 test-unit: ## fast, no kcp
 	go test -race $$(go list ./... | grep -v -e /e2e -e /deploy)
@@ -37,17 +42,22 @@ lint: $(LINT) ## golangci-lint, govulncheck, the docs' links and generated pages
 docs: ## writes the generated pages anew
 	UPDATE_DOCS=1 go test -count=1 -run 'Test(Metrics|Flags)Doc' ./proxy ./cmd/front-proxy
 
-bench: build $(KCP) ## the comparison of docs/performance.md, about 12 minutes; BENCH= its flags, DOCS=1: into that page
+bench: build $(KCP031) ## the comparison of docs/performance.md, about 12 minutes; BENCH= its flags, DOCS=1: into that page
 	go build -o bin/bench ./e2e/bench
 	bin/bench -out bin/bench-results $(if $(DOCS),-docs docs/performance.md) $(BENCH)
 	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy ./cmd/front-proxy | tee bin/bench-results/go.txt
 
-demo: build $(KCP) $(LOGIN) ## two shards, an issuer and the proxy, until Ctrl-C
+conformance: build $(KCP031) $(KCP032) ## kcp's own suites through this proxy, about 30 minutes; DOCS=1: into docs/compatibility.md
+	go run ./e2e/conformance $(if $(DOCS),-docs docs/compatibility.md) $(CONFORMANCE)
+
+demo: build $(KCP032) $(LOGIN) ## two shards, an issuer and the proxy, until Ctrl-C
 	go run ./e2e/demo
 
-$(KCP): e2e/kcp/go.mod e2e/kcp/go.sum
+$(KCP031): e2e/kcp-0.31/go.sum e2e/kcp-0.31/go.mod
+$(KCP032): e2e/kcp-0.32/go.sum e2e/kcp-0.32/go.mod $(VWF)
+$(KCP031) $(KCP032):
 	@echo "building kcp, its servers and kubectl into $@: about 5 minutes, once"
-	go build -C e2e/kcp -o $(CURDIR)/$@.tmp/ tool
+	go build -C $(<D) -o $(CURDIR)/$@.tmp/ tool
 	rm -rf $@ && mv $@.tmp $@ && touch $@
 
 bin/browser-provider/node_modules: $(wildcard e2e/browser/provider/*)
@@ -58,6 +68,11 @@ $(LOGIN): e2e/login-tools/go.mod e2e/login-tools/go.sum
 	@echo "building the issuer Dex and kubelogin into $@: a few minutes, once"
 	go build -C e2e/login-tools -o $(CURDIR)/$@.tmp/ tool
 	rm -rf $@ && mv $@.tmp $@ && touch $@
+
+$(VWF): e2e/kcp-0.31/go.sum e2e/kcp-0.32/segment.go ## what kcp 0.32 is built with: segment.go says why
+	rm -rf $@ $@.tmp && go mod download -C $(<D) github.com/kcp-dev/$(@F)
+	cp -R "$$(go list -C $(<D) -m -f '{{.Dir}}' github.com/kcp-dev/$(@F))" $@.tmp && chmod -R u+w $@.tmp
+	cp e2e/kcp-0.32/segment.go $@.tmp/pkg/forwardingregistry/ && mv $@.tmp $@ && touch $@
 
 $(LINT): .ci/lint/go.mod .ci/lint/go.sum
 	@echo "building the linters into $@: a few minutes, once"

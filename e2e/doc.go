@@ -15,6 +15,9 @@
 //     package then runs it while no other test runs.
 //   - FRONT_PROXY_E2E_WATCH makes the long watch test run for another time
 //     than half a minute, for example 10m.
+//   - FRONT_PROXY_E2E_KCP=0.31 runs the tests on the older of the kcps that the
+//     repository builds. What one has and the other lacks is asked of its
+//     programs' help; a test then shows that the older one lacks it.
 //   - FRONT_PROXY_E2E_INCUMBENT=true runs the tests against kcp's own
 //     kcp-front-proxy, to see what is new; many fail.
 package e2e

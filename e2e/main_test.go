@@ -21,7 +21,7 @@ var env *harness.Environment
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	binaries, err := harness.FindBinaries()
+	binaries, err := harness.FindBinaries("")
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "e2e: cannot run without real binaries:\n%v\n`make test` builds them and runs everything; `make test-unit` runs what needs none\n", err)
 		return 1
@@ -36,7 +36,7 @@ func run(m *testing.M) int {
 	env, err = harness.Start(context.Background(), harness.Config{
 		Binaries: binaries,
 		Shards:   []string{shardOne},
-		Proxy:    harness.ProxyOptions{Incumbent: os.Getenv("FRONT_PROXY_E2E_INCUMBENT") == "true"},
+		Proxy:    harness.ProxyOptions{Incumbent: os.Getenv("FRONT_PROXY_E2E_INCUMBENT") == "true", MountReentry: true},
 		Progress: func(message string) {
 			fmt.Fprintf(os.Stderr, "e2e [%3.0fs] %s\n", time.Since(begin).Seconds(), message)
 		},

@@ -24,7 +24,7 @@ var env *harness.Environment
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	binaries, err := harness.FindBinaries()
+	binaries, err := harness.FindBinaries("")
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "e2e/across: cannot run without real binaries:\n%v\n", err)
 		return 1
@@ -81,7 +81,7 @@ func run(m *testing.M) int {
 func acrossArgs() []string {
 	return []string{
 		"--service-account-keys-from-shards", "--shard-virtual-workspaces",
-		"--shard-client-common-names=shard-client-" + harness.RootShard + ",shard-client-" + shardOne + "," + shardTen + "=shard-client-" + shardTen,
+		"--shard-client-common-names=" + harness.RootShard + "=shard-client-" + harness.RootShard + ",shard-client-" + shardOne + "," + shardTen + "=shard-client-" + shardTen,
 	}
 }
 

@@ -145,7 +145,7 @@ func (p *plan) wants(cell string) bool {
 
 // run measures everything and writes the report.
 func (p *plan) run(ctx context.Context, out io.Writer) error {
-	binaries, err := harness.FindBinaries()
+	binaries, err := harness.FindBinaries(harness.KCP031)
 	if err != nil {
 		return err
 	}

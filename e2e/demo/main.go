@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	defer cancel()
 	go endWithParent(ctx, cancel)
 
-	binaries, err := harness.FindBinaries()
+	binaries, err := harness.FindBinaries("")
 	if err != nil {
 		return err
 	}

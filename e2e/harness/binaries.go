@@ -2,16 +2,33 @@ package harness
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
 
+// The kcps that the repository builds, each from the module e2e/kcp-<its name>.
+const (
+	KCP031 = "0.31"
+	KCP032 = "0.32"
+)
+
+// Newest is the one that tests run on unless they say otherwise.
+const Newest = KCP032
+
 // Binaries are the executables an environment is made of, as absolute paths.
 type Binaries struct {
+	// Version is kcp's, such as v0.32.3.
+	Version string
+	// Repository is this repository's directory.
+	Repository string
+
 	KCP, KCPFrontProxy, CacheServer, Kubectl string
 	// VirtualWorkspaces may be missing: only environments that have virtual
 	// workspace servers run it.
@@ -19,21 +36,30 @@ type Binaries struct {
 	// FrontProxy is this repository's own, or what the environment variable
 	// FRONT_PROXY_E2E_BINARY names, such as a build with the race detector.
 	FrontProxy string
+
+	help, proxyHelp string // of `kcp start` and kcp-front-proxy
 }
 
-// FindBinaries looks in bin/ of the repository that the working directory is
-// in. Its error says what is missing and which make targets build it.
-func FindBinaries() (Binaries, error) {
+// FindBinaries looks for one of the kcps, and for the proxy, in bin/ of the
+// repository that the working directory is in. An empty kcp means what the
+// environment variable FRONT_PROXY_E2E_KCP says, or Newest. Its error says what
+// is missing and which make targets build it.
+func FindBinaries(kcp string) (Binaries, error) {
+	if kcp == "" {
+		kcp = cmp.Or(os.Getenv("FRONT_PROXY_E2E_KCP"), Newest)
+	}
 	root, err := repository()
 	if err != nil {
 		return Binaries{}, err
 	}
-	version, err := kcpVersion(filepath.Join(root, "e2e", "kcp", "go.mod"))
+	version, err := kcpVersion(filepath.Join(root, "e2e", "kcp-"+kcp, "go.mod"))
 	if err != nil {
 		return Binaries{}, err
 	}
 	tools := filepath.Join(root, "bin", "kcp-"+version)
 	b := Binaries{
+		Version:       version,
+		Repository:    root,
 		KCP:           filepath.Join(tools, "kcp"),
 		KCPFrontProxy: filepath.Join(tools, "kcp-front-proxy"),
 		CacheServer:   filepath.Join(tools, "cache-server"),
@@ -58,20 +84,44 @@ func FindBinaries() (Binaries, error) {
 	return b, errors.Join(missing...)
 }
 
+// Ask notes what this kcp can do, by its programs' own help; HasGate needs it
+// first.
+func (b *Binaries) Ask(ctx context.Context) error {
+	for program, ask := range map[string]struct {
+		args []string
+		into *string
+	}{b.KCP: {[]string{"start", "options"}, &b.help}, b.KCPFrontProxy: {[]string{"--help"}, &b.proxyHelp}} {
+		help, err := exec.CommandContext(ctx, program, ask.args...).CombinedOutput() //nolint:gosec // a binary of the repository
+		if err != nil {
+			return fmt.Errorf("ask %s for its flags: %w\n%s", program, err, help)
+		}
+		*ask.into = string(help)
+	}
+	return nil
+}
+
+// hasFlag says whether `kcp start` has a flag, given without dashes.
+func (b *Binaries) hasFlag(name string) bool { return strings.Contains(b.help, " --"+name+" ") }
+
+// HasGate says whether `kcp start` has a feature gate, by the list of defaults.
+func (b *Binaries) HasGate(name string) bool {
+	return strings.Contains(b.help, ","+name+"=") || strings.Contains(b.help, "(default "+name+"=")
+}
+
 func isFile(path string) bool {
 	info, err := os.Stat(path) //nolint:gosec // the person who runs the tests names it
 	return err == nil && info.Mode().IsRegular()
 }
 
 // repository is the nearest directory, from the working directory up, that
-// holds e2e/kcp/go.mod.
+// holds e2e/kcp-<Newest>/go.mod.
 func repository() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("find the repository: %w", err)
 	}
 	for dir := start; ; dir = filepath.Dir(dir) {
-		_, err := os.Stat(filepath.Join(dir, "e2e", "kcp", "go.mod"))
+		_, err := os.Stat(filepath.Join(dir, "e2e", "kcp-"+Newest, "go.mod"))
 		if err == nil {
 			return dir, nil
 		}
@@ -79,7 +129,7 @@ func repository() (string, error) {
 			return "", fmt.Errorf("find the repository: %w", err)
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("no directory from %s up has e2e/kcp/go.mod: run from inside the repository", start)
+			return "", fmt.Errorf("no directory from %s up has e2e/kcp-%s/go.mod: run from inside the repository", start, Newest)
 		}
 	}
 }

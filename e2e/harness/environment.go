@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -52,6 +54,7 @@ type Environment struct {
 	admin      KeyPair // O=system:kcp:admin, through the proxy
 	shardAdmin KeyPair // O=system:masters, straight to shards
 	forwarding KeyPair // signed by RequestHeaderCA
+	mounts     KeyPair // signed by RequestHeaderCA, what shards come back to the proxy with
 	secrets    Secrets
 	refusals   refusals
 }
@@ -83,6 +86,10 @@ func Start(ctx context.Context, config Config) (*Environment, error) {
 }
 
 func (e *Environment) start(ctx context.Context) error {
+	if err := e.config.Binaries.Ask(ctx); err != nil {
+		return err
+	}
+	e.config.Progress("with kcp " + e.config.Binaries.Version)
 	if err := e.makeKeys(); err != nil {
 		return err
 	}
@@ -166,6 +173,18 @@ func (e *Environment) Token(token string) *Client { return e.Proxy.Token(token) 
 // AdminKeys is kcp-admin's client certificate.
 func (e *Environment) AdminKeys() KeyPair { return e.admin }
 
+// ForwardingKeys is the client certificate with which proxies say at shards who
+// is asking.
+func (e *Environment) ForwardingKeys() KeyPair { return e.forwarding }
+
+// AtShard is whoever a client certificate says, straight at a shard. It sends
+// header besides, with every request.
+func (e *Environment) AtShard(s *Shard, keys KeyPair, header http.Header) *Client {
+	config := keys.config(s.URL, e.ServingCA.PEM)
+	config.WrapTransport = func(next http.RoundTripper) http.RoundTripper { return sending{next, header} }
+	return NewClient(config)
+}
+
 // ShardAdmin is a member of system:masters, straight at a shard.
 func (e *Environment) ShardAdmin(s *Shard) *Client {
 	return NewClient(e.shardAdmin.config(s.URL, e.ServingCA.PEM))
@@ -187,8 +206,46 @@ func (e *Environment) makeKeys() (err error) {
 	if e.shardAdmin, err = e.ClientCA.Client(pki, "shard-admin", "system:masters"); err != nil {
 		return err
 	}
-	e.forwarding, err = e.RequestHeaderCA.Client(pki, "kcp-front-proxy")
+	if e.forwarding, err = e.RequestHeaderCA.Client(pki, "kcp-front-proxy"); err != nil {
+		return err
+	}
+	e.mounts, err = e.RequestHeaderCA.Client(pki, mountsProxy)
 	return err
+}
+
+// mountsProxy is the common name of the certificate with which shards forward
+// requests for mounted workspaces to the proxy.
+const mountsProxy = "kcp-mounts-proxy"
+
+// What the kcp that runs can do, by what its programs say.
+
+// ReentersMounts says whether its shards forward requests for mounted workspaces
+// to the proxy with a certificate that may assert who is asking.
+func (e *Environment) ReentersMounts() bool {
+	return e.config.Binaries.hasFlag("mount-proxy-client-cert-file")
+}
+
+// Migrates says whether it moves logical clusters between shards.
+func (e *Environment) Migrates() bool { return e.config.Binaries.HasGate(migrationGate) }
+
+// HasLifecycleGroups says whether the groups system:kcp:initializer:* and
+// system:kcp:terminator:* let into workspaces.
+func (e *Environment) HasLifecycleGroups() bool {
+	return strings.Contains(e.config.Binaries.proxyHelp, "system:kcp:initializer:")
+}
+
+const migrationGate = "LogicalClusterMigration"
+
+// gates are arguments for shards and proxies alike, as in kcp's installations:
+// the alpha features that tests use and this kcp has.
+func (e *Environment) gates() []string {
+	var args []string
+	for _, gate := range []string{migrationGate, "WorkspaceMounts"} {
+		if e.config.Binaries.HasGate(gate) {
+			args = append(args, "--feature-gates="+gate+"=true")
+		}
+	}
+	return args
 }
 
 // Kubeconfigs that processes are started with.

@@ -21,6 +21,8 @@ type ProxyOptions struct {
 	WithoutWorkspaceAuthentication bool
 	// LoginDiscovery has it tell where to log in, under the address it listens at.
 	LoginDiscovery bool
+	// MountReentry lets shards assert who is asking for a mounted workspace.
+	MountReentry bool
 	// Args are added to the command line.
 	Args []string
 }
@@ -72,6 +74,15 @@ func (e *Environment) NewProxy(name string, o ProxyOptions) (*Proxy, error) {
 	}
 	if o.LoginDiscovery {
 		p.args = append(p.args, "--feature-gates=LoginDiscovery=true", "--external-url="+p.URL)
+	}
+	p.args = append(p.args, e.gates()...)
+	if o.MountReentry {
+		p.args = append(p.args,
+			"--requestheader-client-ca-file="+e.RequestHeaderCA.File,
+			"--requestheader-allowed-names="+mountsProxy,
+			"--requestheader-username-headers=X-Remote-User",
+			"--requestheader-group-headers=X-Remote-Group",
+			"--requestheader-extra-headers-prefix=X-Remote-Extra-")
 	}
 	p.args = append(p.args, o.Args...)
 	return p, nil

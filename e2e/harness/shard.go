@@ -133,6 +133,10 @@ func (s *Shard) prepare() error {
 		"--audit-log-path=" + s.AuditLog,
 		"-v=2",
 	}, etcd...)
+	if e.ReentersMounts() {
+		s.args = append(s.args, "--mount-proxy-client-cert-file="+e.mounts.CertFile, "--mount-proxy-client-key-file="+e.mounts.KeyFile)
+	}
+	s.args = append(s.args, e.gates()...)
 	if e.config.ShardArgs != nil {
 		s.args = append(s.args, e.config.ShardArgs(s.Name, e.Proxy.URL)...)
 	}
