@@ -65,7 +65,7 @@ func attempt(in []byte, name string, args ...string) ([]byte, error) {
 
 func kustomized(t *testing.T, dir string) []byte {
 	t.Helper()
-	binaries, err := harness.FindBinaries()
+	binaries, err := harness.FindBinaries("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,8 +71,7 @@ func (p *runningProxy) endsWithin(what string, ended <-chan time.Time, limit tim
 }
 
 // TestAccountsAcrossShards: keys from the shards, through a migration, and the
-// end of what was admitted. Against stand-in shards: kcp v0.31.2 does not
-// migrate.
+// end of what was admitted. Against stand-in shards, which migrate step by step.
 func TestAccountsAcrossShards(t *testing.T) {
 	const home = "moving0000000001"
 	k := newKCP(t)

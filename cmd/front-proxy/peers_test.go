@@ -33,7 +33,7 @@ func TestPeerConfigs(t *testing.T) {
 	}
 }
 
-// TestShardPeers is against stand-in shards, since kcp v0.31.2 has no Admin
+// TestShardPeers is against stand-in shards, since kcp up to v0.32 has no Admin
 // workspace: with the root shard down, peers tell of a new shard, and what the
 // root shard showed stays.
 func TestShardPeers(t *testing.T) {

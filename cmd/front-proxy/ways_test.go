@@ -352,8 +352,7 @@ func TestCertificatesOnEveryPath(t *testing.T) {
 	p.t = t
 }
 
-// TestMountReentry is against a stand-in shard, since kcp v0.31.2 lacks it: a
-// shard that serves a mount calls the proxy back as kcp-mounts-proxy, for whom
+// TestMountReentry: a shard that serves a mount calls the proxy back as kcp-mounts-proxy, for whom
 // it serves; that one reaches what it may reach itself, scopes and warrants
 // included, and the shard's certificate lends nothing of its own.
 func TestMountReentry(t *testing.T) {

@@ -76,11 +76,25 @@ func exportFlavors(t *testing.T, provider harness.Workspace) {
 }
 
 // TestCachedResourceAcrossShards: flavors are made on shard-1 and read in a
-// workspace of shard-10. That shard reads them at its virtual workspace URL,
-// which is the proxy's, under its own certificate.
+// workspace of shard-10, whose virtual workspaces run in a server of their own.
 func TestCachedResourceAcrossShards(t *testing.T) {
 	t.Parallel()
-	provider, consumer, near := workspace(t, shardOne), workspace(t, shardTen), workspace(t, shardOne)
+	flavorsAcross(t, shardTen)
+}
+
+// TestCachedResourceEmbedded is the same with virtual workspaces that the shard
+// runs itself.
+func TestCachedResourceEmbedded(t *testing.T) {
+	t.Parallel()
+	flavorsAcross(t, harness.RootShard)
+}
+
+// flavorsAcross makes flavors on shard-1 and reads them in a workspace of
+// another shard. That shard reads them at its virtual workspace URL, which is the
+// proxy's, under its own certificate.
+func flavorsAcross(t *testing.T, shard string) {
+	t.Helper()
+	provider, consumer, near := workspace(t, shardOne), workspace(t, shard), workspace(t, shardOne)
 	exportFlavors(t, provider)
 	for _, ws := range []harness.Workspace{consumer, near} { // both shards publish a URL, one a prefix of the other but for the slash
 		eventually(t, "a binding in "+ws.Path, func(ctx context.Context) error {
@@ -110,7 +124,7 @@ func TestCachedResourceAcrossShards(t *testing.T) {
 	check(t, err)
 	client := dynamic.Resource(flavors)
 	var list *unstructured.UnstructuredList
-	eventually(t, "the flavor on "+shardTen, func(ctx context.Context) error {
+	eventually(t, "the flavor on "+shard, func(ctx context.Context) error {
 		if list, err = client.List(ctx, metav1.ListOptions{}); err == nil && len(list.Items) != 1 {
 			err = fmt.Errorf("it sees %d", len(list.Items))
 		}
@@ -142,8 +156,8 @@ func TestCachedResourceAcrossShards(t *testing.T) {
 	wantShardItselfOnlyThere(t, provider, consumer, reader)
 }
 
-// wantShardItselfOnlyThere: the certificate with which shard-10 reads flavors is
-// nobody's anywhere else, and others have no access where it has.
+// wantShardItselfOnlyThere: the certificate with which the consumer's shard reads
+// flavors is nobody's anywhere else, and others have no access where it has.
 func wantShardItselfOnlyThere(t *testing.T, provider, consumer harness.Workspace, reader account) {
 	t.Helper()
 	var slice struct {
@@ -163,8 +177,8 @@ func wantShardItselfOnlyThere(t *testing.T, provider, consumer harness.Workspace
 			t.Errorf("the URL %s does not lead through the proxy", e.URL)
 		}
 	}
-	shard := env.Proxy.Certificate(env.Shard(shardTen).ClientKeys, nil)
-	at := "/shards/" + shardTen + replication + "/clusters/"
+	shard := env.Proxy.Certificate(env.Shard(consumer.Shard).ClientKeys, nil)
+	at := "/shards/" + consumer.Shard + replication + "/clusters/"
 	for path, want := range map[string]int{
 		at + "*" + resource:              http.StatusOK,
 		at + consumer.Cluster + resource: http.StatusOK,
@@ -178,7 +192,7 @@ func wantShardItselfOnlyThere(t *testing.T, provider, consumer harness.Workspace
 	log, err := os.ReadFile(env.Proxy.Log())
 	check(t, err)
 	for line := range strings.Lines(string(log)) {
-		if strings.Contains(line, `"Ended a watch"`) && strings.Contains(line, "/shards/"+shardTen+"/services/initializingworkspaces/") {
+		if strings.Contains(line, `"Ended a watch"`) && strings.Contains(line, "/shards/"+consumer.Shard+"/services/initializingworkspaces/") {
 			t.Errorf("the shard's own watch was ended: %s", line)
 		}
 	}
