@@ -4,38 +4,65 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // TestCompatibilityNamesTests: docs/compatibility.md names a test for every
-// line of its tables, and every test that it names exists.
+// line of its tables, and every test that it names exists; those in the last two
+// columns are run before the kcp of that column.
 func TestCompatibilityNamesTests(t *testing.T) {
 	const root = "../.."
 	doc, err := os.ReadFile(filepath.Join(root, "docs", "compatibility.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	on031 := regexp.MustCompile(`(?m)^ON031 +:= (\S+)$`).FindSubmatch(makefile)
+	if on031 == nil {
+		t.Fatal("the Makefile has no line ON031, the tests that kcp 0.31 is for")
+	}
+	runOn031 := strings.Split(string(on031[1]), "|")
 	named := regexp.MustCompile("`([a-z0-9/-]+)\\.(Test[A-Za-z0-9]+)`")
 	declared := map[string]string{} // test files' text, by directory
-	rows := 0
+	rows, tables := 0, false
 	for n, line := range strings.Split(string(doc), "\n") {
-		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|---") || strings.HasSuffix(line, "| tests |") {
+		if strings.HasSuffix(line, "| tests | kcp v0.31.2 | kcp v0.32.3 |") {
+			tables = true
+			continue
+		}
+		if !strings.HasPrefix(line, "|") {
+			tables = false
+		}
+		if !tables || strings.HasPrefix(line, "|---") {
 			continue
 		}
 		rows++
 		cells := strings.Split(strings.Trim(line, "|"), "|")
-		tests := named.FindAllStringSubmatch(cells[len(cells)-1], -1)
-		if len(tests) == 0 {
-			t.Errorf("line %d names no test: %s", n+1, line)
+		all := 0
+		for column, cell := range cells[len(cells)-3:] {
+			for _, test := range named.FindAllStringSubmatch(cell, -1) {
+				all++
+				if declared[test[1]] == "" {
+					declared[test[1]] = testSource(t, filepath.Join(root, test[1]))
+				}
+				if !strings.Contains(declared[test[1]], "\nfunc "+test[2]+"(t *testing.T) {") {
+					t.Errorf("line %d names %s in %s, and there is none", n+1, test[2], test[1])
+				}
+				if real := strings.HasPrefix(test[1], "e2e"); real != (column > 0) {
+					t.Errorf("line %d names %s.%s in the wrong column: tests before a real kcp are in the last two", n+1, test[1], test[2])
+				}
+				if column == 1 && (test[1] != "e2e" || !slices.Contains(runOn031, strings.TrimPrefix(test[2], "Test"))) {
+					t.Errorf("line %d: the Makefile does not run %s.%s before kcp 0.31 (ON031)", n+1, test[1], test[2])
+				}
+			}
 		}
-		for _, test := range tests {
-			if declared[test[1]] == "" {
-				declared[test[1]] = testSource(t, filepath.Join(root, test[1]))
-			}
-			if !strings.Contains(declared[test[1]], "\nfunc "+test[2]+"(t *testing.T) {") {
-				t.Errorf("line %d names %s in %s, and there is none", n+1, test[2], test[1])
-			}
+		if all == 0 {
+			t.Errorf("line %d names no test: %s", n+1, line)
 		}
 	}
 	if rows < 40 {
