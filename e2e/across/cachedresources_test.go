@@ -11,6 +11,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -72,6 +73,17 @@ func exportFlavors(t *testing.T, provider harness.Workspace) {
 				"identityHash": cached.Status.IdentityHash,
 			}},
 		}}},
+	})
+	// kcp 0.31 makes the slice with the CachedResource, from 0.32 on its owner does.
+	eventually(t, "to create the endpoint slice", func(ctx context.Context) error {
+		err := env.Admin().Create(ctx, provider.Path, cachedSlices, &object{
+			"apiVersion": "cache.kcp.io/v1alpha1", "kind": "CachedResourceEndpointSlice", "metadata": object{"name": "flavors"},
+			"spec": object{"cachedResource": object{"name": "flavors"}, "export": object{"name": "flavors"}},
+		})
+		if apierrors.IsAlreadyExists(err) {
+			return nil
+		}
+		return err
 	})
 }
 

@@ -30,7 +30,7 @@ type TypeRef struct {
 const workspaceTimeout = 3 * time.Minute
 
 // CreateWorkspace makes a workspace below parent on the given shard, as c, and
-// waits until it is ready. A type that other shards have not seen yet is
+// waits until it is ready and c reaches it. A type that other shards have not seen yet is
 // waited for.
 func (c *Client) CreateWorkspace(ctx context.Context, parent, name string, kind TypeRef, shard string) (Workspace, error) {
 	if kind.Name == "" {
@@ -63,6 +63,14 @@ func (c *Client) CreateWorkspace(ctx context.Context, parent, name string, kind 
 		}
 		return nil
 	})
+	if err == nil {
+		// Where c goes through a proxy, that hears of it from the shards' watches,
+		// a moment later.
+		err = Eventually(ctx, workspaceTimeout, "workspace "+path+" to be reached", func(ctx context.Context) error {
+			_, err := c.WhoAmI(ctx, path)
+			return err
+		})
+	}
 	return Workspace{Path: path, Cluster: ws.Spec.Cluster, Shard: shard}, err
 }
 
