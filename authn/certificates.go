@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/util/cert"
 
+	"frontproxy/index"
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 )
@@ -59,6 +60,7 @@ type certificates struct {
 	clients, proxies *verifier // nil: not configured
 	allowedProxies   []string
 	headers          authenticator.Request
+	callers          *shardCallers                      // nil: no shard may assert
 	identify         func(user.Info) (user.Info, error) // the global identity rules
 }
 
@@ -90,15 +92,23 @@ type admitted struct {
 	user  user.Info
 	by    string
 	until time.Time
+	// assertedBy is the common name of the shard's certificate that asserted user;
+	// empty: none did.
+	assertedBy string
 	// account: it is a service account, by its own token
 	account bool
 }
 
 // authenticate judges the request's client certificate. Nil without verdicts
 // means that there is none, or that no pool is configured.
-func (c *certificates) authenticate(r *http.Request) (*admitted, []Verdict) {
+func (c *certificates) authenticate(r *http.Request, t *index.Target) (*admitted, []Verdict) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return nil, nil
+	}
+	if c.callers.lists(r.TLS.PeerCertificates[0].Subject.CommonName) && c.callers.asserts(r.Header) {
+		if who, verdicts, judged := c.shardCaller(r, t); judged {
+			return who, verdicts
+		}
 	}
 	var verdicts []Verdict
 	proxy, err := c.proxy(r.TLS.PeerCertificates)
@@ -125,7 +135,7 @@ func (c *certificates) authenticate(r *http.Request) (*admitted, []Verdict) {
 // not be good had it not: its CA is trusted no more.
 func (c *certificates) stands(r *http.Request, d *Decision) error {
 	v := c.clients
-	if d.By == byRequestHeader {
+	if d.Asserted() {
 		v = c.proxies
 	}
 	if v == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
@@ -150,21 +160,33 @@ func (c *certificates) proxy(certs []*x509.Certificate) (*verified, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.callers.lists(certs[0].Subject.CommonName) {
+		return nil, fmt.Errorf("common name %q is in --shard-caller-common-names: it asserts nobody but its shard's callers", clip.Clone(certs[0].Subject.CommonName, maxPresented))
+	}
 	if len(c.allowedProxies) > 0 {
 		if !slices.Contains(c.allowedProxies, certs[0].Subject.CommonName) {
 			return nil, fmt.Errorf("common name %q is not in --requestheader-allowed-names", clip.Clone(certs[0].Subject.CommonName, maxPresented))
 		}
 		return chain, nil
 	}
-	// The bundles may have come to overlap since the start: then nobody can
-	// tell a proxy from a user, and neither is believed to be a proxy, whether
-	// or not the certificate names a user.
-	if c.clients != nil {
-		if _, err := c.clients.verify(certs); err == nil {
-			return nil, errors.New("the certificate verifies against --client-ca-file too and --requestheader-allowed-names is empty")
-		}
+	if err := c.distinct(certs); err != nil {
+		return nil, err
 	}
 	return chain, nil
+}
+
+// distinct refuses a certificate of the requestheader CA that may be a user's. The
+// bundles may have come to overlap since the start: then, unless allowed names
+// show that this is meant, nobody can tell a proxy from a user, and neither is
+// believed to be a proxy, whether or not the certificate names a user.
+func (c *certificates) distinct(certs []*x509.Certificate) error {
+	if c.clients == nil || len(c.allowedProxies) > 0 {
+		return nil
+	}
+	if _, err := c.clients.verify(certs); err == nil {
+		return errors.New("the certificate verifies against --client-ca-file too and --requestheader-allowed-names is empty")
+	}
+	return nil
 }
 
 // asserted reads the identity that a verified proxy asserts in headers.

@@ -52,6 +52,10 @@ type Config struct {
 	// /shards/<name>/services/ they keep the groups that DropGroups would take.
 	// Empty: none does.
 	ShardClients []ShardClient
+	// ShardCallers are the certificates by which shards assert who asked them, each
+	// for its own shard; see ShardCaller. They need RequestHeader, and may not be among
+	// its AllowedNames. Empty: none asserts.
+	ShardCallers []ShardCaller
 	// EndAtExpiry ends watches and upgraded connections when the token or
 	// certificate that opened them ends; see Recheck.
 	EndAtExpiry bool
@@ -95,7 +99,10 @@ func New(c Config) (*Authenticator, error) {
 		now:          now,
 	}
 	var err error
-	a.certs, err = newCertificates(c.ClientCAs, c.RequestHeader, a.global, now)
+	if a.certs, err = newCertificates(c.ClientCAs, c.RequestHeader, a.global, now); err != nil {
+		return nil, err
+	}
+	a.certs.callers, err = newShardCallers(c.ShardCallers, c.RequestHeader, a.groups.drop)
 	return a, err
 }
 
@@ -121,7 +128,7 @@ func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 
 // decide is Decide, but nothing is kept of a refusal.
 func (a *Authenticator) decide(r *http.Request, q *question) *Decision {
-	who, verdicts := a.certs.authenticate(r)
+	who, verdicts := a.certs.authenticate(r, q.target)
 	if who != nil {
 		return q.admit(a.asShard(r, q.target, who), who.by)
 	}
@@ -330,7 +337,7 @@ func (a *Authenticator) global(u user.Info) (user.Info, error) {
 }
 
 func (w *admitted) decision() *Decision {
-	return &Decision{User: w.user, Status: http.StatusOK, By: w.by, Until: w.until, ServiceAccount: w.account}
+	return &Decision{User: w.user, Status: http.StatusOK, By: w.by, Until: w.until, ServiceAccount: w.account, AssertedBy: w.assertedBy}
 }
 
 // admit makes the Decision of an admitted request; by is the authenticator when

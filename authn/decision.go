@@ -74,6 +74,9 @@ type Decision struct {
 	// By is the kind of authenticator that admitted the request (a small fixed
 	// set, fit for a metric label); empty otherwise.
 	By string
+	// AssertedBy is the common name of the certificate by which a shard asserted
+	// User; empty when none did. Its shard is the one that the route names.
+	AssertedBy string
 	// ServiceAccount says that User is a service account whose own token admitted
 	// the request.
 	ServiceAccount bool
@@ -93,12 +96,13 @@ type Decision struct {
 	Versions []string
 }
 
-// ByToken says that a token admitted the request, and Asserted that a proxy's
-// identity headers did: these headers are then within their authenticator's limits.
+// ByToken says that a token admitted the request, and Asserted that identity
+// headers of a proxy or a shard did: these headers are then within their
+// authenticator's limits.
 func (d *Decision) ByToken() bool { return d.By == byToken || d.By == byWorkspace }
 
 // Asserted is ByToken's for identity headers.
-func (d *Decision) Asserted() bool { return d.By == byRequestHeader }
+func (d *Decision) Asserted() bool { return d.By == byRequestHeader || d.By == byShardCaller }
 
 // ErrUndecided is wrapped by a TokenAuthenticator's error when it could not
 // judge the token now.

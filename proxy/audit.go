@@ -39,6 +39,7 @@ const (
 	annotationPath          = "front-proxy.kcp.io/path"          // the cluster path as the client wrote it
 	annotationShard         = "front-proxy.kcp.io/shard"         // where it went
 	annotationAuthenticator = "front-proxy.kcp.io/authenticator" // the kind that admitted it
+	annotationAssertedBy    = "front-proxy.kcp.io/asserted-by"   // the shard's certificate that named the user, as shard=common name
 	annotationDecision      = "front-proxy.kcp.io/decision"      // admitted, passed-through, refused, undecided
 	annotationRefusal       = "front-proxy.kcp.io/refusal"       // the id of the refusal, as the client saw it
 	annotationReasons       = "front-proxy.kcp.io/reasons"       // what each authenticator said, on refusals
@@ -187,6 +188,9 @@ func (x *exchange) annotate(ctx context.Context) {
 	}
 	add(annotationDecision, decisionName(d))
 	add(annotationAuthenticator, d.By)
+	if d.AssertedBy != "" {
+		add(annotationAssertedBy, x.shard()+"="+d.AssertedBy)
+	}
 	add(annotationRefusal, d.ID)
 	add(annotationReasons, reasons(d))
 }

@@ -173,6 +173,9 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	if u := x.decision.User; u != nil {
 		dropCredentials(out.Header)
 		headers.set(out.Header, u)
+		if uid := u.GetUID(); uid != "" && headers.uid == "" && x.decision.AssertedBy != "" {
+			out.Header[defaultUID] = []string{uid} // a caller goes on unchanged, whatever the mapping says
+		}
 	}
 }
 

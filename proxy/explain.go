@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -65,6 +66,9 @@ type ExplainRequest struct {
 	// in PEM, without a key: it is judged as if its owner had connected.
 	Token        string `json:"token,omitempty"`
 	Certificates string `json:"certificates,omitempty"`
+	// Asserted is whom the certificate's owner names in X-Remote-* headers; nil:
+	// nobody. Only proxies' and shards' certificates are believed.
+	Asserted *authenticationv1.UserInfo `json:"asserted,omitempty"`
 	// Change has objects that are taken for applied.
 	Change *ExplainChange `json:"change,omitempty"`
 }
@@ -183,6 +187,9 @@ func readExplainRequest(r *http.Request) (*http.Request, *authn.Change, error) {
 	}
 	if q.Token != "" {
 		asked.Header.Set("Authorization", "Bearer "+q.Token)
+	}
+	if q.Asserted != nil {
+		newIdentityHeaders(defaultUser, defaultGroup, defaultExtra, defaultUID).set(asked.Header, infoOf(q.Asserted))
 	}
 	if asked.TLS.PeerCertificates, err = parseCertificates(q.Certificates); err != nil {
 		return nil, nil, err

@@ -35,6 +35,9 @@ type Explanation struct {
 	Credential Credential `json:"credential"`
 	// User is who the request is forwarded as.
 	User *authenticationv1.UserInfo `json:"user,omitempty"`
+	// AssertedBy is the common name of the certificate by which the shard of
+	// Place.Services names User as its caller.
+	AssertedBy string `json:"assertedBy,omitempty"`
 
 	// Verdicts are what each authenticator that was asked said, in order.
 	Verdicts []Verdict `json:"verdicts,omitempty"`
@@ -133,7 +136,7 @@ func explainRefusal(instance string, f *authn.Refusal, now []authn.ApplyingStatu
 // decided adds a Decision's story.
 func (e *Explanation) decided(d *authn.Decision, confined bool) {
 	e.Code, e.Outcome, e.Guard, e.Versions = d.Status, decisionName(d), d.Guarded, d.Versions
-	e.User = userOf(d.User)
+	e.User, e.AssertedBy = userOf(d.User), d.AssertedBy
 	for _, v := range d.Verdicts {
 		reason := v.Reason
 		if confined && v.Private {
@@ -201,6 +204,14 @@ func userOf(u user.Info) *authenticationv1.UserInfo {
 		if out.Extra == nil {
 			out.Extra = map[string]authenticationv1.ExtraValue{}
 		}
+		out.Extra[k] = v
+	}
+	return out
+}
+
+func infoOf(u *authenticationv1.UserInfo) user.Info {
+	out := &user.DefaultInfo{Name: u.Username, UID: u.UID, Groups: u.Groups, Extra: map[string][]string{}}
+	for k, v := range u.Extra {
 		out.Extra[k] = v
 	}
 	return out

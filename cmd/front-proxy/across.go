@@ -20,6 +20,7 @@ import (
 type acrossOptions struct {
 	virtualWorkspaces bool
 	shardClients      []string
+	shardCallers      []string
 	shardServers      map[string]string
 	endAtExpiry       bool
 }
@@ -28,13 +29,14 @@ func (o *acrossOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.virtualWorkspaces, "shard-virtual-workspaces", false, "Serve the virtual workspaces of every shard at /shards/<shard>/services/, so that a shard's --shard-virtual-workspace-url can be https://<this proxy>/shards/<shard>/ (with the slash at its end).")
 	fs.StringToStringVar(&o.shardServers, "shard-virtual-workspace-server", nil, "shard=https://host:port, comma-separated: the virtual workspace servers of shards that do not run them embedded and whose --shard-virtual-workspace-url is that of this proxy.")
 	fs.StringSliceVar(&o.shardClients, "shard-client-common-names", nil, "Common names of the shards' own client certificates, comma-separated, each as shard=name, or as name if it is for every shard: below /shards/<shard>/services/ they keep the groups that --authentication-drop-groups takes elsewhere.")
+	fs.StringSliceVar(&o.shardCallers, "shard-caller-common-names", nil, "Common names of certificates of --requestheader-client-ca-file by which shards say, in X-Remote-* headers, whose requests they forward (kcp since August 2026), comma-separated, each as shard=name: below /shards/<shard>/services/ the request is then the caller's. They assert nothing anywhere else, and may not be in --requestheader-allowed-names.")
 	fs.BoolVar(&o.endAtExpiry, "end-streams-at-expiry", false, "End watches and upgraded connections when the token or certificate that opened them ends. They end within 30 s of its revocation in any case.")
 }
 
 func (o *acrossOptions) validate() []error {
 	var errs []error
-	if (len(o.shardClients) > 0 || len(o.shardServers) > 0) && !o.virtualWorkspaces {
-		errs = append(errs, errors.New("--shard-client-common-names and --shard-virtual-workspace-server have no meaning without --shard-virtual-workspaces"))
+	if (len(o.shardClients) > 0 || len(o.shardCallers) > 0 || len(o.shardServers) > 0) && !o.virtualWorkspaces {
+		errs = append(errs, errors.New("--shard-client-common-names, --shard-caller-common-names and --shard-virtual-workspace-server have no meaning without --shard-virtual-workspaces"))
 	}
 	if _, err := o.servers(); err != nil {
 		errs = append(errs, err)
@@ -42,6 +44,11 @@ func (o *acrossOptions) validate() []error {
 	for _, text := range o.shardClients {
 		if text == "" || strings.HasPrefix(text, "=") || strings.HasSuffix(text, "=") {
 			errs = append(errs, fmt.Errorf("--shard-client-common-names: %q must be shard=name, or name: the common name of its certificate", text))
+		}
+	}
+	for _, text := range o.shardCallers {
+		if shard, name, _ := strings.Cut(text, "="); shard == "" || name == "" {
+			errs = append(errs, fmt.Errorf("--shard-caller-common-names: %q must be shard=name: one shard's certificate speaks for no other's callers", text))
 		}
 	}
 	return errs
@@ -56,6 +63,16 @@ func (o *acrossOptions) clients() []authn.ShardClient {
 			shard, name = "", text
 		}
 		all = append(all, authn.ShardClient{CommonName: name, Shard: shard})
+	}
+	return all
+}
+
+// callers are the certificates by which shards assert their callers.
+func (o *acrossOptions) callers() []authn.ShardCaller {
+	var all []authn.ShardCaller
+	for _, text := range o.shardCallers {
+		shard, name, _ := strings.Cut(text, "=") // validated
+		all = append(all, authn.ShardCaller{CommonName: name, Shard: shard})
 	}
 	return all
 }

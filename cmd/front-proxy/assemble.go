@@ -115,6 +115,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		DropGroups:   o.auth.droppedGroups(),
 		Instance:     incarnation(time.Now()),
 		ShardClients: o.across.clients(),
+		ShardCallers: o.across.callers(),
 		EndAtExpiry:  o.across.endAtExpiry,
 	}
 	advertised, err := p.certificates(o, &config)

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
 
 	"frontproxy/proxy"
 )
@@ -31,7 +32,8 @@ of a credential.
   front-proxy explain --path=/clusters/root:org:ws/api/v1/namespaces --token-file=token.jwt
         what the proxy makes of the token there: - reads it from standard input.
         With --certificate-file a client certificate (no key is needed); with
-        neither, a request without a credential.
+        neither, a request without a credential. --asserted-file has the user whom the
+        owner of a proxy's or a shard's certificate names in X-Remote-* headers.
   front-proxy explain --path=… --token-file=… --dry-run=new.yaml
         the same as if the WorkspaceAuthenticationConfigurations and WorkspaceTypes
         in the file were applied where the workspace's type is. Nothing is applied.
@@ -51,6 +53,7 @@ type explainOptions struct {
 	workspace                            bool
 	path, method                         string
 	tokenFile, certificateFile, dryRun   string
+	assertedFile                         string
 	asking
 }
 
@@ -66,6 +69,7 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 	fs.StringVar(&o.method, "method", http.MethodGet, "Its method.")
 	fs.StringVar(&o.tokenFile, "token-file", "", "File with its bearer token; - is standard input.")
 	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with its client certificate and the chain.")
+	fs.StringVar(&o.assertedFile, "asserted-file", "", "YAML or JSON file of the UserInfo (username, uid, groups, extra) that is asserted by the certificate's owner.")
 	fs.StringVar(&o.dryRun, "dry-run", "", "YAML or JSON file of objects to treat as applied; - is standard input.")
 	return fs
 }
@@ -105,6 +109,8 @@ func (o *explainOptions) validate(args []string) error {
 		return errors.New("neither a refusal's id nor --path is given")
 	case o.path == "" && (o.tokenFile != "" || o.certificateFile != "" || o.dryRun != ""):
 		return errors.New("--token-file, --certificate-file and --dry-run go with --path")
+	case o.assertedFile != "" && o.certificateFile == "":
+		return errors.New("--asserted-file goes with --certificate-file: nobody else's headers are read")
 	case o.tokenFile == "-" && o.dryRun == "-":
 		return errors.New("--token-file and --dry-run cannot both be standard input")
 	case o.workspace && o.path != "":
@@ -137,6 +143,15 @@ func (o *explainOptions) question() (*proxy.ExplainRequest, error) {
 		}
 		if q.Certificates = certificatesOnly(text); q.Certificates == "" {
 			return nil, fmt.Errorf("--certificate-file %s has no PEM certificate", o.certificateFile)
+		}
+	}
+	if o.assertedFile != "" {
+		text, err := os.ReadFile(o.assertedFile)
+		if err != nil {
+			return nil, fmt.Errorf("--asserted-file: %w", err)
+		}
+		if err := yaml.UnmarshalStrict(text, &q.Asserted); err != nil {
+			return nil, fmt.Errorf("--asserted-file %s: no UserInfo: %w", o.assertedFile, err)
 		}
 	}
 	if o.dryRun == "" {

@@ -35,6 +35,9 @@ func explainText(w io.Writer, e *proxy.Explanation) {
 			say("  extra %s: %q", plainText(k), []string(v))
 		}
 	}
+	if e.AssertedBy != "" {
+		say("  asserted by shard %s, whose certificate is %q", plainText(e.Place.Services), plainText(e.AssertedBy))
+	}
 	if len(e.Verdicts) > 0 {
 		say("What each authenticator said:")
 	}

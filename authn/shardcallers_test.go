@@ -1,0 +1,101 @@
+package authn
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// TestCertificateOfBothCAs: shards that have one certificate for all are listed as
+// client and as caller. Their CA is then in both bundles, which allowed names
+// permit. With headers the request is the caller's, never the shard's own.
+func TestCertificateOfBothCAs(t *testing.T) {
+	both := newCA(t, "both")
+	at := func(shard string) *index.Target { return &index.Target{Services: &shards.Shard{Name: shard}} }
+	caller := http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": {"devs"}, "X-Remote-Extra-Authentication.kcp.io%2fscopes": {"cluster:c1"}}
+	for name, tc := range map[string]struct {
+		allowed []string
+		target  *index.Target
+		header  http.Header
+		want    user.Info // nil: refused
+		by      string
+		reason  string
+	}{
+		"as a caller": {[]string{"proxy"}, at("shard-1"), caller,
+			&user.DefaultInfo{Name: "alice", Groups: []string{"devs"}, Extra: map[string][]string{scopesKey: {"cluster:c1"}}}, byShardCaller, ""},
+		"without headers": {[]string{"proxy"}, at("shard-1"), http.Header{},
+			&user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated", "system:masters"}}, byClientCert, ""},
+		"at another shard":            {[]string{"proxy"}, at("shard-10"), caller, nil, "", "of its own shard only"},
+		"in a workspace":              {[]string{"proxy"}, &index.Target{Cluster: "c1"}, caller, nil, "", "of its own shard only"},
+		"in a workspace, as a client": {[]string{"proxy"}, &index.Target{Cluster: "c1"}, http.Header{}, &user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated"}}, byClientCert, ""},
+		"a group that is dropped":     {[]string{"proxy"}, at("shard-1"), http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": {"secret"}}, nil, "", "--authentication-drop-groups"},
+		// The bundles overlap without allowed names: by a rotation, after the start.
+		"the bundles have come to overlap": {nil, at("shard-1"), caller, nil, "", "verifies against --client-ca-file too"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clients := newCA(t, "users")
+			a, err := New(Config{
+				ClientCAs: clients, DropGroups: []string{"system:masters", "secret"},
+				RequestHeader: &RequestHeader{CAs: both, AllowedNames: tc.allowed, UsernameHeaders: []string{"X-Remote-User"}},
+				ShardClients:  []ShardClient{{CommonName: "shard"}}, ShardCallers: []ShardCaller{{CommonName: "shard", Shard: "shard-1"}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			clients.pool = both.pool
+			r := &http.Request{Header: tc.header, URL: &url.URL{Path: "/"}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.client(t, time.Hour, "shard", "system:masters")}}}
+			d := a.Decide(r, tc.target)
+			if tc.want == nil {
+				if d.User != nil || d.Status != http.StatusUnauthorized || !strings.Contains(d.Verdicts[0].Reason, tc.reason) {
+					t.Errorf("decides %+v, want 401 because of %q", d, tc.reason)
+				}
+				return
+			}
+			if d.User == nil || d.By != tc.by || (d.AssertedBy == "shard") != (tc.by == byShardCaller) {
+				t.Fatalf("decides %+v, want %v", d, tc.want)
+			}
+			got := d.User.(*user.DefaultInfo)
+			delete(got.Extra, user.CredentialIDKey)
+			if diff := cmp.Diff(tc.want, user.Info(got), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("identity (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRecheckShardCaller: a caller's watch ends when its shard's certificate is
+// trusted no more, and not before.
+func TestRecheckShardCaller(t *testing.T) {
+	proxies := newCA(t, "proxies")
+	a, err := New(Config{RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}, ShardCallers: []ShardCaller{{CommonName: "shard", Shard: "shard-1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := &index.Target{Services: &shards.Shard{Name: "shard-1"}}
+	r := &http.Request{Header: http.Header{"X-Remote-User": {"alice"}}, URL: &url.URL{Path: "/"},
+		TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{proxies.client(t, time.Hour, "shard")}}}
+	d := a.Decide(r, target)
+	if ended := a.Recheck(r, target, d); d.User == nil || ended != nil {
+		t.Fatalf("decides %+v, then %+v", d, ended)
+	}
+	proxies.pool = newCA(t, "others").pool
+	if ended := a.Recheck(r, target, d); ended == nil {
+		t.Error("it goes on though the CA is trusted no more")
+	}
+	expired := *d
+	expired.Until = time.Now().Add(-time.Minute)
+	if ended := a.Recheck(r, target, &expired); ended == nil {
+		t.Error("it goes on after the certificate's end though the CA is trusted no more")
+	}
+}
