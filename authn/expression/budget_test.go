@@ -125,6 +125,30 @@ func TestAttacksEndInBudget(t *testing.T) {
 	}
 }
 
+// TestComparisonsAreCharged: what is compared, in whatever function, is known in its
+// full size and copied nowhere, also where it has maps or is all claims.
+func TestComparisonsAreCharged(t *testing.T) {
+	many := listOf(3900)
+	const all = `{"l": claims.l, "s": claims.s, "n": claims.n}`
+	for name, x := range map[string]string{
+		"maps":                          `[lists.range(2000).transformMap(i, v, v)].all(m, lists.range(1000).all(i, m == m)) ? "a" : "b"`,
+		"maps of claims":                `[` + all + `].all(m, lists.range(1000).all(i, m == m)) ? "a" : "b"`,
+		"distinct maps":                 `lists.range(600).map(i, {i: i}).distinct().size() > 0 ? "a" : "b"`,
+		"sets of maps":                  `sets.intersects(lists.range(300).map(i, {i: i}), lists.range(300).map(i, {-1 - i: i})) ? "a" : "b"`,
+		"a map in a list":               `[lists.range(600).map(i, {i: i})].all(l, lists.range(300).all(i, !({-1: i} in l))) ? "a" : "b"`,
+		"a map with all claims":         `[` + all + `].all(m, lists.range(300).all(i, m == dyn(claims) || true)) ? "a" : "b"`,
+		"all claims with a map":         `[` + all + `].all(m, lists.range(300).all(i, dyn(claims) == m || true)) ? "a" : "b"`,
+		"a list of maps and all claims": `[[` + all + `]].all(m, lists.range(300).all(i, m != [dyn(claims)])) ? "a" : "b"`,
+		"all claims in a list":          `[[` + all + `]].all(m, lists.range(300).all(i, !(dyn(claims) in m) || true)) ? "a" : "b"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := checkBudget(t, x, many); err != nil && !errors.Is(err, ErrBudget) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // doubled is a value whose size in depth is two to the nth, as a list of one.
 func doubled(n int) string {
 	return "[claims.l]" + strings.Repeat(".map(a, [a, a])", n) + "[0]"

@@ -106,6 +106,7 @@ func (g *generator) condition() string {
 	s, l, i, b, ll := g.text, g.list, g.number, g.condition, g.listOfLists
 	return g.rule(
 		func() string { return g.pick("true", "false", "bool(claims.missing)", "has(claims.l)") },
+		form(`({1: %s, "k": %s} == {1u: %s, "k": %s})`, s, l, s, l), form(`([{%s: 1}, {%s: %s}].distinct().size() == 1)`, s, s, i), form(`({"k": %s} in [{"k": %s}])`, l, l),
 		form("(%s == %s)", s, s), form("(%s == %s)", l, l), form("(%s == %s)", ll, ll), form("(%s != %s)", ll, ll), form("(%s < %s)", s, s), form("(%s <= %s)", i, i), form("(%s in %s)", s, l), form("(%s in %s)", l, ll), form("(%s && %s)", b, b), form("(%s || %s)", b, b), form("!%s", b),
 		form("%s.contains(%s)", s, s), form("%s.startsWith(%s)", s, s), form(`%s.matches("^(a|b)*$")`, s), form("sets.contains(%s, %s)", l, l), form("sets.intersects(%s, %s)", ll, ll), form("sets.equivalent(%s, %s)", l, l), form("%s.isSorted()", l),
 		g.with(&g.strings, l, "dyn(%s).all(%s, %s)", b), g.with(&g.strings, l, "dyn(%s).exists(%s, %s)", b), g.with(&g.strings, l, "dyn(%s).exists_one(%s, %s)", b), g.with(&g.lists, ll, "dyn(%s).exists(%s, %s)", b), form("optional.ofNonZeroValue(%s).hasValue()", l),

@@ -75,6 +75,20 @@ func newList(elems []ref.Val, deep weight) *list {
 // freeze makes the elements that were added visible to functions.
 func (l *list) freeze() { l.Lister = types.NewRefValList(types.DefaultTypeAdapter, l.elems) }
 
+// Equal implements ref.Val as cel-go does, but allocates nothing.
+func (l *list) Equal(other ref.Val) ref.Val {
+	o, ok := other.(*list)
+	if !ok || len(l.elems) != len(o.elems) {
+		return types.False
+	}
+	for i, elem := range l.elems {
+		if types.Equal(elem, o.elems[i]) != types.True {
+			return types.False
+		}
+	}
+	return types.True
+}
+
 // IsZeroValue implements traits.Zeroer. apiserver's claims do not.
 func (l *list) IsZeroValue() bool { return !l.claim && len(l.elems) == 0 }
 
@@ -103,6 +117,45 @@ func (m *mapping) Find(key ref.Val) (ref.Val, bool) {
 		}
 	}
 	return m.Mapper.Find(key)
+}
+
+// Equal implements ref.Val as cel-go does, but allocates nothing: cel-go's
+// iterator and look-ups copy each key. All claims together are compared with
+// nothing, as apiserver has it the other way round: they have no size.
+func (m *mapping) Equal(other ref.Val) ref.Val {
+	if _, ok := other.(*lazy.MapValue); ok {
+		return types.MaybeNoSuchOverloadErr(other)
+	}
+	o, ok := other.(*mapping)
+	if !ok || len(m.entries) != len(o.entries) {
+		return types.False
+	}
+	for key, value := range m.entries {
+		found, ok := o.entries[key]
+		if !ok {
+			found, ok = o.sameNumber(key)
+		}
+		if !ok || types.Equal(value, found) != types.True {
+			return types.False
+		}
+	}
+	return types.True
+}
+
+// sameNumber looks for a key of the other type of whole numbers. No key is a
+// fraction.
+func (m *mapping) sameNumber(key ref.Val) (value ref.Val, ok bool) {
+	switch key := key.(type) {
+	case types.Int:
+		if key >= 0 {
+			value, ok = m.entries[types.Uint(key)]
+		}
+	case types.Uint:
+		if key <= math.MaxInt64 {
+			value, ok = m.entries[types.Int(key)] //nolint:gosec // looked at just before
+		}
+	}
+	return value, ok
 }
 
 // IsZeroValue implements traits.Zeroer. apiserver's claims do not.
