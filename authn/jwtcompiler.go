@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// maxOwnersExpressions bounds, in bytes of text, the different expressions of
-	// all configurations of one owner: compiled, they take a hundred times that.
-	maxOwnersExpressions = 512 << 10
+	// maxOwnersExpressions bounds, in bytes that they keep allocated, the different
+	// expressions of all configurations of one owner. A usual one takes 5 KiB.
+	maxOwnersExpressions = 48 << 20
 	// buildTime is how long the expressions of one configuration may take to
 	// compile; looked at before each one.
 	buildTime = 5 * time.Second
@@ -47,8 +47,13 @@ type compiledExpression struct {
 
 // ownersExpressions are the different expressions of one owner.
 type ownersExpressions struct {
-	users map[expressionKey]int // compilations
-	bytes int
+	users map[expressionKey]ownersExpression
+	bytes int64
+}
+
+type ownersExpression struct {
+	users int   // compilations
+	bytes int64 // what it keeps allocated
 }
 
 // newSharedCompiler does nothing costly before the first expression: who maps
@@ -102,7 +107,13 @@ func (c *compilation) first(key expressionKey, x cel.ExpressionAccessor, compile
 	if c.limited && c.shared.clock.Now().After(c.end) {
 		return cel.CompilationResult{}, errBuildTime
 	}
-	result, ok, err := c.shared.enter(c, key)
+	bytes := int64(len(key.expression))
+	if c.limited {
+		if size, err := expression.SizeOf(key.expression); err == nil { // else it does not compile
+			bytes = size.Bytes
+		}
+	}
+	result, ok, err := c.shared.enter(c, key, bytes)
 	if err != nil {
 		return result, err
 	}
@@ -124,21 +135,25 @@ func (c *compilation) release() {
 	c.held, c.keys = nil, nil
 }
 
-// enter counts one more user of key; false: it is to be compiled.
-func (s *sharedCompiler) enter(c *compilation, key expressionKey) (result cel.CompilationResult, ok bool, err error) {
+// enter counts one more user of key, which keeps so many bytes; false: it is to be
+// compiled.
+func (s *sharedCompiler) enter(c *compilation, key expressionKey, bytes int64) (result cel.CompilationResult, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.owners[c.owner]
 	if o == nil {
-		o = &ownersExpressions{users: map[expressionKey]int{}}
+		o = &ownersExpressions{users: map[expressionKey]ownersExpression{}}
 	}
-	if o.users[key] == 0 {
-		if o.bytes+len(key.expression) > maxOwnersExpressions && c.limited {
-			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s have more than %d bytes together; remove some", c.owner, maxOwnersExpressions)
+	x := o.users[key]
+	if x.users == 0 {
+		if o.bytes+bytes > maxOwnersExpressions && c.limited {
+			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s have more than %d bytes together once they are compiled; remove some", c.owner, maxOwnersExpressions)
 		}
-		o.bytes += len(key.expression)
+		x.bytes = bytes
+		o.bytes += bytes
 	}
-	o.users[key]++
+	x.users++
+	o.users[key] = x
 	s.owners[c.owner] = o
 	e := s.compiled[key]
 	if e == nil {
@@ -161,9 +176,12 @@ func (s *sharedCompiler) leave(owner string, key expressionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.owners[owner]
-	if o.users[key]--; o.users[key] == 0 {
+	x := o.users[key]
+	if x.users--; x.users > 0 {
+		o.users[key] = x
+	} else {
 		delete(o.users, key)
-		if o.bytes -= len(key.expression); len(o.users) == 0 {
+		if o.bytes -= x.bytes; len(o.users) == 0 {
 			delete(s.owners, owner)
 		}
 	}

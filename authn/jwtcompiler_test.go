@@ -11,6 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/cel"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/expression"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 )
@@ -81,9 +82,15 @@ func TestExpressionsAreCompiledOnce(t *testing.T) {
 // together, of tenants.
 func TestOwnersExpressionsAreBounded(t *testing.T) {
 	shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
-	text := func(i int) string { return fmt.Sprintf("claims.sub == '%0*d'", MaxExpressionBytes-20, i) }
+	text := func(i int) string {
+		return fmt.Sprintf("claims.sub.matches('^%07da{900}b{1000}c{1000}d{1000}e{1000}$')", i)
+	}
+	size, err := expression.SizeOf(text(0))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var held []*compilation
-	for i := range maxOwnersExpressions / MaxExpressionBytes {
+	for i := range int(maxOwnersExpressions / size.Bytes) {
 		for range 2 { // the second time it is no other expression
 			held = append(held, shared.begin("a", true))
 			if _, err := held[len(held)-1].CompileClaimsExpression(rule(text(i))); err != nil {
@@ -91,7 +98,7 @@ func TestOwnersExpressionsAreBounded(t *testing.T) {
 			}
 		}
 	}
-	const more = "claims.sub == 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+	more := text(1 << 20)
 	if _, err := shared.begin("a", true).CompileClaimsExpression(rule(more)); err == nil || !strings.Contains(err.Error(), "configurations of a have more than") {
 		t.Errorf("one more: %v", err)
 	}
@@ -104,6 +111,32 @@ func TestOwnersExpressionsAreBounded(t *testing.T) {
 	held[1].release()
 	if _, err := shared.begin("a", true).CompileClaimsExpression(rule(more)); err != nil {
 		t.Errorf("in the place of another: %v", err)
+	}
+}
+
+// TestOwnersExpressionsAreBoundedAsCompiled: a short text that is large once it is
+// compiled counts as what it keeps.
+func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
+	for name, text := range map[string]string{
+		"macros that repeat": "claims.?a%d" + strings.Repeat(".optMap(x, x)", 4) + ".hasValue()",
+		"character classes":  `claims.sub.matches(r'%d` + strings.Repeat(`\pC`, 300) + `')`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
+			bytes := 0
+			for i := 0; ; i++ {
+				x := fmt.Sprintf(text, i)
+				if bytes += len(x); bytes > 256<<10 {
+					t.Fatalf("%d expressions are compiled, refused is none", i)
+				}
+				if _, err := shared.begin("a", true).CompileClaimsExpression(rule(x)); err != nil {
+					if !strings.Contains(err.Error(), "configurations of a have more than") {
+						t.Error(err)
+					}
+					return
+				}
+			}
+		})
 	}
 }
 

@@ -15,8 +15,7 @@ import (
 
 const (
 	// maxPatterns bounds the compiled size of a configuration's regular
-	// expressions together, in instructions (about 40 bytes each). A usual one
-	// has a few dozen.
+	// expressions together, in instructions. A usual one has a few dozen.
 	maxPatterns = 5000
 	// maxNested is how deep lists, maps and macros may be nested in an expression,
 	// and maxComposed how many a configuration may have together. Each has a type
@@ -25,6 +24,9 @@ const (
 	maxNested, maxComposed = 12, 256
 	// maxNodes bounds a configuration's expressions together, macros expanded.
 	maxNodes = 20_000
+	// maxCompiled bounds, in bytes, what a configuration's expressions keep
+	// allocated together: maxNodes and two megabytes of regular expressions.
+	maxCompiled = 8 << 20
 	// maxGroupsPrefix bounds the prefix that a plain mapping puts before each
 	// group: a token has 4,000 at most, so they are a megabyte together.
 	maxGroupsPrefix = 256
@@ -55,6 +57,7 @@ func checkSafety(entries []apiserver.JWTAuthenticator) error {
 type expressionCheck struct {
 	nodes    int // once macros are expanded, so far
 	patterns int // instructions so far
+	bytes    int64
 	composed int // lists, maps and macros so far
 }
 
@@ -70,26 +73,24 @@ var expressionEnv = sync.OnceValue(func() *cel.Env {
 // check judges one expression. What does not parse here is not looked into, so
 // it is refused.
 func (c *expressionCheck) check(text string) error {
-	n, err := expression.Nodes(text) // before anything expands macros
+	size, err := expression.SizeOf(text) // before anything expands macros
 	if err != nil {
 		return fmt.Errorf("does not parse: %s", clip.Clone(err.Error(), 300))
 	}
-	if c.nodes += n; c.nodes > maxNodes {
+	if c.nodes += size.Nodes; c.nodes > maxNodes {
 		return fmt.Errorf("the expressions of spec.jwt together have more than %d parts once their macros are expanded", maxNodes)
+	}
+	if c.patterns += size.Instructions; c.patterns > maxPatterns {
+		return fmt.Errorf("the regular expressions of spec.jwt together are too large: compiled they have more than %d instructions", maxPatterns)
+	}
+	if c.bytes += size.Bytes; c.bytes > maxCompiled {
+		return fmt.Errorf("the expressions of spec.jwt together take more than %d bytes once they are compiled; regular expressions with many character classes do", maxCompiled)
 	}
 	parsed, issues := expressionEnv().Parse(text)
 	if err := issues.Err(); err != nil {
 		return fmt.Errorf("does not parse: %s", clip.Clone(err.Error(), 300))
 	}
-	if err := c.compose(ast.NavigateAST(parsed.NativeRep()), 0); err != nil {
-		return err
-	}
-	ast.PostOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() == ast.CallKind && err == nil {
-			err = c.call(e.AsCall())
-		}
-	}))
-	return err
+	return c.compose(ast.NavigateAST(parsed.NativeRep()), 0)
 }
 
 // compose counts lists, maps and macros, in depth and in number.
@@ -108,36 +109,6 @@ func (c *expressionCheck) compose(e ast.NavigableExpr, depth int) error {
 		if err := c.compose(child, depth); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// call adds a literal pattern's compiled size: that of x.matches(p), x.find(p),
-// x.findAll(p[, n]) or matches(x, p). One that is not literal is refused when it
-// is compiled.
-func (c *expressionCheck) call(call ast.CallExpr) error {
-	switch call.FunctionName() {
-	case "matches", "find", "findAll":
-	default:
-		return nil
-	}
-	args := call.Args()
-	if !call.IsMemberFunction() && len(args) > 0 {
-		args = args[1:]
-	}
-	if len(args) == 0 || args[0].Kind() != ast.LiteralKind {
-		return nil
-	}
-	pattern, ok := args[0].AsLiteral().Value().(string)
-	if !ok {
-		return nil
-	}
-	size, err := expression.PatternSize(pattern)
-	if err != nil {
-		return nil // validation refuses it
-	}
-	if c.patterns += size; c.patterns > maxPatterns {
-		return fmt.Errorf("the regular expressions of spec.jwt together are too large: compiled they have more than %d instructions", maxPatterns)
 	}
 	return nil
 }

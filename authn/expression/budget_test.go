@@ -308,11 +308,62 @@ func TestNodesIsAnUpperBound(t *testing.T) {
 		if issues.Err() != nil {
 			t.Fatal(x, issues.Err())
 		}
-		got, err := Nodes(x)
-		if real := count(parsed); err != nil || got < real {
-			t.Errorf("%s: %d nodes, really %d (%v)", x, got, real, err)
+		got, err := SizeOf(x)
+		if real := count(parsed); err != nil || got.Nodes < real {
+			t.Errorf("%s: %d nodes, really %d (%v)", x, got.Nodes, real, err)
 		}
 	}
+}
+
+// TestSizeIsAnUpperBound of what a compiled expression keeps.
+func TestSizeIsAnUpperBound(t *testing.T) {
+	if _, err := compiler.CompileClaimsExpression(mappingOf(`"a".matches("a") ? "a" : "b"`)); err != nil { // what the first one sets up
+		t.Fatal(err)
+	}
+	for name, x := range map[string]string{
+		"a mapping":                   `dyn(claims.groups).map(g, "oidc:" + g)`,
+		"the smallest":                "claims.a",
+		"a long text":                 "claims.a == '" + strings.Repeat("a", 8000) + "'",
+		"operators":                   strings.Repeat("claims.a == 1 && ", 400) + "true",
+		"macros that repeat":          "claims.?a" + strings.Repeat(".optMap(x, x)", 7) + `.orValue("")`,
+		"a pattern that they repeat":  `optional.of("a".matches(r"\pL\pC"))` + strings.Repeat(".optMap(x, x)", 6) + ".value()",
+		"character classes":           "claims.sub.matches(r'" + strings.Repeat(`\pC`, 500) + "')",
+		"a class that is repeated":    `claims.sub.matches(r'\pC{900}')`,
+		"an anchored one":             `claims.sub.matches(r'^\pC{900}$')`,
+		"anchored, with alternatives": `claims.sub.matches(r'^(?:a\pL{200}|b\pC{200}|c\PL{200})$')`,
+		"a repetition":                `claims.sub.find("a{1000}")`,
+		"an anchored repetition":      `claims.sub.findAll("^a{900}$")`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			size, err := SizeOf(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const copies = 4
+			var kept [copies]authenticationcel.CompilationResult
+			before := inUse()
+			for i := range kept {
+				if kept[i], err = compiler.CompileClaimsExpression(mappingOf(x)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			took := (inUse() - before) / copies
+			t.Logf("%d bytes of text: %+v, keeps %d bytes", len(x), size, took)
+			if took > size.Bytes+slack/copies {
+				t.Errorf("keeps %d bytes, %d were expected", took, size.Bytes)
+			}
+			runtime.KeepAlive(&kept)
+		})
+	}
+}
+
+// inUse is what is allocated and not garbage.
+func inUse() int64 {
+	runtime.GC()
+	runtime.GC() // pools give back at the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc) //nolint:gosec // far less
 }
 
 // TestDecodingOfClaimsIsCharged: the shapes that take the most memory for a byte of

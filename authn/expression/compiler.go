@@ -52,7 +52,7 @@ func (c *Compiler) CompileUserExpression(x authenticationcel.ExpressionAccessor)
 }
 
 func (c *Compiler) compile(input string, x authenticationcel.ExpressionAccessor, check func(authenticationcel.Compiler, authenticationcel.ExpressionAccessor) (authenticationcel.CompilationResult, error)) (authenticationcel.CompilationResult, error) {
-	if _, err := Nodes(x.GetExpression()); err != nil {
+	if _, err := SizeOf(x.GetExpression()); err != nil {
 		return authenticationcel.CompilationResult{}, invalid(err)
 	}
 	l := c.load()
