@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -392,6 +393,42 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 				t.Errorf("a password is in the error: %v", err)
 			}
 		})
+	}
+}
+
+// TestSpecErrorsNameEveryFault: an owner learns of each fault with its field and
+// its cause, however long the expressions are; the whole stays short.
+func TestSpecErrorsNameEveryFault(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	long := "claims.email == '" + strings.Repeat("x", 3000) + "' && lowerAsci(claims.email) == ''"
+	_, err := buildSpec(t, TypeIndexConfig{}, specFor(s,
+		with(object{"expression": long}, "claimMappings", "username"),
+		with(object{"expression": "claims.groups.filter(g, g != '')"}, "claimMappings", "groups"),
+		with(object{"expression": "url(claims.sub).getHost()"}, "claimMappings", "uid")))
+	if err == nil {
+		t.Fatal("it builds")
+	}
+	for _, want := range []string{
+		"jwt[0].claimMappings.username.expression: ", "undeclared reference to 'lowerAsci'",
+		"jwt[0].claimMappings.groups.expression: ", "cannot be range of a comprehension",
+		"jwt[0].claimMappings.uid.expression: ", "url() is not supported here",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") || len(err.Error()) > 1100 {
+		t.Errorf("%d bytes: %v", len(err.Error()), err)
+	}
+
+	// More than fits is counted.
+	var rules []object
+	for n := range 30 {
+		rules = append(rules, object{"expression": fmt.Sprintf("nothing%d == ''", n)})
+	}
+	_, err = buildSpec(t, TypeIndexConfig{}, specFor(s, with(rules, "claimValidationRules")))
+	if err == nil || !regexp.MustCompile(`; and [0-9]+ more$`).MatchString(err.Error()) || len(err.Error()) > 1100 {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
@@ -99,7 +102,7 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.entries}
 	if errs := validation.ValidateAuthenticationConfiguration(compiler, original, b.disallowed); len(errs) > 0 {
-		return c, fmt.Errorf("invalid spec: %s", clip.Clone(errs.ToAggregate().Error(), 1000))
+		return c, specError(errs)
 	}
 	for i := range spec.entries {
 		if err := b.add(c, id, i, &spec.entries[i], compiler); err != nil {
@@ -107,6 +110,36 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 		}
 	}
 	return c, nil
+}
+
+const (
+	maxSpecErrors = 1000 // bytes that are told of a spec's faults together
+	maxSpecError  = 300  // and of one
+	maxBadValue   = 80   // bytes of the value that a fault is in
+)
+
+// specError tells the faults of a spec on one line, each with its field and its
+// cause. A long value is cut, so that it does not push out the cause, which comes
+// after it. Faults that do not fit are counted.
+func specError(faults field.ErrorList) error {
+	var told []string
+	left := maxSpecErrors
+	for n, fault := range faults {
+		short := *fault
+		if value, ok := fault.BadValue.(string); ok {
+			short.BadValue = clip.Clone(value, maxBadValue)
+		}
+		// CEL draws the expression below its message, with an arrow.
+		lines := slices.DeleteFunc(strings.Split(fault.Detail, "\n"), func(line string) bool { return strings.HasPrefix(line, " |") })
+		short.Detail = strings.Join(lines, "; ")
+		text := clip.Clone(short.Error(), maxSpecError)
+		if left -= len(text); left < 0 {
+			told = append(told, fmt.Sprintf("and %d more", len(faults)-n))
+			break
+		}
+		told = append(told, text)
+	}
+	return errors.New("invalid spec: " + strings.Join(told, "; "))
 }
 
 func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {

@@ -67,7 +67,7 @@ func (p *planner) plan(x ast.Expr) (node, error) {
 	case ast.ComprehensionKind:
 		return p.fold(x.AsComprehension())
 	case ast.StructKind:
-		return nil, fmt.Errorf("an object of type %s is not taken here", x.AsStruct().TypeName())
+		return nil, fmt.Errorf("objects of type %s are not supported here", x.AsStruct().TypeName())
 	default:
 		return nil, errors.New("a kind of expression that is not known")
 	}
@@ -206,7 +206,7 @@ func operator(name string, args []node) node {
 func (p *planner) function(x ast.Expr, name string, args []node) (node, error) {
 	f, ok := allowed[name]
 	if !ok {
-		return nil, fmt.Errorf("%s() is not taken here: what it costs has no bound that is known", name)
+		return nil, fmt.Errorf("%s() is not supported here: its cost is not bounded; docs/workspace-authentication.md lists what is supported", name)
 	}
 	n := &call{name: name, args: args, function: &f}
 	if r, ok := p.checked.ReferenceMap()[x.ID()]; ok && len(r.OverloadIDs) == 1 {
