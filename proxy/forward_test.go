@@ -339,7 +339,9 @@ func TestCORS(t *testing.T) {
 	if res.Header.Get("Access-Control-Allow-Origin") != "" {
 		t.Error("a foreign origin is allowed")
 	}
-	if _, err := New(Config{Mappings: &Mappings{}, Decider: deciderFunc(w.decide), CORSOrigins: []string{"("}}); err == nil {
-		t.Error("a bad expression is taken")
+	for _, wrong := range []string{"(", ""} { // an empty one would match every origin
+		if _, err := New(Config{Mappings: &Mappings{}, Decider: deciderFunc(w.decide), CORSOrigins: []string{"a", wrong}}); err == nil || !strings.Contains(err.Error(), "--cors-allowed-origins") {
+			t.Errorf("origin %q: %v", wrong, err)
+		}
 	}
 }

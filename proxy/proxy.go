@@ -102,6 +102,9 @@ func New(c Config) (*Proxy, error) {
 		return nil, errors.New("a proxy needs mappings and a decider")
 	}
 	for _, o := range c.CORSOrigins {
+		if o == "" {
+			return nil, errors.New("--cors-allowed-origins: a value is empty, which would match every origin; remove it")
+		}
 		if _, err := regexp.Compile(o); err != nil {
 			return nil, fmt.Errorf("--cors-allowed-origins: %q is no regular expression: %w", o, err)
 		}
