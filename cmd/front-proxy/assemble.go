@@ -364,6 +364,9 @@ func (o *options) notices(log klog.Logger) {
 			log.Info("a quoted list in the flag was split at its commas; leave the quotes out of the argument", "flag", "--"+flag, "groups", list.String())
 		}
 	}
+	if len(o.loginClients) > 0 && !o.loginDiscoveryOn() {
+		log.Info("--login-client has no effect without --feature-gates=LoginDiscovery=true")
+	}
 	for _, note := range o.unusable() {
 		log.Info("A value of a flag does not work", "note", note)
 	}

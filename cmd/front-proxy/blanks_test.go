@@ -64,7 +64,11 @@ func TestBlanksInFlags(t *testing.T) {
 				t.Fatal(err)
 			}
 			var logged []string
-			o.notices(funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{}))
+			o.notices(funcr.New(func(_, args string) {
+				if strings.Contains(args, "A value of a flag does not work") { // other notices are about other things
+					logged = append(logged, args)
+				}
+			}, funcr.Options{}))
 			notes := o.unusable()
 			if len(notes) != len(tt.notes) || len(logged) != len(tt.notes) {
 				t.Fatalf("says %q and logs %q, want %q", notes, logged, tt.notes)

@@ -8,9 +8,10 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
+	"github.com/go-logr/logr"
 	"k8s.io/apiserver/pkg/audit/policy"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
@@ -124,8 +125,39 @@ func (c *checker) warn(format string, args ...any) {
 }
 
 // log makes warnings of what loading would log.
-func (c *checker) log() klog.Logger {
-	return funcr.New(func(_, args string) { c.warn("%s", args) }, funcr.Options{})
+func (c *checker) log() klog.Logger { return logr.New(warnings{c.warn}) }
+
+// warnings is a log whose lines are warnings: the message, and what goes with it.
+type warnings struct {
+	warn func(format string, args ...any)
+}
+
+func (w warnings) Init(logr.RuntimeInfo) {}
+
+func (w warnings) Enabled(int) bool { return true }
+
+func (w warnings) WithName(string) logr.LogSink { return w }
+
+func (w warnings) WithValues(...any) logr.LogSink { return w }
+
+func (w warnings) Error(err error, msg string, values ...any) {
+	w.Info(0, msg, append([]any{"err", err}, values...)...)
+}
+
+func (w warnings) Info(_ int, msg string, values ...any) {
+	var text strings.Builder
+	for n := 0; n+1 < len(values); n += 2 {
+		separator := ", "
+		if n == 0 {
+			separator = ": "
+		}
+		if key := fmt.Sprint(values[n]); key == "note" {
+			_, _ = fmt.Fprintf(&text, "%s%v", separator, values[n+1])
+		} else {
+			_, _ = fmt.Fprintf(&text, "%s%s %v", separator, key, values[n+1])
+		}
+	}
+	w.warn("%s%s", msg, text.String())
 }
 
 func (c *checker) all() {
@@ -140,6 +172,7 @@ func (c *checker) all() {
 	c.kubeconfigs()
 	config := c.certificates()
 	c.tokens(&config)
+	c.logins(config.Tokens)
 	decider, err := authn.New(config)
 	c.fail(err)
 	c.observers()
@@ -374,6 +407,16 @@ func (c *checker) tokens(config *authn.Config) {
 	if err == nil {
 		config.Tokens = append(config.Tokens, tokens)
 	}
+}
+
+// logins are those that --login-client tells people of.
+func (c *checker) logins(tokens []authn.TokenAuthenticator) {
+	a := &c.o.auth
+	clients, err := parseLoginClients(c.o.loginClients)
+	if err != nil || !c.o.loginDiscoveryOn() || len(tokens) == 0 && (a.config != "" || a.oidc().Set()) {
+		return // what is wrong has been said
+	}
+	c.fail(c.o.acceptsLogins(clients, tokens))
 }
 
 // observers are audit and tracing.

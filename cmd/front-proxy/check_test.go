@@ -81,8 +81,11 @@ func TestCheck(t *testing.T) {
 		{"CORS", []string{"--cors-allowed-origins=("}, 1, []string{"--cors-allowed-origins"}, nil},
 		{"audit policy", []string{"--audit-log-path=" + auditLog, "--audit-policy-file=" + file(t, "p", []byte("kind: Nothing\n"))}, 1, []string{"--audit-policy-file"}, nil},
 		{"debug address", []string{"--debug-address=0.0.0.0:1"}, 1, []string{"--debug-address=0.0.0.0:1: must be a loopback"}, nil},
-		{"blanks in lists", []string{"--authentication-pass-on-groups=devs, ops"}, 0, nil, []string{`--authentication-pass-on-groups, value 2 \" ops\" has leading or trailing white space`}},
-		{"no effect", []string{"--anonymous-auth"}, 0, nil, []string{"--anonymous-auth"}},
+		{"blanks in lists", []string{"--authentication-pass-on-groups=devs, ops"}, 0, nil, []string{`A value of a flag does not work: --authentication-pass-on-groups, value 2 " ops" has leading or trailing white space`}},
+		{"an origin that is empty", []string{"--cors-allowed-origins=//a$,"}, 1, []string{"--cors-allowed-origins: a value is empty"}, nil},
+		{"an empty kubeconfig", []string{"--root-kubeconfig=" + file(t, "k", nil)}, 1, []string{"with a current-context): it is empty"}, nil},
+		{"no effect", []string{"--anonymous-auth"}, 0, nil, []string{"these flags are accepted and have no effect: flags --anonymous-auth"}},
+		{"logins that nobody tells", []string{"--login-client=issuer-url=https://a,client-id=b"}, 0, nil, []string{"--login-client has no effect without"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			found, code := check(t, append(slices.Clone(good), tt.args...)...)
@@ -111,6 +114,23 @@ func TestCheck(t *testing.T) {
 				t.Error("check listens")
 			}
 		}
+	}
+}
+
+// A misspelt flag is told with the one that it may be.
+func TestDidYouMean(t *testing.T) {
+	for arg, want := range map[string]string{
+		"--maping-file=x":  "unknown flag: --maping-file (did you mean --mapping-file?); see --help",
+		"--feature-gate=x": "unknown flag: --feature-gate (did you mean --feature-gates?); see --help",
+		"--nothing-alike":  "unknown flag: --nothing-alike; see --help",
+	} {
+		if _, _, err := parse([]string{arg}); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", arg, err, want)
+		}
+	}
+	err := run(context.Background(), []string{"explain", "--tokenfile=x"}, new(bytes.Buffer))
+	if err == nil || !strings.Contains(err.Error(), "unknown flag: --tokenfile (did you mean --token-file?)") {
+		t.Errorf("explain: %v", err)
 	}
 }
 

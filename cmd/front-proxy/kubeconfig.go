@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"k8s.io/client-go/rest"
@@ -51,10 +52,21 @@ func (p *program) kcp(o *options) (root, shards *kubeconfig.Followed, peers []*r
 // pod's service account.
 func rootConfig(path string) (*rest.Config, error) {
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rootRules(path), nil).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("--root-kubeconfig %q is no usable kubeconfig (kind: Config, with a current-context): %w", path, err)
+	switch {
+	case clientcmd.IsEmptyConfig(err) && path == "":
+		return nil, errors.New("--root-kubeconfig is not set, and there is neither a kubeconfig at $KUBECONFIG or ~/.kube/config nor a pod's service account")
+	case err != nil:
+		return nil, unusableKubeconfig("root-kubeconfig", path, err)
 	}
 	return config, nil
+}
+
+// unusableKubeconfig says why the kubeconfig of a flag cannot be used.
+func unusableKubeconfig(flag, path string, err error) error {
+	if clientcmd.IsEmptyConfig(err) { // whose text is about another program's variables
+		err = errors.New("it is empty")
+	}
+	return fmt.Errorf("--%s %q is not a usable kubeconfig (kind: Config, with a current-context): %w", flag, path, err)
 }
 
 func rootRules(path string) *clientcmd.ClientConfigLoadingRules {
@@ -72,7 +84,7 @@ func everyShardConfig(flag, path string) (*rest.Config, error) {
 		&clientcmd.ConfigOverrides{ClusterInfo: clientcmdapi.Cluster{Server: "https://every.shard"}},
 	).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("--%s %q is no usable kubeconfig (kind: Config, with a current-context): %w", flag, path, err)
+		return nil, unusableKubeconfig(flag, path, err)
 	}
 	return config, nil
 }

@@ -76,8 +76,14 @@ func parseLoginClient(text string) (protectedresource.Client, error) {
 	for _, f := range fields {
 		key, value, ok := strings.Cut(f, "=")
 		key = strings.TrimSpace(key)
-		if _, twice := values[key]; !ok || twice || !slices.Contains(loginKeys, key) {
-			return c, fmt.Errorf("%q is not of the form key=value, or there twice; the keys are %s", f, strings.Join(loginKeys, ", "))
+		keys := strings.Join(loginKeys, ", ")
+		switch _, twice := values[key]; {
+		case !ok:
+			return c, fmt.Errorf("%q is not of the form key=value; the keys are %s", f, keys)
+		case !slices.Contains(loginKeys, key):
+			return c, fmt.Errorf("the key %q is not known; the keys are %s", key, keys)
+		case twice:
+			return c, fmt.Errorf("the key %q is given twice", key)
 		}
 		values[key] = strings.TrimSpace(value)
 	}
@@ -111,15 +117,25 @@ func (o *options) loginDiscovery(idx *index.Index, types *authn.TypeIndex, token
 	if config.Operator, err = parseLoginClients(o.loginClients); err != nil {
 		return nil, err
 	}
-	for i := range config.Operator {
-		if issuer := config.Operator[i].Issuer; o.auth.webhookConfig == "" && !accepts(tokens, issuer) {
-			return nil, fmt.Errorf("--login-client: nothing here accepts tokens of %s: name it with --oidc-issuer-url or in --authentication-config", issuer)
-		}
+	if err := o.acceptsLogins(config.Operator, tokens); err != nil {
+		return nil, err
 	}
 	if types != nil {
 		config.Type = types.LoginClients
 	}
 	return logindiscovery.New(config)
+}
+
+// acceptsLogins says for which clients nobody here accepts what people get at
+// their issuer. A webhook may accept anything.
+func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []authn.TokenAuthenticator) error {
+	var errs []error
+	for i := range clients {
+		if issuer := clients[i].Issuer; o.auth.webhookConfig == "" && !accepts(tokens, issuer) {
+			errs = append(errs, fmt.Errorf("--login-client: nothing here accepts tokens of %s: name it with --oidc-issuer-url or in --authentication-config, letter by letter", issuer))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // accepts says whether an issuer is the operator's.

@@ -71,7 +71,7 @@ func TestLoginDiscoveryFlags(t *testing.T) {
 func TestLoginDiscoveryFlagsAreChecked(t *testing.T) {
 	k := newKCP(t)
 	good, _ := arguments(t, k)
-	on := "--feature-gates=LoginDiscovery=true"
+	on, url := "--feature-gates=LoginDiscovery=true", "--external-url=https://kcp.example"
 	for name, test := range map[string]struct {
 		args []string
 		want string // in an error; empty: none
@@ -79,8 +79,12 @@ func TestLoginDiscoveryFlagsAreChecked(t *testing.T) {
 		"no external URL":            {[]string{on}, "login discovery needs --external-url"},
 		"one with a path":            {[]string{on, "--external-url=https://kcp.example/below"}, "without a path"},
 		"all alpha, no external URL": {[]string{"--feature-gates=AllAlpha=true"}, ""},
-		"no such key":                {[]string{"--login-client=issuer=https://a"}, "the keys are issuer-url"},
-		"twice the same":             {[]string{"--login-client=client-id=a,client-id=b"}, "there twice"},
+		"no such key":                {[]string{"--login-client=issuer=https://a"}, `the key "issuer" is not known; the keys are issuer-url`},
+		"no key":                     {[]string{"--login-client=issuer-url=https://a,,client-id=a"}, `"" is not of the form key=value`},
+		"twice the same":             {[]string{"--login-client=client-id=a,client-id=b"}, `the key "client-id" is given twice`},
+		"nobody accepts its tokens":  {[]string{on, url, "--login-client=issuer-url=https://a.example,client-id=a"}, "nothing here accepts tokens of https://a.example"},
+		"almost the issuer":          {[]string{on, url, "--oidc-issuer-url=https://a.example", "--oidc-client-id=a", "--login-client=issuer-url=https://a.example/,client-id=a"}, "nothing here accepts tokens of https://a.example/: "},
+		"the issuer":                 {[]string{on, url, "--oidc-issuer-url=https://a.example", "--oidc-client-id=a", "--login-client=issuer-url=https://a.example,client-id=a"}, ""},
 		"no client id":               {[]string{"--login-client=issuer-url=https://a.example"}, "client id is empty"},
 		"no file":                    {[]string{"--login-client=issuer-url=https://a.example,client-id=a,ca-file=/gone"}, "ca-file: open /gone"},
 	} {

@@ -225,7 +225,7 @@ func (o *options) parse(args []string, more func(*cliflag.NamedFlagSets)) (*clif
 	all, sections := o.flags(more)
 	o.all = all
 	if err := all.Parse(args); err != nil {
-		return nil, fmt.Errorf("%w; see --help", err)
+		return nil, fmt.Errorf("%w%s; see --help", err, didYouMean(all, err))
 	}
 	if all.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q; flags begin with --, see --help", all.Arg(0))
@@ -243,6 +243,26 @@ func (o *options) parse(args []string, more func(*cliflag.NamedFlagSets)) (*clif
 		}
 	})
 	return sections, nil
+}
+
+// didYouMean names the flag that an unknown one may be a misspelling of, in
+// parentheses. It is empty if there is none, or another error.
+func didYouMean(known *pflag.FlagSet, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return ""
+	}
+	const maxTypos = 2 // flags differ less from each other than gates do
+	name, best := "", maxTypos+1
+	known.VisitAll(func(f *pflag.Flag) {
+		if n := edits(unknown.GetSpecifiedName(), f.Name); n < best {
+			name, best = f.Name, n
+		}
+	})
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean --%s?)", name)
 }
 
 // complete makes paths absolute and follows kcp in where certificates lie.

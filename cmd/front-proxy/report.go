@@ -32,7 +32,9 @@ func (a *asking) flagSet(name string, timeout time.Duration) *pflag.FlagSet {
 // says that help was asked for, and is printed. An error is one of the command
 // line: exit status 2.
 func (a *asking) parse(fs *pflag.FlagSet, args []string, usage string, stdout io.Writer, validate func([]string) error) (done bool, err error) {
-	if err = fs.Parse(args); err == nil && a.help {
+	if err = fs.Parse(args); err != nil {
+		err = fmt.Errorf("%w%s", err, didYouMean(fs, err))
+	} else if a.help {
 		_, err := fmt.Fprint(stdout, usage, fs.FlagUsages())
 		return true, err
 	}
