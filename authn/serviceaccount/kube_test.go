@@ -1,11 +1,13 @@
 package serviceaccount
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +15,9 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 )
 
 // TestShardKeySetsAreReadAsKubeReadsThem: a token that go-oidc, which kube reads key
@@ -111,4 +116,103 @@ func publishedSet(t *testing.T, signer crypto.Signer, id, edit, others string) [
 		others += ","
 	}
 	return []byte(`{"keys":[` + others + string(must(json.Marshal(members))) + `]}`)
+}
+
+// TestShardsAnswersAreReadAsKubeReadsThem: what client-go makes of an answer about an
+// account we make of it too, but for the differences noted here.
+func TestShardsAnswersAreReadAsKubeReadsThem(t *testing.T) {
+	const good = `{"kind":"ServiceAccount","apiVersion":"v1","metadata":{"name":"bot","uid":"u"}}`
+	notFound := `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`
+	for _, tc := range []struct {
+		name  string
+		code  int    // 0 means 200
+		media string // "" means JSON
+		text  string
+		// ours is what we say where client-go says otherwise, and why says why.
+		ours string
+		why  string
+	}{
+		{name: "a shard's", text: good},
+		{name: "without kind and version", text: `{"metadata":{"name":"bot","uid":"u"}}`},
+		{name: "of another kind", text: `{"kind":"Secret","apiVersion":"v1","metadata":{"uid":"u"}}`},
+		{name: "of a kind nobody knows", text: `{"kind":"Bot","apiVersion":"v1","metadata":{"uid":"u"}}`},
+		{name: "of another version", text: `{"kind":"ServiceAccount","apiVersion":"v2","metadata":{"uid":"u"}}`},
+		{name: "unknown members", text: `{"metadata":{"uid":"u","x":[1]},"y":{}}`},
+		{name: "names in another case", text: `{"Metadata":{"UID":"u"}}`},
+		{name: "uid in another case too", text: `{"metadata":{"uid":"u","UID":"v"}}`},
+		{name: "uid twice", text: `{"metadata":{"uid":"u","uid":"v"}}`},
+		{name: "uid that is no text", text: `{"metadata":{"uid":7}}`},
+		{name: "no uid", text: `{"metadata":{"name":"bot"}}`},
+		{name: "being deleted", text: `{"metadata":{"uid":"u","deletionTimestamp":"2026-09-01T12:00:00Z"}}`},
+		{name: "deleted null", text: `{"metadata":{"uid":"u","deletionTimestamp":null}}`},
+		{name: "deleted at no time", text: `{"metadata":{"uid":"u","deletionTimestamp":"soon"}}`},
+		{name: "deleted in another case", text: `{"metadata":{"uid":"u","DeletionTimestamp":"2026-09-01T12:00:00Z"}}`},
+		{name: "labels that are no texts", text: `{"metadata":{"uid":"u","labels":{"a":1}}}`},
+		{name: "a member that is not used, of another type", text: `{"metadata":{"uid":"u"},"secrets":7}`, ours: "uid u", why: "what is not used is not judged"},
+		{name: "nothing", text: ``},
+		{name: "null", text: `null`},
+		{name: "a list", text: `[]`},
+		{name: "something behind it", text: good + good},
+		{name: "HTML", media: "text/html", text: `<html>`},
+		{name: "JSON that says it is HTML", media: "text/html", text: good, ours: "uid u", why: "only the text is judged"},
+		{name: "no media type", media: "-", text: good},
+		{name: "JSON with a character set", media: "application/json; charset=utf-8", text: good},
+		{name: "201", code: 201, text: good, ours: "no answer", why: "no shard answers a get so"},
+		{name: "a redirect", code: 302, text: good},
+		{name: "404", code: 404, text: notFound},
+		{name: "404 without a Status", code: 404, media: "text/plain", text: "404 page not found", ours: "no answer", why: "an address that is no API server answers so too"},
+		{name: "404 of another reason", code: 404, text: `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Unknown","code":404}`, ours: "no answer", why: "a shard that has no such object says NotFound"},
+		{name: "a Status that fails at 200", text: notFound, ours: "no answer", why: "no shard answers so"},
+		{name: "401", code: 401, text: `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Unauthorized","code":401}`},
+		{name: "410", code: 410, text: `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Gone","code":410}`},
+		{name: "500 that says NotFound", code: 500, text: notFound, ours: "no answer", why: "500 is no answer, whatever it says"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newShardServer(t)
+			s.set(accountPath, func(w http.ResponseWriter) {
+				switch tc.media {
+				case "":
+					w.Header().Set("Content-Type", "application/json")
+				case "-":
+					w.Header()["Content-Type"] = nil
+				default:
+					w.Header().Set("Content-Type", tc.media)
+				}
+				w.WriteHeader(cmp.Or(tc.code, http.StatusOK))
+				_, _ = w.Write([]byte(tc.text))
+			})
+			config := s.config()
+			config.Host = s.URL + "/base/clusters/" + testHome
+			config.QPS, config.ContentType = -1, "application/json"
+			client, err := kubernetes.NewForConfig(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			account, err := client.CoreV1().ServiceAccounts("default").Get(t.Context(), "bot", metav1.GetOptions{})
+			want := said(string(account.GetUID()), account.GetDeletionTimestamp() != nil, err, apierrors.IsNotFound(err))
+			if tc.why != "" {
+				if want == tc.ours {
+					t.Errorf("no difference to client-go any more (%v), and the table says one: %s", err, tc.why)
+				}
+				want = tc.ours
+			}
+			object, ourErr := newShardHome(t, s, nil).ServiceAccount(t.Context(), testHome, "default", "bot", false)
+			if got := said(object.UID, object.Deleted, ourErr, errors.Is(ourErr, ErrNotFound)); got != want {
+				t.Errorf("we say %q (%v), want %q; client-go says %v", got, ourErr, want, err)
+			}
+		})
+	}
+}
+
+// said is what an answer means for tokens: one without a uid is good for none.
+func said(uid string, deleted bool, err error, notFound bool) string {
+	switch {
+	case notFound:
+		return "not found"
+	case err != nil || uid == "":
+		return "no answer"
+	case deleted:
+		return "uid " + uid + ", being deleted"
+	}
+	return "uid " + uid
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,11 +14,13 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/clip"
 )
 
 // Defaults and bounds of ShardHome.
@@ -36,6 +37,9 @@ const (
 
 	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
 )
+
+// kinds are of the objects that are asked for, by resource.
+var kinds = map[string]string{"serviceaccounts": "ServiceAccount", "secrets": "Secret"}
 
 // Shards knows where logical clusters are; *index.Index does.
 type Shards interface {
@@ -206,7 +210,7 @@ func (h *ShardHome) fetch(ctx context.Context, q question) (Secret, error) {
 	if err != nil {
 		return Secret{}, err
 	}
-	return readObject(body)
+	return readObject(body, kinds[q.resource])
 }
 
 // get returns the object as the shard at q.shard tells it.
@@ -244,29 +248,31 @@ func saysNotFound(body []byte) bool {
 }
 
 // readObject keeps of a Secret the hash of its token only.
-func readObject(body []byte) (Secret, error) {
+func readObject(body []byte, kind string) (Secret, error) {
 	var object struct {
+		metav1.TypeMeta
 		Metadata struct {
 			UID               string            `json:"uid"`
-			DeletionTimestamp string            `json:"deletionTimestamp"`
+			DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
 			Labels            map[string]string `json:"labels"`
 		} `json:"metadata"`
-		Data struct {
-			Token []byte `json:"token"`
-		} `json:"data"`
+		Data map[string][]byte `json:"data"`
 	}
-	if err := json.Unmarshal(body, &object); err != nil {
+	if err := json.Unmarshal(body, &object); err != nil { // names by case, as kube's decoders
 		return Secret{}, errors.New("the shard's answer is no object")
+	}
+	if object.Kind != "" && object.Kind != kind || object.APIVersion != "" && object.APIVersion != "v1" {
+		return Secret{}, fmt.Errorf("the shard's answer is kind %q of %q, want %s", clip.Clone(object.Kind, maxQuoted), clip.Clone(object.APIVersion, maxQuoted), kind)
 	}
 	if object.Metadata.UID == "" {
 		return Secret{}, errors.New("the shard's answer is an object without uid")
 	}
 	s := Secret{
-		Object:       Object{UID: object.Metadata.UID, Deleted: object.Metadata.DeletionTimestamp != ""},
+		Object:       Object{UID: object.Metadata.UID, Deleted: object.Metadata.DeletionTimestamp != nil},
 		InvalidSince: object.Metadata.Labels[invalidSinceLabel],
 	}
-	if len(object.Data.Token) > 0 {
-		s.TokenHash = sha256.Sum256(object.Data.Token)
+	if token := object.Data["token"]; len(token) > 0 {
+		s.TokenHash = sha256.Sum256(token)
 	}
 	return s, nil
 }
