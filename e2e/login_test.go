@@ -159,7 +159,7 @@ func TestLoginWithDex(t *testing.T) {
 	if out, err := w.kubectl("", "get", "configmaps", "--server="+w.proxy.URL+"/clusters/"+other.Path); err == nil {
 		t.Errorf("let into a workspace of another type:\n%s", out)
 	}
-	if out, err := w.kcpLogin("yes\n", other.Path); err == nil || !strings.Contains(out, "does not tell where") {
+	if out, err := w.kcpLogin("yes\n", other.Path); err == nil || !strings.Contains(out, "does not say where") {
 		t.Errorf("a login at a workspace that tells nothing: %v\n%s", err, out)
 	}
 

@@ -28,7 +28,7 @@ func (p *program) choose(clients []protectedresource.Client) (*protectedresource
 			return c.Issuer != p.flags.issuer && c.Name != p.flags.issuer
 		})
 		if len(clients) == 0 {
-			return nil, fmt.Errorf("--issuer=%s: the server tells of no such issuer", p.flags.issuer)
+			return nil, fmt.Errorf("--issuer=%s: the server names no such issuer; without --issuer you can choose", p.flags.issuer)
 		}
 	}
 	if len(clients) == 1 {
@@ -45,7 +45,7 @@ func (p *program) choose(clients []protectedresource.Client) (*protectedresource
 	}
 	n, err := strconv.Atoi(answer)
 	if err != nil || n < 1 || n > len(clients) {
-		return nil, fmt.Errorf("%q is none of the numbers", answer)
+		return nil, fmt.Errorf("%q is not one of the numbers", answer)
 	}
 	return &clients[n-1], nil
 }
@@ -87,8 +87,8 @@ func (p *program) ask(t trust.Tuple, known []trust.Agreement) error {
 	p.say("  issuer's CA  %s\n", describeCA(t.IssuerCA))
 	p.say("  client       %s\n", t.ClientID)
 	p.say("  scopes       %s\n\n", strings.Join(t.Scopes, " "))
-	p.say("%s\nWhat you get there will be sent to %s, and nowhere else.\n", strings.Join(compare(t, known), "\n"), t.Host)
-	p.say("Go on only if that is where you log in, letter by letter. Type yes: ")
+	p.say("%s\nThe token that you get there will be sent to %s, and nowhere else.\n", strings.Join(compare(t, known), "\n"), t.Host)
+	p.say("Compare both addresses letter by letter, and continue only if this is where you log in.\nType yes: ")
 	answer, err := p.line()
 	if err != nil || answer != "yes" {
 		return errNotTrusted

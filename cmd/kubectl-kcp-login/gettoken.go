@@ -37,13 +37,13 @@ type execStatus struct {
 func (p *program) getToken(ctx context.Context) error {
 	var asked execCredential
 	if err := json.Unmarshal([]byte(os.Getenv(execInfo)), &asked); err != nil {
-		return fmt.Errorf("this command is for kubectl, which says in %s what it wants", execInfo)
+		return fmt.Errorf("only kubectl runs this command, and sets %s for it", execInfo)
 	}
 	switch {
 	case asked.APIVersion != execVersion || asked.Kind != "ExecCredential":
-		return fmt.Errorf("kubectl speaks %q, this program %s: log in again to mend the kubeconfig", asked.APIVersion, execVersion)
+		return fmt.Errorf("kubectl speaks %q, this program %s: log in again to fix the kubeconfig", asked.APIVersion, execVersion)
 	case asked.Spec.Cluster == nil:
-		return errors.New("kubectl does not say which server the token is for: the kubeconfig needs provideClusterInfo: true; log in again to mend it")
+		return errors.New("kubectl does not say which server the token is for: the kubeconfig needs provideClusterInfo: true; log in again to fix it")
 	}
 	a, err := p.agreed(p.flags.login, asked.Spec.Cluster)
 	if err != nil {

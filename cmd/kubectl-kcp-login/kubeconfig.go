@@ -155,13 +155,16 @@ func (p *program) current() (*server, *trust.Agreement, error) {
 	if name == "" {
 		name = config.CurrentContext
 	}
+	if name == "" {
+		return nil, nil, errors.New("the kubeconfig has no current context: log in with the workspace's URL first, or name a context with --context")
+	}
 	c := config.Contexts[name]
 	if c == nil || config.Clusters[c.Cluster] == nil || config.AuthInfos[c.AuthInfo] == nil {
 		return nil, nil, fmt.Errorf("the kubeconfig has no context %q with a cluster and a user", name)
 	}
 	key := keyOf(config.AuthInfos[c.AuthInfo].Exec)
 	if key == "" {
-		return nil, nil, fmt.Errorf("the context %q is none of kubectl kcp-login: log in with its URL", name)
+		return nil, nil, fmt.Errorf("the context %q was not made by kubectl kcp-login: log in with the workspace's URL", name)
 	}
 	cluster := config.Clusters[c.Cluster]
 	a, err := p.agreed(key, &clusterInfo{Server: cluster.Server, CA: cluster.CertificateAuthorityData, Insecure: cluster.InsecureSkipTLSVerify, TLSServerName: cluster.TLSServerName})
@@ -203,7 +206,7 @@ func (p *program) agreed(key string, c *clusterInfo) (*trust.Agreement, error) {
 	case err != nil:
 		return nil, err
 	case a == nil:
-		return nil, fmt.Errorf("nobody here said yes to this login so far: kubectl kcp-login %s", c.Server)
+		return nil, fmt.Errorf("you have not agreed to this login yet: run kubectl kcp-login %s", c.Server)
 	}
 	u, err := url.Parse(c.Server)
 	switch {

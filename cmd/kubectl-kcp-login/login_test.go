@@ -155,7 +155,7 @@ func TestUnusableMetadata(t *testing.T) {
 	if err := p.login(h, "root:none", "yes\n"); err == nil {
 		t.Error("a workspace that tells nothing was used")
 	}
-	p.wantSaid("does not tell where the users of", "root:none")
+	p.wantSaid("does not say where users of", "root:none")
 	if i.Discoveries() != 0 {
 		t.Error("the issuer was asked")
 	}
@@ -584,7 +584,16 @@ func TestServingCA(t *testing.T) {
 	if _, err := p.run(h.workspace("root:one")); err == nil {
 		t.Error("an unknown CA was believed")
 	}
-	p.wantSaid("--certificate-authority")
+	p.wantSaid("pass it as --certificate-authority")
+	other := filepath.Join(t.TempDir(), "ca.crt")
+	check(t, os.WriteFile(other, []byte(i.CAPEM()), 0o600))
+	if _, err := p.run(h.workspace("root:one"), "--certificate-authority="+other); err == nil {
+		t.Error("a CA that did not sign was believed")
+	}
+	p.wantSaid("no CA in --certificate-authority has signed")
+	if _, err := p.run("whoami"); err == nil || !strings.Contains(err.Error(), "no current context: log in") {
+		t.Errorf("without a kubeconfig: %v", err)
+	}
 	for _, url := range []string{"http://127.0.0.1/clusters/root:one", "https://a:b@127.0.0.1/clusters/root:one", "https://127.0.0.1/api", "https://127.0.0.1/clusters/", "kcp.example.com"} {
 		if _, err := p.run(url); err == nil {
 			t.Errorf("%s was taken", url)

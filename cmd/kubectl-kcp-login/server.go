@@ -43,7 +43,7 @@ func newServer(text string, ca []byte) (*server, error) {
 	case err != nil || u.Host == "" || u.Opaque != "":
 		return nil, fmt.Errorf("%q is neither a command nor a URL such as https://kcp.example.com/clusters/root:team", text)
 	case u.Scheme != "https":
-		return nil, fmt.Errorf("%q must begin with https://: a token sent over anything else is everybody's", text)
+		return nil, fmt.Errorf("%q must begin with https://: without TLS, anybody on the way could read the token", text)
 	case u.User != nil:
 		return nil, errors.New("the URL has a user or a password in it; leave that out")
 	}
@@ -99,16 +99,16 @@ func (s *server) metadata(ctx context.Context) (*protectedresource.Metadata, err
 	case err != nil:
 		return nil, err
 	case status == http.StatusNotFound:
-		return nil, fmt.Errorf("the server does not tell where the users of %s log in: ask whoever gave you the URL (is it spelled right? do its owners use login discovery?)", s.url)
+		return nil, fmt.Errorf("the server does not say where users of %s log in: check the URL's spelling, and ask whoever gave it to you whether its owners use login discovery", s.url)
 	case status != http.StatusOK:
-		return nil, fmt.Errorf("the server answers %d %s to the question where the users of %s log in", status, http.StatusText(status), s.url)
+		return nil, fmt.Errorf("the server answered %d %s when asked where users of %s log in", status, http.StatusText(status), s.url)
 	}
 	m, err := protectedresource.Parse(body, s.url.String())
 	if err != nil {
-		return nil, fmt.Errorf("what the server tells about logins is not to be used: %w", err)
+		return nil, fmt.Errorf("what the server says about logins cannot be used: %w", err)
 	}
 	if len(m.Clients) == 0 {
-		return nil, fmt.Errorf("the server tells of no issuer that this program can log in at for %s", s.url)
+		return nil, fmt.Errorf("the server names no issuer that this program can log in at as a user of %s", s.url)
 	}
 	return m, nil
 }
@@ -129,8 +129,11 @@ func (s *server) do(ctx context.Context, method, at, token string, body []byte) 
 	res, err := s.client.Do(r)
 	if err != nil {
 		var unknown x509.UnknownAuthorityError
-		if errors.As(err, &unknown) {
-			return 0, nil, fmt.Errorf("%s shows a certificate of a CA that is not known here: get the CA's certificate from its operator, by a way you trust, and pass it as --certificate-authority", s.host())
+		switch {
+		case errors.As(err, &unknown) && len(s.ca) > 0:
+			return 0, nil, fmt.Errorf("%s shows a certificate that no CA in --certificate-authority has signed: get the right one from its operator, in a way you trust", s.host())
+		case errors.As(err, &unknown):
+			return 0, nil, fmt.Errorf("%s shows a certificate of a CA that is not known here: get the CA's certificate from its operator, in a way you trust, and pass it as --certificate-authority", s.host())
 		}
 		return 0, nil, fmt.Errorf("%s could not be reached: %w", s.host(), err)
 	}

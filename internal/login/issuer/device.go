@@ -15,7 +15,7 @@ import (
 // the code to type there, or in the page's address already.
 func (i *Issuer) Device(ctx context.Context, show func(page, code string)) (*tokencache.Tokens, error) {
 	if i.device == "" {
-		return nil, fmt.Errorf("the issuer %s has no login by another device; leave out --device", i.tuple.Issuer)
+		return nil, fmt.Errorf("the issuer %s does not support logging in on another device; leave out --device", i.tuple.Issuer)
 	}
 	ctx = i.context(ctx)
 	config := i.oauth

@@ -58,7 +58,7 @@ func Connect(ctx context.Context, tuple trust.Tuple, secret string) (*Issuer, er
 	i.oauth = oauth2.Config{ClientID: tuple.ClientID, ClientSecret: secret, Scopes: tuple.Scopes, Endpoint: i.provider.Endpoint()}
 	for _, endpoint := range []string{i.oauth.Endpoint.AuthURL, i.oauth.Endpoint.TokenURL, i.device} {
 		if endpoint != "" && !strings.HasPrefix(endpoint, "https://") {
-			return nil, fmt.Errorf("the issuer %s names %q, which is no https URL: tell its operator", tuple.Issuer, Printable(endpoint))
+			return nil, fmt.Errorf("the issuer %s names %q, which is not an https URL: tell its operator", tuple.Issuer, Printable(endpoint))
 		}
 	}
 	return i, nil
@@ -119,7 +119,7 @@ func (i *Issuer) failed(doing string, err error) error {
 	var answer *oauth2.RetrieveError
 	switch {
 	case errors.As(err, &unknown) && i.tuple.IssuerCA == "":
-		return fmt.Errorf("the issuer %s shows a certificate of a CA that this machine does not know; whoever told of the issuer should tell of its CA, too: %w", i.tuple.Issuer, err)
+		return fmt.Errorf("the issuer %s shows a certificate of a CA that this machine does not trust; whoever administers the workspace can publish the CA with the issuer: %w", i.tuple.Issuer, err)
 	case errors.As(err, &answer) && answer.ErrorCode != "":
 		return refusal{i.tuple.Issuer, doing, answer.ErrorCode, answer.ErrorDescription, err}
 	}
