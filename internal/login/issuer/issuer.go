@@ -46,13 +46,13 @@ func Connect(ctx context.Context, tuple trust.Tuple, secret string) (*Issuer, er
 	}
 	ctx = i.context(ctx)
 	if i.provider, err = oidc.NewProvider(ctx, tuple.Issuer); err != nil {
-		return nil, i.failed("read its discovery document", err)
+		return nil, i.failed("read the discovery document", err)
 	}
 	var endpoints struct {
 		Device string `json:"device_authorization_endpoint"`
 	}
 	if err := i.provider.Claims(&endpoints); err != nil {
-		return nil, i.failed("read its discovery document", err)
+		return nil, i.failed("read the discovery document", err)
 	}
 	i.device = endpoints.Device
 	i.oauth = oauth2.Config{ClientID: tuple.ClientID, ClientSecret: secret, Scopes: tuple.Scopes, Endpoint: i.provider.Endpoint()}
