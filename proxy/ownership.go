@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"mime"
 	"net/http"
 	"strings"
 
@@ -21,10 +20,8 @@ func (x *exchange) createsWorkspace(r *http.Request) (bool, error) {
 	if x.foreign || !x.route.mapping.Shards || r.Method != http.MethodPost && !applies(r) {
 		return false, nil
 	}
-	for key := range r.Header {
-		if hasFoldPrefix(key, "impersonate-") {
-			return false, nil
-		}
+	if r.Header.Get("Impersonate-User") != "" { // without, API servers know or take no other
+		return false, nil
 	}
 	rest := x.route.path
 	for _, want := range workspaces {
@@ -42,10 +39,11 @@ func (x *exchange) createsWorkspace(r *http.Request) (bool, error) {
 	return subresource == "" && err == nil, err
 }
 
-// applies says whether a request is a server-side apply.
+// applies says whether a request is a server-side apply. The type is cut off as
+// API servers cut it off, whatever follows.
 func applies(r *http.Request) bool {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	return r.Method == http.MethodPatch && err == nil && strings.HasPrefix(kind, "application/apply-patch+")
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return r.Method == http.MethodPatch && strings.HasPrefix(kind, "application/apply-patch+")
 }
 
 // plainSegment returns the first segment of a path, decoded; empty at its end, for

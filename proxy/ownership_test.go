@@ -25,6 +25,8 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 		"apply":                  {"PATCH", collection + "/new?fieldManager=x", "application/apply-patch+yaml", true, "owner"},
 		"apply, CBOR":            {"PATCH", collection + "/new", "application/apply-patch+cbor", true, "owner"},
 		"apply with parameters":  {"PATCH", collection + "/new", "application/apply-patch+yaml; charset=utf-8", true, "owner"},
+		"apply, a parameter cut": {"PATCH", collection + "/new", "application/apply-patch+yaml; charset", true, "owner"},
+		"impersonating nobody":   {"POST", collection + "?nobody", "application/json", true, "owner"},
 		"create, a slash more":   {"POST", collection + "/", "application/json", true, "owner"},
 		"apply, a slash more":    {"PATCH", collection + "/new/", "application/apply-patch+yaml", true, "owner"},
 		"another user":           {"POST", collection, "application/json", false, "alice"},
@@ -69,6 +71,9 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 			}
 			if strings.HasSuffix(tc.path, "?impersonate") {
 				header.Set("Impersonate-User", "bob")
+			}
+			if strings.HasSuffix(tc.path, "?nobody") {
+				header.Set("Impersonate-Nobody", "bob") // API servers do not know it
 			}
 			res, body := do(t, f.client(t, true), tc.method, f.URL+tc.path, header)
 			if tc.want == "" {
