@@ -131,7 +131,6 @@ func TestUnusableMetadata(t *testing.T) {
 	i, _ := newIssuer(t)
 	h := newHost(t)
 	p := newPerson(t, i)
-	h.tell("root:one", clientOf(i))
 	for name, test := range map[string]struct {
 		edit func(*protectedresource.Metadata)
 		said string
@@ -145,6 +144,7 @@ func TestUnusableMetadata(t *testing.T) {
 		"a client with a newline": {func(m *protectedresource.Metadata) { m.Clients[0].ClientID = "kubectl\n  issuer  https://good.example" }, "visible ASCII"},
 		"no clients":              {func(m *protectedresource.Metadata) { m.Clients = nil }, "no issuer that this program can log in at"},
 	} {
+		h.tell("root:one", clientOf(i)) // anew: an edit changes it
 		h.with(func() { h.edit = test.edit })
 		if err := p.login(h, "root:one", "yes\n"); err == nil {
 			t.Errorf("%s: it was used", name)
@@ -533,6 +533,10 @@ func TestLoginAtServer(t *testing.T) {
 	i, _ := newIssuer(t)
 	h := newHost(t)
 	p := newPerson(t, i)
+	if _, err := p.run(h.URL, "--certificate-authority="+h.caFile); err == nil {
+		t.Error("logged in where nothing is published")
+	}
+	p.wantSaid("give the URL of a workspace")
 	h.with(func() { h.clients[""] = []protectedresource.Client{clientOf(i)} })
 	p.answers = "yes\n"
 	_, err := p.run(h.URL+"/", "--certificate-authority="+h.caFile, "--listen-address=127.0.0.1:0")

@@ -98,6 +98,8 @@ func (s *server) metadata(ctx context.Context) (*protectedresource.Metadata, err
 	switch {
 	case err != nil:
 		return nil, err
+	case status == http.StatusNotFound && s.workspace == "":
+		return nil, fmt.Errorf("%s has no login for all its workspaces: give the URL of a workspace, as in %s%s<workspace>", s.url, s.host(), clustersPath)
 	case status == http.StatusNotFound:
 		return nil, fmt.Errorf("the server does not say where users of %s log in: check the URL's spelling, and ask whoever gave it to you whether its owners use login discovery", s.url)
 	case status != http.StatusOK:
