@@ -24,9 +24,20 @@
 // that a copy left behind by a move neither adds a path nor keeps a deleted one.
 //
 // A path's first segment is a logical cluster, or user:<name> for the home
-// workspace of that user. Phase Scheduling counts as absent. Phase Unavailable
-// is ErrUnavailable for the workspace and what is below it by path, while
-// /clusters/<id> of it is served. A Workspace with spec.mount is a mount: its
+// workspace of that user. What a Workspace's status.phase means:
+//
+//   - Scheduling counts as absent: it has no place yet.
+//   - Unavailable is ErrUnavailable for the workspace and what is below it by path,
+//     while /clusters/<id> of it is served.
+//   - Every other phase is served, and the shard decides, as with kcp's proxy:
+//     Initializing, Ready; Inactive, where the shard refuses the content and serves
+//     the LogicalCluster by which the workspace is activated again; Terminating and
+//     Deleting, where controllers still clear the content away; no phase, and the
+//     phases of a later kcp, of which only the shard knows what they mean.
+//
+// The phase of a LogicalCluster is not read.
+//
+// A Workspace with spec.mount is a mount: its
 // spec.cluster is ignored, because whoever may write the Workspace can set it
 // (kcp v0.31.2 admits that), nothing below it resolves, and it gives no cluster
 // a type.

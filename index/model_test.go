@@ -225,7 +225,7 @@ func (d *driver) workspace() *workspaceObject {
 	if d.chance(50) {
 		o.Spec.URL = "https://" + pick(d, modelNames) + ".example/x"
 	}
-	o.Status.Phase = pick(d, []string{"Ready", "Ready", "Ready", "Ready", "", "Initializing", "Scheduling", "Unavailable"})
+	o.Status.Phase = pick(d, []string{"Ready", "Ready", "Ready", "Ready", "", "Initializing", "Scheduling", "Unavailable", "Inactive", "Terminating", "Deleting", "PhaseOfALaterKCP"})
 	return o
 }
 

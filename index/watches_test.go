@@ -43,6 +43,20 @@ const (
 		"spec":{"CLUSTER":"1org000000000000","url":"https://x","Mount":{}},"status":{"Phase":"Unavailable"}}`
 )
 
+// Objects as kcp 0.32 and later return them, shortened, with what later versions
+// may add.
+const (
+	newerShard = `"metadata":{"name":"root","labels":{"region":"eu"},"annotations":{"x":"y"}},"kind":"Shard"`
+	newerLC    = `{"metadata":{"name":"cluster","resourceVersion":"21","deletionTimestamp":"2026-08-04T00:00:00Z","finalizers":["core.kcp.io/logicalcluster"],
+		"annotations":{"kcp.io/cluster":"1new000000000000","core.kcp.io/shard":"root","internal.tenancy.kcp.io/logical-cluster-inactive":"true"}},
+		"spec":{"terminators":["root:x"],"createdBy":{"username":"alice","groups":["a"]},"owner":{"resource":"workspaces","name":"new","cluster":"root"},"later":[{"a":[1,2.5e3,null,true]}]},
+		"status":{"phase":"Terminating","terminators":["root:x"],"conditions":[{"type":"Later","status":"True"}]}}`
+	newerWS = `{"metadata":{"name":"new","resourceVersion":"22","annotations":{"kcp.io/cluster":"root"},"managedFields":[{"manager":"kcp","fieldsV1":{"f:spec":{"f:cluster":{}}}}]},
+		"spec":{"URL":"https://s/clusters/1new000000000000","cluster":"1new000000000000","createdBy":{"username":"alice","extra":{"cluster":["evil"]}},
+		"location":{"selector":{"matchLabels":{"region":"eu"},"matchExpressions":[{"key":"a","operator":"In","values":["b"]}]}},
+		"type":{"name":"organization","path":"root","later":{"name":"evil"}}},"status":{"phase":"PhaseOfALaterKCP","later":{"phase":"Unavailable"}}}`
+)
+
 // serveKCP answers the lists an index needs, and keeps watches open. It gives
 // out its own address as that of the only shard.
 func serveKCP(t *testing.T) *rest.Config {
@@ -50,9 +64,9 @@ func serveKCP(t *testing.T) *rest.Config {
 	var base string
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		lists := map[string]string{
-			"/clusters/root/apis/core.kcp.io/v1alpha1/shards":             fmt.Sprintf(`{"metadata":{"name":"root"},"spec":{"baseURL":%q}}`, base),
-			"/clusters/*/apis/core.kcp.io/v1alpha1/logicalclusters":       rootLC + "," + orgLC + "," + homeLC,
-			"/clusters/*/apis/tenancy.kcp.io/v1alpha1/workspaces:idhash1": orgWS + "," + mountWS + "," + oddWS,
+			"/clusters/root/apis/core.kcp.io/v1alpha1/shards":             fmt.Sprintf(`{%s,"spec":{"baseURL":%q,"selector":{"matchLabels":{"a":"b"}},"later":1},"status":{"phase":"Later"}}`, newerShard, base),
+			"/clusters/*/apis/core.kcp.io/v1alpha1/logicalclusters":       rootLC + "," + orgLC + "," + homeLC + "," + newerLC,
+			"/clusters/*/apis/tenancy.kcp.io/v1alpha1/workspaces:idhash1": orgWS + "," + mountWS + "," + oddWS + "," + newerWS,
 		}
 		items, ok := lists[r.URL.Path]
 		switch {
@@ -120,6 +134,25 @@ func follow(t testing.TB, cfg *rest.Config) (x *Index, stop func()) {
 	return x, stop
 }
 
+// TestPhases: what each phase of a Workspace means to a lookup.
+func TestPhases(t *testing.T) {
+	found := answer{Cluster: orgID, Shard: "root"}
+	for phase, want := range map[string]answer{
+		"": found, "Initializing": found, "Ready": found, "Inactive": found, "Terminating": found, "Deleting": found, "PhaseOfALaterKCP": found,
+		"Scheduling": {Err: ErrUnknown}, "Unavailable": {Err: ErrUnavailable},
+	} {
+		w := newWorld()
+		w.synced("root")
+		w.add("root", lc("root"), lc(orgID), ws("root", "org", orgID, phased(phase)))
+		if diff := cmp.Diff(want, w.lookup("root:org"), cmpopts.EquateErrors()); diff != "" {
+			t.Errorf("phase %q (-want +got):\n%s", phase, diff)
+		}
+		if diff := cmp.Diff(found, w.lookup(orgID), cmpopts.EquateErrors()); diff != "" {
+			t.Errorf("phase %q, by its id (-want +got):\n%s", phase, diff)
+		}
+	}
+}
+
 // TestFeeds fills an index through a Watcher.
 func TestFeeds(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
@@ -132,6 +165,7 @@ func TestFeeds(t *testing.T) {
 		"root":       {Cluster: "root", Shard: "root", Type: rootType},
 		"root:org":   {Cluster: orgID, Shard: "root", Type: orgType},
 		orgID:        {Cluster: orgID, Shard: "root", Type: orgType},
+		"root:new":   {Cluster: "1new000000000000", Shard: "root", Type: orgType},
 		"root:m":     {Mount: "https://there.example/x"},
 		"user:alice": {Cluster: homeID, Shard: "root", Type: Type{Cluster: "root", Name: "home", Path: "root"}},
 		"root:odd":   {Err: ErrUnknown},
@@ -141,7 +175,7 @@ func TestFeeds(t *testing.T) {
 			t.Errorf("Lookup(%q) (-want +got):\n%s", path, diff)
 		}
 	}
-	want := []Count{{Shard: "root", LogicalClusters: 3, Workspaces: 3}}
+	want := []Count{{Shard: "root", LogicalClusters: 4, Workspaces: 4}}
 	if diff := cmp.Diff(want, w.Counts()); diff != "" {
 		t.Errorf("Counts (-want +got):\n%s", diff)
 	}
