@@ -1,11 +1,13 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -15,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	kubeoidc "github.com/coreos/go-oidc"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 
@@ -203,5 +206,107 @@ func TestClusterAsIssuer(t *testing.T) {
 	i := acquire(t, running(t, Config{}), trustOf(s))
 	if err := verify(i, s.Sign(nil)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestDiscoveryDocumentsAreReadAsKubeReadsThem: an issuer whose tokens kube verifies
+// by its discovery document we verify by it too, but for the differences noted here.
+// kube's OIDC authenticator reads with go-oidc v2, and names the algorithms itself.
+func TestDiscoveryDocumentsAreReadAsKubeReadsThem(t *testing.T) {
+	s := serve(t, issuertest.Options{})
+	plain := httptest.NewServer(http.HandlerFunc(s.ServeHTTP))
+	defer plain.Close()
+	elsewhere := serve(t, issuertest.Options{})
+	elsewhere.Handle("/k", s.ServeHTTP)
+	keysAt := func(location string) string {
+		return `{"issuer":"` + s.URL() + `","jwks_uri":"` + location + `"}`
+	}
+	with := func(more string) string {
+		return `{"issuer":"` + s.URL() + `","jwks_uri":"` + s.KeysURL() + `",` + more + `}`
+	}
+	for _, tc := range []struct {
+		name  string
+		code  int    // 0 means 200
+		media string // "" means JSON, "-" none
+		text  string
+		// ours is whether we verify where kube does otherwise, and why says why.
+		ours bool
+		why  string
+	}{
+		{name: "plain", text: keysAt(s.KeysURL())},
+		{name: "no media type", media: "-", text: keysAt(s.KeysURL())},
+		{name: "media type of text", media: "text/plain", text: keysAt(s.KeysURL())},
+		{name: "HTML", media: "text/html", text: "<html>"},
+		{name: "nothing", text: ""},
+		{name: "null", text: "null"},
+		{name: "a list", text: "[]"},
+		{name: "something behind it", text: keysAt(s.KeysURL()) + "{}"},
+		{name: "white space around it", text: "\n " + keysAt(s.KeysURL()) + " \n"},
+		{name: "a byte order mark", text: "\ufeff" + keysAt(s.KeysURL())},
+		{name: "201", code: http.StatusCreated, text: keysAt(s.KeysURL())},
+		{name: "404", code: http.StatusNotFound, text: keysAt(s.KeysURL())},
+		{name: "503", code: http.StatusServiceUnavailable, text: keysAt(s.KeysURL())},
+		{name: "another issuer", text: `{"issuer":"https://x.test","jwks_uri":"` + s.KeysURL() + `"}`},
+		{name: "issuer with a slash", text: `{"issuer":"` + s.URL() + `/","jwks_uri":"` + s.KeysURL() + `"}`},
+		{name: "issuer in upper case", text: `{"issuer":"` + strings.ToUpper(s.URL()) + `","jwks_uri":"` + s.KeysURL() + `"}`},
+		{name: "no issuer", text: `{"jwks_uri":"` + s.KeysURL() + `"}`},
+		{name: "issuer that is no text", text: `{"issuer":7,"jwks_uri":"` + s.KeysURL() + `"}`},
+		{name: "members in another case", text: `{"Issuer":"` + s.URL() + `","JWKS_URI":"` + s.KeysURL() + `"}`},
+		{name: "issuer twice, the second good", text: `{"issuer":"https://x.test","issuer":"` + s.URL() + `","jwks_uri":"` + s.KeysURL() + `"}`},
+		{name: "issuer twice, the first good", text: `{"issuer":"` + s.URL() + `","jwks_uri":"` + s.KeysURL() + `","issuer":"https://x.test"}`},
+		{name: "no keys", text: `{"issuer":"` + s.URL() + `"}`},
+		{name: "keys nowhere", text: keysAt("")},
+		{name: "keys at a path", text: keysAt(issuertest.KeysPath)},
+		{name: "keys at a URL that is none", text: keysAt("https://%")},
+		{name: "keys with a query", text: keysAt(s.KeysURL() + "?v=1")},
+		{name: "keys with a fragment", text: keysAt(s.KeysURL() + "#x")},
+		{name: "keys in upper case", text: keysAt("HTTPS" + strings.TrimPrefix(s.KeysURL(), "https"))},
+		{name: "keys with credentials", text: keysAt("https://u:p@" + strings.TrimPrefix(s.KeysURL(), "https://")), why: "credentials would be in a document that everybody can read, and in our log"},
+		{name: "keys at a plain http URL", text: keysAt(plain.URL + issuertest.KeysPath), why: "whoever is on the way could put keys there"},
+		{name: "keys of another server", text: keysAt(elsewhere.KeysURL())},
+		{name: "algorithms", text: with(`"id_token_signing_alg_values_supported":["ES256"]`)},
+		{name: "algorithms that are not the token's", text: with(`"id_token_signing_alg_values_supported":["RS256"]`)},
+		{name: "algorithms that nobody knows", text: with(`"id_token_signing_alg_values_supported":["X"]`)},
+		{name: "algorithms that are no list", text: with(`"id_token_signing_alg_values_supported":"ES256"`), ours: true, why: "what is not used is not judged"},
+		{name: "an endpoint that is no text", text: with(`"authorization_endpoint":7`), ours: true, why: "what is not used is not judged"},
+		{name: "an endpoint that is null", text: with(`"token_endpoint":null`)},
+		{name: "members nobody knows", text: with(`"x":{"y":[1]}`)},
+		{name: "as large as it may be", text: with(`"x":"` + strings.Repeat("x", MaxBody-300) + `"`)},
+		{name: "larger", text: with(`"x":"` + strings.Repeat("x", MaxBody) + `"`), why: "memory"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s.Handle(issuertest.DiscoveryPath, func(w http.ResponseWriter, _ *http.Request) {
+				switch tc.media {
+				case "":
+					w.Header().Set("Content-Type", "application/json")
+				case "-":
+					w.Header()["Content-Type"] = nil
+				default:
+					w.Header().Set("Content-Type", tc.media)
+				}
+				w.WriteHeader(cmp.Or(tc.code, http.StatusOK))
+				_, _ = w.Write([]byte(tc.text))
+			})
+			token := s.Sign(nil)
+			roots := x509.NewCertPool()
+			roots.AppendCertsFromPEM([]byte(s.CAPEM() + elsewhere.CAPEM()))
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
+			ctx := kubeoidc.ClientContext(t.Context(), client)
+			provider, kubes := kubeoidc.NewProvider(ctx, s.URL())
+			if kubes == nil {
+				_, kubes = provider.Verifier(&kubeoidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: []string{"RS256", "ES256"}}).Verify(ctx, token)
+			}
+			want := kubes == nil
+			if tc.why != "" {
+				if want == tc.ours {
+					t.Errorf("no difference to kube any more (%v), and the table says one: %s", kubes, tc.why)
+				}
+				want = tc.ours
+			}
+			i := acquire(t, running(t, Config{}), Trust{URL: s.URL(), CA: s.CAPEM() + elsewhere.CAPEM()})
+			if err := verify(i, token); (err == nil) != want {
+				t.Errorf("we say %v, want success %t; kube says %v", err, want, kubes)
+			}
+		})
 	}
 }
