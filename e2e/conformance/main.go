@@ -215,7 +215,7 @@ func (c *conformance) start(ctx context.Context, server, work string, env []stri
 	go func() { ended <- cmd.Wait() }()
 	stop = func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the shards, too: nobody needs their data again
-		_ = <-ended                                         // killed
+		<-ended                                             //nolint:errcheck // it was killed
 		_ = log.Close()
 	}
 	for deadline := time.Now().Add(readyTimeout); ; {
