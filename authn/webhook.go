@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
+	"frontproxy/internal/fairqueue"
 	"frontproxy/internal/kubeconfig"
 )
 
@@ -92,7 +94,7 @@ type Webhook struct {
 	digester   *digester
 	accepted   *bytecache.Cache[digest, webhookAnswer]
 	refused    *bytecache.Cache[digest, webhookAnswer]
-	questions  webhookLine
+	questions  *fairqueue.Queue[digest, webhookAnswer]
 	health     *webhookHealth
 }
 
@@ -127,6 +129,7 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if w.reviewer, err = newReviewer(followed.Config(), c.Version); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
 	}
+	w.questions = fairqueue.New[digest, webhookAnswer](fairqueue.Limits{Running: webhookCalls, Calls: webhookQuestions, Waiters: webhookWaiters, Timeout: webhookTimeout})
 	w.accepted = bytecache.New[digest, webhookAnswer](webhookAccepted, nil)
 	w.refused = bytecache.New[digest, webhookAnswer](webhookRefused, nil)
 	return w, nil
@@ -168,7 +171,7 @@ func (w *Webhook) AuthenticateToken(ctx context.Context, t Token) (user.Info, ti
 	key := w.digester.digest(t.Raw)
 	again := rechecking(ctx)
 	var since time.Time
-	if again && !w.questions.crowded() {
+	if again && !w.crowded() {
 		since = w.clock.Now().Add(-webhookFresh)
 	}
 	a, known := w.known(key, since)
@@ -208,48 +211,47 @@ func (w *Webhook) known(key digest, since time.Time) (webhookAnswer, bool) {
 	return webhookAnswer{}, false
 }
 
-// askOnce asks the webhook, or waits for the one who already does.
+// crowded says that half of the room for questions is taken.
+func (w *Webhook) crowded() bool {
+	questions, _ := w.questions.Len()
+	return questions >= webhookQuestions/2
+}
+
+// askOnce asks the webhook, or waits for the one who already does. Whoever sends made
+// up tokens must not delay others' first logins: clients' addresses and the logical
+// clusters that they name share the questions.
 func (w *Webhook) askOnce(ctx context.Context, key digest, t Token, since time.Time) (webhookAnswer, error) {
-	q, first, err := w.questions.join(key, askerOf(t.Client, t.Cluster))
-	if err != nil {
-		return webhookAnswer{}, err
-	}
-	defer w.questions.leave(key, q)
-	if first {
-		t.Raw = strings.Clone(t.Raw)  // of a header that may be a megabyte
-		go w.answer(q, key, t, since) //nolint:contextcheck,gosec // others may wait for it too: it outlives the caller, and keeps nothing of the request
-	}
-	select {
-	case <-q.done:
-		return q.answer, q.err
-	case <-ctx.Done():
-		return webhookAnswer{}, ctx.Err()
-	}
+	return w.questions.Do(ctx, key, askerNames(t.Client, t.Cluster), func() func(context.Context) (webhookAnswer, error) {
+		t := t
+		t.Raw = strings.Clone(t.Raw) // of a header that may be a megabyte
+		return func(ctx context.Context) (webhookAnswer, error) {
+			if a, known := w.known(key, since); known { // the one before may have ended while the caller looked
+				return a, nil
+			}
+			return w.ask(ctx, key, t)
+		}
+	})
 }
 
-// answer answers q, unless all who wait are gone before its turn.
-func (w *Webhook) answer(q *webhookQuestion, key digest, t Token, since time.Time) {
-	ctx, cancel := context.WithTimeout(context.Background(), webhookTimeout)
-	defer cancel()
-	a, known := w.known(key, since) // the one before may have ended while the caller looked
-	var err error
-	if !known {
-		a, err = w.ask(ctx, q, key, t)
+// askerNames are the names by which those share the webhook who ask it: a client's
+// address, as in http.Request.RemoteAddr, and a logical cluster. Of IPv6 addresses
+// the first 64 bits count: whoever has one has all that begin so. Nobody in
+// particular has none.
+func askerNames(address, cluster string) []string {
+	if address == "" && cluster == "" {
+		return nil
 	}
-	w.questions.end(key, q, a, err)
+	if from, err := netip.ParseAddrPort(address); err == nil {
+		address = ""
+		bits := from.Addr().Unmap().BitLen()
+		if prefix, err := from.Addr().Unmap().WithZone("").Prefix(min(bits, 64)); err == nil {
+			address = prefix.String()
+		}
+	}
+	return []string{address, cluster}
 }
 
-func (w *Webhook) ask(ctx context.Context, q *webhookQuestion, key digest, t Token) (webhookAnswer, error) {
-	select {
-	case <-q.turn:
-	case <-q.abandoned:
-		return webhookAnswer{}, errAbandoned
-	case <-ctx.Done():
-		return webhookAnswer{}, fmt.Errorf("%d questions to it are under way already", webhookCalls)
-	}
-	if !w.questions.start(q) {
-		return webhookAnswer{}, errAbandoned
-	}
+func (w *Webhook) ask(ctx context.Context, key digest, t Token) (webhookAnswer, error) {
 	asked := w.clock.Now()
 	status, err := w.reviewer.review(ctx, t.Raw, w.audiences)
 	var a webhookAnswer

@@ -321,13 +321,22 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 			s.answer = tc.later
 			s.mu.Unlock()
 			clk.SetTime(start.Add(tc.after))
+			busy, done := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer done()
 			for i := range webhookQuestions / 2 {
 				if !tc.crowded {
 					break
 				}
-				if _, _, err := w.questions.join(digest{byte(i)}, asker{}); err != nil {
-					t.Fatal(err)
-				}
+				wg.Go(func() {
+					_, _ = w.questions.Do(busy, digest{byte(i)}, nil, func() func(context.Context) (webhookAnswer, error) {
+						return func(context.Context) (webhookAnswer, error) { <-busy.Done(); return webhookAnswer{}, busy.Err() }
+					})
+				})
+			}
+			if tc.crowded {
+				waitForLine(t, w, webhookQuestions/2, webhookQuestions/2)
 			}
 			ask(context.WithValue(t.Context(), recheckKey{}, true), tc.stream)
 			ask(t.Context(), tc.request)

@@ -1,0 +1,272 @@
+package fairqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ErrFull says that there is no room for a call, or that it did not get its turn
+// in time: nobody was asked.
+var ErrFull = errors.New("too many calls")
+
+// errAbandoned ends a call that nobody waits for any more.
+var errAbandoned = errors.New("nobody waits for the result")
+
+// Limits bound a Queue. All are required.
+type Limits struct {
+	// Running is how many calls run at once; others wait for their turn.
+	Running int
+	// Calls is how many run or wait for their turn.
+	Calls int
+	// Waiters is how many requests wait for results, most of them for that of a call
+	// that another request began.
+	Waiters int
+	// Timeout bounds a call, the wait for its turn included.
+	Timeout time.Duration
+}
+
+// Queue makes one call at a time for each key, in bounds. Safe for concurrent use.
+//
+// One caller must not keep out the others. So nobody may have more calls in the
+// queue, more calls that run, or more requests that wait for results, than there is
+// room left: one alone takes half, and leaves half to the others; two that crowd
+// leave a third. Of the calls that wait for their turn, the one runs next whose
+// caller has the fewest running.
+//
+// A call that waits for its turn ends with the last request that wants its result;
+// one that runs does not, so that impatient clients find the result when they come
+// again.
+type Queue[K comparable, V any] struct {
+	limits Limits
+	seed   maphash.Seed
+
+	mu      sync.Mutex // guards what follows, and waiters and running of the calls
+	calls   map[K]*call[V]
+	queued  []*call[V] // those that wait for their turn, in order of arrival
+	running int
+	waiters int
+
+	callsOf, runningOf, waitersOf shares // calls count for who began them
+}
+
+// call is one call. value and err may be read when done is closed.
+type call[V any] struct {
+	done, abandoned chan struct{}
+	value           V
+	err             error
+
+	caller  caller
+	waiters int
+	turn    chan struct{} // closed when it may run
+	running bool          // it does, and is not given up any more
+}
+
+// New returns an empty Queue.
+func New[K comparable, V any](l Limits) *Queue[K, V] {
+	return &Queue[K, V]{
+		limits: l, seed: maphash.MakeSeed(), calls: map[K]*call[V]{},
+		callsOf: shares{}, runningOf: shares{}, waitersOf: shares{},
+	}
+}
+
+// Do returns the result of the call for key, which it makes unless it is under way:
+// then it waits for that one's. It returns early with the error of ctx. An error that
+// wraps ErrFull says that the call was not made.
+//
+// The caller is known by a few names, an address and a cluster for example, and has a
+// share by each: of calls with the same names at the same place. No names at all are
+// nobody in particular, who has no share and so only the bounds for all.
+//
+// prepare is called for a new call, before Do waits, and returns what makes it. That
+// outlives the request, since others may wait for the result too: it gets a context of
+// its own, and should keep nothing of the request that is large.
+func (q *Queue[K, V]) Do(ctx context.Context, key K, names []string, prepare func() func(context.Context) (V, error)) (V, error) {
+	from := q.caller(names)
+	c, first, err := q.join(key, from)
+	if err != nil {
+		var none V
+		return none, err
+	}
+	defer q.leave(key, c, from)
+	if first {
+		go q.run(key, c, prepare()) //nolint:contextcheck,gosec // others may wait for it too: it outlives the request
+	}
+	select {
+	case <-c.done:
+		return c.value, c.err
+	case <-ctx.Done():
+		var none V
+		return none, ctx.Err()
+	}
+}
+
+// Len returns how many calls run or wait for their turn, and how many requests wait
+// for their results.
+func (q *Queue[K, V]) Len() (calls, waiters int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.calls), q.waiters
+}
+
+// join returns the call for a key, and whether it is new: then the caller runs it.
+// Everyone calls leave who got no error.
+func (q *Queue[K, V]) join(key K, from caller) (c *call[V], first bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiters >= q.limits.Waiters {
+		return nil, false, fmt.Errorf("%w: %d requests wait for results already", ErrFull, q.waiters)
+	}
+	if n := q.waitersOf.of(from); n >= q.limits.Waiters-q.waiters {
+		return nil, false, fmt.Errorf("%w: %d requests of this caller wait for results already", ErrFull, n)
+	}
+	c = q.calls[key]
+	if first = c == nil; first {
+		if c, err = q.add(key, from); err != nil {
+			return nil, false, err
+		}
+	}
+	c.waiters++
+	q.waiters++
+	q.waitersOf.add(from, 1)
+	return c, first, nil
+}
+
+// add puts a new call into the queue. The caller holds mu.
+func (q *Queue[K, V]) add(key K, from caller) (*call[V], error) {
+	room := q.limits.Calls - len(q.calls)
+	if room <= 0 {
+		return nil, fmt.Errorf("%w: %d are under way or wait already", ErrFull, len(q.calls))
+	}
+	if n := q.callsOf.of(from); n >= room {
+		return nil, fmt.Errorf("%w: %d of this caller are under way or wait already", ErrFull, n)
+	}
+	c := &call[V]{done: make(chan struct{}), abandoned: make(chan struct{}), caller: from, turn: make(chan struct{})}
+	q.calls[key] = c
+	q.callsOf.add(from, 1)
+	q.queued = append(q.queued, c)
+	q.next()
+	return c, nil
+}
+
+func (q *Queue[K, V]) leave(key K, c *call[V], from caller) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiters--
+	q.waitersOf.add(from, -1)
+	if c.waiters--; c.waiters == 0 && !c.running && q.calls[key] == c {
+		q.remove(key, c)
+		close(c.abandoned)
+	}
+}
+
+// run makes the call when its turn comes, unless all who wait are gone before.
+func (q *Queue[K, V]) run(key K, c *call[V], run func(context.Context) (V, error)) {
+	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Timeout)
+	defer cancel()
+	var value V
+	var err error
+	select {
+	case <-c.turn:
+		if err = errAbandoned; q.start(c) {
+			value, err = run(ctx)
+		}
+	case <-c.abandoned:
+		err = errAbandoned
+	case <-ctx.Done():
+		err = fmt.Errorf("%w: no turn within %s", ErrFull, q.limits.Timeout)
+	}
+	q.end(key, c, value, err)
+}
+
+// start says whether anybody still waits: then the call is to be made.
+func (q *Queue[K, V]) start(c *call[V]) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c.running = c.waiters > 0
+	return c.running
+}
+
+// end gives those who wait the result.
+func (q *Queue[K, V]) end(key K, c *call[V], value V, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.calls[key] == c {
+		q.remove(key, c)
+	}
+	c.value, c.err = value, err
+	close(c.done)
+}
+
+// remove takes a call out of the queue and gives its place to the next. The caller
+// holds mu.
+func (q *Queue[K, V]) remove(key K, c *call[V]) {
+	delete(q.calls, key)
+	q.callsOf.add(c.caller, -1)
+	if n := slices.Index(q.queued, c); n >= 0 {
+		q.queued = slices.Delete(q.queued, n, n+1)
+	} else {
+		q.running--
+		q.runningOf.add(c.caller, -1)
+	}
+	q.next()
+}
+
+// next gives those their turn who may run now. The caller holds mu.
+func (q *Queue[K, V]) next() {
+	for {
+		next, fewest, room := -1, 0, q.limits.Running-q.running
+		for n, c := range q.queued {
+			if running := q.runningOf.of(c.caller); running < room && (next < 0 || running < fewest) {
+				next, fewest = n, running
+			}
+		}
+		if next < 0 {
+			return
+		}
+		c := q.queued[next]
+		q.queued = slices.Delete(q.queued, next, next+1)
+		q.running++
+		q.runningOf.add(c.caller, 1)
+		close(c.turn)
+	}
+}
+
+// caller is who calls, as hashes of the names: nothing of a request is kept.
+type caller []uint64
+
+func (q *Queue[K, V]) caller(names []string) caller {
+	c := make(caller, len(names))
+	for place, name := range names {
+		var h maphash.Hash
+		h.SetSeed(q.seed)
+		_ = h.WriteByte(byte(place)) // never fails
+		_, _ = h.WriteString(name)
+		c[place] = h.Sum64()
+	}
+	return c
+}
+
+// shares counts by each name of the callers, and holds those only that it has
+// counted something of.
+type shares map[uint64]int
+
+// of is the largest count of a caller's.
+func (s shares) of(c caller) (most int) {
+	for _, name := range c {
+		most = max(most, s[name])
+	}
+	return most
+}
+
+func (s shares) add(c caller, n int) {
+	for _, name := range c {
+		if s[name] += n; s[name] == 0 {
+			delete(s, name)
+		}
+	}
+}
