@@ -2,24 +2,33 @@ package proxy
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
-	authorizationcel "k8s.io/apiserver/pkg/authorization/cel"
-	"k8s.io/apiserver/plugin/pkg/authorizer/webhook"
-	webhookmetrics "k8s.io/apiserver/plugin/pkg/authorizer/webhook/metrics"
+	"k8s.io/apiserver/pkg/util/webhook"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+
+	"frontproxy/internal/bytecache"
+	"frontproxy/internal/fairqueue"
 )
 
 // Authorizer says who may read what the proxy tells of itself.
 type Authorizer interface {
 	// Authorize says whether u may do verb at a path that is no resource's. An
-	// error says that this could not be found out now.
+	// error says that this could not be found out now; one that wraps
+	// fairqueue.ErrFull, that too many reviews are under way for the caller to have
+	// another, who should come again.
 	Authorize(ctx context.Context, u user.Info, verb, path string) (bool, error)
 }
 
@@ -28,62 +37,162 @@ const (
 	allowedFor = 5 * time.Minute
 	deniedFor  = 30 * time.Second
 
-	// reviewTimeout bounds one question, its retries included. It is below
-	// Prometheus' usual 10 s.
+	// reviewTimeout bounds one review, its retries and the wait for its turn
+	// included. It is below Prometheus' usual 10 s.
 	reviewTimeout = 5 * time.Second
-	// What strangers with an account may cost root.
+	// reviewsPerSecond and reviewsAtOnce are what strangers with an account may cost
+	// root.
 	reviewsPerSecond, reviewsAtOnce = 20, 40
+	// reviewsRunning is how many reviews are under way at once, reviewsInLine how many
+	// are or wait for their turn: no more than reviewsPerSecond lets through in
+	// reviewTimeout. reviewWaiters is how many requests wait for their results.
+	reviewsRunning, reviewsInLine, reviewWaiters = 16, 64, 128
+	// reviewCacheBytes bounds the answers that are kept: some 6,000.
+	reviewCacheBytes = 2 << 20
 )
 
 // RootAuthorizer asks the workspace root (SubjectAccessReview), and keeps the
-// answers for a while; of the 8,192 it keeps, the least used go first.
-type RootAuthorizer struct{ reviews *webhook.WebhookAuthorizer }
+// answers for a while; of these the least recently used go first.
+//
+// One caller's reviews must not keep out the others': callers share those that are
+// under way. All identities of one logical cluster are one caller, since whoever owns
+// it can make as many as it likes.
+type RootAuthorizer struct {
+	client  authorizationclient.SubjectAccessReviewInterface
+	metrics *Metrics // may be nil
+	clock   clock.PassiveClock
+	answers *bytecache.Cache[reviewKey, reviewAnswer]
+	queue   *fairqueue.Queue[reviewKey, bool]
+}
+
+// reviewKey is the digest of all that root is asked. Identities are large: the cache
+// holds none.
+type reviewKey [sha256.Size]byte
+
+type reviewAnswer struct {
+	allowed bool
+	until   time.Time
+}
 
 // NewRootAuthorizer takes the configuration that reaches the root shard, with
 // or without /clusters/root at the end of its host. It reads the files which
 // that names. m counts the reviews; nil: nobody does.
 func NewRootAuthorizer(root *rest.Config, m *Metrics) (*RootAuthorizer, error) {
+	return newRootAuthorizer(root, m, reviewTimeout, clock.RealClock{})
+}
+
+func newRootAuthorizer(root *rest.Config, m *Metrics, timeout time.Duration, c clock.PassiveClock) (*RootAuthorizer, error) {
 	root = rest.CopyConfig(root)
 	root.Host = strings.TrimSuffix(strings.TrimSuffix(root.Host, "/"), "/clusters/root") + "/clusters/root"
-	root.Timeout = reviewTimeout
+	root.Timeout = timeout
+	root.ContentType, root.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // as the keys of answers are made
 	root.QPS, root.Burst = reviewsPerSecond, reviewsAtOnce
 	client, err := authorizationclient.NewForConfig(root)
 	if err != nil {
 		return nil, fmt.Errorf("root kubeconfig: make the client for SubjectAccessReviews: %w", err)
 	}
-	retry := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 2}
-	reviews, err := webhook.NewFromInterface(client, allowedFor, deniedFor, retry, authorizer.DecisionDeny, reviewCounter{metrics: m}, authorizationcel.NewDefaultCompiler())
-	if err != nil {
-		return nil, fmt.Errorf("make the authorizer that asks root: %w", err)
-	}
-	return &RootAuthorizer{reviews}, nil
+	return &RootAuthorizer{
+		client: client.SubjectAccessReviews(), metrics: m, clock: c,
+		answers: bytecache.New[reviewKey, reviewAnswer](reviewCacheBytes, nil),
+		queue:   fairqueue.New[reviewKey, bool](fairqueue.Limits{Running: reviewsRunning, Calls: reviewsInLine, Waiters: reviewWaiters, Timeout: timeout}),
+	}, nil
 }
 
 // Authorize implements Authorizer.
 func (a *RootAuthorizer) Authorize(ctx context.Context, u user.Info, verb, path string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
-	defer cancel()
-	decision, _, err := a.reviews.Authorize(ctx, authorizer.AttributesRecord{User: u, Verb: verb, Path: path})
+	spec := reviewOf(u, verb, path)
+	asked, err := json.Marshal(spec)
+	if err != nil {
+		return false, fmt.Errorf("encode the review of %s %s: %w", verb, path, err)
+	}
+	key := reviewKey(sha256.Sum256(asked))
+	if allowed, ok := a.known(key); ok {
+		return allowed, nil
+	}
+	allowed, err := a.queue.Do(ctx, key, []string{reviewCaller(u)}, func() func(context.Context) (bool, error) {
+		return func(ctx context.Context) (bool, error) {
+			if allowed, ok := a.known(key); ok { // the review before may have ended while the caller looked
+				return allowed, nil
+			}
+			return a.review(ctx, key, spec)
+		}
+	})
 	if err != nil {
 		return false, fmt.Errorf("ask root whether the user may %s %s: %w", verb, path, err)
 	}
-	return decision == authorizer.DecisionAllow, nil
+	return allowed, nil
 }
 
-// reviewCounter counts what the library's authorizer sends.
-type reviewCounter struct {
-	webhookmetrics.NoopAuthorizerMetrics
-	metrics *Metrics
+func reviewOf(u user.Info, verb, path string) authorizationv1.SubjectAccessReviewSpec {
+	spec := authorizationv1.SubjectAccessReviewSpec{
+		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: path, Verb: verb},
+		User:                  u.GetName(), UID: u.GetUID(), Groups: u.GetGroups(),
+	}
+	if extra := u.GetExtra(); extra != nil {
+		spec.Extra = make(map[string]authorizationv1.ExtraValue, len(extra))
+		for key, values := range extra {
+			spec.Extra[key] = values
+		}
+	}
+	return spec
 }
 
-// RecordRequestTotal is called with the status code, or "<error>".
-func (c reviewCounter) RecordRequestTotal(_ context.Context, code string) {
-	if c.metrics == nil {
+// reviewCaller names who shares with the others: the logical cluster that a user is
+// of, else the user.
+func reviewCaller(u user.Info) string {
+	if cluster := u.GetExtra()["authentication.kcp.io/cluster-name"]; len(cluster) > 0 {
+		return "cluster/" + cluster[0]
+	}
+	return "user/" + u.GetName()
+}
+
+// known returns an answer that still counts.
+func (a *RootAuthorizer) known(key reviewKey) (allowed, ok bool) {
+	answer, ok := a.answers.Get(key)
+	if !ok {
+		return false, false
+	}
+	if !a.clock.Now().Before(answer.until) {
+		a.answers.Remove(key)
+		return false, false
+	}
+	return answer.allowed, true
+}
+
+// review asks root, twice at most, and keeps its answer.
+func (a *RootAuthorizer) review(ctx context.Context, key reviewKey, spec authorizationv1.SubjectAccessReviewSpec) (bool, error) {
+	var status authorizationv1.SubjectAccessReviewStatus
+	retry := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 2}
+	err := webhook.WithExponentialBackoff(ctx, retry, func() error {
+		review, err := a.client.Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
+		a.count(err)
+		if err == nil {
+			status = review.Status
+		}
+		return err
+	}, webhook.DefaultShouldRetry)
+	switch {
+	case err != nil:
+		return false, err
+	case status.Allowed && status.Denied:
+		return false, errors.New("its answer says both allowed and denied")
+	}
+	answer := reviewAnswer{allowed: status.Allowed, until: a.clock.Now().Add(deniedFor)}
+	if answer.allowed {
+		answer.until = a.clock.Now().Add(allowedFor)
+	}
+	a.answers.Add(key, answer, len(key))
+	return answer.allowed, nil
+}
+
+// count counts a review that was sent.
+func (a *RootAuthorizer) count(err error) {
+	if a.metrics == nil {
 		return
 	}
-	result := "failed"
-	if len(code) == 3 && code[0] == '2' {
-		result = "answered"
+	result := "answered"
+	if err != nil {
+		result = "failed"
 	}
-	c.metrics.reviews.WithLabelValues(result).Inc()
+	a.metrics.reviews.WithLabelValues(result).Inc()
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/internal/clip"
+	"frontproxy/internal/fairqueue"
 	"frontproxy/internal/protectedresource"
 )
 
@@ -102,7 +104,11 @@ func (x *exchange) admit(r *http.Request) *metav1.Status {
 	allowed := false
 	if x.p.authorizer != nil {
 		var err error
-		if allowed, err = x.p.authorizer.Authorize(r.Context(), d.User, verb, path); err != nil {
+		allowed, err = x.p.authorizer.Authorize(r.Context(), d.User, verb, path)
+		if errors.Is(err, fairqueue.ErrFull) {
+			return tooManyReviews()
+		}
+		if err != nil {
 			x.p.log.Error(err, "Request could not be authorised", "path", path)
 			return notAuthorisable()
 		}

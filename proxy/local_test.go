@@ -28,9 +28,12 @@ type rootStandIn struct {
 	*httptest.Server
 	allowed map[string]bool // by user
 
-	mu    sync.Mutex
-	asked []authorizationv1.SubjectAccessReviewSpec
-	fail  int // answer this status instead
+	mu     sync.Mutex
+	asked  []authorizationv1.SubjectAccessReviewSpec
+	fail   int  // answer this status instead
+	denied bool // besides what is allowed
+
+	hold chan struct{} // reviews of users that begin with crowd wait until it is closed; nil: none does
 }
 
 func newRootStandIn(t *testing.T, path string, allowed ...string) *rootStandIn {
@@ -48,13 +51,18 @@ func newRootStandIn(t *testing.T, path string, allowed ...string) *rootStandIn {
 			t.Errorf("review: %v", err)
 		}
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.asked = append(s.asked, review.Spec)
+		s.mu.Unlock()
+		if s.hold != nil && strings.HasPrefix(review.Spec.User, "crowd") {
+			<-s.hold
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if s.fail != 0 {
 			w.WriteHeader(s.fail)
 			return
 		}
-		review.Status.Allowed = s.allowed[review.Spec.User]
+		review.Status.Allowed, review.Status.Denied = s.allowed[review.Spec.User], s.denied
 		review.TypeMeta = metav1.TypeMeta{Kind: "SubjectAccessReview", APIVersion: "authorization.k8s.io/v1"}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)

@@ -61,6 +61,13 @@ func notAuthorisable() *metav1.Status {
 	return s
 }
 
+// tooManyReviews is for who has as many reviews under way in root as may be.
+func tooManyReviews() *metav1.Status {
+	s := failure(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests wait to be authorised; try again later")
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	return s
+}
+
 func internal() *metav1.Status {
 	return failure(http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: the proxy failed to serve this request")
 }
