@@ -62,6 +62,20 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	return fresh
 }
 
+// RecheckPayer says for what a Recheck of d may have to wait, and who of those that
+// wait for it pays: an owner of workspace types for the issuers that it names, and for
+// what the operator configured each logical cluster. A service account is looked up at
+// a shard. t is what the request's path named. Both are only compared.
+func (d *Decision) RecheckPayer(t *index.Target) (source, payer string) {
+	switch {
+	case d.By == byWorkspace:
+		return d.By, t.Type.Cluster
+	case d.ServiceAccount && t.Shard != nil:
+		return d.By + " " + t.Shard.Name, t.Cluster
+	}
+	return d.By, t.Cluster
+}
+
 func (a *Authenticator) ended(d *Decision) bool {
 	return !d.Until.IsZero() && !a.now().Before(d.Until)
 }

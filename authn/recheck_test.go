@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/index"
+	"frontproxy/index/shards"
 )
 
 // changing is a token authenticator whose mind can be changed.
@@ -119,5 +120,36 @@ func TestRecheck(t *testing.T) {
 	}
 	if d := a.Recheck(&http.Request{}, &index.Target{}, &Decision{PassThrough: true}); d != nil {
 		t.Errorf("what passed through is ended: %+v", d)
+	}
+}
+
+func TestRecheckPayer(t *testing.T) {
+	target := func(cluster, owner, shard string) *index.Target {
+		return &index.Target{Cluster: cluster, Shard: &shards.Shard{Name: shard}, Type: index.Type{Cluster: owner, Name: "x"}}
+	}
+	same := func(d *Decision, a, b *index.Target) [2]bool {
+		sourceA, payerA := d.RecheckPayer(a)
+		sourceB, payerB := d.RecheckPayer(b)
+		return [2]bool{sourceA == sourceB, payerA == payerB}
+	}
+	account := &Decision{By: byToken, ServiceAccount: true}
+	for name, tc := range map[string]struct {
+		d    *Decision
+		a, b *index.Target
+		want [2]bool // the same source, the same payer
+	}{
+		"two workspaces of an owner's type":         {&Decision{By: byWorkspace}, target("a", "owner", "s"), target("b", "owner", "r"), [2]bool{true, true}},
+		"two owners":                                {&Decision{By: byWorkspace}, target("a", "owner", "s"), target("b", "other", "s"), [2]bool{true, false}},
+		"an operator's token in two workspaces":     {&Decision{By: byToken}, target("a", "owner", "s"), target("b", "owner", "s"), [2]bool{true, false}},
+		"service accounts of a shard":               {account, target("a", "owner", "s"), target("b", "owner", "s"), [2]bool{true, false}},
+		"service accounts of two shards":            {account, target("a", "owner", "s"), target("b", "owner", "r"), [2]bool{false, false}},
+		"a service account where no shard is known": {account, &index.Target{}, &index.Target{}, [2]bool{true, true}},
+	} {
+		if got := same(tc.d, tc.a, tc.b); got != tc.want {
+			t.Errorf("%s: the same source and payer: %v, want %v", name, got, tc.want)
+		}
+	}
+	if a, _ := account.RecheckPayer(target("a", "o", "s")); a == byToken {
+		t.Error("service accounts wait with the webhook's tokens")
 	}
 }

@@ -18,10 +18,12 @@ import (
 // every now and then, on the request as it came.
 const (
 	defaultRecheckPeriod = 15 * time.Second
-	// rechecksAtOnce bounds the rechecks under way: an authenticator may have to
-	// ask elsewhere.
-	rechecksAtOnce = 256
-	recheckTimeout = 3 * time.Second
+	recheckTimeout       = 3 * time.Second
+	// recheckTurn is how long a payer's streams are looked at in one slot, one after
+	// the other, while others wait for a slot.
+	recheckTurn = time.Second
+	// slowRecheck is what a recheck takes that had to wait for somebody.
+	slowRecheck = recheckTimeout / 10
 )
 
 // admission is what a stream was admitted by. Immutable.
@@ -66,7 +68,6 @@ func (p *Proxy) recheckStreams(ctx context.Context) {
 	}
 	var checking sync.WaitGroup
 	defer checking.Wait()
-	slots := make(chan struct{}, rechecksAtOnce)
 	tick := time.NewTicker(p.recheckPeriod / 15)
 	defer tick.Stop()
 	for {
@@ -75,19 +76,30 @@ func (p *Proxy) recheckStreams(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, st := range p.streams.due(time.Now(), p.recheckPeriod) {
-			slots <- struct{}{}
-			checking.Go(func() {
-				defer func() { <-slots }()
-				p.recheckStream(ctx, st)
-			})
+		p.streams.queueDue(time.Now(), p.recheckPeriod)
+		for st := p.streams.nextRecheck(); st != nil; st = p.streams.nextRecheck() {
+			checking.Go(func() { p.recheckFrom(ctx, st) })
+		}
+	}
+}
+
+// recheckFrom decides again about st, and then in its slot about others, until none
+// may have it or ctx ends.
+func (p *Proxy) recheckFrom(ctx context.Context, st *stream) {
+	turn := time.Now()
+	for st != nil && ctx.Err() == nil {
+		begin, payer := time.Now(), st.payer
+		p.recheckStream(ctx, st)
+		now := time.Now()
+		st = p.streams.rechecked(st, now.Sub(begin) >= slowRecheck, now.Sub(turn) < recheckTurn)
+		if st != nil && st.payer != payer {
+			turn = now
 		}
 	}
 }
 
 // recheckStream decides again about one stream.
 func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
-	defer p.streams.checked(st)
 	a := st.admission
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
@@ -149,27 +161,34 @@ func (p *Proxy) endStream(st *stream, why, refusal string) {
 // because what had admitted them was gone.
 func (p *Proxy) EndedStreams() uint64 { return p.endedStreams.Load() }
 
-// due returns the streams whose turn it is to be decided about again; each
-// until checked is called for it.
-func (s *streamSet) due(now time.Time, period time.Duration) []*stream {
+// queueDue queues the streams that are to be decided about again; each until
+// rechecked is called for it.
+func (s *streamSet) queueDue(now time.Time, period time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var due []*stream
 	for st := range s.active {
 		switch {
-		case st.admission == nil || st.checking:
+		case st.admission == nil || st.payer != nil:
 		case st.next.IsZero(): // new: spread over the period
 			st.next = st.admission.soonest(now, period*3/4+rand.N(period/4+1)) //nolint:gosec // jitter
 		case !now.Before(st.next):
-			st.next, st.checking = st.admission.soonest(now, period), true
-			due = append(due, st)
+			st.next = st.admission.soonest(now, period)
+			s.rechecks.add(st)
 		}
 	}
-	return due
 }
 
-func (s *streamSet) checked(st *stream) {
+// nextRecheck returns the next stream to decide about; nil: there is none now.
+func (s *streamSet) nextRecheck() *stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.checking = false
+	return s.rechecks.next()
+}
+
+// rechecked is called when st was decided about, and returns what nextRecheck would;
+// see recheckQueue.end.
+func (s *streamSet) rechecked(st *stream, slow, stay bool) *stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rechecks.end(st, slow, stay)
 }

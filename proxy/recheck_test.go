@@ -214,6 +214,15 @@ func TestStreamEndsWithItsShard(t *testing.T) {
 	}
 }
 
+// dueAt are the streams that are to be decided about again at a time.
+func dueAt(s *streamSet, now time.Time, period time.Duration) (due []*stream) {
+	s.queueDue(now, period)
+	for st := s.nextRecheck(); st != nil; st = s.nextRecheck() {
+		due = append(due, st)
+	}
+	return due
+}
+
 // TestDueAtTheEnd: a stream is also looked at when its credential ends.
 func TestDueAtTheEnd(t *testing.T) {
 	now := time.Now()
@@ -230,18 +239,18 @@ func TestDueAtTheEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStreamSet()
 			s.add(watchStream, func() {}, &admission{decision: &authn.Decision{Until: now.Add(tc.until)}})
-			if n := len(s.due(now, period)); n != 0 {
+			if n := len(dueAt(s, now, period)); n != 0 {
 				t.Fatalf("%d are due when new", n)
 			}
 			for i, at := range tc.due {
-				if i > 0 && len(s.due(now.Add(at-1), period)) != 0 {
+				if i > 0 && len(dueAt(s, now.Add(at-1), period)) != 0 {
 					t.Errorf("due before %v", at)
 				}
-				due := s.due(now.Add(at), period)
+				due := dueAt(s, now.Add(at), period)
 				if len(due) != 1 {
 					t.Fatalf("%d are due at %v", len(due), at)
 				}
-				s.checked(due[0])
+				s.rechecked(due[0], false, false)
 			}
 		})
 	}
@@ -253,7 +262,7 @@ func TestDueStreams(t *testing.T) {
 	s.add(watchStream, func() {}, &admission{})
 	now := time.Now()
 	const period = 15 * time.Second
-	due := func(after time.Duration) []*stream { return s.due(now.Add(after), period) }
+	due := func(after time.Duration) []*stream { return dueAt(s, now.Add(after), period) }
 	if n := len(due(0)); n != 0 {
 		t.Fatalf("%d are due when new", n)
 	}
@@ -267,7 +276,7 @@ func TestDueStreams(t *testing.T) {
 	if n := len(due(3 * period)); n != 0 {
 		t.Errorf("%d are due while they are looked at", n)
 	}
-	s.checked(first[0])
+	s.rechecked(first[0], false, false)
 	if n := len(due(3 * period)); n != 1 {
 		t.Errorf("%d are due after another period, want 1", n)
 	}

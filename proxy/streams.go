@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -15,6 +16,8 @@ type streamSet struct {
 	open   [streamKinds]int
 	begun  int           // since the start
 	idle   chan struct{} // closed when nothing is active, once wanted
+
+	rechecks recheckQueue
 }
 
 type stream struct {
@@ -22,10 +25,16 @@ type stream struct {
 	end  func()
 	conn io.Closer // the client's connection, when the stream has it; else nil
 	// admission is what admitted it; nil: it is not decided about again. next is
-	// when it will be, checking that it is now.
+	// when it will be.
 	admission *admission
 	next      time.Time
-	checking  bool
+
+	// What follows is the recheckQueue's. payer is nil when the stream neither waits
+	// to be decided about nor is; queued is its place among those that wait, else nil;
+	// slow says that its last recheck took long.
+	payer  *recheckPayer
+	queued *list.Element
+	slow   bool
 }
 
 // streamKind is what a stream is.
@@ -75,6 +84,7 @@ func (s *streamSet) remove(st *stream) {
 		return
 	}
 	delete(s.active, st)
+	s.rechecks.remove(st)
 	s.open[st.kind]--
 	if s.lasting() == 0 && s.idle != nil {
 		close(s.idle)

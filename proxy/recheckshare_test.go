@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/index/shards"
+)
+
+// TestHangingRechecksDelayNobodyElse: thousands of streams whose rechecks never get
+// an answer, and one that is revoked, which waits for somebody else. On a fake clock.
+func TestHangingRechecksDelayNobodyElse(t *testing.T) {
+	issuers := func(owner string, clusters int) func(int) (index.Target, *authn.Decision) {
+		return func(i int) (index.Target, *authn.Decision) {
+			return onShard("shard-1", fmt.Sprintf("%s-%d", owner, i%clusters), owner), &authn.Decision{User: alice, By: "workspace-token"}
+		}
+	}
+	account := func(shard string, clusters int) func(int) (index.Target, *authn.Decision) {
+		return func(i int) (index.Target, *authn.Decision) {
+			return onShard(shard, fmt.Sprintf("%s-%d", shard, i%clusters), "root"), &authn.Decision{User: alice, By: "token", ServiceAccount: true}
+		}
+	}
+	webhook := func(i int) (index.Target, *authn.Decision) {
+		return onShard("shard-1", fmt.Sprintf("webhook-%d", i%1000), "root"), &authn.Decision{User: alice, By: "token"}
+	}
+	manyOwners := func(i int) (index.Target, *authn.Decision) {
+		return issuers(fmt.Sprintf("hostile-%d", i%500), 1)(i)
+	}
+	for name, tc := range map[string]struct {
+		hanging, revoked func(int) (index.Target, *authn.Decision)
+		most             int64 // of the hanging rechecks at a time
+	}{
+		"one owner's issuer":                               {issuers("hostile", 1000), issuers("other", 1), rechecksAtOnce / 4},
+		"one owner's issuer, a service account":            {issuers("hostile", 1000), account("shard-1", 1), rechecksAtOnce / 4},
+		"500 owners' issuers":                              {manyOwners, issuers("other", 1), rechecksAtOnce / 2},
+		"500 owners' issuers, a service account":           {manyOwners, account("shard-1", 1), rechecksAtOnce / 2},
+		"the webhook":                                      {webhook, issuers("other", 1), rechecksAtOnce / 2},
+		"the webhook, a service account":                   {webhook, account("shard-1", 1), rechecksAtOnce / 2},
+		"a shard's service accounts":                       {account("shard-1", 1000), issuers("other", 1), rechecksAtOnce / 2},
+		"a shard's service accounts, one of another shard": {account("shard-1", 1000), account("shard-2", 1), rechecksAtOnce / 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hangingRechecks(t, tc.hanging, tc.revoked, tc.most)
+			})
+		})
+	}
+}
+
+func onShard(shard, cluster, owner string) index.Target {
+	return index.Target{Cluster: cluster, Shard: &shards.Shard{Name: shard}, Type: index.Type{Cluster: owner, Name: "x", Path: owner}}
+}
+
+func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *authn.Decision), most int64) {
+	ctx, stop := context.WithCancel(context.Background())
+	targets := fakeIndex{}
+	var gone atomic.Bool
+	var now, peak, all atomic.Int64
+	p := &Proxy{streams: newStreamSet(), index: targets, recheckPeriod: defaultRecheckPeriod, log: klog.Background()}
+	p.recheck = func(r *http.Request, _ *index.Target, d *authn.Decision) *authn.Decision {
+		if r.Header.Get("Hangs") == "" {
+			if gone.Load() {
+				return &authn.Decision{Status: http.StatusUnauthorized}
+			}
+			return nil
+		}
+		all.Add(1)
+		n := now.Add(1)
+		for was := peak.Load(); n > was && !peak.CompareAndSwap(was, n); was = peak.Load() {
+		}
+		<-r.Context().Done()
+		now.Add(-1)
+		return nil
+	}
+	for i := range 10_000 {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Hangs", "yes")
+		target, d := hanging(i)
+		targets[target.Cluster] = target
+		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &admission{request: r, target: target, decision: d})
+	}
+	ended := make(chan struct{})
+	target, d := revoked(0)
+	targets[target.Cluster] = target
+	var st *stream
+	st = p.streams.add(watchStream, sync.OnceFunc(func() { p.streams.remove(st); close(ended) }),
+		&admission{request: httptest.NewRequest(http.MethodGet, "/", nil), target: target, decision: d})
+	over := make(chan struct{})
+	go func() { p.recheckStreams(ctx); close(over) }()
+	time.Sleep(2 * time.Minute)
+	gone.Store(true)
+	begin := time.Now()
+	<-ended
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("the stream ended %v after it was revoked", took)
+	}
+	if n := peak.Load(); n > most {
+		t.Errorf("%d rechecks hung at a time, want at most %d", n, most)
+	}
+	if all.Load() < 500 {
+		t.Errorf("only %d of the rechecks that hang were made", all.Load())
+	}
+	stop()
+	<-over
+}
+
+// TestRecheckQueue queues, begins, ends and removes at random: no bound is exceeded,
+// a stream is looked at by one at a time, and nothing is kept of those that are over.
+func TestRecheckQueue(t *testing.T) {
+	const period = 15 * time.Second
+	rnd := rand.New(rand.NewPCG(1, 2))
+	s := newStreamSet()
+	now := time.Now()
+	var active, checking []*stream
+	begin := func(st *stream) {
+		if st == nil {
+			return
+		}
+		if slices.Contains(checking, st) {
+			t.Fatal("a stream is decided about twice at a time")
+		}
+		checking = append(checking, st)
+		if st.payer.running > 1 && st.payer.running > rechecksAtOnce/recheckPayerPart || st.payer.source.running > rechecksAtOnce/recheckSourcePart || s.rechecks.running > rechecksAtOnce {
+			t.Fatalf("a payer has %d slots, its source %d, all %d", st.payer.running, st.payer.source.running, s.rechecks.running)
+		}
+	}
+	pick := func(from *[]*stream) *stream {
+		i := rnd.IntN(len(*from))
+		st := (*from)[i]
+		*from = slices.Delete(*from, i, i+1)
+		return st
+	}
+	for range 50_000 {
+		switch op := rnd.IntN(10); {
+		case op < 3:
+			target := onShard("s", fmt.Sprint(rnd.IntN(20)), fmt.Sprint(rnd.IntN(20)))
+			d := &authn.Decision{By: []string{"token", "workspace-token", "x509"}[rnd.IntN(3)], ServiceAccount: rnd.IntN(2) == 0}
+			active = append(active, s.add(watchStream, func() {}, &admission{target: target, decision: d}))
+		case op < 5 && len(active) > 0:
+			s.remove(pick(&active))
+		case op < 6:
+			now = now.Add(time.Second)
+			s.queueDue(now, period)
+		case op < 8:
+			begin(s.nextRecheck())
+		case len(checking) > 0:
+			begin(s.rechecked(pick(&checking), rnd.IntN(2) == 0, rnd.IntN(2) == 0))
+		}
+		if s.rechecks.running != len(checking) {
+			t.Fatalf("%d slots are in use, want %d", s.rechecks.running, len(checking))
+		}
+	}
+	if len(checking) == 0 || len(active) < 1000 {
+		t.Fatalf("%d streams and %d rechecks are left: the test tests little", len(active), len(checking))
+	}
+	for len(active) > 0 {
+		s.remove(pick(&active))
+	}
+	for len(checking) > 0 {
+		begin(s.rechecked(pick(&checking), false, true))
+	}
+	if q := &s.rechecks; q.running != 0 || len(q.sources) != 0 {
+		t.Errorf("%d slots and %d sources are kept for streams that are over", q.running, len(q.sources))
+	}
+}
