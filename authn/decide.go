@@ -170,11 +170,17 @@ type question struct {
 	asked bool
 	// malformed: no authenticator could read the credentials.
 	malformed bool
+	// globalOnly: the type's authenticators are not asked; a Recheck of what others
+	// admitted need not wait for issuers that a tenant chose.
+	globalOnly bool
 	// trace: those who accept are to say so as well.
 	trace     bool
 	presented Presented
 	verdicts  []Verdict
 	guarded   []string
+	// globalUndecided: a token authenticator of the operator's could not tell;
+	// typeUndecided: one of the type's, or whether it names one.
+	globalUndecided, typeUndecided bool
 }
 
 func (q *question) say(name string, o Outcome, reason string) {
@@ -196,12 +202,13 @@ func (a *Authenticator) typeAuthenticators(q *question) *TypeAuthenticators {
 		types, err = a.types.Authenticators(*t)
 	}
 	if err != nil {
-		q.typeUnknown = true
+		q.typeUnknown, q.typeUndecided = true, true
 		q.say(typeName(t), Undecided, err.Error())
 		return nil
 	}
 	if types != nil {
 		for _, reason := range types.Undecided {
+			q.typeUndecided = true
 			q.say(typeName(t), Undecided, reason)
 		}
 	}
@@ -230,6 +237,9 @@ func (a *Authenticator) token(q *question, t Token) *admitted {
 		if !named {
 			q.say(typeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
 		}
+		if q.globalOnly {
+			members = nil
+		}
 		if who := q.workspaceTokens(members, t); who != nil {
 			return who
 		}
@@ -246,6 +256,7 @@ func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) 
 		u, err = a.global(u)
 	}
 	if !q.accepted(m, u, until, err, true) {
+		q.globalUndecided = q.globalUndecided || errors.Is(err, ErrUndecided)
 		return nil
 	}
 	_, account := m.(*serviceAccounts)
@@ -299,6 +310,7 @@ func (q *question) workspaceToken(ctx context.Context, m TokenAuthenticator, t T
 		}
 	}
 	if !q.accepted(m, u, until, err, errors.Is(err, issuer.ErrUnavailable)) {
+		q.typeUndecided = q.typeUndecided || errors.Is(err, ErrUndecided)
 		return nil
 	}
 	return &admitted{user: g.scoped(q.target.Cluster), by: byWorkspace, until: until}

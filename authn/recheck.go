@@ -37,6 +37,11 @@ func rechecking(ctx context.Context) bool { return ctx.Value(recheckKey{}) != ni
 // is admitted or nobody can tell whether it is, and else why it is not any more;
 // then the request should be ended. t is what the request's path names now.
 //
+// Only the kind of authenticator that admitted the request can tell: another would
+// vouch for another identity. So an issuer of a workspace type that never answers
+// does not keep a request under way that the operator's authenticators refuse now:
+// it is not even asked.
+//
 // The end of a token or certificate by itself ends nothing, as with
 // kube-apiserver, unless Config.EndAtExpiry. After it, what is still noticed is
 // that what had vouched is gone: the service account, the configuration that
@@ -48,9 +53,11 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	if a.ended(d) {
 		return a.afterEnd(r, t, d)
 	}
-	fresh := a.Decide(r.WithContext(context.WithValue(r.Context(), recheckKey{}, true)), t)
+	ctx := context.WithValue(r.Context(), recheckKey{}, true)
+	q := question{ctx: ctx, target: t, globalOnly: d.By != byWorkspace}
+	fresh := a.decide(r.WithContext(ctx), &q) //nolint:contextcheck // q has the request's
 	switch {
-	case fresh.Status == http.StatusServiceUnavailable || fresh.PassThrough:
+	case fresh.PassThrough, fresh.User == nil && q.couldNotTell(d.By):
 		return nil
 	case fresh.User != nil && sameUser(fresh.User, d.User) && a.sameExtras(fresh, d):
 		return nil
@@ -59,7 +66,16 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	case a.ended(d):
 		return a.afterEnd(r, t, d) // it ended meanwhile
 	}
+	fresh.Status, fresh.RetryAfter = http.StatusUnauthorized, 0
+	q.presented.certificate(r)
+	a.refusals.add(r, t, fresh, q.presented)
 	return fresh
+}
+
+// couldNotTell says whether an authenticator of a kind was undecided. Those of
+// certificates never are.
+func (q *question) couldNotTell(by string) bool {
+	return by == byToken && q.globalUndecided || by == byWorkspace && q.typeUndecided
 }
 
 // RecheckPayer says for what a Recheck of d may have to wait, and who of those that

@@ -24,11 +24,13 @@ type changing struct {
 	// stands is what Stands returns; stranger: the token is not of its kind.
 	stands   error
 	stranger bool
+	asked    int // times
 }
 
 func (c *changing) Name() string { return "changing" }
 
 func (c *changing) AuthenticateToken(context.Context, Token) (user.Info, time.Time, error) {
+	c.asked++
 	if c.err != nil {
 		return nil, time.Time{}, c.err
 	}
@@ -122,6 +124,89 @@ func TestRecheck(t *testing.T) {
 		t.Errorf("what passed through is ended: %+v", d)
 	}
 }
+
+// TestRecheckOthersUndecided: what had admitted a stream refuses it now, and somebody
+// else, whom a tenant chose, can't tell: he would have vouched for another identity.
+func TestRecheckOthersUndecided(t *testing.T) {
+	bot := &user.DefaultInfo{Name: "bot", Groups: []string{"a"}}
+	gone, undecided := errors.New("account is gone"), fmt.Errorf("%w: home is down", ErrUndecided)
+	for name, tc := range map[string]struct {
+		byType        bool  // the type's authenticator admits, else the operator's
+		global, later error // what they say later
+		broken        bool  // a configuration of the type is
+		unknown       bool  // nobody knows the type
+		ends          bool
+	}{
+		"the operator refuses, the type's issuer hangs":           {global: gone, later: undecided, ends: true},
+		"the operator refuses, a configuration is broken":         {global: gone, later: gone, broken: true, ends: true},
+		"the operator refuses, nobody knows the type":             {global: gone, unknown: true, ends: true},
+		"the operator can't tell, the type refuses":               {global: undecided, later: gone},
+		"the type refuses, the operator can't tell":               {byType: true, global: undecided, later: gone, ends: true},
+		"the type's issuer hangs, the operator refuses":           {byType: true, global: gone, later: undecided},
+		"the type refuses, another configuration of it is broken": {byType: true, global: gone, later: gone, broken: true},
+		"the type is not known now":                               {byType: true, global: gone, unknown: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			global, member := &changing{user: bot}, &changing{user: bot}
+			if tc.byType {
+				global.err = gone
+			} else {
+				member.err = gone
+			}
+			types := typesFunc(func() (*TypeAuthenticators, error) {
+				return &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{"": {member}}}, nil
+			})
+			a, err := New(Config{Tokens: []TokenAuthenticator{global}, Types: &types})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := http.NewRequest(http.MethodGet, "https://proxy/clusters/ws/api?watch=1", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer opaque")
+			target := &index.Target{Cluster: "ws", Type: index.Type{Cluster: "owner", Name: "x"}}
+			admitted := a.Decide(r, target)
+			if admitted.User == nil {
+				t.Fatalf("not admitted: %+v", admitted)
+			}
+			global.err, member.err = tc.global, tc.later
+			was, asked := types, member.asked
+			types = func() (*TypeAuthenticators, error) {
+				if tc.unknown {
+					return nil, undecided
+				}
+				found, err := was()
+				if tc.broken {
+					found.Undecided = []string{"configuration y does not exist"}
+				}
+				return found, err
+			}
+			d := a.Recheck(r, target, admitted)
+			switch {
+			case (d != nil) != tc.ends:
+				t.Errorf("Recheck: %+v, ends: want %v", d, tc.ends)
+			case d != nil && (d.Status != http.StatusUnauthorized || a.Refusals().Find(d.ID) == nil):
+				t.Errorf("Recheck: %+v, want a 401 that is kept", d)
+			}
+			if !tc.byType && member.asked != asked {
+				t.Error("the type's authenticator is asked about what the operator's admitted")
+			}
+			kept := 0
+			for i := range a.Refusals().rings {
+				kept += int(a.Refusals().rings[i].next)
+			}
+			if tc.ends != (kept == 1) {
+				t.Errorf("%d refusals are kept, ends: %v", kept, tc.ends)
+			}
+		})
+	}
+}
+
+// typesFunc has the authenticators of all types.
+type typesFunc func() (*TypeAuthenticators, error)
+
+func (f *typesFunc) Authenticators(index.Type) (*TypeAuthenticators, error) { return (*f)() }
 
 func TestRecheckPayer(t *testing.T) {
 	target := func(cluster, owner, shard string) *index.Target {
