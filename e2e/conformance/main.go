@@ -102,6 +102,10 @@ type conformance struct {
 	binaries *harness.Binaries
 	run      string // which tests; empty means all
 	out      io.Writer
+
+	// inRepository is the flag for go build and go test that has kcp 0.31 find its
+	// repository: above the source file that asks, in which it compiles another place.
+	inRepository string
 }
 
 // all starts kcp, runs every suite it has and stops it.
@@ -114,16 +118,16 @@ func (c *conformance) all(ctx context.Context) ([]result, error) {
 		return nil, err
 	}
 	module := filepath.Join(c.binaries.Repository, "e2e", "kcp-"+c.kcp)
-	server := filepath.Join(work, "sharded-test-server")
-	if err := c.command(ctx, module, nil, "go", "build", "-o", server, kcpModule+"/cmd/sharded-test-server"); err != nil {
-		return nil, err
-	}
 	kcpDir, err := moduleDir(ctx, module, kcpModule)
 	if err != nil {
 		return nil, err
 	}
 	env, err := c.environment(ctx, work, module, kcpDir)
 	if err != nil {
+		return nil, err
+	}
+	server := filepath.Join(work, "sharded-test-server")
+	if err := c.command(ctx, module, nil, "go", "build", c.inRepository, "-o", server, kcpModule+"/cmd/sharded-test-server"); err != nil {
 		return nil, err
 	}
 	stop, err := c.start(ctx, server, work, env)
@@ -162,6 +166,11 @@ func (c *conformance) environment(ctx context.Context, work, module, kcpDir stri
 		return nil, err
 	}
 	path, repository := filepath.Join(work, "path"), filepath.Join(work, "repository")
+	sdk := filepath.Join(repository, "staging", "src", filepath.FromSlash(sdkModule))
+	c.inRepository = "-gcflags=" + sdkModule + "/testing/helpers=-trimpath=" + sdkDir + "=>" + sdk
+	if err := os.MkdirAll(filepath.Join(repository, ".git"), 0o700); err != nil { // by which it knows it
+		return nil, err
+	}
 	b := c.binaries
 	for link, target := range map[string]string{
 		filepath.Join(path, "kcp"):                b.KCP,
@@ -169,9 +178,9 @@ func (c *conformance) environment(ctx context.Context, work, module, kcpDir stri
 		filepath.Join(path, "virtual-workspaces"): b.VirtualWorkspaces,
 		filepath.Join(path, "kcp-front-proxy"):    b.FrontProxy,
 
-		filepath.Join(repository, "test"):                                          filepath.Join(kcpDir, "test"),
-		filepath.Join(repository, "go.mod"):                                        filepath.Join(kcpDir, "go.mod"),
-		filepath.Join(repository, "staging", "src", filepath.FromSlash(sdkModule)): sdkDir,
+		filepath.Join(repository, "test"):   filepath.Join(kcpDir, "test"),
+		filepath.Join(repository, "go.mod"): filepath.Join(kcpDir, "go.mod"),
+		sdk:                                 sdkDir,
 	} {
 		if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
 			return nil, err
@@ -250,7 +259,7 @@ type result struct {
 func (c *conformance) suite(ctx context.Context, name, module, work string, env []string) (result, error) {
 	r := result{version: c.binaries.Version, suite: name}
 	kubeconfig := func(dir string) string { return filepath.Join(work, dir, "admin.kubeconfig") }
-	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-timeout=40m", "-parallel=2", "-run="+c.run, path.Join(kcpModule, "test/e2e", name), //nolint:gosec // fixed
+	cmd := exec.CommandContext(ctx, "go", "test", c.inRepository, "-json", "-count=1", "-timeout=40m", "-parallel=2", "-run="+c.run, path.Join(kcpModule, "test/e2e", name), //nolint:gosec // fixed
 		"-args", "--kcp-kubeconfig="+kubeconfig(".kcp"), "--shard-kubeconfigs=root="+kubeconfig(".kcp-0")+",shard-1="+kubeconfig(".kcp-1"))
 	cmd.Dir, cmd.Env = module, env
 	var diagnosis bytes.Buffer
