@@ -7,12 +7,12 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// Abroad returns the identity to tell a host outside of kcp, which knows neither
+// IdentityForExternalHost returns the identity to tell a host outside of kcp, which knows neither
 // logical clusters nor scopes. There, a name of kcp's could be somebody else's: a
 // service account of any workspace would be the one that has its name there. So
 // system: users and identities that are tied to a logical cluster are refused,
 // and system: groups (but system:authenticated) and kcp.io extras are left out.
-func Abroad(u user.Info) (user.Info, error) {
+func IdentityForExternalHost(u user.Info) (user.Info, error) {
 	for _, key := range []string{scopesKey, clusterNameKey} {
 		if _, tied := u.GetExtra()[key]; tied {
 			return nil, fmt.Errorf("its identity is good in one logical cluster only")

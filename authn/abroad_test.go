@@ -29,7 +29,7 @@ func TestAbroad(t *testing.T) {
 		"no scope, but tied": {user.DefaultInfo{Name: "alice", Extra: extra{scopesKey: nil}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Abroad(&tt.in)
+			got, err := IdentityForExternalHost(&tt.in)
 			if tt.want == nil {
 				if err == nil {
 					t.Errorf("told as %+v", got)

@@ -8,9 +8,9 @@ import (
 	"frontproxy/index"
 )
 
-// ApplyingStatus is an authenticator that may be asked about a target, and its
+// AuthenticatorStatus is an authenticator that may be asked about a target, and its
 // state now.
-type ApplyingStatus struct {
+type AuthenticatorStatus struct {
 	// Name is as in verdicts, or that of a configuration.
 	Name string
 	// Workspace: the target's type brings it. Else it is the operator's.
@@ -26,13 +26,15 @@ type ApplyingStatus struct {
 }
 
 // describer is an authenticator that has more to tell than its name.
-type describer interface{ describe() []ApplyingStatus }
+type describer interface{ describe() []AuthenticatorStatus }
 
-// Applying lists what may be asked about requests to t, in the order it is
+// AuthenticatorsFor lists what may be asked about requests to t, in the order it is
 // asked, with its states now.
-func (a *Authenticator) Applying(t *index.Target) []ApplyingStatus {
-	var all []ApplyingStatus
-	ready := func(name string) { all = append(all, ApplyingStatus{Name: name, State: string(ConfigurationReady)}) }
+func (a *Authenticator) AuthenticatorsFor(t *index.Target) []AuthenticatorStatus {
+	var all []AuthenticatorStatus
+	ready := func(name string) {
+		all = append(all, AuthenticatorStatus{Name: name, State: string(ConfigurationReady)})
+	}
 	token := func(m TokenAuthenticator) {
 		if d, ok := m.(describer); ok {
 			all = append(all, d.describe()...)
@@ -58,23 +60,23 @@ func (a *Authenticator) Applying(t *index.Target) []ApplyingStatus {
 
 // typeDescriber is a TypeSource that knows its configurations.
 type typeDescriber interface {
-	describeType(t index.Type) []ApplyingStatus
+	describeType(t index.Type) []AuthenticatorStatus
 }
 
-func (a *Authenticator) applyingTypes(t *index.Type) []ApplyingStatus {
+func (a *Authenticator) applyingTypes(t *index.Type) []AuthenticatorStatus {
 	d, ok := a.types.(typeDescriber)
 	switch {
 	case !ok || t.Name == "" && t.Err == nil:
 		return nil
 	case t.Err != nil:
-		return []ApplyingStatus{{Name: typeName(t), Workspace: true, State: "Unknown", Detail: t.Err.Error()}}
+		return []AuthenticatorStatus{{Name: typeName(t), Workspace: true, State: "Unknown", Detail: t.Err.Error()}}
 	}
 	return d.describeType(*t)
 }
 
 // describe implements describer.
-func (o *OIDC) describe() []ApplyingStatus {
-	var all []ApplyingStatus
+func (o *OIDC) describe() []AuthenticatorStatus {
+	var all []AuthenticatorStatus
 	for _, a := range o.file.Get().built.authenticators {
 		all = append(all, a.describe(o.Name()+" "+a.name, false))
 	}
@@ -82,13 +84,13 @@ func (o *OIDC) describe() []ApplyingStatus {
 }
 
 // describe implements describer.
-func (f *TokenFile) describe() []ApplyingStatus {
-	s := ApplyingStatus{Name: f.Name(), State: string(ConfigurationReady), Detail: fmt.Sprintf("%d tokens", len(f.Get()))}
-	return withError([]ApplyingStatus{s}, f.LastError())
+func (f *TokenFile) describe() []AuthenticatorStatus {
+	s := AuthenticatorStatus{Name: f.Name(), State: string(ConfigurationReady), Detail: fmt.Sprintf("%d tokens", len(f.Get()))}
+	return withError([]AuthenticatorStatus{s}, f.LastError())
 }
 
 // withError notes that what is in use is not what the file says.
-func withError(all []ApplyingStatus, err error) []ApplyingStatus {
+func withError(all []AuthenticatorStatus, err error) []AuthenticatorStatus {
 	if err == nil {
 		return all
 	}
@@ -99,19 +101,19 @@ func withError(all []ApplyingStatus, err error) []ApplyingStatus {
 }
 
 // describe says how a's issuer is.
-func (a *jwtAuthenticator) describe(name string, workspace bool) ApplyingStatus {
+func (a *jwtAuthenticator) describe(name string, workspace bool) AuthenticatorStatus {
 	s := a.issuer.Status()
-	return ApplyingStatus{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
+	return AuthenticatorStatus{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
 }
 
 // describeType implements typeDescriber.
-func (x *TypeIndex) describeType(t index.Type) []ApplyingStatus {
+func (x *TypeIndex) describeType(t index.Type) []AuthenticatorStatus {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	s := x.shards[shard]
 	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
-		return []ApplyingStatus{{Name: typeName(&t), Workspace: true, State: "Unknown", Detail: "its shard has not been read yet"}}
+		return []AuthenticatorStatus{{Name: typeName(&t), Workspace: true, State: "Unknown", Detail: "its shard has not been read yet"}}
 	}
 	e := s.types[objectName{t.Cluster, t.Name}]
 	if e == nil {
@@ -122,15 +124,15 @@ func (x *TypeIndex) describeType(t index.Type) []ApplyingStatus {
 
 // describe tells each configuration's state, and each of its issuers'. The
 // caller holds TypeIndex.mu.
-func (e *typeEntry) describe() []ApplyingStatus {
-	var all []ApplyingStatus
+func (e *typeEntry) describe() []AuthenticatorStatus {
+	var all []AuthenticatorStatus
 	for _, c := range e.configs {
 		s := c.status()
 		detail := s.Error
 		if s.LoginError != "" {
 			detail = strings.TrimPrefix(detail+"; ", "; ") + "login discovery tells nothing of it: " + s.LoginError
 		}
-		all = append(all, ApplyingStatus{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
+		all = append(all, AuthenticatorStatus{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
 		for _, a := range c.serving {
 			all = append(all, a.describe(a.name, true))
 		}

@@ -193,7 +193,7 @@ func TestAuthConfigErrors(t *testing.T) {
 		"an egress selector":  {head + "jwt:\n- issuer: {url: 'https://x.example', audiences: [app], egressSelectorType: cluster}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n", "egressSelectorType"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, file, err := newTestOIDC(t, tc.text, func(c *OIDCConfig) { c.Issuers = issuer.New(issuer.Config{}) })
+			_, file, err := newTestOIDC(t, tc.text, func(c *OIDCConfig) { c.Issuers = issuer.NewPool(issuer.Config{}) })
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -353,7 +353,7 @@ func FuzzAuthConfig(f *testing.F) {
 	if err := os.WriteFile(file, []byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n"), 0o600); err != nil {
 		f.Fatal(err)
 	}
-	o, err := NewOIDC(OIDCConfig{ConfigFile: file, Issuers: issuer.New(issuer.Config{})})
+	o, err := NewOIDC(OIDCConfig{ConfigFile: file, Issuers: issuer.NewPool(issuer.Config{})})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -87,8 +87,8 @@ func newCertificates(clientCAs CAPool, rh *RequestHeader, identify func(user.Inf
 	return c, nil
 }
 
-// admitted is an identity and how it was proved.
-type admitted struct {
+// authenticated is an identity and how it was proved.
+type authenticated struct {
 	user  user.Info
 	by    string
 	until time.Time
@@ -101,7 +101,7 @@ type admitted struct {
 
 // authenticate judges the request's client certificate. Nil without verdicts
 // means that there is none, or that no pool is configured.
-func (c *certificates) authenticate(r *http.Request, t *index.Target) (*admitted, []Verdict) {
+func (c *certificates) authenticate(r *http.Request, t *index.Target) (*authenticated, []Verdict) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return nil, nil
 	}
@@ -128,12 +128,12 @@ func (c *certificates) authenticate(r *http.Request, t *index.Target) (*admitted
 	if err != nil {
 		return nil, append(verdicts, Verdict{byClientCert, Refused, err.Error(), true})
 	}
-	return &admitted{user: chain.user, by: byClientCert, until: chain.until}, nil
+	return &authenticated{user: chain.user, by: byClientCert, until: chain.until}, nil
 }
 
-// stands returns why the certificate that d admitted, and that has ended, would
+// checkRevoked returns why the certificate that d admitted, and that has ended, would
 // not be good had it not: its CA is trusted no more.
-func (c *certificates) stands(r *http.Request, d *Decision) error {
+func (c *certificates) checkRevoked(r *http.Request, d *Decision) error {
 	v := c.clients
 	if d.Asserted() {
 		v = c.proxies
@@ -145,14 +145,14 @@ func (c *certificates) stands(r *http.Request, d *Decision) error {
 	if !ok {
 		return nil // not known now
 	}
-	_, err := chainsAt(options, r.TLS.PeerCertificates, d.Until.Add(-time.Second))
+	_, err := chainsAt(options, r.TLS.PeerCertificates, d.ExpiresAt.Add(-time.Second))
 	return err
 }
 
 // proxy returns the verified chain when the certificate is one that may assert
 // headers, nil when it is not, and an error when it verifies against that pool
 // but may not.
-func (c *certificates) proxy(certs []*x509.Certificate) (*verified, error) {
+func (c *certificates) proxy(certs []*x509.Certificate) (*verifiedChain, error) {
 	if c.proxies == nil {
 		return nil, nil
 	}
@@ -190,7 +190,7 @@ func (c *certificates) distinct(certs []*x509.Certificate) error {
 }
 
 // asserted reads the identity that a verified proxy asserts in headers.
-func (c *certificates) asserted(r *http.Request, chain *verified) (*admitted, []Verdict) {
+func (c *certificates) asserted(r *http.Request, chain *verifiedChain) (*authenticated, []Verdict) {
 	// The authenticator deletes what it read; the request stays as it came.
 	resp, ok, err := c.headers.AuthenticateRequest(&http.Request{Header: r.Header.Clone()})
 	if err != nil || !ok {
@@ -200,7 +200,7 @@ func (c *certificates) asserted(r *http.Request, chain *verified) (*admitted, []
 	if err != nil {
 		return nil, []Verdict{{byRequestHeader, Refused, err.Error(), true}}
 	}
-	return &admitted{user: u, by: byRequestHeader, until: chain.until}, nil
+	return &authenticated{user: u, by: byRequestHeader, until: chain.until}, nil
 }
 
 // userOf reads a certificate as Kubernetes does: the common name is the user,
@@ -224,11 +224,11 @@ type verifier struct {
 	user func(chain []*x509.Certificate) (user.Info, error) // nil: names nobody
 	// known does not keep a certificate: its memory is the whole handshake message
 	// that it came in, with whatever else a client put there.
-	known *bytecache.Cache[weak.Pointer[x509.Certificate], *verified]
+	known *bytecache.Cache[weak.Pointer[x509.Certificate], *verifiedChain]
 }
 
-// verified is a chain that held against roots when it was made. Immutable.
-type verified struct {
+// verifiedChain is a chain that held against roots when it was made. Immutable.
+type verifiedChain struct {
 	roots *x509.CertPool
 	until time.Time
 	user  user.Info // nil when the verifier names nobody, or nobody is why
@@ -237,10 +237,10 @@ type verified struct {
 }
 
 func newVerifier(cas CAPool, now func() time.Time, userOf func([]*x509.Certificate) (user.Info, error)) *verifier {
-	return &verifier{cas: cas, now: now, user: userOf, known: bytecache.New[weak.Pointer[x509.Certificate], *verified](maxVerified, nil)}
+	return &verifier{cas: cas, now: now, user: userOf, known: bytecache.New[weak.Pointer[x509.Certificate], *verifiedChain](maxVerified, nil)}
 }
 
-func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
+func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 	options, ok := v.cas.VerifyOptions()
 	if !ok {
 		return nil, errors.New("there is no CA bundle to verify client certificates with")
@@ -253,7 +253,7 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &verified{roots: options.Roots}
+	c := &verifiedChain{roots: options.Roots}
 	for _, chain := range chains {
 		if end := chainEnd(chain); end.After(c.until) {
 			c.until = end

@@ -34,7 +34,7 @@ type Change struct {
 // for that type.
 type changedType struct {
 	record *TypeAuthenticators
-	states []ApplyingStatus
+	states []AuthenticatorStatus
 	notes  []string
 	built  []*configuration
 }
@@ -43,7 +43,7 @@ type changedType struct {
 func (c *changedType) Authenticators(index.Type) (*TypeAuthenticators, error) { return c.record, nil }
 
 // describeType implements typeDescriber.
-func (c *changedType) describeType(index.Type) []ApplyingStatus { return c.states }
+func (c *changedType) describeType(index.Type) []AuthenticatorStatus { return c.states }
 
 func (c *changedType) close() {
 	for _, b := range c.built {
@@ -51,10 +51,10 @@ func (c *changedType) close() {
 	}
 }
 
-// with builds the type as the change would make it, within the limits that hold
+// dryRun builds the type as the change would make it, within the limits that hold
 // for every configuration. Configurations that the change leaves alone are those
 // in use. It costs a build of each changed one: the caller bounds how often.
-func (x *TypeIndex) with(t index.Type, change *Change) (*changedType, error) {
+func (x *TypeIndex) dryRun(t index.Type, change *Change) (*changedType, error) {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	if !ok {
 		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", ErrUndecided, t.Cluster)
@@ -131,7 +131,7 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 // build builds what is not in use.
 func (c *changedType) build(b *jwtBuilder, e *typeEntry, entry *configEntry) {
 	billed := *b
-	billed.issuers, billed.owner = billedTo{b.issuers, changeOwner}, changeOwner
+	billed.issuers, billed.owner = ownerOverride{b.issuers, changeOwner}, changeOwner
 	// Building may change what it is given.
 	built, err := billed.build(entry.name, &jwtSpec{entries: copies(entry.spec.entries), sum: entry.spec.sum})
 	entry.users = map[*typeEntry]struct{}{e: {}}
@@ -143,14 +143,14 @@ func (c *changedType) build(b *jwtBuilder, e *typeEntry, entry *configEntry) {
 	c.built = append(c.built, built)
 }
 
-// billedTo bills one owner whoever asks.
-type billedTo struct {
+// ownerOverride bills one owner whoever asks.
+type ownerOverride struct {
 	Issuers
 	owner string
 }
 
 // Acquire implements Issuers.
-func (b billedTo) Acquire(trust issuer.Trust, _ string) (*issuer.Issuer, func(), error) {
+func (b ownerOverride) Acquire(trust issuer.IssuerRef, _ string) (*issuer.Issuer, func(), error) {
 	return b.Issuers.Acquire(trust, b.owner)
 }
 

@@ -117,7 +117,7 @@ func (a *Authenticator) Refusals() *Refusals { return a.refusals }
 // the webhook last. One authenticator's error or refusal stops no other. The
 // request passes through only when nothing at all applies to it.
 func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
-	q := question{ctx: r.Context(), target: t}
+	q := evaluation{ctx: r.Context(), target: t}
 	d := a.decide(r, &q) //nolint:contextcheck // q has the request's
 	if d.User == nil && !d.PassThrough {
 		q.presented.certificate(r)
@@ -127,10 +127,10 @@ func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 }
 
 // decide is Decide, but nothing is kept of a refusal.
-func (a *Authenticator) decide(r *http.Request, q *question) *Decision {
+func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 	who, verdicts := a.certs.authenticate(r, q.target)
 	if who != nil {
-		return q.admit(a.asShard(r, q.target, who), who.by)
+		return q.admit(a.withShardGroups(r, q.target, who), who.by)
 	}
 	q.verdicts = verdicts
 	q.global = r.TLS != nil && len(r.TLS.PeerCertificates) > 0 || len(a.tokens) > 0 || a.webhook != nil
@@ -140,7 +140,7 @@ func (a *Authenticator) decide(r *http.Request, q *question) *Decision {
 	switch {
 	case err != nil:
 		q.malformed, q.presented.Kind = true, "malformed"
-		q.say("credentials", Refused, err.Error())
+		q.addVerdict("credentials", Refused, err.Error())
 	case raw != "":
 		q.asked = true
 		token := ParseToken(raw)
@@ -156,8 +156,8 @@ func (a *Authenticator) decide(r *http.Request, q *question) *Decision {
 	return q.refuse()
 }
 
-// question is the state of one Decide.
-type question struct {
+// evaluation is the state of one Decide.
+type evaluation struct {
 	ctx    context.Context
 	target *index.Target
 	types  *TypeAuthenticators // nil: the type names none
@@ -175,7 +175,7 @@ type question struct {
 	globalOnly bool
 	// trace: those who accept are to say so as well.
 	trace     bool
-	presented Presented
+	presented CredentialSummary
 	verdicts  []Verdict
 	guarded   []string
 	// globalUndecided: a token authenticator of the operator's could not tell;
@@ -183,7 +183,7 @@ type question struct {
 	globalUndecided, typeUndecided bool
 }
 
-func (q *question) say(name string, o Outcome, reason string) {
+func (q *evaluation) addVerdict(name string, o Outcome, reason string) {
 	q.verdicts = append(q.verdicts, Verdict{Authenticator: name, Outcome: o, Reason: reason})
 }
 
@@ -191,7 +191,7 @@ func (q *question) say(name string, o Outcome, reason string) {
 // not known: then nobody passes through. A type with a name whose owner does
 // not exist is known: it adds nothing. Without a name, an error says that the
 // type itself is not known.
-func (a *Authenticator) typeAuthenticators(q *question) *TypeAuthenticators {
+func (a *Authenticator) typeAuthenticators(q *evaluation) *TypeAuthenticators {
 	t := &q.target.Type
 	if a.types == nil || t.Name == "" && t.Err == nil || t.Name != "" && errors.Is(t.Err, index.ErrUnknown) {
 		return nil
@@ -203,13 +203,13 @@ func (a *Authenticator) typeAuthenticators(q *question) *TypeAuthenticators {
 	}
 	if err != nil {
 		q.typeUnknown, q.typeUndecided = true, true
-		q.say(typeName(t), Undecided, err.Error())
+		q.addVerdict(typeName(t), Undecided, err.Error())
 		return nil
 	}
 	if types != nil {
 		for _, reason := range types.Undecided {
 			q.typeUndecided = true
-			q.say(typeName(t), Undecided, reason)
+			q.addVerdict(typeName(t), Undecided, reason)
 		}
 	}
 	return types
@@ -224,7 +224,7 @@ func typeName(t *index.Type) string {
 }
 
 // token asks every authenticator that may know the token.
-func (a *Authenticator) token(q *question, t Token) *admitted {
+func (a *Authenticator) token(q *evaluation, t Token) *authenticated {
 	for _, m := range a.tokens {
 		if who := a.globalToken(q, m, t); who != nil {
 			return who
@@ -235,7 +235,7 @@ func (a *Authenticator) token(q *question, t Token) *admitted {
 		members := q.types.ByIssuer[t.Issuer]
 		named = len(members) > 0
 		if !named {
-			q.say(typeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
+			q.addVerdict(typeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
 		}
 		if q.globalOnly {
 			members = nil
@@ -250,7 +250,7 @@ func (a *Authenticator) token(q *question, t Token) *admitted {
 	return nil
 }
 
-func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) *admitted {
+func (a *Authenticator) globalToken(q *evaluation, m TokenAuthenticator, t Token) *authenticated {
 	u, until, err := m.AuthenticateToken(q.ctx, t)
 	if err == nil && u != nil {
 		u, err = a.global(u)
@@ -260,7 +260,7 @@ func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) 
 		return nil
 	}
 	_, account := m.(*serviceAccounts)
-	return &admitted{user: u, by: byToken, until: until, account: account}
+	return &authenticated{user: u, by: byToken, until: until, account: account}
 }
 
 // workspaceTokens asks the type's authenticators of the token's issuer. They
@@ -268,7 +268,7 @@ func (a *Authenticator) globalToken(q *question, m TokenAuthenticator, t Token) 
 // URLs differ. After it, those that need not wait still answer, and the others
 // are undecided. Those that need not wait come first: an issuer that hangs must
 // not delay who is let in by another configuration.
-func (q *question) workspaceTokens(members []TokenAuthenticator, t Token) *admitted {
+func (q *evaluation) workspaceTokens(members []TokenAuthenticator, t Token) *authenticated {
 	ctx := q.ctx
 	if len(members) > 1 { // one bounds itself
 		var cancel context.CancelFunc
@@ -299,7 +299,7 @@ func readyFirst(members []TokenAuthenticator, t Token) []TokenAuthenticator {
 
 // workspaceToken asks an authenticator that a tenant configured, and ties the
 // identity to the target.
-func (q *question) workspaceToken(ctx context.Context, m TokenAuthenticator, t Token) *admitted {
+func (q *evaluation) workspaceToken(ctx context.Context, m TokenAuthenticator, t Token) *authenticated {
 	u, until, err := m.AuthenticateToken(ctx, t)
 	var g guarded
 	if err == nil && u != nil {
@@ -313,11 +313,11 @@ func (q *question) workspaceToken(ctx context.Context, m TokenAuthenticator, t T
 		q.typeUndecided = q.typeUndecided || errors.Is(err, ErrUndecided)
 		return nil
 	}
-	return &admitted{user: g.scoped(q.target.Cluster), by: byWorkspace, until: until}
+	return &authenticated{user: g.scoped(q.target.Cluster), by: byWorkspace, until: until}
 }
 
 // accepted records a verdict that did not admit. Private is the Verdict's.
-func (q *question) accepted(m TokenAuthenticator, u user.Info, until time.Time, err error, private bool) bool {
+func (q *evaluation) accepted(m TokenAuthenticator, u user.Info, until time.Time, err error, private bool) bool {
 	v := Verdict{Authenticator: m.Name(), Private: private}
 	switch {
 	case errors.Is(err, ErrUndecided):
@@ -348,13 +348,13 @@ func (a *Authenticator) global(u user.Info) (user.Info, error) {
 	return &user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: a.groups.apply(groups), Extra: u.GetExtra()}, nil
 }
 
-func (w *admitted) decision() *Decision {
-	return &Decision{User: w.user, Status: http.StatusOK, By: w.by, Until: w.until, ServiceAccount: w.account, AssertedBy: w.assertedBy}
+func (w *authenticated) decision() *Decision {
+	return &Decision{User: w.user, Status: http.StatusOK, Authenticator: w.by, ExpiresAt: w.until, ServiceAccount: w.account, AssertedBy: w.assertedBy}
 }
 
 // admit makes the Decision of an admitted request; by is the authenticator when
 // it has not said so itself.
-func (q *question) admit(who *admitted, by string) *Decision {
+func (q *evaluation) admit(who *authenticated, by string) *Decision {
 	d := who.decision()
 	if !q.trace {
 		return d
@@ -362,12 +362,12 @@ func (q *question) admit(who *admitted, by string) *Decision {
 	if by != "" {
 		q.verdicts = append(q.verdicts, Verdict{Authenticator: by, Outcome: Accepted, Reason: accepts(who.until), Private: true})
 	}
-	q.story(d)
+	q.attachTrace(d)
 	return d
 }
 
-// story adds to a Decision how it came about.
-func (q *question) story(d *Decision) {
+// attachTrace adds to a Decision how it came about.
+func (q *evaluation) attachTrace(d *Decision) {
 	d.Verdicts, d.Guarded = q.verdicts, q.guarded
 	if q.types != nil {
 		d.Versions = q.types.Versions
@@ -385,9 +385,9 @@ func accepts(until time.Time) string {
 // refuse makes the Decision of a request that nobody vouched for: 401 when that
 // is decided, 503 when someone who could not decide might have vouched for the
 // token, or when it is not known whether a credential is needed at all.
-func (q *question) refuse() *Decision {
+func (q *evaluation) refuse() *Decision {
 	d := &Decision{Status: http.StatusUnauthorized}
-	q.story(d)
+	q.attachTrace(d)
 	switch {
 	case len(q.verdicts) > 0:
 	case q.asked:

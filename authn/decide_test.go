@@ -236,8 +236,8 @@ func TestDecide(t *testing.T) {
 				checkRefusal(t, a, d, tc.status, tc.reason)
 				return
 			}
-			if d.Status != http.StatusOK || d.PassThrough != (tc.want == nil) || d.By != tc.by {
-				t.Fatalf("got status %d, pass-through %t, by %q; verdicts %v", d.Status, d.PassThrough, d.By, d.Verdicts)
+			if d.Status != http.StatusOK || d.PassThrough != (tc.want == nil) || d.Authenticator != tc.by {
+				t.Fatalf("got status %d, pass-through %t, by %q; verdicts %v", d.Status, d.PassThrough, d.Authenticator, d.Verdicts)
 			}
 			checkUser(t, tc.want, d.User)
 		})
@@ -362,11 +362,11 @@ func TestSharedCA(t *testing.T) {
 		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.client(t, time.Hour, name)}}
 		return a.Decide(r, &index.Target{})
 	}
-	if d := ask("alice"); d.User.GetName() != "alice" || d.By != byClientCert {
-		t.Errorf("user certificate with asserted headers became %v by %s", d.User, d.By)
+	if d := ask("alice"); d.User.GetName() != "alice" || d.Authenticator != byClientCert {
+		t.Errorf("user certificate with asserted headers became %v by %s", d.User, d.Authenticator)
 	}
-	if d := ask("proxy"); d.User.GetName() != "bob" || d.By != byRequestHeader {
-		t.Errorf("proxy certificate became %v by %s", d.User, d.By)
+	if d := ask("proxy"); d.User.GetName() != "bob" || d.Authenticator != byRequestHeader {
+		t.Errorf("proxy certificate became %v by %s", d.User, d.Authenticator)
 	}
 }
 
@@ -395,9 +395,9 @@ func TestBundlesThatComeToOverlap(t *testing.T) {
 			d := a.Decide(r, &index.Target{})
 			switch {
 			case cert.want == "" && d.Status != http.StatusUnauthorized:
-				t.Errorf("admitted as %v by %s", d.User, d.By)
+				t.Errorf("admitted as %v by %s", d.User, d.Authenticator)
 			case cert.want != "" && (d.User == nil || d.User.GetName() != cert.want):
-				t.Errorf("became %v by %s", d.User, d.By)
+				t.Errorf("became %v by %s", d.User, d.Authenticator)
 			}
 		})
 	}
@@ -431,14 +431,14 @@ func TestRefusalsAreBounded(t *testing.T) {
 	s := newRefusals("pod", time.Now)
 	r := httptest.NewRequest("GET", "/"+strings.Repeat("a", 1<<12), nil)
 	first, last := &Decision{}, &Decision{}
-	s.add(r, &index.Target{}, first, Presented{})
+	s.add(r, &index.Target{}, first, CredentialSummary{})
 	for range ringSize - 1 {
-		s.add(r, &index.Target{}, &Decision{}, Presented{})
+		s.add(r, &index.Target{}, &Decision{}, CredentialSummary{})
 	}
 	if s.Find(first.ID) == nil {
 		t.Error("a recent refusal is not kept")
 	}
-	s.add(r, &index.Target{}, last, Presented{})
+	s.add(r, &index.Target{}, last, CredentialSummary{})
 	if s.Find(first.ID) != nil {
 		t.Error("the oldest refusal is still kept")
 	}
@@ -457,7 +457,7 @@ func TestRefusalsOfOthersAreKept(t *testing.T) {
 	ids := map[string]bool{}
 	for i := range others {
 		d := &Decision{}
-		s.add(r, &index.Target{Cluster: fmt.Sprint("other-", i)}, d, Presented{})
+		s.add(r, &index.Target{Cluster: fmt.Sprint("other-", i)}, d, CredentialSummary{})
 		before = append(before, d)
 		ids[d.ID] = true
 	}
@@ -465,7 +465,7 @@ func TestRefusalsOfOthersAreKept(t *testing.T) {
 		t.Fatalf("%d ids of %d refusals", len(ids), others)
 	}
 	for range 10 * maxRefusals {
-		s.add(r, &index.Target{Cluster: "flooded"}, &Decision{}, Presented{})
+		s.add(r, &index.Target{Cluster: "flooded"}, &Decision{}, CredentialSummary{})
 	}
 	kept := 0
 	for i, d := range before {

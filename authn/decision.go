@@ -71,18 +71,18 @@ type Decision struct {
 	Status int
 	// RetryAfter is how long a 503 asks the client to wait; else 0.
 	RetryAfter time.Duration
-	// By is the kind of authenticator that admitted the request (a small fixed
+	// Authenticator is the kind of authenticator that admitted the request (a small fixed
 	// set, fit for a metric label); empty otherwise.
-	By string
+	Authenticator string
 	// AssertedBy is the common name of the certificate by which a shard asserted
 	// User; empty when none did. Its shard is the one that the route names.
 	AssertedBy string
 	// ServiceAccount says that User is a service account whose own token admitted
 	// the request.
 	ServiceAccount bool
-	// Until is when what admitted the request ends (token expiry, certificate
+	// ExpiresAt is when what admitted the request ends (token expiry, certificate
 	// end); zero when unknown or unlimited.
-	Until time.Time
+	ExpiresAt time.Time
 
 	// The rest is set on refusals, and by Explain.
 
@@ -99,10 +99,14 @@ type Decision struct {
 // ByToken says that a token admitted the request, and Asserted that identity
 // headers of a proxy or a shard did: these headers are then within their
 // authenticator's limits.
-func (d *Decision) ByToken() bool { return d.By == byToken || d.By == byWorkspace }
+func (d *Decision) ByToken() bool {
+	return d.Authenticator == byToken || d.Authenticator == byWorkspace
+}
 
 // Asserted is ByToken's for identity headers.
-func (d *Decision) Asserted() bool { return d.By == byRequestHeader || d.By == byShardCaller }
+func (d *Decision) Asserted() bool {
+	return d.Authenticator == byRequestHeader || d.Authenticator == byShardCaller
+}
 
 // ErrUndecided is wrapped by a TokenAuthenticator's error when it could not
 // judge the token now.

@@ -8,12 +8,12 @@ import (
 	"frontproxy/index"
 )
 
-// Explained is a Decision with its story, about a credential in hand.
-type Explained struct {
+// Explanation is a Decision with its story, about a credential in hand.
+type Explanation struct {
 	Decision  *Decision
-	Presented Presented
+	Presented CredentialSummary
 	// Applying is what may be asked about the target, with its states now.
-	Applying []ApplyingStatus
+	Applying []AuthenticatorStatus
 	// Notes say what a Change has no effect on.
 	Notes []string
 }
@@ -21,7 +21,7 @@ type Explained struct {
 // Explain decides as Decide does, by the same code, and has everybody say why.
 // Nothing is kept of the request. With a change it decides as if that had been
 // applied beside the target's type; the error says that it can't be.
-func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change) (*Explained, error) {
+func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change) (*Explanation, error) {
 	explainer, notes := a, []string(nil)
 	if change != nil {
 		changed, err := a.changed(t, change) //nolint:contextcheck // upstream keeps the context it is given: none may end
@@ -33,14 +33,14 @@ func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change
 		asIf.types = changed
 		explainer, notes = &asIf, changed.notes
 	}
-	q := question{ctx: explaining(r.Context()), target: t, trace: true}
-	e := &Explained{Decision: explainer.decide(r, &q), Notes: notes} //nolint:contextcheck // q has the request's
+	q := evaluation{ctx: explaining(r.Context()), target: t, trace: true}
+	e := &Explanation{Decision: explainer.decide(r, &q), Notes: notes} //nolint:contextcheck // q has the request's
 	e.Presented = q.presented
 	e.Presented.certificate(r)
 	if raw, err := bearer(r); err == nil {
 		e.Presented.details(raw)
 	}
-	e.Applying = explainer.Applying(t)
+	e.Applying = explainer.AuthenticatorsFor(t)
 	return e, nil
 }
 
@@ -57,5 +57,5 @@ func (a *Authenticator) changed(t *index.Target, change *Change) (*changedType, 
 	case t.Type.Name == "":
 		return nil, errors.New("the workspace has no type")
 	}
-	return types.with(t.Type, change)
+	return types.dryRun(t.Type, change)
 }

@@ -68,8 +68,8 @@ func TestExplainIsDecide(t *testing.T) {
 				t.Error("what is only explained is kept as a refusal")
 			}
 			d := a.Decide(r, &target)
-			if d.Status != tt.status || e.Decision.Status != d.Status || e.Decision.By != d.By || (d.User == nil) != (e.Decision.User == nil) {
-				t.Errorf("Decide: %d by %q, Explain: %d by %q; want %d", d.Status, d.By, e.Decision.Status, e.Decision.By, tt.status)
+			if d.Status != tt.status || e.Decision.Status != d.Status || e.Decision.Authenticator != d.Authenticator || (d.User == nil) != (e.Decision.User == nil) {
+				t.Errorf("Decide: %d by %q, Explain: %d by %q; want %d", d.Status, d.Authenticator, e.Decision.Status, e.Decision.Authenticator, tt.status)
 			}
 			text := told(e.Decision) + strings.Join(e.Decision.Versions, " ")
 			for _, want := range tt.want {
@@ -96,7 +96,7 @@ func TestExplainIsDecide(t *testing.T) {
 	if d := onlyProxies.Decide(r, &nowhere); !strings.Contains(told(d), "the request has none") {
 		t.Errorf("without a credential: %q", told(d))
 	}
-	states := a.Applying(&target)
+	states := a.AuthenticatorsFor(&target)
 	var names []string
 	for _, s := range states {
 		names = append(names, s.Name+" "+s.State)

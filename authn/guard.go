@@ -64,7 +64,7 @@ func wellFormed(u user.Info) error {
 			if v == "" {
 				continue // an empty header value arrives as an empty value
 			}
-			if err := plain("value of extra key "+clip.Clone(key, maxQuoted), v); err != nil {
+			if err := checkText("value of extra key "+clip.Clone(key, maxQuoted), v); err != nil {
 				return err
 			}
 		}
@@ -77,7 +77,7 @@ func wellFormed(u user.Info) error {
 // that looks like another one would be given that one's rights by hand. Nil: one
 // can. Errors begin with what, which says whose name it is.
 func CheckName(what, s string) error {
-	if err := plain(what, s); err != nil {
+	if err := checkText(what, s); err != nil {
 		return err
 	}
 	if invisible(s) {
@@ -86,8 +86,8 @@ func CheckName(what, s string) error {
 	return nil
 }
 
-// plain says whether a header carries s unchanged.
-func plain(what, s string) error {
+// checkText says whether a header carries s unchanged.
+func checkText(what, s string) error {
 	if s == "" {
 		return fmt.Errorf("%s is empty", what)
 	}

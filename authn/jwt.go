@@ -105,7 +105,7 @@ func (m jwtMember) AuthenticateToken(ctx context.Context, t Token) (user.Info, t
 // was verified before is not parsed for that.
 func (m jwtMember) knows(t Token) bool {
 	_, _, verified := m.cache.get(m.digester.digest(t.Raw), m.clock.Now(), m.issuer.Generation())
-	return verified || m.issuer.Holds(t.Raw)
+	return verified || m.issuer.HasKey(t.Raw)
 }
 
 // Stands implements lasting: the configuration still trusts the issuer, for the
@@ -229,12 +229,12 @@ type verifiedToken struct {
 	payload []byte
 }
 
-// handedKeys is the key set that upstream gets. It answers with the payload that
+// preverifiedKeySet is the key set that upstream gets. It answers with the payload that
 // was verified just before, for that token and issuer only.
-type handedKeys struct{ issuer *issuer.Issuer }
+type preverifiedKeySet struct{ issuer *issuer.Issuer }
 
 // VerifySignature implements go-oidc's KeySet.
-func (k handedKeys) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
+func (k preverifiedKeySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
 	if v, ok := ctx.Value(verifiedKey{}).(*verifiedToken); ok && v.issuer == k.issuer && v.raw == raw {
 		return v.payload, nil
 	}

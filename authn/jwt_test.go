@@ -41,7 +41,7 @@ func serveIssuer(t testing.TB, opts issuertest.Options) *issuertest.Issuer {
 // runPool returns a pool that runs until the test ends.
 func runPool(t testing.TB, config issuer.Config) *issuer.Pool {
 	t.Helper()
-	p := issuer.New(config)
+	p := issuer.NewPool(config)
 	background(t, p.Run)
 	return p
 }

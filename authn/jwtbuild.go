@@ -23,7 +23,7 @@ import (
 // Issuers hands out the issuers that configurations trust.
 type Issuers interface {
 	// Acquire is issuer.Pool's.
-	Acquire(trust issuer.Trust, owner string) (*issuer.Issuer, func(), error)
+	Acquire(trust issuer.IssuerRef, owner string) (*issuer.Issuer, func(), error)
 }
 
 // DisableUpstreamMetrics keeps apiserver's OIDC authenticator from recording a
@@ -154,7 +154,7 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 	blank.Issuer.CertificateAuthority = "" // the issuer has it; one copy for all
 	upstream, err := oidc.New(context.Background(), oidc.Options{
 		JWTAuthenticator:     blank,
-		KeySet:               handedKeys{keys},
+		KeySet:               preverifiedKeySet{keys},
 		Client:               refusingClient(),
 		Compiler:             compiler,
 		SupportedSigningAlgs: oidc.AllValidSigningAlgorithms(),

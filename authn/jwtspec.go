@@ -155,8 +155,8 @@ func expressions(e *apiserver.JWTAuthenticator) []string {
 	return used
 }
 
-func trustOf(e *apiserver.JWTAuthenticator) issuer.Trust {
-	return issuer.Trust{URL: e.Issuer.URL, DiscoveryURL: e.Issuer.DiscoveryURL, CA: e.Issuer.CertificateAuthority}
+func trustOf(e *apiserver.JWTAuthenticator) issuer.IssuerRef {
+	return issuer.IssuerRef{URL: e.Issuer.URL, DiscoveryURL: e.Issuer.DiscoveryURL, CA: e.Issuer.CertificateAuthority}
 }
 
 // trusts are those of all entries, by issuer URL: a broken spec may name one

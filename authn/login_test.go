@@ -151,7 +151,7 @@ func TestTryingLoginAnnotations(t *testing.T) {
 	w.setLoginConfig("login", spec, map[string]string{LoginClientIDAnnotation: "kubectl"})
 	tried := func(change *Change) string {
 		t.Helper()
-		c, err := w.index.with(index.Type{Cluster: "c1", Name: "team"}, change)
+		c, err := w.index.dryRun(index.Type{Cluster: "c1", Name: "team"}, change)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -130,7 +130,7 @@ func TestOIDCFlagsErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			flags := good
 			tc.change(&flags)
-			_, err := NewOIDC(OIDCConfig{Flags: flags, Issuers: issuer.New(issuer.Config{}), DisallowedIssuers: []string{"https://kcp.default.svc"}})
+			_, err := NewOIDC(OIDCConfig{Flags: flags, Issuers: issuer.NewPool(issuer.Config{}), DisallowedIssuers: []string{"https://kcp.default.svc"}})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want one that names %q", err, tc.want)
 			}

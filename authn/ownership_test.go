@@ -20,7 +20,7 @@ func TestAsOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := a.AsOwner(&Decision{User: bot, Status: 200, By: byToken, ServiceAccount: true})
+	got := a.AsOwner(&Decision{User: bot, Status: 200, Authenticator: byToken, ServiceAccount: true})
 	text, err := json.Marshal(map[string]any{"user": bot.Name, "groups": bot.Groups, "extra": bot.Extra})
 	if err != nil {
 		t.Fatal(err)

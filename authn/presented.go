@@ -12,9 +12,9 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// Presented is what credential a request came with, as far as that can be told
+// CredentialSummary is what credential a request came with, as far as that can be told
 // without trusting it. It never holds the credential.
-type Presented struct {
+type CredentialSummary struct {
 	// Kind of the bearer token: "JWT", "opaque token" or "malformed"; empty when
 	// there is none.
 	Kind string
@@ -35,7 +35,7 @@ type Presented struct {
 const maxPresented = 256
 
 // certificate adds the request's client certificate.
-func (p *Presented) certificate(r *http.Request) {
+func (p *CredentialSummary) certificate(r *http.Request) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return
 	}
@@ -55,7 +55,7 @@ func serialNumber(c *x509.Certificate) string {
 }
 
 // presented is for requests that were admitted once.
-func presented(r *http.Request) (p Presented) {
+func presented(r *http.Request) (p CredentialSummary) {
 	p.certificate(r)
 	raw, err := bearer(r)
 	switch {
@@ -69,7 +69,7 @@ func presented(r *http.Request) (p Presented) {
 }
 
 // token adds what a Token tells at once.
-func (p *Presented) token(t *Token) {
+func (p *CredentialSummary) token(t *Token) {
 	p.Kind = "opaque token"
 	if t.JWT {
 		p.Kind, p.Issuer = "JWT", clip.Clone(t.Issuer, maxPresented)
@@ -77,7 +77,7 @@ func (p *Presented) token(t *Token) {
 }
 
 // details adds what has to be decoded.
-func (p *Presented) details(raw string) {
+func (p *CredentialSummary) details(raw string) {
 	if p.Kind != "JWT" {
 		return
 	}

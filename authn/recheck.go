@@ -15,9 +15,9 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// lasting is a TokenAuthenticator that can tell whether what it accepted until
+// RevocationChecker is a TokenAuthenticator that can tell whether what it accepted until
 // a time still stands, expiry aside.
-type lasting interface {
+type RevocationChecker interface {
 	TokenAuthenticator
 	// Stands says of a token that was good just before until whether what it rests
 	// on still exists. Not known: it is not of its kind. The error wraps
@@ -54,10 +54,10 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 		return a.afterEnd(r, t, d)
 	}
 	ctx := context.WithValue(r.Context(), recheckKey{}, true)
-	q := question{ctx: ctx, target: t, globalOnly: d.By != byWorkspace}
+	q := evaluation{ctx: ctx, target: t, globalOnly: d.Authenticator != byWorkspace}
 	fresh := a.decide(r.WithContext(ctx), &q) //nolint:contextcheck // q has the request's
 	switch {
-	case fresh.PassThrough, fresh.User == nil && q.couldNotTell(d.By):
+	case fresh.PassThrough, fresh.User == nil && q.couldNotTell(d.Authenticator):
 		return nil
 	case fresh.User != nil && sameUser(fresh.User, d.User) && a.sameExtras(fresh, d):
 		return nil
@@ -74,7 +74,7 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 
 // couldNotTell says whether an authenticator of a kind was undecided. Those of
 // certificates never are.
-func (q *question) couldNotTell(by string) bool {
+func (q *evaluation) couldNotTell(by string) bool {
 	return by == byToken && q.globalUndecided || by == byWorkspace && q.typeUndecided
 }
 
@@ -84,34 +84,34 @@ func (q *question) couldNotTell(by string) bool {
 // a shard. t is what the request's path named. Both are only compared.
 func (d *Decision) RecheckPayer(t *index.Target) (source, payer string) {
 	switch {
-	case d.By == byWorkspace:
-		return d.By, t.Type.Cluster
+	case d.Authenticator == byWorkspace:
+		return d.Authenticator, t.Type.Cluster
 	case d.ServiceAccount && t.Shard != nil:
-		return d.By + " " + t.Shard.Name, t.Cluster
+		return d.Authenticator + " " + t.Shard.Name, t.Cluster
 	}
-	return d.By, t.Cluster
+	return d.Authenticator, t.Cluster
 }
 
 func (a *Authenticator) ended(d *Decision) bool {
-	return !d.Until.IsZero() && !a.now().Before(d.Until)
+	return !d.ExpiresAt.IsZero() && !a.now().Before(d.ExpiresAt)
 }
 
 // afterEnd is for what was admitted until a time that has passed.
 func (a *Authenticator) afterEnd(r *http.Request, t *index.Target, d *Decision) *Decision {
 	if a.endAtExpiry {
-		return a.end(r, t, d, "the credential ended at "+d.Until.UTC().Format(time.RFC3339))
+		return a.end(r, t, d, "the credential ended at "+d.ExpiresAt.UTC().Format(time.RFC3339))
 	}
-	if reason := a.fell(r, t, d); reason != "" {
+	if reason := a.revocationReason(r, t, d); reason != "" {
 		return a.end(r, t, d, reason)
 	}
 	return nil
 }
 
-// fell is why what vouched for d, which has ended, does not any more; "" when it
+// revocationReason is why what vouched for d, which has ended, does not any more; "" when it
 // does, or nobody can tell.
-func (a *Authenticator) fell(r *http.Request, t *index.Target, d *Decision) string {
-	if d.By != byToken && d.By != byWorkspace {
-		if err := a.certs.stands(r, d); err != nil {
+func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *Decision) string {
+	if d.Authenticator != byToken && d.Authenticator != byWorkspace {
+		if err := a.certs.checkRevoked(r, d); err != nil {
 			return err.Error()
 		}
 		return ""
@@ -121,8 +121,8 @@ func (a *Authenticator) fell(r *http.Request, t *index.Target, d *Decision) stri
 		return ""
 	}
 	token, members := ParseToken(raw), a.tokens
-	if d.By == byWorkspace {
-		q := question{ctx: r.Context(), target: t}
+	if d.Authenticator == byWorkspace {
+		q := evaluation{ctx: r.Context(), target: t}
 		q.types = a.typeAuthenticators(&q) //nolint:contextcheck // q has the request's
 		if len(q.verdicts) > 0 {
 			return "" // a type or a configuration is not known now
@@ -132,7 +132,7 @@ func (a *Authenticator) fell(r *http.Request, t *index.Target, d *Decision) stri
 			members = q.types.ByIssuer[token.Issuer]
 		}
 	}
-	return noneStands(r.Context(), members, token, d.Until)
+	return noneStands(r.Context(), members, token, d.ExpiresAt)
 }
 
 // noneStands is why none of the authenticators vouches for the token; "" when
@@ -140,7 +140,7 @@ func (a *Authenticator) fell(r *http.Request, t *index.Target, d *Decision) stri
 func noneStands(ctx context.Context, members []TokenAuthenticator, t Token, until time.Time) string {
 	reason := fmt.Sprintf("nobody trusts issuer %q any more", clip.Clone(t.Issuer, maxPresented))
 	for _, m := range members {
-		l, ok := m.(lasting)
+		l, ok := m.(RevocationChecker)
 		if !ok {
 			continue
 		}
@@ -157,7 +157,7 @@ func noneStands(ctx context.Context, members []TokenAuthenticator, t Token, unti
 
 // end makes the Decision that ends a request, and keeps it to be explained.
 func (a *Authenticator) end(r *http.Request, t *index.Target, d *Decision, reason string) *Decision {
-	ended := &Decision{Status: http.StatusUnauthorized, Verdicts: []Verdict{{d.By, Refused, reason, d.By != byWorkspace}}}
+	ended := &Decision{Status: http.StatusUnauthorized, Verdicts: []Verdict{{d.Authenticator, Refused, reason, d.Authenticator != byWorkspace}}}
 	a.refusals.add(r, t, ended, presented(r))
 	return ended
 }
@@ -171,7 +171,7 @@ func sameUser(a, b user.Info) bool {
 // so of an identity that may be its own only those count that kcp acts upon:
 // scopes, the cluster's name, warrants.
 func (a *Authenticator) sameExtras(fresh, was *Decision) bool {
-	all := a.webhook == nil || was.By != byToken
+	all := a.webhook == nil || was.Authenticator != byToken
 	one, other := fresh.User.GetExtra(), was.User.GetExtra()
 	for _, extras := range []map[string][]string{one, other} {
 		for key := range extras {

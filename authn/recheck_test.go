@@ -217,15 +217,15 @@ func TestRecheckPayer(t *testing.T) {
 		sourceB, payerB := d.RecheckPayer(b)
 		return [2]bool{sourceA == sourceB, payerA == payerB}
 	}
-	account := &Decision{By: byToken, ServiceAccount: true}
+	account := &Decision{Authenticator: byToken, ServiceAccount: true}
 	for name, tc := range map[string]struct {
 		d    *Decision
 		a, b *index.Target
 		want [2]bool // the same source, the same payer
 	}{
-		"two workspaces of an owner's type":         {&Decision{By: byWorkspace}, target("a", "owner", "s"), target("b", "owner", "r"), [2]bool{true, true}},
-		"two owners":                                {&Decision{By: byWorkspace}, target("a", "owner", "s"), target("b", "other", "s"), [2]bool{true, false}},
-		"an operator's token in two workspaces":     {&Decision{By: byToken}, target("a", "owner", "s"), target("b", "owner", "s"), [2]bool{true, false}},
+		"two workspaces of an owner's type":         {&Decision{Authenticator: byWorkspace}, target("a", "owner", "s"), target("b", "owner", "r"), [2]bool{true, true}},
+		"two owners":                                {&Decision{Authenticator: byWorkspace}, target("a", "owner", "s"), target("b", "other", "s"), [2]bool{true, false}},
+		"an operator's token in two workspaces":     {&Decision{Authenticator: byToken}, target("a", "owner", "s"), target("b", "owner", "s"), [2]bool{true, false}},
 		"service accounts of a shard":               {account, target("a", "owner", "s"), target("b", "owner", "s"), [2]bool{true, false}},
 		"service accounts of two shards":            {account, target("a", "owner", "s"), target("b", "owner", "r"), [2]bool{false, false}},
 		"a service account where no shard is known": {account, &index.Target{}, &index.Target{}, [2]bool{true, true}},

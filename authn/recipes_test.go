@@ -20,7 +20,7 @@ var errNotAsked = errors.New("nobody is asked")
 
 type noIssuers struct{}
 
-func (noIssuers) Acquire(issuer.Trust, string) (*issuer.Issuer, func(), error) {
+func (noIssuers) Acquire(issuer.IssuerRef, string) (*issuer.Issuer, func(), error) {
 	return nil, nil, errNotAsked
 }
 

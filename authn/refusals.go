@@ -37,7 +37,7 @@ type Refusal struct {
 	Method string
 	// Path is the request's path as it came, cut at 1 KiB; no query.
 	Path      string
-	Presented Presented
+	Presented CredentialSummary
 	Target    index.Target
 	Decision  *Decision
 }
@@ -66,7 +66,7 @@ func newRefusals(instance string, now func() time.Time) *Refusals {
 func (s *Refusals) Instance() string { return s.instance }
 
 // add gives the decision its id and keeps a copy of it.
-func (s *Refusals) add(r *http.Request, t *index.Target, d *Decision, p Presented) {
+func (s *Refusals) add(r *http.Request, t *index.Target, d *Decision, p CredentialSummary) {
 	d.ID = s.instance + "-" + newRefusalID()
 	refusal := &Refusal{
 		Time: s.now(), Method: clip.Clone(r.Method, maxKeptMethod), Path: clip.Clone(r.URL.EscapedPath(), maxKeptPath),

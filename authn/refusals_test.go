@@ -114,7 +114,7 @@ func TestRefusalsKeepBoundedReasons(t *testing.T) {
 				d.Verdicts = append(d.Verdicts, Verdict{Authenticator: strings.Repeat("a", 1<<10), Outcome: Refused, Reason: strings.Repeat("r", 1<<11)})
 				d.Guarded = append(d.Guarded, strings.Repeat("g", 1<<10))
 			}
-			s.add(httptest.NewRequest("GET", "/", nil), &index.Target{}, d, Presented{})
+			s.add(httptest.NewRequest("GET", "/", nil), &index.Target{}, d, CredentialSummary{})
 			if len(d.Verdicts) != 1000 {
 				t.Fatal("the decision itself was changed")
 			}
@@ -136,7 +136,7 @@ func TestRefusalIDsTellNothing(t *testing.T) {
 	for i := range 4096 {
 		d := &Decision{}
 		cluster := []string{"one", "two"}[i%2]
-		s.add(httptest.NewRequest("GET", "/", nil), &index.Target{Cluster: cluster}, d, Presented{})
+		s.add(httptest.NewRequest("GET", "/", nil), &index.Target{Cluster: cluster}, d, CredentialSummary{})
 		n, err := strconv.ParseUint(strings.TrimPrefix(d.ID, "pod-"), 36, 64)
 		if err != nil {
 			t.Fatal(err)

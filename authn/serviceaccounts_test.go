@@ -65,7 +65,7 @@ func TestServiceAccounts(t *testing.T) {
 	const issuer = "https://kcp.default.svc"
 	for name, tc := range map[string]struct {
 		raw     string
-		home    serviceaccount.Home
+		home    serviceaccount.AccountGetter
 		want    Outcome
 		reasons []serviceaccount.Reason
 	}{

@@ -247,7 +247,7 @@ func skipsAuthorization(group string) bool { return bypassGroups.has(strings.ToL
 // requestheader CA, so the name means nothing. Otherwise the request is admitted
 // as the caller's, or not at all: the rights that the shard has by the same
 // certificate are not meant for whoever it forwards.
-func (c *certificates) shardCaller(r *http.Request, t *index.Target) (*admitted, []Verdict, bool) {
+func (c *certificates) shardCaller(r *http.Request, t *index.Target) (*authenticated, []Verdict, bool) {
 	certs := r.TLS.PeerCertificates
 	chain, err := c.proxies.verify(certs)
 	if err != nil {
@@ -258,7 +258,7 @@ func (c *certificates) shardCaller(r *http.Request, t *index.Target) (*admitted,
 	if err != nil {
 		return nil, []Verdict{{byShardCaller, Refused, fmt.Sprintf("shard certificate %q asserts a caller: %v", name, err), true}}, true
 	}
-	return &admitted{user: caller, by: byShardCaller, assertedBy: name, until: chain.until}, nil, true
+	return &authenticated{user: caller, by: byShardCaller, assertedBy: name, until: chain.until}, nil, true
 }
 
 func (c *certificates) assertedByShard(r *http.Request, t *index.Target, certs []*x509.Certificate) (user.Info, error) {

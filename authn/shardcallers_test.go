@@ -62,7 +62,7 @@ func TestCertificateOfBothCAs(t *testing.T) {
 				}
 				return
 			}
-			if d.User == nil || d.By != tc.by || (d.AssertedBy == "shard") != (tc.by == byShardCaller) {
+			if d.User == nil || d.Authenticator != tc.by || (d.AssertedBy == "shard") != (tc.by == byShardCaller) {
 				t.Fatalf("decides %+v, want %v", d, tc.want)
 			}
 			got := d.User.(*user.DefaultInfo)
@@ -94,7 +94,7 @@ func TestRecheckShardCaller(t *testing.T) {
 		t.Error("it goes on though the CA is trusted no more")
 	}
 	expired := *d
-	expired.Until = time.Now().Add(-time.Minute)
+	expired.ExpiresAt = time.Now().Add(-time.Minute)
 	if ended := a.Recheck(r, target, &expired); ended == nil {
 		t.Error("it goes on after the certificate's end though the CA is trusted no more")
 	}

@@ -17,11 +17,11 @@ type ShardClient struct {
 	Shard string
 }
 
-// asShard gives a shard that is a client of shards' virtual workspaces back the
+// withShardGroups gives a shard that is a client of shards' virtual workspaces back the
 // groups that the drop list took: below /shards/<name>/services/ only, and only
 // to an operator's certificate with one of the names. Elsewhere it is a client
 // like any other.
-func (a *Authenticator) asShard(r *http.Request, t *index.Target, who *admitted) *admitted {
+func (a *Authenticator) withShardGroups(r *http.Request, t *index.Target, who *authenticated) *authenticated {
 	if t.Services == nil || len(a.shardClients) == 0 || who.by != byClientCert {
 		return who
 	}
@@ -38,7 +38,7 @@ func (a *Authenticator) asShard(r *http.Request, t *index.Target, who *admitted)
 	}
 	groups := append(slices.Clone(resp.User.GetGroups()), user.AllAuthenticated)
 	slices.Sort(groups)
-	return &admitted{
+	return &authenticated{
 		user: &user.DefaultInfo{Name: resp.User.GetName(), UID: resp.User.GetUID(), Groups: slices.Compact(groups), Extra: resp.User.GetExtra()}, by: who.by, until: who.until,
 	}
 }

@@ -335,7 +335,7 @@ func (x *TypeIndex) enqueue(c *configEntry) {
 	}
 	c.queued = true
 	x.todo.push(c)
-	x.rouse()
+	x.wakeUp()
 }
 
 // publishUsers renews the records of the types that name c.

@@ -38,7 +38,7 @@ func (x *TypeIndex) buildAll(ctx context.Context, free chan struct{}, builds *sy
 		builds.Go(func() { //nolint:contextcheck // upstream keeps the context it is given: none may end
 			x.build(c, spec)
 			free <- struct{}{}
-			x.rouse()
+			x.wakeUp()
 		})
 	}
 }
@@ -55,8 +55,8 @@ func (x *TypeIndex) build(c *configEntry, spec *jwtSpec) {
 	x.todo.done(c.name.cluster, x.config.Clock.Since(began))
 }
 
-// rouse wakes Run.
-func (x *TypeIndex) rouse() {
+// wakeUp wakes Run.
+func (x *TypeIndex) wakeUp() {
 	select {
 	case x.wake <- struct{}{}:
 	default:
@@ -99,7 +99,7 @@ func (x *TypeIndex) install(c *configEntry, spec *jwtSpec, built *configuration,
 	case changing:
 		c.next = built
 	default:
-		x.use(c, built)
+		x.activate(c, built)
 	}
 	x.publishUsers(c)
 }

@@ -25,7 +25,7 @@ func (x *TypeIndex) change(c *configEntry, spec *jwtSpec, err error) {
 	case c.servesOthers():
 		c.until = x.config.Clock.Now().Add(handOverWait)
 		x.changing[c] = struct{}{}
-		x.rouse()
+		x.wakeUp()
 	}
 	if err != nil {
 		x.tell(c)
@@ -64,7 +64,7 @@ func (x *TypeIndex) handOver(c *configEntry, now time.Time) time.Time {
 	over := !now.Before(c.until)
 	switch {
 	case c.next != nil && (over || c.next.hasKeysFor(c.serving)):
-		x.use(c, c.next)
+		x.activate(c, c.next)
 	case over:
 		delete(x.changing, c)
 		if c.distrust(true); len(c.serving) == 0 {
@@ -89,9 +89,9 @@ func (b *configuration) hasKeysFor(serving []*jwtAuthenticator) bool {
 	})
 }
 
-// use puts what was built of the present spec in the place of what served so
+// activate puts what was built of the present spec in the place of what served so
 // far. The caller publishes it.
-func (x *TypeIndex) use(c *configEntry, built *configuration) {
+func (x *TypeIndex) activate(c *configEntry, built *configuration) {
 	c.next = nil
 	x.stop(c)
 	c.built, c.serving, c.current, c.of, c.err, c.failures = built, built.authenticators, true, c.version, nil, 0

@@ -396,7 +396,7 @@ type gatedIssuers struct {
 	only string     // owner that is held up; empty: everybody
 }
 
-func (g *gatedIssuers) Acquire(trust issuer.Trust, owner string) (*issuer.Issuer, func(), error) {
+func (g *gatedIssuers) Acquire(trust issuer.IssuerRef, owner string) (*issuer.Issuer, func(), error) {
 	if g.only == "" || g.only == owner {
 		if err := <-g.gate; err != nil {
 			return nil, nil, err

@@ -86,7 +86,7 @@ type WebhookConfig struct {
 // It is not apiserver's webhook authenticator: that one does not tell "no" from
 // "can't be asked", and its client logs tokens at -v=8.
 type Webhook struct {
-	kubeconfig *kubeconfig.Followed
+	kubeconfig *kubeconfig.DynamicConfig
 	reviewer   reviewer
 	ttl        time.Duration
 	audiences  []string
@@ -121,7 +121,7 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	followed, err := kubeconfig.Follow(strings.TrimPrefix(webhookConfigFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return webhookClient(c.ConfigFile) }, c.FileClock, c.Log)
+	followed, err := kubeconfig.NewDynamicConfig(strings.TrimPrefix(webhookConfigFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return webhookClient(c.ConfigFile) }, c.FileClock, c.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func webhookClient(file string) (*rest.Config, error) {
 }
 
 // Kubeconfig is what the webhook is reached with; its Run follows the files.
-func (w *Webhook) Kubeconfig() *kubeconfig.Followed { return w.kubeconfig }
+func (w *Webhook) Kubeconfig() *kubeconfig.DynamicConfig { return w.kubeconfig }
 
 // Name implements TokenAuthenticator.
 func (w *Webhook) Name() string { return "webhook" }

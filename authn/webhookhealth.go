@@ -145,7 +145,7 @@ func (w *Webhook) Status() WebhookStatus {
 }
 
 // describe implements describer.
-func (w *Webhook) describe() []ApplyingStatus {
+func (w *Webhook) describe() []AuthenticatorStatus {
 	s := w.Status()
-	return withError([]ApplyingStatus{{Name: w.Name(), State: string(s.State), Detail: s.Detail}}, w.kubeconfig.LastError())
+	return withError([]AuthenticatorStatus{{Name: w.Name(), State: string(s.State), Detail: s.Detail}}, w.kubeconfig.LastError())
 }

@@ -20,7 +20,7 @@ const Wildcard = "*"
 // is an attempt to be read in two ways (ErrAmbiguous). Whether the result is Valid
 // is another question.
 func Cluster(segment string) (string, error) {
-	if _, err := Plain(segment); err != nil {
+	if _, err := DecodeSegment(segment); err != nil {
 		return "", err
 	}
 	if strings.IndexByte(segment, '%') < 0 {
@@ -39,10 +39,10 @@ func Cluster(segment string) (string, error) {
 // maxWord is the longest name in a cluster path: a DNS label.
 const maxWord = 63
 
-// Valid returns nil when cluster can name one logical cluster: colon-separated
+// ValidateClusterPath returns nil when cluster can name one logical cluster: colon-separated
 // DNS labels (logicalcluster.Path.IsValid), not the wildcard and nothing below
 // "system:". Otherwise ErrNotACluster.
-func Valid(cluster string) error {
+func ValidateClusterPath(cluster string) error {
 	if strings.HasPrefix(cluster, "system:") {
 		return ErrNotACluster
 	}

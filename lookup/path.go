@@ -12,12 +12,12 @@ import (
 // read differently (400).
 var ErrAmbiguous = errors.New("the request path is ambiguous")
 
-// Escaped returns the request's path exactly as it came: escaped, without the
+// RawPath returns the request's path exactly as it came: escaped, without the
 // query. It fails, with ErrAmbiguous, on request targets that are no path
 // (OPTIONS' asterisk), on methods whose path does not survive the way (CONNECT:
 // HTTP/2 carries none; TRACE sends back what was ours to add), and on bytes that no URL has and
 // that could break the request line of the next hop: spaces and "#".
-func Escaped(r *http.Request) (string, error) {
+func RawPath(r *http.Request) (string, error) {
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
 		return "", fmt.Errorf("%w: method %s is not served", ErrAmbiguous, r.Method)
 	}
@@ -55,9 +55,9 @@ func Segment(path string) (segment, rest string) {
 	return path, ""
 }
 
-// Plain decodes a segment that decides where a request goes, and fails with
+// DecodeSegment decodes a segment that decides where a request goes, and fails with
 // ErrAmbiguous when it has more than one reading.
-func Plain(segment string) (string, error) {
+func DecodeSegment(segment string) (string, error) {
 	decoded := segment
 	if strings.IndexByte(segment, '%') >= 0 {
 		var err error
@@ -84,15 +84,15 @@ func Plain(segment string) (string, error) {
 	return decoded, nil
 }
 
-// Below finds the cluster a path names after its first segments: the segment
+// ClusterInPath finds the cluster a path names after its first segments: the segment
 // behind the first one that reads "clusters", and inside, the path behind that.
 // Empty: it names none; then all of the path decided that, and all of it has been
 // judged, a slash at its end excepted.
-func Below(path string) (cluster, inside string, err error) {
+func ClusterInPath(path string) (cluster, inside string, err error) {
 	for path != "" && path != "/" {
 		var segment string
 		segment, path = Segment(path)
-		if segment, err = Plain(segment); err != nil {
+		if segment, err = DecodeSegment(segment); err != nil {
 			return "", "", err
 		}
 		if segment != clusters || path == "" || path == "/" {
@@ -108,18 +108,18 @@ func Below(path string) (cluster, inside string, err error) {
 	return "", "", nil
 }
 
-// Inside judges what follows the cluster in a path below /clusters/. A shard
+// ValidateSubpath judges what follows the cluster in a path below /clusters/. A shard
 // takes the cluster off and reads the rest as a path of its own, as far as to a
 // virtual workspace, which acts in the cluster that it finds there, or to no first
 // segment where slashes are doubled. So its first segment decides where the
 // request goes: the error wraps ErrAmbiguous when it is not plain, or begins
 // another place.
-func Inside(rest string) error {
+func ValidateSubpath(rest string) error {
 	if rest == "" || rest == "/" {
 		return nil
 	}
 	segment, _ := Segment(rest)
-	segment, err := Plain(segment)
+	segment, err := DecodeSegment(segment)
 	switch {
 	case err != nil:
 		return err

@@ -41,7 +41,7 @@ func TestEscaped(t *testing.T) {
 		{line: "GET /a#b", ambiguous: true},
 	} {
 		t.Run(tt.line, func(t *testing.T) {
-			got, err := Escaped(received(t, tt.line))
+			got, err := RawPath(received(t, tt.line))
 			if got != tt.want || errors.Is(err, ErrAmbiguous) != tt.ambiguous {
 				t.Errorf("Escaped = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
 			}
@@ -49,7 +49,7 @@ func TestEscaped(t *testing.T) {
 	}
 	t.Run("a raw space, which only HTTP/2 can carry", func(t *testing.T) {
 		r := &http.Request{RequestURI: "/a HTTP/1.1", URL: &url.URL{Path: "/a HTTP/1.1"}}
-		if _, err := Escaped(r); !errors.Is(err, ErrAmbiguous) {
+		if _, err := RawPath(r); !errors.Is(err, ErrAmbiguous) {
 			t.Errorf("Escaped: %v, want ErrAmbiguous", err)
 		}
 	})
@@ -59,12 +59,12 @@ func TestPlain(t *testing.T) {
 	for segment, want := range map[string]string{
 		"clusters": "clusters", "%63lusters": "clusters", "a%20b": "a b", "...": "...", "*": "*", "a%3Ab": "a:b", "%252F": "%2F", "ü": "ü",
 	} {
-		if got, err := Plain(segment); got != want || err != nil {
+		if got, err := DecodeSegment(segment); got != want || err != nil {
 			t.Errorf("Plain(%q) = %q, %v; want %q", segment, got, err, want)
 		}
 	}
 	for _, segment := range []string{"", ".", "..", "%2e", "%2E.", ".%2e", "a%2Fb", "a%2fb", `a\b`, "a%5Cb", "a%5cb", "a%00", "%0d%0a", "%7f", "%zz", "%"} {
-		if got, err := Plain(segment); !errors.Is(err, ErrAmbiguous) {
+		if got, err := DecodeSegment(segment); !errors.Is(err, ErrAmbiguous) {
 			t.Errorf("Plain(%q) = %q, %v; want ErrAmbiguous", segment, got, err)
 		}
 	}
@@ -104,7 +104,7 @@ func TestBelow(t *testing.T) {
 		{path: "/services/x/clusters/%2Aroot/apis", ambiguous: true},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			got, _, err := Below(tt.path)
+			got, _, err := ClusterInPath(tt.path)
 			if got != tt.want || errors.Is(err, ErrAmbiguous) != tt.ambiguous {
 				t.Errorf("Below = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
 			}
@@ -120,7 +120,7 @@ func TestInside(t *testing.T) {
 		"//": true, "//api": true, "/./api": true, "/%2e/api": true, "/api%2Fv1": true, "/services": true, "/services/x": true, "/%73ervices/x": true,
 		"/services%2Fx": true, "/clusters/b": true, "/%63lusters/b": true, "/\\services/x": true,
 	} {
-		if err := Inside(rest); errors.Is(err, ErrAmbiguous) != ambiguous {
+		if err := ValidateSubpath(rest); errors.Is(err, ErrAmbiguous) != ambiguous {
 			t.Errorf("Inside(%q) = %v, want ambiguous %v", rest, err, ambiguous)
 		}
 	}
@@ -152,7 +152,7 @@ func TestValid(t *testing.T) {
 		want[c] = false
 	}
 	for c := range want {
-		got[c] = Valid(c) == nil
+		got[c] = ValidateClusterPath(c) == nil
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("valid clusters (-want +got):\n%s", diff)
@@ -170,14 +170,14 @@ func FuzzPath(f *testing.F) {
 		if err != nil {
 			return
 		}
-		path, err := Escaped(&http.Request{Method: http.MethodGet, RequestURI: target, URL: u})
+		path, err := RawPath(&http.Request{Method: http.MethodGet, RequestURI: target, URL: u})
 		if err != nil {
 			return
 		}
 		if decoded, err := url.PathUnescape(path); err != nil || decoded != u.Path {
 			t.Fatalf("Escaped(%q) = %q decodes to %q, a server reads %q", target, path, decoded, u.Path)
 		}
-		cluster, inside, err := Below(path)
+		cluster, inside, err := ClusterInPath(path)
 		if err != nil {
 			return
 		}
@@ -198,7 +198,7 @@ func FuzzValid(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cluster string) {
 		// A "$" also matches before a line's end in no mode that logicalcluster uses.
 		want := logicalcluster.NewPath(cluster).IsValid() && cluster != Wildcard && !strings.HasPrefix(cluster, "system:")
-		if got := Valid(cluster) == nil; got != want {
+		if got := ValidateClusterPath(cluster) == nil; got != want {
 			t.Fatalf("Valid(%q) = %v, logicalcluster and the proxy's own rules say %v", cluster, got, want)
 		}
 	})

@@ -62,8 +62,8 @@ func (a *Audit) recorded() http.Handler {
 		if x.unrecorded != nil {
 			r = x.unrecorded.WithContext(r.Context())
 		}
-		x.conclude(w, r, x.status)
-		x.follow(w)
+		x.respond(w, r, x.status)
+		x.copyWatch(w)
 	}
 	longRunning := func(r *http.Request, _ *genericapirequest.RequestInfo) bool {
 		x := exchangeFrom(r.Context())
@@ -187,7 +187,7 @@ func (x *exchange) annotate(ctx context.Context) {
 		return
 	}
 	add(annotationDecision, decisionName(d))
-	add(annotationAuthenticator, d.By)
+	add(annotationAuthenticator, d.Authenticator)
 	if d.AssertedBy != "" {
 		add(annotationAssertedBy, x.shard()+"="+d.AssertedBy)
 	}

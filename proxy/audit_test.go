@@ -87,7 +87,7 @@ func TestAudit(t *testing.T) {
 		case "Bearer unknown":
 			return &authn.Decision{Status: 503, ID: "front-2"}
 		}
-		return &authn.Decision{User: alice, Status: 200, By: "token"}
+		return &authn.Decision{User: alice, Status: 200, Authenticator: "token"}
 	}
 	f := w.front(t)
 	at := map[string]string{"cluster": "2kd9", "path": "root:ws", "shard": "shard-1"}

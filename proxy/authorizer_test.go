@@ -70,7 +70,7 @@ func TestCrowdLeavesRoomForReviews(t *testing.T) {
 				if n, ok := strings.CutPrefix(who, "crowd-"); ok {
 					u = tc.crowd(n)
 				}
-				return &authn.Decision{User: u, Status: 200, By: "token"}
+				return &authn.Decision{User: u, Status: 200, Authenticator: "token"}
 			}
 			w.config.Authorizer = patientAuthorizer(t, root)
 			f := w.front(t)

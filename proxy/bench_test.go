@@ -100,7 +100,7 @@ func TestAllocations(t *testing.T) {
 	bare := &httputil.ReverseProxy{Transport: answering{header}, BufferPool: newBufferPool(copyBuffer), Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(base) }}
 	floor := testing.AllocsPerRun(500, func() { bare.ServeHTTP(&discard{header: http.Header{}}, r) })
 	ours := testing.AllocsPerRun(500, func() {
-		if x.find(r) != nil {
+		if x.resolveTarget(r) != nil {
 			t.Fatal("not found")
 		}
 		x.decision, x.rp.Transport = d, answering{header}
@@ -126,7 +126,7 @@ func BenchmarkMetrics(b *testing.B) {
 	w := newWorld(b)
 	s := w.shard(b, "shard-1", false, nil)
 	m := NewMetrics("")
-	x := &exchange{code: 200, route: route{mapping: w.mappings(b, usualMapping).entries[0], path: "/api/v1/namespaces/default/configmaps/x"}, decision: &authn.Decision{User: alice, By: "token"}}
+	x := &exchange{code: 200, route: route{mapping: w.mappings(b, usualMapping).entries[0], path: "/api/v1/namespaces/default/configmaps/x"}, decision: &authn.Decision{User: alice, Authenticator: "token"}}
 	x.target.Shard = s.Shard
 	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
 	b.ReportAllocs()

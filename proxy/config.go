@@ -92,9 +92,9 @@ type Config struct {
 	// from; empty means none.
 	CORSOrigins []string
 
-	// Sync tells which shards have been read, for /readyz. Nil: there is nothing
+	// ShardStatus tells which shards have been read, for /readyz. Nil: there is nothing
 	// to wait for.
-	Sync func() shards.Status
+	ShardStatus func() shards.Status
 
 	// ShardServices finds the shard whose virtual workspaces /shards/<name>/services/
 	// leads to; errors are those of package index. Nil: there is no such route.

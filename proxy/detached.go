@@ -19,46 +19,46 @@ import (
 // net/http (hijacked), and a goroutine of its own copies the body in chunks. When
 // the answer has ended, net/http gets the connection back, as if it were new.
 
-// leased makes r, if it is such a watch, one that ends when its client does, or
+// withDetachedContext makes r, if it is such a watch, one that ends when its client does, or
 // the answer, and not with the handler.
-func (x *exchange) leased(r *http.Request) *http.Request {
+func (x *exchange) withDetachedContext(r *http.Request) *http.Request {
 	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.recorded != nil || x.p.tracer != nil {
 		return r
 	}
-	x.lease = newLease(r.Context())
-	x.rp.Transport = untraced{x.rp.Transport, x.lease}
-	return r.WithContext(x.lease) //nolint:contextcheck // it inherits what matters
+	x.detached = newLease(r.Context())
+	x.rp.Transport = contextTransport{x.rp.Transport, x.detached}
+	return r.WithContext(x.detached) //nolint:contextcheck // it inherits what matters
 }
 
-// untraced has requests carried with a context that does not lead back to what
+// contextTransport has requests carried with a context that does not lead back to what
 // net/http keeps for the connection, as that of ReverseProxy does, which looks
 // for informational answers (1xx). So these end here.
-type untraced struct {
+type contextTransport struct {
 	http.RoundTripper
 	context context.Context
 }
 
 // RoundTrip implements http.RoundTripper.
-func (t untraced) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t contextTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r.WithContext(t.context))
 }
 
-// lease is a request's context that goes on when the handler has returned.
-type lease struct {
+// detachedContext is a request's context that goes on when the handler has returned.
+type detachedContext struct {
 	context.Context
 	cancel context.CancelFunc
 	// keep undoes that it ends with the request's own; false: that has ended.
 	keep func() bool
 }
 
-func newLease(of context.Context) *lease {
-	l := &lease{}
+func newLease(of context.Context) *detachedContext {
+	l := &detachedContext{}
 	l.Context, l.cancel = context.WithCancel(context.WithoutCancel(of))
 	l.keep = context.AfterFunc(of, l.cancel)
 	return l
 }
 
-func (l *lease) end() {
+func (l *detachedContext) end() {
 	l.keep()
 	l.cancel()
 }
@@ -70,7 +70,7 @@ func (x *exchange) detach(from *http.ResponseController) bool {
 	if err != nil {
 		return false
 	}
-	x.lease.keep()
+	x.detached.keep()
 	x.p.streams.detached(x.watch.stream, conn)
 	go x.serveDetached(conn, buffered.Reader.Buffered() > 0)
 	return true
@@ -79,7 +79,7 @@ func (x *exchange) detach(from *http.ResponseController) bool {
 // serveDetached copies the watch and finishes the exchange. It owns both, and the
 // connection. More: the client has sent more than its request.
 func (x *exchange) serveDetached(conn net.Conn, more bool) {
-	p, last, whole, given := x.p, x.in.Close, false, false
+	p, last, whole, given := x.p, x.inbound.Close, false, false
 	to := &chunked{Conn: conn}
 	defer p.contain() // no server does here
 	defer func() {
@@ -88,11 +88,11 @@ func (x *exchange) serveDetached(conn net.Conn, more bool) {
 		}
 	}()
 	defer func() {
-		p.finish(x, nil, x.in, recover())
-		given = whole && !last && to.silent && p.returned.give(conn)
+		p.finish(x, nil, x.inbound, recover())
+		given = whole && !last && to.silent && p.returned.put(conn)
 	}()
 	if !more {
-		to.listening = listen(conn, x.lease.cancel)
+		to.listening = listen(conn, x.detached.cancel)
 	}
 	whole = x.copy(to) == nil
 }
@@ -118,23 +118,23 @@ func listen(conn net.Conn, gone func()) (silent func() bool) {
 	}
 }
 
-// returned is a listener with the connections that net/http gets back.
-type returned struct {
+// connListener is a listener with the connections that net/http gets back.
+type connListener struct {
 	net.Listener // whose address it has
 	conns        chan net.Conn
 	closed       chan struct{}
 	close        func()
 }
 
-// newReturned returns one that is closed on its own, and not with beside.
-func newReturned(beside net.Listener) *returned {
+// newConnListener returns one that is closed on its own, and not with beside.
+func newConnListener(beside net.Listener) *connListener {
 	closed := make(chan struct{})
-	return &returned{beside, make(chan net.Conn), closed, sync.OnceFunc(func() { close(closed) })}
+	return &connListener{beside, make(chan net.Conn), closed, sync.OnceFunc(func() { close(closed) })}
 }
 
-// give has the connection served; false: nobody does any more. A nil returned has
+// put has the connection served; false: nobody does any more. A nil returned has
 // nobody who does.
-func (r *returned) give(conn net.Conn) bool {
+func (r *connListener) put(conn net.Conn) bool {
 	if r == nil {
 		return false
 	}
@@ -147,7 +147,7 @@ func (r *returned) give(conn net.Conn) bool {
 }
 
 // Accept implements net.Listener.
-func (r *returned) Accept() (net.Conn, error) {
+func (r *connListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-r.conns:
 		return conn, nil
@@ -157,7 +157,7 @@ func (r *returned) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (r *returned) Close() error {
+func (r *connListener) Close() error {
 	r.close()
 	return nil
 }

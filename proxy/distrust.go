@@ -9,33 +9,33 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// errDistrust is what an operator is told when a server takes the proxy for
+// errIdentityRejected is what an operator is told when a server takes the proxy for
 // nobody, at whose word it should take who is asking: users see refusals that
 // nothing of theirs explains.
-var errDistrust = errors.New("it does not accept the proxy's word for who is asking: the proxy's client certificate there (proxy_client_cert in the mapping file) has expired, its CA is not in that server's --requestheader-client-ca-file, or its name not in --requestheader-allowed-names")
+var errIdentityRejected = errors.New("it does not accept the proxy's word for who is asking: the proxy's client certificate there (proxy_client_cert in the mapping file) has expired, its CA is not in that server's --requestheader-client-ca-file, or its name not in --requestheader-allowed-names")
 
 // maxRefusal bounds, in bytes, the refusals that are looked into.
 const maxRefusal = 4 << 10
 
-// noticeDistrust counts and logs an answer that can only mean that the server
+// checkIdentityRejected counts and logs an answer that can only mean that the server
 // does not believe the proxy: 401 to somebody who was admitted here, or a refusal
 // of system:anonymous in place of that user. It is for 401 and 403 only.
-func (x *exchange) noticeDistrust(res *http.Response) {
-	if x.foreign || x.decision.User == nil || x.in.Header.Get("Impersonate-User") != "" {
+func (x *exchange) checkIdentityRejected(res *http.Response) {
+	if x.externalMount || x.decision.User == nil || x.inbound.Header.Get("Impersonate-User") != "" {
 		return
 	}
-	if res.StatusCode == http.StatusForbidden && !refusesNobody(res) {
+	if res.StatusCode == http.StatusForbidden && !isAnonymousForbidden(res) {
 		return
 	}
-	x.p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "identity_rejected").Inc()
+	x.p.metrics.upstreamErrors.WithLabelValues(x.upstreamKind(), x.shard(), "identity_rejected").Inc()
 	if x.p.distrusts.AllowN(x.p.now(), 1) {
-		x.p.log.Error(errDistrust, "A server refused a user who was admitted here; written once a minute at most", "server", x.upstreamName(), "code", res.StatusCode)
+		x.p.log.Error(errIdentityRejected, "A server refused a user who was admitted here; written once a minute at most", "server", x.upstreamName(), "code", res.StatusCode)
 	}
 }
 
-// refusesNobody says whether an API server's short refusal is one of
+// isAnonymousForbidden says whether an API server's short refusal is one of
 // system:anonymous, as JSON or protobuf. The answer stays as it is.
-func refusesNobody(res *http.Response) bool {
+func isAnonymousForbidden(res *http.Response) bool {
 	if res.ContentLength <= 0 || res.ContentLength > maxRefusal || res.Header.Get("Content-Encoding") != "" {
 		return false
 	}

@@ -16,7 +16,7 @@ import (
 type endless struct {
 	io.ReadCloser
 	p         *Proxy
-	admission *admission
+	admission *streamAuthn
 	timer     *time.Timer
 	cut       atomic.Bool
 
@@ -27,7 +27,7 @@ type endless struct {
 
 // followEndless follows the body of res.
 func (x *exchange) followEndless(res *http.Response) {
-	a := x.admission(x.in)
+	a := x.streamAuthn(x.inbound)
 	if a == nil {
 		return
 	}

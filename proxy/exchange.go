@@ -24,31 +24,31 @@ import (
 // exchange is one request on its way, and everything that was found out about
 // it. It holds the ReverseProxy that forwards the request, whose callbacks so
 // need no context to find it; exchanges are pooled, for the callbacks cost more
-// to make than the rest. Nothing may keep one after the handler has returned.
+// upstreamKind make than the rest. Nothing may keep one after the handler has returned.
 type exchange struct {
 	p  *Proxy
 	rp httputil.ReverseProxy
 
-	start    time.Time
-	id       string        // of the request; empty when nobody looks
-	span     trace.Span    // nil when nobody looks
-	in       *http.Request // as it came; set when it is forwarded
-	watch    *watch        // its answer, when that is one; else nil
-	lease    *lease        // what in's context is, when a watch may be detached; else nil
-	ours     string        // the path of the proxy's own that is asked for; usually empty
-	upgrade  bool
-	long     bool // long-running, as an API server sees it
-	crowded  bool // there was no room to wait for who is asking
-	places   *places
-	own      places       // what places is when the request has no body
-	upload   *pacedBody   // nil: the request has no body
-	writer   placedWriter // where the answer goes
-	endless  *endless     // the answer, when it may be one; else nil
-	routing  *routing
-	route    route
-	target   index.Target
-	decision *authn.Decision
-	status   *metav1.Status // what audit carries through
+	start     time.Time
+	id        string           // of the request; empty when nobody looks
+	span      trace.Span       // nil when nobody looks
+	inbound   *http.Request    // as it came; set when it is forwarded
+	watch     *watch           // its answer, when that is one; else nil
+	detached  *detachedContext // what in's context is, when a watch may be detached; else nil
+	localPath string           // the path of the proxy's own that is asked for; usually empty
+	upgrade   bool
+	long      bool // long-running, as an API server sees it
+	crowded   bool // there was no room to wait for who is asking
+	places    *places
+	own       places       // what places is when the request has no body
+	upload    *pacedBody   // nil: the request has no body
+	writer    placedWriter // where the answer goes
+	endless   *endless     // the answer, when it may be one; else nil
+	routing   *routing
+	route     route
+	target    index.Target
+	decision  *authn.Decision
+	status    *metav1.Status // what audit carries through
 	// unrecorded is the request as it came, when audit is shown another; else nil.
 	unrecorded *http.Request
 	// base is where the request goes; of its path, prefix is the escaped form.
@@ -56,17 +56,17 @@ type exchange struct {
 	prefix string
 	// services is the shard whose virtual workspaces the request goes to, if any.
 	services *shards.Shard
-	// foreign: base is a tenant's choice, and gets nothing of ours unless the
+	// externalMount: base is a tenant's choice, and gets nothing of ours unless the
 	// operator lists it, as host; abroad is who that host is told is calling.
-	foreign bool
-	host    *mountHost
-	abroad  user.Info
+	externalMount bool
+	host          *mountHost
+	mountUser     user.Info
 	// mounts are those that the request was led through; usually none.
 	mounts []mounted
 	// code is the answer's; 0 until there is one.
 	code int
-	// begun: the upstream's answer is being written, so that no other can.
-	begun bool
+	// headerWritten: the upstream's answer is being written, so that no other can.
+	headerWritten bool
 	// traffic is where the bytes to and from the shard are counted; empty for
 	// other upstreams.
 	traffic traffic
@@ -98,11 +98,11 @@ func (x *exchange) reset() {
 // forward sends the request to where it was decided to go, and the answer back.
 func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool = x.p.buffers
-	r = x.leased(r)
-	x.in = r
+	r = x.withDetachedContext(r)
+	x.inbound = r
 	held := r
 	if !x.upgrade {
-		if held = x.hold(w, r); held == nil {
+		if held = x.bufferRequest(w, r); held == nil {
 			return
 		}
 	}
@@ -122,13 +122,13 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer x.p.streams.remove(x.p.streams.add(upgradeStream, cancel, x.admission(r)))
+	defer x.p.streams.remove(x.p.streams.add(upgradeStream, cancel, x.streamAuthn(r)))
 	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// hold has a small body read; nil: it did not come, and that was answered.
-func (x *exchange) hold(w http.ResponseWriter, r *http.Request) *http.Request {
-	held, err := holdBody(r)
+// bufferRequest has a small body read; nil: it did not come, and that was answered.
+func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.Request {
+	held, err := bufferBody(r)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.tooLate(w)
 		return nil
@@ -165,9 +165,9 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	restoreForwarding(in, out)
 	headers := x.route.mapping.headers
 	headers.clear(out.Header)
-	x.passOn(out)
-	if x.foreign {
-		x.leave(in, out)
+	x.propagateTrace(out)
+	if x.externalMount {
+		x.rewriteForMount(in, out)
 		return
 	}
 	if u := x.decision.User; u != nil {
@@ -199,12 +199,12 @@ func restoreForwarding(in, out *http.Request) {
 
 // modifyResponse sees the upstream's answer before the client does.
 func (x *exchange) modifyResponse(res *http.Response) error {
-	x.begun, x.code = true, res.StatusCode
-	if x.foreign && x.abroad == nil {
-		confine(res)
+	x.headerWritten, x.code = true, res.StatusCode
+	if x.externalMount && x.mountUser == nil {
+		sanitizeResponse(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
-		x.noticeDistrust(res)
+		x.checkIdentityRejected(res)
 	}
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
@@ -212,7 +212,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		return nil
 	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
 		x.places.leave()
-		x.take(res)
+		x.captureWatchBody(res)
 		return nil
 	case res.ContentLength == -1:
 		x.followEndless(res)
@@ -227,19 +227,19 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 // failed answers when the upstream did not: a client that went away gets
 // nothing, anybody else a 503 that names the shard and no address.
 func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
-	if x.upload != nil && x.upload.was() && !x.begun {
+	if x.upload != nil && x.upload.was() && !x.headerWritten {
 		x.tooLate(w)
 		return
 	}
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	x.p.metrics.upstreamError(x.to(), x.shard(), err)
+	x.p.metrics.upstreamError(x.upstreamKind(), x.shard(), err)
 	what := x.upstreamName()
 	if x.p.failures.AllowN(x.p.now(), 1) {
 		x.p.log.Error(err, "Request could not be forwarded; of many such lines, a few are written", "to", what, "method", r.Method)
 	}
-	if x.begun {
+	if x.headerWritten {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
 	}
 	x.answer(w, unreachable(what))
@@ -251,16 +251,16 @@ func (x *exchange) shard() string {
 	if x.route.mapping != nil && x.services != nil {
 		return x.services.Name
 	}
-	if x.foreign || x.route.mapping == nil || !x.route.mapping.Shards || x.target.Shard == nil {
+	if x.externalMount || x.route.mapping == nil || !x.route.mapping.Shards || x.target.Shard == nil {
 		return ""
 	}
 	return x.target.Shard.Name
 }
 
-// to is the kind of upstream the request goes to, for metrics.
-func (x *exchange) to() string {
+// upstreamKind is the kind of upstream the request goes to, for metrics.
+func (x *exchange) upstreamKind() string {
 	switch {
-	case x.foreign:
+	case x.externalMount:
 		return toMount
 	case x.shard() != "":
 		return toShard
@@ -278,7 +278,7 @@ func (x *exchange) apiPath(r *http.Request) string {
 	case x.route.mapping.Shards:
 		return path
 	}
-	if cluster, inside, err := lookup.Below(path); err == nil && cluster != "" {
+	if cluster, inside, err := lookup.ClusterInPath(path); err == nil && cluster != "" {
 		return inside
 	}
 	return path
@@ -287,7 +287,7 @@ func (x *exchange) apiPath(r *http.Request) string {
 // upstreamName is what clients may know about where the request went.
 func (x *exchange) upstreamName() string {
 	switch {
-	case x.foreign:
+	case x.externalMount:
 		return "the mount of the workspace"
 	case x.services != nil:
 		return "the virtual workspaces of shard \"" + x.services.Name + "\""

@@ -50,9 +50,9 @@ const ReasonOtherInstance metav1.StatusReason = "OtherInstance"
 // Explainer tells why requests are admitted or not; *authn.Authenticator does.
 type Explainer interface {
 	// Explain decides with the trace on; see authn.
-	Explain(r *http.Request, t *index.Target, change *authn.Change) (*authn.Explained, error)
-	// Applying are the authenticators of a target.
-	Applying(t *index.Target) []authn.ApplyingStatus
+	Explain(r *http.Request, t *index.Target, change *authn.Change) (*authn.Explanation, error)
+	// AuthenticatorsFor are the authenticators of a target.
+	AuthenticatorsFor(t *index.Target) []authn.AuthenticatorStatus
 	// Refusals are those kept.
 	Refusals() *authn.Refusals
 }
@@ -96,7 +96,7 @@ func explainPath(path string) (id string, ok bool) {
 // serveExplain explains to an operator: whoever may do that was asked before.
 func (x *exchange) serveExplain(w http.ResponseWriter, r *http.Request, id string) {
 	if !x.p.explains.AllowN(x.p.now(), 1) {
-		x.answer(w, tooMany())
+		x.answer(w, tooManyExplanations())
 		return
 	}
 	switch {
@@ -119,7 +119,7 @@ func (x *exchange) explainKept(w http.ResponseWriter, id string) {
 		x.answer(w, noRefusal(id, refusals.Instance()))
 		return
 	}
-	x.tell(w, explainRefusal(refusals.Instance(), f, x.p.explainer.Applying(&f.Target), false))
+	x.writeExplanation(w, explainRefusal(refusals.Instance(), f, x.p.explainer.AuthenticatorsFor(&f.Target), false))
 }
 
 func noRefusal(id, instance string) *metav1.Status {
@@ -132,7 +132,7 @@ func noRefusal(id, instance string) *metav1.Status {
 	return s
 }
 
-func tooMany() *metav1.Status {
+func tooManyExplanations() *metav1.Status {
 	s := failure(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many explanations are asked for; try again later")
 	s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
 	return s
@@ -149,7 +149,7 @@ func (x *exchange) explainCredential(w http.ResponseWriter, r *http.Request) {
 	case x.p.explaining <- struct{}{}:
 		defer func() { <-x.p.explaining }()
 	default:
-		x.answer(w, tooMany())
+		x.answer(w, tooManyExplanations())
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), explainTimeout)
@@ -160,7 +160,7 @@ func (x *exchange) explainCredential(w http.ResponseWriter, r *http.Request) {
 		x.answer(w, badRequest("the change can't be tried: %s", err.Error()))
 		return
 	}
-	x.tell(w, e)
+	x.writeExplanation(w, e)
 }
 
 // readExplainRequest makes the request to explain. Errors hold no part of the
@@ -235,9 +235,9 @@ func (c *ExplainChange) change() *authn.Change {
 	return out
 }
 
-// tell answers with a story, which no cache may keep.
-func (x *exchange) tell(w http.ResponseWriter, v any) {
-	x.begun, x.code = true, http.StatusOK
+// writeExplanation answers with a story, which no cache may keep.
+func (x *exchange) writeExplanation(w http.ResponseWriter, v any) {
+	x.headerWritten, x.code = true, http.StatusOK
 	writeJSON(w, v)
 }
 
@@ -262,7 +262,7 @@ func writeJSON(w http.ResponseWriter, v any) {
 // (SelfSubjectAccessReview): get on the non-resource URL /debug/explain there.
 // The proxy needs no right of its own for that.
 func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) bool {
-	if x.p.explainer == nil || x.foreign || x.route.mapping == nil || !x.route.mapping.Shards {
+	if x.p.explainer == nil || x.externalMount || x.route.mapping == nil || !x.route.mapping.Shards {
 		return false
 	}
 	id, ok := explainPath(x.route.path)
@@ -281,12 +281,12 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 		x.answer(w, status)
 		return true
 	}
-	if status := x.administers(r.Context()); status != nil {
+	if status := x.canExplain(r.Context()); status != nil {
 		x.answer(w, status)
 		return true
 	}
 	if !x.p.workspaceExplains.of(x.target.Cluster).AllowN(x.p.now(), 1) {
-		x.answer(w, tooMany())
+		x.answer(w, tooManyExplanations())
 		return true
 	}
 	refusals := x.p.explainer.Refusals()
@@ -295,26 +295,26 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 		x.answer(w, noRefusal(id, refusals.Instance())) // others' are as if they were not there
 		return true
 	}
-	x.tell(w, explainRefusal(refusals.Instance(), f, x.p.explainer.Applying(&f.Target), true))
+	x.writeExplanation(w, explainRefusal(refusals.Instance(), f, x.p.explainer.AuthenticatorsFor(&f.Target), true))
 	return true
 }
 
-// shares bound what logical clusters ask for, so that who asks for much leaves
+// workspaceLimiter bound what logical clusters ask for, so that who asks for much leaves
 // room for others: those whose names have the same hash have one bound.
-type shares struct {
+type workspaceLimiter struct {
 	seed     maphash.Seed
 	limiters [shareNum]*rate.Limiter
 }
 
-func newShares() *shares {
-	s := &shares{seed: maphash.MakeSeed()}
+func newWorkspaceLimiter() *workspaceLimiter {
+	s := &workspaceLimiter{seed: maphash.MakeSeed()}
 	for i := range s.limiters {
 		s.limiters[i] = rate.NewLimiter(sharePerSecond, shareAtOnce)
 	}
 	return s
 }
 
-func (s *shares) of(cluster string) *rate.Limiter {
+func (s *workspaceLimiter) of(cluster string) *rate.Limiter {
 	return s.limiters[maphash.String(s.seed, cluster)%shareNum]
 }
 
@@ -323,8 +323,8 @@ const maxQuoted = 256
 
 const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
-// administers asks the shard, as the caller, whether it may read explanations.
-func (x *exchange) administers(ctx context.Context) *metav1.Status {
+// canExplain asks the shard, as the caller, whether it may read explanations.
+func (x *exchange) canExplain(ctx context.Context) *metav1.Status {
 	allowed, err := x.selfReview(ctx)
 	if err != nil {
 		x.p.log.Error(err, "An explanation could not be authorised", "cluster", x.target.Cluster)

@@ -23,7 +23,7 @@ type slowExplainer struct {
 	begun, release chan struct{}
 }
 
-func (s *slowExplainer) Explain(r *http.Request, t *index.Target, c *authn.Change) (*authn.Explained, error) {
+func (s *slowExplainer) Explain(r *http.Request, t *index.Target, c *authn.Change) (*authn.Explanation, error) {
 	s.begun <- struct{}{}
 	<-s.release
 	return s.Authenticator.Explain(r, t, c)
@@ -168,7 +168,7 @@ func TestConfinedStory(t *testing.T) {
 		{Authenticator: "workspace c/a", Outcome: authn.Undecided, Reason: "dial 10.0.0.1: refused", Private: true},
 		{Authenticator: "workspace c/b", Outcome: authn.Refused, Reason: "audience"},
 	}}}
-	now := []authn.ApplyingStatus{
+	now := []authn.AuthenticatorStatus{
 		{Name: "oidc jwt[0]", State: "Ready", Issuer: &issuer.Status{URL: "https://operators-own"}},
 		{Name: "workspace c/a", Workspace: true, State: "Unavailable", Issuer: &issuer.Status{URL: "https://tenant", State: issuer.Unavailable, LastError: "dial 10.0.0.1: refused", KeyIDs: []string{"k"}}},
 	}

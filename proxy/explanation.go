@@ -123,7 +123,7 @@ const withheld = "the reason is for the operator of the proxy"
 
 // explainRefusal tells a refusal that was kept. For a workspace's administrators
 // confined leaves out what is none of theirs.
-func explainRefusal(instance string, f *authn.Refusal, now []authn.ApplyingStatus, confined bool) *Explanation {
+func explainRefusal(instance string, f *authn.Refusal, now []authn.AuthenticatorStatus, confined bool) *Explanation {
 	e := &Explanation{
 		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Method: f.Method, Path: f.Path,
 		Place: placeOf(&f.Target), Credential: credentialOf(&f.Presented),
@@ -148,7 +148,7 @@ func (e *Explanation) decided(d *authn.Decision, confined bool) {
 
 // applying adds the states. Of the operator's authenticators the confined know
 // from verdicts that they were asked, and of issuers whether they work.
-func (e *Explanation) applying(now []authn.ApplyingStatus, confined bool) {
+func (e *Explanation) applying(now []authn.AuthenticatorStatus, confined bool) {
 	for _, s := range now {
 		if confined && !s.Workspace {
 			continue
@@ -188,7 +188,7 @@ func placeOf(t *index.Target) Place {
 	return p
 }
 
-func credentialOf(p *authn.Presented) Credential {
+func credentialOf(p *authn.CredentialSummary) Credential {
 	return Credential{
 		Token: p.Kind, Issuer: p.Issuer, Algorithm: p.Algorithm, KeyID: p.KeyID, Audiences: p.Audiences,
 		NotBefore: timeOf(p.NotBefore), Expires: timeOf(p.NotAfter), Certificate: p.Certificate, Serial: p.Serial,
@@ -229,9 +229,9 @@ func timeOf(t time.Time) *metav1.Time {
 // in hand, and tells what it meets.
 func (x *exchange) explain(r *http.Request, e Explainer, change *authn.Change) (*Explanation, error) {
 	out := &Explanation{Instance: e.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
-	status := x.find(r)
+	status := x.resolveTarget(r)
 	out.Place = placeOf(&x.target)
-	out.Place.Cluster, out.Place.Mount = x.route.cluster, out.Place.Mount || x.foreign
+	out.Place.Cluster, out.Place.Mount = x.route.cluster, out.Place.Mount || x.externalMount
 	if x.route.mapping != nil {
 		out.Place.Mapping = x.route.mapping.Path
 	}
@@ -239,7 +239,7 @@ func (x *exchange) explain(r *http.Request, e Explainer, change *authn.Change) (
 		out.Code, out.Outcome, out.Message = int(status.Code), "not authenticated", status.Message
 		return out, nil
 	}
-	if x.route.mapping.PassThrough && !x.foreign {
+	if x.route.mapping.PassThrough && !x.externalMount {
 		out.decided(passedThrough, false)
 		out.Message = "the mapping leaves authentication to its backend"
 		return out, nil

@@ -140,9 +140,9 @@ func TestExchangeForgetsForeign(t *testing.T) {
 		}
 	}
 	x := f.exchanges.Get().(*exchange)
-	x.foreign, x.target, x.code = true, index.Target{Cluster: "c"}, 200
+	x.externalMount, x.target, x.code = true, index.Target{Cluster: "c"}, 200
 	x.reset()
-	if x.foreign || x.target.Cluster != "" || x.code != 0 || x.base != nil || x.decision != nil {
+	if x.externalMount || x.target.Cluster != "" || x.code != 0 || x.base != nil || x.decision != nil {
 		t.Errorf("reset keeps %+v", x)
 	}
 }

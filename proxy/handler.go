@@ -83,27 +83,27 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	if p.recorded != nil || p.tracer != nil || p.log.V(3).Enabled() {
 		r = x.observe(r)
 	}
-	status := x.judge(r)
+	status := x.authorizeRequest(r)
 	if p.recorded != nil {
 		x.record(w, r, status)
 		return
 	}
-	x.conclude(w, r, status)
-	if x.follow(w) {
+	x.respond(w, r, status)
+	if x.copyWatch(w) {
 		x = nil // another's now
 	}
 }
 
-// judge finds out where the request goes and who is asking; nil: it may.
-func (x *exchange) judge(r *http.Request) *metav1.Status {
-	if x.ours = x.ownPath(r); x.ours != "" {
-		return x.waits(r, x.admit)
+// authorizeRequest finds out where the request goes and who is asking; nil: it may.
+func (x *exchange) authorizeRequest(r *http.Request) *metav1.Status {
+	if x.localPath = x.ownPath(r); x.localPath != "" {
+		return x.waits(r, x.authorizeLocal)
 	}
 	if x.asksForLogin(r) {
-		x.ours = protectedresource.WellKnownPath
+		x.localPath = protectedresource.WellKnownPath
 		return nil
 	}
-	if status := x.step(r, "lookup", x.find); status != nil {
+	if status := x.withSpan(r, "lookup", x.resolveTarget); status != nil {
 		return status
 	}
 	x.long = requestinfo.LongRunning(r.Method, x.apiPath(r), r.URL.RawQuery)
@@ -118,35 +118,35 @@ func (x *exchange) judge(r *http.Request) *metav1.Status {
 
 // waits finds out who is asking, for which the request may have to wait.
 func (x *exchange) waits(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
-	x.enter(r)
+	x.acquireInFlight(r)
 	if !x.crowded {
-		return x.step(r, "authn", do)
+		return x.withSpan(r, "authn", do)
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	cancel() // only what is known at once counts
-	status := x.step(r.WithContext(ctx), "authn", do)
+	status := x.withSpan(r.WithContext(ctx), "authn", do)
 	if status != nil && status.Code == http.StatusServiceUnavailable {
 		return overloaded("your address has, in this workspace,")
 	}
 	return status
 }
 
-// conclude answers with status; when there is none, with a page of the proxy's
+// respond answers with status; when there is none, with a page of the proxy's
 // own or by forwarding.
-func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
+func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	if status != nil {
 		x.challenge(w, r, status)
 		x.answer(w, status)
 		return
 	}
-	if x.ours != "" {
-		x.page(w, r)
+	if x.localPath != "" {
+		x.serveLocal(w, r)
 		return
 	}
 	if x.explainsWorkspace(w, r) {
 		return
 	}
-	x.pass(w, r)
+	x.forwardTraced(w, r)
 }
 
 // finish contains the panic v, logs the request and gives the exchange back.
@@ -155,13 +155,13 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
 		p.panics.Add(1)
 		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
-		if !x.begun && x.code == 0 {
+		if !x.headerWritten && x.code == 0 {
 			x.answer(w, internal())
 			v = nil
 		}
 	}
 	if x.download.broken && r.Context().Err() == nil {
-		p.metrics.upstreamErrors.WithLabelValues(x.to(), x.shard(), "response_interrupted").Inc()
+		p.metrics.upstreamErrors.WithLabelValues(x.upstreamKind(), x.shard(), "response_interrupted").Inc()
 	}
 	x.closeWatch()
 	p.metrics.request(x, r, p.now().Sub(x.start))
@@ -174,7 +174,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	if log := p.log.V(3); log.Enabled() {
 		x.log(log, r)
 	}
-	x.traced(r)
+	x.recordSpan(r)
 	x.reset()
 	p.exchanges.Put(x)
 	return v != nil
@@ -199,10 +199,10 @@ func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 	writeStatus(w, s)
 }
 
-// find finds out where the request goes: steps 4 to 6.
-func (x *exchange) find(r *http.Request) *metav1.Status {
+// resolveTarget finds out where the request goes: steps 4 to 6.
+func (x *exchange) resolveTarget(r *http.Request) *metav1.Status {
 	x.routing = x.p.routing.Load()
-	path, err := lookup.Escaped(r)
+	path, err := lookup.RawPath(r)
 	if err != nil {
 		return lookup.Status(err, r)
 	}
@@ -232,7 +232,7 @@ func (x *exchange) resolve(r *http.Request, hops int) *metav1.Status {
 		return notFound()
 	}
 	if x.route.cluster != "" {
-		err := lookup.Valid(x.route.cluster)
+		err := lookup.ValidateClusterPath(x.route.cluster)
 		if err == nil {
 			x.target, err = x.p.index.Lookup(x.route.cluster)
 		}
@@ -247,7 +247,7 @@ func (x *exchange) resolve(r *http.Request, hops int) *metav1.Status {
 	case m.Shards && x.target.Shard == nil:
 		return lookup.Status(index.ErrUnknown, r) // no caller of ours can get here
 	case m.Shards:
-		if err := lookup.Inside(x.route.path); err != nil {
+		if err := lookup.ValidateSubpath(x.route.path); err != nil {
 			return lookup.Status(err, r)
 		}
 		x.base = x.target.Shard.BaseURL
@@ -265,7 +265,7 @@ func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 	mount := x.target.Mount
 	x.mounts = append(x.mounts, mounted{x.route.cluster, mount})
 	rest := x.route.path
-	if path, ok := x.p.known(mount); ok {
+	if path, ok := x.p.localMountPath(mount); ok {
 		if hops == 0 {
 			return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads through more than %d mounts", maxHops)
 		}
@@ -291,7 +291,7 @@ func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
 	if looped(r.Header) {
 		return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads back to this proxy")
 	}
-	x.foreign = true
+	x.externalMount = true
 	x.base = &url.URL{Scheme: "https", Host: mount.Host}
 	if x.host != nil {
 		x.base.Host = x.host.url.Host // as the operator spells it
@@ -316,8 +316,8 @@ var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
 // Decider makes: forwarded, it would be whom the shard takes it for.
 var errNobody = errors.New("the decision admits a request, but names no user")
 
-// ask has it decided who is calling.
-func (x *exchange) ask(r *http.Request) {
+// authenticate has it decided who is calling.
+func (x *exchange) authenticate(r *http.Request) {
 	d := x.p.decider.Decide(r, &x.target)
 	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
 		panic(errNobody)
@@ -328,10 +328,10 @@ func (x *exchange) ask(r *http.Request) {
 
 // decide asks who is calling, and chooses the transport.
 func (x *exchange) decide(r *http.Request) *metav1.Status {
-	if x.route.mapping.PassThrough && !x.foreign {
+	if x.route.mapping.PassThrough && !x.externalMount {
 		x.decision = passedThrough
 	} else {
-		x.ask(r)
+		x.authenticate(r)
 	}
 	if x.p.owner != nil && x.decision.ServiceAccount {
 		switch creates, err := x.createsWorkspace(r); {
@@ -345,8 +345,8 @@ func (x *exchange) decide(r *http.Request) *metav1.Status {
 	switch {
 	case d.User == nil && !d.PassThrough:
 		return refusal(d)
-	case x.foreign:
-		return x.goAbroad()
+	case x.externalMount:
+		return x.prepareMount()
 	default:
 		x.rp.Transport = x.routing.upstreams[x.route.mapping.tls]
 	}

@@ -49,7 +49,7 @@ func claimedCluster(token string) string {
 	if cluster == "" {
 		cluster = claims.Legacy
 	}
-	if lookup.Valid(cluster) != nil {
+	if lookup.ValidateClusterPath(cluster) != nil {
 		return ""
 	}
 	return cluster

@@ -150,9 +150,9 @@ func (h *places) stopWaiting() {
 	h.payer, h.host = nil, nil
 }
 
-// enter takes room to wait for a caller who is not known yet. When there is none,
+// acquireInFlight takes room to wait for a caller who is not known yet. When there is none,
 // x is crowded: the caller is admitted if it is known at once.
-func (x *exchange) enter(r *http.Request) {
+func (x *exchange) acquireInFlight(r *http.Request) {
 	f := &x.p.limit
 	if f.most == 0 {
 		return
@@ -171,8 +171,8 @@ func (x *exchange) enter(r *http.Request) {
 // account is what the caller asks for, as payers are told apart.
 func (x *exchange) account() string {
 	switch {
-	case x.ours != "":
-		return x.ours
+	case x.localPath != "":
+		return x.localPath
 	case x.route.cluster != "":
 		return x.route.cluster
 	case x.target.Cluster != "":
@@ -210,7 +210,7 @@ func (x *exchange) admitted() *metav1.Status {
 	} else if x.crowded {
 		return overloaded("your address has, in this workspace,")
 	}
-	if x.foreign {
+	if x.externalMount {
 		last := x.mounts[len(x.mounts)-1]
 		payer := h.budget.payer(mountee, x.base.Host, last.path)
 		if !h.budget.take(payer, h.weight, part(hostsPart)) {
@@ -225,7 +225,7 @@ func (x *exchange) admitted() *metav1.Status {
 // is used again while the client is waited for.
 func (x *exchange) run() *metav1.Status {
 	f, h := &x.p.limit, x.places
-	if h.budget == nil || x.long || x.foreign || h.back != nil {
+	if h.budget == nil || x.long || x.externalMount || h.back != nil {
 		return nil
 	}
 	var t running

@@ -240,7 +240,7 @@ func TestTricklingBody(t *testing.T) {
 		body, sender := io.Pipe()
 		t.Cleanup(func() { _ = body.Close() })
 		go func() {
-			_, err := sender.Write(make([]byte, 2*replayable))
+			_, err := sender.Write(make([]byte, 2*maxBufferedBody))
 			for tick := time.NewTicker(50 * time.Millisecond); err == nil; <-tick.C {
 				_, err = sender.Write([]byte("x"))
 			}

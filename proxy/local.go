@@ -34,17 +34,17 @@ func (x *exchange) ownPath(r *http.Request) string {
 	return ""
 }
 
-// page serves one of the proxy's own paths, to somebody who may read it.
-func (x *exchange) page(w http.ResponseWriter, r *http.Request) {
+// serveLocal serves one of the proxy's own paths, to somebody who may read it.
+func (x *exchange) serveLocal(w http.ResponseWriter, r *http.Request) {
 	if id, ok := explainPath(r.URL.Path); ok {
 		x.serveExplain(w, r, id)
 		return
 	}
-	if x.ours == protectedresource.WellKnownPath {
+	if x.localPath == protectedresource.WellKnownPath {
 		x.serveLogin(w, r)
 		return
 	}
-	x.begun, x.code = true, http.StatusOK
+	x.headerWritten, x.code = true, http.StatusOK
 	switch r.URL.Path {
 	case statuszPath:
 		x.p.serveStatusz(w, r)
@@ -66,7 +66,7 @@ func (p *Proxy) Debug() http.Handler {
 		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
 			writeStatus(w, failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the debug address is served as localhost or a loopback address only, not as %q", clip.Clone(r.Host, maxQuoted)))
 		case path == ExplainPath, path != "" && readOnly(r):
-			x.page(w, r)
+			x.serveLocal(w, r)
 		default:
 			writeStatus(w, notFound())
 		}
@@ -83,17 +83,17 @@ func loopbackHost(host string) bool {
 
 func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-// admit authenticates and authorises a request for a path of the proxy's: get,
+// authorizeLocal authenticates and authorises a request for a path of the proxy's: get,
 // and for explanations of credentials post.
-func (x *exchange) admit(r *http.Request) *metav1.Status {
-	path, verb := x.ours, "get"
+func (x *exchange) authorizeLocal(r *http.Request) *metav1.Status {
+	path, verb := x.localPath, "get"
 	switch {
 	case path == ExplainPath && r.Method == http.MethodPost:
 		verb = "post"
 	case !readOnly(r):
 		return failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "only GET is served here")
 	}
-	x.ask(r)
+	x.authenticate(r)
 	d := x.decision
 	switch {
 	case d.PassThrough: // there is no shard here to decide

@@ -109,9 +109,9 @@ func TestMetricsPage(t *testing.T) {
 		case "pass":
 			return &authn.Decision{Status: 200, PassThrough: true}
 		case "alice":
-			return &authn.Decision{User: alice, Status: 200, By: "token"}
+			return &authn.Decision{User: alice, Status: 200, Authenticator: "token"}
 		default:
-			return &authn.Decision{User: &user.DefaultInfo{Name: who}, Status: 200, By: "token"}
+			return &authn.Decision{User: &user.DefaultInfo{Name: who}, Status: 200, Authenticator: "token"}
 		}
 	}
 	m := NewMetrics("v1")

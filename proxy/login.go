@@ -19,7 +19,7 @@ func (x *exchange) asksForLogin(r *http.Request) bool {
 	if x.p.login == nil || !strings.HasPrefix(r.URL.Path, protectedresource.WellKnownPath) {
 		return false
 	}
-	path, err := lookup.Escaped(r)
+	path, err := lookup.RawPath(r)
 	if err != nil || !logindiscovery.Owns(path) {
 		return false
 	}
@@ -38,7 +38,7 @@ func (x *exchange) serveLogin(w http.ResponseWriter, r *http.Request) {
 		x.answer(w, notFound())
 		return
 	}
-	x.begun, x.code = true, http.StatusOK
+	x.headerWritten, x.code = true, http.StatusOK
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))

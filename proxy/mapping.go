@@ -27,7 +27,7 @@ type Mapping struct {
 	PassThrough bool
 
 	tls      tlsFiles
-	material *material // tls as read
+	material *tlsCredentials // tls as read
 	headers  *identityHeaders
 	pattern  []string // segments; "{name}" matches any one segment
 	line     int
@@ -254,7 +254,7 @@ func (e *entry) headers() *identityHeaders {
 
 // tls reads the TLS files. Only an entry whose destination is told of nobody may
 // do without a client certificate.
-func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte, error)) *material {
+func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte, error)) *tlsCredentials {
 	read := func(key, file, what string) []byte {
 		if file == "" {
 			e.fail("%s is missing: %s", key, what)
@@ -266,7 +266,7 @@ func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte
 		}
 		return data
 	}
-	m := &material{}
+	m := &tlsCredentials{}
 	if ca := read(keyCA, files.ca, "a PEM bundle of the CAs that sign the backend's certificate"); ca != nil {
 		m.caPEM, m.roots = ca, x509.NewCertPool()
 		if !m.roots.AppendCertsFromPEM(ca) {
@@ -289,8 +289,8 @@ func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte
 }
 
 // Certificates are those that the entries name, each TLS identity once.
-func (m *Mappings) Certificates() []Certificates {
-	var all []Certificates
+func (m *Mappings) Certificates() []CertificateSource {
+	var all []CertificateSource
 	seen := map[tlsFiles]bool{}
 	for _, e := range m.entries {
 		if seen[e.tls] {
@@ -298,7 +298,7 @@ func (m *Mappings) Certificates() []Certificates {
 		}
 		seen[e.tls] = true
 		source := fmt.Sprintf("mapping-file %s (line %d)", e.Path, e.line)
-		all = append(all, Certificates{"client", source, func() []byte { return e.material.certPEM }}, Certificates{"backend-ca", source, func() []byte { return e.material.caPEM }})
+		all = append(all, CertificateSource{"client", source, func() []byte { return e.material.certPEM }}, CertificateSource{"backend-ca", source, func() []byte { return e.material.caPEM }})
 	}
 	return all
 }

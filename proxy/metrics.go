@@ -32,9 +32,9 @@ type Metrics struct {
 	page     http.Handler
 	families []Family
 
-	durations *series[durationKey, prometheus.Observer]
-	requests  *series[requestKey, prometheus.Counter]
-	traffic   *series[string, traffic]
+	durations *counterCache[durationKey, prometheus.Observer]
+	requests  *counterCache[requestKey, prometheus.Counter]
+	traffic   *counterCache[string, traffic]
 
 	lookups   [lookupResults]prometheus.Counter
 	decisions [authn.Undecided + 1]prometheus.Counter // by authn.Outcome
@@ -73,7 +73,7 @@ var durationBuckets = []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 
 // Proxy.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
-	b := &instruments{registry: m.registry}
+	b := &metricBuilder{registry: m.registry}
 	b.kcp(m)
 	b.perRequest(m)
 	b.watches(m)
@@ -87,23 +87,23 @@ func NewMetrics(version string) *Metrics {
 }
 
 // kcp are the names that kcp-front-proxy has, as it has them.
-func (b *instruments) kcp(m *Metrics) {
+func (b *metricBuilder) kcp(m *Metrics) {
 	durations := b.histogram("proxy_request_duration_seconds", "How long requests took, until the end of the answer.", durationBuckets, "method", "code")
-	m.durations = newSeries(func(k durationKey) prometheus.Observer { return durations.WithLabelValues(k.method, k.code) })
+	m.durations = newCounterCache(func(k durationKey) prometheus.Observer { return durations.WithLabelValues(k.method, k.code) })
 	m.tlsErrors = b.counter("kcp_listener_tls_connection_error", "TLS connections to shards that failed, by kind of error.", "shard", "error_type")
 	m.sentVec = b.counter("kcp_backend_rq_body_bytes", "Bytes of request bodies sent to shards; upgraded connections do not count.", "shard")
 	m.receivedVec = b.counter("kcp_backend_rs_body_bytes", "Bytes of response bodies received from shards; upgraded connections do not count.", "shard")
-	m.traffic = newSeries(func(shard string) traffic {
+	m.traffic = newCounterCache(func(shard string) traffic {
 		return traffic{sent: m.sentVec.WithLabelValues(shard), received: m.receivedVec.WithLabelValues(shard)}
 	})
 	m.clusters = b.read("kcp_indexed_logicalclusters", gaugeType, "Logical clusters that the index has of a shard.", "shard")
 }
 
-func (b *instruments) perRequest(m *Metrics) {
+func (b *metricBuilder) perRequest(m *Metrics) {
 	m.requestsVec = b.counter("front_proxy_requests_total",
 		"Requests that are over. Code 0: the client went away before there was an answer. Shard: which holds what the path names; empty for other backends. "+
 			"Authenticator: what admitted the request; empty when nothing did.", "code", "verb", "shard", "authenticator")
-	m.requests = newSeries(func(k requestKey) prometheus.Counter {
+	m.requests = newCounterCache(func(k requestKey) prometheus.Counter {
 		return m.requestsVec.WithLabelValues(k.code, k.verb.String(), k.shard, k.by)
 	})
 	lookups := b.counter("front_proxy_lookups_total", "Clusters looked up, by what was found.", "result")
@@ -129,7 +129,7 @@ func (b *instruments) perRequest(m *Metrics) {
 	m.panics = b.read("front_proxy_panics_total", counterType, "Panics contained; each one is a fault to report.")
 }
 
-func (b *instruments) watches(m *Metrics) {
+func (b *metricBuilder) watches(m *Metrics) {
 	m.resourceWatchState = b.gauge("front_proxy_resource_watch_state", "Where a list and watch stands: 1 for its present state. An empty shard is the watch of Shard objects in root.", "shard", "resource", "state")
 	m.resourceWatchLists = b.counter("front_proxy_resource_watch_lists_total", "Lists completed; all but the first are relists.", "shard", "resource")
 	m.resourceWatchObjects = b.gauge("front_proxy_resource_watch_listed_objects", "Objects in the last list.", "shard", "resource")
@@ -138,7 +138,7 @@ func (b *instruments) watches(m *Metrics) {
 }
 
 // states are read when someone looks.
-func (b *instruments) states(m *Metrics) {
+func (b *metricBuilder) states(m *Metrics) {
 	m.shardReady = b.read("front_proxy_shard_synced", gaugeType, "1 when all that is read of a shard has been read once.", "shard")
 	m.workspaces = b.read("front_proxy_indexed_workspaces", gaugeType, "Workspaces that the index has of a shard.", "shard")
 	m.configurations = b.read("front_proxy_authentication_configurations", gaugeType, "WorkspaceAuthenticationConfigurations by state.", "state")
@@ -171,7 +171,7 @@ func (m *Metrics) request(x *exchange, r *http.Request, took time.Duration) {
 	}
 	key := requestKey{code: code, shard: x.shard(), verb: verbOf(r.Method, x.apiPath(r), r.URL.RawQuery, x.upgrade)}
 	if d := x.decision; d != nil {
-		if key.by = d.By; d.PassThrough {
+		if key.by = d.Authenticator; d.PassThrough {
 			key.by = "pass-through"
 		}
 	}

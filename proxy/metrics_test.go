@@ -109,7 +109,7 @@ func TestMetricsCountRequests(t *testing.T) {
 		case "panic":
 			panic("boo")
 		}
-		return &authn.Decision{User: alice, Status: 200, By: "token"}
+		return &authn.Decision{User: alice, Status: 200, Authenticator: "token"}
 	}
 	m := NewMetrics("v1")
 	w.config.Metrics = m
@@ -384,13 +384,13 @@ func TestMetricsOfSources(t *testing.T) {
 	m := NewMetrics("")
 	clk := testingclock.NewFakeClock(time.Now())
 	w.config.Metrics, w.config.Clock = m, clk
-	w.config.Sync = func() shards.Status {
+	w.config.ShardStatus = func() shards.Status {
 		return shards.Status{Shards: []shards.ShardStatus{{Name: "a", Synced: true}, {Name: "b"}}}
 	}
 	f := w.front(t)
 	var broken error
 	bundle := append(append([]byte("junk\n"), newAuthority(t, "x").pem...), w.serving.pem...)
-	m.Watch(Sources{
+	m.RegisterSources(Sources{
 		Counts: func() []index.Count { return []index.Count{{Shard: "a", LogicalClusters: 3, Workspaces: 2}} },
 		Configurations: func() map[authn.ConfigurationState]int {
 			return map[authn.ConfigurationState]int{authn.ConfigurationReady: 4}
@@ -405,7 +405,7 @@ func TestMetricsOfSources(t *testing.T) {
 			return authn.WebhookStatus{State: authn.WebhookDoubtsProxy, Counts: map[authn.WebhookResult]uint64{authn.WebhookUnauthorized: 7}}
 		},
 		Reloads: map[string]func() error{"token-auth-file": func() error { return broken }},
-		Certificates: []Certificates{
+		Certificates: []CertificateSource{
 			{"client-ca", "client-ca-file", func() []byte { return bundle }},
 			{"client", "root-kubeconfig", func() []byte { return nil }},
 		},

@@ -17,10 +17,10 @@ import (
 // maxHops bounds the mounts a request is led through.
 const maxHops = 3
 
-// known returns the path below a known shard or this proxy that a mount's URL
+// localMountPath returns the path below a known shard or this proxy that a mount's URL
 // means there; false when the URL leads elsewhere. The result is escaped and
 // as ambiguous as the tenant made it: it is judged like any request's path.
-func (p *Proxy) known(mount *url.URL) (string, bool) {
+func (p *Proxy) localMountPath(mount *url.URL) (string, bool) {
 	for _, u := range p.external {
 		if path, ok := below(mount, u); ok {
 			return path, true
@@ -74,7 +74,7 @@ func hostPort(u *url.URL) string {
 
 // newForeign makes the transport of mounts on hosts that are not ours. It has
 // no client certificate, and dials as the operator's guard allows.
-func newForeign(c *Config) *foreign {
+func newForeign(c *Config) *externalTransport {
 	if c.MountDial == nil {
 		return nil
 	}
@@ -82,7 +82,7 @@ func newForeign(c *Config) *foreign {
 	if c.MountTLS != nil {
 		config.RootCAs = c.MountTLS.RootCAs
 	}
-	return &foreign{requests: foreignTransport(c, config, true), upgrades: foreignTransport(c, config.Clone(), false)}
+	return &externalTransport{requests: foreignTransport(c, config, true), upgrades: foreignTransport(c, config.Clone(), false)}
 }
 
 // foreignAtMost is how many connections there are to a host, and idle ones to
@@ -108,18 +108,18 @@ func foreignTransport(c *Config, config *tls.Config, http2 bool) *http.Transport
 	return t
 }
 
-// foreign carries requests to mounts on other hosts.
-type foreign struct{ requests, upgrades *http.Transport }
+// externalTransport carries requests to mounts on other hosts.
+type externalTransport struct{ requests, upgrades *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
-func (f *foreign) RoundTrip(r *http.Request) (*http.Response, error) {
+func (f *externalTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if _, upgrade := r.Header["Upgrade"]; upgrade {
 		return f.upgrades.RoundTrip(r)
 	}
 	return f.requests.RoundTrip(r)
 }
 
-func (f *foreign) close() {
+func (f *externalTransport) close() {
 	f.requests.CloseIdleConnections()
 	f.upgrades.CloseIdleConnections()
 }
@@ -144,20 +144,20 @@ func looped(header http.Header) bool {
 	return false
 }
 
-// confine takes from a foreign host's answer what would let it act as our
+// sanitizeResponse takes from a foreign host's answer what would let it act as our
 // origin in a browser, whose certificate or token for us it could use. Trailers
 // are read with the body's end.
-func confine(res *http.Response) {
-	disown(res.Header)
+func sanitizeResponse(res *http.Response) {
+	stripOriginHeaders(res.Header)
 	res.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	res.Header.Set("X-Content-Type-Options", "nosniff")
 	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
-		res.Body = &confinedBody{res.Body, res}
+		res.Body = &sanitizedBody{res.Body, res}
 	}
 }
 
-// disown takes from headers what speaks for an origin.
-func disown(header http.Header) {
+// stripOriginHeaders takes from headers what speaks for an origin.
+func stripOriginHeaders(header http.Header) {
 	for key := range header {
 		if strings.HasPrefix(key, "Access-Control-") {
 			delete(header, key)
@@ -171,30 +171,30 @@ func disown(header http.Header) {
 	}
 }
 
-// confinedBody is a foreign host's, whose trailers are confined too.
-type confinedBody struct {
+// sanitizedBody is a foreign host's, whose trailers are confined too.
+type sanitizedBody struct {
 	io.ReadCloser
 	res *http.Response
 }
 
 // Read implements io.Reader.
-func (b *confinedBody) Read(p []byte) (int, error) {
+func (b *sanitizedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
-		disown(b.res.Trailer)
+		stripOriginHeaders(b.res.Trailer)
 	}
 	return n, err
 }
 
-// confined is a transport to a foreign host, whose informational answers (1xx)
+// sanitizingTransport is a transport to a foreign host, whose informational answers (1xx)
 // are confined before ReverseProxy, whose hook is older, passes them on.
-type confined struct{ http.RoundTripper }
+type sanitizingTransport struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
-func (c confined) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c sanitizingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
-			disown(http.Header(header))
+			stripOriginHeaders(http.Header(header))
 			return nil
 		},
 	})))

@@ -211,7 +211,7 @@ func plainPath(u *url.URL) error {
 	for rest := u.EscapedPath(); rest != "" && rest != "/"; {
 		var segment string
 		segment, rest = lookup.Segment(rest)
-		if _, err := lookup.Plain(segment); err != nil {
+		if _, err := lookup.DecodeSegment(segment); err != nil {
 			return err
 		}
 	}
@@ -219,51 +219,51 @@ func plainPath(u *url.URL) error {
 }
 
 // Certificates are those of all entries, as they are in use now.
-func (h *MountHosts) Certificates() []Certificates {
+func (h *MountHosts) Certificates() []CertificateSource {
 	if h == nil {
 		return nil
 	}
-	var all []Certificates
+	var all []CertificateSource
 	for _, host := range h.Get() {
 		all = append(all, host.upstream.certificates()...)
 	}
 	return all
 }
 
-// goAbroad chooses the transport to another host. One that is told who is
+// prepareMount chooses the transport to another host. One that is told who is
 // calling must be: without, it would take the caller for this proxy.
-func (x *exchange) goAbroad() *metav1.Status {
+func (x *exchange) prepareMount() *metav1.Status {
 	var to http.RoundTripper = x.p.foreign
 	if x.host != nil {
 		to = x.host.upstream
 	}
 	to = egress.LimitAnswers(to)
 	if x.host == nil || !x.host.vouches() {
-		x.rp.Transport = confined{to}
+		x.rp.Transport = sanitizingTransport{to}
 		return nil
 	}
 	x.rp.Transport = to
 	if x.decision.User == nil {
 		return failure(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount is for callers who are authenticated here")
 	}
-	u, err := authn.Abroad(x.decision.User)
+	u, err := authn.IdentityForExternalHost(x.decision.User)
 	if err != nil {
 		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount is not for this caller: %v", err)
 	}
-	x.abroad = u
+	x.mountUser = u
 	return nil
 }
 
-// leave makes the outgoing request one to another host.
-func (x *exchange) leave(in, out *http.Request) {
+// rewriteForMount makes the outgoing request one to another host.
+func (x *exchange) rewriteForMount(in, out *http.Request) {
 	out.Host = x.base.Host
-	if x.abroad == nil {
+	if x.mountUser == nil {
 		dropPrivate(out.Header)
 	} else {
 		dropCredentials(out.Header)
 		dropCookies(out.Header)
 		x.host.headers.clear(out.Header)
-		x.host.headers.set(out.Header, x.abroad)
+		x.host.headers.set(out.Header, x.mountUser)
 	}
 	out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
 }

@@ -64,7 +64,7 @@ func (w *world) mountHosts(t *testing.T, list string) (file string, logged *line
 	}
 	w.config.MountHosts = hosts
 	w.decide = func(*http.Request, *index.Target) *authn.Decision {
-		return &authn.Decision{User: &user.DefaultInfo{Name: "bob", Groups: []string{"system:authenticated"}}, Status: 200, By: "token"}
+		return &authn.Decision{User: &user.DefaultInfo{Name: "bob", Groups: []string{"system:authenticated"}}, Status: 200, Authenticator: "token"}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

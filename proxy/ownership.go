@@ -17,7 +17,7 @@ var workspaces = [...]string{"apis", "tenancy.kcp.io", "v1alpha1", "workspaces"}
 // impersonated would be the owner. The path is read as the shard reads it; the error
 // wraps lookup.ErrAmbiguous when a segment that decides has two readings.
 func (x *exchange) createsWorkspace(r *http.Request) (bool, error) {
-	if x.foreign || !x.route.mapping.Shards || r.Method != http.MethodPost && !applies(r) {
+	if x.externalMount || !x.route.mapping.Shards || r.Method != http.MethodPost && !applies(r) {
 		return false, nil
 	}
 	if r.Header.Get("Impersonate-User") != "" { // without, API servers know or take no other
@@ -53,6 +53,6 @@ func plainSegment(path string) (segment, rest string, err error) {
 		return "", "", nil
 	}
 	segment, rest = lookup.Segment(path)
-	segment, err = lookup.Plain(segment)
+	segment, err = lookup.DecodeSegment(segment)
 	return segment, rest, err
 }

@@ -36,7 +36,7 @@ type Proxy struct {
 	clock       clock.Clock
 	index       Index
 	decider     Decider
-	foreign     *foreign // nil: not served
+	foreign     *externalTransport // nil: not served
 	hosts       *MountHosts
 	external    []*url.URL
 	shards      func() []*shards.Shard
@@ -59,9 +59,9 @@ type Proxy struct {
 	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
 	recheckPeriod         time.Duration
 	progressTimeout       time.Duration
-	pacedStreams          sync.Pool    // of *pacedStream
-	connections           *connections // nil: it does not run
-	returned              *returned    // nil, too
+	pacedStreams          sync.Pool     // of *pacedStream
+	connections           *connections  // nil: it does not run
+	returned              *connListener // nil, too
 	endedStreams          atomic.Uint64
 	// shardServices has what a routing's services are made with.
 	shardServices     shardServices
@@ -69,7 +69,7 @@ type Proxy struct {
 	explaining        chan struct{} // has the one credential that is being explained
 	explains          *rate.Limiter // to operators
 	sameSite          http.CrossOriginProtection
-	workspaceExplains *shares
+	workspaceExplains *workspaceLimiter
 	login             *logindiscovery.Discovery // nil: off
 	status            StatusSources
 	flags             map[string]string
@@ -133,12 +133,12 @@ func New(c Config) (*Proxy, error) {
 	p.limit.init(c.MaxInFlight)
 	if c.Serving != nil && c.Serving.Listener != nil {
 		p.connections = &connections{Listener: c.Serving.Listener, most: int64(c.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: p.progressTimeout}
-		p.returned = newReturned(c.Serving.Listener)
+		p.returned = newConnListener(c.Serving.Listener)
 	}
 	p.failures = rate.NewLimiter(failureLines, failureBurst)
 	p.distrusts = rate.NewLimiter(rate.Every(time.Minute), 1)
 	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)
-	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), newShares()
+	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), newWorkspaceLimiter()
 	p.status, p.flags, p.login = c.Status, c.Flags, c.LoginDiscovery
 	if p.now == nil {
 		p.now = time.Now
@@ -149,7 +149,7 @@ func New(c Config) (*Proxy, error) {
 	p.errorLog = stdlog.New(logWriter{c.Log}, "", 0)
 	p.exchanges.New = func() any { return p.newExchange() }
 	p.pacedStreams.New = func() any { return p.newPacedStream() }
-	p.health = &health{now: p.now, sync: c.Sync}
+	p.health = &health{now: p.now, sync: c.ShardStatus}
 	p.cors = p.withCORS(c.CORSOrigins)
 	if c.Audit != nil {
 		p.recorded = c.Audit.recorded()
@@ -157,12 +157,12 @@ func New(c Config) (*Proxy, error) {
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}
-	p.status.Shards = c.Sync
+	p.status.Shards = c.ShardStatus
 	p.status.own = p.certificates
 	p.status.Started = p.now()
 	p.status.reportExpired(p.now(), c.Log)
-	p.metrics.registry.MustRegister(&proxyCollector{p, c.Sync})
-	p.metrics.Watch(Sources{own: p.certificates})
+	p.metrics.registry.MustRegister(&proxyCollector{p, c.ShardStatus})
+	p.metrics.RegisterSources(Sources{own: p.certificates})
 	return p, nil
 }
 
@@ -179,7 +179,7 @@ func (x *exchange) log(log klog.Logger, r *http.Request) {
 		values = append(values, "shard", x.target.Shard.Name)
 	}
 	if d := x.decision; d != nil {
-		values = append(values, "by", d.By)
+		values = append(values, "by", d.Authenticator)
 		if d.User != nil {
 			values = append(values, "user", d.User.GetName())
 		}

@@ -13,7 +13,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// pulse notices backends that do not answer, frozen or cut off: without it their
+// healthChecker notices backends that do not answer, frozen or cut off: without it their
 // requests would wait for as long as clients do, or for a connection each.
 //
 // It dials all connections of an upstream. When something was written to one
@@ -24,21 +24,21 @@ import (
 // again at every look, succeeds. When a connection could not be made in time, and
 // nothing was heard of the backend meanwhile, no others are tried until then
 // either, and those there are go on.
-type pulse struct {
+type healthChecker struct {
 	// every is how often connections are looked at.
 	every, after, patience time.Duration
 	config                 func() *tls.Config // of handshakes, without a server name
 	log                    klog.Logger
 	dialer                 *net.Dialer
-	looks                  atomic.Int64 // counted from 1, so that 0 is never
+	ticks                  atomic.Int64 // counted from 1, so that 0 is never
 
 	mu    sync.Mutex // guards hosts and what is in them
-	hosts map[string]*pulseHost
+	hosts map[string]*hostHealth
 }
 
-// pulseHost is a backend by its address.
-type pulseHost struct {
-	conns   map[*pulseConn]struct{}
+// hostHealth is a backend by its address.
+type hostHealth struct {
+	conns   map[*trackedConn]struct{}
 	address string
 	heard   atomic.Int64 // the look at which it last said anything
 	asking  bool
@@ -47,11 +47,11 @@ type pulseHost struct {
 	doubted, silent, unreachable bool
 }
 
-// pulseConn is a connection that is looked at.
-type pulseConn struct {
+// trackedConn is a connection that is looked at.
+type trackedConn struct {
 	net.Conn
-	pulse *pulse
-	host  *pulseHost
+	pulse *healthChecker
+	host  *hostHealth
 	// waits: it carries what may be silent for long, so that silence after an
 	// answer is looked into, too.
 	waits bool
@@ -63,14 +63,14 @@ type pulseConn struct {
 // errSilent is why no connection is made to a backend that does not answer.
 var errSilent = errors.New("the backend does not answer")
 
-func newPulse(config func() *tls.Config, log klog.Logger) *pulse {
-	p := &pulse{every: time.Second, after: pingAfter, patience: pingTimeout, config: config, log: log, dialer: &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}, hosts: map[string]*pulseHost{}}
-	p.looks.Store(1)
+func newHealthChecker(config func() *tls.Config, log klog.Logger) *healthChecker {
+	p := &healthChecker{every: time.Second, after: pingAfter, patience: pingTimeout, config: config, log: log, dialer: &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}, hosts: map[string]*hostHealth{}}
+	p.ticks.Store(1)
 	return p
 }
 
 // dial is a transport's DialContext.
-func (p *pulse) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (p *healthChecker) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := p.connect(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (p *pulse) dial(ctx context.Context, network, address string) (net.Conn, er
 
 // dialWaiting is a DialContext for connections that wait, as those of watches do,
 // without pings.
-func (p *pulse) dialWaiting(ctx context.Context, network, address string) (net.Conn, error) {
+func (p *healthChecker) dialWaiting(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := p.connect(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -89,20 +89,20 @@ func (p *pulse) dialWaiting(ctx context.Context, network, address string) (net.C
 	return c, nil
 }
 
-func (p *pulse) connect(ctx context.Context, network, address string) (*pulseConn, error) {
+func (p *healthChecker) connect(ctx context.Context, network, address string) (*trackedConn, error) {
 	p.mu.Lock()
 	if h := p.hosts[address]; h != nil && (h.silent || h.unreachable) {
 		p.mu.Unlock()
 		return nil, fmt.Errorf("dial %s: %w", address, errSilent)
 	}
 	p.mu.Unlock()
-	begun := p.looks.Load()
+	begun := p.ticks.Load()
 	conn, err := p.dialer.DialContext(ctx, network, address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.hosts[address]
 	if h == nil {
-		h = &pulseHost{conns: map[*pulseConn]struct{}{}, address: address}
+		h = &hostHealth{conns: map[*trackedConn]struct{}{}, address: address}
 		p.hosts[address] = h // forgotten at the next look unless it is needed
 	}
 	if err != nil {
@@ -112,8 +112,8 @@ func (p *pulse) connect(ctx context.Context, network, address string) (*pulseCon
 		}
 		return nil, err
 	}
-	h.heard.Store(p.looks.Load())
-	c := &pulseConn{Conn: answerConn{conn}, pulse: p, host: h}
+	h.heard.Store(p.ticks.Load())
+	c := &trackedConn{Conn: answerConn{conn}, pulse: p, host: h}
 	h.conns[c] = struct{}{}
 	return c, nil
 }
@@ -124,18 +124,18 @@ func timedOut(err error) bool {
 }
 
 // Write implements net.Conn.
-func (c *pulseConn) Write(b []byte) (int, error) {
+func (c *trackedConn) Write(b []byte) (int, error) {
 	if c.since.Load() == 0 {
-		c.since.Store(c.pulse.looks.Load())
+		c.since.Store(c.pulse.ticks.Load())
 	}
 	return c.Conn.Write(b)
 }
 
 // Read implements net.Conn.
-func (c *pulseConn) Read(b []byte) (int, error) {
+func (c *trackedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && c.since.Load() != 0 {
-		now, since := c.pulse.looks.Load(), int64(0)
+		now, since := c.pulse.ticks.Load(), int64(0)
 		if c.waits {
 			since = now
 		}
@@ -146,7 +146,7 @@ func (c *pulseConn) Read(b []byte) (int, error) {
 }
 
 // Close implements net.Conn.
-func (c *pulseConn) Close() error {
+func (c *trackedConn) Close() error {
 	c.pulse.mu.Lock()
 	delete(c.host.conns, c)
 	c.pulse.mu.Unlock()
@@ -154,7 +154,7 @@ func (c *pulseConn) Close() error {
 }
 
 // run looks until ctx ends.
-func (p *pulse) run(ctx context.Context) {
+func (p *healthChecker) run(ctx context.Context) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	tick := time.NewTicker(p.every)
@@ -165,19 +165,19 @@ func (p *pulse) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, h := range p.doubtful() {
-			asking.Go(func() { p.ask(ctx, h) })
+		for _, h := range p.suspects() {
+			asking.Go(func() { p.probe(ctx, h) })
 		}
 	}
 }
 
-// doubtful are the hosts to ask, which are marked as being asked.
-func (p *pulse) doubtful() []*pulseHost {
-	now := p.looks.Add(1)
+// suspects are the hosts to ask, which are marked as being asked.
+func (p *healthChecker) suspects() []*hostHealth {
+	now := p.ticks.Add(1)
 	late := now - int64(p.after/p.every)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var all []*pulseHost
+	var all []*hostHealth
 	for address, h := range p.hosts {
 		if len(h.conns) == 0 && !h.silent && !h.unreachable && !h.asking {
 			delete(p.hosts, address)
@@ -196,8 +196,8 @@ func (p *pulse) doubtful() []*pulseHost {
 	return all
 }
 
-// ask asks a host for a handshake, and acts on what comes of it.
-func (p *pulse) ask(ctx context.Context, h *pulseHost) {
+// probe asks a host for a handshake, and acts on what comes of it.
+func (p *healthChecker) probe(ctx context.Context, h *hostHealth) {
 	err := p.handshake(ctx, h.address)
 	if ctx.Err() != nil {
 		return
@@ -206,12 +206,12 @@ func (p *pulse) ask(ctx context.Context, h *pulseHost) {
 	was, wasUnreachable := h.silent, h.unreachable
 	silent := err != nil && (h.doubted || h.silent)
 	h.silent, h.unreachable, h.asking = silent, err != nil && h.unreachable, false
-	var closing []*pulseConn
+	var closing []*trackedConn
 	for c := range h.conns {
 		if silent {
 			closing = append(closing, c)
 		} else if err == nil && c.since.Load() != 0 {
-			c.since.Store(p.looks.Load())
+			c.since.Store(p.ticks.Load())
 		}
 	}
 	p.mu.Unlock()
@@ -228,7 +228,7 @@ func (p *pulse) ask(ctx context.Context, h *pulseHost) {
 
 // handshake returns an error when the host says nothing in time. One that
 // refuses the connection or the handshake has said something.
-func (p *pulse) handshake(ctx context.Context, address string) error {
+func (p *healthChecker) handshake(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
 	config := p.config()

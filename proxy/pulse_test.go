@@ -89,7 +89,7 @@ func (r *relay) freeze(frozen bool) {
 }
 
 // pulsed is a server behind a relay, and a transport whose pulse is quick.
-func pulsed(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *pulse, func() error) {
+func pulsed(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *healthChecker, func() error) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
 	server.EnableHTTP2 = http2
@@ -97,7 +97,7 @@ func pulsed(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *pulse, func(
 	t.Cleanup(server.Close)
 	r := newRelay(t, server.Listener.Addr().String())
 	config := server.Client().Transport.(*http.Transport).TLSClientConfig
-	p := newPulse(func() *tls.Config { return config.Clone() }, klog.Logger{})
+	p := newHealthChecker(func() *tls.Config { return config.Clone() }, klog.Logger{})
 	p.every, p.after, p.patience = 10*time.Millisecond, 200*time.Millisecond, 2*time.Second
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -192,8 +192,8 @@ func TestPulseLetsSlowBe(t *testing.T) {
 		t.Errorf("a slow answer: %v", err)
 	}
 	<-asked
-	if p.looks.Load() < 50 {
-		t.Errorf("only %d looks: this tests nothing", p.looks.Load())
+	if p.ticks.Load() < 50 {
+		t.Errorf("only %d looks: this tests nothing", p.ticks.Load())
 	}
 }
 
@@ -205,14 +205,14 @@ func TestPulseRefused(t *testing.T) {
 	}
 	address := l.Addr().String()
 	_ = l.Close()
-	p := newPulse(func() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }, klog.Logger{})
+	p := newHealthChecker(func() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }, klog.Logger{})
 	if err := p.handshake(t.Context(), address); err != nil {
 		t.Errorf("a refused connection is an answer: %v", err)
 	}
 	if _, err := p.dial(t.Context(), "tcp", address); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("dial: %v", err)
 	}
-	if len(p.doubtful()) > 0 || len(p.hosts) > 0 {
+	if len(p.suspects()) > 0 || len(p.hosts) > 0 {
 		t.Error("a host without connections is kept")
 	}
 }
@@ -252,7 +252,7 @@ func full(t *testing.T) (fd int, address string) {
 // it, the others do not, until there is one again.
 func TestPulseCutOff(t *testing.T) {
 	fd, address := full(t)
-	p := newPulse(func() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }, klog.Logger{}) //nolint:gosec // nothing is said
+	p := newHealthChecker(func() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }, klog.Logger{}) //nolint:gosec // nothing is said
 	p.every, p.patience, p.dialer.Timeout = 10*time.Millisecond, 500*time.Millisecond, 300*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

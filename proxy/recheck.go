@@ -26,8 +26,8 @@ const (
 	slowRecheck = recheckTimeout / 10
 )
 
-// admission is what a stream was admitted by. Immutable.
-type admission struct {
+// streamAuthn is what a stream was admitted by. Immutable.
+type streamAuthn struct {
 	request  *http.Request
 	target   index.Target
 	decision *authn.Decision
@@ -43,21 +43,21 @@ type mounted struct {
 }
 
 // soonest is when to look again: after a time, or when the credential ends.
-func (a *admission) soonest(now time.Time, after time.Duration) time.Time {
+func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 	next := now.Add(after)
-	if d := a.decision; d != nil && d.Until.After(now) && d.Until.Before(next) {
-		return d.Until
+	if d := a.decision; d != nil && d.ExpiresAt.After(now) && d.ExpiresAt.Before(next) {
+		return d.ExpiresAt
 	}
 	return next
 }
 
-// admission returns what admitted the exchange; nil when that is not to be
+// streamAuthn returns what admitted the exchange; nil when that is not to be
 // looked at again.
-func (x *exchange) admission(r *http.Request) *admission {
+func (x *exchange) streamAuthn(r *http.Request) *streamAuthn {
 	if x.p.recheck == nil || x.decision == passedThrough && len(x.mounts) == 0 {
 		return nil
 	}
-	return &admission{r, x.target, x.decision, x.mounts, x.host}
+	return &streamAuthn{r, x.target, x.decision, x.mounts, x.host}
 }
 
 // recheckStreams ends the streams that are not admitted any more, until ctx
@@ -104,7 +104,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
-	if why := p.cutOff(a); why != "" {
+	if why := p.routeRevoked(a); why != "" {
 		p.endStream(st, why, "")
 		return
 	}
@@ -126,9 +126,9 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	}
 }
 
-// cutOff is why the way to a's target is none any more; "" when it is one, or
+// routeRevoked is why the way to a's target is none any more; "" when it is one, or
 // nobody can tell.
-func (p *Proxy) cutOff(a *admission) string {
+func (p *Proxy) routeRevoked(a *streamAuthn) string {
 	if s := a.target.Services; s != nil {
 		if _, err := p.shardServices.find(s.Name); errors.Is(err, index.ErrUnknown) {
 			return "its shard is gone"

@@ -238,7 +238,7 @@ func TestDueAtTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStreamSet()
-			s.add(watchStream, func() {}, &admission{decision: &authn.Decision{Until: now.Add(tc.until)}})
+			s.add(watchStream, func() {}, &streamAuthn{decision: &authn.Decision{ExpiresAt: now.Add(tc.until)}})
 			if n := len(dueAt(s, now, period)); n != 0 {
 				t.Fatalf("%d are due when new", n)
 			}
@@ -259,7 +259,7 @@ func TestDueAtTheEnd(t *testing.T) {
 func TestDueStreams(t *testing.T) {
 	s := newStreamSet()
 	s.add(watchStream, func() {}, nil) // never decided about again
-	s.add(watchStream, func() {}, &admission{})
+	s.add(watchStream, func() {}, &streamAuthn{})
 	now := time.Now()
 	const period = 15 * time.Second
 	due := func(after time.Duration) []*stream { return dueAt(s, now.Add(after), period) }

@@ -25,16 +25,16 @@ import (
 func TestHangingRechecksDelayNobodyElse(t *testing.T) {
 	issuers := func(owner string, clusters int) func(int) (index.Target, *authn.Decision) {
 		return func(i int) (index.Target, *authn.Decision) {
-			return onShard("shard-1", fmt.Sprintf("%s-%d", owner, i%clusters), owner), &authn.Decision{User: alice, By: "workspace-token"}
+			return onShard("shard-1", fmt.Sprintf("%s-%d", owner, i%clusters), owner), &authn.Decision{User: alice, Authenticator: "workspace-token"}
 		}
 	}
 	account := func(shard string, clusters int) func(int) (index.Target, *authn.Decision) {
 		return func(i int) (index.Target, *authn.Decision) {
-			return onShard(shard, fmt.Sprintf("%s-%d", shard, i%clusters), "root"), &authn.Decision{User: alice, By: "token", ServiceAccount: true}
+			return onShard(shard, fmt.Sprintf("%s-%d", shard, i%clusters), "root"), &authn.Decision{User: alice, Authenticator: "token", ServiceAccount: true}
 		}
 	}
 	webhook := func(i int) (index.Target, *authn.Decision) {
-		return onShard("shard-1", fmt.Sprintf("webhook-%d", i%1000), "root"), &authn.Decision{User: alice, By: "token"}
+		return onShard("shard-1", fmt.Sprintf("webhook-%d", i%1000), "root"), &authn.Decision{User: alice, Authenticator: "token"}
 	}
 	manyOwners := func(i int) (index.Target, *authn.Decision) {
 		return issuers(fmt.Sprintf("hostile-%d", i%500), 1)(i)
@@ -90,14 +90,14 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 		r.Header.Set("Hangs", "yes")
 		target, d := hanging(i)
 		targets[target.Cluster] = target
-		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &admission{request: r, target: target, decision: d})
+		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &streamAuthn{request: r, target: target, decision: d})
 	}
 	ended := make(chan struct{})
 	target, d := revoked(0)
 	targets[target.Cluster] = target
 	var st *stream
 	st = p.streams.add(watchStream, sync.OnceFunc(func() { p.streams.remove(st); close(ended) }),
-		&admission{request: httptest.NewRequest(http.MethodGet, "/", nil), target: target, decision: d})
+		&streamAuthn{request: httptest.NewRequest(http.MethodGet, "/", nil), target: target, decision: d})
 	over := make(chan struct{})
 	go func() { p.recheckStreams(ctx); close(over) }()
 	time.Sleep(2 * time.Minute)
@@ -147,8 +147,8 @@ func TestRecheckQueue(t *testing.T) {
 		switch op := rnd.IntN(10); {
 		case op < 3:
 			target := onShard("s", fmt.Sprint(rnd.IntN(20)), fmt.Sprint(rnd.IntN(20)))
-			d := &authn.Decision{By: []string{"token", "workspace-token", "x509"}[rnd.IntN(3)], ServiceAccount: rnd.IntN(2) == 0}
-			active = append(active, s.add(watchStream, func() {}, &admission{target: target, decision: d}))
+			d := &authn.Decision{Authenticator: []string{"token", "workspace-token", "x509"}[rnd.IntN(3)], ServiceAccount: rnd.IntN(2) == 0}
+			active = append(active, s.add(watchStream, func() {}, &streamAuthn{target: target, decision: d}))
 		case op < 5 && len(active) > 0:
 			s.remove(pick(&active))
 		case op < 6:

@@ -6,24 +6,24 @@ import (
 	"net/http"
 )
 
-// replayable is the largest body that is read before its request is forwarded.
+// maxBufferedBody is the largest body that is read before its request is forwarded.
 // A shard that winds a connection down (GOAWAY; Kubernetes API servers do that
 // now and then by themselves, to spread load) has not looked at requests that
 // came too late for it, and they may go out again on another connection. The
 // transport can do that only with a body it can have twice.
-const replayable = 64 << 10
+const maxBufferedBody = 64 << 10
 
 // heldAtOnce is the room made before any of a body has come.
 const heldAtOnce = 4 << 10
 
 // isHeld says whether r's body is one that holdBody reads.
-func isHeld(r *http.Request) bool { return r.ContentLength > 0 && r.ContentLength <= replayable }
+func isHeld(r *http.Request) bool { return r.ContentLength > 0 && r.ContentLength <= maxBufferedBody }
 
-// holdBody returns r with its body in memory when that is small and of a known
+// bufferBody returns r with its body in memory when that is small and of a known
 // length; other bodies stream, as do upgrades. The error is the client's: its
 // body broke off, or, os.ErrDeadlineExceeded, came too slowly (pacedBody). Then
 // the connection can serve no other request.
-func holdBody(r *http.Request) (*http.Request, error) {
+func bufferBody(r *http.Request) (*http.Request, error) {
 	if !isHeld(r) {
 		return r, nil
 	}

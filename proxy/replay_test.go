@@ -134,11 +134,11 @@ func TestBodyThatComesTooLate(t *testing.T) {
 
 // TestHeldBodyTakesWhatHasCome: a length that is only announced takes no memory.
 func TestHeldBodyTakesWhatHasCome(t *testing.T) {
-	sent := strings.Repeat("0123456789abcdef", replayable/16)
+	sent := strings.Repeat("0123456789abcdef", maxBufferedBody/16)
 	body := &largestRead{from: strings.NewReader(sent)}
 	r := httptest.NewRequest(http.MethodPost, "/", body)
-	r.ContentLength = replayable
-	held, err := holdBody(r)
+	r.ContentLength = maxBufferedBody
+	held, err := bufferBody(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,24 +6,24 @@ import (
 	"sync/atomic"
 )
 
-// series finds the instrument of a label set by a comparable key, without the
+// counterCache finds the instrument of a label set by a comparable key, without the
 // locks and the hashing of a prometheus vector: requests read a map that is
 // replaced, never edited. There are as many entries as label sets have been
 // seen, and those are bounded by whoever makes the keys.
-type series[K comparable, V any] struct {
+type counterCache[K comparable, V any] struct {
 	create func(K) V
 
 	mu  sync.Mutex // serialises changes
 	all atomic.Pointer[map[K]V]
 }
 
-func newSeries[K comparable, V any](create func(K) V) *series[K, V] {
-	s := &series[K, V]{create: create}
+func newCounterCache[K comparable, V any](create func(K) V) *counterCache[K, V] {
+	s := &counterCache[K, V]{create: create}
 	s.all.Store(&map[K]V{})
 	return s
 }
 
-func (s *series[K, V]) get(key K) V {
+func (s *counterCache[K, V]) get(key K) V {
 	if v, ok := (*s.all.Load())[key]; ok {
 		return v
 	}
@@ -41,7 +41,7 @@ func (s *series[K, V]) get(key K) V {
 
 // forget runs remove, which takes instruments out of their vector, and forgets
 // the keys that gone names.
-func (s *series[K, V]) forget(gone func(K) bool, remove func()) {
+func (s *counterCache[K, V]) forget(gone func(K) bool, remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	remove()

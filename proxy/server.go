@@ -43,7 +43,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer p.returned.close()
 	running.Go(func() { p.followFiles(inner) })
 	running.Go(func() { p.recheckStreams(inner) })
-	running.Go(func() { p.settle(inner) })
+	running.Go(func() { p.freeMemoryAfterBurst(inner) })
 	if p.foreign != nil {
 		defer p.foreign.close()
 	}

@@ -20,13 +20,13 @@ const (
 	settleRest = 30
 )
 
-// settle gives back memory after many watches have begun, until ctx ends. When
+// freeMemoryAfterBurst gives back memory after many watches have begun, until ctx ends. When
 // clients come back all at once, as after a restart, the handshakes and first
 // requests of thousands of watches need several times what they need to wait. The
 // runtime sees that at collections, of which there is one in two minutes when
 // nothing is allocated, and each only halves a stack.
-func (p *Proxy) settle(ctx context.Context) {
-	var s settling
+func (p *Proxy) freeMemoryAfterBurst(ctx context.Context) {
+	var s gcTrigger
 	tick := time.NewTicker(settlePause)
 	defer tick.Stop()
 	for {
@@ -42,12 +42,12 @@ func (p *Proxy) settle(ctx context.Context) {
 	}
 }
 
-// settling remembers how many streams had begun a pause ago, and when memory was
+// gcTrigger remembers how many streams had begun a pause ago, and when memory was
 // given back last; rest are the pauses to wait.
-type settling struct{ last, settled, rest int }
+type gcTrigger struct{ last, settled, rest int }
 
 // due says, once a pause, whether a surge has begun and is over.
-func (s *settling) due(begun, open int) bool {
+func (s *gcTrigger) due(begun, open int) bool {
 	quiet := begun-s.last <= open/quietPart
 	s.last, s.rest = begun, max(s.rest-1, 0)
 	if n := begun - s.settled; !quiet || s.rest > 0 || n < surge || n < open/surgePart {

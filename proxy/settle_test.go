@@ -21,7 +21,7 @@ func TestSettling(t *testing.T) {
 		"a surge that passed": {{5000, 5000, false}, {5000, 0, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var s settling
+			var s gcTrigger
 			for i, at := range seconds {
 				if due := s.due(at.begun, at.open); due != at.due {
 					t.Errorf("second %d, %d begun and %d open: %t", i, at.begun, at.open, due)

@@ -78,7 +78,7 @@ func (s *shardServices) match(path string) (shard string, r route, err error) {
 		return "", route{}, nil
 	}
 	segment, rest := lookup.Segment(rest)
-	if shard, err = lookup.Plain(segment); err != nil {
+	if shard, err = lookup.DecodeSegment(segment); err != nil {
 		return "", route{}, err
 	}
 	// kcp appends "/services/…" to URLs that end in a slash.
@@ -104,13 +104,13 @@ func servicesCluster(path string) (string, error) {
 	_, rest := lookup.Segment(path)
 	if rest != "" {
 		segment, rest := lookup.Segment(rest)
-		kind, err := lookup.Plain(segment) // a server reads it decoded
+		kind, err := lookup.DecodeSegment(segment) // a server reads it decoded
 		if err == nil && kind == apiExport && rest != "" {
 			owner, _ := lookup.Segment(rest)
 			return lookup.Cluster(owner)
 		}
 	}
-	cluster, _, err := lookup.Below(path)
+	cluster, _, err := lookup.ClusterInPath(path)
 	if cluster == lookup.Wildcard {
 		cluster = ""
 	}
@@ -138,7 +138,7 @@ func (x *exchange) shardServices(r *http.Request, path string) (bool, *metav1.St
 		return true, lookup.Status(err, r)
 	}
 	if found.cluster != "" {
-		err := lookup.Valid(found.cluster)
+		err := lookup.ValidateClusterPath(found.cluster)
 		if err == nil {
 			x.target, err = x.p.index.Lookup(found.cluster)
 		}

@@ -99,7 +99,7 @@ func TestShardServices(t *testing.T) {
 			var asked []index.Target
 			w.decide = func(_ *http.Request, target *index.Target) *authn.Decision {
 				asked = append(asked, *target)
-				return &authn.Decision{User: alice, Status: 200, By: "token"}
+				return &authn.Decision{User: alice, Status: 200, Authenticator: "token"}
 			}
 			f := w.front(t)
 			res, err := f.raw(t, "GET "+tc.path+" HTTP/1.1\r\nHost: kcp\r\nAuthorization: Bearer secret\r\nX-Remote-User: eve\r\nConnection: close\r\n\r\n")

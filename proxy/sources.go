@@ -31,14 +31,14 @@ type Sources struct {
 	ShardKeys func() []serviceaccount.ShardKeysStatus
 	// Webhook is the authentication webhook.
 	Webhook func() authn.WebhookStatus
-	// Certificates are those whose end matters.
-	Certificates []Certificates
+	// CertificateSource are those whose end matters.
+	Certificates []CertificateSource
 
-	own func() []Certificates // nil: none
+	own func() []CertificateSource // nil: none
 }
 
-// Certificates are a certificate or a bundle of them.
-type Certificates struct {
+// CertificateSource are a certificate or a bundle of them.
+type CertificateSource struct {
 	// Role is what they are for, from a small fixed set: "serving", "client",
 	// "client-ca", "requestheader-ca", "backend-ca".
 	Role string
@@ -48,9 +48,9 @@ type Certificates struct {
 	PEM func() []byte
 }
 
-// Watch has s asked at each scrape, once for each Metrics: two sources of the
+// RegisterSources has s asked at each scrape, once for each Metrics: two sources of the
 // same kind and name would collide.
-func (m *Metrics) Watch(s Sources) { m.registry.MustRegister(&sourceCollector{m, s}) }
+func (m *Metrics) RegisterSources(s Sources) { m.registry.MustRegister(&sourceCollector{m, s}) }
 
 // sourceCollector is unchecked: it describes nothing, so that there may be
 // several.
@@ -92,11 +92,11 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(m.webhookReviews, prometheus.CounterValue, float64(s.Counts[result]), string(result))
 		}
 		for _, state := range authn.WebhookStates() {
-			gauge(m.webhookState, truth(s.State == state), string(state))
+			gauge(m.webhookState, boolValue(s.State == state), string(state))
 		}
 	}
 	for source, lastError := range c.s.Reloads {
-		gauge(m.reloads, truth(lastError() == nil), source)
+		gauge(m.reloads, boolValue(lastError() == nil), source)
 	}
 	all := c.s.Certificates
 	if c.s.own != nil {
@@ -117,7 +117,7 @@ func (c *sourceCollector) shardKeys(gauge func(*prometheus.Desc, float64, ...str
 		}
 		gauge(c.m.shardKeys, float64(len(s.IDs)), s.Shard)
 		gauge(c.m.shardKeysRead, read, s.Shard)
-		gauge(c.m.shardKeysFailed, truth(s.Err != nil), s.Shard)
+		gauge(c.m.shardKeysFailed, boolValue(s.Err != nil), s.Shard)
 	}
 }
 
@@ -127,7 +127,7 @@ func gaugesInto(out chan<- prometheus.Metric) func(*prometheus.Desc, float64, ..
 	}
 }
 
-func truth(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}
@@ -166,13 +166,13 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(m.refusedConnections, prometheus.CounterValue, float64(l.refused.Load()))
 	}
 	for source, lastError := range p.reloads() {
-		gauge(m.reloads, truth(lastError() == nil), source)
+		gauge(m.reloads, boolValue(lastError() == nil), source)
 	}
 	if c.sync == nil {
 		return
 	}
 	for _, s := range c.sync().Shards {
-		gauge(m.shardReady, truth(s.Synced), s.Name)
+		gauge(m.shardReady, boolValue(s.Synced), s.Name)
 	}
 }
 
@@ -190,12 +190,12 @@ func (p *Proxy) reloads() map[string]func() error {
 
 // certificates are the proxy's own: what it serves with, and what it shows to
 // backends and mount hosts and expects of them, as of now.
-func (p *Proxy) certificates() []Certificates {
-	var all []Certificates
+func (p *Proxy) certificates() []CertificateSource {
+	var all []CertificateSource
 	if p.serving != nil && p.serving.Cert != nil {
-		all = append(all, Certificates{"serving", "tls-cert-file", func() []byte { cert, _ := p.serving.Cert.CurrentCertKeyContent(); return cert }})
+		all = append(all, CertificateSource{"serving", "tls-cert-file", func() []byte { cert, _ := p.serving.Cert.CurrentCertKeyContent(); return cert }})
 		for i, c := range p.serving.SNICerts {
-			all = append(all, Certificates{"serving", fmt.Sprintf("tls-sni-cert-key[%d]", i), func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
+			all = append(all, CertificateSource{"serving", fmt.Sprintf("tls-sni-cert-key[%d]", i), func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
 		}
 	}
 	for _, u := range p.routing.Load().upstreams {

@@ -145,7 +145,7 @@ var alice = &user.DefaultInfo{Name: "alice", UID: "u1", Groups: []string{"dev", 
 func newWorld(t testing.TB) *world {
 	w := &world{dir: t.TempDir(), serving: newAuthority(t, "serving"), clients: newAuthority(t, "requestheader"), index: fakeIndex{}}
 	w.decide = func(*http.Request, *index.Target) *authn.Decision {
-		return &authn.Decision{User: alice, Status: 200, By: "token"}
+		return &authn.Decision{User: alice, Status: 200, Authenticator: "token"}
 	}
 	w.write(t, "ca.crt", w.serving.pem)
 	cert, key := w.clients.issue(t, "front-proxy")

@@ -48,7 +48,7 @@ type StatusSources struct {
 	// Webhook is the authentication webhook.
 	Webhook func() authn.WebhookStatus
 	// Certificates are those whose end matters; the Proxy adds its own.
-	Certificates []Certificates
+	Certificates []CertificateSource
 	// Reloads tell why a changed file can not be used, by flag.
 	Reloads map[string]func() error
 
@@ -56,7 +56,7 @@ type StatusSources struct {
 	Shards  func() shards.Status
 	Started time.Time
 
-	own func() []Certificates
+	own func() []CertificateSource
 }
 
 // Statusz is the page as JSON: Kubernetes' fields, and ours in status.
@@ -303,7 +303,7 @@ func (o *ProxyStatus) addIssuers(s *StatusSources) {
 		}
 	}
 	slices.SortStableFunc(o.Issuers, func(a, b ScopedIssuer) int {
-		return cmp.Compare(truth(a.State == string(issuer.Ready)), truth(b.State == string(issuer.Ready)))
+		return cmp.Compare(boolValue(a.State == string(issuer.Ready)), boolValue(b.State == string(issuer.Ready)))
 	})
 	o.Issuers, o.OmittedIssuers = atMost(o.Issuers)
 }

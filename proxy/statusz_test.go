@@ -12,7 +12,7 @@ import (
 // /statusz, and does not keep the proxy from starting.
 func TestExpiredCertificates(t *testing.T) {
 	now := time.Unix(1700000000, 0)
-	sources := StatusSources{own: func() []Certificates { return nil }, Certificates: []Certificates{
+	sources := StatusSources{own: func() []CertificateSource { return nil }, Certificates: []CertificateSource{
 		{"client", "ended", func() []byte { return endsAt(t, now.Add(-90*time.Minute)) }},
 		{"client", "good", func() []byte { return endsAt(t, now.Add(90*time.Minute)) }},
 	}}

@@ -7,15 +7,15 @@ import (
 	"frontproxy/proxy/requestinfo"
 )
 
-// streams says whether a request looks as if it asked for an answer without an
+// isStreaming says whether a request looks as if it asked for an answer without an
 // end: a watch (the old form has it in the path), or logs that are followed. It
 // chooses connections by that, and nothing else: requestinfo.LongRunning is exact.
-func streams(path, query string) bool {
-	return oldWatch(path) || requestinfo.Flag(query, "watch") || requestinfo.Flag(query, "follow")
+func isStreaming(path, query string) bool {
+	return isDeprecatedWatchPath(path) || requestinfo.Flag(query, "watch") || requestinfo.Flag(query, "follow")
 }
 
-// oldWatch says whether a path has a watch in its old form.
-func oldWatch(path string) bool {
+// isDeprecatedWatchPath says whether a path has a watch in its old form.
+func isDeprecatedWatchPath(path string) bool {
 	if strings.IndexByte(path, '%') >= 0 {
 		if decoded, err := url.PathUnescape(path); err == nil {
 			path = decoded

@@ -31,7 +31,7 @@ func TestStreaming(t *testing.T) {
 		"something called watch":    {"/clusters/root/api/v1/namespaces/watch", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := streams(tc.path, tc.query); got != tc.want {
+			if got := isStreaming(tc.path, tc.query); got != tc.want {
 				t.Errorf("streams(%q, %q) is %v", tc.path, tc.query, got)
 			}
 		})

@@ -26,7 +26,7 @@ type stream struct {
 	conn io.Closer // the client's connection, when the stream has it; else nil
 	// admission is what admitted it; nil: it is not decided about again. next is
 	// when it will be.
-	admission *admission
+	admission *streamAuthn
 	next      time.Time
 
 	// What follows is the recheckQueue's. payer is nil when the stream neither waits
@@ -55,7 +55,7 @@ func (k streamKind) String() string { return [streamKinds]string{"watch", "upgra
 func newStreamSet() *streamSet { return &streamSet{active: map[*stream]struct{}{}} }
 
 // add registers a stream that end ends, until remove.
-func (s *streamSet) add(kind streamKind, end func(), a *admission) *stream {
+func (s *streamSet) add(kind streamKind, end func(), a *streamAuthn) *stream {
 	st := &stream{kind: kind, end: end, admission: a}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *streamSet) add(kind streamKind, end func(), a *admission) *stream {
 }
 
 // addDue is add for a stream that is to be decided about at once.
-func (s *streamSet) addDue(kind streamKind, end func(), a *admission) *stream {
+func (s *streamSet) addDue(kind streamKind, end func(), a *streamAuthn) *stream {
 	st := s.add(kind, end, a)
 	s.mu.Lock()
 	defer s.mu.Unlock()

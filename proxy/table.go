@@ -59,7 +59,7 @@ func (m *Mappings) cluster(e *Mapping, s *segments, path string) (route, error) 
 			err = lookup.Stays(e.below(s, path))
 		}
 	default:
-		r.cluster, _, err = lookup.Below(path)
+		r.cluster, _, err = lookup.ClusterInPath(path)
 	}
 	if e.Shards {
 		r.path = s.after[1]
@@ -128,7 +128,7 @@ func (s *segments) at(i int) (string, bool, error) {
 		}
 		s.raw[s.n], s.rest = lookup.Segment(s.rest)
 		s.after[s.n] = s.rest
-		s.plain[s.n], s.err[s.n] = lookup.Plain(s.raw[s.n])
+		s.plain[s.n], s.err[s.n] = lookup.DecodeSegment(s.raw[s.n])
 		s.n++
 	}
 	return s.plain[i], true, s.err[i]

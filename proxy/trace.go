@@ -68,8 +68,8 @@ func plainID(id string) bool {
 	return id != "" && len(id) <= maxRequestID
 }
 
-// step is one part of the request's way, with a span where there is a tracer.
-func (x *exchange) step(r *http.Request, name string, do func(*http.Request) *metav1.Status) *metav1.Status {
+// withSpan is one part of the request's way, with a span where there is a tracer.
+func (x *exchange) withSpan(r *http.Request, name string, do func(*http.Request) *metav1.Status) *metav1.Status {
 	if x.p.tracer == nil {
 		return do(r)
 	}
@@ -82,28 +82,28 @@ func (x *exchange) step(r *http.Request, name string, do func(*http.Request) *me
 	return status
 }
 
-// pass forwards the request, with a span where there is a tracer.
-func (x *exchange) pass(w http.ResponseWriter, r *http.Request) {
+// forwardTraced forwards the request, with a span where there is a tracer.
+func (x *exchange) forwardTraced(w http.ResponseWriter, r *http.Request) {
 	if x.p.tracer == nil {
 		x.forward(w, r)
 		return
 	}
-	x.passTraced(w, r)
+	x.forwardInSpan(w, r)
 }
 
-// passTraced is a function of its own for what its variables take of the stack,
+// forwardInSpan is a function of its own for what its variables take of the stack,
 // which a watch keeps for as long as it lasts.
-func (x *exchange) passTraced(w http.ResponseWriter, r *http.Request) {
-	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.to())))
+func (x *exchange) forwardInSpan(w http.ResponseWriter, r *http.Request) {
+	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.upstreamKind())))
 	defer span.End()
 	x.forward(w, r.WithContext(ctx))
-	x.follow(w)
+	x.copyWatch(w)
 }
 
-// passOn tells the upstream the request's id and trace; a stranger's host is
+// propagateTrace tells the upstream the request's id and trace; a stranger's host is
 // told nothing.
-func (x *exchange) passOn(out *http.Request) {
-	if x.id == "" || x.foreign {
+func (x *exchange) propagateTrace(out *http.Request) {
+	if x.id == "" || x.externalMount {
 		return
 	}
 	out.Header[auditinternal.HeaderAuditID] = []string{x.id}
@@ -112,8 +112,8 @@ func (x *exchange) passOn(out *http.Request) {
 	}
 }
 
-// traced ends the request's span, if it has one. It names no user and no token.
-func (x *exchange) traced(r *http.Request) {
+// recordSpan ends the request's span, if it has one. It names no user and no token.
+func (x *exchange) recordSpan(r *http.Request) {
 	if x.span == nil {
 		return
 	}
@@ -133,7 +133,7 @@ func (x *exchange) traced(r *http.Request) {
 		attribute.String("front-proxy.shard", x.shard()),
 	)
 	if d := x.decision; d != nil {
-		x.span.SetAttributes(attribute.String("front-proxy.decision", decisionName(d)), attribute.String("front-proxy.authenticator", d.By), attribute.String("front-proxy.refusal", d.ID))
+		x.span.SetAttributes(attribute.String("front-proxy.decision", decisionName(d)), attribute.String("front-proxy.authenticator", d.Authenticator), attribute.String("front-proxy.refusal", d.ID))
 	}
 	if x.code >= http.StatusInternalServerError {
 		x.span.SetStatus(codes.Error, http.StatusText(x.code))

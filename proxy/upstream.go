@@ -30,10 +30,10 @@ const (
 	// idleTimeout is below that of API servers (90 s), which so close no
 	// connection that is about to be used.
 	idleTimeout = 80 * time.Second
-	// aloneAtMost is how many requests at a time have connections for
+	// maxDedicatedConns is how many requests at a time have connections for
 	// themselves; so many may wait for the next ones, of a shard and of all.
-	aloneAtMost = 256
-	idleInAll   = 4 * aloneAtMost
+	maxDedicatedConns = 256
+	idleInAll         = 4 * maxDedicatedConns
 	// watchingAtMost is how many watches at a time have connections for themselves.
 	watchingAtMost = 32
 	// A connection that has been silent for pingAfter is pinged, and given up
@@ -46,8 +46,8 @@ const (
 // same files share an upstream, and so its connections.
 type tlsFiles struct{ ca, cert, key string }
 
-// material is what tlsFiles held when they were read. Immutable.
-type material struct {
+// tlsCredentials is what tlsFiles held when they were read. Immutable.
+type tlsCredentials struct {
 	caPEM, certPEM, keyPEM []byte
 	roots                  *x509.CertPool
 	pair                   *tls.Certificate // nil: no client certificate
@@ -59,10 +59,10 @@ type material struct {
 type upstream struct {
 	source   string // the entry of the mapping file, for metrics
 	files    tlsFiles
-	limit    func(*http.Transport)      // what is stricter than for a shard; nil: nothing
-	followed *filewatch.File[*material] // files
+	limit    func(*http.Transport)            // what is stricter than for a shard; nil: nothing
+	followed *filewatch.File[*tlsCredentials] // files
 	current  atomic.Pointer[transports]
-	pulse    *pulse
+	pulse    *healthChecker
 	// alone are the requests that have a connection for themselves, upgrades not
 	// counted; watching those of them that are watches, counted for themselves.
 	alone, watching atomic.Int64
@@ -70,7 +70,7 @@ type upstream struct {
 
 // transports are the connections made with one state of the files.
 type transports struct {
-	material *material
+	material *tlsCredentials
 	// shared offers HTTP/2, many requests on a connection; alone is HTTP/1.1, one
 	// at a time. Upgrades are on alone, for HTTP/2 has none; a connection that was
 	// upgraded is the tunnel's own and never carries another request: net/http
@@ -80,27 +80,29 @@ type transports struct {
 
 // newUpstream makes one of files that m was read from; run follows them. Limit,
 // unless nil, is called with each new transport. A nil clock is the real one.
-func newUpstream(source string, files tlsFiles, m *material, limit func(*http.Transport), clk clock.Clock, log klog.Logger) *upstream {
+func newUpstream(source string, files tlsFiles, m *tlsCredentials, limit func(*http.Transport), clk clock.Clock, log klog.Logger) *upstream {
 	u := &upstream{source: source, files: files, limit: limit}
-	u.followed = filewatch.Resume(filewatch.Config[*material]{
-		Name:  source,
-		Load:  func(_ context.Context, read filewatch.ReadFunc) (*material, error) { return readMaterial(files, read) },
-		Use:   func(_, next *material) { u.use(next) },
+	u.followed = filewatch.Resume(filewatch.Config[*tlsCredentials]{
+		Name: source,
+		Load: func(_ context.Context, read filewatch.ReadFunc) (*tlsCredentials, error) {
+			return readCredentials(files, read)
+		},
+		Use:   func(_, next *tlsCredentials) { u.use(next) },
 		Clock: clk, Log: log,
 	}, m, m.contents(files))
-	u.pulse = newPulse(func() *tls.Config { return u.current.Load().material.config() }, log)
+	u.pulse = newHealthChecker(func() *tls.Config { return u.current.Load().material.config() }, log)
 	u.current.Store(u.newTransports(m))
 	return u
 }
 
-func (u *upstream) newTransports(m *material) *transports {
+func (u *upstream) newTransports(m *tlsCredentials) *transports {
 	t := &transports{material: m, shared: u.newTransport(m, true), alone: u.newTransport(m, false), watching: u.newTransport(m, false)}
 	t.watching.DialContext = u.pulse.dialWaiting
 	return t
 }
 
 // config is a new one, of connections with m.
-func (m *material) config() *tls.Config {
+func (m *tlsCredentials) config() *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: m.roots}
 	if m.pair != nil {
 		config.Certificates = []tls.Certificate{*m.pair}
@@ -113,14 +115,14 @@ func (m *material) config() *tls.Config {
 // How long an answer takes is theirs to say, as long as they live, which the pulse
 // finds out, and which it also does of connections that cannot be made in time.
 // There is no bound on connections: a shard has as many as requests that wait for it.
-func (u *upstream) newTransport(m *material, http2 bool) *http.Transport {
+func (u *upstream) newTransport(m *tlsCredentials, http2 bool) *http.Transport {
 	t := &http.Transport{
 		DialContext:           u.pulse.dial,
 		TLSClientConfig:       m.config(),
 		TLSHandshakeTimeout:   handshakeTimeout,
 		ExpectContinueTimeout: continueTimeout,
 		MaxIdleConns:          idleInAll,
-		MaxIdleConnsPerHost:   aloneAtMost,
+		MaxIdleConnsPerHost:   maxDedicatedConns,
 		IdleConnTimeout:       idleTimeout,
 		DisableCompression:    true, // bodies pass as they are
 		Protocols:             new(http.Protocols),
@@ -153,15 +155,15 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case r.ContentLength < 0 || replayableWrite(r):
 		return t.shared.RoundTrip(r)
-	case streams(r.URL.Opaque, r.URL.RawQuery):
-		return few(t.watching, &u.watching, watchingAtMost, t.shared, r)
+	case isStreaming(r.URL.Opaque, r.URL.RawQuery):
+		return withFallback(t.watching, &u.watching, watchingAtMost, t.shared, r)
 	}
-	return few(t.alone, &u.alone, aloneAtMost, t.shared, r)
+	return withFallback(t.alone, &u.alone, maxDedicatedConns, t.shared, r)
 }
 
-// few carries r with first, as long as no more than most are under way there, and
+// withFallback carries r with first, as long as no more than most are under way there, and
 // else with then.
-func few(first *http.Transport, count *atomic.Int64, most int64, then *http.Transport, r *http.Request) (*http.Response, error) {
+func withFallback(first *http.Transport, count *atomic.Int64, most int64, then *http.Transport, r *http.Request) (*http.Response, error) {
 	if count.Add(1) > most {
 		count.Add(-1)
 		return then.RoundTrip(r)
@@ -171,7 +173,7 @@ func few(first *http.Transport, count *atomic.Int64, most int64, then *http.Tran
 		count.Add(-1)
 		return res, err
 	}
-	res.Body = &aloneBody{ReadCloser: res.Body, count: count}
+	res.Body = &dedicatedBody{ReadCloser: res.Body, count: count}
 	return res, nil
 }
 
@@ -185,16 +187,16 @@ func replayableWrite(r *http.Request) bool {
 	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
 }
 
-// aloneBody is the answer's to a request with a connection for itself, until
+// dedicatedBody is the answer's to a request with a connection for itself, until
 // it is closed.
-type aloneBody struct {
+type dedicatedBody struct {
 	io.ReadCloser
 	count  *atomic.Int64
 	closed atomic.Bool
 }
 
 // Close implements io.Closer.
-func (b *aloneBody) Close() error {
+func (b *dedicatedBody) Close() error {
 	if !b.closed.Swap(true) {
 		b.count.Add(-1)
 	}
@@ -202,7 +204,7 @@ func (b *aloneBody) Close() error {
 }
 
 // contents are those of the files that m was read from.
-func (m *material) contents(files tlsFiles) map[string][]byte {
+func (m *tlsCredentials) contents(files tlsFiles) map[string][]byte {
 	all := map[string][]byte{}
 	for name, text := range map[string][]byte{files.ca: m.caPEM, files.cert: m.certPEM, files.key: m.keyPEM} {
 		if name != "" {
@@ -262,7 +264,7 @@ func (r *upstreamRuns) end() {
 
 // use swaps the transports when m differs from what they were made with. It is
 // called by one goroutine at a time.
-func (u *upstream) use(m *material) (changed bool) {
+func (u *upstream) use(m *tlsCredentials) (changed bool) {
 	old := u.current.Load()
 	if bytes.Equal(m.caPEM, old.material.caPEM) && bytes.Equal(m.certPEM, old.material.certPEM) && bytes.Equal(m.keyPEM, old.material.keyPEM) {
 		return false
@@ -273,8 +275,8 @@ func (u *upstream) use(m *material) (changed bool) {
 }
 
 // certificates are what u shows and expects, as they are in use.
-func (u *upstream) certificates() []Certificates {
-	return []Certificates{
+func (u *upstream) certificates() []CertificateSource {
+	return []CertificateSource{
 		{"client", u.source, func() []byte { return u.current.Load().material.certPEM }},
 		{"backend-ca", u.source, func() []byte { return u.current.Load().material.caPEM }},
 	}
@@ -288,8 +290,8 @@ func (t *transports) close() {
 	t.watching.CloseIdleConnections()
 }
 
-func readMaterial(files tlsFiles, readFile filewatch.ReadFunc) (*material, error) {
-	m := &material{roots: x509.NewCertPool()}
+func readCredentials(files tlsFiles, readFile filewatch.ReadFunc) (*tlsCredentials, error) {
+	m := &tlsCredentials{roots: x509.NewCertPool()}
 	var err error
 	if m.caPEM, err = readFile(files.ca); err != nil {
 		return nil, fmt.Errorf("read the CA bundle: %w", err)

@@ -31,7 +31,7 @@ func TestConnections(t *testing.T) {
 		"followed log":               {"GET", "?follow=true", nil, "HTTP/1.1"},
 		"delete":                     {"DELETE", "", nil, "HTTP/2.0"},
 		"small write":                {"POST", "", strings.NewReader("x"), "HTTP/2.0"},
-		"large write":                {"PUT", "", strings.NewReader(strings.Repeat("x", replayable+1)), "HTTP/1.1"},
+		"large write":                {"PUT", "", strings.NewReader(strings.Repeat("x", maxBufferedBody+1)), "HTTP/1.1"},
 		"write of an unknown length": {"POST", "", io.MultiReader(strings.NewReader("x")), "HTTP/2.0"},
 	} {
 		for _, http2 := range []bool{false, true} {
@@ -58,7 +58,7 @@ func TestConnections(t *testing.T) {
 // TestBurst: when many requests have a connection alone, the others share some;
 // afterwards everything is as before.
 func TestBurst(t *testing.T) {
-	const sent, together = aloneAtMost + 50, 8 // together: how many are on their way to the shard
+	const sent, together = maxDedicatedConns + 50, 8 // together: how many are on their way to the shard
 	w := newWorld(t)
 	var mu sync.Mutex
 	connections, protocols := map[string]bool{}, map[string]int{}
@@ -108,7 +108,7 @@ func TestBurst(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if protocols["HTTP/1.1"] != aloneAtMost || protocols["HTTP/2.0"] != 50 || len(connections) > aloneAtMost+50/2 {
+	if protocols["HTTP/1.1"] != maxDedicatedConns || protocols["HTTP/2.0"] != 50 || len(connections) > maxDedicatedConns+50/2 {
 		t.Errorf("over %v, on %d connections", protocols, len(connections))
 	}
 	checkAlone(t, f, 0)

@@ -66,7 +66,7 @@ func verbOf(method, path, query string, upgrade bool) verb {
 	switch method {
 	case http.MethodGet, http.MethodHead:
 		switch {
-		case oldWatch(path):
+		case isDeprecatedWatchPath(path):
 			return verbWatch
 		case named:
 			return verbGet

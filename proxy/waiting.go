@@ -119,8 +119,8 @@ func weightOf(r *http.Request) int64 {
 		}
 	}
 	switch {
-	case r.ContentLength < 0 || r.ContentLength > replayable:
-		n += replayable
+	case r.ContentLength < 0 || r.ContentLength > maxBufferedBody:
+		n += maxBufferedBody
 	default:
 		n += int(r.ContentLength)
 	}

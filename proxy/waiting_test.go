@@ -114,7 +114,7 @@ func TestMountedHostThatNeverAnswers(t *testing.T) {
 		if r.Header.Get("Authorization") == "" {
 			return &authn.Decision{PassThrough: true, Status: http.StatusOK}
 		}
-		return &authn.Decision{User: alice, Status: http.StatusOK, By: "token"}
+		return &authn.Decision{User: alice, Status: http.StatusOK, Authenticator: "token"}
 	}
 	s := besiege(t, w)
 	s.send(s.client(t, false), sent, "", func(int) string { return "/clusters/root:away/api" })
@@ -140,7 +140,7 @@ func TestIssuerThatNeverAnswers(t *testing.T) {
 				return &authn.Decision{Status: http.StatusServiceUnavailable}
 			}
 		}
-		return &authn.Decision{User: alice, Status: http.StatusOK, By: "token"}
+		return &authn.Decision{User: alice, Status: http.StatusOK, Authenticator: "token"}
 	}
 	for _, query := range []string{"", "?watch=true"} {
 		t.Run(query, func(t *testing.T) { issuerNeverAnswers(t, w, query) })
@@ -170,7 +170,7 @@ func TestBodiesThatNeverCome(t *testing.T) {
 		if r.Method == http.MethodPost && r.Header.Get("Authorization") == "" {
 			return &authn.Decision{PassThrough: true, Status: http.StatusOK}
 		}
-		return &authn.Decision{User: alice, Status: http.StatusOK, By: "token"}
+		return &authn.Decision{User: alice, Status: http.StatusOK, Authenticator: "token"}
 	}
 	backend := w.shard(t, "backend", true, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: backend.Shard}

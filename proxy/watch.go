@@ -19,11 +19,11 @@ type watch struct {
 	ended  atomic.Bool
 }
 
-// take takes the body of a watch's answer out of ReverseProxy's hands, which gets
+// captureWatchBody takes the body of a watch's answer out of ReverseProxy's hands, which gets
 // an empty one. finish closes it.
-func (x *exchange) take(res *http.Response) {
+func (x *exchange) captureWatchBody(res *http.Response) {
 	s := &watch{answer: res, body: res.Body}
-	s.stream = x.p.streams.add(watchStream, s.end, x.admission(x.in))
+	s.stream = x.p.streams.add(watchStream, s.end, x.streamAuthn(x.inbound))
 	x.watch = s
 	res.Body, res.ContentLength = http.NoBody, 0
 }
@@ -34,8 +34,8 @@ func (x *exchange) closeWatch() {
 		x.p.streams.remove(x.watch.stream)
 		_ = x.watch.body.Close()
 	}
-	if x.lease != nil {
-		x.lease.end()
+	if x.detached != nil {
+		x.detached.end()
 	}
 }
 
@@ -45,28 +45,28 @@ func (s *watch) end() {
 	_ = s.body.Close() // net/http lets a body be closed while it is read
 }
 
-// sink is where a watch goes.
-type sink interface {
+// responseWriter is where a watch goes.
+type responseWriter interface {
 	// send sends the n bytes of buf from chunkHead on, and may change the rest.
 	send(buf []byte, n int) error
 	// close ends the answer with what came after the body.
 	close(trailer http.Header) error
 }
 
-// follow copies the watch to the client until it ends, if the answer is one and
+// copyWatch copies the watch to the client until it ends, if the answer is one and
 // nobody has. True: it has been left to a goroutine of its own, and so has the
 // exchange.
-func (x *exchange) follow(w http.ResponseWriter) (left bool) {
+func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
 	if x.watch == nil || x.watch.begun {
 		return false
 	}
 	x.watch.begun = true
 	x.watch.answer.Header, x.watch.answer.Request = nil, nil // the transport keeps the answer
 	flush := http.NewResponseController(w)
-	if flush.Flush() == nil && x.lease != nil && x.detach(flush) {
+	if flush.Flush() == nil && x.detached != nil && x.detach(flush) {
 		return true
 	}
-	if x.copy(throughServer{w, flush}) != nil {
+	if x.copy(serverWriter{w, flush}) != nil {
 		panic(http.ErrAbortHandler)
 	}
 	return false
@@ -77,7 +77,7 @@ func (x *exchange) follow(w http.ResponseWriter) (left bool) {
 //
 // There is a small buffer, and a large one after a read that filled either: what
 // waits does so with a small one.
-func (x *exchange) copy(to sink) error {
+func (x *exchange) copy(to responseWriter) error {
 	buf := x.p.smallBuffers.Get()
 	for {
 		n, err := x.watch.body.Read(buf[chunkHead : len(buf)-chunkTail])
@@ -89,7 +89,7 @@ func (x *exchange) copy(to sink) error {
 		}
 		if err != nil {
 			x.p.giveBack(buf)
-			return x.over(to, err)
+			return x.finishWatch(to, err)
 		}
 		if full := n == len(buf)-chunkHead-chunkTail; full != (len(buf) > streamBuffer) {
 			buf = x.p.swapped(full, buf)
@@ -97,15 +97,15 @@ func (x *exchange) copy(to sink) error {
 	}
 }
 
-func (x *exchange) send(to sink, buf []byte, n int) error {
+func (x *exchange) send(to responseWriter, buf []byte, n int) error {
 	if count := x.traffic.received; count != nil {
 		count.Add(float64(n))
 	}
 	return to.send(buf, n)
 }
 
-// over ends the answer when a read has said err.
-func (x *exchange) over(to sink, err error) error {
+// finishWatch ends the answer when a read has said err.
+func (x *exchange) finishWatch(to responseWriter, err error) error {
 	if !errors.Is(err, io.EOF) && !x.watch.ended.Load() {
 		x.download.broken = true
 		return err
@@ -130,20 +130,20 @@ func (p *Proxy) swapped(large bool, buf []byte) []byte {
 	return p.smallBuffers.Get()
 }
 
-// throughServer is a watch's way through net/http.
-type throughServer struct {
+// serverWriter is a watch's way through net/http.
+type serverWriter struct {
 	http.ResponseWriter
 	flush *http.ResponseController
 }
 
-func (a throughServer) send(buf []byte, n int) error {
+func (a serverWriter) send(buf []byte, n int) error {
 	if _, err := a.Write(buf[chunkHead : chunkHead+n]); err != nil {
 		return err
 	}
 	return a.flush.Flush()
 }
 
-func (a throughServer) close(trailer http.Header) error {
+func (a serverWriter) close(trailer http.Header) error {
 	for key, values := range trailer {
 		a.Header()[http.TrailerPrefix+key] = values
 	}

@@ -33,14 +33,14 @@ const (
 
 // fetcher reads one trust's documents.
 type fetcher struct {
-	trust    Trust
+	trust    IssuerRef
 	document string // the discovery document's URL
 	client   *http.Client
 	large    chan struct{} // the pool's places for large bodies
 }
 
 // newFetcher does no I/O. An error means that the trust is unusable.
-func newFetcher(trust Trust, config Config, large chan struct{}) (*fetcher, error) {
+func newFetcher(trust IssuerRef, config Config, large chan struct{}) (*fetcher, error) {
 	document, err := trust.document()
 	if err != nil {
 		return nil, err

@@ -24,13 +24,13 @@ var ErrUnavailable = errors.New("issuer is unavailable")
 // Issuer is one trust's keys. Its methods are safe for concurrent use.
 type Issuer struct {
 	pool    *Pool
-	trust   Trust
+	trust   IssuerRef
 	fetcher *fetcher
 	// keys is nil until they were read once.
 	keys      atomic.Pointer[keySet]
 	ready     chan struct{} // closed when there was a usable one
 	readyOnce sync.Once
-	kick      chan struct{} // wakes run
+	refreshCh chan struct{} // wakes run
 	// refetch says when an unknown key is worth a reading.
 	refetch *jwks.Refetch
 
@@ -62,13 +62,13 @@ type attempt struct {
 
 func newIssuer(p *Pool, f *fetcher) *Issuer {
 	return &Issuer{
-		pool:    p,
-		trust:   f.trust,
-		fetcher: f,
-		ready:   make(chan struct{}),
-		kick:    make(chan struct{}, 1),
-		refetch: jwks.NewRefetch(),
-		owners:  map[string]int{},
+		pool:      p,
+		trust:     f.trust,
+		fetcher:   f,
+		ready:     make(chan struct{}),
+		refreshCh: make(chan struct{}, 1),
+		refetch:   jwks.NewRefetch(),
+		owners:    map[string]int{},
 	}
 }
 
@@ -86,9 +86,9 @@ func (i *Issuer) Generation() uint64 {
 	return 0
 }
 
-// Holds says whether there is a key for a compact JWS, so that Verify need not
+// HasKey says whether there is a key for a compact JWS, so that Verify need not
 // wait for a fetch; of one that names no key, whether there are any.
-func (i *Issuer) Holds(raw string) bool {
+func (i *Issuer) HasKey(raw string) bool {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil || len(jws.Signatures) != 1 {
 		return true
@@ -119,7 +119,7 @@ func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 func (i *Issuer) verifyLate(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	id := jws.Signatures[0].Protected.KeyID
 	if i.keys.Load() != nil && i.decided(id, jwks.IssuedAt(jws)) {
-		_, _, _ = i.ask(false) // nobody waits for it
+		_, _, _ = i.requestRefresh(false) // nobody waits for it
 		return nil, i.noKeyFor(id)
 	}
 	// The second round is for those who joined a reading that had begun before
@@ -162,7 +162,7 @@ func (i *Issuer) noKeyFor(id string) error {
 // refresh has the keys read, or joins a reading under way, and waits for it. A
 // nil error means that the reading was good. Joined says that it had begun before.
 func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
-	a, joined, err := i.ask(true)
+	a, joined, err := i.requestRefresh(true)
 	if a == nil {
 		return false, err
 	}
@@ -185,9 +185,9 @@ func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 	}
 }
 
-// ask returns the attempt to wait for and whether it has begun already, or nil and
+// requestRefresh returns the attempt to wait for and whether it has begun already, or nil and
 // why there is none when another is not due. Undecided is Refetch.Allow's.
-func (i *Issuer) ask(undecided bool) (a *attempt, joined bool, err error) {
+func (i *Issuer) requestRefresh(undecided bool) (a *attempt, joined bool, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.gone {
@@ -209,7 +209,7 @@ func (i *Issuer) ask(undecided bool) (a *attempt, joined bool, err error) {
 	}
 	i.current = &attempt{done: make(chan struct{})}
 	select {
-	case i.kick <- struct{}{}:
+	case i.refreshCh <- struct{}{}:
 	default: // run is awake already
 	}
 	return i.current, false, nil
@@ -241,7 +241,7 @@ func (i *Issuer) emptyNow() bool {
 
 // run reads the issuer until ctx ends. It alone fetches.
 func (i *Issuer) run(ctx context.Context) {
-	defer i.leave()
+	defer i.shutdown()
 	failures := 0
 	for {
 		a := i.begin()
@@ -257,7 +257,7 @@ func (i *Issuer) run(ctx context.Context) {
 		timer := i.pool.config.Clock.NewTimer(i.pause(failures))
 		select {
 		case <-timer.C():
-		case <-i.kick:
+		case <-i.refreshCh:
 		case <-ctx.Done():
 			timer.Stop()
 			return
@@ -290,7 +290,7 @@ func (i *Issuer) begin() *attempt {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	select {
-	case <-i.kick: // what it asks for begins now
+	case <-i.refreshCh: // what it asks for begins now
 	default:
 	}
 	if i.current == nil {
@@ -328,8 +328,8 @@ func (i *Issuer) end(a *attempt, err error) {
 	close(a.done)
 }
 
-// leave fails whoever still waits.
-func (i *Issuer) leave() {
+// shutdown fails whoever still waits.
+func (i *Issuer) shutdown() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.gone = true
@@ -351,7 +351,7 @@ func (i *Issuer) read(ctx context.Context, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, i.pool.config.Timeout)
 	defer cancel()
 	now := i.pool.config.Clock.Now()
-	if again || i.keysURL == "" || now.Sub(i.discovered) >= RediscoverEvery {
+	if again || i.keysURL == "" || now.Sub(i.discovered) >= DiscoveryTTL {
 		location, err := i.fetcher.discover(ctx)
 		if err != nil {
 			return err

@@ -44,7 +44,7 @@ func serve(t testing.TB, opts issuertest.Options) *issuertest.Issuer {
 // running returns a pool that runs until the test ends.
 func running(t testing.TB, config Config) *Pool {
 	t.Helper()
-	p := New(config)
+	p := NewPool(config)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -58,9 +58,9 @@ func running(t testing.TB, config Config) *Pool {
 	return p
 }
 
-func trustOf(s *issuertest.Issuer) Trust { return Trust{URL: s.URL(), CA: s.CAPEM()} }
+func trustOf(s *issuertest.Issuer) IssuerRef { return IssuerRef{URL: s.URL(), CA: s.CAPEM()} }
 
-func acquire(t testing.TB, p *Pool, trust Trust) *Issuer {
+func acquire(t testing.TB, p *Pool, trust IssuerRef) *Issuer {
 	t.Helper()
 	i, release, err := p.Acquire(trust, "owner")
 	if err != nil {
@@ -137,10 +137,10 @@ func TestTrustsShareNothing(t *testing.T) {
 	good := serve(t, issuertest.Options{Name: name})
 	evil := serve(t, issuertest.Options{Name: name})
 	p := running(t, Config{})
-	goodIssuer := acquire(t, p, Trust{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: good.CAPEM()})
-	evilIssuer := acquire(t, p, Trust{URL: name, DiscoveryURL: evil.DiscoveryURL(), CA: evil.CAPEM()})
-	wrongCA := acquire(t, p, Trust{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: evil.CAPEM()})
-	bothCAs := acquire(t, p, Trust{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: good.CAPEM() + evil.CAPEM()})
+	goodIssuer := acquire(t, p, IssuerRef{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: good.CAPEM()})
+	evilIssuer := acquire(t, p, IssuerRef{URL: name, DiscoveryURL: evil.DiscoveryURL(), CA: evil.CAPEM()})
+	wrongCA := acquire(t, p, IssuerRef{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: evil.CAPEM()})
+	bothCAs := acquire(t, p, IssuerRef{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: good.CAPEM() + evil.CAPEM()})
 
 	for _, tt := range []struct {
 		name   string
@@ -178,17 +178,17 @@ func outcome(err error) string {
 func TestAcquireRefusesUnusableTrusts(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		trust Trust
+		trust IssuerRef
 		want  string
 	}{
-		{"http", Trust{URL: "http://issuer.example"}, "not https"},
-		{"no host", Trust{URL: "https:///x"}, "no host"},
-		{"credentials", Trust{URL: "https://u:hunter2@issuer.example"}, "credentials"},
-		{"http discovery", Trust{URL: "https://issuer.example", DiscoveryURL: "http://d.example"}, "not https"},
-		{"bad CA", Trust{URL: "https://issuer.example", CA: "nonsense"}, "certificate authority"},
+		{"http", IssuerRef{URL: "http://issuer.example"}, "not https"},
+		{"no host", IssuerRef{URL: "https:///x"}, "no host"},
+		{"credentials", IssuerRef{URL: "https://u:hunter2@issuer.example"}, "credentials"},
+		{"http discovery", IssuerRef{URL: "https://issuer.example", DiscoveryURL: "http://d.example"}, "not https"},
+		{"bad CA", IssuerRef{URL: "https://issuer.example", CA: "nonsense"}, "certificate authority"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, _, err := New(Config{}).Acquire(tt.trust, "")
+			_, _, err := NewPool(Config{}).Acquire(tt.trust, "")
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("got %v, want %q", err, tt.want)
 			}
@@ -821,7 +821,7 @@ func TestOwnersHaveTheirOwnLanes(t *testing.T) {
 	s := serve(t, issuertest.Options{})
 	p := running(t, Config{Fetches: 8, OwnersFetches: 2})
 	for n := range 50 {
-		_, release, err := p.Acquire(Trust{URL: slow.URL(), DiscoveryURL: fmt.Sprintf("%s/%d", slow.URL(), n), CA: slow.CAPEM()}, "hostile")
+		_, release, err := p.Acquire(IssuerRef{URL: slow.URL(), DiscoveryURL: fmt.Sprintf("%s/%d", slow.URL(), n), CA: slow.CAPEM()}, "hostile")
 		if err != nil {
 			t.Fatal(err)
 		}

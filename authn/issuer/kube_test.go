@@ -303,7 +303,7 @@ func TestDiscoveryDocumentsAreReadAsKubeReadsThem(t *testing.T) {
 				}
 				want = tc.ours
 			}
-			i := acquire(t, running(t, Config{}), Trust{URL: s.URL(), CA: s.CAPEM() + elsewhere.CAPEM()})
+			i := acquire(t, running(t, Config{}), IssuerRef{URL: s.URL(), CA: s.CAPEM() + elsewhere.CAPEM()})
 			if err := verify(i, token); (err == nil) != want {
 				t.Errorf("we say %v, want success %t; kube says %v", err, want, kubes)
 			}

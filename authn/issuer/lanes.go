@@ -15,7 +15,7 @@ const (
 	proven                  // the last attempt read the keys
 )
 
-// lanes bounds how many fetches run at once, in all and for each owner, so that
+// fetchScheduler bounds how many fetches run at once, in all and for each owner, so that
 // no tenant's issuers hold up another's, whatever they serve and whomever else
 // they name. Who waits, waits for all its owners' lanes at once: one that has
 // room is enough, and is billed. The rules:
@@ -31,7 +31,7 @@ const (
 //     leaves room for the first fetch of those who come later.
 //   - What comes free goes to the owner with the fewest fetches under way; of
 //     equal ones to the one whose turn is longest ago.
-type lanes struct {
+type fetchScheduler struct {
 	total, perOwner int
 
 	mu      sync.Mutex // guards what follows
@@ -51,18 +51,18 @@ type waiter struct {
 	owner    string        // who was billed; set before granted is closed
 }
 
-func newLanes(total, perOwner int) *lanes {
-	return &lanes{total: total, perOwner: perOwner, busy: map[string]*[proven + 1]int{}, served: map[string]uint64{}}
+func newLanes(total, perOwner int) *fetchScheduler {
+	return &fetchScheduler{total: total, perOwner: perOwner, busy: map[string]*[proven + 1]int{}, served: map[string]uint64{}}
 }
 
 // join asks for a slot. The caller calls wait, and from then on may change the
 // owners with setOwners.
-func (l *lanes) join(s standing, owners []string) *waiter {
+func (l *fetchScheduler) join(s standing, owners []string) *waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &waiter{standing: s, owners: owners, granted: make(chan struct{})}
 	// Whoever already waits has no room, and nothing has become free.
-	if owner, ok := l.payer(w); ok {
+	if owner, ok := l.chargeableOwner(w); ok {
 		l.grant(w, owner)
 	} else {
 		l.waiting = append(l.waiting, w)
@@ -71,7 +71,7 @@ func (l *lanes) join(s standing, owners []string) *waiter {
 }
 
 // wait returns when w has its slot. The caller calls release when err is nil.
-func (l *lanes) wait(ctx context.Context, w *waiter) (release func(), err error) {
+func (l *fetchScheduler) wait(ctx context.Context, w *waiter) (release func(), err error) {
 	select {
 	case <-w.granted:
 		return func() { l.release(w) }, nil
@@ -90,7 +90,7 @@ func (l *lanes) wait(ctx context.Context, w *waiter) (release func(), err error)
 }
 
 // setOwners changes who may be billed for w while it waits.
-func (l *lanes) setOwners(w *waiter, owners []string) {
+func (l *fetchScheduler) setOwners(w *waiter, owners []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := slices.Index(l.waiting, w)
@@ -98,13 +98,13 @@ func (l *lanes) setOwners(w *waiter, owners []string) {
 		return
 	}
 	w.owners = owners
-	if owner, ok := l.payer(w); ok {
+	if owner, ok := l.chargeableOwner(w); ok {
 		l.remove(n)
 		l.grant(w, owner)
 	}
 }
 
-func (l *lanes) release(w *waiter) {
+func (l *fetchScheduler) release(w *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inUse[w.standing]--
@@ -117,10 +117,10 @@ func (l *lanes) release(w *waiter) {
 }
 
 // grantNext gives a slot to the first in turn that has room.
-func (l *lanes) grantNext() bool {
+func (l *fetchScheduler) grantNext() bool {
 	best, payer := -1, ""
 	for n, w := range l.waiting {
-		if owner, ok := l.payer(w); ok && (best < 0 || l.before(owner, payer)) {
+		if owner, ok := l.chargeableOwner(w); ok && (best < 0 || l.before(owner, payer)) {
 			best, payer = n, owner
 		}
 	}
@@ -133,14 +133,14 @@ func (l *lanes) grantNext() bool {
 	return true
 }
 
-func (l *lanes) remove(n int) {
+func (l *fetchScheduler) remove(n int) {
 	if l.waiting = slices.Delete(l.waiting, n, n+1); len(l.waiting) == 0 {
 		l.waiting = nil
 		clear(l.served)
 	}
 }
 
-func (l *lanes) grant(w *waiter, owner string) {
+func (l *fetchScheduler) grant(w *waiter, owner string) {
 	own := l.busy[owner]
 	if own == nil {
 		own = new([proven + 1]int)
@@ -155,8 +155,8 @@ func (l *lanes) grant(w *waiter, owner string) {
 	close(w.granted)
 }
 
-// payer is who of w's owners is billed: of those with room the first in turn.
-func (l *lanes) payer(w *waiter) (payer string, ok bool) {
+// chargeableOwner is who of w's owners is billed: of those with room the first in turn.
+func (l *fetchScheduler) chargeableOwner(w *waiter) (payer string, ok bool) {
 	limit, used := l.limit(w.standing)
 	if used >= limit || sum(l.inUse[:]) >= l.total {
 		return "", false
@@ -174,11 +174,11 @@ func (l *lanes) payer(w *waiter) (payer string, ok bool) {
 
 // limit is how many fetches there may be of issuers that stand like s or worse,
 // and how many there are.
-func (l *lanes) limit(s standing) (limit, used int) {
+func (l *fetchScheduler) limit(s standing) (limit, used int) {
 	return max(1, l.total*[...]int{failed: 1, untried: 3, proven: 4}[s]/4), sum(l.inUse[:s+1])
 }
 
-func (l *lanes) hasRoom(owner string, s standing, limit, used int) bool {
+func (l *fetchScheduler) hasRoom(owner string, s standing, limit, used int) bool {
 	own := l.busy[owner]
 	if own == nil {
 		return true
@@ -191,14 +191,14 @@ func (l *lanes) hasRoom(owner string, s standing, limit, used int) bool {
 }
 
 // before says whether it is a's turn before b's.
-func (l *lanes) before(a, b string) bool {
+func (l *fetchScheduler) before(a, b string) bool {
 	if x, y := l.load(a), l.load(b); x != y {
 		return x < y
 	}
 	return l.served[a] < l.served[b]
 }
 
-func (l *lanes) load(owner string) int {
+func (l *fetchScheduler) load(owner string) int {
 	if own := l.busy[owner]; own != nil {
 		return sum(own[:])
 	}

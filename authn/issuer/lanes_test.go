@@ -16,7 +16,7 @@ import (
 func dead(t *testing.T, p *Pool, s *issuertest.Issuer, owner string, n int) {
 	t.Helper()
 	for i := range n {
-		_, release, err := p.Acquire(Trust{URL: s.URL(), DiscoveryURL: fmt.Sprintf("%s/%s/%d", s.URL(), owner, i), CA: s.CAPEM()}, owner)
+		_, release, err := p.Acquire(IssuerRef{URL: s.URL(), DiscoveryURL: fmt.Sprintf("%s/%s/%d", s.URL(), owner, i), CA: s.CAPEM()}, owner)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestManyOwnersLeaveRoomForAStranger(t *testing.T) {
 }
 
 // slots asks for n slots of an owner and returns those who got one.
-func slots(l *lanes, s standing, owner string, n int) (got []*waiter) {
+func slots(l *fetchScheduler, s standing, owner string, n int) (got []*waiter) {
 	for range n {
 		if w := l.join(s, []string{owner}); isGranted(w) {
 			got = append(got, w)
@@ -209,8 +209,8 @@ func TestLanesOwnersChange(t *testing.T) {
 }
 
 func TestOwnersIssuersAreBounded(t *testing.T) {
-	p := New(Config{})
-	trust := func(n int) Trust { return Trust{URL: fmt.Sprintf("https://issuer.example/%d", n)} }
+	p := NewPool(Config{})
+	trust := func(n int) IssuerRef { return IssuerRef{URL: fmt.Sprintf("https://issuer.example/%d", n)} }
 	var releases []func()
 	for n := range MaxOwnersIssuers {
 		_, release, err := p.Acquire(trust(n), "greedy")

@@ -140,7 +140,7 @@ func TestOperatorsIssuersMayRedirect(t *testing.T) {
 			here, there := serve(t, issuertest.Options{}), serve(t, issuertest.Options{})
 			here.Handle(issuertest.KeysPath, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, tc.to(there), http.StatusFound) })
 			there.Handle("/round", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) })
-			i := acquire(t, running(t, Config{AnyRedirect: tc.anywhere}), Trust{URL: here.URL(), CA: here.CAPEM() + there.CAPEM()})
+			i := acquire(t, running(t, Config{AnyRedirect: tc.anywhere}), IssuerRef{URL: here.URL(), CA: here.CAPEM() + there.CAPEM()})
 			err := verify(i, there.Sign(nil))
 			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 				t.Errorf("got %v, want %q", err, tc.want)

@@ -21,12 +21,12 @@ import (
 
 // Defaults of Config, and the limits on fetches that tokens cause.
 const (
-	DefaultRefresh       = 5 * time.Minute
-	DefaultTimeout       = 10 * time.Second
-	DefaultWait          = 5 * time.Second
-	DefaultFetches       = 192
-	DefaultOwnersFetches = 4
-	DefaultOwnersWaiters = 256
+	DefaultRefresh         = 5 * time.Minute
+	DefaultTimeout         = 10 * time.Second
+	DefaultVerifyTimeout   = 5 * time.Second
+	DefaultFetches         = 192
+	DefaultFetchesPerOwner = 4
+	DefaultOwnersWaiters   = 256
 
 	// MaxOwnersIssuers is how many different trusts one owner may use at once.
 	MaxOwnersIssuers = 1024
@@ -37,8 +37,8 @@ const (
 	NoKeyGrace = 2 * time.Minute
 	// UndiscoveredEvery is the same while the keys were never read.
 	UndiscoveredEvery = 2 * time.Second
-	// RediscoverEvery is how long a discovery document is believed.
-	RediscoverEvery = time.Hour
+	// DiscoveryTTL is how long a discovery document is believed.
+	DiscoveryTTL = time.Hour
 
 	backoffStart = time.Second
 	backoffMax   = time.Minute
@@ -84,9 +84,9 @@ func (c Config) withDefaults() Config {
 	}
 	c.Refresh = cmp.Or(c.Refresh, DefaultRefresh)
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
-	c.Wait = cmp.Or(c.Wait, DefaultWait)
+	c.Wait = cmp.Or(c.Wait, DefaultVerifyTimeout)
 	c.Fetches = cmp.Or(c.Fetches, DefaultFetches)
-	c.OwnersFetches = cmp.Or(c.OwnersFetches, DefaultOwnersFetches)
+	c.OwnersFetches = cmp.Or(c.OwnersFetches, DefaultFetchesPerOwner)
 	c.OwnersWaiters = cmp.Or(c.OwnersWaiters, DefaultOwnersWaiters)
 	return c
 }
@@ -94,7 +94,7 @@ func (c Config) withDefaults() Config {
 // Pool has the issuers in use, one for each trust.
 type Pool struct {
 	config Config
-	lanes  *lanes
+	lanes  *fetchScheduler
 	large  chan struct{}  // has the fetches that read a large body
 	wg     sync.WaitGroup // the issuers' goroutines
 
@@ -106,8 +106,8 @@ type Pool struct {
 	stopped bool            // Run is returning
 }
 
-// New makes a Pool. It does no I/O; issuers are read while Run runs.
-func New(config Config) *Pool {
+// NewPool makes a Pool. It does no I/O; issuers are read while Run runs.
+func NewPool(config Config) *Pool {
 	config = config.withDefaults()
 	return &Pool{
 		config:  config,
@@ -159,7 +159,7 @@ var ErrTooMany = errors.New("too many issuers")
 // release, after which the caller no longer uses the issuer; the last release
 // forgets its keys. An error wraps ErrTooMany when the owner has MaxOwnersIssuers
 // already; any other means that the trust can never work.
-func (p *Pool) Acquire(trust Trust, owner string) (issuer *Issuer, release func(), err error) {
+func (p *Pool) Acquire(trust IssuerRef, owner string) (issuer *Issuer, release func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := trust.Key()

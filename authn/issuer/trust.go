@@ -13,8 +13,8 @@ import (
 // wellKnown is where OpenID Connect Discovery 1.0, section 4 puts the document.
 const wellKnown = "/.well-known/openid-configuration"
 
-// Trust is what makes two configurations mean the same issuer.
-type Trust struct {
+// IssuerRef is what makes two configurations mean the same issuer.
+type IssuerRef struct {
 	// URL is the issuer URL: tokens carry exactly this "iss", and the discovery
 	// document exactly this "issuer".
 	URL string
@@ -32,7 +32,7 @@ type Key struct {
 }
 
 // Key is equal for equal trusts and for no others.
-func (t Trust) Key() Key {
+func (t IssuerRef) Key() Key {
 	key := Key{url: t.URL, discoveryURL: t.DiscoveryURL}
 	if t.CA != "" {
 		key.ca = sha256.Sum256([]byte(t.CA))
@@ -41,7 +41,7 @@ func (t Trust) Key() Key {
 }
 
 // document is the URL of the discovery document.
-func (t Trust) document() (string, error) {
+func (t IssuerRef) document() (string, error) {
 	location := t.DiscoveryURL
 	if location == "" {
 		location = strings.TrimSuffix(t.URL, "/") + wellKnown
@@ -53,7 +53,7 @@ func (t Trust) document() (string, error) {
 }
 
 // roots is the pool of CA; nil means the system's.
-func (t Trust) roots() (*x509.CertPool, error) {
+func (t IssuerRef) roots() (*x509.CertPool, error) {
 	if t.CA == "" {
 		return nil, nil
 	}

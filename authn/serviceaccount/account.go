@@ -32,7 +32,7 @@ type account struct {
 	// until is when the token ends, leeway included; zero: never.
 	until time.Time
 	// by is by what right the token's key vouches for it.
-	by voucher
+	by keyProvenance
 	// info is the identity to forward; shared, not to be modified.
 	info user.Info
 }

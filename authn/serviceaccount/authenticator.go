@@ -24,10 +24,10 @@ type Config struct {
 	// Keys vouch for every account's tokens; nil: there are none such.
 	Keys Keys
 	// FromShards lets the shards' own keys vouch beside Keys; nil: they do not.
-	FromShards *FromShards
+	FromShards *ShardKeyVerifier
 	// Home is asked whether the account and the Secret still exist
 	// (--service-account-lookup); nil: nobody is asked.
-	Home Home
+	Home AccountGetter
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -36,8 +36,8 @@ type Config struct {
 type Authenticator struct {
 	issuers, audiences []string
 	keys               Keys
-	shards             *FromShards
-	home               Home
+	shards             *ShardKeyVerifier
+	home               AccountGetter
 	now                func() time.Time
 	verified           *verified
 }
@@ -132,11 +132,11 @@ func (a *Authenticator) generation() (g uint64) {
 
 // open checks the signature and returns the payload, and by what right the key
 // vouches for it.
-func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, voucher, error) {
+func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, keyProvenance, error) {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
 		// The cause may quote the token's header.
-		return nil, voucher{}, refuse(Malformed, "the token is malformed, or is not signed with one of %q", algorithms)
+		return nil, keyProvenance{}, refuse(Malformed, "the token is malformed, or is not signed with one of %q", algorithms)
 	}
 	header := jws.Signatures[0].Protected
 	var keys []Key
@@ -144,15 +144,15 @@ func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, voucher, 
 		keys = a.keys.Keys(header.KeyID)
 	}
 	if payload := tryKeys(jws, keys); payload != nil {
-		return payload, voucher{}, nil
+		return payload, keyProvenance{}, nil
 	}
 	switch {
 	case a.shards != nil && (header.KeyID == "" || len(keys) == 0):
 		return a.shards.open(ctx, jws, a.issuers)
 	case len(keys) == 0:
-		return nil, voucher{}, refuse(UnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip.Clone(header.KeyID, maxQuoted))
+		return nil, keyProvenance{}, refuse(UnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip.Clone(header.KeyID, maxQuoted))
 	case header.KeyID == "":
-		return nil, voucher{}, refuse(Signature, "none of %d service account keys verifies the signature (%s)", len(keys), header.Algorithm)
+		return nil, keyProvenance{}, refuse(Signature, "none of %d service account keys verifies the signature (%s)", len(keys), header.Algorithm)
 	}
-	return nil, voucher{}, refuse(Signature, "service account key %q does not verify the signature (%s)", clip.Clone(header.KeyID, maxQuoted), header.Algorithm)
+	return nil, keyProvenance{}, refuse(Signature, "service account key %q does not verify the signature (%s)", clip.Clone(header.KeyID, maxQuoted), header.Algorithm)
 }

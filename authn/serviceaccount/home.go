@@ -18,9 +18,9 @@ var (
 	ErrHomeUnknown = errors.New("no shard has the logical cluster")
 )
 
-// Home asks the shard that holds a logical cluster. Answers may be a few seconds
+// AccountGetter asks the shard that holds a logical cluster. Answers may be a few seconds
 // old; with recent, about one.
-type Home interface {
+type AccountGetter interface {
 	// ServiceAccount returns what is known of an account.
 	ServiceAccount(ctx context.Context, cluster, namespace, name string, recent bool) (Object, error)
 	// Secret returns what is known of a Secret.
@@ -45,7 +45,7 @@ type Secret struct {
 
 // lookUp asks whether what a verified token rests on still exists. A "no" is
 // asked again: what it rests on may have been made, or made anew, since.
-func lookUp(ctx context.Context, home Home, a *account, raw string) error {
+func lookUp(ctx context.Context, home AccountGetter, a *account, raw string) error {
 	err := lookUpOnce(ctx, home, a, raw, false)
 	if refusal := (*Refusal)(nil); errors.As(err, &refusal) && refusal.Reason != BoundObject {
 		return lookUpOnce(ctx, home, a, raw, true)
@@ -53,7 +53,7 @@ func lookUp(ctx context.Context, home Home, a *account, raw string) error {
 	return err
 }
 
-func lookUpOnce(ctx context.Context, home Home, a *account, raw string, recent bool) error {
+func lookUpOnce(ctx context.Context, home AccountGetter, a *account, raw string, recent bool) error {
 	if a.pod != nil {
 		return refuse(BoundObject, "the token is bound to a pod, which can't be looked up in kcp")
 	}

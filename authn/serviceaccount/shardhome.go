@@ -63,18 +63,18 @@ type HomeConfig struct {
 	Clock clock.PassiveClock
 }
 
-// ShardHome asks shards over HTTP: each question once at a time, a bounded
+// AccountClient asks shards over HTTP: each question once at a time, a bounded
 // number at all, and keeps the answers for a short time.
-type ShardHome struct {
+type AccountClient struct {
 	config HomeConfig
 	client *http.Client
 	group  singleflight.Group
 	slots  chan struct{}
-	known  *lru.Cache[question, answer]
+	known  *lru.Cache[evaluation, answer]
 }
 
-// question is what is asked of a shard; comparable.
-type question struct {
+// evaluation is what is asked of a shard; comparable.
+type evaluation struct {
 	shard, cluster, namespace, resource, name string
 }
 
@@ -93,7 +93,7 @@ type answer struct {
 
 // NewShardHome does no I/O beyond reading the files that the client
 // configuration names.
-func NewShardHome(c HomeConfig) (*ShardHome, error) {
+func NewShardHome(c HomeConfig) (*AccountClient, error) {
 	if c.Shards == nil || c.Client == nil {
 		return nil, errors.New("service account lookup: no shards or no client configuration")
 	}
@@ -107,25 +107,25 @@ func NewShardHome(c HomeConfig) (*ShardHome, error) {
 		return nil, fmt.Errorf("service account lookup: client for shards: %w", err)
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	known, err := lru.New[question, answer](maxLookups)
+	known, err := lru.New[evaluation, answer](maxLookups)
 	if err != nil {
 		return nil, err
 	}
-	return &ShardHome{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: known}, nil
+	return &AccountClient{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: known}, nil
 }
 
 // ServiceAccount implements Home.
-func (h *ShardHome) ServiceAccount(ctx context.Context, cluster, namespace, name string, recent bool) (Object, error) {
+func (h *AccountClient) ServiceAccount(ctx context.Context, cluster, namespace, name string, recent bool) (Object, error) {
 	s, err := h.ask(ctx, cluster, namespace, "serviceaccounts", name, recent)
 	return s.Object, err
 }
 
 // Secret implements Home.
-func (h *ShardHome) Secret(ctx context.Context, cluster, namespace, name string, recent bool) (Secret, error) {
+func (h *AccountClient) Secret(ctx context.Context, cluster, namespace, name string, recent bool) (Secret, error) {
 	return h.ask(ctx, cluster, namespace, "secrets", name, recent)
 }
 
-func (h *ShardHome) ask(ctx context.Context, cluster, namespace, resource, name string, recent bool) (Secret, error) {
+func (h *AccountClient) ask(ctx context.Context, cluster, namespace, resource, name string, recent bool) (Secret, error) {
 	shard, err := h.config.Shards.Holder(cluster)
 	switch {
 	case errors.Is(err, index.ErrUnknown):
@@ -133,7 +133,7 @@ func (h *ShardHome) ask(ctx context.Context, cluster, namespace, resource, name 
 	case err != nil:
 		return Secret{}, fmt.Errorf("find logical cluster %s: %w", cluster, err)
 	}
-	q := question{shard.BaseURL.String(), cluster, namespace, resource, name}
+	q := evaluation{shard.BaseURL.String(), cluster, namespace, resource, name}
 	freshness := h.config.Fresh
 	if recent {
 		freshness = min(freshness, recently)
@@ -148,14 +148,14 @@ func (h *ShardHome) ask(ctx context.Context, cluster, namespace, resource, name 
 }
 
 // usable: there is no need to ask again.
-func (h *ShardHome) usable(a answer, freshness time.Duration) bool {
+func (h *AccountClient) usable(a answer, freshness time.Duration) bool {
 	return a.settled && h.config.Clock.Since(a.at) < freshness ||
 		a.failure != nil && h.config.Clock.Since(a.failed) < recently
 }
 
 // say is what a tells now: while the shard can't be asked and the grace lasts,
 // what it last answered, unless a recent answer is wanted.
-func (h *ShardHome) say(a answer, recent bool) (Secret, error) {
+func (h *AccountClient) say(a answer, recent bool) (Secret, error) {
 	if recent && a.failure != nil {
 		return Secret{}, a.failure
 	}
@@ -167,7 +167,7 @@ func (h *ShardHome) say(a answer, recent bool) (Secret, error) {
 
 // fetchOnce asks the shard, or waits for the one who already does. The error is
 // the caller's: its context ended.
-func (h *ShardHome) fetchOnce(ctx context.Context, q question) (answer, error) {
+func (h *AccountClient) fetchOnce(ctx context.Context, q evaluation) (answer, error) {
 	done := h.group.DoChan(fmt.Sprintf("%q", q), func() (any, error) {
 		// The one before may have ended while the caller looked.
 		if known, _ := h.known.Peek(q); h.usable(known, recently) {
@@ -189,7 +189,7 @@ func (h *ShardHome) fetchOnce(ctx context.Context, q question) (answer, error) {
 }
 
 // remember keeps what became of a question.
-func (h *ShardHome) remember(q question, asked time.Time, secret Secret, err error) answer {
+func (h *AccountClient) remember(q evaluation, asked time.Time, secret Secret, err error) answer {
 	a := answer{settled: true, secret: secret, err: err, at: asked}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		a, _ = h.known.Peek(q)
@@ -199,7 +199,7 @@ func (h *ShardHome) remember(q question, asked time.Time, secret Secret, err err
 	return a
 }
 
-func (h *ShardHome) fetch(ctx context.Context, q question) (Secret, error) {
+func (h *AccountClient) fetch(ctx context.Context, q evaluation) (Secret, error) {
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
@@ -214,7 +214,7 @@ func (h *ShardHome) fetch(ctx context.Context, q question) (Secret, error) {
 }
 
 // get returns the object as the shard at q.shard tells it.
-func (h *ShardHome) get(ctx context.Context, q question) ([]byte, error) {
+func (h *AccountClient) get(ctx context.Context, q evaluation) ([]byte, error) {
 	location := q.shard + "/clusters/" + url.PathEscape(q.cluster) + "/api/v1/namespaces/" + url.PathEscape(q.namespace) + "/" + q.resource + "/" + url.PathEscape(q.name)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {

@@ -93,7 +93,7 @@ func (p place) Holder(cluster string) (*shards.Shard, error) {
 	return nil, fmt.Errorf("%q: %w", cluster, index.ErrUnknown)
 }
 
-func newShardHome(t *testing.T, s *shardServer, change func(*HomeConfig)) *ShardHome {
+func newShardHome(t *testing.T, s *shardServer, change func(*HomeConfig)) *AccountClient {
 	t.Helper()
 	c := HomeConfig{Shards: place{testHome: s.URL + "/base"}, Client: s.config()}
 	if change != nil {

@@ -53,7 +53,7 @@ func newKeyWorld(t *testing.T, change func(*Config)) (*keyWorld, *shardServer, *
 		t.Fatal(err)
 	}
 	t.Cleanup(w.keys.client.CloseIdleConnections)
-	c := Config{Issuers: []string{testIssuer}, FromShards: &FromShards{Keys: w.keys, Placement: w, Home: w}, Now: w.clock.Now}
+	c := Config{Issuers: []string{testIssuer}, FromShards: &ShardKeyVerifier{Keys: w.keys, Placement: w, Home: w}, Now: w.clock.Now}
 	if change != nil {
 		change(&c)
 	}

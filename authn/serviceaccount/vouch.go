@@ -22,28 +22,28 @@ type Placement interface {
 	PreviousShards(cluster string) []string
 }
 
-// FromShards lets the keys that shards publish vouch for tokens: a shard's keys
+// ShardKeyVerifier lets the keys that shards publish vouch for tokens: a shard's keys
 // for the accounts whose home cluster it holds, and for no others. After a
 // migration the keys of a previous holder vouch too, but only while the account
 // is found at its new home.
-type FromShards struct {
+type ShardKeyVerifier struct {
 	// Keys and Placement are required.
 	Keys      *ShardKeys
 	Placement Placement
 	// Home confirms accounts that have moved; nil: a previous holder's keys do not
 	// vouch.
-	Home Home
+	Home AccountGetter
 }
 
-// voucher is by what right a key vouches for an account. The zero voucher: its
+// keyProvenance is by what right a key vouches for an account. The zero voucher: its
 // key is the operator's and vouches for every account.
-type voucher struct {
+type keyProvenance struct {
 	holder string // the shard that held the home cluster
 	moved  bool   // the key is that of a previous holder
 }
 
 // stands says whether what was verified by v may still be taken for verified.
-func (f *FromShards) stands(v voucher, home string) bool {
+func (f *ShardKeyVerifier) stands(v keyProvenance, home string) bool {
 	if v.holder == "" {
 		return true
 	}
@@ -54,59 +54,59 @@ func (f *FromShards) stands(v voucher, home string) bool {
 // open verifies a token with the keys that may vouch for the home cluster it
 // names. That name is not verified yet: it only selects keys, none of which
 // would vouch for another cluster.
-func (f *FromShards) open(ctx context.Context, jws *jose.JSONWebSignature, issuers []string) ([]byte, voucher, error) {
+func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature, issuers []string) ([]byte, keyProvenance, error) {
 	home, err := unverifiedHome(jws.UnsafePayloadWithoutVerification(), issuers)
 	if err != nil {
-		return nil, voucher{}, err
+		return nil, keyProvenance{}, err
 	}
 	holder, err := f.Placement.Holder(home)
 	switch {
 	case errors.Is(err, index.ErrUnknown):
-		return nil, voucher{}, refuse(HomeUnknown, "no shard has the token's logical cluster %s", home)
+		return nil, keyProvenance{}, refuse(HomeUnknown, "no shard has the token's logical cluster %s", home)
 	case err != nil:
-		return nil, voucher{}, fmt.Errorf("%w: find logical cluster %s: %w", ErrUndecided, home, err)
+		return nil, keyProvenance{}, fmt.Errorf("%w: find logical cluster %s: %w", ErrUndecided, home, err)
 	}
 	id := jws.Signatures[0].Protected.KeyID
 	keys := f.Keys.of(holder.Name, id)
 	if payload := tryKeys(jws, keys); payload != nil {
-		return payload, voucher{holder: holder.Name}, nil
+		return payload, keyProvenance{holder: holder.Name}, nil
 	}
 	if f.Home != nil {
 		for _, shard := range f.Placement.PreviousShards(home) {
 			former := f.Keys.of(shard, id)
 			if payload := tryKeys(jws, former); payload != nil {
-				return payload, voucher{holder: holder.Name, moved: true}, nil
+				return payload, keyProvenance{holder: holder.Name, moved: true}, nil
 			}
 		}
 	}
 	// The id is that of a known key: nobody gives it to another (Kubernetes' ids are
 	// hashes of the keys), so the shard is not asked.
 	if id != "" && len(keys) > 0 {
-		return nil, voucher{}, refuse(Signature, "key %q of shard %s does not verify the signature", clip.Clone(id, maxQuoted), holder.Name)
+		return nil, keyProvenance{}, refuse(Signature, "key %q of shard %s does not verify the signature", clip.Clone(id, maxQuoted), holder.Name)
 	}
 	return f.openLate(ctx, jws, holder)
 }
 
 // openLate is for a token whose key is not known: the shard is read again, unless
 // it was since the token was issued.
-func (f *FromShards) openLate(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, voucher, error) {
+func (f *ShardKeyVerifier) openLate(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, keyProvenance, error) {
 	id := jws.Signatures[0].Protected.KeyID
 	if f.Keys.decided(holder, id, jwks.IssuedAt(jws)) {
 		_, _, _ = f.Keys.ask(ctx, holder, false) // nobody waits for it
-		return nil, voucher{}, noKeyOf(holder, id)
+		return nil, keyProvenance{}, noKeyOf(holder, id)
 	}
 	// The second round is for those who joined a reading that had begun before
 	// they came: it may have missed what they need.
 	for joined, round := true, 0; joined && round < 2; round++ {
 		var err error
 		if joined, err = f.Keys.refresh(ctx, holder); err != nil {
-			return nil, voucher{}, fmt.Errorf("%w: service account keys of shard %s: %w", ErrUndecided, holder.Name, err)
+			return nil, keyProvenance{}, fmt.Errorf("%w: service account keys of shard %s: %w", ErrUndecided, holder.Name, err)
 		}
 		if payload := tryKeys(jws, f.Keys.of(holder.Name, id)); payload != nil {
-			return payload, voucher{holder: holder.Name}, nil
+			return payload, keyProvenance{holder: holder.Name}, nil
 		}
 	}
-	return nil, voucher{}, noKeyOf(holder, id)
+	return nil, keyProvenance{}, noKeyOf(holder, id)
 }
 
 // noKeyOf refuses a token that no key of the shard that holds its home verifies.

@@ -16,8 +16,8 @@ import (
 	"frontproxy/proxy"
 )
 
-// acrossOptions are flags of ours for what concerns every shard at once.
-type acrossOptions struct {
+// multiShardOptions are flags of ours for what concerns every shard at once.
+type multiShardOptions struct {
 	virtualWorkspaces bool
 	shardClients      []string
 	shardCallers      []string
@@ -25,7 +25,7 @@ type acrossOptions struct {
 	endAtExpiry       bool
 }
 
-func (o *acrossOptions) flags(fs *pflag.FlagSet) {
+func (o *multiShardOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.virtualWorkspaces, "shard-virtual-workspaces", false, "Serve the virtual workspaces of every shard at /shards/<shard>/services/, so that a shard's --shard-virtual-workspace-url can be https://<this proxy>/shards/<shard>/ (with the slash at its end).")
 	fs.StringToStringVar(&o.shardServers, "shard-virtual-workspace-server", nil, "shard=https://host:port, comma-separated: the virtual workspace servers of shards that do not run them embedded and whose --shard-virtual-workspace-url is that of this proxy.")
 	fs.StringSliceVar(&o.shardClients, "shard-client-common-names", nil, "Common names of the shards' own client certificates, comma-separated, each as shard=name, or as name if it is for every shard: below /shards/<shard>/services/ they keep the groups that --authentication-drop-groups takes elsewhere.")
@@ -33,7 +33,7 @@ func (o *acrossOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.endAtExpiry, "end-streams-at-expiry", false, "End watches and upgraded connections when the token or certificate that opened them ends. They end within 30 s of its revocation in any case.")
 }
 
-func (o *acrossOptions) validate() []error {
+func (o *multiShardOptions) validate() []error {
 	var errs []error
 	if (len(o.shardClients) > 0 || len(o.shardCallers) > 0 || len(o.shardServers) > 0) && !o.virtualWorkspaces {
 		errs = append(errs, errors.New("--shard-client-common-names, --shard-caller-common-names and --shard-virtual-workspace-server have no meaning without --shard-virtual-workspaces"))
@@ -55,7 +55,7 @@ func (o *acrossOptions) validate() []error {
 }
 
 // clients are the shards' own certificates.
-func (o *acrossOptions) clients() []authn.ShardClient {
+func (o *multiShardOptions) clients() []authn.ShardClient {
 	var all []authn.ShardClient
 	for _, text := range o.shardClients {
 		shard, name, ok := strings.Cut(text, "=")
@@ -68,7 +68,7 @@ func (o *acrossOptions) clients() []authn.ShardClient {
 }
 
 // callers are the certificates by which shards assert their callers.
-func (o *acrossOptions) callers() []authn.ShardCaller {
+func (o *multiShardOptions) callers() []authn.ShardCaller {
 	var all []authn.ShardCaller
 	for _, text := range o.shardCallers {
 		shard, name, _ := strings.Cut(text, "=") // validated
@@ -78,7 +78,7 @@ func (o *acrossOptions) callers() []authn.ShardCaller {
 }
 
 // servers parses the URLs of virtual workspace servers.
-func (o *acrossOptions) servers() (map[string]*url.URL, error) {
+func (o *multiShardOptions) servers() (map[string]*url.URL, error) {
 	all := make(map[string]*url.URL, len(o.shardServers))
 	for shard, text := range o.shardServers {
 		u, err := url.Parse(text)
@@ -108,18 +108,18 @@ func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c
 	return c
 }
 
-// accountsAcross are the flags of service accounts of every shard.
-type accountsAcross struct {
+// multiShardAccountOptions are the flags of service accounts of every shard.
+type multiShardAccountOptions struct {
 	keysFromShards bool
 	grace          time.Duration
 }
 
-func (o *accountsAcross) flags(fs *pflag.FlagSet) {
+func (o *multiShardAccountOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.keysFromShards, "service-account-keys-from-shards", false, "Verify service account tokens with the keys that each shard publishes, for the accounts of the workspaces it holds. Works beside --service-account-key-file, whose keys are good for every account.")
 	fs.DurationVar(&o.grace, "service-account-lookup-grace", 0, "How long a service account that was found counts as found while its shard cannot be asked. 0 means that its tokens are then answered with 503.")
 }
 
-func (o *accountsAcross) validate() []error {
+func (o *multiShardAccountOptions) validate() []error {
 	if o.grace < 0 {
 		return []error{fmt.Errorf("--service-account-lookup-grace=%v: cannot be negative", o.grace)}
 	}
@@ -164,7 +164,7 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		}
 		p.add(keys.Run)
 		p.details.ShardKeys, p.sources.ShardKeys = keys.Status, keys.Status
-		config.FromShards = &serviceaccount.FromShards{Keys: keys, Placement: idx, Home: home}
+		config.FromShards = &serviceaccount.ShardKeyVerifier{Keys: keys, Placement: idx, Home: home}
 	}
 	accounts, err := serviceaccount.New(config)
 	if err != nil {

@@ -113,7 +113,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	config := authn.Config{
 		PassOnGroups: o.auth.passOnGroups.values,
 		DropGroups:   o.auth.droppedGroups(),
-		Instance:     incarnation(time.Now()),
+		Instance:     instanceID(time.Now()),
 		ShardClients: o.across.clients(),
 		ShardCallers: o.across.callers(),
 		EndAtExpiry:  o.across.endAtExpiry,
@@ -156,7 +156,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.metrics.Watch(p.sources)
+	p.metrics.RegisterSources(p.sources)
 	door := o.acrossShards(idx, decider, proxy.Config{
 		Mappings:        mappings,
 		MappingFile:     o.mappingFile,
@@ -173,7 +173,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Serving:         serving,
 		Curves:          must(curveIDs(o.curves)), // validated
 		CORSOrigins:     o.corsOrigins,
-		Sync:            watcher.Status,
+		ShardStatus:     watcher.Status,
 		Shards:          idx.Shards,
 		ExternalURLs:    must(externalURLs(o.externalURLs)), // validated
 		MountHosts:      mountHosts,
@@ -240,7 +240,7 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 
 // workspaceTypes makes the authenticators that workspace types bring.
 func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Index) *authn.TypeIndex {
-	pool := issuer.New(issuer.Config{Egress: guard, Log: p.log.WithName("issuers")})
+	pool := issuer.NewPool(issuer.Config{Egress: guard, Log: p.log.WithName("issuers")})
 	p.add(pool.Run)
 	config := authn.TypeIndexConfig{
 		Issuers:           pool,
@@ -345,9 +345,9 @@ func instance() string {
 	return name
 }
 
-// incarnation is instance and when it was started, so that a container that
+// instanceID is instance and when it was started, so that a container that
 // starts again tells nothing of refusals that another process made.
-func incarnation(started time.Time) string {
+func instanceID(started time.Time) string {
 	return instance() + "-" + strconv.FormatInt(started.Unix(), 36)
 }
 

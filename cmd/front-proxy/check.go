@@ -216,7 +216,7 @@ func (c *checker) mappings() *proxy.Mappings {
 }
 
 // backends are certificates that go with a mapping or a mount host.
-func (c *checker) backends(all []proxy.Certificates) {
+func (c *checker) backends(all []proxy.CertificateSource) {
 	for _, found := range all {
 		if found.Role == "client" {
 			c.leaf(found.Source+": proxy_client_cert", found.PEM())
@@ -401,7 +401,7 @@ func (c *checker) tokens(config *authn.Config) {
 		return // nothing to read, or validate has said what is wrong
 	}
 	tokens, err := authn.NewOIDC(authn.OIDCConfig{
-		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.New(operatorsIssuers(log)), Log: log,
+		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.NewPool(operatorsIssuers(log)), Log: log,
 	})
 	c.fail(err)
 	if err == nil {

@@ -54,7 +54,7 @@ type explainOptions struct {
 	path, method                         string
 	tokenFile, certificateFile, dryRun   string
 	assertedFile                         string
-	asking
+	clientOptions
 }
 
 func (o *explainOptions) flags() *pflag.FlagSet {
@@ -87,7 +87,7 @@ func runExplain(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
-	asker, err := o.asker()
+	asker, err := o.client()
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
@@ -177,16 +177,16 @@ func readInput(name string) ([]byte, error) {
 	return os.ReadFile(name) //nolint:gosec // the user's file
 }
 
-// asker asks a proxy.
-type asker struct {
+// client asks a proxy.
+type explainClient struct {
 	client *http.Client
 	base   string // what /debug/explain is appended to
 	hint   string // what may help when it is forbidden
 }
 
-func (o *explainOptions) asker() (*asker, error) {
+func (o *explainOptions) client() (*explainClient, error) {
 	if o.debugAddress != "" {
-		return debugAsker(o.debugAddress), nil
+		return newDebugClient(o.debugAddress), nil
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.kubeconfig
@@ -194,10 +194,10 @@ func (o *explainOptions) asker() (*asker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	return newAsker(config, o.server, o.tlsName, o.workspace)
+	return newExplainClient(config, o.server, o.tlsName, o.workspace)
 }
 
-func newAsker(config *rest.Config, server, tlsName string, workspace bool) (*asker, error) {
+func newExplainClient(config *rest.Config, server, tlsName string, workspace bool) (*explainClient, error) {
 	host := config.Host
 	if server != "" {
 		host = server
@@ -215,7 +215,7 @@ func newAsker(config *rest.Config, server, tlsName string, workspace bool) (*ask
 		path = strings.TrimRight(from.Path, "/")
 	}
 	prefix, cluster, inWorkspace := strings.Cut(path, "/clusters/")
-	a := &asker{hint: "it needs get (with --path: post) on the non-resource URL " + proxy.ExplainPath + " in the workspace root; a workspace's administrator asks with --workspace"}
+	a := &explainClient{hint: "it needs get (with --path: post) on the non-resource URL " + proxy.ExplainPath + " in the workspace root; a workspace's administrator asks with --workspace"}
 	switch {
 	case workspace && !inWorkspace:
 		return nil, fmt.Errorf("--workspace: the kubeconfig's server %s names no workspace, as in https://host/clusters/root:org:ws", config.Host)
@@ -246,9 +246,9 @@ func newAsker(config *rest.Config, server, tlsName string, workspace bool) (*ask
 // noRedirect keeps a question, which may hold a token, where it was sent.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// debugAsker asks a process on this machine, at the operator's word.
-func debugAsker(address string) *asker {
-	a := &asker{base: "http://" + address, hint: "the debug address answers to localhost and loopback addresses"}
+// newDebugClient asks a process on this machine, at the operator's word.
+func newDebugClient(address string) *explainClient {
+	a := &explainClient{base: "http://" + address, hint: "the debug address answers to localhost and loopback addresses"}
 	transport := &http.Transport{}
 	if path, socket := strings.CutPrefix(address, unixScheme); socket {
 		a.base = "http://localhost"
@@ -264,7 +264,7 @@ func debugAsker(address string) *asker {
 // of its own, until the replica that has it answers.
 const replicaTries = 12
 
-func (a *asker) ask(ctx context.Context, id string, q *proxy.ExplainRequest) (*proxy.Explanation, error) {
+func (a *explainClient) ask(ctx context.Context, id string, q *proxy.ExplainRequest) (*proxy.Explanation, error) {
 	if q != nil {
 		body, err := json.Marshal(q)
 		if err != nil {
@@ -285,7 +285,7 @@ func (a *asker) ask(ctx context.Context, id string, q *proxy.ExplainRequest) (*p
 }
 
 // once asks once; elsewhere says that another replica must be asked.
-func (a *asker) once(ctx context.Context, method, path string, body []byte) (e *proxy.Explanation, elsewhere bool, err error) {
+func (a *explainClient) once(ctx context.Context, method, path string, body []byte) (e *proxy.Explanation, elsewhere bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, false, err

@@ -279,7 +279,7 @@ func TestDebugAddress(t *testing.T) {
 	}
 
 	w := newExplainWorld(t)
-	client := debugAsker(w.debug).client
+	client := newDebugClient(w.debug).client
 	for _, tt := range []struct {
 		method, host, path string
 		want               int
@@ -419,7 +419,7 @@ func TestExplainDoc(t *testing.T) {
 // metric is the line of /metrics that begins so.
 func (w *explainWorld) metric(prefix string) string {
 	w.t.Helper()
-	resp, err := debugAsker(w.debug).client.Get("http://localhost/metrics")
+	resp, err := newDebugClient(w.debug).client.Get("http://localhost/metrics")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -481,7 +481,7 @@ func TestRefusedAccountsExplained(t *testing.T) {
 	if told := written.answers.String(); strings.Contains(told, "publishes no key") || strings.Contains(told, "--api-audiences") || strings.Contains(told, "logical cluster "+home) {
 		t.Error("a client is told why")
 	}
-	resp, err := debugAsker(w.debug).client.Get("http://localhost/statusz")
+	resp, err := newDebugClient(w.debug).client.Get("http://localhost/statusz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -536,7 +536,7 @@ func TestExplainFindsTheReplica(t *testing.T) {
 			server.StartTLS()
 			t.Cleanup(server.Close)
 			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-			a, err := newAsker(&rest.Config{Host: server.URL + "/clusters/root", TLSClientConfig: rest.TLSClientConfig{CAData: ca}}, "", "", false)
+			a, err := newExplainClient(&rest.Config{Host: server.URL + "/clusters/root", TLSClientConfig: rest.TLSClientConfig{CAData: ca}}, "", "", false)
 			if err != nil {
 				t.Fatal(err)
 			}

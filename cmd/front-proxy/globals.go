@@ -56,7 +56,7 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 // oidc has its own pool of issuers: the operator's may be anywhere, whatever
 // tenants' must not lead to.
 func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthenticator, error) {
-	pool := issuer.New(operatorsIssuers(p.log))
+	pool := issuer.NewPool(operatorsIssuers(p.log))
 	tokens, err := authn.NewOIDC(authn.OIDCConfig{
 		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: pool, Log: p.log.WithName("oidc"),
 	})

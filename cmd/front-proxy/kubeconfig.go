@@ -14,8 +14,8 @@ import (
 
 // follow has a kubeconfig followed, and its client certificate and whether it
 // can be read told. name is its flag.
-func (p *program) follow(name string, paths []string, load func() (*rest.Config, error)) (*kubeconfig.Followed, error) {
-	f, err := kubeconfig.Follow(name, paths, load, nil, p.log.WithName("kubeconfigs"))
+func (p *program) follow(name string, paths []string, load func() (*rest.Config, error)) (*kubeconfig.DynamicConfig, error) {
+	f, err := kubeconfig.NewDynamicConfig(name, paths, load, nil, p.log.WithName("kubeconfigs"))
 	if err != nil {
 		return nil, err
 	}
@@ -25,18 +25,18 @@ func (p *program) follow(name string, paths []string, load func() (*rest.Config,
 
 // followsKubeconfig does for a kubeconfig what follows does, and has its client
 // certificate told.
-func (p *program) followsKubeconfig(flag string, f *kubeconfig.Followed) {
+func (p *program) followsKubeconfig(flag string, f *kubeconfig.DynamicConfig) {
 	p.follows(flag, f)
-	p.sources.Certificates = append(p.sources.Certificates, proxy.Certificates{Role: "client", Source: flag, PEM: f.Certificate})
+	p.sources.Certificates = append(p.sources.Certificates, proxy.CertificateSource{Role: "client", Source: flag, PEM: f.Certificate})
 }
 
 // everyShard follows a kubeconfig that reaches shards wherever they are.
-func (p *program) everyShard(flag, path string) (*kubeconfig.Followed, error) {
+func (p *program) everyShard(flag, path string) (*kubeconfig.DynamicConfig, error) {
 	return p.follow(flag, []string{path}, func() (*rest.Config, error) { return everyShardConfig(flag, path) })
 }
 
 // kcp follows the kubeconfigs of the proxy's own power in kcp.
-func (p *program) kcp(o *options) (root, shards *kubeconfig.Followed, peers []*rest.Config, err error) {
+func (p *program) kcp(o *options) (root, shards *kubeconfig.DynamicConfig, peers []*rest.Config, err error) {
 	paths := rootRules(o.rootKubeconfig).GetLoadingPrecedence()
 	if root, err = p.follow("root-kubeconfig", paths, func() (*rest.Config, error) { return rootConfig(o.rootKubeconfig) }); err != nil {
 		return nil, nil, nil, err

@@ -173,7 +173,7 @@ func TestKubeconfigsAsKube(t *testing.T) {
 			if refused == nil {
 				_, refused = rest.TransportFor(theirs)
 			}
-			ours, err := kubeconfig.Follow("root-kubeconfig", rootRules(path).GetLoadingPrecedence(), func() (*rest.Config, error) { return rootConfig(path) }, nil, klog.Logger{})
+			ours, err := kubeconfig.NewDynamicConfig("root-kubeconfig", rootRules(path).GetLoadingPrecedence(), func() (*rest.Config, error) { return rootConfig(path) }, nil, klog.Logger{})
 			agree("--root-kubeconfig", refused, err)
 			if refused == nil && err == nil {
 				if want, got := whoAsks(theirs), whoAsks(ours.Config()); want != got {
@@ -186,7 +186,7 @@ func TestKubeconfigsAsKube(t *testing.T) {
 			if refused == nil {
 				_, refused = rest.TransportFor(every)
 			}
-			_, err = kubeconfig.Follow("shards-kubeconfig", []string{path}, func() (*rest.Config, error) { return everyShardConfig("shards-kubeconfig", path) }, nil, klog.Logger{})
+			_, err = kubeconfig.NewDynamicConfig("shards-kubeconfig", []string{path}, func() (*rest.Config, error) { return everyShardConfig("shards-kubeconfig", path) }, nil, klog.Logger{})
 			agree("--shards-kubeconfig", refused, err)
 
 			theirs, refused = webhookutil.LoadKubeconfig(path, nil)

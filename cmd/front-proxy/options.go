@@ -44,7 +44,7 @@ type options struct {
 	loginClients     []string
 
 	auth    authOptions
-	across  acrossOptions
+	across  multiShardOptions
 	observe observeOptions
 	gates   gates
 	logging *logsapi.LoggingConfiguration
@@ -85,7 +85,7 @@ type authOptions struct {
 	// serviceAccountLookupKubeconfig: empty means the shards' one.
 	serviceAccountLookupKubeconfig string
 
-	accountsAcross accountsAcross
+	accountsAcross multiShardAccountOptions
 
 	serviceAccountJWKSURI   string
 	serviceAccountMaxExpiry time.Duration

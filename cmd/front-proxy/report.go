@@ -10,16 +10,16 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// asking is what explain and shadow have in common: they ask proxies and print
+// clientOptions is what explain and shadow have in common: they ask proxies and print
 // a report.
-type asking struct {
+type clientOptions struct {
 	output  string
 	timeout time.Duration // of one answer for shadow, of the whole for explain
 	help    bool
 }
 
 // flagSet has the common flags; name is the subcommand's.
-func (a *asking) flagSet(name string, timeout time.Duration) *pflag.FlagSet {
+func (a *clientOptions) flagSet(name string, timeout time.Duration) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVarP(&a.output, "output", "o", "text", "text, json or yaml.")
@@ -31,7 +31,7 @@ func (a *asking) flagSet(name string, timeout time.Duration) *pflag.FlagSet {
 // parse reads args, and has validate look at what is no flag among them. Done
 // says that help was asked for, and is printed. An error is one of the command
 // line: exit status 2.
-func (a *asking) parse(fs *pflag.FlagSet, args []string, usage string, stdout io.Writer, validate func([]string) error) (done bool, err error) {
+func (a *clientOptions) parse(fs *pflag.FlagSet, args []string, usage string, stdout io.Writer, validate func([]string) error) (done bool, err error) {
 	if err = fs.Parse(args); err != nil {
 		err = fmt.Errorf("%w%s", err, didYouMean(fs, err))
 	} else if a.help {

@@ -51,7 +51,7 @@ type shadowOptions struct {
 	sample, limit          int
 	ignore                 []string
 	incumbentTLS, candiTLS string
-	asking
+	clientOptions
 }
 
 func (o *shadowOptions) flags() *pflag.FlagSet {
@@ -288,9 +288,9 @@ func (o *shadowOptions) compare(ctx context.Context, callers []caller, paths []s
 			}
 			if ws := workspaceOf(path); ws != "" && !asked.Has(ws) {
 				asked.Insert(ws)
-				o.both(ctx, r, c, http.MethodPost, ws+selfReview, ignored)
+				o.compareOne(ctx, r, c, http.MethodPost, ws+selfReview, ignored)
 			}
-			o.both(ctx, r, c, http.MethodGet, path, ignored)
+			o.compareOne(ctx, r, c, http.MethodGet, path, ignored)
 		}
 	}
 	return r
@@ -315,7 +315,7 @@ func workspaceOf(path string) string {
 // shadowAnswer is what is compared.
 type shadowAnswer struct{ code, body string }
 
-func (o *shadowOptions) both(ctx context.Context, r *ShadowReport, c caller, method, path string, ignored sets.Set[string]) {
+func (o *shadowOptions) compareOne(ctx context.Context, r *ShadowReport, c caller, method, path string, ignored sets.Set[string]) {
 	r.Requests++
 	old, oldErr := get(ctx, c.incumbent, method, o.incumbent+path, ignored)
 	changed, newErr := get(ctx, c.candidate, method, o.candidate+path, ignored)

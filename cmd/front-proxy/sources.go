@@ -77,6 +77,6 @@ func (p *program) reloadOn(ctx context.Context, signals <-chan os.Signal) error 
 }
 
 // clientCAs is a bundle that client certificates are verified with.
-func clientCAs(role, flag string, ca authn.CAPool) proxy.Certificates {
-	return proxy.Certificates{Role: role, Source: flag, PEM: ca.CurrentCABundleContent}
+func clientCAs(role, flag string, ca authn.CAPool) proxy.CertificateSource {
+	return proxy.CertificateSource{Role: role, Source: flag, PEM: ca.CurrentCABundleContent}
 }

@@ -18,7 +18,7 @@ import (
 	"frontproxy/internal/filewatch"
 )
 
-// Followed is a kubeconfig whose files are read again when they change, while
+// DynamicConfig is a kubeconfig whose files are read again when they change, while
 // Run runs. Requests go out with what the files held when they were last good;
 // one under way ends as it began. The server stays the one it was: another needs
 // a restart, and is reported as a file that cannot be used.
@@ -26,7 +26,7 @@ import (
 // It does not leave the files of a client certificate to client-go, which looks
 // every five minutes, closes every connection at a change, and follows neither
 // CAs nor what stands in the kubeconfig itself.
-type Followed struct {
+type DynamicConfig struct {
 	name  string
 	paths []string
 	load  func() (*rest.Config, error)
@@ -48,12 +48,12 @@ const (
 	http1
 )
 
-// Follow reads a kubeconfig for the first time. name is what metrics, logs and
+// NewDynamicConfig reads a kubeconfig for the first time. name is what metrics, logs and
 // errors call it: its flag. paths are the kubeconfig files, none where the
 // credentials are those of a pod; those that are not there are left to load, which
 // makes a configuration of them. A nil clock is the real one.
-func Follow(name string, paths []string, load func() (*rest.Config, error), clk clock.Clock, log klog.Logger) (*Followed, error) {
-	f := &Followed{name: name, paths: paths, load: load}
+func NewDynamicConfig(name string, paths []string, load func() (*rest.Config, error), clk clock.Clock, log klog.Logger) (*DynamicConfig, error) {
+	f := &DynamicConfig{name: name, paths: paths, load: load}
 	var last *loaded
 	var err error
 	f.file, err = filewatch.New(context.Background(), filewatch.Config[*loaded]{
@@ -86,30 +86,30 @@ func Follow(name string, paths []string, load func() (*rest.Config, error), clk 
 }
 
 // Config is for clients that share connections; it speaks HTTP/2 where offered.
-func (f *Followed) Config() *rest.Config { return f.config(http2) }
+func (f *DynamicConfig) Config() *rest.Config { return f.config(http2) }
 
 // HTTP1 is for clients that speak HTTP/1.1 only.
-func (f *Followed) HTTP1() *rest.Config { return f.config(http1) }
+func (f *DynamicConfig) HTTP1() *rest.Config { return f.config(http1) }
 
-func (f *Followed) config(p protocol) *rest.Config {
+func (f *DynamicConfig) config(p protocol) *rest.Config {
 	c := f.file.Get().config
 	return &rest.Config{Host: c.Host, APIPath: c.APIPath, UserAgent: c.UserAgent, Transport: &transport{f, p}}
 }
 
 // Certificate is the client certificate in use, as PEM; nil when there is none.
-func (f *Followed) Certificate() []byte { return f.file.Get().config.CertData }
+func (f *DynamicConfig) Certificate() []byte { return f.file.Get().config.CertData }
 
 // Run follows the files until ctx ends.
-func (f *Followed) Run(ctx context.Context) error { return f.file.Run(ctx) }
+func (f *DynamicConfig) Run(ctx context.Context) error { return f.file.Run(ctx) }
 
 // LastError is why the files as they are now are not in use; nil when they are.
-func (f *Followed) LastError() error { return f.file.LastError() }
+func (f *DynamicConfig) LastError() error { return f.file.LastError() }
 
 // Reload has Run look at the files now.
-func (f *Followed) Reload() { f.file.Reload() }
+func (f *DynamicConfig) Reload() { f.file.Reload() }
 
 // read makes new transports. That costs nothing before they are used.
-func (f *Followed) read(read filewatch.ReadFunc) (*loaded, error) {
+func (f *DynamicConfig) read(read filewatch.ReadFunc) (*loaded, error) {
 	before, err := f.texts(read)
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (f *Followed) read(read filewatch.ReadFunc) (*loaded, error) {
 }
 
 // texts are the contents of the kubeconfig files that are there.
-func (f *Followed) texts(read filewatch.ReadFunc) ([][]byte, error) {
+func (f *DynamicConfig) texts(read filewatch.ReadFunc) ([][]byte, error) {
 	var all [][]byte
 	for _, path := range f.paths {
 		text, err := read(path)
@@ -213,7 +213,7 @@ func (l *loaded) closeIdle() {
 
 // transport sends requests with what is current.
 type transport struct {
-	f *Followed
+	f *DynamicConfig
 	p protocol
 }
 

@@ -128,9 +128,9 @@ func (w *world) config(server, token string) {
 	}
 }
 
-func (w *world) follow() *Followed {
+func (w *world) follow() *DynamicConfig {
 	w.t.Helper()
-	f, err := Follow("some-kubeconfig", []string{w.file}, func() (*rest.Config, error) {
+	f, err := NewDynamicConfig("some-kubeconfig", []string{w.file}, func() (*rest.Config, error) {
 		return clientcmd.BuildConfigFromFlags("", w.file)
 	}, nil, klog.Logger{})
 	if err != nil {
@@ -165,7 +165,7 @@ func eventually(t *testing.T, what string, f func() error) {
 	}
 }
 
-func (w *world) await(f *Followed, want string) {
+func (w *world) await(f *DynamicConfig, want string) {
 	w.t.Helper()
 	eventually(w.t, want, func() error {
 		if got, err := ask(f.Config(), "/"); err != nil || got != want {
@@ -175,7 +175,7 @@ func (w *world) await(f *Followed, want string) {
 	})
 }
 
-func failing(t *testing.T, f *Followed, want string) {
+func failing(t *testing.T, f *DynamicConfig, want string) {
 	t.Helper()
 	eventually(t, "LastError "+want, func() error {
 		if err := f.LastError(); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -295,7 +295,7 @@ func TestFollowFails(t *testing.T) {
 		"no config": func() { w.write("kubeconfig", []byte("]")) },
 	} {
 		spoil()
-		if _, err := Follow("x", []string{w.file}, func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", w.file) }, nil, klog.Logger{}); err == nil {
+		if _, err := NewDynamicConfig("x", []string{w.file}, func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", w.file) }, nil, klog.Logger{}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		w.write("ca.crt", w.servers.PEM)

@@ -79,7 +79,7 @@ func (d *Discovery) Metadata(path, host string) []byte {
 			return nil
 		}
 		workspace, err := lookup.Cluster(segment)
-		if err != nil || lookup.Valid(workspace) != nil {
+		if err != nil || lookup.ValidateClusterPath(workspace) != nil {
 			return nil
 		}
 		rest, name = clustersPath+workspace, "workspace "+workspace
