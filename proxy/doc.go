@@ -14,11 +14,11 @@
 //   - The ResponseWriter is never wrapped, so watches flush and upgrades hijack.
 //   - What a client sees of a failure is a kube Status in JSON that names no
 //     address (status.go).
-//   - Counting takes no lock and allocates for request bodies only (series.go); no
+//   - Counting takes no lock and allocates for request bodies only (countercache.go); no
 //     label is a client's or a tenant's choice (metrics.go, docs/metrics.md).
 //
 // Routes are built in: /metrics, /statusz, /flagz and /debug/explain, which the
-// proxy answers itself (local.go; the last also below each workspace), and, when
+// proxy answers itself (localendpoints.go; the last also below each workspace), and, when
 // switched on, /shards/<shard>/services/, the virtual workspaces of every shard
 // (shardservices.go). Streams are decided about again while they run (recheck.go).
 //

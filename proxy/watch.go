@@ -10,7 +10,7 @@ import (
 // watch is the body of an answer without an end, on its way to the client.
 // ReverseProxy sends its headers only. What waits keeps the stack that it waits
 // on, and watches are many and mostly wait: so the body is copied where the stack
-// is short, at the end of serve, or by a goroutine of its own (detached.go).
+// is short, at the end of serve, or by a goroutine of its own (hijackedwatch.go).
 type watch struct {
 	answer *http.Response // for its trailers
 	body   io.ReadCloser
