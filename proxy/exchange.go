@@ -200,6 +200,9 @@ func restoreForwarding(in, out *http.Request) {
 // modifyResponse sees the upstream's answer before the client does.
 func (x *exchange) modifyResponse(res *http.Response) error {
 	x.headerWritten, x.code = true, res.StatusCode
+	if res.StatusCode != http.StatusSwitchingProtocols { // whose body is the tunnel
+		res.Body = x.upload.answered(res.Body)
+	}
 	if x.externalMount && x.mountUser == nil {
 		sanitizeResponse(res)
 	}

@@ -167,6 +167,9 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	p.metrics.request(x, r, p.now().Sub(x.start))
 	p.inFlight.Add(-1)
 	x.places.leave()
+	if x.upload != nil {
+		x.upload.answerOver()
+	}
 	if x.upload != nil && w != nil {
 		x.upload.leave(w)
 	}

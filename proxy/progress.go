@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"math"
 	"net/http"
@@ -160,13 +161,16 @@ type pacedBody struct {
 	pace
 	places *places
 	http1  bool
-	ended  bool // nothing more will come
+	left   int64         // of its declared length; negative: none was declared
+	ended  bool          // nothing more will come
+	answer chan struct{} // closed when the answer is over; nil: none has come
+	over   bool          // answer is closed
 }
 
 // newPacedBody makes one of r, which w answers.
 func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, held *places) *pacedBody {
 	connection := http.NewResponseController(w)
-	b := &pacedBody{ReadCloser: r.Body, places: held, http1: r.ProtoMajor == 1}
+	b := &pacedBody{ReadCloser: r.Body, places: held, http1: r.ProtoMajor == 1, left: r.ContentLength}
 	b.timeout, b.quota, b.cut = timeout, progressBytes, func() { _ = connection.SetReadDeadline(past) }
 	if isHeld(r) {
 		b.quota = math.MaxInt // all of it
@@ -174,7 +178,8 @@ func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration,
 	return b
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. A body that breaks off, or ends before its declared
+// length, does so for the transport only when the answer is over (answered).
 func (b *pacedBody) Read(to []byte) (int, error) {
 	b.places.yield()
 	b.begin()
@@ -183,12 +188,59 @@ func (b *pacedBody) Read(to []byte) (int, error) {
 		err = late
 	}
 	b.places.resume()
-	if err != nil {
-		b.mu.Lock()
-		b.ended = true
-		b.mu.Unlock()
+	b.mu.Lock()
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	b.ended = b.ended || err != nil
+	answer, whole := b.answer, errors.Is(err, io.EOF) && b.left <= 0
+	b.mu.Unlock()
+	if err != nil && !whole && answer != nil {
+		<-answer
 	}
 	return n, err
+}
+
+// answered is called when the upstream's answer has come, and returns what to read
+// its body from. A client that is answered may stop its upload, as curl does for a
+// status of 400 or above, and still reads the answer; and over HTTP/1.1 net/http
+// reads some of the upload itself when it sends the answer's headers. The transport
+// closes the connection to the upstream when it cannot read what it sends, and the
+// rest of the answer would be lost; so it learns of it when the answer is over. A
+// nil body is none.
+func (b *pacedBody) answered(answer io.ReadCloser) io.ReadCloser {
+	if b == nil || answer == http.NoBody {
+		return answer
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return answer
+	}
+	b.answer = make(chan struct{})
+	return &earlyAnswer{answer, b}
+}
+
+// answerOver has a broken body that waits for the answer's end wait no longer.
+func (b *pacedBody) answerOver() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.answer != nil && !b.over {
+		b.over = true
+		close(b.answer)
+	}
+}
+
+// earlyAnswer is the body of an answer that came before the end of upload.
+type earlyAnswer struct {
+	io.ReadCloser
+	upload *pacedBody
+}
+
+// Close implements io.Closer. Over HTTP/2 the transport waits there for the upload.
+func (a *earlyAnswer) Close() error {
+	a.upload.answerOver()
+	return a.ReadCloser.Close()
 }
 
 // leave is for when nobody here reads on: net/http may, before it answers and
