@@ -242,7 +242,7 @@ func TestMountHosts(t *testing.T) {
 	await("/clusters/root:outside/api", "renewed")
 	await("/clusters/root:listed/api", "renewed")
 	writeFile(t, file, "- url: http://plain\n")
-	logged(t, "The mount hosts were not reloaded")
+	logged(t, `> logger="mount-hosts" flag="mount-hosts-file"`) // behind an error of several lines
 	await("/clusters/root:listed/api", "renewed")
 	writeFile(t, file, "[]")
 	await("/clusters/root:listed/api", "")

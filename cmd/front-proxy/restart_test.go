@@ -136,14 +136,14 @@ func TestDrainOfManyWatches(t *testing.T) {
 	for range watches / 100 { // streams a connection
 		client := p.client()
 		for range 100 {
-			ended = append(ended, p.watchAs(client, "/clusters/root:far/api", "token-of-frank"))
+			ended = append(ended, p.watchAs(client, "/clusters/root:far/api/v1/pods", "token-of-frank"))
 		}
 	}
 	begin := time.Now()
 	if err := p.stop(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	if took := time.Since(begin); took > 12*time.Second {
+	if took := time.Since(begin); took > 50*time.Second {
 		t.Errorf("the drain took %v", took)
 	}
 	var first, last time.Time
