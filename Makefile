@@ -47,7 +47,7 @@ bench: build $(KCP031) ## the comparison of docs/performance.md, about 12 minute
 	bin/bench -out bin/bench-results $(if $(DOCS),-docs docs/performance.md) $(BENCH)
 	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy ./cmd/front-proxy | tee bin/bench-results/go.txt
 
-conformance: build $(KCP031) $(KCP032) ## kcp's own suites through this proxy, about 30 minutes; DOCS=1: into docs/compatibility.md
+conformance: build $(KCP031) $(KCP032) ## kcp's own suites through this proxy, about 10 minutes a kcp; DOCS=1: into docs/compatibility.md
 	go run ./e2e/conformance $(if $(DOCS),-docs docs/compatibility.md) $(CONFORMANCE)
 
 demo: build $(KCP032) $(LOGIN) ## two shards, an issuer and the proxy, until Ctrl-C
