@@ -157,7 +157,7 @@ var apiPrefixes = &genericapirequest.RequestInfoFactory{APIPrefixes: sets.NewStr
 
 // requestInfo reads the request as the shard will: by the path below the cluster.
 func (x *exchange) requestInfo(r *http.Request) *genericapirequest.RequestInfo {
-	path, err := url.PathUnescape(x.apiPath(r))
+	path, err := url.PathUnescape(x.dest.APIPath)
 	if err != nil {
 		path = r.URL.Path
 	}
@@ -179,9 +179,9 @@ func (x *exchange) annotate(ctx context.Context) {
 			audit.AddAuditAnnotation(ctx, key, clip.Clone(value, maxRecordedURI))
 		}
 	}
-	add(annotationCluster, x.target.Cluster)
-	add(annotationPath, x.route.cluster)
-	add(annotationShard, x.shard())
+	add(annotationCluster, x.dest.Target.Cluster)
+	add(annotationPath, x.dest.ClusterPath)
+	add(annotationShard, x.dest.Shard)
 	d := x.decision
 	if d == nil {
 		return
@@ -189,7 +189,7 @@ func (x *exchange) annotate(ctx context.Context) {
 	add(annotationDecision, decisionName(d))
 	add(annotationAuthenticator, d.Authenticator)
 	if d.AssertedBy != "" {
-		add(annotationAssertedBy, x.shard()+"="+d.AssertedBy)
+		add(annotationAssertedBy, x.dest.Shard+"="+d.AssertedBy)
 	}
 	add(annotationRefusal, d.ID)
 	add(annotationReasons, reasons(d))

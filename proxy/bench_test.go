@@ -12,6 +12,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/proxy/destination"
 )
 
 // BenchmarkRequest compares the proxy with the least a Go reverse proxy costs:
@@ -103,7 +105,7 @@ func TestAllocations(t *testing.T) {
 		if x.resolveTarget(r) != nil {
 			t.Fatal("not found")
 		}
-		x.decision, x.rp.Transport = d, answering{header}
+		x.decision, x.told, x.rp.Transport = d, d.User, answering{header}
 		x.forward(&discard{header: http.Header{}}, r)
 		p.metrics.request(x, r, time.Millisecond)
 		x.reset()
@@ -126,15 +128,15 @@ func BenchmarkMetrics(b *testing.B) {
 	w := newWorld(b)
 	s := w.shard(b, "shard-1", false, nil)
 	m := NewMetrics("")
-	x := &exchange{code: 200, route: route{mapping: w.mappings(b, usualMapping).entries[0], path: "/api/v1/namespaces/default/configmaps/x"}, decision: &authn.Decision{User: alice, Authenticator: "token"}}
-	x.target.Shard = s.Shard
+	x := &exchange{code: 200, decision: &authn.Decision{User: alice, Authenticator: "token"}}
+	x.dest = destination.Destination{Kind: destination.Shard, Shard: s.Shard.Name, APIPath: "/api/v1/namespaces/default/configmaps/x", Target: index.Target{Shard: s.Shard}}
 	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			m.lookup(&x.target, nil)
+			m.lookup(&x.dest.Target, nil)
 			m.decision(x.decision)
-			m.traffic.get(x.shard()).received.Add(100)
+			m.traffic.get(x.dest.Shard).received.Add(100)
 			m.request(x, r, time.Millisecond)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -16,9 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
-	"frontproxy/index"
-	"frontproxy/index/shards"
-	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 )
 
 // exchange is one request on its way, and everything that was found out about
@@ -44,25 +41,16 @@ type exchange struct {
 	upload    *pacedBody   // nil: the request has no body
 	writer    placedWriter // where the answer goes
 	endless   *endless     // the answer, when it may be one; else nil
-	routing   *routing
-	route     route
-	target    index.Target
-	decision  *authn.Decision
-	status    *metav1.Status // what audit carries through
+	// dest is where the request goes; headers and hostHeaders are how the server there
+	// reads who is asking.
+	dest                 destination.Destination
+	headers, hostHeaders *identityHeaders
+	decision             *authn.Decision
+	// told is who the server is told is asking; nil: nobody, or the credentials say it.
+	told   user.Info
+	status *metav1.Status // what audit carries through
 	// unrecorded is the request as it came, when audit is shown another; else nil.
 	unrecorded *http.Request
-	// base is where the request goes; of its path, prefix is the escaped form.
-	base   *url.URL
-	prefix string
-	// services is the shard whose virtual workspaces the request goes to, if any.
-	services *shards.Shard
-	// externalMount: base is a tenant's choice, and gets nothing of ours unless the
-	// operator lists it, as host; abroad is who that host is told is calling.
-	externalMount bool
-	host          *mountHost
-	mountUser     user.Info
-	// mounts are those that the request was led through; usually none.
-	mounts []mounted
 	// code is the answer's; 0 until there is one.
 	code int
 	// headerWritten: the upstream's answer is being written, so that no other can.
@@ -151,11 +139,10 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 // headers by now, so nothing that is set here can be removed again.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	in, out := pr.In, pr.Out
-	out.URL.Scheme, out.URL.Host, out.URL.User = x.base.Scheme, x.base.Host, nil
-	out.URL.Opaque = x.prefix + x.route.path
+	x.dest.SetURL(out.URL, x.dest.Path)
 	out.URL.RawQuery = in.URL.RawQuery
 	out.Trailer = nil
-	if shard := x.shard(); shard != "" {
+	if shard := x.dest.Shard; shard != "" {
 		x.traffic = x.p.metrics.traffic.get(shard)
 	}
 	if x.traffic.sent != nil && out.Body != nil {
@@ -163,17 +150,16 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.sent}
 	}
 	restoreForwarding(in, out)
-	headers := x.route.mapping.headers
-	headers.clear(out.Header)
+	x.headers.clear(out.Header)
 	x.propagateTrace(out)
-	if x.externalMount {
+	if x.dest.Kind == destination.MountedHost {
 		x.rewriteForMount(in, out)
 		return
 	}
-	if u := x.decision.User; u != nil {
+	if u := x.told; u != nil {
 		dropCredentials(out.Header)
-		headers.set(out.Header, u)
-		if uid := u.GetUID(); uid != "" && headers.uid == "" && x.decision.AssertedBy != "" {
+		x.headers.set(out.Header, u)
+		if uid := u.GetUID(); uid != "" && x.headers.uid == "" && x.decision.AssertedBy != "" {
 			out.Header[defaultUID] = []string{uid} // a caller goes on unchanged, whatever the mapping says
 		}
 	}
@@ -203,7 +189,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	if res.StatusCode != http.StatusSwitchingProtocols { // whose body is the tunnel
 		res.Body = x.upload.answered(res.Body)
 	}
-	if x.externalMount && x.mountUser == nil {
+	if x.dest.Trust == destination.Stranger {
 		sanitizeResponse(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
@@ -237,8 +223,8 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	x.p.metrics.upstreamError(x.upstreamKind(), x.shard(), err)
-	what := x.upstreamName()
+	x.p.metrics.upstreamError(x.dest.Kind, x.dest.Shard, err)
+	what := x.dest.Name()
 	if x.p.failures.AllowN(x.p.now(), 1) {
 		x.p.log.Error(err, "Request could not be forwarded; of many such lines, a few are written", "to", what, "method", r.Method)
 	}
@@ -246,56 +232,4 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
 	}
 	x.answer(w, unreachable(what))
-}
-
-// shard is the name of the shard that holds what the path names, when that is
-// where the request goes; else empty.
-func (x *exchange) shard() string {
-	if x.route.mapping != nil && x.services != nil {
-		return x.services.Name
-	}
-	if x.externalMount || x.route.mapping == nil || !x.route.mapping.Shards || x.target.Shard == nil {
-		return ""
-	}
-	return x.target.Shard.Name
-}
-
-// upstreamKind is the kind of upstream the request goes to, for metrics.
-func (x *exchange) upstreamKind() string {
-	switch {
-	case x.externalMount:
-		return toMount
-	case x.shard() != "":
-		return toShard
-	}
-	return toBackend
-}
-
-// apiPath is the path as the API server at its end reads it: what follows the
-// cluster, if there is one.
-func (x *exchange) apiPath(r *http.Request) string {
-	path := x.route.path
-	switch {
-	case x.route.mapping == nil:
-		return r.URL.Path
-	case x.route.mapping.Shards:
-		return path
-	}
-	if cluster, inside, err := lookup.ClusterInPath(path); err == nil && cluster != "" {
-		return inside
-	}
-	return path
-}
-
-// upstreamName is what clients may know about where the request went.
-func (x *exchange) upstreamName() string {
-	switch {
-	case x.externalMount:
-		return "the mount of the workspace"
-	case x.services != nil:
-		return "the virtual workspaces of shard \"" + x.services.Name + "\""
-	case x.route.mapping.Shards && x.target.Shard != nil:
-		return "shard \"" + x.target.Shard.Name + "\""
-	}
-	return "the backend of \"" + x.route.mapping.Path + "\""
 }

@@ -25,6 +25,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
+	"frontproxy/proxy/destination"
 )
 
 // ExplainPath is where explanations are, at the proxy itself and below each
@@ -262,10 +263,10 @@ func writeJSON(w http.ResponseWriter, v any) {
 // (SelfSubjectAccessReview): get on the non-resource URL /debug/explain there.
 // The proxy needs no right of its own for that.
 func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) bool {
-	if x.p.explainer == nil || x.externalMount || x.route.mapping == nil || !x.route.mapping.Shards {
+	if x.p.explainer == nil || x.dest.Kind != destination.Shard {
 		return false
 	}
-	id, ok := explainPath(x.route.path)
+	id, ok := explainPath(x.dest.Path)
 	if !ok {
 		return false
 	}
@@ -285,13 +286,13 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 		x.answer(w, status)
 		return true
 	}
-	if !x.p.workspaceExplains.of(x.target.Cluster).AllowN(x.p.now(), 1) {
+	if !x.p.workspaceExplains.of(x.dest.Target.Cluster).AllowN(x.p.now(), 1) {
 		x.answer(w, tooManyExplanations())
 		return true
 	}
 	refusals := x.p.explainer.Refusals()
 	f := refusals.Find(id)
-	if f == nil || f.Target.Cluster != x.target.Cluster {
+	if f == nil || f.Target.Cluster != x.dest.Target.Cluster {
 		x.answer(w, noRefusal(id, refusals.Instance())) // others' are as if they were not there
 		return true
 	}
@@ -327,7 +328,7 @@ const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 func (x *exchange) canExplain(ctx context.Context) *metav1.Status {
 	allowed, err := x.selfReview(ctx)
 	if err != nil {
-		x.p.log.Error(err, "An explanation could not be authorised", "cluster", x.target.Cluster)
+		x.p.log.Error(err, "An explanation could not be authorised", "cluster", x.dest.Target.Cluster)
 		return notAuthorisable()
 	}
 	if !allowed {
@@ -347,15 +348,15 @@ func (x *exchange) selfReview(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	target := &url.URL{Scheme: x.base.Scheme, Host: x.base.Host, Opaque: x.prefix + selfReviewPath}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, x.base.String(), bytes.NewReader(body))
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, x.dest.Base.String(), bytes.NewReader(body))
 	if err != nil {
 		return false, err
 	}
-	q.URL = target
+	q.URL = &url.URL{}
+	x.dest.SetURL(q.URL, selfReviewPath)
 	q.Header.Set("Content-Type", "application/json")
-	x.route.mapping.headers.set(q.Header, x.decision.User)
-	resp, err := x.routing.upstreams[x.route.mapping.tls].RoundTrip(q)
+	x.headers.set(q.Header, x.decision.User)
+	resp, err := x.dest.Transport.RoundTrip(q)
 	if err != nil {
 		return false, err
 	}

@@ -11,6 +11,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
+	"frontproxy/proxy/destination"
 )
 
 // Explanation is the whole story of one request and why it was answered as it
@@ -230,21 +231,19 @@ func timeOf(t time.Time) *metav1.Time {
 func (x *exchange) explain(r *http.Request, e Explainer, change *authn.Change) (*Explanation, error) {
 	out := &Explanation{Instance: e.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
 	status := x.resolveTarget(r)
-	out.Place = placeOf(&x.target)
-	out.Place.Cluster, out.Place.Mount = x.route.cluster, out.Place.Mount || x.externalMount
-	if x.route.mapping != nil {
-		out.Place.Mapping = x.route.mapping.Path
-	}
+	out.Place = placeOf(&x.dest.Target)
+	out.Place.Cluster, out.Place.Mount = x.dest.ClusterPath, out.Place.Mount || x.dest.Kind == destination.MountedHost
+	out.Place.Mapping = x.dest.Pattern
 	if status != nil {
 		out.Code, out.Outcome, out.Message = int(status.Code), "not authenticated", status.Message
 		return out, nil
 	}
-	if x.route.mapping.PassThrough && !x.externalMount {
+	if x.dest.Trust == destination.PassThrough {
 		out.decided(passedThrough, false)
 		out.Message = "the mapping leaves authentication to its backend"
 		return out, nil
 	}
-	told, err := e.Explain(r, &x.target, change)
+	told, err := e.Explain(r, &x.dest.Target, change)
 	if err != nil {
 		return nil, err
 	}

@@ -9,12 +9,14 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"frontproxy/index"
+	"frontproxy/proxy/destination"
 )
 
 // foreignWorld is a world whose workspace root:away is a mount on another host,
@@ -140,9 +142,9 @@ func TestExchangeForgetsForeign(t *testing.T) {
 		}
 	}
 	x := f.exchanges.Get().(*exchange)
-	x.externalMount, x.target, x.code = true, index.Target{Cluster: "c"}, 200
+	x.dest, x.code = destination.Destination{Kind: destination.MountedHost, Base: &url.URL{}, Target: index.Target{Cluster: "c"}}, 200
 	x.reset()
-	if x.externalMount || x.target.Cluster != "" || x.code != 0 || x.base != nil || x.decision != nil {
+	if x.dest.Kind != destination.Nowhere || x.dest.Target.Cluster != "" || x.code != 0 || x.dest.Base != nil || x.decision != nil {
 		t.Errorf("reset keeps %+v", x)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 	"frontproxy/proxy/requestinfo"
 )
 
@@ -96,6 +97,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 
 // authorizeRequest finds out where the request goes and who is asking; nil: it may.
 func (x *exchange) authorizeRequest(r *http.Request) *metav1.Status {
+	x.dest.APIPath = r.URL.Path
 	if x.localPath = x.ownPath(r); x.localPath != "" {
 		return x.waits(r, x.authorizeLocal)
 	}
@@ -106,7 +108,7 @@ func (x *exchange) authorizeRequest(r *http.Request) *metav1.Status {
 	if status := x.withSpan(r, "lookup", x.resolveTarget); status != nil {
 		return status
 	}
-	x.long = requestinfo.LongRunning(r.Method, x.apiPath(r), r.URL.RawQuery)
+	x.long = requestinfo.LongRunning(r.Method, x.dest.APIPath, r.URL.RawQuery)
 	if status := x.waits(r, x.decide); status != nil {
 		return status
 	}
@@ -161,7 +163,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 		}
 	}
 	if x.download.broken && r.Context().Err() == nil {
-		p.metrics.upstreamErrors.WithLabelValues(x.upstreamKind(), x.shard(), "response_interrupted").Inc()
+		p.metrics.upstreamErrors.WithLabelValues(x.dest.Kind.String(), x.dest.Shard, "response_interrupted").Inc()
 	}
 	x.closeWatch()
 	p.metrics.request(x, r, p.now().Sub(x.start))
@@ -204,7 +206,7 @@ func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 
 // resolveTarget finds out where the request goes: steps 4 to 6.
 func (x *exchange) resolveTarget(r *http.Request) *metav1.Status {
-	x.routing = x.p.routing.Load()
+	rt := x.p.routing.Load()
 	path, err := lookup.RawPath(r)
 	if err != nil {
 		return lookup.Status(err, r)
@@ -216,47 +218,72 @@ func (x *exchange) resolveTarget(r *http.Request) *metav1.Status {
 	if x.upgrade, status = checkUpgrade(r); status != nil {
 		return status
 	}
-	if ours, status := x.shardServices(r, path); ours {
+	if ours, status := x.shardServices(r, rt, path); ours {
 		return status
 	}
-	if path, err = x.routing.mappings.inCluster(r, path); err != nil {
+	if path, err = rt.mappings.inCluster(r, path); err != nil {
 		return lookup.Status(err, r)
 	}
-	if x.route, err = x.routing.mappings.match(path); err != nil {
+	found, err := rt.mappings.match(path)
+	x.follow(r, rt, found)
+	if err != nil {
 		return lookup.Status(err, r)
 	}
-	return x.resolve(r, maxHops)
+	return x.resolve(r, rt, found.mapping, maxHops)
 }
 
-// resolve looks the route's cluster up and follows mounts.
-func (x *exchange) resolve(r *http.Request, hops int) *metav1.Status {
-	m := x.route.mapping
+// follow notes what entry of the mapping file the path belongs to.
+func (x *exchange) follow(r *http.Request, rt *routing, found route) {
+	d := &x.dest
+	*d = destination.Destination{Path: found.path, APIPath: r.URL.Path, ClusterPath: found.cluster, Target: d.Target, Mounts: d.Mounts}
+	m := found.mapping
+	if m == nil {
+		return
+	}
+	d.Kind, d.Trust, d.Pattern, d.Transport, x.headers = destination.Backend, destination.Trusted, m.Path, rt.upstreams[m.tls], m.headers
+	if m.PassThrough {
+		d.Trust = destination.PassThrough
+	}
+	d.APIPath = d.Path
+	if m.Shards {
+		d.Kind = destination.Shard
+	} else if cluster, inside, err := lookup.ClusterInPath(d.Path); err == nil && cluster != "" {
+		d.APIPath = inside
+	}
+}
+
+// resolve looks the path's cluster up and follows mounts.
+func (x *exchange) resolve(r *http.Request, rt *routing, m *Mapping, hops int) *metav1.Status {
 	if m == nil {
 		return notFound()
 	}
-	if x.route.cluster != "" {
-		err := lookup.ValidateClusterPath(x.route.cluster)
+	d := &x.dest
+	if d.ClusterPath != "" {
+		err := lookup.ValidateClusterPath(d.ClusterPath)
 		if err == nil {
-			x.target, err = x.p.index.Lookup(x.route.cluster)
+			d.Target, err = x.p.index.Lookup(d.ClusterPath)
 		}
-		x.p.metrics.lookup(&x.target, err)
+		if m.Shards && d.Target.Shard != nil {
+			d.Shard = d.Target.Shard.Name
+		}
+		x.p.metrics.lookup(&d.Target, err)
 		if err != nil {
 			return lookup.Status(err, r)
 		}
 	}
 	switch {
-	case x.target.Mount != nil && m.Shards:
-		return x.mount(r, hops)
-	case m.Shards && x.target.Shard == nil:
+	case d.Target.Mount != nil && m.Shards:
+		return x.mount(r, rt, hops)
+	case m.Shards && d.Target.Shard == nil:
 		return lookup.Status(index.ErrUnknown, r) // no caller of ours can get here
 	case m.Shards:
-		if err := lookup.ValidateSubpath(x.route.path); err != nil {
+		if err := lookup.ValidateSubpath(d.Path); err != nil {
 			return lookup.Status(err, r)
 		}
-		x.base = x.target.Shard.BaseURL
-		x.prefix = x.base.EscapedPath() + "/clusters/" + x.target.Cluster
+		d.Base = d.Target.Shard.BaseURL
+		d.Prefix = d.Base.EscapedPath() + "/clusters/" + d.Target.Cluster
 	default:
-		x.base, x.prefix = m.Backend, m.Backend.EscapedPath()
+		d.Base, d.Prefix = m.Backend, m.Backend.EscapedPath()
 	}
 	return nil
 }
@@ -264,48 +291,59 @@ func (x *exchange) resolve(r *http.Request, hops int) *metav1.Status {
 // mount follows a mount's URL, which a tenant chose. Below a known shard or
 // this proxy it is as if the caller had asked there itself; elsewhere the
 // request goes on as a stranger's.
-func (x *exchange) mount(r *http.Request, hops int) *metav1.Status {
-	mount := x.target.Mount
-	x.mounts = append(x.mounts, mounted{x.route.cluster, mount})
-	rest := x.route.path
-	if path, ok := x.p.localMountPath(mount); ok {
-		if hops == 0 {
-			return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads through more than %d mounts", maxHops)
-		}
-		path = strings.TrimSuffix(path, "/") + rest
-		if path == "" {
-			path = "/"
-		}
-		var err error
-		x.target = index.Target{}
-		if ours, status := x.shardServices(r, path); ours {
-			x.target.Services = nil // the caller asked for a mount, not for this
-			return status
-		}
-		if x.route, err = x.routing.mappings.match(path); err != nil {
-			return lookup.Status(err, r)
-		}
-		return x.resolve(r, hops-1)
+func (x *exchange) mount(r *http.Request, rt *routing, hops int) *metav1.Status {
+	d := &x.dest
+	mount := d.Target.Mount
+	d.Mounts = append(d.Mounts, destination.Mount{Path: d.ClusterPath, URL: mount})
+	path, ok := x.p.localMountPath(mount)
+	if !ok {
+		return x.mountHost(r, mount)
 	}
-	x.host = x.p.hosts.find(mount)
-	if x.p.foreign == nil && x.host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
+	if hops == 0 {
+		return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads through more than %d mounts", maxHops)
+	}
+	path = strings.TrimSuffix(path, "/") + d.Path
+	if path == "" {
+		path = "/"
+	}
+	d.Target = index.Target{}
+	if ours, status := x.shardServices(r, rt, path); ours {
+		d.Target.Services = nil // the caller asked for a mount, not for this
+		return status
+	}
+	found, err := rt.mappings.match(path)
+	x.follow(r, rt, found)
+	if err != nil {
+		return lookup.Status(err, r)
+	}
+	return x.resolve(r, rt, found.mapping, hops-1)
+}
+
+// mountHost is mount for hosts outside of kcp.
+func (x *exchange) mountHost(r *http.Request, mount *url.URL) *metav1.Status {
+	d, host := &x.dest, x.p.hosts.find(mount)
+	if x.p.foreign == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
 		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount leads to a URL that is not served")
 	}
 	if looped(r.Header) {
 		return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads back to this proxy")
 	}
-	x.externalMount = true
-	x.base = &url.URL{Scheme: "https", Host: mount.Host}
-	if x.host != nil {
-		x.base.Host = x.host.url.Host // as the operator spells it
+	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Stranger, x.p.strangers
+	d.Base = &url.URL{Scheme: "https", Host: mount.Host}
+	if host != nil {
+		d.Base.Host = host.url.Host // as the operator spells it
+		d.Transport, x.hostHeaders = host.transport(), host.headers
+		if host.vouches() {
+			d.Trust = destination.Listed
+		}
 	}
-	x.prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
-	if err := lookup.Stays(rest); err != nil { // the host, or what is before it, may resolve dot segments
+	d.Prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
+	if err := lookup.Stays(d.Path); err != nil { // the host, or what is before it, may resolve dot segments
 		return lookup.Status(err, r)
 	}
-	switch path := x.prefix + rest; {
+	switch path := d.Prefix + d.Path; {
 	case path == "":
-		x.prefix = "/"
+		d.Prefix = "/"
 	case strings.HasPrefix(path, "//"): // it would name another host
 		return badRequest("the path below the mount begins with two slashes")
 	}
@@ -321,7 +359,7 @@ var errNobody = errors.New("the decision admits a request, but names no user")
 
 // authenticate has it decided who is calling.
 func (x *exchange) authenticate(r *http.Request) {
-	d := x.p.decider.Decide(r, &x.target)
+	d := x.p.decider.Decide(r, &x.dest.Target)
 	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
 		panic(errNobody)
 	}
@@ -329,9 +367,9 @@ func (x *exchange) authenticate(r *http.Request) {
 	x.p.metrics.decision(d)
 }
 
-// decide asks who is calling, and chooses the transport.
+// decide asks who is calling, and whom the server is told of.
 func (x *exchange) decide(r *http.Request) *metav1.Status {
-	if x.route.mapping.PassThrough && !x.externalMount {
+	if x.dest.Trust == destination.PassThrough {
 		x.decision = passedThrough
 	} else {
 		x.authenticate(r)
@@ -345,13 +383,15 @@ func (x *exchange) decide(r *http.Request) *metav1.Status {
 		}
 	}
 	d := x.decision
-	switch {
-	case d.User == nil && !d.PassThrough:
+	if d.User == nil && !d.PassThrough {
 		return refusal(d)
-	case x.externalMount:
-		return x.prepareMount()
-	default:
-		x.rp.Transport = x.routing.upstreams[x.route.mapping.tls]
+	}
+	x.rp.Transport = x.dest.Transport
+	switch x.dest.Trust {
+	case destination.Listed:
+		return x.tellHost()
+	case destination.Trusted:
+		x.told = d.User
 	}
 	return nil
 }

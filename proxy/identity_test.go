@@ -18,6 +18,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/destination"
 )
 
 // spellings are ways to write a header name that some reader folds into it.
@@ -264,8 +265,8 @@ func FuzzIdentity(f *testing.F) {
 		want := &user.DefaultInfo{Name: name, Groups: []string{group, "system:authenticated"}, UID: uid, Extra: map[string][]string{extraKey: {extraValue, "2"}}}
 		x := p.newExchange()
 		x.rp.Transport = http.DefaultTransport
-		x.base, x.route = base, route{mapping: &Mapping{headers: headers}, path: "/"}
-		x.decision = &authn.Decision{User: want, Status: 200}
+		x.dest, x.headers = destination.Destination{Kind: destination.Backend, Trust: destination.Trusted, Base: base, Path: "/"}, headers
+		x.decision, x.told = &authn.Decision{User: want, Status: 200}, want
 		in := httptest.NewRequest("GET", "/", nil)
 		raw := fmt.Sprintf("GET / HTTP/1.1\r\nHost: h\r\n%s: %s\r\n%s: %s\r\n\r\n", key1, value1, key2, value2)
 		sent, err := http.ReadRequest(bufio.NewReader(strings.NewReader(raw)))

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 
+	"frontproxy/proxy/destination"
+
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
@@ -21,15 +23,15 @@ const maxRefusal = 4 << 10
 // does not believe the proxy: 401 to somebody who was admitted here, or a refusal
 // of system:anonymous in place of that user. It is for 401 and 403 only.
 func (x *exchange) checkIdentityRejected(res *http.Response) {
-	if x.externalMount || x.decision.User == nil || x.inbound.Header.Get("Impersonate-User") != "" {
+	if x.dest.Kind == destination.MountedHost || x.decision.User == nil || x.inbound.Header.Get("Impersonate-User") != "" {
 		return
 	}
 	if res.StatusCode == http.StatusForbidden && !isAnonymousForbidden(res) {
 		return
 	}
-	x.p.metrics.upstreamErrors.WithLabelValues(x.upstreamKind(), x.shard(), "identity_rejected").Inc()
+	x.p.metrics.upstreamErrors.WithLabelValues(x.dest.Kind.String(), x.dest.Shard, "identity_rejected").Inc()
 	if x.p.distrusts.AllowN(x.p.now(), 1) {
-		x.p.log.Error(errIdentityRejected, "A server refused a user who was admitted here; written once a minute at most", "server", x.upstreamName(), "code", res.StatusCode)
+		x.p.log.Error(errIdentityRejected, "A server refused a user who was admitted here; written once a minute at most", "server", x.dest.Name(), "code", res.StatusCode)
 	}
 }
 

@@ -43,7 +43,7 @@ func TestDistrust(t *testing.T) {
 			if res.StatusCode != tt.code || string(body) != tt.body {
 				t.Errorf("%d %s", res.StatusCode, body)
 			}
-			if got := testutil.ToFloat64(f.metrics.upstreamErrors.WithLabelValues(toShard, "shard-1", "identity_rejected")); got != tt.want {
+			if got := testutil.ToFloat64(f.metrics.upstreamErrors.WithLabelValues("shard", "shard-1", "identity_rejected")); got != tt.want {
 				t.Errorf("counted %v times", got)
 			}
 		})

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"frontproxy/proxy/destination"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -173,14 +175,12 @@ func (x *exchange) account() string {
 	switch {
 	case x.localPath != "":
 		return x.localPath
-	case x.route.cluster != "":
-		return x.route.cluster
-	case x.target.Cluster != "":
-		return x.target.Cluster
-	case x.route.mapping != nil:
-		return x.route.mapping.Path
+	case x.dest.ClusterPath != "":
+		return x.dest.ClusterPath
+	case x.dest.Target.Cluster != "":
+		return x.dest.Target.Cluster
 	}
-	return ""
+	return x.dest.Pattern
 }
 
 // admitted has the caller, if it is known now, pay for what waits, and the mounted
@@ -210,9 +210,9 @@ func (x *exchange) admitted() *metav1.Status {
 	} else if x.crowded {
 		return overloaded("your address has, in this workspace,")
 	}
-	if x.externalMount {
-		last := x.mounts[len(x.mounts)-1]
-		payer := h.budget.payer(mountee, x.base.Host, last.path)
+	if x.dest.Kind == destination.MountedHost {
+		last := x.dest.Mounts[len(x.dest.Mounts)-1]
+		payer := h.budget.payer(mountee, x.dest.Base.Host, last.Path)
 		if !h.budget.take(payer, h.weight, part(hostsPart)) {
 			return overloaded("the mount of the workspace has")
 		}
@@ -225,7 +225,7 @@ func (x *exchange) admitted() *metav1.Status {
 // is used again while the client is waited for.
 func (x *exchange) run() *metav1.Status {
 	f, h := &x.p.limit, x.places
-	if h.budget == nil || x.long || x.externalMount || h.back != nil {
+	if h.budget == nil || x.long || x.dest.Kind == destination.MountedHost || h.back != nil {
 		return nil
 	}
 	var t running
@@ -245,17 +245,17 @@ func (x *exchange) takePlaces(f *inFlight, t *running) *metav1.Status {
 	if t.all = place(&f.all, f.most); t.all == nil {
 		return overloaded("the proxy has")
 	}
-	if cluster := x.target.Cluster; cluster != "" {
+	if cluster := x.dest.Target.Cluster; cluster != "" {
 		if t.cluster = place(f.cluster(cluster), f.most/8); t.cluster == nil {
 			return overloaded("the workspace has")
 		}
 	}
-	to := x.shard()
+	to := x.dest.Shard
 	if to == "" {
-		to = x.route.mapping.Path // which begins with a slash, and no shard's name does
+		to = x.dest.Pattern // which begins with a slash, and no shard's name does
 	}
 	if t.shard = place(f.shard(to), f.most/2); t.shard == nil {
-		return overloaded(x.upstreamName() + " has")
+		return overloaded(x.dest.Name() + " has")
 	}
 	return nil
 }

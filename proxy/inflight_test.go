@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/index"
+	"frontproxy/proxy/destination"
 )
 
 // TestOverload: a shard that is slow takes half of the places; what finds none
@@ -276,8 +277,7 @@ func TestOverloadOfAll(t *testing.T) {
 	x.p.limit.init(2)
 	for i := range 3 {
 		var got running
-		x.target.Shard = shardAt(string(rune('a'+i)), nil)
-		x.route.mapping = &Mapping{Shards: true}
+		x.dest = destination.Destination{Kind: destination.Shard, Shard: string(rune('a' + i))}
 		if status := x.takePlaces(&x.p.limit, &got); (status == nil) != (i < 2) {
 			t.Errorf("request %d: %v", i, status)
 		}

@@ -10,6 +10,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 	"frontproxy/proxy/logindiscovery"
 )
 
@@ -50,11 +51,10 @@ func (x *exchange) serveLogin(w http.ResponseWriter, r *http.Request) {
 // challenge has a 401 of the proxy's own say where to log in. A mount is told
 // nothing of: who is let in is not this workspace's type's to say.
 func (x *exchange) challenge(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
-	m := x.route.mapping
-	if x.p.login == nil || status.Code != http.StatusUnauthorized || m == nil || !m.Shards || len(x.mounts) > 0 {
+	if x.p.login == nil || status.Code != http.StatusUnauthorized || x.dest.Kind != destination.Shard || len(x.dest.Mounts) > 0 {
 		return
 	}
-	if value := x.p.login.Challenge(x.route.cluster, r.Host, &x.target, authn.PresentsToken(r)); value != "" {
+	if value := x.p.login.Challenge(x.dest.ClusterPath, r.Host, &x.dest.Target, authn.PresentsToken(r)); value != "" {
 		w.Header().Set("WWW-Authenticate", value)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/index"
 	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 )
 
 // Metrics are the instruments of one Proxy and what it stands on, in a registry
@@ -153,13 +154,6 @@ func (b *metricBuilder) states(m *Metrics) {
 		"When a certificate ends; of a bundle, the first that ends. Source: the flag, or the entry of the mapping file.", "role", "source")
 }
 
-// The kinds of upstreams.
-const (
-	toShard   = "shard"
-	toBackend = "backend"
-	toMount   = "mount"
-)
-
 // unknownShard is kcp's label for a TLS connection to no shard.
 const unknownShard = "unknown"
 
@@ -169,7 +163,7 @@ func (m *Metrics) request(x *exchange, r *http.Request, took time.Duration) {
 	if x.code != 0 { // as in kcp, where only what was answered counts
 		m.durations.get(durationKey{methodLabel(r.Method), code}).Observe(took.Seconds())
 	}
-	key := requestKey{code: code, shard: x.shard(), verb: verbOf(r.Method, x.apiPath(r), r.URL.RawQuery, x.upgrade)}
+	key := requestKey{code: code, shard: x.dest.Shard, verb: verbOf(r.Method, x.dest.APIPath, r.URL.RawQuery, x.upgrade)}
 	if d := x.decision; d != nil {
 		if key.by = d.Authenticator; d.PassThrough {
 			key.by = "pass-through"
@@ -274,7 +268,7 @@ func (m *Metrics) decision(d *authn.Decision) {
 }
 
 // upstreamError counts a request that could not be forwarded.
-func (m *Metrics) upstreamError(to, shard string, err error) {
+func (m *Metrics) upstreamError(to destination.Kind, shard string, err error) {
 	reason := "other"
 	kind := tlsErrorType(err)
 	var network net.Error
@@ -283,9 +277,9 @@ func (m *Metrics) upstreamError(to, shard string, err error) {
 	case kind != "":
 		reason = "tls"
 		switch to {
-		case toShard:
+		case destination.Shard, destination.VirtualWorkspace:
 			m.tlsErrors.WithLabelValues(shard, kind).Inc()
-		case toBackend:
+		case destination.Backend:
 			m.tlsErrors.WithLabelValues(unknownShard, kind).Inc()
 		}
 	case errors.As(err, &network) && network.Timeout():
@@ -293,7 +287,7 @@ func (m *Metrics) upstreamError(to, shard string, err error) {
 	case errors.As(err, &op) && op.Op == "dial":
 		reason = "connect"
 	}
-	m.upstreamErrors.WithLabelValues(to, shard, reason).Inc()
+	m.upstreamErrors.WithLabelValues(to.String(), shard, reason).Inc()
 }
 
 // tlsErrorType is kcp's label for a failed TLS connection; empty for any other

@@ -32,6 +32,7 @@ import (
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/proxy/destination"
 )
 
 // text is the metrics as the page shows them, one line an entry, of the
@@ -299,10 +300,10 @@ func TestMetricsOfTLSErrors(t *testing.T) {
 		t.Errorf("answer %d", res.StatusCode)
 	}
 	m.shows(t, "kcp_listener_tls_connection_error", `kcp_listener_tls_connection_error{error_type="unknown_ca",shard="shard-1"} 1`)
-	m.upstreamError(toMount, "", x509.UnknownAuthorityError{})
-	m.upstreamError(toBackend, "", x509.UnknownAuthorityError{})
-	m.upstreamError(toShard, "shard-1", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
-	m.upstreamError(toShard, "shard-1", io.ErrUnexpectedEOF)
+	m.upstreamError(destination.MountedHost, "", x509.UnknownAuthorityError{})
+	m.upstreamError(destination.Backend, "", x509.UnknownAuthorityError{})
+	m.upstreamError(destination.Shard, "shard-1", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
+	m.upstreamError(destination.Shard, "shard-1", io.ErrUnexpectedEOF)
 	m.shows(t, "kcp_listener_tls_connection_error",
 		`kcp_listener_tls_connection_error{error_type="unknown_ca",shard="shard-1"} 1`,
 		`kcp_listener_tls_connection_error{error_type="unknown_ca",shard="unknown"} 1`)

@@ -230,19 +230,22 @@ func (h *MountHosts) Certificates() []CertificateSource {
 	return all
 }
 
-// prepareMount chooses the transport to another host. One that is told who is
-// calling must be: without, it would take the caller for this proxy.
-func (x *exchange) prepareMount() *metav1.Status {
-	var to http.RoundTripper = x.p.foreign
-	if x.host != nil {
-		to = x.host.upstream
+// transport carries requests to the host. Of the same upstream it is the same.
+func (h *mountHost) transport() http.RoundTripper {
+	if h.vouches() {
+		return egress.LimitAnswers(h.upstream)
 	}
-	to = egress.LimitAnswers(to)
-	if x.host == nil || !x.host.vouches() {
-		x.rp.Transport = sanitizingTransport{to}
-		return nil
-	}
-	x.rp.Transport = to
+	return toStranger(h.upstream)
+}
+
+// toStranger carries requests to a host whose answers are not believed.
+func toStranger(transport http.RoundTripper) http.RoundTripper {
+	return sanitizingTransport{egress.LimitAnswers(transport)}
+}
+
+// tellHost finds who a host that the operator lists is told is asking. It must be
+// told: without, it would take the caller for this proxy.
+func (x *exchange) tellHost() *metav1.Status {
 	if x.decision.User == nil {
 		return failure(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount is for callers who are authenticated here")
 	}
@@ -250,20 +253,20 @@ func (x *exchange) prepareMount() *metav1.Status {
 	if err != nil {
 		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount is not for this caller: %v", err)
 	}
-	x.mountUser = u
+	x.told = u
 	return nil
 }
 
 // rewriteForMount makes the outgoing request one to another host.
 func (x *exchange) rewriteForMount(in, out *http.Request) {
-	out.Host = x.base.Host
-	if x.mountUser == nil {
+	out.Host = x.dest.Base.Host
+	if x.told == nil {
 		dropPrivate(out.Header)
 	} else {
 		dropCredentials(out.Header)
 		dropCookies(out.Header)
-		x.host.headers.clear(out.Header)
-		x.host.headers.set(out.Header, x.mountUser)
+		x.hostHeaders.clear(out.Header)
+		x.hostHeaders.set(out.Header, x.told)
 	}
 	out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
 }

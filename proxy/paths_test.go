@@ -101,15 +101,16 @@ func TestAuditReadsPathsAsServersDo(t *testing.T) {
 		"/services/x/clusters/root:ws/api/v1/secrets": "secrets", "/services/x/cluster%73/root:ws/api/v1/secrets": "secrets", "/services/x/%63lusters/*/api/v1/secrets/s": "secrets",
 		"/clusters/root:ws/api/v1/%73ecrets": "secrets", "/services/x/clusters/root:ws": "", "/services/x": "",
 	} {
-		r, err := m.match(path)
+		found, err := m.match(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := &exchange{route: r}
 		in, err := http.NewRequest(http.MethodGet, "https://front.example"+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		x := &exchange{}
+		x.follow(in, &routing{}, found)
 		if got := x.requestInfo(in); got.Resource != want {
 			t.Errorf("%s: read as %+v, want resource %q", path, got, want)
 		}

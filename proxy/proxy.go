@@ -37,6 +37,7 @@ type Proxy struct {
 	index       Index
 	decider     Decider
 	foreign     *externalTransport // nil: not served
+	strangers   http.RoundTripper  // foreign, with answers that are not believed
 	hosts       *MountHosts
 	external    []*url.URL
 	shards      func() []*shards.Shard
@@ -119,6 +120,9 @@ func New(c Config) (*Proxy, error) {
 		owner:         c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
 		progressTimeout: cmp.Or(c.ProgressTimeout, defaultProgressTimeout),
 	}
+	if p.foreign != nil {
+		p.strangers = toStranger(p.foreign)
+	}
 	first, err := p.newRouting(c.Mappings, nil)
 	if err != nil {
 		return nil, err
@@ -172,11 +176,11 @@ func (p *Proxy) Panics() uint64 { return p.panics.Load() }
 // log writes the request's line.
 func (x *exchange) log(log klog.Logger, r *http.Request) {
 	values := []any{"requestID", x.id, "method", r.Method, "path", r.URL.Path, "code", x.code, "latency", x.p.now().Sub(x.start), "client", r.RemoteAddr}
-	if x.target.Cluster != "" {
-		values = append(values, "cluster", x.target.Cluster)
+	if x.dest.Target.Cluster != "" {
+		values = append(values, "cluster", x.dest.Target.Cluster)
 	}
-	if x.target.Shard != nil {
-		values = append(values, "shard", x.target.Shard.Name)
+	if x.dest.Target.Shard != nil {
+		values = append(values, "shard", x.dest.Target.Shard.Name)
 	}
 	if d := x.decision; d != nil {
 		values = append(values, "by", d.Authenticator)

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/destination"
 )
 
 // Streams outlive what admitted them: accounts are deleted, certificates and
@@ -31,15 +31,10 @@ type streamAuthn struct {
 	request  *http.Request
 	target   index.Target
 	decision *authn.Decision
-	// mounts led to target; host is the last one's, when the operator lists it.
-	mounts []mounted
-	host   *mountHost
-}
-
-// mounted is a mount on a request's way: the workspace and where it led.
-type mounted struct {
-	path string
-	to   *url.URL
+	// mounts led to target; host carries requests to the last one's, when the operator
+	// lists it, else nil.
+	mounts []destination.Mount
+	host   http.RoundTripper
 }
 
 // soonest is when to look again: after a time, or when the credential ends.
@@ -54,10 +49,14 @@ func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 // streamAuthn returns what admitted the exchange; nil when that is not to be
 // looked at again.
 func (x *exchange) streamAuthn(r *http.Request) *streamAuthn {
-	if x.p.recheck == nil || x.decision == passedThrough && len(x.mounts) == 0 {
+	if x.p.recheck == nil || x.decision == passedThrough && len(x.dest.Mounts) == 0 {
 		return nil
 	}
-	return &streamAuthn{r, x.target, x.decision, x.mounts, x.host}
+	a := &streamAuthn{request: r, target: x.dest.Target, decision: x.decision, mounts: x.dest.Mounts}
+	if x.dest.Kind == destination.MountedHost && x.dest.Transport != x.p.strangers {
+		a.host = x.dest.Transport
+	}
+	return a
 }
 
 // recheckStreams ends the streams that are not admitted any more, until ctx
@@ -135,16 +134,16 @@ func (p *Proxy) routeRevoked(a *streamAuthn) string {
 		}
 	}
 	for _, m := range a.mounts {
-		now, err := p.index.Lookup(m.path)
+		now, err := p.index.Lookup(m.Path)
 		switch {
 		case errors.Is(err, index.ErrUnknown):
 			return "the workspace that mounted it is gone"
-		case err == nil && (now.Mount == nil || now.Mount.String() != m.to.String()):
+		case err == nil && (now.Mount == nil || now.Mount.String() != m.URL.String()):
 			return "its mount leads elsewhere"
 		}
 	}
 	if a.host != nil {
-		if now := p.hosts.find(a.mounts[len(a.mounts)-1].to); now == nil || now.upstream != a.host.upstream {
+		if now := p.hosts.find(a.mounts[len(a.mounts)-1].URL); now == nil || now.transport() != a.host {
 			return "its mount's host is not listed any more as it was"
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 )
 
 // Segments of the built-in route /shards/<shard>/services/….
@@ -119,8 +120,8 @@ func servicesCluster(path string) (string, error) {
 
 // shardServices finds out where a path below /shards/ goes; false when the path
 // is none.
-func (x *exchange) shardServices(r *http.Request, path string) (bool, *metav1.Status) {
-	s := x.routing.services
+func (x *exchange) shardServices(r *http.Request, rt *routing, path string) (bool, *metav1.Status) {
+	s := rt.services
 	if s == nil {
 		return false, nil
 	}
@@ -140,22 +141,24 @@ func (x *exchange) shardServices(r *http.Request, path string) (bool, *metav1.St
 	if found.cluster != "" {
 		err := lookup.ValidateClusterPath(found.cluster)
 		if err == nil {
-			x.target, err = x.p.index.Lookup(found.cluster)
+			x.dest.Target, err = x.p.index.Lookup(found.cluster)
 		}
-		x.p.metrics.lookup(&x.target, err)
-		if err == nil && x.target.Mount != nil {
+		x.p.metrics.lookup(&x.dest.Target, err)
+		if err == nil && x.dest.Target.Mount != nil {
 			err = index.ErrUnknown // a mount has no virtual workspaces
 		}
 		if err != nil {
 			return true, lookup.Status(err, r)
 		}
 	}
-	x.route, x.services, x.target.Services = found, shard, shard
-	var ok bool
-	if x.base, x.route.mapping, ok = s.upstream(shard); !ok {
+	base, mapping, ok := s.upstream(shard)
+	found.mapping = mapping
+	x.follow(r, rt, found)
+	x.dest.Kind, x.dest.Shard, x.dest.Target.Services = destination.VirtualWorkspace, shard.Name, shard
+	x.dest.Base, x.dest.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")
+	if !ok {
 		return true, failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the virtual workspace URL of shard %q leads to another shard's", name)
 	}
-	x.prefix = strings.TrimRight(x.base.EscapedPath(), "/")
 	return true, nil
 }
 

@@ -23,7 +23,7 @@ func (x *exchange) checkStreamSize(r *http.Request) *metav1.Status {
 	}
 	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, values := range r.Header {
-		if name == "Authorization" && x.decision.ByToken() || x.decision.Asserted() && x.route.mapping.headers.identifies(name) {
+		if name == "Authorization" && x.decision.ByToken() || x.decision.Asserted() && x.headers.identifies(name) {
 			continue
 		}
 		size += len(name)

@@ -13,6 +13,7 @@ import (
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 
 	"frontproxy/internal/clip"
+	"frontproxy/proxy/destination"
 )
 
 // maxRequestID bounds, in bytes, the id that a client may bring.
@@ -94,7 +95,7 @@ func (x *exchange) forwardTraced(w http.ResponseWriter, r *http.Request) {
 // forwardInSpan is a function of its own for what its variables take of the stack,
 // which a watch keeps for as long as it lasts.
 func (x *exchange) forwardInSpan(w http.ResponseWriter, r *http.Request) {
-	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.upstreamKind())))
+	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.dest.Kind.String())))
 	defer span.End()
 	x.forward(w, r.WithContext(ctx))
 	x.copyWatch(w)
@@ -103,7 +104,7 @@ func (x *exchange) forwardInSpan(w http.ResponseWriter, r *http.Request) {
 // propagateTrace tells the upstream the request's id and trace; a stranger's host is
 // told nothing.
 func (x *exchange) propagateTrace(out *http.Request) {
-	if x.id == "" || x.externalMount {
+	if x.id == "" || x.dest.Kind == destination.MountedHost {
 		return
 	}
 	out.Header[auditinternal.HeaderAuditID] = []string{x.id}
@@ -121,16 +122,16 @@ func (x *exchange) recordSpan(r *http.Request) {
 	if !x.span.IsRecording() {
 		return
 	}
-	if m := x.route.mapping; m != nil {
-		x.span.SetName(clip.Clone(r.Method, maxSpanName) + " " + m.Path)
+	if x.dest.Pattern != "" {
+		x.span.SetName(clip.Clone(r.Method, maxSpanName) + " " + x.dest.Pattern)
 	}
 	x.span.SetAttributes(
 		attribute.String("http.request.method", clip.Clone(r.Method, maxSpanName)),
 		attribute.String("url.path", clip.Clone(r.URL.Path, maxSpanPath)),
 		attribute.Int("http.response.status_code", x.code),
 		attribute.String("audit-id", x.id),
-		attribute.String("front-proxy.cluster", x.target.Cluster),
-		attribute.String("front-proxy.shard", x.shard()),
+		attribute.String("front-proxy.cluster", x.dest.Target.Cluster),
+		attribute.String("front-proxy.shard", x.dest.Shard),
 	)
 	if d := x.decision; d != nil {
 		x.span.SetAttributes(attribute.String("front-proxy.decision", decisionName(d)), attribute.String("front-proxy.authenticator", d.Authenticator), attribute.String("front-proxy.refusal", d.ID))

@@ -141,7 +141,7 @@ func TestWatchEnds(t *testing.T) {
 			}
 		}
 		w.eventually(t, "the answer that broke off is counted once", func() bool {
-			return testutil.ToFloat64(f.metrics.upstreamErrors.WithLabelValues(toShard, "shard-1", "response_interrupted")) == 1
+			return testutil.ToFloat64(f.metrics.upstreamErrors.WithLabelValues("shard", "shard-1", "response_interrupted")) == 1
 		})
 		if f.Panics() != 0 {
 			t.Error("an upstream's failure was counted as a panic")

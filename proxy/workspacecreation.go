@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 )
 
 // workspaces are the segments of the path where Workspaces are created, below a
@@ -17,13 +18,13 @@ var workspaces = [...]string{"apis", "tenancy.kcp.io", "v1alpha1", "workspaces"}
 // impersonated would be the owner. The path is read as the shard reads it; the error
 // wraps lookup.ErrAmbiguous when a segment that decides has two readings.
 func (x *exchange) createsWorkspace(r *http.Request) (bool, error) {
-	if x.externalMount || !x.route.mapping.Shards || r.Method != http.MethodPost && !applies(r) {
+	if x.dest.Kind != destination.Shard || r.Method != http.MethodPost && !applies(r) {
 		return false, nil
 	}
 	if r.Header.Get("Impersonate-User") != "" { // without, API servers know or take no other
 		return false, nil
 	}
-	rest := x.route.path
+	rest := x.dest.Path
 	for _, want := range workspaces {
 		var got string
 		var err error

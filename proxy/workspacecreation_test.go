@@ -11,6 +11,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 )
 
 func TestOwnerOfCreatedWorkspaces(t *testing.T) {
@@ -111,7 +112,7 @@ func FuzzCreatesWorkspace(f *testing.F) {
 		}
 		for _, method := range []string{http.MethodPost, http.MethodPatch} {
 			r := &http.Request{Method: method, URL: u, Header: http.Header{"Content-Type": {"application/apply-patch+yaml"}}}
-			x := &exchange{route: route{mapping: &Mapping{Shards: true}, path: path}}
+			x := &exchange{dest: destination.Destination{Kind: destination.Shard, Path: path}}
 			got, err := x.createsWorkspace(r)
 			if err != nil {
 				continue // refused

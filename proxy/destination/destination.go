@@ -1,0 +1,118 @@
+// Package destination says where a request goes: one value, made once by routing,
+// and read by whoever decides about, forwards, limits, counts or records the request.
+// Nobody works any of it out a second time.
+package destination
+
+import (
+	"net/http"
+	"net/url"
+
+	"frontproxy/index"
+)
+
+// Destination is where one request goes. When that could not be found out, it holds
+// what was known until then. The zero Destination is nowhere.
+type Destination struct {
+	Kind Kind
+	// Trust is what the server there may see of us and of who is asking.
+	Trust Trust
+	// Shard is the name of the shard that the request goes to; "" when it goes elsewhere.
+	Shard string
+	// Pattern is the path of the mapping file's entry that the request belongs to,
+	// as written there; "" when it belongs to none, and so goes nowhere.
+	Pattern string
+
+	// Base has the scheme and the host of the server. It is shared: not to be modified.
+	Base *url.URL
+	// Prefix, which is escaped, and then Path are the path there.
+	Prefix string
+	// Path is the request's own part, escaped as it came: for shards what follows the
+	// logical cluster.
+	Path string
+	// APIPath is the path as the API server at its end reads it, still escaped: what
+	// follows the cluster, if there is one. When the request goes nowhere, it is the
+	// path as it came, decoded.
+	APIPath string
+	// Transport carries the request. It shows our certificate where Trust says so.
+	Transport http.RoundTripper
+
+	// ClusterPath is the cluster that the path names, as the client wrote it: not
+	// validated unless Target has it; "" when it names none, or all of them.
+	ClusterPath string
+	// Target is what ClusterPath names. The identity is tied to its Cluster: the
+	// workspace's type and the token's scope count.
+	Target index.Target
+	// Mounts are those that led here, the first one first; usually none. A mount whose
+	// URL is below a shard or this proxy makes the Destination what it leads to.
+	Mounts []Mount
+}
+
+// Mount is a mounted workspace: its path, as it was asked for, and where it leads.
+type Mount struct {
+	Path string
+	URL  *url.URL
+}
+
+// Kind is what a Destination is.
+type Kind uint8
+
+// The kinds of destinations.
+const (
+	Nowhere Kind = iota
+	// Shard is the shard that has the logical cluster.
+	Shard
+	// VirtualWorkspace is a virtual workspace of a shard that the path names.
+	VirtualWorkspace
+	// Backend is the backend of another entry of the mapping file.
+	Backend
+	// MountedHost is a host outside of kcp, that a workspace's mount leads to.
+	MountedHost
+)
+
+// String is a metric's label and a span's attribute: it has a few values only.
+func (k Kind) String() string {
+	switch k {
+	case Shard, VirtualWorkspace:
+		return "shard"
+	case MountedHost:
+		return "mount"
+	}
+	return "backend"
+}
+
+// Trust is what a server may see.
+type Trust uint8
+
+// What servers may see. The zero Trust is nothing.
+const (
+	// Stranger sees neither our certificate nor whatever says who is asking: not a
+	// credential, not an identity, not an address. Its answers are not believed.
+	Stranger Trust = iota
+	// Listed is a host that the operator lists with a certificate: it sees that, and
+	// the identity without what other hosts must not learn.
+	Listed
+	// PassThrough is a backend that authenticates by itself: it sees the client's
+	// credentials, and no identity.
+	PassThrough
+	// Trusted sees our certificate and the identity.
+	Trusted
+)
+
+// Name is what clients may know about where the request goes. It has no address.
+func (d *Destination) Name() string {
+	switch d.Kind {
+	case MountedHost:
+		return "the mount of the workspace"
+	case VirtualWorkspace:
+		return "the virtual workspaces of shard \"" + d.Shard + "\""
+	case Shard:
+		return "shard \"" + d.Shard + "\""
+	}
+	return "the backend of \"" + d.Pattern + "\""
+}
+
+// SetURL makes u, but for its query, the URL of path at the destination.
+func (d *Destination) SetURL(u *url.URL, path string) {
+	u.Scheme, u.Host, u.User = d.Base.Scheme, d.Base.Host, nil
+	u.Opaque = d.Prefix + path // URL.EscapedPath re-encodes some bytes that clients send
+}
