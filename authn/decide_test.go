@@ -11,6 +11,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/index"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -21,8 +24,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
-
-	"frontproxy/index"
 )
 
 // ca is a certificate authority of a test.
@@ -478,5 +479,32 @@ func TestRefusalsOfOthersAreKept(t *testing.T) {
 	}
 	if kept < others/2 || kept == others {
 		t.Errorf("%d of %d others are kept", kept, others)
+	}
+}
+
+// TestTokenOfManyGroups: it is refused, and nothing is remembered of it; one of
+// an issuer that is generous is not.
+func TestTokenOfManyGroups(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
+	<-m.issuer.Ready()
+	a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{s.URL(): {m}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}}
+	ask := func(groups int) *Decision {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "groups": authntest.Names(groups, 4)}))
+		return a.Decide(r, &target)
+	}
+	if d := ask(1024); d.User == nil || len(d.User.GetGroups()) != 1025 {
+		t.Fatalf("1,024 groups: %v", d.Verdicts)
+	}
+	if d := ask(1025); d.User != nil || !strings.Contains(told(d), "1025 groups") {
+		t.Errorf("1,025 groups: %s", told(d))
+	}
+	if diff := cmp.Diff(1, m.cache.len()); diff != "" {
+		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 }

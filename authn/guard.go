@@ -18,6 +18,8 @@ const (
 	// a logical cluster (kcp documentation, "Authorization", scopes).
 	scopesKey      = "authentication.kcp.io/scopes"
 	clusterNameKey = "authentication.kcp.io/cluster-name"
+	// warrantKey is kcp's extra key for user infos that add to what a user may do.
+	warrantKey = "authorization.kcp.io/warrant"
 
 	// maxQuoted and maxRemoved bound what a refusal keeps of a bad identity.
 	maxQuoted  = 128

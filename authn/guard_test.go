@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -144,22 +145,28 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
-func TestGroupFilter(t *testing.T) {
-	for name, tc := range map[string]struct {
-		passOn, drop, in, want []string
-	}{
-		"no filter sorts, and keeps each once": {in: []string{"b", "a", "b"}, want: []string{"a", "b"}},
-		"pass on":                              {passOn: []string{"a", "x*"}, in: []string{"a", "ab", "xy", "x"}, want: []string{"a", "x", "xy"}},
-		"drop":                                 {drop: []string{"a", "x*"}, in: []string{"a", "ab", "xy", "x"}, want: []string{"ab"}},
-		"dropping beats passing on":            {passOn: []string{"a*"}, drop: []string{"ab"}, in: []string{"a", "ab", "abc"}, want: []string{"a", "abc"}},
-		"system:authenticated is no exception": {drop: []string{"system:*"}, in: []string{"system:authenticated", "a"}, want: []string{"a"}},
-		"nothing left":                         {drop: []string{"*"}, in: []string{"a"}, want: []string{}},
+// TestRefusalsOfBigIdentitiesAreSmall: what is kept of a bad identity does not
+// grow with it.
+func TestRefusalsOfBigIdentitiesAreSmall(t *testing.T) {
+	big := strings.Repeat("a", 60<<10)
+	groups := make([]string, 1000)
+	for i := range groups {
+		groups[i] = fmt.Sprint("system:", i, big[:100])
+	}
+	for name, u := range map[string]*user.DefaultInfo{
+		"control":   {Name: big + "\x00"},
+		"space":     {Name: big + " "},
+		"UTF-8":     {Name: big + "\xff"},
+		"system":    {Name: "system:" + big},
+		"extra key": {Name: "a", Extra: map[string][]string{"A" + big: {"x"}}},
+		"value":     {Name: "a", Extra: map[string][]string{big: {"\x00" + big}}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			f := groupFilter{passOn: newGroupSet(tc.passOn), drop: newGroupSet(tc.drop)}
-			if diff := cmp.Diff(tc.want, f.apply(tc.in)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
+		if _, err := guard(u); err == nil || len(err.Error()) > 1000 {
+			t.Errorf("%s: got an error of %d bytes", name, len(fmt.Sprint(err)))
+		}
+	}
+	g, err := guard(&user.DefaultInfo{Name: "a", Groups: groups})
+	if err != nil || len(strings.Join(g.removed, "")) > 10_000 {
+		t.Errorf("removed takes %d bytes, %v", len(strings.Join(g.removed, "")), err)
 	}
 }

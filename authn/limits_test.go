@@ -1,34 +1,19 @@
 package authn
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"net/http/httptest"
+	"frontproxy/authn/internal/authntest"
 	"strings"
 	"testing"
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/user"
-
-	"frontproxy/authn/issuer/issuertest"
-	"frontproxy/index"
 )
-
-// named are n different texts of so many bytes at least.
-func named(n, size int) []string {
-	out := make([]string, n)
-	for i := range out {
-		out[i] = fmt.Sprintf("%0*d", size, i)
-	}
-	return out
-}
 
 func TestIdentitiesAreBounded(t *testing.T) {
 	keys := func(n int) map[string][]string {
 		out := map[string][]string{}
-		for _, key := range named(n, 4) {
+		for _, key := range authntest.Names(n, 4) {
 			out[key] = []string{"v"}
 		}
 		return out
@@ -37,14 +22,14 @@ func TestIdentitiesAreBounded(t *testing.T) {
 		user    user.DefaultInfo
 		refused string // by both limits; empty: by none
 	}{
-		"Entra ID":          {user: user.DefaultInfo{Name: "alice@example.com", Groups: named(200, 36)}},
-		"300 long names":    {user: user.DefaultInfo{Name: "alice", Groups: named(300, 200)}},
-		"as many as taken":  {user: user.DefaultInfo{Name: "alice", Groups: named(1024, 60), Extra: keys(64)}},
+		"Entra ID":          {user: user.DefaultInfo{Name: "alice@example.com", Groups: authntest.Names(200, 36)}},
+		"300 long names":    {user: user.DefaultInfo{Name: "alice", Groups: authntest.Names(300, 200)}},
+		"as many as taken":  {user: user.DefaultInfo{Name: "alice", Groups: authntest.Names(1024, 60), Extra: keys(64)}},
 		"long name":         {user.DefaultInfo{Name: strings.Repeat("a", 800<<10)}, "bytes"},
 		"long UID":          {user.DefaultInfo{Name: "a", UID: strings.Repeat("a", 800<<10)}, "bytes"},
 		"long group":        {user.DefaultInfo{Name: "a", Groups: []string{strings.Repeat("a", 800<<10)}}, "bytes"},
 		"long extra":        {user.DefaultInfo{Name: "a", Extra: map[string][]string{"k": {strings.Repeat("a", 800<<10)}}}, "bytes"},
-		"many groups":       {user.DefaultInfo{Name: "a", Groups: named(14400, 1)}, "14400 groups"},
+		"many groups":       {user.DefaultInfo{Name: "a", Groups: authntest.Names(14400, 1)}, "14400 groups"},
 		"one group, often":  {user.DefaultInfo{Name: "a", Groups: make([]string, 14400)}, "14400 groups"},
 		"many extra keys":   {user.DefaultInfo{Name: "a", Extra: keys(300)}, "300 extra keys"},
 		"many extra values": {user.DefaultInfo{Name: "a", Extra: map[string][]string{"k": make([]string, 5000)}}, "5000 values"},
@@ -60,8 +45,8 @@ func TestIdentitiesAreBounded(t *testing.T) {
 		})
 	}
 	for name, u := range map[string]*user.DefaultInfo{
-		"groups": {Name: "a", Groups: named(1025, 4)}, "keys": {Name: "a", Extra: keys(65)},
-		"values": {Name: "a", Extra: map[string][]string{"k": named(1025, 4)}}, "bytes": {Name: strings.Repeat("a", 65<<10)},
+		"groups": {Name: "a", Groups: authntest.Names(1025, 4)}, "keys": {Name: "a", Extra: keys(65)},
+		"values": {Name: "a", Extra: map[string][]string{"k": authntest.Names(1025, 4)}}, "bytes": {Name: strings.Repeat("a", 65<<10)},
 	} {
 		if _, err := claimed(u, tenantsLimits); err == nil {
 			t.Errorf("%s: more than a tenant may claim", name)
@@ -107,7 +92,7 @@ func TestClaimedIdentityIsItsOwn(t *testing.T) {
 // bounded number of allocations, however many groups there are.
 func TestGuardCopiesRememberedGroups(t *testing.T) {
 	allocs := func(n int) float64 {
-		u, err := claimed(&user.DefaultInfo{Name: "alice", Groups: named(n, 8)}, tenantsLimits)
+		u, err := claimed(&user.DefaultInfo{Name: "alice", Groups: authntest.Names(n, 8)}, tenantsLimits)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,50 +104,5 @@ func TestGuardCopiesRememberedGroups(t *testing.T) {
 	}
 	if few, many := allocs(4), allocs(1024); many > few {
 		t.Errorf("%v allocations with 4 groups, %v with 1024", few, many)
-	}
-}
-
-// TestTokenOfManyGroups: it is refused, and nothing is remembered of it; one of
-// an issuer that is generous is not.
-func TestTokenOfManyGroups(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
-	<-m.issuer.Ready()
-	a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{s.URL(): {m}}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	target := index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}}
-	ask := func(groups int) *Decision {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Authorization", "Bearer "+s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "groups": named(groups, 4)}))
-		return a.Decide(r, &target)
-	}
-	if d := ask(1024); d.User == nil || len(d.User.GetGroups()) != 1025 {
-		t.Fatalf("1,024 groups: %v", d.Verdicts)
-	}
-	if d := ask(1025); d.User != nil || !strings.Contains(told(d), "1025 groups") {
-		t.Errorf("1,025 groups: %s", told(d))
-	}
-	if diff := cmp.Diff(1, m.cache.len()); diff != "" {
-		t.Errorf("remembered (-want +got):\n%s", diff)
-	}
-}
-
-// TestWebhookIdentitiesAreBounded: the operator's webhook too may say too much.
-func TestWebhookIdentitiesAreBounded(t *testing.T) {
-	w := newTestWebhook(t, newWebhookServer(t, says(`{"authenticated":true,"user":{"username":"alice","groups":["`+strings.Join(named(2049, 4), `","`)+`"]}}`)), nil)
-	_, _, err := w.AuthenticateToken(context.Background(), Token{Raw: "many"})
-	if err == nil || errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "2049 groups") {
-		t.Errorf("got %v", err)
-	}
-	w = newTestWebhook(t, newWebhookServer(t, says(`{"error":"`+strings.Repeat("no ", 200<<10)+`"}`)), nil)
-	for i := range 3 {
-		if _, _, err := w.AuthenticateToken(context.Background(), Token{Raw: fmt.Sprint(i)}); err == nil || len(err.Error()) > 1<<10 {
-			t.Errorf("got %.100v", err)
-		}
-	}
-	if got := w.refused.Bytes(); got > 4<<10 {
-		t.Errorf("three refusals take %d bytes", got)
 	}
 }

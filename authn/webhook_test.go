@@ -24,6 +24,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/internal/authntest"
 	"frontproxy/internal/bytecache"
 )
 
@@ -449,4 +450,22 @@ func FuzzReadReview(f *testing.F) {
 			t.Error("neither an answer nor an error, or both")
 		}
 	})
+}
+
+// TestWebhookIdentitiesAreBounded: the operator's webhook too may say too much.
+func TestWebhookIdentitiesAreBounded(t *testing.T) {
+	w := newTestWebhook(t, newWebhookServer(t, says(`{"authenticated":true,"user":{"username":"alice","groups":["`+strings.Join(authntest.Names(2049, 4), `","`)+`"]}}`)), nil)
+	_, _, err := w.AuthenticateToken(context.Background(), Token{Raw: "many"})
+	if err == nil || errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "2049 groups") {
+		t.Errorf("got %v", err)
+	}
+	w = newTestWebhook(t, newWebhookServer(t, says(`{"error":"`+strings.Repeat("no ", 200<<10)+`"}`)), nil)
+	for i := range 3 {
+		if _, _, err := w.AuthenticateToken(context.Background(), Token{Raw: fmt.Sprint(i)}); err == nil || len(err.Error()) > 1<<10 {
+			t.Errorf("got %.100v", err)
+		}
+	}
+	if got := w.refused.Bytes(); got > 4<<10 {
+		t.Errorf("three refusals take %d bytes", got)
+	}
 }

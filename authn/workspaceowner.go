@@ -8,9 +8,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// warrantKey is kcp's extra key for user infos that add to what a user may do.
-const warrantKey = "authorization.kcp.io/warrant"
-
 // warrant is a user info as kcp reads it from warrantKey.
 type warrant struct {
 	User   string              `json:"user,omitempty"`
