@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/identity"
 	"frontproxy/internal/clip"
 	"frontproxy/internal/filewatch"
 )
@@ -285,7 +286,7 @@ func unusable(name string, e *apiserver.JWTAuthenticator) (notes []string) {
 		if text == "" {
 			return // means something else than an empty text
 		}
-		if err := CheckName(name+"."+field, text+followedBy); err != nil {
+		if err := identity.CheckName(name+"."+field, text+followedBy); err != nil {
 			notes = append(notes, fmt.Sprintf("%v: %s", err, effect))
 		}
 	}

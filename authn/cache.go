@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/internal/bytecache"
 )
 
@@ -113,7 +114,7 @@ func (c *tokenCache) add(key digest, u user.Info, expiry, now time.Time, generat
 	if expiry.Before(ends) {
 		ends = expiry
 	}
-	c.made().Add(key, cachedToken{user: u, expiry: expiry, ends: ends, generation: generation}, keptBytes(u))
+	c.made().Add(key, cachedToken{user: u, expiry: expiry, ends: ends, generation: generation}, identity.KeptBytes(u))
 }
 
 // sweep drops what has ended, which else would stay until the room is needed.

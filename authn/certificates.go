@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/util/cert"
 
+	"frontproxy/authn/identity"
 	"frontproxy/index"
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
@@ -264,7 +265,7 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 		c.user, c.nobody = v.user(chains[0])
 	}
 	if c.user != nil {
-		kept = keptBytes(c.user)
+		kept = identity.KeptBytes(c.user)
 	}
 	v.known.Add(key, c, kept)
 	return c, nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"frontproxy/authn/identity"
 	"frontproxy/internal/clip"
 )
 
@@ -93,7 +94,7 @@ func (p *CredentialSummary) details(raw string) {
 	if err != nil {
 		return
 	}
-	for _, a := range claims.audiences[:min(len(claims.audiences), maxRemoved)] {
+	for _, a := range claims.audiences[:min(len(claims.audiences), identity.MaxRemoved)] {
 		p.Audiences = append(p.Audiences, clip.Clone(a, maxPresented))
 	}
 	p.NotBefore, p.NotAfter = claims.notBefore, claims.expiry

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
@@ -46,7 +47,7 @@ type Config struct {
 	// WorkspaceAuthentication is off.
 	Types TypeSource
 	// PassOnGroups and DropGroups filter the groups of global identities; see
-	// groupFilter. Empty PassOnGroups passes on all.
+	// identity.GroupFilter. Empty PassOnGroups passes on all.
 	PassOnGroups, DropGroups []string
 	// ShardClients are the client certificates that belong to shards: below
 	// /shards/<name>/services/ they keep the groups that DropGroups would take.
@@ -72,7 +73,7 @@ type Authenticator struct {
 	tokens   []TokenAuthenticator
 	webhook  TokenAuthenticator
 	types    TypeSource
-	groups   groupFilter
+	groups   identity.GroupFilter
 	refusals *Refusals
 
 	shardClients []ShardClient
@@ -91,7 +92,7 @@ func New(c Config) (*Authenticator, error) {
 		tokens:   c.Tokens,
 		webhook:  c.Webhook,
 		types:    c.Types,
-		groups:   groupFilter{passOn: newGroupSet(c.PassOnGroups), drop: newGroupSet(c.DropGroups)},
+		groups:   identity.GroupFilter{PassOn: identity.NewGroupSet(c.PassOnGroups), Drop: identity.NewGroupSet(c.DropGroups)},
 		refusals: newRefusals(c.Instance, now),
 
 		shardClients: c.ShardClients,
@@ -102,7 +103,7 @@ func New(c Config) (*Authenticator, error) {
 	if a.certs, err = newCertificates(c.ClientCAs, c.RequestHeader, a.global, now); err != nil {
 		return nil, err
 	}
-	a.certs.callers, err = newShardCallers(c.ShardCallers, c.RequestHeader, a.groups.drop)
+	a.certs.callers, err = newShardCallers(c.ShardCallers, c.RequestHeader, a.groups.Drop)
 	return a, err
 }
 
@@ -301,19 +302,19 @@ func readyFirst(members []TokenAuthenticator, t Token) []TokenAuthenticator {
 // identity to the target.
 func (q *evaluation) workspaceToken(ctx context.Context, m TokenAuthenticator, t Token) *authenticated {
 	u, until, err := m.AuthenticateToken(ctx, t)
-	var g guarded
+	var g identity.Guarded
 	if err == nil && u != nil {
 		if q.target.Cluster == "" {
 			err = errors.New("the target has no logical cluster to tie the identity to")
-		} else if g, err = guard(u); err == nil {
-			q.guarded = append(q.guarded, g.removed...)
+		} else if g, err = identity.Guard(u); err == nil {
+			q.guarded = append(q.guarded, g.Removed...)
 		}
 	}
 	if !q.accepted(m, u, until, err, errors.Is(err, issuer.ErrUnavailable)) {
 		q.typeUndecided = q.typeUndecided || errors.Is(err, ErrUndecided)
 		return nil
 	}
-	return &authenticated{user: g.scoped(q.target.Cluster), by: byWorkspace, until: until}
+	return &authenticated{user: g.Scoped(q.target.Cluster), by: byWorkspace, until: until}
 }
 
 // accepted records a verdict that did not admit. Private is the Verdict's.
@@ -338,14 +339,14 @@ func (q *evaluation) accepted(m TokenAuthenticator, u user.Info, until time.Time
 // global makes a global authenticator's identity ready to forward: judged as
 // the shard will read it, marked as authenticated, its groups filtered.
 func (a *Authenticator) global(u user.Info) (user.Info, error) {
-	if err := wellFormed(u); err != nil {
+	if err := identity.Check(u); err != nil {
 		return nil, err
 	}
 	groups := u.GetGroups()
 	if u.GetName() != user.Anonymous {
 		groups = append(append(make([]string, 0, len(groups)+1), groups...), user.AllAuthenticated)
 	}
-	return &user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: a.groups.apply(groups), Extra: u.GetExtra()}, nil
+	return &user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: a.groups.Apply(groups), Extra: u.GetExtra()}, nil
 }
 
 func (w *authenticated) decision() *Decision {

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"frontproxy/authn/identity"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/index"
@@ -147,7 +148,7 @@ func TestDecide(t *testing.T) {
 	team := index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team", Path: "root"}}
 	other := index.Target{Cluster: "c2", Type: index.Type{Cluster: "root", Name: "other", Path: "root"}}
 	unread := index.Target{Cluster: "c3", Type: index.Type{Name: "team", Path: "root:x", Err: index.ErrNotSynced}}
-	scopedAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}, Extra: map[string][]string{scopesKey: {"cluster:c1"}, clusterNameKey: {"c1"}}}
+	scopedAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:c1"}, identity.ClusterNameKey: {"c1"}}}
 	globalAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}}
 	withWebhook := func(c Config, w TokenAuthenticator) Config { c.Webhook = w; return c }
 	withTokens := func(c Config, m ...TokenAuthenticator) Config { c.Tokens = m; return c }

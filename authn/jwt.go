@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn/expression"
+	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/internal/clip"
 )
@@ -50,7 +51,7 @@ type jwtAuthenticator struct {
 	audiences, required stringSet
 	// maxToken bounds a token, in bytes, and limits the identity that it maps to.
 	maxToken int
-	limits   identityLimits
+	limits   identity.Limits
 	// evaluates says that there are CEL expressions. Without, none is run, and
 	// nobody waits for a place.
 	evaluates bool
@@ -204,7 +205,7 @@ func (m jwtMember) applyUpstream(ctx context.Context, raw string) (user.Info, er
 	case !ok || response == nil || response.User == nil:
 		return nil, errors.New("the token is not the issuer's")
 	}
-	return claimed(response.User, m.limits)
+	return identity.Normalize(response.User, m.limits)
 }
 
 // upstreamReason makes an error fit for operators. Upstream's errors quote

@@ -16,6 +16,7 @@ import (
 	"k8s.io/component-base/metrics"
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/internal/clip"
 )
@@ -176,10 +177,10 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 		cache:     tokenCache{budget: budget},
 		clock:     b.clock,
 	}
-	a.maxToken, a.limits = operatorsTokenBytes, operatorsLimits
+	a.maxToken, a.limits = operatorsTokenBytes, identity.OperatorsLimits
 	if b.limited {
 		a.evaluations = b.evaluations
-		a.maxToken, a.limits = MaxTokenBytes, tenantsLimits
+		a.maxToken, a.limits = MaxTokenBytes, identity.TenantsLimits
 	}
 	c.authenticators = append(c.authenticators, a)
 	c.releases = append(c.releases, func() { a.cache.close(); releaseBudget() })

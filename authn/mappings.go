@@ -2,6 +2,7 @@ package authn
 
 import (
 	"fmt"
+	"frontproxy/authn/identity"
 	"sync"
 	"time"
 
@@ -86,7 +87,7 @@ func (c *mappingCache) sweep(now time.Time) {
 func (m mapping) size() int {
 	n := mappingBytes
 	if m.user != nil {
-		n += keptBytes(m.user)
+		n += identity.KeptBytes(m.user)
 	}
 	if m.err != nil {
 		n += len(m.err.Error())

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 )
@@ -175,7 +176,7 @@ func (a *Authenticator) sameExtras(fresh, was *Decision) bool {
 	one, other := fresh.User.GetExtra(), was.User.GetExtra()
 	for _, extras := range []map[string][]string{one, other} {
 		for key := range extras {
-			if (all || strings.Contains(key, kcpDomain)) && !sameSet(one[key], other[key]) {
+			if (all || strings.Contains(key, identity.KCPDomain)) && !sameSet(one[key], other[key]) {
 				return false
 			}
 		}

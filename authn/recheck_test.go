@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -44,7 +45,7 @@ func (c *changing) Stands(context.Context, Token, time.Time) (bool, error) {
 func TestRecheck(t *testing.T) {
 	start := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	undecided := fmt.Errorf("%w: home is down", ErrUndecided)
-	bot := &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"b", "a"}, Extra: map[string][]string{scopesKey: {"cluster:a", "cluster:b"}, "tier": {"gold"}}}
+	bot := &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"b", "a"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:a", "cluster:b"}, "tier": {"gold"}}}
 	extra := func(change func(map[string][]string)) func(*changing) {
 		return func(c *changing) {
 			u := *bot
@@ -68,13 +69,13 @@ func TestRecheck(t *testing.T) {
 		}},
 		"a group less":                 {change: func(c *changing) { c.user = &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"a"}} }, want: "another identity"},
 		"another user":                 {change: func(c *changing) { c.user = &user.DefaultInfo{Name: "root", UID: "1", Groups: []string{"a", "b"}} }, want: "another identity"},
-		"another scope":                {change: extra(func(e map[string][]string) { e[scopesKey] = []string{"cluster:b"} }), want: "another identity"},
-		"scopes in another order":      {change: extra(func(e map[string][]string) { e[scopesKey] = []string{"cluster:b", "cluster:a"} })},
-		"no scope":                     {change: extra(func(e map[string][]string) { delete(e, scopesKey) }), want: "another identity"},
+		"another scope":                {change: extra(func(e map[string][]string) { e[identity.ScopesKey] = []string{"cluster:b"} }), want: "another identity"},
+		"scopes in another order":      {change: extra(func(e map[string][]string) { e[identity.ScopesKey] = []string{"cluster:b", "cluster:a"} })},
+		"no scope":                     {change: extra(func(e map[string][]string) { delete(e, identity.ScopesKey) }), want: "another identity"},
 		"a warrant more":               {change: extra(func(e map[string][]string) { e["authorization.kcp.io/warrant"] = []string{"{}"} }), want: "another identity"},
 		"another extra":                {change: extra(func(e map[string][]string) { e["tier"] = []string{"lead"} }), want: "another identity"},
 		"another extra of the webhook": {webhook: true, change: extra(func(e map[string][]string) { e["tier"] = []string{"lead"} })},
-		"another scope of the webhook": {webhook: true, change: extra(func(e map[string][]string) { e[scopesKey] = nil }), want: "another identity"},
+		"another scope of the webhook": {webhook: true, change: extra(func(e map[string][]string) { e[identity.ScopesKey] = nil }), want: "another identity"},
 		"ended":                        {change: func(c *changing) { c.err = errors.New("expired") }, later: time.Hour},
 		"ended, with the flag":         {change: func(*changing) {}, later: time.Hour, endAtExpiry: true, want: "ended at 2026-09-01T13:00:00Z"},
 		"just before, with the flag":   {change: func(*changing) {}, later: time.Hour - 1, endAtExpiry: true},

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"frontproxy/authn/identity"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 )
@@ -101,8 +102,8 @@ func (d *Decision) kept() *Decision {
 		}
 		out.Verdicts = append(out.Verdicts, v)
 	}
-	for _, g := range d.Guarded[:min(len(d.Guarded), maxRemoved)] {
-		out.Guarded = append(out.Guarded, clip.Clone(g, 2*maxQuoted))
+	for _, g := range d.Guarded[:min(len(d.Guarded), identity.MaxRemoved)] {
+		out.Guarded = append(out.Guarded, clip.Clone(g, 2*identity.MaxQuoted))
 	}
 	return &out
 }

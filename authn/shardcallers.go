@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 )
@@ -32,7 +33,7 @@ const byShardCaller = "shard-caller"
 
 // bypassGroups are the groups for which kcp skips authorizers, or that only its
 // own controllers have: scopes do not confine them. A trailing * is a prefix.
-var bypassGroups = newGroupSet([]string{
+var bypassGroups = identity.NewGroupSet([]string{
 	user.SystemPrivilegedGroup,
 	"system:kcp:logical-cluster-admin", "system:kcp:external-logical-cluster-admin", "system:kcp:tenancy:workspace-bootstrapper",
 	"system:kcp:initializer:*", "system:kcp:terminator:*",
@@ -46,10 +47,10 @@ type shardCallers struct {
 	// lost, and an identity without its scopes is a user of every workspace.
 	users, uids, groups, prefixes []string
 	// dropped are the groups that no global identity may have here.
-	dropped groupSet
+	dropped identity.GroupSet
 }
 
-func newShardCallers(listed []ShardCaller, rh *RequestHeader, dropped groupSet) (*shardCallers, error) {
+func newShardCallers(listed []ShardCaller, rh *RequestHeader, dropped identity.GroupSet) (*shardCallers, error) {
 	if len(listed) == 0 {
 		return nil, nil
 	}
@@ -149,9 +150,9 @@ func (s *shardCallers) read(header http.Header) (user.Info, error) {
 		all := s.readings(name, false)
 		switch {
 		case len(all) > 1:
-			return nil, fmt.Errorf("header %q is read in more than one way", clip.Clone(key, maxQuoted))
+			return nil, fmt.Errorf("header %q is read in more than one way", clip.Clone(key, identity.MaxQuoted))
 		case len(all) == 0 && len(s.readings(name, true)) > 0:
-			return nil, fmt.Errorf("header %q is spelt in a way that not everybody reads", clip.Clone(key, maxQuoted))
+			return nil, fmt.Errorf("header %q is spelt in a way that not everybody reads", clip.Clone(key, identity.MaxQuoted))
 		case len(all) == 0:
 			continue
 		}
@@ -182,17 +183,17 @@ func (s *shardCallers) read(header http.Header) (user.Info, error) {
 	if len(uids) == 1 {
 		u.UID = uids[0]
 	}
-	return u, wellFormed(u)
+	return u, identity.Check(u)
 }
 
 // addExtra adds an extra under its key as a shard decodes it.
 func addExtra(u *user.DefaultInfo, spelt string, values []string) error {
 	key, err := url.PathUnescape(spelt)
 	if err != nil {
-		return fmt.Errorf("extra key %q is not percent-encoded as it should be", clip.Clone(spelt, maxQuoted))
+		return fmt.Errorf("extra key %q is not percent-encoded as it should be", clip.Clone(spelt, identity.MaxQuoted))
 	}
 	if _, twice := u.Extra[key]; twice {
-		return fmt.Errorf("extra key %q comes in more than one spelling", clip.Clone(key, maxQuoted))
+		return fmt.Errorf("extra key %q comes in more than one spelling", clip.Clone(key, identity.MaxQuoted))
 	}
 	if u.Extra == nil {
 		u.Extra = map[string][]string{}
@@ -207,16 +208,16 @@ func addExtra(u *user.DefaultInfo, spelt string, values []string) error {
 func (s *shardCallers) judge(u user.Info) error {
 	for _, g := range u.GetGroups() {
 		if skipsAuthorization(g) {
-			return fmt.Errorf("group %q skips authorisation, and is taken from nobody here", clip.Clone(g, maxQuoted))
+			return fmt.Errorf("group %q skips authorisation, and is taken from nobody here", clip.Clone(g, identity.MaxQuoted))
 		}
-		if s.dropped.has(g) {
-			return fmt.Errorf("group %q is in --authentication-drop-groups", clip.Clone(g, maxQuoted))
+		if s.dropped.Has(g) {
+			return fmt.Errorf("group %q is in --authentication-drop-groups", clip.Clone(g, identity.MaxQuoted))
 		}
 	}
 	if serviceAccountWithoutHome(u) {
-		return fmt.Errorf("a service account needs one value of extra key %s, without which it would be one of every workspace", clusterNameKey)
+		return fmt.Errorf("a service account needs one value of extra key %s, without which it would be one of every workspace", identity.ClusterNameKey)
 	}
-	for _, text := range u.GetExtra()[warrantKey] {
+	for _, text := range u.GetExtra()[identity.WarrantKey] {
 		var w struct {
 			User   string              `json:"user"`
 			Groups []string            `json:"groups"`
@@ -228,19 +229,19 @@ func (s *shardCallers) judge(u user.Info) error {
 			return errors.New("a warrant is no JSON of a user")
 		}
 		if err := s.judge(&user.DefaultInfo{Name: w.User, Groups: w.Groups, Extra: w.Extra}); err != nil {
-			return fmt.Errorf("warrant for %q: %w", clip.Clone(w.User, maxQuoted), err)
+			return fmt.Errorf("warrant for %q: %w", clip.Clone(w.User, identity.MaxQuoted), err)
 		}
 	}
 	return nil
 }
 
 func serviceAccountWithoutHome(u user.Info) bool {
-	return strings.HasPrefix(u.GetName(), serviceaccount.ServiceAccountUsernamePrefix) && len(u.GetExtra()[clusterNameKey]) != 1
+	return strings.HasPrefix(u.GetName(), serviceaccount.ServiceAccountUsernamePrefix) && len(u.GetExtra()[identity.ClusterNameKey]) != 1
 }
 
 // skipsAuthorization ignores case, which kcp does not, for nothing good is spelt
 // "System:Masters".
-func skipsAuthorization(group string) bool { return bypassGroups.has(strings.ToLower(group)) }
+func skipsAuthorization(group string) bool { return bypassGroups.Has(strings.ToLower(group)) }
 
 // shardCaller judges a request that comes with a certificate whose name is
 // listed, and with identity headers. False: the certificate is not one of the
@@ -273,7 +274,7 @@ func (c *certificates) assertedByShard(r *http.Request, t *index.Target, certs [
 		return nil, err
 	}
 	if err := c.callers.judge(u); err != nil {
-		return nil, fmt.Errorf("caller %q: %w", clip.Clone(u.GetName(), maxQuoted), err)
+		return nil, fmt.Errorf("caller %q: %w", clip.Clone(u.GetName(), identity.MaxQuoted), err)
 	}
 	return u, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -33,7 +34,7 @@ func TestCertificateOfBothCAs(t *testing.T) {
 		reason  string
 	}{
 		"as a caller": {[]string{"proxy"}, at("shard-1"), caller,
-			&user.DefaultInfo{Name: "alice", Groups: []string{"devs"}, Extra: map[string][]string{scopesKey: {"cluster:c1"}}}, byShardCaller, ""},
+			&user.DefaultInfo{Name: "alice", Groups: []string{"devs"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:c1"}}}, byShardCaller, ""},
 		"without headers": {[]string{"proxy"}, at("shard-1"), http.Header{},
 			&user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated", "system:masters"}}, byClientCert, ""},
 		"at another shard":            {[]string{"proxy"}, at("shard-10"), caller, nil, "", "of its own shard only"},

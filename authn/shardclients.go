@@ -7,6 +7,7 @@ import (
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/index"
 )
 
@@ -33,7 +34,7 @@ func (a *Authenticator) withShardGroups(r *http.Request, t *index.Target, who *a
 	}
 	// The certificate was verified for who.
 	resp, ok, err := x509request.CommonNameUserConversion(r.TLS.PeerCertificates)
-	if err != nil || !ok || wellFormed(resp.User) != nil {
+	if err != nil || !ok || identity.Check(resp.User) != nil {
 		return who
 	}
 	groups := append(slices.Clone(resp.User.GetGroups()), user.AllAuthenticated)

@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/identity"
 	"frontproxy/internal/filewatch"
 )
 
@@ -104,10 +105,10 @@ func parseTokenFile(r io.Reader, d *digester) (tokens map[digest]user.Info, note
 }
 
 // refusedLine says which parts of a line's identity have its token refused
-// (wellFormed).
+// (identity.Check).
 func refusedLine(line int, u *user.DefaultInfo) (notes []string) {
 	note := func(part string, probe user.DefaultInfo) {
-		if wellFormed(&probe) != nil {
+		if identity.Check(&probe) != nil {
 			notes = append(notes, fmt.Sprintf("the token of line %d is refused (401): %s is empty, or has white space around it or a character that shards do not take", line, part))
 		}
 	}

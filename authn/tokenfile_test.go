@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/identity"
 	"frontproxy/internal/filewatch"
 )
 
@@ -298,7 +299,7 @@ func TestTokenFileSaysWhatIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if refused := wellFormed(tokens[d.digest("token")]); (refused != nil) != (len(notes) > 0) {
+			if refused := identity.Check(tokens[d.digest("token")]); (refused != nil) != (len(notes) > 0) {
 				t.Errorf("%s %q: refused with %v, noted %q", part, value, refused, notes)
 			}
 		}

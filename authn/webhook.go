@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/identity"
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 	"frontproxy/internal/fairqueue"
@@ -276,7 +277,7 @@ func (w *Webhook) ask(ctx context.Context, key digest, t Token) (webhookAnswer, 
 	switch {
 	case a.refusal == nil:
 		a.until = notBeyond(a.until, t)
-		w.accepted.Add(key, a, keptBytes(a.user))
+		w.accepted.Add(key, a, identity.KeptBytes(a.user))
 		w.refused.Remove(key)
 	case a.unchecked:
 		a.until = asked.Add(min(w.ttl, webhookErrorFor))
@@ -307,7 +308,7 @@ func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t Token) webhookA
 		}
 		extra[key] = values
 	}
-	u, err := claimed(&user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: s.User.Groups, Extra: extra}, operatorsLimits)
+	u, err := identity.Normalize(&user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: s.User.Groups, Extra: extra}, identity.OperatorsLimits)
 	if err != nil {
 		return webhookAnswer{refusal: fmt.Errorf("the webhook accepted the token, but %w", err)}
 	}

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 
+	"frontproxy/authn/identity"
 	"frontproxy/internal/clip"
 )
 
@@ -92,11 +93,11 @@ func (r *webhookReviewer) post(ctx context.Context, question []byte) (*authentic
 	case len(body) > maxReview:
 		return nil, fmt.Errorf("its answer has more than %d bytes", maxReview)
 	case code == http.StatusTooManyRequests || code >= http.StatusInternalServerError:
-		return nil, fmt.Errorf("%w: it answered %s", errTryAgain, clip.Clone(response.Status, maxQuoted))
+		return nil, fmt.Errorf("%w: it answered %s", errTryAgain, clip.Clone(response.Status, identity.MaxQuoted))
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return nil, fmt.Errorf("%w: it answered %s", errUnauthorized, clip.Clone(response.Status, maxQuoted))
+		return nil, fmt.Errorf("%w: it answered %s", errUnauthorized, clip.Clone(response.Status, identity.MaxQuoted))
 	case code < http.StatusOK || code > http.StatusPartialContent: // client-go's range
-		return nil, fmt.Errorf("it answered %s", clip.Clone(response.Status, maxQuoted))
+		return nil, fmt.Errorf("it answered %s", clip.Clone(response.Status, identity.MaxQuoted))
 	case len(body) == 0:
 		return nil, errors.New("its answer is empty")
 	}

@@ -2,13 +2,14 @@ package authn
 
 import (
 	"encoding/json"
+	"frontproxy/authn/identity"
 	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// warrant is a user info as kcp reads it from warrantKey.
+// warrant is a user info as kcp reads it from identity.WarrantKey.
 type warrant struct {
 	User   string              `json:"user,omitempty"`
 	Groups []string            `json:"groups,omitempty"`
@@ -28,7 +29,7 @@ func (a *Authenticator) AsOwner(d *Decision) *Decision {
 	if d.User == nil || !d.ServiceAccount {
 		return d
 	}
-	home := d.User.GetExtra()[clusterNameKey]
+	home := d.User.GetExtra()[identity.ClusterNameKey]
 	namespace, name, err := serviceaccount.SplitUsername(d.User.GetName())
 	if err != nil || len(home) != 1 || strings.Contains(home[0], ":") {
 		return d
@@ -40,8 +41,8 @@ func (a *Authenticator) AsOwner(d *Decision) *Decision {
 	owner := *d
 	owner.User = &user.DefaultInfo{
 		Name:   "system:kcp:serviceaccount:" + home[0] + ":" + namespace + ":" + name,
-		Groups: a.groups.apply([]string{user.AllAuthenticated, "system:cluster:" + home[0]}),
-		Extra:  map[string][]string{clusterNameKey: home, warrantKey: {string(text)}},
+		Groups: a.groups.Apply([]string{user.AllAuthenticated, "system:cluster:" + home[0]}),
+		Extra:  map[string][]string{identity.ClusterNameKey: home, identity.WarrantKey: {string(text)}},
 	}
 	return &owner
 }

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"encoding/json"
+	"frontproxy/authn/identity"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,7 +14,7 @@ func TestAsOwner(t *testing.T) {
 		Name: "system:serviceaccount:default:bot", UID: "u1",
 		Groups: []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:default"},
 		Extra: map[string][]string{
-			clusterNameKey: {"2kd9"}, scopesKey: {"cluster:2kd9"}, user.CredentialIDKey: {"JTI=1"},
+			identity.ClusterNameKey: {"2kd9"}, identity.ScopesKey: {"cluster:2kd9"}, user.CredentialIDKey: {"JTI=1"},
 		},
 	}
 	a, err := New(Config{DropGroups: []string{"system:masters"}})
@@ -26,7 +27,7 @@ func TestAsOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wantWarrant, gotWarrant any
-	warrants := got.User.GetExtra()[warrantKey]
+	warrants := got.User.GetExtra()[identity.WarrantKey]
 	if len(warrants) != 1 || json.Unmarshal([]byte(warrants[0]), &gotWarrant) != nil || json.Unmarshal(text, &wantWarrant) != nil {
 		t.Fatalf("warrants are %q", warrants)
 	}
@@ -35,27 +36,27 @@ func TestAsOwner(t *testing.T) {
 	}
 	want := &user.DefaultInfo{
 		Name: "system:kcp:serviceaccount:2kd9:default:bot", Groups: []string{"system:authenticated", "system:cluster:2kd9"},
-		Extra: map[string][]string{clusterNameKey: {"2kd9"}, warrantKey: warrants},
+		Extra: map[string][]string{identity.ClusterNameKey: {"2kd9"}, identity.WarrantKey: warrants},
 	}
 	if diff := cmp.Diff(user.Info(want), got.User); diff != "" {
 		t.Errorf("owner (-want +got):\n%s", diff)
 	}
-	if err := wellFormed(got.User); err != nil {
+	if err := identity.Check(got.User); err != nil {
 		t.Errorf("a shard would read it as another: %v", err)
 	}
-	if bot.Extra[warrantKey] != nil || len(bot.Extra[scopesKey]) != 1 {
+	if bot.Extra[identity.WarrantKey] != nil || len(bot.Extra[identity.ScopesKey]) != 1 {
 		t.Errorf("the identity itself was changed: %+v", bot)
 	}
 }
 
 func TestAsOwnerOfOthers(t *testing.T) {
-	home := map[string][]string{clusterNameKey: {"2kd9"}}
+	home := map[string][]string{identity.ClusterNameKey: {"2kd9"}}
 	for name, d := range map[string]*Decision{
 		"a user":                         {User: &user.DefaultInfo{Name: "alice", Extra: home}, ServiceAccount: true},
 		"not by its own token":           {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot", Extra: home}},
 		"without a home":                 {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot"}, ServiceAccount: true},
-		"with a home that is no name":    {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot", Extra: map[string][]string{clusterNameKey: {"system:admin"}}}, ServiceAccount: true},
-		"with two homes":                 {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot", Extra: map[string][]string{clusterNameKey: {"a", "b"}}}, ServiceAccount: true},
+		"with a home that is no name":    {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot", Extra: map[string][]string{identity.ClusterNameKey: {"system:admin"}}}, ServiceAccount: true},
+		"with two homes":                 {User: &user.DefaultInfo{Name: "system:serviceaccount:default:bot", Extra: map[string][]string{identity.ClusterNameKey: {"a", "b"}}}, ServiceAccount: true},
 		"passed through":                 {PassThrough: true},
 		"with a name that is no account": {User: &user.DefaultInfo{Name: "system:serviceaccount:bot", Extra: home}, ServiceAccount: true},
 	} {

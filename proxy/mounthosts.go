@@ -13,7 +13,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn"
+	"frontproxy/authn/identity"
 	"frontproxy/internal/egress"
 	"frontproxy/internal/filewatch"
 	"frontproxy/lookup"
@@ -249,7 +249,7 @@ func (x *exchange) tellHost() *metav1.Status {
 	if x.decision.User == nil {
 		return failure(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount is for callers who are authenticated here")
 	}
-	u, err := authn.IdentityForExternalHost(x.decision.User)
+	u, err := identity.ForExternalHost(x.decision.User)
 	if err != nil {
 		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount is not for this caller: %v", err)
 	}

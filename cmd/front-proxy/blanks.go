@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"frontproxy/authn"
+	"frontproxy/authn/identity"
 )
 
 // element is one value of a flag.
@@ -71,7 +71,7 @@ func (o *options) unusable() (notes []string) {
 		if name != e.text {
 			what += fmt.Sprintf(" %+q: a name like", e.text)
 		}
-		if err := authn.CheckName(what, name); err != nil {
+		if err := identity.CheckName(what, name); err != nil {
 			notes = append(notes, fmt.Sprintf("%v: %s", err, effect))
 		}
 	}

@@ -1,8 +1,6 @@
 package authntest
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // Names are n different texts of so many bytes at least.
 func Names(n, size int) []string {

@@ -1,4 +1,4 @@
-package authn
+package identity
 
 import (
 	"fmt"
@@ -7,18 +7,18 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// IdentityForExternalHost returns the identity to tell a host outside of kcp, which knows neither
+// ForExternalHost returns the identity to tell a host outside of kcp, which knows neither
 // logical clusters nor scopes. There, a name of kcp's could be somebody else's: a
 // service account of any workspace would be the one that has its name there. So
 // system: users and identities that are tied to a logical cluster are refused,
 // and system: groups (but system:authenticated) and kcp.io extras are left out.
-func IdentityForExternalHost(u user.Info) (user.Info, error) {
-	for _, key := range []string{scopesKey, clusterNameKey} {
+func ForExternalHost(u user.Info) (user.Info, error) {
+	for _, key := range []string{ScopesKey, ClusterNameKey} {
 		if _, tied := u.GetExtra()[key]; tied {
 			return nil, fmt.Errorf("its identity is good in one logical cluster only")
 		}
 	}
-	g, err := guard(u)
+	g, err := Guard(u)
 	if err != nil {
 		return nil, fmt.Errorf("users that begin with %q are this installation's own", systemPrefix)
 	}

@@ -1,4 +1,4 @@
-package authn
+package identity
 
 import (
 	"fmt"
@@ -8,10 +8,10 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// identityLimits bound an identity, and with it what every request that has it
+// Limits bound an identity, and with it what every request that has it
 // costs: memory where it is remembered, time where it is judged, headers to the
 // shard. A shard takes 1 MiB of headers.
-type identityLimits struct {
+type Limits struct {
 	// bytes are those of the name, the UID, groups, extra keys and values together.
 	bytes int
 	// groups, keys and values are how many of these there may be; values are
@@ -20,20 +20,20 @@ type identityLimits struct {
 }
 
 var (
-	// tenantsLimits hold for what tenants' configurations map tokens to. No issuer
+	// TenantsLimits hold for what tenants' configurations map tokens to. No issuer
 	// that is known comes near: Entra ID has 200 groups in a token at most.
-	tenantsLimits = identityLimits{bytes: 64 << 10, groups: 1024, keys: 64, values: 1024}
-	// operatorsLimits hold for what the operator's issuers and webhook say: 300
+	TenantsLimits = Limits{bytes: 64 << 10, groups: 1024, keys: 64, values: 1024}
+	// OperatorsLimits hold for what the operator's issuers and webhook say: 300
 	// groups of long names are normal there.
-	operatorsLimits = identityLimits{bytes: 512 << 10, groups: 2048, keys: 128, values: 2048}
+	OperatorsLimits = Limits{bytes: 512 << 10, groups: 2048, keys: 128, values: 2048}
 	// forwardedLimits hold for every identity. They are wider, for an identity that
 	// a proxy or a shard asserts may be one of these, with groups and extras added on
 	// the way; with the names of its headers it is still within a shard's limit.
-	forwardedLimits = identityLimits{bytes: 768 << 10, groups: 4096, keys: 256, values: 4096}
+	forwardedLimits = Limits{bytes: 768 << 10, groups: 4096, keys: 256, values: 4096}
 )
 
 // check refuses an identity beyond the limits.
-func (l identityLimits) check(u user.Info) error {
+func (l Limits) check(u user.Info) error {
 	groups, extra := u.GetGroups(), u.GetExtra()
 	switch {
 	case len(groups) > l.groups:
@@ -48,14 +48,14 @@ func (l identityLimits) check(u user.Info) error {
 	if values > l.values {
 		return fmt.Errorf("the identity has %d values of extra keys, at most %d are taken", values, l.values)
 	}
-	if n := identityBytes(u); n > l.bytes {
+	if n := textBytes(u); n > l.bytes {
 		return fmt.Errorf("the identity has %d bytes, at most %d are taken", n, l.bytes)
 	}
 	return nil
 }
 
-// identityBytes is the text of an identity.
-func identityBytes(u user.Info) int {
+// textBytes is the text of an identity.
+func textBytes(u user.Info) int {
 	size := len(u.GetName()) + len(u.GetUID())
 	for _, g := range u.GetGroups() {
 		size += len(g)
@@ -72,19 +72,19 @@ func identityBytes(u user.Info) int {
 // Memory that a string of a list, and a list of a map, takes beside its text.
 const stringOverhead, keyOverhead = 16, 96
 
-// keptBytes is about the memory that an identity takes where it is remembered.
-func keptBytes(u user.Info) int {
-	size := identityBytes(u) + stringOverhead*len(u.GetGroups())
+// KeptBytes is about the memory that an identity takes where it is remembered.
+func KeptBytes(u user.Info) int {
+	size := textBytes(u) + stringOverhead*len(u.GetGroups())
 	for _, values := range u.GetExtra() {
 		size += keyOverhead + stringOverhead*len(values)
 	}
 	return size
 }
 
-// claimed makes what an authenticator says of a token fit to be remembered: it
+// Normalize makes what an authenticator says of a token fit to be remembered: it
 // is within the limits, shares no memory with what it was read from, and has
 // each group once, in order, so that no request has to find that out again.
-func claimed(u user.Info, limits identityLimits) (user.Info, error) {
+func Normalize(u user.Info, limits Limits) (user.Info, error) {
 	if err := limits.check(u); err != nil {
 		return nil, err
 	}

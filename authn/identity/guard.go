@@ -1,4 +1,4 @@
-package authn
+package identity
 
 import (
 	"fmt"
@@ -14,22 +14,25 @@ import (
 )
 
 const (
-	// scopesKey and clusterNameKey are kcp's extra keys that tie an identity to
+	// ScopesKey and ClusterNameKey are kcp's extra keys that tie an identity to
 	// a logical cluster (kcp documentation, "Authorization", scopes).
-	scopesKey      = "authentication.kcp.io/scopes"
-	clusterNameKey = "authentication.kcp.io/cluster-name"
-	// warrantKey is kcp's extra key for user infos that add to what a user may do.
-	warrantKey = "authorization.kcp.io/warrant"
+	ScopesKey      = "authentication.kcp.io/scopes"
+	ClusterNameKey = "authentication.kcp.io/cluster-name"
+	// WarrantKey is kcp's extra key for user infos that add to what a user may do.
+	WarrantKey = "authorization.kcp.io/warrant"
 
-	// maxQuoted and maxRemoved bound what a refusal keeps of a bad identity.
-	maxQuoted  = 128
-	maxRemoved = 32
+	// MaxQuoted and MaxRemoved bound what a refusal keeps of a bad identity: the
+	// bytes of each text, and how many were removed.
+	MaxQuoted  = 128
+	MaxRemoved = 32
+
+	// KCPDomain is a part of every extra key that kcp acts upon.
+	KCPDomain = "kcp.io"
 
 	systemPrefix = "system:"
-	kcpDomain    = "kcp.io"
 )
 
-// wellFormed refuses an identity that a shard could read as another one than
+// Check refuses an identity that a shard could read as another one than
 // was decided. A shard gets it as HTTP headers: white space around a value is
 // lost on the way (RFC 9110, section 5.5), control characters end or break a
 // line, empty groups vanish, and header names, so extra keys too, come out in
@@ -38,7 +41,7 @@ const (
 //
 // It refuses an identity beyond the limits, too, before anything else is done
 // with it.
-func wellFormed(u user.Info) error {
+func Check(u user.Info) error {
 	if err := forwardedLimits.check(u); err != nil {
 		return err
 	}
@@ -60,13 +63,13 @@ func wellFormed(u user.Info) error {
 			return err
 		}
 		if strings.ToLower(key) != key {
-			return fmt.Errorf("extra key %q is not lower case", clip.Clone(key, maxQuoted))
+			return fmt.Errorf("extra key %q is not lower case", clip.Clone(key, MaxQuoted))
 		}
 		for _, v := range values {
 			if v == "" {
 				continue // an empty header value arrives as an empty value
 			}
-			if err := checkText("value of extra key "+clip.Clone(key, maxQuoted), v); err != nil {
+			if err := checkText("value of extra key "+clip.Clone(key, MaxQuoted), v); err != nil {
 				return err
 			}
 		}
@@ -83,7 +86,7 @@ func CheckName(what, s string) error {
 		return err
 	}
 	if invisible(s) {
-		return fmt.Errorf("%s %+q has an invisible character", what, clip.Clone(s, maxQuoted))
+		return fmt.Errorf("%s %+q has an invisible character", what, clip.Clone(s, MaxQuoted))
 	}
 	return nil
 }
@@ -97,48 +100,48 @@ func checkText(what, s string) error {
 	for i := range len(s) {
 		c := s[i]
 		if c < ' ' || c == 0x7f {
-			return fmt.Errorf("%s %q has a control character", what, clip.Clone(s, maxQuoted))
+			return fmt.Errorf("%s %q has a control character", what, clip.Clone(s, MaxQuoted))
 		}
 		ascii = ascii && c < utf8.RuneSelf
 	}
 	if ascii {
 		if s[0] == ' ' || s[len(s)-1] == ' ' {
-			return fmt.Errorf("%s %q has leading or trailing white space", what, clip.Clone(s, maxQuoted))
+			return fmt.Errorf("%s %q has leading or trailing white space", what, clip.Clone(s, MaxQuoted))
 		}
 		return nil
 	}
 	if !utf8.ValidString(s) {
-		return fmt.Errorf("%s %q is not UTF-8", what, clip.Clone(s, maxQuoted))
+		return fmt.Errorf("%s %q is not UTF-8", what, clip.Clone(s, MaxQuoted))
 	}
 	if strings.TrimSpace(s) != s {
-		return fmt.Errorf("%s %q has leading or trailing white space", what, clip.Clone(s, maxQuoted))
+		return fmt.Errorf("%s %q has leading or trailing white space", what, clip.Clone(s, MaxQuoted))
 	}
 	if strings.ContainsFunc(s, unicode.IsControl) {
-		return fmt.Errorf("%s %q has a control character", what, clip.Clone(s, maxQuoted))
+		return fmt.Errorf("%s %q has a control character", what, clip.Clone(s, MaxQuoted))
 	}
 	return nil
 }
 
-// guarded is a workspace authenticator's identity after the guard.
-type guarded struct {
+// Guarded is a workspace authenticator's identity after the guard.
+type Guarded struct {
 	name, uid string
 	groups    []string
 	extra     map[string][]string
-	// removed says what was taken away; nil when nothing was.
-	removed []string
+	// Removed says what was taken away; nil when nothing was.
+	Removed []string
 }
 
-// guard takes from an identity that a tenant's configuration produced what no
+// Guard takes from an identity that a tenant's configuration produced what no
 // tenant may claim: a system: user name refuses it; system: groups and extra
 // keys of the kcp.io domain are removed. The comparison ignores case: kcp
 // itself does not, but nothing good is spelt "System:Masters".
-func guard(u user.Info) (guarded, error) {
-	if err := wellFormed(u); err != nil {
-		return guarded{}, err
+func Guard(u user.Info) (Guarded, error) {
+	if err := Check(u); err != nil {
+		return Guarded{}, err
 	}
-	g := guarded{name: u.GetName(), uid: u.GetUID()}
+	g := Guarded{name: u.GetName(), uid: u.GetUID()}
 	if hasSystemPrefix(g.name) {
-		return guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", clip.Clone(g.name, maxQuoted), systemPrefix)
+		return Guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", clip.Clone(g.name, MaxQuoted), systemPrefix)
 	}
 	g.groups = make([]string, 0, len(u.GetGroups())+1)
 	for _, group := range once(u.GetGroups()) {
@@ -151,7 +154,7 @@ func guard(u user.Info) (guarded, error) {
 	g.groups = append(g.groups, user.AllAuthenticated)
 	g.extra = make(map[string][]string, len(u.GetExtra())+2)
 	for key, values := range u.GetExtra() {
-		if strings.Contains(key, kcpDomain) { // keys are lower case: wellFormed
+		if strings.Contains(key, KCPDomain) { // keys are lower case: Check
 			g.remove("extra ", key)
 			continue
 		}
@@ -162,9 +165,9 @@ func guard(u user.Info) (guarded, error) {
 	return g, nil
 }
 
-func (g *guarded) remove(what, name string) {
-	if len(g.removed) < maxRemoved {
-		g.removed = append(g.removed, what+strconv.Quote(clip.Clone(name, maxQuoted)))
+func (g *Guarded) remove(what, name string) {
+	if len(g.Removed) < MaxRemoved {
+		g.Removed = append(g.Removed, what+strconv.Quote(clip.Clone(name, MaxQuoted)))
 	}
 }
 
@@ -181,11 +184,11 @@ func once(list []string) []string {
 	return list
 }
 
-// scoped ties the identity to one logical cluster: a fresh value, so that no
+// Scoped ties the identity to one logical cluster: a fresh value, so that no
 // two requests ever share a scope.
-func (g guarded) scoped(cluster string) user.Info {
-	g.extra[scopesKey] = []string{"cluster:" + cluster}
-	g.extra[clusterNameKey] = []string{cluster}
+func (g Guarded) Scoped(cluster string) user.Info {
+	g.extra[ScopesKey] = []string{"cluster:" + cluster}
+	g.extra[ClusterNameKey] = []string{cluster}
 	return &user.DefaultInfo{Name: g.name, UID: g.uid, Groups: g.groups, Extra: g.extra}
 }
 

@@ -1,4 +1,4 @@
-package authn
+package identity
 
 import (
 	"frontproxy/authn/internal/authntest"
@@ -35,9 +35,9 @@ func TestIdentitiesAreBounded(t *testing.T) {
 		"many extra values": {user.DefaultInfo{Name: "a", Extra: map[string][]string{"k": make([]string, 5000)}}, "5000 values"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, tenants := claimed(&tc.user, tenantsLimits)
-			_, operators := claimed(&tc.user, operatorsLimits)
-			for what, err := range map[string]error{"a tenant's": tenants, "the operator's": operators, "forwarded": wellFormed(&tc.user)} {
+			_, tenants := Normalize(&tc.user, TenantsLimits)
+			_, operators := Normalize(&tc.user, OperatorsLimits)
+			for what, err := range map[string]error{"a tenant's": tenants, "the operator's": operators, "forwarded": Check(&tc.user)} {
 				if tc.refused == "" && err != nil || tc.refused != "" && (err == nil || !strings.Contains(err.Error(), tc.refused)) {
 					t.Errorf("%s: got %v, want %q", what, err, tc.refused)
 				}
@@ -48,10 +48,10 @@ func TestIdentitiesAreBounded(t *testing.T) {
 		"groups": {Name: "a", Groups: authntest.Names(1025, 4)}, "keys": {Name: "a", Extra: keys(65)},
 		"values": {Name: "a", Extra: map[string][]string{"k": authntest.Names(1025, 4)}}, "bytes": {Name: strings.Repeat("a", 65<<10)},
 	} {
-		if _, err := claimed(u, tenantsLimits); err == nil {
+		if _, err := Normalize(u, TenantsLimits); err == nil {
 			t.Errorf("%s: more than a tenant may claim", name)
 		}
-		if err := wellFormed(u); err != nil {
+		if err := Check(u); err != nil {
 			t.Errorf("%s: what a shard asserts, who added to what was claimed, is refused: %v", name, err)
 		}
 	}
@@ -61,7 +61,7 @@ func TestIdentitiesAreBounded(t *testing.T) {
 // read from, and has each group once.
 func TestClaimedIdentityIsItsOwn(t *testing.T) {
 	text := strings.Repeat("abcdefghij", 1000)
-	got, err := claimed(&user.DefaultInfo{Name: text[:5], UID: text[5:9], Groups: []string{text[3:4], text[1:2], text[3:4]}, Extra: map[string][]string{text[7:9]: {text[2:4]}, "none": nil}}, tenantsLimits)
+	got, err := Normalize(&user.DefaultInfo{Name: text[:5], UID: text[5:9], Groups: []string{text[3:4], text[1:2], text[3:4]}, Extra: map[string][]string{text[7:9]: {text[2:4]}, "none": nil}}, TenantsLimits)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,12 +92,12 @@ func TestClaimedIdentityIsItsOwn(t *testing.T) {
 // bounded number of allocations, however many groups there are.
 func TestGuardCopiesRememberedGroups(t *testing.T) {
 	allocs := func(n int) float64 {
-		u, err := claimed(&user.DefaultInfo{Name: "alice", Groups: authntest.Names(n, 8)}, tenantsLimits)
+		u, err := Normalize(&user.DefaultInfo{Name: "alice", Groups: authntest.Names(n, 8)}, TenantsLimits)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return testing.AllocsPerRun(10, func() {
-			if _, err := guard(u); err != nil {
+			if _, err := Guard(u); err != nil {
 				t.Fatal(err)
 			}
 		})

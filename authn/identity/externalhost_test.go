@@ -1,4 +1,4 @@
-package authn
+package identity
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-func TestAbroad(t *testing.T) {
+func TestForExternalHost(t *testing.T) {
 	type extra = map[string][]string
 	for name, tt := range map[string]struct {
 		in   user.DefaultInfo
@@ -24,12 +24,12 @@ func TestAbroad(t *testing.T) {
 		},
 		"a system user":      {user.DefaultInfo{Name: "system:serviceaccount:kube-system:admin"}, nil},
 		"in other letters":   {user.DefaultInfo{Name: "System:admin"}, nil},
-		"scoped":             {user.DefaultInfo{Name: "alice", Extra: extra{scopesKey: {"cluster:a"}}}, nil},
-		"of one cluster":     {user.DefaultInfo{Name: "alice", Extra: extra{clusterNameKey: {"a"}}}, nil},
-		"no scope, but tied": {user.DefaultInfo{Name: "alice", Extra: extra{scopesKey: nil}}, nil},
+		"scoped":             {user.DefaultInfo{Name: "alice", Extra: extra{ScopesKey: {"cluster:a"}}}, nil},
+		"of one cluster":     {user.DefaultInfo{Name: "alice", Extra: extra{ClusterNameKey: {"a"}}}, nil},
+		"no scope, but tied": {user.DefaultInfo{Name: "alice", Extra: extra{ScopesKey: nil}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := IdentityForExternalHost(&tt.in)
+			got, err := ForExternalHost(&tt.in)
 			if tt.want == nil {
 				if err == nil {
 					t.Errorf("told as %+v", got)

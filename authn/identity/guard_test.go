@@ -1,4 +1,4 @@
-package authn
+package identity
 
 import (
 	"fmt"
@@ -55,7 +55,7 @@ func TestGuard(t *testing.T) {
 		"extra value with newline":  {in: user.DefaultInfo{Name: "a", Extra: map[string][]string{"k": {"x\r\n"}}}, refused: "control character"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := guard(&tc.in)
+			got, err := Guard(&tc.in)
 			if tc.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.refused) {
 					t.Fatalf("guard: got %v, %v; want an error with %q", got, err, tc.refused)
@@ -65,9 +65,9 @@ func TestGuard(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			slices.Sort(got.removed)
+			slices.Sort(got.Removed)
 			slices.Sort(tc.removed)
-			if diff := cmp.Diff(tc.removed, got.removed); diff != "" {
+			if diff := cmp.Diff(tc.removed, got.Removed); diff != "" {
 				t.Errorf("removed (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(tc.want, user.DefaultInfo{Name: got.name, UID: got.uid, Groups: got.groups, Extra: got.extra}); diff != "" {
@@ -80,15 +80,15 @@ func TestGuard(t *testing.T) {
 func TestScopeIsTheRequestsOwn(t *testing.T) {
 	shared := &user.DefaultInfo{Name: "alice", Extra: map[string][]string{"k": {"v"}}}
 	scoped := func(cluster string) user.Info {
-		g, err := guard(shared)
+		g, err := Guard(shared)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return g.scoped(cluster)
+		return g.Scoped(cluster)
 	}
 	one, two := scoped("one"), scoped("two")
 	want := func(cluster string) map[string][]string {
-		return map[string][]string{"k": {"v"}, scopesKey: {"cluster:" + cluster}, clusterNameKey: {cluster}}
+		return map[string][]string{"k": {"v"}, ScopesKey: {"cluster:" + cluster}, ClusterNameKey: {cluster}}
 	}
 	if diff := cmp.Diff(want("one"), one.GetExtra()); diff != "" {
 		t.Errorf("first (-want +got):\n%s", diff)
@@ -108,11 +108,11 @@ func FuzzGuard(f *testing.F) {
 	f.Add("system:admin", "", "system:masters", "authentication.kcp.io/scopes", "cluster:x")
 	f.Add(" system:admin", " ", "system:masters\t", "Authentication.kcp.io/scopes", "\x00")
 	f.Fuzz(func(t *testing.T, name, uid, group, key, value string) {
-		g, err := guard(&user.DefaultInfo{Name: name, UID: uid, Groups: []string{group}, Extra: map[string][]string{key: {value}}})
+		g, err := Guard(&user.DefaultInfo{Name: name, UID: uid, Groups: []string{group}, Extra: map[string][]string{key: {value}}})
 		if err != nil {
 			return
 		}
-		u := g.scoped("home")
+		u := g.Scoped("home")
 		h := http.Header{"X-Remote-User": {strings.Trim(u.GetName(), " \t")}, "X-Remote-Uid": {strings.Trim(u.GetUID(), " \t")}}
 		for _, g := range u.GetGroups() {
 			h.Add("X-Remote-Group", strings.Trim(g, " \t"))
@@ -138,7 +138,7 @@ func FuzzGuard(f *testing.F) {
 			}
 		}
 		for k := range u.GetExtra() {
-			if strings.Contains(strings.ToLower(k), "kcp.io") && k != scopesKey && k != clusterNameKey {
+			if strings.Contains(strings.ToLower(k), "kcp.io") && k != ScopesKey && k != ClusterNameKey {
 				t.Errorf("extra key %q passed the guard", k)
 			}
 		}
@@ -161,12 +161,12 @@ func TestRefusalsOfBigIdentitiesAreSmall(t *testing.T) {
 		"extra key": {Name: "a", Extra: map[string][]string{"A" + big: {"x"}}},
 		"value":     {Name: "a", Extra: map[string][]string{big: {"\x00" + big}}},
 	} {
-		if _, err := guard(u); err == nil || len(err.Error()) > 1000 {
+		if _, err := Guard(u); err == nil || len(err.Error()) > 1000 {
 			t.Errorf("%s: got an error of %d bytes", name, len(fmt.Sprint(err)))
 		}
 	}
-	g, err := guard(&user.DefaultInfo{Name: "a", Groups: groups})
-	if err != nil || len(strings.Join(g.removed, "")) > 10_000 {
-		t.Errorf("removed takes %d bytes, %v", len(strings.Join(g.removed, "")), err)
+	g, err := Guard(&user.DefaultInfo{Name: "a", Groups: groups})
+	if err != nil || len(strings.Join(g.Removed, "")) > 10_000 {
+		t.Errorf("removed takes %d bytes, %v", len(strings.Join(g.Removed, "")), err)
 	}
 }

@@ -1,4 +1,4 @@
-package authn
+package identity
 
 import (
 	"strings"
@@ -53,13 +53,13 @@ func TestInvisibleCharacters(t *testing.T) {
 				"name": {Name: tc.in}, "UID": {Name: "a", UID: tc.in}, "group": {Name: "a", Groups: []string{tc.in}},
 				"key": {Name: "a", Extra: map[string][]string{strings.ToLower(tc.in): {"v"}}},
 			} {
-				if err := wellFormed(u); (err != nil) != tc.want {
+				if err := Check(u); (err != nil) != tc.want {
 					t.Errorf("%s %+q: got %v", what, tc.in, err)
 				}
 			}
 		})
 	}
-	if err := wellFormed(&user.DefaultInfo{Name: "a", Extra: map[string][]string{"k": {"a\u200bb"}}}); err != nil {
+	if err := Check(&user.DefaultInfo{Name: "a", Extra: map[string][]string{"k": {"a\u200bb"}}}); err != nil {
 		t.Errorf("a value is no name: %v", err)
 	}
 }

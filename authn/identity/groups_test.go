@@ -1,4 +1,4 @@
-package authn
+package identity
 
 import (
 	"testing"
@@ -18,8 +18,8 @@ func TestGroupFilter(t *testing.T) {
 		"nothing left":                         {drop: []string{"*"}, in: []string{"a"}, want: []string{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := groupFilter{passOn: newGroupSet(tc.passOn), drop: newGroupSet(tc.drop)}
-			if diff := cmp.Diff(tc.want, f.apply(tc.in)); diff != "" {
+			f := GroupFilter{PassOn: NewGroupSet(tc.passOn), Drop: NewGroupSet(tc.drop)}
+			if diff := cmp.Diff(tc.want, f.Apply(tc.in)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
