@@ -1,7 +1,6 @@
 // Package lookup reads request paths: which logical cluster they name, and
 // whether they name it in one way only. It is pure: it knows no table, no
-// request state and no clock. It also says which kube Status a failed index
-// lookup becomes, so that this is decided in one place.
+// request state and no clock.
 //
 // Two programs that read one path differently are how requests slip past a
 // proxy. So the part of a path that decides where a request goes must have one

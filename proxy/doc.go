@@ -13,7 +13,7 @@
 //     deleted, in every spelling, then what was decided is set (identity.go).
 //   - The ResponseWriter is never wrapped, so watches flush and upgrades hijack.
 //   - What a client sees of a failure is a kube Status in JSON that names no
-//     address (status.go).
+//     address (package apistatus).
 //   - Counting takes no lock and allocates for request bodies only (countercache.go); no
 //     label is a client's or a tenant's choice (metrics.go, docs/metrics.md).
 //

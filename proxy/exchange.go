@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
+	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 )
 
@@ -132,7 +133,7 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 	if x.upload.http1 { // over HTTP/2 only the stream is lost
 		w.Header().Set("Connection", "close")
 	}
-	x.answer(w, failure(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not come in time"))
+	x.answer(w, apistatus.New(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not come in time"))
 }
 
 // rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
@@ -231,5 +232,5 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if x.headerWritten {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
 	}
-	x.answer(w, unreachable(what))
+	x.answer(w, apistatus.Unreachable(what))
 }

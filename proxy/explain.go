@@ -25,6 +25,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
+	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 )
 
@@ -97,16 +98,16 @@ func explainPath(path string) (id string, ok bool) {
 // serveExplain explains to an operator: whoever may do that was asked before.
 func (x *exchange) serveExplain(w http.ResponseWriter, r *http.Request, id string) {
 	if !x.p.explains.AllowN(x.p.now(), 1) {
-		x.answer(w, tooManyExplanations())
+		x.answer(w, apistatus.TooManyExplanations())
 		return
 	}
 	switch {
 	case x.p.sameSite.Check(r) != nil: // a page that the operator looks at, with its certificate
-		x.answer(w, failure(http.StatusForbidden, metav1.StatusReasonForbidden, "explanations are not given to pages of other sites"))
+		x.answer(w, apistatus.Forbidden("explanations are not given to pages of other sites"))
 	case r.Method == http.MethodPost && id == "":
 		x.explainCredential(w, r)
 	case r.Method != http.MethodGet:
-		x.answer(w, failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "GET %s/<id of a refusal>, or POST %s", ExplainPath, ExplainPath))
+		x.answer(w, apistatus.MethodNotAllowed("GET %s/<id of a refusal>, or POST %s", ExplainPath, ExplainPath))
 	default:
 		x.explainKept(w, id)
 	}
@@ -124,7 +125,7 @@ func (x *exchange) explainKept(w http.ResponseWriter, id string) {
 }
 
 func noRefusal(id, instance string) *metav1.Status {
-	s := failure(http.StatusNotFound, metav1.StatusReasonNotFound, "instance %s keeps no refusal %q any more: the latest are kept", instance, clip.Clone(id, maxQuoted))
+	s := apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "instance %s keeps no refusal %q any more: the latest are kept", instance, clip.Clone(id, maxQuoted))
 	if !strings.HasPrefix(id, instance+"-") {
 		s.Reason = ReasonOtherInstance
 		s.Message = fmt.Sprintf("the refusal %q is not one of instance %s: ask the instance that its id begins with", clip.Clone(id, maxQuoted), instance)
@@ -133,24 +134,18 @@ func noRefusal(id, instance string) *metav1.Status {
 	return s
 }
 
-func tooManyExplanations() *metav1.Status {
-	s := failure(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many explanations are asked for; try again later")
-	s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
-	return s
-}
-
 // explainCredential tells what becomes of a request that nobody sent.
 func (x *exchange) explainCredential(w http.ResponseWriter, r *http.Request) {
 	asked, change, err := readExplainRequest(r)
 	if err != nil {
-		x.answer(w, badRequest("%s", err.Error()))
+		x.answer(w, apistatus.BadRequest("%s", err.Error()))
 		return
 	}
 	select { // configurations are built, issuers read: one at a time
 	case x.p.explaining <- struct{}{}:
 		defer func() { <-x.p.explaining }()
 	default:
-		x.answer(w, tooManyExplanations())
+		x.answer(w, apistatus.TooManyExplanations())
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), explainTimeout)
@@ -158,7 +153,7 @@ func (x *exchange) explainCredential(w http.ResponseWriter, r *http.Request) {
 	imagined := &exchange{p: x.p}
 	e, err := imagined.explain(asked.WithContext(ctx), x.p.explainer, change)
 	if err != nil {
-		x.answer(w, badRequest("the change can't be tried: %s", err.Error()))
+		x.answer(w, apistatus.BadRequest("the change can't be tried: %s", err.Error()))
 		return
 	}
 	x.writeExplanation(w, e)
@@ -272,10 +267,10 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 	}
 	switch {
 	case r.Method != http.MethodGet || id == "":
-		x.answer(w, failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "in a workspace: GET …%s/<id of a refusal>", ExplainPath))
+		x.answer(w, apistatus.MethodNotAllowed("in a workspace: GET …%s/<id of a refusal>", ExplainPath))
 		return true
 	case x.decision.User == nil: // passed through: the shard knows who that is, and nobody here
-		x.answer(w, refusal(&authn.Decision{Status: http.StatusUnauthorized}))
+		x.answer(w, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized}))
 		return true
 	}
 	if status := x.run(); status != nil { // the shard is asked
@@ -287,7 +282,7 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 		return true
 	}
 	if !x.p.workspaceExplains.of(x.dest.Target.Cluster).AllowN(x.p.now(), 1) {
-		x.answer(w, tooManyExplanations())
+		x.answer(w, apistatus.TooManyExplanations())
 		return true
 	}
 	refusals := x.p.explainer.Refusals()
@@ -329,10 +324,10 @@ func (x *exchange) canExplain(ctx context.Context) *metav1.Status {
 	allowed, err := x.selfReview(ctx)
 	if err != nil {
 		x.p.log.Error(err, "An explanation could not be authorised", "cluster", x.dest.Target.Cluster)
-		return notAuthorisable()
+		return apistatus.AuthorizationFailed(err)
 	}
 	if !allowed {
-		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "forbidden: User %q cannot get path %q in this workspace", x.decision.User.GetName(), ExplainPath)
+		return apistatus.Forbidden("forbidden: User %q cannot get path %q in this workspace", x.decision.User.GetName(), ExplainPath)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/lookup"
+	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/requestinfo"
 )
@@ -128,7 +129,7 @@ func (x *exchange) waits(r *http.Request, do func(*http.Request) *metav1.Status)
 	cancel() // only what is known at once counts
 	status := x.withSpan(r.WithContext(ctx), "authn", do)
 	if status != nil && status.Code == http.StatusServiceUnavailable {
-		return overloaded("your address has, in this workspace,")
+		return apistatus.TooManyRequests("your address has, in this workspace,")
 	}
 	return status
 }
@@ -158,7 +159,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 		p.panics.Add(1)
 		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
 		if !x.headerWritten && x.code == 0 {
-			x.answer(w, internal())
+			x.answer(w, apistatus.InternalError())
 			v = nil
 		}
 	}
@@ -201,7 +202,7 @@ func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 	if s.Code == http.StatusTooManyRequests && x.upload.remains() {
 		w.Header().Set("Connection", "close") // net/http would wait for the body first
 	}
-	writeStatus(w, s)
+	apistatus.Write(w, s)
 }
 
 // resolveTarget finds out where the request goes: steps 4 to 6.
@@ -209,7 +210,7 @@ func (x *exchange) resolveTarget(r *http.Request) *metav1.Status {
 	rt := x.p.routing.Load()
 	path, err := lookup.RawPath(r)
 	if err != nil {
-		return lookup.Status(err, r)
+		return apistatus.ForLookup(err, r)
 	}
 	status := checkFraming(r)
 	if status != nil {
@@ -222,12 +223,12 @@ func (x *exchange) resolveTarget(r *http.Request) *metav1.Status {
 		return status
 	}
 	if path, err = rt.mappings.inCluster(r, path); err != nil {
-		return lookup.Status(err, r)
+		return apistatus.ForLookup(err, r)
 	}
 	found, err := rt.mappings.match(path)
 	x.follow(r, rt, found)
 	if err != nil {
-		return lookup.Status(err, r)
+		return apistatus.ForLookup(err, r)
 	}
 	return x.resolve(r, rt, found.mapping, maxHops)
 }
@@ -255,7 +256,7 @@ func (x *exchange) follow(r *http.Request, rt *routing, found route) {
 // resolve looks the path's cluster up and follows mounts.
 func (x *exchange) resolve(r *http.Request, rt *routing, m *Mapping, hops int) *metav1.Status {
 	if m == nil {
-		return notFound()
+		return apistatus.NotFound()
 	}
 	d := &x.dest
 	if d.ClusterPath != "" {
@@ -268,17 +269,17 @@ func (x *exchange) resolve(r *http.Request, rt *routing, m *Mapping, hops int) *
 		}
 		x.p.metrics.lookup(&d.Target, err)
 		if err != nil {
-			return lookup.Status(err, r)
+			return apistatus.ForLookup(err, r)
 		}
 	}
 	switch {
 	case d.Target.Mount != nil && m.Shards:
 		return x.mount(r, rt, hops)
 	case m.Shards && d.Target.Shard == nil:
-		return lookup.Status(index.ErrUnknown, r) // no caller of ours can get here
+		return apistatus.ForLookup(index.ErrUnknown, r) // no caller of ours can get here
 	case m.Shards:
 		if err := lookup.ValidateSubpath(d.Path); err != nil {
-			return lookup.Status(err, r)
+			return apistatus.ForLookup(err, r)
 		}
 		d.Base = d.Target.Shard.BaseURL
 		d.Prefix = d.Base.EscapedPath() + "/clusters/" + d.Target.Cluster
@@ -300,7 +301,7 @@ func (x *exchange) mount(r *http.Request, rt *routing, hops int) *metav1.Status 
 		return x.mountHost(r, mount)
 	}
 	if hops == 0 {
-		return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads through more than %d mounts", maxHops)
+		return apistatus.New(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads through more than %d mounts", maxHops)
 	}
 	path = strings.TrimSuffix(path, "/") + d.Path
 	if path == "" {
@@ -314,7 +315,7 @@ func (x *exchange) mount(r *http.Request, rt *routing, hops int) *metav1.Status 
 	found, err := rt.mappings.match(path)
 	x.follow(r, rt, found)
 	if err != nil {
-		return lookup.Status(err, r)
+		return apistatus.ForLookup(err, r)
 	}
 	return x.resolve(r, rt, found.mapping, hops-1)
 }
@@ -323,10 +324,10 @@ func (x *exchange) mount(r *http.Request, rt *routing, hops int) *metav1.Status 
 func (x *exchange) mountHost(r *http.Request, mount *url.URL) *metav1.Status {
 	d, host := &x.dest, x.p.hosts.find(mount)
 	if x.p.foreign == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
-		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount leads to a URL that is not served")
+		return apistatus.Forbidden("the workspace's mount leads to a URL that is not served")
 	}
 	if looped(r.Header) {
-		return failure(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads back to this proxy")
+		return apistatus.New(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads back to this proxy")
 	}
 	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Stranger, x.p.strangers
 	d.Base = &url.URL{Scheme: "https", Host: mount.Host}
@@ -339,13 +340,13 @@ func (x *exchange) mountHost(r *http.Request, mount *url.URL) *metav1.Status {
 	}
 	d.Prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
 	if err := lookup.Stays(d.Path); err != nil { // the host, or what is before it, may resolve dot segments
-		return lookup.Status(err, r)
+		return apistatus.ForLookup(err, r)
 	}
 	switch path := d.Prefix + d.Path; {
 	case path == "":
 		d.Prefix = "/"
 	case strings.HasPrefix(path, "//"): // it would name another host
-		return badRequest("the path below the mount begins with two slashes")
+		return apistatus.BadRequest("the path below the mount begins with two slashes")
 	}
 	return nil
 }
@@ -377,14 +378,14 @@ func (x *exchange) decide(r *http.Request) *metav1.Status {
 	if x.p.owner != nil && x.decision.ServiceAccount {
 		switch creates, err := x.createsWorkspace(r); {
 		case err != nil:
-			return lookup.Status(err, r)
+			return apistatus.ForLookup(err, r)
 		case creates:
 			x.decision = x.p.owner(x.decision)
 		}
 	}
 	d := x.decision
 	if d.User == nil && !d.PassThrough {
-		return refusal(d)
+		return apistatus.Unauthenticated(d)
 	}
 	x.rp.Transport = x.dest.Transport
 	switch x.dest.Trust {

@@ -12,6 +12,8 @@ import (
 	"frontproxy/proxy/destination"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/proxy/apistatus"
 )
 
 // inFlight bounds the requests that run at a time (waiting.go says when one does),
@@ -204,17 +206,17 @@ func (x *exchange) admitted() *metav1.Status {
 			ok = h.budget.move(h.payer, payer, h.weight, part(usersPart))
 		}
 		if !ok {
-			return overloaded("you have, in this workspace,")
+			return apistatus.TooManyRequests("you have, in this workspace,")
 		}
 		h.payer = payer
 	} else if x.crowded {
-		return overloaded("your address has, in this workspace,")
+		return apistatus.TooManyRequests("your address has, in this workspace,")
 	}
 	if x.dest.Kind == destination.MountedHost {
 		last := x.dest.Mounts[len(x.dest.Mounts)-1]
 		payer := h.budget.payer(mountee, x.dest.Base.Host, last.Path)
 		if !h.budget.take(payer, h.weight, part(hostsPart)) {
-			return overloaded("the mount of the workspace has")
+			return apistatus.TooManyRequests("the mount of the workspace has")
 		}
 		h.host = payer
 	}
@@ -243,11 +245,11 @@ func (x *exchange) run() *metav1.Status {
 
 func (x *exchange) takePlaces(f *inFlight, t *running) *metav1.Status {
 	if t.all = place(&f.all, f.most); t.all == nil {
-		return overloaded("the proxy has")
+		return apistatus.TooManyRequests("the proxy has")
 	}
 	if cluster := x.dest.Target.Cluster; cluster != "" {
 		if t.cluster = place(f.cluster(cluster), f.most/8); t.cluster == nil {
-			return overloaded("the workspace has")
+			return apistatus.TooManyRequests("the workspace has")
 		}
 	}
 	to := x.dest.Shard
@@ -255,7 +257,7 @@ func (x *exchange) takePlaces(f *inFlight, t *running) *metav1.Status {
 		to = x.dest.Pattern // which begins with a slash, and no shard's name does
 	}
 	if t.shard = place(f.shard(to), f.most/2); t.shard == nil {
-		return overloaded(x.dest.Name() + " has")
+		return apistatus.TooManyRequests(x.dest.Name() + " has")
 	}
 	return nil
 }
@@ -305,10 +307,3 @@ func (w *placedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // Unwrap is for http.ResponseController.
 func (w *placedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// overloaded is the answer to a request that found no place.
-func overloaded(who string) *metav1.Status {
-	s := failure(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s too many requests under way, please try again later", who)
-	s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
-	return s
-}

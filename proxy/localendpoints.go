@@ -12,6 +12,7 @@ import (
 	"frontproxy/internal/clip"
 	"frontproxy/internal/fairqueue"
 	"frontproxy/internal/protectedresource"
+	"frontproxy/proxy/apistatus"
 )
 
 // The proxy's own paths, whatever the mapping file says.
@@ -64,11 +65,11 @@ func (p *Proxy) Debug() http.Handler {
 		path := x.ownPath(r)
 		switch {
 		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
-			writeStatus(w, failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the debug address is served as localhost or a loopback address only, not as %q", clip.Clone(r.Host, maxQuoted)))
+			apistatus.Write(w, apistatus.Forbidden("the debug address is served as localhost or a loopback address only, not as %q", clip.Clone(r.Host, maxQuoted)))
 		case path == ExplainPath, path != "" && readOnly(r):
 			x.serveLocal(w, r)
 		default:
-			writeStatus(w, notFound())
+			apistatus.Write(w, apistatus.NotFound())
 		}
 	})
 }
@@ -91,30 +92,29 @@ func (x *exchange) authorizeLocal(r *http.Request) *metav1.Status {
 	case path == ExplainPath && r.Method == http.MethodPost:
 		verb = "post"
 	case !readOnly(r):
-		return failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "only GET is served here")
+		return apistatus.MethodNotAllowed("only GET is served here")
 	}
 	x.authenticate(r)
 	d := x.decision
 	switch {
 	case d.PassThrough: // there is no shard here to decide
-		return refusal(&authn.Decision{Status: http.StatusUnauthorized})
+		return apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized})
 	case d.User == nil:
-		return refusal(d)
+		return apistatus.Unauthenticated(d)
 	}
 	allowed := false
 	if x.p.authorizer != nil {
 		var err error
 		allowed, err = x.p.authorizer.Authorize(r.Context(), d.User, verb, path)
-		if errors.Is(err, fairqueue.ErrFull) {
-			return tooManyReviews()
-		}
 		if err != nil {
-			x.p.log.Error(err, "Request could not be authorised", "path", path)
-			return notAuthorisable()
+			if !errors.Is(err, fairqueue.ErrFull) {
+				x.p.log.Error(err, "Request could not be authorised", "path", path)
+			}
+			return apistatus.AuthorizationFailed(err)
 		}
 	}
 	if !allowed {
-		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "forbidden: User %q cannot %s path %q", d.User.GetName(), verb, path)
+		return apistatus.Forbidden("forbidden: User %q cannot %s path %q", d.User.GetName(), verb, path)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/lookup"
+	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/logindiscovery"
 )
@@ -31,12 +32,12 @@ func (x *exchange) asksForLogin(r *http.Request) bool {
 // serveLogin answers anybody.
 func (x *exchange) serveLogin(w http.ResponseWriter, r *http.Request) {
 	if !readOnly(r) {
-		x.answer(w, failure(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "only GET is served here"))
+		x.answer(w, apistatus.MethodNotAllowed("only GET is served here"))
 		return
 	}
 	body := x.p.login.Metadata(r.URL.EscapedPath(), r.Host)
 	if body == nil {
-		x.answer(w, notFound())
+		x.answer(w, apistatus.NotFound())
 		return
 	}
 	x.headerWritten, x.code = true, http.StatusOK

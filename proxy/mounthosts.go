@@ -17,6 +17,7 @@ import (
 	"frontproxy/internal/egress"
 	"frontproxy/internal/filewatch"
 	"frontproxy/lookup"
+	"frontproxy/proxy/apistatus"
 )
 
 // keyURL begins an entry of the mount hosts file; the other keys are those of
@@ -247,11 +248,11 @@ func toStranger(transport http.RoundTripper) http.RoundTripper {
 // told: without, it would take the caller for this proxy.
 func (x *exchange) tellHost() *metav1.Status {
 	if x.decision.User == nil {
-		return failure(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount is for callers who are authenticated here")
+		return apistatus.New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount is for callers who are authenticated here")
 	}
 	u, err := identity.ForExternalHost(x.decision.User)
 	if err != nil {
-		return failure(http.StatusForbidden, metav1.StatusReasonForbidden, "the workspace's mount is not for this caller: %v", err)
+		return apistatus.Forbidden("the workspace's mount is not for this caller: %v", err)
 	}
 	x.told = u
 	return nil

@@ -13,6 +13,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/lookup"
+	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 )
 
@@ -128,15 +129,15 @@ func (x *exchange) shardServices(r *http.Request, rt *routing, path string) (boo
 	name, found, err := s.match(path)
 	switch {
 	case err != nil:
-		return true, lookup.Status(err, r)
+		return true, apistatus.ForLookup(err, r)
 	case name == "":
 		return false, nil
 	case found.path == "":
-		return true, notFound()
+		return true, apistatus.NotFound()
 	}
 	shard, err := s.find(name)
 	if err != nil {
-		return true, lookup.Status(err, r)
+		return true, apistatus.ForLookup(err, r)
 	}
 	if found.cluster != "" {
 		err := lookup.ValidateClusterPath(found.cluster)
@@ -148,7 +149,7 @@ func (x *exchange) shardServices(r *http.Request, rt *routing, path string) (boo
 			err = index.ErrUnknown // a mount has no virtual workspaces
 		}
 		if err != nil {
-			return true, lookup.Status(err, r)
+			return true, apistatus.ForLookup(err, r)
 		}
 	}
 	base, mapping, ok := s.upstream(shard)
@@ -157,7 +158,7 @@ func (x *exchange) shardServices(r *http.Request, rt *routing, path string) (boo
 	x.dest.Kind, x.dest.Shard, x.dest.Target.Services = destination.VirtualWorkspace, shard.Name, shard
 	x.dest.Base, x.dest.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")
 	if !ok {
-		return true, failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the virtual workspace URL of shard %q leads to another shard's", name)
+		return true, apistatus.New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the virtual workspace URL of shard %q leads to another shard's", name)
 	}
 	return true, nil
 }

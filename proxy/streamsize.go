@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/proxy/apistatus"
 )
 
 const (
@@ -34,5 +36,5 @@ func (x *exchange) checkStreamSize(r *http.Request) *metav1.Status {
 	if size <= maxStreamRequest {
 		return nil
 	}
-	return failure(http.StatusRequestHeaderFieldsTooLarge, metav1.StatusReasonUnknown, "the request is too large for a watch or an upgraded connection: of its path, query and headers, at most %d bytes are taken", maxStreamRequest)
+	return apistatus.New(http.StatusRequestHeaderFieldsTooLarge, metav1.StatusReasonUnknown, "the request is too large for a watch or an upgraded connection: of its path, query and headers, at most %d bytes are taken", maxStreamRequest)
 }

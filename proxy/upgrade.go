@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/proxy/apistatus"
 )
 
 // upgrades are the protocols that a connection may be switched to. Any other,
@@ -25,5 +27,5 @@ func checkUpgrade(r *http.Request) (bool, *metav1.Status) {
 			}
 		}
 	}
-	return false, badRequest("upgrade refused: only %s are served, one at a time", strings.Join(upgrades, " and "))
+	return false, apistatus.BadRequest("upgrade refused: only %s are served, one at a time", strings.Join(upgrades, " and "))
 }

@@ -1,4 +1,4 @@
-package lookup
+package apistatus
 
 import (
 	"errors"
@@ -11,25 +11,26 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 
 	"frontproxy/index"
+	"frontproxy/lookup"
 )
 
 const (
 	// notPermitted is what kcp says about workspaces that do not exist, or may
 	// not be known to exist.
 	notPermitted = "workspace access not permitted"
-	// retrySeconds is what a 503 asks the client to wait.
-	retrySeconds = 2
+	// lookupRetrySeconds is what a 503 asks the client to wait.
+	lookupRetrySeconds = 2
 )
 
-// Status is the answer to a request whose path was ambiguous, named no cluster,
-// or named one that the index did not find: the one place where the errors of
-// this package and of index.Lookup become a status. Clients learn nothing from
+// ForLookup is the answer to a request whose path was ambiguous, named no cluster,
+// or named one that the index did not find: the one place where errors of
+// package lookup and of index.Lookup become a Status. Clients learn nothing from
 // it about which workspaces exist elsewhere. An error of neither is a 500.
-func Status(err error, r *http.Request) *metav1.Status {
+func ForLookup(err error, r *http.Request) *metav1.Status {
 	switch {
-	case errors.Is(err, ErrAmbiguous):
-		return failure(http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
-	case errors.Is(err, ErrNotACluster), errors.Is(err, index.ErrUnknown):
+	case errors.Is(err, lookup.ErrAmbiguous):
+		return BadRequest("%s", err.Error())
+	case errors.Is(err, lookup.ErrNotACluster), errors.Is(err, index.ErrUnknown):
 		status := responsewriters.ForbiddenStatusError(attributes(r), notPermitted).Status()
 		return &status
 	case errors.Is(err, index.ErrNotSynced):
@@ -44,13 +45,9 @@ func Status(err error, r *http.Request) *metav1.Status {
 }
 
 func unavailable(why string) *metav1.Status {
-	s := failure(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, why+"; try again later")
-	s.Details = &metav1.StatusDetails{RetryAfterSeconds: retrySeconds}
+	s := New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s; try again later", why)
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: lookupRetrySeconds}
 	return s
-}
-
-func failure(code int32, reason metav1.StatusReason, message string) *metav1.Status {
-	return &metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message}
 }
 
 // attributes describes the request as kcp's front-proxy does when it forbids

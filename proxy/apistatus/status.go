@@ -1,0 +1,116 @@
+package apistatus
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"frontproxy/authn"
+	"frontproxy/internal/fairqueue"
+)
+
+// Write answers with s as JSON: the only way a failure of the proxy's own reaches a
+// client. Nothing may have been written before. It sets the TypeMeta of s.
+func Write(w http.ResponseWriter, s *metav1.Status) {
+	s.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
+	body, err := json.Marshal(s)
+	if err != nil {
+		panic(fmt.Errorf("encode a Status: %w", err)) // it has no types that fail
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h.Set("Cache-Control", "no-cache, private")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if s.Details != nil && s.Details.RetryAfterSeconds > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(s.Details.RetryAfterSeconds)))
+	}
+	w.WriteHeader(int(s.Code))
+	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
+}
+
+// New makes a failure whose message clients may read.
+func New(code int32, reason metav1.StatusReason, format string, args ...any) *metav1.Status {
+	return &metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// BadRequest is a 400.
+func BadRequest(format string, args ...any) *metav1.Status {
+	return New(http.StatusBadRequest, metav1.StatusReasonBadRequest, format, args...)
+}
+
+// Forbidden is a 403.
+func Forbidden(format string, args ...any) *metav1.Status {
+	return New(http.StatusForbidden, metav1.StatusReasonForbidden, format, args...)
+}
+
+// NotFound is a 404 for a path at which nothing is served.
+func NotFound() *metav1.Status {
+	return New(http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
+}
+
+// MethodNotAllowed is a 405; the message says what is allowed.
+func MethodNotAllowed(format string, args ...any) *metav1.Status {
+	return New(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, format, args...)
+}
+
+// TooManyRequests is a 429: who says whose limit is reached, as in "the proxy has".
+func TooManyRequests(who string) *metav1.Status {
+	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s too many requests under way, please try again later", who))
+}
+
+// TooManyExplanations is a 429 for requests to explain something.
+func TooManyExplanations() *metav1.Status {
+	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many explanations are asked for; try again later"))
+}
+
+// InternalError is a 500.
+func InternalError() *metav1.Status {
+	return New(http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: the proxy failed to serve this request")
+}
+
+// Unreachable is a 503 for an upstream that could not be reached; what names it and
+// must not hold its address.
+func Unreachable(what string) *metav1.Status {
+	return soon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s could not be reached; try again later", what))
+}
+
+// Unauthenticated is the answer to a request that Decide did not admit: 401, or 503
+// when that could not be decided. The ID, by which operators find the reasons, is all
+// that the client learns about them.
+func Unauthenticated(d *authn.Decision) *metav1.Status {
+	s := New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+	if d.Status == http.StatusServiceUnavailable {
+		s = New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authentication is not possible right now; try again later")
+	}
+	s.Details = &metav1.StatusDetails{UID: types.UID(d.ID), RetryAfterSeconds: seconds(d.RetryAfter)}
+	return s
+}
+
+// AuthorizationFailed is the answer to an authenticated request when err kept the
+// proxy from finding out what its user may do: 429 when err is fairqueue.ErrFull, for
+// the user has as many reviews under way as allowed; else 503.
+func AuthorizationFailed(err error) *metav1.Status {
+	if errors.Is(err, fairqueue.ErrFull) {
+		return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests wait to be authorised; try again later"))
+	}
+	return soon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorisation is not possible right now; try again later"))
+}
+
+// soon asks the client to try again in a second.
+func soon(s *metav1.Status) *metav1.Status {
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	return s
+}
+
+// seconds rounds up.
+func seconds(d time.Duration) int32 {
+	return int32(min(math.MaxInt32, (d+time.Second-1)/time.Second)) //nolint:gosec // bounded
+}

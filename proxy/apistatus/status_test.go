@@ -1,0 +1,52 @@
+package apistatus
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/authn"
+	"frontproxy/internal/fairqueue"
+)
+
+func TestWrite(t *testing.T) {
+	type answer struct {
+		Code             int
+		RetryAfter, Body string
+	}
+	for _, tt := range []struct {
+		name   string
+		status *metav1.Status
+		want   answer
+	}{
+		{"nothing there", NotFound(), answer{404, "",
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"the server could not find the requested resource","reason":"NotFound","code":404}`}},
+		{"refused", Unauthenticated(&authn.Decision{ID: "a-1", Status: http.StatusUnauthorized}), answer{401, "",
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","details":{"uid":"a-1"},"code":401}`}},
+		{"undecided, a second and a bit", Unauthenticated(&authn.Decision{ID: "a-2", Status: http.StatusServiceUnavailable, RetryAfter: time.Second + 1}), answer{503, "2",
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"authentication is not possible right now; try again later","reason":"ServiceUnavailable","details":{"uid":"a-2","retryAfterSeconds":2},"code":503}`}},
+		{"too many reviews", AuthorizationFailed(fmt.Errorf("ask: %w", fairqueue.ErrFull)), answer{429, "1",
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too many requests wait to be authorised; try again later","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}`}},
+		{"review failed", AuthorizationFailed(errors.New("10.0.0.1 is down")), answer{503, "1",
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"authorisation is not possible right now; try again later","reason":"ServiceUnavailable","details":{"retryAfterSeconds":1},"code":503}`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			Write(w, tt.status)
+			got := answer{w.Code, w.Header().Get("Retry-After"), w.Body.String()}
+			tt.want.Body += "\n"
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("the answer (-want +got):\n%s", diff)
+			}
+			if length := w.Header().Get("Content-Length"); length != fmt.Sprint(len(got.Body)) {
+				t.Errorf("Content-Length is %s, the body has %d bytes", length, len(got.Body))
+			}
+		})
+	}
+}
