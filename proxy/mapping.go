@@ -281,7 +281,7 @@ func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte
 	if cert != nil && key != nil {
 		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
-			e.fail("%s %s and %s %s are no pair: %w", keyCert, files.cert, keyKey, files.key, err)
+			e.fail("%s %s and %s %s do not match: %w", keyCert, files.cert, keyKey, files.key, err)
 		}
 		m.certPEM, m.keyPEM, m.pair = cert, key, &pair
 	}

@@ -55,7 +55,7 @@ func TestLoadMappings(t *testing.T) {
 		{name: "no files", yaml: "- path: /x\n  backend: https://a\n", errors: []string{"backend_server_ca is missing", "proxy_client_cert is missing", "proxy_client_key is missing"}},
 		{name: "file not there", yaml: "- path: /x\n  backend: https://a\n  backend_server_ca: DIR/nope\n  proxy_client_cert: DIR/client.crt\n  proxy_client_key: DIR/client.key\n", errors: []string{"backend_server_ca: open", "nope"}},
 		{name: "no certificate in CA", yaml: "- path: /x\n  backend: https://a\n  backend_server_ca: DIR/empty.crt\n  proxy_client_cert: DIR/client.crt\n  proxy_client_key: DIR/client.key\n", errors: []string{"has no PEM certificate"}},
-		{name: "no pair", yaml: "- path: /x\n  backend: https://a\n  backend_server_ca: DIR/ca.crt\n  proxy_client_cert: DIR/other.crt\n  proxy_client_key: DIR/client.key\n", errors: []string{"are no pair"}},
+		{name: "no pair", yaml: "- path: /x\n  backend: https://a\n  backend_server_ca: DIR/ca.crt\n  proxy_client_cert: DIR/other.crt\n  proxy_client_key: DIR/client.key\n", errors: []string{"do not match"}},
 		{name: "duplicate", yaml: entry("path: /x\n  backend: https://a") + entry("path: /x/\n  backend: https://b"), errors: []string{`entry 1 (path "/x", line 1) and entry 2 (path "/x/", line 6) match the same paths`}},
 		{name: "duplicate shards", yaml: entry("path: /clusters/") + entry("path: /clusters/{any}/\n  backend: https://b"), errors: []string{"match the same paths"}},
 		{name: "ambiguous", yaml: entry("path: /a/{b}/c\n  backend: https://a") + entry("path: /a/x/\n  backend: https://b"), errors: []string{"entry 1", "entry 2", "neither is more specific"}},

@@ -27,7 +27,7 @@ type observeOptions struct {
 func (o *observeOptions) flags(audit, tracing *pflag.FlagSet) {
 	o.audit = genericoptions.NewAuditOptions()
 	o.audit.AddFlags(audit)
-	tracing.StringVar(&o.tracingFile, "tracing-config-file", "", "TracingConfiguration file (apiserver.config.k8s.io): where to send OTLP spans, and of how many requests. Empty means none.")
+	tracing.StringVar(&o.tracingFile, "tracing-config-file", "", "TracingConfiguration file (apiserver.config.k8s.io): where to send OTLP spans, and for how many requests. Empty means no tracing.")
 }
 
 func (o *observeOptions) validate() []error {

@@ -38,7 +38,7 @@ func TestBlanksInFlags(t *testing.T) {
 			`--authentication-pass-on-groups, value 1 "a " has leading or trailing white space: it matches nothing`, `--authentication-pass-on-groups, value 2 " b" has leading`}, ""},
 		{"--authentication-pass-on-groups=a\u00adb", []string{`--authentication-pass-on-groups, value 1 "a\u00adb" has an invisible character`}, ""},
 		{"--api-audiences=a, b", []string{`--api-audiences, value 2 " b" has leading or trailing white space`}, ""},
-		{"--api-audiences=a,", []string{`--api-audiences, value 2 is empty`}, "--api-audiences: an audience is empty"},
+		{"--api-audiences=a,", []string{`--api-audiences, value 2 is empty`}, "--api-audiences: contains an empty audience"},
 		{"--service-account-issuer=https://kcp.default.svc ", []string{`--service-account-issuer, value 1 "https://kcp.default.svc " has leading or trailing white space`}, ""},
 		{"--oidc-client-id= kcp", []string{`--oidc-client-id " kcp" has leading or trailing white space`}, ""},
 		{"--oidc-username-claim=sub ", []string{`--oidc-username-claim "sub " has leading or trailing white space`}, ""},

@@ -26,15 +26,14 @@ import (
 	"frontproxy/proxy"
 )
 
-const checkUsage = `Check takes the flags that front-proxy would be started with and says everything
-that is wrong with them: the flags themselves, the mapping file, kubeconfigs,
-certificates and keys, authentication and audit configuration. It listens
-nowhere, connects to nothing and writes no file.
+const checkUsage = `Check takes the flags of a start and reports every fault in them and in the files
+that they name: the mapping file, kubeconfigs, certificates and keys, authentication
+and audit configuration. It does not listen, connect to anything or write a file.
 
   front-proxy check [flags of front-proxy] [-o text|json|yaml]
 
-It exits with 0 when front-proxy would start, also if there are warnings; with 1
-when there are errors; with 2 when the command line cannot be read.
+The exit status is 0 if front-proxy would start, even if there are warnings; 1 if there
+are errors; 2 if the command line cannot be read.
 
 Flags:
 `
@@ -53,7 +52,7 @@ func runCheck(_ context.Context, args []string, stdout io.Writer) error {
 	o := newOptions()
 	o.output = "text"
 	sections, err := o.parse(args, func(sections *cliflag.NamedFlagSets) {
-		sections.FlagSet("check").StringVarP(&o.output, "output", "o", "text", "Of check: text, json or yaml.")
+		sections.FlagSet("check").StringVarP(&o.output, "output", "o", "text", "Output format of check: text, json or yaml.")
 	})
 	if err == nil {
 		err = checkOutput(o.output)
@@ -245,7 +244,7 @@ func (c *checker) serving() {
 	case readable(pair.CertFile) && readable(pair.KeyFile):
 		c.pair("--tls-cert-file", pair.CertFile, "--tls-private-key-file", pair.KeyFile)
 	case pair.CertFile == "" && pair.KeyFile == "":
-		c.warn("--tls-cert-file is not set: a self-signed certificate is made in %s, which no client trusts", s.ServerCert.CertDirectory)
+		c.warn("--tls-cert-file is not set: the proxy creates a self-signed certificate in %s, which no client trusts", s.ServerCert.CertDirectory)
 	}
 	for _, sni := range s.SNICertKeys {
 		c.pair("--tls-sni-cert-key", sni.CertFile, "its key", sni.KeyFile)
@@ -254,7 +253,7 @@ func (c *checker) serving() {
 
 func (c *checker) pair(certFlag, certFile, keyFlag, keyFile string) {
 	if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
-		c.fail(fmt.Errorf("%s %s and %s %s are no pair: %w", certFlag, certFile, keyFlag, keyFile, err))
+		c.fail(fmt.Errorf("%s %s and %s %s do not match: %w", certFlag, certFile, keyFlag, keyFile, err))
 		return
 	}
 	text, err := os.ReadFile(certFile) //nolint:gosec // the operator's file
@@ -295,7 +294,7 @@ func (c *checker) bundle(what string, text []byte) {
 			c.warn("%s: the CA %q expired at %s", what, ca.Subject.String(), ca.NotAfter.UTC().Format(time.RFC3339))
 		}
 		if !ca.IsCA && !selfSigned(ca) {
-			c.warn("%s: %q is no CA certificate", what, ca.Subject.String())
+			c.warn("%s: %q is not a CA certificate", what, ca.Subject.String())
 		}
 	}
 	if ended == len(certs) {
@@ -344,13 +343,13 @@ func (c *checker) kubeconfig(what string, config *rest.Config, err error) {
 	}
 	if len(config.CertData) > 0 {
 		if _, err := tls.X509KeyPair(config.CertData, config.KeyData); err != nil {
-			c.fail(fmt.Errorf("%s: client certificate and key are no pair: %w", what, err))
+			c.fail(fmt.Errorf("%s: client certificate and key do not match: %w", what, err))
 		}
 	}
 	c.leaf(what+": client certificate", config.CertData)
 	c.bundle(what+": certificate authority", config.CAData)
 	if config.Insecure {
-		c.warn("%s: insecure-skip-tls-verify is set: whoever answers is believed to be the shard", what)
+		c.warn("%s: insecure-skip-tls-verify is set: any server can impersonate the shard", what)
 	}
 	if len(config.CertData) == 0 && config.BearerToken == "" && config.BearerTokenFile == "" && config.ExecProvider == nil && config.AuthProvider == nil && config.Username == "" {
 		c.warn("%s: its user has no credential", what)

@@ -54,7 +54,7 @@ func TestCheck(t *testing.T) {
 		{"as it is", nil, 0, nil, []string{"expires at"}},
 		{"the command line", []string{"--no-such-flag"}, 2, nil, nil},
 		{"an argument", []string{"serve"}, 2, nil, nil},
-		{"flags without their files", []string{"--mapping-file=", "--oidc-issuer-url=https://x", "--token-auth-file=/gone"}, 1, []string{"--mapping-file is required", "--oidc-issuer-url and --oidc-client-id go together", "--token-auth-file: open /gone"}, nil},
+		{"flags without their files", []string{"--mapping-file=", "--oidc-issuer-url=https://x", "--token-auth-file=/gone"}, 1, []string{"--mapping-file is required", "--oidc-issuer-url and --oidc-client-id must be set together", "--token-auth-file: open /gone"}, nil},
 		{"mount hosts file", []string{"--external-url=http://x", "--external-url=https://user:pass@y", "--mount-hosts-file=" + file(t, "hosts.yaml", []byte(
 			"- url: https://a/b/\n  backend_server_ca: "+k.ServingCA.File+"\n  path: /\n- url: https://A:443/b\n  backend_server_ca: "+k.ServingCA.File+"\n  proxy_client_cert: /gone\n"+
 				"- url: https://a/b\n  backend_server_ca: "+k.ServingCA.File+"\n- url: https://c/../d\n  backend_server_ca: "+k.ServingCA.File+"\n"))}, 1, []string{
@@ -72,7 +72,7 @@ func TestCheck(t *testing.T) {
 		{"token file that refuses", []string{"--token-auth-file=" + file(t, "t", []byte("secret,alice,1,\"devs, ops\"\n,bob,2\n"))}, 0, nil, []string{"the token of line 1 is refused (401): group 2", "line 2 has no token"}},
 		{"authentication configuration", []string{"--authentication-config=" + authentication("- issuer: {url: 'http://x', audiences: [a]}\n  claimMappings: {username: {expression: 'claims.'}}\n")}, 1, []string{"jwt[0].issuer.url"}, nil},
 		{"a field that does not exist", []string{"--authentication-config=" + authentication("- issuer: {uri: x}\n")}, 1, []string{`unknown field "jwt[0].issuer.uri"`}, nil},
-		{"key and certificate", []string{"--tls-private-key-file=" + expired.KeyFile}, 1, []string{"are no pair"}, nil},
+		{"key and certificate", []string{"--tls-private-key-file=" + expired.KeyFile}, 1, []string{"do not match"}, nil},
 		{"kubeconfig", []string{"--root-kubeconfig=" + file(t, "k", []byte("kind: Config\n")), "--shards-kubeconfig=" + file(t, "k2", []byte("{"))}, 1, []string{"--root-kubeconfig", "--shards-kubeconfig"}, nil},
 		{"a kubeconfig's files", []string{"--root-kubeconfig=" + file(t, "k", []byte("kind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\nclusters: [{name: a, cluster: {server: 'https://x', certificate-authority: /gone.crt}}]\nusers: [{name: a, user: {token: x}}]\n"))}, 1, []string{"/gone.crt"}, nil},
 		{"one CA for users and proxies", []string{"--requestheader-client-ca-file=" + k.ClientCA.File, "--requestheader-username-headers=X-Remote-User"}, 1, []string{"both trust what CA"}, []string{"--requestheader-allowed-names is empty"}},

@@ -23,20 +23,22 @@ import (
 	"frontproxy/proxy"
 )
 
-const explainUsage = `Explain says why a running front-proxy refused a request, or what it would make
-of a credential.
+const explainUsage = `Explain asks a running front-proxy why it refused a request, or what it would decide
+about a credential.
 
   front-proxy explain <id>
-        the story of a refusal, by the id in details.uid of the Status that the
-        client got. No credential of the client is needed.
+        explains a refusal, by the ID in details.uid of the Status that the client
+        got. This does not need the client's credential.
   front-proxy explain --path=/clusters/root:org:ws/api/v1/namespaces --token-file=token.jwt
-        what the proxy makes of the token there: - reads it from standard input.
-        With --certificate-file a client certificate (no key is needed); with
-        neither, a request without a credential. --asserted-file has the user whom the
-        owner of a proxy's or a shard's certificate names in X-Remote-* headers.
+        explains what the proxy decides about a token on a path; - reads the token
+        from standard input. --certificate-file gives a client certificate instead
+        (without its key). With neither, the request has no credential.
+        --asserted-file gives the user that a proxy or a shard with this certificate
+        asserts in X-Remote-* headers.
   front-proxy explain --path=… --token-file=… --dry-run=new.yaml
-        the same as if the WorkspaceAuthenticationConfigurations and WorkspaceTypes
-        in the file were applied where the workspace's type is. Nothing is applied.
+        does the same as if the WorkspaceAuthenticationConfigurations and
+        WorkspaceTypes in the file were applied in the workspace that owns the type.
+        Nothing is applied.
 
 The proxy is the one of the kubeconfig, or that of --debug-address. Asking needs
 get (for --path: post) on the non-resource URL /debug/explain in the workspace
@@ -59,17 +61,17 @@ type explainOptions struct {
 
 func (o *explainOptions) flags() *pflag.FlagSet {
 	fs := o.flagSet("explain", time.Minute)
-	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "Kubeconfig that reaches the proxy. Empty means the usual places.")
+	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "Kubeconfig for the proxy. Empty means the default locations.")
 	fs.StringVar(&o.context, "context", "", "Context of the kubeconfig. Empty means the current one.")
-	fs.StringVar(&o.server, "server", "", "https://host:port of the proxy, instead of the kubeconfig's: of one replica, for example.")
-	fs.StringVar(&o.tlsName, "tls-server-name", "", "Name to expect in the proxy's certificate, where --server's is not in it.")
+	fs.StringVar(&o.server, "server", "", "https://host:port of the proxy, instead of the kubeconfig's; for example, of one replica.")
+	fs.StringVar(&o.tlsName, "tls-server-name", "", "Name to expect in the proxy's certificate, if --server's host is not in it.")
 	fs.StringVar(&o.debugAddress, "debug-address", "", "Ask at the proxy's --debug-address instead: host:port, or unix:///path.")
-	fs.BoolVar(&o.workspace, "workspace", false, "Ask as an administrator of the workspace that the kubeconfig's server names.")
-	fs.StringVar(&o.path, "path", "", "Path of a request to explain, instead of a refusal's id.")
-	fs.StringVar(&o.method, "method", http.MethodGet, "Its method.")
-	fs.StringVar(&o.tokenFile, "token-file", "", "File with its bearer token; - is standard input.")
-	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with its client certificate and the chain.")
-	fs.StringVar(&o.assertedFile, "asserted-file", "", "YAML or JSON file of the UserInfo (username, uid, groups, extra) that is asserted by the certificate's owner.")
+	fs.BoolVar(&o.workspace, "workspace", false, "Ask as an administrator of the workspace in the kubeconfig's server URL.")
+	fs.StringVar(&o.path, "path", "", "Path of a request to explain, instead of the ID of a refusal.")
+	fs.StringVar(&o.method, "method", http.MethodGet, "Method of that request.")
+	fs.StringVar(&o.tokenFile, "token-file", "", "File with the bearer token of that request; - is standard input.")
+	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with the client certificate of that request and the chain.")
+	fs.StringVar(&o.assertedFile, "asserted-file", "", "YAML or JSON file of the UserInfo (username, uid, groups, extra) that the certificate's owner asserts.")
 	fs.StringVar(&o.dryRun, "dry-run", "", "YAML or JSON file of objects to treat as applied; - is standard input.")
 	return fs
 }
@@ -102,21 +104,21 @@ func runExplain(ctx context.Context, args []string, stdout io.Writer) error {
 func (o *explainOptions) validate(args []string) error {
 	switch {
 	case len(args) > 1:
-		return fmt.Errorf("one refusal at a time: unexpected %q", args[1])
+		return fmt.Errorf("only one refusal at a time: unexpected %q", args[1])
 	case len(args) == 1 && o.path != "":
-		return errors.New("either a refusal's id or --path")
+		return errors.New("give either the ID of a refusal or --path, not both")
 	case len(args) == 0 && o.path == "":
-		return errors.New("neither a refusal's id nor --path is given")
+		return errors.New("give the ID of a refusal or --path")
 	case o.path == "" && (o.tokenFile != "" || o.certificateFile != "" || o.dryRun != ""):
-		return errors.New("--token-file, --certificate-file and --dry-run go with --path")
+		return errors.New("--token-file, --certificate-file and --dry-run need --path")
 	case o.assertedFile != "" && o.certificateFile == "":
-		return errors.New("--asserted-file goes with --certificate-file: nobody else's headers are read")
+		return errors.New("--asserted-file needs --certificate-file: the proxy reads identity headers only from a client with a certificate")
 	case o.tokenFile == "-" && o.dryRun == "-":
 		return errors.New("--token-file and --dry-run cannot both be standard input")
 	case o.workspace && o.path != "":
-		return errors.New("--workspace is for refusals: --path is for operators")
+		return errors.New("--workspace is only for refusals: only operators may use --path")
 	case o.workspace && o.debugAddress != "":
-		return errors.New("--workspace and --debug-address exclude each other")
+		return errors.New("--workspace and --debug-address cannot be combined")
 	}
 	return nil
 }
@@ -151,7 +153,7 @@ func (o *explainOptions) question() (*proxy.ExplainRequest, error) {
 			return nil, fmt.Errorf("--asserted-file: %w", err)
 		}
 		if err := yaml.UnmarshalStrict(text, &q.Asserted); err != nil {
-			return nil, fmt.Errorf("--asserted-file %s: no UserInfo: %w", o.assertedFile, err)
+			return nil, fmt.Errorf("--asserted-file %s: not a UserInfo: %w", o.assertedFile, err)
 		}
 	}
 	if o.dryRun == "" {
@@ -204,7 +206,7 @@ func newExplainClient(config *rest.Config, server, tlsName string, workspace boo
 	}
 	u, err := url.Parse(host)
 	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("the server %q is no URL", host)
+		return nil, fmt.Errorf("the server %q is not a URL", host)
 	}
 	path := strings.TrimRight(u.Path, "/")
 	if server != "" && workspace {
@@ -215,12 +217,12 @@ func newExplainClient(config *rest.Config, server, tlsName string, workspace boo
 		path = strings.TrimRight(from.Path, "/")
 	}
 	prefix, cluster, inWorkspace := strings.Cut(path, "/clusters/")
-	a := &explainClient{hint: "it needs get (with --path: post) on the non-resource URL " + proxy.ExplainPath + " in the workspace root; a workspace's administrator asks with --workspace"}
+	a := &explainClient{hint: "this needs get (with --path: post) on the non-resource URL " + proxy.ExplainPath + " in the workspace root; administrators of a workspace use --workspace"}
 	switch {
 	case workspace && !inWorkspace:
-		return nil, fmt.Errorf("--workspace: the kubeconfig's server %s names no workspace, as in https://host/clusters/root:org:ws", config.Host)
+		return nil, fmt.Errorf("--workspace: the kubeconfig's server %s contains no workspace; it must be like https://host/clusters/root:org:ws", config.Host)
 	case workspace:
-		a.base, a.hint = u.Scheme+"://"+u.Host+prefix+"/clusters/"+cluster, "it needs get on the non-resource URL "+proxy.ExplainPath+" in that workspace"
+		a.base, a.hint = u.Scheme+"://"+u.Host+prefix+"/clusters/"+cluster, "this needs get on the non-resource URL "+proxy.ExplainPath+" in that workspace"
 	default:
 		a.base = u.Scheme + "://" + u.Host + prefix
 	}
@@ -248,7 +250,7 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 
 // newDebugClient asks a process on this machine, at the operator's word.
 func newDebugClient(address string) *explainClient {
-	a := &explainClient{base: "http://" + address, hint: "the debug address answers to localhost and loopback addresses"}
+	a := &explainClient{base: "http://" + address, hint: "the debug address serves only localhost and loopback addresses"}
 	transport := &http.Transport{}
 	if path, socket := strings.CutPrefix(address, unixScheme); socket {
 		a.base = "http://localhost"
@@ -281,7 +283,7 @@ func (a *explainClient) ask(ctx context.Context, id string, q *proxy.ExplainRequ
 			return e, err
 		}
 	}
-	return nil, fmt.Errorf("%w\n(of %d tries none reached it: name it with --server, or use its --debug-address, for example through kubectl port-forward)", err, replicaTries)
+	return nil, fmt.Errorf("%w\n(none of %d tries reached that instance: set --server to it, or use its --debug-address, for example through kubectl port-forward)", err, replicaTries)
 }
 
 // once asks once; elsewhere says that another replica must be asked.
@@ -304,7 +306,7 @@ func (a *explainClient) once(ctx context.Context, method, path string, body []by
 	if resp.StatusCode == http.StatusOK {
 		e = &proxy.Explanation{}
 		if err := json.Unmarshal(text, e); err != nil || e.Instance == "" {
-			return nil, false, fmt.Errorf("%s is no front-proxy, or one that does not explain", a.base)
+			return nil, false, fmt.Errorf("%s is not a front-proxy, or not one that serves explanations", a.base)
 		}
 		return e, false, nil
 	}

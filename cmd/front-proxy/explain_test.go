@@ -144,7 +144,7 @@ func TestExplainRefusal(t *testing.T) {
 		{"nobody knows the credential", []string{id, "--kubeconfig=" + w.kubeconfig("no-such-token", "")}, "Unauthorized"},
 		{"a refusal that never was", []string{id + "zzz", "--kubeconfig=" + operator}, "keeps no refusal"},
 		{"another instance's", []string{"pod-7-abc-1", "--kubeconfig=" + operator}, "ask the instance that its id begins with"},
-		{"nothing asked", nil, "neither a refusal's id nor --path"},
+		{"nothing asked", nil, "give the ID of a refusal or --path"},
 		{"a token as an argument", []string{"--path=/", "--token=x"}, "unknown flag: --token"},
 	} {
 		if out, err := w.explain(tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -171,7 +171,7 @@ func TestExplainInWorkspace(t *testing.T) {
 		{"root's refusal", root, admin, "keeps no refusal"},
 		{"a member, no administrator", one, w.kubeconfig(w.token("dave", "ws", "devs"), "/clusters/root:one"), `User "dave" cannot get path "/debug/explain" in this workspace`},
 		{"nobody", one, w.kubeconfig(w.token("bob", "elsewhere"), "/clusters/root:one"), "Unauthorized"},
-		{"no workspace named", one, w.kubeconfig("operator-token", ""), "names no workspace"},
+		{"no workspace named", one, w.kubeconfig("operator-token", ""), "contains no workspace"},
 	} {
 		if out, err := w.explain(tt.id, "--workspace", "--kubeconfig="+tt.kubeconfig); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q\n%s", tt.name, err, tt.want, out)
@@ -517,7 +517,7 @@ func TestExplainFindsTheReplica(t *testing.T) {
 		elsewhere int // answers of other replicas before the right one
 		asked     int
 		want      string // of the error
-	}{{"at once", 0, 1, ""}, {"the fifth", 4, 5, ""}, {"none", 1000, replicaTries, "name it with --server"}} {
+	}{{"at once", 0, 1, ""}, {"the fifth", 4, 5, ""}, {"none", 1000, replicaTries, "set --server to it"}} {
 		t.Run(tt.name, func(t *testing.T) {
 			var asked, connections atomic.Int32
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -25,10 +25,10 @@ const (
 )
 
 var ourGates = []gate{
-	{gateLoginDiscovery, true, false, "people without a login are told where to get one, as owners of workspace types and --login-client say; needs --external-url, see docs/login.md"},
-	{gateServiceAccountOwners, true, false, "Workspaces are created under the global names of service accounts, so that those of any workspace can own them; see docs/service-accounts.md"},
-	{gateWorkspaceAuthentication, true, false, "a workspace type's WorkspaceAuthenticationConfigurations admit users to its workspaces"},
-	{gateWorkspaceTokenAPIAudiences, false, true, "tokens of workspace issuers must also carry one of --api-audiences, when that is set"},
+	{gateLoginDiscovery, true, false, "tells clients that are not logged in where to log in, as owners of workspace types and --login-client publish it; needs --external-url, see docs/login.md"},
+	{gateServiceAccountOwners, true, false, "creates Workspaces under the global names of service accounts, so that accounts of any workspace can own them; see docs/service-accounts.md"},
+	{gateWorkspaceAuthentication, true, false, "admits users to workspaces by the WorkspaceAuthenticationConfigurations of the workspace's type"},
+	{gateWorkspaceTokenAPIAudiences, false, true, "requires tokens of workspace issuers to also have one of --api-audiences, if that is set"},
 }
 
 // gates is the value of --feature-gates: what was set, by name. That may be one
@@ -147,7 +147,7 @@ func gateNames() []string {
 
 func gateHelp() string {
 	var b strings.Builder
-	b.WriteString("Switch features. Any other gate, such as kcp's and Kubernetes' own, is accepted with a warning and changes nothing. With an effect here:")
+	b.WriteString("Turns features on or off. Any other gate, such as kcp's and Kubernetes' own, is accepted with a warning and has no effect. Gates with an effect here:")
 	for _, o := range ourGates {
 		stage := "BETA"
 		if o.alpha {

@@ -55,17 +55,17 @@ func exitCode(err error, stderr io.Writer) int {
 	return 1
 }
 
-const usage = `front-proxy is one address for all of kcp: it finds the workspace a request is
-for, proves who is asking, and passes the request to the shard that holds it.
+const usage = `front-proxy gives all shards of kcp one address: it finds the workspace of a request,
+authenticates the caller, and forwards the request to the right shard.
 It takes the arguments of kcp-front-proxy.
 
 Usage:
   front-proxy --mapping-file=… --root-kubeconfig=… --shards-kubeconfig=… [flags]
-  front-proxy check [the same flags]   says what is wrong with them, and serves nothing
-  front-proxy explain <id> [flags]     says why a running proxy refused a request
-  front-proxy shadow [flags]           compares two proxies' answers
+  front-proxy check [the same flags]   reports what is wrong with the flags and files
+  front-proxy explain <id> [flags]     explains why a running proxy refused a request
+  front-proxy shadow [flags]           compares the responses of two proxies
 
-Each has its own --help.
+Each subcommand has its own --help.
 `
 
 // subcommands by name. Without one the program serves, as kcp-front-proxy does.

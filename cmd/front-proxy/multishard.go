@@ -26,17 +26,17 @@ type multiShardOptions struct {
 }
 
 func (o *multiShardOptions) flags(fs *pflag.FlagSet) {
-	fs.BoolVar(&o.virtualWorkspaces, "shard-virtual-workspaces", false, "Serve the virtual workspaces of every shard at /shards/<shard>/services/, so that a shard's --shard-virtual-workspace-url can be https://<this proxy>/shards/<shard>/ (with the slash at its end).")
-	fs.StringToStringVar(&o.shardServers, "shard-virtual-workspace-server", nil, "shard=https://host:port, comma-separated: the virtual workspace servers of shards that do not run them embedded and whose --shard-virtual-workspace-url is that of this proxy.")
-	fs.StringSliceVar(&o.shardClients, "shard-client-common-names", nil, "Common names of the shards' own client certificates, comma-separated, each as shard=name, or as name if it is for every shard: below /shards/<shard>/services/ they keep the groups that --authentication-drop-groups takes elsewhere.")
-	fs.StringSliceVar(&o.shardCallers, "shard-caller-common-names", nil, "Common names of certificates of --requestheader-client-ca-file by which shards say, in X-Remote-* headers, whose requests they forward (kcp since August 2026), comma-separated, each as shard=name: below /shards/<shard>/services/ the request is then the caller's. They assert nothing anywhere else, and may not be in --requestheader-allowed-names.")
-	fs.BoolVar(&o.endAtExpiry, "end-streams-at-expiry", false, "End watches and upgraded connections when the token or certificate that opened them ends. They end within 30 s of its revocation in any case.")
+	fs.BoolVar(&o.virtualWorkspaces, "shard-virtual-workspaces", false, "Serve the virtual workspaces of every shard at /shards/<shard>/services/, so that a shard's --shard-virtual-workspace-url can be https://<this proxy>/shards/<shard>/ (with the trailing slash).")
+	fs.StringToStringVar(&o.shardServers, "shard-virtual-workspace-server", nil, "Virtual workspace servers of shards that do not embed them and whose --shard-virtual-workspace-url is this proxy's, comma-separated, each as shard=https://host:port.")
+	fs.StringSliceVar(&o.shardClients, "shard-client-common-names", nil, "Common names of the shards' own client certificates, comma-separated, each as shard=name, or as name for every shard. Below /shards/<shard>/services/ these certificates keep the groups that --authentication-drop-groups removes elsewhere.")
+	fs.StringSliceVar(&o.shardCallers, "shard-caller-common-names", nil, "Common names of certificates of --requestheader-client-ca-file with which shards assert, in X-Remote-* headers, the caller whose request they forward (kcp since August 2026), comma-separated, each as shard=name. Below /shards/<shard>/services/ such a request has the caller's identity. These certificates can assert nobody anywhere else, and must not be in --requestheader-allowed-names.")
+	fs.BoolVar(&o.endAtExpiry, "end-streams-at-expiry", false, "End watches and upgraded connections when the token or certificate that opened them expires. They end within 30 s of its revocation in any case.")
 }
 
 func (o *multiShardOptions) validate() []error {
 	var errs []error
 	if (len(o.shardClients) > 0 || len(o.shardCallers) > 0 || len(o.shardServers) > 0) && !o.virtualWorkspaces {
-		errs = append(errs, errors.New("--shard-client-common-names, --shard-caller-common-names and --shard-virtual-workspace-server have no meaning without --shard-virtual-workspaces"))
+		errs = append(errs, errors.New("--shard-client-common-names, --shard-caller-common-names and --shard-virtual-workspace-server have no effect without --shard-virtual-workspaces; set it, too"))
 	}
 	if _, err := o.servers(); err != nil {
 		errs = append(errs, err)
@@ -48,7 +48,7 @@ func (o *multiShardOptions) validate() []error {
 	}
 	for _, text := range o.shardCallers {
 		if shard, name, _ := strings.Cut(text, "="); shard == "" || name == "" {
-			errs = append(errs, fmt.Errorf("--shard-caller-common-names: %q must be shard=name: one shard's certificate speaks for no other's callers", text))
+			errs = append(errs, fmt.Errorf("--shard-caller-common-names: %q must be shard=name: a certificate may assert callers for one shard only", text))
 		}
 	}
 	return errs
@@ -86,9 +86,9 @@ func (o *multiShardOptions) servers() (map[string]*url.URL, error) {
 		case err != nil:
 			return nil, fmt.Errorf("--shard-virtual-workspace-server: shard %s: %w", shard, err)
 		case shard == "" || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-			return nil, fmt.Errorf("--shard-virtual-workspace-server: shard %q: %q must be like https://host:6444, with a path at most", shard, text)
+			return nil, fmt.Errorf("--shard-virtual-workspace-server: shard %q: %q must be like https://host:6444, optionally with a path", shard, text)
 		case strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/shards/"+shard):
-			return nil, fmt.Errorf("--shard-virtual-workspace-server: shard %q: %q leads back to a front-proxy; name the server itself", shard, text)
+			return nil, fmt.Errorf("--shard-virtual-workspace-server: shard %q: %q leads back to a front-proxy; use the server's own address", shard, text)
 		}
 		all[shard] = u
 	}
@@ -115,8 +115,8 @@ type multiShardAccountOptions struct {
 }
 
 func (o *multiShardAccountOptions) flags(fs *pflag.FlagSet) {
-	fs.BoolVar(&o.keysFromShards, "service-account-keys-from-shards", false, "Verify service account tokens with the keys that each shard publishes, for the accounts of the workspaces it holds. Works beside --service-account-key-file, whose keys are good for every account.")
-	fs.DurationVar(&o.grace, "service-account-lookup-grace", 0, "How long a service account that was found counts as found while its shard cannot be asked. 0 means that its tokens are then answered with 503.")
+	fs.BoolVar(&o.keysFromShards, "service-account-keys-from-shards", false, "Verify service account tokens with the keys that each shard publishes, for the accounts of the workspaces that it holds. May be combined with --service-account-key-file, whose keys are valid for every account.")
+	fs.DurationVar(&o.grace, "service-account-lookup-grace", 0, "How long a service account that was found stays valid while its shard is unreachable. 0 means that its tokens then get 503.")
 }
 
 func (o *multiShardAccountOptions) validate() []error {

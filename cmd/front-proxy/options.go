@@ -140,70 +140,70 @@ func (o *options) flags(more func(*cliflag.NamedFlagSets)) (*pflag.FlagSet, *cli
 }
 
 func (o *options) proxyFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.mappingFile, "mapping-file", "", "Required. YAML file that maps paths to backends; /clusters/ maps to the shards.")
-	fs.StringVar(&o.shardsKubeconfig, "shards-kubeconfig", "", "Required. Kubeconfig to watch workspaces on every shard with. Its server is replaced by each shard's base URL and may be missing.")
-	fs.StringVar(&o.rootKubeconfig, "root-kubeconfig", "", "Kubeconfig of the root shard, where the Shard objects are. Empty means the usual places of a kubeconfig, then the service account of the pod.")
-	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig whose clusters are shards that tell all shards (kcp 0.34 on), preferred to the root shard. May be repeated.")
-	fs.StringVar(&o.rootDirectory, "root-directory", ".kcp", "Directory that relative certificate directories start from.")
-	fs.StringVar(&o.profilerAddress, "profiler-address", "", "[address]:port to serve Go's profiler on, without authentication. Empty means off.")
-	fs.StringVar(&o.debugAddress, "debug-address", "", "Loopback address:port, or unix:///path of a socket, to serve /statusz, /flagz, /metrics and explanations on without TLS or authentication, for when root cannot say who may read them. Empty means off.")
-	fs.StringSliceVar(&o.egressDeny, "workspace-egress-deny-cidrs", nil, "Networks that URLs in workspaces (issuers, mounts) must not lead to, comma-separated. Link-local and cloud metadata addresses and the proxy's own never are.")
-	fs.StringSliceVar(&o.egressAllow, "workspace-egress-allow-cidrs", nil, "Exceptions from --workspace-egress-deny-cidrs: of all networks that hold an address, the smallest decides.")
-	fs.StringSliceVar(&o.egressNAT64, "workspace-egress-nat64-prefixes", nil, "Prefixes of NAT64 translators of the network beside 64:ff9b::/96 and 64:ff9b:1::/48, comma-separated: /32, /40, /48, /56, /64 or /96. Addresses below them are judged by the IPv4 addresses that they carry, too.")
-	fs.StringVar(&o.mountHostsFile, "mount-hosts-file", "", "YAML file of hosts outside of kcp that workspaces may mount and that get requests with a CA and client certificate of their own, and who is calling. Re-read when it changes. Empty means that no such host is told who is calling.")
-	fs.StringArrayVar(&o.externalURLs, "external-url", nil, "URL that clients reach this proxy by: a mount below it leads to what the caller could reach here itself, and login discovery names it. May be repeated. For mounts, the base and external URLs of all shards always count.")
-	fs.StringArrayVar(&o.loginClients, "login-client", nil, "How people log in at an issuer of the operator's, told to everybody when the feature LoginDiscovery is on: comma-separated issuer-url=…, client-id=… and, if need be, name=…, scopes=… (separated by spaces; openid when missing), ca-file=…, client-secret-file=… (of an issuer that gives one even to programs that cannot keep it). May be repeated.")
-	fs.StringSliceVar(&o.corsOrigins, "cors-allowed-origins", nil, "Origins that browsers may call from, as regular expressions, comma-separated. Empty means none.")
+	fs.StringVar(&o.mappingFile, "mapping-file", "", "Required. YAML file that maps paths to backends; /clusters/ leads to the shards.")
+	fs.StringVar(&o.shardsKubeconfig, "shards-kubeconfig", "", "Required. Kubeconfig for watching workspaces on every shard. The proxy uses each shard's base URL as the server, so the kubeconfig needs none.")
+	fs.StringVar(&o.rootKubeconfig, "root-kubeconfig", "", "Kubeconfig of the root shard, which has the Shard objects. Empty means the default locations of a kubeconfig, then the pod's service account.")
+	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig whose clusters are shards that serve the full list of shards (from kcp 0.34 on); preferred to the root shard. May be repeated.")
+	fs.StringVar(&o.rootDirectory, "root-directory", ".kcp", "Directory to which relative certificate directories are relative.")
+	fs.StringVar(&o.profilerAddress, "profiler-address", "", "[address]:port for Go's profiler, without authentication. Empty means off.")
+	fs.StringVar(&o.debugAddress, "debug-address", "", "Loopback address:port, or unix:///path of a socket, for /statusz, /flagz, /metrics and explanations without TLS or authentication, for use when root is down and cannot authorize readers. Empty means off.")
+	fs.StringSliceVar(&o.egressDeny, "workspace-egress-deny-cidrs", nil, "Networks that URLs in workspaces (issuers, mounts) must not lead to, comma-separated. Link-local and cloud metadata addresses and the proxy's own addresses are always denied.")
+	fs.StringSliceVar(&o.egressAllow, "workspace-egress-allow-cidrs", nil, "Exceptions from --workspace-egress-deny-cidrs, comma-separated. The smallest network that contains an address decides.")
+	fs.StringSliceVar(&o.egressNAT64, "workspace-egress-nat64-prefixes", nil, "Prefixes of your network's NAT64 translators besides 64:ff9b::/96 and 64:ff9b:1::/48, comma-separated: /32, /40, /48, /56, /64 or /96. For an address in one of them, the embedded IPv4 address must be allowed, too.")
+	fs.StringVar(&o.mountHostsFile, "mount-hosts-file", "", "YAML file of hosts outside kcp that workspaces may mount, each with a CA, and with a client certificate if the host is to get the caller's identity. Re-read when it changes. Empty means that mounted hosts never get the caller's identity.")
+	fs.StringArrayVar(&o.externalURLs, "external-url", nil, "URL at which clients reach this proxy. A mount below it gives callers only what they could reach here directly, and login discovery publishes it. May be repeated. For mounts, the base and external URLs of all shards are always included.")
+	fs.StringArrayVar(&o.loginClients, "login-client", nil, "How people log in at one of the operator's issuers; published to everybody with the feature gate LoginDiscovery. Comma-separated issuer-url=…, client-id=… and, optionally, name=…, scopes=… (separated by spaces; default openid), ca-file=…, client-secret-file=… (for an issuer that gives a secret even to programs that cannot keep it). May be repeated.")
+	fs.StringSliceVar(&o.corsOrigins, "cors-allowed-origins", nil, "Origins from which browsers may send requests, as regular expressions, comma-separated. Empty means none.")
 }
 
 func (o *options) servingFlags(fs *pflag.FlagSet) {
 	o.serving.AddFlags(fs)
-	fs.StringSliceVar(&o.curves, "tls-curve-preferences", nil, "Key exchange mechanisms to offer, by Go's names or ids, comma-separated. Empty means Go's defaults.")
-	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "How many requests may be at shards and mapped backends at a time, at one of them half as many, in one logical cluster an eighth; others get 429 and Retry-After. Watches, other streams and upgrades are not counted. Requests that wait for an issuer, a mounted host or their own client are not counted either: they share 64 KiB of memory for each of this number. 0 means no bound on either.")
-	fs.IntVar(&o.maxConnections, "max-connections", 0, "How many connections clients may have open at a time; more are closed as they come. 0 means half of the file descriptors that the process may have, since most requests need one to a shard, too.")
-	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "After SIGTERM, how long to go on serving while /readyz says no, so that load balancers notice.")
-	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "After the delay, how long requests in flight, watches included, may still run.")
+	fs.StringSliceVar(&o.curves, "tls-curve-preferences", nil, "Key exchange mechanisms to offer, as Go's names or IDs, comma-separated. Empty means Go's defaults.")
+	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "Maximum number of concurrent requests at shards and mapped backends; half of it at any one of them, an eighth in one logical cluster. Further requests get 429 and Retry-After. Watches, other streams and upgrades do not count. Nor do requests that wait for an issuer, a mounted host or their own client: these share a memory budget of 64 KiB times this number. 0 means no limit on either.")
+	fs.IntVar(&o.maxConnections, "max-connections", 0, "Maximum number of open client connections; further ones are closed on arrival. 0 means half of the process's file descriptors, since most requests also need a connection to a shard.")
+	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "How long to keep serving after SIGTERM while /readyz fails, so that load balancers notice.")
+	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "How long requests in flight, watches included, may still run after that delay.")
 }
 
 func (a *authOptions) certificateFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&a.clientCA, "client-ca-file", "", "PEM bundle of the CAs whose client certificates name users: the common name is the user, organizations are groups. Re-read when it changes.")
+	fs.StringVar(&a.clientCA, "client-ca-file", "", "PEM bundle of the CAs of users' client certificates: the common name is the user, organizations are groups. Re-read when it changes.")
 	fs.StringVar(&a.requestHeaderCA, "requestheader-client-ca-file", "", "PEM bundle of the CAs whose client certificates may assert identities in headers. Re-read when it changes.")
-	fs.StringSliceVar(&a.requestHeaderNames, "requestheader-allowed-names", nil, "Common names of certificates that may assert identities. Empty means any that --requestheader-client-ca-file verifies.")
-	fs.StringSliceVar(&a.requestHeaderUsers, "requestheader-username-headers", nil, "Headers to read the user name from; X-Remote-User is usual.")
-	fs.StringSliceVar(&a.requestHeaderUIDs, "requestheader-uid-headers", nil, "Headers to read the UID from; X-Remote-Uid is usual.")
-	fs.StringSliceVar(&a.requestHeaderGroups, "requestheader-group-headers", nil, "Headers to read groups from; X-Remote-Group is usual.")
-	fs.StringSliceVar(&a.requestHeaderExtraPrefix, "requestheader-extra-headers-prefix", nil, "Prefixes of headers to read extras from; X-Remote-Extra- is usual.")
-	fs.Var(&a.passOnGroups, "authentication-pass-on-groups", "Groups that reach a shard; a trailing * matches a prefix. Empty means all. Dropping beats passing on.")
-	fs.Var(&a.dropGroups, "authentication-drop-groups", "Groups that never reach a shard; a trailing * matches a prefix. Replaces the default.")
+	fs.StringSliceVar(&a.requestHeaderNames, "requestheader-allowed-names", nil, "Common names of certificates that may assert identities. Empty means every certificate that --requestheader-client-ca-file verifies.")
+	fs.StringSliceVar(&a.requestHeaderUsers, "requestheader-username-headers", nil, "Headers with the user name; usually X-Remote-User.")
+	fs.StringSliceVar(&a.requestHeaderUIDs, "requestheader-uid-headers", nil, "Headers with the UID; usually X-Remote-Uid.")
+	fs.StringSliceVar(&a.requestHeaderGroups, "requestheader-group-headers", nil, "Headers with groups; usually X-Remote-Group.")
+	fs.StringSliceVar(&a.requestHeaderExtraPrefix, "requestheader-extra-headers-prefix", nil, "Prefixes of headers with extras; usually X-Remote-Extra-.")
+	fs.Var(&a.passOnGroups, "authentication-pass-on-groups", "Groups that the proxy forwards to shards; a trailing * matches a prefix. Empty means all. --authentication-drop-groups takes precedence.")
+	fs.Var(&a.dropGroups, "authentication-drop-groups", "Groups that the proxy never forwards to shards; a trailing * matches a prefix. Replaces the default.")
 }
 
 func (a *authOptions) tokenFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&a.tokenFile, "token-auth-file", "", "CSV file of static tokens: token,user,uid,\"group,group\".")
-	fs.StringVar(&a.webhookConfig, "authentication-token-webhook-config-file", "", "Kubeconfig of a TokenReview webhook, asked about tokens that nobody else knows.")
-	fs.StringVar(&a.webhookVersion, "authentication-token-webhook-version", "v1beta1", "Version of the TokenReviews to send: v1beta1 or v1.")
-	fs.DurationVar(&a.webhookTTL, "authentication-token-webhook-cache-ttl", 2*time.Minute, "How long to remember what the webhook answered, yes or no.")
-	fs.StringSliceVar(&a.audiences, "api-audiences", nil, "Audiences of the API: tokens must carry one. Empty means the service account issuers, for service account tokens only.")
-	fs.BoolVar(&a.anonymous, "anonymous-auth", false, "No effect: requests without credentials are refused or left to the shard.")
+	fs.StringVar(&a.webhookConfig, "authentication-token-webhook-config-file", "", "Kubeconfig of a TokenReview webhook, which is asked about tokens that no other authenticator accepts.")
+	fs.StringVar(&a.webhookVersion, "authentication-token-webhook-version", "v1beta1", "API version of the TokenReviews to send: v1beta1 or v1.")
+	fs.DurationVar(&a.webhookTTL, "authentication-token-webhook-cache-ttl", 2*time.Minute, "How long to cache the webhook's answers, both yes and no.")
+	fs.StringSliceVar(&a.audiences, "api-audiences", nil, "Audiences of the API; a token must have one of them. Empty means the service account issuers, for service account tokens only.")
+	fs.BoolVar(&a.anonymous, "anonymous-auth", false, "No effect: requests without credentials are refused or forwarded for the shard to decide.")
 }
 
 func (a *authOptions) oidcFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&a.oidcIssuer, "oidc-issuer-url", "", "URL of an OpenID Connect issuer, https only, whose tokens are accepted everywhere.")
-	fs.StringVar(&a.oidcClientID, "oidc-client-id", "", "Client id that tokens must be meant for. Required with --oidc-issuer-url.")
+	fs.StringVar(&a.oidcClientID, "oidc-client-id", "", "Client ID that tokens must have as their audience. Required with --oidc-issuer-url.")
 	fs.StringVar(&a.oidcCA, "oidc-ca-file", "", "PEM bundle that verifies the issuer. Empty means the system's.")
-	fs.StringVar(&a.oidcUsernameClaim, "oidc-username-claim", "sub", "Claim that names the user.")
-	fs.StringVar(&a.oidcUsernamePrefix, "oidc-username-prefix", "", "Prefix of user names. Not given means the issuer URL and #, unless the claim is email; - means none.")
-	fs.StringVar(&a.oidcGroupsClaim, "oidc-groups-claim", "", "Claim that names groups. Empty means no groups.")
+	fs.StringVar(&a.oidcUsernameClaim, "oidc-username-claim", "sub", "Claim with the user name.")
+	fs.StringVar(&a.oidcUsernamePrefix, "oidc-username-prefix", "", "Prefix of user names. The default is the issuer URL and #, unless the claim is email; - means no prefix.")
+	fs.StringVar(&a.oidcGroupsClaim, "oidc-groups-claim", "", "Claim with the groups. Empty means no groups.")
 	fs.StringVar(&a.oidcGroupsPrefix, "oidc-groups-prefix", "", "Prefix of groups.")
-	fs.StringToStringVar(&a.oidcRequiredClaims, "oidc-required-claim", nil, "key=value that a token must have. May be repeated.")
-	fs.StringSliceVar(&a.oidcSigningAlgs, "oidc-signing-algs", []string{"RS256"}, "Signature algorithms to accept, asymmetric ones only.")
-	fs.StringVar(&a.config, "authentication-config", "", "AuthenticationConfiguration file (apiserver.config.k8s.io) with JWT issuers, re-read when it changes. Wins over --oidc-*.")
+	fs.StringToStringVar(&a.oidcRequiredClaims, "oidc-required-claim", nil, "Claim that a token must have, as key=value. May be repeated.")
+	fs.StringSliceVar(&a.oidcSigningAlgs, "oidc-signing-algs", []string{"RS256"}, "Signature algorithms to accept; only asymmetric ones are possible.")
+	fs.StringVar(&a.config, "authentication-config", "", "AuthenticationConfiguration file (apiserver.config.k8s.io) with JWT issuers. Re-read when it changes. Replaces the --oidc-* flags.")
 }
 
 func (a *authOptions) serviceAccountFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&a.serviceAccountKeys, "service-account-key-file", nil, "PEM file of public keys, certificates or private keys that verify service account tokens. May be repeated.")
 	fs.StringArrayVar(&a.serviceAccountIssuers, "service-account-issuer", []string{"https://kcp.default.svc"}, "Issuer of service account tokens. May be repeated.")
 	fs.BoolVar(&a.serviceAccountLookup, "service-account-lookup", true, "Ask the shard of the account's workspace whether the account still exists.")
-	fs.StringVar(&a.serviceAccountLookupKubeconfig, "service-account-lookup-kubeconfig", "", "Kubeconfig to ask shards with about service accounts and their Secrets; get on both is all its user needs. Its server is replaced by each shard's base URL. Empty means --shards-kubeconfig.")
+	fs.StringVar(&a.serviceAccountLookupKubeconfig, "service-account-lookup-kubeconfig", "", "Kubeconfig for looking up service accounts and their Secrets on shards; its user needs only get on both. The proxy uses each shard's base URL as the server. Empty means --shards-kubeconfig.")
 	a.accountsAcross.flags(fs)
 	fs.StringVar(&a.serviceAccountJWKSURI, "service-account-jwks-uri", "", "No effect: the proxy publishes no keys.")
 	fs.DurationVar(&a.serviceAccountMaxExpiry, "service-account-max-token-expiration", 0, "No effect: the proxy issues no tokens.")
@@ -289,25 +289,25 @@ func (o *options) validate() error {
 		fail("--mapping-file is required: the YAML file that maps paths to backends")
 	}
 	if o.shardsKubeconfig == "" {
-		fail("--shards-kubeconfig is required: the kubeconfig to watch workspaces on every shard with")
+		fail("--shards-kubeconfig is required: the kubeconfig for watching workspaces on every shard")
 	}
 	if v := o.serving.MinTLSVersion; v == "VersionTLS10" || v == "VersionTLS11" {
-		fail("--tls-min-version=%s: TLS below 1.2 is not served (RFC 8996); use VersionTLS12 or VersionTLS13", v)
+		fail("--tls-min-version=%s: the proxy does not serve TLS below 1.2 (RFC 8996); use VersionTLS12 or VersionTLS13", v)
 	}
 	if o.serving.BindPort == 0 {
-		fail("--secure-port=0: there is nothing else to serve on; name a port from 1 to 65535")
+		fail("--secure-port=0: the proxy serves on no other port; set a port from 1 to 65535")
 	}
 	if (o.serving.ServerCert.CertKey.CertFile == "") != (o.serving.ServerCert.CertKey.KeyFile == "") {
-		fail("--tls-cert-file and --tls-private-key-file go together: only one is set")
+		fail("--tls-cert-file and --tls-private-key-file must be set together: only one is set")
 	}
 	if o.shutdownDelay < 0 || o.shutdownTimeout < 0 {
 		fail("--shutdown-delay-duration and --shutdown-timeout cannot be negative")
 	}
 	if o.maxConnections < 0 {
-		fail("--max-connections=%d: it must be positive, or 0 for half of the file descriptors there are", o.maxConnections)
+		fail("--max-connections=%d: must be positive, or 0 for half of the available file descriptors", o.maxConnections)
 	}
 	if o.maxInFlight < 0 || o.maxInFlight == 1 {
-		fail("--max-requests-inflight=%d: it must be 2 or more, or 0 for no bound", o.maxInFlight)
+		fail("--max-requests-inflight=%d: must be 2 or more, or 0 for no limit", o.maxInFlight)
 	}
 	if _, err := curveIDs(o.curves); err != nil {
 		fail("--tls-curve-preferences: %w", err)
@@ -353,13 +353,13 @@ func (a *authOptions) validate() []error {
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if a.requestHeaderCA != "" && len(a.requestHeaderUsers) == 0 {
-		fail("--requestheader-client-ca-file is set but --requestheader-username-headers is not: no header would name the user; X-Remote-User is usual")
+		fail("--requestheader-client-ca-file is set but --requestheader-username-headers is not: no header would contain the user name; it is usually X-Remote-User")
 	}
 	if a.requestHeaderCA == "" && len(a.requestHeaderUsers) > 0 {
-		fail("--requestheader-username-headers is set but --requestheader-client-ca-file is not: nobody could be trusted to send it")
+		fail("--requestheader-username-headers is set but --requestheader-client-ca-file is not: no client could be trusted to send these headers")
 	}
 	if (a.oidcIssuer == "") != (a.oidcClientID == "") {
-		fail("--oidc-issuer-url and --oidc-client-id go together: only one is set")
+		fail("--oidc-issuer-url and --oidc-client-id must be set together: only one is set")
 	}
 	if v := a.webhookVersion; v != "v1" && v != "v1beta1" {
 		fail("--authentication-token-webhook-version=%q: must be v1 or v1beta1", v)
@@ -368,7 +368,7 @@ func (a *authOptions) validate() []error {
 		fail("--authentication-token-webhook-cache-ttl=%v: cannot be negative", a.webhookTTL)
 	}
 	if slices.Contains(a.audiences, "") {
-		fail("--api-audiences: an audience is empty")
+		fail("--api-audiences: contains an empty audience")
 	}
 	if a.serviceAccountsOn() && (len(a.serviceAccountIssuers) == 0 || slices.Contains(a.serviceAccountIssuers, "")) {
 		fail("--service-account-issuer: cannot be empty with --service-account-key-file or --service-account-keys-from-shards")
@@ -419,7 +419,7 @@ func (l *groupList) Set(value string) error {
 	}
 	fields, err := csv.NewReader(strings.NewReader(value)).Read()
 	if err != nil {
-		return fmt.Errorf("%q is no comma-separated list: %w", value, err)
+		return fmt.Errorf("%q is not a comma-separated list: %w", value, err)
 	}
 	for _, f := range fields {
 		l.quoted = l.quoted || strings.Contains(f, ",")

@@ -22,8 +22,8 @@ type clientOptions struct {
 func (a *clientOptions) flagSet(name string, timeout time.Duration) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVarP(&a.output, "output", "o", "text", "text, json or yaml.")
-	fs.DurationVar(&a.timeout, "timeout", timeout, "How long to wait for an answer.")
+	fs.StringVarP(&a.output, "output", "o", "text", "Output format: text, json or yaml.")
+	fs.DurationVar(&a.timeout, "timeout", timeout, "How long to wait for a response.")
 	fs.BoolVarP(&a.help, "help", "h", false, "Print this help and exit.")
 	return fs
 }
@@ -56,7 +56,7 @@ func checkOutput(output string) error {
 	case "text", "json", "yaml":
 		return nil
 	}
-	return fmt.Errorf("--output=%s: text, json or yaml", output)
+	return fmt.Errorf("--output=%s: must be text, json or yaml", output)
 }
 
 // render writes v as asked for.

@@ -21,20 +21,20 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-const shadowUsage = `Shadow sends the same read-only requests to two proxies, the one that is in use
-(the incumbent) and the one that is to take its place, and reports every
-difference in status, body or identity. It changes nothing: it sends GET, and,
-to learn who each takes the caller for, SelfSubjectReviews, which store nothing.
+const shadowUsage = `Shadow sends the same read-only requests to two proxies, the one in use (the
+incumbent) and its intended replacement (the candidate), and reports every difference
+in status, body or identity. It changes nothing: it sends GETs and, to learn which
+identity each proxy decides, SelfSubjectReviews, which store nothing.
 
   front-proxy shadow --incumbent=https://old:6443 --candidate=https://new:6443 \
       --kubeconfig=admin.kubeconfig --kubeconfig=alice.kubeconfig \
       --paths-file=paths.txt
 
-Each credential (every --kubeconfig, and nobody with --anonymous) asks for each
-path. Paths come from --paths-file, a path a line (- is standard input), or
-from --audit-log, the JSON lines of an API server's audit log, of which the GETs
-count. Not compared is what changes by itself: resource versions, managed
-fields, times of conditions and leases, the order of list items, the id of a refusal.
+It requests each path with each credential (every --kubeconfig, and none with
+--anonymous). Paths come from --paths-file, one per line (- is standard input), or from
+the GETs in --audit-log, the JSON lines of an API server's audit log. It does not
+compare what changes by itself: resource versions, managed fields, times of conditions
+and leases, the order of list items, the ID of a refusal.
 
 It exits with 0 when there is no difference, 1 when there is any or a proxy
 could not be asked, 2 when the command line cannot be read.
@@ -57,17 +57,17 @@ type shadowOptions struct {
 func (o *shadowOptions) flags() *pflag.FlagSet {
 	fs := o.flagSet("shadow", 30*time.Second)
 	fs.StringVar(&o.incumbent, "incumbent", "", "Required. https://host:port of the proxy in use.")
-	fs.StringVar(&o.candidate, "candidate", "", "Required. https://host:port of the other.")
-	fs.StringArrayVar(&o.kubeconfigs, "kubeconfig", nil, "Kubeconfig whose current context's user asks. May be repeated. Its server is replaced.")
-	fs.BoolVar(&o.anonymous, "anonymous", false, "Ask without a credential too.")
+	fs.StringVar(&o.candidate, "candidate", "", "Required. https://host:port of its intended replacement.")
+	fs.StringArrayVar(&o.kubeconfigs, "kubeconfig", nil, "Kubeconfig whose current context has the user for the requests. Its server is ignored. May be repeated.")
+	fs.BoolVar(&o.anonymous, "anonymous", false, "Also send each request without a credential.")
 	fs.StringVar(&o.caFile, "ca-file", "", "PEM bundle that verifies both proxies. Empty means the kubeconfig's.")
 	fs.StringVar(&o.incumbentTLS, "incumbent-tls-server-name", "", "Name to expect in the incumbent's certificate.")
 	fs.StringVar(&o.candiTLS, "candidate-tls-server-name", "", "Name to expect in the candidate's certificate.")
-	fs.StringVar(&o.pathsFile, "paths-file", "", "File of paths with their queries, one a line; # begins a comment.")
-	fs.StringVar(&o.auditLog, "audit-log", "", "Audit log to take read requests from.")
-	fs.IntVar(&o.sample, "sample", 1, "Take one of so many requests.")
-	fs.IntVar(&o.limit, "limit", 1000, "Take so many different requests at most.")
-	fs.StringSliceVar(&o.ignore, "ignore-field", nil, "Names of further JSON fields not to compare, comma-separated.")
+	fs.StringVar(&o.pathsFile, "paths-file", "", "File of paths with their queries, one per line; # begins a comment; - is standard input.")
+	fs.StringVar(&o.auditLog, "audit-log", "", "Audit log from which to take the read requests.")
+	fs.IntVar(&o.sample, "sample", 1, "Use one in this many requests.")
+	fs.IntVar(&o.limit, "limit", 1000, "Maximum number of different requests.")
+	fs.StringSliceVar(&o.ignore, "ignore-field", nil, "Names of additional JSON fields to ignore, comma-separated.")
 	return fs
 }
 
@@ -80,9 +80,9 @@ func (o *shadowOptions) validate(args []string) error {
 	case (o.pathsFile == "") == (o.auditLog == ""):
 		return errors.New("one of --paths-file and --audit-log is required")
 	case len(o.kubeconfigs) == 0 && !o.anonymous:
-		return errors.New("nobody asks: name a --kubeconfig, or --anonymous")
+		return errors.New("no credentials: set --kubeconfig or --anonymous")
 	case o.sample < 1 || o.limit < 1:
-		return errors.New("--sample and --limit are at least 1")
+		return errors.New("--sample and --limit must be at least 1")
 	}
 	return nil
 }
@@ -230,7 +230,7 @@ func (o *shadowOptions) paths() ([]string, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(paths) == 0 {
-		return nil, fmt.Errorf("%s has no request to compare", name)
+		return nil, fmt.Errorf("%s contains no request to compare", name)
 	}
 	return paths, nil
 }
@@ -241,7 +241,7 @@ func pathOfLine(line []byte) (string, error) {
 		return "", nil
 	}
 	if text[0] != '/' {
-		return "", fmt.Errorf("%q is no path: it must begin with a slash", text)
+		return "", fmt.Errorf("%q is not a path: it must begin with a slash", text)
 	}
 	return text, nil
 }
@@ -255,7 +255,7 @@ func pathOfEvent(line []byte) (string, error) {
 		return "", nil
 	}
 	if err := json.Unmarshal(line, &e); err != nil {
-		return "", errors.New("is no JSON of an audit event")
+		return "", errors.New("is not an audit event in JSON")
 	}
 	if e.Stage != "ResponseComplete" || e.Verb != "get" && e.Verb != "list" || !strings.HasPrefix(e.RequestURI, "/") {
 		return "", nil
