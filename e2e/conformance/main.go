@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	if *docs != "" {
-		failed = errors.Join(failed, writeDocs(*docs, text, time.Now()))
+		failed = errors.Join(failed, harness.WriteGenerated(*docs, "make conformance DOCS=1", "As of "+time.Now().UTC().Format(time.DateOnly)+":\n\n"+text))
 	}
 	return failed
 }
