@@ -104,13 +104,17 @@ func await(ctx context.Context, most, every time.Duration, done func() (bool, er
 
 // world starts a stand-in kcp. The function returned ends it.
 func (b *bench) world(ctx context.Context, workspaces, configurations int) (*world, func(), error) {
+	return b.worldOf(ctx, worldTask{Workspaces: workspaces, Configurations: configurations})
+}
+
+func (b *bench) worldOf(ctx context.Context, t worldTask) (*world, func(), error) {
 	dir := b.file("world")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
 	}
-	report := filepath.Join(dir, "report.json")
+	t.Dir, t.Report = dir, filepath.Join(dir, "report.json")
 	w := &world{}
-	p, err := b.part(ctx, "world", report, worldTask{Dir: dir, Report: report, Workspaces: workspaces, Configurations: configurations}, w)
+	p, err := b.part(ctx, "world", t.Report, t, w)
 	if err != nil {
 		return nil, nil, err
 	}

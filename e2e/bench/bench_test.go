@@ -15,7 +15,7 @@ import (
 
 // The benchmark starts itself for its parts: in a test that is the test.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && slices.Contains([]string{"world", "floor", "load"}, os.Args[1]) {
+	if len(os.Args) > 1 && slices.Contains([]string{"world", "floor", "load", "attack"}, os.Args[1]) {
 		main()
 		return
 	}
@@ -29,7 +29,7 @@ func TestBench(t *testing.T) {
 	dir := t.TempDir()
 	var out strings.Builder
 	err := run(t.Context(), []string{"-shared", "-rounds=1", "-measure=60ms", "-warm=30ms", "-workspaces=20", "-many=40", "-configurations=2",
-		"-watches=6", "-watch-connections=2", "-settle=50ms", "-events=100ms", "-body=1", "-out=" + dir}, &out)
+		"-watches=6", "-watch-connections=2", "-settle=50ms", "-events=100ms", "-body=1", "-attack=20", "-out=" + dir}, &out)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
@@ -57,6 +57,16 @@ func TestBench(t *testing.T) {
 					t.Errorf("%s, %s of %s: no figure above 0", installation, metric, who)
 				}
 			}
+		}
+	}
+	for _, a := range attacks {
+		for _, who := range []target{ours, incumbent} {
+			if !got[[3]string{a.name, "p99 ÷ p99 without", string(who)}] {
+				t.Errorf("%s: no figure of %s", a.name, who)
+			}
+		}
+		if !got[[3]string{a.name, "waiting of 20", string(ours)}] {
+			t.Errorf("%s: nothing of it waits at front-proxy", a.name)
 		}
 	}
 	text := out.String()

@@ -32,6 +32,8 @@ type loadTask struct {
 	BodyMiB              int
 	// Hold: open this many watches, report, and keep them.
 	Hold int
+	// Tolerant: answers that are not wanted, and none, are counted and end nothing.
+	Tolerant bool
 }
 
 // loadReport is what came of it.
@@ -43,6 +45,8 @@ type loadReport struct {
 	// Quantiles of the latency, in seconds.
 	P50, P99, P999 float64
 	Bytes          int64
+	// Refused are those that a tolerant load did not get.
+	Refused int
 }
 
 // runLoad does the task and writes its report; with Hold it then waits for ctx.
@@ -162,6 +166,7 @@ func (l *load) client(n int) (client, error) {
 type work struct {
 	latencies []time.Duration
 	bytes     int64
+	refused   int
 	err       error
 }
 
@@ -209,6 +214,7 @@ func (r *loadReport) add(done []work) error {
 	for _, w := range done {
 		all = append(all, w.latencies...)
 		r.Bytes += w.bytes
+		r.Refused += w.refused
 		errs = append(errs, w.err)
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -234,6 +240,18 @@ func (l *load) work(n int, w *work) error {
 		l.asker.next(r, i)
 		begin := time.Now()
 		a, err := c.do(r)
+		if l.task.Tolerant && (err != nil || a.code != r.want) {
+			if l.phase.Load() == measuring {
+				w.refused++
+			}
+			if err == nil {
+				continue
+			}
+			if c, err = l.client(n); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("worker %d: %w", n, err)
 		}

@@ -36,6 +36,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return part(ctx, args[1:], runFloor)
 		case "load":
 			return part(ctx, args[1:], runLoad)
+		case "attack":
+			return part(ctx, args[1:], runAttack)
 		}
 	}
 	p, err := parsePlan(args)
@@ -81,6 +83,7 @@ type plan struct {
 	settle          time.Duration
 	events          time.Duration
 	bodyMiB         int
+	attack          int // requests of one
 	only, targets   []string
 	dir, frontProxy string
 	before          string // an earlier build to compare with; empty: none
@@ -102,6 +105,7 @@ func parsePlan(args []string) (*plan, error) {
 	f.IntVar(&p.watches, "watches", 4000, "idle watches; 0: leave them out")
 	f.IntVar(&p.watchConns, "watch-connections", 50, "connections of the idle watches on HTTP/2")
 	f.IntVar(&p.bodyMiB, "body", 16, "MiB of a large body")
+	f.IntVar(&p.attack, "attack", 4100, "requests of an attack on a neighbour; 0: leave them out")
 	f.DurationVar(&p.settle, "settle", 6*time.Second, "how long a process rests before its memory is read")
 	f.DurationVar(&p.events, "events", 20*time.Second, "how long 50 events a second are sent to the large installation")
 	f.StringVar(&only, "only", "", "measure the cells whose names contain one of these, with commas between")
@@ -165,7 +169,7 @@ func (p *plan) run(ctx context.Context, out io.Writer) error {
 	begin := time.Now()
 	b := &bench{plan: p, self: self, work: work, binaries: binaries, results: &results{},
 		progress: func(s string) { _, _ = fmt.Fprintf(out, "[%4.0fs] %s\n", time.Since(begin).Seconds(), s) }}
-	err = errors.Join(b.requests(ctx), b.watches(ctx), b.configurations(ctx), b.installations(ctx))
+	err = errors.Join(b.requests(ctx), b.neighbours(ctx), b.watches(ctx), b.configurations(ctx), b.installations(ctx))
 	if err != nil {
 		return fmt.Errorf("%w\nthe logs are in %s", err, work)
 	}

@@ -84,10 +84,19 @@ func (b *bench) proxy(t target, binary string, w *world, port int) (*harness.Pro
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return harness.StartProgram(string(t), b.log(string(t)), binary,
-		"--mapping-file="+w.Mapping, "--root-kubeconfig="+w.Kubeconfig, "--shards-kubeconfig="+w.Kubeconfig, "--root-directory="+dir,
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--tls-cert-file="+w.Serving.Cert, "--tls-private-key-file="+w.Serving.Key,
-		"--client-ca-file="+w.ClientCA, "--feature-gates=WorkspaceAuthentication=true")
+	args := []string{
+		"--mapping-file=" + w.Mapping, "--root-kubeconfig=" + w.Kubeconfig, "--shards-kubeconfig=" + w.Kubeconfig, "--root-directory=" + dir,
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--tls-cert-file=" + w.Serving.Cert, "--tls-private-key-file=" + w.Serving.Key,
+		"--client-ca-file=" + w.ClientCA, "--feature-gates=WorkspaceAuthentication=true",
+	}
+	switch {
+	case w.MountHosts == "":
+	case t == incumbent:
+		args = append(args, "--feature-gates=WorkspaceMounts=true")
+	default:
+		args = append(args, "--mount-hosts-file="+w.MountHosts)
+	}
+	return harness.StartProgram(string(t), b.log(string(t)), binary, args...)
 }
 
 // awaitAnswer asks for an object in the last workspace until it is given.

@@ -20,6 +20,8 @@ import (
 type worldTask struct {
 	Dir, Report                string
 	Workspaces, Configurations int
+	// Hostile: with what attacks need.
+	Hostile bool
 }
 
 // world is a stand-in kcp as its users know it.
@@ -32,6 +34,9 @@ type world struct {
 	// signature anybody may invent.
 	Token, Keyed, Issuer string
 	Workspaces           int
+	// Of a hostile world: the host that never answers, and the file that trusts it
+	// as a mounted one.
+	Silent, MountHosts string
 }
 
 type pair struct{ Cert, Key string }
@@ -64,6 +69,11 @@ func runWorld(ctx context.Context, t worldTask) error {
 	if err != nil {
 		return err
 	}
+	if t.Hostile {
+		if err := w.addHostile(ctx, k, t.Dir); err != nil {
+			return err
+		}
+	}
 	if err := writeReport(t.Report, w); err != nil {
 		return err
 	}
@@ -90,13 +100,13 @@ func fill(s *standin.Shard, issuer *issuertest.Issuer, t worldTask) {
 		putType(typeName + "-" + strconv.Itoa(i))
 	}
 	for i := range t.Workspaces {
-		putWorkspace(s, i, 0)
+		putWorkspace(s, i, typeName, 0)
 	}
 }
 
-// putWorkspace puts workspace n and its logical cluster, with about what kcp
+// putWorkspace puts workspace n, of a type in root, and its logical cluster, with about what kcp
 // v0.31 writes into them. A change makes it differ from before.
-func putWorkspace(s *standin.Shard, n, change int) {
+func putWorkspace(s *standin.Shard, n int, kind string, change int) {
 	name, cluster := "ws-"+strconv.Itoa(n), clusterOf(n)
 	created := "2026-03-01T09:30:00Z"
 	meta := func(kind string) standin.Object {
@@ -118,11 +128,11 @@ func putWorkspace(s *standin.Shard, n, change int) {
 		"internal.tenancy.kcp.io/cluster": cluster, "internal.tenancy.kcp.io/shard": "1gl2ud0k", "experimental.tenancy.kcp.io/owner": owner,
 	}, standin.Object{
 		"metadata": meta("status"),
-		"spec":     standin.Object{"cluster": cluster, "URL": s.URL + "/clusters/" + cluster, "type": standin.Object{"path": "root", "name": typeName}},
+		"spec":     standin.Object{"cluster": cluster, "URL": s.URL + "/clusters/" + cluster, "type": standin.Object{"path": "root", "name": kind}},
 		"status":   standin.Object{"phase": "Ready", "conditions": conditions},
 	})
 	s.Put("logicalclusters", cluster, "cluster", map[string]string{
-		"kcp.io/path": "root:" + name, "internal.tenancy.kcp.io/type": "root:" + typeName, "experimental.tenancy.kcp.io/owner": owner,
+		"kcp.io/path": "root:" + name, "internal.tenancy.kcp.io/type": "root:" + kind, "experimental.tenancy.kcp.io/owner": owner,
 	}, standin.Object{
 		"metadata": meta("status"),
 		"spec":     standin.Object{"directlyDeletable": true, "owner": standin.Object{"apiVersion": "tenancy.kcp.io/v1alpha1", "resource": "workspaces", "name": name, "cluster": "root", "uid": fmt.Sprintf("7d3c1d0e-77a1-4e55-9b55-%012d", n)}},
@@ -241,7 +251,7 @@ func (b *backend) events(r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-tick.C:
-			putWorkspace(b.shard, i%1000, i)
+			putWorkspace(b.shard, i%1000, typeName, i)
 		}
 	}
 }

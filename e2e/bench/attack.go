@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"frontproxy/e2e/standin"
+)
+
+// attack is what a stranger or a tenant does while a neighbour works.
+type attack struct {
+	name string
+	// path is what the i-th request is for, in workspaces that are the attacker's.
+	path func(w *world, i int) string
+	// token: with a new one of the issuer that never answers.
+	token bool
+	// body: a POST that announces one, which does not come.
+	body bool
+	// unread: by streams that take nothing of their answers.
+	unread bool
+	// plain: a proxy that knows neither mounts nor issuers gets it, too.
+	plain bool
+}
+
+var attacks = []attack{
+	{name: "neighbour of a mounted host that never answers", path: func(*world, int) string { return "/clusters/root:away/api" }},
+	{name: "neighbour of an issuer that never answers", token: true, path: (*world).attacked},
+	{name: "neighbour of bodies that never come", body: true, plain: true, path: func(w *world, i int) string {
+		if i%2 == 0 {
+			return "/mapped/x"
+		}
+		return w.attacked(i)
+	}},
+	{name: "neighbour of answers that nobody reads", unread: true, plain: true, path: func(w *world, i int) string { return w.attacked(i) + "1MiB" }},
+}
+
+// attackedWorkspaces are how many workspaces are the attacker's: beyond those of
+// the load, and of a type whose issuer never answers.
+const attackedWorkspaces = 4
+
+// attacked is a path in one of them.
+func (w *world) attacked(i int) string {
+	return fmt.Sprintf("/clusters/root:ws-%d/apis/example.io/v1/namespaces/default/widgets/", w.Workspaces+i%attackedWorkspaces)
+}
+
+// attackTask is what a process that attacks does.
+type attackTask struct {
+	Report, URL string
+	World       world
+	Attack      string
+	Requests    int
+}
+
+// attackReport is written once every request is answered or waits.
+type attackReport struct {
+	Waiting int
+	Ends    map[string]int // of the others: how many ended how
+}
+
+// runAttack sends the requests, reports, and keeps them until ctx ends.
+func runAttack(ctx context.Context, t attackTask) error {
+	var a *attack
+	for i := range attacks {
+		if attacks[i].name == t.Attack {
+			a = &attacks[i]
+		}
+	}
+	if a == nil {
+		return fmt.Errorf("no attack is called %q", t.Attack)
+	}
+	pool, err := roots(t.World.ServingCA)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{TLSClientConfig: tlsFor(pool), ForceAttemptHTTP2: true}
+	if a.unread {
+		transport.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 1}
+	}
+	tokens := newAsker(&loadTask{World: t.World})
+	var sent atomic.Int64
+	ends := make(chan string, t.Requests)
+	for i := range t.Requests {
+		go func() { ends <- a.send(ctx, transport, &t, tokens, i, &sent) }()
+	}
+	report := attackReport{Waiting: t.Requests, Ends: map[string]int{}}
+	for calm := time.NewTimer(calmFor); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case end := <-ends:
+			report.Ends[end]++
+			report.Waiting--
+			calm.Reset(calmFor)
+			continue
+		case <-calm.C:
+		}
+		if int(sent.Load()) >= report.Waiting {
+			break
+		}
+		calm.Reset(calmFor)
+	}
+	if err := writeReport(t.Report, report); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// calmFor is how long nothing is answered once what is left of an attack waits.
+const calmFor = time.Second
+
+// send sends a request and, of an answer that nobody reads, takes the head only.
+// It returns how the request ended.
+func (a *attack) send(ctx context.Context, transport *http.Transport, t *attackTask, tokens *asker, i int, sent *atomic.Int64) string {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Add(1) }})
+	method, body := http.MethodGet, io.Reader(http.NoBody)
+	if a.body {
+		method = http.MethodPost
+		body, _ = io.Pipe()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, t.URL+a.path(&t.World, i), body)
+	if err != nil {
+		return err.Error()
+	}
+	if a.body {
+		r.ContentLength = 100
+	}
+	if a.token {
+		r.Header.Set("Authorization", "Bearer "+tokens.jwt(t.World.Silent))
+	}
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		return "without an answer"
+	}
+	if a.unread && answer.StatusCode == http.StatusOK {
+		<-ctx.Done()
+	} else {
+		_, _ = copyAll(answer.Body)
+	}
+	_ = answer.Body.Close() // nothing is wanted of it
+	return answer.Status
+}
+
+// neighbours measures what every attack costs somebody else, beside none in the
+// same round.
+func (b *bench) neighbours(ctx context.Context) error {
+	for i := range attacks {
+		a := &attacks[i]
+		if b.attack == 0 || !b.wants(a.name) {
+			continue
+		}
+		targets := b.wanted(ours, incumbent)
+		if a.plain {
+			targets = b.wanted(ours, incumbent, floor)
+		}
+		w, end, err := b.hostileWorld(ctx)
+		if err != nil {
+			return err
+		}
+		for round := range b.rounds {
+			b.progress(fmt.Sprintf("%s: round %d of %d", a.name, round+1, b.rounds))
+			for n := range targets {
+				if err := b.neighbour(ctx, a, targets[(n+round)%len(targets)], w, round); err != nil {
+					end()
+					return err
+				}
+			}
+		}
+		end()
+	}
+	return nil
+}
+
+// neighbour measures one attack on one target, which is new, in one round.
+func (b *bench) neighbour(ctx context.Context, a *attack, t target, w *world, round int) error {
+	r, _, err := b.start(ctx, t, w)
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	task := loadTask{World: *w, URL: r.url, PID: r.pid, Kind: small, Workers: 4, Warm: b.warm, Measure: 2 * b.measure, Tolerant: true}
+	before, _, err := b.load(ctx, task)
+	if err != nil {
+		return fmt.Errorf("%s, %s, before: %w", a.name, t, err)
+	}
+	attacking := attackTask{Report: b.file("attack.json"), URL: r.url, World: *w, Attack: a.name, Requests: b.attack}
+	var report attackReport
+	p, err := b.part(ctx, "attack", attacking.Report, attacking, &report)
+	if err != nil {
+		return fmt.Errorf("%s, %s: %w", a.name, t, err)
+	}
+	defer p.Kill()
+	b.progress(fmt.Sprintf("%s: %d requests wait; ended: %v", t, report.Waiting, report.Ends))
+	during, _, err := b.load(ctx, task)
+	if err != nil {
+		return fmt.Errorf("%s, %s: %w", a.name, t, err)
+	}
+	add := func(metric, unit string, value float64) {
+		b.results.add(sample{Measure: a.name, Metric: metric, Unit: unit, Target: t, Round: round, Value: value})
+	}
+	add("p99 ÷ p99 without", "×", during.P99/before.P99)
+	add("refused", "%", 100*float64(during.Refused)/float64(during.Refused+during.Requests))
+	add(fmt.Sprintf("waiting of %d", b.attack), "requests", float64(report.Waiting))
+	return nil
+}
+
+// hostileWorld is one with a host that never answers, as a mount and as the
+// issuer of a type.
+func (b *bench) hostileWorld(ctx context.Context) (*world, func(), error) {
+	return b.worldOf(ctx, worldTask{Workspaces: min(b.workspaces, 100), Hostile: true})
+}
+
+// addHostile puts that host, and the attacker's workspaces, into a world.
+func (w *world) addHostile(ctx context.Context, k *standin.KCP, dir string) error {
+	host, err := silent(ctx, k, dir)
+	if err != nil {
+		return err
+	}
+	k.Root.PutMount("root", "away", host)
+	k.Root.PutConfiguration("root", "hanging", standin.Object{
+		"issuer":        standin.Object{"url": host, "audiences": []string{audience}, "certificateAuthority": string(k.ServingCA.PEM)},
+		"claimMappings": standin.Object{"username": standin.Object{"claim": "sub", "prefix": ""}},
+	})
+	k.Root.PutType("root", "hanging", "hanging")
+	for i := range attackedWorkspaces {
+		putWorkspace(k.Root, w.Workspaces+i, "hanging", 0)
+	}
+	w.Silent = host
+	w.MountHosts = filepath.Join(dir, "mount-hosts.yaml")
+	if err := os.WriteFile(w.MountHosts, fmt.Appendf(nil, "- url: %s\n  backend_server_ca: %s\n", host, k.ServingCA.File), 0o600); err != nil {
+		return err
+	}
+	mapping, err := os.OpenFile(w.Mapping, os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = mapping.WriteString(k.MappingEntry("/mapped/"))
+	return errors.Join(err, mapping.Close())
+}
+
+// silent serves, until ctx ends, nothing: it takes requests and never answers.
+func silent(ctx context.Context, k *standin.KCP, dir string) (url string, err error) {
+	pair, err := k.ServingCA.Serving(dir, "silent")
+	if err != nil {
+		return "", err
+	}
+	certificate, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		return "", err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{
+		Handler:           http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	go func() { _ = server.ServeTLS(listener, "", "") }() // ends with the process
+	return "https://" + listener.Addr().String(), nil
+}
