@@ -145,7 +145,7 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 	case raw != "":
 		q.asked = true
 		token := ParseToken(raw)
-		token.Client, token.Cluster = r.RemoteAddr, string(q.target.Cluster)
+		token.Client, token.Cluster, token.Purpose = r.RemoteAddr, q.target.Cluster, q.purpose
 		q.presented.token(&token)
 		if who := a.token(q, token); who != nil { //nolint:contextcheck // q has the request's
 			return q.admit(who, "")
@@ -159,9 +159,10 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 
 // evaluation is the state of one Decide.
 type evaluation struct {
-	ctx    context.Context
-	target *index.Target
-	types  *TypeAuthenticators // nil: the type names none
+	ctx     context.Context
+	purpose Purpose
+	target  *index.Target
+	types   *TypeAuthenticators // nil: the type names none
 	// typeUnknown: whether the type names authenticators cannot be told now.
 	typeUnknown bool
 	// global: some global authenticator applies, so the request must
@@ -174,11 +175,9 @@ type evaluation struct {
 	// globalOnly: the type's authenticators are not asked; a Recheck of what others
 	// admitted need not wait for issuers that a tenant chose.
 	globalOnly bool
-	// trace: those who accept are to say so as well.
-	trace     bool
-	presented CredentialSummary
-	verdicts  []Verdict
-	guarded   []string
+	presented  CredentialSummary
+	verdicts   []Verdict
+	guarded    []string
 	// globalUndecided: a token authenticator of the operator's could not tell;
 	// typeUndecided: one of the type's, or whether it names one.
 	globalUndecided, typeUndecided bool
@@ -327,7 +326,7 @@ func (q *evaluation) accepted(m TokenAuthenticator, u user.Info, until time.Time
 		v.Outcome, v.Reason = Refused, err.Error()
 	case u == nil:
 		v.Outcome, v.Reason = Skipped, "not a token of its kind"
-	case !q.trace:
+	case q.purpose != ForExplanation:
 		return true
 	default:
 		v.Outcome, v.Reason = Accepted, accepts(until)
@@ -357,7 +356,7 @@ func (w *authenticated) decision() *Decision {
 // it has not said so itself.
 func (q *evaluation) admit(who *authenticated, by string) *Decision {
 	d := who.decision()
-	if !q.trace {
+	if q.purpose != ForExplanation { // who accepts need not say so
 		return d
 	}
 	if by != "" {

@@ -125,7 +125,21 @@ type Token struct {
 	// Cluster the logical cluster it is for; empty when not known. They share out
 	// what is scarce, and prove nothing.
 	Client, Cluster string
+	// Purpose is what the answer is for.
+	Purpose Purpose
 }
+
+// Purpose is what an authenticator is asked for.
+type Purpose int
+
+const (
+	// ForAdmission is for a request that waits for the answer.
+	ForAdmission Purpose = iota
+	// ForRecheck is for one that was admitted by the token and is still under way.
+	ForRecheck
+	// ForExplanation is for people who want to know: it is counted nowhere.
+	ForExplanation
+)
 
 // TokenAuthenticator judges bearer tokens.
 type TokenAuthenticator interface {

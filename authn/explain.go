@@ -33,7 +33,7 @@ func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change
 		asIf.types = changed
 		explainer, notes = &asIf, changed.notes
 	}
-	q := evaluation{ctx: explaining(r.Context()), target: t, trace: true}
+	q := evaluation{ctx: r.Context(), purpose: ForExplanation, target: t}
 	e := &Explanation{Decision: explainer.decide(r, &q), Notes: notes} //nolint:contextcheck // q has the request's
 	e.Presented = q.presented
 	e.Presented.certificate(r)

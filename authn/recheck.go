@@ -27,12 +27,6 @@ type RevocationChecker interface {
 	Stands(ctx context.Context, t Token, until time.Time) (known bool, err error)
 }
 
-// recheckKey is in the context of a Recheck.
-type recheckKey struct{}
-
-// rechecking says that what is decided about is under way already.
-func rechecking(ctx context.Context) bool { return ctx.Value(recheckKey{}) != nil }
-
 // Recheck decides again about a request that d admitted and that is still under
 // way: a watch, or an upgraded connection. It returns nil as long as the request
 // is admitted or nobody can tell whether it is, and else why it is not any more;
@@ -54,9 +48,8 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	if a.ended(d) {
 		return a.afterEnd(r, t, d)
 	}
-	ctx := context.WithValue(r.Context(), recheckKey{}, true)
-	q := evaluation{ctx: ctx, target: t, globalOnly: d.Authenticator != byWorkspace}
-	fresh := a.decide(r.WithContext(ctx), &q) //nolint:contextcheck // q has the request's
+	q := evaluation{ctx: r.Context(), purpose: ForRecheck, target: t, globalOnly: d.Authenticator != byWorkspace}
+	fresh := a.decide(r, &q) //nolint:contextcheck // q has the request's
 	switch {
 	case fresh.PassThrough, fresh.User == nil && q.couldNotTell(d.Authenticator):
 		return nil

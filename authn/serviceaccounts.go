@@ -34,7 +34,7 @@ func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t Token) (user.
 		return nil, time.Time{}, nil
 	}
 	who, until, err := s.authenticator.Authenticate(ctx, t.Raw)
-	return who, until, s.verdict(ctx, err)
+	return who, until, s.verdict(t.Purpose, err)
 }
 
 // Stands implements lasting.
@@ -42,25 +42,17 @@ func (s *serviceAccounts) Stands(ctx context.Context, t Token, until time.Time) 
 	if !t.JWT || !s.authenticator.Issues(t.Issuer) {
 		return false, nil
 	}
-	return true, s.verdict(ctx, s.authenticator.Stands(ctx, t.Raw, until))
+	return true, s.verdict(t.Purpose, s.authenticator.Stands(ctx, t.Raw, until))
 }
 
 // verdict counts refusals and makes the error one of this package's.
-func (s *serviceAccounts) verdict(ctx context.Context, err error) error {
+func (s *serviceAccounts) verdict(purpose Purpose, err error) error {
 	if errors.Is(err, serviceaccount.ErrUndecided) {
 		return fmt.Errorf("%w: %w", ErrUndecided, err)
 	}
 	var refusal *serviceaccount.Refusal
-	if errors.As(err, &refusal) && ctx.Value(explainingKey{}) == nil {
+	if errors.As(err, &refusal) && purpose != ForExplanation {
 		s.refused(refusal.Reason)
 	}
 	return err
-}
-
-// explainingKey is the context key of questions that are only asked to explain:
-// they are counted nowhere.
-type explainingKey struct{}
-
-func explaining(ctx context.Context) context.Context {
-	return context.WithValue(ctx, explainingKey{}, true)
 }

@@ -170,7 +170,7 @@ func (w *Webhook) AuthenticateToken(ctx context.Context, t Token) (user.Info, ti
 		return nil, time.Time{}, fmt.Errorf("token has %d bytes, the webhook is asked about at most %d", len(t.Raw), webhookToken)
 	}
 	key := w.digester.digest(t.Raw)
-	again := rechecking(ctx)
+	again := t.Purpose == ForRecheck
 	var since time.Time
 	if again && !w.crowded() {
 		since = w.clock.Now().Add(-webhookFresh)

@@ -304,10 +304,12 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(start)
 			s := newWebhookServer(t, says(saysAlice))
 			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock = clk })
-			ask := func(ctx context.Context, want string) {
+			ask := func(purpose Purpose, want string) {
 				t.Helper()
 				got := "yes"
-				switch _, _, err := w.AuthenticateToken(ctx, ParseToken(opaqueToken)); {
+				token := ParseToken(opaqueToken)
+				token.Purpose = purpose
+				switch _, _, err := w.AuthenticateToken(t.Context(), token); {
 				case errors.Is(err, ErrUndecided):
 					got = "undecided"
 				case err != nil:
@@ -317,7 +319,7 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 					t.Errorf("it says %s, want %s", got, want)
 				}
 			}
-			ask(t.Context(), "yes")
+			ask(ForAdmission, "yes")
 			s.mu.Lock()
 			s.answer = tc.later
 			s.mu.Unlock()
@@ -339,8 +341,8 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 			if tc.crowded {
 				waitForLine(t, w, webhookQuestions/2, webhookQuestions/2)
 			}
-			ask(context.WithValue(t.Context(), recheckKey{}, true), tc.stream)
-			ask(t.Context(), tc.request)
+			ask(ForRecheck, tc.stream)
+			ask(ForAdmission, tc.request)
 			if n := s.asked.Load(); n != tc.asked {
 				t.Errorf("asked %d times, want %d", n, tc.asked)
 			}

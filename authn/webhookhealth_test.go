@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -101,12 +100,12 @@ func TestWebhookRefusalByStatusEndsStreams(t *testing.T) {
 	ask := func(raw string, again bool, want string) {
 		t.Helper()
 		clk.SetTime(clk.Now().Add(15 * time.Second))
-		ctx := t.Context()
+		token := ParseToken(raw)
 		if again {
-			ctx = context.WithValue(ctx, recheckKey{}, true)
+			token.Purpose = ForRecheck
 		}
 		got := "yes"
-		switch _, _, err := w.AuthenticateToken(ctx, ParseToken(raw)); {
+		switch _, _, err := w.AuthenticateToken(t.Context(), token); {
 		case errors.Is(err, ErrUndecided):
 			got = "undecided"
 		case err != nil:
