@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 	"frontproxy/internal/filewatch"
 )
@@ -105,11 +106,11 @@ func NewOIDC(c OIDCConfig) (*OIDC, error) {
 	return o, err
 }
 
-// Name implements TokenAuthenticator.
+// Name implements token.Authenticator.
 func (o *OIDC) Name() string { return "oidc" }
 
-// AuthenticateToken implements TokenAuthenticator.
-func (o *OIDC) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+// AuthenticateToken implements token.Authenticator.
+func (o *OIDC) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	state := o.file.Get()
 	member, ok := state.byIssuer[t.Issuer]
 	if !t.JWT || !ok {
@@ -126,7 +127,7 @@ func (o *OIDC) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.
 }
 
 // Stands implements lasting.
-func (o *OIDC) Stands(ctx context.Context, t Token, until time.Time) (bool, error) {
+func (o *OIDC) Stands(ctx context.Context, t token.Token, until time.Time) (bool, error) {
 	member, ok := o.file.Get().byIssuer[t.Issuer]
 	if !ok {
 		return false, nil

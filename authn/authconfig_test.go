@@ -18,6 +18,7 @@ import (
 
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
 	"frontproxy/internal/filewatch"
 )
 
@@ -161,7 +162,7 @@ func TestAuthConfigOutcomes(t *testing.T) {
 		"another's audience": {s.Sign(issuertest.Claims{"sub": "u", "aud": "other"}), Refused},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u, _, err := o.AuthenticateToken(t.Context(), ParseToken(tc.raw))
+			u, _, err := o.AuthenticateToken(t.Context(), token.Parse(tc.raw))
 			got := verdictOf(u, err)
 			if got != tc.want {
 				t.Errorf("outcome %v (%v), want %v", got, err, tc.want)
@@ -244,7 +245,7 @@ func TestAuthConfigReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := func(s *issuertest.Issuer) string {
-		u, _, _ := o.AuthenticateToken(t.Context(), ParseToken(s.Sign(claims)))
+		u, _, _ := o.AuthenticateToken(t.Context(), token.Parse(s.Sign(claims)))
 		if u == nil {
 			return ""
 		}
@@ -331,8 +332,8 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 	if diff := cmp.Diff([]string{down.URL()}, o.Issuers()); diff != "" {
 		t.Errorf("issuers then (-want +got):\n%s", diff)
 	}
-	_, _, err = o.AuthenticateToken(t.Context(), ParseToken(down.Sign(issuertest.Claims{"sub": "u", "aud": "app", "exp": clk.Now().Add(time.Hour).Unix()})))
-	if !errors.Is(err, ErrUndecided) {
+	_, _, err = o.AuthenticateToken(t.Context(), token.Parse(down.Sign(issuertest.Claims{"sub": "u", "aud": "app", "exp": clk.Now().Add(time.Hour).Unix()})))
+	if !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("error %v, want undecided", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -35,7 +36,7 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Target) []AuthenticatorStatus
 	ready := func(name string) {
 		all = append(all, AuthenticatorStatus{Name: name, State: string(ConfigurationReady)})
 	}
-	token := func(m TokenAuthenticator) {
+	token := func(m token.Authenticator) {
 		if d, ok := m.(describer); ok {
 			all = append(all, d.describe()...)
 		} else {

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"fmt"
+	"frontproxy/authn/token"
 	"runtime"
 )
 
@@ -66,7 +67,7 @@ func (m jwtMember) enter(ctx context.Context) (leave func(), err error) {
 		}
 		if err := place(ctx, of.places); err != nil {
 			leave()
-			return nil, fmt.Errorf("%w: %d tokens %s are being evaluated already: %w", ErrUndecided, cap(of.places), of.whose, err)
+			return nil, fmt.Errorf("%w: %d tokens %s are being evaluated already: %w", token.ErrUndecided, cap(of.places), of.whose, err)
 		}
 		held = append(held, of.places)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -51,14 +52,14 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	cancel()
 	last := member("c1", fmt.Sprint("type-", n))
 	<-last.issuer.Ready()
-	token := ParseToken(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
-	if _, _, err := last.AuthenticateToken(ended, token); !errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "owner") {
+	parsed := token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+	if _, _, err := last.AuthenticateToken(ended, parsed); !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "owner") {
 		t.Errorf("a type more of the same owner: %v, want undecided because of the owner's other types", err)
 	}
 	if diff := cmp.Diff(0, len(last.types)); diff != "" {
 		t.Errorf("the type's places taken afterwards (-want +got):\n%s", diff)
 	}
-	if _, _, err := member("c2", "type").AuthenticateToken(context.Background(), token); err != nil {
+	if _, _, err := member("c2", "type").AuthenticateToken(context.Background(), parsed); err != nil {
 		t.Errorf("a type of another owner: %v", err)
 	}
 	for i := range n + 1 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 )
 
@@ -63,14 +64,14 @@ func presented(r *http.Request) (p CredentialSummary) {
 	case err != nil:
 		p.Kind = "malformed"
 	case raw != "":
-		t := ParseToken(raw)
+		t := token.Parse(raw)
 		p.token(&t)
 	}
 	return p
 }
 
 // token adds what a Token tells at once.
-func (p *CredentialSummary) token(t *Token) {
+func (p *CredentialSummary) token(t *token.Token) {
 	p.Kind = "opaque token"
 	if t.JWT {
 		p.Kind, p.Issuer = "JWT", clip.Clone(t.Issuer, maxPresented)
@@ -90,12 +91,12 @@ func (p *CredentialSummary) details(raw string) {
 	if text, err := base64.RawURLEncoding.DecodeString(part); err == nil && json.Unmarshal(text, &header) == nil {
 		p.Algorithm, p.KeyID = clip.Clone(header.Algorithm, maxPresented), clip.Clone(header.KeyID, maxPresented)
 	}
-	claims, err := readClaims(raw)
+	claims, err := token.ReadClaims(raw)
 	if err != nil {
 		return
 	}
-	for _, a := range claims.audiences[:min(len(claims.audiences), identity.MaxRemoved)] {
+	for _, a := range claims.Audiences[:min(len(claims.Audiences), identity.MaxRemoved)] {
 		p.Audiences = append(p.Audiences, clip.Clone(a, maxPresented))
 	}
-	p.NotBefore, p.NotAfter = claims.notBefore, claims.expiry
+	p.NotBefore, p.NotAfter = claims.NotBefore, claims.Expiry
 }

@@ -12,6 +12,7 @@ import (
 
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 )
@@ -39,10 +40,10 @@ type Config struct {
 	RequestHeader *RequestHeader
 	// Tokens are the global token authenticators in the order they are asked:
 	// token file, service accounts, OIDC.
-	Tokens []TokenAuthenticator
+	Tokens []token.Authenticator
 	// Webhook is asked last, and never about a token of an issuer that the
 	// workspace's type names; nil: none.
-	Webhook TokenAuthenticator
+	Webhook token.Authenticator
 	// Types has the authenticators of workspace types; nil while the feature
 	// WorkspaceAuthentication is off.
 	Types TypeSource
@@ -70,8 +71,8 @@ type Config struct {
 // that admits or refuses. Safe for concurrent use.
 type Authenticator struct {
 	certs    *certificates
-	tokens   []TokenAuthenticator
-	webhook  TokenAuthenticator
+	tokens   []token.Authenticator
+	webhook  token.Authenticator
 	types    TypeSource
 	groups   identity.GroupFilter
 	refusals *Refusals
@@ -144,7 +145,7 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 		q.addVerdict("credentials", Refused, err.Error())
 	case raw != "":
 		q.asked = true
-		token := ParseToken(raw)
+		token := token.Parse(raw)
 		token.Client, token.Cluster, token.Purpose = r.RemoteAddr, q.target.Cluster, q.purpose
 		q.presented.token(&token)
 		if who := a.token(q, token); who != nil { //nolint:contextcheck // q has the request's
@@ -160,7 +161,7 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 // evaluation is the state of one Decide.
 type evaluation struct {
 	ctx     context.Context
-	purpose Purpose
+	purpose token.Purpose
 	target  *index.Target
 	types   *TypeAuthenticators // nil: the type names none
 	// typeUnknown: whether the type names authenticators cannot be told now.
@@ -224,7 +225,7 @@ func typeName(t *index.Type) string {
 }
 
 // token asks every authenticator that may know the token.
-func (a *Authenticator) token(q *evaluation, t Token) *authenticated {
+func (a *Authenticator) token(q *evaluation, t token.Token) *authenticated {
 	for _, m := range a.tokens {
 		if who := a.globalToken(q, m, t); who != nil {
 			return who
@@ -250,13 +251,13 @@ func (a *Authenticator) token(q *evaluation, t Token) *authenticated {
 	return nil
 }
 
-func (a *Authenticator) globalToken(q *evaluation, m TokenAuthenticator, t Token) *authenticated {
+func (a *Authenticator) globalToken(q *evaluation, m token.Authenticator, t token.Token) *authenticated {
 	u, until, err := m.AuthenticateToken(q.ctx, t)
 	if err == nil && u != nil {
 		u, err = a.global(u)
 	}
 	if !q.accepted(m, u, until, err, true) {
-		q.globalUndecided = q.globalUndecided || errors.Is(err, ErrUndecided)
+		q.globalUndecided = q.globalUndecided || errors.Is(err, token.ErrUndecided)
 		return nil
 	}
 	_, account := m.(*serviceAccounts)
@@ -268,7 +269,7 @@ func (a *Authenticator) globalToken(q *evaluation, m TokenAuthenticator, t Token
 // URLs differ. After it, those that need not wait still answer, and the others
 // are undecided. Those that need not wait come first: an issuer that hangs must
 // not delay who is let in by another configuration.
-func (q *evaluation) workspaceTokens(members []TokenAuthenticator, t Token) *authenticated {
+func (q *evaluation) workspaceTokens(members []token.Authenticator, t token.Token) *authenticated {
 	ctx := q.ctx
 	if len(members) > 1 { // one bounds itself
 		var cancel context.CancelFunc
@@ -285,8 +286,8 @@ func (q *evaluation) workspaceTokens(members []TokenAuthenticator, t Token) *aut
 }
 
 // readyFirst has those at the end that may have to ask their issuers about t.
-func readyFirst(members []TokenAuthenticator, t Token) []TokenAuthenticator {
-	var ready, others []TokenAuthenticator
+func readyFirst(members []token.Authenticator, t token.Token) []token.Authenticator {
+	var ready, others []token.Authenticator
 	for _, m := range members {
 		if j, ok := m.(jwtMember); ok && !j.knows(t) {
 			others = append(others, m)
@@ -299,7 +300,7 @@ func readyFirst(members []TokenAuthenticator, t Token) []TokenAuthenticator {
 
 // workspaceToken asks an authenticator that a tenant configured, and ties the
 // identity to the target.
-func (q *evaluation) workspaceToken(ctx context.Context, m TokenAuthenticator, t Token) *authenticated {
+func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, t token.Token) *authenticated {
 	u, until, err := m.AuthenticateToken(ctx, t)
 	var g identity.Guarded
 	if err == nil && u != nil {
@@ -310,23 +311,23 @@ func (q *evaluation) workspaceToken(ctx context.Context, m TokenAuthenticator, t
 		}
 	}
 	if !q.accepted(m, u, until, err, errors.Is(err, issuer.ErrUnavailable)) {
-		q.typeUndecided = q.typeUndecided || errors.Is(err, ErrUndecided)
+		q.typeUndecided = q.typeUndecided || errors.Is(err, token.ErrUndecided)
 		return nil
 	}
 	return &authenticated{user: g.Scoped(q.target.Cluster), by: byWorkspace, until: until}
 }
 
 // accepted records a verdict that did not admit. Private is the Verdict's.
-func (q *evaluation) accepted(m TokenAuthenticator, u user.Info, until time.Time, err error, private bool) bool {
+func (q *evaluation) accepted(m token.Authenticator, u user.Info, until time.Time, err error, private bool) bool {
 	v := Verdict{Authenticator: m.Name(), Private: private}
 	switch {
-	case errors.Is(err, ErrUndecided):
+	case errors.Is(err, token.ErrUndecided):
 		v.Outcome, v.Reason = Undecided, err.Error()
 	case err != nil:
 		v.Outcome, v.Reason = Refused, err.Error()
 	case u == nil:
 		v.Outcome, v.Reason = Skipped, "not a token of its kind"
-	case q.purpose != ForExplanation:
+	case q.purpose != token.ForExplanation:
 		return true
 	default:
 		v.Outcome, v.Reason = Accepted, accepts(until)
@@ -356,7 +357,7 @@ func (w *authenticated) decision() *Decision {
 // it has not said so itself.
 func (q *evaluation) admit(who *authenticated, by string) *Decision {
 	d := who.decision()
-	if q.purpose != ForExplanation { // who accepts need not say so
+	if q.purpose != token.ForExplanation { // who accepts need not say so
 		return d
 	}
 	if by != "" {

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -19,14 +20,14 @@ type waitingToken struct{ name string }
 
 func (w waitingToken) Name() string { return w.name }
 
-func (w waitingToken) AuthenticateToken(ctx context.Context, _ Token) (user.Info, time.Time, error) {
+func (w waitingToken) AuthenticateToken(ctx context.Context, _ token.Token) (user.Info, time.Time, error) {
 	timer := time.NewTimer(5 * time.Second)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return nil, time.Time{}, fmt.Errorf("%w: still waiting", ErrUndecided)
+	return nil, time.Time{}, fmt.Errorf("%w: still waiting", token.ErrUndecided)
 }
 
 // TestDecideDeadline: however many authenticators of a type share a token's
@@ -34,7 +35,7 @@ func (w waitingToken) AuthenticateToken(ctx context.Context, _ Token) (user.Info
 func TestDecideDeadline(t *testing.T) {
 	for name, tc := range map[string]struct {
 		waiting  int
-		last     TokenAuthenticator // asked after them; nil: none
+		last     token.Authenticator // asked after them; nil: none
 		status   int
 		wait     time.Duration
 		verdicts int
@@ -53,14 +54,14 @@ func TestDecideDeadline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var members []TokenAuthenticator
+				var members []token.Authenticator
 				for n := range tc.waiting {
 					members = append(members, waitingToken{fmt.Sprint("waits-", n)})
 				}
 				if tc.last != nil {
 					members = append(members, tc.last)
 				}
-				a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{iss: members}}}})
+				a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{iss: members}}}})
 				if err != nil {
 					t.Fatal(err)
 				}

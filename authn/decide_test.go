@@ -14,6 +14,7 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"math/big"
 	"net/http"
@@ -95,12 +96,12 @@ type fakeToken struct {
 
 func (f fakeToken) Name() string { return f.name }
 
-func (f fakeToken) AuthenticateToken(_ context.Context, t Token) (user.Info, time.Time, error) {
+func (f fakeToken) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
 	if f.asked != nil {
 		*f.asked = append(*f.asked, f.name)
 	}
 	if f.undecided {
-		return nil, time.Time{}, fmt.Errorf("%w: the issuer was never reached", ErrUndecided)
+		return nil, time.Time{}, fmt.Errorf("%w: the issuer was never reached", token.ErrUndecided)
 	}
 	if u := f.users[t.Raw]; u != nil {
 		return u, time.Unix(1e10, 0), nil
@@ -126,7 +127,7 @@ func (f fakeTypes) Authenticators(t index.Type) (*TypeAuthenticators, error) {
 
 const iss = "https://issuer.example"
 
-// jwtOf is an unsigned token of the shape that ParseToken reads.
+// jwtOf is an unsigned token of the shape that token.Parse reads.
 func jwtOf(issuer string) string {
 	return "eyJhbGciOiJSUzI1NiJ9." + b64(`{"iss":"`+issuer+`"}`) + ".c2ln"
 }
@@ -140,8 +141,8 @@ func TestDecide(t *testing.T) {
 	accepts := fakeToken{name: "good", users: map[string]user.Info{good: alice}}
 	refuses := fakeToken{name: "bad", users: map[string]user.Info{}}
 	undecided := fakeToken{name: "down", undecided: true}
-	withTypes := func(members ...TokenAuthenticator) Config {
-		return Config{ClientCAs: clients, Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{iss: members}}}}
+	withTypes := func(members ...token.Authenticator) Config {
+		return Config{ClientCAs: clients, Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{iss: members}}}}
 	}
 	withReason := withTypes(refuses)
 	withReason.Types.(fakeTypes).types.Undecided = []string{`authentication configuration "gone" does not exist`}
@@ -150,12 +151,12 @@ func TestDecide(t *testing.T) {
 	unread := index.Target{Cluster: "c3", Type: index.Type{Name: "team", Path: "root:x", Err: index.ErrNotSynced}}
 	scopedAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:c1"}, identity.ClusterNameKey: {"c1"}}}
 	globalAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}}
-	withWebhook := func(c Config, w TokenAuthenticator) Config { c.Webhook = w; return c }
-	withTokens := func(c Config, m ...TokenAuthenticator) Config { c.Tokens = m; return c }
+	withWebhook := func(c Config, w token.Authenticator) Config { c.Webhook = w; return c }
+	withTokens := func(c Config, m ...token.Authenticator) Config { c.Tokens = m; return c }
 	rh := Config{ClientCAs: clients, RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}, GroupHeaders: []string{"X-Remote-Group"},
 		UIDHeaders: []string{"X-Remote-Uid"}, ExtraPrefixes: []string{"X-Remote-Extra-"}}}
 	asserted := http.Header{"X-Remote-User": {"bob"}, "X-Remote-Group": {"ops", "system:masters"}, "X-Remote-Extra-Authentication.kcp.io%2fscopes": {"cluster:x"}}
-	token := http.Header{"Authorization": {"Bearer " + good}}
+	tokenHeader := http.Header{"Authorization": {"Bearer " + good}}
 	passThrough := 0
 
 	for name, tc := range map[string]struct {
@@ -168,14 +169,14 @@ func TestDecide(t *testing.T) {
 		status  int    // 0: admitted, passThrough: want is nil
 		reason  string // of a refusal: a part of one verdict
 	}{
-		"nothing configured passes through":                       {headers: token, status: passThrough},
-		"gate off: a type means nothing":                          {config: Config{ClientCAs: clients}, target: team, headers: token, status: passThrough},
-		"type without configurations passes through":              {config: withTypes(accepts), target: other, headers: token, status: passThrough},
+		"nothing configured passes through":                       {headers: tokenHeader, status: passThrough},
+		"gate off: a type means nothing":                          {config: Config{ClientCAs: clients}, target: team, headers: tokenHeader, status: passThrough},
+		"type without configurations passes through":              {config: withTypes(accepts), target: other, headers: tokenHeader, status: passThrough},
 		"client certificate":                                      {config: withTypes(), target: team, cert: aliceCert, want: globalAlice, by: byClientCert},
-		"client certificate beside a bad token":                   {config: withTypes(refuses), target: team, cert: aliceCert, headers: token, want: globalAlice, by: byClientCert},
+		"client certificate beside a bad token":                   {config: withTypes(refuses), target: team, cert: aliceCert, headers: tokenHeader, want: globalAlice, by: byClientCert},
 		"stranger's certificate":                                  {config: withTypes(accepts), target: other, cert: strangers.client(t, time.Hour, "alice"), status: 401, reason: "unknown authority"},
-		"stranger's certificate beside a good token":              {config: withTypes(accepts), target: team, cert: strangers.client(t, time.Hour, "alice"), headers: token, want: scopedAlice, by: byWorkspace},
-		"a token where only certificates are known":               {config: Config{ClientCAs: clients}, target: other, cert: strangers.client(t, time.Hour, ""), headers: token, status: 401, reason: "unknown authority"},
+		"stranger's certificate beside a good token":              {config: withTypes(accepts), target: team, cert: strangers.client(t, time.Hour, "alice"), headers: tokenHeader, want: scopedAlice, by: byWorkspace},
+		"a token where only certificates are known":               {config: Config{ClientCAs: clients}, target: other, cert: strangers.client(t, time.Hour, ""), headers: tokenHeader, status: 401, reason: "unknown authority"},
 		"expired certificate":                                     {config: withTypes(), target: other, cert: clients.client(t, -time.Minute, "alice"), status: 401, reason: "expired"},
 		"certificate without a name":                              {config: withTypes(), target: other, cert: clients.client(t, time.Hour, ""), status: 401, reason: "no common name"},
 		"certificate whose name a header would change":            {config: withTypes(), target: other, cert: clients.client(t, time.Hour, " system:admin"), status: 401, reason: "white space"},
@@ -183,36 +184,36 @@ func TestDecide(t *testing.T) {
 		"requestheader asserts, and its groups are filtered":      {config: rh, target: team, cert: proxyCert, headers: asserted, by: byRequestHeader, want: &user.DefaultInfo{Name: "bob", Groups: []string{"ops", "system:authenticated"}, Extra: map[string][]string{"authentication.kcp.io/scopes": {"cluster:x"}}}},
 		"user certificate asserts no headers":                     {config: rh, target: team, cert: aliceCert, headers: asserted, want: globalAlice, by: byClientCert},
 		"identity headers without a certificate mean nothing":     {config: rh, target: team, headers: asserted, status: passThrough},
-		"workspace token":                                         {config: withTypes(accepts), target: team, headers: token, want: scopedAlice, by: byWorkspace},
-		"second configuration of the issuer":                      {config: withTypes(refuses, undecided, accepts), target: team, headers: token, want: scopedAlice, by: byWorkspace},
+		"workspace token":                                         {config: withTypes(accepts), target: team, headers: tokenHeader, want: scopedAlice, by: byWorkspace},
+		"second configuration of the issuer":                      {config: withTypes(refuses, undecided, accepts), target: team, headers: tokenHeader, want: scopedAlice, by: byWorkspace},
 		"no credential where the type has configurations":         {config: withTypes(accepts), target: team, status: 401, reason: "has none"},
 		"no credential, but a configuration is missing":           {config: withReason, target: team, status: 401, reason: "gone"},
-		"refused, and a configuration is missing":                 {config: withReason, target: team, headers: token, status: 503, reason: "wrong signature"},
-		"refused by all":                                          {config: withTypes(refuses, refuses), target: team, headers: token, status: 401, reason: "wrong signature"},
-		"one cannot decide":                                       {config: withTypes(refuses, undecided), target: team, headers: token, status: 503, reason: "never reached"},
+		"refused, and a configuration is missing":                 {config: withReason, target: team, headers: tokenHeader, status: 503, reason: "wrong signature"},
+		"refused by all":                                          {config: withTypes(refuses, refuses), target: team, headers: tokenHeader, status: 401, reason: "wrong signature"},
+		"one cannot decide":                                       {config: withTypes(refuses, undecided), target: team, headers: tokenHeader, status: 503, reason: "never reached"},
 		"issuer that the type does not name":                      {config: withTypes(accepts), target: team, headers: http.Header{"Authorization": {"Bearer " + jwtOf("https://other.example")}}, status: 401, reason: "https://other.example"},
 		"type never read, no credential":                          {config: withTypes(accepts), target: unread, status: 503, reason: "not all shards"},
-		"type itself not known":                                   {config: withTypes(accepts), target: index.Target{Cluster: "c4", Type: index.Type{Err: index.ErrUnknown}}, headers: token, status: 503, reason: "unknown"},
-		"type whose owner is gone adds nothing":                   {config: withTypes(accepts), target: index.Target{Cluster: "c4", Type: index.Type{Name: "team", Path: "gone", Err: index.ErrUnknown}}, headers: token, status: passThrough},
-		"type never read, token":                                  {config: withTypes(accepts), target: unread, headers: token, status: 503, reason: "not all shards"},
+		"type itself not known":                                   {config: withTypes(accepts), target: index.Target{Cluster: "c4", Type: index.Type{Err: index.ErrUnknown}}, headers: tokenHeader, status: 503, reason: "unknown"},
+		"type whose owner is gone adds nothing":                   {config: withTypes(accepts), target: index.Target{Cluster: "c4", Type: index.Type{Name: "team", Path: "gone", Err: index.ErrUnknown}}, headers: tokenHeader, status: passThrough},
+		"type never read, token":                                  {config: withTypes(accepts), target: unread, headers: tokenHeader, status: 503, reason: "not all shards"},
 		"type never read, good certificate":                       {config: withTypes(accepts), target: unread, cert: aliceCert, want: globalAlice, by: byClientCert},
 		"type never read, malformed credential":                   {config: withTypes(accepts), target: unread, headers: http.Header{"Authorization": {"Bearer a", "Bearer b"}}, status: 401, reason: "more than one"},
-		"configurations never read":                               {config: Config{Types: fakeTypes{err: fmt.Errorf("%w: shard never read", ErrUndecided)}}, target: team, headers: token, status: 503, reason: "never read"},
-		"configurations never read, but a global token":           {config: withTokens(Config{Types: fakeTypes{err: ErrUndecided}}, accepts), target: team, headers: token, want: globalAlice, by: byToken},
-		"configurations never read, global tokens, no credential": {config: withTokens(Config{Types: fakeTypes{err: ErrUndecided}}, accepts), target: team, status: 401, reason: "could not decide"},
+		"configurations never read":                               {config: Config{Types: fakeTypes{err: fmt.Errorf("%w: shard never read", token.ErrUndecided)}}, target: team, headers: tokenHeader, status: 503, reason: "never read"},
+		"configurations never read, but a global token":           {config: withTokens(Config{Types: fakeTypes{err: token.ErrUndecided}}, accepts), target: team, headers: tokenHeader, want: globalAlice, by: byToken},
+		"configurations never read, global tokens, no credential": {config: withTokens(Config{Types: fakeTypes{err: token.ErrUndecided}}, accepts), target: team, status: 401, reason: "could not decide"},
 		"system: name does not hide another member's yes": {config: withTypes(fakeToken{name: "sys", users: map[string]user.Info{good: &user.DefaultInfo{Name: "system:admin"}}}, accepts),
-			target: team, headers: token, want: scopedAlice, by: byWorkspace},
-		"system: name alone": {config: withTypes(fakeToken{name: "sys", users: map[string]user.Info{good: &user.DefaultInfo{Name: "system:admin"}}}), target: team, headers: token, status: 401, reason: "system:"},
-		"workspace identity without a cluster to tie it to":   {config: withTypes(accepts), target: index.Target{Type: team.Type}, headers: token, status: 401, reason: "no logical cluster"},
+			target: team, headers: tokenHeader, want: scopedAlice, by: byWorkspace},
+		"system: name alone": {config: withTypes(fakeToken{name: "sys", users: map[string]user.Info{good: &user.DefaultInfo{Name: "system:admin"}}}), target: team, headers: tokenHeader, status: 401, reason: "system:"},
+		"workspace identity without a cluster to tie it to":   {config: withTypes(accepts), target: index.Target{Type: team.Type}, headers: tokenHeader, status: 401, reason: "no logical cluster"},
 		"two Authorization headers":                           {config: withTypes(accepts), target: team, headers: http.Header{"Authorization": {"Bearer " + good, "Bearer " + good}}, status: 401, reason: "more than one"},
 		"two Authorization headers where nothing applies":     {config: withTypes(accepts), target: other, headers: http.Header{"Authorization": {"Bearer a", "Bearer b"}}, status: passThrough},
-		"global token is not scoped":                          {config: withTokens(withTypes(refuses), accepts), target: team, headers: token, want: globalAlice, by: byToken},
-		"global token member refuses, the workspace's admits": {config: withTokens(withTypes(accepts), refuses), target: team, headers: token, want: scopedAlice, by: byWorkspace},
+		"global token is not scoped":                          {config: withTokens(withTypes(refuses), accepts), target: team, headers: tokenHeader, want: globalAlice, by: byToken},
+		"global token member refuses, the workspace's admits": {config: withTokens(withTypes(accepts), refuses), target: team, headers: tokenHeader, want: scopedAlice, by: byWorkspace},
 		"global tokens configured: no credential is refused":  {config: withTokens(Config{}, accepts), target: other, status: 401, reason: "has none"},
-		"webhook admits": {config: withWebhook(withTypes(accepts), accepts), target: other, headers: token, want: globalAlice, by: byToken},
+		"webhook admits": {config: withWebhook(withTypes(accepts), accepts), target: other, headers: tokenHeader, want: globalAlice, by: byToken},
 		"webhook configured: no credential is refused":  {config: withWebhook(Config{}, accepts), target: other, status: 401, reason: "has none"},
-		"webhook is not asked about the type's issuers": {config: withWebhook(withTypes(refuses), accepts), target: team, headers: token, status: 401, reason: "wrong signature"},
-		"webhook down": {config: withWebhook(withTypes(accepts), undecided), target: other, headers: token, status: 503, reason: "never reached"},
+		"webhook is not asked about the type's issuers": {config: withWebhook(withTypes(refuses), accepts), target: team, headers: tokenHeader, status: 401, reason: "wrong signature"},
+		"webhook down": {config: withWebhook(withTypes(accepts), undecided), target: other, headers: tokenHeader, status: 503, reason: "never reached"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.config.Instance = "pod-1"
@@ -296,9 +297,9 @@ func TestWebhookIsAskedLast(t *testing.T) {
 	var asked []string
 	member := func(name string) fakeToken { return fakeToken{name: name, asked: &asked} }
 	a, err := New(Config{
-		Tokens:  []TokenAuthenticator{member("file"), member("oidc")},
+		Tokens:  []token.Authenticator{member("file"), member("oidc")},
 		Webhook: member("webhook"),
-		Types:   fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{"https://other.example": {member("workspace")}}}},
+		Types:   fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{"https://other.example": {member("workspace")}}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -489,7 +490,7 @@ func TestTokenOfManyGroups(t *testing.T) {
 	s := serveIssuer(t, issuertest.Options{})
 	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
 	<-m.issuer.Ready()
-	a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{s.URL(): {m}}}}})
+	a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{s.URL(): {m}}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -505,7 +506,7 @@ func TestTokenOfManyGroups(t *testing.T) {
 	if d := ask(1025); d.User != nil || !strings.Contains(told(d), "1025 groups") {
 		t.Errorf("1,025 groups: %s", told(d))
 	}
-	if diff := cmp.Diff(1, m.cache.len()); diff != "" {
+	if diff := cmp.Diff(1, m.cache.Len()); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 }

@@ -1,12 +1,11 @@
 package authn
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 )
@@ -108,57 +107,12 @@ func (d *Decision) Asserted() bool {
 	return d.Authenticator == byRequestHeader || d.Authenticator == byShardCaller
 }
 
-// ErrUndecided is wrapped by a TokenAuthenticator's error when it could not
-// judge the token now.
-var ErrUndecided = errors.New("could not decide")
-
-// Token is a bearer token and what can be read of it without trusting it.
-type Token struct {
-	// Raw is the token itself. Never log it.
-	Raw string
-	// Issuer is the unverified "iss" claim; empty when Raw is no JWT or has none.
-	// It only selects who is asked, it proves nothing.
-	Issuer string
-	// JWT says that Raw has the shape of a signed JWT.
-	JWT bool
-	// Client is the address the request came from, as http.Request.RemoteAddr, and
-	// Cluster the logical cluster it is for; empty when not known. They share out
-	// what is scarce, and prove nothing.
-	Client, Cluster string
-	// Purpose is what the answer is for.
-	Purpose Purpose
-}
-
-// Purpose is what an authenticator is asked for.
-type Purpose int
-
-const (
-	// ForAdmission is for a request that waits for the answer.
-	ForAdmission Purpose = iota
-	// ForRecheck is for one that was admitted by the token and is still under way.
-	ForRecheck
-	// ForExplanation is for people who want to know: it is counted nowhere.
-	ForExplanation
-)
-
-// TokenAuthenticator judges bearer tokens.
-type TokenAuthenticator interface {
-	// Name is for verdicts; see Verdict.Authenticator.
-	Name() string
-	// AuthenticateToken returns the identity the token proves, unguarded; the
-	// time it ends (zero: unknown); or (nil, zero, nil) when the token is not of
-	// its kind, an error that wraps ErrUndecided when it could not judge, or
-	// any other error when it refuses. Errors never contain the token. The
-	// identity is shared and must not be modified.
-	AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error)
-}
-
 // TypeAuthenticators is what a workspace type's configurations made ready: the
 // record is immutable and shared by every request to workspaces of the type.
 type TypeAuthenticators struct {
 	// ByIssuer has the JWT authenticators by the issuer URL they trust, in the
 	// order of the configurations.
-	ByIssuer map[string][]TokenAuthenticator
+	ByIssuer map[string][]token.Authenticator
 	// Undecided has a reason for every configuration that is named but missing
 	// or broken: a token nobody accepts is then undecided, not refused.
 	Undecided []string

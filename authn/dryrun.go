@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -57,7 +58,7 @@ func (c *changedType) close() {
 func (x *TypeIndex) dryRun(t index.Type, change *Change) (*changedType, error) {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	if !ok {
-		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", ErrUndecided, t.Cluster)
+		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
 	}
 	e, drafts, err := x.draft(shard, objectName{t.Cluster, t.Name}, change)
 	if err != nil {
@@ -84,7 +85,7 @@ func (x *TypeIndex) draft(shard string, name objectName, change *Change) (e *typ
 	defer x.mu.RUnlock()
 	s := x.shards[shard]
 	if s == nil || !s.typesSynced || !s.configsSynced {
-		return nil, nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", ErrUndecided, shard)
+		return nil, nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", token.ErrUndecided, shard)
 	}
 	e = &typeEntry{name: name, version: given, evaluations: make(chan struct{}, evaluationsAtOnce), owner: &owner{evaluations: make(chan struct{}, 1)}}
 	names, changed := change.Types[name.name]

@@ -15,6 +15,7 @@ import (
 
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
 )
 
 // doublingSum is a sum of terms times a list, nested in itself.
@@ -68,16 +69,16 @@ func TestHostileExpressionsEnd(t *testing.T) {
 				}
 				claims["deep"], claims["l"] = deep, []string{}
 			}
-			token := ParseToken(s.Sign(claims))
+			signed := token.Parse(s.Sign(claims))
 			// The first look fetches the issuer's keys.
-			if _, err := m.verify(t.Context(), token.Raw, m.clock.Now()); err != nil {
+			if _, err := m.verify(t.Context(), signed.Raw, m.clock.Now()); err != nil {
 				t.Fatal(err)
 			}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, _, err := m.AuthenticateToken(context.Background(), token)
+			_, _, err := m.AuthenticateToken(context.Background(), signed)
 			runtime.ReadMemStats(&after)
-			if err == nil || errors.Is(err, ErrUndecided) || len(err.Error()) > 1000 {
+			if err == nil || errors.Is(err, token.ErrUndecided) || len(err.Error()) > 1000 {
 				t.Errorf("got %v, want a refusal", err)
 			}
 			if took := after.TotalAlloc - before.TotalAlloc; took > 12<<20 {
@@ -103,28 +104,28 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := specFor(s, with(object{"expression": tt.x}, "claimMappings", "username"))
 			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, spec)
-			token := s.Sign(issuertest.Claims{"sub": tt.sub, "aud": "app", "l": make([]string, 3900)})
-			first, _, firstErr := m.AuthenticateToken(t.Context(), ParseToken(token))
-			m.cache = tokenCache{}
+			signed := s.Sign(issuertest.Claims{"sub": tt.sub, "aud": "app", "l": make([]string, 3900)})
+			first, _, firstErr := m.AuthenticateToken(t.Context(), token.Parse(signed))
+			m.cache = token.Cache{}
 			for range evaluationsAtOnce {
 				m.types <- struct{}{} // nothing can be evaluated any more
 			}
 			ended, cancel := context.WithCancel(t.Context())
 			cancel()
-			again, _, err := m.AuthenticateToken(ended, ParseToken(token))
+			again, _, err := m.AuthenticateToken(ended, token.Parse(signed))
 			if fmt.Sprint(again, err) != fmt.Sprint(first, firstErr) || (err == nil) != (name == "admitted") {
 				t.Errorf("again: %v, %v; at first: %v, %v", again, err, first, firstErr)
 			}
-			if _, _, err := m.AuthenticateToken(ended, ParseToken(s.Sign(issuertest.Claims{"sub": "bob", "aud": "app"}))); !errors.Is(err, ErrUndecided) {
+			if _, _, err := m.AuthenticateToken(ended, token.Parse(s.Sign(issuertest.Claims{"sub": "bob", "aud": "app"}))); !errors.Is(err, token.ErrUndecided) {
 				t.Errorf("another token: %v, want undecided for lack of a place", err)
 			}
-			if _, _, err := m.AuthenticateToken(ended, ParseToken(token[:len(token)-8]+"AAAAAAAA")); err == nil || errors.Is(err, ErrUndecided) || err.Error() == fmt.Sprint(firstErr) {
+			if _, _, err := m.AuthenticateToken(ended, token.Parse(signed[:len(signed)-8]+"AAAAAAAA")); err == nil || errors.Is(err, token.ErrUndecided) || err.Error() == fmt.Sprint(firstErr) {
 				t.Errorf("with another signature: %v, want it refused for that", err)
 			}
 			// A configuration that is built anew evaluates anew.
 			changed := mustBuild(t, TypeIndexConfig{Issuers: pool}, spec)
 			changed.types = m.types
-			if _, _, err := changed.AuthenticateToken(ended, ParseToken(token)); !errors.Is(err, ErrUndecided) {
+			if _, _, err := changed.AuthenticateToken(ended, token.Parse(signed)); !errors.Is(err, token.ErrUndecided) {
 				t.Errorf("by a new generation of the configuration: %v, want undecided for lack of a place", err)
 			}
 		})
@@ -135,20 +136,20 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 func TestTimeIsNoOutcome(t *testing.T) {
 	s := serveIssuer(t, issuertest.Options{})
 	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
-	token := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
-	claims, err := m.verify(t.Context(), token, m.clock.Now())
+	signed := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+	claims, err := m.verify(t.Context(), signed, m.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := m.evaluate(ended, token, claims); !errors.Is(err, ErrUndecided) {
+	if _, err := m.evaluate(ended, signed, claims); !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("after its time: %v, want undecided", err)
 	}
 	if len(m.types) != 0 {
 		t.Errorf("%d places are taken afterwards", len(m.types))
 	}
-	if u, err := m.evaluate(t.Context(), token, claims); err != nil || u.GetName() != "alice" {
+	if u, err := m.evaluate(t.Context(), signed, claims); err != nil || u.GetName() != "alice" {
 		t.Errorf("again: %v, %v", u, err)
 	}
 }
@@ -163,21 +164,21 @@ func TestEvaluationsAreBoundedForAll(t *testing.T) {
 	for range cap(m.evaluations) {
 		m.evaluations <- struct{}{}
 	}
-	token := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
-	claims, err := m.verify(t.Context(), token, m.clock.Now())
+	signed := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+	claims, err := m.verify(t.Context(), signed, m.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := m.evaluate(ended, token, claims); !errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "all workspaces") {
+	if _, err := m.evaluate(ended, signed, claims); !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "all workspaces") {
 		t.Errorf("with all places taken: %v, want undecided for that", err)
 	}
 	if len(m.types) != 0 {
 		t.Errorf("%d of the type's places are taken afterwards", len(m.types))
 	}
 	<-m.evaluations
-	if _, err := m.evaluate(t.Context(), token, claims); err != nil {
+	if _, err := m.evaluate(t.Context(), signed, claims); err != nil {
 		t.Errorf("with one free: %v", err)
 	}
 }
@@ -205,7 +206,7 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 	}
 	defer built.close()
 	m := jwtMember{jwtAuthenticator: built.authenticators[0], types: make(chan struct{})} // no place at all
-	u, _, err := m.AuthenticateToken(t.Context(), ParseToken(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "tenant": "t", "groups": []string{"a"}})))
+	u, _, err := m.AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "tenant": "t", "groups": []string{"a"}})))
 	if err != nil || u.GetName() != "oidc:alice" || u.GetUID() != "alice" || u.GetGroups()[0] != "oidc:a" {
 		t.Errorf("got %v, %v", u, err)
 	}
@@ -218,7 +219,7 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 func TestMappingCacheIsBounded(t *testing.T) {
 	var c mappingCache
 	now := time.Now()
-	key := func(i int) (d digest) {
+	key := func(i int) (d token.Digest) {
 		d[0], d[1], d[2] = byte(i), byte(i>>8), byte(i>>16)
 		return d
 	}
@@ -280,8 +281,8 @@ func BenchmarkVerify(b *testing.B) {
 			for i := range 20 {
 				groups = append(groups, fmt.Sprintf("team-%d-developers", i))
 			}
-			token := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "email_verified": true, "groups": groups})
-			claims, err := m.verify(context.Background(), token, m.clock.Now())
+			signed := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "email_verified": true, "groups": groups})
+			claims, err := m.verify(context.Background(), signed, m.clock.Now())
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -290,7 +291,7 @@ func BenchmarkVerify(b *testing.B) {
 				if name == "CEL" {
 					m.mappings = mappingCache{}
 				}
-				if _, err := m.evaluate(context.Background(), token, claims); err != nil {
+				if _, err := m.evaluate(context.Background(), signed, claims); err != nil {
 					b.Fatal(err)
 				}
 			}

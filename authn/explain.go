@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -33,7 +34,7 @@ func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change
 		asIf.types = changed
 		explainer, notes = &asIf, changed.notes
 	}
-	q := evaluation{ctx: r.Context(), purpose: ForExplanation, target: t}
+	q := evaluation{ctx: r.Context(), purpose: token.ForExplanation, target: t}
 	e := &Explanation{Decision: explainer.decide(r, &q), Notes: notes} //nolint:contextcheck // q has the request's
 	e.Presented = q.presented
 	e.Presented.certificate(r)

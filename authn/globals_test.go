@@ -20,12 +20,13 @@ import (
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
 // serviceAccountToken makes a bound token and an authenticator that knows its
 // key.
-func serviceAccountToken(t *testing.T) (raw string, a TokenAuthenticator) {
+func serviceAccountToken(t *testing.T) (raw string, a token.Authenticator) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -86,7 +87,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 		}
 		says(`{}`)(w, q)
 	})
-	a, err := New(Config{Tokens: []TokenAuthenticator{tokens, accounts, oidc}, Webhook: newTestWebhook(t, server, nil)})
+	a, err := New(Config{Tokens: []token.Authenticator{tokens, accounts, oidc}, Webhook: newTestWebhook(t, server, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

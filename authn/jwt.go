@@ -3,8 +3,6 @@ package authn
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +16,7 @@ import (
 	"frontproxy/authn/expression"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 )
 
@@ -55,8 +54,8 @@ type jwtAuthenticator struct {
 	// evaluates says that there are CEL expressions. Without, none is run, and
 	// nobody waits for a place.
 	evaluates bool
-	digester  *digester
-	cache     tokenCache
+	digester  *token.Digester
+	cache     token.Cache
 	mappings  mappingCache
 	// evaluations has a place for each evaluation that may run now, of all types
 	// of all owners; nil when there is no such bound.
@@ -73,11 +72,11 @@ type jwtMember struct {
 	types, owners chan struct{}
 }
 
-// Name implements TokenAuthenticator.
+// Name implements token.Authenticator.
 func (a *jwtAuthenticator) Name() string { return a.name }
 
-// AuthenticateToken implements TokenAuthenticator.
-func (m jwtMember) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+// AuthenticateToken implements token.Authenticator.
+func (m jwtMember) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	a := m.jwtAuthenticator
 	if !t.JWT || t.Issuer != a.issuer.URL() {
 		return nil, time.Time{}, nil
@@ -86,8 +85,8 @@ func (m jwtMember) AuthenticateToken(ctx context.Context, t Token) (user.Info, t
 		return nil, time.Time{}, fmt.Errorf("token has %d bytes, at most %d are taken", len(t.Raw), a.maxToken)
 	}
 	now, generation := a.clock.Now(), a.issuer.Generation()
-	key := a.digester.digest(t.Raw)
-	if u, expiry, ok := a.cache.get(key, now, generation); ok {
+	key := a.digester.Digest(t.Raw)
+	if u, expiry, ok := a.cache.Get(key, now, generation); ok {
 		return u, expiry, nil
 	}
 	claims, err := a.verify(ctx, t.Raw, now)
@@ -98,25 +97,25 @@ func (m jwtMember) AuthenticateToken(ctx context.Context, t Token) (user.Info, t
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	a.cache.add(key, u, claims.expiry, now, generation)
-	return u, claims.expiry, nil
+	a.cache.Add(key, u, claims.Expiry, now, generation)
+	return u, claims.Expiry, nil
 }
 
 // knows says whether t can be judged without a wait for its issuer. A token that
 // was verified before is not parsed for that.
-func (m jwtMember) knows(t Token) bool {
-	_, _, verified := m.cache.get(m.digester.digest(t.Raw), m.clock.Now(), m.issuer.Generation())
+func (m jwtMember) knows(t token.Token) bool {
+	_, _, verified := m.cache.Get(m.digester.Digest(t.Raw), m.clock.Now(), m.issuer.Generation())
 	return verified || m.issuer.HasKey(t.Raw)
 }
 
 // Stands implements lasting: the configuration still trusts the issuer, for the
 // token's audience. The signature is left out, since issuers drop a key once all
 // that it signed has expired; so are claim rules.
-func (m jwtMember) Stands(_ context.Context, t Token, until time.Time) (bool, error) {
+func (m jwtMember) Stands(_ context.Context, t token.Token, until time.Time) (bool, error) {
 	if !t.JWT || t.Issuer != m.issuer.URL() {
 		return false, nil
 	}
-	claims, err := readClaims(t.Raw)
+	claims, err := token.ReadClaims(t.Raw)
 	if err != nil {
 		return true, err
 	}
@@ -124,8 +123,8 @@ func (m jwtMember) Stands(_ context.Context, t Token, until time.Time) (bool, er
 }
 
 // verify checks audience, times and signature.
-func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time) (*tokenClaims, error) {
-	claims, err := readClaims(raw)
+func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time) (*token.Claims, error) {
+	claims, err := token.ReadClaims(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -135,28 +134,28 @@ func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time
 	payload, err := a.issuer.Verify(ctx, raw)
 	switch {
 	case errors.Is(err, issuer.ErrUnavailable):
-		return nil, fmt.Errorf("%w: %w", ErrUndecided, err)
+		return nil, fmt.Errorf("%w: %w", token.ErrUndecided, err)
 	case err != nil:
 		return nil, err
-	case !bytes.Equal(payload, claims.payload):
+	case !bytes.Equal(payload, claims.Payload):
 		return nil, errors.New("the signed payload is not the one that was read")
 	}
 	return claims, nil
 }
 
 // check is cheap, so it comes before anything that may fetch or compute.
-func (a *jwtAuthenticator) check(c *tokenClaims, now time.Time) error {
+func (a *jwtAuthenticator) check(c *token.Claims, now time.Time) error {
 	switch {
-	case !a.audiences.hasAny(c.audiences):
-		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %s", quoted(c.audiences), quoted(a.audiences.list))
-	case len(a.required.list) > 0 && !a.required.hasAny(c.audiences):
-		return fmt.Errorf("audience: the token is for %s, --api-audiences wants one of %s too", quoted(c.audiences), quoted(a.required.list))
-	case c.expiry.IsZero():
+	case !a.audiences.hasAny(c.Audiences):
+		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %s", quoted(c.Audiences), quoted(a.audiences.list))
+	case len(a.required.list) > 0 && !a.required.hasAny(c.Audiences):
+		return fmt.Errorf("audience: the token is for %s, --api-audiences wants one of %s too", quoted(c.Audiences), quoted(a.required.list))
+	case c.Expiry.IsZero():
 		return errors.New("the token has no expiry")
-	case !now.Before(c.expiry):
-		return fmt.Errorf("the token expired at %s", c.expiry.UTC().Format(time.RFC3339))
-	case now.Add(notBeforeLeeway).Before(c.notBefore):
-		return fmt.Errorf("the token is not valid before %s", c.notBefore.UTC().Format(time.RFC3339))
+	case !now.Before(c.Expiry):
+		return fmt.Errorf("the token expired at %s", c.Expiry.UTC().Format(time.RFC3339))
+	case now.Add(notBeforeLeeway).Before(c.NotBefore):
+		return fmt.Errorf("the token is not valid before %s", c.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -164,16 +163,16 @@ func (a *jwtAuthenticator) check(c *tokenClaims, now time.Time) error {
 // evaluate maps the claims of a verified token and applies the rules. Of a
 // configuration with expressions, the outcome for a payload is remembered, also
 // a refusal: nothing but the payload decides it.
-func (m jwtMember) evaluate(ctx context.Context, raw string, claims *tokenClaims) (user.Info, error) {
-	ctx = context.WithValue(ctx, verifiedKey{}, &verifiedToken{issuer: m.issuer, raw: raw, payload: claims.payload})
+func (m jwtMember) evaluate(ctx context.Context, raw string, claims *token.Claims) (user.Info, error) {
+	ctx = context.WithValue(ctx, verifiedKey{}, &verifiedToken{issuer: m.issuer, raw: raw, payload: claims.Payload})
 	if !m.evaluates {
 		return m.applyUpstream(ctx, raw)
 	}
-	key := m.digester.digest(string(claims.payload))
+	key := m.digester.Digest(string(claims.Payload))
 	if known, ok := m.mappings.get(key); ok {
 		return known.user, known.err
 	}
-	if err := checkNesting(claims.payload); err != nil {
+	if err := checkNesting(claims.Payload); err != nil {
 		return nil, err
 	}
 	leave, err := m.enter(ctx)
@@ -183,12 +182,12 @@ func (m jwtMember) evaluate(ctx context.Context, raw string, claims *tokenClaims
 	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
 	defer cancel()
-	budget := expression.NewBudget(len(claims.payload))
+	budget := expression.NewBudget(len(claims.Payload))
 	u, err := m.applyUpstream(expression.WithBudget(ctx, budget), raw)
-	if err != nil && (errors.Is(err, ErrUndecided) || !budget.Used()) {
+	if err != nil && (errors.Is(err, token.ErrUndecided) || !budget.Used()) {
 		return nil, err
 	}
-	m.mappings.add(key, mapping{user: u, err: err, expiry: claims.expiry})
+	m.mappings.add(key, mapping{user: u, err: err, expiry: claims.Expiry})
 	return u, err
 }
 
@@ -199,7 +198,7 @@ func (m jwtMember) applyUpstream(ctx context.Context, raw string) (user.Info, er
 	case errors.Is(err, expression.ErrBudget):
 		return nil, fmt.Errorf("%w; the configuration or the token is to be made simpler", expression.ErrBudget)
 	case err != nil && ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: the configuration's expressions did not end in time: %w", ErrUndecided, ctx.Err())
+		return nil, fmt.Errorf("%w: the configuration's expressions did not end in time: %w", token.ErrUndecided, ctx.Err())
 	case err != nil:
 		return nil, upstreamReason(err)
 	case !ok || response == nil || response.User == nil:
@@ -240,74 +239,6 @@ func (k preverifiedKeySet) VerifySignature(ctx context.Context, raw string) ([]b
 		return v.payload, nil
 	}
 	return k.issuer.Verify(ctx, raw)
-}
-
-// tokenClaims are the claims that check looks at.
-type tokenClaims struct {
-	payload           []byte
-	audiences         []string
-	expiry, notBefore time.Time
-}
-
-// readClaims reads a token without verifying it. Names are compared and
-// repeated claims treated as go-oidc does, by the same decoder.
-func readClaims(raw string) (*tokenClaims, error) {
-	_, rest, _ := strings.Cut(raw, ".")
-	part, _, _ := strings.Cut(rest, ".")
-	payload, err := base64.RawURLEncoding.DecodeString(part)
-	if err != nil {
-		return nil, fmt.Errorf("malformed payload: %w", err)
-	}
-	var c struct {
-		Audience  audienceClaim `json:"aud"`
-		Expiry    *json.Number  `json:"exp"`
-		NotBefore *json.Number  `json:"nbf"`
-	}
-	if err := json.Unmarshal(payload, &c); err != nil {
-		return nil, fmt.Errorf("malformed claims: %s", clip.Clone(err.Error(), 200))
-	}
-	claims := &tokenClaims{payload: payload, audiences: c.Audience}
-	if claims.expiry, err = numericDate(c.Expiry); err != nil {
-		return nil, fmt.Errorf("malformed claim exp: %w", err)
-	}
-	if claims.notBefore, err = numericDate(c.NotBefore); err != nil {
-		return nil, fmt.Errorf("malformed claim nbf: %w", err)
-	}
-	return claims, nil
-}
-
-// latest is the last second of the year 9999. Times beyond it overflow
-// somewhere sooner or later, and are as good as it.
-const latest = 253402300799
-
-// numericDate reads seconds since 1970, whole or not; nil is the zero time.
-func numericDate(n *json.Number) (time.Time, error) {
-	if n == nil {
-		return time.Time{}, nil
-	}
-	seconds, err := n.Float64()
-	if err != nil {
-		return time.Time{}, errors.New("is no time")
-	}
-	return time.Unix(int64(max(-latest, min(seconds, latest))), 0), nil
-}
-
-// audienceClaim is a string or a list of strings.
-type audienceClaim []string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (a *audienceClaim) UnmarshalJSON(b []byte) error {
-	var one string
-	if json.Unmarshal(b, &one) == nil {
-		*a = audienceClaim{one}
-		return nil
-	}
-	var many []string
-	if err := json.Unmarshal(b, &many); err != nil {
-		return errors.New("aud is neither a string nor a list of strings")
-	}
-	*a = many
-	return nil
 }
 
 func intersects(a, b []string) bool {

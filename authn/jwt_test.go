@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"frontproxy/internal/jwks"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -17,11 +18,13 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/component-base/metrics/legacyregistry"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/expression"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
+
+	clocktesting "k8s.io/utils/clock/testing"
 )
 
 // serveIssuer starts an issuer for the test; ES256 is the quickest to make keys for.
@@ -139,7 +142,7 @@ func mustBuild(t testing.TB, c TypeIndexConfig, raw string) jwtMember {
 
 func verdictOf(u user.Info, err error) Outcome {
 	switch {
-	case errors.Is(err, ErrUndecided):
+	case errors.Is(err, token.ErrUndecided):
 		return Undecided
 	case err != nil:
 		return Refused
@@ -212,7 +215,7 @@ func TestJWTTokens(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			u, until, err := m.AuthenticateToken(context.Background(), ParseToken(tt.token))
+			u, until, err := m.AuthenticateToken(context.Background(), token.Parse(tt.token))
 			if diff := cmp.Diff(tt.want, verdictOf(u, err)); diff != "" {
 				t.Fatalf("(-want +got):\n%s%v", diff, err)
 			}
@@ -222,7 +225,7 @@ func TestJWTTokens(t *testing.T) {
 			if tt.want == Accepted && (u.GetName() != "alice" || until.Sub(now) < time.Minute) {
 				t.Errorf("got %v until %s", u, until)
 			}
-			if u, _, err := m.AuthenticateToken(context.Background(), ParseToken(s.Sign(good))); err != nil || u == nil {
+			if u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(good))); err != nil || u == nil {
 				t.Errorf("a good token afterwards: %v, %v", u, err)
 			}
 		})
@@ -230,12 +233,12 @@ func TestJWTTokens(t *testing.T) {
 }
 
 // checkReason wants reason in err, and nothing of the token.
-func checkReason(t *testing.T, err error, reason, token string) {
+func checkReason(t *testing.T, err error, reason, signed string) {
 	t.Helper()
 	if !strings.Contains(err.Error(), reason) {
 		t.Errorf("got %q, want it to say %q", err, reason)
 	}
-	for part := range strings.SplitSeq(token, ".") {
+	for part := range strings.SplitSeq(signed, ".") {
 		if len(part) > 12 && strings.Contains(err.Error(), part) {
 			t.Errorf("a part of the token is in the reason: %q", err)
 		}
@@ -300,13 +303,13 @@ func TestJWTClaims(t *testing.T) {
 			for k, v := range tt.claims {
 				claims[k] = v
 			}
-			token := s.Sign(claims)
-			u, _, err := m.AuthenticateToken(context.Background(), ParseToken(token))
+			signed := s.Sign(claims)
+			u, _, err := m.AuthenticateToken(context.Background(), token.Parse(signed))
 			if tt.want == nil {
 				if got := verdictOf(u, err); got != Refused {
 					t.Fatalf("outcome %v of %v, %v", got, u, err)
 				}
-				checkReason(t, err, tt.reason, token)
+				checkReason(t, err, tt.reason, signed)
 				return
 			}
 			if err != nil {
@@ -323,7 +326,7 @@ func TestJWTClaims(t *testing.T) {
 func TestCostlyExpressionsEnd(t *testing.T) {
 	s := serveIssuer(t, issuertest.Options{})
 	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
-	u, _, err := m.AuthenticateToken(context.Background(), ParseToken(s.Sign(issuertest.Claims{"aud": "app", "l": make([]int, 100)})))
+	u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "l": make([]int, 100)})))
 	if !errors.Is(err, expression.ErrBudget) {
 		t.Errorf("got %v, %v", u, err)
 	}
@@ -339,12 +342,12 @@ func TestDistributedClaimsAreNotFetched(t *testing.T) {
 	trap := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
 	defer trap.Close()
 	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
-	token := s.Sign(issuertest.Claims{
+	signed := s.Sign(issuertest.Claims{
 		"sub": "alice", "aud": "app",
 		"_claim_names":   object{"groups": "src"},
 		"_claim_sources": object{"src": object{"endpoint": trap.URL + "/groups", "access_token": "hunter2"}},
 	})
-	_, _, err := m.AuthenticateToken(context.Background(), ParseToken(token))
+	_, _, err := m.AuthenticateToken(context.Background(), token.Parse(signed))
 	if err == nil || !strings.Contains(err.Error(), "not fetched") || strings.Contains(err.Error(), trap.URL) {
 		t.Errorf("got %v", err)
 	}
@@ -442,10 +445,12 @@ func TestEvaluationsAreBounded(t *testing.T) {
 	for range evaluationsAtOnce {
 		cel.types <- struct{}{}
 	}
-	token := func(n int) Token { return ParseToken(s.Sign(issuertest.Claims{"sub": fmt.Sprint(n), "aud": "app"})) }
+	signed := func(n int) token.Token {
+		return token.Parse(s.Sign(issuertest.Claims{"sub": fmt.Sprint(n), "aud": "app"}))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	waiting := make(chan error, 1)
-	good, first := token(0), token(1)
+	good, first := signed(0), signed(1)
 	if _, _, err := plain.AuthenticateToken(ctx, good); err != nil {
 		t.Fatalf("without expressions nobody waits: %v", err)
 	}
@@ -454,7 +459,7 @@ func TestEvaluationsAreBounded(t *testing.T) {
 		waiting <- err
 	}()
 	cancel()
-	if err := <-waiting; !errors.Is(err, ErrUndecided) {
+	if err := <-waiting; !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("got %v, want undecided", err)
 	}
 	<-cel.types
@@ -477,7 +482,7 @@ func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 		"good":    {issuertest.Claims{"aud": "app", "sub": "alice"}, Undecided},
 		"expired": {issuertest.Claims{"aud": "app", "sub": "alice", "exp": 1}, Refused},
 	} {
-		u, _, err := m.AuthenticateToken(context.Background(), ParseToken(s.Sign(tt.claims)))
+		u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(tt.claims)))
 		if diff := cmp.Diff(tt.want, verdictOf(u, err)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s%v", name, diff, err)
 		}
@@ -488,7 +493,7 @@ func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 func TestNoSeriesPerIssuer(t *testing.T) {
 	s := serveIssuer(t, issuertest.Options{})
 	m := mustBuild(t, TypeIndexConfig{}, specFor(s))
-	if _, _, err := m.AuthenticateToken(context.Background(), ParseToken(s.Sign(issuertest.Claims{"aud": "app", "sub": "alice"}))); err != nil {
+	if _, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "sub": "alice"}))); err != nil {
 		t.Fatal(err)
 	}
 	families, err := legacyregistry.DefaultGatherer.Gather()
@@ -500,17 +505,6 @@ func TestNoSeriesPerIssuer(t *testing.T) {
 			t.Errorf("%s has %d series", family.GetName(), len(family.GetMetric()))
 		}
 	}
-}
-
-func FuzzReadClaims(f *testing.F) {
-	f.Add(`{"aud":["a"],"exp":1e300,"nbf":-1}`)
-	f.Add(`{"aud":"a","AUD":null,"exp":1.5}`)
-	f.Fuzz(func(t *testing.T, payload string) {
-		claims, err := readClaims(withPayload(payload))
-		if err == nil && (claims.expiry.Year() > 9999 || claims.expiry.Year() < -9999) {
-			t.Errorf("expiry %s", claims.expiry)
-		}
-	})
 }
 
 func FuzzParseJWTSpec(f *testing.F) {
@@ -525,4 +519,104 @@ func FuzzParseJWTSpec(f *testing.F) {
 			t.Errorf("not the same twice: %v", err)
 		}
 	})
+}
+
+// A token found good is not looked at again for a while; one that was refused
+// is; and the keys' change ends what was verified under the old ones.
+func TestVerifiedTokensAreCached(t *testing.T) {
+	s := serveIssuer(t, issuertest.Options{})
+	clock := clocktesting.NewFakeClock(time.Now())
+	pool := runPool(t, issuer.Config{Clock: clock})
+	m := mustBuild(t, TypeIndexConfig{Issuers: pool, Clock: clock}, specFor(s))
+	<-m.issuer.Ready()
+	ask := func(raw string) (user.Info, error) {
+		u, _, err := m.AuthenticateToken(context.Background(), token.Parse(raw))
+		return u, err
+	}
+	good := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+	first, err := ask(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ask(good); err != nil || again != first {
+		t.Errorf("not the same identity again: %v, %v", again, err)
+	}
+	clock.Step(token.CacheLife)
+	if later, err := ask(good); err != nil || later == first {
+		t.Errorf("still the same identity after %s: %v", token.CacheLife, err)
+	}
+	forged := good[:len(good)-6] + strings.Map(func(r rune) rune {
+		if r == 'A' {
+			return 'B'
+		}
+		return 'A'
+	}, good[len(good)-6:])
+	for range 2 {
+		if _, err := ask(forged); err == nil {
+			t.Fatal("a forged token is accepted")
+		}
+	}
+	if diff := cmp.Diff(1, m.cache.Len()); diff != "" {
+		t.Errorf("cached (-want +got):\n%s", diff)
+	}
+
+	// The issuer withdraws the key: another token with an unknown kid makes the
+	// keys be read, and the cached one is worth nothing from then on.
+	s.Rotate()
+	clock.Step(jwks.RefetchEvery - time.Second)
+	if _, err := ask(good); err != nil {
+		t.Fatalf("before the keys are read: %v", err)
+	}
+	clock.Step(time.Second)
+	if _, err := ask(s.Sign(issuertest.Claims{"sub": "bob", "aud": "app"})); err != nil {
+		t.Fatalf("new key: %v", err)
+	}
+	if _, err := ask(good); err == nil {
+		t.Error("a token of the withdrawn key is accepted")
+	}
+}
+
+func BenchmarkCachedToken(b *testing.B) {
+	s := serveIssuer(b, issuertest.Options{})
+	m := mustBuild(b, TypeIndexConfig{}, specFor(s))
+	groups := make([]string, 30)
+	for i := range groups {
+		groups[i] = fmt.Sprintf("group-%d", i)
+	}
+	signed := token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "groups": groups}))
+	ctx := context.Background()
+	<-m.issuer.Ready()
+	for range 2 {
+		if _, _, err := m.AuthenticateToken(ctx, signed); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if u, _, err := m.AuthenticateToken(ctx, signed); err != nil || u == nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkFreshToken(b *testing.B) {
+	s := serveIssuer(b, issuertest.Options{})
+	for name, forged := range map[string]bool{"good": false, "forged": true} {
+		b.Run(name, func(b *testing.B) {
+			m := mustBuild(b, TypeIndexConfig{}, specFor(s))
+			raw := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+			if forged {
+				raw = raw[:len(raw)-8] + "AAAAAAAA"
+			}
+			signed, ctx := token.Parse(raw), context.Background()
+			<-m.issuer.Ready()
+			b.ReportAllocs()
+			for b.Loop() {
+				m.cache.Sweep(time.Now().Add(token.CacheLife))
+				if _, _, err := m.AuthenticateToken(ctx, signed); err != nil != forged {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

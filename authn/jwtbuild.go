@@ -18,6 +18,7 @@ import (
 
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 )
 
@@ -41,7 +42,7 @@ type jwtBuilder struct {
 	disallowed []string
 	required   []string
 	clock      clock.PassiveClock
-	digester   *digester
+	digester   *token.Digester
 	// limited: the configurations are tenants', and held to their limits.
 	limited bool
 	// owner is billed for expressions; empty means the cluster that is built for.
@@ -50,7 +51,7 @@ type jwtBuilder struct {
 	evaluations chan struct{}
 	// compiler is shared by all configurations.
 	compiler *sharedCompiler
-	caches   *ownersCaches
+	caches   *token.Budgets
 }
 
 func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
@@ -60,10 +61,10 @@ func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
 		disallowed:  c.DisallowedIssuers,
 		required:    c.RequireAudiences,
 		clock:       c.Clock,
-		digester:    newDigester(),
+		digester:    token.NewDigester(),
 		evaluations: make(chan struct{}, evaluationsOfAll()),
 		compiler:    newSharedCompiler(c.Clock),
-		caches:      newOwnersCaches(),
+		caches:      token.NewBudgets(),
 	}
 }
 
@@ -164,7 +165,7 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 	if err != nil {
 		return err
 	}
-	budget, releaseBudget := b.caches.acquire(cmp.Or(b.owner, id.cluster))
+	budget, releaseBudget := b.caches.Acquire(cmp.Or(b.owner, id.cluster))
 	a := &jwtAuthenticator{
 		name:      fmt.Sprintf("workspace %s/%s jwt[%d] %s", id.cluster, id.name, n, entry.Issuer.URL),
 		issuer:    keys,
@@ -174,7 +175,7 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 		required:  newStringSet(b.required),
 		evaluates: len(expressions(entry)) > 0,
 		digester:  b.digester,
-		cache:     tokenCache{budget: budget},
+		cache:     token.Cache{Budget: budget},
 		clock:     b.clock,
 	}
 	a.maxToken, a.limits = operatorsTokenBytes, identity.OperatorsLimits
@@ -183,7 +184,7 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 		a.maxToken, a.limits = MaxTokenBytes, identity.TenantsLimits
 	}
 	c.authenticators = append(c.authenticators, a)
-	c.releases = append(c.releases, func() { a.cache.close(); releaseBudget() })
+	c.releases = append(c.releases, func() { a.cache.Close(); releaseBudget() })
 	return nil
 }
 

@@ -3,6 +3,7 @@ package authn
 import (
 	"fmt"
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"sync"
 	"time"
 
@@ -35,11 +36,11 @@ type mapping struct {
 // was not used for longest goes first. The zero mappingCache is empty and ready.
 type mappingCache struct {
 	mu      sync.Mutex
-	entries *simplelru.LRU[digest, mapping]
+	entries *simplelru.LRU[token.Digest, mapping]
 	bytes   int
 }
 
-func (c *mappingCache) get(key digest) (mapping, bool) {
+func (c *mappingCache) get(key token.Digest) (mapping, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.entries == nil {
@@ -48,7 +49,7 @@ func (c *mappingCache) get(key digest) (mapping, bool) {
 	return c.entries.Get(key)
 }
 
-func (c *mappingCache) add(key digest, m mapping) {
+func (c *mappingCache) add(key token.Digest, m mapping) {
 	size := m.size()
 	if size > mappingCacheBytes {
 		return
@@ -56,7 +57,7 @@ func (c *mappingCache) add(key digest, m mapping) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.entries == nil { // made at first use: most configurations rest
-		entries, err := simplelru.NewLRU(mappingCacheBytes/mappingBytes, func(_ digest, gone mapping) { c.bytes -= gone.size() })
+		entries, err := simplelru.NewLRU(mappingCacheBytes/mappingBytes, func(_ token.Digest, gone mapping) { c.bytes -= gone.size() })
 		if err != nil {
 			return // only for a size below one
 		}

@@ -14,15 +14,16 @@ import (
 
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
 )
 
 // settled asks until the issuer's keys were read.
-func settled(t *testing.T, a TokenAuthenticator, raw string) (user.Info, error) {
+func settled(t *testing.T, a token.Authenticator, raw string) (user.Info, error) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		u, _, err := a.AuthenticateToken(t.Context(), ParseToken(raw))
-		if !errors.Is(err, ErrUndecided) || time.Now().After(deadline) {
+		u, _, err := a.AuthenticateToken(t.Context(), token.Parse(raw))
+		if !errors.Is(err, token.ErrUndecided) || time.Now().After(deadline) {
 			if err != nil {
 				for _, part := range strings.Split(raw, ".") {
 					if len(part) > 20 && strings.Contains(err.Error(), part) {
@@ -93,7 +94,7 @@ func TestOIDCFlags(t *testing.T) {
 			}
 			u, err := settled(t, o, s.Sign(claims(tc.claims), tc.sign...))
 			if tc.wantErr != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.wantErr) || errors.Is(err, ErrUndecided) {
+				if err == nil || !strings.Contains(err.Error(), tc.wantErr) || errors.Is(err, token.ErrUndecided) {
 					t.Fatalf("error %v, want one with %q", err, tc.wantErr)
 				}
 				return
@@ -152,11 +153,11 @@ func TestOIDCFlagsFollowCA(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw := s.Sign(issuertest.Claims{"sub": "u", "aud": "kubectl"})
-	if _, _, err := o.AuthenticateToken(t.Context(), ParseToken(raw)); !errors.Is(err, ErrUndecided) {
+	if _, _, err := o.AuthenticateToken(t.Context(), token.Parse(raw)); !errors.Is(err, token.ErrUndecided) {
 		t.Fatalf("error %v, want undecided: the issuer's certificate is not trusted", err)
 	}
 	follow(t, o.Run, func() { writeTestFile(t, ca, s.CAPEM()) }, func() bool {
-		u, _, _ := o.AuthenticateToken(t.Context(), ParseToken(raw))
+		u, _, _ := o.AuthenticateToken(t.Context(), token.Parse(raw))
 		return u != nil
 	})
 }

@@ -12,20 +12,10 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 )
-
-// RevocationChecker is a TokenAuthenticator that can tell whether what it accepted until
-// a time still stands, expiry aside.
-type RevocationChecker interface {
-	TokenAuthenticator
-	// Stands says of a token that was good just before until whether what it rests
-	// on still exists. Not known: it is not of its kind. The error wraps
-	// ErrUndecided when it could not tell now; any other means that it does not
-	// stand.
-	Stands(ctx context.Context, t Token, until time.Time) (known bool, err error)
-}
 
 // Recheck decides again about a request that d admitted and that is still under
 // way: a watch, or an upgraded connection. It returns nil as long as the request
@@ -48,7 +38,7 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	if a.ended(d) {
 		return a.afterEnd(r, t, d)
 	}
-	q := evaluation{ctx: r.Context(), purpose: ForRecheck, target: t, globalOnly: d.Authenticator != byWorkspace}
+	q := evaluation{ctx: r.Context(), purpose: token.ForRecheck, target: t, globalOnly: d.Authenticator != byWorkspace}
 	fresh := a.decide(r, &q) //nolint:contextcheck // q has the request's
 	switch {
 	case fresh.PassThrough, fresh.User == nil && q.couldNotTell(d.Authenticator):
@@ -114,7 +104,7 @@ func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *De
 	if err != nil || raw == "" {
 		return ""
 	}
-	token, members := ParseToken(raw), a.tokens
+	token, members := token.Parse(raw), a.tokens
 	if d.Authenticator == byWorkspace {
 		q := evaluation{ctx: r.Context(), target: t}
 		q.types = a.typeAuthenticators(&q) //nolint:contextcheck // q has the request's
@@ -131,16 +121,16 @@ func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *De
 
 // noneStands is why none of the authenticators vouches for the token; "" when
 // one does, or could not tell.
-func noneStands(ctx context.Context, members []TokenAuthenticator, t Token, until time.Time) string {
+func noneStands(ctx context.Context, members []token.Authenticator, t token.Token, until time.Time) string {
 	reason := fmt.Sprintf("nobody trusts issuer %q any more", clip.Clone(t.Issuer, maxPresented))
 	for _, m := range members {
-		l, ok := m.(RevocationChecker)
+		l, ok := m.(token.RevocationChecker)
 		if !ok {
 			continue
 		}
 		known, err := l.Stands(ctx, t, until)
 		switch {
-		case known && err == nil, errors.Is(err, ErrUndecided):
+		case known && err == nil, errors.Is(err, token.ErrUndecided):
 			return ""
 		case known:
 			reason = err.Error()

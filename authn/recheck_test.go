@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -30,7 +31,7 @@ type changing struct {
 
 func (c *changing) Name() string { return "changing" }
 
-func (c *changing) AuthenticateToken(context.Context, Token) (user.Info, time.Time, error) {
+func (c *changing) AuthenticateToken(context.Context, token.Token) (user.Info, time.Time, error) {
 	c.asked++
 	if c.err != nil {
 		return nil, time.Time{}, c.err
@@ -38,13 +39,13 @@ func (c *changing) AuthenticateToken(context.Context, Token) (user.Info, time.Ti
 	return c.user, c.until, nil
 }
 
-func (c *changing) Stands(context.Context, Token, time.Time) (bool, error) {
+func (c *changing) Stands(context.Context, token.Token, time.Time) (bool, error) {
 	return !c.stranger, c.stands
 }
 
 func TestRecheck(t *testing.T) {
 	start := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
-	undecided := fmt.Errorf("%w: home is down", ErrUndecided)
+	undecided := fmt.Errorf("%w: home is down", token.ErrUndecided)
 	bot := &user.DefaultInfo{Name: "bot", UID: "1", Groups: []string{"b", "a"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:a", "cluster:b"}, "tier": {"gold"}}}
 	extra := func(change func(map[string][]string)) func(*changing) {
 		return func(c *changing) {
@@ -86,7 +87,7 @@ func TestRecheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := start
 			c := &changing{user: bot, until: start.Add(time.Hour)}
-			config := Config{Tokens: []TokenAuthenticator{c}, EndAtExpiry: tc.endAtExpiry, Now: func() time.Time { return now }}
+			config := Config{Tokens: []token.Authenticator{c}, EndAtExpiry: tc.endAtExpiry, Now: func() time.Time { return now }}
 			if tc.webhook {
 				config.Tokens, config.Webhook = nil, c
 			}
@@ -130,7 +131,7 @@ func TestRecheck(t *testing.T) {
 // else, whom a tenant chose, can't tell: he would have vouched for another identity.
 func TestRecheckOthersUndecided(t *testing.T) {
 	bot := &user.DefaultInfo{Name: "bot", Groups: []string{"a"}}
-	gone, undecided := errors.New("account is gone"), fmt.Errorf("%w: home is down", ErrUndecided)
+	gone, undecided := errors.New("account is gone"), fmt.Errorf("%w: home is down", token.ErrUndecided)
 	for name, tc := range map[string]struct {
 		byType        bool  // the type's authenticator admits, else the operator's
 		global, later error // what they say later
@@ -155,9 +156,9 @@ func TestRecheckOthersUndecided(t *testing.T) {
 				member.err = gone
 			}
 			types := typesFunc(func() (*TypeAuthenticators, error) {
-				return &TypeAuthenticators{ByIssuer: map[string][]TokenAuthenticator{"": {member}}}, nil
+				return &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{"": {member}}}, nil
 			})
-			a, err := New(Config{Tokens: []TokenAuthenticator{global}, Types: &types})
+			a, err := New(Config{Tokens: []token.Authenticator{global}, Types: &types})
 			if err != nil {
 				t.Fatal(err)
 			}

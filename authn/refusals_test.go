@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -83,7 +84,7 @@ func TestRefusalsKeepLittle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ca := newCA(t, "clients")
-			a, err := New(Config{ClientCAs: ca, Tokens: []TokenAuthenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &TypeAuthenticators{}}, Instance: "pod-1"})
+			a, err := New(Config{ClientCAs: ca, Tokens: []token.Authenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &TypeAuthenticators{}}, Instance: "pod-1"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,7 +197,7 @@ func TestWebhookQuestionsKeepTheTokenOnly(t *testing.T) {
 	if err != nil || raw != "token" {
 		t.Fatalf("%q, %v", raw, err)
 	}
-	if _, _, err := w.AuthenticateToken(t.Context(), ParseToken(raw)); err == nil {
+	if _, _, err := w.AuthenticateToken(t.Context(), token.Parse(raw)); err == nil {
 		t.Fatal("accepted")
 	}
 	got := uintptr(unsafe.Pointer(unsafe.StringData(<-asked)))

@@ -9,11 +9,12 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/token"
 )
 
 // ServiceAccounts makes service account tokens known to Decide. refused is
 // called with the reason of every refusal, for a metric; nil: nobody is told.
-func ServiceAccounts(a *serviceaccount.Authenticator, refused func(serviceaccount.Reason)) TokenAuthenticator {
+func ServiceAccounts(a *serviceaccount.Authenticator, refused func(serviceaccount.Reason)) token.Authenticator {
 	if refused == nil {
 		refused = func(serviceaccount.Reason) {}
 	}
@@ -25,11 +26,11 @@ type serviceAccounts struct {
 	refused       func(serviceaccount.Reason)
 }
 
-// Name implements TokenAuthenticator.
+// Name implements token.Authenticator.
 func (s *serviceAccounts) Name() string { return "service-accounts" }
 
-// AuthenticateToken implements TokenAuthenticator.
-func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+// AuthenticateToken implements token.Authenticator.
+func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	if !t.JWT || !s.authenticator.Issues(t.Issuer) {
 		return nil, time.Time{}, nil
 	}
@@ -38,7 +39,7 @@ func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t Token) (user.
 }
 
 // Stands implements lasting.
-func (s *serviceAccounts) Stands(ctx context.Context, t Token, until time.Time) (bool, error) {
+func (s *serviceAccounts) Stands(ctx context.Context, t token.Token, until time.Time) (bool, error) {
 	if !t.JWT || !s.authenticator.Issues(t.Issuer) {
 		return false, nil
 	}
@@ -46,12 +47,12 @@ func (s *serviceAccounts) Stands(ctx context.Context, t Token, until time.Time) 
 }
 
 // verdict counts refusals and makes the error one of this package's.
-func (s *serviceAccounts) verdict(purpose Purpose, err error) error {
+func (s *serviceAccounts) verdict(purpose token.Purpose, err error) error {
 	if errors.Is(err, serviceaccount.ErrUndecided) {
-		return fmt.Errorf("%w: %w", ErrUndecided, err)
+		return fmt.Errorf("%w: %w", token.ErrUndecided, err)
 	}
 	var refusal *serviceaccount.Refusal
-	if errors.As(err, &refusal) && purpose != ForExplanation {
+	if errors.As(err, &refusal) && purpose != token.ForExplanation {
 		s.refused(refusal.Reason)
 	}
 	return err

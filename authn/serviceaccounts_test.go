@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/token"
 )
 
 // downHome can't be asked.
@@ -37,7 +38,7 @@ func TestServiceAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := func(issuer string, expiry time.Time) string {
+	tokenOf := func(issuer string, expiry time.Time) string {
 		payload, err := json.Marshal(map[string]any{
 			"iss": issuer, "sub": "system:serviceaccount:default:bot", "aud": issuer, "exp": expiry.Unix(),
 			"kubernetes.io": map[string]any{
@@ -69,10 +70,10 @@ func TestServiceAccounts(t *testing.T) {
 		want    Outcome
 		reasons []serviceaccount.Reason
 	}{
-		"good":           {raw: token(issuer, soon), want: Accepted},
-		"expired":        {raw: token(issuer, past), want: Refused, reasons: []serviceaccount.Reason{serviceaccount.Expired}},
-		"home is down":   {raw: token(issuer, soon), home: downHome{}, want: Undecided},
-		"another issuer": {raw: token("https://other.example", soon), want: Skipped},
+		"good":           {raw: tokenOf(issuer, soon), want: Accepted},
+		"expired":        {raw: tokenOf(issuer, past), want: Refused, reasons: []serviceaccount.Reason{serviceaccount.Expired}},
+		"home is down":   {raw: tokenOf(issuer, soon), home: downHome{}, want: Undecided},
+		"another issuer": {raw: tokenOf("https://other.example", soon), want: Skipped},
 		"opaque":         {raw: "opaque", want: Skipped},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,10 +83,10 @@ func TestServiceAccounts(t *testing.T) {
 			}
 			var reasons []serviceaccount.Reason
 			a := ServiceAccounts(inner, func(r serviceaccount.Reason) { reasons = append(reasons, r) })
-			u, _, err := a.AuthenticateToken(t.Context(), ParseToken(tc.raw))
+			u, _, err := a.AuthenticateToken(t.Context(), token.Parse(tc.raw))
 			got := Accepted
 			switch {
-			case errors.Is(err, ErrUndecided):
+			case errors.Is(err, token.ErrUndecided):
 				got = Undecided
 			case err != nil:
 				got = Refused

@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"frontproxy/internal/filewatch"
 )
 
@@ -29,16 +30,16 @@ const tokenFileFlag = "--token-auth-file" //nolint:gosec // a flag, no secret
 // Tokens are kept and compared as HMACs under a key of this process: how long a
 // comparison takes tells nothing of a token, and memory holds none.
 type TokenFile struct {
-	*filewatch.File[map[digest]user.Info]
-	digester *digester
+	*filewatch.File[map[token.Digest]user.Info]
+	digester *token.Digester
 }
 
 // NewTokenFile reads the file of --token-auth-file. A nil clock is the real one.
 // The log is told of lines that do not count, and of those whose token will be
 // refused.
 func NewTokenFile(file string, clk clock.Clock, log klog.Logger) (*TokenFile, error) {
-	f := &TokenFile{digester: newDigester()}
-	load := func(_ context.Context, read filewatch.ReadFunc) (map[digest]user.Info, error) {
+	f := &TokenFile{digester: token.NewDigester()}
+	load := func(_ context.Context, read filewatch.ReadFunc) (map[token.Digest]user.Info, error) {
 		text, err := read(file)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", tokenFileFlag, err)
@@ -53,17 +54,17 @@ func NewTokenFile(file string, clk clock.Clock, log klog.Logger) (*TokenFile, er
 		return tokens, nil
 	}
 	var err error
-	f.File, err = filewatch.New(context.Background(), filewatch.Config[map[digest]user.Info]{Name: strings.TrimPrefix(tokenFileFlag, "--"), Load: load, Clock: clk, Log: log})
+	f.File, err = filewatch.New(context.Background(), filewatch.Config[map[token.Digest]user.Info]{Name: strings.TrimPrefix(tokenFileFlag, "--"), Load: load, Clock: clk, Log: log})
 	return f, err
 }
 
-// Name implements TokenAuthenticator.
+// Name implements token.Authenticator.
 func (f *TokenFile) Name() string { return "token-file" }
 
-// AuthenticateToken implements TokenAuthenticator. A token that is not in the
+// AuthenticateToken implements token.Authenticator. A token that is not in the
 // file is not of its kind.
-func (f *TokenFile) AuthenticateToken(_ context.Context, t Token) (user.Info, time.Time, error) {
-	return f.Get()[f.digester.digest(t.Raw)], time.Time{}, nil
+func (f *TokenFile) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
+	return f.Get()[f.digester.Digest(t.Raw)], time.Time{}, nil
 }
 
 // parseTokenFile reads the lines as kube does: of two with the same token the
@@ -71,10 +72,10 @@ func (f *TokenFile) AuthenticateToken(_ context.Context, t Token) (user.Info, ti
 // should know: such lines, and tokens that will be refused since a shard would not
 // read the identity as it stands here. Errors and notes name lines and columns,
 // never what is in them.
-func parseTokenFile(r io.Reader, d *digester) (tokens map[digest]user.Info, notes []string, err error) {
+func parseTokenFile(r io.Reader, d *token.Digester) (tokens map[token.Digest]user.Info, notes []string, err error) {
 	reader := csv.NewReader(r)
 	reader.FieldsPerRecord = -1
-	tokens = map[digest]user.Info{}
+	tokens = map[token.Digest]user.Info{}
 	for {
 		record, err := reader.Read()
 		if errors.Is(err, io.EOF) {
@@ -96,7 +97,7 @@ func parseTokenFile(r io.Reader, d *digester) (tokens map[digest]user.Info, note
 			u.Groups = slices.DeleteFunc(strings.Split(record[3], ","), func(g string) bool { return g == "" })
 		}
 		notes = append(notes, refusedLine(line, u)...)
-		key := d.digest(record[0])
+		key := d.Digest(record[0])
 		if _, twice := tokens[key]; twice {
 			notes = append(notes, fmt.Sprintf("the token of line %d is in a line before, which does not count", line))
 		}

@@ -18,6 +18,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"frontproxy/internal/filewatch"
 )
 
@@ -74,7 +75,7 @@ func TestTokenFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, until, err := f.AuthenticateToken(t.Context(), Token{Raw: tc.token})
+			got, until, err := f.AuthenticateToken(t.Context(), token.Token{Raw: tc.token})
 			if err != nil || !until.IsZero() {
 				t.Errorf("%v, %v", until, err)
 			}
@@ -100,7 +101,7 @@ func TestTokenFileMissing(t *testing.T) {
 
 // knows says whether a token is known to f.
 func (f *TokenFile) knows(raw string) bool {
-	u, _, _ := f.AuthenticateToken(context.Background(), Token{Raw: raw})
+	u, _, _ := f.AuthenticateToken(context.Background(), token.Token{Raw: raw})
 	return u != nil
 }
 
@@ -186,10 +187,10 @@ func FuzzTokenFile(f *testing.F) {
 	f.Add("token,name,uid,\"a,b\"\n")
 	f.Add("a,b\n")
 	f.Add("\"")
-	d := newDigester()
+	d := token.NewDigester()
 	f.Fuzz(func(t *testing.T, text string) {
 		tokens, _, err := parseTokenFile(strings.NewReader(text), d)
-		if _, known := tokens[d.digest("")]; known {
+		if _, known := tokens[d.Digest("")]; known {
 			t.Error("the empty token is known")
 		}
 		if err != nil && len(err.Error()) > 200 {
@@ -244,7 +245,7 @@ func TestTokenFileAsKube(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "tokens.csv")
 			writeTestFile(t, file, tc.text)
 			kube, kubeErr := tokenfile.NewCSV(file)
-			d := newDigester()
+			d := token.NewDigester()
 			ours, notes, err := parseTokenFile(strings.NewReader(tc.text), d)
 			if (kubeErr == nil) != (err == nil) {
 				t.Fatalf("kube: %v; ours: %v", kubeErr, err)
@@ -257,7 +258,7 @@ func TestTokenFileAsKube(t *testing.T) {
 				if resp, ok, _ := kube.AuthenticateToken(t.Context(), token); ok {
 					want = resp.User
 				}
-				got := ours[d.digest(token)]
+				got := ours[d.Digest(token)]
 				if want != nil && tc.differs != nil {
 					if diff := cmp.Diff(user.Info(tc.differs), want); diff != "" {
 						t.Errorf("kube no longer differs as the table says (-table +kube):\n%s", diff)
@@ -294,12 +295,12 @@ func TestTokenFileSaysWhatIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.Flush()
-			d := newDigester()
+			d := token.NewDigester()
 			tokens, notes, err := parseTokenFile(strings.NewReader(b.String()), d)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if refused := identity.Check(tokens[d.digest("token")]); (refused != nil) != (len(notes) > 0) {
+			if refused := identity.Check(tokens[d.Digest("token")]); (refused != nil) != (len(notes) > 0) {
 				t.Errorf("%s %q: refused with %v, noted %q", part, value, refused, notes)
 			}
 		}

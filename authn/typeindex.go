@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -157,13 +158,13 @@ func NewTypeIndex(c TypeIndexConfig) *TypeIndex {
 func (x *TypeIndex) Authenticators(t index.Type) (*TypeAuthenticators, error) {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	if !ok {
-		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", ErrUndecided, t.Cluster)
+		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
 	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	s := x.shards[shard]
 	if s == nil || !s.typesSynced || !s.configsSynced {
-		return nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", ErrUndecided, shard)
+		return nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", token.ErrUndecided, shard)
 	}
 	if e := s.types[objectName{t.Cluster, t.Name}]; e != nil {
 		return e.record, nil
@@ -349,7 +350,7 @@ func (x *TypeIndex) publishUsers(c *configEntry) {
 // requests that read it.
 func (x *TypeIndex) publish(e *typeEntry) {
 	record := &TypeAuthenticators{
-		ByIssuer: map[string][]TokenAuthenticator{},
+		ByIssuer: map[string][]token.Authenticator{},
 		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},
 	}
 	for _, c := range e.configs {

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"fmt"
+	"frontproxy/authn/token"
 	"sync"
 	"time"
 
@@ -137,7 +138,7 @@ func (x *TypeIndex) sweep(now time.Time) {
 	}
 	x.mu.Unlock()
 	for _, a := range all {
-		a.cache.sweep(now)
+		a.cache.Sweep(now)
 		a.mappings.sweep(now)
 	}
 }
@@ -145,13 +146,13 @@ func (x *TypeIndex) sweep(now time.Time) {
 // notReady stands for an authenticator that is not built, or does not build.
 type notReady struct{ name, issuer, reason string }
 
-// Name implements TokenAuthenticator.
+// Name implements token.Authenticator.
 func (n notReady) Name() string { return n.name }
 
-// AuthenticateToken implements TokenAuthenticator.
-func (n notReady) AuthenticateToken(_ context.Context, t Token) (user.Info, time.Time, error) {
+// AuthenticateToken implements token.Authenticator.
+func (n notReady) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
 	if !t.JWT || t.Issuer != n.issuer {
 		return nil, time.Time{}, nil
 	}
-	return nil, time.Time{}, fmt.Errorf("%w: the configuration %s", ErrUndecided, n.reason)
+	return nil, time.Time{}, fmt.Errorf("%w: the configuration %s", token.ErrUndecided, n.reason)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -73,7 +74,7 @@ func firstRefusal(x *TypeIndex, issuerURL, raw string) string {
 	}
 	reasons := fmt.Sprint(record.Undecided)
 	for _, m := range record.ByIssuer[issuerURL] {
-		u, _, err := m.AuthenticateToken(context.Background(), ParseToken(raw))
+		u, _, err := m.AuthenticateToken(context.Background(), token.Parse(raw))
 		if err == nil && u != nil {
 			return ""
 		}

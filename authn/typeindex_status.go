@@ -83,7 +83,7 @@ func (c *configEntry) status() ConfigurationStatus {
 	}
 	slices.Sort(s.Types)
 	for _, a := range c.serving {
-		s.CachedTokens += a.cache.len()
+		s.CachedTokens += a.cache.Len()
 	}
 	var err error
 	if s.State, err = c.state(); err != nil {

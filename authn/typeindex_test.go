@@ -21,6 +21,7 @@ import (
 
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -153,7 +154,7 @@ func (w *typeWorld) ask(cluster, name, raw string) (Outcome, string) {
 	if record == nil {
 		return Skipped, "the type names no configuration"
 	}
-	token, out, reasons := ParseToken(raw), Skipped, slices.Clone(record.Undecided)
+	token, out, reasons := token.Parse(raw), Skipped, slices.Clone(record.Undecided)
 	if len(record.Undecided) > 0 {
 		out = Undecided
 	}
@@ -295,13 +296,13 @@ func TestTypeIndexNotSynced(t *testing.T) {
 		do   func()
 		want error
 	}{
-		{"nothing read", func() {}, ErrUndecided},
-		{"types read", func() { w.list("root", typesResource) }, ErrUndecided},
+		{"nothing read", func() {}, token.ErrUndecided},
+		{"types read", func() { w.list("root", typesResource) }, token.ErrUndecided},
 		{"both read", func() { w.list("root", configsResource) }, nil},
-		{"another life", func() { w.tables["root"][configsResource] = w.watches[configsResource].Table("root") }, ErrUndecided},
+		{"another life", func() { w.tables["root"][configsResource] = w.watches[configsResource].Table("root") }, token.ErrUndecided},
 		{"read again", func() { w.list("root", configsResource) }, nil},
-		{"moved to a shard not read", func() { w.placement.move("c1", "shard-1") }, ErrUndecided},
-		{"moved to a shard never heard of", func() { w.placement.move("c1", "shard-2") }, ErrUndecided},
+		{"moved to a shard not read", func() { w.placement.move("c1", "shard-1") }, token.ErrUndecided},
+		{"moved to a shard never heard of", func() { w.placement.move("c1", "shard-2") }, token.ErrUndecided},
 	} {
 		step.do()
 		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
@@ -309,7 +310,7 @@ func TestTypeIndexNotSynced(t *testing.T) {
 			t.Errorf("%s: got %v, %v", step.name, record, err)
 		}
 	}
-	if _, err := w.index.Authenticators(index.Type{Cluster: "c9", Name: "team"}); !errors.Is(err, ErrUndecided) {
+	if _, err := w.index.Authenticators(index.Type{Cluster: "c9", Name: "team"}); !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("a cluster that is nowhere: %v", err)
 	}
 }

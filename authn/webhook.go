@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 	"frontproxy/internal/fairqueue"
@@ -92,10 +93,10 @@ type Webhook struct {
 	ttl        time.Duration
 	audiences  []string
 	clock      clock.PassiveClock
-	digester   *digester
-	accepted   *bytecache.Cache[digest, webhookAnswer]
-	refused    *bytecache.Cache[digest, webhookAnswer]
-	questions  *fairqueue.Queue[digest, webhookAnswer]
+	digester   *token.Digester
+	accepted   *bytecache.Cache[token.Digest, webhookAnswer]
+	refused    *bytecache.Cache[token.Digest, webhookAnswer]
+	questions  *fairqueue.Queue[token.Digest, webhookAnswer]
 	health     *webhookHealth
 }
 
@@ -126,13 +127,13 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Webhook{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: newDigester(), health: newWebhookHealth(c.Log)}
+	w := &Webhook{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: token.NewDigester(), health: newWebhookHealth(c.Log)}
 	if w.reviewer, err = newReviewer(followed.Config(), c.Version); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
 	}
-	w.questions = fairqueue.New[digest, webhookAnswer](fairqueue.Limits{Running: webhookCalls, Calls: webhookQuestions, Waiters: webhookWaiters, Timeout: webhookTimeout})
-	w.accepted = bytecache.New[digest, webhookAnswer](webhookAccepted, nil)
-	w.refused = bytecache.New[digest, webhookAnswer](webhookRefused, nil)
+	w.questions = fairqueue.New[token.Digest, webhookAnswer](fairqueue.Limits{Running: webhookCalls, Calls: webhookQuestions, Waiters: webhookWaiters, Timeout: webhookTimeout})
+	w.accepted = bytecache.New[token.Digest, webhookAnswer](webhookAccepted, nil)
+	w.refused = bytecache.New[token.Digest, webhookAnswer](webhookRefused, nil)
 	return w, nil
 }
 
@@ -156,21 +157,21 @@ func webhookClient(file string) (*rest.Config, error) {
 // Kubeconfig is what the webhook is reached with; its Run follows the files.
 func (w *Webhook) Kubeconfig() *kubeconfig.DynamicConfig { return w.kubeconfig }
 
-// Name implements TokenAuthenticator.
+// Name implements token.Authenticator.
 func (w *Webhook) Name() string { return "webhook" }
 
-// AuthenticateToken implements TokenAuthenticator. No token is not of its kind:
+// AuthenticateToken implements token.Authenticator. No token is not of its kind:
 // it answers yes, no, or ErrUndecided. When the token ends it does not know.
 //
 // For a Recheck it asks anew, so that streams end within seconds of a "no". Not
 // while questions crowd, since new requests come first; and what ends no stream
 // is that the webhook could not check the token.
-func (w *Webhook) AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error) {
+func (w *Webhook) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	if len(t.Raw) > webhookToken {
 		return nil, time.Time{}, fmt.Errorf("token has %d bytes, the webhook is asked about at most %d", len(t.Raw), webhookToken)
 	}
-	key := w.digester.digest(t.Raw)
-	again := t.Purpose == ForRecheck
+	key := w.digester.Digest(t.Raw)
+	again := t.Purpose == token.ForRecheck
 	var since time.Time
 	if again && !w.crowded() {
 		since = w.clock.Now().Add(-webhookFresh)
@@ -179,11 +180,11 @@ func (w *Webhook) AuthenticateToken(ctx context.Context, t Token) (user.Info, ti
 	if !known {
 		var err error
 		if a, err = w.askOnce(ctx, key, t, since); err != nil {
-			return nil, time.Time{}, fmt.Errorf("%w: webhook: %s", ErrUndecided, withoutToken(err, t.Raw))
+			return nil, time.Time{}, fmt.Errorf("%w: webhook: %s", token.ErrUndecided, withoutToken(err, t.Raw))
 		}
 	}
 	if again && a.unchecked && !w.meansToken(a) {
-		return nil, time.Time{}, fmt.Errorf("%w: %w", ErrUndecided, a.refusal)
+		return nil, time.Time{}, fmt.Errorf("%w: %w", token.ErrUndecided, a.refusal)
 	}
 	return a.user, time.Time{}, a.refusal
 }
@@ -195,9 +196,9 @@ func (w *Webhook) meansToken(a webhookAnswer) bool {
 }
 
 // known returns an answer that still counts and was not asked for before since.
-func (w *Webhook) known(key digest, since time.Time) (webhookAnswer, bool) {
+func (w *Webhook) known(key token.Digest, since time.Time) (webhookAnswer, bool) {
 	now := w.clock.Now()
-	for _, answers := range []*bytecache.Cache[digest, webhookAnswer]{w.accepted, w.refused} {
+	for _, answers := range []*bytecache.Cache[token.Digest, webhookAnswer]{w.accepted, w.refused} {
 		a, ok := answers.Get(key)
 		switch {
 		case !ok:
@@ -221,7 +222,7 @@ func (w *Webhook) crowded() bool {
 // askOnce asks the webhook, or waits for the one who already does. Whoever sends made
 // up tokens must not delay others' first logins: clients' addresses and the logical
 // clusters that they name share the questions.
-func (w *Webhook) askOnce(ctx context.Context, key digest, t Token, since time.Time) (webhookAnswer, error) {
+func (w *Webhook) askOnce(ctx context.Context, key token.Digest, t token.Token, since time.Time) (webhookAnswer, error) {
 	return w.questions.Do(ctx, key, askerNames(t.Client, t.Cluster), func() func(context.Context) (webhookAnswer, error) {
 		t := t
 		t.Raw = strings.Clone(t.Raw) // of a header that may be a megabyte
@@ -252,7 +253,7 @@ func askerNames(address, cluster string) []string {
 	return []string{address, cluster}
 }
 
-func (w *Webhook) ask(ctx context.Context, key digest, t Token) (webhookAnswer, error) {
+func (w *Webhook) ask(ctx context.Context, key token.Digest, t token.Token) (webhookAnswer, error) {
 	asked := w.clock.Now()
 	status, err := w.reviewer.review(ctx, t.Raw, w.audiences)
 	var a webhookAnswer
@@ -290,7 +291,7 @@ func (w *Webhook) ask(ctx context.Context, key digest, t Token) (webhookAnswer, 
 }
 
 // judge makes an answer of what the webhook said.
-func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t Token) webhookAnswer {
+func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t token.Token) webhookAnswer {
 	switch {
 	case !s.Authenticated && s.Error != "":
 		return webhookAnswer{unchecked: true, refusal: fmt.Errorf("the webhook refused the token: %s", withoutToken(errors.New(s.Error), t.Raw))}
@@ -317,13 +318,13 @@ func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t Token) webhookA
 
 // notBeyond ends an answer with a JWT's own expiry: nobody verified that here,
 // but it only makes the answer shorter.
-func notBeyond(until time.Time, t Token) time.Time {
+func notBeyond(until time.Time, t token.Token) time.Time {
 	if !t.JWT {
 		return until
 	}
-	claims, err := readClaims(t.Raw)
-	if err == nil && !claims.expiry.IsZero() && claims.expiry.Before(until) {
-		return claims.expiry
+	claims, err := token.ReadClaims(t.Raw)
+	if err == nil && !claims.Expiry.IsZero() && claims.Expiry.Before(until) {
+		return claims.Expiry
 	}
 	return until
 }

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"errors"
+	"frontproxy/authn/token"
 	"net/http"
 	"testing"
 	"time"
@@ -131,11 +132,11 @@ func kubesAnswer(t *testing.T, s *webhookServer, version string) (string, user.I
 
 func ourAnswer(t *testing.T, s *webhookServer, version string) (string, user.Info) {
 	t.Helper()
-	u, _, err := newTestWebhook(t, s, func(c *WebhookConfig) { c.Version = version }).AuthenticateToken(t.Context(), ParseToken(opaqueToken))
+	u, _, err := newTestWebhook(t, s, func(c *WebhookConfig) { c.Version = version }).AuthenticateToken(t.Context(), token.Parse(opaqueToken))
 	switch {
 	case err == nil:
 		return "yes", u
-	case errors.Is(err, ErrUndecided):
+	case errors.Is(err, token.ErrUndecided):
 		return "undecided", nil
 	}
 	return "no", nil

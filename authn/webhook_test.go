@@ -25,6 +25,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/token"
 	"frontproxy/internal/bytecache"
 )
 
@@ -165,13 +166,13 @@ func TestWebhook(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newWebhookServer(t, tc.answer)
 			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Version, c.Audiences = tc.version, tc.audiences })
-			got, until, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken))
+			got, until, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken))
 			if err != nil && strings.Contains(err.Error(), opaqueToken) {
 				t.Errorf("the error holds the token: %v", err)
 			}
 			switch text := tc.refused + tc.undecided; {
 			case text != "":
-				if err == nil || !strings.Contains(err.Error(), text) || errors.Is(err, ErrUndecided) != (tc.undecided != "") {
+				if err == nil || !strings.Contains(err.Error(), text) || errors.Is(err, token.ErrUndecided) != (tc.undecided != "") {
 					t.Errorf("error %v, want one with %q, undecided %t", err, text, tc.undecided != "")
 				}
 				if got != nil {
@@ -213,7 +214,7 @@ func TestWebhookDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken)); !errors.Is(err, ErrUndecided) {
+	if _, _, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken)); !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("error %v, want undecided", err)
 	}
 }
@@ -227,7 +228,7 @@ func TestWebhookUntrusted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken)); !errors.Is(err, ErrUndecided) {
+	if _, _, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken)); !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("error %v, want undecided", err)
 	}
 	if s.asked.Load() != 0 {
@@ -266,7 +267,7 @@ func TestWebhookKeepsAnswers(t *testing.T) {
 			ask := func(after time.Duration, want int64) {
 				t.Helper()
 				clk.SetTime(start.Add(after))
-				_, _, _ = w.AuthenticateToken(t.Context(), ParseToken(tc.token))
+				_, _, _ = w.AuthenticateToken(t.Context(), token.Parse(tc.token))
 				if n := s.asked.Load(); n != want {
 					t.Errorf("after %s: asked %d times, want %d", after, n, want)
 				}
@@ -304,13 +305,13 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(start)
 			s := newWebhookServer(t, says(saysAlice))
 			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock = clk })
-			ask := func(purpose Purpose, want string) {
+			ask := func(purpose token.Purpose, want string) {
 				t.Helper()
 				got := "yes"
-				token := ParseToken(opaqueToken)
-				token.Purpose = purpose
-				switch _, _, err := w.AuthenticateToken(t.Context(), token); {
-				case errors.Is(err, ErrUndecided):
+				asked := token.Parse(opaqueToken)
+				asked.Purpose = purpose
+				switch _, _, err := w.AuthenticateToken(t.Context(), asked); {
+				case errors.Is(err, token.ErrUndecided):
 					got = "undecided"
 				case err != nil:
 					got = "no"
@@ -319,7 +320,7 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 					t.Errorf("it says %s, want %s", got, want)
 				}
 			}
-			ask(ForAdmission, "yes")
+			ask(token.ForAdmission, "yes")
 			s.mu.Lock()
 			s.answer = tc.later
 			s.mu.Unlock()
@@ -333,7 +334,7 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 					break
 				}
 				wg.Go(func() {
-					_, _ = w.questions.Do(busy, digest{byte(i)}, nil, func() func(context.Context) (webhookAnswer, error) {
+					_, _ = w.questions.Do(busy, token.Digest{byte(i)}, nil, func() func(context.Context) (webhookAnswer, error) {
 						return func(context.Context) (webhookAnswer, error) { <-busy.Done(); return webhookAnswer{}, busy.Err() }
 					})
 				})
@@ -341,8 +342,8 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 			if tc.crowded {
 				waitForLine(t, w, webhookQuestions/2, webhookQuestions/2)
 			}
-			ask(ForRecheck, tc.stream)
-			ask(ForAdmission, tc.request)
+			ask(token.ForRecheck, tc.stream)
+			ask(token.ForAdmission, tc.request)
 			if n := s.asked.Load(); n != tc.asked {
 				t.Errorf("asked %d times, want %d", n, tc.asked)
 			}
@@ -359,13 +360,13 @@ func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
 		says(`{}`)(w, q)
 	})
 	w := newTestWebhook(t, s, nil)
-	ask := func(raw string) { _, _, _ = w.AuthenticateToken(t.Context(), ParseToken(raw)) }
+	ask := func(raw string) { _, _, _ = w.AuthenticateToken(t.Context(), token.Parse(raw)) }
 	ask(opaqueToken)
 	for i := range 50 {
 		ask(fmt.Sprint("garbage-", i))
 	}
 	before := s.asked.Load()
-	w.refused = bytecache.New[digest, webhookAnswer](10*(bytecache.Overhead+len("the webhook refused the token")), nil)
+	w.refused = bytecache.New[token.Digest, webhookAnswer](10*(bytecache.Overhead+len("the webhook refused the token")), nil)
 	for i := range 50 {
 		ask(fmt.Sprint("more-", i))
 	}
@@ -390,7 +391,7 @@ func TestWebhookAsksOnceAtATime(t *testing.T) {
 	gone := make(chan struct{})
 	go func() { // gives up, which must not fail the others
 		defer close(gone)
-		if _, _, err := w.AuthenticateToken(ctx, ParseToken(opaqueToken)); !errors.Is(err, ErrUndecided) {
+		if _, _, err := w.AuthenticateToken(ctx, token.Parse(opaqueToken)); !errors.Is(err, token.ErrUndecided) {
 			t.Errorf("error %v, want undecided", err)
 		}
 	}()
@@ -398,7 +399,7 @@ func TestWebhookAsksOnceAtATime(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			u, _, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken))
+			u, _, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken))
 			if err != nil || u.GetName() != "alice" {
 				t.Errorf("%v, %v", u, err)
 			}
@@ -457,13 +458,13 @@ func FuzzReadReview(f *testing.F) {
 // TestWebhookIdentitiesAreBounded: the operator's webhook too may say too much.
 func TestWebhookIdentitiesAreBounded(t *testing.T) {
 	w := newTestWebhook(t, newWebhookServer(t, says(`{"authenticated":true,"user":{"username":"alice","groups":["`+strings.Join(authntest.Names(2049, 4), `","`)+`"]}}`)), nil)
-	_, _, err := w.AuthenticateToken(context.Background(), Token{Raw: "many"})
-	if err == nil || errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "2049 groups") {
+	_, _, err := w.AuthenticateToken(context.Background(), token.Token{Raw: "many"})
+	if err == nil || errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "2049 groups") {
 		t.Errorf("got %v", err)
 	}
 	w = newTestWebhook(t, newWebhookServer(t, says(`{"error":"`+strings.Repeat("no ", 200<<10)+`"}`)), nil)
 	for i := range 3 {
-		if _, _, err := w.AuthenticateToken(context.Background(), Token{Raw: fmt.Sprint(i)}); err == nil || len(err.Error()) > 1<<10 {
+		if _, _, err := w.AuthenticateToken(context.Background(), token.Token{Raw: fmt.Sprint(i)}); err == nil || len(err.Error()) > 1<<10 {
 			t.Errorf("got %.100v", err)
 		}
 	}

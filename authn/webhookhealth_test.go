@@ -3,6 +3,7 @@ package authn
 import (
 	"errors"
 	"fmt"
+	"frontproxy/authn/token"
 	"strings"
 	"sync"
 	"testing"
@@ -39,7 +40,7 @@ func healthOf(t *testing.T, step time.Duration, answers ...string) (states []Web
 			s.answer = writes(500, "")
 		}
 		s.mu.Unlock()
-		_, _, _ = w.AuthenticateToken(t.Context(), ParseToken(fmt.Sprint("token-", i)))
+		_, _, _ = w.AuthenticateToken(t.Context(), token.Parse(fmt.Sprint("token-", i)))
 		states = append(states, w.Status().State)
 		clk.SetTime(clk.Now().Add(step))
 	}
@@ -100,13 +101,13 @@ func TestWebhookRefusalByStatusEndsStreams(t *testing.T) {
 	ask := func(raw string, again bool, want string) {
 		t.Helper()
 		clk.SetTime(clk.Now().Add(15 * time.Second))
-		token := ParseToken(raw)
+		asked := token.Parse(raw)
 		if again {
-			token.Purpose = ForRecheck
+			asked.Purpose = token.ForRecheck
 		}
 		got := "yes"
-		switch _, _, err := w.AuthenticateToken(t.Context(), token); {
-		case errors.Is(err, ErrUndecided):
+		switch _, _, err := w.AuthenticateToken(t.Context(), asked); {
+		case errors.Is(err, token.ErrUndecided):
 			got = "undecided"
 		case err != nil:
 			got = "no"

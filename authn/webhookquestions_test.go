@@ -15,6 +15,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -22,14 +23,14 @@ import (
 func TestWebhookTokenSize(t *testing.T) {
 	s := newWebhookServer(t, says(saysAlice))
 	w := newTestWebhook(t, s, nil)
-	_, _, err := w.AuthenticateToken(t.Context(), ParseToken(strings.Repeat("a", webhookToken+1)))
-	if err == nil || errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "at most 65536") || len(err.Error()) > 200 {
+	_, _, err := w.AuthenticateToken(t.Context(), token.Parse(strings.Repeat("a", webhookToken+1)))
+	if err == nil || errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "at most 65536") || len(err.Error()) > 200 {
 		t.Errorf("error %v, want a refusal", err)
 	}
 	if n := s.asked.Load(); n != 0 {
 		t.Errorf("asked %d times", n)
 	}
-	if u, _, err := w.AuthenticateToken(t.Context(), ParseToken(strings.Repeat("a", webhookToken))); err != nil || u.GetName() != "alice" {
+	if u, _, err := w.AuthenticateToken(t.Context(), token.Parse(strings.Repeat("a", webhookToken))); err != nil || u.GetName() != "alice" {
 		t.Errorf("the longest: %v, %v", u, err)
 	}
 }
@@ -84,7 +85,7 @@ func TestWebhookGarbageOfClientsWhoLeft(t *testing.T) {
 	const clients = webhookQuestions - 1
 	for i := range clients {
 		wg.Go(func() {
-			if _, _, err := w.AuthenticateToken(ctx, ParseToken(strings.Repeat("a", webhookToken-10)+fmt.Sprint(i))); !errors.Is(err, ErrUndecided) {
+			if _, _, err := w.AuthenticateToken(ctx, token.Parse(strings.Repeat("a", webhookToken-10)+fmt.Sprint(i))); !errors.Is(err, token.ErrUndecided) {
 				t.Errorf("error %v, want undecided", err)
 			}
 		})
@@ -103,7 +104,7 @@ func TestWebhookGarbageOfClientsWhoLeft(t *testing.T) {
 	if n := s.asked.Load(); n != webhookCalls {
 		t.Errorf("asked %d times, want %d", n, webhookCalls)
 	}
-	if u, _, err := w.AuthenticateToken(t.Context(), ParseToken(opaqueToken)); err != nil || u.GetName() != "alice" {
+	if u, _, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken)); err != nil || u.GetName() != "alice" {
 		t.Errorf("afterwards: %v, %v", u, err)
 	}
 }
@@ -115,7 +116,7 @@ func TestWebhookQuestionsAreBounded(t *testing.T) {
 	var wg sync.WaitGroup
 	ask := func(raw string) {
 		wg.Go(func() {
-			if _, _, err := w.AuthenticateToken(t.Context(), ParseToken(raw)); err != nil {
+			if _, _, err := w.AuthenticateToken(t.Context(), token.Parse(raw)); err != nil {
 				t.Errorf("in line: %v", err)
 			}
 		})
@@ -124,8 +125,8 @@ func TestWebhookQuestionsAreBounded(t *testing.T) {
 		ask(fmt.Sprint("token-", i))
 	}
 	waitForLine(t, w, webhookQuestions, webhookQuestions)
-	_, _, err := w.AuthenticateToken(t.Context(), ParseToken("one-more"))
-	if !errors.Is(err, ErrUndecided) || !strings.Contains(err.Error(), "256 are under way") {
+	_, _, err := w.AuthenticateToken(t.Context(), token.Parse("one-more"))
+	if !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "256 are under way") {
 		t.Errorf("one more: %v", err)
 	}
 	ask("token-0") // joins

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -37,7 +38,7 @@ func TestRefusedRequestsLeaveNothing(t *testing.T) {
 	for n := range 64 {
 		w.index[fmt.Sprint("ws", n)] = index.Target{Cluster: fmt.Sprint("ws", n), Shard: s.Shard}
 	}
-	a, err := authn.New(authn.Config{Tokens: []authn.TokenAuthenticator{nobody{}}, Instance: "pod-1"})
+	a, err := authn.New(authn.Config{Tokens: []token.Authenticator{nobody{}}, Instance: "pod-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +89,11 @@ func TestRefusedRequestsLeaveNothing(t *testing.T) {
 // nobody knows no token.
 type nobody struct{}
 
-// Name implements authn.TokenAuthenticator.
+// Name implements token.Authenticator.
 func (nobody) Name() string { return "nobody" }
 
-// AuthenticateToken implements authn.TokenAuthenticator.
-func (nobody) AuthenticateToken(context.Context, authn.Token) (user.Info, time.Time, error) {
+// AuthenticateToken implements token.Authenticator.
+func (nobody) AuthenticateToken(context.Context, token.Token) (user.Info, time.Time, error) {
 	return nil, time.Time{}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/internal/egress"
 )
@@ -55,7 +56,7 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 
 // oidc has its own pool of issuers: the operator's may be anywhere, whatever
 // tenants' must not lead to.
-func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (authn.TokenAuthenticator, error) {
+func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (token.Authenticator, error) {
 	pool := issuer.NewPool(operatorsIssuers(p.log))
 	tokens, err := authn.NewOIDC(authn.OIDCConfig{
 		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: pool, Log: p.log.WithName("oidc"),

@@ -22,6 +22,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/proxy"
 )
@@ -409,7 +410,7 @@ func (c *checker) tokens(config *authn.Config) {
 }
 
 // logins are those that --login-client tells people of.
-func (c *checker) logins(tokens []authn.TokenAuthenticator) {
+func (c *checker) logins(tokens []token.Authenticator) {
 	a := &c.o.auth
 	clients, err := parseLoginClients(c.o.loginClients)
 	if err != nil || !c.o.loginDiscoveryOn() || len(tokens) == 0 && (a.config != "" || a.oidc().Set()) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"frontproxy/authn"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/proxy/logindiscovery"
@@ -108,7 +109,7 @@ func parseLoginClient(text string) (protectedresource.Client, error) {
 
 // loginDiscovery makes it; nil when it is off. Types is nil when workspace
 // authentication is off.
-func (o *options) loginDiscovery(idx *index.Index, types *authn.TypeIndex, tokens []authn.TokenAuthenticator) (*logindiscovery.Discovery, error) {
+func (o *options) loginDiscovery(idx *index.Index, types *authn.TypeIndex, tokens []token.Authenticator) (*logindiscovery.Discovery, error) {
 	if !o.loginDiscoveryOn() {
 		return nil, nil
 	}
@@ -128,7 +129,7 @@ func (o *options) loginDiscovery(idx *index.Index, types *authn.TypeIndex, token
 
 // acceptsLogins says for which clients nobody here accepts what people get at
 // their issuer. A webhook may accept anything.
-func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []authn.TokenAuthenticator) error {
+func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []token.Authenticator) error {
 	var errs []error
 	for i := range clients {
 		if issuer := clients[i].Issuer; o.auth.webhookConfig == "" && !accepts(tokens, issuer) {
@@ -139,8 +140,8 @@ func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []aut
 }
 
 // accepts says whether an issuer is the operator's.
-func accepts(tokens []authn.TokenAuthenticator, issuer string) bool {
-	return slices.ContainsFunc(tokens, func(a authn.TokenAuthenticator) bool {
+func accepts(tokens []token.Authenticator, issuer string) bool {
+	return slices.ContainsFunc(tokens, func(a token.Authenticator) bool {
 		o, ok := a.(*authn.OIDC)
 		return ok && slices.Contains(o.Issuers(), issuer)
 	})

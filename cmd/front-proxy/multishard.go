@@ -12,6 +12,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/proxy"
 )
@@ -132,7 +133,7 @@ func (a *authOptions) serviceAccountsOn() bool {
 }
 
 // serviceAccounts makes the authenticator of service account tokens.
-func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *index.Index) (authn.TokenAuthenticator, error) {
+func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *index.Index) (token.Authenticator, error) {
 	config := serviceaccount.Config{Issuers: a.serviceAccountIssuers, Audiences: a.audiences}
 	if len(a.serviceAccountKeys) > 0 {
 		keys, err := serviceaccount.NewKeyFiles(a.serviceAccountKeys, nil, p.log.WithName("service-account-keys"))

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"frontproxy/authn"
+	"frontproxy/authn/token"
 )
 
 // echo answers with what it was asked.
@@ -134,7 +134,7 @@ func TestLostConnection(t *testing.T) {
 // Tokens to be refused differ every time, and are of the kind they should be.
 func TestTokens(t *testing.T) {
 	w := world{Workspaces: 3, Issuer: "https://issuer.example", Keyed: "eyJhbGciOiJSUzI1NiJ9", Token: "t"}
-	for kind, want := range map[kind]authn.Token{forged: {JWT: true, Issuer: w.Issuer}, stranger: {JWT: true, Issuer: "https://stranger.example"}, garbage: {}} {
+	for kind, want := range map[kind]token.Token{forged: {JWT: true, Issuer: w.Issuer}, stranger: {JWT: true, Issuer: "https://stranger.example"}, garbage: {}} {
 		t.Run(string(kind), func(t *testing.T) {
 			seen := map[string]bool{}
 			for range 2 { // two processes of load
@@ -142,7 +142,7 @@ func TestTokens(t *testing.T) {
 				r := a.request()
 				for i := range 100 {
 					a.next(r, i)
-					got := authn.ParseToken(r.token)
+					got := token.Parse(r.token)
 					if seen[r.token] || got.JWT != want.JWT || got.Issuer != want.Issuer || r.want != http.StatusUnauthorized {
 						t.Fatalf("token %d: seen before %t, %+v", i, seen[r.token], got)
 					}

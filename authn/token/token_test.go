@@ -1,4 +1,4 @@
-package authn
+package token
 
 import (
 	"encoding/base64"
@@ -53,14 +53,14 @@ func TestParseToken(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			want := Token{Raw: tt.raw, JWT: tt.jwt, Issuer: tt.issuer}
-			if diff := cmp.Diff(want, ParseToken(tt.raw)); diff != "" {
+			if diff := cmp.Diff(want, Parse(tt.raw)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// Whatever encoding/json reads, which is what verifies, ParseToken reads too.
+// Whatever encoding/json reads, which is what verifies, Parse reads too.
 func FuzzParseToken(f *testing.F) {
 	for _, s := range []string{
 		`{"iss":"a"}`, `{"iss":"a","ISS":"b"}`, `{"iss":null}`, `{"iss" : 1}`, `{}`, `{ }`, `{"a":[{"iss":"x"}],"iss":"y"}`,
@@ -69,8 +69,8 @@ func FuzzParseToken(f *testing.F) {
 		f.Add(s, withPayload(s))
 	}
 	f.Fuzz(func(t *testing.T, payload, raw string) {
-		ParseToken(raw) // must not panic
-		got := ParseToken(withPayload(payload))
+		Parse(raw) // must not panic
+		got := Parse(withPayload(payload))
 		var claims struct {
 			Issuer string `json:"iss"`
 		}
@@ -92,7 +92,7 @@ func BenchmarkParseToken(b *testing.B) {
 		strings.Repeat(`group","`, 40) + `last"],"sub":"alice"}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if !ParseToken(raw).JWT {
+		if !Parse(raw).JWT {
 			b.Fatal("no JWT")
 		}
 	}

@@ -1,4 +1,4 @@
-package authn
+package token
 
 import (
 	"encoding/base64"
@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// maxParsedToken bounds what ParseToken looks into, as headers do. Longer tokens
+// maxParsedToken bounds what Parse looks into, as headers do. Longer tokens
 // are no JWTs to us; tenants' authenticators stop much earlier, see MaxTokenBytes.
 const maxParsedToken = 1 << 20
 
@@ -20,14 +20,43 @@ const (
 	googleIssuerNoScheme = "accounts.google.com"
 )
 
-// ParseToken reads of a bearer token what can be read without trusting it. A
+// Token is a bearer token and what can be read of it without trusting it.
+type Token struct {
+	// Raw is the token itself. Never log it.
+	Raw string
+	// Issuer is the unverified "iss" claim; empty when Raw is no JWT or has none.
+	// It only selects who is asked, it proves nothing.
+	Issuer string
+	// JWT says that Raw has the shape of a signed JWT.
+	JWT bool
+	// Client is the address the request came from, as http.Request.RemoteAddr, and
+	// Cluster the logical cluster it is for; empty when not known. They share out
+	// what is scarce, and prove nothing.
+	Client, Cluster string
+	// Purpose is what the answer is for.
+	Purpose Purpose
+}
+
+// Purpose is what an authenticator is asked for.
+type Purpose int
+
+const (
+	// ForAdmission is for a request that waits for the answer.
+	ForAdmission Purpose = iota
+	// ForRecheck is for one that was admitted by the token and is still under way.
+	ForRecheck
+	// ForExplanation is for people who want to know: it is counted nowhere.
+	ForExplanation
+)
+
+// Parse reads of a bearer token what can be read without trusting it. A
 // token has the shape of a JWT when it is three parts of unpadded base64url
 // with dots between, of which the first two are JSON objects.
 //
 // The issuer is what the verifier will read. That is encoding/json's view: keys
 // are compared without regard to case and of several the last one wins. A token
 // whose "iss" is no string is no JWT.
-func ParseToken(raw string) Token {
+func Parse(raw string) Token {
 	token := Token{Raw: raw}
 	if len(raw) > maxParsedToken {
 		return token

@@ -1,0 +1,36 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+// ErrUndecided is wrapped by an Authenticator's error when it could not
+// judge the token now.
+var ErrUndecided = errors.New("could not decide")
+
+// Authenticator judges bearer tokens.
+type Authenticator interface {
+	// Name is for verdicts; such as "webhook".
+	Name() string
+	// AuthenticateToken returns the identity the token proves, unguarded; the
+	// time it ends (zero: unknown); or (nil, zero, nil) when the token is not of
+	// its kind, an error that wraps ErrUndecided when it could not judge, or
+	// any other error when it refuses. Errors never contain the token. The
+	// identity is shared and must not be modified.
+	AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error)
+}
+
+// RevocationChecker is an Authenticator that can tell whether what it accepted until
+// a time still stands, expiry aside.
+type RevocationChecker interface {
+	Authenticator
+	// Stands says of a token that was good just before until whether what it rests
+	// on still exists. Not known: it is not of its kind. The error wraps
+	// ErrUndecided when it could not tell now; any other means that it does not
+	// stand.
+	Stands(ctx context.Context, t Token, until time.Time) (known bool, err error)
+}
