@@ -2,16 +2,17 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/tls"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"frontproxy/authn"
 	"frontproxy/index"
@@ -77,9 +78,11 @@ func TestAnswerToAnUploadThatEnds(t *testing.T) {
 				uploads := w.uploads()
 				f := w.front(t)
 				for range 3 {
-					checkEarly(t, f.endEarly(t, 1<<30, func(end func()) {
+					checkEarly(t, f.uploadPart(t, 1<<30, func(framer *http2.Framer) {
 						<-begun
-						end()
+						if err := framer.WriteData(1, true, nil); err != nil {
+							t.Error(err)
+						}
 						ended(t, <-uploads)
 						tail <- struct{}{}
 					}))
@@ -116,37 +119,21 @@ func checkEarly(t *testing.T, got []byte) {
 	}
 }
 
-// endEarly begins an upload over HTTP/2 and, when the answer has begun, has then say
-// how it goes on; end ends the upload before its declared length. It returns what
-// came of the answer's body.
-func (f *front) endEarly(t *testing.T, size int, then func(end func())) []byte {
+// uploadPart begins an upload of size bytes (negative: it says none, and the shard is
+// asked over HTTP/2 if it can) on stream 1 of an HTTP/2 connection and,
+// when the answer has begun, has then say how it goes on. It returns what came of the
+// answer's body.
+func (f *front) uploadPart(t *testing.T, size int, then func(*http2.Framer)) []byte {
 	t.Helper()
-	conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn, framer := f.http2(t)
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(stuck))
-	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+	fields := asks(http.MethodPost, earlyPath)
+	if size >= 0 {
+		fields = append(fields, field{"content-length", strconv.Itoa(size)})
+	}
+	writeHeaders(t, framer, 1, false, fields)
+	if err := framer.WriteData(1, false, make([]byte, earlyBegun)); err != nil {
 		t.Fatal(err)
-	}
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	for _, h := range []field{{":method", "POST"}, {":scheme", "https"}, {":authority", "front.example"}, {":path", earlyPath}, {"content-length", strconv.Itoa(size)}} {
-		_ = encoder.WriteField(hpack.HeaderField{Name: h.name, Value: h.value})
-	}
-	framer := http2.NewFramer(conn, conn)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	for _, write := range []func() error{
-		func() error { return framer.WriteSettings() },
-		func() error {
-			return framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true})
-		},
-		func() error { return framer.WriteData(1, false, make([]byte, earlyBegun)) },
-	} {
-		if err := write(); err != nil {
-			t.Fatal(err)
-		}
 	}
 	var got []byte
 	for {
@@ -157,11 +144,7 @@ func (f *front) endEarly(t *testing.T, size int, then func(end func())) []byte {
 		}
 		switch frame := frame.(type) {
 		case *http2.MetaHeadersFrame:
-			then(func() {
-				if err := framer.WriteData(1, true, nil); err != nil {
-					t.Error(err)
-				}
-			})
+			then(framer)
 		case *http2.DataFrame:
 			got = append(got, frame.Data()...)
 			if frame.StreamEnded() {
@@ -170,6 +153,107 @@ func (f *front) endEarly(t *testing.T, size int, then func(end func())) []byte {
 		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
 			t.Errorf("after %d bytes of the answer: %v", len(got), frame)
 			return got
+		}
+	}
+}
+
+// echo echoes an upload as it comes, and tells when it has begun and ended.
+func (w *world) echo(t *testing.T) (ended chan error) {
+	t.Helper()
+	ended = make(chan error, 1)
+	s := w.shard(t, "shard-1", true, nil)
+	s.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 {
+			_ = http.NewResponseController(rw).EnableFullDuplex()
+		}
+		// A hang is the test's to tell, not that of the server's end.
+		stop := context.AfterFunc(t.Context(), func() { _ = http.NewResponseController(rw).SetReadDeadline(past) })
+		defer stop()
+		for buf := make([]byte, 32<<10); ; {
+			n, err := r.Body.Read(buf)
+			if err != nil {
+				ended <- err
+				return
+			}
+			_, _ = rw.Write(buf[:n])
+			_ = http.NewResponseController(rw).Flush()
+		}
+	})
+	return ended
+}
+
+// TestUploadIsCancelledWhileAnswered: a client that gives up a request whose answer
+// has begun and whose upload has not ended, or stops there, leaves nothing waiting:
+// the shard, which waits for the rest of the upload, learns of it.
+func TestUploadIsCancelledWhileAnswered(t *testing.T) {
+	const known, unknown = "1000000000", "" // lengths; the shard is asked over HTTP/1.1 and HTTP/2
+	for _, c := range []struct {
+		name, length string
+		timeout      time.Duration
+		gives        func(net.Conn, *http2.Framer) error
+	}{
+		{"reset", unknown, time.Hour, reset},
+		{"reset", known, time.Hour, reset},
+		{"connection closed", unknown, time.Hour, hangUp},
+		{"connection closed", known, time.Hour, hangUp},
+		{"ended before its length", known, 50 * time.Millisecond, endStream},
+		{"silent", unknown, 50 * time.Millisecond, silence},
+		{"silent", known, 50 * time.Millisecond, silence},
+	} {
+		t.Run(c.name+", length "+c.length, func(t *testing.T) {
+			w := newWorld(t)
+			over := w.echo(t)
+			w.config.ProgressTimeout, w.config.MaxInFlight = c.timeout, 80
+			f := w.front(t)
+			conn, framer := f.http2(t)
+			fields := asks(http.MethodPost, "/clusters/root:ws/api")
+			if c.length != "" {
+				fields = append(fields, field{"content-length", c.length})
+			}
+			writeHeaders(t, framer, 1, false, fields)
+			if err := framer.WriteData(1, false, make([]byte, earlyBegun)); err != nil {
+				t.Fatal(err)
+			}
+			awaitData(t, framer)
+			if err := c.gives(conn, framer); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-over:
+				if errors.Is(err, io.EOF) {
+					t.Error("the shard takes the upload for whole")
+				}
+			case <-time.After(stuck):
+				t.Error("the shard still waits for the upload")
+			}
+			f.idle(t)
+		})
+	}
+}
+
+func reset(_ net.Conn, f *http2.Framer) error     { return f.WriteRSTStream(1, http2.ErrCodeCancel) }
+func hangUp(c net.Conn, _ *http2.Framer) error    { return c.Close() }
+func endStream(_ net.Conn, f *http2.Framer) error { return f.WriteData(1, true, nil) }
+func silence(net.Conn, *http2.Framer) error       { return nil }
+
+// TestAnswerEndsBeforeTheUpload: an answer that ends while the client still uploads
+// has its end reach the client, which may wait for that before it goes on.
+func TestAnswerEndsBeforeTheUpload(t *testing.T) {
+	for _, shard2 := range []bool{false, true} {
+		for _, length := range []bool{false, true} {
+			for _, size := range []int{1 << 30, -1} {
+				t.Run(fmt.Sprintf("shard HTTP/2 %v, length %v, upload of %d", shard2, length, size), func(t *testing.T) {
+					w := newWorld(t)
+					begun, tail := w.earlyShard(t, shard2, length)
+					w.config.ProgressTimeout, w.config.MaxInFlight = time.Hour, 80
+					f := w.front(t)
+					checkEarly(t, f.uploadPart(t, size, func(*http2.Framer) {
+						<-begun
+						tail <- struct{}{}
+					}))
+					f.idle(t)
+				})
+			}
 		}
 	}
 }

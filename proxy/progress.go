@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -165,12 +166,15 @@ type pacedBody struct {
 	ended  bool          // nothing more will come
 	answer chan struct{} // closed when the answer is over; nil: none has come
 	over   bool          // answer is closed
+
+	gone <-chan struct{} // closed when the client is
+	came atomic.Int64    // bytes of the answer
 }
 
 // newPacedBody makes one of r, which w answers.
 func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, held *places) *pacedBody {
 	connection := http.NewResponseController(w)
-	b := &pacedBody{ReadCloser: r.Body, places: held, http1: r.ProtoMajor == 1, left: r.ContentLength}
+	b := &pacedBody{ReadCloser: r.Body, places: held, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
 	b.timeout, b.quota, b.cut = timeout, progressBytes, func() { _ = connection.SetReadDeadline(past) }
 	if isHeld(r) {
 		b.quota = math.MaxInt // all of it
@@ -196,9 +200,31 @@ func (b *pacedBody) Read(to []byte) (int, error) {
 	answer, whole := b.answer, errors.Is(err, io.EOF) && b.left <= 0
 	b.mu.Unlock()
 	if err != nil && !whole && answer != nil {
-		<-answer
+		b.awaitEnd(answer)
 	}
 	return n, err
+}
+
+// awaitEnd returns when the answer is over, or has no end to wait for: the client is
+// gone, which the transport notices only when it need not wait for the upload, or
+// nothing came for as long as a client may not move, perhaps because the upstream
+// waits for the rest of the upload.
+func (b *pacedBody) awaitEnd(answer <-chan struct{}) {
+	tick := time.NewTicker(b.timeout)
+	defer tick.Stop()
+	for came := b.came.Load(); ; {
+		select {
+		case <-answer:
+			return
+		case <-b.gone:
+			return
+		case <-tick.C:
+		}
+		before := came
+		if came = b.came.Load(); came == before {
+			return
+		}
+	}
 }
 
 // answered is called when the upstream's answer has come, and returns what to read
@@ -221,13 +247,19 @@ func (b *pacedBody) answered(answer io.ReadCloser) io.ReadCloser {
 	return &earlyAnswer{answer, b}
 }
 
-// answerOver has a broken body that waits for the answer's end wait no longer.
+// answerOver has nobody wait for the body any longer: neither for the answer's end,
+// if the body is broken, nor for the client. Over HTTP/1.1 nobody waits for that
+// one: net/http has read what it wants before it sent the answer's headers.
 func (b *pacedBody) answerOver() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.answer != nil && !b.over {
-		b.over = true
-		close(b.answer)
+	if b.answer == nil || b.over {
+		return
+	}
+	b.over = true
+	close(b.answer)
+	if !b.http1 && !b.ended && !b.stopped {
+		b.cut()
 	}
 }
 
@@ -235,6 +267,13 @@ func (b *pacedBody) answerOver() {
 type earlyAnswer struct {
 	io.ReadCloser
 	upload *pacedBody
+}
+
+// Read implements io.Reader.
+func (a *earlyAnswer) Read(to []byte) (int, error) {
+	n, err := a.ReadCloser.Read(to)
+	a.upload.came.Add(int64(n))
+	return n, err
 }
 
 // Close implements io.Closer. Over HTTP/2 the transport waits there for the upload.
