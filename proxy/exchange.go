@@ -202,8 +202,11 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		return nil
 	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
 		x.places.leave()
-		x.captureWatchBody(res)
-		return nil
+		if !x.uploads() {
+			x.captureWatchBody(res)
+			return nil
+		}
+		x.followEndless(res) // ReverseProxy would end the upload
 	case res.ContentLength == -1:
 		x.followEndless(res)
 	}
@@ -213,6 +216,9 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	return nil
 }
+
+// uploads says whether more of the request's body may come, and somebody may want it.
+func (x *exchange) uploads() bool { return x.inbound.Method != http.MethodGet && x.upload.expects() }
 
 // failed answers when the upstream did not: a client that went away gets
 // nothing, anybody else a 503 that names the shard and no address.

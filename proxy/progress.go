@@ -247,6 +247,16 @@ func (b *pacedBody) answered(answer io.ReadCloser) io.ReadCloser {
 	return &earlyAnswer{answer, b}
 }
 
+// expects says whether more of the body may come. A nil body is none.
+func (b *pacedBody) expects() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.ended && b.left != 0
+}
+
 // answerOver has nobody wait for the body any longer: neither for the answer's end,
 // if the body is broken, nor for the client. Over HTTP/1.1 nobody waits for that
 // one: net/http has read what it wants before it sent the answer's headers.

@@ -10,11 +10,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/net/http2"
 	testingclock "k8s.io/utils/clock/testing"
 )
 
@@ -56,9 +58,13 @@ func TestBodiesAreNotBuffered(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(rw)
+		_ = rc.SetReadDeadline(time.Now().Add(stuck)) // or a hang would last until the whole run is cut
 		buf := make([]byte, 4)
 		for {
 			if _, err := io.ReadFull(r.Body, buf); err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error("the shard got neither the next part of the body nor its end")
+				}
 				return
 			}
 			_, _ = rw.Write(buf)
@@ -317,5 +323,31 @@ func TestLargeBodies(t *testing.T) {
 		if _, got := do(t, f.client(t, http2), "GET", f.URL+"/clusters/root:ws/api", nil); !bytes.Equal(got, data) {
 			t.Errorf("HTTP/2 %v: %d bytes came through of %d, or others", http2, len(got), len(data))
 		}
+	}
+}
+
+// TestLongRunningUpload: what an API server takes for long-running may be an upload
+// that is answered while it lasts (a pod's own server, behind the proxy subresource).
+func TestLongRunningUpload(t *testing.T) {
+	w := newWorld(t)
+	over := w.echo(t)
+	f := w.front(t)
+	_, framer := f.http2(t)
+	writeHeaders(t, framer, 1, false, asks(http.MethodPost, "/clusters/root:ws/api/v1/namespaces/a/pods/b/proxy/x"))
+	for range 3 {
+		if err := framer.WriteData(1, false, []byte("part")); err != nil {
+			t.Fatal(err)
+		}
+		awaitData(t, framer)
+	}
+	if err := framer.WriteData(1, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	await(t, framer, "the end of the answer", func(frame http2.Frame) bool {
+		data, ok := frame.(*http2.DataFrame)
+		return ok && data.StreamEnded()
+	})
+	if err := <-over; !errors.Is(err, io.EOF) {
+		t.Errorf("the shard read the upload until %v", err)
 	}
 }
