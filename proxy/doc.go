@@ -10,7 +10,8 @@
 //     cluster's name that was looked up.
 //   - Identity headers are set on the outgoing request only, after hop-by-hop
 //     headers are gone: first everything a shard could read as identity is
-//     deleted, in every spelling, then what was decided is set (identity.go).
+//     deleted, in every spelling, then what was decided is set (package
+//     identityheaders).
 //   - The ResponseWriter is never wrapped, so watches flush and upgrades hijack.
 //   - What a client sees of a failure is a kube Status in JSON that names no
 //     address (package apistatus).

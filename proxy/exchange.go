@@ -17,6 +17,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/identityheaders"
 )
 
 // exchange is one request on its way, and everything that was found out about
@@ -45,7 +46,7 @@ type exchange struct {
 	// dest is where the request goes; headers and hostHeaders are how the server there
 	// reads who is asking.
 	dest                 destination.Destination
-	headers, hostHeaders *identityHeaders
+	headers, hostHeaders *identityheaders.Headers
 	decision             *authn.Decision
 	// told is who the server is told is asking; nil: nobody, or the credentials say it.
 	told   user.Info
@@ -151,17 +152,18 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.sent}
 	}
 	restoreForwarding(in, out)
-	x.headers.clear(out.Header)
+	x.headers.Clear(out.Header)
 	x.propagateTrace(out)
 	if x.dest.Kind == destination.MountedHost {
 		x.rewriteForMount(in, out)
 		return
 	}
 	if u := x.told; u != nil {
-		dropCredentials(out.Header)
-		x.headers.set(out.Header, u)
-		if uid := u.GetUID(); uid != "" && x.headers.uid == "" && x.decision.AssertedBy != "" {
-			out.Header[defaultUID] = []string{uid} // a caller goes on unchanged, whatever the mapping says
+		identityheaders.DropCredentials(out.Header)
+		if x.decision.AssertedBy != "" {
+			x.headers.SetUnchanged(out.Header, u)
+		} else {
+			x.headers.Set(out.Header, u)
 		}
 	}
 }

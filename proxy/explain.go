@@ -27,6 +27,7 @@ import (
 	"frontproxy/internal/clip"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/identityheaders"
 )
 
 // ExplainPath is where explanations are, at the proxy itself and below each
@@ -185,7 +186,7 @@ func readExplainRequest(r *http.Request) (*http.Request, *authn.Change, error) {
 		asked.Header.Set("Authorization", "Bearer "+q.Token)
 	}
 	if q.Asserted != nil {
-		newIdentityHeaders(defaultUser, defaultGroup, defaultExtra, defaultUID).set(asked.Header, infoOf(q.Asserted))
+		identityheaders.New(identityheaders.DefaultUser, identityheaders.DefaultGroup, identityheaders.DefaultExtra, identityheaders.DefaultUID).Set(asked.Header, infoOf(q.Asserted))
 	}
 	if asked.TLS.PeerCertificates, err = parseCertificates(q.Certificates); err != nil {
 		return nil, nil, err
@@ -350,7 +351,7 @@ func (x *exchange) selfReview(ctx context.Context) (bool, error) {
 	q.URL = &url.URL{}
 	x.dest.SetURL(q.URL, selfReviewPath)
 	q.Header.Set("Content-Type", "application/json")
-	x.headers.set(q.Header, x.decision.User)
+	x.headers.Set(q.Header, x.decision.User)
 	resp, err := x.dest.Transport.RoundTrip(q)
 	if err != nil {
 		return false, err

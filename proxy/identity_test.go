@@ -19,6 +19,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/identityheaders"
 )
 
 // spellings are ways to write a header name that some reader folds into it.
@@ -88,7 +89,7 @@ func checkIdentity(t *testing.T, got seen, custom bool) {
 		t.Errorf("identity (-want +got):\n%s", diff)
 	}
 	for k, v := range h {
-		if normal := normalHeader(k); slices.Contains(v, "system:masters") || strings.Contains(k, "_") || normal == "trailer" {
+		if slices.Contains(v, "system:masters") || strings.Contains(k, "_") || identityheaders.Same(k, "Trailer") {
 			t.Errorf("header %s: %v reached the shard", k, v)
 		}
 	}
@@ -129,7 +130,7 @@ func TestTokensStayHere(t *testing.T) {
 	f.raw(t, "GET /clusters/root:ws/api HTTP/1.1\r\nHost: h\r\nauthorization: Bearer secret\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io.c2VjcmV0, v4.channel.k8s.io\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n")
 	got := s.one(t)
-	if diff := cmp.Diff([]string{"v4.channel.k8s.io, v5.channel.k8s.io"}, got.Header[protocolHeader]); diff != "" || got.Header.Get("Authorization") != "" {
+	if diff := cmp.Diff([]string{"v4.channel.k8s.io, v5.channel.k8s.io"}, got.Header["Sec-Websocket-Protocol"]); diff != "" || got.Header.Get("Authorization") != "" {
 		t.Errorf("protocols (-want +got):\n%s\nauthorization %q", diff, got.Header.Get("Authorization"))
 	}
 	checkIdentity(t, got, false)
@@ -146,7 +147,7 @@ func TestTokensPassWithTheRequest(t *testing.T) {
 	f.raw(t, "GET /clusters/root:ws/api HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Remote-User: admin\r\n"+
 		"Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io.c2VjcmV0, v4.channel.k8s.io\r\n\r\n")
 	got := s.one(t)
-	if p := got.Header.Get(protocolHeader); !strings.Contains(p, "c2VjcmV0") || got.User != nil {
+	if p := got.Header.Get("Sec-Websocket-Protocol"); !strings.Contains(p, "c2VjcmV0") || got.User != nil {
 		t.Errorf("protocols %q, identity %v", p, got.User)
 	}
 }
@@ -247,7 +248,7 @@ func FuzzIdentity(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	headers := newIdentityHeaders(defaultUser, defaultGroup, defaultExtra, defaultUID)
+	headers := identityheaders.New(identityheaders.DefaultUser, identityheaders.DefaultGroup, identityheaders.DefaultExtra, identityheaders.DefaultUID)
 	p := &Proxy{buffers: newBufferPool(copyBuffer), streams: newStreamSet()}
 	f.Add("X-Remote-User", "admin", "Connection", "X-Remote-User", "alice", "dev", "u1", "authentication.kcp.io/scopes", "cluster:x")
 	f.Add("x_remote_group", "system:masters", "Trailer", "X-Remote-Group", "ü", "a b", "", "%2f", "")
@@ -295,21 +296,42 @@ func FuzzIdentity(f *testing.F) {
 	})
 }
 
-// TestEncodeExtraKey reads every byte back as a shard does.
-func TestEncodeExtraKey(t *testing.T) {
-	var all []byte
-	for c := range 256 {
-		all = append(all, byte(c))
+// TestOtherProxiesHeadersEndHere: by whatever a client spells them, and wherever
+// the request goes; what names the way of a request goes on.
+func TestOtherProxiesHeadersEndHere(t *testing.T) {
+	w := newWorld(t)
+	s := w.shard(t, "shard-1", false, nil)
+	w.mapping = "- path: /custom/\n  backend: " + s.URL + "\n  user_header: X-Forwarded-User" + tlsEntry
+	f := w.front(t)
+	names := []string{"X-Forwarded-Client-Cert", "X-Forwarded-User", "Client-Cert", "Remote-User", "X-Auth-Request-Email", "X-Ssl-Client-Verify",
+		"Cf-Access-Jwt-Assertion", "X-Http-Method-Override", "X-Original-Url", "X-Forwarded-Uri"}
+	var lines []string
+	for _, name := range names {
+		for _, spelling := range spellings(name) {
+			lines = append(lines, spelling+": a-clients-word")
+		}
 	}
-	encoded := encodeExtraKey(string(all))
-	h := http.Header{}
-	h.Add(defaultExtra+encoded, "v") // canonicalised
-	h.Add(defaultUser, "alice")
-	u, err := readIdentity(h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(map[string][]string{string(all): {"v"}}, u.Extra); diff != "" {
-		t.Errorf("extra (-want +got):\n%s", diff)
+	goOn := []string{"X-Forwarded-Proto: http", "X-Forwarded-Host: front.example", "Forwarded: for=1.2.3.4", "X-Request-Id: 7", "X-Method: a-header-of-somebody"}
+	for _, path := range []string{"/clusters/root:ws/api", "/custom/x"} {
+		for _, more := range []string{"", "Connection: X-Forwarded-User, X-Http-Method-Override\r\n"} {
+			res, body := f.raw(t, "GET "+path+" HTTP/1.1\r\nHost: h\r\n"+more+strings.Join(append(lines, goOn...), "\r\n")+"\r\n\r\n")
+			if res.StatusCode != 200 {
+				t.Fatalf("answer %d %s", res.StatusCode, body)
+			}
+			got := s.one(t)
+			for key, values := range got.Header {
+				if slices.Contains(values, "a-clients-word") {
+					t.Errorf("%s: header %s reached the server", path, key)
+				}
+			}
+			for _, line := range goOn {
+				if name, value, _ := strings.Cut(line, ": "); got.Header.Get(name) != value {
+					t.Errorf("%s: header %s is %q, want %q", path, name, got.Header.Get(name), value)
+				}
+			}
+			if user := got.Header.Get("X-Forwarded-User"); path == "/custom/x" && user != "alice" {
+				t.Errorf("the header that the mapping names says %q", user)
+			}
+		}
 	}
 }

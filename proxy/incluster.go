@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"frontproxy/lookup"
 )
@@ -53,4 +55,29 @@ func claimedCluster(token string) string {
 		return ""
 	}
 	return cluster
+}
+
+// bearerOf returns the request's bearer token for routing; it proves nothing.
+func bearerOf(header http.Header) string {
+	if v := header["Authorization"]; len(v) == 1 {
+		scheme, token, _ := strings.Cut(v[0], " ")
+		if strings.EqualFold(scheme, "bearer") {
+			return strings.TrimSpace(token)
+		}
+	}
+	return ""
+}
+
+// payload decodes a JWT's claims without trusting them; nil when it has none.
+func payload(token string) []byte {
+	_, rest, ok := strings.Cut(token, ".")
+	encoded, _, ok2 := strings.Cut(rest, ".")
+	if !ok || !ok2 {
+		return nil
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil
+	}
+	return claims
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"frontproxy/proxy/identityheaders"
 )
 
 // Mapping is one entry of the mapping file, validated. Immutable.
@@ -28,7 +30,7 @@ type Mapping struct {
 
 	tls      tlsFiles
 	material *tlsCredentials // tls as read
-	headers  *identityHeaders
+	headers  *identityheaders.Headers
 	pattern  []string // segments; "{name}" matches any one segment
 	line     int
 	index    int // of the entry, from 1
@@ -93,7 +95,7 @@ func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error
 	}
 	for _, e := range m.entries {
 		for _, other := range m.entries {
-			e.headers.deletes(other.headers)
+			e.headers.AlsoClear(other.headers)
 		}
 	}
 	return m, errors.Join(errs...)
@@ -217,7 +219,7 @@ func redactedURL(u *url.URL) string {
 }
 
 // headers reads the header names; empty ones mean the defaults.
-func (e *entry) headers() *identityHeaders {
+func (e *entry) headers() *identityheaders.Headers {
 	name := func(key, normal string) string {
 		s := e.fields[key]
 		if s == "" {
@@ -225,31 +227,31 @@ func (e *entry) headers() *identityHeaders {
 		}
 		if !httpguts.ValidHeaderFieldName(s) {
 			e.fail("%s: %q is no header name; %s is usual", key, s, normal)
-		} else if reservedHeader(s) {
+		} else if identityheaders.Reserved(s) {
 			e.fail("%s: %q has a meaning of its own; %s is usual", key, s, normal)
 		}
 		return s
 	}
-	user, group, extra := name(keyUser, defaultUser), name(keyGroup, defaultGroup), name(keyExtra, defaultExtra)
+	user, group, extra := name(keyUser, identityheaders.DefaultUser), name(keyGroup, identityheaders.DefaultGroup), name(keyExtra, identityheaders.DefaultExtra)
 	uid := ""
 	if e.fields[keyUID] != "" {
-		uid = name(keyUID, defaultUID)
+		uid = name(keyUID, identityheaders.DefaultUID)
 	}
 	set := []struct{ key, value string }{{keyUser, user}, {keyGroup, group}, {keyUID, uid}}
 	for i, a := range set {
 		if a.value == "" {
 			continue
 		}
-		if hasFoldPrefix(a.value, normalHeader(extra)) {
+		if identityheaders.HasPrefix(a.value, extra) {
 			e.fail("%s: %q begins with %s %q, so a shard would read it as an extra; choose another name", a.key, a.value, keyExtra, extra)
 		}
 		for _, b := range set[:i] {
-			if b.value != "" && normalHeader(a.value) == normalHeader(b.value) {
+			if b.value != "" && identityheaders.Same(a.value, b.value) {
 				e.fail("%s and %s are the same header %q; choose another name", b.key, a.key, a.value)
 			}
 		}
 	}
-	return newIdentityHeaders(user, group, extra, uid)
+	return identityheaders.New(user, group, extra, uid)
 }
 
 // tls reads the TLS files. Only an entry whose destination is told of nobody may

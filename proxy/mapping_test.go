@@ -11,6 +11,8 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
+
+	"frontproxy/proxy/identityheaders"
 )
 
 func TestLoadMappings(t *testing.T) {
@@ -203,9 +205,9 @@ func TestMappingsAsKCP(t *testing.T) {
 				if e.Backend != nil {
 					got.Backend = e.Backend.String()
 				}
-				headers := newIdentityHeaders(cmp.Or(k.UserHeader, defaultUser), cmp.Or(k.GroupHeader, defaultGroup), cmp.Or(k.ExtraHeaderPrefix, defaultExtra), "")
+				headers := identityheaders.New(cmp.Or(k.UserHeader, identityheaders.DefaultUser), cmp.Or(k.GroupHeader, identityheaders.DefaultGroup), cmp.Or(k.ExtraHeaderPrefix, identityheaders.DefaultExtra), "")
 				for _, o := range m.entries {
-					headers.deletes(o.headers)
+					headers.AlsoClear(o.headers)
 				}
 				if !reflect.DeepEqual(headers, e.headers) {
 					t.Errorf("entry %d: headers %+v, kcp has %+v", e.index, e.headers, headers)

@@ -199,27 +199,3 @@ func (c sanitizingTransport) RoundTrip(r *http.Request) (*http.Response, error) 
 		},
 	})))
 }
-
-// dropPrivate removes what is none of a foreign host's business: credentials
-// of every kind, whom the caller acts for, and where it comes from.
-func dropPrivate(header http.Header) {
-	dropCredentials(header)
-	dropPrefixed(header, privatePrefixes)
-}
-
-// dropCookies removes what browsers tell our origin only.
-func dropCookies(header http.Header) { dropPrefixed(header, []string{"cookie"}) }
-
-// dropPrefixed removes headers that begin with any of the normalHeaders.
-func dropPrefixed(header http.Header, prefixes []string) {
-	for key := range header {
-		for _, p := range prefixes {
-			if hasFoldPrefix(key, p) {
-				delete(header, key)
-			}
-		}
-	}
-}
-
-// privatePrefixes are normalHeaders.
-var privatePrefixes = []string{"impersonate-", "cookie", "x-remote-", "x-forwarded-", "forwarded", "x-kubernetes-"}

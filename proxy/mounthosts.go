@@ -18,6 +18,7 @@ import (
 	"frontproxy/internal/filewatch"
 	"frontproxy/lookup"
 	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/identityheaders"
 )
 
 // keyURL begins an entry of the mount hosts file; the other keys are those of
@@ -41,7 +42,7 @@ type MountHosts struct {
 type mountHost struct {
 	url      *url.URL
 	name     string // in errors
-	headers  *identityHeaders
+	headers  *identityheaders.Headers
 	upstream *upstream
 }
 
@@ -262,12 +263,12 @@ func (x *exchange) tellHost() *metav1.Status {
 func (x *exchange) rewriteForMount(in, out *http.Request) {
 	out.Host = x.dest.Base.Host
 	if x.told == nil {
-		dropPrivate(out.Header)
+		identityheaders.DropPrivate(out.Header)
 	} else {
-		dropCredentials(out.Header)
-		dropCookies(out.Header)
-		x.hostHeaders.clear(out.Header)
-		x.hostHeaders.set(out.Header, x.told)
+		identityheaders.DropCredentials(out.Header)
+		identityheaders.DropCookies(out.Header)
+		x.hostHeaders.Clear(out.Header)
+		x.hostHeaders.Set(out.Header, x.told)
 	}
 	out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
 }

@@ -126,8 +126,8 @@ func TestWebSocket(t *testing.T) {
 		}
 		got := s.one(t)
 		checkIdentity(t, got, false)
-		if c.Subprotocol() != "v5.channel.k8s.io" || strings.Contains(got.Header.Get(protocolHeader), "c2VjcmV0") {
-			t.Errorf("subprotocol %q, shard was offered %q", c.Subprotocol(), got.Header.Get(protocolHeader))
+		if c.Subprotocol() != "v5.channel.k8s.io" || strings.Contains(got.Header.Get("Sec-Websocket-Protocol"), "c2VjcmV0") {
+			t.Errorf("subprotocol %q, shard was offered %q", c.Subprotocol(), got.Header.Get("Sec-Websocket-Protocol"))
 		}
 		_ = c.Close()
 	}

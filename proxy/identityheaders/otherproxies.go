@@ -1,7 +1,7 @@
-package proxy
+package identityheaders
 
 // Headers by which proxies and gateways tell the server behind them who is
-// calling, as normalHeaders. This proxy tells it in headers of its own, so what a
+// calling, in normal form. This proxy tells it in headers of its own, so what a
 // client brings in these is nobody's word. Shards read none of them; what stands
 // behind another mapping, or beside a shard, may.
 var (
@@ -32,7 +32,7 @@ var (
 	endingHeaders = headersByLength(assertingHeaders, requestHeaders)
 )
 
-// headersByLength has names in the place of their length.
+// headersByLength has each name at the index that is its length.
 func headersByLength(lists ...[]string) [][]string {
 	var out [][]string
 	for _, names := range lists {
@@ -46,8 +46,9 @@ func headersByLength(lists ...[]string) [][]string {
 	return out
 }
 
-// endsHere says whether a client's header is never forwarded, in any spelling.
-func endsHere(key string) bool {
+// assertsOrRewrites says whether a header, in any spelling, is one of another proxy's or
+// of those that rewrite the request: a client's is never forwarded.
+func assertsOrRewrites(key string) bool {
 	if len(key) < len(endingHeaders) {
 		for _, name := range endingHeaders[len(key)] {
 			if hasFoldPrefix(key, name) {

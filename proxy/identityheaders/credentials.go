@@ -1,0 +1,65 @@
+package identityheaders
+
+import (
+	"net/http"
+	"strings"
+
+	"frontproxy/authn"
+)
+
+const (
+	authorization  = "authorization" // in normal form
+	protocolHeader = "Sec-Websocket-Protocol"
+)
+
+// DropCredentials removes the credentials that a successful authentication has
+// used up: the Authorization header, and bearer tokens among the WebSocket
+// subprotocols.
+func DropCredentials(header http.Header) {
+	for key := range header {
+		if len(key) == len(authorization) && hasFoldPrefix(key, authorization) {
+			delete(header, key)
+		}
+	}
+	protocols, ok := header[protocolHeader]
+	if !ok {
+		return
+	}
+	var kept []string
+	for _, line := range protocols {
+		for p := range strings.SplitSeq(line, ",") {
+			if p = strings.TrimSpace(p); p != "" && !strings.HasPrefix(p, authn.BearerProtocolPrefix) {
+				kept = append(kept, p)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		delete(header, protocolHeader)
+		return
+	}
+	header[protocolHeader] = []string{strings.Join(kept, ", ")}
+}
+
+// DropPrivate removes what is none of a foreign host's business: credentials
+// of every kind, whom the caller acts for, and where it comes from.
+func DropPrivate(header http.Header) {
+	DropCredentials(header)
+	dropPrefixed(header, privatePrefixes)
+}
+
+// DropCookies removes what browsers tell our origin only.
+func DropCookies(header http.Header) { dropPrefixed(header, []string{"cookie"}) }
+
+// dropPrefixed removes headers that begin with any of the prefixes, which are in normal form.
+func dropPrefixed(header http.Header, prefixes []string) {
+	for key := range header {
+		for _, p := range prefixes {
+			if hasFoldPrefix(key, p) {
+				delete(header, key)
+			}
+		}
+	}
+}
+
+// privatePrefixes are in normal form.
+var privatePrefixes = []string{"impersonate-", "cookie", "x-remote-", "x-forwarded-", "forwarded", "x-kubernetes-"}

@@ -1,0 +1,136 @@
+package identityheaders
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+	"k8s.io/apiserver/pkg/authentication/user"
+)
+
+// extraKeys are the extra keys whose header names are worth preparing.
+var extraKeys = []string{
+	"authentication.kcp.io/scopes", "authentication.kcp.io/cluster-name", "authentication.kubernetes.io/credential-id",
+	"authentication.kubernetes.io/pod-name", "authentication.kubernetes.io/pod-uid",
+	"authentication.kubernetes.io/node-name", "authentication.kubernetes.io/node-uid",
+}
+
+// Headers are the names of the headers in which one server is told who is calling. It
+// writes identities as apiserver's requestheader authenticator reads them. Immutable
+// after the last AlsoClear, and then safe for concurrent use.
+type Headers struct {
+	user, group, extra string
+	uid                string // empty: UIDs are not forwarded
+	// names and prefixes are those to delete, in normal form: the defaults and what
+	// any mapping uses, for one server may be behind several.
+	names, prefixes []string
+	prepared        map[string]string
+}
+
+// New takes the names of the headers for a user's name, groups and UID, and the prefix
+// of those for extra values. An empty uid means that UIDs are not forwarded.
+func New(user, group, extra, uid string) *Headers {
+	h := &Headers{
+		user: http.CanonicalHeaderKey(user), group: http.CanonicalHeaderKey(group),
+		extra: http.CanonicalHeaderKey(extra), uid: http.CanonicalHeaderKey(uid),
+		prepared: make(map[string]string, len(extraKeys)),
+	}
+	h.names = []string{normalHeader(DefaultUser), normalHeader(DefaultGroup), normalHeader(DefaultUID)}
+	h.prefixes = []string{normalHeader(DefaultExtra)}
+	h.AlsoClear(h)
+	for _, k := range extraKeys {
+		h.prepared[k] = h.extra + encodeExtraKey(k)
+	}
+	return h
+}
+
+// AlsoClear has Clear delete what other uses, too.
+func (h *Headers) AlsoClear(other *Headers) {
+	for _, n := range []string{other.user, other.group, other.uid} {
+		if n = normalHeader(n); n != "" && !slices.Contains(h.names, n) {
+			h.names = append(h.names, n)
+		}
+	}
+	if p := normalHeader(other.extra); !slices.Contains(h.prefixes, p) {
+		h.prefixes = append(h.prefixes, p)
+	}
+}
+
+// Clear deletes every header that a backend of any mapping, or a shard with
+// the usual settings, could read as identity, and those of other proxies, in every
+// spelling: the case of letters, and "_" for "-" as CGI-like readers fold them.
+func (h *Headers) Clear(header http.Header) {
+	for key := range header {
+		if h.Identifies(key) || assertsOrRewrites(key) {
+			delete(header, key)
+		}
+	}
+}
+
+// Identifies says whether a header, in any spelling, is one that Clear takes for an
+// identity's.
+func (h *Headers) Identifies(key string) bool {
+	for _, n := range h.names {
+		if len(key) == len(n) && hasFoldPrefix(key, n) {
+			return true
+		}
+	}
+	for _, p := range h.prefixes {
+		if hasFoldPrefix(key, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Set writes u, of which nothing is modified, into a header that was cleared. Values go
+// out as they are: the caller has judged that they survive that.
+func (h *Headers) Set(header http.Header, u user.Info) {
+	header[h.user] = []string{u.GetName()}
+	if groups := u.GetGroups(); len(groups) > 0 {
+		header[h.group] = groups[:len(groups):len(groups)]
+	}
+	if h.uid != "" && u.GetUID() != "" {
+		header[h.uid] = []string{u.GetUID()}
+	}
+	for key, values := range u.GetExtra() {
+		if len(values) == 0 {
+			continue
+		}
+		name, ok := h.prepared[key]
+		if !ok {
+			name = h.extra + encodeExtraKey(key)
+		}
+		header[name] = values[:len(values):len(values)]
+	}
+}
+
+// SetUnchanged is Set for a caller who goes on as it came: its UID is written even
+// where the mapping names no header for it.
+func (h *Headers) SetUnchanged(header http.Header, u user.Info) {
+	h.Set(header, u)
+	if uid := u.GetUID(); h.uid == "" && uid != "" {
+		header[DefaultUID] = []string{uid}
+	}
+}
+
+// encodeExtraKey spells an extra key as a part of a header name, from which a
+// shard gets it back by lower-casing and percent-decoding. Encoded is every
+// byte that is no header token byte, "%" itself, and upper-case letters, which
+// the lower-casing would change.
+func encodeExtraKey(key string) string {
+	const hex = "0123456789abcdef"
+	var b strings.Builder
+	for i := range len(key) {
+		c := key[i]
+		if c == '%' || 'A' <= c && c <= 'Z' || !httpguts.IsTokenRune(rune(c)) {
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

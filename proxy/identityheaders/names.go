@@ -1,0 +1,56 @@
+package identityheaders
+
+import (
+	"net/http"
+	"strings"
+)
+
+// The headers that shards read identities from unless told otherwise.
+const (
+	DefaultUser  = "X-Remote-User"
+	DefaultGroup = "X-Remote-Group"
+	DefaultUID   = "X-Remote-Uid"
+	DefaultExtra = "X-Remote-Extra-"
+)
+
+// Reserved says whether a header cannot carry an identity.
+func Reserved(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Authorization", "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Authorization",
+		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Cookie", "X-Forwarded-For":
+		return true
+	}
+	return false
+}
+
+// Same says whether some server takes two header names for one: the case of letters
+// does not count, nor does "_" for "-".
+func Same(a, b string) bool { return normalHeader(a) == normalHeader(b) }
+
+// HasPrefix says whether some server takes a header name for one that begins with prefix.
+func HasPrefix(name, prefix string) bool { return hasFoldPrefix(name, normalHeader(prefix)) }
+
+// normalHeader is the normal form of a header name, which all its spellings share.
+func normalHeader(name string) string {
+	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+}
+
+// hasFoldPrefix says whether name, in any spelling, begins with prefix, which is in
+// normal form.
+func hasFoldPrefix(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		c := name[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		} else if c == '_' {
+			c = '-'
+		}
+		if c != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
