@@ -99,7 +99,7 @@ func NewOIDC(c OIDCConfig) (*OIDC, error) {
 		evaluations: make(chan struct{}, globalEvaluations),
 	}
 	if c.ConfigFile != "" && c.Flags.Set() {
-		c.Log.Info("--oidc-* has no effect beside --authentication-config; remove it", "file", c.ConfigFile)
+		c.Log.Info("--oidc-* has no effect with --authentication-config; remove it", "file", c.ConfigFile)
 	}
 	var err error
 	o.file, err = filewatch.New(context.Background(), filewatch.Config[*oidcState]{Name: o.Flag(), Load: o.load, Use: o.close, Clock: c.Clock, Log: c.Log})
@@ -219,7 +219,7 @@ func (o *OIDC) load(ctx context.Context, read filewatch.ReadFunc) (*oidcState, e
 	if o.config.ConfigFile != "" { // flags are judged where they are read
 		for n := range next.entries {
 			for _, note := range unusable(fmt.Sprintf("jwt[%d]", n), &next.entries[n]) {
-				o.config.Log.Info("A value of --authentication-config does not work", "file", o.config.ConfigFile, "note", note)
+				o.config.Log.Info("A value of --authentication-config has no effect or is refused", "file", o.config.ConfigFile, "note", note)
 			}
 		}
 	}
@@ -291,7 +291,7 @@ func unusable(name string, e *apiserver.JWTAuthenticator) (notes []string) {
 			notes = append(notes, fmt.Sprintf("%v: %s", err, effect))
 		}
 	}
-	const matches, refused = "it matches only what has the same", "whoever has such a name is refused (401)"
+	const matches, refused = "it matches only values with the same characters", "users with such a name are refused (401)"
 	for n, audience := range e.Issuer.Audiences {
 		check(fmt.Sprintf("issuer.audiences[%d]", n), audience, "", matches)
 	}
@@ -328,7 +328,7 @@ func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
 		select {
 		case <-a.issuer.Ready():
 		case <-timer.C():
-			o.config.Log.Info("The OIDC configuration is used although not all its issuers could be read yet", "missing", a.issuer.URL())
+			o.config.Log.Info("Using the OIDC configuration although some of its issuers could not be read yet", "missing", a.issuer.URL())
 			return
 		case <-ctx.Done():
 			return

@@ -89,8 +89,8 @@ func TestAuthConfigBlanks(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		`jwt[0].claimMappings.username.claim \"sub \" has leading or trailing white space: it matches only what has the same`,
-		`jwt[0].claimMappings.username.prefix \" i:x\" has leading or trailing white space: whoever has such a name is refused (401)`,
+		`jwt[0].claimMappings.username.claim \"sub \" has leading or trailing white space: it matches only values with the same characters`,
+		`jwt[0].claimMappings.username.prefix \" i:x\" has leading or trailing white space: users with such a name are refused (401)`,
 		`jwt[0].claimValidationRules[0].requiredValue \"a\\u200b\" has an invisible character`,
 		`jwt[0].issuer.audiences[1] \" app\" has leading or trailing white space`,
 	}

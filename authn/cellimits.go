@@ -67,7 +67,7 @@ func (m jwtMember) enter(ctx context.Context) (leave func(), err error) {
 		}
 		if err := place(ctx, of.places); err != nil {
 			leave()
-			return nil, fmt.Errorf("%w: %d tokens %s are being evaluated already: %w", token.ErrUndecided, cap(of.places), of.whose, err)
+			return nil, fmt.Errorf("%w: %d tokens %s are already being evaluated: %w", token.ErrUndecided, cap(of.places), of.whose, err)
 		}
 		held = append(held, of.places)
 	}

@@ -81,7 +81,7 @@ func newCertificates(clientCAs CAPool, rh *RequestHeader, identify func(user.Inf
 	}
 	if clientCAs != nil && len(rh.AllowedNames) == 0 {
 		if subject, shared := sharedCA(clientCAs, rh.CAs, now()); shared {
-			return nil, fmt.Errorf("--client-ca-file and --requestheader-client-ca-file both trust what CA %q signs and --requestheader-allowed-names is empty: "+
+			return nil, fmt.Errorf("--client-ca-file and --requestheader-client-ca-file both trust certificates of CA %q and --requestheader-allowed-names is empty: "+
 				"users could assert any identity; use separate CAs or name the proxies' common names", subject)
 		}
 	}
@@ -162,7 +162,7 @@ func (c *certificates) proxy(certs []*x509.Certificate) (*verifiedChain, error) 
 		return nil, err
 	}
 	if c.callers.lists(certs[0].Subject.CommonName) {
-		return nil, fmt.Errorf("common name %q is in --shard-caller-common-names: it asserts nobody but its shard's callers", clip.Clone(certs[0].Subject.CommonName, maxPresented))
+		return nil, fmt.Errorf("common name %q is in --shard-caller-common-names: it may assert only its shard's callers", clip.Clone(certs[0].Subject.CommonName, maxPresented))
 	}
 	if len(c.allowedProxies) > 0 {
 		if !slices.Contains(c.allowedProxies, certs[0].Subject.CommonName) {
@@ -212,7 +212,7 @@ func (c *certificates) userOf(chain []*x509.Certificate) (user.Info, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, errors.New("the certificate has no common name, so it names no user")
+		return nil, errors.New("the certificate has no common name, so it has no user")
 	}
 	return c.identify(resp.User)
 }
@@ -244,7 +244,7 @@ func newVerifier(cas CAPool, now func() time.Time, userOf func([]*x509.Certifica
 func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 	options, ok := v.cas.VerifyOptions()
 	if !ok {
-		return nil, errors.New("there is no CA bundle to verify client certificates with")
+		return nil, errors.New("no CA bundle to verify client certificates")
 	}
 	now, key := v.now(), weak.Make(certs[0])
 	if c, ok := v.known.Get(key); ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {

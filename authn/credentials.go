@@ -15,8 +15,8 @@ const BearerProtocolPrefix = "base64url.bearer.authorization.k8s.io." //nolint:g
 
 var (
 	errTwoAuthorizations = errors.New("the request has more than one credential in its headers; send one Authorization header")
-	errMalformedBearer   = errors.New("the Authorization header is no well-formed bearer token (RFC 6750)")
-	errMalformedProtocol = errors.New("the bearer subprotocol is no unpadded base64url text, or stands alone")
+	errMalformedBearer   = errors.New("the Authorization header is not a well-formed bearer token (RFC 6750)")
+	errMalformedProtocol = errors.New("the bearer subprotocol is not unpadded base64url text, or is the only subprotocol")
 )
 
 // bearer returns the request's bearer token; empty when it has none. Two

@@ -392,7 +392,7 @@ func (q *evaluation) refuse() *Decision {
 	switch {
 	case len(q.verdicts) > 0:
 	case q.asked:
-		d.Verdicts = []Verdict{{Authenticator: "credentials", Outcome: Refused, Reason: "nobody who is asked here knows bearer tokens"}}
+		d.Verdicts = []Verdict{{Authenticator: "credentials", Outcome: Refused, Reason: "no configured authenticator accepts bearer tokens"}}
 	default:
 		d.Verdicts = []Verdict{{Authenticator: "credentials", Outcome: Skipped, Reason: "the request has none, and this target requires one"}}
 	}

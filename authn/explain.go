@@ -52,9 +52,9 @@ func (a *Authenticator) changed(t *index.Target, change *Change) (*changedType, 
 	case !ok:
 		return nil, errors.New("the feature gate WorkspaceAuthentication is off: no configuration has an effect")
 	case t.Cluster == "":
-		return nil, errors.New("the path names no workspace, so no workspace type applies")
+		return nil, errors.New("the path contains no workspace, so no workspace type applies")
 	case t.Type.Err != nil:
-		return nil, fmt.Errorf("the workspace's type is not known: %w", t.Type.Err)
+		return nil, fmt.Errorf("the workspace's type is unknown: %w", t.Type.Err)
 	case t.Type.Name == "":
 		return nil, errors.New("the workspace has no type")
 	}

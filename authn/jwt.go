@@ -82,7 +82,7 @@ func (m jwtMember) AuthenticateToken(ctx context.Context, t token.Token) (user.I
 		return nil, time.Time{}, nil
 	}
 	if len(t.Raw) > a.maxToken {
-		return nil, time.Time{}, fmt.Errorf("token has %d bytes, at most %d are taken", len(t.Raw), a.maxToken)
+		return nil, time.Time{}, fmt.Errorf("token has %d bytes, at most %d are allowed", len(t.Raw), a.maxToken)
 	}
 	now, generation := a.clock.Now(), a.issuer.Generation()
 	key := a.digester.Digest(t.Raw)
@@ -138,7 +138,7 @@ func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time
 	case err != nil:
 		return nil, err
 	case !bytes.Equal(payload, claims.Payload):
-		return nil, errors.New("the signed payload is not the one that was read")
+		return nil, errors.New("the signed payload differs from the one that was read")
 	}
 	return claims, nil
 }
@@ -196,7 +196,7 @@ func (m jwtMember) applyUpstream(ctx context.Context, raw string) (user.Info, er
 	response, ok, err := m.upstream.AuthenticateToken(ctx, raw)
 	switch {
 	case errors.Is(err, expression.ErrBudget):
-		return nil, fmt.Errorf("%w; the configuration or the token is to be made simpler", expression.ErrBudget)
+		return nil, fmt.Errorf("%w; simplify the configuration or the token", expression.ErrBudget)
 	case err != nil && ctx.Err() != nil:
 		return nil, fmt.Errorf("%w: the configuration's expressions did not end in time: %w", token.ErrUndecided, ctx.Err())
 	case err != nil:
@@ -213,7 +213,7 @@ func (m jwtMember) applyUpstream(ctx context.Context, raw string) (user.Info, er
 func upstreamReason(err error) error {
 	reason := strings.TrimPrefix(err.Error(), "oidc: ")
 	if strings.Contains(reason, "distributed claim") {
-		return errors.New("the token refers to distributed claims, which are not fetched for workspaces")
+		return errors.New("the token refers to distributed claims, which the proxy does not fetch for workspaces")
 	}
 	return errors.New(clip.Clone(reason, 500))
 }

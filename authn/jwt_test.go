@@ -348,7 +348,7 @@ func TestDistributedClaimsAreNotFetched(t *testing.T) {
 		"_claim_sources": object{"src": object{"endpoint": trap.URL + "/groups", "access_token": "hunter2"}},
 	})
 	_, _, err := m.AuthenticateToken(context.Background(), token.Parse(signed))
-	if err == nil || !strings.Contains(err.Error(), "not fetched") || strings.Contains(err.Error(), trap.URL) {
+	if err == nil || !strings.Contains(err.Error(), "does not fetch") || strings.Contains(err.Error(), trap.URL) {
 		t.Errorf("got %v", err)
 	}
 	if len(asked) > 0 {

@@ -22,7 +22,7 @@ const (
 )
 
 // errBuildTime is a configuration's that is costly to compile.
-var errBuildTime = errors.New("its expressions take too long to compile; make them fewer or simpler")
+var errBuildTime = errors.New("its expressions take too long to compile; use fewer or simpler ones")
 
 // sharedCompiler compiles each CEL expression once for all the configurations
 // that use it: they are much alike, and validation compiles as well as building
@@ -147,7 +147,7 @@ func (s *sharedCompiler) enter(c *compilation, key expressionKey, bytes int64) (
 	x := o.users[key]
 	if x.users == 0 {
 		if o.bytes+bytes > maxOwnersExpressions && c.limited {
-			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s have more than %d bytes together once they are compiled; remove some", c.owner, maxOwnersExpressions)
+			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s together have more than %d bytes once compiled; remove some", c.owner, maxOwnersExpressions)
 		}
 		x.bytes = bytes
 		o.bytes += bytes

@@ -40,7 +40,7 @@ func checkSafety(entries []apiserver.JWTAuthenticator) error {
 	safe := newExpressionCheck()
 	for i := range entries {
 		if p := entries[i].ClaimMappings.Groups.Prefix; p != nil && len(*p) > maxGroupsPrefix {
-			return fmt.Errorf("spec.jwt[%d].claimMappings.groups.prefix has %d bytes, at most %d are taken: each group gets it", i, len(*p), maxGroupsPrefix)
+			return fmt.Errorf("spec.jwt[%d].claimMappings.groups.prefix has %d bytes, at most %d are allowed: each group gets it", i, len(*p), maxGroupsPrefix)
 		}
 		for _, e := range expressions(&entries[i]) {
 			if err := safe.check(e); err != nil {
@@ -78,13 +78,13 @@ func (c *expressionCheck) check(text string) error {
 		return fmt.Errorf("does not parse: %s", clip.Clone(err.Error(), 300))
 	}
 	if c.nodes += size.Nodes; c.nodes > maxNodes {
-		return fmt.Errorf("the expressions of spec.jwt together have more than %d parts once their macros are expanded", maxNodes)
+		return fmt.Errorf("the expressions of spec.jwt together have more than %d nodes after macro expansion", maxNodes)
 	}
 	if c.patterns += size.Instructions; c.patterns > maxPatterns {
-		return fmt.Errorf("the regular expressions of spec.jwt together are too large: compiled they have more than %d instructions", maxPatterns)
+		return fmt.Errorf("the regular expressions of spec.jwt together are too large: they compile to more than %d instructions", maxPatterns)
 	}
 	if c.bytes += size.Bytes; c.bytes > maxCompiled {
-		return fmt.Errorf("the expressions of spec.jwt together take more than %d bytes once they are compiled; regular expressions with many character classes do", maxCompiled)
+		return fmt.Errorf("the expressions of spec.jwt together take more than %d bytes once compiled; regular expressions with many character classes are large", maxCompiled)
 	}
 	parsed, issues := expressionEnv().Parse(text)
 	if err := issues.Err(); err != nil {

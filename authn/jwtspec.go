@@ -45,7 +45,7 @@ type jwtSpec struct {
 func parseJWTSpec(raw []byte) (*jwtSpec, error) {
 	out := &jwtSpec{sum: sha256.Sum256(raw)}
 	if len(raw) > MaxSpecBytes {
-		return out, fmt.Errorf("spec has %d bytes, at most %d are taken", len(raw), MaxSpecBytes)
+		return out, fmt.Errorf("spec has %d bytes, at most %d are allowed", len(raw), MaxSpecBytes)
 	}
 	var spec tenancyv1alpha1.WorkspaceAuthenticationConfigurationSpec
 	if err := json.Unmarshal(raw, &spec); err != nil {
@@ -61,7 +61,7 @@ func parseJWTSpec(raw []byte) (*jwtSpec, error) {
 		return out, err
 	}
 	if n := len(spec.JWT); n > MaxJWTs {
-		return out, fmt.Errorf("spec.jwt has %d entries, at most %d are taken", n, MaxJWTs)
+		return out, fmt.Errorf("spec.jwt has %d entries, at most %d are allowed", n, MaxJWTs)
 	}
 	if err := countExpressions(out.entries); err != nil {
 		return out, err
@@ -105,7 +105,7 @@ func convertJWT(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator
 // Validation refuses them too, and quotes them.
 func checkCredentials(entries []apiserver.JWTAuthenticator) error {
 	if i := slices.IndexFunc(entries, hasCredentials); i >= 0 {
-		return fmt.Errorf("a URL in spec.jwt[%d].issuer has a username or password in it", i)
+		return fmt.Errorf("a URL in spec.jwt[%d].issuer contains a username or password", i)
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func countExpressions(entries []apiserver.JWTAuthenticator) error {
 				return fmt.Errorf("more than %d CEL expressions in spec.jwt", MaxExpressions)
 			}
 			if len(e) > MaxExpressionBytes {
-				return fmt.Errorf("a CEL expression in spec.jwt[%d] has %d bytes, at most %d are taken", i, len(e), MaxExpressionBytes)
+				return fmt.Errorf("a CEL expression in spec.jwt[%d] has %d bytes, at most %d are allowed", i, len(e), MaxExpressionBytes)
 			}
 		}
 	}

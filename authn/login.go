@@ -92,14 +92,14 @@ func (c *configEntry) loginOf() (*protectedresource.Client, error) {
 			return nil, fmt.Errorf("the annotation %s names an issuer that spec.jwt does not have", LoginIssuerAnnotation)
 		}
 	case len(entries) != 1:
-		return nil, fmt.Errorf("spec.jwt has %d entries: say which with the annotation %s", len(entries), LoginIssuerAnnotation)
+		return nil, fmt.Errorf("spec.jwt has %d entries: choose one with the annotation %s", len(entries), LoginIssuerAnnotation)
 	}
 	from := &entries[i].Issuer
 	switch {
 	case from.DiscoveryURL != "":
 		return nil, fmt.Errorf("spec.jwt[%d].issuer has a discoveryURL, which programs that log in do not use", i)
 	case !slices.Contains(from.Audiences, c.login.clientID):
-		return nil, fmt.Errorf("the client id is none of spec.jwt[%d].issuer.audiences: tokens for it would be refused", i)
+		return nil, fmt.Errorf("the client ID is not in spec.jwt[%d].issuer.audiences: tokens for it would be refused", i)
 	}
 	scopes := strings.Fields(c.login.scopes)
 	if len(scopes) == 0 {

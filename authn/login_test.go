@@ -72,10 +72,10 @@ func TestOwnersSayHowToLogIn(t *testing.T) {
 		"no client id":                  {spec(one), map[string]string{LoginScopesAnnotation: "openid"}, nil, "login-client-id is missing"},
 		"two issuers":                   {spec(one, other), map[string]string{LoginClientIDAnnotation: "kubectl"}, nil, "spec.jwt has 2 entries"},
 		"an issuer that is not there":   {spec(one), map[string]string{LoginClientIDAnnotation: "kubectl", LoginIssuerAnnotation: "https://company.example"}, nil, "names an issuer that spec.jwt does not have"},
-		"a client id nobody accepts":    {spec(one), map[string]string{LoginClientIDAnnotation: "other"}, nil, "none of spec.jwt[0].issuer.audiences"},
+		"a client id nobody accepts":    {spec(one), map[string]string{LoginClientIDAnnotation: "other"}, nil, "not in spec.jwt[0].issuer.audiences"},
 		"a discovery URL":               {spec(discovery), map[string]string{LoginClientIDAnnotation: "kubectl"}, nil, "discoveryURL"},
 		"scopes without openid":         {spec(one), map[string]string{LoginClientIDAnnotation: "kubectl", LoginScopesAnnotation: "email"}, nil, "the scope openid is missing"},
-		"a name with a terminal's code": {spec(one), map[string]string{LoginClientIDAnnotation: "kubectl", LoginNameAnnotation: "\x1b[2J"}, nil, "cannot be seen"},
+		"a name with a terminal's code": {spec(one), map[string]string{LoginClientIDAnnotation: "kubectl", LoginNameAnnotation: "\x1b[2J"}, nil, "invisible characters"},
 		"a huge name":                   {spec(one), map[string]string{LoginClientIDAnnotation: "kubectl", LoginNameAnnotation: strings.Repeat("a", 100<<10)}, nil, "16384 characters"},
 		"a broken configuration":        {`{"jwt":1}`, map[string]string{LoginClientIDAnnotation: "kubectl"}, nil, "the configuration is broken"},
 	} {
@@ -164,7 +164,7 @@ func TestTryingLoginAnnotations(t *testing.T) {
 	}
 	configs := map[string][]byte{"login": []byte(spec)}
 	bad := tried(&Change{Configurations: configs, Annotations: map[string]map[string]string{"login": {LoginClientIDAnnotation: "other"}}})
-	if !strings.Contains(bad, "the client id is none of spec.jwt[0].issuer.audiences") {
+	if !strings.Contains(bad, "the client ID is not in spec.jwt[0].issuer.audiences") {
 		t.Errorf("a client that nobody accepts: %s", bad)
 	}
 	for name, change := range map[string]*Change{

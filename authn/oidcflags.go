@@ -38,7 +38,7 @@ func (f OIDCFlags) Set() bool { return f.IssuerURL != "" || f.ClientID != "" }
 // entry is the structured configuration that means the same; it reads the CA.
 func (f OIDCFlags) entry(read filewatch.ReadFunc) (*apiserver.JWTAuthenticator, error) {
 	if f.IssuerURL == "" || f.ClientID == "" {
-		return nil, errors.New("--oidc-issuer-url and --oidc-client-id: one needs the other")
+		return nil, errors.New("--oidc-issuer-url and --oidc-client-id must be set together")
 	}
 	prefix := f.usernamePrefix()
 	entry := &apiserver.JWTAuthenticator{
@@ -82,7 +82,7 @@ func (f OIDCFlags) signingAlgs() ([]string, error) {
 	known := oidc.AllValidSigningAlgorithms()
 	for _, alg := range f.SigningAlgs {
 		if !slices.Contains(known, alg) {
-			return nil, fmt.Errorf("--oidc-signing-algs: %q is none of %q", alg, known)
+			return nil, fmt.Errorf("--oidc-signing-algs: %q is not one of %q", alg, known)
 		}
 	}
 	return f.SigningAlgs, nil

@@ -46,7 +46,7 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	case fresh.User != nil && sameUser(fresh.User, d.User) && a.sameExtras(fresh, d):
 		return nil
 	case fresh.User != nil:
-		return a.end(r, t, d, fmt.Sprintf("the credential stands for another identity now: %q", fresh.User.GetName()))
+		return a.end(r, t, d, fmt.Sprintf("the credential now yields another identity: %q", fresh.User.GetName()))
 	case a.ended(d):
 		return a.afterEnd(r, t, d) // it ended meanwhile
 	}
@@ -122,7 +122,7 @@ func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *De
 // noneStands is why none of the authenticators vouches for the token; "" when
 // one does, or could not tell.
 func noneStands(ctx context.Context, members []token.Authenticator, t token.Token, until time.Time) string {
-	reason := fmt.Sprintf("nobody trusts issuer %q any more", clip.Clone(t.Issuer, maxPresented))
+	reason := fmt.Sprintf("no configuration trusts issuer %q any more", clip.Clone(t.Issuer, maxPresented))
 	for _, m := range members {
 		l, ok := m.(token.RevocationChecker)
 		if !ok {

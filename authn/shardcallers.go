@@ -55,7 +55,7 @@ func newShardCallers(listed []ShardCaller, rh *RequestHeader, dropped identity.G
 		return nil, nil
 	}
 	if rh == nil {
-		return nil, errors.New("--shard-caller-common-names needs --requestheader-client-ca-file: it verifies the shards' certificates")
+		return nil, errors.New("--shard-caller-common-names needs --requestheader-client-ca-file: its CAs verify the shards' certificates")
 	}
 	for _, c := range listed {
 		if c.CommonName == "" || c.Shard == "" {
@@ -150,9 +150,9 @@ func (s *shardCallers) read(header http.Header) (user.Info, error) {
 		all := s.readings(name, false)
 		switch {
 		case len(all) > 1:
-			return nil, fmt.Errorf("header %q is read in more than one way", clip.Clone(key, identity.MaxQuoted))
+			return nil, fmt.Errorf("header %q has more than one meaning", clip.Clone(key, identity.MaxQuoted))
 		case len(all) == 0 && len(s.readings(name, true)) > 0:
-			return nil, fmt.Errorf("header %q is spelt in a way that not everybody reads", clip.Clone(key, identity.MaxQuoted))
+			return nil, fmt.Errorf("header %q is in a spelling that some servers read and some do not", clip.Clone(key, identity.MaxQuoted))
 		case len(all) == 0:
 			continue
 		}
@@ -190,10 +190,10 @@ func (s *shardCallers) read(header http.Header) (user.Info, error) {
 func addExtra(u *user.DefaultInfo, spelt string, values []string) error {
 	key, err := url.PathUnescape(spelt)
 	if err != nil {
-		return fmt.Errorf("extra key %q is not percent-encoded as it should be", clip.Clone(spelt, identity.MaxQuoted))
+		return fmt.Errorf("extra key %q is not correctly percent-encoded", clip.Clone(spelt, identity.MaxQuoted))
 	}
 	if _, twice := u.Extra[key]; twice {
-		return fmt.Errorf("extra key %q comes in more than one spelling", clip.Clone(key, identity.MaxQuoted))
+		return fmt.Errorf("extra key %q occurs in more than one spelling", clip.Clone(key, identity.MaxQuoted))
 	}
 	if u.Extra == nil {
 		u.Extra = map[string][]string{}
@@ -208,14 +208,14 @@ func addExtra(u *user.DefaultInfo, spelt string, values []string) error {
 func (s *shardCallers) judge(u user.Info) error {
 	for _, g := range u.GetGroups() {
 		if skipsAuthorization(g) {
-			return fmt.Errorf("group %q skips authorisation, and is taken from nobody here", clip.Clone(g, identity.MaxQuoted))
+			return fmt.Errorf("group %q skips authorization, so no shard may assert it", clip.Clone(g, identity.MaxQuoted))
 		}
 		if s.dropped.Has(g) {
 			return fmt.Errorf("group %q is in --authentication-drop-groups", clip.Clone(g, identity.MaxQuoted))
 		}
 	}
 	if serviceAccountWithoutHome(u) {
-		return fmt.Errorf("a service account needs one value of extra key %s, without which it would be one of every workspace", identity.ClusterNameKey)
+		return fmt.Errorf("a service account needs one value of extra key %s, without which it would be an account of every workspace", identity.ClusterNameKey)
 	}
 	for _, text := range u.GetExtra()[identity.WarrantKey] {
 		var w struct {
@@ -226,7 +226,7 @@ func (s *shardCallers) judge(u user.Info) error {
 		// kcp reads warrants with the same decoder, and passes over what does not
 		// decode. One within another doubles its escapes, so they end soon.
 		if err := json.Unmarshal([]byte(text), &w); err != nil {
-			return errors.New("a warrant is no JSON of a user")
+			return errors.New("a warrant is not a user in JSON")
 		}
 		if err := s.judge(&user.DefaultInfo{Name: w.User, Groups: w.Groups, Extra: w.Extra}); err != nil {
 			return fmt.Errorf("warrant for %q: %w", clip.Clone(w.User, identity.MaxQuoted), err)
@@ -264,7 +264,7 @@ func (c *certificates) shardCaller(r *http.Request, t *index.Target) (*authentic
 
 func (c *certificates) assertedByShard(r *http.Request, t *index.Target, certs []*x509.Certificate) (user.Info, error) {
 	if !c.callers.mayAssert(certs[0].Subject.CommonName, t) {
-		return nil, errors.New("it may do so below /shards/<shard>/services/ of its own shard only")
+		return nil, errors.New("it may do so only below /shards/<shard>/services/ of its own shard")
 	}
 	if err := c.distinct(certs); err != nil {
 		return nil, err

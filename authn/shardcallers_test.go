@@ -37,8 +37,8 @@ func TestCertificateOfBothCAs(t *testing.T) {
 			&user.DefaultInfo{Name: "alice", Groups: []string{"devs"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:c1"}}}, byShardCaller, ""},
 		"without headers": {[]string{"proxy"}, at("shard-1"), http.Header{},
 			&user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated", "system:masters"}}, byClientCert, ""},
-		"at another shard":            {[]string{"proxy"}, at("shard-10"), caller, nil, "", "of its own shard only"},
-		"in a workspace":              {[]string{"proxy"}, &index.Target{Cluster: "c1"}, caller, nil, "", "of its own shard only"},
+		"at another shard":            {[]string{"proxy"}, at("shard-10"), caller, nil, "", "of its own shard"},
+		"in a workspace":              {[]string{"proxy"}, &index.Target{Cluster: "c1"}, caller, nil, "", "of its own shard"},
 		"in a workspace, as a client": {[]string{"proxy"}, &index.Target{Cluster: "c1"}, http.Header{}, &user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated"}}, byClientCert, ""},
 		"a group that is dropped":     {[]string{"proxy"}, at("shard-1"), http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": {"secret"}}, nil, "", "--authentication-drop-groups"},
 		// The bundles overlap without allowed names: by a rotation, after the start.

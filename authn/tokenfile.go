@@ -49,7 +49,7 @@ func NewTokenFile(file string, clk clock.Clock, log klog.Logger) (*TokenFile, er
 			return nil, fmt.Errorf("%s %q: %w", tokenFileFlag, file, err)
 		}
 		for _, note := range notes {
-			log.Info("The token file has a line that does not work", "file", file, "note", note)
+			log.Info("The token file has a line that has no effect or is refused", "file", file, "note", note)
 		}
 		return tokens, nil
 	}

@@ -130,10 +130,10 @@ func (x *TypeIndex) tell(c *configEntry) {
 	log := x.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
 	switch err := c.broken(); {
 	case err != nil && (c.told == nil || c.told.Error() != err.Error()):
-		log.Error(err, "An authentication configuration is broken; what was built before stays in use as far as it still trusts the same", "servesIssuers", len(c.serving))
+		log.Error(err, "An authentication configuration is broken; the previous version stays in use for issuers that are still trusted in the same way", "servesIssuers", len(c.serving))
 		c.told = err
 	case err == nil && c.told != nil:
-		log.Info("An authentication configuration is no longer broken")
+		log.Info("An authentication configuration works again")
 		c.told = nil
 	}
 }

@@ -155,7 +155,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 	w.setConfig("root", "c1", "x", specFor(a))
 	w.want("mended", Accepted, "team", a)
 	w.wantState("x", ConfigurationReady)
-	if got := count("no longer broken"); got != 1 {
+	if got := count("works again"); got != 1 {
 		t.Errorf("that it is mended is told %d times", got)
 	}
 }

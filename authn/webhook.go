@@ -168,7 +168,7 @@ func (w *Webhook) Name() string { return "webhook" }
 // is that the webhook could not check the token.
 func (w *Webhook) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	if len(t.Raw) > webhookToken {
-		return nil, time.Time{}, fmt.Errorf("token has %d bytes, the webhook is asked about at most %d", len(t.Raw), webhookToken)
+		return nil, time.Time{}, fmt.Errorf("token has %d bytes; the webhook is asked only about tokens of at most %d", len(t.Raw), webhookToken)
 	}
 	key := w.digester.Digest(t.Raw)
 	again := t.Purpose == token.ForRecheck
@@ -298,9 +298,9 @@ func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t token.Token) we
 	case !s.Authenticated:
 		return webhookAnswer{refusal: errors.New("the webhook refused the token")}
 	case len(w.audiences) > 0 && len(s.Audiences) > 0 && !intersects(s.Audiences, w.audiences):
-		return webhookAnswer{refusal: fmt.Errorf("audience: the webhook vouches for %s, wanted is one of %q", quoted(s.Audiences), w.audiences)}
+		return webhookAnswer{refusal: fmt.Errorf("audience: the webhook accepted the token for %s, not for any of %q", quoted(s.Audiences), w.audiences)}
 	case s.User.Username == "":
-		return webhookAnswer{refusal: errors.New("the webhook accepted the token but names no user")}
+		return webhookAnswer{refusal: errors.New("the webhook accepted the token without a user name")}
 	}
 	var extra map[string][]string
 	for key, values := range s.User.Extra {

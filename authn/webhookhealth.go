@@ -116,11 +116,11 @@ func (h *webhookHealth) note(result WebhookResult, asked time.Time, err error) {
 	h.logged[state] = asked
 	switch state {
 	case WebhookReady:
-		h.log.V(2).Info("The authentication webhook answers")
+		h.log.V(2).Info("The authentication webhook responds")
 	case WebhookDoubtsProxy:
 		h.log.Error(err, "The authentication webhook may not accept our credential: it answers nothing but 401 or 403; check the user in its kubeconfig", "flag", webhookConfigFlag)
 	default:
-		h.log.Error(err, "The authentication webhook does not answer; tokens that only it may know get 503")
+		h.log.Error(err, "The authentication webhook does not respond; tokens that only it may accept get 503")
 	}
 }
 

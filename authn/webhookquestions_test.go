@@ -126,7 +126,7 @@ func TestWebhookQuestionsAreBounded(t *testing.T) {
 	}
 	waitForLine(t, w, webhookQuestions, webhookQuestions)
 	_, _, err := w.AuthenticateToken(t.Context(), token.Parse("one-more"))
-	if !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "256 are under way") {
+	if !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "256 are already running") {
 		t.Errorf("one more: %v", err)
 	}
 	ask("token-0") // joins

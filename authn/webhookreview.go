@@ -121,7 +121,7 @@ func (r *webhookReviewer) read(body []byte) (*authenticationv1.TokenReviewStatus
 	asked := schema.GroupVersionKind{Group: authenticationv1.GroupName, Version: r.version, Kind: reviewKind}
 	answer, kind, err := r.decoder.Decode(body, &asked, nil)
 	if err != nil && !runtime.IsNotRegisteredError(err) { // it may quote the answer, and that the token
-		return nil, errors.New("its answer is no TokenReview: the JSON does not fit")
+		return nil, errors.New("its answer is not a TokenReview: the JSON does not fit")
 	}
 	switch review := answer.(type) {
 	case *authenticationv1.TokenReview:
@@ -139,7 +139,7 @@ func (r *webhookReviewer) read(body []byte) (*authenticationv1.TokenReviewStatus
 	if kind == nil {
 		kind = &schema.GroupVersionKind{}
 	}
-	return nil, fmt.Errorf("its answer is no TokenReview but kind %q of %q", clip.Clone(kind.Kind, 64), clip.Clone(kind.GroupVersion().String(), 64))
+	return nil, fmt.Errorf("its answer is not a TokenReview but kind %q of %q", clip.Clone(kind.Kind, 64), clip.Clone(kind.GroupVersion().String(), 64))
 }
 
 func extraOf(from map[string]authenticationv1beta1.ExtraValue) map[string]authenticationv1.ExtraValue {

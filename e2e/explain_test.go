@@ -88,7 +88,7 @@ func TestExplain(t *testing.T) {
 		{"who may only read", []string{id, "--kubeconfig=" + reader}, 0, []string{"the token expired at"}},
 		{"who may only read asks about a token", []string{path, "--token-file=" + tokenFile, "--kubeconfig=" + reader}, 1, []string{`cannot post path "/debug/explain"`}},
 		{"administrator of the workspace", []string{id, "--workspace", "--kubeconfig=" + kubeconfigOf(t, ada.Config(mine.Path))}, 0, []string{"the token expired at"}},
-		{"about another workspace", []string{elsewhere, "--workspace", "--kubeconfig=" + kubeconfigOf(t, ada.Config(mine.Path))}, 1, []string{"keeps no refusal"}},
+		{"about another workspace", []string{elsewhere, "--workspace", "--kubeconfig=" + kubeconfigOf(t, ada.Config(mine.Path))}, 1, []string{"no longer has refusal"}},
 		{"where she has no role", []string{elsewhere, "--workspace", "--kubeconfig=" + kubeconfigOf(t, ada.Config(other.Path))}, 1, []string{"in this workspace"}},
 		{"another user of the workspace", []string{id, "--workspace", "--kubeconfig=" + kubeconfigOf(t, bob.Config(mine.Path))}, 1, []string{`User "oidc:bob@example.com" cannot get path "/debug/explain" in this workspace`}},
 		{"she asks as an operator", []string{id, "--kubeconfig=" + kubeconfigOf(t, ada.Config(mine.Path))}, 1, []string{"Unauthorized", "--workspace"}},

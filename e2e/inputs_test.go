@@ -81,7 +81,7 @@ func TestInputsChange(t *testing.T) {
 			return err
 		})
 	}
-	const kept, reloaded = "A file changed and is not in use", `"Reloaded"`
+	const kept, reloaded = "A changed file cannot be used", `"Reloaded"`
 
 	admin, ada := p.Admin(), p.Token(token(issuer, "ada@example.com"))
 	var loads []*neighbour

@@ -283,7 +283,7 @@ func TestHostileTypeOwner(t *testing.T) {
 	}
 	// With the company's client, in a kubeconfig that somebody else wrote.
 	stranger := w.proxy.URL[:strings.LastIndex(w.proxy.URL, ":")] + ":1"
-	if out, err := w.kubectl("", "get", "configmaps", "--server="+stranger+"/clusters/"+company.Path); err == nil || !strings.Contains(out, "refused; log in with the server's own URL") {
+	if out, err := w.kubectl("", "get", "configmaps", "--server="+stranger+"/clusters/"+company.Path); err == nil || !strings.Contains(out, "refused; log in with the URL of that server") {
 		t.Errorf("another host got a token: %v\n%s", err, out)
 	}
 }

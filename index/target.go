@@ -52,5 +52,5 @@ var (
 	ErrUnavailable = errors.New("workspace is unavailable")
 	// ErrConflict: two shards claim the logical cluster, or two Workspaces do,
 	// as for a moment of a migration (503).
-	ErrConflict = errors.New("logical cluster is claimed twice")
+	ErrConflict = errors.New("two shards claim the logical cluster")
 )

@@ -19,14 +19,14 @@ var ErrAmbiguous = errors.New("the request path is ambiguous")
 // that could break the request line of the next hop: spaces and "#".
 func RawPath(r *http.Request) (string, error) {
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
-		return "", fmt.Errorf("%w: method %s is not served", ErrAmbiguous, r.Method)
+		return "", fmt.Errorf("%w: the proxy does not serve method %s", ErrAmbiguous, r.Method)
 	}
 	target := r.RequestURI
 	if target == "" { // not read from a connection
 		target = r.URL.RequestURI()
 	}
 	if i := strings.IndexAny(target, " #"); i >= 0 {
-		return "", fmt.Errorf("%w: the request target has a raw %q", ErrAmbiguous, target[i:i+1])
+		return "", fmt.Errorf("%w: the request target has an unencoded %q", ErrAmbiguous, target[i:i+1])
 	}
 	path, _, _ := strings.Cut(target, "?")
 	if strings.HasPrefix(path, "/") {
@@ -35,12 +35,12 @@ func RawPath(r *http.Request) (string, error) {
 	// Absolute form (RFC 9112, section 3.2.2): scheme://authority/path.
 	scheme, rest, ok := strings.Cut(path, "://")
 	if !ok || !strings.EqualFold(scheme, r.URL.Scheme) || r.URL.User != nil {
-		return "", fmt.Errorf("%w: the request target is no path", ErrAmbiguous)
+		return "", fmt.Errorf("%w: the request target is not a path", ErrAmbiguous)
 	}
 	authority, path, ok := strings.Cut(rest, "/")
 	path = "/" + path
 	if decoded, err := url.PathUnescape(path); !ok || err != nil || decoded != r.URL.Path || authority != r.URL.Host {
-		return "", fmt.Errorf("%w: the absolute request target has no plain authority and path", ErrAmbiguous)
+		return "", fmt.Errorf("%w: the absolute request target has no simple authority and path", ErrAmbiguous)
 	}
 	return path, nil
 }

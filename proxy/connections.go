@@ -45,7 +45,7 @@ func (l *connections) Accept() (net.Conn, error) {
 		_ = conn.Close()
 		if now := l.clock.Now(); now.Sub(l.said) >= sayEvery {
 			l.said = now
-			l.log.Info("Closing connections as they come: as many are open as may be", "most", l.most, "flag", "--max-connections")
+			l.log.Info("Rejecting new client connections: limit reached", "most", l.most, "flag", "--max-connections")
 		}
 	}
 }

@@ -41,7 +41,7 @@ func (v *entryValues) fields() map[string]string {
 func readEntries(data []byte, keys []string) ([]*entry, error) {
 	var doc yamlv3.Node // for lines
 	if err := yamlv3.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("it is no YAML: %w", err)
+		return nil, fmt.Errorf("it is not YAML: %w", err)
 	}
 	if len(doc.Content) == 0 {
 		return nil, errors.New("the file is empty or has only comments")
@@ -95,12 +95,12 @@ func (e *entry) look(node *yamlv3.Node) {
 		case key.Tag == "!!merge":
 			e.unread = true // until the library has read it
 		case !slices.Contains(e.keys, name):
-			e.warn("line %d: the key %q is not known and means nothing; known are %s", key.Line, key.Value, strings.Join(e.keys, ", "))
+			e.warn("line %d: the key %q is unknown and has no effect; known keys are %s", key.Line, key.Value, strings.Join(e.keys, ", "))
 		case value.Kind != yamlv3.ScalarNode:
 			e.unread = true
 			e.fail("line %d: %s must be a string", value.Line, key.Value)
 		case seen[name]:
-			e.warn("line %d: %s is there twice and one of them means nothing; remove it", key.Line, key.Value)
+			e.warn("line %d: %s occurs twice, and one of them has no effect; remove it", key.Line, key.Value)
 		default:
 			// until the values are read, for names
 			e.fields[name] = value.Value

@@ -134,7 +134,7 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 	if x.upload.http1 { // over HTTP/2 only the stream is lost
 		w.Header().Set("Connection", "close")
 	}
-	x.answer(w, apistatus.New(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not come in time"))
+	x.answer(w, apistatus.New(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not arrive in time"))
 }
 
 // rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
@@ -235,7 +235,7 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	x.p.metrics.upstreamError(x.dest.Kind, x.dest.Shard, err)
 	what := x.dest.Name()
 	if x.p.failures.AllowN(x.p.now(), 1) {
-		x.p.log.Error(err, "Request could not be forwarded; of many such lines, a few are written", "to", what, "method", r.Method)
+		x.p.log.Error(err, "Request could not be forwarded; the number of these lines is limited", "to", what, "method", r.Method)
 	}
 	if x.headerWritten {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way

@@ -104,11 +104,11 @@ func (x *exchange) serveExplain(w http.ResponseWriter, r *http.Request, id strin
 	}
 	switch {
 	case x.p.sameSite.Check(r) != nil: // a page that the operator looks at, with its certificate
-		x.answer(w, apistatus.Forbidden("explanations are not given to pages of other sites"))
+		x.answer(w, apistatus.Forbidden("explanations are not available to pages of other sites"))
 	case r.Method == http.MethodPost && id == "":
 		x.explainCredential(w, r)
 	case r.Method != http.MethodGet:
-		x.answer(w, apistatus.MethodNotAllowed("GET %s/<id of a refusal>, or POST %s", ExplainPath, ExplainPath))
+		x.answer(w, apistatus.MethodNotAllowed("use GET %s/<id of a refusal>, or POST %s", ExplainPath, ExplainPath))
 	default:
 		x.explainKept(w, id)
 	}
@@ -126,7 +126,7 @@ func (x *exchange) explainKept(w http.ResponseWriter, id string) {
 }
 
 func noRefusal(id, instance string) *metav1.Status {
-	s := apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "instance %s keeps no refusal %q any more: the latest are kept", instance, clip.Clone(id, maxQuoted))
+	s := apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "instance %s no longer has refusal %q: it keeps only the latest", instance, clip.Clone(id, maxQuoted))
 	if !strings.HasPrefix(id, instance+"-") {
 		s.Reason = ReasonOtherInstance
 		s.Message = fmt.Sprintf("the refusal %q is not one of instance %s: ask the instance that its id begins with", clip.Clone(id, maxQuoted), instance)
@@ -169,7 +169,7 @@ func readExplainRequest(r *http.Request) (*http.Request, *authn.Change, error) {
 	}
 	var q ExplainRequest
 	if err := json.Unmarshal(body, &q); err != nil {
-		return nil, nil, errors.New("the body is no JSON of an ExplainRequest")
+		return nil, nil, errors.New("the body is not an ExplainRequest in JSON")
 	}
 	u, err := url.ParseRequestURI(q.Path)
 	if err != nil || !strings.HasPrefix(q.Path, "/") {
@@ -268,7 +268,7 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 	}
 	switch {
 	case r.Method != http.MethodGet || id == "":
-		x.answer(w, apistatus.MethodNotAllowed("in a workspace: GET …%s/<id of a refusal>", ExplainPath))
+		x.answer(w, apistatus.MethodNotAllowed("in a workspace, use GET …%s/<id of a refusal>", ExplainPath))
 		return true
 	case x.decision.User == nil: // passed through: the shard knows who that is, and nobody here
 		x.answer(w, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized}))
@@ -324,7 +324,7 @@ const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 func (x *exchange) canExplain(ctx context.Context) *metav1.Status {
 	allowed, err := x.selfReview(ctx)
 	if err != nil {
-		x.p.log.Error(err, "An explanation could not be authorised", "cluster", x.dest.Target.Cluster)
+		x.p.log.Error(err, "Could not authorize a request for an explanation", "cluster", x.dest.Target.Cluster)
 		return apistatus.AuthorizationFailed(err)
 	}
 	if !allowed {
@@ -368,7 +368,7 @@ func (x *exchange) selfReview(ctx context.Context) (bool, error) {
 	}
 	*review = authorizationv1.SelfSubjectAccessReview{}
 	if err := json.Unmarshal(answer, review); err != nil {
-		return false, fmt.Errorf("the shard's answer is no SelfSubjectAccessReview: %w", err)
+		return false, fmt.Errorf("the shard's answer is not a SelfSubjectAccessReview: %w", err)
 	}
 	return review.Status.Allowed, nil
 }

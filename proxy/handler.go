@@ -324,7 +324,7 @@ func (x *exchange) mount(r *http.Request, rt *routing, hops int) *metav1.Status 
 func (x *exchange) mountHost(r *http.Request, mount *url.URL) *metav1.Status {
 	d, host := &x.dest, x.p.hosts.find(mount)
 	if x.p.foreign == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
-		return apistatus.Forbidden("the workspace's mount leads to a URL that is not served")
+		return apistatus.Forbidden("the workspace's mount leads to a URL that the proxy does not serve")
 	}
 	if looped(r.Header) {
 		return apistatus.New(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads back to this proxy")
@@ -356,7 +356,7 @@ var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
 
 // errNobody is a Decision that admits nobody in particular, which no correct
 // Decider makes: forwarded, it would be whom the shard takes it for.
-var errNobody = errors.New("the decision admits a request, but names no user")
+var errNobody = errors.New("the decision admits a request without a user")
 
 // authenticate has it decided who is calling.
 func (x *exchange) authenticate(r *http.Request) {

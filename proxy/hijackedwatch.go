@@ -198,7 +198,7 @@ func (c *chunked) close(trailer http.Header) error {
 	_ = trailer.Write(&end) // memory
 	end.WriteString("\r\n")
 	if _, err := io.WriteString(c, end.String()); err != nil {
-		return fmt.Errorf("end the answer: %w", err)
+		return fmt.Errorf("end the response: %w", err)
 	}
 	return nil
 }

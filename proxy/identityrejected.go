@@ -14,7 +14,7 @@ import (
 // errIdentityRejected is what an operator is told when a server takes the proxy for
 // nobody, at whose word it should take who is asking: users see refusals that
 // nothing of theirs explains.
-var errIdentityRejected = errors.New("it does not accept the proxy's word for who is asking: the proxy's client certificate there (proxy_client_cert in the mapping file) has expired, its CA is not in that server's --requestheader-client-ca-file, or its name not in --requestheader-allowed-names")
+var errIdentityRejected = errors.New("it does not trust the identity headers that the proxy sends: the proxy's client certificate for it (proxy_client_cert in the mapping file) has expired, its CA is not in that server's --requestheader-client-ca-file, or its name not in --requestheader-allowed-names")
 
 // maxRefusal bounds, in bytes, the refusals that are looked into.
 const maxRefusal = 4 << 10
@@ -31,7 +31,7 @@ func (x *exchange) checkIdentityRejected(res *http.Response) {
 	}
 	x.p.metrics.upstreamErrors.WithLabelValues(x.dest.Kind.String(), x.dest.Shard, "identity_rejected").Inc()
 	if x.p.distrusts.AllowN(x.p.now(), 1) {
-		x.p.log.Error(errIdentityRejected, "A server refused a user who was admitted here; written once a minute at most", "server", x.dest.Name(), "code", res.StatusCode)
+		x.p.log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", x.dest.Name(), "code", res.StatusCode)
 	}
 }
 

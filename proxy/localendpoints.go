@@ -65,7 +65,7 @@ func (p *Proxy) Debug() http.Handler {
 		path := x.ownPath(r)
 		switch {
 		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
-			apistatus.Write(w, apistatus.Forbidden("the debug address is served as localhost or a loopback address only, not as %q", clip.Clone(r.Host, maxQuoted)))
+			apistatus.Write(w, apistatus.Forbidden("the debug address must be requested as localhost or a loopback address, not as %q", clip.Clone(r.Host, maxQuoted)))
 		case path == ExplainPath, path != "" && readOnly(r):
 			x.serveLocal(w, r)
 		default:
@@ -108,7 +108,7 @@ func (x *exchange) authorizeLocal(r *http.Request) *metav1.Status {
 		allowed, err = x.p.authorizer.Authorize(r.Context(), d.User, verb, path)
 		if err != nil {
 			if !errors.Is(err, fairqueue.ErrFull) {
-				x.p.log.Error(err, "Request could not be authorised", "path", path)
+				x.p.log.Error(err, "Could not authorize a request", "path", path)
 			}
 			return apistatus.AuthorizationFailed(err)
 		}

@@ -179,7 +179,7 @@ func TestMetricsPage(t *testing.T) {
 		root.mu.Lock()
 		root.fail = 500
 		root.mu.Unlock()
-		want := answer{503, "authorisation is not possible right now; try again later"}
+		want := answer{503, "authorization is not possible right now; try again later"}
 		if got, _ := get(t, "GET", "carol", false); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}

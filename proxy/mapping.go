@@ -142,7 +142,7 @@ func (e *entry) load(readFile func(string) ([]byte, error)) *Mapping {
 	case passThrough:
 		m.PassThrough = true
 	default:
-		e.fail("%s: %q is not known; leave it out, or write %q for the backend to authenticate", keyAuth, v, passThrough)
+		e.fail("%s: unknown value %q; remove it, or write %q to let the backend authenticate clients", keyAuth, v, passThrough)
 	}
 	m.tls = tlsFiles{ca: e.fields[keyCA], cert: e.fields[keyCert], key: e.fields[keyKey]}
 	m.material = e.tls(m.tls, m.PassThrough, readFile)
@@ -171,11 +171,11 @@ func (e *entry) pattern() []string {
 		case s == "" || s == "." || s == "..":
 			e.fail("%s: has an empty or dot segment, which no request can match", keyPath)
 		case placeholder != closed || strings.ContainsAny(name, "{}"):
-			e.fail("%s: segment %q: a placeholder is a whole segment, as in /{cluster}/", keyPath, s)
+			e.fail("%s: segment %q: a placeholder must be a whole segment, as in /{cluster}/", keyPath, s)
 		case placeholder && (name == "" || strings.ContainsFunc(name, notIdentifier)):
-			e.fail("%s: segment %q: a placeholder's name has letters, digits and underscores only; all below the path matches anyway", keyPath, s)
+			e.fail("%s: segment %q: a placeholder's name may have only letters, digits and underscores; an entry matches everything below its path anyway", keyPath, s)
 		case placeholder && slices.Contains(segments[:i], s):
-			e.fail("%s: placeholder %s is there twice; rename one", keyPath, s)
+			e.fail("%s: placeholder %s occurs twice; rename one", keyPath, s)
 		case strings.ContainsAny(s, "%\\?#") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }):
 			e.fail("%s: segment %q: write it decoded and without special characters", keyPath, s)
 		}
@@ -197,9 +197,9 @@ func (e *entry) url(key string) *url.URL {
 	case err != nil:
 		e.fail("%s: %w", key, err)
 	case u.Scheme == "http" && u.Host != "":
-		e.fail("%s: %q is not encrypted: whoever is on the way would read and write identities and credentials, and the server could not tell the proxy from others; kcp-front-proxy takes it, this proxy needs https", key, redactedURL(u))
+		e.fail("%s: %q is not encrypted: anybody on the network path could read and change identities and credentials, and the server could not tell the proxy from other clients; kcp-front-proxy accepts it, this proxy needs https", key, redactedURL(u))
 	case u.Scheme != "https" || u.Host == "" || u.Opaque != "":
-		e.fail("%s: %q must be https and name a host, as in https://host:6443", key, s)
+		e.fail("%s: %q must be https and have a host, as in https://host:6443", key, s)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		e.fail("%s: %q cannot have a user, query or fragment; remove it", key, redactedURL(u))
 	default:
@@ -226,9 +226,9 @@ func (e *entry) headers() *identityheaders.Headers {
 			return normal
 		}
 		if !httpguts.ValidHeaderFieldName(s) {
-			e.fail("%s: %q is no header name; %s is usual", key, s, normal)
+			e.fail("%s: %q is not a header name; usual is %s", key, s, normal)
 		} else if identityheaders.Reserved(s) {
-			e.fail("%s: %q has a meaning of its own; %s is usual", key, s, normal)
+			e.fail("%s: %q already has another meaning; usual is %s", key, s, normal)
 		}
 		return s
 	}

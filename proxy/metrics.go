@@ -79,7 +79,7 @@ func NewMetrics(version string) *Metrics {
 	b.perRequest(m)
 	b.watches(m)
 	b.states(m)
-	info := b.gauge("front_proxy_build_info", "Which front-proxy this is; always 1.", "version", "go_version")
+	info := b.gauge("front_proxy_build_info", "The version of front-proxy; always 1.", "version", "go_version")
 	info.WithLabelValues(version, runtime.Version()).Set(1)
 	m.families = b.families
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -89,69 +89,69 @@ func NewMetrics(version string) *Metrics {
 
 // kcp are the names that kcp-front-proxy has, as it has them.
 func (b *metricBuilder) kcp(m *Metrics) {
-	durations := b.histogram("proxy_request_duration_seconds", "How long requests took, until the end of the answer.", durationBuckets, "method", "code")
+	durations := b.histogram("proxy_request_duration_seconds", "Duration of requests, until the end of the response.", durationBuckets, "method", "code")
 	m.durations = newCounterCache(func(k durationKey) prometheus.Observer { return durations.WithLabelValues(k.method, k.code) })
-	m.tlsErrors = b.counter("kcp_listener_tls_connection_error", "TLS connections to shards that failed, by kind of error.", "shard", "error_type")
-	m.sentVec = b.counter("kcp_backend_rq_body_bytes", "Bytes of request bodies sent to shards; upgraded connections do not count.", "shard")
-	m.receivedVec = b.counter("kcp_backend_rs_body_bytes", "Bytes of response bodies received from shards; upgraded connections do not count.", "shard")
+	m.tlsErrors = b.counter("kcp_listener_tls_connection_error", "Failed TLS connections to shards, by kind of error.", "shard", "error_type")
+	m.sentVec = b.counter("kcp_backend_rq_body_bytes", "Bytes of request bodies sent to shards, without upgraded connections.", "shard")
+	m.receivedVec = b.counter("kcp_backend_rs_body_bytes", "Bytes of response bodies received from shards, without upgraded connections.", "shard")
 	m.traffic = newCounterCache(func(shard string) traffic {
 		return traffic{sent: m.sentVec.WithLabelValues(shard), received: m.receivedVec.WithLabelValues(shard)}
 	})
-	m.clusters = b.read("kcp_indexed_logicalclusters", gaugeType, "Logical clusters that the index has of a shard.", "shard")
+	m.clusters = b.read("kcp_indexed_logicalclusters", gaugeType, "Logical clusters of a shard in the index.", "shard")
 }
 
 func (b *metricBuilder) perRequest(m *Metrics) {
 	m.requestsVec = b.counter("front_proxy_requests_total",
-		"Requests that are over. Code 0: the client went away before there was an answer. Shard: which holds what the path names; empty for other backends. "+
-			"Authenticator: what admitted the request; empty when nothing did.", "code", "verb", "shard", "authenticator")
+		"Completed requests. Code 0: the client disconnected before the response. Shard: the one that holds the cluster in the path; empty for other backends. "+
+			"Authenticator: the one that admitted the request; empty if none did.", "code", "verb", "shard", "authenticator")
 	m.requests = newCounterCache(func(k requestKey) prometheus.Counter {
 		return m.requestsVec.WithLabelValues(k.code, k.verb.String(), k.shard, k.by)
 	})
-	lookups := b.counter("front_proxy_lookups_total", "Clusters looked up, by what was found.", "result")
+	lookups := b.counter("front_proxy_lookups_total", "Lookups of clusters by result.", "result")
 	for r := range lookupResults {
 		m.lookups[r] = lookups.WithLabelValues(r.String())
 	}
-	decisions := b.counter("front_proxy_decisions_total", "Requests by what was decided about who is asking.", "outcome")
+	decisions := b.counter("front_proxy_decisions_total", "Requests by the outcome of authentication.", "outcome")
 	for o, name := range map[authn.Outcome]string{authn.Skipped: "pass-through", authn.Accepted: "accepted", authn.Refused: "refused", authn.Undecided: "undecided"} {
 		m.decisions[o] = decisions.WithLabelValues(name)
 	}
 	m.upstreamErrors = b.counter("front_proxy_upstream_errors_total",
-		"Requests that could not be forwarded, or whose answer broke off, while the client was there. Upstream: shard, backend (of another mapping) or mount (a host that a tenant chose).", "upstream", "shard", "reason")
-	m.reviews = b.counter("front_proxy_access_reviews_total", "SubjectAccessReviews sent to root, for those who read what the proxy tells of itself.", "result")
+		"Requests that could not be forwarded, or whose response was interrupted, while the client was connected. Upstream: shard, backend (of another mapping) or mount (a host that a tenant chose).", "upstream", "shard", "reason")
+	m.reviews = b.counter("front_proxy_access_reviews_total", "SubjectAccessReviews sent to root for readers of the proxy's own pages.", "result")
 	for _, result := range []string{"answered", "failed"} {
 		m.reviews.WithLabelValues(result)
 	}
-	m.accountRefusals = b.counter("front_proxy_service_account_refusals_total", "Service account tokens refused.", "reason")
-	m.inFlight = b.read("front_proxy_requests_in_flight", gaugeType, "Requests under way, watches and upgrades included.")
-	m.openStreams = b.read("front_proxy_open_streams", gaugeType, "Watches and upgraded connections under way, and other answers of unknown length that have lasted for 15 s (kind answer).", "kind")
-	m.openConnections = b.read("front_proxy_open_connections", gaugeType, "Clients' connections.")
-	m.refusedConnections = b.read("front_proxy_refused_connections_total", counterType, "Clients' connections closed as they came, because as many were open as --max-connections allows.")
-	m.endedStreams = b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what had admitted them was gone.")
-	m.panics = b.read("front_proxy_panics_total", counterType, "Panics contained; each one is a fault to report.")
+	m.accountRefusals = b.counter("front_proxy_service_account_refusals_total", "Refused service account tokens.", "reason")
+	m.inFlight = b.read("front_proxy_requests_in_flight", gaugeType, "Requests in flight, watches and upgrades included.")
+	m.openStreams = b.read("front_proxy_open_streams", gaugeType, "Open watches and upgraded connections, and other responses of unknown length that have lasted for 15 s (kind answer).", "kind")
+	m.openConnections = b.read("front_proxy_open_connections", gaugeType, "Open client connections.")
+	m.refusedConnections = b.read("front_proxy_refused_connections_total", counterType, "Client connections closed on arrival because --max-connections were open.")
+	m.endedStreams = b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what admitted them was gone.")
+	m.panics = b.read("front_proxy_panics_total", counterType, "Contained panics; each one is a bug to report.")
 }
 
 func (b *metricBuilder) watches(m *Metrics) {
-	m.resourceWatchState = b.gauge("front_proxy_resource_watch_state", "Where a list and watch stands: 1 for its present state. An empty shard is the watch of Shard objects in root.", "shard", "resource", "state")
-	m.resourceWatchLists = b.counter("front_proxy_resource_watch_lists_total", "Lists completed; all but the first are relists.", "shard", "resource")
+	m.resourceWatchState = b.gauge("front_proxy_resource_watch_state", "State of a list and watch: 1 for its current state. An empty shard is the watch of Shard objects in root.", "shard", "resource", "state")
+	m.resourceWatchLists = b.counter("front_proxy_resource_watch_lists_total", "Completed lists; all but the first are relists.", "shard", "resource")
 	m.resourceWatchObjects = b.gauge("front_proxy_resource_watch_listed_objects", "Objects in the last list.", "shard", "resource")
-	m.resourceWatchFailures = b.counter("front_proxy_resource_watch_failures_total", "Lists and watches that failed.", "shard", "resource", "reason")
+	m.resourceWatchFailures = b.counter("front_proxy_resource_watch_failures_total", "Failed lists and watches.", "shard", "resource", "reason")
 	m.resourceWatchSkipped = b.counter("front_proxy_resource_watch_skipped_objects_total", "Objects that could not be decoded.", "shard", "resource")
 }
 
 // states are read when someone looks.
 func (b *metricBuilder) states(m *Metrics) {
-	m.shardReady = b.read("front_proxy_shard_synced", gaugeType, "1 when all that is read of a shard has been read once.", "shard")
-	m.workspaces = b.read("front_proxy_indexed_workspaces", gaugeType, "Workspaces that the index has of a shard.", "shard")
+	m.shardReady = b.read("front_proxy_shard_synced", gaugeType, "1 once everything that the proxy reads from a shard has been read.", "shard")
+	m.workspaces = b.read("front_proxy_indexed_workspaces", gaugeType, "Workspaces of a shard in the index.", "shard")
 	m.configurations = b.read("front_proxy_authentication_configurations", gaugeType, "WorkspaceAuthenticationConfigurations by state.", "state")
-	m.issuers = b.read("front_proxy_issuers", gaugeType, "Issuers in use by state; scope: the operator's (global) or workspaces'.", "scope", "state")
-	m.webhookReviews = b.read("front_proxy_webhook_reviews_total", counterType, "Tokens that the authentication webhook was asked about, by what it answered.", "result")
-	m.webhookState = b.read("front_proxy_webhook_state", gaugeType, "How the authentication webhook is: 1 for its present state.", "state")
-	m.shardKeys = b.read("front_proxy_shard_service_account_keys", gaugeType, "Service account keys learnt from a shard; 0 until they were first read.", "shard")
-	m.shardKeysRead = b.read("front_proxy_shard_service_account_keys_read_timestamp_seconds", gaugeType, "When a shard's service account keys were last read well; 0: never.", "shard")
-	m.shardKeysFailed = b.read("front_proxy_shard_service_account_keys_failed", gaugeType, "1 when the last reading of a shard's service account keys failed: those read before stay in use.", "shard")
-	m.reloads = b.read("front_proxy_config_last_reload_successful", gaugeType, "1 when the files of a source are in use as they stand; 0 when they changed and cannot be used: what was read before stays in use.", "source")
+	m.issuers = b.read("front_proxy_issuers", gaugeType, "Issuers in use by state. Scope: the operator's (global) or workspaces'.", "scope", "state")
+	m.webhookReviews = b.read("front_proxy_webhook_reviews_total", counterType, "Calls to the authentication webhook by result.", "result")
+	m.webhookState = b.read("front_proxy_webhook_state", gaugeType, "State of the authentication webhook: 1 for its current state.", "state")
+	m.shardKeys = b.read("front_proxy_shard_service_account_keys", gaugeType, "Service account keys fetched from a shard; 0 until the first fetch.", "shard")
+	m.shardKeysRead = b.read("front_proxy_shard_service_account_keys_read_timestamp_seconds", gaugeType, "When a shard's service account keys were last fetched successfully; 0: never.", "shard")
+	m.shardKeysFailed = b.read("front_proxy_shard_service_account_keys_failed", gaugeType, "1 if the last fetch of a shard's service account keys failed; the previous keys stay in use.", "shard")
+	m.reloads = b.read("front_proxy_config_last_reload_successful", gaugeType, "1 if the current files of a source are in use; 0 if they changed and cannot be used, so that the previous content stays in use.", "source")
 	m.expiry = b.read("front_proxy_certificate_expiration_timestamp_seconds", gaugeType,
-		"When a certificate ends; of a bundle, the first that ends. Source: the flag, or the entry of the mapping file.", "role", "source")
+		"When a certificate expires; for a bundle, the first expiry. Source: the flag, or the entry of the mapping file.", "role", "source")
 }
 
 // unknownShard is kcp's label for a TLS connection to no shard.

@@ -249,7 +249,7 @@ func toStranger(transport http.RoundTripper) http.RoundTripper {
 // told: without, it would take the caller for this proxy.
 func (x *exchange) tellHost() *metav1.Status {
 	if x.decision.User == nil {
-		return apistatus.New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount is for callers who are authenticated here")
+		return apistatus.New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount needs an authenticated caller")
 	}
 	u, err := identity.ForExternalHost(x.decision.User)
 	if err != nil {

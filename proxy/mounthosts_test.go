@@ -119,7 +119,7 @@ func TestListedMountHostComesBack(t *testing.T) {
 			if res, body := do(t, c, "GET", f.URL+"/clusters/root:away/api", nil); res.StatusCode != 503 {
 				t.Fatalf("nobody accepts: %d %s", res.StatusCode, body)
 			}
-			if !logged.have("A backend cannot be connected to", address) {
+			if !logged.have("Cannot connect to a backend", address) {
 				t.Errorf("the log does not say that the host is not tried any more: %q", logged.all)
 			}
 			w.accept(t, fd, func(http.ResponseWriter, *http.Request) {})
@@ -127,7 +127,7 @@ func TestListedMountHostComesBack(t *testing.T) {
 				res, _ := do(t, c, "GET", f.URL+"/clusters/root:away/api", nil)
 				return res.StatusCode == 200
 			})
-			until(t, "the log says that it answers again", func() bool { return logged.have("A backend answers again", address) })
+			until(t, "the log says that it answers again", func() bool { return logged.have("A backend responds again", address) })
 		})
 	}
 }

@@ -100,14 +100,14 @@ const (
 func New(c Config) (*Proxy, error) {
 	switch {
 	case c.Mappings == nil || c.Decider == nil:
-		return nil, errors.New("a proxy needs mappings and a decider")
+		return nil, errors.New("a proxy needs mappings and an authenticator")
 	}
 	for _, o := range c.CORSOrigins {
 		if o == "" {
 			return nil, errors.New("--cors-allowed-origins: a value is empty, which would match every origin; remove it")
 		}
 		if _, err := regexp.Compile(o); err != nil {
-			return nil, fmt.Errorf("--cors-allowed-origins: %q is no regular expression: %w", o, err)
+			return nil, fmt.Errorf("--cors-allowed-origins: %q is not a regular expression: %w", o, err)
 		}
 	}
 	p := &Proxy{

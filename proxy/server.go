@@ -67,7 +67,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
 	p.health.draining.Store(true)
 	if p.shutdownDelay > 0 {
-		p.log.Info("Shutting down: serving on while load balancers notice", "delay", p.shutdownDelay)
+		p.log.Info("Shutting down: still serving until load balancers notice", "delay", p.shutdownDelay)
 		time.Sleep(p.shutdownDelay)
 	}
 	deadline, cancel := context.WithTimeout(ctx, p.shutdownTimeout)
@@ -78,7 +78,7 @@ func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
 	streams.Wait()
 	p.streams.cut()
 	if err != nil {
-		p.log.Info("Shutdown: cutting the requests that still run", "after", p.shutdownTimeout)
+		p.log.Info("Shutting down: cutting the requests that still run", "after", p.shutdownTimeout)
 		if err := server.Close(); err != nil {
 			return fmt.Errorf("close the server: %w", err)
 		}

@@ -61,7 +61,7 @@ func newShardServices(m *Mappings, find func(string) (*shards.Shard, error), ser
 		s.separate = s.embedded
 	}
 	if s.embedded == nil {
-		return nil, errors.New("--shard-virtual-workspaces needs an entry for /clusters/ or /services/ in the mapping file that is not passed through: its certificate asserts who is asking")
+		return nil, errors.New("--shard-virtual-workspaces needs an entry for /clusters/ or /services/ in the mapping file without authentication: pass-through; its certificate asserts the caller")
 	}
 	return s, nil
 }

@@ -36,5 +36,5 @@ func (x *exchange) checkStreamSize(r *http.Request) *metav1.Status {
 	if size <= maxStreamRequest {
 		return nil
 	}
-	return apistatus.New(http.StatusRequestHeaderFieldsTooLarge, metav1.StatusReasonUnknown, "the request is too large for a watch or an upgraded connection: of its path, query and headers, at most %d bytes are taken", maxStreamRequest)
+	return apistatus.New(http.StatusRequestHeaderFieldsTooLarge, metav1.StatusReasonUnknown, "the request is too large for a watch or an upgraded connection: its path, query and headers may have at most %d bytes", maxStreamRequest)
 }

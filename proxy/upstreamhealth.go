@@ -61,7 +61,7 @@ type trackedConn struct {
 }
 
 // errSilent is why no connection is made to a backend that does not answer.
-var errSilent = errors.New("the backend does not answer")
+var errSilent = errors.New("the backend does not respond")
 
 func newHealthChecker(config func() *tls.Config, log klog.Logger) *healthChecker {
 	p := &healthChecker{every: time.Second, after: pingAfter, patience: pingTimeout, config: config, log: log, dialer: &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}, hosts: map[string]*hostHealth{}}
@@ -108,7 +108,7 @@ func (p *healthChecker) connect(ctx context.Context, network, address string) (*
 	if err != nil {
 		if timedOut(err) && ctx.Err() == nil && !h.unreachable && h.heard.Load() < begun {
 			h.unreachable = true
-			p.log.Error(err, "A backend cannot be connected to: no more connections are tried until it answers", "address", address)
+			p.log.Error(err, "Cannot connect to a backend; opening no further connections until it responds", "address", address)
 		}
 		return nil, err
 	}
@@ -220,9 +220,9 @@ func (p *healthChecker) probe(ctx context.Context, h *hostHealth) {
 	}
 	switch {
 	case silent && !was:
-		p.log.Error(err, "A backend does not answer: its connections are closed, and none are made until it does", "address", h.address, "closed", len(closing))
+		p.log.Error(err, "A backend does not respond; closed its connections, and opening none until it does", "address", h.address, "closed", len(closing))
 	case err == nil && (was || wasUnreachable):
-		p.log.Info("A backend answers again", "address", h.address)
+		p.log.Info("A backend responds again", "address", h.address)
 	}
 }
 
@@ -239,7 +239,7 @@ func (p *healthChecker) handshake(ctx context.Context, address string) error {
 		return nil
 	}
 	if timedOut(err) {
-		return fmt.Errorf("no answer to a TLS handshake in %v: %w", p.patience, err)
+		return fmt.Errorf("no response to a TLS handshake in %v: %w", p.patience, err)
 	}
 	return nil
 }

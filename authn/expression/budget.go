@@ -38,7 +38,7 @@ const (
 
 // ErrBudget is wrapped by the error of an evaluation that would have taken more
 // than its Budget. The same expressions and claims get the same answer.
-var ErrBudget = errors.New("the expressions cost more than one token may")
+var ErrBudget = errors.New("the expressions exceed the budget of one token")
 
 // Budget is what the expressions of one token may still take. It is used by one
 // goroutine at a time.

@@ -291,8 +291,8 @@ func TestRefusals(t *testing.T) {
 		`claims.sub.find(claims.p)`:                                            "literal pattern",
 		`google.protobuf.Duration{seconds: 1} == duration("1s")`:               "not supported",
 		`claims.sub +`:                                                         "Syntax error",
-		`optional.of(1)` + strings.Repeat(".optMap(x, x)", 40) + `.hasValue()`: "once its macros are expanded",
-		`optional.of(1)` + strings.Repeat(".optFlatMap(x, optional.of(x))", 40) + `.value()`: "once its macros are expanded",
+		`optional.of(1)` + strings.Repeat(".optMap(x, x)", 40) + `.hasValue()`: "after macro expansion",
+		`optional.of(1)` + strings.Repeat(".optFlatMap(x, optional.of(x))", 40) + `.value()`: "after macro expansion",
 	} {
 		if _, err := compiler.CompileClaimsExpression(mappingOf(x)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", x, err, want)

@@ -590,7 +590,7 @@ func (n *join) eval(e *evaluation) ref.Val {
 	e.charge(int64(len(l.elems)), 0)
 	for _, elem := range l.elems {
 		if _, ok := elem.(types.String); !ok {
-			return e.fail("join: a list element is no string")
+			return e.fail("join: a list element is not a string")
 		}
 	}
 	size := l.deep.bytes + times(int64(max(0, len(l.elems)-1)), int64(len(separator)))

@@ -69,7 +69,7 @@ func (p *planner) plan(x ast.Expr) (node, error) {
 	case ast.StructKind:
 		return nil, fmt.Errorf("objects of type %s are not supported here", x.AsStruct().TypeName())
 	default:
-		return nil, errors.New("a kind of expression that is not known")
+		return nil, errors.New("unknown kind of expression")
 	}
 }
 
@@ -93,7 +93,7 @@ func (p *planner) identifier(x ast.Expr, name string) (node, error) {
 		if p.checked.GetType(x.ID()).Kind() == types.TypeKind {
 			v, found := p.provider.FindIdent(r.Name)
 			if !found {
-				return nil, fmt.Errorf("the type %s is not known", r.Name)
+				return nil, fmt.Errorf("unknown type %s", r.Name)
 			}
 			return constant{v}, nil
 		}
@@ -105,7 +105,7 @@ func (p *planner) identifier(x ast.Expr, name string) (node, error) {
 	if name == p.input {
 		return variable{}, nil
 	}
-	return nil, fmt.Errorf("the variable %s is not known", name)
+	return nil, fmt.Errorf("unknown variable %s", name)
 }
 
 func (p *planner) find(name string) (scoped, bool) {
@@ -246,7 +246,7 @@ func (p *planner) step(c ast.CallExpr, exprs []ast.Expr) (node, error) {
 		}
 		return n, nil
 	}
-	return nil, errors.New("a macro that is not known")
+	return nil, errors.New("unknown macro")
 }
 
 // grows says whether a macro's accumulator is only ever appended to: it starts
@@ -324,11 +324,11 @@ func (p *planner) match(c ast.CallExpr, exprs []ast.Expr) (node, error) {
 		return nil, nil
 	}
 	if len(exprs) < 2 || exprs[1].Kind() != ast.LiteralKind {
-		return nil, fmt.Errorf("%s() is taken only with a literal pattern: the size of one that a token brings has no bound", name)
+		return nil, fmt.Errorf("%s() is allowed only with a literal pattern: the size of a pattern from a token has no limit", name)
 	}
 	text, ok := exprs[1].AsLiteral().Value().(string)
 	if !ok {
-		return nil, fmt.Errorf("%s() wants a pattern", name)
+		return nil, fmt.Errorf("%s() needs a pattern", name)
 	}
 	program, err := compilePattern(text)
 	if err != nil {

@@ -55,7 +55,7 @@ func SizeOf(text string) (Size, error) {
 	}
 	s := sizeOf(ast.NavigateAST(parsed.NativeRep()))
 	if s.Nodes > MaxNodes {
-		return Size{}, fmt.Errorf("the expression has more than %d parts once its macros are expanded", MaxNodes)
+		return Size{}, fmt.Errorf("the expression has more than %d nodes after macro expansion", MaxNodes)
 	}
 	s.Bytes += expressionBytes + 4*int64(len(text)) + int64(s.Nodes)*nodeBytes
 	return s, nil

@@ -15,12 +15,12 @@ import (
 func ForExternalHost(u user.Info) (user.Info, error) {
 	for _, key := range []string{ScopesKey, ClusterNameKey} {
 		if _, tied := u.GetExtra()[key]; tied {
-			return nil, fmt.Errorf("its identity is good in one logical cluster only")
+			return nil, fmt.Errorf("its identity is valid in only one logical cluster")
 		}
 	}
 	g, err := Guard(u)
 	if err != nil {
-		return nil, fmt.Errorf("users that begin with %q are this installation's own", systemPrefix)
+		return nil, fmt.Errorf("user names that begin with %q belong to this installation", systemPrefix)
 	}
 	if !slices.Contains(u.GetGroups(), user.AllAuthenticated) {
 		g.groups = g.groups[:len(g.groups)-1]

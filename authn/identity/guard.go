@@ -141,7 +141,7 @@ func Guard(u user.Info) (Guarded, error) {
 	}
 	g := Guarded{name: u.GetName(), uid: u.GetUID()}
 	if hasSystemPrefix(g.name) {
-		return Guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may claim", clip.Clone(g.name, MaxQuoted), systemPrefix)
+		return Guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may assert", clip.Clone(g.name, MaxQuoted), systemPrefix)
 	}
 	g.groups = make([]string, 0, len(u.GetGroups())+1)
 	for _, group := range once(u.GetGroups()) {

@@ -37,19 +37,19 @@ func (l Limits) check(u user.Info) error {
 	groups, extra := u.GetGroups(), u.GetExtra()
 	switch {
 	case len(groups) > l.groups:
-		return fmt.Errorf("the identity has %d groups, at most %d are taken", len(groups), l.groups)
+		return fmt.Errorf("the identity has %d groups, at most %d are allowed", len(groups), l.groups)
 	case len(extra) > l.keys:
-		return fmt.Errorf("the identity has %d extra keys, at most %d are taken", len(extra), l.keys)
+		return fmt.Errorf("the identity has %d extra keys, at most %d are allowed", len(extra), l.keys)
 	}
 	values := 0
 	for _, v := range extra {
 		values += len(v)
 	}
 	if values > l.values {
-		return fmt.Errorf("the identity has %d values of extra keys, at most %d are taken", values, l.values)
+		return fmt.Errorf("the identity has %d values of extra keys, at most %d are allowed", values, l.values)
 	}
 	if n := textBytes(u); n > l.bytes {
-		return fmt.Errorf("the identity has %d bytes, at most %d are taken", n, l.bytes)
+		return fmt.Errorf("the identity has %d bytes, at most %d are allowed", n, l.bytes)
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 		return nil, fmt.Errorf("malformed or unsupported token: %s", clip.Clone(err.Error(), 200))
 	}
 	if len(jws.Signatures) != 1 {
-		return nil, errors.New("token has not exactly one signature")
+		return nil, errors.New("token must have exactly one signature")
 	}
 	if payload, err := i.keys.Load().verify(jws); !errors.Is(err, errNoKey) {
 		return payload, err
@@ -152,7 +152,7 @@ func (i *Issuer) noKeyFor(id string) error {
 	case keys == nil: // not reached: a reading that brings no keys is an error
 		return fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.trust.URL)
 	case len(keys.all) == 0:
-		return fmt.Errorf("%s publishes no key that can be used", i.trust.URL)
+		return fmt.Errorf("%s publishes no usable key", i.trust.URL)
 	case id != "":
 		return fmt.Errorf("%s has no key with id %q", i.trust.URL, clip.Clone(id, 64))
 	}
@@ -168,7 +168,7 @@ func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 	}
 	leave, ok := i.pool.enter(i)
 	if !ok {
-		return joined, fmt.Errorf("%w: %s: %d tokens wait for issuers of its owner already", ErrUnavailable, i.trust.URL, i.pool.config.OwnersWaiters)
+		return joined, fmt.Errorf("%w: %s: %d tokens already wait for issuers of its owner", ErrUnavailable, i.trust.URL, i.pool.config.OwnersWaiters)
 	}
 	defer leave()
 	timer := i.pool.config.Clock.NewTimer(i.pool.config.Wait)
@@ -221,7 +221,7 @@ func (i *Issuer) notDue() error {
 	if err := i.unavailable(i.lastErr); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s: its keys were just read for other tokens with unknown keys, and will be again shortly", ErrUnavailable, i.trust.URL)
+	return fmt.Errorf("%w: %s: its keys were just read for other tokens with unknown keys, and will be read again shortly", ErrUnavailable, i.trust.URL)
 }
 
 // unavailable makes an attempt's error one of Verify's. That there is no key is an
@@ -307,11 +307,11 @@ func (i *Issuer) end(a *attempt, err error) {
 	log := i.pool.config.Log.WithValues("issuer", i.trust.URL)
 	switch {
 	case errors.Is(err, errNoUsableKey) && i.emptySince.IsZero():
-		log.Info("The issuer publishes no key that can be used; its tokens get 503 for a while, then 401", "for", NoKeyGrace, "ignored", i.keys.Load().ignored)
+		log.Info("The issuer publishes no usable key; its tokens get 503 for a while, then 401", "for", NoKeyGrace, "ignored", i.keys.Load().ignored)
 	case err != nil && i.lastErr != nil:
-		log.V(4).Info("Reading the issuer failed again", "err", err)
+		log.V(4).Info("Could not read the issuer again", "err", err)
 	case err != nil:
-		log.Info("Reading the issuer failed; it is tried again", "keysInUse", i.keys.Load() != nil, "err", err)
+		log.Info("Could not read the issuer; trying again", "keysInUse", i.keys.Load() != nil, "err", err)
 	case i.lastErr != nil || i.lastSuccess.IsZero():
 		log.V(2).Info("Issuer is ready", "keys", len(i.keys.Load().all), "ignored", i.keys.Load().ignored)
 	}
@@ -372,7 +372,7 @@ func (i *Issuer) read(ctx context.Context, again bool) error {
 // errNoUsableKey is wrapped by the error of a reading that brought a key set
 // without a key that can be used. The keys of the reading before are no longer in
 // use then: withdrawing all may be a revocation.
-var errNoUsableKey = errors.New("it publishes no key that can be used")
+var errNoUsableKey = errors.New("it publishes no usable key")
 
 func reasons(ignored []string) string {
 	if len(ignored) == 0 {

@@ -272,13 +272,13 @@ func TestHostileIssuers(t *testing.T) {
 		{name: "endless discovery", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.DiscoveryPath, endless) }, want: "larger than"},
 		{name: "endless keys", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, endless) }, want: "larger than"},
 		{name: "HTML", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.DiscoveryPath, text("<html>")) }, want: "invalid character"},
-		{name: "keys are HTML", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text("<html>")) }, want: "no JSON Web Key Set"},
+		{name: "keys are HTML", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text("<html>")) }, want: "not a JSON Web Key Set"},
 		{name: "no key set", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text(`{"error":"x"}`)) }, want: `"keys" is missing`},
 		{name: "too many keys", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, text(many)) }, want: "101 keys"},
 		{name: "headers within the limits", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, headers(100, 100, 3)) }},
 		{name: "large headers", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, headers(1, 9<<20, 0)) }, want: "headers exceeded"},
 		{name: "many headers", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, headers(1000, 0, 0)) }, want: "header fields"},
-		{name: "many informational answers", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.DiscoveryPath, headers(0, 0, 1000)) }, want: "informational answers"},
+		{name: "many informational answers", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.DiscoveryPath, headers(0, 0, 1000)) }, want: "informational responses"},
 		{name: "error status", prep: func(s *issuertest.Issuer) { s.Handle(issuertest.KeysPath, http.NotFound) }, want: "404"},
 		{name: "slow", prep: func(s *issuertest.Issuer) { s.SetDelay(time.Hour) }, want: "deadline exceeded"},
 		{name: "down", prep: func(s *issuertest.Issuer) { s.SetDown(true) }, want: "discovery"},
@@ -553,7 +553,7 @@ func TestRetiredKeyDoesNotDelayANewOne(t *testing.T) {
 // undecided for a bounded time and then refuses them; a key that comes is used.
 func TestNoUsableKey(t *testing.T) {
 	for name, tc := range map[string]struct{ served, reason string }{
-		"none at all":   {`{"keys":[]}`, "no key that can be used"},
+		"none at all":   {`{"keys":[]}`, "no usable key"},
 		"a secret only": {`{"keys":[{"kty":"oct","kid":"shared","k":"AAAA"}]}`, `kid "shared"`},
 	} {
 		for _, atFirst := range []bool{true, false} {
@@ -567,7 +567,7 @@ func TestNoUsableKey(t *testing.T) {
 				log := funcr.New(func(_, args string) {
 					mu.Lock()
 					defer mu.Unlock()
-					if strings.Contains(args, "no key that can be used;") {
+					if strings.Contains(args, "no usable key;") {
 						said++
 					}
 				}, funcr.Options{})

@@ -111,14 +111,14 @@ func TestLogsChangesOfState(t *testing.T) {
 	for range 5 {
 		next("another failure")
 	}
-	if n := count("failed"); n != 1 {
+	if n := count("Could not read"); n != 1 {
 		t.Errorf("%d lines of 6 failures, want 1: %q", n, lines)
 	}
 	s.SetDown(false)
 	next("it is read")
 	s.SetDown(true)
 	next("it fails again")
-	if diff := cmp.Diff([2]int{2, 1}, [2]int{count("failed"), count("ready")}); diff != "" {
+	if diff := cmp.Diff([2]int{2, 1}, [2]int{count("Could not read"), count("ready")}); diff != "" {
 		t.Errorf("lines of failing and ready (-want +got):\n%s\n%q", diff, lines)
 	}
 }

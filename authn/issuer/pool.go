@@ -165,7 +165,7 @@ func (p *Pool) Acquire(trust IssuerRef, owner string) (issuer *Issuer, release f
 	key := trust.Key()
 	i := p.issuers[key]
 	if (i == nil || i.owners[owner] == 0) && p.owned[owner] >= MaxOwnersIssuers {
-		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different ones; remove some", redacted(trust.URL), ErrTooMany, owner, MaxOwnersIssuers)
+		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different issuers; remove some", redacted(trust.URL), ErrTooMany, owner, MaxOwnersIssuers)
 	}
 	if i == nil {
 		fetcher, err := newFetcher(trust, p.config, p.large)

@@ -75,7 +75,7 @@ func checkURL(raw string) error {
 	case u.Host == "":
 		return fmt.Errorf("%q has no host", raw)
 	case u.User != nil:
-		return fmt.Errorf("the URL at %q has credentials in it", u.Host)
+		return fmt.Errorf("the URL at %q contains credentials", u.Host)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (a *account) check(sub string) error {
 		return refuse(Claims, "sub %q does not name a service account", clip.Clone(sub, maxQuoted))
 	}
 	if namespace != a.namespace || name != a.name {
-		return refuse(Claims, "sub %q is another account than the claims name, %q in namespace %q", clip.Clone(sub, maxQuoted), clip.Clone(a.name, maxQuoted), clip.Clone(a.namespace, maxQuoted))
+		return refuse(Claims, "sub %q is not the account of the claims, %q in namespace %q", clip.Clone(sub, maxQuoted), clip.Clone(a.name, maxQuoted), clip.Clone(a.namespace, maxQuoted))
 	}
 	if a.uid == "" {
 		return refuse(Claims, "the token does not have the service account's uid")

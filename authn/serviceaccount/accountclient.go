@@ -237,7 +237,7 @@ func (h *AccountClient) get(ctx context.Context, q evaluation) ([]byte, error) {
 	case response.StatusCode == http.StatusNotFound && saysNotFound(body):
 		return nil, ErrNotFound
 	}
-	return nil, fmt.Errorf("the shard answered %s to a get of %s (does the identity of --shards-kubeconfig have that right?)", response.Status, q.resource)
+	return nil, fmt.Errorf("the shard answered %s to a get of %s (does the user of --service-account-lookup-kubeconfig, or else of --shards-kubeconfig, have that right?)", response.Status, q.resource)
 }
 
 // saysNotFound tells a missing object from a missing server: an address that is
@@ -259,7 +259,7 @@ func readObject(body []byte, kind string) (Secret, error) {
 		Data map[string][]byte `json:"data"`
 	}
 	if err := json.Unmarshal(body, &object); err != nil { // names by case, as kube's decoders
-		return Secret{}, errors.New("the shard's answer is no object")
+		return Secret{}, errors.New("the shard's answer is not an object")
 	}
 	if object.Kind != "" && object.Kind != kind || object.APIVersion != "" && object.APIVersion != "v1" {
 		return Secret{}, fmt.Errorf("the shard's answer is kind %q of %q, want %s", clip.Clone(object.Kind, maxQuoted), clip.Clone(object.APIVersion, maxQuoted), kind)

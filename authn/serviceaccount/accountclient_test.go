@@ -129,7 +129,7 @@ func TestShardHomeServiceAccount(t *testing.T) {
 		"unauthorized":       {answer: status(401, "Unauthorized"), text: "401"},
 		"failing":            {answer: status(500, "InternalError"), text: "500"},
 		"redirected":         {answer: func(w http.ResponseWriter) { w.Header().Set("Location", "/x"); w.WriteHeader(302) }, text: "302"},
-		"no JSON":            {answer: body(200, "<html>"), text: "no object"},
+		"no JSON":            {answer: body(200, "<html>"), text: "not an object"},
 		"no object":          {answer: body(200, "{}"), text: "without uid"},
 		"too large":          {answer: body(200, strings.Repeat(" ", maxObject+1)), text: "more than"},
 		"cut off":            {answer: func(w http.ResponseWriter) { w.Header().Set("Content-Length", "9"); w.WriteHeader(200) }, text: "read the shard's answer"},

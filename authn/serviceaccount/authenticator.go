@@ -100,7 +100,7 @@ func (a *Authenticator) lookUp(ctx context.Context, account *account, raw string
 // verify checks signature and claims, or remembers that it has.
 func (a *Authenticator) verify(ctx context.Context, raw string) (*account, error) {
 	if len(raw) > maxToken {
-		return nil, refuse(Malformed, "the token has %d bytes, at most %d are taken", len(raw), maxToken)
+		return nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
 	}
 	now, generation, digest := a.now(), a.generation(), a.verified.digest(raw)
 	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stands(known.by, known.home)) {

@@ -87,7 +87,7 @@ func checkTimes(c jwt.Claims, now time.Time) error {
 	case errors.Is(err, jwt.ErrExpired):
 		return refuse(Expired, "the token expired at %s", c.Expiry.Time().UTC().Format(time.RFC3339))
 	case errors.Is(err, jwt.ErrNotValidYet):
-		return refuse(NotYetValid, "the token is valid from %s on", c.NotBefore.Time().UTC().Format(time.RFC3339))
+		return refuse(NotYetValid, "the token is not valid before %s", c.NotBefore.Time().UTC().Format(time.RFC3339))
 	case errors.Is(err, jwt.ErrIssuedInTheFuture):
 		return refuse(NotYetValid, "the token was issued in the future, at %s", c.IssuedAt.Time().UTC().Format(time.RFC3339))
 	}

@@ -76,7 +76,7 @@ func lookUpOnce(ctx context.Context, home AccountGetter, a *account, raw string,
 	case account.Deleted:
 		return refuse(AccountGone, "%s is being deleted", a.where())
 	case account.UID != a.uid:
-		return refuse(AccountGone, "%s has been made anew since: its uid is %s, the token's %s", a.where(), account.UID, clip.Clone(a.uid, maxQuoted))
+		return refuse(AccountGone, "%s was recreated: its uid is %s, the token's is %s", a.where(), account.UID, clip.Clone(a.uid, maxQuoted))
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func checkSecret(s Secret, a *account, raw string) error {
 	case s.Deleted:
 		return refuse(SecretGone, "secret %s of %s is being deleted", name, a.where())
 	case !a.legacy && s.UID != a.secret.UID:
-		return refuse(SecretGone, "secret %s of %s has been made anew since: its uid is %s, the token's %s", name, a.where(), s.UID, clip.Clone(a.secret.UID, maxQuoted))
+		return refuse(SecretGone, "secret %s of %s was recreated: its uid is %s, the token's is %s", name, a.where(), s.UID, clip.Clone(a.secret.UID, maxQuoted))
 	case !a.legacy:
 		return nil
 	}
@@ -97,7 +97,7 @@ func checkSecret(s Secret, a *account, raw string) error {
 		return refuse(Revoked, "secret %s of %s holds another token", name, a.where())
 	}
 	if s.InvalidSince != "" {
-		return refuse(Revoked, "secret %s of %s has the label %s=%s; remove it to let the token in again", name, a.where(), invalidSinceLabel, clip.Clone(s.InvalidSince, maxQuoted))
+		return refuse(Revoked, "secret %s of %s has the label %s=%s; remove it to accept the token again", name, a.where(), invalidSinceLabel, clip.Clone(s.InvalidSince, maxQuoted))
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ func (k *ShardKeys) due() []string {
 		if !slices.ContainsFunc(listed, func(s *shards.Shard) bool { return s.Name == name }) {
 			delete(k.shards, name)
 			k.generation.Add(1)
-			k.config.Log.Info("Service account keys of a shard are gone with the shard", "shard", name)
+			k.config.Log.Info("Removed the service account keys of a removed shard", "shard", name)
 		}
 	}
 	var due []string
@@ -218,7 +218,7 @@ func (k *ShardKeys) remember(name string, entry *shardKeys, began time.Time, key
 	}
 	if err != nil {
 		if entry.err == nil {
-			k.config.Log.Error(err, "Service account keys of a shard could not be read; those read before stay in use", "shard", name)
+			k.config.Log.Error(err, "Could not read the service account keys of a shard; those read before stay in use", "shard", name)
 		}
 		entry.err = err
 		entry.failures++
@@ -227,7 +227,7 @@ func (k *ShardKeys) remember(name string, entry *shardKeys, began time.Time, key
 	}
 	if entry.keys == nil || !entry.keys.equal(keys) {
 		k.generation.Add(1)
-		k.config.Log.Info("Service account keys of a shard were read", "shard", name, "keys", len(keys.all))
+		k.config.Log.Info("Read the service account keys of a shard", "shard", name, "keys", len(keys.all))
 	}
 	entry.keys, entry.read, entry.err, entry.failures = keys, now, nil, 0
 	entry.next = now.Add(k.config.Period)
@@ -251,7 +251,7 @@ func (k *ShardKeys) fetch(ctx context.Context, base string) (*KeySet, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the shard's key set: %w", err)
 	case response.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the shard answered %s to a get of %s (does the identity of --shards-kubeconfig have that right?)", response.Status, keysPath)
+		return nil, fmt.Errorf("the shard answered %s to a get of %s (does the user of --service-account-lookup-kubeconfig, or else of --shards-kubeconfig, have that right?)", response.Status, keysPath)
 	case len(body) > maxKeySet:
 		return nil, fmt.Errorf("the shard's key set has more than %d bytes", maxKeySet)
 	}
@@ -303,7 +303,7 @@ func (k *ShardKeys) decided(s *shards.Shard, id string, issued time.Time) bool {
 }
 
 // errNotDue is why a shard is not read for a token now.
-var errNotDue = errors.New("they were just read for other tokens with unknown keys, and will be again shortly")
+var errNotDue = errors.New("they were just read for other tokens with unknown keys, and will be read again shortly")
 
 // ask begins a reading of a shard for a token, or returns the one under way and
 // that it has begun already; nil and why when none is due. Undecided is

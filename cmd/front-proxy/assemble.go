@@ -303,10 +303,10 @@ func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {
 	for _, c := range cidrs {
 		p, err := netip.ParsePrefix(c)
 		if err != nil {
-			return nil, fmt.Errorf("--%s: %q is no CIDR such as 10.0.0.0/8 or fd00::/8", flag, c)
+			return nil, fmt.Errorf("--%s: %q is not a CIDR such as 10.0.0.0/8 or fd00::/8", flag, c)
 		}
 		if p.Addr().Is4In6() {
-			return nil, fmt.Errorf("--%s: %q would match nothing: write IPv4 ranges as IPv4, such as 10.0.0.0/8", flag, c)
+			return nil, fmt.Errorf("--%s: %q would match nothing; write IPv4 ranges as IPv4, such as 10.0.0.0/8", flag, c)
 		}
 		all = append(all, p.Masked())
 	}
@@ -354,24 +354,24 @@ func instanceID(started time.Time) string {
 // notices warns of flags that are accepted and do not do what one might expect.
 func (o *options) notices(log klog.Logger) {
 	if a := &o.auth; len(a.withoutEffectNotices) > 0 {
-		log.Info("these flags are accepted and have no effect", "flags", strings.Join(a.withoutEffectNotices, " "))
+		log.Info("Flags without effect", "flags", strings.Join(a.withoutEffectNotices, " "))
 	}
 	if text := o.gates.warning(); text != "" {
 		log.Info(text)
 	}
 	for flag, list := range map[string]groupList{"authentication-drop-groups": o.auth.dropGroups, "authentication-pass-on-groups": o.auth.passOnGroups} {
 		if list.quoted {
-			log.Info("a quoted list in the flag was split at its commas; leave the quotes out of the argument", "flag", "--"+flag, "groups", list.String())
+			log.Info("Split a quoted list in a flag at its commas; remove the quotes from the argument", "flag", "--"+flag, "groups", list.String())
 		}
 	}
 	if len(o.loginClients) > 0 && !o.loginDiscoveryOn() {
 		log.Info("--login-client has no effect without --feature-gates=LoginDiscovery=true")
 	}
 	for _, note := range o.unusable() {
-		log.Info("A value of a flag does not work", "note", note)
+		log.Info("A value of a flag has no effect or is refused", "note", note)
 	}
 	if o.auth.config != "" && o.auth.oidcFlagsSet {
-		log.Info("--authentication-config wins over the --oidc-* flags, which have no effect")
+		log.Info("--authentication-config replaces the --oidc-* flags, which have no effect")
 	}
 }
 

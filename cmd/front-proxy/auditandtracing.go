@@ -73,7 +73,7 @@ func (p *program) observers(o *observeOptions, c *proxy.Config) error {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)
 		defer cancel()
 		if err := provider.Shutdown(last); err != nil {
-			p.log.Error(err, "The last spans could not be sent")
+			p.log.Error(err, "Could not send the last spans")
 		}
 		return nil
 	})

@@ -83,7 +83,7 @@ func (o *options) unusable() (notes []string) {
 		}
 	}
 	for _, e := range o.exact(names) {
-		check(e, e.text, "it matches only what has the same")
+		check(e, e.text, "it matches only values with the same characters")
 	}
 	for _, e := range elements("authentication-pass-on-groups", a.passOnGroups.values) {
 		check(e, groupLike(e.text), "it matches nothing")

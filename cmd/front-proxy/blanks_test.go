@@ -53,7 +53,7 @@ func TestBlanksInFlags(t *testing.T) {
 		{"--shard-client-common-names=s1 =a", []string{`--shard-client-common-names, value 1 "s1 " has leading or trailing white space`}, ""},
 		{"--cors-allowed-origins=//a$, //b$", []string{`--cors-allowed-origins, value 2 " //b$" has leading or trailing white space`}, ""},
 		{"--external-url= https://a", nil, "--external-url: "},
-		{"--workspace-egress-deny-cidrs=10.0.0.0/8, 127.0.0.0/8", nil, `--workspace-egress-deny-cidrs: " 127.0.0.0/8" is no CIDR`},
+		{"--workspace-egress-deny-cidrs=10.0.0.0/8, 127.0.0.0/8", nil, `--workspace-egress-deny-cidrs: " 127.0.0.0/8" is not a CIDR`},
 		{"--login-client=issuer-url=https://a, client-id= b ", nil, ""}, // trimmed
 		{"--login-client=issuer-url=https://a,client-id=b,ca-file=" + file(t, "empty.crt", []byte("\n")), nil, `empty.crt" is empty`},
 		{"--login-client=issuer-url=https://a,client-id=b\u200b", nil, "--login-client: the client id must be of visible ASCII"},
@@ -65,7 +65,7 @@ func TestBlanksInFlags(t *testing.T) {
 			}
 			var logged []string
 			o.notices(funcr.New(func(_, args string) {
-				if strings.Contains(args, "A value of a flag does not work") { // other notices are about other things
+				if strings.Contains(args, "A value of a flag has no effect or is refused") { // other notices are about other things
 					logged = append(logged, args)
 				}
 			}, funcr.Options{}))

@@ -59,7 +59,7 @@ func TestCheck(t *testing.T) {
 			"- url: https://a/b/\n  backend_server_ca: "+k.ServingCA.File+"\n  path: /\n- url: https://A:443/b\n  backend_server_ca: "+k.ServingCA.File+"\n  proxy_client_cert: /gone\n"+
 				"- url: https://a/b\n  backend_server_ca: "+k.ServingCA.File+"\n- url: https://c/../d\n  backend_server_ca: "+k.ServingCA.File+"\n"))}, 1, []string{
 			`--external-url="http://x" must be https`, `--external-url for host "y" cannot have a user`,
-			`entry 1 (url "https://a/b/", line 1): line 3: the key "path" is not known`, `entry 2 (url "https://A:443/b", line 4): proxy_client_cert: open /gone`,
+			`entry 1 (url "https://a/b/", line 1): line 3: the key "path" is unknown`, `entry 2 (url "https://A:443/b", line 4): proxy_client_cert: open /gone`,
 			`entry 2 (url "https://A:443/b", line 4): proxy_client_key is missing`, `entry 4 (url "https://c/../d", line 9): url: the request path is ambiguous: dot segment`}, nil},
 		{"mount hosts that are the same", []string{"--mount-hosts-file=" + file(t, "same.yaml", []byte(
 			"- url: https://a/b/\n  backend_server_ca: "+k.ServingCA.File+"\n- url: https://A:443/b\n  backend_server_ca: "+expired.CertFile+"\n"))}, 1, []string{
@@ -68,23 +68,23 @@ func TestCheck(t *testing.T) {
 			`entry 1 (path "/a/", line 1): backend: "http://x" is not encrypted`, `entry 1 (path "/a/", line 1): backend_server_ca is missing`,
 			`entry 1 (path "/a/", line 1): proxy_client_cert is missing`, `entry 1 (path "/a/", line 1): proxy_client_key is missing`,
 			`entry 2 (path "b", line 3): path: must begin with a slash`, `entry 2 (path "b", line 3): backend is missing`,
-			`entry 2 (path "b", line 3): backend_server_ca is missing`, `entry 2 (path "b", line 3): proxy_client_cert is missing`, `entry 2 (path "b", line 3): proxy_client_key is missing`}, []string{`entry 2 (path "b", line 3): line 4: the key "bakend" is not known`}},
+			`entry 2 (path "b", line 3): backend_server_ca is missing`, `entry 2 (path "b", line 3): proxy_client_cert is missing`, `entry 2 (path "b", line 3): proxy_client_key is missing`}, []string{`entry 2 (path "b", line 3): line 4: the key "bakend" is unknown`}},
 		{"token file that refuses", []string{"--token-auth-file=" + file(t, "t", []byte("secret,alice,1,\"devs, ops\"\n,bob,2\n"))}, 0, nil, []string{"the token of line 1 is refused (401): group 2", "line 2 has no token"}},
 		{"authentication configuration", []string{"--authentication-config=" + authentication("- issuer: {url: 'http://x', audiences: [a]}\n  claimMappings: {username: {expression: 'claims.'}}\n")}, 1, []string{"jwt[0].issuer.url"}, nil},
 		{"a field that does not exist", []string{"--authentication-config=" + authentication("- issuer: {uri: x}\n")}, 1, []string{`unknown field "jwt[0].issuer.uri"`}, nil},
 		{"key and certificate", []string{"--tls-private-key-file=" + expired.KeyFile}, 1, []string{"do not match"}, nil},
 		{"kubeconfig", []string{"--root-kubeconfig=" + file(t, "k", []byte("kind: Config\n")), "--shards-kubeconfig=" + file(t, "k2", []byte("{"))}, 1, []string{"--root-kubeconfig", "--shards-kubeconfig"}, nil},
 		{"a kubeconfig's files", []string{"--root-kubeconfig=" + file(t, "k", []byte("kind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\nclusters: [{name: a, cluster: {server: 'https://x', certificate-authority: /gone.crt}}]\nusers: [{name: a, user: {token: x}}]\n"))}, 1, []string{"/gone.crt"}, nil},
-		{"one CA for users and proxies", []string{"--requestheader-client-ca-file=" + k.ClientCA.File, "--requestheader-username-headers=X-Remote-User"}, 1, []string{"both trust what CA"}, []string{"--requestheader-allowed-names is empty"}},
+		{"one CA for users and proxies", []string{"--requestheader-client-ca-file=" + k.ClientCA.File, "--requestheader-username-headers=X-Remote-User"}, 1, []string{"both trust certificates of CA"}, []string{"--requestheader-allowed-names is empty"}},
 		{"service account keys, each", []string{"--service-account-key-file=" + file(t, "a", []byte("x")), "--service-account-key-file=" + file(t, "b", []byte("y"))}, 1, []string{"/a\"", "/b\""}, nil},
 		{"token file", []string{"--token-auth-file=" + file(t, "t", []byte("a,b\n"))}, 1, []string{"line 1 has 2 columns"}, nil},
 		{"CORS", []string{"--cors-allowed-origins=("}, 1, []string{"--cors-allowed-origins"}, nil},
 		{"audit policy", []string{"--audit-log-path=" + auditLog, "--audit-policy-file=" + file(t, "p", []byte("kind: Nothing\n"))}, 1, []string{"--audit-policy-file"}, nil},
 		{"debug address", []string{"--debug-address=0.0.0.0:1"}, 1, []string{"--debug-address=0.0.0.0:1: must be a loopback"}, nil},
-		{"blanks in lists", []string{"--authentication-pass-on-groups=devs, ops"}, 0, nil, []string{`A value of a flag does not work: --authentication-pass-on-groups, value 2 " ops" has leading or trailing white space`}},
+		{"blanks in lists", []string{"--authentication-pass-on-groups=devs, ops"}, 0, nil, []string{`A value of a flag has no effect or is refused: --authentication-pass-on-groups, value 2 " ops" has leading or trailing white space`}},
 		{"an origin that is empty", []string{"--cors-allowed-origins=//a$,"}, 1, []string{"--cors-allowed-origins: a value is empty"}, nil},
 		{"an empty kubeconfig", []string{"--root-kubeconfig=" + file(t, "k", nil)}, 1, []string{"with a current-context): it is empty"}, nil},
-		{"no effect", []string{"--anonymous-auth"}, 0, nil, []string{"these flags are accepted and have no effect: flags --anonymous-auth"}},
+		{"no effect", []string{"--anonymous-auth"}, 0, nil, []string{"Flags without effect: flags --anonymous-auth"}},
 		{"logins that nobody tells", []string{"--login-client=issuer-url=https://a,client-id=b"}, 0, nil, []string{"--login-client has no effect without"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

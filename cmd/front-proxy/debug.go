@@ -48,13 +48,13 @@ func debugListener(address string) (net.Listener, error) {
 func checkDebugAddress(address string) error {
 	if path, socket := strings.CutPrefix(address, unixScheme); socket {
 		if !strings.HasPrefix(path, "/") {
-			return fmt.Errorf("--debug-address=%s: a socket has an absolute path, as in unix:///run/front-proxy/debug.sock", address)
+			return fmt.Errorf("--debug-address=%s: the path of a socket must be absolute, as in unix:///run/front-proxy/debug.sock", address)
 		}
 		return nil
 	}
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || !at.Addr().Unmap().IsLoopback() {
-		return fmt.Errorf("--debug-address=%s: must be a loopback address with a port, as in 127.0.0.1:9443 or [::1]:9443, or unix:///path: nobody is asked there who it is", address)
+		return fmt.Errorf("--debug-address=%s: must be a loopback address with a port, as in 127.0.0.1:9443 or [::1]:9443, or unix:///path: clients are not authenticated there", address)
 	}
 	return nil
 }
@@ -68,7 +68,7 @@ func removeStale(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is there and is no socket", path)
+		return fmt.Errorf("%s exists and is not a socket", path)
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil { //nolint:gosec // the operator names it
 		_ = c.Close()

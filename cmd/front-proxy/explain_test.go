@@ -142,7 +142,7 @@ func TestExplainRefusal(t *testing.T) {
 	}{
 		{"a user without the right", []string{id, "--kubeconfig=" + w.kubeconfig("other-token", "")}, `User "mallory" cannot get path "/debug/explain"`},
 		{"nobody knows the credential", []string{id, "--kubeconfig=" + w.kubeconfig("no-such-token", "")}, "Unauthorized"},
-		{"a refusal that never was", []string{id + "zzz", "--kubeconfig=" + operator}, "keeps no refusal"},
+		{"a refusal that never was", []string{id + "zzz", "--kubeconfig=" + operator}, "no longer has refusal"},
 		{"another instance's", []string{"pod-7-abc-1", "--kubeconfig=" + operator}, "ask the instance that its id begins with"},
 		{"nothing asked", nil, "give the ID of a refusal or --path"},
 		{"a token as an argument", []string{"--path=/", "--token=x"}, "unknown flag: --token"},
@@ -167,8 +167,8 @@ func TestExplainInWorkspace(t *testing.T) {
 		t.Errorf("the operator's part is told:\n%s", out)
 	}
 	for _, tt := range []struct{ name, id, kubeconfig, want string }{
-		{"another workspace's refusal", two, admin, "keeps no refusal"},
-		{"root's refusal", root, admin, "keeps no refusal"},
+		{"another workspace's refusal", two, admin, "no longer has refusal"},
+		{"root's refusal", root, admin, "no longer has refusal"},
 		{"a member, no administrator", one, w.kubeconfig(w.token("dave", "ws", "devs"), "/clusters/root:one"), `User "dave" cannot get path "/debug/explain" in this workspace`},
 		{"nobody", one, w.kubeconfig(w.token("bob", "elsewhere"), "/clusters/root:one"), "Unauthorized"},
 		{"no workspace named", one, w.kubeconfig("operator-token", ""), "contains no workspace"},

@@ -71,7 +71,7 @@ func parseLoginClient(text string) (protectedresource.Client, error) {
 	var c protectedresource.Client
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
-		return c, fmt.Errorf("%q is no comma-separated list: %w", text, err)
+		return c, fmt.Errorf("%q is not a comma-separated list: %w", text, err)
 	}
 	values := map[string]string{}
 	for _, f := range fields {
@@ -82,9 +82,9 @@ func parseLoginClient(text string) (protectedresource.Client, error) {
 		case !ok:
 			return c, fmt.Errorf("%q is not of the form key=value; the keys are %s", f, keys)
 		case !slices.Contains(loginKeys, key):
-			return c, fmt.Errorf("the key %q is not known; the keys are %s", key, keys)
+			return c, fmt.Errorf("unknown key %q; the keys are %s", key, keys)
 		case twice:
-			return c, fmt.Errorf("the key %q is given twice", key)
+			return c, fmt.Errorf("the key %q occurs twice", key)
 		}
 		values[key] = strings.TrimSpace(value)
 	}
@@ -133,7 +133,7 @@ func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []tok
 	var errs []error
 	for i := range clients {
 		if issuer := clients[i].Issuer; o.auth.webhookConfig == "" && !accepts(tokens, issuer) {
-			errs = append(errs, fmt.Errorf("--login-client: nothing here accepts tokens of %s: name it with --oidc-issuer-url or in --authentication-config, letter by letter", issuer))
+			errs = append(errs, fmt.Errorf("--login-client: no authenticator accepts tokens of %s: set exactly this URL as --oidc-issuer-url or in --authentication-config", issuer))
 		}
 	}
 	return errors.Join(errs...)

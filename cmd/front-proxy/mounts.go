@@ -31,7 +31,7 @@ func externalURLs(texts []string) ([]*url.URL, error) {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("--external-url: %w", err))
 		case u.Scheme != "https" || u.Host == "":
-			errs = append(errs, fmt.Errorf("--external-url=%q must be https and name a host, as in https://kcp.example:6443", text))
+			errs = append(errs, fmt.Errorf("--external-url=%q must be https and have a host, as in https://kcp.example:6443", text))
 		case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 			errs = append(errs, fmt.Errorf("--external-url for host %q cannot have a user, query or fragment; remove it", u.Host))
 		default:

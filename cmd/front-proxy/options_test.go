@@ -189,7 +189,7 @@ func TestValidate(t *testing.T) {
 		"half of OIDC":                 {append(good, "--oidc-issuer-url=https://x"), []string{"--oidc-client-id"}},
 		"webhook version":              {append(good, "--authentication-token-webhook-version=v2"), []string{"--authentication-token-webhook-version"}},
 		"negative time":                {append(good, "--shutdown-delay-duration=-1s"), []string{"--shutdown-delay-duration"}},
-		"bad CIDR":                     {append(good, "--workspace-egress-deny-cidrs=10.0.0.0"), []string{"--workspace-egress-deny-cidrs", `"10.0.0.0" is no CIDR`}},
+		"bad CIDR":                     {append(good, "--workspace-egress-deny-cidrs=10.0.0.0"), []string{"--workspace-egress-deny-cidrs", `"10.0.0.0" is not a CIDR`}},
 		"NAT64 of IPv4":                {append(good, "--workspace-egress-nat64-prefixes=10.0.0.0/32"), []string{"--workspace-egress-nat64-prefixes", "10.0.0.0/32 is no NAT64 prefix"}},
 		"NAT64 of another length":      {append(good, "--workspace-egress-nat64-prefixes=2001:db8::/44"), []string{"--workspace-egress-nat64-prefixes", "2001:db8::/44 is no NAT64 prefix"}},
 		"mapped CIDR":                  {append(good, "--workspace-egress-deny-cidrs=::ffff:10.0.0.0/104"), []string{"--workspace-egress-deny-cidrs", `"::ffff:10.0.0.0/104" would match nothing`}},

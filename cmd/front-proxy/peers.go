@@ -37,7 +37,7 @@ func peerConfig(paths []string, host string) (*rest.Config, error) {
 			return c, nil
 		}
 	}
-	return nil, fmt.Errorf("--shard-peer-kubeconfig %q: no longer names the server %q: restart to change peers", paths, host)
+	return nil, fmt.Errorf("--shard-peer-kubeconfig %q: no longer has the server %q; restart to change peers", paths, host)
 }
 
 // peerConfigs loads --shard-peer-kubeconfig. As in kcp every cluster of a file
@@ -52,7 +52,7 @@ func peerConfigs(paths []string) ([]*rest.Config, error) {
 			return nil, fmt.Errorf("--shard-peer-kubeconfig %q: %w", path, err)
 		}
 		if len(file.Clusters) == 0 {
-			return nil, fmt.Errorf("--shard-peer-kubeconfig %q names no cluster; every cluster in it is a peer", path)
+			return nil, fmt.Errorf("--shard-peer-kubeconfig %q has no cluster; every cluster in it is a peer", path)
 		}
 		for _, name := range slices.Sorted(maps.Keys(file.Clusters)) {
 			config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(

@@ -26,7 +26,7 @@ func TestPeerConfigs(t *testing.T) {
 	if diff := cmp.Diff([]string{"https://a.example:6443", "https://b.example:6443", "https://c.example:6443"}, hosts); diff != "" {
 		t.Errorf("peers (-want +got):\n%s", diff)
 	}
-	for text, want := range map[string]string{"{}": "names no cluster", "][": "--shard-peer-kubeconfig"} {
+	for text, want := range map[string]string{"{}": "has no cluster", "][": "--shard-peer-kubeconfig"} {
 		if _, err := peerConfigs([]string{file(t, "bad", []byte(text))}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}

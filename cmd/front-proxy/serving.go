@@ -72,7 +72,7 @@ func (o *options) selfSigned() error {
 		err = o.serving.MaybeDefaultWithSelfSignedCerts("localhost", []string{"kubernetes.default.svc", "kubernetes.default", "kubernetes"}, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("a self-signed certificate in %s: %w; name files with --tls-cert-file and --tls-private-key-file, or a writable --cert-dir", filepath.Clean(dir), err)
+		return fmt.Errorf("a self-signed certificate in %s: %w; set --tls-cert-file and --tls-private-key-file, or a writable --cert-dir", filepath.Clean(dir), err)
 	}
 	return nil
 }

@@ -253,7 +253,7 @@ func TestShardAndCallerAreNamed(t *testing.T) {
 	}
 	want := []string{
 		"alice root=caller-root admitted: ",
-		`  refused: shard-caller: shard certificate "caller-root" asserts a caller: caller "mallory": group "system:masters" skips authorisation, and is taken from nobody here`,
+		`  refused: shard-caller: shard certificate "caller-root" asserts a caller: caller "mallory": group "system:masters" skips authorization, so no shard may assert it`,
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("audit (-want +got):\n%s", diff)

@@ -68,7 +68,7 @@ func (p *program) reloadOn(ctx context.Context, signals <-chan os.Signal) error 
 		case <-ctx.Done():
 			return nil
 		case s := <-signals:
-			p.log.Info("Looking at all followed files", "signal", s.String())
+			p.log.Info("Checking all followed files", "signal", s.String())
 			for _, reload := range p.reloads {
 				reload()
 			}

@@ -28,7 +28,7 @@ func (p *program) choose(clients []protectedresource.Client) (*protectedresource
 			return c.Issuer != p.flags.issuer && c.Name != p.flags.issuer
 		})
 		if len(clients) == 0 {
-			return nil, fmt.Errorf("--issuer=%s: the server names no such issuer; without --issuer you can choose", p.flags.issuer)
+			return nil, fmt.Errorf("--issuer=%s: the server publishes no such issuer; without --issuer you can choose one", p.flags.issuer)
 		}
 	}
 	if len(clients) == 1 {
@@ -41,7 +41,7 @@ func (p *program) choose(clients []protectedresource.Client) (*protectedresource
 	p.say("Which one? Type its number: ")
 	answer, err := p.line()
 	if err != nil {
-		return nil, fmt.Errorf("nothing was chosen; name one with --issuer: %w", err)
+		return nil, fmt.Errorf("nothing was chosen; choose one with --issuer: %w", err)
 	}
 	n, err := strconv.Atoi(answer)
 	if err != nil || n < 1 || n > len(clients) {

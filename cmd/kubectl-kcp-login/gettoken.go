@@ -37,11 +37,11 @@ type execStatus struct {
 func (p *program) getToken(ctx context.Context) error {
 	var asked execCredential
 	if err := json.Unmarshal([]byte(os.Getenv(execInfo)), &asked); err != nil {
-		return fmt.Errorf("only kubectl runs this command, and sets %s for it", execInfo)
+		return fmt.Errorf("only kubectl can run this command; it sets %s", execInfo)
 	}
 	switch {
 	case asked.APIVersion != execVersion || asked.Kind != "ExecCredential":
-		return fmt.Errorf("kubectl speaks %q, this program %s: log in again to fix the kubeconfig", asked.APIVersion, execVersion)
+		return fmt.Errorf("kubectl uses %q, this program %s: log in again to fix the kubeconfig", asked.APIVersion, execVersion)
 	case asked.Spec.Cluster == nil:
 		return errors.New("kubectl does not say which server the token is for: the kubeconfig needs provideClusterInfo: true; log in again to fix it")
 	}

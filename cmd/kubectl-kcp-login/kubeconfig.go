@@ -156,7 +156,7 @@ func (p *program) current() (*server, *trust.Agreement, error) {
 		name = config.CurrentContext
 	}
 	if name == "" {
-		return nil, nil, errors.New("the kubeconfig has no current context: log in with the workspace's URL first, or name a context with --context")
+		return nil, nil, errors.New("the kubeconfig has no current context: log in with the workspace's URL first, or choose a context with --context")
 	}
 	c := config.Contexts[name]
 	if c == nil || config.Clusters[c.Cluster] == nil || config.AuthInfos[c.AuthInfo] == nil {
@@ -211,11 +211,11 @@ func (p *program) agreed(key string, c *clusterInfo) (*trust.Agreement, error) {
 	u, err := url.Parse(c.Server)
 	switch {
 	case err != nil || trust.HostOf(u) != a.Host:
-		return nil, fmt.Errorf("the login is for %s, and the kubeconfig would send its token to %q: refused; log in with the server's own URL", a.Host, c.Server)
+		return nil, fmt.Errorf("the login is for %s, but the kubeconfig would send its token to %q: refused; log in with the URL of that server", a.Host, c.Server)
 	case c.Insecure:
-		return nil, errors.New("the kubeconfig does not verify the server (insecure-skip-tls-verify): anybody could take the token, so there is none")
+		return nil, errors.New("the kubeconfig does not verify the server (insecure-skip-tls-verify): anybody could read the token, so the plugin gives none")
 	case c.TLSServerName != "" && !strings.EqualFold(c.TLSServerName, u.Hostname()):
-		return nil, fmt.Errorf("the kubeconfig takes %q for %s (tls-server-name): refused", c.TLSServerName, a.Host)
+		return nil, fmt.Errorf("the kubeconfig accepts a certificate of %q for %s (tls-server-name): refused", c.TLSServerName, a.Host)
 	case string(bytes.TrimSpace(c.CA)) != a.HostCA:
 		return nil, fmt.Errorf("the kubeconfig verifies %s with another CA than when you logged in: log in again, with --certificate-authority if the CA is private", a.Host)
 	}

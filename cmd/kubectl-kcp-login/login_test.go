@@ -138,11 +138,11 @@ func TestUnusableMetadata(t *testing.T) {
 		"another workspace":       {func(m *protectedresource.Metadata) { m.Resource = h.workspace("root:two") }, "not about"},
 		"another host":            {func(m *protectedresource.Metadata) { m.Resource = "https://kcp.example/clusters/root:one" }, "not about"},
 		"a slash more":            {func(m *protectedresource.Metadata) { m.Resource += "/" }, "not about"},
-		"a name that paints":      {func(m *protectedresource.Metadata) { m.Clients[0].Name = "\x1b[2J" }, "cannot be seen"},
+		"a name that paints":      {func(m *protectedresource.Metadata) { m.Clients[0].Name = "\x1b[2J" }, "invisible characters"},
 		"an issuer without TLS":   {func(m *protectedresource.Metadata) { m.Clients[0].Issuer = "http://login.example" }, "must be an https URL"},
 		"foreign letters":         {func(m *protectedresource.Metadata) { m.Clients[0].Issuer = "https://lоgin.example" }, "xn--"},
 		"a client with a newline": {func(m *protectedresource.Metadata) { m.Clients[0].ClientID = "kubectl\n  issuer  https://good.example" }, "visible ASCII"},
-		"no clients":              {func(m *protectedresource.Metadata) { m.Clients = nil }, "no issuer that this program can log in at"},
+		"no clients":              {func(m *protectedresource.Metadata) { m.Clients = nil }, "no issuer at which this program can log in"},
 	} {
 		h.tell("root:one", clientOf(i)) // anew: an edit changes it
 		h.with(func() { h.edit = test.edit })
@@ -373,7 +373,7 @@ func TestRefusesWrongTokens(t *testing.T) {
 	if _, err := p.getToken(false, nil); err == nil {
 		t.Error("a login was renewed for somebody else")
 	}
-	p.wantSaid("somebody else")
+	p.wantSaid("a different user")
 }
 
 func TestDevice(t *testing.T) {
@@ -550,7 +550,7 @@ func TestLoginAtServer(t *testing.T) {
 	if _, err := p.run("whoami"); err == nil {
 		t.Error("nobody can say who that is")
 	}
-	p.wantSaid("names no workspace")
+	p.wantSaid("contains no workspace")
 }
 
 // A token that is kept and no longer good at the server is replaced when its owner

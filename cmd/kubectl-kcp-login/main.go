@@ -126,7 +126,7 @@ func (p *program) open() error {
 	if home == "" {
 		config, err := os.UserConfigDir()
 		if err != nil {
-			return fmt.Errorf("find a place for logins (set %s): %w", homeVariable, err)
+			return fmt.Errorf("find a directory for logins (set %s): %w", homeVariable, err)
 		}
 		home = filepath.Join(config, "kcp-login")
 	}

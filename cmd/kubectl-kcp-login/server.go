@@ -43,9 +43,9 @@ func newServer(text string, ca []byte) (*server, error) {
 	case err != nil || u.Host == "" || u.Opaque != "":
 		return nil, fmt.Errorf("%q is neither a command nor a URL such as https://kcp.example.com/clusters/root:team", text)
 	case u.Scheme != "https":
-		return nil, fmt.Errorf("%q must begin with https://: without TLS, anybody on the way could read the token", text)
+		return nil, fmt.Errorf("%q must begin with https://: without TLS, anybody on the network path could read the token", text)
 	case u.User != nil:
-		return nil, errors.New("the URL has a user or a password in it; leave that out")
+		return nil, errors.New("the URL contains a user or a password; remove it")
 	}
 	s := &server{ca: ca, pause: undecidedPause}
 	path := ""
@@ -101,16 +101,16 @@ func (s *server) metadata(ctx context.Context) (*protectedresource.Metadata, err
 	case status == http.StatusNotFound && s.workspace == "":
 		return nil, fmt.Errorf("%s has no login for all its workspaces: give the URL of a workspace, as in %s%s<workspace>", s.url, s.host(), clustersPath)
 	case status == http.StatusNotFound:
-		return nil, fmt.Errorf("the server does not say where users of %s log in: check the URL's spelling, and ask whoever gave it to you whether its owners use login discovery", s.url)
+		return nil, fmt.Errorf("the server does not say where users of %s log in: check the URL's spelling, and ask the person who gave it to you whether its owners use login discovery", s.url)
 	case status != http.StatusOK:
 		return nil, fmt.Errorf("the server answered %d %s when asked where users of %s log in", status, http.StatusText(status), s.url)
 	}
 	m, err := protectedresource.Parse(body, s.url.String())
 	if err != nil {
-		return nil, fmt.Errorf("what the server says about logins cannot be used: %w", err)
+		return nil, fmt.Errorf("the server's login metadata cannot be used: %w", err)
 	}
 	if len(m.Clients) == 0 {
-		return nil, fmt.Errorf("the server names no issuer that this program can log in at as a user of %s", s.url)
+		return nil, fmt.Errorf("the server publishes no issuer at which this program can log in as a user of %s", s.url)
 	}
 	return m, nil
 }
@@ -133,16 +133,16 @@ func (s *server) do(ctx context.Context, method, at, token string, body []byte) 
 		var unknown x509.UnknownAuthorityError
 		switch {
 		case errors.As(err, &unknown) && len(s.ca) > 0:
-			return 0, nil, fmt.Errorf("%s shows a certificate that no CA in --certificate-authority has signed: get the right one from its operator, in a way you trust", s.host())
+			return 0, nil, fmt.Errorf("%s has a certificate that no CA in --certificate-authority has signed: get the right CA from its operator, in a way you trust", s.host())
 		case errors.As(err, &unknown):
-			return 0, nil, fmt.Errorf("%s shows a certificate of a CA that is not known here: get the CA's certificate from its operator, in a way you trust, and pass it as --certificate-authority", s.host())
+			return 0, nil, fmt.Errorf("%s has a certificate of a CA that is not known here: get the CA's certificate from its operator, in a way you trust, and pass it as --certificate-authority", s.host())
 		}
 		return 0, nil, fmt.Errorf("%s could not be reached: %w", s.host(), err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(res.Body, protectedresource.MaxBytes+1))
 	if err != nil {
-		return 0, nil, fmt.Errorf("%s broke off its answer: %w", s.host(), err)
+		return 0, nil, fmt.Errorf("%s interrupted its response: %w", s.host(), err)
 	}
 	return res.StatusCode, text, nil
 }
@@ -154,10 +154,10 @@ type identity struct {
 }
 
 // errMayNotAsk is for who is let in, but may not ask who they are.
-var errMayNotAsk = errors.New("you are logged in, but may not ask who you are there: whoever administers the workspace can grant you create on selfsubjectreviews (authentication.k8s.io)")
+var errMayNotAsk = errors.New("you are logged in, but may not ask who you are there: the administrators of the workspace can grant you create on selfsubjectreviews (authentication.k8s.io)")
 
 // errNoWorkspace is for a server's URL without a workspace: nobody is there to ask.
-var errNoWorkspace = errors.New("you are logged in, but the URL names no workspace, and only those can say who you are")
+var errNoWorkspace = errors.New("you are logged in, but the URL contains no workspace, and only a workspace can say who you are")
 
 // refusedError is a 401.
 type refusedError struct{ server, id string }
@@ -166,7 +166,7 @@ type refusedError struct{ server, id string }
 func (e refusedError) Error() string {
 	text := "the server refuses your login (401) at " + e.server
 	if e.id != "" {
-		text += fmt.Sprintf("\nits operator can say why: ask what `front-proxy explain %s` shows; whoever administers the workspace may read it, too, at %s/debug/explain/%s", e.id, e.server, e.id)
+		text += fmt.Sprintf("\nits operator can say why: ask for the output of `front-proxy explain %s`; administrators of the workspace may read it, too, at %s/debug/explain/%s", e.id, e.server, e.id)
 	}
 	return text
 }
@@ -227,7 +227,7 @@ func (s *server) review(ctx context.Context, token string) (*identity, error) {
 		} `json:"userInfo"`
 	}
 	if err := json.Unmarshal(answer.Status, &status); err != nil {
-		return nil, errors.New("the server's answer to who you are cannot be read")
+		return nil, errors.New("the server's answer about who you are cannot be read")
 	}
 	id := &identity{name: issuer.Printable(status.UserInfo.Username)}
 	for _, g := range status.UserInfo.Groups {

@@ -40,7 +40,7 @@ func (p *program) tokensOf(ctx context.Context, a *trust.Agreement, refused, int
 	case !refused && kept.IDToken != "" && time.Until(kept.Expiry) > early:
 		return kept, false, nil
 	case kept.RefreshToken == "" && !interactive:
-		return nil, false, loginAgain(a, errors.New("there is no login for it, or it has ended"))
+		return nil, false, loginAgain(a, errors.New("there is no login for it, or it has expired"))
 	}
 	at, err := issuer.Connect(ctx, a.Tuple, a.ClientSecret)
 	if err != nil {

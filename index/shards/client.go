@@ -95,7 +95,7 @@ func (c *client) open(ctx context.Context, path string, query url.Values) (io.Re
 	}
 	req.Header.Set("Accept", "application/json")
 	late := time.AfterFunc(c.timeout, func() {
-		cancel(fmt.Errorf("no answer within %s", c.timeout))
+		cancel(fmt.Errorf("no response within %s", c.timeout))
 	})
 	resp, err := c.http.Do(req) //nolint:bodyclose // closed by the caller, or below
 	late.Stop()

@@ -12,7 +12,7 @@ type event struct {
 	Object json.RawMessage
 }
 
-var errNoEvent = errors.New("the watch has a frame that is no event")
+var errNoEvent = errors.New("the watch contains a frame that is not an event")
 
 // read sets e to the event that a frame is. As everywhere in JSON's decoding, the
 // last of several fields of a name counts.

@@ -111,7 +111,7 @@ func (f *follower) failover(err error) {
 	f.client = f.from.get().client
 	// A version means something to the server that gave it only.
 	f.version, f.stale, f.noPages, f.noStream = "", "", false, false
-	f.log.Info("Shards are read from another server now", "server", f.from.get().name)
+	f.log.Info("Reading shards from another server now", "server", f.from.get().name)
 }
 
 // cycle lists if it must, and watches until the watch ends. Progress says that
@@ -162,7 +162,7 @@ func (f *follower) read(ctx context.Context, path string) (*stream, error) {
 		if err == nil || notFound(err) || ctx.Err() != nil {
 			return s, err
 		}
-		f.log.V(4).Info("Streamed list failed, listing in pages", "err", err)
+		f.log.V(4).Info("Streamed list failed; listing in pages", "err", err)
 	}
 	return nil, f.pages(ctx, path)
 }
@@ -249,7 +249,7 @@ func (f *follower) verifyResourceVersion(ctx context.Context, path string) error
 	now, err := strconv.ParseUint(page.Metadata.ResourceVersion, 10, 64)
 	reached, err2 := strconv.ParseUint(f.version, 10, 64)
 	if err == nil && err2 == nil && now < reached {
-		f.log.Info("Server is behind the version it had reached, listing anew", "reached", reached, "now", now)
+		f.log.Info("The server is behind a version that it had reached; listing again", "reached", reached, "now", now)
 		f.version = ""
 	}
 	return nil
@@ -288,7 +288,7 @@ func (f *follower) pages(ctx context.Context, path string) error {
 			continue
 		}
 		if page.Metadata.ResourceVersion == "" {
-			return errors.New("list: it has no resourceVersion to watch from")
+			return errors.New("list: no resourceVersion to watch from")
 		}
 		f.table.End()
 		f.version = page.Metadata.ResourceVersion
@@ -347,7 +347,7 @@ func (f *follower) decode(raw json.RawMessage) Object {
 	}
 	o = f.newObj()
 	if err := utiljson.Unmarshal(raw, o); err != nil {
-		f.log.Error(err, "Skipped an object that does not decode")
+		f.log.Error(err, "Skipped an object that cannot be decoded")
 		f.note.skipped()
 		return nil
 	}

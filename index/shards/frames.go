@@ -80,7 +80,7 @@ type frameScan struct {
 	done            bool
 }
 
-var errNoObject = errors.New("the stream has something that is no JSON object")
+var errNoObject = errors.New("the stream contains something other than a JSON object")
 
 // scan goes on in b, and returns how much of it it has seen: all, or up to the
 // object's end.

@@ -52,11 +52,11 @@ func parseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%q is no URL", s)
+		return nil, fmt.Errorf("%q is not a URL", s)
 	case u.Scheme != "https":
 		return nil, fmt.Errorf("%q does not begin with https://", s)
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q names no host", s)
+		return nil, fmt.Errorf("%q has no host", s)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("%q has more than host and path", s)
 	}

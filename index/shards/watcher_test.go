@@ -556,7 +556,7 @@ func TestLateAnswer(t *testing.T) {
 	r.run()
 	r.until("s0 fails", func() bool {
 		s := r.Status().Shards
-		return len(s) == 1 && s[0].State == Failed && strings.Contains(s[0].Watches[0].Error, "no answer within 100ms")
+		return len(s) == 1 && s[0].State == Failed && strings.Contains(s[0].Watches[0].Error, "no response within 100ms")
 	})
 	close(gate)
 	r.synced()

@@ -96,7 +96,7 @@ func (g *Guard) control(_ context.Context, network, address string, _ syscall.Ra
 	}
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fmt.Errorf("%w: %q is no IP address and port", ErrRefused, address)
+		return fmt.Errorf("%w: %q is not an IP address and port", ErrRefused, address)
 	}
 	return g.Check(target)
 }
@@ -116,7 +116,7 @@ func (g *Guard) Check(target netip.AddrPort) error {
 	}
 	for _, inner := range g.embedded(addr) {
 		if err := g.checkOne(inner, target.Port()); err != nil {
-			return fmt.Errorf("%s carries %s: %w", addr, inner, err)
+			return fmt.Errorf("%s embeds %s: %w", addr, inner, err)
 		}
 	}
 	return nil
@@ -244,7 +244,7 @@ func translatedFrom(b [16]byte, bits int) netip.Addr {
 // that RFC 6052 has.
 func CheckNAT64(p netip.Prefix) error {
 	if _, ok := nat64Places[p.Bits()]; !ok || !p.Addr().Is6() || p.Addr().Is4In6() {
-		return fmt.Errorf("%s is no NAT64 prefix: those are of IPv6, and /32, /40, /48, /56, /64 or /96 long (RFC 6052)", p)
+		return fmt.Errorf("%s is not a NAT64 prefix: it must be an IPv6 prefix of length /32, /40, /48, /56, /64 or /96 (RFC 6052)", p)
 	}
 	return nil
 }

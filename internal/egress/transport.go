@@ -111,7 +111,7 @@ func (i *informational) got(code int, header textproto.MIMEHeader) error {
 		}
 	}
 	if i.answers > MaxInformational || i.fields > MaxHeaderFields || i.bytes > MaxHeaderBytes {
-		return fmt.Errorf("%w: %d informational answers with %d header fields in %d bytes, of at most %d, %d and %d", ErrAnswer,
+		return fmt.Errorf("%w: %d informational responses with %d header fields in %d bytes, limits %d, %d and %d", ErrAnswer,
 			i.answers, i.fields, i.bytes, MaxInformational, MaxHeaderFields, MaxHeaderBytes)
 	}
 	if i.next == nil {

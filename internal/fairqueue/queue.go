@@ -15,7 +15,7 @@ import (
 var ErrFull = errors.New("too many calls")
 
 // errAbandoned ends a call that nobody waits for any more.
-var errAbandoned = errors.New("nobody waits for the result")
+var errAbandoned = errors.New("no caller waits for the result")
 
 // Limits bound a Queue. All are required.
 type Limits struct {
@@ -119,10 +119,10 @@ func (q *Queue[K, V]) join(key K, from caller) (c *call[V], first bool, err erro
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.waiters >= q.limits.Waiters {
-		return nil, false, fmt.Errorf("%w: %d requests wait for results already", ErrFull, q.waiters)
+		return nil, false, fmt.Errorf("%w: %d requests already wait for results", ErrFull, q.waiters)
 	}
 	if n := q.waitersOf.of(from); n >= q.limits.Waiters-q.waiters {
-		return nil, false, fmt.Errorf("%w: %d requests of this caller wait for results already", ErrFull, n)
+		return nil, false, fmt.Errorf("%w: %d requests of this caller already wait for results", ErrFull, n)
 	}
 	c = q.calls[key]
 	if first = c == nil; first {
@@ -140,10 +140,10 @@ func (q *Queue[K, V]) join(key K, from caller) (c *call[V], first bool, err erro
 func (q *Queue[K, V]) add(key K, from caller) (*call[V], error) {
 	room := q.limits.Calls - len(q.calls)
 	if room <= 0 {
-		return nil, fmt.Errorf("%w: %d are under way or wait already", ErrFull, len(q.calls))
+		return nil, fmt.Errorf("%w: %d are already running or waiting", ErrFull, len(q.calls))
 	}
 	if n := q.callsOf.of(from); n >= room {
-		return nil, fmt.Errorf("%w: %d of this caller are under way or wait already", ErrFull, n)
+		return nil, fmt.Errorf("%w: %d of this caller are already running or waiting", ErrFull, n)
 	}
 	c := &call[V]{done: make(chan struct{}), abandoned: make(chan struct{}), caller: from, turn: make(chan struct{})}
 	q.calls[key] = c

@@ -198,7 +198,7 @@ func TestNobodyInParticular(t *testing.T) {
 		if diff := cmp.Diff(state{16, 12, 4, 16}, s.state()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if err := <-results; !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "16 are under way") {
+		if err := <-results; !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "16 are already running") {
 			t.Errorf("one more call: %v", err)
 		}
 		refusedOne := ""

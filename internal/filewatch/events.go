@@ -31,7 +31,7 @@ func (r renames) note(e fsnotify.Event) {
 func subscribe(log klog.Logger, files []string) (<-chan fsnotify.Event, func()) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		log.Info("No file events; files are looked at every minute", "err", err)
+		log.Info("No file events; checking files every minute", "err", err)
 		return nil, func() {}
 	}
 	var dirs []string
@@ -41,7 +41,7 @@ func subscribe(log klog.Logger, files []string) (<-chan fsnotify.Event, func()) 
 	slices.Sort(dirs)
 	for _, dir := range slices.Compact(dirs) {
 		if err := watcher.Add(dir); err != nil {
-			log.Info("No file events for a directory; its files are looked at every minute", "err", fmt.Errorf("watch %q: %w", dir, err))
+			log.Info("No file events for a directory; checking its files every minute", "err", fmt.Errorf("watch %q: %w", dir, err))
 		}
 	}
 	events, stop, done := make(chan fsnotify.Event), make(chan struct{}), make(chan struct{})

@@ -225,7 +225,7 @@ func (f *File[T]) look(ctx context.Context, renamed renames) time.Duration {
 	case unsettled:
 		return min(next, Settle)
 	case f.status.set(err):
-		f.config.Log.Error(err, "A file changed and is not in use; what was read before stays in use", "flag", f.config.Name)
+		f.config.Log.Error(err, "A changed file cannot be used; the previous content stays in use", "flag", f.config.Name)
 	case reload && err == nil:
 		f.config.Log.Info("Reloaded", "flag", f.config.Name)
 	}
@@ -266,7 +266,7 @@ func (f *File[T]) see(renamed renames) (next time.Duration, busy bool, errs []er
 		f.changed[name] = c
 		switch left := wait - now.Sub(c.since); {
 		case left > 0 && now.Sub(c.first) >= Every:
-			errs = append(errs, fmt.Errorf("%q keeps changing: it is taken when it has been the same for %v", name, Settle))
+			errs = append(errs, fmt.Errorf("%q keeps changing; it takes effect when it has stayed the same for %v", name, Settle))
 			next = min(next, left)
 		case left > 0:
 			next, busy = min(next, left), true

@@ -31,13 +31,13 @@ func Parse(body []byte, most int) ([]Entry, error) {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(body, &document); err != nil {
-		return nil, fmt.Errorf("no JSON Web Key Set: %w", err)
+		return nil, fmt.Errorf("not a JSON Web Key Set: %w", err)
 	}
 	if document.Keys == nil {
-		return nil, errors.New(`no JSON Web Key Set: "keys" is missing`)
+		return nil, errors.New(`not a JSON Web Key Set: "keys" is missing`)
 	}
 	if n := len(document.Keys); n > most {
-		return nil, fmt.Errorf("%d keys, at most %d are taken", n, most)
+		return nil, fmt.Errorf("%d keys, at most %d are allowed", n, most)
 	}
 	entries := make([]Entry, 0, len(document.Keys))
 	for _, raw := range document.Keys {

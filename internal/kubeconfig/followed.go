@@ -65,7 +65,7 @@ func NewDynamicConfig(name string, paths []string, load func() (*rest.Config, er
 				return nil, err
 			case last == nil:
 			case next.config.Host != last.config.Host:
-				return nil, fmt.Errorf("--%s now names the server %q, and %q is in use: restart to change servers", name, next.config.Host, last.config.Host)
+				return nil, fmt.Errorf("--%s now has the server %q, but %q is in use; restart to change servers", name, next.config.Host, last.config.Host)
 			case same(last.config, next.config):
 				return last, nil
 			}

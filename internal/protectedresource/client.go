@@ -54,10 +54,10 @@ func (c *Client) Validate() error {
 		return err
 	}
 	if n := len([]rune(c.Name)); n > MaxNameRunes {
-		return fmt.Errorf("the name has %d characters, at most %d are taken", n, MaxNameRunes)
+		return fmt.Errorf("the name has %d characters, at most %d are allowed", n, MaxNameRunes)
 	}
 	if strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) }) || strings.TrimSpace(c.Name) != c.Name {
-		return errors.New("the name has characters that cannot be seen")
+		return errors.New("the name has invisible characters")
 	}
 	if c.ClientID == "" {
 		return errors.New("the client id is empty")
@@ -77,7 +77,7 @@ func (c *Client) Validate() error {
 // ValidIssuer says what is wrong with an issuer's URL; nil: nothing.
 func ValidIssuer(text string) error {
 	if len(text) > MaxURLBytes {
-		return fmt.Errorf("the issuer's URL has %d bytes, at most %d are taken", len(text), MaxURLBytes)
+		return fmt.Errorf("the issuer's URL has %d bytes, at most %d are allowed", len(text), MaxURLBytes)
 	}
 	u, err := url.Parse(text)
 	switch {
@@ -94,7 +94,7 @@ func ValidIssuer(text string) error {
 // visible holds text to VSCHAR (RFC 6749 appendix A), without spaces at its ends.
 func visible(what, text string) error {
 	if len(text) > MaxIDBytes {
-		return fmt.Errorf("the %s has %d bytes, at most %d are taken", what, len(text), MaxIDBytes)
+		return fmt.Errorf("the %s has %d bytes, at most %d are allowed", what, len(text), MaxIDBytes)
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) || strings.TrimSpace(text) != text {
 		return fmt.Errorf("the %s must be of visible ASCII characters", what)
@@ -105,7 +105,7 @@ func visible(what, text string) error {
 // validScopes holds scopes to scope-token (RFC 6749 appendix A.4).
 func validScopes(scopes []string) error {
 	if len(scopes) > MaxScopes {
-		return fmt.Errorf("there are %d scopes, at most %d are taken", len(scopes), MaxScopes)
+		return fmt.Errorf("there are %d scopes, at most %d are allowed", len(scopes), MaxScopes)
 	}
 	for _, s := range scopes {
 		if s == "" || len(s) > MaxScopeBytes || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
@@ -113,7 +113,7 @@ func validScopes(scopes []string) error {
 		}
 	}
 	if !slices.Contains(scopes, OpenID) {
-		return fmt.Errorf("the scope %s is missing: without it an issuer makes no ID token", OpenID)
+		return fmt.Errorf("the scope %s is missing: without it an issuer issues no ID token", OpenID)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func validCA(bundle string) error {
 		return nil
 	}
 	if len(bundle) > MaxCABytes {
-		return fmt.Errorf("the issuer's CA bundle has %d bytes, at most %d are taken", len(bundle), MaxCABytes)
+		return fmt.Errorf("the issuer's CA bundle has %d bytes, at most %d are allowed", len(bundle), MaxCABytes)
 	}
 	block, _ := pem.Decode([]byte(bundle))
 	if block == nil || block.Type != "CERTIFICATE" {

@@ -71,13 +71,13 @@ func Parse(body []byte, resource string) (*Metadata, error) {
 	}
 	var m Metadata
 	if err := json.Unmarshal(body, &m); err != nil {
-		return nil, errors.New("the metadata is no JSON object of RFC 9728")
+		return nil, errors.New("the metadata is not a JSON object of RFC 9728")
 	}
 	if m.Resource != resource {
 		return nil, fmt.Errorf("the metadata is about %q, not about %q, which was asked for", clipped(m.Resource), resource)
 	}
 	if len(m.Clients) > MaxClients {
-		return nil, fmt.Errorf("the metadata has %d clients, at most %d are taken", len(m.Clients), MaxClients)
+		return nil, fmt.Errorf("the metadata has %d clients, at most %d are allowed", len(m.Clients), MaxClients)
 	}
 	for i := range m.Clients {
 		if err := m.Clients[i].Validate(); err != nil {

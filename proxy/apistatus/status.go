@@ -68,7 +68,7 @@ func TooManyRequests(who string) *metav1.Status {
 
 // TooManyExplanations is a 429 for requests to explain something.
 func TooManyExplanations() *metav1.Status {
-	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many explanations are asked for; try again later"))
+	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests for explanations; try again later"))
 }
 
 // InternalError is a 500.
@@ -99,9 +99,9 @@ func Unauthenticated(d *authn.Decision) *metav1.Status {
 // the user has as many reviews under way as allowed; else 503.
 func AuthorizationFailed(err error) *metav1.Status {
 	if errors.Is(err, fairqueue.ErrFull) {
-		return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests wait to be authorised; try again later"))
+		return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests are waiting for authorization; try again later"))
 	}
-	return soon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorisation is not possible right now; try again later"))
+	return soon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorization is not possible right now; try again later"))
 }
 
 // soon asks the client to try again in a second.

@@ -32,9 +32,9 @@ func TestWrite(t *testing.T) {
 		{"undecided, a second and a bit", Unauthenticated(&authn.Decision{ID: "a-2", Status: http.StatusServiceUnavailable, RetryAfter: time.Second + 1}), answer{503, "2",
 			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"authentication is not possible right now; try again later","reason":"ServiceUnavailable","details":{"uid":"a-2","retryAfterSeconds":2},"code":503}`}},
 		{"too many reviews", AuthorizationFailed(fmt.Errorf("ask: %w", fairqueue.ErrFull)), answer{429, "1",
-			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too many requests wait to be authorised; try again later","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}`}},
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too many requests are waiting for authorization; try again later","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}`}},
 		{"review failed", AuthorizationFailed(errors.New("10.0.0.1 is down")), answer{503, "1",
-			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"authorisation is not possible right now; try again later","reason":"ServiceUnavailable","details":{"retryAfterSeconds":1},"code":503}`}},
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"authorization is not possible right now; try again later","reason":"ServiceUnavailable","details":{"retryAfterSeconds":1},"code":503}`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := httptest.NewRecorder()

@@ -40,7 +40,7 @@ type Discovery struct {
 // between host and path, so that a proxy below a path would not be asked.
 func New(c Config) (*Discovery, error) {
 	if len(c.URLs) == 0 {
-		return nil, errors.New("login discovery needs --external-url: answers name it, whatever host a client asks")
+		return nil, errors.New("login discovery needs --external-url: responses contain it, whatever host a client uses")
 	}
 	d := &Discovery{config: c}
 	for _, u := range c.URLs {

@@ -93,7 +93,7 @@ func (c *callback) wrap(next http.Handler) http.Handler {
 		q := r.URL.Query()
 		switch {
 		case !local(r.Host):
-			http.Error(w, "this is served as localhost only", http.StatusForbidden)
+			http.Error(w, "this page must be requested as localhost", http.StatusForbidden)
 		case r.Method != http.MethodGet || r.URL.Path != "/" || q.Get("code") == "" && q.Get("error") == "":
 			http.NotFound(w, r)
 		case subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(c.state)) != 1:

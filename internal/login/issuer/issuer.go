@@ -58,7 +58,7 @@ func Connect(ctx context.Context, tuple trust.Tuple, secret string) (*Issuer, er
 	i.oauth = oauth2.Config{ClientID: tuple.ClientID, ClientSecret: secret, Scopes: tuple.Scopes, Endpoint: i.provider.Endpoint()}
 	for _, endpoint := range []string{i.oauth.Endpoint.AuthURL, i.oauth.Endpoint.TokenURL, i.device} {
 		if endpoint != "" && !strings.HasPrefix(endpoint, "https://") {
-			return nil, fmt.Errorf("the issuer %s names %q, which is not an https URL: tell its operator", tuple.Issuer, Printable(endpoint))
+			return nil, fmt.Errorf("the issuer %s publishes %q, which is not an https URL: tell its operator", tuple.Issuer, Printable(endpoint))
 		}
 	}
 	return i, nil
@@ -88,7 +88,7 @@ func (i *Issuer) Refresh(ctx context.Context, old *tokencache.Tokens) (*tokencac
 		return nil, err
 	}
 	if old.Subject != "" && tokens.Subject != old.Subject {
-		return nil, fmt.Errorf("%w: the issuer %s renewed the login for somebody else", ErrLoginNeeded, i.tuple.Issuer)
+		return nil, fmt.Errorf("%w: the issuer %s renewed the login for a different user", ErrLoginNeeded, i.tuple.Issuer)
 	}
 	if tokens.RefreshToken == "" {
 		tokens.RefreshToken = old.RefreshToken
@@ -119,7 +119,7 @@ func (i *Issuer) failed(doing string, err error) error {
 	var answer *oauth2.RetrieveError
 	switch {
 	case errors.As(err, &unknown) && i.tuple.IssuerCA == "":
-		return fmt.Errorf("the issuer %s shows a certificate of a CA that this machine does not trust; whoever administers the workspace can publish the CA with the issuer: %w", i.tuple.Issuer, err)
+		return fmt.Errorf("the issuer %s has a certificate of a CA that this machine does not trust; the administrators of the workspace can publish the CA with the issuer: %w", i.tuple.Issuer, err)
 	case errors.As(err, &answer) && answer.ErrorCode != "":
 		return refusal{i.tuple.Issuer, doing, answer.ErrorCode, answer.ErrorDescription, err}
 	}
@@ -152,9 +152,9 @@ var hints = map[string]string{
 	"access_denied":       "you, or a rule there, said no",
 	"expired_token":       "the code was not used in time: log in again",
 	"invalid_grant":       "log in again",
-	"invalid_client":      "the client is not known there, or needs a secret: tell whoever runs the workspace",
-	"unauthorized_client": "the client may not log in this way there: tell whoever runs the workspace",
-	"invalid_scope":       "the client may not ask for these scopes there: tell whoever runs the workspace",
+	"invalid_client":      "the client is not known there, or needs a secret: tell the owners of the workspace",
+	"unauthorized_client": "the client may not log in this way there: tell the owners of the workspace",
+	"invalid_scope":       "the client may not ask for these scopes there: tell the owners of the workspace",
 }
 
 // Printable is a stranger's text, fit for a terminal: short, and without control

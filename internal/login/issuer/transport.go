@@ -21,7 +21,7 @@ type guarded struct {
 // RoundTrip implements http.RoundTripper.
 func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" {
-		return nil, errors.New("the issuer leads to a URL that is not https: " + r.URL.Redacted())
+		return nil, errors.New("the issuer redirects to a URL that is not https: " + r.URL.Redacted())
 	}
 	res, err := g.next.RoundTrip(r)
 	if err != nil {

@@ -87,7 +87,7 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 		case <-time.After(retry):
 		case <-ctx.Done():
 			_ = file.Close()
-			return nil, fmt.Errorf("another program has held %s for long: %w", file.Name(), ctx.Err())
+			return nil, fmt.Errorf("another program has locked %s for too long: %w", file.Name(), ctx.Err())
 		}
 	}
 }
