@@ -212,12 +212,11 @@ func (x *exchange) resolveTarget(r *http.Request) *metav1.Status {
 	if err != nil {
 		return apistatus.ForLookup(err, r)
 	}
-	status := checkFraming(r)
-	if status != nil {
-		return status
+	if err = requestinfo.CheckFraming(r); err != nil {
+		return apistatus.BadRequest("%v", err)
 	}
-	if x.upgrade, status = checkUpgrade(r); status != nil {
-		return status
+	if x.upgrade, err = requestinfo.Upgrade(r); err != nil {
+		return apistatus.BadRequest("%v", err)
 	}
 	if ours, status := x.shardServices(r, rt, path); ours {
 		return status

@@ -19,6 +19,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/lookup"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/requestinfo"
 )
 
 // Metrics are the instruments of one Proxy and what it stands on, in a registry
@@ -62,7 +63,7 @@ type (
 	durationKey struct{ method, code string }
 	requestKey  struct {
 		code      string
-		verb      verb
+		verb      requestinfo.Verb
 		shard, by string
 	}
 )
@@ -163,7 +164,7 @@ func (m *Metrics) request(x *exchange, r *http.Request, took time.Duration) {
 	if x.code != 0 { // as in kcp, where only what was answered counts
 		m.durations.get(durationKey{methodLabel(r.Method), code}).Observe(took.Seconds())
 	}
-	key := requestKey{code: code, shard: x.dest.Shard, verb: verbOf(r.Method, x.dest.APIPath, r.URL.RawQuery, x.upgrade)}
+	key := requestKey{code: code, shard: x.dest.Shard, verb: requestinfo.VerbOf(r.Method, x.dest.APIPath, r.URL.RawQuery, x.upgrade)}
 	if d := x.decision; d != nil {
 		if key.by = d.Authenticator; d.PassThrough {
 			key.by = "pass-through"

@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/internal/filewatch"
+	"frontproxy/proxy/requestinfo"
 )
 
 const (
@@ -155,7 +156,7 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case r.ContentLength < 0 || replayableWrite(r):
 		return t.shared.RoundTrip(r)
-	case isStreaming(r.URL.Opaque, r.URL.RawQuery):
+	case requestinfo.Streaming(r.URL.Opaque, r.URL.RawQuery):
 		return withFallback(t.watching, &u.watching, watchingAtMost, t.shared, r)
 	}
 	return withFallback(t.alone, &u.alone, maxDedicatedConns, t.shared, r)

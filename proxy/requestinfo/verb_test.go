@@ -1,4 +1,4 @@
-package proxy
+package requestinfo
 
 import (
 	"net/http"
@@ -37,7 +37,7 @@ func TestVerbOf(t *testing.T) {
 				if strings.Contains(path, "/watch/") && method != http.MethodGet && method != http.MethodHead {
 					continue // nobody does that
 				}
-				if got := verbOf(method, path, query, false).String(); got != want {
+				if got := VerbOf(method, path, query, false).String(); got != want {
 					t.Errorf("%s %s?%s: %q, an API server says %q", method, path, query, got, want)
 				}
 			}
@@ -46,16 +46,16 @@ func TestVerbOf(t *testing.T) {
 	for _, tt := range []struct {
 		method, path, query string
 		upgrade             bool
-		want                verb
+		want                Verb
 	}{
-		{"GET", "/api/v1/namespaces/a/pods/p/exec", "", true, verbConnect},
-		{"POST", "/api/v1/namespaces/a/pods/p/exec", "", true, verbConnect},
-		{"GET", "/api/v1/namespaces/a/pods/p/log", "follow=true", false, verbGet},
-		{"BREW", "/api/v1/pods", "", false, verbOther},
-		{"BREW", "/", "", false, verbOther},
-		{"GET", "", "", false, verbGet},
+		{"GET", "/api/v1/namespaces/a/pods/p/exec", "", true, Connect},
+		{"POST", "/api/v1/namespaces/a/pods/p/exec", "", true, Connect},
+		{"GET", "/api/v1/namespaces/a/pods/p/log", "follow=true", false, Get},
+		{"BREW", "/api/v1/pods", "", false, Other},
+		{"BREW", "/", "", false, Other},
+		{"GET", "", "", false, Get},
 	} {
-		if got := verbOf(tt.method, tt.path, tt.query, tt.upgrade); got != tt.want {
+		if got := VerbOf(tt.method, tt.path, tt.query, tt.upgrade); got != tt.want {
 			t.Errorf("%s %s?%s: %s, want %s", tt.method, tt.path, tt.query, got, tt.want)
 		}
 	}
@@ -66,7 +66,7 @@ func FuzzVerbOf(f *testing.F) {
 	f.Add("GET", "/api/v1/namespaces/a/pods/p", "watch=1")
 	f.Add("DELETE", "//apis//", "%")
 	f.Fuzz(func(t *testing.T, method, path, query string) {
-		if v := verbOf(method, path, query, false); v >= verbs || v.String() == "" {
+		if v := VerbOf(method, path, query, false); v >= verbs || v.String() == "" {
 			t.Errorf("verb %d", v)
 		}
 	})

@@ -1,4 +1,4 @@
-package proxy
+package requestinfo
 
 import "testing"
 
@@ -31,8 +31,8 @@ func TestStreaming(t *testing.T) {
 		"something called watch":    {"/clusters/root/api/v1/namespaces/watch", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := isStreaming(tc.path, tc.query); got != tc.want {
-				t.Errorf("streams(%q, %q) is %v", tc.path, tc.query, got)
+			if got := Streaming(tc.path, tc.query); got != tc.want {
+				t.Errorf("Streaming(%q, %q) is %v", tc.path, tc.query, got)
 			}
 		})
 	}

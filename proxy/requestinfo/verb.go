@@ -1,92 +1,92 @@
-package proxy
+package requestinfo
 
 import (
 	"net/http"
 	"strings"
 
 	"frontproxy/lookup"
-	"frontproxy/proxy/requestinfo"
 )
 
-// verb is what a request does, as Kubernetes names it: a small fixed set, for
-// it is a metric's label.
-type verb uint8
+// Verb is what a request does, as Kubernetes names it. There are few, for it is a
+// metric's label.
+type Verb uint8
 
+// The verbs. The last four, and those that are methods' names as well, are also of
+// requests that are for no resource: their method.
 const (
-	verbOther verb = iota
-	verbGet
-	verbList
-	verbWatch
-	verbCreate
-	verbUpdate
-	verbPatch
-	verbDelete
-	verbDeleteCollection
-	verbConnect
-	// Of requests that are for no resource: their method.
-	verbHead
-	verbPost
-	verbPut
-	verbOptions
+	Other Verb = iota
+	Get
+	List
+	Watch
+	Create
+	Update
+	Patch
+	Delete
+	DeleteCollection
+	Connect
+	Head
+	Post
+	Put
+	Options
 	verbs // how many there are
 )
 
-// String is the label's value.
-func (v verb) String() string {
+// String is the verb in lower case.
+func (v Verb) String() string {
 	return [verbs]string{"other", "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect",
 		"head", "post", "put", "options"}[v]
 }
 
-// verbOf reads a request whose path below the cluster is path, still escaped.
+// VerbOf reads a request whose path below the cluster is path, still escaped.
 // It only counts: nothing is decided by it.
-func verbOf(method, path, query string, upgrade bool) verb {
+func VerbOf(method, path, query string, upgrade bool) Verb {
 	if upgrade {
-		return verbConnect
+		return Connect
 	}
 	resource, named := resourceOf(path)
 	if !resource {
 		switch method {
 		case http.MethodGet:
-			return verbGet
+			return Get
 		case http.MethodHead:
-			return verbHead
+			return Head
 		case http.MethodPost:
-			return verbPost
+			return Post
 		case http.MethodPut:
-			return verbPut
+			return Put
 		case http.MethodPatch:
-			return verbPatch
+			return Patch
 		case http.MethodDelete:
-			return verbDelete
+			return Delete
 		case http.MethodOptions:
-			return verbOptions
+			return Options
 		}
-		return verbOther
+		return Other
 	}
 	switch method {
 	case http.MethodGet, http.MethodHead:
 		switch {
 		case isDeprecatedWatchPath(path):
-			return verbWatch
+			return Watch
 		case named:
-			return verbGet
-		case requestinfo.Flag(query, "watch"):
-			return verbWatch
+			return Get
+		case Flag(query, "watch"):
+			return Watch
 		}
-		return verbList
+		return List
 	case http.MethodPost:
-		return verbCreate
+		return Create
 	case http.MethodPut:
-		return verbUpdate
+		return Update
 	case http.MethodPatch:
-		return verbPatch
+		return Patch
 	case http.MethodDelete:
 		if named {
-			return verbDelete
+			return Delete
 		}
-		return verbDeleteCollection
+		return DeleteCollection
 	}
-	return verbOther
+	return Other
 }
 
 // resourceOf says whether a path is an API resource's (/api/<version>/… or

@@ -1,21 +1,18 @@
-package proxy
+package requestinfo
 
 import (
+	"errors"
 	"net/http"
 	"strings"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"frontproxy/proxy/apistatus"
 )
 
 // upgrades are the protocols that a connection may be switched to. Any other,
 // h2c above all, would be a tunnel in which requests pass unjudged.
 var upgrades = []string{"websocket", "SPDY/3.1"}
 
-// checkUpgrade returns nil for requests that ask for no upgrade or for one
-// that is served, and says whether they ask.
-func checkUpgrade(r *http.Request) (bool, *metav1.Status) {
+// Upgrade says whether a request asks for an upgrade. The error, which the client may
+// read, is that the upgrade it asks for is not served.
+func Upgrade(r *http.Request) (bool, error) {
 	values, ok := r.Header["Upgrade"]
 	if !ok {
 		return false, nil
@@ -27,5 +24,7 @@ func checkUpgrade(r *http.Request) (bool, *metav1.Status) {
 			}
 		}
 	}
-	return false, apistatus.BadRequest("upgrade refused: only %s are served, one at a time", strings.Join(upgrades, " and "))
+	return false, errUpgrade
 }
+
+var errUpgrade = errors.New("upgrade refused: only " + strings.Join(upgrades, " and ") + " are served, one at a time")
