@@ -165,7 +165,7 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(m.openConnections, float64(l.open.Load()))
 		out <- prometheus.MustNewConstMetric(m.refusedConnections, prometheus.CounterValue, float64(l.refused.Load()))
 	}
-	for source, lastError := range p.reloads() {
+	for source, lastError := range p.router.Reloads() {
 		gauge(m.reloads, boolValue(lastError() == nil), source)
 	}
 	if c.sync == nil {
@@ -174,18 +174,6 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	for _, s := range c.sync().Shards {
 		gauge(m.shardReady, boolValue(s.Synced), s.Name)
 	}
-}
-
-// reloads are why files of the proxy's own cannot be used, by flag, as of now.
-func (p *Proxy) reloads() map[string]func() error {
-	all := map[string]func() error{}
-	if p.mappingFile != nil {
-		all[mappingFileFlag] = p.mappingFile.LastError
-	}
-	for _, u := range p.routing.Load().upstreams {
-		all[u.source] = u.followed.LastError
-	}
-	return all
 }
 
 // certificates are the proxy's own: what it serves with, and what it shows to
@@ -198,8 +186,5 @@ func (p *Proxy) certificates() []CertificateSource {
 			all = append(all, CertificateSource{"serving", fmt.Sprintf("tls-sni-cert-key[%d]", i), func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
 		}
 	}
-	for _, u := range p.routing.Load().upstreams {
-		all = append(all, u.certificates()...)
-	}
-	return append(all, p.hosts.Certificates()...)
+	return append(all, p.router.Certificates()...)
 }

@@ -139,3 +139,14 @@ type Config struct {
 	// Clock is that of the files it follows; nil means the real one.
 	Clock clock.Clock
 }
+
+// routing is what of c the router needs; its lookups count in m.
+func (c *Config) routing(m *Metrics) routerConfig {
+	return routerConfig{
+		Mappings: c.Mappings, MappingFile: c.MappingFile, Index: c.Index,
+		Lookups:       func(t index.Target, err error) { m.lookup(&t, err) },
+		ShardServices: c.ShardServices, ShardServers: c.ShardServers,
+		Shards: c.Shards, ExternalURLs: c.ExternalURLs, MountHosts: c.MountHosts, MountDial: c.MountDial, MountTLS: c.MountTLS,
+		Clock: c.Clock, Log: c.Log,
+	}
+}

@@ -43,11 +43,8 @@ type exchange struct {
 	upload    *pacedBody   // nil: the request has no body
 	writer    placedWriter // where the answer goes
 	endless   *endless     // the answer, when it may be one; else nil
-	// dest is where the request goes; headers and hostHeaders are how the server there
-	// reads who is asking.
-	dest                 destination.Destination
-	headers, hostHeaders *identityheaders.Headers
-	decision             *authn.Decision
+	dest      destination.Destination
+	decision  *authn.Decision
 	// told is who the server is told is asking; nil: nobody, or the credentials say it.
 	told   user.Info
 	status *metav1.Status // what audit carries through
@@ -152,7 +149,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.sent}
 	}
 	restoreForwarding(in, out)
-	x.headers.Clear(out.Header)
+	x.dest.Headers.Clear(out.Header)
 	x.propagateTrace(out)
 	if x.dest.Kind == destination.MountedHost {
 		x.rewriteForMount(in, out)
@@ -161,9 +158,9 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	if u := x.told; u != nil {
 		identityheaders.DropCredentials(out.Header)
 		if x.decision.AssertedBy != "" {
-			x.headers.SetUnchanged(out.Header, u)
+			x.dest.Headers.SetUnchanged(out.Header, u)
 		} else {
-			x.headers.Set(out.Header, u)
+			x.dest.Headers.Set(out.Header, u)
 		}
 	}
 }

@@ -351,7 +351,7 @@ func (x *exchange) selfReview(ctx context.Context) (bool, error) {
 	q.URL = &url.URL{}
 	x.dest.SetURL(q.URL, selfReviewPath)
 	q.Header.Set("Content-Type", "application/json")
-	x.headers.Set(q.Header, x.decision.User)
+	x.dest.Headers.Set(q.Header, x.decision.User)
 	resp, err := x.dest.Transport.RoundTrip(q)
 	if err != nil {
 		return false, err

@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
 	"frontproxy/authn"
-	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/lookup"
 	"frontproxy/proxy/apistatus"
@@ -207,7 +204,6 @@ func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 
 // resolveTarget finds out where the request goes: steps 4 to 6.
 func (x *exchange) resolveTarget(r *http.Request) *metav1.Status {
-	rt := x.p.routing.Load()
 	path, err := lookup.RawPath(r)
 	if err != nil {
 		return apistatus.ForLookup(err, r)
@@ -218,134 +214,8 @@ func (x *exchange) resolveTarget(r *http.Request) *metav1.Status {
 	if x.upgrade, err = requestinfo.Upgrade(r); err != nil {
 		return apistatus.BadRequest("%v", err)
 	}
-	if ours, status := x.shardServices(r, rt, path); ours {
-		return status
-	}
-	if path, err = rt.mappings.inCluster(r, path); err != nil {
-		return apistatus.ForLookup(err, r)
-	}
-	found, err := rt.mappings.match(path)
-	x.follow(r, rt, found)
-	if err != nil {
-		return apistatus.ForLookup(err, r)
-	}
-	return x.resolve(r, rt, found.mapping, maxHops)
-}
-
-// follow notes what entry of the mapping file the path belongs to.
-func (x *exchange) follow(r *http.Request, rt *routing, found route) {
-	d := &x.dest
-	*d = destination.Destination{Path: found.path, APIPath: r.URL.Path, ClusterPath: found.cluster, Target: d.Target, Mounts: d.Mounts}
-	m := found.mapping
-	if m == nil {
-		return
-	}
-	d.Kind, d.Trust, d.Pattern, d.Transport, x.headers = destination.Backend, destination.Trusted, m.Path, rt.upstreams[m.tls], m.headers
-	if m.PassThrough {
-		d.Trust = destination.PassThrough
-	}
-	d.APIPath = d.Path
-	if m.Shards {
-		d.Kind = destination.Shard
-	} else if cluster, inside, err := lookup.ClusterInPath(d.Path); err == nil && cluster != "" {
-		d.APIPath = inside
-	}
-}
-
-// resolve looks the path's cluster up and follows mounts.
-func (x *exchange) resolve(r *http.Request, rt *routing, m *Mapping, hops int) *metav1.Status {
-	if m == nil {
-		return apistatus.NotFound()
-	}
-	d := &x.dest
-	if d.ClusterPath != "" {
-		err := lookup.ValidateClusterPath(d.ClusterPath)
-		if err == nil {
-			d.Target, err = x.p.index.Lookup(d.ClusterPath)
-		}
-		if m.Shards && d.Target.Shard != nil {
-			d.Shard = d.Target.Shard.Name
-		}
-		x.p.metrics.lookup(&d.Target, err)
-		if err != nil {
-			return apistatus.ForLookup(err, r)
-		}
-	}
-	switch {
-	case d.Target.Mount != nil && m.Shards:
-		return x.mount(r, rt, hops)
-	case m.Shards && d.Target.Shard == nil:
-		return apistatus.ForLookup(index.ErrUnknown, r) // no caller of ours can get here
-	case m.Shards:
-		if err := lookup.ValidateSubpath(d.Path); err != nil {
-			return apistatus.ForLookup(err, r)
-		}
-		d.Base = d.Target.Shard.BaseURL
-		d.Prefix = d.Base.EscapedPath() + "/clusters/" + d.Target.Cluster
-	default:
-		d.Base, d.Prefix = m.Backend, m.Backend.EscapedPath()
-	}
-	return nil
-}
-
-// mount follows a mount's URL, which a tenant chose. Below a known shard or
-// this proxy it is as if the caller had asked there itself; elsewhere the
-// request goes on as a stranger's.
-func (x *exchange) mount(r *http.Request, rt *routing, hops int) *metav1.Status {
-	d := &x.dest
-	mount := d.Target.Mount
-	d.Mounts = append(d.Mounts, destination.Mount{Path: d.ClusterPath, URL: mount})
-	path, ok := x.p.localMountPath(mount)
-	if !ok {
-		return x.mountHost(r, mount)
-	}
-	if hops == 0 {
-		return apistatus.New(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads through more than %d mounts", maxHops)
-	}
-	path = strings.TrimSuffix(path, "/") + d.Path
-	if path == "" {
-		path = "/"
-	}
-	d.Target = index.Target{}
-	if ours, status := x.shardServices(r, rt, path); ours {
-		d.Target.Services = nil // the caller asked for a mount, not for this
-		return status
-	}
-	found, err := rt.mappings.match(path)
-	x.follow(r, rt, found)
-	if err != nil {
-		return apistatus.ForLookup(err, r)
-	}
-	return x.resolve(r, rt, found.mapping, hops-1)
-}
-
-// mountHost is mount for hosts outside of kcp.
-func (x *exchange) mountHost(r *http.Request, mount *url.URL) *metav1.Status {
-	d, host := &x.dest, x.p.hosts.find(mount)
-	if x.p.foreign == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
-		return apistatus.Forbidden("the workspace's mount leads to a URL that the proxy does not serve")
-	}
-	if looped(r.Header) {
-		return apistatus.New(http.StatusLoopDetected, metav1.StatusReasonUnknown, "the workspace's mount leads back to this proxy")
-	}
-	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Stranger, x.p.strangers
-	d.Base = &url.URL{Scheme: "https", Host: mount.Host}
-	if host != nil {
-		d.Base.Host = host.url.Host // as the operator spells it
-		d.Transport, x.hostHeaders = host.transport(), host.headers
-		if host.vouches() {
-			d.Trust = destination.Listed
-		}
-	}
-	d.Prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
-	if err := lookup.Stays(d.Path); err != nil { // the host, or what is before it, may resolve dot segments
-		return apistatus.ForLookup(err, r)
-	}
-	switch path := d.Prefix + d.Path; {
-	case path == "":
-		d.Prefix = "/"
-	case strings.HasPrefix(path, "//"): // it would name another host
-		return apistatus.BadRequest("the path below the mount begins with two slashes")
+	if x.dest, err = x.p.router.Resolve(r, path); err != nil {
+		return apistatus.ForDestination(err, r)
 	}
 	return nil
 }

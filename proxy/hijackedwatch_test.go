@@ -260,7 +260,7 @@ func TestFewWatchesAlone(t *testing.T) {
 		_ = body.Close()
 	}
 	w.eventually(t, "none is counted", func() bool {
-		for _, u := range f.routing.Load().upstreams {
+		for _, u := range f.router.current.Load().upstreams {
 			if u.watching.Load() != 0 {
 				return false
 			}

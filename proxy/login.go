@@ -25,8 +25,8 @@ func (x *exchange) asksForLogin(r *http.Request) bool {
 	if err != nil || !logindiscovery.Owns(path) {
 		return false
 	}
-	mapped, err := x.p.routing.Load().mappings.match(path)
-	return err == nil && (mapped.mapping == nil || !strings.HasPrefix(mapped.mapping.Path, protectedresource.WellKnownPath))
+	pattern, err := x.p.router.Pattern(path)
+	return err == nil && !strings.HasPrefix(pattern, protectedresource.WellKnownPath)
 }
 
 // serveLogin answers anybody.

@@ -435,7 +435,7 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_shard_service_account_keys_failed{shard="a"} 0`, `front_proxy_shard_service_account_keys_failed{shard="b"} 1`,
 		`front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="a"} 1.7e+09`, `front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="b"} 0`)
 	broken = errors.New("broken")
-	for _, u := range f.routing.Load().upstreams {
+	for _, u := range f.router.current.Load().upstreams {
 		w.write(t, "ca.crt", nil)
 		settle(t, u.followed, clk)
 	}

@@ -14,22 +14,19 @@ import (
 	"frontproxy/internal/egress"
 )
 
-// maxHops bounds the mounts a request is led through.
-const maxHops = 3
-
 // localMountPath returns the path below a known shard or this proxy that a mount's URL
 // means there; false when the URL leads elsewhere. The result is escaped and
 // as ambiguous as the tenant made it: it is judged like any request's path.
-func (p *Proxy) localMountPath(mount *url.URL) (string, bool) {
-	for _, u := range p.external {
+func (r *router) localMountPath(mount *url.URL) (string, bool) {
+	for _, u := range r.ExternalURLs {
 		if path, ok := below(mount, u); ok {
 			return path, true
 		}
 	}
-	if p.shards == nil {
+	if r.Shards == nil {
 		return "", false
 	}
-	for _, s := range p.shards() {
+	for _, s := range r.Shards() {
 		for _, u := range shardURLs(s) {
 			if path, ok := below(mount, u); ok {
 				return path, true
@@ -74,7 +71,7 @@ func hostPort(u *url.URL) string {
 
 // newForeign makes the transport of mounts on hosts that are not ours. It has
 // no client certificate, and dials as the operator's guard allows.
-func newForeign(c *Config) *externalTransport {
+func newForeign(c *routerConfig) *externalTransport {
 	if c.MountDial == nil {
 		return nil
 	}
@@ -92,7 +89,7 @@ const foreignAtMost = 256
 // foreignTransport has egress' limits on what a host may cost. Tenants choose how
 // many hosts there are, so those connections that are idle are few and bounded over
 // all of them.
-func foreignTransport(c *Config, config *tls.Config, http2 bool) *http.Transport {
+func foreignTransport(c *routerConfig, config *tls.Config, http2 bool) *http.Transport {
 	t := &http.Transport{
 		DialContext:         c.MountDial,
 		TLSClientConfig:     config,

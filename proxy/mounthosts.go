@@ -267,8 +267,8 @@ func (x *exchange) rewriteForMount(in, out *http.Request) {
 	} else {
 		identityheaders.DropCredentials(out.Header)
 		identityheaders.DropCookies(out.Header)
-		x.hostHeaders.Clear(out.Header)
-		x.hostHeaders.Set(out.Header, x.told)
+		x.dest.HostHeaders.Clear(out.Header)
+		x.dest.HostHeaders.Set(out.Header, x.told)
 	}
 	out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
 }

@@ -219,7 +219,7 @@ func TestMountHostsAnswersAreLimited(t *testing.T) {
 // TestTransportsToStrangersAreLimited: the times of every transport that leads to
 // what a tenant chose are limited.
 func TestTransportsToStrangersAreLimited(t *testing.T) {
-	foreign := newForeign(&Config{MountDial: (&net.Dialer{}).DialContext})
+	foreign := newForeign(&routerConfig{MountDial: (&net.Dialer{}).DialContext})
 	w := newWorld(t)
 	w.mountHosts(t, "- url: https://host.example"+tlsEntry)
 	listed := w.config.MountHosts.upstreams()[0].current.Load()

@@ -109,8 +109,9 @@ func TestAuditReadsPathsAsServersDo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := &exchange{}
-		x.follow(in, &routing{}, found)
+		q := resolution{routes: &routes{}, request: in}
+		q.enter(found)
+		x := &exchange{dest: q.dest}
 		if got := x.requestInfo(in); got.Resource != want {
 			t.Errorf("%s: read as %+v, want resource %q", path, got, want)
 		}

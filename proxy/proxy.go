@@ -7,7 +7,6 @@ import (
 	"fmt"
 	stdlog "log"
 	"net/http"
-	"net/url"
 	"regexp"
 	"runtime/debug"
 	"strings"
@@ -23,24 +22,13 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
-	"frontproxy/index/shards"
-	"frontproxy/internal/filewatch"
 	"frontproxy/proxy/logindiscovery"
 )
 
 // Proxy serves requests; see ServeHTTP for their way.
 type Proxy struct {
-	routing     atomic.Pointer[routing]   // never nil
-	mappingFile *filewatch.File[*routing] // nil: not followed
-	rerouted    chan struct{}             // has one when routing is another
-	clock       clock.Clock
-	index       Index
-	decider     Decider
-	foreign     *externalTransport // nil: not served
-	strangers   http.RoundTripper  // foreign, with answers that are not believed
-	hosts       *MountHosts
-	external    []*url.URL
-	shards      func() []*shards.Shard
+	router  *router
+	decider Decider
 
 	health     *health
 	metrics    *Metrics
@@ -64,17 +52,15 @@ type Proxy struct {
 	connections           *connections  // nil: it does not run
 	returned              *connListener // nil, too
 	endedStreams          atomic.Uint64
-	// shardServices has what a routing's services are made with.
-	shardServices     shardServices
-	explainer         Explainer     // nil: nothing is explained
-	explaining        chan struct{} // has the one credential that is being explained
-	explains          *rate.Limiter // to operators
-	sameSite          http.CrossOriginProtection
-	workspaceExplains *workspaceLimiter
-	login             *logindiscovery.Discovery // nil: off
-	status            StatusSources
-	flags             map[string]string
-	owner             func(*authn.Decision) *authn.Decision
+	explainer             Explainer     // nil: nothing is explained
+	explaining            chan struct{} // has the one credential that is being explained
+	explains              *rate.Limiter // to operators
+	sameSite              http.CrossOriginProtection
+	workspaceExplains     *workspaceLimiter
+	login                 *logindiscovery.Discovery // nil: off
+	status                StatusSources
+	flags                 map[string]string
+	owner                 func(*authn.Decision) *authn.Decision
 
 	serving         *genericapiserver.SecureServingInfo
 	curves          []tls.CurveID
@@ -111,28 +97,19 @@ func New(c Config) (*Proxy, error) {
 		}
 	}
 	p := &Proxy{
-		clock: c.Clock, rerouted: make(chan struct{}, 1), index: c.Index, decider: c.Decider,
-		foreign: newForeign(&c), hosts: c.MountHosts, external: c.ExternalURLs, shards: c.Shards,
+		decider: c.Decider,
 		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
 		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
 		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
-		shardServices: shardServices{find: c.ShardServices, servers: c.ShardServers},
-		owner:         c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
+		owner: c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
 		progressTimeout: cmp.Or(c.ProgressTimeout, defaultProgressTimeout),
-	}
-	if p.foreign != nil {
-		p.strangers = toStranger(p.foreign)
-	}
-	first, err := p.newRouting(c.Mappings, nil)
-	if err != nil {
-		return nil, err
-	}
-	p.routing.Store(first)
-	if c.MappingFile != "" {
-		p.followMappings(c.MappingFile, first)
 	}
 	if p.metrics == nil {
 		p.metrics = NewMetrics("")
+	}
+	var err error
+	if p.router, err = newRouter(c.routing(p.metrics)); err != nil {
+		return nil, err
 	}
 	p.limit.init(c.MaxInFlight)
 	if c.Serving != nil && c.Serving.Listener != nil {
@@ -205,3 +182,7 @@ func (w logWriter) Write(line []byte) (int, error) {
 }
 
 func stack() string { return string(debug.Stack()) }
+
+// Reload has the mapping file and the TLS files of its entries looked at now; Run
+// does that.
+func (p *Proxy) Reload() { p.router.Reload() }

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"frontproxy/authn"
-	"frontproxy/index"
-	"frontproxy/proxy/destination"
 )
 
 // Streams outlive what admitted them: accounts are deleted, certificates and
@@ -29,12 +27,8 @@ const (
 // streamAuthn is what a stream was admitted by. Immutable.
 type streamAuthn struct {
 	request  *http.Request
-	target   index.Target
+	route    takenRoute
 	decision *authn.Decision
-	// mounts led to target; host carries requests to the last one's, when the operator
-	// lists it, else nil.
-	mounts []destination.Mount
-	host   http.RoundTripper
 }
 
 // soonest is when to look again: after a time, or when the credential ends.
@@ -52,11 +46,7 @@ func (x *exchange) streamAuthn(r *http.Request) *streamAuthn {
 	if x.p.recheck == nil || x.decision == passedThrough && len(x.dest.Mounts) == 0 {
 		return nil
 	}
-	a := &streamAuthn{request: r, target: x.dest.Target, decision: x.decision, mounts: x.dest.Mounts}
-	if x.dest.Kind == destination.MountedHost && x.dest.Transport != x.p.strangers {
-		a.host = x.dest.Transport
-	}
-	return a
+	return &streamAuthn{r, x.p.router.taken(&x.dest), x.decision}
 }
 
 // recheckStreams ends the streams that are not admitted any more, until ctx
@@ -103,51 +93,18 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
-	if why := p.routeRevoked(a); why != "" {
-		p.endStream(st, why, "")
+	target, err := p.router.Again(&a.route)
+	var gone goneError
+	switch {
+	case errors.As(err, &gone):
+		p.endStream(st, string(gone), "")
 		return
-	}
-	target := a.target
-	if target.Cluster != "" {
-		var err error
-		target, err = p.index.Lookup(target.Cluster)
-		if errors.Is(err, index.ErrUnknown) {
-			p.endStream(st, "its workspace is gone", "")
-			return
-		}
-		if err != nil {
-			return // not known now
-		}
-		target.Services = a.target.Services
+	case err != nil:
+		return // not known now
 	}
 	if d := p.recheck(a.request.WithContext(ctx), &target, a.decision); d != nil && ctx.Err() == nil {
 		p.endStream(st, "it is not admitted any more", d.ID)
 	}
-}
-
-// routeRevoked is why the way to a's target is none any more; "" when it is one, or
-// nobody can tell.
-func (p *Proxy) routeRevoked(a *streamAuthn) string {
-	if s := a.target.Services; s != nil {
-		if _, err := p.shardServices.find(s.Name); errors.Is(err, index.ErrUnknown) {
-			return "its shard is gone"
-		}
-	}
-	for _, m := range a.mounts {
-		now, err := p.index.Lookup(m.Path)
-		switch {
-		case errors.Is(err, index.ErrUnknown):
-			return "the workspace that mounted it is gone"
-		case err == nil && (now.Mount == nil || now.Mount.String() != m.URL.String()):
-			return "its mount leads elsewhere"
-		}
-	}
-	if a.host != nil {
-		if now := p.hosts.find(a.mounts[len(a.mounts)-1].URL); now == nil || now.transport() != a.host {
-			return "its mount's host is not listed any more as it was"
-		}
-	}
-	return ""
 }
 
 func (p *Proxy) endStream(st *stream, why, refusal string) {

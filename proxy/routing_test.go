@@ -36,15 +36,15 @@ func TestReloadMappings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := p.routing.Load()
-	settle(t, p.mappingFile, clk)
-	if p.routing.Load() != first || p.mappingFile.LastError() != nil {
-		t.Fatalf("an unchanged file is a change: %v", p.mappingFile.LastError())
+	first := p.router.current.Load()
+	settle(t, p.router.file, clk)
+	if p.router.current.Load() != first || p.router.file.LastError() != nil {
+		t.Fatalf("an unchanged file is a change: %v", p.router.file.LastError())
 	}
 	other := "- path: /other/\n  backend: https://other.invalid" + tlsEntry
 	write(usualMapping + other)
-	settle(t, p.mappingFile, clk)
-	second := p.routing.Load()
+	settle(t, p.router.file, clk)
+	second := p.router.current.Load()
 	if m, _ := second.mappings.find(&segments{rest: "/other/x"}); m == nil {
 		t.Error("the new entry is not used")
 	}
@@ -56,33 +56,33 @@ func TestReloadMappings(t *testing.T) {
 		"no YAML": "\tx", "no entry": usualMapping + "- x\n", "a file that is not there": usualMapping + strings.ReplaceAll(other, "DIR/ca.crt", "DIR/none.crt"),
 	} {
 		write(bad)
-		settle(t, p.mappingFile, clk)
-		if p.routing.Load() != second {
+		settle(t, p.router.file, clk)
+		if p.router.current.Load() != second {
 			t.Errorf("%s: the last good mappings are gone", name)
 		}
-		settle(t, p.mappingFile, clk) // a file that it names
-		if err := p.mappingFile.LastError(); err == nil || !strings.Contains(err.Error(), "mapping file "+file) {
+		settle(t, p.router.file, clk) // a file that it names
+		if err := p.router.file.LastError(); err == nil || !strings.Contains(err.Error(), "mapping file "+file) {
 			t.Errorf("%s: the error is %v, want it to name the file", name, err)
 		}
 	}
 	write("")
-	settle(t, p.mappingFile, clk)
-	if err := p.mappingFile.LastError(); p.routing.Load() != second || err == nil || !strings.Contains(err.Error(), "is empty") {
+	settle(t, p.router.file, clk)
+	if err := p.router.file.LastError(); p.router.current.Load() != second || err == nil || !strings.Contains(err.Error(), "is empty") {
 		t.Errorf("an emptied file: %v", err)
 	}
 	// The file that was missing comes: the next look finds it, though the mapping
 	// file has not changed.
 	write(strings.ReplaceAll(usualMapping, "DIR/ca.crt", "DIR/late.crt"))
-	settle(t, p.mappingFile, clk)
-	settle(t, p.mappingFile, clk)
-	if p.mappingFile.LastError() == nil {
+	settle(t, p.router.file, clk)
+	settle(t, p.router.file, clk)
+	if p.router.file.LastError() == nil {
 		t.Fatal("a CA that is not there is no error")
 	}
 	if err := os.WriteFile(filepath.Join(w.dir, "late.crt"), w.serving.pem, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, p.mappingFile, clk)
-	if err := p.mappingFile.LastError(); err != nil {
+	settle(t, p.router.file, clk)
+	if err := p.router.file.LastError(); err != nil {
 		t.Errorf("the CA is there now: %v", err)
 	}
 }
@@ -99,8 +99,8 @@ func TestReloadNeedsAnIndex(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(usualMapping, "DIR", w.dir)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, p.mappingFile, clk)
-	if err := p.mappingFile.LastError(); err == nil || !strings.Contains(err.Error(), "index") {
+	settle(t, p.router.file, clk)
+	if err := p.router.file.LastError(); err == nil || !strings.Contains(err.Error(), "index") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -41,12 +41,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer running.Wait()
 	defer cancel()
 	defer p.returned.close()
-	running.Go(func() { p.followFiles(inner) })
+	running.Go(func() { p.router.Run(inner) })
 	running.Go(func() { p.recheckStreams(inner) })
 	running.Go(func() { p.freeMemoryAfterBurst(inner) })
-	if p.foreign != nil {
-		defer p.foreign.close()
-	}
+	defer p.router.Close()
 	config, err := p.tlsConfig(inner, &running)
 	if err != nil {
 		return err

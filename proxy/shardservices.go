@@ -3,18 +3,12 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/lookup"
-	"frontproxy/proxy/apistatus"
-	"frontproxy/proxy/destination"
 )
 
 // Segments of the built-in route /shards/<shard>/services/….
@@ -117,50 +111,6 @@ func servicesCluster(path string) (string, error) {
 		cluster = ""
 	}
 	return cluster, err
-}
-
-// shardServices finds out where a path below /shards/ goes; false when the path
-// is none.
-func (x *exchange) shardServices(r *http.Request, rt *routing, path string) (bool, *metav1.Status) {
-	s := rt.services
-	if s == nil {
-		return false, nil
-	}
-	name, found, err := s.match(path)
-	switch {
-	case err != nil:
-		return true, apistatus.ForLookup(err, r)
-	case name == "":
-		return false, nil
-	case found.path == "":
-		return true, apistatus.NotFound()
-	}
-	shard, err := s.find(name)
-	if err != nil {
-		return true, apistatus.ForLookup(err, r)
-	}
-	if found.cluster != "" {
-		err := lookup.ValidateClusterPath(found.cluster)
-		if err == nil {
-			x.dest.Target, err = x.p.index.Lookup(found.cluster)
-		}
-		x.p.metrics.lookup(&x.dest.Target, err)
-		if err == nil && x.dest.Target.Mount != nil {
-			err = index.ErrUnknown // a mount has no virtual workspaces
-		}
-		if err != nil {
-			return true, apistatus.ForLookup(err, r)
-		}
-	}
-	base, mapping, ok := s.upstream(shard)
-	found.mapping = mapping
-	x.follow(r, rt, found)
-	x.dest.Kind, x.dest.Shard, x.dest.Target.Services = destination.VirtualWorkspace, shard.Name, shard
-	x.dest.Base, x.dest.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")
-	if !ok {
-		return true, apistatus.New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the virtual workspace URL of shard %q leads to another shard's", name)
-	}
-	return true, nil
 }
 
 // upstream says where the virtual workspaces of a shard are: where the operator

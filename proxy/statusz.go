@@ -226,7 +226,7 @@ func (p *Proxy) statusz() *Statusz {
 		}
 	}
 	out.Status.addReloads(s.Reloads)
-	out.Status.addReloads(p.reloads())
+	out.Status.addReloads(p.router.Reloads())
 	return out
 }
 

@@ -275,7 +275,7 @@ func TestRotation(t *testing.T) {
 	}
 	first := get()
 	var u *upstream
-	for _, u = range f.routing.Load().upstreams {
+	for _, u = range f.router.current.Load().upstreams {
 	}
 	reload := func() error {
 		t.Helper()

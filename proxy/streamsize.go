@@ -25,7 +25,7 @@ func (x *exchange) checkStreamSize(r *http.Request) *metav1.Status {
 	}
 	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, values := range r.Header {
-		if name == "Authorization" && x.decision.ByToken() || x.decision.Asserted() && x.headers.Identifies(name) {
+		if name == "Authorization" && x.decision.ByToken() || x.decision.Asserted() && x.dest.Headers.Identifies(name) {
 			continue
 		}
 		size += len(name)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"k8s.io/apiserver/pkg/authentication/user"
+
 	"frontproxy/index"
 )
 
@@ -36,6 +38,10 @@ type Destination struct {
 	// Transport carries the request. It shows our certificate where Trust says so.
 	Transport http.RoundTripper
 
+	// Headers are how the server reads who is asking. HostHeaders are how a Listed host
+	// does: Headers are then those that nobody may bring.
+	Headers, HostHeaders Headers
+
 	// ClusterPath is the cluster that the path names, as the client wrote it: not
 	// validated unless Target has it; "" when it names none, or all of them.
 	ClusterPath string
@@ -45,6 +51,19 @@ type Destination struct {
 	// Mounts are those that led here, the first one first; usually none. A mount whose
 	// URL is below a shard or this proxy makes the Destination what it leads to.
 	Mounts []Mount
+}
+
+// Headers are the headers from which a server reads who is asking.
+type Headers interface {
+	// Clear deletes those that a server could read an identity from.
+	Clear(http.Header)
+	// Set writes an identity, of which nothing is modified.
+	Set(http.Header, user.Info)
+	// SetUnchanged is Set for a caller who goes on as it came: with its UID, whatever
+	// the server expects.
+	SetUnchanged(http.Header, user.Info)
+	// Identifies says whether Clear deletes a header.
+	Identifies(name string) bool
 }
 
 // Mount is a mounted workspace: its path, as it was asked for, and where it leads.

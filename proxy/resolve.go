@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"frontproxy/index"
+	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
+)
+
+// maxHops bounds the mounts a request is led through.
+const maxHops = 3
+
+// Resolve finds out where a request goes; path is its path as lookup.RawPath reads
+// it. Errors are those of packages lookup and index, and *destination.Error; the
+// Destination then has what was found out before.
+func (r *router) Resolve(req *http.Request, path string) (destination.Destination, error) {
+	q := resolution{router: r, routes: r.current.Load(), request: req, dest: destination.Destination{APIPath: req.URL.Path}}
+	err := q.resolve(path)
+	return q.dest, err
+}
+
+// Pattern is the path of the mapping file's entry that a path belongs to; "" when
+// there is none.
+func (r *router) Pattern(path string) (string, error) {
+	found, err := r.current.Load().mappings.match(path)
+	if err != nil || found.mapping == nil {
+		return "", err
+	}
+	return found.mapping.Path, nil
+}
+
+// resolution is one call of Resolve.
+type resolution struct {
+	*router
+	routes  *routes
+	request *http.Request
+	dest    destination.Destination
+}
+
+// resolve finds the mapping of a path and the cluster it names, and follows mounts:
+// where one leads below a shard or this proxy, it is as if the caller had asked there
+// itself.
+func (q *resolution) resolve(path string) error {
+	if ours, err := q.toServices(path); ours {
+		return err
+	}
+	path, err := q.routes.mappings.inCluster(q.request, path)
+	if err != nil {
+		return err
+	}
+	for hops := 0; ; hops++ {
+		mount, err := q.toMapped(path)
+		if err != nil || mount == nil {
+			return err
+		}
+		q.dest.Mounts = append(q.dest.Mounts, destination.Mount{Path: q.dest.ClusterPath, URL: mount})
+		below, ok := q.localMountPath(mount)
+		switch {
+		case !ok:
+			return q.toHost(mount)
+		case hops == maxHops:
+			return &destination.Error{Reason: destination.MountLoop, Message: fmt.Sprintf("the workspace's mount leads through more than %d mounts", maxHops)}
+		}
+		if path = strings.TrimSuffix(below, "/") + q.dest.Path; path == "" {
+			path = "/"
+		}
+		q.dest.Target = index.Target{}
+		if ours, err := q.toServices(path); ours {
+			q.dest.Target.Services = nil // the caller asked for a mount, not for this
+			return err
+		}
+	}
+}
+
+// toMapped finds where the mapping file has a path go. When that is a mount, its URL,
+// which a tenant chose, is returned.
+func (q *resolution) toMapped(path string) (mount *url.URL, err error) {
+	found, err := q.routes.mappings.match(path)
+	q.enter(found)
+	m, d := found.mapping, &q.dest
+	switch {
+	case err != nil:
+		return nil, err
+	case m == nil:
+		return nil, &destination.Error{Reason: destination.NotMapped, Message: "no mapping has the path"}
+	}
+	if err := q.lookUp(d.ClusterPath); err != nil {
+		return nil, err
+	}
+	switch {
+	case !m.Shards:
+		d.Base, d.Prefix = m.Backend, m.Backend.EscapedPath()
+		return nil, nil
+	case d.Target.Mount != nil:
+		return d.Target.Mount, nil
+	case d.Target.Shard == nil:
+		return nil, index.ErrUnknown // no caller of ours can get here
+	}
+	d.Base = d.Target.Shard.BaseURL
+	d.Prefix = d.Base.EscapedPath() + "/clusters/" + d.Target.Cluster
+	return nil, lookup.ValidateSubpath(d.Path)
+}
+
+// enter notes what entry of the mapping file the path belongs to.
+func (q *resolution) enter(found route) {
+	d := &q.dest
+	*d = destination.Destination{Path: found.path, APIPath: q.request.URL.Path, ClusterPath: found.cluster, Target: d.Target, Mounts: d.Mounts}
+	m := found.mapping
+	if m == nil {
+		return
+	}
+	d.Kind, d.Trust, d.Pattern, d.Headers = destination.Backend, destination.Trusted, m.Path, m.headers
+	d.Transport = q.routes.upstreams[m.tls]
+	if m.PassThrough {
+		d.Trust = destination.PassThrough
+	}
+	d.APIPath = d.Path
+	if m.Shards {
+		d.Kind = destination.Shard
+	} else if cluster, inside, err := lookup.ClusterInPath(d.Path); err == nil && cluster != "" {
+		d.APIPath = inside
+	}
+}
+
+// lookUp looks up the cluster that the path names; "": there is none.
+func (q *resolution) lookUp(cluster string) error {
+	if cluster == "" {
+		return nil
+	}
+	d := &q.dest
+	err := lookup.ValidateClusterPath(cluster)
+	if err == nil {
+		d.Target, err = q.Index.Lookup(cluster)
+	}
+	if d.Kind == destination.Shard && d.Target.Shard != nil {
+		d.Shard = d.Target.Shard.Name
+	}
+	if q.Lookups != nil {
+		q.Lookups(d.Target, err)
+	}
+	return err
+}
+
+// toServices finds where a path below /shards/ goes; false when it is none.
+func (q *resolution) toServices(path string) (ours bool, err error) {
+	s := q.routes.services
+	if s == nil {
+		return false, nil
+	}
+	name, found, err := s.match(path)
+	switch {
+	case err != nil:
+		return true, err
+	case name == "":
+		return false, nil
+	case found.path == "":
+		return true, &destination.Error{Reason: destination.NotMapped, Message: "only virtual workspaces are served there"}
+	}
+	shard, err := s.find(name)
+	if err != nil {
+		return true, err
+	}
+	if err := q.lookUp(found.cluster); err != nil {
+		return true, err
+	}
+	if q.dest.Target.Mount != nil {
+		return true, index.ErrUnknown // a mount has no virtual workspaces
+	}
+	base, mapping, ok := s.upstream(shard)
+	found.mapping = mapping
+	q.enter(found)
+	d := &q.dest
+	d.Kind, d.Shard, d.Target.Services = destination.VirtualWorkspace, shard.Name, shard
+	d.Base, d.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")
+	if !ok {
+		return true, &destination.Error{Reason: destination.Misplaced, Message: fmt.Sprintf("the virtual workspace URL of shard %q leads to another shard's", name)}
+	}
+	return true, nil
+}
+
+// toHost finds what a mount's URL names outside of kcp.
+func (q *resolution) toHost(mount *url.URL) error {
+	host := q.MountHosts.find(mount)
+	if q.foreign == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
+		return &destination.Error{Reason: destination.MountRefused, Message: "the workspace's mount leads to a URL that the proxy does not serve"}
+	}
+	if looped(q.request.Header) {
+		return &destination.Error{Reason: destination.MountLoop, Message: "the workspace's mount leads back to this proxy"}
+	}
+	d := &q.dest
+	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Stranger, q.strangers
+	d.Base = &url.URL{Scheme: "https", Host: mount.Host}
+	if host != nil {
+		d.Base.Host = host.url.Host // as the operator spells it
+		d.Transport, d.HostHeaders = host.transport(), host.headers
+		if host.vouches() {
+			d.Trust = destination.Listed
+		}
+	}
+	d.Prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
+	if err := lookup.Stays(d.Path); err != nil { // the host, or what is before it, may resolve dot segments
+		return err
+	}
+	switch path := d.Prefix + d.Path; {
+	case path == "":
+		d.Prefix = "/"
+	case strings.HasPrefix(path, "//"): // it would name another host
+		return &destination.Error{Reason: destination.MountPath, Message: "the path below the mount begins with two slashes"}
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"frontproxy/index"
+	"frontproxy/index/shards"
+	"frontproxy/internal/filewatch"
+)
+
+// routerConfig is what a router is made of.
+type routerConfig struct {
+	// Mappings is the mapping file. Required.
+	Mappings *Mappings
+	// MappingFile is the file that Run follows, and takes Mappings from when it
+	// changes. Empty: Mappings stay.
+	MappingFile string
+	// Index is required when Mappings has an entry for /clusters/; with nil, a
+	// changed file cannot bring one.
+	Index Index
+	// Lookups is called with what each lookup came to. Nil: nobody wants to know.
+	Lookups func(index.Target, error)
+
+	// ShardServices finds the shard whose virtual workspaces /shards/<name>/services/
+	// leads to; errors are those of package index. Nil: there is no such route.
+	ShardServices func(name string) (*shards.Shard, error)
+	// ShardServers has the virtual workspace servers of shards, by name, whose
+	// objects have the address of that route instead. Each is https.
+	ShardServers map[string]*url.URL
+
+	// Shards are the shards known now: mounts below their URLs are resolved as
+	// if the caller had asked there itself. Nil means none.
+	Shards func() []*shards.Shard
+	// ExternalURLs are the proxy's own, for mounts alike, beside those of shards.
+	ExternalURLs []*url.URL
+	// MountHosts are those of other mounts that the operator vouches for. Nil
+	// means none; somebody else runs it.
+	MountHosts *MountHosts
+	// MountDial dials the hosts of other mounts, whose URLs tenants choose; it
+	// must refuse what a tenant must not reach. Nil: such mounts are refused.
+	MountDial func(ctx context.Context, network, address string) (net.Conn, error)
+	// MountTLS verifies those hosts; nil means the system's CAs. It must have no
+	// certificates.
+	MountTLS *tls.Config
+
+	// Clock is that of the files it follows; nil means the real one.
+	Clock clock.Clock
+	// Log is where what becomes of files and servers goes. The zero Logger is mute.
+	Log klog.Logger
+}
+
+// router says where requests go, by the mapping file, the index and workspaces'
+// mounts. Safe for concurrent use.
+type router struct {
+	routerConfig
+	current   atomic.Pointer[routes]   // never nil
+	file      *filewatch.File[*routes] // nil: not followed
+	changed   chan struct{}            // has one when current is another
+	foreign   *externalTransport       // nil: not served
+	strangers http.RoundTripper        // foreign, with answers that are not believed
+}
+
+// newRouter does no I/O and starts nothing.
+func newRouter(c routerConfig) (*router, error) {
+	if c.Mappings == nil {
+		return nil, errors.New("a router needs mappings")
+	}
+	r := &router{routerConfig: c, changed: make(chan struct{}, 1), foreign: newForeign(&c)}
+	if r.foreign != nil {
+		r.strangers = toStranger(r.foreign)
+	}
+	first, err := r.newRoutes(c.Mappings, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.current.Store(first)
+	if c.MappingFile != "" {
+		r.file = r.follow(c.MappingFile, first)
+	}
+	return r, nil
+}
+
+// Run follows the mapping file and what it names until ctx ends.
+func (r *router) Run(ctx context.Context) {
+	running := newUpstreamRuns(func(ctx context.Context, u *upstream) { u.run(ctx) })
+	defer running.end()
+	var mappings sync.WaitGroup
+	defer mappings.Wait()
+	if r.file != nil {
+		mappings.Go(func() { _ = r.file.Run(ctx) })
+	}
+	for ctx.Err() == nil {
+		running.follow(ctx, slices.Collect(maps.Values(r.current.Load().upstreams)))
+		select {
+		case <-ctx.Done():
+		case <-r.changed:
+		}
+	}
+}
+
+// Close closes the idle connections to mounted hosts.
+func (r *router) Close() {
+	if r.foreign != nil {
+		r.foreign.close()
+	}
+}
+
+// Reload has the mapping file and the TLS files of its entries looked at now; Run
+// does that.
+func (r *router) Reload() {
+	if r.file != nil {
+		r.file.Reload()
+	}
+	for _, u := range r.current.Load().upstreams {
+		u.followed.Reload()
+	}
+}
+
+// Reloads are why the router's files cannot be used, by source, as of now.
+func (r *router) Reloads() map[string]func() error {
+	all := map[string]func() error{}
+	if r.file != nil {
+		all[mappingFileFlag] = r.file.LastError
+	}
+	for _, u := range r.current.Load().upstreams {
+		all[u.source] = u.followed.LastError
+	}
+	return all
+}
+
+// Certificates are those shown to servers and expected of them, as of now.
+func (r *router) Certificates() []CertificateSource {
+	var all []CertificateSource
+	for _, u := range r.current.Load().upstreams {
+		all = append(all, u.certificates()...)
+	}
+	return append(all, r.MountHosts.Certificates()...)
+}

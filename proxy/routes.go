@@ -1,0 +1,91 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"frontproxy/internal/filewatch"
+)
+
+// routes are what a mapping file makes of the router. A request takes the one that is
+// current when it comes; a changed file makes another. Immutable.
+type routes struct {
+	mappings  *Mappings
+	upstreams map[tlsFiles]*upstream
+	services  *shardServices // nil: not served
+}
+
+// newRoutes makes them. Upstreams of old with the same files go on with their
+// connections; nil: there is none.
+func (r *router) newRoutes(m *Mappings, old *routes) (*routes, error) {
+	if m.shards && r.Index == nil {
+		return nil, errors.New("a proxy with a mapping for /clusters/ needs an index")
+	}
+	services, err := newShardServices(m, r.ShardServices, r.ShardServers)
+	if err != nil {
+		return nil, err
+	}
+	next := &routes{mappings: m, upstreams: map[tlsFiles]*upstream{}, services: services}
+	for _, e := range m.entries {
+		switch {
+		case next.upstreams[e.tls] != nil:
+		case old != nil && old.upstreams[e.tls] != nil:
+			next.upstreams[e.tls] = old.upstreams[e.tls]
+		default:
+			next.upstreams[e.tls] = newUpstream("mapping-file "+e.Path, e.tls, e.material, nil, r.Clock, r.Log)
+		}
+	}
+	return next, nil
+}
+
+// mappingFileFlag is what metrics and /statusz call the mapping file.
+const mappingFileFlag = "mapping-file"
+
+// follow makes the follower of the mapping file, whose content first is made of.
+func (r *router) follow(path string, first *routes) *filewatch.File[*routes] {
+	return filewatch.Resume(filewatch.Config[*routes]{
+		Name: mappingFileFlag,
+		Load: func(_ context.Context, read filewatch.ReadFunc) (*routes, error) { return r.load(path, read) },
+		Use: func(_, next *routes) {
+			r.current.Store(next)
+			select {
+			case r.changed <- struct{}{}:
+			default: // it will be seen
+			}
+		},
+		Clock: r.Clock, Log: r.Log,
+	}, first, map[string][]byte{path: first.mappings.data})
+}
+
+// load makes routes of the mapping file. TLS files that are in use already are
+// followed by their upstreams, and what was last good of them counts.
+func (r *router) load(path string, read filewatch.ReadFunc) (*routes, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", mappingFileFlag, err)
+	}
+	old := r.current.Load()
+	inUse := map[string][]byte{}
+	for _, u := range old.upstreams {
+		maps.Copy(inUse, u.current.Load().material.contents(u.files))
+	}
+	m, err := LoadMappings(path, data, func(name string) ([]byte, error) {
+		if text, ok := inUse[name]; ok {
+			return text, nil
+		}
+		return read(name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	next, err := r.newRoutes(m, old)
+	if err != nil {
+		return nil, fmt.Errorf("mapping file %s: %w", path, err)
+	}
+	for _, warning := range m.Warnings() {
+		r.Log.Info(warning)
+	}
+	return next, nil
+}
