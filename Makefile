@@ -1,4 +1,4 @@
-# CI calls only these targets. Everything that is built lands in bin/.
+# CI calls only these targets. Everything is built into bin/.
 SHELL := /bin/bash -o pipefail
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -39,15 +39,15 @@ lint: $(LINT) ## golangci-lint, govulncheck, the docs' links and generated pages
 	.ci/vulncheck $(LINT)/govulncheck
 	go test -count=1 -run '$(DOCTESTS)' ./docs ./proxy ./cmd/front-proxy
 
-docs: ## writes the generated pages anew
+docs: ## updates the generated pages
 	UPDATE_DOCS=1 go test -count=1 -run 'Test(Metrics|Flags)Doc' ./proxy ./cmd/front-proxy
 
-bench: build $(KCP031) ## the comparison of docs/performance.md, about 12 minutes; BENCH= its flags, DOCS=1: into that page
+bench: build $(KCP031) ## the comparison of docs/performance.md, about 12 minutes; BENCH= sets its flags, DOCS=1 updates that page
 	go build -o bin/bench ./e2e/bench
 	bin/bench -out bin/bench-results $(if $(DOCS),-docs docs/performance.md) $(BENCH)
 	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy ./cmd/front-proxy | tee bin/bench-results/go.txt
 
-conformance: build $(KCP031) $(KCP032) ## kcp's own suites through this proxy, about 10 minutes a kcp; DOCS=1: into docs/compatibility.md
+conformance: build $(KCP031) $(KCP032) ## kcp's own suites through this proxy, about 10 minutes for each kcp; DOCS=1 updates docs/compatibility.md
 	go run ./e2e/conformance $(if $(DOCS),-docs docs/compatibility.md) $(CONFORMANCE)
 
 demo: build $(KCP032) $(LOGIN) ## two shards, an issuer and the proxy, until Ctrl-C

@@ -99,7 +99,7 @@ func TestOwnersExpressionsAreBounded(t *testing.T) {
 		}
 	}
 	more := text(1 << 20)
-	if _, err := shared.begin("a", true).CompileClaimsExpression(rule(more)); err == nil || !strings.Contains(err.Error(), "configurations of a have more than") {
+	if _, err := shared.begin("a", true).CompileClaimsExpression(rule(more)); err == nil || !strings.Contains(err.Error(), "configurations of a together have more than") {
 		t.Errorf("one more: %v", err)
 	}
 	for owner, limited := range map[string]bool{"b": true, "a": false} {
@@ -130,7 +130,7 @@ func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
 					t.Fatalf("%d expressions are compiled, refused is none", i)
 				}
 				if _, err := shared.begin("a", true).CompileClaimsExpression(rule(x)); err != nil {
-					if !strings.Contains(err.Error(), "configurations of a have more than") {
+					if !strings.Contains(err.Error(), "configurations of a together have more than") {
 						t.Error(err)
 					}
 					return

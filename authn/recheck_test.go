@@ -81,7 +81,7 @@ func TestRecheck(t *testing.T) {
 		"ended, with the flag":         {change: func(*changing) {}, later: time.Hour, endAtExpiry: true, want: "ended at 2026-09-01T13:00:00Z"},
 		"just before, with the flag":   {change: func(*changing) {}, later: time.Hour - 1, endAtExpiry: true},
 		"ended, then its account too":  {change: func(c *changing) { c.err, c.stands = errors.New("expired"), errors.New("account is gone") }, later: 2 * time.Hour, want: "account is gone"},
-		"ended, then nobody knows it":  {change: func(c *changing) { c.err, c.stranger = errors.New("expired"), true }, later: 2 * time.Hour, want: "nobody trusts"},
+		"ended, then nobody knows it":  {change: func(c *changing) { c.err, c.stranger = errors.New("expired"), true }, later: 2 * time.Hour, want: "no configuration trusts"},
 		"ended, its account not known": {change: func(c *changing) { c.err, c.stands = errors.New("expired"), undecided }, later: 2 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,11 +5,11 @@ import "frontproxy/index/shards"
 // clusterID is a record of Index.clusters; 0 is none.
 type clusterID uint32
 
-// cluster is a logical cluster that something names.
+// cluster is a logical cluster that some object or annotation names.
 type cluster struct {
 	name      string
 	copy      clusterCopy // the first; of shard 0: none
-	holder    shardID     // 0: nobody shows it
+	holder    shardID     // 0: no shard shows it
 	claimants workspaceID // the first that names it in spec.cluster
 	refs      uint32
 }
@@ -23,7 +23,7 @@ type clusterCopy struct {
 	gen       uint32 // of the list or watch that showed it last
 }
 
-// logicalCluster is what is read of a LogicalCluster object.
+// logicalCluster has the fields of a LogicalCluster object that the index reads.
 type logicalCluster struct {
 	Metadata struct {
 		Name            string `json:"name"`
@@ -42,7 +42,7 @@ type logicalCluster struct {
 // Version implements shards.Object.
 func (o *logicalCluster) Version() string { return o.Metadata.ResourceVersion }
 
-// valid says that it is the one that stands for its logical cluster.
+// valid reports whether the object is the one that represents its logical cluster.
 func (o *logicalCluster) valid() bool {
 	return o.Metadata.Name == "cluster" && o.Metadata.Annotations.Cluster != ""
 }
@@ -104,8 +104,7 @@ func (t *clusterTable) End() {
 	t.idx.setGrace()
 }
 
-// ensureCluster returns the record of a cluster, a new one without references when
-// there is none.
+// ensureCluster returns the record of a cluster, or a new one without references.
 func (idx *Index) ensureCluster(name string) clusterID {
 	id := idx.clusterByName(name)
 	if id == 0 {
@@ -116,7 +115,7 @@ func (idx *Index) ensureCluster(name string) clusterID {
 	return id
 }
 
-// unref takes back n references.
+// unref removes n references.
 func (idx *Index) unref(id clusterID, n uint32) {
 	c := idx.clusters.at(uint32(id))
 	if c.refs -= n; c.refs == 0 {
@@ -125,8 +124,8 @@ func (idx *Index) unref(id clusterID, n uint32) {
 	}
 }
 
-// copyOn returns a cluster's copy on a shard, or nil. The pointer is good until
-// the next copy is added or dropped.
+// copyOn returns a cluster's copy on a shard, or nil. The pointer is valid until a
+// copy is added or dropped.
 func (idx *Index) copyOn(id clusterID, s shardID) *clusterCopy {
 	if c := idx.clusters.at(uint32(id)); c.copy.shard == s {
 		return &c.copy
@@ -160,7 +159,7 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 	}
 	idx.types.release(cp.typ)
 	idx.shards[s].clusters--
-	// The last of the further copies takes the place of the one dropped.
+	// The last of the extra copies replaces the dropped one.
 	*cp = clusterCopy{}
 	if more := idx.extraCopies[id]; len(more) > 0 {
 		*cp = more[len(more)-1]
@@ -174,7 +173,7 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 	idx.unref(id, 1)
 }
 
-// holderOf computes who holds a cluster: its only copy's shard, or the shard of
+// holderOf computes which shard holds a cluster: that of its only copy, or that of
 // the only copy that is not migrating.
 func (idx *Index) holderOf(id clusterID) shardID {
 	c := idx.clusters.at(uint32(id))

@@ -2,11 +2,11 @@ package index
 
 import "hash/maphash"
 
-// hashIndex finds records by a key that the records themselves hold, so a slot is
-// eight bytes where a map's would repeat the key. Open addressing, linear
-// probing. It is made of parts, chosen by the hash, which grow one by one: no
-// event copies all of a large table while lookups wait, and old and new table
-// never stand beside each other whole.
+// hashIndex finds records by a key that the records themselves hold. So a slot takes
+// eight bytes, where a map would repeat the key. It uses open addressing with linear
+// probing. It consists of parts, chosen by the hash, that grow one at a time: no
+// event copies all of a large table while lookups wait, and the whole old and new
+// tables are never in memory at once.
 type hashIndex struct {
 	seed  maphash.Seed
 	parts [1 << partBits]hashPart
@@ -40,7 +40,7 @@ func (t *hashIndex) hashKey(p workspaceKey) uint64 {
 
 func (t *hashIndex) part(hash uint64) *hashPart { return &t.parts[hash>>(64-partBits)] }
 
-// find returns the id of that hash that is the same, 0 when there is none.
+// find returns the ID with that hash for which same reports true, or 0.
 func (t *hashIndex) find(hash uint64, same func(id uint32) bool) uint32 {
 	slots := t.part(hash).slots
 	if len(slots) == 0 {
@@ -57,7 +57,7 @@ func (t *hashIndex) find(hash uint64, same func(id uint32) bool) uint32 {
 	}
 }
 
-// add adds an id that is not there.
+// add adds an ID that is not in the index.
 func (t *hashIndex) add(hash uint64, id uint32) {
 	p := t.part(hash)
 	if 4*(p.used+1) > 3*len(p.slots) {
@@ -82,7 +82,7 @@ func (p *hashPart) put(s hashSlot) {
 	p.slots[i&(len(p.slots)-1)] = s
 }
 
-// remove removes an id that is there.
+// remove removes an ID that is in the index.
 func (t *hashIndex) remove(hash uint64, id uint32) {
 	p := t.part(hash)
 	mask := len(p.slots) - 1
@@ -90,7 +90,7 @@ func (t *hashIndex) remove(hash uint64, id uint32) {
 	for p.slots[i].id != id {
 		i = (i + 1) & mask
 	}
-	// What was put further on because of it moves up, so that no probe ends early.
+	// Slots that were displaced by it move up, so that no probe ends early.
 	for j := (i + 1) & mask; p.slots[j].id != 0; j = (j + 1) & mask {
 		home := int(p.slots[j].hash) & mask
 		if (j-home)&mask >= (j-i)&mask {
@@ -103,12 +103,12 @@ func (t *hashIndex) remove(hash uint64, id uint32) {
 	t.len--
 }
 
-// clusterByName returns a cluster's record, 0 when nothing names it.
+// clusterByName returns a cluster's record, or 0 if nothing names the cluster.
 func (idx *Index) clusterByName(name string) clusterID {
 	return clusterID(idx.clusterNames.find(idx.clusterNames.hashString(name), func(id uint32) bool { return idx.clusters.at(id).name == name }))
 }
 
-// workspaceByKey returns the record of a Workspace, 0 when there is none.
+// workspaceByKey returns the record of a Workspace, or 0.
 func (idx *Index) workspaceByKey(p workspaceKey) workspaceID {
 	return workspaceID(idx.workspaceKeys.find(idx.workspaceKeys.hashKey(p), func(id uint32) bool { return idx.hasKey(workspaceID(id), p) }))
 }

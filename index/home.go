@@ -4,15 +4,15 @@ import "crypto/sha256"
 
 const base36Digits = "0123456789abcdefghijklmnopqrstuvwxyz"
 
-// A home cluster's name is made of 8 bytes: 13 digits at most, and one digit at
-// least for each byte.
+// A home cluster's name encodes 8 bytes: at most 13 digits, and at least one digit
+// for each byte.
 const minHomeLen, maxHomeLen = 8, 13
 
 // homeCluster appends the name of a user's home logical cluster to buf: the
 // first 8 bytes of SHA-224(user), as a number in base 36 after one "0" for each
 // leading zero byte (which is how kcp spells it).
 func homeCluster(buf []byte, user string) []byte {
-	var in [256]byte // keeps usual names off the heap
+	var in [256]byte // keeps typical names off the heap
 	sum := sha256.Sum224(append(in[:0], user...))
 	var n uint64
 	zeros := true
@@ -31,8 +31,8 @@ func homeCluster(buf []byte, user string) []byte {
 	return append(buf, digits[i:]...)
 }
 
-// homeShaped says that a logical cluster's name could be a home workspace's,
-// and is none that kcp gives to a workspace.
+// homeShaped reports whether a logical cluster's name could be that of a home
+// workspace and is not one that kcp gives to other workspaces.
 func homeShaped(name string) bool {
 	if len(name) < minHomeLen || len(name) > maxHomeLen {
 		return false

@@ -12,11 +12,12 @@ import (
 	"frontproxy/index/shards"
 )
 
-// Grace is how long a shard that was never read makes what is missing
-// ErrNotSynced rather than ErrUnknown.
+// Grace is how long lookups report ErrNotSynced rather than ErrUnknown while a shard
+// has never been read.
 const Grace = 5 * time.Minute
 
-// Index is where everything is. Use New. It is safe for concurrent use.
+// Index knows which shard holds each logical cluster, and its type. Use New. It is
+// safe for concurrent use.
 type Index struct {
 	clock clock.PassiveClock
 
@@ -26,26 +27,28 @@ type Index struct {
 	shardIDs map[string]shardID
 	listed   bool // root has answered
 	started  time.Time
-	// graceEnds is when nothing missing is excused any more; zero: nothing is.
+	// graceEnds is the end of the grace period for shards that were not read; zero:
+	// there is none.
 	graceEnds time.Time
 
 	clusterNames hashIndex // of clusters
 	clusters     slab[cluster]
-	// extra has the second and further copies of clusters on several shards.
+	// extraCopies has the second and further copies of clusters that are on several
+	// shards.
 	extraCopies map[clusterID][]clusterCopy
 	// previous has the clusters that were seen on several shards, by name.
 	previous map[string]*previousShards
 
 	workspaceKeys hashIndex // of workspaces
 	workspaces    slab[workspace]
-	longNames     map[workspaceID]string // of those with no room for theirs
+	longNames     map[workspaceID]string // of workspaces whose name does not fit the record
 	mounts        map[workspaceID]*url.URL
 
 	types typeTable
 }
 
-// New returns an empty index, which answers ErrNotSynced until root has
-// answered, or for Grace from now.
+// New returns an empty index. It returns ErrNotSynced until root has answered, or for
+// Grace from now.
 func New(c clock.PassiveClock) *Index {
 	idx := &Index{
 		clock:         c,
@@ -75,7 +78,7 @@ type shardRecord struct {
 	name      string
 	shard     *shards.Shard // nil: no usable address yet
 	firstSeen time.Time
-	// Which tables have been listed once, and what they hold.
+	// Which tables have been listed once, and how many objects they hold.
 	clustersRead, workspacesRead bool
 	clusters, workspaces         int
 }
@@ -87,7 +90,7 @@ func (idx *Index) SetShard(name string, s *shards.Shard) {
 	idx.shards[idx.ensureShard(name)].shard = s
 }
 
-// shardID returns the slot of a shard, a new one when it is not known.
+// ensureShard returns the slot of a shard, or a new one.
 func (idx *Index) ensureShard(name string) shardID {
 	if id, ok := idx.shardIDs[name]; ok {
 		return id
@@ -147,7 +150,7 @@ func (idx *Index) setGrace() {
 	}
 }
 
-// missing is the error for what no shard shows.
+// missing returns the error for a cluster that no shard shows.
 func (idx *Index) missing() error {
 	if !idx.graceEnds.IsZero() && idx.clock.Now().Before(idx.graceEnds) {
 		return ErrNotSynced
@@ -155,8 +158,9 @@ func (idx *Index) missing() error {
 	return ErrUnknown
 }
 
-// ShardNamed returns a listed shard. ErrNotSynced: it may be listed, but root has
-// not answered, or it has no usable address yet; ErrUnknown: it is not.
+// ShardNamed returns a listed shard. ErrNotSynced means that root has not answered,
+// or that the shard has no usable address yet; ErrUnknown means that root does not
+// list it.
 func (idx *Index) ShardNamed(name string) (*shards.Shard, error) {
 	idx.mu.RLock()
 	defer idx.mu.RUnlock()
@@ -184,7 +188,7 @@ func (idx *Index) Shards() []*shards.Shard {
 	return all
 }
 
-// Count is how much a shard shows.
+// Count says how many objects a shard shows.
 type Count struct {
 	Shard                       string
 	LogicalClusters, Workspaces int

@@ -6,8 +6,8 @@ import (
 	"frontproxy/index/shards"
 )
 
-// Lookup finds what a path names: "<cluster>[:<workspace>…]", where the cluster
-// may be "user:<name>" for that user's home. Any string is safe. The errors are
+// Lookup finds the target of a path "<cluster>[:<workspace>…]". The cluster may be
+// "user:<name>" for the home of that user. Any string is safe. The errors are
 // ErrUnknown, ErrNotSynced, ErrUnavailable and ErrConflict, unwrapped.
 func (idx *Index) Lookup(path string) (Target, error) {
 	idx.mu.RLock()
@@ -52,7 +52,8 @@ func (idx *Index) Holder(name string) (*shards.Shard, error) {
 	return nil, idx.missing()
 }
 
-// resolveRoot finds the cluster a path starts at, and what follows it.
+// resolveRoot finds the cluster at which a path starts, and returns the rest of the
+// path.
 func (idx *Index) resolveRoot(path string) (c clusterID, rest string, more bool, err error) {
 	name, rest, more := strings.Cut(path, ":")
 	if name == "user" && more {
@@ -68,8 +69,8 @@ func (idx *Index) resolveRoot(path string) (c clusterID, rest string, more bool,
 	return c, rest, more, nil
 }
 
-// walk follows the workspaces that rest names, if there are more, from c. It
-// ends at a cluster that a shard holds, or at a mount.
+// walk follows the workspaces in rest from c, if more is set. It ends at a cluster
+// that a shard holds, or at a mount.
 func (idx *Index) walk(c clusterID, rest string, more bool) (clusterID, workspaceID, error) {
 	for {
 		holder := idx.clusters.at(uint32(c)).holder
@@ -104,7 +105,7 @@ func (idx *Index) walk(c clusterID, rest string, more bool) (clusterID, workspac
 	}
 }
 
-// typeOf decides a held cluster's type; doc.go has the rules.
+// typeOf decides the type of a cluster that a shard holds; doc.go has the rules.
 func (idx *Index) typeOf(id clusterID) Type {
 	c := idx.clusters.at(uint32(id))
 	if c.name == rootCluster {
@@ -140,11 +141,11 @@ func (idx *Index) typeOf(id clusterID) Type {
 
 const rootCluster = "root"
 
-// annotationMayCount says that a cluster of that name can be without a
-// Workspace.
+// annotationMayCount reports whether a cluster of that name may exist without a
+// Workspace, so that its annotation decides its type.
 func annotationMayCount(name string) bool { return name == rootCluster || homeShaped(name) }
 
-// annotatedType is the type that the holder's LogicalCluster names.
+// annotatedType returns the type in the annotation of the holder's LogicalCluster.
 func (idx *Index) annotatedType(id clusterID) Type {
 	cp := idx.copyOn(id, idx.clusters.at(uint32(id)).holder)
 	if cp.owned {

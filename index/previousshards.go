@@ -2,16 +2,16 @@ package index
 
 import "slices"
 
-// maxPreviousShards bounds the previous holders that are remembered of one cluster.
+// maxPreviousShards bounds the previous holders that are remembered for one cluster.
 const maxPreviousShards = 8
 
-// previousShards is where a cluster that has moved, or is moving, was before.
+// previousShards has the earlier shards of a cluster that has moved or is moving.
 type previousShards struct {
 	last   string   // the shard that held it last
-	shards []string // that held it before, oldest first; never last
+	shards []string // that held it earlier, oldest first; without last
 }
 
-// updateHolder computes who holds a cluster, and remembers who did.
+// updateHolder computes which shard holds a cluster, and remembers the previous one.
 func (idx *Index) updateHolder(id clusterID) {
 	c := idx.clusters.at(uint32(id))
 	was := c.holder
@@ -19,7 +19,7 @@ func (idx *Index) updateHolder(id clusterID) {
 	switch {
 	case was == c.holder || was == 0:
 	case c.holder == 0:
-		delete(idx.previous, c.name) // what remains of it has not been seen to move here
+		delete(idx.previous, c.name) // the cluster is gone; a new one of that name has no earlier shards
 	case was == conflict:
 		idx.recordMove(c.name, "", idx.shards[c.holder].name)
 	case c.holder == conflict:
@@ -29,7 +29,8 @@ func (idx *Index) updateHolder(id clusterID) {
 	}
 }
 
-// recordMove notes who held a cluster and who holds it now; "" is a conflict.
+// recordMove records the previous and the new holder of a cluster; "" means a
+// conflict.
 func (idx *Index) recordMove(cluster, from, to string) {
 	f := idx.previous[cluster]
 	if f == nil {
@@ -55,9 +56,9 @@ func (idx *Index) recordMove(cluster, from, to string) {
 	f.last = to
 }
 
-// PreviousShards returns the shards that were seen to hold a logical cluster before the
-// one that does now, by name; nil for nearly every cluster. What moved before
-// this process began to watch is not known.
+// PreviousShards returns the names of the shards that were seen to hold a logical
+// cluster before its present one; nil for nearly every cluster. Moves from before
+// this process began to watch are unknown.
 func (idx *Index) PreviousShards(cluster string) []string {
 	idx.mu.RLock()
 	defer idx.mu.RUnlock()

@@ -3,15 +3,15 @@ package index
 // chunkLen is the number of records a slab allocates at once.
 const chunkLen = 1 << 12
 
-// slab keeps records in chunks that never move, so that growing copies nothing.
-// Ids start at 1 and are used again.
+// slab keeps records in chunks that never move, so that growing copies nothing. IDs
+// start at 1 and are reused.
 type slab[T any] struct {
 	chunks []*[chunkLen]T
 	free   []uint32
-	last   uint32 // highest id ever given
+	last   uint32 // highest ID ever assigned
 }
 
-// add returns the id of a zero record.
+// add returns the ID of a zero record.
 func (s *slab[T]) add() uint32 {
 	if n := len(s.free); n > 0 {
 		id := s.free[n-1]

@@ -10,14 +10,15 @@ func nextGen(g uint32) uint32 {
 	return g
 }
 
-// A sweep holds the lock for at most so many records looked at and removed.
+// A sweep examines and removes at most this many records before it releases the lock.
 const (
 	sweepLook   = 2048
 	sweepRemove = 32
 )
 
-// sweep calls remove for the ids of 1…last() that it says are to go, letting
-// the lock go now and then. Records added meanwhile need no look: they are new.
+// sweep calls remove for each ID in 1…last(). remove reports whether it removed the
+// record. sweep releases the lock now and then; it may miss records that are added in
+// the meantime, because they are new.
 func (idx *Index) sweep(last func() uint32, remove func(id uint32) bool) {
 	idx.mu.RLock()
 	end := last()
@@ -34,7 +35,8 @@ func (idx *Index) sweep(last func() uint32, remove func(id uint32) bool) {
 	}
 }
 
-// sweepWorkspaces removes what the shard's list of this generation left out.
+// sweepWorkspaces removes the workspaces that were not in the shard's list of this
+// generation.
 func (idx *Index) sweepWorkspaces(s shardID, gen uint32) {
 	idx.sweep(func() uint32 { return idx.workspaces.last }, func(id uint32) bool {
 		w := idx.workspaces.at(id)

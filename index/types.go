@@ -5,11 +5,11 @@ import "strings"
 // typeID is an interned typeRef; 0 is none.
 type typeID uint32
 
-// typeRef is a reference to a workspace type, as spelt in a Workspace.
+// typeRef is a reference to a workspace type, as a Workspace spells it.
 type typeRef struct{ path, name string }
 
-// parseTypeRef splits "root:org:name" at the last colon. Without a colon there
-// is no path, and nothing can be found for it.
+// parseTypeRef splits "root:org:name" at the last colon. Without a colon the path is
+// empty, and no owner can be found.
 func parseTypeRef(s string) typeRef {
 	if i := strings.LastIndexByte(s, ':'); i >= 0 {
 		return typeRef{path: s[:i], name: s[i+1:]}
@@ -28,7 +28,7 @@ type typeUse struct {
 	uses uint32
 }
 
-// swap replaces one use of old by one of ref; ref without a name is none.
+// swap replaces one use of old by one of ref; a ref without a name means no type.
 func (t *typeTable) swap(old typeID, ref typeRef) typeID {
 	if old != 0 && t.get(old) == ref {
 		return old

@@ -6,7 +6,7 @@ import (
 	"frontproxy/index/shards"
 )
 
-// Watches returns what must be watched on every shard to fill the index. The
+// Watches returns the watches that must run on every shard to fill the index. The
 // index must be the Registry of the Watcher that runs them.
 func (idx *Index) Watches() []shards.ResourceWatch {
 	return []shards.ResourceWatch{{

@@ -9,14 +9,14 @@ import (
 // workspaceID is a record of Index.workspaces; 0 is none.
 type workspaceID uint32
 
-// workspaceKey is where a Workspace object is.
+// workspaceKey identifies a Workspace object.
 type workspaceKey struct {
 	parent clusterID
 	shard  shardID
 	name   string
 }
 
-// phase is what a Workspace's status.phase means to a lookup.
+// phase is the meaning of a Workspace's status.phase for a lookup.
 type phase uint8
 
 const (
@@ -25,8 +25,8 @@ const (
 	unavailable
 )
 
-// workspace is a Workspace object on a shard. It fills a line of the processor's
-// cache, name included: of a lookup's time most is waiting for such lines.
+// workspace is a Workspace object on a shard. It fills one CPU cache line, name
+// included, because a lookup spends most of its time waiting for such lines.
 type workspace struct {
 	parent clusterID
 	shard  shardID
@@ -36,13 +36,14 @@ type workspace struct {
 	next   workspaceID // in the child's claims
 	typ    typeID
 	gen    uint32 // of the list or watch that showed it last
-	// length is of what name holds; longName: Index.longNames has it.
+	// length is the length of the name in name; longName means that the name is in
+	// Index.longNames.
 	length uint8
 	name   [nameRoom]byte
 }
 
 const (
-	nameRoom = 39 // what is left of 64 bytes
+	nameRoom = 39 // the rest of 64 bytes
 	longName = nameRoom + 1
 )
 
@@ -57,7 +58,7 @@ func (idx *Index) setKey(id workspaceID, p workspaceKey) {
 	w.length = uint8(copy(w.name[:], p.name)) //nolint:gosec // at most nameRoom
 }
 
-// hasKey says whether a record has a key.
+// hasKey reports whether a record has the given key.
 func (idx *Index) hasKey(id workspaceID, p workspaceKey) bool {
 	w := idx.workspaces.at(uint32(id))
 	if w.parent != p.parent || w.shard != p.shard {
@@ -78,7 +79,7 @@ func (idx *Index) keyOf(id workspaceID) workspaceKey {
 	return workspaceKey{w.parent, w.shard, string(w.name[:w.length])}
 }
 
-// workspaceObject is what is read of a Workspace object.
+// workspaceObject has the fields of a Workspace object that the index reads.
 type workspaceObject struct {
 	Metadata shards.Meta `json:"metadata"`
 	Spec     struct {
@@ -112,7 +113,8 @@ func (o *workspaceObject) phase() phase {
 	return served
 }
 
-// mountURL returns nil for what is no mount, or none that could be reached.
+// mountURL returns nil for a workspace that is not a mount, and for a mount without a
+// usable URL.
 func (o *workspaceObject) mountURL() *url.URL {
 	if o.Spec.Mount == nil || o.Spec.URL == "" {
 		return nil
@@ -191,7 +193,7 @@ func (t *workspaceTable) End() {
 	t.idx.setGrace()
 }
 
-// ensureWorkspace returns the record of a key, a new one when there is none.
+// ensureWorkspace returns the record of a key, or a new one.
 func (idx *Index) ensureWorkspace(p workspaceKey) workspaceID {
 	id := idx.workspaceByKey(p)
 	if id == 0 {
@@ -204,7 +206,7 @@ func (idx *Index) ensureWorkspace(p workspaceKey) workspaceID {
 	return id
 }
 
-// setChild moves the workspace's claim to another cluster; 0: to none.
+// setChild moves the workspace's claim to another cluster; 0 removes the claim.
 func (idx *Index) setChild(id workspaceID, child clusterID) {
 	w := idx.workspaces.at(uint32(id))
 	if w.child == child {

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// ErrNotACluster says that a cluster segment can name no logical cluster: it
-// is no valid path, or one that the proxy serves to nobody ("*" below
-// /clusters/, "system:…"). The answer is that of an unknown cluster (403).
+// ErrNotACluster means that a cluster segment cannot name a logical cluster: it is
+// not a valid path, or it is one that the proxy serves to nobody ("*" below
+// /clusters/, "system:…"). The response is that for an unknown cluster (403).
 var ErrNotACluster = errors.New("not a logical cluster path")
 
-// Wildcard stands for all logical clusters.
+// Wildcard means all logical clusters.
 const Wildcard = "*"
 
-// Cluster decodes a cluster segment of an escaped path. Of escapes it takes
-// %3A, and %2A for the wildcard alone, which is how client-go spells the "*" in
-// its configuration: no other character of a cluster path needs one, so any other
-// is an attempt to be read in two ways (ErrAmbiguous). Whether the result is Valid
-// is another question.
+// Cluster decodes a cluster segment of an escaped path. The only escapes that it
+// accepts are %3A, and %2A if it is the whole segment (client-go spells the wildcard
+// "*" in this way). No other character of a cluster path needs an escape, so any
+// other escape is an attempt to be read in two ways (ErrAmbiguous). Cluster does not
+// check that the result is a valid path; see ValidateClusterPath.
 func Cluster(segment string) (string, error) {
 	if _, err := DecodeSegment(segment); err != nil {
 		return "", err
@@ -39,9 +39,9 @@ func Cluster(segment string) (string, error) {
 // maxWord is the longest name in a cluster path: a DNS label.
 const maxWord = 63
 
-// ValidateClusterPath returns nil when cluster can name one logical cluster: colon-separated
-// DNS labels (logicalcluster.Path.IsValid), not the wildcard and nothing below
-// "system:". Otherwise ErrNotACluster.
+// ValidateClusterPath returns nil if cluster can name one logical cluster: DNS labels
+// with colons between them (logicalcluster.Path.IsValid), not the wildcard, and
+// nothing below "system:". Otherwise it returns ErrNotACluster.
 func ValidateClusterPath(cluster string) error {
 	if strings.HasPrefix(cluster, "system:") {
 		return ErrNotACluster

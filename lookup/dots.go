@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// maxEncoded is how many times over a path may be percent-encoded.
+// maxEncoded is how many times a path may be percent-encoded.
 const maxEncoded = 4
 
-// Stays says whether an escaped path stays below what it follows, whoever resolves
-// its dot segments: a server that does so reads "/a/../../b" behind "/base" as
-// "/b". What goes up no further than it went down is nobody's business here. The
-// error wraps ErrAmbiguous.
+// Stays returns nil if an escaped path stays below the prefix that it follows,
+// whichever server resolves its dot segments. For example, a server that resolves
+// them reads "/a/../../b" behind "/base" as "/b". Dot segments that go up no further
+// than the path went down are allowed. The error wraps ErrAmbiguous.
 //
-// Of everything that servers are known to read in their own way the reading counts
-// that leads furthest up: encoded slashes and backslashes as separators or not,
-// dots that are encoded, once or several times over, dots before a semicolon.
+// Servers differ in how they read encoded slashes and backslashes (as separators or
+// not), dots that are encoded once or several times, and dots before a semicolon.
+// Stays assumes the reading that leads furthest up.
 func Stays(path string) error {
 	if !mayHaveDots(path) {
 		return nil
@@ -41,8 +41,8 @@ func Stays(path string) error {
 	return nil
 }
 
-// Dotless fails, with ErrAmbiguous, when an escaped path has a dot segment anywhere,
-// in any of the readings that Stays knows.
+// Dotless returns an error that wraps ErrAmbiguous if an escaped path has a dot
+// segment anywhere, in any of the readings that Stays considers.
 func Dotless(path string) error {
 	if !mayHaveDots(path) {
 		return nil
@@ -74,7 +74,7 @@ func mayHaveDots(path string) bool {
 	return strings.Contains(path, "/.") || strings.IndexByte(path, '%') >= 0 || strings.IndexByte(path, '\\') >= 0
 }
 
-// readings are a segment as it is, and as it is each time it is decoded.
+// readings returns a segment unchanged and after each round of decoding.
 func readings(segment string) ([]string, error) {
 	all := []string{segment}
 	for range maxEncoded {
@@ -91,7 +91,7 @@ func readings(segment string) ([]string, error) {
 	return all, nil
 }
 
-// decodeOnce decodes what is percent-encoded in s, and leaves the rest as it is.
+// decodeOnce decodes the percent-encoded bytes in s and leaves the rest unchanged.
 func decodeOnce(s string) string {
 	if strings.IndexByte(s, '%') < 0 {
 		return s
@@ -120,8 +120,9 @@ func lower(c byte) byte {
 	return c
 }
 
-// walk follows one reading of a segment: how far up it leads at its lowest, and
-// where it ends, at most one step down, since to another reader it is one segment.
+// walk follows one reading of a segment. lowest is how far up it leads at most, end
+// is where it ends: at most one step down, since another server reads it as one
+// segment.
 func walk(reading string) (lowest, end int) {
 	for part := range strings.SplitSeq(reading, "/") {
 		low, at := 0, 0
@@ -140,8 +141,8 @@ func walk(reading string) (lowest, end int) {
 	return lowest, min(end, 1)
 }
 
-// dotSegment says whether a server may take a piece for ".." or, dot, for "." or for
-// nothing. What follows a semicolon is parameters to some.
+// dotSegment reports whether a server may take a piece for ".." (up), or for "." or
+// nothing (dot). Some servers treat what follows a semicolon as parameters.
 func dotSegment(piece string) (up, dot bool) {
 	name, _, _ := strings.Cut(piece, ";")
 	return name == "..", name == "." || name == ""

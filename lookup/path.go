@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// ErrAmbiguous is wrapped by the errors about paths that two programs could
-// read differently (400).
+// ErrAmbiguous is wrapped by errors about paths that two programs could read
+// differently (400).
 var ErrAmbiguous = errors.New("the request path is ambiguous")
 
-// RawPath returns the request's path exactly as it came: escaped, without the
-// query. It fails, with ErrAmbiguous, on request targets that are no path
-// (OPTIONS' asterisk), on methods whose path does not survive the way (CONNECT:
-// HTTP/2 carries none; TRACE sends back what was ours to add), and on bytes that no URL has and
-// that could break the request line of the next hop: spaces and "#".
+// RawPath returns the request's path exactly as it arrived: escaped, without the
+// query. It returns an error that wraps ErrAmbiguous for request targets that are not
+// paths (OPTIONS *), for methods whose path cannot be forwarded safely (CONNECT has
+// none over HTTP/2; TRACE would send back what the proxy adds), and for bytes that no
+// URL has and that could break the request line of the next hop: spaces and "#".
 func RawPath(r *http.Request) (string, error) {
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
 		return "", fmt.Errorf("%w: the proxy does not serve method %s", ErrAmbiguous, r.Method)
@@ -45,8 +45,8 @@ func RawPath(r *http.Request) (string, error) {
 	return path, nil
 }
 
-// Segment splits the first segment off an escaped path that begins with a
-// slash: "/a/b" is "a" and "/b". Last segments leave "".
+// Segment splits the first segment off an escaped path that begins with a slash:
+// "/a/b" gives "a" and "/b". For the last segment, rest is "".
 func Segment(path string) (segment, rest string) {
 	path = path[1:]
 	if i := strings.IndexByte(path, '/'); i >= 0 {
@@ -55,8 +55,8 @@ func Segment(path string) (segment, rest string) {
 	return path, ""
 }
 
-// DecodeSegment decodes a segment that decides where a request goes, and fails with
-// ErrAmbiguous when it has more than one reading.
+// DecodeSegment decodes a segment that affects routing. It returns an error that
+// wraps ErrAmbiguous if the segment has more than one reading.
 func DecodeSegment(segment string) (string, error) {
 	decoded := segment
 	if strings.IndexByte(segment, '%') >= 0 {
@@ -84,10 +84,10 @@ func DecodeSegment(segment string) (string, error) {
 	return decoded, nil
 }
 
-// ClusterInPath finds the cluster a path names after its first segments: the segment
-// behind the first one that reads "clusters", and inside, the path behind that.
-// Empty: it names none; then all of the path decided that, and all of it has been
-// judged, a slash at its end excepted.
+// ClusterInPath finds the cluster that a path names after its first segments: the
+// segment after the first one that reads "clusters". inside is the path after that.
+// An empty cluster means that the path names none; then ClusterInPath has checked the
+// whole path, except for a trailing slash.
 func ClusterInPath(path string) (cluster, inside string, err error) {
 	for path != "" && path != "/" {
 		var segment string
@@ -108,12 +108,12 @@ func ClusterInPath(path string) (cluster, inside string, err error) {
 	return "", "", nil
 }
 
-// ValidateSubpath judges what follows the cluster in a path below /clusters/. A shard
-// takes the cluster off and reads the rest as a path of its own, as far as to a
-// virtual workspace, which acts in the cluster that it finds there, or to no first
-// segment where slashes are doubled. So its first segment decides where the
-// request goes: the error wraps ErrAmbiguous when it is not plain, or begins
-// another place.
+// ValidateSubpath checks what follows the cluster in a path below /clusters/. A shard
+// removes the cluster and reads the rest as a path of its own. That path may lead to
+// a virtual workspace, which acts in the cluster that it finds there; with doubled
+// slashes it may have no first segment. So the first segment of the rest affects
+// routing: the error wraps ErrAmbiguous if it is not plain, or if it begins a virtual
+// workspace or another cluster.
 func ValidateSubpath(rest string) error {
 	if rest == "" || rest == "/" {
 		return nil
@@ -129,9 +129,9 @@ func ValidateSubpath(rest string) error {
 	return nested(rest)
 }
 
-// nested refuses a cluster right behind a cluster: which of the two a virtual
-// workspace acts in depends on how long its own part of the path is. What stands
-// there must not be able to vanish, and the rest must stay below it.
+// nested refuses a cluster directly after a cluster, because the length of a virtual
+// workspace's own part of the path decides which of the two it acts in. The second
+// segment must not be removable by dot segments, and the rest must stay below it.
 func nested(rest string) error {
 	if rest == "" || rest == "/" {
 		return nil
@@ -159,8 +159,8 @@ func nested(rest string) error {
 var errNested = fmt.Errorf("%w: a cluster below a cluster", ErrAmbiguous)
 
 const (
-	// clusters is the segment before a cluster.
+	// clusters is the segment in front of a cluster.
 	clusters = "clusters"
-	// services is the segment before a virtual workspace.
+	// services is the segment in front of a virtual workspace.
 	services = "services"
 )

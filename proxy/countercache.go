@@ -13,7 +13,7 @@ import (
 type counterCache[K comparable, V any] struct {
 	create func(K) V
 
-	mu  sync.Mutex // serialises changes
+	mu  sync.Mutex // serializes changes
 	all atomic.Pointer[map[K]V]
 }
 

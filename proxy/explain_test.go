@@ -83,7 +83,7 @@ func TestExplainIsBounded(t *testing.T) {
 	}
 	asked := 0
 	for body, want := range map[string]string{
-		"{": "no JSON", `{"path":"x"}`: "must begin with a slash", `{"path":"https://x/y"}`: "must begin with a slash", `{"path":"/","certificates":"x"}`: "no PEM certificate",
+		"{": "not an ExplainRequest", `{"path":"x"}`: "must begin with a slash", `{"path":"https://x/y"}`: "must begin with a slash", `{"path":"/","certificates":"x"}`: "no PEM certificate",
 		`{"path":"/","token":"` + strings.Repeat("a", maxExplainRequest) + `"}`: "at most",
 	} {
 		asked++

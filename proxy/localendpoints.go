@@ -84,7 +84,7 @@ func loopbackHost(host string) bool {
 
 func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
-// authorizeLocal authenticates and authorises a request for a path of the proxy's: get,
+// authorizeLocal authenticates and authorizes a request for a path of the proxy's: get,
 // and for explanations of credentials post.
 func (x *exchange) authorizeLocal(r *http.Request) *metav1.Status {
 	path, verb := x.localPath, "get"

@@ -18,7 +18,7 @@ func (p *program) login(ctx context.Context, text string) error {
 		return err
 	}
 	if p.flags.exec != execSelf && p.flags.exec != execKubelogin {
-		return fmt.Errorf("--exec=%s: it must be %s or %s", p.flags.exec, execSelf, execKubelogin)
+		return fmt.Errorf("--exec=%s: must be %s or %s", p.flags.exec, execSelf, execKubelogin)
 	}
 	m, err := s.metadata(ctx)
 	if err != nil {
@@ -98,7 +98,7 @@ func (p *program) logout(ctx context.Context) error {
 			}
 		}
 	}
-	p.say("The tokens kept here are gone. Your browser may still be logged in at the issuer.\n")
+	p.say("The tokens stored here are deleted. Your browser may still be logged in at the issuer.\n")
 	return nil
 }
 

@@ -37,10 +37,10 @@ func main() {
 
 const usage = `Usage:
   kubectl kcp-login URL [flags]     log in to the workspace at URL
-  kubectl kcp-login whoami [flags]  who you are in the current context's workspace
-  kubectl kcp-login logout [flags]  forget the tokens of the current context
+  kubectl kcp-login whoami [flags]  show who you are in the current context's workspace
+  kubectl kcp-login logout [flags]  delete the tokens of the current context
 
-URL is https://HOST/clusters/WORKSPACE, or https://HOST for the operator's issuers.
+URL is https://HOST/clusters/WORKSPACE, or https://HOST to log in at the operator's issuers.
 
 `
 
@@ -66,17 +66,17 @@ type flags struct {
 func (f *flags) set() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("kubectl kcp-login", pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&f.ca, "certificate-authority", "", "File with the PEM certificates of the CA that the server is verified with. Empty means the system's.")
-	fs.StringVar(&f.issuer, "issuer", "", "Which issuer to log in at, by its URL or name, where there are several. Empty means that you are asked.")
+	fs.StringVar(&f.ca, "certificate-authority", "", "PEM file with the CA that verifies the server. Empty means the system's CAs.")
+	fs.StringVar(&f.issuer, "issuer", "", "URL or name of the issuer to log in at, if there are several. Empty means that the plugin asks.")
 	fs.BoolVar(&f.device, "device", false, "Log in with a browser on another device.")
-	fs.BoolVar(&f.noBrowser, "no-browser", false, "Print the page to open on this machine, and open none.")
-	fs.StringSliceVar(&f.listen, "listen-address", nil, "Loopback addresses to wait at for the browser; the first that is free. Empty means 127.0.0.1:8000, 127.0.0.1:18000, then any port.")
-	fs.StringVar(&f.exec, "exec", execSelf, "What kubectl is to ask for tokens: "+execSelf+", or "+execKubelogin+".")
-	fs.BoolVar(&f.print, "print", false, "Print the kubeconfig, and write none.")
+	fs.BoolVar(&f.noBrowser, "no-browser", false, "Print the address of the page to open on this machine instead of opening it.")
+	fs.StringSliceVar(&f.listen, "listen-address", nil, "Loopback addresses on which to wait for the browser; the first free one is used. Empty means 127.0.0.1:8000, 127.0.0.1:18000, then any port.")
+	fs.StringVar(&f.exec, "exec", execSelf, "Program that kubectl runs to get tokens: "+execSelf+", or "+execKubelogin+".")
+	fs.BoolVar(&f.print, "print", false, "Print the kubeconfig instead of writing it.")
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "Kubeconfig to use. Empty means $KUBECONFIG, or ~/.kube/config.")
-	fs.StringVar(&f.context, "context", "", "Context to write, or to ask about. Empty means WORKSPACE@HOST, or the current one.")
-	fs.BoolVar(&f.forget, "forget", false, "With logout: forget, too, that you trusted the issuer for this server.")
-	fs.BoolVar(&f.all, "all", false, "With logout: of all servers.")
+	fs.StringVar(&f.context, "context", "", "Context to write, or to use for whoami and logout. Empty means WORKSPACE@HOST, or the current one.")
+	fs.BoolVar(&f.forget, "forget", false, "With logout: also forget that you trusted the issuer for this server.")
+	fs.BoolVar(&f.all, "all", false, "With logout: for all servers.")
 	fs.StringVar(&f.login, "login", "", "")
 	_ = fs.MarkHidden("login")
 	fs.BoolVar(&f.version, "version", false, "Print the version and exit.")
@@ -100,7 +100,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		_, err := fmt.Fprintln(out, version)
 		return err
 	case fs.NArg() != 1:
-		return errors.New("give one URL, or one command; see --help")
+		return errors.New("give one URL or one command; see --help")
 	}
 	if err := p.open(); err != nil {
 		return err

@@ -64,7 +64,7 @@ type File[T any] struct {
 	status status
 	wake   chan struct{}
 
-	looking sync.Mutex // serialises Look; guards what follows
+	looking sync.Mutex // serializes Look; guards what follows
 	// known is the last state of each file that was believed, whether or not it
 	// could be used; made is what the value in use was made of.
 	known, made map[string]state

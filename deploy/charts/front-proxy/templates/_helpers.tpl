@@ -1,4 +1,4 @@
-{{/* One instance, ready: (list $ name) to its merged values, as YAML. */}}
+{{/* The merged values of one instance as YAML; takes (list $ name). */}}
 {{- define "front-proxy.instance" -}}
 {{- $root := index . 0 -}}{{- $name := index . 1 -}}
 {{- $v := mustMergeOverwrite (mustDeepCopy $root.Values.defaults) (mustDeepCopy (default dict (index $root.Values.instances $name))) -}}
