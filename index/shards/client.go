@@ -15,27 +15,27 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// maxErrorBody bounds what is read of an answer that is not 200.
+// maxErrorBody bounds how much of a response other than 200 is read.
 const maxErrorBody = 64 << 10
 
 // client sends GET requests below one base URL.
 type client struct {
 	http *http.Client
 	base *url.URL
-	// timeout is how long the headers of an answer may take.
+	// timeout is how long the headers of a response may take.
 	timeout time.Duration
 }
 
-// newClient reads the files that cfg names; cfg's Host is not used. Its transport is
-// client-go's, with what that has for servers that are trusted: a watch has no end,
-// so the client sets no time for a whole answer; do and list do.
+// newClient reads the files that cfg names; cfg's Host is not used. The transport is
+// client-go's, with its settings for trusted servers. A watch has no end, so the
+// client has no timeout for a whole response; do and list have one.
 func newClient(cfg *rest.Config, base *url.URL, timeout time.Duration) (*client, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Host = base.Host
 	cfg.Timeout = 0
-	// A watch on HTTP/1.1 is read by who waits for it: an event wakes one
-	// goroutine, on HTTP/2 two, and nothing is sent back. That is a quarter of
-	// what a single event costs.
+	// On HTTP/1.1 the goroutine that waits for a watch also reads it: an event wakes
+	// one goroutine, on HTTP/2 two, and nothing is sent back. This saves a quarter of
+	// the cost of a single event.
 	cfg.NextProtos = []string{"http/1.1"}
 	hc, err := rest.HTTPClientFor(cfg)
 	if err != nil {
@@ -45,10 +45,10 @@ func newClient(cfg *rest.Config, base *url.URL, timeout time.Duration) (*client,
 	return &client{http: hc, base: base, timeout: timeout}, nil
 }
 
-// close lets idle connections go.
+// close closes idle connections.
 func (c *client) close() { utilnet.CloseIdleConnectionsFor(c.http.Transport) }
 
-// answerError is an answer other than 200, or an ERROR event of a watch.
+// answerError is a response other than 200, or an ERROR event of a watch.
 type answerError struct {
 	code    int
 	reason  metav1.StatusReason
@@ -70,7 +70,7 @@ func newAnswerError(code int, body []byte) *answerError {
 	return &answerError{code: code, reason: s.Reason, message: s.Message}
 }
 
-// expired says that the version asked for is no longer kept.
+// expired reports whether the requested version is no longer available.
 func expired(err error) bool {
 	var a *answerError
 	return errors.As(err, &a) && (a.code == http.StatusGone || a.reason == metav1.StatusReasonExpired)
@@ -118,7 +118,7 @@ func (c *client) open(ctx context.Context, path string, query url.Values) (io.Re
 	return nil, newAnswerError(resp.StatusCode, text)
 }
 
-// get reads one JSON answer whole.
+// get reads a whole JSON response.
 func (c *client) get(ctx context.Context, path string, query url.Values, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*c.timeout)
 	defer cancel()
@@ -130,7 +130,7 @@ func (c *client) get(ctx context.Context, path string, query url.Values, into an
 	return json.NewDecoder(b).Decode(into)
 }
 
-// body is an answer's body that ends its request when closed.
+// body is a response's body; closing it ends the request.
 type body struct {
 	io.ReadCloser
 	cancel context.CancelCauseFunc

@@ -9,15 +9,15 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// The paths that Shard objects are read at: in the root workspace, on the root
-// shard only; and, from kcp 0.34 on, in the Admin workspace, which every shard
-// serves from the cache server.
+// The paths of Shard objects: in the root workspace, on the root shard only, and,
+// from kcp 0.34 on, in the Admin workspace, which every shard serves from the cache
+// server.
 var (
 	rootShards  = "/clusters/root" + apiPath(shardResource.GroupVersion()) + shardResource.Resource
 	adminShards = "/services/admin" + apiPath(shardResource.GroupVersion()) + shardResource.Resource
 )
 
-// source is a server that Shard objects can be read from.
+// source is a server from which Shard objects can be read.
 type source struct {
 	name   string // for the log
 	client *client
@@ -25,10 +25,10 @@ type source struct {
 	peer   bool
 }
 
-// endpoints are what the watch of Shard objects changes between when one fails:
-// the peers in turn, and the root workspace as long as no peer has ever been
-// read. After that it is left alone: where shards keep their own Shard objects,
-// it may know fewer than the peers do, and what it lacks would be forgotten.
+// endpoints are the servers between which the watch of Shard objects fails over: the
+// peers in turn, and the root workspace until a peer has been read for the first
+// time. After that, root is not used: where shards keep their own Shard objects, it
+// may know fewer than the peers do, and the shards that it lacks would be removed.
 // Used by one goroutine.
 type endpoints struct {
 	all      []source
@@ -38,10 +38,10 @@ type endpoints struct {
 
 func (s *endpoints) get() source { return s.all[s.current] }
 
-// read says that the current source was listed.
+// read records that the current source was listed.
 func (s *endpoints) read() { s.peerRead = s.peerRead || s.get().peer }
 
-// advance makes the next source current and says whether that is another one.
+// advance makes the next source current and reports whether that is a different one.
 func (s *endpoints) advance() bool {
 	before := s.current
 	for {
@@ -58,7 +58,7 @@ func (s *endpoints) close() {
 	}
 }
 
-// newEndpoints opens no connection. It takes over root.
+// newEndpoints opens no connection. It takes ownership of root.
 func (w *Watcher) newEndpoints(root *client) (*endpoints, error) {
 	s := &endpoints{}
 	for i, config := range w.cfg.Peers {
@@ -73,7 +73,7 @@ func (w *Watcher) newEndpoints(root *client) (*endpoints, error) {
 	return s, nil
 }
 
-// peerURL is the server of a peer's configuration.
+// peerURL returns the server of a peer's configuration.
 func peerURL(config *rest.Config) (*url.URL, error) {
 	if config == nil {
 		return nil, errors.New("peer kubeconfig: it is missing")

@@ -5,8 +5,7 @@ import (
 	"errors"
 )
 
-// event is one frame of a watch. Its object is a part of the frame, and is not
-// looked at.
+// event is one frame of a watch. Its object is a part of the frame and is not parsed.
 type event struct {
 	Type   string
 	Object json.RawMessage
@@ -14,8 +13,8 @@ type event struct {
 
 var errNoEvent = errors.New("the watch contains a frame that is not an event")
 
-// read sets e to the event that a frame is. As everywhere in JSON's decoding, the
-// last of several fields of a name counts.
+// read sets e to the event in a frame. As in the rest of encoding/json, the last of
+// several fields with the same name counts.
 func (e *event) read(frame []byte) error {
 	*e = event{}
 	s := scanner{in: frame}
@@ -38,8 +37,7 @@ func (e *event) read(frame []byte) error {
 	return nil
 }
 
-// eventType is a type that is known, as it is quoted; else empty. None has an
-// escape.
+// eventType returns a known type in its quotes, or "". No known type has an escape.
 func eventType(quoted []byte) string {
 	for _, known := range [...]string{"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"} {
 		if n := len(quoted) - 1; n > 0 && quoted[0] == '"' && string(quoted[1:n]) == known {

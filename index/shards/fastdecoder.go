@@ -9,24 +9,24 @@ import (
 	"unicode/utf8"
 )
 
-// fastDecoder decodes what slim structs are mostly made of and API servers mostly send:
-// objects, and strings without escapes. Nine tenths of an object that kcp sends are
-// of no use here (managedFields, conditions), and are passed over in a tenth of the
-// time that decoding takes. Whatever else comes is the decoder's; what plain does
-// decode, it decodes as that would.
+// fastDecoder decodes what slim structs mostly contain and API servers mostly send:
+// objects, and strings without escapes. It skips the nine tenths of a kcp object that
+// the index does not need (managedFields, conditions) in a tenth of the time that
+// decoding takes. It leaves everything else to the JSON decoder; what it does decode,
+// it decodes to the same result.
 type fastDecoder struct {
-	// fields by their names as they are written.
+	// fields has the fields by their names as written.
 	fields map[string]fastField
 }
 
-// fastField is a struct's field: a string, a struct, or a pointer to either.
+// fastField is a field of a struct: a string, a struct, or a pointer to either.
 type fastField struct {
 	index int
-	plain *fastDecoder // nil: a string, or what is left to the decoder
+	plain *fastDecoder // nil: a string, or a value that is left to the JSON decoder
 }
 
-// newFastDecoder returns how a struct of type t is decoded; another type is the
-// decoder's, as are fields of other kinds.
+// newFastDecoder returns a decoder for structs of type t. It leaves other types, and
+// fields of other kinds, to the JSON decoder.
 func newFastDecoder(t reflect.Type) *fastDecoder {
 	if t.Kind() != reflect.Struct || reflect.PointerTo(t).Implements(unmarshaler) {
 		return &fastDecoder{}
@@ -35,7 +35,7 @@ func newFastDecoder(t reflect.Type) *fastDecoder {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Anonymous {
-			return &fastDecoder{} // none of ours has one; its rules are not worth repeating
+			return &fastDecoder{} // none of our structs embeds one, so the rules for it are left out
 		}
 		inner := f.Type
 		if inner.Kind() == reflect.Pointer {
@@ -53,8 +53,8 @@ func newFastDecoder(t reflect.Type) *fastDecoder {
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
-// decode sets v to what raw, an object, has of it. False: raw is the decoder's,
-// and v of no use.
+// decode sets v to the fields that raw, an object, has of it. False means that the
+// JSON decoder must decode raw; v is then undefined.
 func (p *fastDecoder) decode(raw []byte, v reflect.Value) bool {
 	s := scanner{in: raw}
 	if !p.object(&s, v) {

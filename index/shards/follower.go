@@ -21,8 +21,8 @@ import (
 
 const (
 	pageSize = 500
-	// watchTime is the least and half the most time a server is asked to keep a
-	// watch open.
+	// watchTime is the minimum, and half the maximum, for which a server is asked to
+	// keep a watch open.
 	watchTime = 5 * time.Minute
 	// shortWatch: a watch that ends sooner without an event counts as failed.
 	shortWatch = time.Second
@@ -33,28 +33,29 @@ var (
 	errEarlyEnd   = errors.New("the streamed list ended before it was complete")
 )
 
-// follower keeps one table up to date with one resource of one server.
+// follower keeps one table up to date with one resource on one server.
 type follower struct {
 	client *client
 	newObj func() Object
 	plain  *fastDecoder // of newObj's objects
 	table  Table
-	// path returns the resource's path; one equal to stale answered 404.
+	// path returns the resource's path. stale is a path that got 404; path does not
+	// return it from its cache.
 	path func(ctx context.Context, stale string) (string, error)
 	note *statusRecorder
 	log  klog.Logger
 	// listIdleTimeout is how long a streamed list may send nothing.
 	listIdleTimeout time.Duration
-	// watchIdleTimeout is how long a watch may.
+	// watchIdleTimeout is how long a watch may send nothing.
 	watchIdleTimeout time.Duration
 	backoff          Backoff
-	// from has what client is changed to when it fails; nil: nothing.
+	// from has the servers for failover; nil: there are none.
 	from *endpoints
 
-	version string // reached; empty: list first
-	stale   string // path that answered 404
+	version string // that the table has reached; empty: list first
+	stale   string // path that got 404
 	noPages bool   // a page's token expired: ask for the next list whole
-	// noStream: the server took a streamed list and never sent its end.
+	// noStream: the server accepted a streamed list and never sent its end.
 	noStream bool
 }
 
@@ -103,19 +104,19 @@ func (f *follower) failed(err error) {
 	f.note.failed(err)
 }
 
-// failover goes on at the next source, if there is one, after a failure.
+// failover changes to the next source, if there is one, after a failure.
 func (f *follower) failover(err error) {
 	if f.from == nil || expired(err) || !f.from.advance() {
 		return
 	}
 	f.client = f.from.get().client
-	// A version means something to the server that gave it only.
+	// A version is meaningful only to the server that issued it.
 	f.version, f.stale, f.noPages, f.noStream = "", "", false, false
 	f.log.Info("Reading shards from another server now", "server", f.from.get().name)
 }
 
-// cycle lists if it must, and watches until the watch ends. Progress says that
-// the watch brought something or lasted.
+// cycle lists if necessary, and watches until the watch ends. progress reports
+// whether the watch delivered an event or lasted long enough.
 func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
 	path, err := f.path(ctx, f.stale)
 	if err != nil {
@@ -153,8 +154,8 @@ func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
 	return f.follow(s)
 }
 
-// read brings the table up to date by a list; a streamed one goes on as the
-// watch it returns.
+// read updates the table by a list. A streamed list continues as the watch that read
+// returns.
 func (f *follower) read(ctx context.Context, path string) (*stream, error) {
 	f.note.syncing()
 	if !f.noStream {
@@ -181,7 +182,7 @@ func (f *follower) follow(s *stream) (progress bool, err error) {
 			lasted := time.Since(start) >= shortWatch
 			switch {
 			case s.silent.Load():
-				return true, nil // the next request tells whether anybody is there
+				return true, nil // the next request shows whether the server is still there
 			case errors.Is(err, io.EOF) && (progress || lasted):
 				return true, nil
 			case errors.Is(err, io.EOF):
@@ -239,8 +240,9 @@ func (f *follower) streamList(ctx context.Context, path string) (*stream, error)
 	}
 }
 
-// verifyResourceVersion forgets the version reached when the server has not come that far: its
-// storage was replaced, and a watch from that version would say nothing for long.
+// verifyResourceVersion resets the version if the server has not reached it: its
+// storage was replaced, and a watch from that version would send nothing for a long
+// time.
 func (f *follower) verifyResourceVersion(ctx context.Context, path string) error {
 	var page listPage
 	if err := f.client.get(ctx, path, url.Values{"limit": {"1"}}, &page); err != nil {
@@ -255,7 +257,7 @@ func (f *follower) verifyResourceVersion(ctx context.Context, path string) error
 	return nil
 }
 
-// listPage is a list, or a page of one.
+// listPage is a list or a page of one.
 type listPage struct {
 	Metadata struct {
 		ResourceVersion string `json:"resourceVersion"`
@@ -297,7 +299,7 @@ func (f *follower) pages(ctx context.Context, path string) error {
 	}
 }
 
-// bookmark is what a BOOKMARK event's object says.
+// bookmark has the fields of a BOOKMARK event's object.
 type bookmark struct {
 	Metadata struct {
 		ResourceVersion string `json:"resourceVersion"`
@@ -307,8 +309,8 @@ type bookmark struct {
 	} `json:"metadata"`
 }
 
-// apply hands an event to the table. It returns the version reached, if the
-// event says so, and whether it ends a streamed list.
+// apply passes an event to the table. It returns the version in the event, if there
+// is one, and whether the event ends a streamed list.
 func (f *follower) apply(e *event) (version string, end bool) {
 	switch e.Type {
 	case "ADDED", "MODIFIED":
@@ -339,7 +341,7 @@ func (f *follower) upsert(raw json.RawMessage) (version string) {
 	return o.Version()
 }
 
-// decode returns nil for an object that does not have the watch's form.
+// decode returns nil for an object that does not fit the watch's type.
 func (f *follower) decode(raw json.RawMessage) Object {
 	o := f.newObj()
 	if f.plain.decode(raw, reflect.ValueOf(o).Elem()) {
@@ -365,7 +367,7 @@ func (f *follower) open(ctx context.Context, path string, query url.Values) (*st
 		return nil, fmt.Errorf("watch: %w", err)
 	}
 	s := &stream{body: b, frames: frames{r: b}}
-	// A server that forgets its own time limit is not trusted to end.
+	// The client enforces the time limit, in case the server does not.
 	s.limit = time.AfterFunc(asked+time.Minute, s.close)
 	return s, nil
 }
@@ -376,15 +378,15 @@ type stream struct {
 	frames frames
 	last   event
 	limit  *time.Timer
-	// silent: closed for sending nothing.
+	// silent: the stream was closed because it sent nothing.
 	silent atomic.Bool
 }
 
-// next returns the next event, valid until the call after; io.EOF at the end.
+// next returns the next event, valid until the following call; io.EOF at the end.
 func (s *stream) next() (*event, error) {
 	frame, err := s.frames.next()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF // cut within a frame: the rest is asked for again
+		err = io.EOF // cut within a frame: the next watch sends it again
 	}
 	if err != nil {
 		return nil, err
@@ -400,8 +402,8 @@ func (s *stream) close() {
 	_ = s.body.Close()
 }
 
-// Backoff is the wait after failures in a row: First, doubled up to Max, half of
-// it random.
+// Backoff is the pause after consecutive failures: First, doubled up to Max; half of
+// it is random.
 type Backoff struct {
 	First, Max time.Duration
 }
@@ -414,7 +416,7 @@ func (b Backoff) delay(failures int) time.Duration {
 	return d/2 + rand.N(d/2+1) //nolint:gosec // spreads retries, no secret
 }
 
-// failureReason is a failure's kind, fit for a metric's label.
+// failureReason returns the kind of a failure, for a metric's label.
 func failureReason(err error) string {
 	var a *answerError
 	switch {

@@ -12,17 +12,18 @@ const (
 	maxFrame   = 64 << 20
 )
 
-// frames cuts a stream into the JSON objects it is made of, without decoding
-// them: a balanced pair of braces is one.
+// frames cuts a stream into its JSON objects without decoding them: an object is a
+// balanced pair of braces.
 type frames struct {
 	r   io.Reader
 	buf []byte
-	// buf[from:to] has been returned last, buf[to:] has been read.
+	// buf[from:to] is the object returned last, buf[to:] has been read but not
+	// returned.
 	from, to int
 }
 
-// next returns the next object, valid until the call after. io.EOF is the end
-// between two objects, io.ErrUnexpectedEOF the end within one.
+// next returns the next object, valid until the following call. It returns io.EOF if
+// the stream ends between two objects, io.ErrUnexpectedEOF if it ends within one.
 func (f *frames) next() ([]byte, error) {
 	f.from = f.to
 	var s frameScan
@@ -51,7 +52,8 @@ func (f *frames) next() ([]byte, error) {
 	}
 }
 
-// read reads more behind what there is. moved is how far that went to the front.
+// read reads more data after the unread data. moved is by how much it moved that data
+// to the front.
 func (f *frames) read() (moved int, err error) {
 	if len(f.buf) == cap(f.buf) {
 		held := f.buf[f.from:]
@@ -68,7 +70,7 @@ func (f *frames) read() (moved int, err error) {
 	n, err := f.r.Read(f.buf[len(f.buf):cap(f.buf)])
 	f.buf = f.buf[:len(f.buf)+n]
 	if n > 0 {
-		err = nil // it will come again
+		err = nil // the next read returns it again
 	}
 	return moved, err
 }
@@ -82,8 +84,8 @@ type frameScan struct {
 
 var errNoObject = errors.New("the stream contains something other than a JSON object")
 
-// scan goes on in b, and returns how much of it it has seen: all, or up to the
-// object's end.
+// scan continues in b and returns how much of it it has consumed: all of it, or up to
+// the end of the object.
 func (s *frameScan) scan(b []byte) (int, error) {
 	for i, c := range b {
 		switch {

@@ -6,16 +6,16 @@ import (
 	"fmt"
 )
 
-// exportVersions are the versions of apis.kcp.io to read APIExports in, newest
+// exportVersions are the versions of apis.kcp.io in which to read APIExports, newest
 // first.
 var exportVersions = [...]string{"v1alpha2", "v1alpha1"}
 
 var errNoIdentity = errors.New("it has no status.identityHash yet")
 
-// identities reads the identity hashes of APIExports in root, and keeps them.
+// identities reads and caches the identity hashes of APIExports in root.
 type identities struct {
 	root *client
-	// sem guards hashes; a channel, so that waiting ends with a context.
+	// sem guards hashes. It is a channel so that a wait can end with its context.
 	sem    chan struct{}
 	hashes map[string]string
 }
@@ -24,7 +24,8 @@ func newIdentities(root *client) *identities {
 	return &identities{root: root, sem: make(chan struct{}, 1), hashes: map[string]string{}}
 }
 
-// get returns the identity of the export. One equal to stale is read anew.
+// get returns the identity of the export. If the cached one equals stale, get reads
+// it again.
 func (i *identities) get(ctx context.Context, export, stale string) (string, error) {
 	select {
 	case i.sem <- struct{}{}:

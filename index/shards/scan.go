@@ -2,15 +2,15 @@ package shards
 
 import "bytes"
 
-// scanner goes through JSON text without decoding it. Its methods report false
-// where the text ends, or is no JSON as far as they look, and never read beyond
-// its end.
+// scanner traverses JSON text without decoding it. Its methods return false if the
+// text ends, or if the part that they examine is not JSON. They never read beyond its
+// end.
 type scanner struct {
 	in []byte
 	at int
 }
 
-// peek returns the next byte that is no white space.
+// peek returns the next byte that is not white space.
 func (s *scanner) peek() (byte, bool) {
 	for ; s.at < len(s.in); s.at++ {
 		switch c := s.in[s.at]; c {
@@ -22,8 +22,8 @@ func (s *scanner) peek() (byte, bool) {
 	return 0, false
 }
 
-// object goes through the object at hand: each is called at every value, with its
-// name in quotes, and goes behind it. It ends where each reports false.
+// object traverses the next object. It calls each at every value, with the name in
+// quotes; each must advance past the value. object stops if each returns false.
 func (s *scanner) object(each func(key []byte) bool) bool {
 	if c, ok := s.peek(); !ok || c != '{' {
 		return false
@@ -40,8 +40,8 @@ func (s *scanner) object(each func(key []byte) bool) bool {
 	}
 }
 
-// field reads the next name in an object, with its quotes, up to its value; no
-// more: the object's end.
+// field reads the next name in an object, with its quotes, up to its value. more is
+// false at the end of the object.
 func (s *scanner) field() (key []byte, more, ok bool) {
 	for {
 		switch c, ok := s.peek(); {
@@ -75,7 +75,7 @@ func (s *scanner) key() ([]byte, bool) {
 	return key, ok && c == ':'
 }
 
-// skip goes behind the value at hand.
+// skip advances past the next value.
 func (s *scanner) skip() bool {
 	switch s.in[s.at] {
 	case '"':
@@ -93,7 +93,7 @@ func (s *scanner) skip() bool {
 	return s.at > start
 }
 
-// nested goes behind the object or array at hand.
+// nested advances past the next object or array.
 func (s *scanner) nested() bool {
 	depth := 0
 	for s.at < len(s.in) {
@@ -116,7 +116,7 @@ func (s *scanner) nested() bool {
 	return false
 }
 
-// text goes behind the string at hand.
+// text advances past the next string.
 func (s *scanner) text() bool {
 	for i := s.at + 1; ; i++ {
 		n := bytes.IndexByte(s.in[i:], '"')

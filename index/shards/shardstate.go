@@ -13,7 +13,7 @@ import (
 
 var shardResource = schema.GroupVersionResource{Group: "core.kcp.io", Version: "v1alpha1", Resource: "shards"}
 
-// shardObject is what is read of a Shard object.
+// shardObject has the fields of a Shard object that the Watcher reads.
 type shardObject struct {
 	Metadata Meta `json:"metadata"`
 	Spec     struct {
@@ -26,8 +26,8 @@ type shardObject struct {
 // Version is metadata.resourceVersion.
 func (o *shardObject) Version() string { return o.Metadata.ResourceVersion }
 
-// shard makes the published record. The base URL must be usable; of the others
-// an unusable one counts as none.
+// shard returns the record to publish. The base URL must be usable; an unusable other
+// URL counts as missing.
 func (o *shardObject) shard() (*Shard, error) {
 	base, err := parseURL(o.Spec.BaseURL)
 	if err != nil {
@@ -43,8 +43,8 @@ func (o *shardObject) shard() (*Shard, error) {
 	return s, nil
 }
 
-// parseURL takes an https URL with a host and perhaps a path, whose trailing
-// slashes it drops.
+// parseURL accepts an https URL with a host and optionally a path, whose trailing
+// slashes it removes.
 func parseURL(s string) (*url.URL, error) {
 	if s == "" {
 		return nil, fmt.Errorf("it is empty")
@@ -80,9 +80,9 @@ func sameURL(a, b *url.URL) bool {
 // shardState is a listed shard and the followers of its watches.
 type shardState struct {
 	name       string
-	generation uint64  // of the list that named it last
+	generation uint64  // of the last list that contained it
 	shard      *Shard  // nil: never had a usable address
-	tables     []Table // one a watch, from the first start on
+	tables     []Table // one per watch, from the first start on
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -111,8 +111,8 @@ func (e *shardState) stop() {
 	e.cancel = nil
 }
 
-// rootTable is the table of Shard objects: it starts and stops the shards'
-// followers. Only the follower of root calls it.
+// rootTable is the table of Shard objects: it starts and stops the followers of
+// shards. Only the follower of root calls it.
 type rootTable struct {
 	w          *Watcher
 	ctx        context.Context //nolint:containedctx // ends the followers; lives as long as Run
@@ -166,7 +166,7 @@ func (t *rootTable) End() {
 	}
 }
 
-// stop ends all followers; what the tables hold stays.
+// stop ends all followers; the tables keep their contents.
 func (t *rootTable) stop() {
 	for _, e := range t.w.entries {
 		e.stop()
@@ -204,7 +204,7 @@ func (t *rootTable) register(name string, s *Shard) {
 	}
 }
 
-// start runs every watch on the shard's address.
+// start runs every watch at the shard's address.
 func (t *rootTable) start(e *shardState) {
 	w := t.w
 	if e.tables == nil {
@@ -225,8 +225,8 @@ func (t *rootTable) start(e *shardState) {
 	}
 }
 
-// runWatch follows one watch on one shard until ctx ends. Files that the shards'
-// configuration names are tried again until they can be used.
+// runWatch follows one watch on one shard until ctx ends. It tries the files in the
+// shards' configuration again until they can be used.
 func (w *Watcher) runWatch(ctx context.Context, f *ResourceWatch, base *url.URL, n *statusRecorder, table Table) {
 	for failures := 0; ; failures++ {
 		c, err := newClient(w.cfg.Shards, base, w.cfg.Timeout)
@@ -244,7 +244,8 @@ func (w *Watcher) runWatch(ctx context.Context, f *ResourceWatch, base *url.URL,
 	}
 }
 
-// remove forgets a shard: followers first, then contents, then the shard.
+// remove removes a shard: first its followers, then its contents, then the shard
+// itself.
 func (t *rootTable) remove(name string) {
 	e := t.w.entries[name]
 	if e == nil {

@@ -2,26 +2,26 @@ package shards
 
 import "time"
 
-// State is where a watch on a shard, or a shard as a whole, stands.
+// State is the state of a watch on a shard, or of a shard as a whole.
 type State string
 
 // States.
 const (
 	// Waiting: not started, as for a Shard object without a usable address.
 	Waiting State = "waiting"
-	// Syncing: the first list is under way.
+	// Syncing: the first list is in progress.
 	Syncing State = "syncing"
 	// Synced: listed, and the watch is open.
 	Synced State = "synced"
-	// Failed: the last list or watch failed; the next try is under way. What was
-	// read before stays served.
+	// Failed: the last list or watch failed, and the next try is in progress. What
+	// was read before is still served.
 	Failed State = "failed"
 )
 
-// Status is a picture of everything a Watcher follows.
+// Status is a snapshot of everything that a Watcher follows.
 type Status struct {
-	// Root is the watch of Shard objects. RootAnswered says that it was listed
-	// once.
+	// Root is the watch of Shard objects. RootAnswered reports whether it has been
+	// listed once.
 	Root         ResourceWatchStatus
 	RootAnswered bool
 	// Shards are sorted by name.
@@ -31,14 +31,14 @@ type Status struct {
 // ShardStatus is one listed shard.
 type ShardStatus struct {
 	Name string
-	// State is Failed when a watch fails or the address is unusable, else the
-	// least advanced state of its watches.
+	// State is Failed if a watch fails or the address is unusable, else the least
+	// advanced state of its watches.
 	State State
-	// Synced says that every watch has been listed once.
+	// Synced reports whether every watch has been listed once.
 	Synced bool
 	// Since is when State began.
 	Since time.Time
-	// Reason says what is wrong with the Shard object; for operators.
+	// Reason says what is wrong with the Shard object; only for operators.
 	Reason  string
 	Watches []ResourceWatchStatus
 }
@@ -50,34 +50,35 @@ type ResourceWatchStatus struct {
 	State    State
 	// Since is when State began.
 	Since time.Time
-	// Synced says that it has been listed once.
+	// Synced reports whether the watch has been listed once.
 	Synced bool
-	// Objects is how many the last list had; what the watch changed since is
-	// not counted.
+	// Objects is the number of objects in the last list; later changes through the
+	// watch are not counted.
 	Objects int
-	// Error is the last failure, kept after recovery, and ErrorAt its time. It
-	// may hold addresses: for operators, never for an unauthenticated answer.
+	// Error is the last failure, kept after recovery; ErrorAt is its time. It may
+	// contain addresses, so it is only for operators and never for an unauthenticated
+	// response.
 	Error   string
 	ErrorAt time.Time
 }
 
-// Metrics is told what happens. Labels are shard names and "resource.group";
-// the shard is empty for the watch of Shard objects in root.
+// Metrics receives events about the watches. Labels are shard names and
+// "resource.group"; the shard is empty for the watch of Shard objects in root.
 type Metrics interface {
 	// ResourceWatchState: the watch has entered a state.
 	ResourceWatchState(shard, resource string, s State)
-	// Listed: a list was completed, with so many objects.
+	// Listed: a list was completed, with this number of objects.
 	Listed(shard, resource string, objects int)
-	// ResourceWatchFailed: a list or watch failed. Why is "expired", "not found",
-	// "refused", "answer" (any other) or "connection".
+	// ResourceWatchFailed: a list or watch failed. why is "expired", "not found",
+	// "refused", "answer" (any other response) or "connection".
 	ResourceWatchFailed(shard, resource, why string)
 	// Skipped: an object could not be decoded.
 	Skipped(shard, resource string)
-	// Forget: the shard is gone.
+	// Forget: the shard was removed.
 	Forget(shard string)
 }
 
-// noMetrics is what a nil Metrics means.
+// noMetrics is used instead of nil Metrics.
 type noMetrics struct{}
 
 func (noMetrics) ResourceWatchState(string, string, State)   {}
@@ -86,7 +87,7 @@ func (noMetrics) ResourceWatchFailed(string, string, string) {}
 func (noMetrics) Skipped(string, string)                     {}
 func (noMetrics) Forget(string)                              {}
 
-// summarize sums up a shard's watches.
+// summarize computes a shard's state from its watches.
 func summarize(s *ShardStatus, unusable time.Time) {
 	rank := map[State]int{Failed: 0, Waiting: 1, Syncing: 2, Synced: 3}
 	s.State, s.Synced = Synced, len(s.Watches) > 0

@@ -6,7 +6,7 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// statusRecorder keeps how a follower fares, for Status and Metrics.
+// statusRecorder records the progress of a follower, for Status and Metrics.
 type statusRecorder struct {
 	clock   clock.PassiveClock
 	metrics Metrics
@@ -28,7 +28,7 @@ func (n *statusRecorder) get() ResourceWatchStatus {
 	return n.status
 }
 
-// enter says whether the state is a new one.
+// enter reports whether the state is new.
 func (n *statusRecorder) enter(s State) bool {
 	n.mu.Lock()
 	changed := n.status.State != s
@@ -42,8 +42,8 @@ func (n *statusRecorder) enter(s State) bool {
 	return changed
 }
 
-// syncing: a first list begins. Later ones, and tries after a failure, leave
-// the state as it is until they succeed.
+// syncing: a first list begins. Later lists, and tries after a failure, do not change
+// the state until they succeed.
 func (n *statusRecorder) syncing() {
 	if n.get().State == Waiting {
 		n.enter(Syncing)
@@ -57,7 +57,7 @@ func (n *statusRecorder) listed(objects int) {
 	n.metrics.Listed(n.shard, n.status.Resource, objects)
 }
 
-// synced says that the watch is open, and returns whether that is news.
+// synced records that the watch is open, and reports whether that is new.
 func (n *statusRecorder) synced() bool { return n.enter(Synced) }
 
 func (n *statusRecorder) skipped() { n.metrics.Skipped(n.shard, n.status.Resource) }

@@ -17,29 +17,29 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Registry is told which shards there are. Its methods are called from one
-// goroutine.
+// Registry receives the list of shards. Its methods are called from one goroutine.
 type Registry interface {
-	// SetShard says that root lists the shard. s is nil when its object has never
-	// had a usable address. It precedes every call of ResourceWatch.Table for the shard,
-	// and comes again when an address changes.
+	// SetShard reports a shard that root lists. s is nil if its object has never had
+	// a usable address. It is called before ResourceWatch.Table for the shard, and
+	// again when an address changes.
 	SetShard(name string, s *Shard)
-	// RemoveShard says that root no longer lists it. All its tables are empty.
+	// RemoveShard reports that root no longer lists the shard. All its tables are
+	// empty by then.
 	RemoveShard(name string)
-	// ShardsListed says that root has answered: the shards set so far are all.
-	// It comes after every list.
+	// ShardsListed reports that root has answered: the shards set so far are all
+	// there are. It is called after every list.
 	ShardsListed()
 }
 
-// Config is what a Watcher needs.
+// Config configures a Watcher.
 type Config struct {
-	// Root reaches the shard that holds the root workspace. A Host path that
-	// ends in /clusters/root is taken without it.
+	// Root is the configuration for the shard that holds the root workspace. A path
+	// /clusters/root at the end of its Host is removed.
 	Root *rest.Config
 	// Peers are shards that serve all Shard objects in their Admin workspace, as
-	// from kcp 0.34 on every shard does. They are preferred to Root and fail over
-	// to each other; Root is still needed for the identities of APIExports.
-	// Empty: Shard objects are read from Root.
+	// every shard does from kcp 0.34 on. They are preferred to Root and fail over to
+	// each other. Root is still needed for the identities of APIExports. If Peers is
+	// empty, Shard objects are read from Root.
 	Peers []*rest.Config
 	// Shards has the credentials for every shard; its Host is not used.
 	Shards *rest.Config
@@ -49,20 +49,20 @@ type Config struct {
 	Registry Registry
 	// Log: the zero Logger logs nothing.
 	Log klog.Logger
-	// Clock stamps what Status returns; nil: the real one.
+	// Clock is for the times in Status; nil means the real clock.
 	Clock clock.PassiveClock
 	// Metrics may be nil.
 	Metrics Metrics
-	// Backoff of a failing watch; zero: from 500 ms to 30 s.
+	// Backoff is the pause after failures of a watch; zero means from 500 ms to 30 s.
 	Backoff Backoff
 	// ListIdleTimeout is how long a streamed list may send nothing before the watch
-	// lists in pages instead; zero: 20 s.
+	// lists in pages instead; zero means 20 s.
 	ListIdleTimeout time.Duration
-	// WatchIdleTimeout is how long a watch may send nothing, bookmarks included (kcp sends
-	// one a minute), before it is opened anew; zero: 90 s. It is how a server that
-	// has gone without a word is noticed.
+	// WatchIdleTimeout is how long a watch may send nothing, bookmarks included (kcp
+	// sends one a minute), before it is reopened; zero means 90 s. This is how the
+	// Watcher notices a server that vanished without closing its connections.
 	WatchIdleTimeout time.Duration
-	// Timeout is how long a server may take to begin an answer; zero: 30 s.
+	// Timeout is how long a server may take to begin a response; zero means 30 s.
 	Timeout time.Duration
 }
 
@@ -80,7 +80,7 @@ type Watcher struct {
 	entries map[string]*shardState
 }
 
-// New checks cfg. It does no I/O.
+// New validates cfg. It does no I/O.
 func New(cfg Config) (*Watcher, error) {
 	if cfg.Root == nil || cfg.Shards == nil {
 		return nil, errors.New("shards: Config needs Root and Shards")
@@ -131,9 +131,9 @@ func New(cfg Config) (*Watcher, error) {
 	}, nil
 }
 
-// Run follows until ctx ends, and returns when every goroutine it started has
-// ended. It fails only if the files of the root configuration, or of a peer's,
-// cannot be used. Run it once.
+// Run follows the shards until ctx ends, and returns when every goroutine that it
+// started has ended. It fails only if the files of the root configuration, or of a
+// peer's, cannot be used. Call it once.
 func (w *Watcher) Run(ctx context.Context) error {
 	root, err := newClient(w.cfg.Root, w.root, w.cfg.Timeout)
 	if err != nil {
@@ -155,7 +155,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	return nil
 }
 
-// Status is a picture of this moment.
+// Status returns a snapshot of the current state.
 func (w *Watcher) Status() Status {
 	s := Status{Root: w.note.get()}
 	s.RootAnswered = s.Root.Synced
