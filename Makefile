@@ -12,7 +12,7 @@ DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go 
 DOCTESTS := Links|Doc$$|NamesTests
 LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
 
-.PHONY: build image test test-unit test-browser lint docs bench conformance demo fuzz clean
+.PHONY: build image test test-unit test-browser lint docs bench conformance soak demo fuzz clean
 
 build: ## bin/front-proxy and the kubectl plugin bin/kubectl-kcp_login
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
@@ -49,6 +49,9 @@ bench: build $(KCP031) ## the comparison of docs/performance.md, about 12 minute
 
 conformance: build $(KCP031) $(KCP032) ## kcp's own suites through this proxy, about 10 minutes for each kcp; DOCS=1 updates docs/compatibility.md
 	go run ./e2e/conformance $(if $(DOCS),-docs docs/compatibility.md) $(CONFORMANCE)
+
+soak: build $(KCP032) ## an hour of mixed load on two real shards while everything breaks and changes; SOAK= its flags, DOCS=1: into docs/reliability.md
+	go run ./e2e/soak $(if $(DOCS),-docs docs/reliability.md) $(SOAK)
 
 demo: build $(KCP032) $(LOGIN) ## two shards, an issuer and the proxy, until Ctrl-C
 	go run ./e2e/demo
