@@ -180,7 +180,7 @@ func (p *plan) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if p.docs != "" {
-		if err := writeDocs(p.docs, b.results.table(), begin); err != nil {
+		if err := writeDocs(p.docs, b.results, begin); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,15 @@ import (
 	"strings"
 )
 
+// MachineLoad is the load average of five minutes, or "unknown".
+func MachineLoad() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if fields := strings.Fields(string(text)); err == nil && len(fields) > 1 {
+		return fields[1]
+	}
+	return "unknown"
+}
+
 // WriteGenerated puts text into the part of a page that a command generates: what
 // lies between the line `<!-- generated: COMMAND -->` and the next
 // `<!-- end of generated -->`.

@@ -133,6 +133,9 @@ func (p *Proxy) Log() string { return filepath.Join(p.env.Logs(), p.name+".log")
 // Alive returns nil while its process runs, else how that ended.
 func (p *Proxy) Alive() error { return p.process.alive() }
 
+// PID is its process id.
+func (p *Proxy) PID() int { return p.process.cmd.Process.Pid }
+
 // Admin is kcp-admin through this proxy.
 func (p *Proxy) Admin() *Client {
 	config := p.env.admin.config(p.URL, p.env.ServingCA.PEM)

@@ -45,6 +45,7 @@ type load struct {
 	row   *row       // the fault that counts now
 	kinds map[string]*count
 	lost  []string // the first few
+	odd   []string // not allowed though excused, the first few
 }
 
 // count is what became of requests of one kind.
@@ -94,6 +95,22 @@ func (l *load) one(ctx context.Context, n int) {
 	l.note(a, at, status, err, excused, time.Since(begin))
 }
 
+// class says how a request failed.
+func class(status int) string {
+	switch {
+	case status == 0:
+		return "no answer"
+	case status < http.StatusBadRequest:
+		return brokeOff
+	}
+	return fmt.Sprint(status)
+}
+
+const brokeOff = "broke off" // an answer that had begun
+
+// allowed are the ways to fail at a shard in trouble.
+var allowed = map[string]bool{"503": true, "429": true, brokeOff: true}
+
 // send returns the status, 0 if there was no answer; the error says what else was
 // not as it should be.
 func (a *ask) send(ctx context.Context, client *http.Client, at *place) (int, error) {
@@ -116,7 +133,7 @@ func (a *ask) send(ctx context.Context, client *http.Client, at *place) (int, er
 	_ = answer.Body.Close()
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("an answer of %d that breaks off: %w", answer.StatusCode, err)
+		return answer.StatusCode, fmt.Errorf("an answer of %d that breaks off: %w", answer.StatusCode, err)
 	case answer.StatusCode != a.want:
 		return answer.StatusCode, fmt.Errorf("%d instead of %d: %.300s", answer.StatusCode, a.want, text)
 	case !strings.Contains(string(text), a.known):
@@ -138,7 +155,10 @@ func (l *load) note(a *ask, at *place, status int, err error, excused bool, took
 	l.row.requests++
 	if excused {
 		if err != nil {
-			l.row.refused[status]++
+			l.row.refused[class(status)]++
+			if !allowed[class(status)] && len(l.odd) < 20 {
+				l.odd = append(l.odd, fmt.Sprintf("%s, %s at the shard in trouble: %s: %v", time.Now().Format(time.TimeOnly), l.row.fault, a.kind, err))
+			}
 		}
 		return
 	}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -106,5 +109,31 @@ func TestThousands(t *testing.T) {
 		if got := thousands(n); got != want {
 			t.Errorf("%d is %s, want %s", n, got, want)
 		}
+	}
+}
+
+// A relay passes both ways, knows whose connections it has, and cuts them.
+func TestRelay(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	r, err := newRelay(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := server.Client().Get(r.url)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%+v %v", answer, err)
+	}
+	_ = answer.Body.Close()
+	if n, err := r.connectionsOf(os.Getpid()); err != nil || n != 1 {
+		t.Errorf("%d connections of this process (%v)", n, err)
+	}
+	if n, _ := r.connectionsOf(1); n != 0 {
+		t.Errorf("%d connections of another", n)
+	}
+	r.close()
+	if answer, err := server.Client().Get(r.url); err == nil {
+		_ = answer.Body.Close()
+		t.Error("it passes on when it is closed")
 	}
 }

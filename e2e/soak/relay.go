@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 )
@@ -67,6 +70,28 @@ func (r *relay) drop(conn net.Conn) {
 	defer r.mu.Unlock()
 	delete(r.conns, conn)
 	_ = conn.Close()
+}
+
+// connectionsOf is how many connections a process has to the relay: others follow
+// Shard objects, too. See proc_pid_net(5): the tenth field is the socket's inode.
+func (r *relay) connectionsOf(pid int) (n int, err error) {
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return 0, err
+	}
+	remote, inodes := fmt.Sprintf("0100007F:%04X", r.listener.Addr().(*net.TCPAddr).Port), map[string]bool{}
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 9 && f[2] == remote {
+			inodes["socket:["+f[9]+"]"] = true
+		}
+	}
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, file := range files {
+		if to, err := os.Readlink(file); err == nil && inodes[to] {
+			n++
+		}
+	}
+	return n, err
 }
 
 // close cuts all connections.

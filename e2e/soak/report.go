@@ -3,11 +3,12 @@ package main
 import (
 	"fmt"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"frontproxy/e2e/harness"
 )
 
 // report is what came of a run.
@@ -33,13 +34,13 @@ type row struct {
 	fault                 string
 	times                 int
 	requests, lost        int
-	refused               map[int]int   // at the shard in trouble, by status; 0: no answer
-	ended, endedOtherwise int           // watches
-	slowest               time.Duration // elsewhere
+	refused               map[string]int // at the shard in trouble, by class
+	ended, endedOtherwise int            // watches
+	slowest               time.Duration  // elsewhere
 }
 
 func newReport(p *plan, kcp string) *report {
-	return &report{plan: p, kcp: kcp, when: time.Now(), load: machineLoad()}
+	return &report{plan: p, kcp: kcp, when: time.Now(), load: harness.MachineLoad()}
 }
 
 // row is a fault's.
@@ -49,25 +50,16 @@ func (r *report) row(fault string) *row {
 			return row
 		}
 	}
-	made := &row{fault: fault, refused: map[int]int{}}
+	made := &row{fault: fault, refused: map[string]int{}}
 	r.rows = append(r.rows, made)
 	return made
-}
-
-// machineLoad is the load average of five minutes, or "unknown".
-func machineLoad() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if fields := strings.Fields(string(text)); err == nil && len(fields) > 1 {
-		return fields[1]
-	}
-	return "unknown"
 }
 
 // table shows it in Markdown.
 func (r *report) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "On %s: %s with kcp %s, %d requests a second and %d watches, %s/%s, %d CPUs, load average %s at the start and %s at the end.\n\n",
-		r.when.UTC().Format(time.DateOnly), r.took.Round(time.Minute), r.kcp, r.plan.rate, 10*r.plan.streams, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), r.load, machineLoad())
+		r.when.UTC().Format(time.DateOnly), r.took.Round(time.Minute), r.kcp, r.plan.rate, 10*r.plan.streams, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), r.load, harness.MachineLoad())
 	b.WriteString("| what was done | times | requests meanwhile | lost | refused at the shard in trouble | watches ended by it | ended otherwise | slowest elsewhere |\n|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.rows {
 		fmt.Fprintf(&b, "| %s | %d | %s | %d | %s | %d | %d | %s |\n", row.fault, row.times, thousands(row.requests), row.lost, row.refusals(), row.ended, row.endedOtherwise, row.slowest.Round(time.Millisecond))
@@ -105,7 +97,7 @@ func (r *row) refusals() string {
 	}
 	var all []string
 	for _, status := range slices.Sorted(maps.Keys(r.refused)) {
-		all = append(all, fmt.Sprintf("%s × %d", thousands(r.refused[status]), status))
+		all = append(all, fmt.Sprintf("%s × %s", thousands(r.refused[status]), status))
 	}
 	return strings.Join(all, ", ")
 }

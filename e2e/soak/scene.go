@@ -183,8 +183,11 @@ func (s *soak) makeMount(ctx context.Context) error {
 func trust(issuer *issuertest.Issuer) tenancyv1alpha1.JWTAuthenticator {
 	p := prefix
 	return tenancyv1alpha1.JWTAuthenticator{
-		Issuer:        tenancyv1alpha1.Issuer{URL: issuer.URL(), Audiences: []string{audience}, CertificateAuthority: issuer.CAPEM()},
-		ClaimMappings: tenancyv1alpha1.ClaimMappings{Username: tenancyv1alpha1.PrefixedClaimOrExpression{Claim: "email", Prefix: &p}},
+		Issuer: tenancyv1alpha1.Issuer{URL: issuer.URL(), Audiences: []string{audience}, CertificateAuthority: issuer.CAPEM()},
+		ClaimMappings: tenancyv1alpha1.ClaimMappings{
+			Username: tenancyv1alpha1.PrefixedClaimOrExpression{Claim: "email", Prefix: &p},
+			Groups:   tenancyv1alpha1.PrefixedClaimOrExpression{Claim: "groups", Prefix: &p},
+		},
 	}
 }
 
