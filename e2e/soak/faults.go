@@ -83,7 +83,7 @@ func (s *soak) wreak(ctx context.Context, f *fault) error {
 
 func (s *soak) freeze(ctx context.Context, shard *harness.Shard, d time.Duration) error {
 	defer shard.Thaw()
-	if err := shard.Freeze(); err != nil {
+	if err := shard.Freeze(); err != nil { //nolint:contextcheck // it takes milliseconds
 		return err
 	}
 	return pause(ctx, d)
@@ -220,7 +220,7 @@ func (s *soak) rotateKeys(ctx context.Context) error {
 // address is gone after.
 func (s *soak) move(ctx context.Context) error {
 	shard := s.env.Shard(shardOne)
-	other, err := newRelay(shard.URL)
+	other, err := newRelay(ctx, shard.URL)
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func TestThousands(t *testing.T) {
 func TestRelay(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
-	r, err := newRelay(server.URL)
+	r, err := newRelay(t.Context(), server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -29,11 +30,11 @@ type reading struct {
 // fetch is what the debug or the profiler's address answers.
 func (s *soak) fetch(ctx context.Context, url string) ([]byte, error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+url, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+url, nil) //nolint:gosec // an address of the proxy that we started
 	if err != nil {
 		return nil, err
 	}
-	answer, err := client.Do(r)
+	answer, err := client.Do(r) //nolint:gosec // as above
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ func (s *soak) idle(ctx context.Context, name string) (reading, error) {
 		if err != nil {
 			return r, err
 		}
-		if err := writeFile(filepath.Join(s.env.Logs(), profile+"-"+name), text); err != nil {
+		if err := os.WriteFile(filepath.Join(s.env.Logs(), profile+"-"+name), text, 0o600); err != nil { //nolint:gosec // in our work directory
 			return r, err
 		}
 	}

@@ -22,8 +22,8 @@ type relay struct {
 	conns  map[net.Conn]bool
 }
 
-func newRelay(shard string) (*relay, error) {
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+func newRelay(ctx context.Context, shard string) (*relay, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -34,16 +34,16 @@ func newRelay(shard string) (*relay, error) {
 			if err != nil {
 				return
 			}
-			r.running.Go(func() { r.pass(conn) })
+			r.running.Go(func() { r.pass(ctx, conn) })
 		}
 	})
 	return r, nil
 }
 
 // pass copies both ways until either ends.
-func (r *relay) pass(conn net.Conn) {
+func (r *relay) pass(ctx context.Context, conn net.Conn) {
 	defer r.drop(conn)
-	next, err := new(net.Dialer).DialContext(context.Background(), "tcp", r.target)
+	next, err := new(net.Dialer).DialContext(ctx, "tcp", r.target)
 	if err != nil || !r.keep(conn) || !r.keep(next) {
 		if next != nil {
 			r.drop(next)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -70,7 +69,7 @@ func newSoak(ctx context.Context, env *harness.Environment, p *plan, progress fu
 		s.closers = append(s.closers, (*issuer).Close)
 	}
 	var err error
-	if s.backend, err = newBackend(env); err != nil {
+	if s.backend, err = newBackend(ctx, env); err != nil {
 		return s, err
 	}
 	s.closers = append(s.closers, s.backend.close)
@@ -347,12 +346,12 @@ func (s *soak) upgrade(ctx context.Context, u *user, p *place) (int, error) {
 
 // shortWatch opens a watch, reads one event and goes away.
 func (s *soak) shortWatch(ctx context.Context, u *user, p *place) (int, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.configMaps()+watching, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.configMaps()+watching, nil) //nolint:gosec // a path of ours
 	if err != nil {
 		return 0, err
 	}
 	r.Header = u.header(p)
-	answer, err := u.http2.Do(r)
+	answer, err := u.http2.Do(r) //nolint:gosec // at the proxy that we started
 	if err != nil {
 		return 0, err
 	}
@@ -399,5 +398,3 @@ func (s *soak) beat(ctx context.Context) error {
 	}
 	return s.streams.awaitBeat(ctx, s.beats)
 }
-
-func writeFile(path string, content []byte) error { return os.WriteFile(path, content, 0o600) }

@@ -176,7 +176,7 @@ func (w *streams) dial(ctx context.Context, s *stream, client *http.Client) (nex
 		return nil, nil, err
 	}
 	r.Header = header
-	answer, err := client.Do(r)
+	answer, err := client.Do(r) //nolint:bodyclose // closer does
 	if err != nil {
 		return nil, nil, err
 	}

@@ -17,10 +17,10 @@ import (
 	"frontproxy/e2e/harness"
 )
 
-// Static tokens.
+// Static tokens, of this run's token file only.
 const (
-	stansToken  = "soak-token-of-stan"
-	guestsToken = "soak-token-of-guest"
+	stansToken  = "soak-token-of-stan"  //nolint:gosec // as above
+	guestsToken = "soak-token-of-guest" //nolint:gosec // as above
 )
 
 // volume has the proxy's files and is swapped as the kubelet swaps Secrets.
@@ -109,7 +109,7 @@ type backend struct {
 	server *http.Server
 }
 
-func newBackend(env *harness.Environment) (*backend, error) {
+func newBackend(ctx context.Context, env *harness.Environment) (*backend, error) {
 	pair, err := env.ServingCA.Serving(filepath.Join(env.Dir, "backend"), "serving")
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func newBackend(env *harness.Environment) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
