@@ -1,5 +1,5 @@
-// Package bytecache keeps values that others chose within a number of bytes, not
-// of entries: an entry may be a hundred times as large as another.
+// Package bytecache is a cache with a limit in bytes rather than entries, for values
+// from untrusted sources: one entry may be a hundred times as large as another.
 package bytecache
 
 import (
@@ -9,11 +9,11 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Overhead is what an entry takes beside what Add is told, in bytes.
+// Overhead is what an entry takes in addition to the size given to Add, in bytes.
 const Overhead = 256
 
-// Cache keeps values, the least recently used of which go first when there is no
-// room. Safe for concurrent use.
+// Cache is an LRU cache: it evicts the least recently used values to make room. Safe
+// for concurrent use.
 type Cache[K comparable, V any] struct {
 	most   int
 	budget *Budget
@@ -29,21 +29,22 @@ type entry[V any] struct {
 	bytes int
 }
 
-// New returns a cache of at most so many bytes, which are of budget too; nil:
-// there is no other bound.
+// New returns a cache of at most this many bytes, which also count against budget. A
+// nil budget adds no limit.
 func New[K comparable, V any](most int, budget *Budget) *Cache[K, V] {
 	c := &Cache[K, V]{most: most, budget: budget}
 	c.entries, _ = simplelru.NewLRU(math.MaxInt, func(_ K, e entry[V]) { c.forget(e.bytes) }) // fails only for a size below one
 	return c
 }
 
-// forget is called when an entry has gone. The caller of what made it go holds mu.
+// forget is called for each removed entry. The caller of the method that removes it
+// holds mu.
 func (c *Cache[K, V]) forget(n int) {
 	c.bytes -= n
 	c.budget.release(n)
 }
 
-// Get returns the value of a key; false: there is none.
+// Get returns the value of a key, and whether there is one.
 func (c *Cache[K, V]) Get(key K) (V, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,8 +52,8 @@ func (c *Cache[K, V]) Get(key K) (V, bool) {
 	return e.value, ok
 }
 
-// Add keeps a value of so many bytes in the place of the key's. What there is no
-// room for, even when all others have gone, is not kept.
+// Add stores a value of the given size under the key, in place of an earlier one. If
+// there is no room even without all other entries, it stores nothing.
 func (c *Cache[K, V]) Add(key K, value V, bytes int) {
 	bytes += Overhead
 	c.mu.Lock()
@@ -70,14 +71,14 @@ func (c *Cache[K, V]) Add(key K, value V, bytes int) {
 	c.entries.Add(key, entry[V]{value, bytes})
 }
 
-// Remove forgets a key.
+// Remove removes a key.
 func (c *Cache[K, V]) Remove(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.entries.Remove(key)
 }
 
-// RemoveFunc forgets the values that gone names.
+// RemoveFunc removes the values for which gone returns true.
 func (c *Cache[K, V]) RemoveFunc(gone func(V) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,7 +89,7 @@ func (c *Cache[K, V]) RemoveFunc(gone func(V) bool) {
 	}
 }
 
-// Close forgets all, for good: nothing is kept from then on.
+// Close removes everything; later Adds store nothing.
 func (c *Cache[K, V]) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,51 +97,52 @@ func (c *Cache[K, V]) Close() {
 	c.entries.Purge()
 }
 
-// Len is how many values there are.
+// Len returns the number of values.
 func (c *Cache[K, V]) Len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.entries.Len()
 }
 
-// Bytes is what they take.
+// Bytes returns the size of all values.
 func (c *Cache[K, V]) Bytes() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.bytes
 }
 
-// Total bounds the budgets that are made from it, in bytes. When they have used
-// it up, each may still use Floor: who has much leaves others something.
+// Total bounds the sum of the budgets that are made from it, in bytes. When it is
+// used up, each budget may still use Floor bytes, so that large users leave room for
+// others.
 type Total struct {
 	most, floor int
 
-	mu   sync.Mutex // guards used, and that of the budgets
+	mu   sync.Mutex // guards used here and in the budgets
 	used int
 }
 
 // NewTotal returns a Total.
 func NewTotal(most, floor int) *Total { return &Total{most: most, floor: floor} }
 
-// Used is what all budgets have in use.
+// Used returns the bytes in use by all budgets.
 func (t *Total) Used() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.used
 }
 
-// Budget bounds the caches that share it together, in bytes. A nil Budget has no
-// bound.
+// Budget bounds the sum of the caches that share it, in bytes. A nil Budget has no
+// limit.
 type Budget struct {
 	total *Total
 	most  int
 	used  int
 }
 
-// Budget returns one of at most so many bytes.
+// Budget returns a budget of at most this many bytes.
 func (t *Total) Budget(most int) *Budget { return &Budget{total: t, most: most} }
 
-// reserve takes n bytes; false: there is no room for them.
+// reserve reserves n bytes, and reports whether there was room for them.
 func (b *Budget) reserve(n int) bool {
 	if b == nil {
 		return true

@@ -14,7 +14,7 @@ import (
 	"frontproxy/internal/filewatch"
 )
 
-// listeners are told of changes. apiserver adds them before anything runs.
+// listeners are notified of changes. apiserver adds them before anything runs.
 type listeners struct {
 	mu  sync.Mutex
 	all []dynamiccertificates.Listener
@@ -47,9 +47,9 @@ type Pair struct {
 // pair is one reading, as PEM. Immutable.
 type pair struct{ cert, key []byte }
 
-// NewPair reads the files for the first time. flag is what logs call them; names
-// are those it is served for, none for what the certificate says. A nil clock is
-// the real one.
+// NewPair reads the files for the first time. flag is their name in logs. names are
+// the host names to serve the certificate for; empty means those in the certificate.
+// A nil clock is the real one.
 func NewPair(flag, certFile, keyFile string, names []string, clk clock.Clock, log klog.Logger) (*Pair, error) {
 	p := &Pair{flag: flag, names: names}
 	var err error
@@ -93,8 +93,8 @@ type Bundle struct {
 	flag string
 }
 
-// NewBundle reads the file for the first time. flag is what logs call it. A nil
-// clock is the real one.
+// NewBundle reads the file for the first time. flag is its name in logs. A nil clock
+// is the real one.
 func NewBundle(flag, file string, clk clock.Clock, log klog.Logger) (*Bundle, error) {
 	b := &Bundle{flag: flag}
 	var err error
@@ -123,6 +123,6 @@ func (b *Bundle) Name() string { return b.flag }
 // CurrentCABundleContent implements dynamiccertificates.CAContentProvider.
 func (b *Bundle) CurrentCABundleContent() []byte { return b.Get().CurrentCABundleContent() }
 
-// VerifyOptions implements dynamiccertificates.CAContentProvider. Another bundle
-// has other Roots.
+// VerifyOptions implements dynamiccertificates.CAContentProvider. Each version of the
+// bundle has its own Roots.
 func (b *Bundle) VerifyOptions() (x509.VerifyOptions, bool) { return b.Get().VerifyOptions() }

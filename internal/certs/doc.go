@@ -1,3 +1,3 @@
-// Package certs has certificates, keys and CA bundles that are read from followed
-// files, in the shape in which apiserver's listener and authenticators take them.
+// Package certs provides certificates, keys and CA bundles from followed files, as the types
+// that apiserver's listener and authenticators use.
 package certs

@@ -1,4 +1,4 @@
-// Package clip bounds texts that others chose, so that they can be kept.
+// Package clip shortens untrusted text so that it can be stored.
 package clip
 
 import (
@@ -6,13 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// ellipsis stands for what was cut off.
+// ellipsis replaces what was cut off.
 const ellipsis = "…"
 
-// Clone returns a copy of s that shares no memory with it. A text longer than n
-// bytes is cut after the last whole character within them, and ends with "…".
-// What outlives a request keeps such copies only: a substring would keep all of
-// the text that it was cut from, a request line of a megabyte for a short path.
+// Clone returns a copy of s that shares no memory with it. It cuts a text longer than
+// n bytes after the last whole character within them and appends "…". Whatever
+// outlives a request must use such copies: a substring would keep the whole original
+// in memory, for example a request line of a megabyte for a short path.
 func Clone(s string, n int) string {
 	if len(s) <= n {
 		return strings.Clone(s)

@@ -1,5 +1,4 @@
-// Package egress decides which addresses a tenant's URL may lead to: an
-// issuer's, or a mounted workspace's. It judges at dial time, after name
-// resolution. It also bounds what an answer from there may cost. It knows neither
-// issuers nor mounts.
+// Package egress decides to which addresses a tenant's URL may lead, an issuer's or a mounted
+// workspace's. It checks at dial time, after name resolution. It also limits the cost of a
+// response from there. It knows neither issuers nor mounts.
 package egress

@@ -10,37 +10,36 @@ import (
 	"time"
 )
 
-// ErrRefused is wrapped by every refusal of an Guard.
+// ErrRefused is wrapped by every refusal of a Guard.
 var ErrRefused = errors.New("egress refused")
 
-// Guard judges the addresses that tenant-supplied URLs lead to, at dial
-// time and after name resolution: what a name resolved to earlier, or what a
-// URL looks like, says nothing. The zero Guard has only the built-in
-// rules. It must not be changed while in use.
+// Guard checks the addresses to which tenants' URLs lead, at dial time and after name
+// resolution: neither the URL's text nor an earlier resolution of its name is reliable.
+// The zero Guard has only the built-in rules. Do not change a Guard while it is in use.
 //
 // The rules, in this order:
 //
-//  1. Refused whatever the lists say: unspecified (0.0.0.0/8, ::), multicast,
-//     broadcast and link-local addresses, cloud metadata services, and the
-//     proxy's own listeners.
-//  2. The longest prefix in DenyCIDRs or AllowCIDRs that holds the address
-//     decides; of equal ones DenyCIDRs.
-//  3. Everything else is allowed, private and loopback ranges included:
-//     in-cluster issuers live there. DenyCIDRs of 0.0.0.0/0 and ::/0 turn
-//     AllowCIDRs into the complete list of what may be reached.
+//  1. Always refused: unspecified (0.0.0.0/8, ::), multicast, broadcast and link-local
+//     addresses, cloud metadata services, and the proxy's own listeners.
+//  2. Otherwise the longest prefix in DenyCIDRs or AllowCIDRs that contains the address
+//     decides; if both lists have it, the address is refused.
+//  3. Everything else is allowed, including private and loopback ranges, because
+//     in-cluster issuers are there. DenyCIDRs of 0.0.0.0/0 and ::/0 make AllowCIDRs the
+//     complete list of what may be reached.
 //
-// An IPv6 address that carries an IPv4 address (mapped, compatible, NAT64,
-// 6to4, Teredo, ISATAP) is refused when either of the two is.
+// An IPv6 address that embeds an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo,
+// ISATAP) is refused if either of the two is.
 type Guard struct {
 	// DenyCIDRs and AllowCIDRs are the operator's lists; see above. A prefix of
 	// IPv4-mapped addresses (::ffff:0:0/96) matches nothing.
 	DenyCIDRs, AllowCIDRs []netip.Prefix
-	// NAT64 are the prefixes that the operator's translators use beside 64:ff9b::/96
-	// and 64:ff9b:1::/48; each passes CheckNAT64. An address below one carries an IPv4
-	// address where RFC 6052, section 2.2, has it for that length.
+	// NAT64 are the prefixes of the operator's translators in addition to
+	// 64:ff9b::/96 and 64:ff9b:1::/48; each passes CheckNAT64. An address below one
+	// embeds an IPv4 address at the position that RFC 6052, section 2.2, defines for
+	// the prefix's length.
 	NAT64 []netip.Prefix
-	// Own returns the addresses the proxy listens at; an unspecified one stands
-	// for every local address. Nil means none. It is called at every dial.
+	// Own returns the addresses at which the proxy listens; an unspecified one means
+	// every local address. Nil means none. It is called at every dial.
 	Own func() []netip.AddrPort
 	// LocalAddrs returns the machine's addresses; nil means net.InterfaceAddrs.
 	LocalAddrs func() ([]net.Addr, error)
@@ -50,11 +49,11 @@ type Guard struct {
 	unguarded bool
 }
 
-// Unguarded is a guard that lets everything pass, for URLs that operators choose.
+// Unguarded returns a guard that allows everything, for URLs that operators choose.
 func Unguarded() *Guard { return &Guard{unguarded: true} }
 
-// metadataAddrs are the metadata services of clouds that aren't link-local.
-// From the documentation of Alibaba, Azure, Oracle, AWS and Google.
+// metadataAddrs are the clouds' metadata services outside link-local ranges, from the
+// documentation of Alibaba, Azure, Oracle, AWS and Google.
 var metadataAddrs = map[netip.Addr]bool{
 	netip.MustParseAddr("100.100.100.200"): true,
 	netip.MustParseAddr("168.63.129.16"):   true,
@@ -64,7 +63,7 @@ var metadataAddrs = map[netip.Addr]bool{
 	netip.MustParseAddr("fd20:ce::254"):    true,
 }
 
-// Prefixes that matter here.
+// Prefixes with a special meaning.
 var (
 	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 	broadcast   = netip.MustParseAddr("255.255.255.255")
@@ -73,11 +72,11 @@ var (
 	nat64Local  = netip.MustParsePrefix("64:ff9b:1::/48")
 	sixToFour   = netip.MustParsePrefix("2002::/16")
 	teredo      = netip.MustParsePrefix("2001::/32")
-	// translated is what stateless translation (SIIT) uses.
+	// translated is the prefix of stateless translation (SIIT).
 	translated = netip.MustParsePrefix("::ffff:0:0:0/96")
 )
 
-// DialContext dials like net.Dialer, and only addresses that Check allows.
+// DialContext dials like net.Dialer, but only addresses that Check allows.
 func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := &net.Dialer{
 		Timeout:        10 * time.Second,
@@ -87,7 +86,7 @@ func (g *Guard) DialContext(ctx context.Context, network, address string) (net.C
 	return dialer.DialContext(ctx, network, address)
 }
 
-// control sees each resolved address just before the connection is made.
+// control checks each resolved address just before the connection is made.
 func (g *Guard) control(_ context.Context, network, address string, _ syscall.RawConn) error {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
@@ -101,8 +100,8 @@ func (g *Guard) control(_ context.Context, network, address string, _ syscall.Ra
 	return g.Check(target)
 }
 
-// Check returns nil when target may be connected to, else an error that wraps
-// ErrRefused and says why.
+// Check returns nil if the proxy may connect to target, else an error that wraps
+// ErrRefused and gives the reason.
 func (g *Guard) Check(target netip.AddrPort) error {
 	if g.unguarded {
 		return nil
@@ -122,7 +121,7 @@ func (g *Guard) Check(target netip.AddrPort) error {
 	return nil
 }
 
-// checkOne judges addr as it is.
+// checkOne checks addr itself, without embedded addresses.
 func (g *Guard) checkOne(addr netip.Addr, port uint16) error {
 	if why := builtIn(addr); why != "" {
 		return fmt.Errorf("%w: %s is %s", ErrRefused, addr, why)
@@ -137,7 +136,8 @@ func (g *Guard) checkOne(addr netip.Addr, port uint16) error {
 	return nil
 }
 
-// builtIn says which rule no list can lift refuses addr; empty when none does.
+// builtIn returns the built-in rule, which no list overrides, that refuses addr; ""
+// if there is none.
 func builtIn(addr netip.Addr) string {
 	switch {
 	case addr.IsUnspecified(), addr.Is4() && thisNetwork.Contains(addr):
@@ -154,7 +154,7 @@ func builtIn(addr netip.Addr) string {
 	return ""
 }
 
-// isOwn says whether addr and port are where the proxy listens.
+// isOwn reports whether the proxy listens at addr and port.
 func (g *Guard) isOwn(addr netip.Addr, port uint16) bool {
 	if g.Own == nil {
 		return false
@@ -170,8 +170,8 @@ func (g *Guard) isOwn(addr netip.Addr, port uint16) bool {
 	return false
 }
 
-// isLocal says whether addr is this machine's. When the machine's addresses
-// can't be read every address counts as local: refusing is the safe side.
+// isLocal reports whether addr is an address of this machine. If the machine's
+// addresses cannot be read, every address counts as local, because refusing is safe.
 func (g *Guard) isLocal(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true
@@ -194,8 +194,8 @@ func (g *Guard) isLocal(addr netip.Addr) bool {
 	return false
 }
 
-// embedded are the IPv4 addresses an IPv6 address carries, for all that we know of
-// the networks it may lead through.
+// embedded returns the IPv4 addresses that an IPv6 address embeds, for all forms that
+// the guard knows.
 func (g *Guard) embedded(addr netip.Addr) []netip.Addr {
 	if !addr.Is6() || addr.IsLoopback() {
 		return nil
@@ -217,8 +217,8 @@ func (g *Guard) embedded(addr netip.Addr) []netip.Addr {
 		client := netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
 		all = append(all, at(4, 5, 6, 7), client)
 	}
-	// ISATAP has its interface identifiers below any prefix; two bits of the first
-	// octet say how far the IPv4 address is known (RFC 5214, section 6.1).
+	// ISATAP puts its interface identifiers below any prefix; two bits of the first
+	// octet say how widely the IPv4 address is unique (RFC 5214, section 6.1).
 	if b[8]&^3 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe {
 		all = append(all, at(12, 13, 14, 15))
 	}
@@ -230,18 +230,19 @@ func (g *Guard) embedded(addr netip.Addr) []netip.Addr {
 	return all
 }
 
-// nat64Places is where RFC 6052, section 2.2, has the IPv4 address behind a prefix,
-// by the prefix's length. Octet 8 is left out.
+// nat64Places has the position of the IPv4 address after a prefix by the prefix's
+// length (RFC 6052, section 2.2). Octet 8 is skipped.
 var nat64Places = map[int][4]int{32: {4, 5, 6, 7}, 40: {5, 6, 7, 9}, 48: {6, 7, 9, 10}, 56: {7, 9, 10, 11}, 64: {9, 10, 11, 12}, 96: {12, 13, 14, 15}}
 
-// translatedFrom is the IPv4 address behind a prefix of a length that nat64Places has.
+// translatedFrom returns the IPv4 address after a prefix whose length is in
+// nat64Places.
 func translatedFrom(b [16]byte, bits int) netip.Addr {
 	at := nat64Places[bits]
 	return netip.AddrFrom4([4]byte{b[at[0]], b[at[1]], b[at[2]], b[at[3]]})
 }
 
-// CheckNAT64 says whether p can be a translator's prefix: of IPv6, and of a length
-// that RFC 6052 has.
+// CheckNAT64 returns nil if p can be a translator's prefix: an IPv6 prefix of a
+// length that RFC 6052 allows.
 func CheckNAT64(p netip.Prefix) error {
 	if _, ok := nat64Places[p.Bits()]; !ok || !p.Addr().Is6() || p.Addr().Is4In6() {
 		return fmt.Errorf("%s is not a NAT64 prefix: it must be an IPv6 prefix of length /32, /40, /48, /56, /64 or /96 (RFC 6052)", p)
@@ -249,7 +250,7 @@ func CheckNAT64(p netip.Prefix) error {
 	return nil
 }
 
-// longest finds the longest of prefixes that holds addr.
+// longest returns the longest of prefixes that contains addr.
 func longest(prefixes []netip.Prefix, addr netip.Addr) (netip.Prefix, bool) {
 	var best netip.Prefix
 	found := false
@@ -261,7 +262,7 @@ func longest(prefixes []netip.Prefix, addr netip.Addr) (netip.Prefix, bool) {
 	return best, found
 }
 
-// bits is -1 for the zero Prefix, which holds nothing.
+// bits returns -1 for the zero Prefix, which contains nothing.
 func bits(p netip.Prefix) int {
 	if !p.IsValid() {
 		return -1

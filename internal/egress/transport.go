@@ -9,42 +9,43 @@ import (
 	"time"
 )
 
-// What a server that a tenant chose may cost while it answers. A body has no limit
-// here: who reads it has one, or passes it on as it comes.
+// Limits on the responses of servers that tenants choose. Bodies have no limit here:
+// their reader limits them, or passes them on as they arrive.
 const (
-	// MaxHeaderBytes bounds the headers of an answer, its trailers, and all of its
-	// informational answers together. API servers send a few hundred bytes.
+	// MaxHeaderBytes bounds the headers of a response, its trailers, and all of its
+	// informational responses together. API servers send a few hundred bytes.
 	MaxHeaderBytes = 64 << 10
-	// MaxHeaderFields is how many fields the headers of an answer may have, and all
-	// of its informational answers together.
+	// MaxHeaderFields bounds the number of header fields in a response, and in all of
+	// its informational responses together.
 	MaxHeaderFields = 256
-	// MaxInformational is how many informational answers (1xx) may come before one:
-	// a 100 and a few hints do.
+	// MaxInformational bounds the informational responses (1xx) before a response: a
+	// 100 and a few early hints are enough.
 	MaxInformational = 8
 
 	handshakeTimeout = 10 * time.Second
-	// headerTimeout is from the request's last byte to the last one of the answer's
-	// headers. API servers end what is no stream after 60 s, and send a stream's
-	// headers at once.
+	// headerTimeout is from the last byte of the request to the last byte of the
+	// response's headers. API servers end a non-streaming request after 60 s, and
+	// send a stream's headers at once.
 	headerTimeout = 80 * time.Second
-	// idleTimeout is below the 90 s of API servers, so that none closes a connection
-	// that is about to be used.
+	// idleTimeout is below the 90 s of API servers, so that they do not close a
+	// connection that is about to be used.
 	idleTimeout = 80 * time.Second
-	// continueTimeout is net/http's own for servers that do not know "Expect:
-	// 100-continue": the body is sent without a word from them.
+	// continueTimeout is net/http's own, for servers that do not know "Expect:
+	// 100-continue": after it, the body is sent without their consent.
 	continueTimeout = time.Second
-	// A connection that has been silent for pingAfter is pinged, and given up when
-	// that is not answered, or nothing can be written, for stallTimeout.
+	// A connection that has been silent for pingAfter is pinged. It is closed if
+	// there is no answer, or if nothing can be written, for stallTimeout.
 	pingAfter    = 15 * time.Second
 	stallTimeout = 10 * time.Second
-	// streamBuffer is how much of an HTTP/2 answer's body may wait for its reader.
+	// streamBuffer is how much of an HTTP/2 response's body is buffered for its
+	// reader.
 	streamBuffer = 256 << 10
 )
 
-// LimitTransport sets the limits of transports to servers that a tenant chose:
-// every transport that may lead to one has them, and sends its requests by
-// LimitAnswers. It leaves dialling, TLS, the numbers of connections and the
-// protocols as they are, and must be called before t is used.
+// LimitTransport sets the limits of a transport to servers that tenants choose. Every
+// transport that may lead to such a server must have them, and send its requests
+// through LimitAnswers. LimitTransport does not change dialling, TLS, the number of
+// connections or the protocols. Call it before t is used.
 func LimitTransport(t *http.Transport) {
 	t.TLSHandshakeTimeout = handshakeTimeout
 	t.MaxResponseHeaderBytes = MaxHeaderBytes
@@ -59,17 +60,17 @@ func LimitTransport(t *http.Transport) {
 	}
 }
 
-// LimitAnswers is transport, with the limits that net/http has no setting for: the
-// number of header fields, and of informational answers, which are without any
-// limit for whoever looks at them, as httputil.ReverseProxy does. An answer beyond
-// them is an error that wraps ErrAnswer.
+// LimitAnswers returns transport with the limits for which net/http has no setting:
+// the number of header fields and of informational responses. net/http does not limit
+// the latter for callers that inspect them, as httputil.ReverseProxy does. A response
+// beyond the limits is an error that wraps ErrAnswer.
 //
-// It takes the httptrace.ClientTrace of a request for its own.
+// It uses the httptrace.ClientTrace of a request itself.
 func LimitAnswers(transport http.RoundTripper) http.RoundTripper {
 	return limitedAnswers{transport}
 }
 
-// ErrAnswer is wrapped by the errors about answers beyond the limits.
+// ErrAnswer is wrapped by errors about responses beyond the limits.
 var ErrAnswer = errors.New("the answer is too large")
 
 type limitedAnswers struct{ transport http.RoundTripper }
@@ -81,8 +82,8 @@ func (l limitedAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 		trace = &httptrace.ClientTrace{}
 		r = r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
 	}
-	// Of two hooks that WithClientTrace puts together only the older one's error
-	// counts, so this one is put around it.
+	// If WithClientTrace combines two hooks, only the error of the older one counts,
+	// so this hook wraps the other one.
 	seen := informational{next: trace.Got1xxResponse}
 	trace.Got1xxResponse = seen.got
 	res, err := l.transport.RoundTrip(r)
@@ -96,9 +97,9 @@ func (l limitedAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// informational counts the informational answers to one request.
+// informational counts the informational responses to one request.
 type informational struct {
-	next                   func(int, textproto.MIMEHeader) error // nil: nobody else looks at them
+	next                   func(int, textproto.MIMEHeader) error // nil: there is no other hook
 	answers, fields, bytes int
 }
 

@@ -1,3 +1,3 @@
-// Package fairqueue bounds the calls to a server that many callers share, and
-// shares what the bounds allow among the callers.
+// Package fairqueue limits the calls to a server that many callers share, and divides the
+// available calls fairly among the callers.
 package fairqueue

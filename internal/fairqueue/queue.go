@@ -10,51 +10,51 @@ import (
 	"time"
 )
 
-// ErrFull says that there is no room for a call, or that it did not get its turn
-// in time: nobody was asked.
+// ErrFull means that there is no room for a call, or that its turn did not come in
+// time. The call was not made.
 var ErrFull = errors.New("too many calls")
 
-// errAbandoned ends a call that nobody waits for any more.
+// errAbandoned ends a call whose result nobody wants any more.
 var errAbandoned = errors.New("no caller waits for the result")
 
 // Limits bound a Queue. All are required.
 type Limits struct {
-	// Running is how many calls run at once; others wait for their turn.
+	// Running is how many calls may run at once; further calls wait for their turn.
 	Running int
-	// Calls is how many run or wait for their turn.
+	// Calls is how many calls may run or wait for their turn.
 	Calls int
-	// Waiters is how many requests wait for results, most of them for that of a call
-	// that another request began.
+	// Waiters is how many requests may wait for results, usually for the result of a
+	// call that another request started.
 	Waiters int
-	// Timeout bounds a call, the wait for its turn included.
+	// Timeout limits a call, including the wait for its turn.
 	Timeout time.Duration
 }
 
-// Queue makes one call at a time for each key, in bounds. Safe for concurrent use.
+// Queue makes at most one call at a time for each key, within its limits. Safe for
+// concurrent use.
 //
-// One caller must not keep out the others. So nobody may have more calls in the
-// queue, more calls that run, or more requests that wait for results, than there is
-// room left: one alone takes half, and leaves half to the others; two that crowd
-// leave a third. Of the calls that wait for their turn, the one runs next whose
-// caller has the fewest running.
+// One caller must not lock out the others. So no caller may have more queued calls,
+// running calls or waiting requests than there is room left: a single caller takes
+// half and leaves half to the others; two busy callers leave a third. Among calls
+// that wait for their turn, the one whose caller has the fewest running calls is
+// next.
 //
-// A call that waits for its turn ends with the last request that wants its result;
-// one that runs does not, so that impatient clients find the result when they come
-// again.
+// A call that waits for its turn ends with the last request that wants its result. A
+// running call does not, so that impatient clients find the result when they retry.
 type Queue[K comparable, V any] struct {
 	limits Limits
 	seed   maphash.Seed
 
-	mu      sync.Mutex // guards what follows, and waiters and running of the calls
+	mu      sync.Mutex // guards the fields below, and waiters and running of the calls
 	calls   map[K]*call[V]
-	queued  []*call[V] // those that wait for their turn, in order of arrival
+	queued  []*call[V] // waiting for their turn, in order of arrival
 	running int
 	waiters int
 
-	callsOf, runningOf, waitersOf shares // calls count for who began them
+	callsOf, runningOf, waitersOf shares // a call counts for the caller that started it
 }
 
-// call is one call. value and err may be read when done is closed.
+// call is one call. value and err may be read once done is closed.
 type call[V any] struct {
 	done, abandoned chan struct{}
 	value           V
@@ -62,8 +62,8 @@ type call[V any] struct {
 
 	caller  caller
 	waiters int
-	turn    chan struct{} // closed when it may run
-	running bool          // it does, and is not given up any more
+	turn    chan struct{} // closed when the call may run
+	running bool          // it runs, and is no longer abandoned
 }
 
 // New returns an empty Queue.
@@ -74,17 +74,17 @@ func New[K comparable, V any](l Limits) *Queue[K, V] {
 	}
 }
 
-// Do returns the result of the call for key, which it makes unless it is under way:
-// then it waits for that one's. It returns early with the error of ctx. An error that
-// wraps ErrFull says that the call was not made.
+// Do returns the result of the call for key. It makes the call, unless one is in
+// progress: then it waits for that call's result. It returns early with the error of
+// ctx. An error that wraps ErrFull means that the call was not made.
 //
-// The caller is known by a few names, an address and a cluster for example, and has a
-// share by each: of calls with the same names at the same place. No names at all are
-// nobody in particular, who has no share and so only the bounds for all.
+// A caller is known by several names, for example its address and its cluster, and
+// has a share for each. Callers should give the names in the same order. A caller
+// without names has no share, and only the overall limits apply.
 //
-// prepare is called for a new call, before Do waits, and returns what makes it. That
-// outlives the request, since others may wait for the result too: it gets a context of
-// its own, and should keep nothing of the request that is large.
+// prepare is called for a new call, before Do waits, and returns the function that
+// makes it. That function outlives the request, since others may wait for the result,
+// too: it gets a context of its own and should not hold large parts of the request.
 func (q *Queue[K, V]) Do(ctx context.Context, key K, names []string, prepare func() func(context.Context) (V, error)) (V, error) {
 	from := q.caller(names)
 	c, first, err := q.join(key, from)
@@ -105,16 +105,16 @@ func (q *Queue[K, V]) Do(ctx context.Context, key K, names []string, prepare fun
 	}
 }
 
-// Len returns how many calls run or wait for their turn, and how many requests wait
-// for their results.
+// Len returns the number of calls that run or wait for their turn, and the number of
+// requests that wait for results.
 func (q *Queue[K, V]) Len() (calls, waiters int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.calls), q.waiters
 }
 
-// join returns the call for a key, and whether it is new: then the caller runs it.
-// Everyone calls leave who got no error.
+// join returns the call for a key, and whether it is new; if so, the caller must run
+// it. Unless it returns an error, the caller must call leave.
 func (q *Queue[K, V]) join(key K, from caller) (c *call[V], first bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -136,7 +136,7 @@ func (q *Queue[K, V]) join(key K, from caller) (c *call[V], first bool, err erro
 	return c, first, nil
 }
 
-// add puts a new call into the queue. The caller holds mu.
+// add adds a new call to the queue. The caller holds mu.
 func (q *Queue[K, V]) add(key K, from caller) (*call[V], error) {
 	room := q.limits.Calls - len(q.calls)
 	if room <= 0 {
@@ -164,7 +164,7 @@ func (q *Queue[K, V]) leave(key K, c *call[V], from caller) {
 	}
 }
 
-// run makes the call when its turn comes, unless all who wait are gone before.
+// run makes the call when its turn comes, unless all waiting requests end before.
 func (q *Queue[K, V]) run(key K, c *call[V], run func(context.Context) (V, error)) {
 	ctx, cancel := context.WithTimeout(context.Background(), q.limits.Timeout)
 	defer cancel()
@@ -183,7 +183,7 @@ func (q *Queue[K, V]) run(key K, c *call[V], run func(context.Context) (V, error
 	q.end(key, c, value, err)
 }
 
-// start says whether anybody still waits: then the call is to be made.
+// start reports whether the call must be made because a request still waits for it.
 func (q *Queue[K, V]) start(c *call[V]) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -191,7 +191,7 @@ func (q *Queue[K, V]) start(c *call[V]) bool {
 	return c.running
 }
 
-// end gives those who wait the result.
+// end gives the result to the waiting requests.
 func (q *Queue[K, V]) end(key K, c *call[V], value V, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -202,7 +202,7 @@ func (q *Queue[K, V]) end(key K, c *call[V], value V, err error) {
 	close(c.done)
 }
 
-// remove takes a call out of the queue and gives its place to the next. The caller
+// remove removes a call from the queue and gives its slot to the next one. The caller
 // holds mu.
 func (q *Queue[K, V]) remove(key K, c *call[V]) {
 	delete(q.calls, key)
@@ -216,7 +216,7 @@ func (q *Queue[K, V]) remove(key K, c *call[V]) {
 	q.next()
 }
 
-// next gives those their turn who may run now. The caller holds mu.
+// next gives their turn to the calls that may now run. The caller holds mu.
 func (q *Queue[K, V]) next() {
 	for {
 		next, fewest, room := -1, 0, q.limits.Running-q.running
@@ -236,7 +236,7 @@ func (q *Queue[K, V]) next() {
 	}
 }
 
-// caller is who calls, as hashes of the names: nothing of a request is kept.
+// caller identifies the caller, as hashes of its names: nothing of a request is kept.
 type caller []uint64
 
 func (q *Queue[K, V]) caller(names []string) caller {
@@ -251,11 +251,11 @@ func (q *Queue[K, V]) caller(names []string) caller {
 	return c
 }
 
-// shares counts by each name of the callers, and holds those only that it has
-// counted something of.
+// shares counts by each name of the callers. It has entries only for counts above
+// zero.
 type shares map[uint64]int
 
-// of is the largest count of a caller's.
+// of returns the largest count among a caller's names.
 func (s shares) of(c caller) (most int) {
 	for _, name := range c {
 		most = max(most, s[name])

@@ -1,16 +1,14 @@
-// Package filewatch follows configuration files while they are in use, and
-// believes only what is complete.
+// Package filewatch follows configuration files while they are in use, and uses only complete
+// content.
 //
-// A changed file is taken in one of two cases: an atomic swap brought it (the
-// symbolic link that leads to it now leads elsewhere, which is what Kubernetes
-// does to mounted Secrets and ConfigMaps, or another file was renamed to its
-// name), or two readings some time apart found the same. So a file that somebody
-// is still writing is not taken, however long it is, and a file that lost lines
-// is. An empty file is never taken: it is what a writer leaves between truncating
-// and writing. What cannot be taken or used leaves the last good value in use,
-// and is reported.
+// A change takes effect in one of two cases. Either an atomic swap made it: the symbolic link
+// that leads to the file now leads elsewhere (this is how Kubernetes updates mounted Secrets
+// and ConfigMaps), or another file was renamed to its name. Or two readings some time apart
+// found the same content. So a file that is still being written does not take effect, however
+// long it is, and a file that has lost lines does. An empty file never takes effect, because
+// files are empty between truncating and writing. If a change does not take effect or cannot
+// be used, the last good value stays in use, and the failure is reported.
 //
-// Files are looked at when their directory changes (their directory and not they
-// themselves, so that swaps and replaced files are seen), and at intervals,
-// because some file systems send no events.
+// Files are checked when their directory changes (watching the directory also shows swaps and
+// replaced files), and at intervals, because some file systems send no events.
 package filewatch

@@ -9,9 +9,9 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// renames are the files that another file was renamed to, as far as events tell:
-// they appeared, and nothing was written to them since under that name. What is
-// created in place has content only after a write.
+// renames are the files to which another file was renamed, as far as events show:
+// they appeared, and nothing has been written to them under that name since. A file
+// that is created in place has content only after a write.
 type renames map[string]bool
 
 func (r renames) note(e fsnotify.Event) {
@@ -26,8 +26,8 @@ func (r renames) note(e fsnotify.Event) {
 	}
 }
 
-// subscribe returns a channel of events, nil (never ready) when there are none.
-// An event without a name says that events were lost.
+// subscribe returns a channel of events; nil (never ready) if there are none. An
+// event without a name means that events were lost.
 func subscribe(log klog.Logger, files []string) (<-chan fsnotify.Event, func()) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {

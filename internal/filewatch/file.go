@@ -23,52 +23,53 @@ import (
 )
 
 const (
-	// Settle is for how long a file that was written in place must stay as it is
-	// before it is taken.
+	// Settle is how long a file that was written in place must stay unchanged before
+	// it takes effect.
 	Settle = 5 * time.Second
-	// Every is how often files are looked at without an event; a file that does not
-	// settle for so long is reported.
+	// Every is how often files are checked without an event. A file that keeps
+	// changing for this long is reported.
 	Every = time.Minute
-	// burst is how long events are waited for after one, and for how long a file
-	// that was renamed to its name must stay as it is.
+	// burst is how long to wait for more events after one, and how long a file that
+	// was renamed to its name must stay unchanged.
 	burst = 100 * time.Millisecond
 )
 
-// ReadFunc returns the content of a file that may be believed. The error names
-// the file.
+// ReadFunc returns the content of a file, if that is complete. The error names the
+// file.
 type ReadFunc func(name string) ([]byte, error)
 
 // Config of a File.
 type Config[T any] struct {
-	// Name is what logs call the files: the flag that names them.
+	// Name is the name of the files in logs: the flag that names them.
 	Name string
-	// Load makes a value of files. It reads them by read alone: these are the files
-	// that are followed from then on. An error keeps the value in use.
+	// Load makes a value from files. It reads them only through read; the files that
+	// it reads are followed from then on. If it returns an error, the previous value
+	// stays in use.
 	Load func(ctx context.Context, read ReadFunc) (T, error)
-	// Use is called with every value but the first, and the one before it, when Get
-	// returns it; nil: nobody wants to know.
+	// Use is called with every value but the first, and with the one before it, once
+	// Get returns the new one. It may be nil.
 	Use func(old, next T)
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
 	// Log gets a line for every reload and for every new reason why there is none.
-	// The zero Logger is silent.
+	// The zero Logger logs nothing.
 	Log klog.Logger
 }
 
-// File is a value made of one or more files, followed while Run runs. Safe for
-// concurrent use.
+// File is a value made from one or more files, which are followed while Run runs.
+// Safe for concurrent use.
 type File[T any] struct {
 	config Config[T]
-	key    [sha256.Size]byte // of digests: a secret's says nothing about it
+	key    [sha256.Size]byte // of digests, so that they reveal nothing about a secret
 	value  atomic.Pointer[T]
 	status status
 	wake   chan struct{}
 
-	looking sync.Mutex // serializes Look; guards what follows
-	// known is the last state of each file that was believed, whether or not it
-	// could be used; made is what the value in use was made of.
+	looking sync.Mutex // serializes Look; guards the fields below
+	// known is the last complete state of each file, whether or not it could be used;
+	// made is the state from which the value in use was made.
 	known, made map[string]state
-	changed     map[string]change // files that are not as known
+	changed     map[string]change // files that differ from known
 }
 
 // state of a file when it was read.
@@ -79,23 +80,23 @@ type state struct {
 	path   string // without symbolic links
 }
 
-// same says whether a reader would find no difference.
+// same reports whether a reader would see no difference.
 func (s state) same(o state) bool {
 	return s.digest == o.digest && s.err == o.err && s.empty == o.empty
 }
 
-// change is what a file has become.
+// change is a file that differs from its known state.
 type change struct {
 	state        state
-	since, first time.Time // when it was first seen like this, and other than known
-	gone         bool      // it was missing or empty since it was as known
+	since, first time.Time // when this state, and any difference from known, was first seen
+	gone         bool      // it has been missing or empty since the known state
 }
 
-// errUnsettled is what Load gets for a file that somebody may be writing.
+// errUnsettled is the error of ReadFunc for a file that may still be being written.
 var errUnsettled = errors.New("the file may not be complete yet")
 
-// New loads the value for the first time, from what stands in the files now: what
-// was there before it nobody knows. An empty file is an error.
+// New loads the value for the first time, from the files' current content, complete
+// or not: there is no earlier content. An empty file is an error.
 func New[T any](ctx context.Context, c Config[T]) (*File[T], error) {
 	f := blank(c)
 	v, read, _, err := f.load(ctx, false)
@@ -107,7 +108,7 @@ func New[T any](ctx context.Context, c Config[T]) (*File[T], error) {
 	return f, nil
 }
 
-// Resume is New for a value that was already made of the given contents.
+// Resume is like New, for a value that was already made from the given contents.
 func Resume[T any](c Config[T], v T, contents map[string][]byte) *File[T] {
 	f := blank(c)
 	f.value.Store(&v)
@@ -131,16 +132,16 @@ func blank[T any](c Config[T]) *File[T] {
 // Get returns the value in use.
 func (f *File[T]) Get() T { return *f.value.Load() }
 
-// LastError is why the files as they were last seen are not in use; nil when they
-// are, or when that is not known yet. It waits for nothing.
+// LastError returns why the last seen content of the files is not in use; nil if it
+// is, or if that is not known yet. It never blocks.
 func (f *File[T]) LastError() error { return f.status.lastError() }
 
-// Reload has Run look at the files now. It does not wait for that, and changes
-// nothing of what is believed.
+// Reload makes Run check the files now. It does not wait for that, and does not
+// change the rules for when a change takes effect.
 func (f *File[T]) Reload() {
 	select {
 	case f.wake <- struct{}{}:
-	default: // one is due anyway
+	default: // a check is already due
 	}
 }
 
@@ -152,7 +153,7 @@ func (f *File[T]) Run(ctx context.Context) error {
 	return nil
 }
 
-// follow follows files until ctx ends or the files are others.
+// follow follows files until ctx ends or the set of files changes.
 func (f *File[T]) follow(ctx context.Context, files []string) {
 	events, unsubscribe := subscribe(f.config.Log, files)
 	defer unsubscribe()
@@ -175,7 +176,7 @@ func (f *File[T]) follow(ctx context.Context, files []string) {
 	}
 }
 
-// drain notes the events of the next moment.
+// drain records the events of the next moment.
 func (f *File[T]) drain(ctx context.Context, events <-chan fsnotify.Event, renamed renames) {
 	timer := f.config.Clock.NewTimer(burst)
 	defer timer.Stop()
@@ -191,7 +192,7 @@ func (f *File[T]) drain(ctx context.Context, events <-chan fsnotify.Event, renam
 	}
 }
 
-// files are those that the value depends on, sorted.
+// files returns the files on which the value depends, sorted.
 func (f *File[T]) files() []string {
 	f.looking.Lock()
 	defer f.looking.Unlock()
@@ -204,8 +205,8 @@ func (f *File[T]) names() []string {
 	return slices.Compact(all)
 }
 
-// Look looks at the files once and returns when to look again; it knows of no
-// events. Run does all that by itself.
+// Look checks the files once and returns when to check again; it does not use events.
+// Run calls it as needed.
 func (f *File[T]) Look(ctx context.Context) time.Duration { return f.look(ctx, nil) }
 
 func (f *File[T]) look(ctx context.Context, renamed renames) time.Duration {
@@ -232,9 +233,9 @@ func (f *File[T]) look(ctx context.Context, renamed renames) time.Duration {
 	return next
 }
 
-// see brings known up to date. Busy means that a file may be being written: then
-// the others wait for it, since they may belong together. Errs are why files are
-// not believed.
+// see updates known. busy means that a file may still be being written; the others
+// then wait for it, because they may belong together. errs are the reasons why files
+// do not take effect.
 func (f *File[T]) see(renamed renames) (next time.Duration, busy bool, errs []error) {
 	now := f.config.Clock.Now()
 	next = Every
@@ -281,12 +282,12 @@ func (f *File[T]) see(renamed renames) (next time.Duration, busy bool, errs []er
 	return next, busy, errs
 }
 
-// reload makes a value of the files as known. Unsettled means that Load names a
-// file which is not known yet.
+// reload makes a value from the known files. unsettled means that Load reads a file
+// that is not known yet.
 func (f *File[T]) reload(ctx context.Context) (unsettled bool, err error) {
 	v, read, unsettled, err := f.load(ctx, true)
 	if err != nil || unsettled {
-		maps.Copy(f.known, read) // what was read before is followed on
+		maps.Copy(f.known, read) // continue to follow the files that were read before
 		return unsettled, err
 	}
 	f.known, f.made = read, maps.Clone(read)
@@ -298,7 +299,7 @@ func (f *File[T]) reload(ctx context.Context) (unsettled bool, err error) {
 	return false, nil
 }
 
-// load calls Load. Read are the states of the files that it read and was given.
+// load calls Load. read has the states of the files that it read.
 func (f *File[T]) load(ctx context.Context, settled bool) (v T, read map[string]state, unsettled bool, err error) {
 	read = map[string]state{}
 	v, err = f.config.Load(ctx, func(name string) ([]byte, error) {
@@ -320,7 +321,7 @@ func (f *File[T]) load(ctx context.Context, settled bool) (v T, read map[string]
 	return v, read, unsettled, err
 }
 
-// observe reads a file. The text is nil when there is an error, which names it.
+// observe reads a file. The text is nil if there is an error, which names the file.
 func (f *File[T]) observe(name string) (state, []byte, error) {
 	path, err := filepath.EvalSymlinks(name)
 	var text []byte
@@ -343,8 +344,7 @@ func (f *File[T]) digest(text []byte) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// blankText says whether a file has nothing in it: white space says no more than
-// nothing does.
+// blankText reports whether a file is empty or has only white space.
 func blankText(text []byte) bool { return len(bytes.TrimSpace(text)) == 0 }
 
 func emptyError(name string) error { return fmt.Errorf("%q is empty", name) }

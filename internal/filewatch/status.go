@@ -2,13 +2,13 @@ package filewatch
 
 import "sync/atomic"
 
-// status is how the last reading of files went. The zero value knows of no
-// failure. Safe for concurrent use; asking never waits for a reading.
+// status is the result of the last reading of files. The zero value has no failure.
+// Safe for concurrent use; reading it never waits for a reading of files.
 type status struct{ failed atomic.Pointer[error] }
 
-// set keeps how a reading went; nil is a success. It returns whether err is a
-// failure that the reading before did not have, so that what is tried again and
-// again is logged once.
+// set records the result of a reading; nil is a success. news reports whether err is
+// a failure that the previous reading did not have, so that repeated failures are
+// logged once.
 func (s *status) set(err error) (news bool) {
 	before := s.lastError()
 	if err == nil {
@@ -19,8 +19,8 @@ func (s *status) set(err error) (news bool) {
 	return before == nil || before.Error() != err.Error()
 }
 
-// lastError is why the files as they were last seen cannot be used; nil when
-// they are in use.
+// lastError returns why the last seen content of the files cannot be used; nil if it
+// is in use.
 func (s *status) lastError() error {
 	if err := s.failed.Load(); err != nil {
 		return *err

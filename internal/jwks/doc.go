@@ -1,8 +1,7 @@
-// Package jwks reads JSON Web Key Sets (RFC 7517), whoever serves them: issuers
-// that tenants or operators name, Kubernetes and kcp clusters among them, and
-// kcp's shards.
+// Package jwks reads JSON Web Key Sets (RFC 7517) of all sources: issuers that tenants or
+// operators name, which include Kubernetes and kcp clusters, and kcp's shards.
 //
-// Of a key only the members that a signature is verified with are read. The
-// others (x5c, x5t, x5u, key_ops and names nobody knows) are optional and not
-// used, so they are not judged: a good key with a bad certificate is a good key.
+// It reads only those members of a key that are needed to verify a signature. Other members
+// (x5c, x5t, x5u, key_ops and unknown ones) are optional and unused, so they are not
+// validated: a good key with a bad certificate is a good key.
 package jwks

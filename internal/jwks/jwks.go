@@ -9,23 +9,23 @@ import (
 	josejson "github.com/go-jose/go-jose/v4/json"
 )
 
-// Accept is the header to ask for discovery documents and key sets with.
-// Kubernetes' API servers have key sets as application/jwk-set+json and nothing
-// else, other servers as application/json, and a few as what they like.
+// Accept is the Accept header for discovery documents and key sets. Kubernetes' API
+// servers send key sets only as application/jwk-set+json, other servers as
+// application/json, and a few as any type.
 const Accept = "application/jwk-set+json, application/json, */*;q=0.5"
 
 // Entry is one entry of a key set.
 type Entry struct {
-	// Key is a public key; nil when Err says why the entry is none. It has no
+	// Key is a public key; nil if Err says why the entry has none. It has no
 	// certificates.
 	Key *jose.JSONWebKey
-	// ID is the entry's key id, as far as it could be read.
+	// ID is the entry's key ID, as far as it could be read.
 	ID  string
 	Err error
 }
 
-// Parse reads a key set of at most so many entries, each in its place. An error
-// means that the document is no key set, or has more.
+// Parse reads a key set of at most this many entries and returns each at its index.
+// An error means that the document is not a key set, or has more entries.
 func Parse(body []byte, most int) ([]Entry, error) {
 	var document struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -59,10 +59,10 @@ type members struct {
 	E         json.RawMessage `json:"e,omitempty"`
 }
 
-// parse leaves out of an entry what is not used, and has go-jose read the rest.
+// parse removes the unused members from an entry and lets go-jose read the rest.
 func parse(raw json.RawMessage) Entry {
-	// Looked at first, whatever the case: what is private or secret is not computed
-	// with, and not served to verify with.
+	// Checked first, in any case of letters: private and secret keys are neither used
+	// nor passed on.
 	var private struct {
 		K, D, P, Q, DP, DQ, QI, Priv json.RawMessage
 	}
@@ -70,7 +70,7 @@ func parse(raw json.RawMessage) Entry {
 		return Entry{Err: err}
 	}
 	var used members
-	if err := josejson.Unmarshal(raw, &used); err != nil { // names by case, none twice: as go-jose
+	if err := josejson.Unmarshal(raw, &used); err != nil { // case-sensitive names, without duplicates, as in go-jose
 		return Entry{Err: err}
 	}
 	var id string

@@ -11,38 +11,38 @@ import (
 )
 
 const (
-	// RefetchEvery is how often, at most and in the long run, tokens with unknown
-	// keys make a key set be read.
+	// RefetchEvery is the minimum average interval between key fetches for tokens
+	// with unknown keys.
 	RefetchEvery = 10 * time.Second
-	// RefetchBurst is how many such readings may follow each other at once: a key
-	// that is used as soon as it is published must not wait for others' tokens.
+	// RefetchBurst is how many such fetches may follow each other at once: a key that
+	// is used as soon as it is published must not wait because of other tokens.
 	RefetchBurst = 4
 
-	// maxUndecided is how many key ids are remembered of tokens that do not say when
-	// they were issued.
+	// maxUndecided is how many key IDs are remembered of tokens without an issue
+	// time.
 	maxUndecided = 64
 	// maxAhead is how far an issuer's clock may be ahead for its iat to be used.
 	maxAhead = 10 * time.Second
 )
 
-// Refetch decides about tokens whose key is not in a key set: whether the set
-// must be read again for them, and whether it may be now. Anybody can make up key
-// ids, so readings are bounded by RefetchEvery and RefetchBurst. The zero value
-// is not ready; see NewRefetch. Safe for concurrent use.
+// Refetch decides about tokens whose key is not in a key set: whether the set must be
+// fetched again for them, and whether it may be now. Anybody can make up key IDs, so
+// fetches are limited by RefetchEvery and RefetchBurst. Use NewRefetch, not the zero
+// value. Safe for concurrent use.
 type Refetch struct {
 	mu      sync.Mutex // guards what follows
 	limiter *rate.Limiter
-	read    time.Time // when the last good reading began; zero: none
-	// undecided is when ids were first asked for since they were last decided.
+	read    time.Time // when the last successful fetch began; zero: none
+	// undecided is when each ID was first asked for since it was last decided.
 	undecided map[[sha256.Size]byte]time.Time
 }
 
-// NewRefetch is for one key set that was never read.
+// NewRefetch is for a key set that was never fetched.
 func NewRefetch() *Refetch {
 	return &Refetch{limiter: rate.NewLimiter(rate.Every(RefetchEvery), RefetchBurst)}
 }
 
-// Read notes that a reading that began at the given time was good.
+// Read records a successful fetch that began at the given time.
 func (r *Refetch) Read(began time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,11 +51,11 @@ func (r *Refetch) Read(began time.Time) {
 	}
 }
 
-// Decided says that the set has no key for the token, whatever another reading
-// would bring: it was read after the token was issued, or, where the token does
-// not say when that was, after its key id was first asked for. Then such tokens
-// cannot be told from one another, and of too many at once the rest are decided.
-// A zero issued means that the token does not say.
+// Decided reports whether the set has no key for the token, so that no further fetch
+// can help: the set was fetched after the token was issued or, for a token without an
+// issue time, after its key ID was first asked for. Tokens without an issue time
+// cannot be told apart; if there are too many different IDs at once, the rest count
+// as decided. A zero issued means that the token has no issue time.
 func (r *Refetch) Decided(id string, issued, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,8 +76,8 @@ func (r *Refetch) Decided(id string, issued, now time.Time) bool {
 	return false
 }
 
-// forgetOldest makes room for another id; false when none is decided yet. The
-// caller holds mu.
+// forgetOldest makes room for another ID; false if none is decided yet. The caller
+// holds mu.
 func (r *Refetch) forgetOldest() bool {
 	var oldest [sha256.Size]byte
 	first := r.read
@@ -93,8 +93,8 @@ func (r *Refetch) forgetOldest() bool {
 	return true
 }
 
-// IssuedAt is the time that a token, not verified yet, says it was issued at;
-// zero when it says none. Whoever lies harms their own token only.
+// IssuedAt returns the issue time that an unverified token claims; zero if it has
+// none. A false claim harms only the token's own user.
 func IssuedAt(jws *jose.JSONWebSignature) time.Time {
 	var claims struct {
 		IssuedAt *float64 `json:"iat"`
@@ -105,8 +105,8 @@ func IssuedAt(jws *jose.JSONWebSignature) time.Time {
 	return time.Unix(int64(*claims.IssuedAt), 0)
 }
 
-// Allow takes the place of one reading, if there is one. Tokens that are decided
-// (not undecided) leave the burst to others: theirs is a reading only now and then,
+// Allow uses up one fetch, if one is available. Tokens that are decided (not
+// undecided) leave the burst to others: for them there is only an occasional fetch,
 // in case an issuer's clock is behind.
 func (r *Refetch) Allow(now time.Time, undecided bool) bool {
 	r.mu.Lock()

@@ -1,3 +1,3 @@
-// Package kubeconfig follows kubeconfigs, so that credentials and CAs which are
-// rotated in them, or in the files they name, are used without a restart.
+// Package kubeconfig follows kubeconfigs, so that rotated credentials and CAs, in them or in
+// the files that they name, are used without a restart.
 package kubeconfig

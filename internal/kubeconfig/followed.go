@@ -19,13 +19,13 @@ import (
 )
 
 // DynamicConfig is a kubeconfig whose files are read again when they change, while
-// Run runs. Requests go out with what the files held when they were last good;
-// one under way ends as it began. The server stays the one it was: another needs
-// a restart, and is reported as a file that cannot be used.
+// Run runs. New requests use the last good content of the files; running requests
+// keep what they began with. The server cannot change: a different one is reported as
+// a file that cannot be used, and needs a restart.
 //
-// It does not leave the files of a client certificate to client-go, which looks
-// every five minutes, closes every connection at a change, and follows neither
-// CAs nor what stands in the kubeconfig itself.
+// DynamicConfig does not leave client certificate files to client-go, which checks
+// them every five minutes, closes every connection at a change, and follows neither
+// CAs nor the content of the kubeconfig itself.
 type DynamicConfig struct {
 	name  string
 	paths []string
@@ -40,7 +40,7 @@ type loaded struct {
 	http   [2]http.RoundTripper // by protocol
 }
 
-// protocol is what is spoken where the server offers HTTP/2.
+// protocol is the protocol to use if the server offers HTTP/2.
 type protocol int
 
 const (
@@ -48,10 +48,10 @@ const (
 	http1
 )
 
-// NewDynamicConfig reads a kubeconfig for the first time. name is what metrics, logs and
-// errors call it: its flag. paths are the kubeconfig files, none where the
-// credentials are those of a pod; those that are not there are left to load, which
-// makes a configuration of them. A nil clock is the real one.
+// NewDynamicConfig reads a kubeconfig for the first time. name is its name in
+// metrics, logs and errors: its flag. paths are the kubeconfig files; there are none
+// for the credentials of a pod. load makes a configuration from them, and handles
+// missing files. A nil clock is the real one.
 func NewDynamicConfig(name string, paths []string, load func() (*rest.Config, error), clk clock.Clock, log klog.Logger) (*DynamicConfig, error) {
 	f := &DynamicConfig{name: name, paths: paths, load: load}
 	var last *loaded
@@ -85,10 +85,10 @@ func NewDynamicConfig(name string, paths []string, load func() (*rest.Config, er
 	return f, nil
 }
 
-// Config is for clients that share connections; it speaks HTTP/2 where offered.
+// Config is for clients that share connections; it uses HTTP/2 if offered.
 func (f *DynamicConfig) Config() *rest.Config { return f.config(http2) }
 
-// HTTP1 is for clients that speak HTTP/1.1 only.
+// HTTP1 is for clients that use only HTTP/1.1.
 func (f *DynamicConfig) HTTP1() *rest.Config { return f.config(http1) }
 
 func (f *DynamicConfig) config(p protocol) *rest.Config {
@@ -96,19 +96,19 @@ func (f *DynamicConfig) config(p protocol) *rest.Config {
 	return &rest.Config{Host: c.Host, APIPath: c.APIPath, UserAgent: c.UserAgent, Transport: &transport{f, p}}
 }
 
-// Certificate is the client certificate in use, as PEM; nil when there is none.
+// Certificate returns the client certificate in use, as PEM; nil if there is none.
 func (f *DynamicConfig) Certificate() []byte { return f.file.Get().config.CertData }
 
 // Run follows the files until ctx ends.
 func (f *DynamicConfig) Run(ctx context.Context) error { return f.file.Run(ctx) }
 
-// LastError is why the files as they are now are not in use; nil when they are.
+// LastError returns why the current content of the files is not in use; nil if it is.
 func (f *DynamicConfig) LastError() error { return f.file.LastError() }
 
-// Reload has Run look at the files now.
+// Reload makes Run check the files now.
 func (f *DynamicConfig) Reload() { f.file.Reload() }
 
-// read makes new transports. That costs nothing before they are used.
+// read makes new transports. They cost nothing until they are used.
 func (f *DynamicConfig) read(read filewatch.ReadFunc) (*loaded, error) {
 	before, err := f.texts(read)
 	if err != nil {
@@ -118,7 +118,7 @@ func (f *DynamicConfig) read(read filewatch.ReadFunc) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	// load has read the files by itself: it must have read what may be believed.
+	// load reads the files itself, so check that it read the complete content.
 	after, err := f.texts(read)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (f *DynamicConfig) read(read filewatch.ReadFunc) (*loaded, error) {
 		file string
 		data *[]byte
 	}{{config.CAFile, &config.CAData}, {config.CertFile, &config.CertData}, {config.KeyFile, &config.KeyData}} {
-		if named.file == "" || len(*named.data) > 0 { // what stands in the kubeconfig wins, as in client-go
+		if named.file == "" || len(*named.data) > 0 { // inline data takes precedence, as in client-go
 			continue
 		}
 		if *named.data, err = read(named.file); err != nil {
@@ -145,8 +145,8 @@ func (f *DynamicConfig) read(read filewatch.ReadFunc) (*loaded, error) {
 		}
 		config.BearerToken = strings.TrimSpace(string(token))
 	}
-	// With their content known the files would only be read by client-go, which
-	// believes what it reads.
+	// Their content is already known. With the paths set, client-go would read the
+	// files again, complete or not.
 	config.CAFile, config.CertFile, config.KeyFile, config.BearerTokenFile = "", "", "", ""
 	next := &loaded{config: config}
 	for p := range next.http {
@@ -157,7 +157,7 @@ func (f *DynamicConfig) read(read filewatch.ReadFunc) (*loaded, error) {
 	return next, nil
 }
 
-// texts are the contents of the kubeconfig files that are there.
+// texts returns the contents of the existing kubeconfig files.
 func (f *DynamicConfig) texts(read filewatch.ReadFunc) ([][]byte, error) {
 	var all [][]byte
 	for _, path := range f.paths {
@@ -170,9 +170,9 @@ func (f *DynamicConfig) texts(read filewatch.ReadFunc) ([][]byte, error) {
 	return all, nil
 }
 
-// newTransport makes one of client-go's, to the server of an operator's kubeconfig.
-// It bounds how long a connection and a handshake take; how long an answer may, and
-// how much of it is read, is the business of who asks.
+// newTransport makes a client-go transport to the server of an operator's kubeconfig.
+// It limits how long a connection and a handshake may take; the caller limits the
+// duration and size of responses.
 func newTransport(config *rest.Config, p protocol) (http.RoundTripper, error) {
 	config = rest.CopyConfig(config)
 	config.Timeout = 0
@@ -180,20 +180,21 @@ func newTransport(config *rest.Config, p protocol) (http.RoundTripper, error) {
 		config.NextProtos = []string{"http/1.1"}
 	}
 	if config.Proxy == nil {
-		// Told so, client-go makes a transport for us alone and keeps none of it.
+		// With this set, client-go makes a transport only for us and does not cache
+		// it.
 		config.Proxy = http.ProxyFromEnvironment
 	}
 	return rest.TransportFor(config)
 }
 
-// same compares what requests are sent with.
+// same reports whether requests would be sent in the same way.
 func same(a, b *rest.Config) bool {
 	return reflect.DeepEqual(a.TLSClientConfig, b.TLSClientConfig) && a.BearerToken == b.BearerToken &&
 		a.Username == b.Username && a.Password == b.Password && reflect.DeepEqual(a.Impersonate, b.Impersonate) &&
 		reflect.DeepEqual(a.ExecProvider, b.ExecProvider) && reflect.DeepEqual(a.AuthProvider, b.AuthProvider) && proxyOf(a) == proxyOf(b)
 }
 
-// proxyOf is the URL of the proxy that the kubeconfig names, empty for none.
+// proxyOf returns the URL of the proxy in the kubeconfig, or "".
 func proxyOf(c *rest.Config) string {
 	if c.Proxy == nil {
 		return ""
@@ -211,7 +212,7 @@ func (l *loaded) closeIdle() {
 	}
 }
 
-// transport sends requests with what is current.
+// transport sends requests with the current configuration.
 type transport struct {
 	f *DynamicConfig
 	p protocol
@@ -222,7 +223,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.f.file.Get().http[t.p].RoundTrip(r)
 }
 
-// CloseIdleConnections closes those of all clients of the kubeconfig.
+// CloseIdleConnections closes the idle connections of all clients of the kubeconfig.
 func (t *transport) CloseIdleConnections() {
 	utilnet.CloseIdleConnectionsFor(t.f.file.Get().http[t.p])
 }

@@ -11,44 +11,44 @@ import (
 	"unicode"
 )
 
-// What a Client may hold.
+// Limits of a Client.
 const (
-	// MaxURLBytes bounds an issuer's URL, MaxCABytes its CA bundle.
+	// MaxURLBytes limits an issuer's URL, MaxCABytes its CA bundle.
 	MaxURLBytes = 1 << 10
 	MaxCABytes  = 32 << 10
-	// MaxNameRunes bounds a name, MaxIDBytes a client id and a client secret.
+	// MaxNameRunes limits a name, MaxIDBytes a client ID and a client secret.
 	MaxNameRunes = 64
 	MaxIDBytes   = 256
-	// MaxScopes is how many scopes there may be, MaxScopeBytes how long each.
+	// MaxScopes limits the number of scopes, MaxScopeBytes the length of each.
 	MaxScopes     = 32
 	MaxScopeBytes = 256
 )
 
-// OpenID is the scope without which an issuer makes no ID token.
+// OpenID is the scope without which an issuer issues no ID token.
 const OpenID = "openid"
 
-// Client is what a program needs to log a person in at an issuer and get an ID
-// token that the resource accepts.
+// Client has what a program needs to log a user in at an issuer and get an ID token
+// that the resource accepts.
 type Client struct {
 	// Issuer is the issuer's URL, as in the tokens' claim iss.
 	Issuer string `json:"issuer"`
-	// Name is for people who have a choice; empty: the issuer's URL must do.
+	// Name is shown to users who have a choice; empty means the issuer's URL.
 	Name string `json:"name,omitempty"`
-	// ClientID is the OAuth client, and so the audience of its ID tokens.
+	// ClientID is the OAuth client, which is also the audience of its ID tokens.
 	ClientID string `json:"client_id"`
-	// ClientSecret is for issuers that give one even to programs that cannot keep
-	// it. Everybody can read it here. Empty: a public client.
+	// ClientSecret is for issuers that give a secret even to programs that cannot
+	// keep it. It is public here. Empty: a public client.
 	ClientSecret string `json:"client_secret,omitempty"`
-	// Scopes are what to ask for; openid is among them.
+	// Scopes are the scopes to request, including openid.
 	Scopes []string `json:"scopes"`
-	// CertificateAuthority is a PEM bundle that verifies the issuer; empty: the
-	// system's.
+	// CertificateAuthority is a PEM bundle that verifies the issuer; empty means the
+	// system's CAs.
 	CertificateAuthority string `json:"certificate_authority,omitempty"`
 }
 
-// Validate says what is wrong; nil: nothing. The rules keep a Client from being
-// read in two ways, by programs (RFC 6749's grammars) or by people (no control or
-// formatting characters, no look-alike letters in a host).
+// Validate returns what is wrong, or nil. The rules ensure that neither programs (RFC
+// 6749's grammars) nor people (no control or formatting characters, no look-alike
+// letters in a host) can read a Client in two ways.
 func (c *Client) Validate() error {
 	if err := ValidIssuer(c.Issuer); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (c *Client) Validate() error {
 	return validCA(c.CertificateAuthority)
 }
 
-// ValidIssuer says what is wrong with an issuer's URL; nil: nothing.
+// ValidIssuer returns what is wrong with an issuer's URL, or nil.
 func ValidIssuer(text string) error {
 	if len(text) > MaxURLBytes {
 		return fmt.Errorf("the issuer's URL has %d bytes, at most %d are allowed", len(text), MaxURLBytes)
@@ -91,7 +91,8 @@ func ValidIssuer(text string) error {
 	return nil
 }
 
-// visible holds text to VSCHAR (RFC 6749 appendix A), without spaces at its ends.
+// visible requires text to be VSCHAR (RFC 6749 appendix A), without spaces at its
+// ends.
 func visible(what, text string) error {
 	if len(text) > MaxIDBytes {
 		return fmt.Errorf("the %s has %d bytes, at most %d are allowed", what, len(text), MaxIDBytes)
@@ -102,7 +103,7 @@ func visible(what, text string) error {
 	return nil
 }
 
-// validScopes holds scopes to scope-token (RFC 6749 appendix A.4).
+// validScopes requires scopes to be scope-tokens (RFC 6749 appendix A.4).
 func validScopes(scopes []string) error {
 	if len(scopes) > MaxScopes {
 		return fmt.Errorf("there are %d scopes, at most %d are allowed", len(scopes), MaxScopes)

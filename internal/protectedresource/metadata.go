@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// WellKnownPath is where metadata is: before the path of the resource, if that has
-// one (RFC 9728 section 3.1).
+// WellKnownPath is the path of metadata. The path of the resource, if there is one,
+// follows it (RFC 9728 section 3.1).
 const WellKnownPath = "/.well-known/oauth-protected-resource"
 
 const (
 	// MaxBytes is the largest metadata that Parse reads.
 	MaxBytes = 1 << 20
-	// MaxClients is how many clients it reads.
+	// MaxClients is the largest number of clients that Parse reads.
 	MaxClients = 64
 )
 
@@ -29,13 +29,13 @@ type Metadata struct {
 	BearerMethodsSupported []string `json:"bearer_methods_supported"`
 	// ScopesSupported are the scopes of all clients.
 	ScopesSupported []string `json:"scopes_supported"`
-	// ResourceName is for people.
+	// ResourceName is shown to people.
 	ResourceName string `json:"resource_name,omitempty"`
-	// Clients has what a client of ID tokens needs, by issuer: our extension.
+	// Clients has what a client of ID tokens needs, for each issuer: our extension.
 	Clients []Client `json:"id_token_clients"`
 }
 
-// New makes the metadata of a resource whose users log in as clients say.
+// New returns the metadata of a resource whose users log in through clients.
 func New(resource, name string, clients []Client) *Metadata {
 	m := &Metadata{Resource: resource, ResourceName: name, BearerMethodsSupported: []string{"header"}, Clients: clients}
 	for _, c := range clients {
@@ -56,15 +56,15 @@ func appendNew(all []string, s string) []string {
 	return append(all, s)
 }
 
-// URL is where the metadata of a resource is. A resource without a path has no
-// slash at its end.
+// URL returns the address of a resource's metadata. A resource without a path has no
+// trailing slash.
 func URL(resource *url.URL) *url.URL {
 	return &url.URL{Scheme: resource.Scheme, Host: resource.Host, Path: WellKnownPath + strings.TrimSuffix(resource.Path, "/")}
 }
 
-// Parse reads the metadata that was found for a resource. It fails when the
-// metadata is about another resource than the one asked for (RFC 9728 section
-// 3.3), or has a client that is not to be shown to anybody.
+// Parse reads metadata that was fetched for a resource. It fails if the metadata is
+// about a different resource (RFC 9728 section 3.3), or if one of its clients is not
+// valid.
 func Parse(body []byte, resource string) (*Metadata, error) {
 	if len(body) > MaxBytes {
 		return nil, fmt.Errorf("the metadata has more than %d bytes", MaxBytes)

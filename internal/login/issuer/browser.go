@@ -18,9 +18,9 @@ import (
 	"frontproxy/internal/login/tokencache"
 )
 
-// ListenAddresses are where the issuer sends the browser back to, as
-// http://localhost:8000 and so on: the first that is free. An issuer that wants
-// them registered is told the first two.
+// ListenAddresses are the addresses to which the issuer may send the browser back, as
+// http://localhost:8000 and so on; the first free one is used. For an issuer that
+// requires registered redirect URIs, register the first two.
 var ListenAddresses = []string{"127.0.0.1:8000", "127.0.0.1:18000", "127.0.0.1:0"}
 
 var (
@@ -30,8 +30,8 @@ var (
 	refusedPage string
 )
 
-// Browser logs in by a browser on this machine; open gets the page to open. Listen
-// is where to wait for the browser to come back; empty means ListenAddresses.
+// Browser logs in through a browser on this machine; open receives the page to open.
+// listen is where to wait for the browser to come back; empty means ListenAddresses.
 func (i *Issuer) Browser(ctx context.Context, listen []string, open func(page string)) (*tokencache.Tokens, error) {
 	if len(listen) == 0 {
 		listen = ListenAddresses
@@ -52,7 +52,7 @@ func (i *Issuer) Browser(ctx context.Context, listen []string, open func(page st
 		defer close(opened)
 		select {
 		case redirect := <-ready:
-			oauth := i.oauth // as the library will have it
+			oauth := i.oauth // as the library needs it
 			oauth.RedirectURL = redirect
 			open(oauth.AuthCodeURL(state, config.AuthCodeOptions...))
 		case <-ctx.Done():
@@ -74,10 +74,10 @@ func (i *Issuer) Browser(ctx context.Context, listen []string, open func(page st
 	return i.accept(ctx, token, nonce)
 }
 
-// callback stands before the library's handler, which ends the login with the
-// first answer that comes: here an answer must be this login's. Nothing else is
-// served, least of all the page that leads to the issuer, which has the state in
-// it: who could read that could answer.
+// callback wraps the library's handler, which ends the login at the first response.
+// callback accepts only a response to this login. It serves nothing else, and in
+// particular not the page that leads to the issuer: that page contains the state, and
+// anybody who can read the state could forge a response.
 type callback struct {
 	state             string
 	code, description string // an error that the issuer sent
@@ -101,7 +101,7 @@ func (c *callback) wrap(next http.Handler) http.Handler {
 		case q.Get("error") != "":
 			c.code, c.description = q.Get("error"), q.Get("error_description")
 			h.Set("Content-Type", "text/html; charset=utf-8")
-			_, _ = w.Write([]byte(refusedPage)) // the terminal says it, too
+			_, _ = w.Write([]byte(refusedPage)) // the terminal shows it, too
 			next.ServeHTTP(discard{http.Header{}}, r)
 		default:
 			next.ServeHTTP(w, r)
@@ -117,7 +117,7 @@ func local(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// discard is a ResponseWriter that nobody reads.
+// discard is a ResponseWriter that discards everything.
 type discard struct{ header http.Header }
 
 // Header implements http.ResponseWriter.

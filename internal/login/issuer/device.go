@@ -11,8 +11,8 @@ import (
 	"frontproxy/internal/login/tokencache"
 )
 
-// Device logs in by the device flow; show gets the page to open on any device, with
-// the code to type there, or in the page's address already.
+// Device logs in through the device flow. show receives the page to open on any
+// device, with the code to type there, or a page whose address contains the code.
 func (i *Issuer) Device(ctx context.Context, show func(page, code string)) (*tokencache.Tokens, error) {
 	if i.device == "" {
 		return nil, fmt.Errorf("the issuer %s does not support logging in on another device; leave out --device", i.tuple.Issuer)
@@ -37,7 +37,7 @@ func (i *Issuer) Device(ctx context.Context, show func(page, code string)) (*tok
 	return i.accept(ctx, token, "")
 }
 
-// deviceFailed has oauth2dev's errors as the others are.
+// deviceFailed converts oauth2dev's errors to those of this package.
 func (i *Issuer) deviceFailed(err error) error {
 	var start oauth2dev.AuthorizationErrorResponse
 	var poll oauth2dev.TokenErrorResponse

@@ -18,14 +18,14 @@ import (
 	"frontproxy/internal/login/trust"
 )
 
-// ErrLoginNeeded is wrapped by the errors of Refresh that only another login can
-// mend: the issuer no longer takes the refresh token.
+// ErrLoginNeeded is wrapped by errors of Refresh that only another login can fix: the
+// issuer no longer accepts the refresh token.
 var ErrLoginNeeded = errors.New("a new login is needed")
 
-// timeout bounds one request to an issuer.
+// timeout limits one request to an issuer.
 const timeout = 30 * time.Second
 
-// Issuer is an issuer that was read. Use by one goroutine at a time.
+// Issuer is an issuer whose discovery document was read. Not safe for concurrent use.
 type Issuer struct {
 	tuple    trust.Tuple
 	client   *http.Client
@@ -35,9 +35,9 @@ type Issuer struct {
 	device   string // the device authorization endpoint; empty: none
 }
 
-// Connect reads an issuer's discovery document: the first request to the issuer,
-// which must not be made before the tuple was agreed to. Secret is the client's;
-// empty: it has none.
+// Connect reads an issuer's discovery document. This is the first request to the
+// issuer, so the user must have agreed to the tuple before. secret is the client's;
+// empty means none.
 func Connect(ctx context.Context, tuple trust.Tuple, secret string) (*Issuer, error) {
 	i := &Issuer{tuple: tuple, clock: &clock{}}
 	var err error
@@ -64,11 +64,11 @@ func Connect(ctx context.Context, tuple trust.Tuple, secret string) (*Issuer, er
 	return i, nil
 }
 
-// HasDevice says whether the issuer knows the device flow.
+// HasDevice reports whether the issuer supports the device flow.
 func (i *Issuer) HasDevice() bool { return i.device != "" }
 
-// Refresh renews tokens. On an error the old ones are as good as they were, but
-// for one that wraps ErrLoginNeeded.
+// Refresh renews tokens. After an error the old tokens are as valid as before, unless
+// the error wraps ErrLoginNeeded.
 func (i *Issuer) Refresh(ctx context.Context, old *tokencache.Tokens) (*tokencache.Tokens, error) {
 	ctx = i.context(ctx)
 	token, err := i.oauth.TokenSource(ctx, &oauth2.Token{RefreshToken: old.RefreshToken, Expiry: time.Unix(1, 0)}).Token()
@@ -96,7 +96,7 @@ func (i *Issuer) Refresh(ctx context.Context, old *tokencache.Tokens) (*tokencac
 	return tokens, nil
 }
 
-// accept verifies what a token endpoint gave; nonce is empty where there is none.
+// accept verifies the response of a token endpoint; nonce is empty if there is none.
 func (i *Issuer) accept(ctx context.Context, token *oauth2.Token, nonce string) (*tokencache.Tokens, error) {
 	raw, ok := token.Extra("id_token").(string)
 	if !ok {
@@ -113,7 +113,7 @@ func (i *Issuer) accept(ctx context.Context, token *oauth2.Token, nonce string) 
 	return &tokencache.Tokens{IDToken: raw, RefreshToken: token.RefreshToken, Subject: id.Subject, Expiry: i.clock.local(id.Expiry)}, nil
 }
 
-// failed says which issuer, what was being done, and what came of it.
+// failed adds the issuer and the action to an error.
 func (i *Issuer) failed(doing string, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var answer *oauth2.RetrieveError
@@ -126,13 +126,13 @@ func (i *Issuer) failed(doing string, err error) error {
 	return fmt.Errorf("could not %s at the issuer %s: %w", doing, i.tuple.Issuer, err)
 }
 
-// refusal is what an issuer said.
+// refusal is an error response of an issuer.
 type refusal struct {
 	issuer, doing, code, description string
 	cause                            error
 }
 
-// Error says what the issuer said and what may help.
+// Error returns the issuer's error and advice.
 func (r refusal) Error() string {
 	text := fmt.Sprintf("could not %s: the issuer %s says %s", r.doing, r.issuer, Printable(r.code))
 	if r.description != "" {
@@ -144,10 +144,10 @@ func (r refusal) Error() string {
 	return text
 }
 
-// Unwrap returns the cause, which may hold an answer's body: not to be shown.
+// Unwrap returns the cause, which may contain a response's body: do not show it.
 func (r refusal) Unwrap() error { return r.cause }
 
-// hints say what to do about an error code (RFC 6749, RFC 8628).
+// hints are advice for error codes (RFC 6749, RFC 8628).
 var hints = map[string]string{
 	"access_denied":       "you, or a rule there, said no",
 	"expired_token":       "the code was not used in time: log in again",
@@ -157,8 +157,8 @@ var hints = map[string]string{
 	"invalid_scope":       "the client may not ask for these scopes there: tell the owners of the workspace",
 }
 
-// Printable is a stranger's text, fit for a terminal: short, and without control
-// or formatting characters.
+// Printable makes untrusted text fit for a terminal: short, and without control or
+// formatting characters.
 func Printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -173,7 +173,7 @@ func Printable(s string) string {
 }
 
 func (i *Issuer) context(ctx context.Context) context.Context {
-	return oidc.ClientContext(ctx, i.client) // oauth2 takes it from there, too
+	return oidc.ClientContext(ctx, i.client) // oauth2 uses it, too
 }
 
 func newClient(ca string, c *clock) (*http.Client, error) {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// maxAnswer is the largest answer that is read, in bytes.
+// maxAnswer limits the size of a response, in bytes.
 const maxAnswer = 1 << 20
 
-// guarded is the way to an issuer: https only, bounded answers, and a look at the
-// clock on its wall.
+// guarded is the transport to an issuer: https only, limited responses, and it reads
+// the issuer's clock.
 type guarded struct {
 	next  http.RoundTripper
 	clock *clock
@@ -27,14 +27,14 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Method == http.MethodPost { // what is got may come from a cache, and be as old as that
+	if r.Method == http.MethodPost { // a GET may be answered from a cache, with an old date
 		g.clock.read(res.Header.Get("Date"))
 	}
 	res.Body = &boundedBody{ReadCloser: res.Body, left: maxAnswer}
 	return res, nil
 }
 
-// boundedBody fails when there is more than left bytes.
+// boundedBody returns an error if there are more than left bytes.
 type boundedBody struct {
 	io.ReadCloser
 	left int
@@ -59,7 +59,7 @@ type clock struct {
 	ahead time.Duration
 }
 
-// read takes a Date header; one that cannot be read changes nothing.
+// read reads a Date header and ignores an invalid one.
 func (c *clock) read(date string) {
 	at, err := http.ParseTime(date)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *clock) now() time.Time {
 	return time.Now().Add(c.ahead)
 }
 
-// local is a time of the issuer's by this machine's clock.
+// local converts a time of the issuer to this machine's clock.
 func (c *clock) local(t time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

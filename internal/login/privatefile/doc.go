@@ -1,3 +1,3 @@
-// Package privatefile keeps files that are their owner's alone: written whole or
-// not at all, readable by nobody else, and locked between processes.
+// Package privatefile stores files that only their owner can read. They are written atomically and
+// locked between processes.
 package privatefile

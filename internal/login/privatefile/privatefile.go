@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Dir makes a directory for private files, with its parents, unless it is there.
+// Dir creates a directory for private files and its parents, unless it exists.
 func Dir(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fmt.Errorf("make the directory for logins: %w", err)
@@ -20,8 +20,8 @@ func Dir(path string) error {
 	return nil
 }
 
-// Read reads a file. It refuses one that others may read or write: what they wrote
-// is not to be believed. A file that does not exist is fs.ErrNotExist.
+// Read reads a file. It refuses a file that others may read or write, because they
+// could have changed it. For a missing file the error is fs.ErrNotExist.
 func Read(path string) ([]byte, error) {
 	file, err := os.Open(path) //nolint:gosec // the caller's
 	if err != nil {
@@ -38,8 +38,8 @@ func Read(path string) ([]byte, error) {
 	return io.ReadAll(file)
 }
 
-// Write puts data into a file with mode 0600. Readers see the old file or the new
-// one.
+// Write writes data to a file with mode 0600. Readers see either the old or the new
+// file.
 func Write(path string, data []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
@@ -56,7 +56,7 @@ func Write(path string, data []byte) error {
 	return err
 }
 
-// Remove removes a file; one that does not exist is no error.
+// Remove removes a file; a missing file is not an error.
 func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -64,11 +64,11 @@ func Remove(path string) error {
 	return nil
 }
 
-// retry is how often a lock that another process holds is tried.
+// retry is the pause between attempts to take a lock that another process holds.
 const retry = 50 * time.Millisecond
 
-// Lock takes the lock of a path, which is a file beside it, and waits for it until
-// ctx ends. The lock ends with unlock, or with the process.
+// Lock takes the lock of a path, which is a separate file next to it, and waits for
+// it until ctx ends. unlock, or the end of the process, releases the lock.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the caller's
 	if err != nil {

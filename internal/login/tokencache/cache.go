@@ -11,31 +11,31 @@ import (
 	"frontproxy/internal/login/privatefile"
 )
 
-// Tokens are what an issuer gave.
+// Tokens are the tokens that an issuer issued.
 type Tokens struct {
 	IDToken string `json:"idToken,omitempty"`
-	// RefreshToken is empty when the issuer gave none.
+	// RefreshToken is empty if the issuer issued none.
 	RefreshToken string `json:"refreshToken,omitempty"`
 	// Subject is the ID token's claim sub.
 	Subject string `json:"subject,omitempty"`
-	// Expiry is when the ID token ends by this machine's clock.
+	// Expiry is when the ID token expires, by this machine's clock.
 	Expiry time.Time `json:"expiry"`
 }
 
-// Cache is a private directory.
+// Cache stores tokens in a private directory.
 type Cache struct{ dir string }
 
 // New does no I/O. The directory must exist before the first call.
 func New(dir string) *Cache { return &Cache{dir: dir} }
 
-// Entry is the tokens of one tuple, locked.
+// Entry has the tokens of one tuple, locked.
 type Entry struct {
 	path   string
 	unlock func()
 }
 
-// Lock waits for the entry of a tuple's key until ctx ends. The caller must Unlock
-// it.
+// Lock locks the entry of a tuple's key, and waits for that until ctx ends. The
+// caller must Unlock it.
 func (c *Cache) Lock(ctx context.Context, key string) (*Entry, error) {
 	path := filepath.Join(c.dir, key+".json")
 	unlock, err := privatefile.Lock(ctx, path)
@@ -45,10 +45,11 @@ func (c *Cache) Lock(ctx context.Context, key string) (*Entry, error) {
 	return &Entry{path: path, unlock: unlock}, nil
 }
 
-// Unlock gives the entry back.
+// Unlock releases the entry.
 func (e *Entry) Unlock() { e.unlock() }
 
-// Load returns the tokens; without any, or with a file that is broken, empty ones.
+// Load returns the tokens; if there are none, or the file is broken, it returns empty
+// ones.
 func (e *Entry) Load() (*Tokens, error) {
 	data, err := privatefile.Read(e.path)
 	switch {
@@ -64,7 +65,7 @@ func (e *Entry) Load() (*Tokens, error) {
 	return t, nil
 }
 
-// Save keeps tokens in the place of those before.
+// Save replaces the stored tokens.
 func (e *Entry) Save(t *Tokens) error {
 	data, err := json.Marshal(t) //nolint:gosec // keeping tokens is what this is for
 	if err != nil {
@@ -73,5 +74,5 @@ func (e *Entry) Save(t *Tokens) error {
 	return privatefile.Write(e.path, data)
 }
 
-// Delete forgets the tokens.
+// Delete deletes the tokens.
 func (e *Entry) Delete() error { return privatefile.Remove(e.path) }

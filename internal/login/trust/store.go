@@ -12,16 +12,16 @@ import (
 	"frontproxy/internal/login/privatefile"
 )
 
-// Agreement is a tuple that a person said yes to, and what goes with it.
+// Agreement is a tuple that a user agreed to, and related data.
 type Agreement struct {
 	Tuple `json:",inline"`
-	// Name is what the server called the issuer.
+	// Name is the server's name for the issuer.
 	Name string `json:"name,omitempty"`
-	// ClientSecret is what the server told; it is public.
+	// ClientSecret is the one that the server published; it is public.
 	ClientSecret string `json:"clientSecret,omitempty"`
-	// HostCA is the PEM bundle that the host was verified with; empty: the system's.
+	// HostCA is the PEM bundle that verified the host; empty means the system's CAs.
 	HostCA string `json:"hostCA,omitempty"`
-	// Since is when the person said yes.
+	// Since is when the user agreed.
 	Since time.Time `json:"since"`
 }
 
@@ -31,7 +31,7 @@ type Store struct{ path string }
 // NewStore does no I/O. The directory must exist before the first call.
 func NewStore(dir string) *Store { return &Store{path: filepath.Join(dir, "trust.json")} }
 
-// file is what is in it.
+// file is the format of the file.
 type file struct {
 	Agreements map[string]Agreement `json:"agreements"` // by Tuple.Key
 }
@@ -56,7 +56,7 @@ func (s *Store) read() (*file, error) {
 	return f, nil
 }
 
-// All are the agreements, in no order.
+// All returns the agreements in no particular order.
 func (s *Store) All() ([]Agreement, error) {
 	f, err := s.read()
 	if err != nil {
@@ -69,7 +69,7 @@ func (s *Store) All() ([]Agreement, error) {
 	return all, nil
 }
 
-// Get finds the agreement of a key; nil: there is none.
+// Get returns the agreement with the key, or nil.
 func (s *Store) Get(key string) (*Agreement, error) {
 	f, err := s.read()
 	if err != nil {
@@ -81,12 +81,12 @@ func (s *Store) Get(key string) (*Agreement, error) {
 	return nil, nil
 }
 
-// Put keeps an agreement in the place of one of the same tuple.
+// Put stores an agreement and replaces one of the same tuple.
 func (s *Store) Put(ctx context.Context, a Agreement) error {
 	return s.edit(ctx, func(f *file) { f.Agreements[a.Key()] = a })
 }
 
-// Delete forgets an agreement.
+// Delete deletes an agreement.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	return s.edit(ctx, func(f *file) { delete(f.Agreements, key) })
 }
