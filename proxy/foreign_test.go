@@ -25,8 +25,15 @@ func foreignWorld(t *testing.T, handler http.HandlerFunc) (*world, *standIn, *ht
 	t.Helper()
 	w := newWorld(t)
 	shard := w.shard(t, "shard-1", false, nil)
+	return w, shard, w.mountedHost(t, false, handler)
+}
+
+// mountedHost starts a host that workspace root:away mounts.
+func (w *world) mountedHost(t *testing.T, http2 bool, handler http.HandlerFunc) *httptest.Server {
+	t.Helper()
 	other := httptest.NewUnstartedServer(handler)
 	other.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "other")}}
+	other.EnableHTTP2 = http2
 	other.StartTLS()
 	t.Cleanup(other.Close)
 	w.config.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
@@ -34,7 +41,7 @@ func foreignWorld(t *testing.T, handler http.HandlerFunc) (*world, *standIn, *ht
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
 	w.index["root:away"] = index.Target{Mount: parse(t, other.URL)}
-	return w, shard, other
+	return other
 }
 
 // TestForeignMountIsNotOurOrigin: what a tenant's host answers can't use the

@@ -160,7 +160,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 			v = nil
 		}
 	}
-	if x.download.broken && r.Context().Err() == nil {
+	if x.download.broken && r.Context().Err() == nil && (x.upload == nil || !x.upload.givenUp.Load()) {
 		p.metrics.upstreamErrors.WithLabelValues(x.dest.Kind.String(), x.dest.Shard, "response_interrupted").Inc()
 	}
 	x.closeWatch()

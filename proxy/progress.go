@@ -169,6 +169,8 @@ type pacedBody struct {
 
 	gone <-chan struct{} // closed when the client is
 	came atomic.Int64    // bytes of the answer
+	// givenUp: the answer is ended here, and not by the upstream.
+	givenUp atomic.Bool
 }
 
 // newPacedBody makes one of r, which w answers.
@@ -222,6 +224,7 @@ func (b *pacedBody) awaitEnd(answer <-chan struct{}) {
 		}
 		before := came
 		if came = b.came.Load(); came == before {
+			b.givenUp.Store(true)
 			return
 		}
 	}
@@ -258,8 +261,8 @@ func (b *pacedBody) expects() bool {
 }
 
 // answerOver has nobody wait for the body any longer: neither for the answer's end,
-// if the body is broken, nor for the client. Over HTTP/1.1 nobody waits for that
-// one: net/http has read what it wants before it sent the answer's headers.
+// if the body is broken, nor for the client. An HTTP/1.1 connection of which nothing
+// is awaited may serve another request.
 func (b *pacedBody) answerOver() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -268,7 +271,8 @@ func (b *pacedBody) answerOver() {
 	}
 	b.over = true
 	close(b.answer)
-	if !b.http1 && !b.ended && !b.stopped {
+	awaited := !b.begun.IsZero() || !b.http1
+	if awaited && !b.ended && !b.stopped {
 		b.cut()
 	}
 }
@@ -279,11 +283,23 @@ type earlyAnswer struct {
 	upload *pacedBody
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. Over HTTP/1.1 net/http sees a client go by reading from
+// it, and reads no more of an upload when the answer's headers are sent: so an answer
+// in which nothing comes for as long as a client may not move is given up, as nobody
+// may be there any more.
 func (a *earlyAnswer) Read(to []byte) (int, error) {
+	if a.upload.http1 {
+		defer time.AfterFunc(a.upload.timeout, a.giveUp).Stop()
+	}
 	n, err := a.ReadCloser.Read(to)
 	a.upload.came.Add(int64(n))
 	return n, err
+}
+
+// giveUp ends the answer while it is read, which net/http allows.
+func (a *earlyAnswer) giveUp() {
+	a.upload.givenUp.Store(true)
+	_ = a.Close()
 }
 
 // Close implements io.Closer. Over HTTP/2 the transport waits there for the upload.
