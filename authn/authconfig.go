@@ -335,3 +335,12 @@ func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
 		}
 	}
 }
+
+// describe implements describer.
+func (o *OIDC) describe() []AuthenticatorStatus {
+	var all []AuthenticatorStatus
+	for _, a := range o.file.Get().built.authenticators {
+		all = append(all, a.describe(o.Name()+" "+a.name, false))
+	}
+	return withError(all, o.LastError())
+}

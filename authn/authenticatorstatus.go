@@ -4,27 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
-
-// AuthenticatorStatus is an authenticator that may be asked about a target, and its
-// state now.
-type AuthenticatorStatus struct {
-	// Name is as in verdicts, or that of a configuration.
-	Name string
-	// Workspace: the target's type brings it. Else it is the operator's.
-	Workspace bool
-	// State is a ConfigurationState's or an issuer.State's text, or "Unknown".
-	State string
-	// Detail says more, of a broken one why.
-	Detail string
-	// Version is the configuration's resourceVersion.
-	Version string
-	// Issuer is nil when it has none.
-	Issuer *issuer.Status
-}
 
 // describer is an authenticator that has more to tell than its name.
 type describer interface{ describe() []AuthenticatorStatus }
@@ -33,21 +15,21 @@ type describer interface{ describe() []AuthenticatorStatus }
 // asked, with its states now.
 func (a *Authenticator) AuthenticatorsFor(t *index.Target) []AuthenticatorStatus {
 	var all []AuthenticatorStatus
-	ready := func(name string) {
-		all = append(all, AuthenticatorStatus{Name: name, State: string(ConfigurationReady)})
+	always := func(name string) {
+		all = append(all, AuthenticatorStatus{Name: name, State: ready})
 	}
 	token := func(m token.Authenticator) {
 		if d, ok := m.(describer); ok {
 			all = append(all, d.describe()...)
 		} else {
-			ready(m.Name())
+			always(m.Name())
 		}
 	}
 	if a.certs.proxies != nil {
-		ready(byRequestHeader)
+		always(byRequestHeader)
 	}
 	if a.certs.clients != nil {
-		ready(byClientCert)
+		always(byClientCert)
 	}
 	for _, m := range a.tokens {
 		token(m)
@@ -70,35 +52,9 @@ func (a *Authenticator) applyingTypes(t *index.Type) []AuthenticatorStatus {
 	case !ok || t.Name == "" && t.Err == nil:
 		return nil
 	case t.Err != nil:
-		return []AuthenticatorStatus{{Name: typeName(t), Workspace: true, State: "Unknown", Detail: t.Err.Error()}}
+		return []AuthenticatorStatus{{Name: typeName(t), Workspace: true, State: unknown, Detail: t.Err.Error()}}
 	}
 	return d.describeType(*t)
-}
-
-// describe implements describer.
-func (o *OIDC) describe() []AuthenticatorStatus {
-	var all []AuthenticatorStatus
-	for _, a := range o.file.Get().built.authenticators {
-		all = append(all, a.describe(o.Name()+" "+a.name, false))
-	}
-	return withError(all, o.LastError())
-}
-
-// describe implements describer.
-func (f *TokenFile) describe() []AuthenticatorStatus {
-	s := AuthenticatorStatus{Name: f.Name(), State: string(ConfigurationReady), Detail: fmt.Sprintf("%d tokens", len(f.Get()))}
-	return withError([]AuthenticatorStatus{s}, f.LastError())
-}
-
-// withError notes that what is in use is not what the file says.
-func withError(all []AuthenticatorStatus, err error) []AuthenticatorStatus {
-	if err == nil {
-		return all
-	}
-	for i := range all {
-		all[i].Detail = "not reloaded: " + err.Error()
-	}
-	return all
 }
 
 // describe says how a's issuer is.
@@ -114,7 +70,7 @@ func (x *TypeIndex) describeType(t index.Type) []AuthenticatorStatus {
 	defer x.mu.RUnlock()
 	s := x.shards[shard]
 	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
-		return []AuthenticatorStatus{{Name: typeName(&t), Workspace: true, State: "Unknown", Detail: "its shard has not been read yet"}}
+		return []AuthenticatorStatus{{Name: typeName(&t), Workspace: true, State: unknown, Detail: "its shard has not been read yet"}}
 	}
 	e := s.types[objectName{t.Cluster, t.Name}]
 	if e == nil {

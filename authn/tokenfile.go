@@ -120,3 +120,9 @@ func refusedLine(line int, u *user.DefaultInfo) (notes []string) {
 	}
 	return notes
 }
+
+// describe implements describer.
+func (f *TokenFile) describe() []AuthenticatorStatus {
+	s := AuthenticatorStatus{Name: f.Name(), State: ready, Detail: fmt.Sprintf("%d tokens", len(f.Get()))}
+	return withError([]AuthenticatorStatus{s}, f.LastError())
+}

@@ -1,0 +1,39 @@
+package authn
+
+import (
+	"frontproxy/authn/issuer"
+)
+
+// States of an authenticator that has no states of its own.
+const (
+	ready   = "Ready"
+	unknown = "Unknown"
+)
+
+// AuthenticatorStatus is an authenticator that may be asked about a target, and its
+// state now.
+type AuthenticatorStatus struct {
+	// Name is as in verdicts, or that of a configuration.
+	Name string
+	// Workspace: the target's type brings it. Else it is the operator's.
+	Workspace bool
+	// State is Ready or Unknown, or that of its configuration, issuer or webhook.
+	State string
+	// Detail says more, of a broken one why.
+	Detail string
+	// Version is the configuration's resourceVersion.
+	Version string
+	// Issuer is nil when it has none.
+	Issuer *issuer.Status
+}
+
+// withError notes that what is in use is not what the file says.
+func withError(all []AuthenticatorStatus, err error) []AuthenticatorStatus {
+	if err == nil {
+		return all
+	}
+	for i := range all {
+		all[i].Detail = "not reloaded: " + err.Error()
+	}
+	return all
+}
