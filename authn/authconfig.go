@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
@@ -336,11 +337,11 @@ func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
 	}
 }
 
-// describe implements describer.
-func (o *OIDC) describe() []AuthenticatorStatus {
-	var all []AuthenticatorStatus
+// Describe implements describer.
+func (o *OIDC) Describe() []authstatus.Authenticator {
+	var all []authstatus.Authenticator
 	for _, a := range o.file.Get().built.authenticators {
 		all = append(all, a.describe(o.Name()+" "+a.name, false))
 	}
-	return withError(all, o.LastError())
+	return authstatus.NotReloaded(all, o.LastError())
 }

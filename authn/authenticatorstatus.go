@@ -4,23 +4,26 @@ import (
 	"fmt"
 	"strings"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
 // describer is an authenticator that has more to tell than its name.
-type describer interface{ describe() []AuthenticatorStatus }
+type describer interface {
+	Describe() []authstatus.Authenticator
+}
 
 // AuthenticatorsFor lists what may be asked about requests to t, in the order it is
 // asked, with its states now.
-func (a *Authenticator) AuthenticatorsFor(t *index.Target) []AuthenticatorStatus {
-	var all []AuthenticatorStatus
+func (a *Authenticator) AuthenticatorsFor(t *index.Target) []authstatus.Authenticator {
+	var all []authstatus.Authenticator
 	always := func(name string) {
-		all = append(all, AuthenticatorStatus{Name: name, State: ready})
+		all = append(all, authstatus.Authenticator{Name: name, State: authstatus.Ready})
 	}
 	token := func(m token.Authenticator) {
 		if d, ok := m.(describer); ok {
-			all = append(all, d.describe()...)
+			all = append(all, d.Describe()...)
 		} else {
 			always(m.Name())
 		}
@@ -43,34 +46,34 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Target) []AuthenticatorStatus
 
 // typeDescriber is a TypeSource that knows its configurations.
 type typeDescriber interface {
-	describeType(t index.Type) []AuthenticatorStatus
+	describeType(t index.Type) []authstatus.Authenticator
 }
 
-func (a *Authenticator) applyingTypes(t *index.Type) []AuthenticatorStatus {
+func (a *Authenticator) applyingTypes(t *index.Type) []authstatus.Authenticator {
 	d, ok := a.types.(typeDescriber)
 	switch {
 	case !ok || t.Name == "" && t.Err == nil:
 		return nil
 	case t.Err != nil:
-		return []AuthenticatorStatus{{Name: typeName(t), Workspace: true, State: unknown, Detail: t.Err.Error()}}
+		return []authstatus.Authenticator{{Name: typeName(t), Workspace: true, State: authstatus.Unknown, Detail: t.Err.Error()}}
 	}
 	return d.describeType(*t)
 }
 
 // describe says how a's issuer is.
-func (a *jwtAuthenticator) describe(name string, workspace bool) AuthenticatorStatus {
+func (a *jwtAuthenticator) describe(name string, workspace bool) authstatus.Authenticator {
 	s := a.issuer.Status()
-	return AuthenticatorStatus{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
+	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
 }
 
 // describeType implements typeDescriber.
-func (x *TypeIndex) describeType(t index.Type) []AuthenticatorStatus {
+func (x *TypeIndex) describeType(t index.Type) []authstatus.Authenticator {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	s := x.shards[shard]
 	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
-		return []AuthenticatorStatus{{Name: typeName(&t), Workspace: true, State: unknown, Detail: "its shard has not been read yet"}}
+		return []authstatus.Authenticator{{Name: typeName(&t), Workspace: true, State: authstatus.Unknown, Detail: "its shard has not been read yet"}}
 	}
 	e := s.types[objectName{t.Cluster, t.Name}]
 	if e == nil {
@@ -81,15 +84,15 @@ func (x *TypeIndex) describeType(t index.Type) []AuthenticatorStatus {
 
 // describe tells each configuration's state, and each of its issuers'. The
 // caller holds TypeIndex.mu.
-func (e *typeEntry) describe() []AuthenticatorStatus {
-	var all []AuthenticatorStatus
+func (e *typeEntry) describe() []authstatus.Authenticator {
+	var all []authstatus.Authenticator
 	for _, c := range e.configs {
 		s := c.status()
 		detail := s.Error
 		if s.LoginError != "" {
 			detail = strings.TrimPrefix(detail+"; ", "; ") + "login discovery tells nothing of it: " + s.LoginError
 		}
-		all = append(all, AuthenticatorStatus{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
+		all = append(all, authstatus.Authenticator{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
 		for _, a := range c.serving {
 			all = append(all, a.describe(a.name, true))
 		}

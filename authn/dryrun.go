@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
 	"frontproxy/index"
@@ -35,7 +36,7 @@ type Change struct {
 // for that type.
 type changedType struct {
 	record *TypeAuthenticators
-	states []AuthenticatorStatus
+	states []authstatus.Authenticator
 	notes  []string
 	built  []*configuration
 }
@@ -44,7 +45,7 @@ type changedType struct {
 func (c *changedType) Authenticators(index.Type) (*TypeAuthenticators, error) { return c.record, nil }
 
 // describeType implements typeDescriber.
-func (c *changedType) describeType(index.Type) []AuthenticatorStatus { return c.states }
+func (c *changedType) describeType(index.Type) []authstatus.Authenticator { return c.states }
 
 func (c *changedType) close() {
 	for _, b := range c.built {

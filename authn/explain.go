@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
@@ -14,7 +15,7 @@ type Explanation struct {
 	Decision  *Decision
 	Presented CredentialSummary
 	// Applying is what may be asked about the target, with its states now.
-	Applying []AuthenticatorStatus
+	Applying []authstatus.Authenticator
 	// Notes say what a Change has no effect on.
 	Notes []string
 }

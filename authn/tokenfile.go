@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
 	"frontproxy/internal/filewatch"
@@ -121,8 +122,8 @@ func refusedLine(line int, u *user.DefaultInfo) (notes []string) {
 	return notes
 }
 
-// describe implements describer.
-func (f *TokenFile) describe() []AuthenticatorStatus {
-	s := AuthenticatorStatus{Name: f.Name(), State: ready, Detail: fmt.Sprintf("%d tokens", len(f.Get()))}
-	return withError([]AuthenticatorStatus{s}, f.LastError())
+// Describe implements describer.
+func (f *TokenFile) Describe() []authstatus.Authenticator {
+	s := authstatus.Authenticator{Name: f.Name(), State: authstatus.Ready, Detail: fmt.Sprintf("%d tokens", len(f.Get()))}
+	return authstatus.NotReloaded([]authstatus.Authenticator{s}, f.LastError())
 }

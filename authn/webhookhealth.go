@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"frontproxy/authn/authstatus"
 	"sync"
 	"time"
 
@@ -144,8 +145,8 @@ func (w *Webhook) Status() WebhookStatus {
 	return s
 }
 
-// describe implements describer.
-func (w *Webhook) describe() []AuthenticatorStatus {
+// Describe implements describer.
+func (w *Webhook) Describe() []authstatus.Authenticator {
 	s := w.Status()
-	return withError([]AuthenticatorStatus{{Name: w.Name(), State: string(s.State), Detail: s.Detail}}, w.kubeconfig.LastError())
+	return authstatus.NotReloaded([]authstatus.Authenticator{{Name: w.Name(), State: string(s.State), Detail: s.Detail}}, w.kubeconfig.LastError())
 }

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"frontproxy/authn"
+	"frontproxy/authn/authstatus"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 	"frontproxy/proxy/apistatus"
@@ -55,7 +56,7 @@ type Explainer interface {
 	// Explain decides with the trace on; see authn.
 	Explain(r *http.Request, t *index.Target, change *authn.Change) (*authn.Explanation, error)
 	// AuthenticatorsFor are the authenticators of a target.
-	AuthenticatorsFor(t *index.Target) []authn.AuthenticatorStatus
+	AuthenticatorsFor(t *index.Target) []authstatus.Authenticator
 	// Refusals are those kept.
 	Refusals() *authn.Refusals
 }

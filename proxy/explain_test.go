@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
 )
@@ -168,7 +169,7 @@ func TestConfinedStory(t *testing.T) {
 		{Authenticator: "workspace c/a", Outcome: authn.Undecided, Reason: "dial 10.0.0.1: refused", Private: true},
 		{Authenticator: "workspace c/b", Outcome: authn.Refused, Reason: "audience"},
 	}}}
-	now := []authn.AuthenticatorStatus{
+	now := []authstatus.Authenticator{
 		{Name: "oidc jwt[0]", State: "Ready", Issuer: &issuer.Status{URL: "https://operators-own"}},
 		{Name: "workspace c/a", Workspace: true, State: "Unavailable", Issuer: &issuer.Status{URL: "https://tenant", State: issuer.Unavailable, LastError: "dial 10.0.0.1: refused", KeyIDs: []string{"k"}}},
 	}

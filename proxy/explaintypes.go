@@ -9,6 +9,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
@@ -124,7 +125,7 @@ const withheld = "the reason is for the operator of the proxy"
 
 // explainRefusal tells a refusal that was kept. For a workspace's administrators
 // confined leaves out what is none of theirs.
-func explainRefusal(instance string, f *authn.Refusal, now []authn.AuthenticatorStatus, confined bool) *Explanation {
+func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenticator, confined bool) *Explanation {
 	e := &Explanation{
 		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Method: f.Method, Path: f.Path,
 		Place: placeOf(&f.Target), Credential: credentialOf(&f.Presented),
@@ -149,7 +150,7 @@ func (e *Explanation) decided(d *authn.Decision, confined bool) {
 
 // applying adds the states. Of the operator's authenticators the confined know
 // from verdicts that they were asked, and of issuers whether they work.
-func (e *Explanation) applying(now []authn.AuthenticatorStatus, confined bool) {
+func (e *Explanation) applying(now []authstatus.Authenticator, confined bool) {
 	for _, s := range now {
 		if confined && !s.Workspace {
 			continue

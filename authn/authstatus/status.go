@@ -1,18 +1,16 @@
-package authn
+package authstatus
 
-import (
-	"frontproxy/authn/issuer"
-)
+import "frontproxy/authn/issuer"
 
 // States of an authenticator that has no states of its own.
 const (
-	ready   = "Ready"
-	unknown = "Unknown"
+	Ready   = "Ready"
+	Unknown = "Unknown"
 )
 
-// AuthenticatorStatus is an authenticator that may be asked about a target, and its
+// Authenticator is one that may be asked about a target, and its
 // state now.
-type AuthenticatorStatus struct {
+type Authenticator struct {
 	// Name is as in verdicts, or that of a configuration.
 	Name string
 	// Workspace: the target's type brings it. Else it is the operator's.
@@ -27,8 +25,8 @@ type AuthenticatorStatus struct {
 	Issuer *issuer.Status
 }
 
-// withError notes that what is in use is not what the file says.
-func withError(all []AuthenticatorStatus, err error) []AuthenticatorStatus {
+// NotReloaded notes that what is in use is not what the file says.
+func NotReloaded(all []Authenticator, err error) []Authenticator {
 	if err == nil {
 		return all
 	}
