@@ -13,9 +13,9 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/klog/v2"
-	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
@@ -34,20 +34,20 @@ func authConfig(version string, issuers ...*issuertest.Issuer) string {
 func newTestOIDC(t *testing.T, text string, change func(*OIDCConfig)) (*OIDC, string, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "authn.yaml")
-	writeTestFile(t, file, text)
+	authntest.WriteFile(t, file, text)
 	c := OIDCConfig{ConfigFile: file, DisallowedIssuers: []string{"https://kcp.default.svc"}}
 	if change != nil {
 		change(&c)
 	}
 	if c.Issuers == nil {
-		c.Issuers = runPool(t, issuer.Config{})
+		c.Issuers = tokentest.RunPool(t, issuer.Config{})
 	}
 	o, err := NewOIDC(c)
 	return o, file, err
 }
 
 func TestAuthConfigVersions(t *testing.T) {
-	one, two := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{Algorithm: jose.ES384})
+	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{Algorithm: jose.ES384})
 	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
 		t.Run(version, func(t *testing.T) {
 			o, _, err := newTestOIDC(t, authConfig(version, one, two), nil)
@@ -55,7 +55,7 @@ func TestAuthConfigVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			for n, s := range []*issuertest.Issuer{one, two} {
-				u, err := settled(t, o, s.Sign(issuertest.Claims{"sub": "u", "aud": "app"}))
+				u, err := tokentest.Ask(t, o, s.Sign(issuertest.Claims{"sub": "u", "aud": "app"}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -77,7 +77,7 @@ func TestAuthConfigVersions(t *testing.T) {
 // TestAuthConfigBlanks: what can match nothing, or has its users refused, is told
 // when the file is read.
 func TestAuthConfigBlanks(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	text := authConfig("v1", s)
 	text = text[:strings.Index(text, "  claimMappings:")] + "  claimMappings: {username: {claim: \"sub \", prefix: \" i:\"}, groups: {claim: roles, prefix: \"g: \"}}\n  claimValidationRules: [{claim: org, requiredValue: \"a\\u200b\"}]\n"
 	text = strings.Replace(text, "[app]", `[app, " app"]
@@ -105,7 +105,7 @@ func TestAuthConfigBlanks(t *testing.T) {
 }
 
 func TestAuthConfigExpressions(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	text := authConfig("v1", s)
 	text = text[:strings.Index(text, "  claimMappings:")] + `  claimValidationRules:
   - {expression: 'claims.team == "x"', message: wrong team}
@@ -122,7 +122,7 @@ func TestAuthConfigExpressions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := settled(t, o, s.Sign(issuertest.Claims{"sub": "u", "aud": "app", "team": "x", "roles": []string{"dev"}}))
+	u, err := tokentest.Ask(t, o, s.Sign(issuertest.Claims{"sub": "u", "aud": "app", "team": "x", "roles": []string{"dev"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,22 +134,22 @@ func TestAuthConfigExpressions(t *testing.T) {
 		"wrong team": {"sub": "u", "aud": "app", "team": "y", "roles": []string{}},
 		"no root":    {"sub": "root", "aud": "app", "team": "x", "roles": []string{}},
 	} {
-		if _, err := settled(t, o, s.Sign(text)); err == nil || !strings.Contains(err.Error(), claim) {
+		if _, err := tokentest.Ask(t, o, s.Sign(text)); err == nil || !strings.Contains(err.Error(), claim) {
 			t.Errorf("error %v, want one with %q", err, claim)
 		}
 	}
 }
 
 func TestAuthConfigOutcomes(t *testing.T) {
-	s, unknown := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
-	down := serveIssuer(t, issuertest.Options{})
+	s, unknown := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	down := tokentest.ServeIssuer(t, issuertest.Options{})
 	down.SetDown(true)
 	o, _, err := newTestOIDC(t, authConfig("v1", s, down), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	claims := issuertest.Claims{"sub": "u", "aud": "app"}
-	if u, err := settled(t, o, s.Sign(claims)); err != nil || u == nil {
+	if u, err := tokentest.Ask(t, o, s.Sign(claims)); err != nil || u == nil {
 		t.Errorf("%v, %v, want the user", u, err)
 	}
 	for name, tc := range map[string]struct {
@@ -210,16 +210,11 @@ func TestAuthConfigErrors(t *testing.T) {
 	}
 }
 
-// logTo collects log lines.
-func logTo(lines *[]string) klog.Logger {
-	return funcr.New(func(_, args string) { *lines = append(*lines, args) }, funcr.Options{})
-}
-
 func TestAuthConfigWarnings(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	var lines []string
 	_, _, err := newTestOIDC(t, authConfig("v1", s)+"anonymous: {enabled: false}\n", func(c *OIDCConfig) {
-		c.Log = logTo(&lines)
+		c.Log = authntest.LogTo(&lines)
 		c.Flags = OIDCFlags{IssuerURL: "https://other.example", ClientID: "x"}
 	})
 	if err != nil {
@@ -234,14 +229,14 @@ func TestAuthConfigWarnings(t *testing.T) {
 }
 
 func TestAuthConfigReload(t *testing.T) {
-	one, two := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	claims := issuertest.Claims{"sub": "u", "aud": "app"}
-	pool, clk := runPool(t, issuer.Config{}), newSteppingClock()
+	pool, clk := tokentest.RunPool(t, issuer.Config{}), authntest.NewClock()
 	o, file, err := newTestOIDC(t, authConfig("v1", one), func(c *OIDCConfig) { c.Issuers, c.Clock = pool, clk })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := settled(t, o, one.Sign(claims)); err != nil {
+	if _, err := tokentest.Ask(t, o, one.Sign(claims)); err != nil {
 		t.Fatal(err)
 	}
 	name := func(s *issuertest.Issuer) string {
@@ -252,24 +247,24 @@ func TestAuthConfigReload(t *testing.T) {
 		return u.GetName()
 	}
 	before := o.file.Get()
-	if err := settle(t, o.file, clk.FakeClock); err != nil || o.file.Get() != before {
+	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil || o.file.Get() != before {
 		t.Errorf("an unchanged file is a change (%v)", err)
 	}
-	writeTestFile(t, file, strings.Replace(authConfig("v1", one), "audiences", "audience", 1))
-	if err := settle(t, o.file, clk.FakeClock); err == nil || o.LastError() == nil || name(one) != "i0:u" {
+	authntest.WriteFile(t, file, strings.Replace(authConfig("v1", one), "audiences", "audience", 1))
+	if err := authntest.Settle(t, o.file, clk.FakeClock); err == nil || o.LastError() == nil || name(one) != "i0:u" {
 		t.Errorf("a bad file: error %v, user %q", err, name(one))
 	}
 	// Both, in another order: the new issuer works from the first request on, and
 	// the terms of the old one have changed.
-	writeTestFile(t, file, authConfig("v1", two, one))
-	if err := settle(t, o.file, clk.FakeClock); err != nil || o.LastError() != nil {
+	authntest.WriteFile(t, file, authConfig("v1", two, one))
+	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil || o.LastError() != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "i1:u" || got[1] != "i0:u" {
 		t.Errorf("users %q", got)
 	}
-	writeTestFile(t, file, authConfig("v1", two))
-	if err := settle(t, o.file, clk.FakeClock); err != nil {
+	authntest.WriteFile(t, file, authConfig("v1", two))
+	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "" || got[1] != "i0:u" {
@@ -281,39 +276,21 @@ func TestAuthConfigReload(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := settle(t, o.file, clk.FakeClock); err == nil || name(two) != "i0:u" {
+	if err := authntest.Settle(t, o.file, clk.FakeClock); err == nil || name(two) != "i0:u" {
 		t.Errorf("a missing file: error %v, user %q", err, name(two))
-	}
-}
-
-// steppingClock is a fake clock at today's time.
-type steppingClock struct{ *clocktesting.FakeClock }
-
-func newSteppingClock() steppingClock { return steppingClock{clocktesting.NewFakeClock(time.Now())} }
-
-// await returns when somebody waits for a timer.
-func (c steppingClock) await(t *testing.T) {
-	t.Helper()
-	timeout := time.After(20 * time.Second)
-	for tick := time.NewTicker(time.Millisecond); !c.HasWaiters(); {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatal("nobody waits for a timer")
-		}
 	}
 }
 
 // An issuer that is down does not hold up for good what else has changed.
 func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
-	one, down := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	one, down := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	down.SetDown(true)
-	clk := newSteppingClock()
+	clk := authntest.NewClock()
 	o, file, err := newTestOIDC(t, authConfig("v1", one), func(c *OIDCConfig) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeTestFile(t, file, authConfig("v1", down))
+	authntest.WriteFile(t, file, authConfig("v1", down))
 	done := make(chan error)
 	o.file.Look(t.Context())
 	clk.Step(filewatch.Settle)
@@ -321,7 +298,7 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 		o.file.Look(t.Context())
 		done <- o.LastError()
 	}()
-	clk.await(t)
+	clk.Await(t)
 	if diff := cmp.Diff([]string{one.URL()}, o.Issuers()); diff != "" {
 		t.Errorf("issuers while it waits (-want +got):\n%s", diff)
 	}
@@ -339,12 +316,12 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 }
 
 func TestAuthConfigRunFollows(t *testing.T) {
-	one, two := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	o, file, err := newTestOIDC(t, authConfig("v1", one), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	follow(t, o.Run, func() { writeTestFile(t, file, authConfig("v1", one, two)) }, func() bool { return len(o.Issuers()) == 2 })
+	authntest.Follow(t, o.Run, func() { authntest.WriteFile(t, file, authConfig("v1", one, two)) }, func() bool { return len(o.Issuers()) == 2 })
 }
 
 func FuzzAuthConfig(f *testing.F) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 )
 
@@ -67,16 +68,16 @@ func TestBuildQueueOneOfAnOwner(t *testing.T) {
 // TestBuildsOfAnotherOwnerGoOn: an owner whose builds take for ever holds up
 // nobody else's.
 func TestBuildsOfAnotherOwnerGoOn(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	held := &gatedIssuers{gate: make(chan error), only: "c1"}
 	w := newTypeWorld(t, TypeIndexConfig{Issuers: held}, "root").synced()
 	t.Cleanup(func() { close(held.gate) })
 	w.placement.move("c2", "root")
 	for _, name := range []string{"one", "two", "three"} {
-		w.setConfig("root", "c1", name, specFor(s))
+		w.setConfig("root", "c1", name, tokentest.SpecFor(s))
 		w.setType("root", "c1", name, name)
 	}
-	w.setConfig("root", "c2", "good", specFor(s))
+	w.setConfig("root", "c2", "good", tokentest.SpecFor(s))
 	w.setType("root", "c2", "good", "good")
 	w.wantAt("the other owner's configuration to be built", Accepted, "c2", "good", s)
 }

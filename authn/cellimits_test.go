@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 	"frontproxy/index"
@@ -16,11 +18,11 @@ import (
 
 // All types of one owner share its places; another owner has its own.
 func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{})
 	w.placement.move("c2", "root")
 	w.synced()
-	spec := specFor(s, with(object{"expression": "claims.sub"}, "claimMappings", "username"))
+	spec := tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username"))
 	n := evaluationsOfOwner()
 	for i := range n + 1 {
 		w.setConfig("root", "c1", fmt.Sprint("config-", i), spec)
@@ -31,7 +33,7 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	member := func(cluster, name string) jwtMember {
 		t.Helper()
 		var found jwtMember
-		soon(t, "the type to be ready", func() (ok bool, state string) {
+		authntest.Soon(t, "the type to be ready", func() (ok bool, state string) {
 			types, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
 			if err != nil || types == nil || len(types.ByIssuer[s.URL()]) != 1 {
 				return false, fmt.Sprintf("%+v, %v", types, err)

@@ -8,11 +8,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 	"frontproxy/index"
@@ -27,64 +27,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
-
-// ca is a certificate authority of a test.
-type ca struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-}
-
-var serial int64
-
-func newCA(t *testing.T, name string) *ca {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial++
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
-	c := &ca{key: key, pool: x509.NewCertPool()}
-	c.cert = sign(t, template, template, key, key)
-	c.pool.AddCert(c.cert)
-	return c
-}
-
-func sign(t *testing.T, template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) *x509.Certificate {
-	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
-// client makes a client certificate that ends after life.
-func (c *ca) client(t *testing.T, life time.Duration, name string, groups ...string) *x509.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial++
-	return sign(t, &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name, Organization: groups},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, c.cert, key, c.key)
-}
-
-// The CA is a CAPool; a test changes pool and cert to rotate it.
-func (c *ca) VerifyOptions() (x509.VerifyOptions, bool) {
-	return x509.VerifyOptions{Roots: c.pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, true
-}
-
-func (c *ca) CurrentCABundleContent() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw})
-}
 
 // fakeToken accepts, refuses or cannot decide about tokens by their text.
 type fakeToken struct {
@@ -133,10 +75,10 @@ func jwtOf(issuer string) string {
 }
 
 func TestDecide(t *testing.T) {
-	clients, proxies, strangers := newCA(t, "clients"), newCA(t, "proxies"), newCA(t, "strangers")
+	clients, proxies, strangers := authntest.NewCA(t, "clients"), authntest.NewCA(t, "proxies"), authntest.NewCA(t, "strangers")
 	alice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:masters"}}
-	aliceCert := clients.client(t, time.Hour, "alice", "devs", "system:masters")
-	proxyCert := proxies.client(t, time.Hour, "proxy")
+	aliceCert := clients.Client(t, time.Hour, "alice", "devs", "system:masters")
+	proxyCert := proxies.Client(t, time.Hour, "proxy")
 	good := jwtOf(iss)
 	accepts := fakeToken{name: "good", users: map[string]user.Info{good: alice}}
 	refuses := fakeToken{name: "bad", users: map[string]user.Info{}}
@@ -174,12 +116,12 @@ func TestDecide(t *testing.T) {
 		"type without configurations passes through":              {config: withTypes(accepts), target: other, headers: tokenHeader, status: passThrough},
 		"client certificate":                                      {config: withTypes(), target: team, cert: aliceCert, want: globalAlice, by: byClientCert},
 		"client certificate beside a bad token":                   {config: withTypes(refuses), target: team, cert: aliceCert, headers: tokenHeader, want: globalAlice, by: byClientCert},
-		"stranger's certificate":                                  {config: withTypes(accepts), target: other, cert: strangers.client(t, time.Hour, "alice"), status: 401, reason: "unknown authority"},
-		"stranger's certificate beside a good token":              {config: withTypes(accepts), target: team, cert: strangers.client(t, time.Hour, "alice"), headers: tokenHeader, want: scopedAlice, by: byWorkspace},
-		"a token where only certificates are known":               {config: Config{ClientCAs: clients}, target: other, cert: strangers.client(t, time.Hour, ""), headers: tokenHeader, status: 401, reason: "unknown authority"},
-		"expired certificate":                                     {config: withTypes(), target: other, cert: clients.client(t, -time.Minute, "alice"), status: 401, reason: "expired"},
-		"certificate without a name":                              {config: withTypes(), target: other, cert: clients.client(t, time.Hour, ""), status: 401, reason: "no common name"},
-		"certificate whose name a header would change":            {config: withTypes(), target: other, cert: clients.client(t, time.Hour, " system:admin"), status: 401, reason: "white space"},
+		"stranger's certificate":                                  {config: withTypes(accepts), target: other, cert: strangers.Client(t, time.Hour, "alice"), status: 401, reason: "unknown authority"},
+		"stranger's certificate beside a good token":              {config: withTypes(accepts), target: team, cert: strangers.Client(t, time.Hour, "alice"), headers: tokenHeader, want: scopedAlice, by: byWorkspace},
+		"a token where only certificates are known":               {config: Config{ClientCAs: clients}, target: other, cert: strangers.Client(t, time.Hour, ""), headers: tokenHeader, status: 401, reason: "unknown authority"},
+		"expired certificate":                                     {config: withTypes(), target: other, cert: clients.Client(t, -time.Minute, "alice"), status: 401, reason: "expired"},
+		"certificate without a name":                              {config: withTypes(), target: other, cert: clients.Client(t, time.Hour, ""), status: 401, reason: "no common name"},
+		"certificate whose name a header would change":            {config: withTypes(), target: other, cert: clients.Client(t, time.Hour, " system:admin"), status: 401, reason: "white space"},
 		"requestheader certificate is no user":                    {config: rh, target: team, cert: proxyCert, status: 401, reason: "no user name header"},
 		"requestheader asserts, and its groups are filtered":      {config: rh, target: team, cert: proxyCert, headers: asserted, by: byRequestHeader, want: &user.DefaultInfo{Name: "bob", Groups: []string{"ops", "system:authenticated"}, Extra: map[string][]string{"authentication.kcp.io/scopes": {"cluster:x"}}}},
 		"user certificate asserts no headers":                     {config: rh, target: team, cert: aliceCert, headers: asserted, want: globalAlice, by: byClientCert},
@@ -321,13 +263,13 @@ func TestWebhookIsAskedLast(t *testing.T) {
 
 func TestCertificatesLoseTheirStanding(t *testing.T) {
 	now := time.Now()
-	clients := newCA(t, "clients")
+	clients := authntest.NewCA(t, "clients")
 	a, err := New(Config{ClientCAs: clients, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest("GET", "/", nil)
-	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.client(t, time.Hour, "alice")}}
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.Client(t, time.Hour, "alice")}}
 	decide := func() int { return a.Decide(r, &index.Target{}).Status }
 	for range 2 { // the second time from memory
 		if got := decide(); got != 200 {
@@ -342,14 +284,14 @@ func TestCertificatesLoseTheirStanding(t *testing.T) {
 	if got := decide(); got != 200 {
 		t.Fatalf("good certificate: %d", got)
 	}
-	clients.pool = newCA(t, "clients").pool
+	clients.Pool = authntest.NewCA(t, "clients").Pool
 	if got := decide(); got != 401 {
 		t.Errorf("after the CA was replaced, on the same connection: %d", got)
 	}
 }
 
 func TestSharedCA(t *testing.T) {
-	both := newCA(t, "both")
+	both := authntest.NewCA(t, "both")
 	rh := RequestHeader{CAs: both, UsernameHeaders: []string{"X-Remote-User"}}
 	if _, err := New(Config{ClientCAs: both, RequestHeader: &rh}); err == nil || !strings.Contains(err.Error(), "--requestheader-allowed-names") {
 		t.Errorf("same CA, any name: got %v", err)
@@ -362,7 +304,7 @@ func TestSharedCA(t *testing.T) {
 	ask := func(name string) *Decision {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("X-Remote-User", "bob")
-		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.client(t, time.Hour, name)}}
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.Client(t, time.Hour, name)}}
 		return a.Decide(r, &index.Target{})
 	}
 	if d := ask("alice"); d.User.GetName() != "alice" || d.Authenticator != byClientCert {
@@ -386,15 +328,15 @@ func TestBundlesThatComeToOverlap(t *testing.T) {
 		"a control character":         {"a\tb", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clients, proxies := newCA(t, "clients"), newCA(t, "proxies")
+			clients, proxies := authntest.NewCA(t, "clients"), authntest.NewCA(t, "proxies")
 			a, err := New(Config{ClientCAs: clients, RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			proxies.pool = clients.pool
+			proxies.Pool = clients.Pool
 			r := httptest.NewRequest("GET", "/", nil)
 			r.Header.Set("X-Remote-User", "kcp-admin")
-			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.client(t, time.Hour, cert.user, cert.groups...)}}
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.Client(t, time.Hour, cert.user, cert.groups...)}}
 			d := a.Decide(r, &index.Target{})
 			switch {
 			case cert.want == "" && d.Status != http.StatusUnauthorized:
@@ -408,17 +350,17 @@ func TestBundlesThatComeToOverlap(t *testing.T) {
 
 // TestNestedBundles: one pool's CA is signed by the other's.
 func TestNestedBundles(t *testing.T) {
-	root := newCA(t, "root")
+	root := authntest.NewCA(t, "root")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	serial++
-	intermediate := &ca{key: key, pool: x509.NewCertPool()}
-	intermediate.cert = sign(t, &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "intermediate"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, root.cert, key, root.key)
-	intermediate.pool.AddCert(intermediate.cert)
-	for name, pools := range map[string][2]*ca{"clients below proxies": {intermediate, root}, "proxies below clients": {root, intermediate}} {
+	authntest.Serial++
+	intermediate := &authntest.CA{Key: key, Pool: x509.NewCertPool()}
+	intermediate.Cert = authntest.Sign(t, &x509.Certificate{SerialNumber: big.NewInt(authntest.Serial), Subject: pkix.Name{CommonName: "intermediate"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, root.Cert, key, root.Key)
+	intermediate.Pool.AddCert(intermediate.Cert)
+	for name, pools := range map[string][2]*authntest.CA{"clients below proxies": {intermediate, root}, "proxies below clients": {root, intermediate}} {
 		rh := &RequestHeader{CAs: pools[1], UsernameHeaders: []string{"X-Remote-User"}}
 		if _, err := New(Config{ClientCAs: pools[0], RequestHeader: rh}); err == nil || !strings.Contains(err.Error(), "--requestheader-allowed-names") {
 			t.Errorf("%s: got %v", name, err)
@@ -487,8 +429,8 @@ func TestRefusalsOfOthersAreKept(t *testing.T) {
 // TestTokenOfManyGroups: it is refused, and nothing is remembered of it; one of
 // an issuer that is generous is not.
 func TestTokenOfManyGroups(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
 	<-m.issuer.Ready()
 	a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{s.URL(): {m}}}}})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
@@ -31,36 +32,36 @@ func doublingSum(terms, depth int) string {
 // liked, is refused having allocated little, in mappings and rules, and its place is
 // free at once. Without the bounds, this test takes all memory there is.
 func TestHostileExpressionsEnd(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	pool := runPool(t, issuer.Config{})
-	mapping := func(path ...string) func(string) func(object) {
-		return func(x string) func(object) {
-			return with(object{"expression": x}, append([]string{"claimMappings"}, path...)...)
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	pool := tokentest.RunPool(t, issuer.Config{})
+	mapping := func(path ...string) func(string) func(tokentest.Object) {
+		return func(x string) func(tokentest.Object) {
+			return tokentest.With(tokentest.Object{"expression": x}, append([]string{"claimMappings"}, path...)...)
 		}
 	}
-	rules := func(path string) func(string) func(object) {
-		return func(x string) func(object) {
-			return with([]object{{"expression": "(" + x + ").size() == 0", "message": "m"}}, path)
+	rules := func(path string) func(string) func(tokentest.Object) {
+		return func(x string) func(tokentest.Object) {
+			return tokentest.With([]tokentest.Object{{"expression": "(" + x + ").size() == 0", "message": "m"}}, path)
 		}
 	}
-	for name, edit := range map[string]func(object){
+	for name, edit := range map[string]func(tokentest.Object){
 		"forty terms in groups":    mapping("groups")(doublingSum(40, 4)),
 		"sixteen terms in groups":  mapping("groups")(doublingSum(16, 4)),
 		"forty terms in the name":  mapping("username")(doublingSum(40, 4)),
 		"forty terms in the UID":   mapping("uid")(doublingSum(40, 4)),
-		"forty terms in an extra":  with([]object{{"key": "example.com/x", "valueExpression": doublingSum(40, 4)}}, "claimMappings", "extra"),
+		"forty terms in an extra":  tokentest.With([]tokentest.Object{{"key": "example.com/x", "valueExpression": doublingSum(40, 4)}}, "claimMappings", "extra"),
 		"forty terms in a rule":    rules("claimValidationRules")(doublingSum(40, 4)),
 		"a long sum in groups":     mapping("groups")("claims.l" + strings.Repeat(" + claims.l", 240)),
 		"flatten in groups":        mapping("groups")("[" + doublingSum(16, 2) + "].map(a, [a, a, a, a]).flatten().flatten()"),
 		"distinct in groups":       mapping("groups")("lists.range(30000).distinct().map(a, 'x')"),
-		"sets in a rule":           with([]object{{"expression": "sets.contains(lists.range(5000), lists.range(5000).reverse())", "message": "m"}}, "claimValidationRules"),
-		"the user's own groups":    with([]object{{"expression": strings.ReplaceAll(doublingSum(40, 4), "claims.l", "user.groups") + ".size() == 0", "message": "m"}}, "userValidationRules"),
+		"sets in a rule":           tokentest.With([]tokentest.Object{{"expression": "sets.contains(lists.range(5000), lists.range(5000).reverse())", "message": "m"}}, "claimValidationRules"),
+		"the user's own groups":    tokentest.With([]tokentest.Object{{"expression": strings.ReplaceAll(doublingSum(40, 4), "claims.l", "user.groups") + ".size() == 0", "message": "m"}}, "userValidationRules"),
 		"equality of what doubles": mapping("username")("[[claims.l]" + strings.Repeat(".map(a, [a, a, a, a, a, a, a, a])", 5) + "].map(a, a == a)[0] ? 'a' : 'b'"),
 		"a nested claim":           mapping("username")("string(claims.deep)"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			groups := with(object{"claim": "l", "prefix": "g:"}, "claimMappings", "groups")
-			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, specFor(s, groups, edit))
+			groups := tokentest.With(tokentest.Object{"claim": "l", "prefix": "g:"}, "claimMappings", "groups")
+			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, tokentest.SpecFor(s, groups, edit))
 			claims := issuertest.Claims{"sub": "alice", "aud": "app", "l": make([]string, 3900)}
 			if name == "a nested claim" {
 				var deep any = "x"
@@ -94,15 +95,15 @@ func TestHostileExpressionsEnd(t *testing.T) {
 // TestOutcomesOfExpressionsAreRemembered: the same token is not evaluated again,
 // whether it is admitted or refused, while its signature is verified each time.
 func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	pool := runPool(t, issuer.Config{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	pool := tokentest.RunPool(t, issuer.Config{})
 	for name, tt := range map[string]struct{ x, sub string }{
 		"admitted":             {"'oidc:' + claims.sub", "alice"},
 		"refused by a mapping": {"claims.missing", "alice"},
 		"refused by its cost":  {doublingSum(40, 4), "alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec := specFor(s, with(object{"expression": tt.x}, "claimMappings", "username"))
+			spec := tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": tt.x}, "claimMappings", "username"))
 			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, spec)
 			signed := s.Sign(issuertest.Claims{"sub": tt.sub, "aud": "app", "l": make([]string, 3900)})
 			first, _, firstErr := m.AuthenticateToken(t.Context(), token.Parse(signed))
@@ -134,8 +135,8 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 
 // TestTimeIsNoOutcome: what the deadline ended is tried again.
 func TestTimeIsNoOutcome(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
 	signed := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
 	claims, err := m.verify(t.Context(), signed, m.clock.Now())
 	if err != nil {
@@ -156,8 +157,8 @@ func TestTimeIsNoOutcome(t *testing.T) {
 
 // TestEvaluationsAreBoundedForAll: whatever the number of owners.
 func TestEvaluationsAreBoundedForAll(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"expression": "claims.sub"}, "claimMappings", "username")))
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
 	if diff := cmp.Diff(evaluationsOfAll(), cap(m.evaluations)); diff != "" {
 		t.Fatalf("places (-want +got):\n%s", diff)
 	}
@@ -186,18 +187,18 @@ func TestEvaluationsAreBoundedForAll(t *testing.T) {
 // TestPlainMappingsRunNoCEL: no compiler is made for them, nobody waits for a
 // place, and a prefix does not multiply.
 func TestPlainMappingsRunNoCEL(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	edits := []func(object){
-		with(object{"claim": "sub", "prefix": "oidc:"}, "claimMappings", "username"),
-		with(object{"claim": "groups", "prefix": "oidc:"}, "claimMappings", "groups"),
-		with(object{"claim": "sub"}, "claimMappings", "uid"),
-		with([]object{{"claim": "tenant", "requiredValue": "t"}}, "claimValidationRules"),
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	edits := []func(tokentest.Object){
+		tokentest.With(tokentest.Object{"claim": "sub", "prefix": "oidc:"}, "claimMappings", "username"),
+		tokentest.With(tokentest.Object{"claim": "groups", "prefix": "oidc:"}, "claimMappings", "groups"),
+		tokentest.With(tokentest.Object{"claim": "sub"}, "claimMappings", "uid"),
+		tokentest.With([]tokentest.Object{{"claim": "tenant", "requiredValue": "t"}}, "claimValidationRules"),
 	}
-	spec, err := parseJWTSpec([]byte(specFor(s, edits...)))
+	spec, err := parseJWTSpec([]byte(tokentest.SpecFor(s, edits...)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newJWTBuilder(TypeIndexConfig{Issuers: runPool(t, issuer.Config{}), Clock: clocktesting.NewFakeClock(time.Now())})
+	b := newJWTBuilder(TypeIndexConfig{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clocktesting.NewFakeClock(time.Now())})
 	b.limited = true
 	b.compiler.compiler = nil // would panic
 	built, err := b.build(objectName{"c1", "config"}, spec)
@@ -210,8 +211,8 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 	if err != nil || u.GetName() != "oidc:alice" || u.GetUID() != "alice" || u.GetGroups()[0] != "oidc:a" {
 		t.Errorf("got %v, %v", u, err)
 	}
-	long := with(object{"claim": "groups", "prefix": strings.Repeat("p", maxGroupsPrefix+1)}, "claimMappings", "groups")
-	if _, err := buildSpec(t, TypeIndexConfig{}, specFor(s, long)); err == nil || !strings.Contains(err.Error(), "groups.prefix") {
+	long := tokentest.With(tokentest.Object{"claim": "groups", "prefix": strings.Repeat("p", maxGroupsPrefix+1)}, "claimMappings", "groups")
+	if _, err := buildSpec(t, TypeIndexConfig{}, tokentest.SpecFor(s, long)); err == nil || !strings.Contains(err.Error(), "groups.prefix") {
 		t.Errorf("a prefix that is too long: %v", err)
 	}
 }
@@ -265,18 +266,18 @@ func TestNestingOfClaims(t *testing.T) {
 // BenchmarkVerify is what a token costs that was not seen before, but for its
 // signature.
 func BenchmarkVerify(b *testing.B) {
-	s := serveIssuer(b, issuertest.Options{})
-	pool := runPool(b, issuer.Config{})
-	plain := []func(object){with(object{"claim": "groups", "prefix": "oidc:"}, "claimMappings", "groups")}
-	cel := []func(object){
-		with(object{"expression": "'oidc:' + claims.sub"}, "claimMappings", "username"),
-		with(object{"expression": "dyn(claims.groups).map(g, 'oidc:' + g)"}, "claimMappings", "groups"),
-		with([]object{{"expression": "claims.email_verified == true", "message": "m"}}, "claimValidationRules"),
-		with([]object{{"expression": "!user.username.startsWith('system:')", "message": "m"}}, "userValidationRules"),
+	s := tokentest.ServeIssuer(b, issuertest.Options{})
+	pool := tokentest.RunPool(b, issuer.Config{})
+	plain := []func(tokentest.Object){tokentest.With(tokentest.Object{"claim": "groups", "prefix": "oidc:"}, "claimMappings", "groups")}
+	cel := []func(tokentest.Object){
+		tokentest.With(tokentest.Object{"expression": "'oidc:' + claims.sub"}, "claimMappings", "username"),
+		tokentest.With(tokentest.Object{"expression": "dyn(claims.groups).map(g, 'oidc:' + g)"}, "claimMappings", "groups"),
+		tokentest.With([]tokentest.Object{{"expression": "claims.email_verified == true", "message": "m"}}, "claimValidationRules"),
+		tokentest.With([]tokentest.Object{{"expression": "!user.username.startsWith('system:')", "message": "m"}}, "userValidationRules"),
 	}
-	for name, edits := range map[string][]func(object){"plain": plain, "CEL": cel, "CEL, remembered": cel} {
+	for name, edits := range map[string][]func(tokentest.Object){"plain": plain, "CEL": cel, "CEL, remembered": cel} {
 		b.Run(name, func(b *testing.B) {
-			m := mustBuild(b, TypeIndexConfig{Issuers: pool, Clock: clocktesting.NewFakeClock(time.Now())}, specFor(s, edits...))
+			m := mustBuild(b, TypeIndexConfig{Issuers: pool, Clock: clocktesting.NewFakeClock(time.Now())}, tokentest.SpecFor(s, edits...))
 			var groups []string
 			for i := range 20 {
 				groups = append(groups, fmt.Sprintf("team-%d-developers", i))

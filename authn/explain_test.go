@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/index"
 )
@@ -26,18 +28,18 @@ func told(d *Decision) string {
 // and has those who accept say so.
 func TestExplainIsDecide(t *testing.T) {
 	w := newTypeWorld(t, TypeIndexConfig{})
-	i := serveIssuer(t, issuertest.Options{})
+	i := tokentest.ServeIssuer(t, issuertest.Options{})
 	w.synced()
-	w.setConfig("root", "c1", "auth", specFor(i))
+	w.setConfig("root", "c1", "auth", tokentest.SpecFor(i))
 	w.setType("root", "c1", "team", "auth")
 	w.want("token", Accepted, "team", i)
-	clients := newCA(t, "clients")
+	clients := authntest.NewCA(t, "clients")
 	a, err := New(Config{ClientCAs: clients, Types: w.index, Instance: "pod-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	target := index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team", Path: "root:org"}}
-	cert := clients.client(t, time.Hour, "alice")
+	cert := clients.Client(t, time.Hour, "alice")
 	for _, tt := range []struct {
 		name, token string
 		cert        *x509.Certificate
@@ -87,7 +89,7 @@ func TestExplainIsDecide(t *testing.T) {
 	}
 	nowhere := index.Target{Cluster: "ws2", Type: index.Type{Cluster: "c1", Name: "plain", Path: "root:org"}}
 	r := httptest.NewRequest("GET", "/clusters/ws2/api", nil)
-	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{newCA(t, "strangers").client(t, time.Hour, "x")}}
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{authntest.NewCA(t, "strangers").Client(t, time.Hour, "x")}}
 	onlyProxies, err := New(Config{RequestHeader: &RequestHeader{CAs: clients, UsernameHeaders: []string{"X-Remote-User"}}, Instance: "pod-1", Webhook: fakeToken{name: "webhook"}})
 	if err != nil {
 		t.Fatal(err)
@@ -110,10 +112,10 @@ func TestExplainIsDecide(t *testing.T) {
 // limits of any configuration, and changes nothing for anybody.
 func TestExplainWithAChange(t *testing.T) {
 	w := newTypeWorld(t, TypeIndexConfig{})
-	trusted, other := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	trusted, other := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	w.synced()
-	w.setConfig("root", "c1", "auth", specFor(trusted))
-	w.setConfig("root", "c1", "unused", specFor(other))
+	w.setConfig("root", "c1", "auth", tokentest.SpecFor(trusted))
+	w.setConfig("root", "c1", "unused", tokentest.SpecFor(other))
 	w.setType("root", "c1", "team", "auth")
 	w.want("token", Accepted, "team", trusted)
 	a, err := New(Config{Types: w.index, Instance: "pod-1"})
@@ -135,15 +137,15 @@ func TestExplainWithAChange(t *testing.T) {
 		want   string
 	}{
 		{"as it is", team, &Change{}, other, 401, "no configuration of the type trusts issuer"},
-		{"another issuer in the configuration", team, config("auth", specFor(other)), other, 200, "accepted"},
-		{"the issuer that was there is out then", team, config("auth", specFor(other)), trusted, 401, "no configuration of the type trusts issuer"},
-		{"a configuration that nobody names", team, config("new", specFor(other)), other, 401, "does not name the configuration new"},
+		{"another issuer in the configuration", team, config("auth", tokentest.SpecFor(other)), other, 200, "accepted"},
+		{"the issuer that was there is out then", team, config("auth", tokentest.SpecFor(other)), trusted, 401, "no configuration of the type trusts issuer"},
+		{"a configuration that nobody names", team, config("new", tokentest.SpecFor(other)), other, 401, "does not name the configuration new"},
 		{"the type names what exists", team, names("team", "auth", "unused"), other, 200, "workspaceauthenticationconfiguration/unused@"},
 		{"the type names what does not exist", team, names("team", "gone"), trusted, 503, "authentication configuration gone does not exist"},
 		{"another type is given", team, names("others", "auth"), trusted, 200, "others given changes nothing"},
 		{"a type without configurations gets one", plain, names("plain", "auth"), trusted, 200, "workspacetype/plain@(as given)"},
 		{"a broken configuration", team, config("auth", `{"jwt":[{"issuer":{"url":"http://x","audiences":["a"]},"claimMappings":{"username":{"claim":"sub","prefix":""}}}]}`), trusted, 503, "is broken: invalid spec"},
-		{"a broken one that trusts the same", team, config("auth", specFor(trusted, with([]object{{"expression": "claims."}}, "claimValidationRules"))), trusted, 200, "stays in use"},
+		{"a broken one that trusts the same", team, config("auth", tokentest.SpecFor(trusted, tokentest.With([]tokentest.Object{{"expression": "claims."}}, "claimValidationRules"))), trusted, 200, "stays in use"},
 		{"one that is too large", team, config("auth", `{"jwt":"`+strings.Repeat("x", MaxSpecBytes)+`"}`), trusted, 503, "at most"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

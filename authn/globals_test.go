@@ -17,6 +17,8 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/klog/v2"
 
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/serviceaccount"
@@ -65,19 +67,19 @@ func serviceAccountToken(t *testing.T) (raw string, a token.Authenticator) {
 // All global token authenticators together, through Decide.
 func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens.csv")
-	writeTestFile(t, file, "static-token,carol,3,ops\n")
+	authntest.WriteFile(t, file, "static-token,carol,3,ops\n")
 	tokens, err := NewTokenFile(file, nil, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	saToken, accounts := serviceAccountToken(t)
-	s := serveIssuer(t, issuertest.Options{})
-	oidc, _, err := newTestOIDC(t, authConfig("v1", s), func(c *OIDCConfig) { c.Issuers = runPool(t, issuer.Config{}) })
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	oidc, _, err := newTestOIDC(t, authConfig("v1", s), func(c *OIDCConfig) { c.Issuers = tokentest.RunPool(t, issuer.Config{}) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	oidcToken := s.Sign(issuertest.Claims{"sub": "dave", "aud": "app"})
-	if _, err := settled(t, oidc, oidcToken); err != nil {
+	if _, err := tokentest.Ask(t, oidc, oidcToken); err != nil {
 		t.Fatal(err)
 	}
 	server := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {

@@ -2,7 +2,6 @@ package authn
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"frontproxy/internal/jwks"
@@ -20,88 +19,13 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"frontproxy/authn/expression"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 
 	clocktesting "k8s.io/utils/clock/testing"
 )
-
-// serveIssuer starts an issuer for the test; ES256 is the quickest to make keys for.
-func serveIssuer(t testing.TB, opts issuertest.Options) *issuertest.Issuer {
-	t.Helper()
-	if opts.Algorithm == "" {
-		opts.Algorithm = jose.ES256
-	}
-	s, err := issuertest.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return s
-}
-
-// runPool returns a pool that runs until the test ends.
-func runPool(t testing.TB, config issuer.Config) *issuer.Pool {
-	t.Helper()
-	p := issuer.NewPool(config)
-	background(t, p.Run)
-	return p
-}
-
-// background runs run until the test ends.
-func background(t testing.TB, run func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-}
-
-// object is JSON in the making.
-type object = map[string]any
-
-// specFor is a spec with one entry for s, audience "app" and claim sub as name;
-// the edits change the entry.
-func specFor(s *issuertest.Issuer, edits ...func(entry object)) string {
-	entry := object{
-		"issuer":        object{"url": s.URL(), "certificateAuthority": s.CAPEM(), "audiences": []string{"app"}},
-		"claimMappings": object{"username": object{"claim": "sub", "prefix": ""}},
-	}
-	for _, edit := range edits {
-		edit(entry)
-	}
-	return toJSON(object{"jwt": []any{entry}})
-}
-
-// with sets what is at a path of keys.
-func with(value any, path ...string) func(object) {
-	return func(entry object) {
-		for _, key := range path[:len(path)-1] {
-			next, ok := entry[key].(object)
-			if !ok {
-				next = object{}
-				entry[key] = next
-			}
-			entry = next
-		}
-		entry[path[len(path)-1]] = value
-	}
-}
-
-func toJSON(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
-}
 
 // buildSpec builds a spec outside an index, as a member of a type of its own.
 func buildSpec(t testing.TB, c TypeIndexConfig, raw string) ([]jwtMember, error) {
@@ -110,7 +34,7 @@ func buildSpec(t testing.TB, c TypeIndexConfig, raw string) ([]jwtMember, error)
 		c.Clock = clocktesting.NewFakeClock(time.Now())
 	}
 	if c.Issuers == nil {
-		c.Issuers = runPool(t, issuer.Config{})
+		c.Issuers = tokentest.RunPool(t, issuer.Config{})
 	}
 	spec, err := parseJWTSpec([]byte(raw))
 	if err != nil {
@@ -154,15 +78,15 @@ func verdictOf(u user.Info, err error) Outcome {
 
 // Every kind of bad token is refused with a reason, and a good one still works.
 func TestJWTTokens(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	other := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	other := tokentest.ServeIssuer(t, issuertest.Options{})
 	algorithms := []jose.SignatureAlgorithm{
 		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES384, jose.ES512, jose.EdDSA,
 	}
 	for _, alg := range algorithms {
 		s.Sign(nil, issuertest.Algorithm(alg)) // makes and publishes the key
 	}
-	m := mustBuild(t, TypeIndexConfig{RequireAudiences: []string{"api", "https://kcp"}}, specFor(s, with([]string{"app", "app2"}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy")))
+	m := mustBuild(t, TypeIndexConfig{RequireAudiences: []string{"api", "https://kcp"}}, tokentest.SpecFor(s, tokentest.With([]string{"app", "app2"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
 	both := []string{"app", "api"}
 	good := issuertest.Claims{"sub": "alice", "aud": both}
 	claims := func(more issuertest.Claims) issuertest.Claims {
@@ -249,56 +173,58 @@ func checkReason(t *testing.T, err error, reason, signed string) {
 }
 
 func TestJWTClaims(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	pool := runPool(t, issuer.Config{})
-	mapping := func(value any, path ...string) func(object) {
-		return with(value, append([]string{"claimMappings"}, path...)...)
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	pool := tokentest.RunPool(t, issuer.Config{})
+	mapping := func(value any, path ...string) func(tokentest.Object) {
+		return tokentest.With(value, append([]string{"claimMappings"}, path...)...)
 	}
-	rule := func(field string, rules ...object) func(object) { return with(rules, field) }
+	rule := func(field string, rules ...tokentest.Object) func(tokentest.Object) {
+		return tokentest.With(rules, field)
+	}
 	tests := []struct {
 		name   string
-		edits  []func(object)
+		edits  []func(tokentest.Object)
 		claims issuertest.Claims
 		want   *user.DefaultInfo
 		reason string
 	}{
-		{name: "prefixes", edits: []func(object){
-			mapping(object{"claim": "sub", "prefix": "oidc:"}, "username"),
-			mapping(object{"claim": "roles", "prefix": "role:"}, "groups"),
-			mapping(object{"claim": "oid"}, "uid"),
+		{name: "prefixes", edits: []func(tokentest.Object){
+			mapping(tokentest.Object{"claim": "sub", "prefix": "oidc:"}, "username"),
+			mapping(tokentest.Object{"claim": "roles", "prefix": "role:"}, "groups"),
+			mapping(tokentest.Object{"claim": "oid"}, "uid"),
 		}, claims: issuertest.Claims{"sub": "alice", "roles": []string{"a", "b"}, "oid": "42"},
 			want: &user.DefaultInfo{Name: "oidc:alice", UID: "42", Groups: []string{"role:a", "role:b"}}},
-		{name: "one group as a string", edits: []func(object){mapping(object{"claim": "roles", "prefix": ""}, "groups")},
+		{name: "one group as a string", edits: []func(tokentest.Object){mapping(tokentest.Object{"claim": "roles", "prefix": ""}, "groups")},
 			claims: issuertest.Claims{"sub": "alice", "roles": "a"}, want: &user.DefaultInfo{Name: "alice", Groups: []string{"a"}}},
 		{name: "token id", claims: issuertest.Claims{"sub": "alice", "jti": "7"},
 			want: &user.DefaultInfo{Name: "alice", Extra: map[string][]string{user.CredentialIDKey: {"JTI=7"}}}},
-		{name: "unverified email", edits: []func(object){mapping(object{"claim": "email", "prefix": ""}, "username")},
+		{name: "unverified email", edits: []func(tokentest.Object){mapping(tokentest.Object{"claim": "email", "prefix": ""}, "username")},
 			claims: issuertest.Claims{"email": "a@example.com", "email_verified": false}, reason: "email not verified"},
-		{name: "expressions", edits: []func(object){
-			mapping(object{"expression": "claims.sub + '@' + claims.tenant"}, "username"),
-			mapping(object{"expression": "[claims.roles.a, claims.roles.b]"}, "groups"),
-			mapping(object{"expression": "string(claims.oid)"}, "uid"),
-			mapping([]object{{"key": "example.com/level", "valueExpression": "claims.nested.level"}}, "extra"),
-		}, claims: issuertest.Claims{"sub": "alice", "tenant": "t", "roles": object{"a": "a", "b": "b"}, "oid": "42", "nested": object{"level": "high"}},
+		{name: "expressions", edits: []func(tokentest.Object){
+			mapping(tokentest.Object{"expression": "claims.sub + '@' + claims.tenant"}, "username"),
+			mapping(tokentest.Object{"expression": "[claims.roles.a, claims.roles.b]"}, "groups"),
+			mapping(tokentest.Object{"expression": "string(claims.oid)"}, "uid"),
+			mapping([]tokentest.Object{{"key": "example.com/level", "valueExpression": "claims.nested.level"}}, "extra"),
+		}, claims: issuertest.Claims{"sub": "alice", "tenant": "t", "roles": tokentest.Object{"a": "a", "b": "b"}, "oid": "42", "nested": tokentest.Object{"level": "high"}},
 			want: &user.DefaultInfo{Name: "alice@t", UID: "42", Groups: []string{"a", "b"}, Extra: map[string][]string{"example.com/level": {"high"}}}},
-		{name: "expression fails", edits: []func(object){mapping(object{"expression": "claims.missing"}, "username")},
+		{name: "expression fails", edits: []func(tokentest.Object){mapping(tokentest.Object{"expression": "claims.missing"}, "username")},
 			claims: issuertest.Claims{"sub": "alice"}, reason: "no such key: missing"},
-		{name: "expression is no string", edits: []func(object){mapping(object{"expression": "claims.n"}, "username")},
+		{name: "expression is no string", edits: []func(tokentest.Object){mapping(tokentest.Object{"expression": "claims.n"}, "username")},
 			claims: issuertest.Claims{"n": 1}, reason: "must return a string"},
-		{name: "required claim", edits: []func(object){rule("claimValidationRules", object{"claim": "hd", "requiredValue": "example.com"})},
+		{name: "required claim", edits: []func(tokentest.Object){rule("claimValidationRules", tokentest.Object{"claim": "hd", "requiredValue": "example.com"})},
 			claims: issuertest.Claims{"sub": "alice", "hd": "example.com"}, want: &user.DefaultInfo{Name: "alice"}},
-		{name: "required claim differs", edits: []func(object){rule("claimValidationRules", object{"claim": "hd", "requiredValue": "example.com"})},
+		{name: "required claim differs", edits: []func(tokentest.Object){rule("claimValidationRules", tokentest.Object{"claim": "hd", "requiredValue": "example.com"})},
 			claims: issuertest.Claims{"sub": "alice", "hd": "evil.example"}, reason: "required claim hd value does not match"},
-		{name: "claim rule", edits: []func(object){rule("claimValidationRules", object{"expression": "claims.exp - claims.iat <= 86400", "message": "tokens of a day at most"})},
+		{name: "claim rule", edits: []func(tokentest.Object){rule("claimValidationRules", tokentest.Object{"expression": "claims.exp - claims.iat <= 86400", "message": "tokens of a day at most"})},
 			claims: issuertest.Claims{"sub": "alice"}, want: &user.DefaultInfo{Name: "alice"}},
-		{name: "claim rule fails", edits: []func(object){rule("claimValidationRules", object{"expression": "claims.level > 3", "message": "level is too low"})},
+		{name: "claim rule fails", edits: []func(tokentest.Object){rule("claimValidationRules", tokentest.Object{"expression": "claims.level > 3", "message": "level is too low"})},
 			claims: issuertest.Claims{"sub": "alice", "level": 1}, reason: "level is too low"},
-		{name: "user rule fails", edits: []func(object){rule("userValidationRules", object{"expression": "!user.username.startsWith('system:')", "message": "no system users"})},
+		{name: "user rule fails", edits: []func(tokentest.Object){rule("userValidationRules", tokentest.Object{"expression": "!user.username.startsWith('system:')", "message": "no system users"})},
 			claims: issuertest.Claims{"sub": "system:admin"}, reason: "no system users"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, specFor(s, tt.edits...))
+			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, tokentest.SpecFor(s, tt.edits...))
 			claims := issuertest.Claims{"aud": "app"}
 			for k, v := range tt.claims {
 				claims[k] = v
@@ -324,8 +250,8 @@ func TestJWTClaims(t *testing.T) {
 
 // An expression that would compute for ages ends by its cost, and admits nobody.
 func TestCostlyExpressionsEnd(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
 	u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "l": make([]int, 100)})))
 	if !errors.Is(err, expression.ErrBudget) {
 		t.Errorf("got %v, %v", u, err)
@@ -337,15 +263,15 @@ func TestCostlyExpressionsEnd(t *testing.T) {
 
 // What a token says about where claims are is never followed.
 func TestDistributedClaimsAreNotFetched(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	asked := make(chan string, 10)
 	trap := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
 	defer trap.Close()
-	m := mustBuild(t, TypeIndexConfig{}, specFor(s, with(object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
+	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
 	signed := s.Sign(issuertest.Claims{
 		"sub": "alice", "aud": "app",
-		"_claim_names":   object{"groups": "src"},
-		"_claim_sources": object{"src": object{"endpoint": trap.URL + "/groups", "access_token": "hunter2"}},
+		"_claim_names":   tokentest.Object{"groups": "src"},
+		"_claim_sources": tokentest.Object{"src": tokentest.Object{"endpoint": trap.URL + "/groups", "access_token": "hunter2"}},
 	})
 	_, _, err := m.AuthenticateToken(context.Background(), token.Parse(signed))
 	if err == nil || !strings.Contains(err.Error(), "does not fetch") || strings.Contains(err.Error(), trap.URL) {
@@ -357,35 +283,35 @@ func TestDistributedClaimsAreNotFetched(t *testing.T) {
 }
 
 func TestJWTSpecsThatDoNotBuild(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	rules := func(n int, expression string) func(object) {
-		var list []object
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	rules := func(n int, expression string) func(tokentest.Object) {
+		var list []tokentest.Object
 		for i := range n {
-			list = append(list, object{"expression": fmt.Sprintf("%s || claims.n%d == 1", expression, i)})
+			list = append(list, tokentest.Object{"expression": fmt.Sprintf("%s || claims.n%d == 1", expression, i)})
 		}
-		return with(list, "claimValidationRules")
+		return tokentest.With(list, "claimValidationRules")
 	}
 	entries := func(n int) string {
-		return toJSON(object{"jwt": make([]object, n)})
+		return tokentest.JSON(tokentest.Object{"jwt": make([]tokentest.Object, n)})
 	}
 	for _, tt := range []struct{ name, spec, want string }{
 		{"no JSON", "nonsense", "decode spec"},
-		{"too large", specFor(s, with(strings.Repeat("x", MaxSpecBytes), "issuer", "certificateAuthority")), "131072"},
+		{"too large", tokentest.SpecFor(s, tokentest.With(strings.Repeat("x", MaxSpecBytes), "issuer", "certificateAuthority")), "131072"},
 		{"too many entries", entries(MaxJWTs + 1), "17 entries"},
-		{"too many expressions", specFor(s, rules(MaxExpressions+1, "true")), "more than 32 CEL expressions"},
-		{"expression too long", specFor(s, rules(1, "'"+strings.Repeat("x", MaxExpressionBytes)+"' == ''")), "at most 8192"},
-		{"service account issuer", specFor(s, with("https://kcp.default.svc", "issuer", "url")), "disallowed issuers"},
-		{"password", specFor(s, with("https://me:hunter2@issuer.example", "issuer", "url")), "username or password"},
-		{"http", specFor(s, with("http://issuer.example", "issuer", "url")), "https"},
-		{"http discovery", specFor(s, with("http://issuer.example/d", "issuer", "discoveryURL")), "https"},
-		{"discovery is the issuer", specFor(s, with(s.URL(), "issuer", "discoveryURL")), "discoveryURL must be different"},
-		{"bad CA", specFor(s, with("nonsense", "issuer", "certificateAuthority")), "certificateAuthority"},
-		{"no audience", specFor(s, with([]string{}, "issuer", "audiences")), "audiences"},
-		{"no match policy", specFor(s, with([]string{"a", "b"}, "issuer", "audiences")), "audienceMatchPolicy"},
-		{"no username", specFor(s, with(object{}, "claimMappings", "username")), "username"},
-		{"no prefix", specFor(s, with(object{"claim": "sub"}, "claimMappings", "username")), "prefix"},
-		{"bad expression", specFor(s, with(object{"expression": "claims."}, "claimMappings", "username")), "does not parse"},
-		{"the same issuer twice", strings.Replace(specFor(s), `{"jwt":[`, `{"jwt":[`+strings.TrimSuffix(strings.TrimPrefix(specFor(s), `{"jwt":[`), `]}`)+",", 1), "Duplicate value"},
+		{"too many expressions", tokentest.SpecFor(s, rules(MaxExpressions+1, "true")), "more than 32 CEL expressions"},
+		{"expression too long", tokentest.SpecFor(s, rules(1, "'"+strings.Repeat("x", MaxExpressionBytes)+"' == ''")), "at most 8192"},
+		{"service account issuer", tokentest.SpecFor(s, tokentest.With("https://kcp.default.svc", "issuer", "url")), "disallowed issuers"},
+		{"password", tokentest.SpecFor(s, tokentest.With("https://me:hunter2@issuer.example", "issuer", "url")), "username or password"},
+		{"http", tokentest.SpecFor(s, tokentest.With("http://issuer.example", "issuer", "url")), "https"},
+		{"http discovery", tokentest.SpecFor(s, tokentest.With("http://issuer.example/d", "issuer", "discoveryURL")), "https"},
+		{"discovery is the issuer", tokentest.SpecFor(s, tokentest.With(s.URL(), "issuer", "discoveryURL")), "discoveryURL must be different"},
+		{"bad CA", tokentest.SpecFor(s, tokentest.With("nonsense", "issuer", "certificateAuthority")), "certificateAuthority"},
+		{"no audience", tokentest.SpecFor(s, tokentest.With([]string{}, "issuer", "audiences")), "audiences"},
+		{"no match policy", tokentest.SpecFor(s, tokentest.With([]string{"a", "b"}, "issuer", "audiences")), "audienceMatchPolicy"},
+		{"no username", tokentest.SpecFor(s, tokentest.With(tokentest.Object{}, "claimMappings", "username")), "username"},
+		{"no prefix", tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "sub"}, "claimMappings", "username")), "prefix"},
+		{"bad expression", tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims."}, "claimMappings", "username")), "does not parse"},
+		{"the same issuer twice", strings.Replace(tokentest.SpecFor(s), `{"jwt":[`, `{"jwt":[`+strings.TrimSuffix(strings.TrimPrefix(tokentest.SpecFor(s), `{"jwt":[`), `]}`)+",", 1), "Duplicate value"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := buildSpec(t, TypeIndexConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}, tt.spec)
@@ -402,12 +328,12 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 // TestSpecErrorsNameEveryFault: an owner learns of each fault with its field and
 // its cause, however long the expressions are; the whole stays short.
 func TestSpecErrorsNameEveryFault(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	long := "claims.email == '" + strings.Repeat("x", 3000) + "' && lowerAsci(claims.email) == ''"
-	_, err := buildSpec(t, TypeIndexConfig{}, specFor(s,
-		with(object{"expression": long}, "claimMappings", "username"),
-		with(object{"expression": "claims.groups.filter(g, g != '')"}, "claimMappings", "groups"),
-		with(object{"expression": "url(claims.sub).getHost()"}, "claimMappings", "uid")))
+	_, err := buildSpec(t, TypeIndexConfig{}, tokentest.SpecFor(s,
+		tokentest.With(tokentest.Object{"expression": long}, "claimMappings", "username"),
+		tokentest.With(tokentest.Object{"expression": "claims.groups.filter(g, g != '')"}, "claimMappings", "groups"),
+		tokentest.With(tokentest.Object{"expression": "url(claims.sub).getHost()"}, "claimMappings", "uid")))
 	if err == nil {
 		t.Fatal("it builds")
 	}
@@ -425,11 +351,11 @@ func TestSpecErrorsNameEveryFault(t *testing.T) {
 	}
 
 	// More than fits is counted.
-	var rules []object
+	var rules []tokentest.Object
 	for n := range 30 {
-		rules = append(rules, object{"expression": fmt.Sprintf("nothing%d == ''", n)})
+		rules = append(rules, tokentest.Object{"expression": fmt.Sprintf("nothing%d == ''", n)})
 	}
-	_, err = buildSpec(t, TypeIndexConfig{}, specFor(s, with(rules, "claimValidationRules")))
+	_, err = buildSpec(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(rules, "claimValidationRules")))
 	if err == nil || !regexp.MustCompile(`; and [0-9]+ more$`).MatchString(err.Error()) || len(err.Error()) > 1100 {
 		t.Errorf("got %v", err)
 	}
@@ -437,10 +363,10 @@ func TestSpecErrorsNameEveryFault(t *testing.T) {
 
 // Evaluations of a type wait for each other, and not for ever.
 func TestEvaluationsAreBounded(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	pool := runPool(t, issuer.Config{})
-	cel := mustBuild(t, TypeIndexConfig{Issuers: pool}, specFor(s, with(object{"expression": "claims.sub"}, "claimMappings", "username")))
-	plain := mustBuild(t, TypeIndexConfig{Issuers: pool}, specFor(s))
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	pool := tokentest.RunPool(t, issuer.Config{})
+	cel := mustBuild(t, TypeIndexConfig{Issuers: pool}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
+	plain := mustBuild(t, TypeIndexConfig{Issuers: pool}, tokentest.SpecFor(s))
 	plain.types = cel.types
 	for range evaluationsAtOnce {
 		cel.types <- struct{}{}
@@ -472,9 +398,9 @@ func TestEvaluationsAreBounded(t *testing.T) {
 }
 
 func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	s.SetDown(true)
-	m := mustBuild(t, TypeIndexConfig{}, specFor(s))
+	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s))
 	for name, tt := range map[string]struct {
 		claims issuertest.Claims
 		want   Outcome
@@ -491,8 +417,8 @@ func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 
 // Upstream's global metrics would keep a series for each issuer ever named.
 func TestNoSeriesPerIssuer(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, specFor(s))
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s))
 	if _, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "sub": "alice"}))); err != nil {
 		t.Fatal(err)
 	}
@@ -524,10 +450,10 @@ func FuzzParseJWTSpec(f *testing.F) {
 // A token found good is not looked at again for a while; one that was refused
 // is; and the keys' change ends what was verified under the old ones.
 func TestVerifiedTokensAreCached(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
-	pool := runPool(t, issuer.Config{Clock: clock})
-	m := mustBuild(t, TypeIndexConfig{Issuers: pool, Clock: clock}, specFor(s))
+	pool := tokentest.RunPool(t, issuer.Config{Clock: clock})
+	m := mustBuild(t, TypeIndexConfig{Issuers: pool, Clock: clock}, tokentest.SpecFor(s))
 	<-m.issuer.Ready()
 	ask := func(raw string) (user.Info, error) {
 		u, _, err := m.AuthenticateToken(context.Background(), token.Parse(raw))
@@ -577,8 +503,8 @@ func TestVerifiedTokensAreCached(t *testing.T) {
 }
 
 func BenchmarkCachedToken(b *testing.B) {
-	s := serveIssuer(b, issuertest.Options{})
-	m := mustBuild(b, TypeIndexConfig{}, specFor(s))
+	s := tokentest.ServeIssuer(b, issuertest.Options{})
+	m := mustBuild(b, TypeIndexConfig{}, tokentest.SpecFor(s))
 	groups := make([]string, 30)
 	for i := range groups {
 		groups[i] = fmt.Sprintf("group-%d", i)
@@ -600,10 +526,10 @@ func BenchmarkCachedToken(b *testing.B) {
 }
 
 func BenchmarkFreshToken(b *testing.B) {
-	s := serveIssuer(b, issuertest.Options{})
+	s := tokentest.ServeIssuer(b, issuertest.Options{})
 	for name, forged := range map[string]bool{"good": false, "forged": true} {
 		b.Run(name, func(b *testing.B) {
-			m := mustBuild(b, TypeIndexConfig{}, specFor(s))
+			m := mustBuild(b, TypeIndexConfig{}, tokentest.SpecFor(s))
 			raw := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
 			if forged {
 				raw = raw[:len(raw)-8] + "AAAAAAAA"

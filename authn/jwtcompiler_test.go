@@ -12,6 +12,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/expression"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 )
@@ -143,17 +144,17 @@ func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
 // TestBuildTime: a configuration ends before the expression that comes after its
 // time, and lets go of all.
 func TestBuildTime(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	clk := clocktesting.NewFakeClock(time.Now())
-	b := newJWTBuilder(TypeIndexConfig{Issuers: runPool(t, issuer.Config{}), Clock: clk})
+	b := newJWTBuilder(TypeIndexConfig{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clk})
 	shared := b.compiler
 	counting := &countingCompiler{Compiler: shared.compiler, after: func() { clk.SetTime(clk.Now().Add(time.Second)) }}
 	shared.compiler = counting
 	var rules []any
 	for i := range 20 {
-		rules = append(rules, object{"expression": fmt.Sprintf("claims.sub != '%d'", i)})
+		rules = append(rules, tokentest.Object{"expression": fmt.Sprintf("claims.sub != '%d'", i)})
 	}
-	spec, err := parseJWTSpec([]byte(specFor(s, with(rules, "claimValidationRules"))))
+	spec, err := parseJWTSpec([]byte(tokentest.SpecFor(s, tokentest.With(rules, "claimValidationRules"))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 )
 
@@ -54,9 +55,9 @@ func nest(open, inner, end string, n int) string {
 // TestPatternsOfAConfigurationAddUp: many small expressions are not a way
 // around the bound.
 func TestPatternsOfAConfigurationAddUp(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	rule := `{"expression":"claims.a.matches('b{500}')","message":"m"}`
-	raw := specFor(s)
+	raw := tokentest.SpecFor(s)
 	raw = strings.Replace(raw, `"claimMappings"`, `"claimValidationRules":[`+rule+strings.Repeat(","+rule, 19)+`],"claimMappings"`, 1)
 	if !strings.Contains(raw, "matches") {
 		t.Fatalf("the test's spec has no rules: %s", raw)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
@@ -23,17 +24,17 @@ func (w *typeWorld) setLoginConfig(name, spec string, annotations map[string]str
 	all := map[string]string{"kcp.io/cluster": "c1"}
 	maps.Copy(all, annotations)
 	again := w.watches[configsResource].New()
-	text := toJSON(object{"metadata": object{"name": name, "resourceVersion": o.Version(), "annotations": all}, "spec": json.RawMessage(spec)})
+	text := tokentest.JSON(tokentest.Object{"metadata": tokentest.Object{"name": name, "resourceVersion": o.Version(), "annotations": all}, "spec": json.RawMessage(spec)})
 	if err := json.Unmarshal([]byte(text), again); err != nil {
 		w.t.Fatal(err)
 	}
 	w.tables["root"][configsResource].Upsert(again)
 }
 
-func loginEntry(s *issuertest.Issuer) object {
-	return object{
-		"issuer":        object{"url": s.URL(), "audiences": []string{"kubectl"}, "certificateAuthority": s.CAPEM()},
-		"claimMappings": object{"username": object{"claim": "sub", "prefix": ""}},
+func loginEntry(s *issuertest.Issuer) tokentest.Object {
+	return tokentest.Object{
+		"issuer":        tokentest.Object{"url": s.URL(), "audiences": []string{"kubectl"}, "certificateAuthority": s.CAPEM()},
+		"claimMappings": tokentest.Object{"username": tokentest.Object{"claim": "sub", "prefix": ""}},
 	}
 }
 
@@ -46,13 +47,13 @@ func (w *typeWorld) login() (clients []protectedresource.Client, problem string)
 }
 
 func TestOwnersSayHowToLogIn(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	one := loginEntry(s)
 	other := loginEntry(s)
-	other["issuer"].(object)["url"] = "https://other.example"
+	other["issuer"].(tokentest.Object)["url"] = "https://other.example"
 	discovery := loginEntry(s)
-	discovery["issuer"].(object)["discoveryURL"] = "https://elsewhere.example/d"
-	spec := func(entries ...object) string { return toJSON(object{"jwt": entries}) }
+	discovery["issuer"].(tokentest.Object)["discoveryURL"] = "https://elsewhere.example/d"
+	spec := func(entries ...tokentest.Object) string { return tokentest.JSON(tokentest.Object{"jwt": entries}) }
 	told := protectedresource.Client{Issuer: s.URL(), ClientID: "kubectl", Scopes: []string{"openid"}, CertificateAuthority: s.CAPEM()}
 	full := told
 	full.Name, full.Scopes, full.ClientSecret = "Example", []string{"openid", "email"}, "not-secret"
@@ -103,9 +104,9 @@ func TestOwnersSayHowToLogIn(t *testing.T) {
 
 // What is told follows the objects: annotations alone, the type, the end.
 func TestLoginFollowsTheObjects(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{LoginDiscovery: true}).synced()
-	spec := toJSON(object{"jwt": []object{loginEntry(s)}})
+	spec := tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}})
 	login := map[string]string{LoginClientIDAnnotation: "kubectl"}
 	told := func(what string, want int) {
 		t.Helper()
@@ -133,10 +134,10 @@ func TestLoginFollowsTheObjects(t *testing.T) {
 
 // With the gate off, annotations mean nothing, not even trouble.
 func TestLoginDiscoveryOff(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
 	w.setType("root", "c1", "team", "login")
-	w.setLoginConfig("login", toJSON(object{"jwt": []object{loginEntry(s)}}), map[string]string{LoginClientIDAnnotation: "other"})
+	w.setLoginConfig("login", tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}}), map[string]string{LoginClientIDAnnotation: "other"})
 	if clients, problem := w.login(); len(clients) != 0 || problem != "" {
 		t.Errorf("%v, %q", clients, problem)
 	}
@@ -144,10 +145,10 @@ func TestLoginDiscoveryOff(t *testing.T) {
 
 // Annotations that are only tried are judged as if they had been applied.
 func TestTryingLoginAnnotations(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{LoginDiscovery: true}).synced()
 	w.setType("root", "c1", "team", "login")
-	spec := toJSON(object{"jwt": []object{loginEntry(s)}})
+	spec := tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}})
 	w.setLoginConfig("login", spec, map[string]string{LoginClientIDAnnotation: "kubectl"})
 	tried := func(change *Change) string {
 		t.Helper()

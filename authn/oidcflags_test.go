@@ -12,36 +12,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 )
 
-// settled asks until the issuer's keys were read.
-func settled(t *testing.T, a token.Authenticator, raw string) (user.Info, error) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		u, _, err := a.AuthenticateToken(t.Context(), token.Parse(raw))
-		if !errors.Is(err, token.ErrUndecided) || time.Now().After(deadline) {
-			if err != nil {
-				for _, part := range strings.Split(raw, ".") {
-					if len(part) > 20 && strings.Contains(err.Error(), part) {
-						t.Errorf("the error holds a part of the token: %v", err)
-					}
-				}
-			}
-			return u, err
-		}
-	}
-}
-
 func TestOIDCFlags(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	s.Sign(nil, issuertest.Algorithm(jose.RS256)) // makes the key, before keys are read
 	ca := filepath.Join(t.TempDir(), "ca.crt")
-	writeTestFile(t, ca, s.CAPEM())
-	pool := runPool(t, issuer.Config{})
+	authntest.WriteFile(t, ca, s.CAPEM())
+	pool := tokentest.RunPool(t, issuer.Config{})
 	claims := func(more issuertest.Claims) issuertest.Claims {
 		all := issuertest.Claims{"sub": "u-1", "aud": "kubectl", "email": "a@example", "email_verified": true, "groups": []string{"dev", "ops"}, "team": "x"}
 		for k, v := range more {
@@ -79,7 +62,7 @@ func TestOIDCFlags(t *testing.T) {
 			claims:  issuertest.Claims{"groups": nil, "_claim_names": map[string]any{"groups": "src"}, "_claim_sources": map[string]any{"src": map[string]any{"endpoint": s.URL() + "/groups", "access_token": "x"}}},
 			wantErr: "distributed claims",
 		},
-		"signed by another": {sign: []issuertest.SignOption{issuertest.KeyOf(serveIssuer(t, issuertest.Options{}))}, wantErr: "signature"},
+		"signed by another": {sign: []issuertest.SignOption{issuertest.KeyOf(tokentest.ServeIssuer(t, issuertest.Options{}))}, wantErr: "signature"},
 		"hmac":              {sign: []issuertest.SignOption{issuertest.PublicKeyAsSecret()}, wantErr: "--oidc-signing-algs"},
 		"unsigned":          {sign: []issuertest.SignOption{issuertest.Unsigned()}, wantErr: "--oidc-signing-algs"},
 	} {
@@ -92,7 +75,7 @@ func TestOIDCFlags(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			u, err := settled(t, o, s.Sign(claims(tc.claims), tc.sign...))
+			u, err := tokentest.Ask(t, o, s.Sign(claims(tc.claims), tc.sign...))
 			if tc.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.wantErr) || errors.Is(err, token.ErrUndecided) {
 					t.Fatalf("error %v, want one with %q", err, tc.wantErr)
@@ -113,7 +96,7 @@ func TestOIDCFlags(t *testing.T) {
 func TestOIDCFlagsErrors(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.crt")
 	empty := filepath.Join(t.TempDir(), "empty.crt")
-	writeTestFile(t, empty, "")
+	authntest.WriteFile(t, empty, "")
 	good := OIDCFlags{IssuerURL: "https://issuer.example", ClientID: "kubectl"}
 	for name, tc := range map[string]struct {
 		change func(*OIDCFlags)
@@ -141,14 +124,14 @@ func TestOIDCFlagsErrors(t *testing.T) {
 
 // A new CA file is read, as when the issuer's certificates are renewed.
 func TestOIDCFlagsFollowCA(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	other, err := issuertest.NewCA()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ca := filepath.Join(t.TempDir(), "ca.crt")
-	writeTestFile(t, ca, other.PEM())
-	o, err := NewOIDC(OIDCConfig{Flags: OIDCFlags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, SigningAlgs: []string{"ES256"}}, Issuers: runPool(t, issuer.Config{})})
+	authntest.WriteFile(t, ca, other.PEM())
+	o, err := NewOIDC(OIDCConfig{Flags: OIDCFlags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, SigningAlgs: []string{"ES256"}}, Issuers: tokentest.RunPool(t, issuer.Config{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +139,7 @@ func TestOIDCFlagsFollowCA(t *testing.T) {
 	if _, _, err := o.AuthenticateToken(t.Context(), token.Parse(raw)); !errors.Is(err, token.ErrUndecided) {
 		t.Fatalf("error %v, want undecided: the issuer's certificate is not trusted", err)
 	}
-	follow(t, o.Run, func() { writeTestFile(t, ca, s.CAPEM()) }, func() bool {
+	authntest.Follow(t, o.Run, func() { authntest.WriteFile(t, ca, s.CAPEM()) }, func() bool {
 		u, _, _ := o.AuthenticateToken(t.Context(), token.Parse(raw))
 		return u != nil
 	})
@@ -165,13 +148,13 @@ func TestOIDCFlagsFollowCA(t *testing.T) {
 // TestOperatorsTokensMayBeLarge: 300 groups of long names are normal, and kube's
 // only limit is that of headers.
 func TestOperatorsTokensMayBeLarge(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	s.Sign(nil, issuertest.Algorithm(jose.RS256))
 	ca := filepath.Join(t.TempDir(), "ca.crt")
-	writeTestFile(t, ca, s.CAPEM())
+	authntest.WriteFile(t, ca, s.CAPEM())
 	o, err := NewOIDC(OIDCConfig{
 		Flags:   OIDCFlags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, GroupsClaim: "groups", UsernamePrefix: "-"},
-		Issuers: runPool(t, issuer.Config{}),
+		Issuers: tokentest.RunPool(t, issuer.Config{}),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +165,7 @@ func TestOperatorsTokensMayBeLarge(t *testing.T) {
 			groups = append(groups, fmt.Sprintf("%0*d", length, n))
 		}
 		raw := s.Sign(issuertest.Claims{"sub": "u-1", "aud": "kubectl", "groups": groups}, issuertest.Algorithm(jose.RS256))
-		u, err := settled(t, o, raw)
+		u, err := tokentest.Ask(t, o, raw)
 		if err != nil {
 			t.Fatalf("%d bytes: %v", len(raw), err)
 		}

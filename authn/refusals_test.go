@@ -21,22 +21,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 
+	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
-
-// retained is how many bytes of heap are in use for what do leaves behind.
-func retained(do func()) int64 {
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	do()
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
-}
 
 // TestRefusalsKeepLittle: whatever a request that is refused brings, and however
 // much of it, of the refusal a bounded part is kept.
@@ -83,13 +71,13 @@ func TestRefusalsKeepLittle(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ca := newCA(t, "clients")
+			ca := authntest.NewCA(t, "clients")
 			a, err := New(Config{ClientCAs: ca, Tokens: []token.Authenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &TypeAuthenticators{}}, Instance: "pod-1"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			target := index.Target{Cluster: "c1", Type: index.Type{Cluster: "c1", Name: "team"}}
-			kept := retained(func() {
+			kept := authntest.Retained(func() {
 				for i := range 2 * ringSize {
 					if d := a.Decide(request(i), &target); d.Status != http.StatusUnauthorized {
 						t.Fatalf("status %d", d.Status)
@@ -108,7 +96,7 @@ func TestRefusalsKeepLittle(t *testing.T) {
 // TestRefusalsKeepBoundedReasons: many authenticators that say much.
 func TestRefusalsKeepBoundedReasons(t *testing.T) {
 	s := newRefusals("pod", time.Now)
-	kept := retained(func() {
+	kept := authntest.Retained(func() {
 		for range ringSize {
 			d := &Decision{}
 			for range 1000 {
@@ -158,13 +146,13 @@ func TestRefusalIDsTellNothing(t *testing.T) {
 // TestVerifiedCertificatesAreNotKept: what is remembered of one, is not what its
 // client sent with it.
 func TestVerifiedCertificatesAreNotKept(t *testing.T) {
-	clients := newCA(t, "clients")
+	clients := authntest.NewCA(t, "clients")
 	a, err := New(Config{ClientCAs: clients})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ask := func() weak.Pointer[x509.Certificate] {
-		cert := clients.client(t, time.Hour, "alice")
+		cert := clients.Client(t, time.Hour, "alice")
 		r := httptest.NewRequest("GET", "/", nil)
 		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
 		for range 2 {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -22,7 +23,7 @@ import (
 // client and as caller. Their CA is then in both bundles, which allowed names
 // permit. With headers the request is the caller's, never the shard's own.
 func TestCertificateOfBothCAs(t *testing.T) {
-	both := newCA(t, "both")
+	both := authntest.NewCA(t, "both")
 	at := func(shard string) *index.Target { return &index.Target{Services: &shards.Shard{Name: shard}} }
 	caller := http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": {"devs"}, "X-Remote-Extra-Authentication.kcp.io%2fscopes": {"cluster:c1"}}
 	for name, tc := range map[string]struct {
@@ -45,7 +46,7 @@ func TestCertificateOfBothCAs(t *testing.T) {
 		"the bundles have come to overlap": {nil, at("shard-1"), caller, nil, "", "verifies against --client-ca-file too"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clients := newCA(t, "users")
+			clients := authntest.NewCA(t, "users")
 			a, err := New(Config{
 				ClientCAs: clients, DropGroups: []string{"system:masters", "secret"},
 				RequestHeader: &RequestHeader{CAs: both, AllowedNames: tc.allowed, UsernameHeaders: []string{"X-Remote-User"}},
@@ -54,8 +55,8 @@ func TestCertificateOfBothCAs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			clients.pool = both.pool
-			r := &http.Request{Header: tc.header, URL: &url.URL{Path: "/"}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.client(t, time.Hour, "shard", "system:masters")}}}
+			clients.Pool = both.Pool
+			r := &http.Request{Header: tc.header, URL: &url.URL{Path: "/"}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.Client(t, time.Hour, "shard", "system:masters")}}}
 			d := a.Decide(r, tc.target)
 			if tc.want == nil {
 				if d.User != nil || d.Status != http.StatusUnauthorized || !strings.Contains(d.Verdicts[0].Reason, tc.reason) {
@@ -78,19 +79,19 @@ func TestCertificateOfBothCAs(t *testing.T) {
 // TestRecheckShardCaller: a caller's watch ends when its shard's certificate is
 // trusted no more, and not before.
 func TestRecheckShardCaller(t *testing.T) {
-	proxies := newCA(t, "proxies")
+	proxies := authntest.NewCA(t, "proxies")
 	a, err := New(Config{RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}, ShardCallers: []ShardCaller{{CommonName: "shard", Shard: "shard-1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	target := &index.Target{Services: &shards.Shard{Name: "shard-1"}}
 	r := &http.Request{Header: http.Header{"X-Remote-User": {"alice"}}, URL: &url.URL{Path: "/"},
-		TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{proxies.client(t, time.Hour, "shard")}}}
+		TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{proxies.Client(t, time.Hour, "shard")}}}
 	d := a.Decide(r, target)
 	if ended := a.Recheck(r, target, d); d.User == nil || ended != nil {
 		t.Fatalf("decides %+v, then %+v", d, ended)
 	}
-	proxies.pool = newCA(t, "others").pool
+	proxies.Pool = authntest.NewCA(t, "others").Pool
 	if ended := a.Recheck(r, target, d); ended == nil {
 		t.Error("it goes on though the CA is trusted no more")
 	}

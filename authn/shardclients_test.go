@@ -10,16 +10,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
 
 func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
-	users, strangers := newCA(t, "users"), newCA(t, "strangers")
+	users, strangers := authntest.NewCA(t, "users"), authntest.NewCA(t, "strangers")
 	shard := &index.Target{Services: &shards.Shard{Name: "shard-1"}}
 	other := &index.Target{Services: &shards.Shard{Name: "shard-10"}}
 	for name, tc := range map[string]struct {
-		ca     *ca
+		ca     *authntest.CA
 		cn     string
 		target *index.Target
 		want   []string // nil: refused
@@ -39,7 +40,7 @@ func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cert := tc.ca.client(t, time.Hour, tc.cn, "system:masters")
+			cert := tc.ca.Client(t, time.Hour, tc.cn, "system:masters")
 			r := &http.Request{Header: http.Header{}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}}
 			r.URL = &url.URL{Path: "/"}
 			for range 2 { // the second time it is remembered

@@ -18,16 +18,9 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/token"
-	"frontproxy/internal/filewatch"
 )
-
-func writeTestFile(t *testing.T, file, text string) {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestTokenFile(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -56,7 +49,7 @@ func TestTokenFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "tokens.csv")
-			writeTestFile(t, file, tc.text)
+			authntest.WriteFile(t, file, tc.text)
 			f, err := NewTokenFile(file, nil, klog.Logger{})
 			if tc.wantErr != "" {
 				if err == nil {
@@ -105,82 +98,51 @@ func (f *TokenFile) knows(raw string) bool {
 	return u != nil
 }
 
-// settle lets what stands in f's files now settle and returns why it is not in
-// use.
-func settle[T any](t *testing.T, f *filewatch.File[T], clk *clocktesting.FakeClock) error {
-	t.Helper()
-	f.Look(t.Context())
-	clk.Step(filewatch.Settle)
-	f.Look(t.Context())
-	return f.LastError()
-}
-
 func TestTokenFileReload(t *testing.T) {
 	file, clk := filepath.Join(t.TempDir(), "tokens.csv"), clocktesting.NewFakeClock(time.Now())
-	writeTestFile(t, file, "one,alice,1\n")
+	authntest.WriteFile(t, file, "one,alice,1\n")
 	f, err := NewTokenFile(file, clk, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeTestFile(t, file, "two\n")
-	if err := settle(t, f.File, clk); err == nil {
+	authntest.WriteFile(t, file, "two\n")
+	if err := authntest.Settle(t, f.File, clk); err == nil {
 		t.Error("a bad file is no error")
 	}
 	if f.LastError() == nil || !f.knows("one") {
 		t.Error("the last good file is not kept")
 	}
-	writeTestFile(t, file, "two,alice,1\n")
-	if err := settle(t, f.File, clk); err != nil {
+	authntest.WriteFile(t, file, "two,alice,1\n")
+	if err := authntest.Settle(t, f.File, clk); err != nil {
 		t.Fatal(err)
 	}
 	if f.LastError() != nil || f.knows("one") || !f.knows("two") {
 		t.Error("the file was not reloaded")
 	}
-	writeTestFile(t, file, "")
-	if err := settle(t, f.File, clk); err == nil || !f.knows("two") {
+	authntest.WriteFile(t, file, "")
+	if err := authntest.Settle(t, f.File, clk); err == nil || !f.knows("two") {
 		t.Errorf("an emptied file revokes tokens (%v)", err)
 	}
-	writeTestFile(t, file, ",,\n")
-	if err := settle(t, f.File, clk); err != nil || f.knows("two") {
+	authntest.WriteFile(t, file, ",,\n")
+	if err := authntest.Settle(t, f.File, clk); err != nil || f.knows("two") {
 		t.Errorf("a token outlives its line (%v)", err)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := settle(t, f.File, clk); err == nil || f.knows("two") {
+	if err := authntest.Settle(t, f.File, clk); err == nil || f.knows("two") {
 		t.Error("a missing file changes the tokens")
 	}
 }
 
 func TestTokenFileRunFollows(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens.csv")
-	writeTestFile(t, file, "one,alice,1\n")
+	authntest.WriteFile(t, file, "one,alice,1\n")
 	f, err := NewTokenFile(file, nil, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	follow(t, f.Run, func() { writeTestFile(t, file, "two,alice,1\n") }, func() bool { return f.knows("two") })
-}
-
-// follow runs, makes a change and waits until it is seen.
-func follow(t *testing.T, run func(context.Context) error, change func(), seen func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = run(ctx)
-	}()
-	change()
-	for tick := time.NewTicker(5 * time.Millisecond); !seen(); {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("the change was never seen")
-		}
-	}
-	cancel()
-	<-done
+	authntest.Follow(t, f.Run, func() { authntest.WriteFile(t, file, "two,alice,1\n") }, func() bool { return f.knows("two") })
 }
 
 func FuzzTokenFile(f *testing.F) {
@@ -243,7 +205,7 @@ func TestTokenFileAsKube(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "tokens.csv")
-			writeTestFile(t, file, tc.text)
+			authntest.WriteFile(t, file, tc.text)
 			kube, kubeErr := tokenfile.NewCSV(file)
 			d := token.NewDigester()
 			ours, notes, err := parseTokenFile(strings.NewReader(tc.text), d)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 	"frontproxy/index"
@@ -17,13 +18,13 @@ import (
 // relists, real changes that leave their trust alone, the issuer's key
 // rotation, a broken and a hostile neighbour.
 func TestTypeIndexSteadyLoad(t *testing.T) {
-	s, neighbour := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	s, neighbour := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
 	edited := func(n int) string {
-		return specFor(s, with([]string{"app", fmt.Sprint("extra", n)}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy"))
+		return tokentest.SpecFor(s, tokentest.With([]string{"app", fmt.Sprint("extra", n)}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy"))
 	}
 	w.setConfig("root", "c1", "x", edited(0))
-	w.setConfig("root", "c1", "y", specFor(neighbour))
+	w.setConfig("root", "c1", "y", tokentest.SpecFor(neighbour))
 	w.setType("root", "c1", "team", "x", "y")
 	w.want("ready", Accepted, "team", s)
 	w.want("ready", Accepted, "team", neighbour)
@@ -49,7 +50,7 @@ func TestTypeIndexSteadyLoad(t *testing.T) {
 	for n := range 100 {
 		w.setConfig("root", "c1", "x", edited(n%3))
 		w.setConfig("root", "c1", "x", strings.Replace(edited(n%3), "{", " {", 1))
-		w.setConfig("root", "c1", "y", []string{specFor(neighbour), "{}", `{"jwt":7}`, specFor(neighbour, with("https://127.0.0.1:1", "issuer", "url"))}[n%4])
+		w.setConfig("root", "c1", "y", []string{tokentest.SpecFor(neighbour), "{}", `{"jwt":7}`, tokentest.SpecFor(neighbour, tokentest.With("https://127.0.0.1:1", "issuer", "url"))}[n%4])
 		w.list("root", configsResource, w.decode(configsResource, "c1", "x", edited(n%3)))
 		w.list("root", typesResource, w.typeOf("c1", "team", "y", "x"))
 		if n == 50 {

@@ -16,14 +16,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/index"
 	"frontproxy/internal/filewatch"
 )
 
 // withMoreCAs is another trust in the same issuer.
-func withMoreCAs(s, other *issuertest.Issuer) func(object) {
-	return with(s.CAPEM()+other.CAPEM(), "issuer", "certificateAuthority")
+func withMoreCAs(s, other *issuertest.Issuer) func(tokentest.Object) {
+	return tokentest.With(s.CAPEM()+other.CAPEM(), "issuer", "certificateAuthority")
 }
 
 // state is a configuration's.
@@ -39,7 +41,7 @@ func (w *typeWorld) state(name string) ConfigurationStatus {
 func (w *typeWorld) wantState(name string, want ConfigurationState) ConfigurationStatus {
 	w.t.Helper()
 	var s ConfigurationStatus
-	soon(w.t, name+" is "+string(want), func() (bool, string) {
+	authntest.Soon(w.t, name+" is "+string(want), func() (bool, string) {
 		s = w.state(name)
 		return s.State == want, fmt.Sprintf("%+v", s)
 	})
@@ -52,11 +54,11 @@ func (w *typeWorld) deleteConfig(name string) {
 
 // What a broken spec still trusts goes on as before, and nothing else.
 func TestTypeIndexBrokenReplacement(t *testing.T) {
-	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
-	badRule := with([]object{{"expression": "claims."}}, "claimValidationRules")
-	var many []object
+	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	badRule := tokentest.With([]tokentest.Object{{"expression": "claims."}}, "claimValidationRules")
+	var many []tokentest.Object
 	for n := range MaxExpressions + 1 {
-		many = append(many, object{"expression": fmt.Sprintf("claims.sub != '%d'", n)})
+		many = append(many, tokentest.Object{"expression": fmt.Sprintf("claims.sub != '%d'", n)})
 	}
 	entries := func(specs ...string) string {
 		var all []string
@@ -65,28 +67,28 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 		}
 		return `{"jwt":[` + strings.Join(all, ",") + `]}`
 	}
-	seventeen := []string{specFor(a)}
+	seventeen := []string{tokentest.SpecFor(a)}
 	for len(seventeen) <= MaxJWTs {
-		seventeen = append(seventeen, specFor(b))
+		seventeen = append(seventeen, tokentest.SpecFor(b))
 	}
 	for name, tc := range map[string]struct {
 		spec string
 		want Outcome // of a's tokens
 	}{
-		"no audience":                  {specFor(a, with([]string{}, "issuer", "audiences")), Accepted},
-		"an expression":                {specFor(a, badRule), Accepted},
-		"too many expressions":         {specFor(a, with(many, "claimValidationRules")), Accepted},
+		"no audience":                  {tokentest.SpecFor(a, tokentest.With([]string{}, "issuer", "audiences")), Accepted},
+		"an expression":                {tokentest.SpecFor(a, badRule), Accepted},
+		"too many expressions":         {tokentest.SpecFor(a, tokentest.With(many, "claimValidationRules")), Accepted},
 		"too many entries":             {entries(seventeen...), Accepted},
-		"beside a broken one":          {entries(specFor(a), specFor(b, badRule)), Accepted},
-		"beside one with a password":   {entries(specFor(b, with("https://u:hush@x.example", "issuer", "url")), specFor(a)), Accepted},
-		"twice, with another CA first": {entries(specFor(a, withMoreCAs(a, b)), specFor(a)), Accepted},
-		"another issuer":               {specFor(b, badRule), Undecided},
+		"beside a broken one":          {entries(tokentest.SpecFor(a), tokentest.SpecFor(b, badRule)), Accepted},
+		"beside one with a password":   {entries(tokentest.SpecFor(b, tokentest.With("https://u:hush@x.example", "issuer", "url")), tokentest.SpecFor(a)), Accepted},
+		"twice, with another CA first": {entries(tokentest.SpecFor(a, withMoreCAs(a, b)), tokentest.SpecFor(a)), Accepted},
+		"another issuer":               {tokentest.SpecFor(b, badRule), Undecided},
 		"unreadable":                   {`{"jwt":7}`, Undecided},
-		"too large":                    {specFor(a, with(strings.Repeat("x", MaxSpecBytes), "claimMappings", "username", "prefix")), Undecided},
+		"too large":                    {tokentest.SpecFor(a, tokentest.With(strings.Repeat("x", MaxSpecBytes), "claimMappings", "username", "prefix")), Undecided},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTypeWorld(t, TypeIndexConfig{}).synced()
-			w.setConfig("root", "c1", "x", specFor(a))
+			w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 			w.setType("root", "c1", "team", "x")
 			w.want("built", Accepted, "team", a)
 			w.setConfig("root", "c1", "x", tc.spec)
@@ -101,7 +103,7 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 			if tc.want != Accepted && len(w.pool.Status()) != 0 {
 				t.Errorf("issuers of nothing: %+v", w.pool.Status())
 			}
-			w.setConfig("root", "c1", "x", specFor(b))
+			w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
 			w.want("mended", Accepted, "team", b)
 			w.want("mended, without the old", Skipped, "team", a)
 		})
@@ -128,11 +130,11 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 		}
 		return n
 	}
-	a := serveIssuer(t, issuertest.Options{})
+	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	w := newTypeWorld(t, TypeIndexConfig{Clock: fake, Log: log}).synced()
 	w.setType("root", "c1", "team", "x")
-	for n, broken := range []string{specFor(a, with([]string{}, "issuer", "audiences")), `{"jwt":7}`} {
+	for n, broken := range []string{tokentest.SpecFor(a, tokentest.With([]string{}, "issuer", "audiences")), `{"jwt":7}`} {
 		w.setConfig("root", "c1", "x", broken)
 		w.wantState("x", ConfigurationBroken)
 		if got := w.index.Counts()[ConfigurationBroken]; got != 1 {
@@ -141,7 +143,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 		for again := range 5 {
 			w.setConfig("root", "c1", "x", broken) // another version of the same
 			fake.Step(buildRetryMax)
-			soon(t, "it is tried again", func() (bool, string) {
+			authntest.Soon(t, "it is tried again", func() (bool, string) {
 				w.index.mu.RLock()
 				defer w.index.mu.RUnlock()
 				c := w.index.shards["root"].configs[objectName{"c1", "x"}]
@@ -152,7 +154,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 			t.Errorf("it is told %d times, want %d", got, n+1)
 		}
 	}
-	w.setConfig("root", "c1", "x", specFor(a))
+	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.want("mended", Accepted, "team", a)
 	w.wantState("x", ConfigurationReady)
 	if got := count("works again"); got != 1 {
@@ -163,17 +165,17 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 // The pauses between builds grow to a bound, and an unchanged spec does not
 // shorten them.
 func TestTypeIndexBuildPauses(t *testing.T) {
-	a := serveIssuer(t, issuertest.Options{})
+	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	gate := make(chan error)
 	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
 	t.Cleanup(func() { close(gate) })
-	w.setConfig("root", "c1", "x", specFor(a))
+	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.setType("root", "c1", "team", "x")
 	for n := range 12 {
 		gate <- errors.New("out of luck")
 		want := min(buildRetryMax, buildRetry<<n)
-		soon(t, "the failure is known", func() (bool, string) {
+		authntest.Soon(t, "the failure is known", func() (bool, string) {
 			w.index.mu.RLock()
 			defer w.index.mu.RUnlock()
 			for c := range w.index.retry {
@@ -181,7 +183,7 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 			}
 			return false, "it waits for nothing"
 		})
-		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.index.mu.RLock()
 		if waiting := len(w.index.todo.turns); waiting != 0 || len(w.index.retry) != 1 {
 			t.Errorf("%d wait to be built before %s are over", waiting, want)
@@ -196,10 +198,10 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 // The CA of an issuer changes: the old serves until the new has the keys.
 func TestTypeIndexHandOver(t *testing.T) {
 	setUp := func(t *testing.T) (w *typeWorld, a, b *issuertest.Issuer, fake *clocktesting.FakeClock) {
-		a, b = serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+		a, b = tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 		fake = clocktesting.NewFakeClock(time.Now())
 		w = newTypeWorld(t, TypeIndexConfig{Clock: fake}).synced()
-		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setType("root", "c1", "team", "x")
 		w.want("built", Accepted, "team", a)
 		a.SetDown(true)
@@ -216,7 +218,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 	}
 	over := func(w *typeWorld, fake *clocktesting.FakeClock, what string, want Outcome, s *issuertest.Issuer) {
 		w.t.Helper()
-		soon(w.t, what, func() (bool, string) {
+		authntest.Soon(w.t, what, func() (bool, string) {
 			fake.Step(handOverWait / 10)
 			got, reason := w.ask("c1", "team", s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 			return got == want, fmt.Sprintf("%s: %s", got, reason)
@@ -225,8 +227,8 @@ func TestTypeIndexHandOver(t *testing.T) {
 	t.Run("the new is ready", func(t *testing.T) {
 		w, a, b, fake := setUp(t)
 		a.SetDown(false)
-		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b), with("new:", "claimMappings", "username", "prefix")))
-		soon(t, "it is in use", func() (bool, string) {
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b), tokentest.With("new:", "claimMappings", "username", "prefix")))
+		authntest.Soon(t, "it is in use", func() (bool, string) {
 			fake.Step(handOverLook)
 			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != Accepted {
 				t.Fatalf("%s: %s", got, reason)
@@ -239,7 +241,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 	})
 	t.Run("the new is not reachable, and later is", func(t *testing.T) {
 		w, a, b, fake := setUp(t)
-		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		step(w, fake, handOverWait, a)
 		over(w, fake, "the old has ended", Undecided, a)
 		w.wantState("x", ConfigurationReady)
@@ -248,18 +250,18 @@ func TestTypeIndexHandOver(t *testing.T) {
 	})
 	t.Run("the new does not build", func(t *testing.T) {
 		w, a, _, fake := setUp(t)
-		w.setConfig("root", "c1", "x", specFor(a, with("rubbish", "issuer", "certificateAuthority")))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With("rubbish", "issuer", "certificateAuthority")))
 		w.wantState("x", ConfigurationBroken)
 		step(w, fake, handOverWait, a)
 		over(w, fake, "the old has ended", Undecided, a)
-		soon(t, "its issuer is let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
+		authntest.Soon(t, "its issuer is let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
 	})
 	t.Run("and back", func(t *testing.T) {
 		w, a, b, fake := setUp(t)
 		fetches := a.KeyFetches()
-		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		step(w, fake, handOverWait/2, a)
-		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.wantState("x", ConfigurationReady)
 		step(w, fake, 2*handOverWait, a)
 		if diff := cmp.Diff([2]int{1, fetches}, [2]int{len(w.pool.Status()), a.KeyFetches()}); diff != "" {
@@ -269,27 +271,27 @@ func TestTypeIndexHandOver(t *testing.T) {
 	t.Run("an issuer that is taken out ends at once", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
 		b.SetDown(true)
-		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
-		w.setConfig("root", "c1", "x", specFor(b))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
 		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
 			t.Errorf("accepted by %s", reason)
 		}
 	})
 	t.Run("a removed configuration ends at once, and is put back", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
-		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		w.deleteConfig("x")
 		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
 			t.Errorf("accepted by %s", reason)
 		}
-		soon(t, "its issuers are let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
+		authntest.Soon(t, "its issuers are let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
 		a.SetDown(false)
-		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.want("put back", Accepted, "team", a)
 	})
 	t.Run("a type made again", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
-		w.setConfig("root", "c1", "x", specFor(a, withMoreCAs(a, b)))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		w.tables["root"][typesResource].Delete(w.typeOf("c1", "team"))
 		w.want("gone", Skipped, "team", a)
 		a.SetDown(false)
@@ -299,12 +301,12 @@ func TestTypeIndexHandOver(t *testing.T) {
 	t.Run("nobody shall wait for what was never there", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
 		b.SetDown(true)
-		w.setConfig("root", "c1", "y", specFor(b))
+		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
 		w.setType("root", "c1", "team", "x", "y")
 		w.wantState("y", ConfigurationReady)
 		w.want("b is down", Undecided, "team", b)
 		b.SetDown(false)
-		w.setConfig("root", "c1", "y", specFor(b, withMoreCAs(b, a)))
+		w.setConfig("root", "c1", "y", tokentest.SpecFor(b, withMoreCAs(b, a)))
 		w.want("b is up, and no time has passed", Accepted, "team", b)
 	})
 }
@@ -312,7 +314,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 // Valid tokens while everything that may change without a loss does: terms,
 // CA, discovery URL, broken terms, an issuer more and less.
 func TestTypeIndexChangesLoseNothing(t *testing.T) {
-	s, other, dead := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	s, other, dead := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	dead.SetDown(true)
 	s.Handle("/elsewhere", func(rw http.ResponseWriter, r *http.Request) {
 		r.URL.Path = issuertest.DiscoveryPath
@@ -320,23 +322,23 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 	})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
 	two := func(first string, second *issuertest.Issuer) string {
-		return strings.TrimSuffix(first, "]}") + "," + strings.TrimPrefix(specFor(second), `{"jwt":[`)
+		return strings.TrimSuffix(first, "]}") + "," + strings.TrimPrefix(tokentest.SpecFor(second), `{"jwt":[`)
 	}
 	changes := []struct {
 		name, spec string
 		ready      bool
 	}{
-		{"audiences", specFor(s, with([]string{"app", "more"}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy")), true},
-		{"CA", specFor(s, withMoreCAs(s, other)), true},
-		{"expressions", specFor(s, with(object{"expression": "claims.sub"}, "claimMappings", "username")), true},
-		{"broken expressions", specFor(s, with(object{"expression": "claims."}, "claimMappings", "username")), false},
-		{"discovery URL", specFor(s, with(s.URL()+"/elsewhere", "issuer", "discoveryURL")), true},
-		{"no audience", specFor(s, with(s.URL()+"/elsewhere", "issuer", "discoveryURL"), with([]string{}, "issuer", "audiences")), false},
-		{"an issuer more", two(specFor(s), other), true},
-		{"another that is down", two(specFor(s), dead), true},
-		{"all as it was", specFor(s), true},
+		{"audiences", tokentest.SpecFor(s, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")), true},
+		{"CA", tokentest.SpecFor(s, withMoreCAs(s, other)), true},
+		{"expressions", tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")), true},
+		{"broken expressions", tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims."}, "claimMappings", "username")), false},
+		{"discovery URL", tokentest.SpecFor(s, tokentest.With(s.URL()+"/elsewhere", "issuer", "discoveryURL")), true},
+		{"no audience", tokentest.SpecFor(s, tokentest.With(s.URL()+"/elsewhere", "issuer", "discoveryURL"), tokentest.With([]string{}, "issuer", "audiences")), false},
+		{"an issuer more", two(tokentest.SpecFor(s), other), true},
+		{"another that is down", two(tokentest.SpecFor(s), dead), true},
+		{"all as it was", tokentest.SpecFor(s), true},
 	}
-	w.setConfig("root", "c1", "x", specFor(s))
+	w.setConfig("root", "c1", "x", tokentest.SpecFor(s))
 	w.setType("root", "c1", "team", "x")
 	w.want("ready", Accepted, "team", s)
 	var accepted atomic.Int64
@@ -359,7 +361,7 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 	for range 10 {
 		for _, c := range changes {
 			w.setConfig("root", "c1", "x", c.spec)
-			soon(t, c.name, func() (bool, string) {
+			authntest.Soon(t, c.name, func() (bool, string) {
 				s := w.state("x")
 				return t.Failed() || s.State == map[bool]ConfigurationState{true: ConfigurationReady, false: ConfigurationBroken}[c.ready], fmt.Sprintf("%+v", s)
 			})
@@ -374,12 +376,12 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 // Two configurations of a type name the same issuer URL: the one whose issuer
 // hangs is not waited for when the other accepts.
 func TestHangingIssuerDelaysNobody(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
-	hangs := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	hangs := tokentest.ServeIssuer(t, issuertest.Options{})
 	hangs.SetDelay(time.Hour)
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
-	w.setConfig("root", "c1", "good", specFor(s))
-	w.setConfig("root", "c1", "hangs", specFor(s, with(hangs.DiscoveryURL(), "issuer", "discoveryURL"), with(hangs.CAPEM(), "issuer", "certificateAuthority")))
+	w.setConfig("root", "c1", "good", tokentest.SpecFor(s))
+	w.setConfig("root", "c1", "hangs", tokentest.SpecFor(s, tokentest.With(hangs.DiscoveryURL(), "issuer", "discoveryURL"), tokentest.With(hangs.CAPEM(), "issuer", "certificateAuthority")))
 	w.setType("root", "c1", "team", "good")
 	w.want("ready", Accepted, "team", s)
 	w.setType("root", "c1", "team", "hangs", "good")
@@ -401,22 +403,22 @@ func TestHangingIssuerDelaysNobody(t *testing.T) {
 
 // What is scraped waits neither for an issuer nor for a build.
 func TestStatusWaitsForNobody(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	gate := make(chan error)
 	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate, only: "c2"}}).synced()
 	t.Cleanup(func() { close(gate) })
-	w.setConfig("root", "c1", "fetches", specFor(s))
+	w.setConfig("root", "c1", "fetches", tokentest.SpecFor(s))
 	w.setType("root", "c1", "team", "fetches")
 	w.wantState("fetches", ConfigurationReady)
-	w.setConfig("root", "c2", "builds", specFor(s)) // and never ends
+	w.setConfig("root", "c2", "builds", tokentest.SpecFor(s)) // and never ends
 	w.setType("root", "c2", "team", "builds")
-	clk := newSteppingClock()
-	o, file, err := newTestOIDC(t, authConfig("v1", serveIssuer(t, issuertest.Options{})), func(c *OIDCConfig) { c.Clock = clk })
+	clk := authntest.NewClock()
+	o, file, err := newTestOIDC(t, authConfig("v1", tokentest.ServeIssuer(t, issuertest.Options{})), func(c *OIDCConfig) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeTestFile(t, file, authConfig("v1", s))
+	authntest.WriteFile(t, file, authConfig("v1", s))
 	reloaded := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer func() { cancel(); <-reloaded }()

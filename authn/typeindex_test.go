@@ -19,6 +19,8 @@ import (
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
@@ -67,7 +69,7 @@ func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWo
 		t: t, placement: &placement{of: map[string]string{"c1": "root"}},
 		tables: map[string]map[string]shards.Table{}, watches: map[string]shards.ResourceWatch{},
 	}
-	w.pool = runPool(t, issuer.Config{Clock: c.Clock})
+	w.pool = tokentest.RunPool(t, issuer.Config{Clock: c.Clock})
 	if gated, ok := c.Issuers.(*gatedIssuers); ok {
 		gated.Issuers = w.pool
 	} else {
@@ -84,7 +86,7 @@ func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWo
 			w.tables[name][resource] = f.Table(name)
 		}
 	}
-	background(t, w.index.Run)
+	tokentest.Background(t, w.index.Run)
 	return w
 }
 
@@ -107,11 +109,11 @@ func (w *typeWorld) decode(watch, cluster, name string, spec string) shards.Obje
 
 func (w *typeWorld) typeOf(cluster, name string, configs ...string) shards.Object {
 	w.t.Helper()
-	refs := []object{}
+	refs := []tokentest.Object{}
 	for _, c := range configs {
-		refs = append(refs, object{"name": c})
+		refs = append(refs, tokentest.Object{"name": c})
 	}
-	return w.decode(typesResource, cluster, name, toJSON(object{"authenticationConfigurations": refs}))
+	return w.decode(typesResource, cluster, name, tokentest.JSON(tokentest.Object{"authenticationConfigurations": refs}))
 }
 
 func (w *typeWorld) setType(shard, cluster, name string, configs ...string) {
@@ -181,7 +183,7 @@ func (w *typeWorld) want(what string, outcome Outcome, name string, s *issuertes
 func (w *typeWorld) wantAt(what string, outcome Outcome, cluster, name string, s *issuertest.Issuer) string {
 	w.t.Helper()
 	var reason string
-	soon(w.t, what, func() (ok bool, state string) {
+	authntest.Soon(w.t, what, func() (ok bool, state string) {
 		var got Outcome
 		got, reason = w.ask(cluster, name, s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 		return got == outcome, fmt.Sprintf("outcome %d (%s), want %d", got, reason, outcome)
@@ -189,39 +191,20 @@ func (w *typeWorld) wantAt(what string, outcome Outcome, cluster, name string, s
 	return reason
 }
 
-// soon polls for what the code under test gives no signal of.
-func soon(t testing.TB, what string, ok func() (bool, string)) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		done, state := ok()
-		if done {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: %s", what, state)
-		}
-	}
-}
-
 func TestTypeIndexOrders(t *testing.T) {
-	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	t.Run("type first", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
 		w.setType("root", "c1", "team", "github")
 		if reason := w.want("missing", Undecided, "team", a); !strings.Contains(reason, "github does not exist") {
 			t.Errorf("reason %q", reason)
 		}
-		w.setConfig("root", "c1", "github", specFor(a))
+		w.setConfig("root", "c1", "github", tokentest.SpecFor(a))
 		w.want("there", Accepted, "team", a)
 	})
 	t.Run("configuration first", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setConfig("root", "c1", "github", specFor(a))
+		w.setConfig("root", "c1", "github", tokentest.SpecFor(a))
 		if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
 			t.Errorf("issuers for a configuration nobody names (-want +got):\n%s", diff)
 		}
@@ -231,15 +214,15 @@ func TestTypeIndexOrders(t *testing.T) {
 	t.Run("two configurations", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
 		w.setType("root", "c1", "team", "x", "y", "x")
-		w.setConfig("root", "c1", "x", specFor(a))
-		w.setConfig("root", "c1", "y", specFor(b))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
 		w.want("first", Accepted, "team", a)
 		w.want("second", Accepted, "team", b)
 	})
 	t.Run("edits", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setConfig("root", "c1", "x", specFor(a))
-		w.setConfig("root", "c1", "y", specFor(b))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
 		w.setType("root", "c1", "team", "x")
 		w.setType("root", "c1", "other", "y")
 		w.want("x", Accepted, "team", a)
@@ -263,14 +246,14 @@ func TestTypeIndexOrders(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
 		w.placement.move("c2", "root")
 		w.setType("root", "c1", "team", "x")
-		w.setConfig("root", "c2", "x", specFor(b))
+		w.setConfig("root", "c2", "x", tokentest.SpecFor(b))
 		w.setType("root", "c2", "team", "x")
 		w.wantAt("its own", Accepted, "c2", "team", b)
 		w.want("not c1's", Undecided, "team", b)
 	})
 	t.Run("relist drops what is gone", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setType("root", "c1", "team", "x")
 		w.want("there", Accepted, "team", a)
 		w.list("root", configsResource)
@@ -280,7 +263,7 @@ func TestTypeIndexOrders(t *testing.T) {
 	})
 	t.Run("a list that breaks off removes nothing", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setType("root", "c1", "team", "x")
 		w.want("there", Accepted, "team", a)
 		w.tables["root"][configsResource].Begin()
@@ -317,12 +300,12 @@ func TestTypeIndexNotSynced(t *testing.T) {
 
 // Two shards show the same cluster: the one where the index has it counts.
 func TestTypeIndexMigration(t *testing.T) {
-	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1").synced()
-	w.setConfig("root", "c1", "x", specFor(a))
+	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.setType("root", "c1", "team", "x")
 	w.setType("shard-1", "c1", "team", "x")
-	w.setConfig("shard-1", "c1", "x", specFor(b))
+	w.setConfig("shard-1", "c1", "x", tokentest.SpecFor(b))
 	w.want("root's", Accepted, "team", a)
 	w.want("not shard-1's", Skipped, "team", b)
 	w.placement.move("c1", "shard-1")
@@ -336,10 +319,10 @@ func TestTypeIndexMigration(t *testing.T) {
 // An event that changes no spec keeps the very authenticators; one that
 // changes a spec rebuilds just that configuration.
 func TestTypeIndexUnchangedSpec(t *testing.T) {
-	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
-	w.setConfig("root", "c1", "x", specFor(a))
-	w.setConfig("root", "c1", "y", specFor(b))
+	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
+	w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
 	w.setType("root", "c1", "team", "x", "y")
 	w.want("x", Accepted, "team", a)
 	w.want("y", Accepted, "team", b)
@@ -357,9 +340,9 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	}
 	a.SetDown(true)
 	for range 10 { // new versions, same specs; another order of keys is the same too
-		w.setConfig("root", "c1", "x", strings.Replace(specFor(a), `{"jwt"`, ` { "jwt"`, 1))
+		w.setConfig("root", "c1", "x", strings.Replace(tokentest.SpecFor(a), `{"jwt"`, ` { "jwt"`, 1))
 		w.setType("root", "c1", "team", "x", "y")
-		w.list("root", configsResource, w.decode(configsResource, "c1", "x", specFor(a)), w.decode(configsResource, "c1", "y", specFor(b)))
+		w.list("root", configsResource, w.decode(configsResource, "c1", "x", tokentest.SpecFor(a)), w.decode(configsResource, "c1", "y", tokentest.SpecFor(b)))
 		if members() != before {
 			t.Fatal("an unchanged spec was rebuilt")
 		}
@@ -380,8 +363,8 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 		t.Errorf("versions (-want +got):\n%s", diff)
 	}
 
-	w.setConfig("root", "c1", "y", specFor(b, with([]string{"app", "more"}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy")))
-	soon(t, "y is rebuilt", func() (bool, string) { return members()[1] != before[1], "it is not" })
+	w.setConfig("root", "c1", "y", tokentest.SpecFor(b, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
+	authntest.Soon(t, "y is rebuilt", func() (bool, string) { return members()[1] != before[1], "it is not" })
 	if members()[0] != before[0] {
 		t.Error("x was rebuilt with y")
 	}
@@ -407,12 +390,12 @@ func (g *gatedIssuers) Acquire(trust issuer.IssuerRef, owner string) (*issuer.Is
 }
 
 func TestTypeIndexMakeBeforeBreak(t *testing.T) {
-	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	setUp := func(t *testing.T) (*typeWorld, chan error) {
 		gate := make(chan error, 10)
 		w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}}).synced()
 		t.Cleanup(func() { close(gate) })
-		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setType("root", "c1", "team", "x")
 		w.want("is being built", Undecided, "team", a)
 		gate <- nil
@@ -421,14 +404,14 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 	}
 	t.Run("same trust: the old serves until the new is built", func(t *testing.T) {
 		w, gate := setUp(t)
-		w.setConfig("root", "c1", "x", specFor(a, with([]string{"web"}, "issuer", "audiences")))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With([]string{"web"}, "issuer", "audiences")))
 		w.want("still", Accepted, "team", a)
 		gate <- nil
 		w.want("new terms", Refused, "team", a)
 	})
 	t.Run("another trust: the old ends at once", func(t *testing.T) {
 		w, gate := setUp(t)
-		w.setConfig("root", "c1", "x", specFor(b))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
 		w.want("no longer", Undecided, "team", a)
 		w.want("not yet", Undecided, "team", b)
 		gate <- nil
@@ -439,18 +422,18 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 		w, gate := setUp(t)
 		b.SetDown(true)
 		defer b.SetDown(false)
-		w.setConfig("root", "c1", "x", specFor(b))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
 		gate <- nil
 		w.want("the new is down", Undecided, "team", b)
 		w.want("the old is gone", Skipped, "team", a)
 	})
 	t.Run("removed while it is being built", func(t *testing.T) {
 		w, gate := setUp(t)
-		w.setConfig("root", "c1", "x", specFor(b))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
 		w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", "x", "{}"))
 		gate <- nil
 		w.want("gone", Undecided, "team", b)
-		w.setConfig("root", "c1", "x", specFor(a))
+		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		gate <- nil
 		gate <- nil
 		w.want("back", Accepted, "team", a)
@@ -459,25 +442,25 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 
 // A build that fails is tried again and takes no neighbour down.
 func TestTypeIndexRetriesBuilds(t *testing.T) {
-	a, b := serveIssuer(t, issuertest.Options{}), serveIssuer(t, issuertest.Options{})
+	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	gate := make(chan error, 10)
 	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
 	t.Cleanup(func() { close(gate) })
 	gate <- nil
-	w.setConfig("root", "c1", "good", specFor(b))
+	w.setConfig("root", "c1", "good", tokentest.SpecFor(b))
 	w.setType("root", "c1", "team", "bad", "good")
 	w.want("good", Accepted, "team", b)
 	gate <- errors.New("out of luck")
-	w.setConfig("root", "c1", "bad", specFor(a))
-	soon(t, "reported", func() (bool, string) {
+	w.setConfig("root", "c1", "bad", tokentest.SpecFor(a))
+	authntest.Soon(t, "reported", func() (bool, string) {
 		_, reason := w.ask("c1", "team", a.Sign(nil))
 		return strings.Contains(reason, "out of luck"), reason
 	})
 	w.want("the neighbour", Accepted, "team", b)
 	gate <- errors.New("again")
 	gate <- nil
-	soon(t, "the third build", func() (bool, string) {
+	authntest.Soon(t, "the third build", func() (bool, string) {
 		fake.Step(time.Second)
 		got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 		return got == Accepted, reason
@@ -485,41 +468,41 @@ func TestTypeIndexRetriesBuilds(t *testing.T) {
 }
 
 func TestTypeIndexBrokenConfigurations(t *testing.T) {
-	good := serveIssuer(t, issuertest.Options{})
-	a := serveIssuer(t, issuertest.Options{})
+	good := tokentest.ServeIssuer(t, issuertest.Options{})
+	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	for name, spec := range map[string]string{
 		"no object":           `"x"`,
 		"null":                `null`,
 		"no entries":          `{"jwt":[]}`,
-		"bad expression":      specFor(a, with(object{"expression": "claims."}, "claimMappings", "username")),
-		"disallowed":          specFor(a, with("https://kcp.default.svc", "issuer", "url")),
-		"too many":            toJSON(object{"jwt": make([]object, MaxJWTs+1)}),
-		"issuer is unusable":  specFor(a, with("https://", "issuer", "url")),
-		"discovery elsewhere": specFor(a, with("https://127.0.0.1:1/d", "issuer", "discoveryURL")),
+		"bad expression":      tokentest.SpecFor(a, tokentest.With(tokentest.Object{"expression": "claims."}, "claimMappings", "username")),
+		"disallowed":          tokentest.SpecFor(a, tokentest.With("https://kcp.default.svc", "issuer", "url")),
+		"too many":            tokentest.JSON(tokentest.Object{"jwt": make([]tokentest.Object, MaxJWTs+1)}),
+		"issuer is unusable":  tokentest.SpecFor(a, tokentest.With("https://", "issuer", "url")),
+		"discovery elsewhere": tokentest.SpecFor(a, tokentest.With("https://127.0.0.1:1/d", "issuer", "discoveryURL")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTypeWorld(t, TypeIndexConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}).synced()
-			w.setConfig("root", "c1", "good", specFor(good))
+			w.setConfig("root", "c1", "good", tokentest.SpecFor(good))
 			w.setConfig("root", "c1", "bad", spec)
 			w.setType("root", "c1", "team", "bad", "good")
 			w.want("the neighbour", Accepted, "team", good)
 			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
 				t.Errorf("accepted: %s", reason)
 			}
-			w.setConfig("root", "c1", "bad", specFor(a))
+			w.setConfig("root", "c1", "bad", tokentest.SpecFor(a))
 			w.want("mended", Accepted, "team", a)
 		})
 	}
 }
 
 func TestTypeIndexTooManyConfigurations(t *testing.T) {
-	a := serveIssuer(t, issuertest.Options{})
+	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
 	var names []string
 	for n := range MaxConfigurations + 3 {
 		names = append(names, fmt.Sprint("x", n))
 	}
-	w.setConfig("root", "c1", "x0", specFor(a))
+	w.setConfig("root", "c1", "x0", tokentest.SpecFor(a))
 	w.setType("root", "c1", "team", names...)
 	w.want("the first", Accepted, "team", a)
 	record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
@@ -534,7 +517,7 @@ func TestTypeIndexTooManyConfigurations(t *testing.T) {
 // Random events on two shards, in any order: what serves in the end is what a
 // simple model says, and nothing else is held.
 func TestTypeIndexRandomEvents(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
 	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1").synced()
 	type named struct{ shard, name string }
@@ -543,7 +526,7 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 		return named{[]string{"root", "shard-1"}[random.IntN(2)], fmt.Sprint(prefix, random.IntN(4))}
 	}
 	spec := func(audience int) string {
-		return specFor(s, with([]string{fmt.Sprint("app", audience)}, "issuer", "audiences"))
+		return tokentest.SpecFor(s, tokentest.With([]string{fmt.Sprint("app", audience)}, "issuer", "audiences"))
 	}
 	for range 3000 {
 		switch random.IntN(6) {
@@ -580,7 +563,7 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 					want[fmt.Sprint("app", audience)] = true
 				}
 			}
-			soon(t, shard+" "+name, func() (bool, string) {
+			authntest.Soon(t, shard+" "+name, func() (bool, string) {
 				got := map[string]bool{}
 				record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: name})
 				if err != nil {
@@ -611,10 +594,10 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 // BenchmarkConfigurations says what a configuration costs: 10,000 of one trust.
 func BenchmarkConfigurations(b *testing.B) {
 	const count = 10000
-	s := serveIssuer(b, issuertest.Options{})
-	for name, edit := range map[string]func(object){
-		"claims":      func(object) {},
-		"expressions": with(object{"expression": "claims.sub + claims.iss"}, "claimMappings", "username"),
+	s := tokentest.ServeIssuer(b, issuertest.Options{})
+	for name, edit := range map[string]func(tokentest.Object){
+		"claims":      func(tokentest.Object) {},
+		"expressions": tokentest.With(tokentest.Object{"expression": "claims.sub + claims.iss"}, "claimMappings", "username"),
 	} {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
@@ -624,7 +607,7 @@ func BenchmarkConfigurations(b *testing.B) {
 				runtime.ReadMemStats(&before)
 				start := time.Now()
 				for n := range count {
-					w.setConfig("root", "c1", fmt.Sprint("x", n), specFor(s, edit))
+					w.setConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s, edit))
 					w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 				}
 				w.want("the last is built", Accepted, fmt.Sprint("t", count-1), s)
@@ -640,11 +623,11 @@ func BenchmarkConfigurations(b *testing.B) {
 }
 
 func TestTypeIndexStatus(t *testing.T) {
-	a := serveIssuer(t, issuertest.Options{})
+	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
-	w.setConfig("root", "c1", "good", specFor(a))
+	w.setConfig("root", "c1", "good", tokentest.SpecFor(a))
 	w.setConfig("root", "c1", "bad", `{"jwt":1}`)
-	w.setConfig("root", "c1", "unused", specFor(a))
+	w.setConfig("root", "c1", "unused", tokentest.SpecFor(a))
 	w.setType("root", "c1", "team", "good", "bad", "missing")
 	w.setType("root", "c1", "other", "good")
 	w.want("good", Accepted, "team", a)
@@ -666,12 +649,12 @@ func TestTypeIndexStatus(t *testing.T) {
 // TestManyConfigurationsOneIssuer: one discovery and one key set for all, and
 // changing one builds that one.
 func TestManyConfigurationsOneIssuer(t *testing.T) {
-	s := serveIssuer(t, issuertest.Options{})
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
 	const many, most = 10_000, 20_000
-	before := heapInUse()
+	before := authntest.HeapInUse()
 	for n := range many {
-		w.setConfig("root", "c1", fmt.Sprint("x", n), specFor(s))
+		w.setConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s))
 		w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 	}
 	member := func(n int) *jwtAuthenticator {
@@ -684,13 +667,13 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 	}
 	built := make([]*jwtAuthenticator, many)
 	for n := range many {
-		soon(t, fmt.Sprint("configuration ", n, " is built"), func() (bool, string) { built[n] = member(n); return built[n] != nil, "it is not" })
+		authntest.Soon(t, fmt.Sprint("configuration ", n, " is built"), func() (bool, string) { built[n] = member(n); return built[n] != nil, "it is not" })
 	}
-	if got := (heapInUse() - before) / many; got > most {
+	if got := (authntest.HeapInUse() - before) / many; got > most {
 		t.Errorf("%d bytes a configuration, want at most %d", got, most)
 	}
-	w.setConfig("root", "c1", "x7", specFor(s, with([]string{"app", "more"}, "issuer", "audiences"), with("MatchAny", "issuer", "audienceMatchPolicy")))
-	soon(t, "the changed one is rebuilt", func() (bool, string) { return member(7) != built[7], "it is not" })
+	w.setConfig("root", "c1", "x7", tokentest.SpecFor(s, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
+	authntest.Soon(t, "the changed one is rebuilt", func() (bool, string) { return member(7) != built[7], "it is not" })
 	for n := range many {
 		if n != 7 && member(n) != built[n] {
 			t.Fatalf("configuration %d was rebuilt with another", n)
@@ -702,13 +685,4 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 	if diff := cmp.Diff([3]int{1, 1, 1}, [3]int{s.Discoveries(), s.KeyFetches(), len(w.pool.Status())}); diff != "" {
 		t.Errorf("discoveries, key fetches, issuers (-want +got):\n%s", diff)
 	}
-}
-
-// heapInUse is what is live.
-func heapInUse() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc) //nolint:gosec // below 2^63
 }

@@ -68,7 +68,7 @@ func newWebhookServer(t *testing.T, answer func(http.ResponseWriter, authenticat
 func (s *webhookServer) kubeconfig(t *testing.T, server string) string {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	file := filepath.Join(t.TempDir(), "webhook.kubeconfig")
-	writeTestFile(t, file, fmt.Sprintf(`apiVersion: v1
+	authntest.WriteFile(t, file, fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters:
 - name: webhook
@@ -223,7 +223,7 @@ func TestWebhookDown(t *testing.T) {
 func TestWebhookUntrusted(t *testing.T) {
 	s := newWebhookServer(t, says(saysAlice))
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	writeTestFile(t, file, "apiVersion: v1\nkind: Config\nclusters: [{name: w, cluster: {server: "+s.URL+"/authenticate}}]\ncontexts: [{name: w, context: {cluster: w}}]\ncurrent-context: w\n")
+	authntest.WriteFile(t, file, "apiVersion: v1\nkind: Config\nclusters: [{name: w, cluster: {server: "+s.URL+"/authenticate}}]\ncontexts: [{name: w, context: {cluster: w}}]\ncurrent-context: w\n")
 	w, err := NewWebhook(WebhookConfig{ConfigFile: file})
 	if err != nil {
 		t.Fatal(err)
@@ -417,7 +417,7 @@ func TestWebhookAsksOnceAtATime(t *testing.T) {
 func TestNewWebhookErrors(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
-		writeTestFile(t, filepath.Join(dir, name), text)
+		authntest.WriteFile(t, filepath.Join(dir, name), text)
 		return filepath.Join(dir, name)
 	}
 	const cluster = "apiVersion: v1\nkind: Config\nclusters: [{name: w, cluster: {server: 'https://x', certificate-authority: missing.crt}}]\ncontexts: [{name: w, context: {cluster: w}}]\ncurrent-context: w\n"

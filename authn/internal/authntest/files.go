@@ -1,0 +1,51 @@
+package authntest
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/internal/filewatch"
+)
+
+// WriteFile writes a file, or fails the test.
+func WriteFile(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Settle lets what stands in f's files now settle and returns why it is not in
+// use.
+func Settle[T any](t *testing.T, f *filewatch.File[T], clk *clocktesting.FakeClock) error {
+	t.Helper()
+	f.Look(t.Context())
+	clk.Step(filewatch.Settle)
+	f.Look(t.Context())
+	return f.LastError()
+}
+
+// Follow runs, makes a change and waits until it is seen.
+func Follow(t *testing.T, run func(context.Context) error, change func(), seen func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = run(ctx)
+	}()
+	change()
+	for tick := time.NewTicker(5 * time.Millisecond); !seen(); {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("the change was never seen")
+		}
+	}
+	cancel()
+	<-done
+}
