@@ -23,6 +23,7 @@ import (
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
+	"frontproxy/authn/tokenfile"
 	"frontproxy/index"
 )
 
@@ -68,7 +69,7 @@ func serviceAccountToken(t *testing.T) (raw string, a token.Authenticator) {
 func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens.csv")
 	authntest.WriteFile(t, file, "static-token,carol,3,ops\n")
-	tokens, err := NewTokenFile(file, nil, klog.Logger{})
+	tokens, err := tokenfile.New(file, nil, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}

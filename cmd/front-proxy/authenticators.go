@@ -10,6 +10,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
+	"frontproxy/authn/tokenfile"
 	"frontproxy/index"
 	"frontproxy/internal/egress"
 )
@@ -19,7 +20,7 @@ import (
 func (p *program) globalTokens(o *options, config *authn.Config, everyShard *rest.Config, idx *index.Index) error {
 	a := &o.auth
 	if a.tokenFile != "" {
-		file, err := authn.NewTokenFile(a.tokenFile, nil, p.log.WithName("token-file"))
+		file, err := tokenfile.New(a.tokenFile, nil, p.log.WithName("token-file"))
 		if err != nil {
 			return err
 		}

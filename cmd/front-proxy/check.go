@@ -23,6 +23,7 @@ import (
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
+	"frontproxy/authn/tokenfile"
 	"frontproxy/index"
 	"frontproxy/proxy"
 )
@@ -383,7 +384,7 @@ func (c *checker) tokens(config *authn.Config) {
 	log := c.log()
 	authn.DisableUpstreamMetrics()
 	if readable(a.tokenFile) {
-		_, err := authn.NewTokenFile(a.tokenFile, nil, log)
+		_, err := tokenfile.New(a.tokenFile, nil, log)
 		c.fail(err)
 	}
 	for _, file := range a.serviceAccountKeys { // each by itself, so that all errors are told

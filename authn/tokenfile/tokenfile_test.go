@@ -1,4 +1,4 @@
-package authn
+package tokenfile
 
 import (
 	"context"
@@ -50,7 +50,7 @@ func TestTokenFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "tokens.csv")
 			authntest.WriteFile(t, file, tc.text)
-			f, err := NewTokenFile(file, nil, klog.Logger{})
+			f, err := New(file, nil, klog.Logger{})
 			if tc.wantErr != "" {
 				if err == nil {
 					t.Fatal("no error")
@@ -87,13 +87,13 @@ func TestTokenFile(t *testing.T) {
 
 func TestTokenFileMissing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "missing")
-	if _, err := NewTokenFile(file, nil, klog.Logger{}); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := New(file, nil, klog.Logger{}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("error %v does not name the file", err)
 	}
 }
 
 // knows says whether a token is known to f.
-func (f *TokenFile) knows(raw string) bool {
+func (f *Authenticator) knows(raw string) bool {
 	u, _, _ := f.AuthenticateToken(context.Background(), token.Token{Raw: raw})
 	return u != nil
 }
@@ -101,7 +101,7 @@ func (f *TokenFile) knows(raw string) bool {
 func TestTokenFileReload(t *testing.T) {
 	file, clk := filepath.Join(t.TempDir(), "tokens.csv"), clocktesting.NewFakeClock(time.Now())
 	authntest.WriteFile(t, file, "one,alice,1\n")
-	f, err := NewTokenFile(file, clk, klog.Logger{})
+	f, err := New(file, clk, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestTokenFileReload(t *testing.T) {
 func TestTokenFileRunFollows(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens.csv")
 	authntest.WriteFile(t, file, "one,alice,1\n")
-	f, err := NewTokenFile(file, nil, klog.Logger{})
+	f, err := New(file, nil, klog.Logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func FuzzTokenFile(f *testing.F) {
 	f.Add("\"")
 	d := token.NewDigester()
 	f.Fuzz(func(t *testing.T, text string) {
-		tokens, _, err := parseTokenFile(strings.NewReader(text), d)
+		tokens, _, err := parse(strings.NewReader(text), d)
 		if _, known := tokens[d.Digest("")]; known {
 			t.Error("the empty token is known")
 		}
@@ -208,7 +208,7 @@ func TestTokenFileAsKube(t *testing.T) {
 			authntest.WriteFile(t, file, tc.text)
 			kube, kubeErr := tokenfile.NewCSV(file)
 			d := token.NewDigester()
-			ours, notes, err := parseTokenFile(strings.NewReader(tc.text), d)
+			ours, notes, err := parse(strings.NewReader(tc.text), d)
 			if (kubeErr == nil) != (err == nil) {
 				t.Fatalf("kube: %v; ours: %v", kubeErr, err)
 			}
@@ -258,7 +258,7 @@ func TestTokenFileSaysWhatIsRefused(t *testing.T) {
 			}
 			w.Flush()
 			d := token.NewDigester()
-			tokens, notes, err := parseTokenFile(strings.NewReader(b.String()), d)
+			tokens, notes, err := parse(strings.NewReader(b.String()), d)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package authn
+package tokenfile
 
 import (
 	"bytes"
@@ -21,33 +21,33 @@ import (
 	"frontproxy/internal/filewatch"
 )
 
-// tokenFileFlag names the file in errors.
-const tokenFileFlag = "--token-auth-file" //nolint:gosec // a flag, no secret
+// flag names the file in errors.
+const flag = "--token-auth-file" //nolint:gosec // a flag, no secret
 
-// TokenFile knows the static tokens of a CSV file: token, user name, user UID
+// Authenticator knows the static tokens of a CSV file: token, user name, user UID
 // and optionally the groups, in one quoted column. It follows the file while Run
 // runs; kcp reads it once.
 //
 // Tokens are kept and compared as HMACs under a key of this process: how long a
 // comparison takes tells nothing of a token, and memory holds none.
-type TokenFile struct {
+type Authenticator struct {
 	*filewatch.File[map[token.Digest]user.Info]
 	digester *token.Digester
 }
 
-// NewTokenFile reads the file of --token-auth-file. A nil clock is the real one.
+// New reads the file of --token-auth-file. A nil clock is the real one.
 // The log is told of lines that do not count, and of those whose token will be
 // refused.
-func NewTokenFile(file string, clk clock.Clock, log klog.Logger) (*TokenFile, error) {
-	f := &TokenFile{digester: token.NewDigester()}
+func New(file string, clk clock.Clock, log klog.Logger) (*Authenticator, error) {
+	f := &Authenticator{digester: token.NewDigester()}
 	load := func(_ context.Context, read filewatch.ReadFunc) (map[token.Digest]user.Info, error) {
 		text, err := read(file)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", tokenFileFlag, err)
+			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
-		tokens, notes, err := parseTokenFile(bytes.NewReader(text), f.digester)
+		tokens, notes, err := parse(bytes.NewReader(text), f.digester)
 		if err != nil {
-			return nil, fmt.Errorf("%s %q: %w", tokenFileFlag, file, err)
+			return nil, fmt.Errorf("%s %q: %w", flag, file, err)
 		}
 		for _, note := range notes {
 			log.Info("The token file has a line that has no effect or is refused", "file", file, "note", note)
@@ -55,25 +55,25 @@ func NewTokenFile(file string, clk clock.Clock, log klog.Logger) (*TokenFile, er
 		return tokens, nil
 	}
 	var err error
-	f.File, err = filewatch.New(context.Background(), filewatch.Config[map[token.Digest]user.Info]{Name: strings.TrimPrefix(tokenFileFlag, "--"), Load: load, Clock: clk, Log: log})
+	f.File, err = filewatch.New(context.Background(), filewatch.Config[map[token.Digest]user.Info]{Name: strings.TrimPrefix(flag, "--"), Load: load, Clock: clk, Log: log})
 	return f, err
 }
 
 // Name implements token.Authenticator.
-func (f *TokenFile) Name() string { return "token-file" }
+func (f *Authenticator) Name() string { return "token-file" }
 
 // AuthenticateToken implements token.Authenticator. A token that is not in the
 // file is not of its kind.
-func (f *TokenFile) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
+func (f *Authenticator) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
 	return f.Get()[f.digester.Digest(t.Raw)], time.Time{}, nil
 }
 
-// parseTokenFile reads the lines as kube does: of two with the same token the
+// parse reads the lines as kube does: of two with the same token the
 // last counts, and one with an empty token does not. Notes are what the operator
 // should know: such lines, and tokens that will be refused since a shard would not
 // read the identity as it stands here. Errors and notes name lines and columns,
 // never what is in them.
-func parseTokenFile(r io.Reader, d *token.Digester) (tokens map[token.Digest]user.Info, notes []string, err error) {
+func parse(r io.Reader, d *token.Digester) (tokens map[token.Digest]user.Info, notes []string, err error) {
 	reader := csv.NewReader(r)
 	reader.FieldsPerRecord = -1
 	tokens = map[token.Digest]user.Info{}
@@ -123,7 +123,7 @@ func refusedLine(line int, u *user.DefaultInfo) (notes []string) {
 }
 
 // Describe implements describer.
-func (f *TokenFile) Describe() []authstatus.Authenticator {
+func (f *Authenticator) Describe() []authstatus.Authenticator {
 	s := authstatus.Authenticator{Name: f.Name(), State: authstatus.Ready, Detail: fmt.Sprintf("%d tokens", len(f.Get()))}
 	return authstatus.NotReloaded([]authstatus.Authenticator{s}, f.LastError())
 }
