@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -147,9 +146,9 @@ func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time
 func (a *jwtAuthenticator) check(c *token.Claims, now time.Time) error {
 	switch {
 	case !a.audiences.hasAny(c.Audiences):
-		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %s", quoted(c.Audiences), quoted(a.audiences.list))
+		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %s", clip.Quoted(c.Audiences), clip.Quoted(a.audiences.list))
 	case len(a.required.list) > 0 && !a.required.hasAny(c.Audiences):
-		return fmt.Errorf("audience: the token is for %s, --api-audiences wants one of %s too", quoted(c.Audiences), quoted(a.required.list))
+		return fmt.Errorf("audience: the token is for %s, --api-audiences wants one of %s too", clip.Quoted(c.Audiences), clip.Quoted(a.required.list))
 	case c.Expiry.IsZero():
 		return errors.New("the token has no expiry")
 	case !now.Before(c.Expiry):
@@ -239,14 +238,4 @@ func (k preverifiedKeySet) VerifySignature(ctx context.Context, raw string) ([]b
 		return v.payload, nil
 	}
 	return k.issuer.Verify(ctx, raw)
-}
-
-func intersects(a, b []string) bool {
-	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
-}
-
-// quoted is the beginning of a list, for operators.
-func quoted(list []string) string {
-	const shown = 16
-	return clip.Clone(fmt.Sprintf("%q", list[:min(len(list), shown)]), 300)
 }

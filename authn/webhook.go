@@ -7,15 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
-
-	authenticationv1 "k8s.io/api/authentication/v1"
-	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
@@ -23,6 +17,13 @@ import (
 	"frontproxy/internal/clip"
 	"frontproxy/internal/fairqueue"
 	"frontproxy/internal/kubeconfig"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 )
 
 const (
@@ -298,7 +299,7 @@ func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t token.Token) we
 	case !s.Authenticated:
 		return webhookAnswer{refusal: errors.New("the webhook refused the token")}
 	case len(w.audiences) > 0 && len(s.Audiences) > 0 && !intersects(s.Audiences, w.audiences):
-		return webhookAnswer{refusal: fmt.Errorf("audience: the webhook accepted the token for %s, not for any of %q", quoted(s.Audiences), w.audiences)}
+		return webhookAnswer{refusal: fmt.Errorf("audience: the webhook accepted the token for %s, not for any of %q", clip.Quoted(s.Audiences), w.audiences)}
 	case s.User.Username == "":
 		return webhookAnswer{refusal: errors.New("the webhook accepted the token without a user name")}
 	}
@@ -359,4 +360,8 @@ func newReviewer(config *rest.Config, version string) (*webhookReviewer, error) 
 		return nil, err
 	}
 	return &webhookReviewer{client: client, url: location.String(), version: version, decoder: decoder, pause: retryPause}, nil
+}
+
+func intersects(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
 }

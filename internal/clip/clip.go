@@ -2,6 +2,7 @@
 package clip
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -21,4 +22,11 @@ func Clone(s string, n int) string {
 		n--
 	}
 	return s[:n] + ellipsis
+}
+
+// Quoted is the beginning of a list of texts, each in quotes: 16 of them at most,
+// and some 300 bytes.
+func Quoted(list []string) string {
+	const shown, bytes = 16, 300
+	return Clone(fmt.Sprintf("%q", list[:min(len(list), shown)]), bytes)
 }

@@ -39,3 +39,16 @@ func TestCloneSharesNoMemory(t *testing.T) {
 		}
 	}
 }
+
+func TestQuoted(t *testing.T) {
+	for want, list := range map[string][]string{"[]": nil, `["a" "b\n"]`: {"a", "b\n"}} {
+		if got := Quoted(list); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	for name, list := range map[string][]string{"long": {strings.Repeat("a", 1<<20)}, "many": make([]string, 1<<20)} {
+		if got := Quoted(list); len(got) > 300+len(ellipsis) {
+			t.Errorf("%s: %d bytes", name, len(got))
+		}
+	}
+}
