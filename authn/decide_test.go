@@ -452,3 +452,30 @@ func TestTokenOfManyGroups(t *testing.T) {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 }
+
+// tokenSeen keeps the token that it was asked about, and does not know it.
+type tokenSeen struct{ last token.Token }
+
+func (s *tokenSeen) Name() string { return "seen" }
+
+func (s *tokenSeen) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
+	s.last = t
+	return nil, time.Time{}, nil
+}
+
+// TestAuthenticatorsAreToldWhoAsks: by the client's address and the logical
+// cluster they share out what is scarce.
+func TestAuthenticatorsAreToldWhoAsks(t *testing.T) {
+	seen := &tokenSeen{}
+	a, err := New(Config{Webhook: seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "192.0.2.1:1024"
+	r.Header.Set("Authorization", "Bearer opaque")
+	a.Decide(r, &index.Target{Cluster: "c1"})
+	if diff := cmp.Diff(token.Token{Raw: "opaque", Client: "192.0.2.1:1024", Cluster: "c1"}, seen.last); diff != "" {
+		t.Errorf("token (-want +got):\n%s", diff)
+	}
+}

@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -15,11 +14,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 	"weak"
 
 	"github.com/google/go-cmp/cmp"
-	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/token"
@@ -171,33 +168,4 @@ func TestVerifiedCertificatesAreNotKept(t *testing.T) {
 	if diff := cmp.Diff(1, a.certs.clients.known.Len()); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
-}
-
-// TestWebhookQuestionsKeepTheTokenOnly: a question outlives its request.
-func TestWebhookQuestionsKeepTheTokenOnly(t *testing.T) {
-	w := newTestWebhook(t, newWebhookServer(t, says(`{}`)), nil)
-	asked := make(chan string, 1)
-	w.reviewer = reviewerFunc(func(raw string) { asked <- raw })
-	header := "Bearer " + strings.Repeat(" ", 1<<20) + "token"
-	r := httptest.NewRequest("GET", "/", nil)
-	r.Header.Set("Authorization", header)
-	raw, err := bearer(r)
-	if err != nil || raw != "token" {
-		t.Fatalf("%q, %v", raw, err)
-	}
-	if _, _, err := w.AuthenticateToken(t.Context(), token.Parse(raw)); err == nil {
-		t.Fatal("accepted")
-	}
-	got := uintptr(unsafe.Pointer(unsafe.StringData(<-asked)))
-	if begin := uintptr(unsafe.Pointer(unsafe.StringData(header))); got >= begin && got < begin+uintptr(len(header)) {
-		t.Error("the question keeps the whole header")
-	}
-}
-
-// reviewerFunc refuses every token, when it has been told of it.
-type reviewerFunc func(raw string)
-
-func (f reviewerFunc) review(_ context.Context, raw string, _ []string) (*authenticationv1.TokenReviewStatus, error) {
-	f(raw)
-	return &authenticationv1.TokenReviewStatus{}, nil
 }

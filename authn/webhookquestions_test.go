@@ -5,18 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	authenticationv1 "k8s.io/api/authentication/v1"
+	"unsafe"
 
 	"frontproxy/authn/token"
-	"frontproxy/index"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
 )
 
 // TestWebhookTokenSize: too long tokens are refused, and not sent.
@@ -159,15 +158,14 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 			leave := sync.OnceFunc(func() { close(left) })
 			t.Cleanup(leave)
 			w := newTestWebhook(t, s, nil)
-			a, err := New(Config{Webhook: w})
-			if err != nil {
-				t.Fatal(err)
-			}
 			decide := func(raw, address, cluster string) int {
-				r := httptest.NewRequest(http.MethodGet, "/", nil)
-				r.RemoteAddr = address
-				r.Header.Set("Authorization", "Bearer "+raw)
-				return a.Decide(r, &index.Target{Cluster: cluster}).Status
+				switch u, _, err := w.AuthenticateToken(context.Background(), token.Token{Raw: raw, Client: address, Cluster: cluster}); {
+				case errors.Is(err, token.ErrUndecided):
+					return http.StatusServiceUnavailable
+				case err != nil || u == nil:
+					return http.StatusUnauthorized
+				}
+				return http.StatusOK
 			}
 			var wg sync.WaitGroup
 			var refused, undecided atomic.Int64
@@ -203,4 +201,27 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWebhookQuestionsKeepTheTokenOnly: a question outlives its request.
+func TestWebhookQuestionsKeepTheTokenOnly(t *testing.T) {
+	w := newTestWebhook(t, newWebhookServer(t, says(`{}`)), nil)
+	asked := make(chan string, 1)
+	w.reviewer = reviewerFunc(func(raw string) { asked <- raw })
+	header := "Bearer " + strings.Repeat(" ", 1<<20) + "token"
+	if _, _, err := w.AuthenticateToken(t.Context(), token.Parse(header[len(header)-len("token"):])); err == nil {
+		t.Fatal("accepted")
+	}
+	got := uintptr(unsafe.Pointer(unsafe.StringData(<-asked)))
+	if begin := uintptr(unsafe.Pointer(unsafe.StringData(header))); got >= begin && got < begin+uintptr(len(header)) {
+		t.Error("the question keeps the whole header")
+	}
+}
+
+// reviewerFunc refuses every token, when it has been told of it.
+type reviewerFunc func(raw string)
+
+func (f reviewerFunc) review(_ context.Context, raw string, _ []string) (*authenticationv1.TokenReviewStatus, error) {
+	f(raw)
+	return &authenticationv1.TokenReviewStatus{}, nil
 }
