@@ -83,14 +83,18 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	if _, err := tokentest.Ask(t, oidc, oidcToken); err != nil {
 		t.Fatal(err)
 	}
-	server := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
-		if q.Spec.Token == opaqueToken {
-			says(saysAlice)(w, q)
+	server := tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
+		if q.Spec.Token == "opaque-token-0123456789" {
+			tokentest.Says(tokentest.SaysAlice)(w, q)
 			return
 		}
-		says(`{}`)(w, q)
+		tokentest.Says(`{}`)(w, q)
 	})
-	a, err := New(Config{Tokens: []token.Authenticator{tokens, accounts, oidc}, Webhook: newTestWebhook(t, server, nil)})
+	webhook, err := NewWebhook(WebhookConfig{ConfigFile: server.Kubeconfig(t, server.URL+"/authenticate"), TTL: 2 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Config{Tokens: []token.Authenticator{tokens, accounts, oidc}, Webhook: webhook})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,15 +109,15 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 		{"token file", "static-token", "carol", 200, 0},
 		{"service account", saToken, "system:serviceaccount:default:bot", 200, 0},
 		{"OIDC", oidcToken, "i0:dave", 200, 0},
-		{"webhook", opaqueToken, "alice", 200, 1},
-		{"webhook again", opaqueToken, "alice", 200, 0},
+		{"webhook", "opaque-token-0123456789", "alice", 200, 1},
+		{"webhook again", "opaque-token-0123456789", "alice", 200, 0},
 		{"nobody's", "garbage", "", 401, 1},
 		{"nobody's again", "garbage", "", 401, 0},
 		{"forged", forged, "", 401, 1},
 		{"none", "", "", 401, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			before := server.asked.Load()
+			before := server.Asked.Load()
 			r := httptest.NewRequest(http.MethodGet, "https://proxy.example/clusters/root/api", nil)
 			if tc.token != "" {
 				r.Header.Set("Authorization", "Bearer "+tc.token)
@@ -126,7 +130,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 			if d.Status != tc.status || got != tc.user || d.PassThrough {
 				t.Errorf("status %d, user %q, pass-through %t; want %d, %q", d.Status, got, d.PassThrough, tc.status, tc.user)
 			}
-			if n := server.asked.Load() - before; n != tc.webhook {
+			if n := server.Asked.Load() - before; n != tc.webhook {
 				t.Errorf("the webhook was asked %d times, want %d", n, tc.webhook)
 			}
 			for _, v := range d.Verdicts {

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"errors"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/token"
 	"net/http"
 	"testing"
@@ -76,7 +77,7 @@ func TestWebhookAnswersAreReadAsKubeReadsThem(t *testing.T) {
 				continue
 			}
 			t.Run(tc.name+" "+version, func(t *testing.T) {
-				s := newWebhookServer(t, func(w http.ResponseWriter, _ authenticationv1.TokenReview) {
+				s := tokentest.ServeReviews(t, func(w http.ResponseWriter, _ authenticationv1.TokenReview) {
 					w.Header().Set("Content-Type", "application/json")
 					w.WriteHeader(max(tc.code, http.StatusOK))
 					_, _ = w.Write([]byte(tc.body))
@@ -106,9 +107,9 @@ func TestWebhookAnswersAreReadAsKubeReadsThem(t *testing.T) {
 }
 
 // kubesAnswer is "yes", "no" or "error".
-func kubesAnswer(t *testing.T, s *webhookServer, version string) (string, user.Info) {
+func kubesAnswer(t *testing.T, s *tokentest.ReviewServer, version string) (string, user.Info) {
 	t.Helper()
-	config, err := webhookClient(s.kubeconfig(t, s.URL+"/authenticate"))
+	config, err := webhookClient(s.Kubeconfig(t, s.URL+"/authenticate"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +131,7 @@ func kubesAnswer(t *testing.T, s *webhookServer, version string) (string, user.I
 	return "no", nil
 }
 
-func ourAnswer(t *testing.T, s *webhookServer, version string) (string, user.Info) {
+func ourAnswer(t *testing.T, s *tokentest.ReviewServer, version string) (string, user.Info) {
 	t.Helper()
 	u, _, err := newTestWebhook(t, s, func(c *WebhookConfig) { c.Version = version }).AuthenticateToken(t.Context(), token.Parse(opaqueToken))
 	switch {

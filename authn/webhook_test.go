@@ -3,18 +3,12 @@ package authn
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,70 +19,16 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/token"
 	"frontproxy/internal/bytecache"
 )
 
 const opaqueToken = "opaque-webhook-token-0123456789"
 
-// webhookServer is a TokenReview server over TLS.
-type webhookServer struct {
-	*httptest.Server
-	asked atomic.Int64
-
-	mu       sync.Mutex
-	answer   func(http.ResponseWriter, authenticationv1.TokenReview)
-	requests []authenticationv1.TokenReview
-	auth     []string
-}
-
-func newWebhookServer(t *testing.T, answer func(http.ResponseWriter, authenticationv1.TokenReview)) *webhookServer {
-	s := &webhookServer{answer: answer}
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.asked.Add(1)
-		var question authenticationv1.TokenReview
-		if err := json.NewDecoder(r.Body).Decode(&question); err != nil || r.Method != http.MethodPost || r.URL.Path != "/authenticate" {
-			http.Error(w, "bad question", http.StatusBadRequest)
-			return
-		}
-		s.mu.Lock()
-		s.requests = append(s.requests, question)
-		s.auth = append(s.auth, r.Header.Get("Authorization"))
-		answer := s.answer
-		s.mu.Unlock()
-		answer(w, question)
-	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what tests do
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	return s
-}
-
-// kubeconfig is what --authentication-token-webhook-config-file names.
-func (s *webhookServer) kubeconfig(t *testing.T, server string) string {
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-	file := filepath.Join(t.TempDir(), "webhook.kubeconfig")
-	authntest.WriteFile(t, file, fmt.Sprintf(`apiVersion: v1
-kind: Config
-clusters:
-- name: webhook
-  cluster:
-    server: %s
-    certificate-authority-data: %s
-users:
-- name: proxy
-  user: {token: the-proxys-own}
-contexts:
-- name: webhook
-  context: {cluster: webhook, user: proxy}
-current-context: webhook
-`, server, base64.StdEncoding.EncodeToString(ca)))
-	return file
-}
-
-func newTestWebhook(t *testing.T, s *webhookServer, change func(*WebhookConfig)) *Webhook {
+func newTestWebhook(t *testing.T, s *tokentest.ReviewServer, change func(*WebhookConfig)) *Webhook {
 	t.Helper()
-	c := WebhookConfig{ConfigFile: s.kubeconfig(t, s.URL+"/authenticate"), TTL: 2 * time.Minute}
+	c := WebhookConfig{ConfigFile: s.Kubeconfig(t, s.URL+"/authenticate"), TTL: 2 * time.Minute}
 	if change != nil {
 		change(&c)
 	}
@@ -102,23 +42,6 @@ func newTestWebhook(t *testing.T, s *webhookServer, change func(*WebhookConfig))
 	return w
 }
 
-// says answers with a status, in JSON.
-func says(status string) func(http.ResponseWriter, authenticationv1.TokenReview) {
-	return func(w http.ResponseWriter, q authenticationv1.TokenReview) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprintf(w, `{"apiVersion":%q,"kind":"TokenReview","status":%s}`, q.APIVersion, status)
-	}
-}
-
-func writes(code int, text string) func(http.ResponseWriter, authenticationv1.TokenReview) {
-	return func(w http.ResponseWriter, _ authenticationv1.TokenReview) {
-		w.WriteHeader(code)
-		_, _ = w.Write([]byte(text))
-	}
-}
-
-const saysAlice = `{"authenticated":true,"user":{"username":"alice","uid":"u1","groups":["a","b"],"extra":{"k":["v"]}}}`
-
 func TestWebhook(t *testing.T) {
 	alice := &user.DefaultInfo{Name: "alice", UID: "u1", Groups: []string{"a", "b"}, Extra: map[string][]string{"k": {"v"}}}
 	audiences := []string{"https://kcp.default.svc", "x"}
@@ -131,32 +54,32 @@ func TestWebhook(t *testing.T) {
 		undecided string
 		asked     int64
 	}{
-		"yes":                     {answer: says(saysAlice), want: alice},
-		"yes in v1":               {answer: says(saysAlice), version: "v1", want: alice},
-		"yes in another version":  {answer: writes(200, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":`+saysAlice+`}`), want: alice},
-		"yes with 201":            {answer: writes(201, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":`+saysAlice+`}`), want: alice},
-		"yes, knows no audiences": {answer: says(saysAlice), audiences: audiences, want: alice},
-		"yes for our audience":    {answer: says(`{"authenticated":true,"audiences":["x"],"user":{"username":"bob"}}`), audiences: audiences, want: &user.DefaultInfo{Name: "bob"}},
-		"yes for another one":     {answer: says(`{"authenticated":true,"audiences":["y"],"user":{"username":"bob"}}`), audiences: audiences, refused: `["y"]`},
-		"yes, audiences not asked": {answer: says(`{"authenticated":true,"audiences":["y"],"user":{"username":"bob"}}`),
+		"yes":                     {answer: tokentest.Says(tokentest.SaysAlice), want: alice},
+		"yes in v1":               {answer: tokentest.Says(tokentest.SaysAlice), version: "v1", want: alice},
+		"yes in another version":  {answer: tokentest.Writes(200, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":`+tokentest.SaysAlice+`}`), want: alice},
+		"yes with 201":            {answer: tokentest.Writes(201, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":`+tokentest.SaysAlice+`}`), want: alice},
+		"yes, knows no audiences": {answer: tokentest.Says(tokentest.SaysAlice), audiences: audiences, want: alice},
+		"yes for our audience":    {answer: tokentest.Says(`{"authenticated":true,"audiences":["x"],"user":{"username":"bob"}}`), audiences: audiences, want: &user.DefaultInfo{Name: "bob"}},
+		"yes for another one":     {answer: tokentest.Says(`{"authenticated":true,"audiences":["y"],"user":{"username":"bob"}}`), audiences: audiences, refused: `["y"]`},
+		"yes, audiences not asked": {answer: tokentest.Says(`{"authenticated":true,"audiences":["y"],"user":{"username":"bob"}}`),
 			want: &user.DefaultInfo{Name: "bob"}},
-		"yes without a name":   {answer: says(`{"authenticated":true}`), refused: "without a user name"},
-		"no":                   {answer: says(`{"authenticated":false}`), refused: "refused"},
-		"no, empty status":     {answer: says(`{}`), refused: "refused"},
-		"no with a reason":     {answer: says(`{"error":"expired in May"}`), refused: "expired in May"},
-		"no, echoes the token": {answer: says(`{"error":"bad token ` + opaqueToken + `"}`), refused: "bad token (token)"},
-		"no, with a user":      {answer: says(`{"authenticated":false,"user":{"username":"system:admin"}}`), refused: "refused"},
-		"failing":              {answer: writes(503, ""), undecided: "503", asked: 3},
-		"throttling":           {answer: writes(429, ""), undecided: "429", asked: 3},
-		"forbidden":            {answer: writes(403, ""), refused: "403"},
-		"forbidden, a review":  {answer: writes(403, `{"status":`+saysAlice+`}`), refused: "403"},
-		"unauthorized":         {answer: writes(401, ""), refused: "401"},
-		"gone":                 {answer: writes(404, ""), undecided: "404"},
-		"not JSON":             {answer: writes(200, "<html>"+opaqueToken), undecided: "not a TokenReview"},
-		"wrong types":          {answer: says(`{"authenticated":"` + opaqueToken + `"}`), undecided: "not a TokenReview"},
-		"another kind":         {answer: writes(200, `{"apiVersion":"v1","kind":"Status"}`), undecided: `"Status"`},
-		"another group":        {answer: writes(200, `{"apiVersion":"x/v1","kind":"TokenReview","status":`+saysAlice+`}`), undecided: `"x/v1"`},
-		"too large":            {answer: writes(200, strings.Repeat(" ", maxReview+1)), undecided: "more than"},
+		"yes without a name":   {answer: tokentest.Says(`{"authenticated":true}`), refused: "without a user name"},
+		"no":                   {answer: tokentest.Says(`{"authenticated":false}`), refused: "refused"},
+		"no, empty status":     {answer: tokentest.Says(`{}`), refused: "refused"},
+		"no with a reason":     {answer: tokentest.Says(`{"error":"expired in May"}`), refused: "expired in May"},
+		"no, echoes the token": {answer: tokentest.Says(`{"error":"bad token ` + opaqueToken + `"}`), refused: "bad token (token)"},
+		"no, with a user":      {answer: tokentest.Says(`{"authenticated":false,"user":{"username":"system:admin"}}`), refused: "refused"},
+		"failing":              {answer: tokentest.Writes(503, ""), undecided: "503", asked: 3},
+		"throttling":           {answer: tokentest.Writes(429, ""), undecided: "429", asked: 3},
+		"forbidden":            {answer: tokentest.Writes(403, ""), refused: "403"},
+		"forbidden, a review":  {answer: tokentest.Writes(403, `{"status":`+tokentest.SaysAlice+`}`), refused: "403"},
+		"unauthorized":         {answer: tokentest.Writes(401, ""), refused: "401"},
+		"gone":                 {answer: tokentest.Writes(404, ""), undecided: "404"},
+		"not JSON":             {answer: tokentest.Writes(200, "<html>"+opaqueToken), undecided: "not a TokenReview"},
+		"wrong types":          {answer: tokentest.Says(`{"authenticated":"` + opaqueToken + `"}`), undecided: "not a TokenReview"},
+		"another kind":         {answer: tokentest.Writes(200, `{"apiVersion":"v1","kind":"Status"}`), undecided: `"Status"`},
+		"another group":        {answer: tokentest.Writes(200, `{"apiVersion":"x/v1","kind":"TokenReview","status":`+tokentest.SaysAlice+`}`), undecided: `"x/v1"`},
+		"too large":            {answer: tokentest.Writes(200, strings.Repeat(" ", maxReview+1)), undecided: "more than"},
 		"redirect": {answer: func(w http.ResponseWriter, _ authenticationv1.TokenReview) {
 			w.Header().Set("Location", "/elsewhere")
 			w.WriteHeader(http.StatusTemporaryRedirect)
@@ -164,7 +87,7 @@ func TestWebhook(t *testing.T) {
 		"cut off": {answer: func(w http.ResponseWriter, _ authenticationv1.TokenReview) { w.Header().Set("Content-Length", "9") }, undecided: "read its answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newWebhookServer(t, tc.answer)
+			s := tokentest.ServeReviews(t, tc.answer)
 			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Version, c.Audiences = tc.version, tc.audiences })
 			got, until, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken))
 			if err != nil && strings.Contains(err.Error(), opaqueToken) {
@@ -188,7 +111,7 @@ func TestWebhook(t *testing.T) {
 			if !until.IsZero() {
 				t.Errorf("ends %v", until)
 			}
-			if n := s.asked.Load(); n != max(tc.asked, 1) {
+			if n := s.Asked.Load(); n != max(tc.asked, 1) {
 				t.Errorf("asked %d times, want %d", n, max(tc.asked, 1))
 			}
 			version := tc.version
@@ -196,19 +119,19 @@ func TestWebhook(t *testing.T) {
 				version = "v1beta1"
 			}
 			want := authenticationv1.TokenReview{TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/" + version, Kind: "TokenReview"}, Spec: authenticationv1.TokenReviewSpec{Token: opaqueToken, Audiences: tc.audiences}}
-			if diff := cmp.Diff(want, s.requests[0]); diff != "" {
+			if diff := cmp.Diff(want, s.Requests[0]); diff != "" {
 				t.Errorf("question (-want +got):\n%s", diff)
 			}
-			if s.auth[0] != "Bearer the-proxys-own" {
-				t.Errorf("credentials %q", s.auth[0])
+			if s.Auth[0] != "Bearer the-proxys-own" {
+				t.Errorf("credentials %q", s.Auth[0])
 			}
 		})
 	}
 }
 
 func TestWebhookDown(t *testing.T) {
-	s := newWebhookServer(t, nil)
-	file := s.kubeconfig(t, s.URL+"/authenticate")
+	s := tokentest.ServeReviews(t, nil)
+	file := s.Kubeconfig(t, s.URL+"/authenticate")
 	s.Close()
 	w, err := NewWebhook(WebhookConfig{ConfigFile: file})
 	if err != nil {
@@ -221,7 +144,7 @@ func TestWebhookDown(t *testing.T) {
 
 // Its certificate is none of the configured CA's.
 func TestWebhookUntrusted(t *testing.T) {
-	s := newWebhookServer(t, says(saysAlice))
+	s := tokentest.ServeReviews(t, tokentest.Says(tokentest.SaysAlice))
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	authntest.WriteFile(t, file, "apiVersion: v1\nkind: Config\nclusters: [{name: w, cluster: {server: "+s.URL+"/authenticate}}]\ncontexts: [{name: w, context: {cluster: w}}]\ncurrent-context: w\n")
 	w, err := NewWebhook(WebhookConfig{ConfigFile: file})
@@ -231,7 +154,7 @@ func TestWebhookUntrusted(t *testing.T) {
 	if _, _, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken)); !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("error %v, want undecided", err)
 	}
-	if s.asked.Load() != 0 {
+	if s.Asked.Load() != 0 {
 		t.Error("the token went to a server that proved nothing")
 	}
 }
@@ -249,26 +172,26 @@ func TestWebhookKeepsAnswers(t *testing.T) {
 		// kept is for how long the answer is good.
 		kept time.Duration
 	}{
-		"yes":                     {answer: says(saysAlice), token: opaqueToken, ttl: time.Minute, kept: time.Minute},
-		"yes for a JWT":           {answer: says(saysAlice), token: jwt(start.Add(time.Hour)), ttl: time.Minute, kept: time.Minute},
-		"yes for a JWT that ends": {answer: says(saysAlice), token: jwt(start.Add(20 * time.Second)), ttl: time.Minute, kept: 20 * time.Second},
-		"yes for one that ended":  {answer: says(saysAlice), token: jwt(start.Add(-time.Second)), ttl: time.Minute},
-		"yes, none kept":          {answer: says(saysAlice), token: opaqueToken},
-		"no":                      {answer: says(`{}`), token: opaqueToken, ttl: time.Minute, kept: time.Minute},
-		"no, none kept":           {answer: says(`{}`), token: opaqueToken},
-		"could not check":         {answer: says(`{"error":"x"}`), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
-		"refused by status":       {answer: writes(403, ""), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
-		"gone":                    {answer: writes(404, ""), token: opaqueToken, ttl: time.Minute},
+		"yes":                     {answer: tokentest.Says(tokentest.SaysAlice), token: opaqueToken, ttl: time.Minute, kept: time.Minute},
+		"yes for a JWT":           {answer: tokentest.Says(tokentest.SaysAlice), token: jwt(start.Add(time.Hour)), ttl: time.Minute, kept: time.Minute},
+		"yes for a JWT that ends": {answer: tokentest.Says(tokentest.SaysAlice), token: jwt(start.Add(20 * time.Second)), ttl: time.Minute, kept: 20 * time.Second},
+		"yes for one that ended":  {answer: tokentest.Says(tokentest.SaysAlice), token: jwt(start.Add(-time.Second)), ttl: time.Minute},
+		"yes, none kept":          {answer: tokentest.Says(tokentest.SaysAlice), token: opaqueToken},
+		"no":                      {answer: tokentest.Says(`{}`), token: opaqueToken, ttl: time.Minute, kept: time.Minute},
+		"no, none kept":           {answer: tokentest.Says(`{}`), token: opaqueToken},
+		"could not check":         {answer: tokentest.Says(`{"error":"x"}`), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
+		"refused by status":       {answer: tokentest.Writes(403, ""), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
+		"gone":                    {answer: tokentest.Writes(404, ""), token: opaqueToken, ttl: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(start)
-			s := newWebhookServer(t, tc.answer)
+			s := tokentest.ServeReviews(t, tc.answer)
 			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.TTL, c.Clock = tc.ttl, clk })
 			ask := func(after time.Duration, want int64) {
 				t.Helper()
 				clk.SetTime(start.Add(after))
 				_, _, _ = w.AuthenticateToken(t.Context(), token.Parse(tc.token))
-				if n := s.asked.Load(); n != want {
+				if n := s.Asked.Load(); n != want {
 					t.Errorf("after %s: asked %d times, want %d", after, n, want)
 				}
 			}
@@ -293,17 +216,17 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 		// stream and request are "yes", "no" or "undecided".
 		stream, request string
 	}{
-		"still yes":       {later: says(saysAlice), after: webhookFresh + 1, asked: 2, stream: "yes", request: "yes"},
-		"just asked":      {later: says(`{}`), after: webhookFresh, asked: 1, stream: "yes", request: "yes"},
-		"no":              {later: says(`{}`), after: webhookFresh + 1, asked: 2, stream: "no", request: "no"},
-		"could not check": {later: says(`{"error":"x"}`), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
-		"failing":         {later: writes(404, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
-		"403 to all":      {later: writes(403, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
-		"busy":            {later: says(`{}`), after: webhookFresh + 1, crowded: true, asked: 1, stream: "yes", request: "yes"},
+		"still yes":       {later: tokentest.Says(tokentest.SaysAlice), after: webhookFresh + 1, asked: 2, stream: "yes", request: "yes"},
+		"just asked":      {later: tokentest.Says(`{}`), after: webhookFresh, asked: 1, stream: "yes", request: "yes"},
+		"no":              {later: tokentest.Says(`{}`), after: webhookFresh + 1, asked: 2, stream: "no", request: "no"},
+		"could not check": {later: tokentest.Says(`{"error":"x"}`), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
+		"failing":         {later: tokentest.Writes(404, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
+		"403 to all":      {later: tokentest.Writes(403, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
+		"busy":            {later: tokentest.Says(`{}`), after: webhookFresh + 1, crowded: true, asked: 1, stream: "yes", request: "yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(start)
-			s := newWebhookServer(t, says(saysAlice))
+			s := tokentest.ServeReviews(t, tokentest.Says(tokentest.SaysAlice))
 			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock = clk })
 			ask := func(purpose token.Purpose, want string) {
 				t.Helper()
@@ -321,9 +244,7 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 				}
 			}
 			ask(token.ForAdmission, "yes")
-			s.mu.Lock()
-			s.answer = tc.later
-			s.mu.Unlock()
+			s.AnswerWith(tc.later)
 			clk.SetTime(start.Add(tc.after))
 			busy, done := context.WithCancel(t.Context())
 			var wg sync.WaitGroup
@@ -344,7 +265,7 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 			}
 			ask(token.ForRecheck, tc.stream)
 			ask(token.ForAdmission, tc.request)
-			if n := s.asked.Load(); n != tc.asked {
+			if n := s.Asked.Load(); n != tc.asked {
 				t.Errorf("asked %d times, want %d", n, tc.asked)
 			}
 		})
@@ -352,12 +273,12 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 }
 
 func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
-	s := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
+	s := tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		if q.Spec.Token == opaqueToken {
-			says(saysAlice)(w, q)
+			tokentest.Says(tokentest.SaysAlice)(w, q)
 			return
 		}
-		says(`{}`)(w, q)
+		tokentest.Says(`{}`)(w, q)
 	})
 	w := newTestWebhook(t, s, nil)
 	ask := func(raw string) { _, _, _ = w.AuthenticateToken(t.Context(), token.Parse(raw)) }
@@ -365,7 +286,7 @@ func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
 	for i := range 50 {
 		ask(fmt.Sprint("garbage-", i))
 	}
-	before := s.asked.Load()
+	before := s.Asked.Load()
 	w.refused = bytecache.New[token.Digest, webhookAnswer](10*(bytecache.Overhead+len("the webhook refused the token")), nil)
 	for i := range 50 {
 		ask(fmt.Sprint("more-", i))
@@ -374,17 +295,17 @@ func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
 		t.Errorf("%d refusals are kept, want 10", w.refused.Len())
 	}
 	ask(opaqueToken)
-	if n := s.asked.Load() - before; n != 50 {
+	if n := s.Asked.Load() - before; n != 50 {
 		t.Errorf("asked %d times, want 50: the good token was asked for again", n)
 	}
 }
 
 func TestWebhookAsksOnceAtATime(t *testing.T) {
 	arrived, leave := make(chan struct{}, 1), make(chan struct{})
-	s := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
+	s := tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		arrived <- struct{}{}
 		<-leave
-		says(saysAlice)(w, q)
+		tokentest.Says(tokentest.SaysAlice)(w, q)
 	})
 	w := newTestWebhook(t, s, nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -409,7 +330,7 @@ func TestWebhookAsksOnceAtATime(t *testing.T) {
 	<-gone
 	close(leave)
 	wg.Wait()
-	if n := s.asked.Load(); n != 1 {
+	if n := s.Asked.Load(); n != 1 {
 		t.Errorf("asked %d times, want once", n)
 	}
 }
@@ -441,7 +362,7 @@ func TestNewWebhookErrors(t *testing.T) {
 }
 
 func FuzzReadReview(f *testing.F) {
-	f.Add([]byte(`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":` + saysAlice + `}`))
+	f.Add([]byte(`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","status":` + tokentest.SaysAlice + `}`))
 	f.Add([]byte(`{}`))
 	decoder, err := newReviewDecoder()
 	if err != nil {
@@ -457,12 +378,12 @@ func FuzzReadReview(f *testing.F) {
 
 // TestWebhookIdentitiesAreBounded: the operator's webhook too may say too much.
 func TestWebhookIdentitiesAreBounded(t *testing.T) {
-	w := newTestWebhook(t, newWebhookServer(t, says(`{"authenticated":true,"user":{"username":"alice","groups":["`+strings.Join(authntest.Names(2049, 4), `","`)+`"]}}`)), nil)
+	w := newTestWebhook(t, tokentest.ServeReviews(t, tokentest.Says(`{"authenticated":true,"user":{"username":"alice","groups":["`+strings.Join(authntest.Names(2049, 4), `","`)+`"]}}`)), nil)
 	_, _, err := w.AuthenticateToken(context.Background(), token.Token{Raw: "many"})
 	if err == nil || errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "2049 groups") {
 		t.Errorf("got %v", err)
 	}
-	w = newTestWebhook(t, newWebhookServer(t, says(`{"error":"`+strings.Repeat("no ", 200<<10)+`"}`)), nil)
+	w = newTestWebhook(t, tokentest.ServeReviews(t, tokentest.Says(`{"error":"`+strings.Repeat("no ", 200<<10)+`"}`)), nil)
 	for i := range 3 {
 		if _, _, err := w.AuthenticateToken(context.Background(), token.Token{Raw: fmt.Sprint(i)}); err == nil || len(err.Error()) > 1<<10 {
 			t.Errorf("got %.100v", err)

@@ -3,6 +3,7 @@ package authn
 import (
 	"errors"
 	"fmt"
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/token"
 	"strings"
 	"sync"
@@ -25,21 +26,19 @@ func healthOf(t *testing.T, step time.Duration, answers ...string) (states []Web
 		logged = append(logged, args)
 	}, funcr.Options{Verbosity: 2})
 	clk := clocktesting.NewFakePassiveClock(time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
-	s := newWebhookServer(t, nil)
+	s := tokentest.ServeReviews(t, nil)
 	w = newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock, c.Log = clk, log })
 	for i, answer := range answers {
-		s.mu.Lock()
 		switch answer {
 		case "yes":
-			s.answer = says(saysAlice)
+			s.AnswerWith(tokentest.Says(tokentest.SaysAlice))
 		case "no":
-			s.answer = says(`{}`)
+			s.AnswerWith(tokentest.Says(`{}`))
 		case "401":
-			s.answer = writes(401, "")
+			s.AnswerWith(tokentest.Writes(401, ""))
 		case "500":
-			s.answer = writes(500, "")
+			s.AnswerWith(tokentest.Writes(500, ""))
 		}
-		s.mu.Unlock()
 		_, _, _ = w.AuthenticateToken(t.Context(), token.Parse(fmt.Sprint("token-", i)))
 		states = append(states, w.Status().State)
 		clk.SetTime(clk.Now().Add(step))
@@ -89,13 +88,11 @@ func TestWebhookCountsAnswers(t *testing.T) {
 // credential that is refused.
 func TestWebhookRefusalByStatusEndsStreams(t *testing.T) {
 	clk := clocktesting.NewFakePassiveClock(time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
-	s := newWebhookServer(t, says(saysAlice))
+	s := tokentest.ServeReviews(t, tokentest.Says(tokentest.SaysAlice))
 	w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock = clk })
 	answer := func(code int) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.answer = says(saysAlice); code != 200 {
-			s.answer = writes(code, "")
+		if s.AnswerWith(tokentest.Says(tokentest.SaysAlice)); code != 200 {
+			s.AnswerWith(tokentest.Writes(code, ""))
 		}
 	}
 	ask := func(raw string, again bool, want string) {

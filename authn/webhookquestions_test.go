@@ -13,6 +13,7 @@ import (
 	"time"
 	"unsafe"
 
+	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/token"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -20,13 +21,13 @@ import (
 
 // TestWebhookTokenSize: too long tokens are refused, and not sent.
 func TestWebhookTokenSize(t *testing.T) {
-	s := newWebhookServer(t, says(saysAlice))
+	s := tokentest.ServeReviews(t, tokentest.Says(tokentest.SaysAlice))
 	w := newTestWebhook(t, s, nil)
 	_, _, err := w.AuthenticateToken(t.Context(), token.Parse(strings.Repeat("a", webhookToken+1)))
 	if err == nil || errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "at most 65536") || len(err.Error()) > 200 {
 		t.Errorf("error %v, want a refusal", err)
 	}
-	if n := s.asked.Load(); n != 0 {
+	if n := s.Asked.Load(); n != 0 {
 		t.Errorf("asked %d times", n)
 	}
 	if u, _, err := w.AuthenticateToken(t.Context(), token.Parse(strings.Repeat("a", webhookToken))); err != nil || u.GetName() != "alice" {
@@ -35,12 +36,12 @@ func TestWebhookTokenSize(t *testing.T) {
 }
 
 // slowWebhook answers when its test ends, or leave is called.
-func slowWebhook(t *testing.T) (w *Webhook, s *webhookServer, leave func()) {
+func slowWebhook(t *testing.T) (w *Webhook, s *tokentest.ReviewServer, leave func()) {
 	t.Helper()
 	left := make(chan struct{})
-	s = newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
+	s = tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		<-left
-		says(saysAlice)(w, q)
+		tokentest.Says(tokentest.SaysAlice)(w, q)
 	})
 	leave = sync.OnceFunc(func() { close(left) })
 	t.Cleanup(leave) // before the server closes
@@ -90,7 +91,7 @@ func TestWebhookGarbageOfClientsWhoLeft(t *testing.T) {
 		})
 	}
 	waitForLine(t, w, clients, clients)
-	pollWebhook(t, "it is asked", func() bool { return s.asked.Load() == webhookCalls })
+	pollWebhook(t, "it is asked", func() bool { return s.Asked.Load() == webhookCalls })
 	cancel()
 	wg.Wait()
 	waitForLine(t, w, webhookCalls, 0)
@@ -100,7 +101,7 @@ func TestWebhookGarbageOfClientsWhoLeft(t *testing.T) {
 	}
 	leave()
 	waitForLine(t, w, 0, 0)
-	if n := s.asked.Load(); n != webhookCalls {
+	if n := s.Asked.Load(); n != webhookCalls {
 		t.Errorf("asked %d times, want %d", n, webhookCalls)
 	}
 	if u, _, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken)); err != nil || u.GetName() != "alice" {
@@ -147,13 +148,13 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			left := make(chan struct{})
-			s := newWebhookServer(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
+			s := tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 				if strings.HasPrefix(q.Spec.Token, "garbage") {
 					<-left
-					says(`{}`)(w, q)
+					tokentest.Says(`{}`)(w, q)
 					return
 				}
-				says(saysAlice)(w, q)
+				tokentest.Says(tokentest.SaysAlice)(w, q)
 			})
 			leave := sync.OnceFunc(func() { close(left) })
 			t.Cleanup(leave)
@@ -182,7 +183,7 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 			}
 			pollWebhook(t, "half of the line is full", func() bool {
 				questions, _ := inLine(w)
-				return questions == webhookQuestions/2 && undecided.Load() == garbage-webhookQuestions/2 && s.asked.Load() == webhookCalls/2
+				return questions == webhookQuestions/2 && undecided.Load() == garbage-webhookQuestions/2 && s.Asked.Load() == webhookCalls/2
 			})
 			for user := range 10 {
 				address, cluster := fmt.Sprintf("198.51.100.%d:99", user), fmt.Sprint("other-", user)
@@ -190,7 +191,7 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 					t.Errorf("somebody else's first login: %d", got)
 				}
 			}
-			if n := s.asked.Load(); n != webhookCalls/2+10 {
+			if n := s.Asked.Load(); n != webhookCalls/2+10 {
 				t.Errorf("asked %d times, want %d", n, webhookCalls/2+10)
 			}
 			leave()
@@ -205,7 +206,7 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 
 // TestWebhookQuestionsKeepTheTokenOnly: a question outlives its request.
 func TestWebhookQuestionsKeepTheTokenOnly(t *testing.T) {
-	w := newTestWebhook(t, newWebhookServer(t, says(`{}`)), nil)
+	w := newTestWebhook(t, tokentest.ServeReviews(t, tokentest.Says(`{}`)), nil)
 	asked := make(chan string, 1)
 	w.reviewer = reviewerFunc(func(raw string) { asked <- raw })
 	header := "Bearer " + strings.Repeat(" ", 1<<20) + "token"
