@@ -10,12 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"frontproxy/authn/identity"
-	"frontproxy/authn/internal/authntest"
-	"frontproxy/authn/internal/tokentest"
-	"frontproxy/authn/issuer/issuertest"
-	"frontproxy/authn/token"
-	"frontproxy/index"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +20,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn/identity"
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/token"
+	"frontproxy/index"
 )
 
 // fakeToken accepts, refuses or cannot decide about tokens by their text.

@@ -24,6 +24,7 @@ import (
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
+	"frontproxy/authn/webhook"
 	"frontproxy/index"
 )
 
@@ -90,7 +91,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 		}
 		tokentest.Says(`{}`)(w, q)
 	})
-	webhook, err := NewWebhook(WebhookConfig{ConfigFile: server.Kubeconfig(t, server.URL+"/authenticate"), TTL: 2 * time.Minute})
+	webhook, err := webhook.New(webhook.Config{ConfigFile: server.Kubeconfig(t, server.URL+"/authenticate"), TTL: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

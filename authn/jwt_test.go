@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"frontproxy/internal/jwks"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -17,14 +16,14 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/component-base/metrics/legacyregistry"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/expression"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
-
-	clocktesting "k8s.io/utils/clock/testing"
+	"frontproxy/internal/jwks"
 )
 
 // buildSpec builds a spec outside an index, as a member of a type of its own.

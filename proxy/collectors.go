@@ -10,6 +10,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -30,7 +31,7 @@ type Sources struct {
 	// ShardKeys are the service account keys learnt from shards.
 	ShardKeys func() []serviceaccount.ShardKeysStatus
 	// Webhook is the authentication webhook.
-	Webhook func() authn.WebhookStatus
+	Webhook func() webhook.Status
 	// CertificateSource are those whose end matters.
 	Certificates []CertificateSource
 
@@ -88,10 +89,10 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.s.Webhook != nil {
 		s := c.s.Webhook()
-		for _, result := range authn.WebhookResults() {
+		for _, result := range webhook.Results() {
 			out <- prometheus.MustNewConstMetric(m.webhookReviews, prometheus.CounterValue, float64(s.Counts[result]), string(result))
 		}
-		for _, state := range authn.WebhookStates() {
+		for _, state := range webhook.States() {
 			gauge(m.webhookState, boolValue(s.State == state), string(state))
 		}
 	}

@@ -30,6 +30,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/proxy/destination"
@@ -402,8 +403,8 @@ func TestMetricsOfSources(t *testing.T) {
 		ShardKeys: func() []serviceaccount.ShardKeysStatus {
 			return []serviceaccount.ShardKeysStatus{{Shard: "a", IDs: []string{"k", "l"}, Read: time.Unix(1700000000, 0)}, {Shard: "b", Err: errors.New("at 10.0.0.1: down")}}
 		},
-		Webhook: func() authn.WebhookStatus {
-			return authn.WebhookStatus{State: authn.WebhookDoubtsProxy, Counts: map[authn.WebhookResult]uint64{authn.WebhookUnauthorized: 7}}
+		Webhook: func() webhook.Status {
+			return webhook.Status{State: webhook.DoubtsProxy, Counts: map[webhook.Result]uint64{webhook.Unauthorized: 7}}
 		},
 		Reloads: map[string]func() error{"token-auth-file": func() error { return broken }},
 		Certificates: []CertificateSource{

@@ -21,6 +21,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -46,7 +47,7 @@ type StatusSources struct {
 	// ShardKeys are the service account keys learnt from shards.
 	ShardKeys func() []serviceaccount.ShardKeysStatus
 	// Webhook is the authentication webhook.
-	Webhook func() authn.WebhookStatus
+	Webhook func() webhook.Status
 	// Certificates are those whose end matters; the Proxy adds its own.
 	Certificates []CertificateSource
 	// Reloads tell why a changed file can not be used, by flag.
@@ -123,7 +124,7 @@ type ScopedIssuer struct {
 	IssuerState `json:",inline"`
 }
 
-// WebhookState is the authentication webhook; Reviews are the questions it was
+// webhook.State is the authentication webhook; Reviews are the questions it was
 // asked, by result.
 type WebhookState struct {
 	State   string            `json:"state"`

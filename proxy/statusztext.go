@@ -8,9 +8,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"frontproxy/authn"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/authn/webhook"
 )
 
 // text is the page for people.
@@ -119,8 +119,8 @@ func omitted(t *table, n int) {
 func (o *ProxyStatus) othersText(t *table) {
 	if w := o.Webhook; w != nil {
 		t.section("Authentication webhook", "STATE", "ACCEPTED", "REFUSED", "401 OR 403", "FAILED", "DETAIL")
-		n := func(r authn.WebhookResult) string { return fmt.Sprint(w.Reviews[string(r)]) }
-		t.row(w.State, n(authn.WebhookAccepted), n(authn.WebhookRefused), n(authn.WebhookUnauthorized), n(authn.WebhookFailed), w.Detail)
+		n := func(r webhook.Result) string { return fmt.Sprint(w.Reviews[string(r)]) }
+		t.row(w.State, n(webhook.Accepted), n(webhook.Refused), n(webhook.Unauthorized), n(webhook.Failed), w.Detail)
 	}
 	t.section("Certificates", "ROLE", "SOURCE", "SUBJECT", "EXPIRES", "IN")
 	for _, c := range o.Certificates {

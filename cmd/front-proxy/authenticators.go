@@ -11,6 +11,7 @@ import (
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
+	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/internal/egress"
 )
@@ -45,7 +46,7 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 	if a.webhookConfig == "" {
 		return nil
 	}
-	webhook, err := authn.NewWebhook(authn.WebhookConfig{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences(), Log: p.log.WithName("webhook")})
+	webhook, err := webhook.New(webhook.Config{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences(), Log: p.log.WithName("webhook")})
 	if err != nil {
 		return err
 	}

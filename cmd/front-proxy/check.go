@@ -24,6 +24,7 @@ import (
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
+	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/proxy"
 )
@@ -394,7 +395,7 @@ func (c *checker) tokens(config *authn.Config) {
 		}
 	}
 	if readable(a.webhookConfig) {
-		_, err := authn.NewWebhook(authn.WebhookConfig{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences()})
+		_, err := webhook.New(webhook.Config{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences()})
 		c.fail(err)
 	}
 	flags := a.oidc()

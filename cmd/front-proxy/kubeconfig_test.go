@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
-	"frontproxy/authn"
+	"frontproxy/authn/webhook"
 	"frontproxy/e2e/harness"
 	"frontproxy/internal/kubeconfig"
 )
@@ -196,7 +196,7 @@ func TestKubeconfigsAsKube(t *testing.T) {
 			if refused == nil {
 				_, _, refused = rest.DefaultServerUrlFor(theirs)
 			}
-			_, err = authn.NewWebhook(authn.WebhookConfig{ConfigFile: path})
+			_, err = webhook.New(webhook.Config{ConfigFile: path})
 			agree("the webhook's", refused, err)
 			if differ != (tt.ours != "") {
 				t.Error("nothing differs from client-go any more: say so here and in docs/compatibility.md")

@@ -1,8 +1,6 @@
 package authntest
 
-import (
-	"runtime"
-)
+import "runtime"
 
 // Retained is how many bytes of heap are in use for what do leaves behind.
 func Retained(do func()) int64 {

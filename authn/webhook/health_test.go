@@ -1,10 +1,8 @@
-package authn
+package webhook
 
 import (
 	"errors"
 	"fmt"
-	"frontproxy/authn/internal/tokentest"
-	"frontproxy/authn/token"
 	"strings"
 	"sync"
 	"testing"
@@ -13,11 +11,14 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/token"
 )
 
 // healthOf asks a webhook, one step of time after the other, and returns what it
 // says of its state after each.
-func healthOf(t *testing.T, step time.Duration, answers ...string) (states []WebhookState, w *Webhook, logged []string) {
+func healthOf(t *testing.T, step time.Duration, answers ...string) (states []State, w *Authenticator, logged []string) {
 	t.Helper()
 	var mu sync.Mutex
 	log := funcr.New(func(_, args string) {
@@ -27,7 +28,7 @@ func healthOf(t *testing.T, step time.Duration, answers ...string) (states []Web
 	}, funcr.Options{Verbosity: 2})
 	clk := clocktesting.NewFakePassiveClock(time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
 	s := tokentest.ServeReviews(t, nil)
-	w = newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock, c.Log = clk, log })
+	w = newTest(t, s, func(c *Config) { c.Clock, c.Log = clk, log })
 	for i, answer := range answers {
 		switch answer {
 		case "yes":
@@ -52,13 +53,13 @@ func TestWebhookMayNotAcceptOurCredential(t *testing.T) {
 	for name, tc := range map[string]struct {
 		step    time.Duration
 		answers string
-		want    []WebhookState
+		want    []State
 		lines   int // in the log that raise the doubt
 	}{
-		"ever since the start": {answers: "401 401", want: []WebhookState{WebhookDoubtsProxy, WebhookDoubtsProxy}, lines: 1},
-		"others get in":        {step: time.Minute, answers: "yes 401 no 401 yes", want: []WebhookState{WebhookReady, WebhookReady, WebhookReady, WebhookReady, WebhookReady}},
-		"for a minute":         {step: 30 * time.Second, answers: "yes 401 401 401 yes", want: []WebhookState{WebhookReady, WebhookReady, WebhookReady, WebhookDoubtsProxy, WebhookReady}, lines: 1},
-		"failing meanwhile":    {step: time.Minute, answers: "yes 500 401 500 401", want: []WebhookState{WebhookReady, WebhookFailing, WebhookReady, WebhookFailing, WebhookDoubtsProxy}, lines: 1},
+		"ever since the start": {answers: "401 401", want: []State{DoubtsProxy, DoubtsProxy}, lines: 1},
+		"others get in":        {step: time.Minute, answers: "yes 401 no 401 yes", want: []State{Ready, Ready, Ready, Ready, Ready}},
+		"for a minute":         {step: 30 * time.Second, answers: "yes 401 401 401 yes", want: []State{Ready, Ready, Ready, DoubtsProxy, Ready}, lines: 1},
+		"failing meanwhile":    {step: time.Minute, answers: "yes 500 401 500 401", want: []State{Ready, Failing, Ready, Failing, DoubtsProxy}, lines: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, w, logged := healthOf(t, tc.step, strings.Fields(tc.answers)...)
@@ -68,7 +69,7 @@ func TestWebhookMayNotAcceptOurCredential(t *testing.T) {
 			if n := strings.Count(strings.Join(logged, "\n"), "may not accept our credential"); n != tc.lines {
 				t.Errorf("%d lines say so, want %d: %q", n, tc.lines, logged)
 			}
-			if s := w.Status(); (s.State == WebhookDoubtsProxy) != strings.Contains(s.Detail, "may not accept our credential") {
+			if s := w.Status(); (s.State == DoubtsProxy) != strings.Contains(s.Detail, "may not accept our credential") {
 				t.Errorf("state %s with %q", s.State, s.Detail)
 			}
 		})
@@ -77,7 +78,7 @@ func TestWebhookMayNotAcceptOurCredential(t *testing.T) {
 
 func TestWebhookCountsAnswers(t *testing.T) {
 	_, w, _ := healthOf(t, time.Second, "yes", "no", "401", "401", "500", "yes")
-	want := map[WebhookResult]uint64{WebhookAccepted: 2, WebhookRefused: 1, WebhookUnauthorized: 2, WebhookFailed: 1}
+	want := map[Result]uint64{Accepted: 2, Refused: 1, Unauthorized: 2, Failed: 1}
 	if diff := cmp.Diff(want, w.Status().Counts); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -89,7 +90,7 @@ func TestWebhookCountsAnswers(t *testing.T) {
 func TestWebhookRefusalByStatusEndsStreams(t *testing.T) {
 	clk := clocktesting.NewFakePassiveClock(time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC))
 	s := tokentest.ServeReviews(t, tokentest.Says(tokentest.SaysAlice))
-	w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock = clk })
+	w := newTest(t, s, func(c *Config) { c.Clock = clk })
 	answer := func(code int) {
 		if s.AnswerWith(tokentest.Says(tokentest.SaysAlice)); code != 200 {
 			s.AnswerWith(tokentest.Writes(code, ""))

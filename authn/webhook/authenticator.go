@@ -1,4 +1,4 @@
-package authn
+package webhook
 
 import (
 	"cmp"
@@ -11,50 +11,50 @@ import (
 	"strings"
 	"time"
 
-	"frontproxy/authn/identity"
-	"frontproxy/authn/token"
-	"frontproxy/internal/bytecache"
-	"frontproxy/internal/clip"
-	"frontproxy/internal/fairqueue"
-	"frontproxy/internal/kubeconfig"
-
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+
+	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
+	"frontproxy/internal/bytecache"
+	"frontproxy/internal/clip"
+	"frontproxy/internal/fairqueue"
+	"frontproxy/internal/kubeconfig"
 )
 
 const (
-	// webhookConfigFlag names the file in errors.
-	webhookConfigFlag = "--authentication-token-webhook-config-file"
+	// configFlag names the file in errors.
+	configFlag = "--authentication-token-webhook-config-file"
 
-	// webhookTimeout bounds one question to the webhook, retries included.
-	webhookTimeout = 30 * time.Second
-	// webhookCalls is how many questions are under way at once; others wait.
-	webhookCalls = 64
-	// webhookQuestions is how many are under way or wait.
-	webhookQuestions = 256
-	// webhookWaiters is how many requests wait for their answers, most of them for
+	// questionTimeout bounds one question to the webhook, retries included.
+	questionTimeout = 30 * time.Second
+	// maxCalls is how many questions are under way at once; others wait.
+	maxCalls = 64
+	// maxQuestions is how many are under way or wait.
+	maxQuestions = 256
+	// maxWaiters is how many requests wait for their answers, most of them for
 	// the answer to a question that another request asked.
-	webhookWaiters = 4096
-	// webhookToken is how many bytes of token it is asked about at most. kube asks
+	maxWaiters = 4096
+	// maxToken is how many bytes of token it is asked about at most. kube asks
 	// about tokens of any size, that is up to its 1 MiB of headers.
-	webhookToken = 64 << 10
-	// webhookAccepted and webhookRefused bound what is kept of answers that say yes,
+	maxToken = 64 << 10
+	// acceptedBytes and refusedBytes bound what is kept of answers that say yes,
 	// and of those that say no, in bytes: some 30,000 each.
-	webhookAccepted, webhookRefused = 32 << 20, 16 << 20
-	// webhookErrorFor is how long an answer is kept that says the webhook could
+	acceptedBytes, refusedBytes = 32 << 20, 16 << 20
+	// errorLife is how long an answer is kept that says the webhook could
 	// not check the token, or that is a 401 or 403: refusals as in kube.
-	webhookErrorFor = 5 * time.Second
-	// webhookFresh is how old an answer may be by which a stream goes on, whatever
+	errorLife = 5 * time.Second
+	// freshFor is how old an answer may be by which a stream goes on, whatever
 	// the TTL.
-	webhookFresh = 10 * time.Second
+	freshFor = 10 * time.Second
 )
 
-// WebhookConfig of a Webhook.
-type WebhookConfig struct {
+// Config of a Webhook.
+type Config struct {
 	// ConfigFile is --authentication-token-webhook-config-file, a kubeconfig
 	// whose server is the webhook's whole URL; required.
 	ConfigFile string
@@ -76,7 +76,7 @@ type WebhookConfig struct {
 	Log klog.Logger
 }
 
-// Webhook asks another server about tokens (TokenReview).
+// Authenticator asks another server about tokens (TokenReview).
 //
 // It is the last authenticator and gets every token nobody else knew, so what
 // strangers send must not become a storm: "no" is kept as long as "yes", as in
@@ -88,21 +88,21 @@ type WebhookConfig struct {
 //
 // It is not apiserver's webhook authenticator: that one does not tell "no" from
 // "can't be asked", and its client logs tokens at -v=8.
-type Webhook struct {
+type Authenticator struct {
 	kubeconfig *kubeconfig.DynamicConfig
 	reviewer   reviewer
 	ttl        time.Duration
 	audiences  []string
 	clock      clock.PassiveClock
 	digester   *token.Digester
-	accepted   *bytecache.Cache[token.Digest, webhookAnswer]
-	refused    *bytecache.Cache[token.Digest, webhookAnswer]
-	questions  *fairqueue.Queue[token.Digest, webhookAnswer]
-	health     *webhookHealth
+	accepted   *bytecache.Cache[token.Digest, answer]
+	refused    *bytecache.Cache[token.Digest, answer]
+	questions  *fairqueue.Queue[token.Digest, answer]
+	health     *health
 }
 
-// webhookAnswer is user or refusal. Immutable.
-type webhookAnswer struct {
+// answer is user or refusal. Immutable.
+type answer struct {
 	user    user.Info
 	refusal error
 	// unchecked: refused because the webhook could not check the token.
@@ -114,9 +114,9 @@ type webhookAnswer struct {
 	asked, until time.Time
 }
 
-// NewWebhook reads the kubeconfig and the files it names, which are followed
-// while Kubeconfig runs; the webhook is not asked.
-func NewWebhook(c WebhookConfig) (*Webhook, error) {
+// New reads the kubeconfig and the files it names, which are followed
+// while the Run of Kubeconfig runs; the webhook is not asked.
+func New(c Config) (*Authenticator, error) {
 	c.Version = cmp.Or(c.Version, "v1beta1")
 	if c.Version != "v1" && c.Version != "v1beta1" {
 		return nil, fmt.Errorf("--authentication-token-webhook-version: %q is neither v1 nor v1beta1", c.Version)
@@ -124,42 +124,42 @@ func NewWebhook(c WebhookConfig) (*Webhook, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	followed, err := kubeconfig.NewDynamicConfig(strings.TrimPrefix(webhookConfigFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return webhookClient(c.ConfigFile) }, c.FileClock, c.Log)
+	followed, err := kubeconfig.NewDynamicConfig(strings.TrimPrefix(configFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return loadConfig(c.ConfigFile) }, c.FileClock, c.Log)
 	if err != nil {
 		return nil, err
 	}
-	w := &Webhook{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: token.NewDigester(), health: newWebhookHealth(c.Log)}
+	w := &Authenticator{kubeconfig: followed, ttl: c.TTL, audiences: c.Audiences, clock: c.Clock, digester: token.NewDigester(), health: newHealth(c.Log)}
 	if w.reviewer, err = newReviewer(followed.Config(), c.Version); err != nil {
-		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, c.ConfigFile, err)
+		return nil, fmt.Errorf("%s %q: %w", configFlag, c.ConfigFile, err)
 	}
-	w.questions = fairqueue.New[token.Digest, webhookAnswer](fairqueue.Limits{Running: webhookCalls, Calls: webhookQuestions, Waiters: webhookWaiters, Timeout: webhookTimeout})
-	w.accepted = bytecache.New[token.Digest, webhookAnswer](webhookAccepted, nil)
-	w.refused = bytecache.New[token.Digest, webhookAnswer](webhookRefused, nil)
+	w.questions = fairqueue.New[token.Digest, answer](fairqueue.Limits{Running: maxCalls, Calls: maxQuestions, Waiters: maxWaiters, Timeout: questionTimeout})
+	w.accepted = bytecache.New[token.Digest, answer](acceptedBytes, nil)
+	w.refused = bytecache.New[token.Digest, answer](refusedBytes, nil)
 	return w, nil
 }
 
-// webhookClient reads a kubeconfig. Unlike client-go's usual way it takes an
+// loadConfig reads a kubeconfig. Unlike client-go's usual way it takes an
 // empty one for an error, not for the cluster that the process runs in.
-func webhookClient(file string) (*rest.Config, error) {
+func loadConfig(file string) (*rest.Config, error) {
 	if file == "" {
-		return nil, fmt.Errorf("%s: no file", webhookConfigFlag)
+		return nil, fmt.Errorf("%s: no file", configFlag)
 	}
 	loaded, err := (&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}).Load()
 	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, file, err)
+		return nil, fmt.Errorf("%s %q: %w", configFlag, file, err)
 	}
 	config, err := clientcmd.NewDefaultClientConfig(*loaded, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", webhookConfigFlag, file, err)
+		return nil, fmt.Errorf("%s %q: %w", configFlag, file, err)
 	}
 	return config, nil
 }
 
 // Kubeconfig is what the webhook is reached with; its Run follows the files.
-func (w *Webhook) Kubeconfig() *kubeconfig.DynamicConfig { return w.kubeconfig }
+func (w *Authenticator) Kubeconfig() *kubeconfig.DynamicConfig { return w.kubeconfig }
 
 // Name implements token.Authenticator.
-func (w *Webhook) Name() string { return "webhook" }
+func (w *Authenticator) Name() string { return "webhook" }
 
 // AuthenticateToken implements token.Authenticator. No token is not of its kind:
 // it answers yes, no, or ErrUndecided. When the token ends it does not know.
@@ -167,15 +167,15 @@ func (w *Webhook) Name() string { return "webhook" }
 // For a Recheck it asks anew, so that streams end within seconds of a "no". Not
 // while questions crowd, since new requests come first; and what ends no stream
 // is that the webhook could not check the token.
-func (w *Webhook) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
-	if len(t.Raw) > webhookToken {
-		return nil, time.Time{}, fmt.Errorf("token has %d bytes; the webhook is asked only about tokens of at most %d", len(t.Raw), webhookToken)
+func (w *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
+	if len(t.Raw) > maxToken {
+		return nil, time.Time{}, fmt.Errorf("token has %d bytes; the webhook is asked only about tokens of at most %d", len(t.Raw), maxToken)
 	}
 	key := w.digester.Digest(t.Raw)
 	again := t.Purpose == token.ForRecheck
 	var since time.Time
 	if again && !w.crowded() {
-		since = w.clock.Now().Add(-webhookFresh)
+		since = w.clock.Now().Add(-freshFor)
 	}
 	a, known := w.known(key, since)
 	if !known {
@@ -192,14 +192,14 @@ func (w *Webhook) AuthenticateToken(ctx context.Context, t token.Token) (user.In
 
 // meansToken says that a 401 or 403 was about the token and not about the proxy's
 // credential: meanwhile the webhook has answered another question.
-func (w *Webhook) meansToken(a webhookAnswer) bool {
+func (w *Authenticator) meansToken(a answer) bool {
 	return !a.unauthorized.IsZero() && w.health.answeredAfter(a.unauthorized)
 }
 
 // known returns an answer that still counts and was not asked for before since.
-func (w *Webhook) known(key token.Digest, since time.Time) (webhookAnswer, bool) {
+func (w *Authenticator) known(key token.Digest, since time.Time) (answer, bool) {
 	now := w.clock.Now()
-	for _, answers := range []*bytecache.Cache[token.Digest, webhookAnswer]{w.accepted, w.refused} {
+	for _, answers := range []*bytecache.Cache[token.Digest, answer]{w.accepted, w.refused} {
 		a, ok := answers.Get(key)
 		switch {
 		case !ok:
@@ -211,23 +211,23 @@ func (w *Webhook) known(key token.Digest, since time.Time) (webhookAnswer, bool)
 			return a, true
 		}
 	}
-	return webhookAnswer{}, false
+	return answer{}, false
 }
 
 // crowded says that half of the room for questions is taken.
-func (w *Webhook) crowded() bool {
+func (w *Authenticator) crowded() bool {
 	questions, _ := w.questions.Len()
-	return questions >= webhookQuestions/2
+	return questions >= maxQuestions/2
 }
 
 // askOnce asks the webhook, or waits for the one who already does. Whoever sends made
 // up tokens must not delay others' first logins: clients' addresses and the logical
 // clusters that they name share the questions.
-func (w *Webhook) askOnce(ctx context.Context, key token.Digest, t token.Token, since time.Time) (webhookAnswer, error) {
-	return w.questions.Do(ctx, key, askerNames(t.Client, t.Cluster), func() func(context.Context) (webhookAnswer, error) {
+func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.Token, since time.Time) (answer, error) {
+	return w.questions.Do(ctx, key, askerNames(t.Client, t.Cluster), func() func(context.Context) (answer, error) {
 		t := t
 		t.Raw = strings.Clone(t.Raw) // of a header that may be a megabyte
-		return func(ctx context.Context) (webhookAnswer, error) {
+		return func(ctx context.Context) (answer, error) {
 			if a, known := w.known(key, since); known { // the one before may have ended while the caller looked
 				return a, nil
 			}
@@ -254,25 +254,25 @@ func askerNames(address, cluster string) []string {
 	return []string{address, cluster}
 }
 
-func (w *Webhook) ask(ctx context.Context, key token.Digest, t token.Token) (webhookAnswer, error) {
+func (w *Authenticator) ask(ctx context.Context, key token.Digest, t token.Token) (answer, error) {
 	asked := w.clock.Now()
 	status, err := w.reviewer.review(ctx, t.Raw, w.audiences)
-	var a webhookAnswer
+	var a answer
 	switch {
 	case errors.Is(err, errUnauthorized):
-		w.health.note(WebhookUnauthorized, asked, err)
-		a = webhookAnswer{unchecked: true, refusal: err, unauthorized: asked}
+		w.health.note(Unauthorized, asked, err)
+		a = answer{unchecked: true, refusal: err, unauthorized: asked}
 		if before, ok := w.refused.Get(key); ok && !before.unauthorized.IsZero() {
 			a.unauthorized = before.unauthorized
 		}
 	case err != nil:
-		w.health.note(WebhookFailed, asked, errors.New(withoutToken(err, t.Raw)))
-		return webhookAnswer{}, err
+		w.health.note(Failed, asked, errors.New(withoutToken(err, t.Raw)))
+		return answer{}, err
 	default:
 		if a = w.judge(status, t); a.refusal == nil {
-			w.health.note(WebhookAccepted, asked, nil)
+			w.health.note(Accepted, asked, nil)
 		} else {
-			w.health.note(WebhookRefused, asked, nil)
+			w.health.note(Refused, asked, nil)
 		}
 	}
 	a.asked, a.until = asked, asked.Add(w.ttl)
@@ -282,7 +282,7 @@ func (w *Webhook) ask(ctx context.Context, key token.Digest, t token.Token) (web
 		w.accepted.Add(key, a, identity.KeptBytes(a.user))
 		w.refused.Remove(key)
 	case a.unchecked:
-		a.until = asked.Add(min(w.ttl, webhookErrorFor))
+		a.until = asked.Add(min(w.ttl, errorLife))
 		w.refused.Add(key, a, len(a.refusal.Error()))
 	default:
 		w.refused.Add(key, a, len(a.refusal.Error()))
@@ -292,16 +292,16 @@ func (w *Webhook) ask(ctx context.Context, key token.Digest, t token.Token) (web
 }
 
 // judge makes an answer of what the webhook said.
-func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t token.Token) webhookAnswer {
+func (w *Authenticator) judge(s *authenticationv1.TokenReviewStatus, t token.Token) answer {
 	switch {
 	case !s.Authenticated && s.Error != "":
-		return webhookAnswer{unchecked: true, refusal: fmt.Errorf("the webhook refused the token: %s", withoutToken(errors.New(s.Error), t.Raw))}
+		return answer{unchecked: true, refusal: fmt.Errorf("the webhook refused the token: %s", withoutToken(errors.New(s.Error), t.Raw))}
 	case !s.Authenticated:
-		return webhookAnswer{refusal: errors.New("the webhook refused the token")}
+		return answer{refusal: errors.New("the webhook refused the token")}
 	case len(w.audiences) > 0 && len(s.Audiences) > 0 && !intersects(s.Audiences, w.audiences):
-		return webhookAnswer{refusal: fmt.Errorf("audience: the webhook accepted the token for %s, not for any of %q", clip.Quoted(s.Audiences), w.audiences)}
+		return answer{refusal: fmt.Errorf("audience: the webhook accepted the token for %s, not for any of %q", clip.Quoted(s.Audiences), w.audiences)}
 	case s.User.Username == "":
-		return webhookAnswer{refusal: errors.New("the webhook accepted the token without a user name")}
+		return answer{refusal: errors.New("the webhook accepted the token without a user name")}
 	}
 	var extra map[string][]string
 	for key, values := range s.User.Extra {
@@ -312,9 +312,9 @@ func (w *Webhook) judge(s *authenticationv1.TokenReviewStatus, t token.Token) we
 	}
 	u, err := identity.Normalize(&user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: s.User.Groups, Extra: extra}, identity.OperatorsLimits)
 	if err != nil {
-		return webhookAnswer{refusal: fmt.Errorf("the webhook accepted the token, but %w", err)}
+		return answer{refusal: fmt.Errorf("the webhook accepted the token, but %w", err)}
 	}
-	return webhookAnswer{user: u}
+	return answer{user: u}
 }
 
 // notBeyond ends an answer with a JWT's own expiry: nobody verified that here,
@@ -343,8 +343,8 @@ type reviewer interface {
 	review(ctx context.Context, raw string, audiences []string) (*authenticationv1.TokenReviewStatus, error)
 }
 
-func newReviewer(config *rest.Config, version string) (*webhookReviewer, error) {
-	// client-go's transport, to the operator's webhook: a question has webhookTimeout, and its answer maxReview.
+func newReviewer(config *rest.Config, version string) (*httpReviewer, error) {
+	// client-go's transport, to the operator's webhook: a question has questionTimeout, and its answer maxReview.
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err
@@ -359,7 +359,7 @@ func newReviewer(config *rest.Config, version string) (*webhookReviewer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &webhookReviewer{client: client, url: location.String(), version: version, decoder: decoder, pause: retryPause}, nil
+	return &httpReviewer{client: client, url: location.String(), version: version, decoder: decoder, pause: retryPause}, nil
 }
 
 func intersects(a, b []string) bool {

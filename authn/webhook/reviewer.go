@@ -1,4 +1,4 @@
-package authn
+package webhook
 
 import (
 	"bytes"
@@ -32,8 +32,8 @@ const (
 	reviewTries = 3
 )
 
-// webhookReviewer asks over HTTP.
-type webhookReviewer struct {
+// httpReviewer asks over HTTP.
+type httpReviewer struct {
 	client  *http.Client
 	url     string
 	version string
@@ -49,7 +49,7 @@ var (
 	errUnauthorized = errors.New("the webhook refused by HTTP status")
 )
 
-func (r *webhookReviewer) review(ctx context.Context, raw string, audiences []string) (*authenticationv1.TokenReviewStatus, error) {
+func (r *httpReviewer) review(ctx context.Context, raw string, audiences []string) (*authenticationv1.TokenReviewStatus, error) {
 	question, err := json.Marshal(authenticationv1.TokenReview{ // v1beta1 looks the same
 		TypeMeta: metav1.TypeMeta{APIVersion: authenticationv1.GroupName + "/" + r.version, Kind: reviewKind},
 		Spec:     authenticationv1.TokenReviewSpec{Token: raw, Audiences: audiences},
@@ -74,7 +74,7 @@ func (r *webhookReviewer) review(ctx context.Context, raw string, audiences []st
 	}
 }
 
-func (r *webhookReviewer) post(ctx context.Context, question []byte) (*authenticationv1.TokenReviewStatus, error) {
+func (r *httpReviewer) post(ctx context.Context, question []byte) (*authenticationv1.TokenReviewStatus, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url, bytes.NewReader(question))
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func newReviewDecoder() (runtime.Decoder, error) {
 // read takes what kube takes: what the answer does not say of its kind and
 // version is as in the question. It takes the other version too, which kube does
 // not: some webhooks answer with the one they know.
-func (r *webhookReviewer) read(body []byte) (*authenticationv1.TokenReviewStatus, error) {
+func (r *httpReviewer) read(body []byte) (*authenticationv1.TokenReviewStatus, error) {
 	asked := schema.GroupVersionKind{Group: authenticationv1.GroupName, Version: r.version, Kind: reviewKind}
 	answer, kind, err := r.decoder.Decode(body, &asked, nil)
 	if err != nil && !runtime.IsNotRegisteredError(err) { // it may quote the answer, and that the token

@@ -1,4 +1,4 @@
-package authn
+package webhook
 
 import (
 	"context"
@@ -13,30 +13,30 @@ import (
 	"time"
 	"unsafe"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/token"
-
-	authenticationv1 "k8s.io/api/authentication/v1"
 )
 
 // TestWebhookTokenSize: too long tokens are refused, and not sent.
 func TestWebhookTokenSize(t *testing.T) {
 	s := tokentest.ServeReviews(t, tokentest.Says(tokentest.SaysAlice))
-	w := newTestWebhook(t, s, nil)
-	_, _, err := w.AuthenticateToken(t.Context(), token.Parse(strings.Repeat("a", webhookToken+1)))
+	w := newTest(t, s, nil)
+	_, _, err := w.AuthenticateToken(t.Context(), token.Parse(strings.Repeat("a", maxToken+1)))
 	if err == nil || errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "at most 65536") || len(err.Error()) > 200 {
 		t.Errorf("error %v, want a refusal", err)
 	}
 	if n := s.Asked.Load(); n != 0 {
 		t.Errorf("asked %d times", n)
 	}
-	if u, _, err := w.AuthenticateToken(t.Context(), token.Parse(strings.Repeat("a", webhookToken))); err != nil || u.GetName() != "alice" {
+	if u, _, err := w.AuthenticateToken(t.Context(), token.Parse(strings.Repeat("a", maxToken))); err != nil || u.GetName() != "alice" {
 		t.Errorf("the longest: %v, %v", u, err)
 	}
 }
 
-// slowWebhook answers when its test ends, or leave is called.
-func slowWebhook(t *testing.T) (w *Webhook, s *tokentest.ReviewServer, leave func()) {
+// slow answers when its test ends, or leave is called.
+func slow(t *testing.T) (w *Authenticator, s *tokentest.ReviewServer, leave func()) {
 	t.Helper()
 	left := make(chan struct{})
 	s = tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
@@ -45,23 +45,23 @@ func slowWebhook(t *testing.T) (w *Webhook, s *tokentest.ReviewServer, leave fun
 	})
 	leave = sync.OnceFunc(func() { close(left) })
 	t.Cleanup(leave) // before the server closes
-	return newTestWebhook(t, s, nil), s, leave
+	return newTest(t, s, nil), s, leave
 }
 
-func inLine(w *Webhook) (questions, waiters int) {
+func inLine(w *Authenticator) (questions, waiters int) {
 	return w.questions.Len()
 }
 
 // waitForLine polls.
-func waitForLine(t *testing.T, w *Webhook, questions, waiters int) {
+func waitForLine(t *testing.T, w *Authenticator, questions, waiters int) {
 	t.Helper()
-	pollWebhook(t, fmt.Sprintf("%d questions and %d who wait", questions, waiters), func() bool {
+	poll(t, fmt.Sprintf("%d questions and %d who wait", questions, waiters), func() bool {
 		q, n := inLine(w)
 		return q == questions && n == waiters
 	})
 }
 
-func pollWebhook(t *testing.T, what string, ok func() bool) {
+func poll(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(time.Millisecond)
@@ -78,31 +78,31 @@ func pollWebhook(t *testing.T, what string, ok func() bool) {
 // TestWebhookGarbageOfClientsWhoLeft: what clients leave behind at a slow
 // webhook are the questions that were sent, and nothing that waits for its turn.
 func TestWebhookGarbageOfClientsWhoLeft(t *testing.T) {
-	w, s, leave := slowWebhook(t)
+	w, s, leave := slow(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	before := runtime.NumGoroutine()
 	var wg sync.WaitGroup
-	const clients = webhookQuestions - 1
+	const clients = maxQuestions - 1
 	for i := range clients {
 		wg.Go(func() {
-			if _, _, err := w.AuthenticateToken(ctx, token.Parse(strings.Repeat("a", webhookToken-10)+fmt.Sprint(i))); !errors.Is(err, token.ErrUndecided) {
+			if _, _, err := w.AuthenticateToken(ctx, token.Parse(strings.Repeat("a", maxToken-10)+fmt.Sprint(i))); !errors.Is(err, token.ErrUndecided) {
 				t.Errorf("error %v, want undecided", err)
 			}
 		})
 	}
 	waitForLine(t, w, clients, clients)
-	pollWebhook(t, "it is asked", func() bool { return s.Asked.Load() == webhookCalls })
+	poll(t, "it is asked", func() bool { return s.Asked.Load() == maxCalls })
 	cancel()
 	wg.Wait()
-	waitForLine(t, w, webhookCalls, 0)
+	waitForLine(t, w, maxCalls, 0)
 	// A connection has a few goroutines on either side.
-	if n := runtime.NumGoroutine() - before; n > 10*webhookCalls {
+	if n := runtime.NumGoroutine() - before; n > 10*maxCalls {
 		t.Errorf("%d goroutines are left", n)
 	}
 	leave()
 	waitForLine(t, w, 0, 0)
-	if n := s.Asked.Load(); n != webhookCalls {
-		t.Errorf("asked %d times, want %d", n, webhookCalls)
+	if n := s.Asked.Load(); n != maxCalls {
+		t.Errorf("asked %d times, want %d", n, maxCalls)
 	}
 	if u, _, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken)); err != nil || u.GetName() != "alice" {
 		t.Errorf("afterwards: %v, %v", u, err)
@@ -112,7 +112,7 @@ func TestWebhookGarbageOfClientsWhoLeft(t *testing.T) {
 // TestWebhookQuestionsAreBounded: beyond the bounds a token is undecided at
 // once, and those already in line get their answers.
 func TestWebhookQuestionsAreBounded(t *testing.T) {
-	w, _, leave := slowWebhook(t)
+	w, _, leave := slow(t)
 	var wg sync.WaitGroup
 	ask := func(raw string) {
 		wg.Go(func() {
@@ -121,16 +121,16 @@ func TestWebhookQuestionsAreBounded(t *testing.T) {
 			}
 		})
 	}
-	for i := range webhookQuestions {
+	for i := range maxQuestions {
 		ask(fmt.Sprint("token-", i))
 	}
-	waitForLine(t, w, webhookQuestions, webhookQuestions)
+	waitForLine(t, w, maxQuestions, maxQuestions)
 	_, _, err := w.AuthenticateToken(t.Context(), token.Parse("one-more"))
 	if !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "256 are already running") {
 		t.Errorf("one more: %v", err)
 	}
 	ask("token-0") // joins
-	waitForLine(t, w, webhookQuestions, webhookQuestions+1)
+	waitForLine(t, w, maxQuestions, maxQuestions+1)
 	leave()
 	wg.Wait()
 	waitForLine(t, w, 0, 0)
@@ -158,7 +158,7 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 			})
 			leave := sync.OnceFunc(func() { close(left) })
 			t.Cleanup(leave)
-			w := newTestWebhook(t, s, nil)
+			w := newTest(t, s, nil)
 			decide := func(raw, address, cluster string) int {
 				switch u, _, err := w.AuthenticateToken(context.Background(), token.Token{Raw: raw, Client: address, Cluster: cluster}); {
 				case errors.Is(err, token.ErrUndecided):
@@ -170,7 +170,7 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 			}
 			var wg sync.WaitGroup
 			var refused, undecided atomic.Int64
-			const garbage = 2 * webhookQuestions
+			const garbage = 2 * maxQuestions
 			for n := range garbage {
 				address, cluster := stranger(n)
 				wg.Go(func() {
@@ -181,9 +181,9 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 					}
 				})
 			}
-			pollWebhook(t, "half of the line is full", func() bool {
+			poll(t, "half of the line is full", func() bool {
 				questions, _ := inLine(w)
-				return questions == webhookQuestions/2 && undecided.Load() == garbage-webhookQuestions/2 && s.Asked.Load() == webhookCalls/2
+				return questions == maxQuestions/2 && undecided.Load() == garbage-maxQuestions/2 && s.Asked.Load() == maxCalls/2
 			})
 			for user := range 10 {
 				address, cluster := fmt.Sprintf("198.51.100.%d:99", user), fmt.Sprint("other-", user)
@@ -191,14 +191,14 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 					t.Errorf("somebody else's first login: %d", got)
 				}
 			}
-			if n := s.Asked.Load(); n != webhookCalls/2+10 {
-				t.Errorf("asked %d times, want %d", n, webhookCalls/2+10)
+			if n := s.Asked.Load(); n != maxCalls/2+10 {
+				t.Errorf("asked %d times, want %d", n, maxCalls/2+10)
 			}
 			leave()
 			wg.Wait()
 			waitForLine(t, w, 0, 0)
-			if refused.Load() != webhookQuestions/2 {
-				t.Errorf("%d were refused, want %d", refused.Load(), webhookQuestions/2)
+			if refused.Load() != maxQuestions/2 {
+				t.Errorf("%d were refused, want %d", refused.Load(), maxQuestions/2)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 
 // TestWebhookQuestionsKeepTheTokenOnly: a question outlives its request.
 func TestWebhookQuestionsKeepTheTokenOnly(t *testing.T) {
-	w := newTestWebhook(t, tokentest.ServeReviews(t, tokentest.Says(`{}`)), nil)
+	w := newTest(t, tokentest.ServeReviews(t, tokentest.Says(`{}`)), nil)
 	asked := make(chan string, 1)
 	w.reviewer = reviewerFunc(func(raw string) { asked <- raw })
 	header := "Bearer " + strings.Repeat(" ", 1<<20) + "token"

@@ -1,4 +1,4 @@
-package authn
+package webhook
 
 import (
 	"context"
@@ -26,17 +26,17 @@ import (
 
 const opaqueToken = "opaque-webhook-token-0123456789"
 
-func newTestWebhook(t *testing.T, s *tokentest.ReviewServer, change func(*WebhookConfig)) *Webhook {
+func newTest(t *testing.T, s *tokentest.ReviewServer, change func(*Config)) *Authenticator {
 	t.Helper()
-	c := WebhookConfig{ConfigFile: s.Kubeconfig(t, s.URL+"/authenticate"), TTL: 2 * time.Minute}
+	c := Config{ConfigFile: s.Kubeconfig(t, s.URL+"/authenticate"), TTL: 2 * time.Minute}
 	if change != nil {
 		change(&c)
 	}
-	w, err := NewWebhook(c)
+	w, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := w.reviewer.(*webhookReviewer)
+	r := w.reviewer.(*httpReviewer)
 	r.pause = time.Nanosecond
 	t.Cleanup(r.client.CloseIdleConnections)
 	return w
@@ -88,7 +88,7 @@ func TestWebhook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := tokentest.ServeReviews(t, tc.answer)
-			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Version, c.Audiences = tc.version, tc.audiences })
+			w := newTest(t, s, func(c *Config) { c.Version, c.Audiences = tc.version, tc.audiences })
 			got, until, err := w.AuthenticateToken(t.Context(), token.Parse(opaqueToken))
 			if err != nil && strings.Contains(err.Error(), opaqueToken) {
 				t.Errorf("the error holds the token: %v", err)
@@ -133,7 +133,7 @@ func TestWebhookDown(t *testing.T) {
 	s := tokentest.ServeReviews(t, nil)
 	file := s.Kubeconfig(t, s.URL+"/authenticate")
 	s.Close()
-	w, err := NewWebhook(WebhookConfig{ConfigFile: file})
+	w, err := New(Config{ConfigFile: file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestWebhookUntrusted(t *testing.T) {
 	s := tokentest.ServeReviews(t, tokentest.Says(tokentest.SaysAlice))
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	authntest.WriteFile(t, file, "apiVersion: v1\nkind: Config\nclusters: [{name: w, cluster: {server: "+s.URL+"/authenticate}}]\ncontexts: [{name: w, context: {cluster: w}}]\ncurrent-context: w\n")
-	w, err := NewWebhook(WebhookConfig{ConfigFile: file})
+	w, err := New(Config{ConfigFile: file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,14 +179,14 @@ func TestWebhookKeepsAnswers(t *testing.T) {
 		"yes, none kept":          {answer: tokentest.Says(tokentest.SaysAlice), token: opaqueToken},
 		"no":                      {answer: tokentest.Says(`{}`), token: opaqueToken, ttl: time.Minute, kept: time.Minute},
 		"no, none kept":           {answer: tokentest.Says(`{}`), token: opaqueToken},
-		"could not check":         {answer: tokentest.Says(`{"error":"x"}`), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
-		"refused by status":       {answer: tokentest.Writes(403, ""), token: opaqueToken, ttl: time.Minute, kept: webhookErrorFor},
+		"could not check":         {answer: tokentest.Says(`{"error":"x"}`), token: opaqueToken, ttl: time.Minute, kept: errorLife},
+		"refused by status":       {answer: tokentest.Writes(403, ""), token: opaqueToken, ttl: time.Minute, kept: errorLife},
 		"gone":                    {answer: tokentest.Writes(404, ""), token: opaqueToken, ttl: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(start)
 			s := tokentest.ServeReviews(t, tc.answer)
-			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.TTL, c.Clock = tc.ttl, clk })
+			w := newTest(t, s, func(c *Config) { c.TTL, c.Clock = tc.ttl, clk })
 			ask := func(after time.Duration, want int64) {
 				t.Helper()
 				clk.SetTime(start.Add(after))
@@ -216,18 +216,18 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 		// stream and request are "yes", "no" or "undecided".
 		stream, request string
 	}{
-		"still yes":       {later: tokentest.Says(tokentest.SaysAlice), after: webhookFresh + 1, asked: 2, stream: "yes", request: "yes"},
-		"just asked":      {later: tokentest.Says(`{}`), after: webhookFresh, asked: 1, stream: "yes", request: "yes"},
-		"no":              {later: tokentest.Says(`{}`), after: webhookFresh + 1, asked: 2, stream: "no", request: "no"},
-		"could not check": {later: tokentest.Says(`{"error":"x"}`), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
-		"failing":         {later: tokentest.Writes(404, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
-		"403 to all":      {later: tokentest.Writes(403, ""), after: webhookFresh + 1, asked: 2, stream: "undecided", request: "yes"},
-		"busy":            {later: tokentest.Says(`{}`), after: webhookFresh + 1, crowded: true, asked: 1, stream: "yes", request: "yes"},
+		"still yes":       {later: tokentest.Says(tokentest.SaysAlice), after: freshFor + 1, asked: 2, stream: "yes", request: "yes"},
+		"just asked":      {later: tokentest.Says(`{}`), after: freshFor, asked: 1, stream: "yes", request: "yes"},
+		"no":              {later: tokentest.Says(`{}`), after: freshFor + 1, asked: 2, stream: "no", request: "no"},
+		"could not check": {later: tokentest.Says(`{"error":"x"}`), after: freshFor + 1, asked: 2, stream: "undecided", request: "yes"},
+		"failing":         {later: tokentest.Writes(404, ""), after: freshFor + 1, asked: 2, stream: "undecided", request: "yes"},
+		"403 to all":      {later: tokentest.Writes(403, ""), after: freshFor + 1, asked: 2, stream: "undecided", request: "yes"},
+		"busy":            {later: tokentest.Says(`{}`), after: freshFor + 1, crowded: true, asked: 1, stream: "yes", request: "yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakePassiveClock(start)
 			s := tokentest.ServeReviews(t, tokentest.Says(tokentest.SaysAlice))
-			w := newTestWebhook(t, s, func(c *WebhookConfig) { c.Clock = clk })
+			w := newTest(t, s, func(c *Config) { c.Clock = clk })
 			ask := func(purpose token.Purpose, want string) {
 				t.Helper()
 				got := "yes"
@@ -250,18 +250,18 @@ func TestWebhookIsAskedAnewForStreams(t *testing.T) {
 			var wg sync.WaitGroup
 			defer wg.Wait()
 			defer done()
-			for i := range webhookQuestions / 2 {
+			for i := range maxQuestions / 2 {
 				if !tc.crowded {
 					break
 				}
 				wg.Go(func() {
-					_, _ = w.questions.Do(busy, token.Digest{byte(i)}, nil, func() func(context.Context) (webhookAnswer, error) {
-						return func(context.Context) (webhookAnswer, error) { <-busy.Done(); return webhookAnswer{}, busy.Err() }
+					_, _ = w.questions.Do(busy, token.Digest{byte(i)}, nil, func() func(context.Context) (answer, error) {
+						return func(context.Context) (answer, error) { <-busy.Done(); return answer{}, busy.Err() }
 					})
 				})
 			}
 			if tc.crowded {
-				waitForLine(t, w, webhookQuestions/2, webhookQuestions/2)
+				waitForLine(t, w, maxQuestions/2, maxQuestions/2)
 			}
 			ask(token.ForRecheck, tc.stream)
 			ask(token.ForAdmission, tc.request)
@@ -280,14 +280,14 @@ func TestWebhookGarbageDoesNotPushOutGoodTokens(t *testing.T) {
 		}
 		tokentest.Says(`{}`)(w, q)
 	})
-	w := newTestWebhook(t, s, nil)
+	w := newTest(t, s, nil)
 	ask := func(raw string) { _, _, _ = w.AuthenticateToken(t.Context(), token.Parse(raw)) }
 	ask(opaqueToken)
 	for i := range 50 {
 		ask(fmt.Sprint("garbage-", i))
 	}
 	before := s.Asked.Load()
-	w.refused = bytecache.New[token.Digest, webhookAnswer](10*(bytecache.Overhead+len("the webhook refused the token")), nil)
+	w.refused = bytecache.New[token.Digest, answer](10*(bytecache.Overhead+len("the webhook refused the token")), nil)
 	for i := range 50 {
 		ask(fmt.Sprint("more-", i))
 	}
@@ -307,7 +307,7 @@ func TestWebhookAsksOnceAtATime(t *testing.T) {
 		<-leave
 		tokentest.Says(tokentest.SaysAlice)(w, q)
 	})
-	w := newTestWebhook(t, s, nil)
+	w := newTest(t, s, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan struct{})
 	go func() { // gives up, which must not fail the others
@@ -343,18 +343,18 @@ func TestNewWebhookErrors(t *testing.T) {
 	}
 	const cluster = "apiVersion: v1\nkind: Config\nclusters: [{name: w, cluster: {server: 'https://x', certificate-authority: missing.crt}}]\ncontexts: [{name: w, context: {cluster: w}}]\ncurrent-context: w\n"
 	for name, tc := range map[string]struct {
-		config WebhookConfig
+		config Config
 		want   string
 	}{
-		"missing":      {WebhookConfig{ConfigFile: filepath.Join(dir, "none")}, "none"},
-		"no file":      {WebhookConfig{}, webhookConfigFlag},
-		"empty":        {WebhookConfig{ConfigFile: file("empty", "")}, "empty"},
-		"no YAML":      {WebhookConfig{ConfigFile: file("text", "{{")}, "text"},
-		"missing CA":   {WebhookConfig{ConfigFile: file("ca", cluster)}, "missing.crt"},
-		"wrong format": {WebhookConfig{ConfigFile: file("v2", cluster), Version: "v2"}, "--authentication-token-webhook-version"},
+		"missing":      {Config{ConfigFile: filepath.Join(dir, "none")}, "none"},
+		"no file":      {Config{}, configFlag},
+		"empty":        {Config{ConfigFile: file("empty", "")}, "empty"},
+		"no YAML":      {Config{ConfigFile: file("text", "{{")}, "text"},
+		"missing CA":   {Config{ConfigFile: file("ca", cluster)}, "missing.crt"},
+		"wrong format": {Config{ConfigFile: file("v2", cluster), Version: "v2"}, "--authentication-token-webhook-version"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := NewWebhook(tc.config); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := New(tc.config); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want one that names %q", err, tc.want)
 			}
 		})
@@ -368,7 +368,7 @@ func FuzzReadReview(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := &webhookReviewer{version: "v1", decoder: decoder}
+	r := &httpReviewer{version: "v1", decoder: decoder}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if status, err := r.read(body); (status == nil) == (err == nil) {
 			t.Error("neither an answer nor an error, or both")
@@ -378,12 +378,12 @@ func FuzzReadReview(f *testing.F) {
 
 // TestWebhookIdentitiesAreBounded: the operator's webhook too may say too much.
 func TestWebhookIdentitiesAreBounded(t *testing.T) {
-	w := newTestWebhook(t, tokentest.ServeReviews(t, tokentest.Says(`{"authenticated":true,"user":{"username":"alice","groups":["`+strings.Join(authntest.Names(2049, 4), `","`)+`"]}}`)), nil)
+	w := newTest(t, tokentest.ServeReviews(t, tokentest.Says(`{"authenticated":true,"user":{"username":"alice","groups":["`+strings.Join(authntest.Names(2049, 4), `","`)+`"]}}`)), nil)
 	_, _, err := w.AuthenticateToken(context.Background(), token.Token{Raw: "many"})
 	if err == nil || errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "2049 groups") {
 		t.Errorf("got %v", err)
 	}
-	w = newTestWebhook(t, tokentest.ServeReviews(t, tokentest.Says(`{"error":"`+strings.Repeat("no ", 200<<10)+`"}`)), nil)
+	w = newTest(t, tokentest.ServeReviews(t, tokentest.Says(`{"error":"`+strings.Repeat("no ", 200<<10)+`"}`)), nil)
 	for i := range 3 {
 		if _, _, err := w.AuthenticateToken(context.Background(), token.Token{Raw: fmt.Sprint(i)}); err == nil || len(err.Error()) > 1<<10 {
 			t.Errorf("got %.100v", err)

@@ -1,9 +1,7 @@
-package authn
+package webhook
 
 import (
 	"errors"
-	"frontproxy/authn/internal/tokentest"
-	"frontproxy/authn/token"
 	"net/http"
 	"testing"
 	"time"
@@ -13,6 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/webhook"
+
+	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/token"
 )
 
 // TestWebhookAnswersAreReadAsKubeReadsThem: what kube's webhook authenticator
@@ -109,7 +110,7 @@ func TestWebhookAnswersAreReadAsKubeReadsThem(t *testing.T) {
 // kubesAnswer is "yes", "no" or "error".
 func kubesAnswer(t *testing.T, s *tokentest.ReviewServer, version string) (string, user.Info) {
 	t.Helper()
-	config, err := webhookClient(s.Kubeconfig(t, s.URL+"/authenticate"))
+	config, err := loadConfig(s.Kubeconfig(t, s.URL+"/authenticate"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,7 @@ func kubesAnswer(t *testing.T, s *tokentest.ReviewServer, version string) (strin
 
 func ourAnswer(t *testing.T, s *tokentest.ReviewServer, version string) (string, user.Info) {
 	t.Helper()
-	u, _, err := newTestWebhook(t, s, func(c *WebhookConfig) { c.Version = version }).AuthenticateToken(t.Context(), token.Parse(opaqueToken))
+	u, _, err := newTest(t, s, func(c *Config) { c.Version = version }).AuthenticateToken(t.Context(), token.Parse(opaqueToken))
 	switch {
 	case err == nil:
 		return "yes", u
