@@ -25,23 +25,23 @@ import (
 	"frontproxy/proxy"
 )
 
-// program is every part that runs.
+// program has all running parts of the program.
 type program struct {
 	log     klog.Logger
 	metrics *proxy.Metrics
 	sources proxy.Sources
-	details proxy.StatusSources // what /statusz has beside sources; the parts add to it
+	details proxy.StatusSources // the content of /statusz besides sources; the parts add to it
 	serve   func(context.Context) error
-	// reloads have followed files looked at now; SIGHUP calls them.
+	// reloads make the followed files be checked now; SIGHUP calls them.
 	reloads []func()
-	// parts are what serving stands on; they run until it has drained.
+	// parts are the parts that serving depends on; they run until it has drained.
 	parts []func(context.Context) error
 }
 
 func (p *program) add(run func(context.Context) error) { p.parts = append(p.parts, run) }
 
-// run serves until ctx has ended and requests are drained, or until a part
-// fails, which ends everything.
+// run serves until ctx has ended and requests are drained, or until a part fails,
+// which ends everything.
 func (p *program) run(ctx context.Context) error {
 	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -61,8 +61,8 @@ func (p *program) run(ctx context.Context) error {
 	return err
 }
 
-// assemble makes the program of the flags: it reads every file, listens, and
-// runs nothing yet. This is the whole wiring.
+// assemble makes the program from the flags. It reads every file and listens, but
+// does not run anything yet. All wiring is here.
 func assemble(o *options, log klog.Logger) (*program, error) {
 	p := &program{log: log, metrics: proxy.NewMetrics(version)}
 	o.notices(log)
@@ -105,11 +105,11 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		p.add(run)
 	}
 
-	// Where is it?
+	// Routing: which shard has the cluster.
 	watches := idx.Watches()
 	p.details.Issuers = map[string]func() []issuer.Status{}
 
-	// Who is asking?
+	// Authentication.
 	config := authn.Config{
 		PassOnGroups: o.auth.passOnGroups.values,
 		DropGroups:   o.auth.droppedGroups(),
@@ -199,8 +199,8 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	return p, nil
 }
 
-// certificates follows the CA bundles and returns what the listener advertises,
-// nil when there are none.
+// certificates follows the CA bundles and returns those that the listener advertises;
+// nil if there are none.
 func (p *program) certificates(o *options, config *authn.Config) (dynamiccertificates.CAContentProvider, error) {
 	var all []dynamiccertificates.CAContentProvider
 	load := func(flag, file string) (*certs.Bundle, error) {
@@ -238,7 +238,7 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 	return dynamiccertificates.NewUnionCAContentProvider(all...), nil
 }
 
-// workspaceTypes makes the authenticators that workspace types bring.
+// workspaceTypes makes the authenticators of workspace types.
 func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Index) *authn.TypeIndex {
 	pool := issuer.NewPool(issuer.Config{Egress: guard, Log: p.log.WithName("issuers")})
 	p.add(pool.Run)
@@ -259,7 +259,7 @@ func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Ind
 	return types
 }
 
-// placement says which shard holds a cluster, by name.
+// placement returns the name of the shard that holds a cluster.
 type placement struct{ idx *index.Index }
 
 func (p placement) ShardOf(cluster string) (string, bool) {
@@ -270,7 +270,7 @@ func (p placement) ShardOf(cluster string) (string, bool) {
 	return shard.Name, true
 }
 
-// egressGuard judges what tenants' URLs lead to.
+// egressGuard returns the guard for tenants' URLs.
 func (o *options) egressGuard(listeners ...net.Addr) (*egress.Guard, error) {
 	deny, err := prefixes("workspace-egress-deny-cidrs", o.egressDeny)
 	if err != nil {
@@ -336,7 +336,7 @@ func loadMappings(file string) (*proxy.Mappings, error) {
 	return proxy.LoadMappings(file, data, os.ReadFile)
 }
 
-// instance names this process: the pod's name in Kubernetes.
+// instance returns the name of this process: in Kubernetes the pod's name.
 func instance() string {
 	name, err := os.Hostname()
 	if err != nil || name == "" {
@@ -345,13 +345,13 @@ func instance() string {
 	return name
 }
 
-// instanceID is instance and when it was started, so that a container that
-// starts again tells nothing of refusals that another process made.
+// instanceID returns the instance and its start time, so that a restarted container
+// does not answer for refusals of the process before it.
 func instanceID(started time.Time) string {
 	return instance() + "-" + strconv.FormatInt(started.Unix(), 36)
 }
 
-// notices warns of flags that are accepted and do not do what one might expect.
+// notices warns about flags that are accepted but do not do what one might expect.
 func (o *options) notices(log klog.Logger) {
 	if a := &o.auth; len(a.withoutEffectNotices) > 0 {
 		log.Info("Flags without effect", "flags", strings.Join(a.withoutEffectNotices, " "))

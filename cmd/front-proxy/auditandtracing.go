@@ -18,7 +18,7 @@ import (
 	"frontproxy/proxy"
 )
 
-// observeOptions are kube-apiserver's flags of audit and tracing.
+// observeOptions are kube-apiserver's flags for audit and tracing.
 type observeOptions struct {
 	audit       *genericoptions.AuditOptions
 	tracingFile string
@@ -43,7 +43,7 @@ func (o *observeOptions) validate() []error {
 	return errs
 }
 
-// observers makes what records requests; both are off without their flags.
+// observers makes the audit backend and the tracer; both are off without their flags.
 func (p *program) observers(o *observeOptions, c *proxy.Config) error {
 	server := &genericapiserver.Config{}
 	if err := o.audit.ApplyTo(server); err != nil {
@@ -56,7 +56,7 @@ func (p *program) observers(o *observeOptions, c *proxy.Config) error {
 				return fmt.Errorf("audit: %w", err)
 			}
 			<-ctx.Done()
-			backend.Shutdown() // what is in its buffers still goes out
+			backend.Shutdown() // sends what is still in its buffers
 			return nil
 		})
 	}
@@ -80,7 +80,7 @@ func (p *program) observers(o *observeOptions, c *proxy.Config) error {
 	return nil
 }
 
-// lastSpans is how long a collector may take for what is left at the end.
+// lastSpans is how long a collector may take for the remaining spans at the end.
 const lastSpans = 5 * time.Second
 
 // tracingConfig reads a TracingConfiguration.
@@ -95,8 +95,8 @@ func tracingConfig(file string) (*tracingapi.TracingConfiguration, error) {
 	return config, nil
 }
 
-// tracerProvider dials in the background; a collector that is not there costs
-// spans, never requests.
+// tracerProvider dials in the background. An unreachable collector loses spans but
+// never affects requests.
 func tracerProvider(file string) (tracing.TracerProvider, error) {
 	config, err := tracingConfig(file)
 	if err != nil {

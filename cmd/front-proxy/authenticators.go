@@ -16,8 +16,8 @@ import (
 	"frontproxy/internal/egress"
 )
 
-// globalTokens makes the token authenticators of the flags, in the order they
-// are asked: token file, service accounts, OIDC, and last the webhook.
+// globalTokens makes the token authenticators from the flags, in the order in which
+// they are asked: token file, service accounts, OIDC, and last the webhook.
 func (p *program) globalTokens(o *options, config *authn.Config, everyShard *rest.Config, idx *index.Index) error {
 	a := &o.auth
 	if a.tokenFile != "" {
@@ -56,8 +56,8 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 	return nil
 }
 
-// oidc has its own pool of issuers: the operator's may be anywhere, whatever
-// tenants' must not lead to.
+// oidc uses a separate pool of issuers: the operator's issuers may be at any address,
+// including those that tenants' issuers must not use.
 func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (token.Authenticator, error) {
 	pool := issuer.NewPool(operatorsIssuers(p.log))
 	tokens, err := authn.NewOIDC(authn.OIDCConfig{
@@ -73,10 +73,11 @@ func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (token.Authenticat
 	return tokens, nil
 }
 
-// operatorsIssuers are read as kube-apiserver reads them: wherever they are, and
-// through the proxies that HTTPS_PROXY and NO_PROXY name.
+// operatorsIssuers configures issuers as kube-apiserver does: at any address, and
+// through the proxies in HTTPS_PROXY and NO_PROXY.
 func operatorsIssuers(log klog.Logger) issuer.Config {
-	// Their waiters are everybody: requests pay for waiting, not the operator.
+	// Every caller may wait for them: the waiting requests are charged, not the
+	// operator.
 	return issuer.Config{Egress: egress.Unguarded(), Proxy: http.ProxyFromEnvironment, AnyRedirect: true, Log: log.WithName("issuers"), OwnersWaiters: math.MaxInt}
 }
 
@@ -87,12 +88,12 @@ func (a *authOptions) oidc() authn.OIDCFlags {
 	}
 }
 
-// disallowedIssuers are the issuers of service accounts: no OIDC issuer may
-// vouch for those names.
+// disallowedIssuers are the issuers of service accounts: no OIDC issuer may assert
+// those names.
 func (a *authOptions) disallowedIssuers() []string { return a.serviceAccountIssuers }
 
-// webhookAudiences are sent to a webhook where kcp sends them: where service
-// account keys are configured.
+// webhookAudiences are sent to the webhook in the cases in which kcp sends them: if
+// service account keys are configured.
 func (a *authOptions) webhookAudiences() []string {
 	if !a.serviceAccountsOn() {
 		return nil

@@ -14,7 +14,7 @@ import (
 // element is one value of a flag.
 type element struct {
 	flag  string
-	index int // from 1, of a list; 0: the flag has one value
+	index int // in a list, from 1; 0: the flag has one value
 	text  string
 }
 
@@ -25,7 +25,7 @@ func (e element) String() string {
 	return fmt.Sprintf("--%s, value %d", e.flag, e.index)
 }
 
-// elements numbers a list's.
+// elements numbers the values of a list.
 func elements(flag string, list []string) []element {
 	all := make([]element, 0, len(list))
 	for n, text := range list {
@@ -34,7 +34,7 @@ func elements(flag string, list []string) []element {
 	return all
 }
 
-// one is the value of a flag that is not a list, if it is set.
+// one returns the value of a flag that is not a list, if it is set.
 func one(flag, text string) []element {
 	if text == "" {
 		return nil
@@ -42,8 +42,8 @@ func one(flag, text string) []element {
 	return []element{{flag, 0, text}}
 }
 
-// requestHeaderLists are the flags in which kube-apiserver accepts no value of
-// white space only.
+// requestHeaderLists returns the flags for which kube-apiserver accepts no value that
+// is only white space.
 func (a *authOptions) requestHeaderLists() (headers, names []element) {
 	return slices.Concat(
 		elements("requestheader-username-headers", a.requestHeaderUsers), elements("requestheader-uid-headers", a.requestHeaderUIDs),
@@ -51,7 +51,8 @@ func (a *authOptions) requestHeaderLists() (headers, names []element) {
 	), elements("requestheader-allowed-names", a.requestHeaderNames)
 }
 
-// blankErrors are the values for which kube-apiserver does not start.
+// blankErrors returns an error for each value with which kube-apiserver does not
+// start.
 func (a *authOptions) blankErrors() (errs []error) {
 	headers, names := a.requestHeaderLists()
 	for _, e := range slices.Concat(headers, names) {
@@ -62,10 +63,10 @@ func (a *authOptions) blankErrors() (errs []error) {
 	return errs
 }
 
-// unusable says of each value that can match nothing, or has whom it matches
-// refused, which one it is and why.
+// unusable returns a note about each value that can match nothing, or whose matches
+// are refused.
 func (o *options) unusable() (notes []string) {
-	// name is one that the value is, or stands for.
+	// name is the value itself, or a name that it matches.
 	check := func(e element, name, effect string) {
 		what := e.String()
 		if name != e.text {
@@ -77,7 +78,7 @@ func (o *options) unusable() (notes []string) {
 	}
 	a := &o.auth
 	headers, names := a.requestHeaderLists()
-	for _, e := range headers { // white space around them is taken away, as in kube
+	for _, e := range headers { // white space around them is removed, as in kube
 		if name := strings.TrimSpace(e.text); name != "" && !httpguts.ValidHeaderFieldName(name) {
 			notes = append(notes, fmt.Sprintf("%v %+q has a character that header names do not have: it is never read", e, name))
 		}
@@ -96,7 +97,7 @@ func (o *options) unusable() (notes []string) {
 		check(e, groupLike(e.text), effect)
 	}
 	if a.config != "" {
-		return notes // which wins over --oidc-*
+		return notes // which replaces --oidc-*
 	}
 	for _, e := range one("oidc-username-prefix", a.oidcUsernamePrefix) {
 		check(e, e.text+"x", "all its users are refused (401)")
@@ -107,7 +108,7 @@ func (o *options) unusable() (notes []string) {
 	return notes
 }
 
-// groupLike is a group that a pattern matches.
+// groupLike returns a group that a pattern matches.
 func groupLike(pattern string) string {
 	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
 		return prefix + "x"
@@ -115,7 +116,8 @@ func groupLike(pattern string) string {
 	return pattern
 }
 
-// exact are the values that are compared with what certificates and tokens say.
+// exact returns the values that are compared with the content of certificates and
+// tokens.
 func (o *options) exact(allowedNames []element) []element {
 	a := &o.auth
 	all := slices.Concat(
@@ -124,7 +126,8 @@ func (o *options) exact(allowedNames []element) []element {
 		elements("cors-allowed-origins", o.corsOrigins),
 	)
 	for n, c := range o.across.clients() {
-		// Each part by itself: neither a shard nor a common name has white space around it.
+		// Each part separately: neither a shard nor a common name has white space
+		// around it.
 		for _, part := range []string{c.Shard, c.CommonName} {
 			if part != "" {
 				all = append(all, element{"shard-client-common-names", n + 1, part})
@@ -143,8 +146,8 @@ func (o *options) exact(allowedNames []element) []element {
 	return all
 }
 
-// droppedGroups are the patterns without white space around them. No identity has
-// a group with any, so this drops what was meant and nothing else.
+// droppedGroups returns the patterns without white space around them. No identity has
+// a group with such white space, so this drops the intended groups and no others.
 func (a *authOptions) droppedGroups() []string {
 	all := make([]string, 0, len(a.dropGroups.values))
 	for _, pattern := range a.dropGroups.values {

@@ -41,10 +41,10 @@ are errors; 2 if the command line cannot be read.
 Flags:
 `
 
-// soon is when a certificate's end is worth a warning.
+// soon is how long before a certificate's expiry check warns.
 const soon = 7 * 24 * time.Hour
 
-// Findings are what check has found.
+// Findings are the results of check.
 type Findings struct {
 	Errors   []string `json:"errors"`
 	Warnings []string `json:"warnings"`
@@ -79,7 +79,7 @@ func runCheck(_ context.Context, args []string, stdout io.Writer) error {
 	return nil
 }
 
-// checker looks at everything that flags name.
+// checker checks all files that flags name.
 type checker struct {
 	o     *options
 	now   time.Time
@@ -96,7 +96,7 @@ func (c *checker) text(w io.Writer) {
 	_, _ = fmt.Fprintf(w, "%s, %s\n", count(len(c.found.Errors), "error"), count(len(c.found.Warnings), "warning"))
 }
 
-// count is "1 error", "2 errors".
+// count returns "1 error", "2 errors" and so on.
 func count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
@@ -104,7 +104,7 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// fail notes an error, each of joined ones by itself, once.
+// fail records an error. Joined errors are recorded separately, each once.
 func (c *checker) fail(err error) {
 	if err == nil {
 		return
@@ -126,10 +126,10 @@ func (c *checker) warn(format string, args ...any) {
 	}
 }
 
-// log makes warnings of what loading would log.
+// log returns a logger that turns the log lines of loading into warnings.
 func (c *checker) log() klog.Logger { return logr.New(warnings{c.warn}) }
 
-// warnings is a log whose lines are warnings: the message, and what goes with it.
+// warnings is a log sink whose lines become warnings: the message with its values.
 type warnings struct {
 	warn func(format string, args ...any)
 }
@@ -187,8 +187,8 @@ func (c *checker) all() {
 	c.fail(err)
 }
 
-// readable says whether a flag names a file that can be opened; validate has
-// said why not.
+// readable reports whether a flag names a file that can be opened; if not, validate
+// has reported it.
 func readable(path string) bool {
 	f, err := os.Open(path) //nolint:gosec // the operator's file
 	if path == "" || err != nil {
@@ -217,7 +217,7 @@ func (c *checker) mappings() *proxy.Mappings {
 	return m
 }
 
-// backends are certificates that go with a mapping or a mount host.
+// backends checks the certificates of a mapping or of mount hosts.
 func (c *checker) backends(all []proxy.CertificateSource) {
 	for _, found := range all {
 		if found.Role == "client" {
@@ -239,7 +239,7 @@ func (c *checker) mountHosts() {
 	}
 }
 
-// serving are the certificates it would serve with.
+// serving checks the serving certificates.
 func (c *checker) serving() {
 	s := c.o.serving
 	pair := s.ServerCert.CertKey
@@ -264,11 +264,12 @@ func (c *checker) pair(certFlag, certFile, keyFlag, keyFile string) {
 	c.leaf(certFlag+" "+certFile, text)
 }
 
-// leaf looks at when a certificate is good; what it is followed by is its chain.
+// leaf checks the validity period of a certificate; the certificates after it are its
+// chain.
 func (c *checker) leaf(what string, text []byte) {
 	certs, err := cert.ParseCertsPEM(text)
 	if len(text) == 0 {
-		return // none is wanted
+		return // none is configured
 	}
 	if err != nil {
 		c.fail(fmt.Errorf("%s: %w", what, err))
@@ -284,11 +285,11 @@ func (c *checker) leaf(what string, text []byte) {
 	}
 }
 
-// bundle looks at CAs: one that has ended is a leftover, all are an error.
+// bundle checks CAs: one that has expired is a leftover; if all have, it is an error.
 func (c *checker) bundle(what string, text []byte) {
 	certs, err := cert.ParseCertsPEM(text)
 	if err != nil {
-		return // loading says so
+		return // loading reports it
 	}
 	ended := 0
 	for _, ca := range certs {
@@ -329,7 +330,7 @@ func (c *checker) kubeconfigs() {
 	}
 }
 
-// kubeconfig reads the files that one names.
+// kubeconfig checks a kubeconfig and the files that it names.
 func (c *checker) kubeconfig(what string, config *rest.Config, err error) {
 	if err != nil {
 		c.fail(err)
@@ -359,7 +360,7 @@ func (c *checker) kubeconfig(what string, config *rest.Config, err error) {
 	}
 }
 
-// certificates are the CA bundles of clients.
+// certificates checks the CA bundles of clients.
 func (c *checker) certificates() authn.Config {
 	config := authn.Config{}
 	p := &program{log: c.log(), sources: proxy.Sources{Reloads: map[string]func() error{}}}
@@ -379,7 +380,7 @@ func (c *checker) certificates() authn.Config {
 	return config
 }
 
-// tokens are the files of the token authenticators.
+// tokens checks the files of the token authenticators.
 func (c *checker) tokens(config *authn.Config) {
 	a := &c.o.auth
 	log := c.log()
@@ -388,7 +389,7 @@ func (c *checker) tokens(config *authn.Config) {
 		_, err := tokenfile.New(a.tokenFile, nil, log)
 		c.fail(err)
 	}
-	for _, file := range a.serviceAccountKeys { // each by itself, so that all errors are told
+	for _, file := range a.serviceAccountKeys { // separately, so that all errors are reported
 		if readable(file) {
 			_, err := serviceaccount.NewKeyFiles([]string{file}, nil, log)
 			c.fail(err)
@@ -400,7 +401,7 @@ func (c *checker) tokens(config *authn.Config) {
 	}
 	flags := a.oidc()
 	if a.config != "" && !readable(a.config) || a.oidcCA != "" && !readable(a.oidcCA) || a.config == "" && (!flags.Set() || a.oidcIssuer == "" || a.oidcClientID == "") {
-		return // nothing to read, or validate has said what is wrong
+		return // nothing to read, or validate has reported it
 	}
 	tokens, err := authn.NewOIDC(authn.OIDCConfig{
 		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.NewPool(operatorsIssuers(log)), Log: log,
@@ -411,17 +412,17 @@ func (c *checker) tokens(config *authn.Config) {
 	}
 }
 
-// logins are those that --login-client tells people of.
+// logins checks the clients of --login-client.
 func (c *checker) logins(tokens []token.Authenticator) {
 	a := &c.o.auth
 	clients, err := parseLoginClients(c.o.loginClients)
 	if err != nil || !c.o.loginDiscoveryOn() || len(tokens) == 0 && (a.config != "" || a.oidc().Set()) {
-		return // what is wrong has been said
+		return // already reported
 	}
 	c.fail(c.o.acceptsLogins(clients, tokens))
 }
 
-// observers are audit and tracing.
+// observers checks audit and tracing.
 func (c *checker) observers() {
 	o := &c.o.observe
 	if file := o.audit.PolicyFile; readable(file) {

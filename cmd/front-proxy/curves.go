@@ -9,7 +9,7 @@ import (
 
 var curves = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
 
-// curveIDs reads the names or ids of key exchange mechanisms; nil for none.
+// curveIDs converts names or IDs of key exchange mechanisms; it returns nil for none.
 func curveIDs(names []string) ([]tls.CurveID, error) {
 	var ids []tls.CurveID
 	for _, name := range names {

@@ -16,8 +16,8 @@ import (
 const unixScheme = "unix://"
 
 // debugListener listens on --debug-address: a loopback address with a port, or
-// unix:///path of a socket, which only the proxy's own user may use. Whoever can
-// connect is not asked who it is, so nothing else is taken.
+// unix:///path of a socket, which only the proxy's own user may use. It accepts no
+// other address, because clients are not authenticated there.
 func debugListener(address string) (net.Listener, error) {
 	if err := checkDebugAddress(address); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func debugListener(address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// checkDebugAddress says what is wrong with a --debug-address.
+// checkDebugAddress returns what is wrong with a --debug-address, or nil.
 func checkDebugAddress(address string) error {
 	if path, socket := strings.CutPrefix(address, unixScheme); socket {
 		if !strings.HasPrefix(path, "/") {
@@ -59,7 +59,7 @@ func checkDebugAddress(address string) error {
 	return nil
 }
 
-// removeStale removes a socket that a process left which is gone.
+// removeStale removes a socket that an ended process left behind.
 func removeStale(path string) error {
 	info, err := os.Lstat(path) //nolint:gosec // the operator names it
 	switch {

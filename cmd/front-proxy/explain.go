@@ -48,7 +48,7 @@ with --workspace, and a kubeconfig whose server is that workspace.
 Flags:
 `
 
-// explainOptions are explain's flags.
+// explainOptions are the flags of explain.
 type explainOptions struct {
 	kubeconfig, context, server, tlsName string
 	debugAddress                         string
@@ -123,7 +123,7 @@ func (o *explainOptions) validate(args []string) error {
 	return nil
 }
 
-// question is nil when a refusal is asked about.
+// question returns nil if the command asks about a refusal.
 func (o *explainOptions) question() (*proxy.ExplainRequest, error) {
 	if o.path == "" {
 		return nil, nil
@@ -169,7 +169,7 @@ func (o *explainOptions) question() (*proxy.ExplainRequest, error) {
 	return q, nil
 }
 
-// maxInput bounds what is read of a file.
+// maxInput limits how much of a file is read.
 const maxInput = 1 << 20
 
 func readInput(name string) ([]byte, error) {
@@ -179,11 +179,11 @@ func readInput(name string) ([]byte, error) {
 	return os.ReadFile(name) //nolint:gosec // the user's file
 }
 
-// client asks a proxy.
+// explainClient asks a proxy for explanations.
 type explainClient struct {
 	client *http.Client
-	base   string // what /debug/explain is appended to
-	hint   string // what may help when it is forbidden
+	base   string // the URL in front of /debug/explain
+	hint   string // advice if it is forbidden
 }
 
 func (o *explainOptions) client() (*explainClient, error) {
@@ -234,9 +234,9 @@ func newExplainClient(config *rest.Config, server, tlsName string, workspace boo
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	// A connection for each question, so that a load balancer leads to another
-	// replica the next time. The operator, who chose the server, waits as long as the
-	// command's context lasts.
+	// Use a new connection for each question, so that a load balancer may choose
+	// another replica the next time. The operator chose the server, so the only time
+	// limit is the command's context.
 	rounds, err := rest.HTTPWrappersForConfig(config, &http.Transport{TLSClientConfig: transport, DisableKeepAlives: true, ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second})
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
@@ -245,10 +245,10 @@ func newExplainClient(config *rest.Config, server, tlsName string, workspace boo
 	return a, nil
 }
 
-// noRedirect keeps a question, which may hold a token, where it was sent.
+// noRedirect prevents redirects, because a question may contain a token.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// newDebugClient asks a process on this machine, at the operator's word.
+// newDebugClient returns a client for a debug address on this machine.
 func newDebugClient(address string) *explainClient {
 	a := &explainClient{base: "http://" + address, hint: "the debug address serves only localhost and loopback addresses"}
 	transport := &http.Transport{}
@@ -262,8 +262,8 @@ func newDebugClient(address string) *explainClient {
 	return a
 }
 
-// replicaTries is how often a refusal is asked for, each time with a connection
-// of its own, until the replica that has it answers.
+// replicaTries is how often explain asks for a refusal, each time on a new
+// connection, until it reaches the replica that has it.
 const replicaTries = 12
 
 func (a *explainClient) ask(ctx context.Context, id string, q *proxy.ExplainRequest) (*proxy.Explanation, error) {
@@ -286,7 +286,7 @@ func (a *explainClient) ask(ctx context.Context, id string, q *proxy.ExplainRequ
 	return nil, fmt.Errorf("%w\n(none of %d tries reached that instance: set --server to it, or use its --debug-address, for example through kubectl port-forward)", err, replicaTries)
 }
 
-// once asks once; elsewhere says that another replica must be asked.
+// once sends one question. elsewhere reports whether another replica must be asked.
 func (a *explainClient) once(ctx context.Context, method, path string, body []byte) (e *proxy.Explanation, elsewhere bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
 	if err != nil {

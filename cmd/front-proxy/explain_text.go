@@ -17,7 +17,7 @@ import (
 	"frontproxy/proxy"
 )
 
-// explainText is an explanation for people.
+// explainText writes an explanation as text.
 func explainText(w io.Writer, e *proxy.Explanation) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	say("%s %s: %s (%d)", plainText(e.Method), plainText(e.Path), e.Outcome, e.Code)
@@ -143,7 +143,7 @@ func when(t *metav1.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// plainText keeps what clients and tenants wrote from steering a terminal.
+// plainText removes terminal control codes from text of clients and tenants.
 func plainText(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
@@ -153,7 +153,7 @@ func plainText(s string) string {
 	}, s)
 }
 
-// certificatesOnly leaves private keys where they are.
+// certificatesOnly returns the certificates in a PEM file, without private keys.
 func certificatesOnly(text []byte) string {
 	var b strings.Builder
 	for {
@@ -189,7 +189,7 @@ func readChange(text []byte) (*proxy.ExplainChange, error) {
 			return nil, fmt.Errorf("document %d: %w", n+1, err)
 		}
 		for annotation, value := range o.Metadata.Annotations {
-			if !strings.HasPrefix(annotation, authn.LoginAnnotations) { // an applied object has its old spec in one
+			if !strings.HasPrefix(annotation, authn.LoginAnnotations) { // kubectl stores an old spec in one
 				continue
 			}
 			if change.Annotations[o.Metadata.Name] == nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// gate is one feature of ours that an operator may switch.
+// gate is one of our features that operators may turn on or off.
 type gate struct {
 	name  string
 	alpha bool // else beta
@@ -31,15 +31,15 @@ var ourGates = []gate{
 	{gateWorkspaceTokenAPIAudiences, false, true, "requires tokens of workspace issuers to also have one of --api-audiences, if that is set"},
 }
 
-// gates is the value of --feature-gates: what was set, by name. That may be one
-// of ourGates, AllAlpha, AllBeta, or a gate of kcp or Kubernetes, which has no
+// gates is the value of --feature-gates: the gates that were set, by name. A name is
+// one of ourGates, AllAlpha, AllBeta, or a gate of kcp or Kubernetes, which has no
 // effect here.
 type gates struct {
 	set map[string]bool
 }
 
-// enabled says whether one of our gates is on: as set, else as AllAlpha or
-// AllBeta say, else by default.
+// enabled reports whether one of our gates is on: as set, else as AllAlpha or AllBeta
+// say, else by default.
 func (g *gates) enabled(name string) bool {
 	if on, ok := g.set[name]; ok {
 		return on
@@ -75,10 +75,10 @@ func (g *gates) Set(value string) error {
 	return nil
 }
 
-// warning names the gates that were set and have no effect here, each with the
-// gate of ours that it may be a misspelling of. It is empty if there are none.
-// They are no error: an argument list is shared with kcp, whose newer versions
-// have gates that nobody here can know.
+// warning names the gates that were set and have no effect here, each with the gate
+// of ours that it may be a misspelling of. It is empty if there are none. They are
+// not errors, because operators share an argument list with kcp, whose newer versions
+// have gates that this program cannot know.
 func (g *gates) warning() string {
 	var unknown []string
 	for _, name := range slices.Sorted(maps.Keys(g.set)) {
@@ -98,14 +98,14 @@ func (g *gates) warning() string {
 	return "--feature-gates: these have no effect here: " + strings.Join(unknown, ", ")
 }
 
-// maxTypos is by how many letters a name may differ from a gate of ours to be
-// taken for a misspelling of it.
+// maxTypos is the largest edit distance at which a name is taken for a misspelling of
+// one of our gates.
 const maxTypos = 4
 
-// edits counts the bytes to insert, delete or replace to make b of a
-// (Levenshtein's distance).
+// edits returns the Levenshtein distance of a and b: how many bytes to insert, delete
+// or replace.
 func edits(a, b string) int {
-	row := make([]int, len(b)+1) // row[j]: from what was read of a to b[:j]
+	row := make([]int, len(b)+1) // row[j]: the distance from the part of a read so far to b[:j]
 	for j := range row {
 		row[j] = j
 	}
@@ -124,7 +124,7 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// String shows what was set.
+// String returns the gates that were set.
 func (g *gates) String() string {
 	var pairs []string
 	for name, on := range g.set {
@@ -134,7 +134,7 @@ func (g *gates) String() string {
 	return strings.Join(pairs, ",")
 }
 
-// Type is what --help calls the value.
+// Type is the name of the value in --help.
 func (g *gates) Type() string { return "Name=bool,…" }
 
 func gateNames() []string {

@@ -12,8 +12,8 @@ import (
 	"frontproxy/proxy"
 )
 
-// follow has a kubeconfig followed, and its client certificate and whether it
-// can be read told. name is its flag.
+// follow follows a kubeconfig, and reports its client certificate and whether it can
+// be read. name is its flag.
 func (p *program) follow(name string, paths []string, load func() (*rest.Config, error)) (*kubeconfig.DynamicConfig, error) {
 	f, err := kubeconfig.NewDynamicConfig(name, paths, load, nil, p.log.WithName("kubeconfigs"))
 	if err != nil {
@@ -23,19 +23,19 @@ func (p *program) follow(name string, paths []string, load func() (*rest.Config,
 	return f, nil
 }
 
-// followsKubeconfig does for a kubeconfig what follows does, and has its client
-// certificate told.
+// followsKubeconfig does for a kubeconfig what follows does, and also reports its
+// client certificate.
 func (p *program) followsKubeconfig(flag string, f *kubeconfig.DynamicConfig) {
 	p.follows(flag, f)
 	p.sources.Certificates = append(p.sources.Certificates, proxy.CertificateSource{Role: "client", Source: flag, PEM: f.Certificate})
 }
 
-// everyShard follows a kubeconfig that reaches shards wherever they are.
+// everyShard follows a kubeconfig for all shards, at any address.
 func (p *program) everyShard(flag, path string) (*kubeconfig.DynamicConfig, error) {
 	return p.follow(flag, []string{path}, func() (*rest.Config, error) { return everyShardConfig(flag, path) })
 }
 
-// kcp follows the kubeconfigs of the proxy's own power in kcp.
+// kcp follows the kubeconfigs of the proxy's own identities in kcp.
 func (p *program) kcp(o *options) (root, shards *kubeconfig.DynamicConfig, peers []*rest.Config, err error) {
 	paths := rootRules(o.rootKubeconfig).GetLoadingPrecedence()
 	if root, err = p.follow("root-kubeconfig", paths, func() (*rest.Config, error) { return rootConfig(o.rootKubeconfig) }); err != nil {
@@ -48,7 +48,7 @@ func (p *program) kcp(o *options) (root, shards *kubeconfig.DynamicConfig, peers
 	return root, shards, peers, err
 }
 
-// rootConfig loads --root-kubeconfig; empty means the usual places, then the
+// rootConfig loads --root-kubeconfig; empty means the default locations, then the
 // pod's service account.
 func rootConfig(path string) (*rest.Config, error) {
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rootRules(path), nil).ClientConfig()
@@ -61,9 +61,10 @@ func rootConfig(path string) (*rest.Config, error) {
 	return config, nil
 }
 
-// unusableKubeconfig says why the kubeconfig of a flag cannot be used.
+// unusableKubeconfig returns an error that says why the kubeconfig of a flag cannot
+// be used.
 func unusableKubeconfig(flag, path string, err error) error {
-	if clientcmd.IsEmptyConfig(err) { // whose text is about another program's variables
+	if clientcmd.IsEmptyConfig(err) { // its text mentions another program's variables
 		err = errors.New("it is empty")
 	}
 	return fmt.Errorf("--%s %q is not a usable kubeconfig (kind: Config, with a current-context): %w", flag, path, err)
@@ -75,9 +76,8 @@ func rootRules(path string) *clientcmd.ClientConfigLoadingRules {
 	return rules
 }
 
-// everyShardConfig loads a kubeconfig that reaches shards wherever they are. Its
-// server does not matter, but one without an https server would lose its CA on
-// the way.
+// everyShardConfig loads a kubeconfig for all shards, at any address. Its server is
+// not used, but client-go drops the CA of a configuration without an https server.
 func everyShardConfig(flag, path string) (*rest.Config, error) {
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{ExplicitPath: path},

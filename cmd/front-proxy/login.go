@@ -27,12 +27,13 @@ const (
 
 var loginKeys = []string{loginIssuer, loginClientID, loginName, loginScopes, loginCAFile, loginSecretFile}
 
-// loginDiscoveryOn is the gate's; AllAlpha turns on only what is configured.
+// loginDiscoveryOn reports whether the gate is on; AllAlpha turns it on only if
+// --external-url is set.
 func (o *options) loginDiscoveryOn() bool {
 	return o.gates.enabled(gateLoginDiscovery) && (o.gates.set[gateLoginDiscovery] || len(o.externalURLs) > 0)
 }
 
-// validateLogin reads all that login discovery needs of the flags.
+// validateLogin validates the flags of login discovery.
 func (o *options) validateLogin() error {
 	clients, err := parseLoginClients(o.loginClients)
 	if err != nil || !o.loginDiscoveryOn() {
@@ -40,7 +41,7 @@ func (o *options) validateLogin() error {
 	}
 	urls, err := externalURLs(o.externalURLs)
 	if err != nil {
-		return nil // told elsewhere
+		return nil // reported elsewhere
 	}
 	_, err = logindiscovery.New(logindiscovery.Config{URLs: urls, Operator: clients})
 	return err
@@ -64,9 +65,9 @@ func parseLoginClients(texts []string) ([]protectedresource.Client, error) {
 	return all, errors.Join(errs...)
 }
 
-// parseLoginClient reads the files that a client names once, at the start. They are
-// part of what everybody is told and may be kept by its readers, as the client id
-// is: a change of them is a change of the flag, and takes a restart.
+// parseLoginClient reads the files that a client names once, at the start. Their
+// content is published and clients may store it, like the client ID. So a change of
+// it counts as a change of the flag and needs a restart.
 func parseLoginClient(text string) (protectedresource.Client, error) {
 	var c protectedresource.Client
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
@@ -107,7 +108,7 @@ func parseLoginClient(text string) (protectedresource.Client, error) {
 	return c, nil
 }
 
-// loginDiscovery makes it; nil when it is off. Types is nil when workspace
+// loginDiscovery returns nil if login discovery is off. types is nil if workspace
 // authentication is off.
 func (o *options) loginDiscovery(idx *index.Index, types *authn.TypeIndex, tokens []token.Authenticator) (*logindiscovery.Discovery, error) {
 	if !o.loginDiscoveryOn() {
@@ -127,8 +128,8 @@ func (o *options) loginDiscovery(idx *index.Index, types *authn.TypeIndex, token
 	return logindiscovery.New(config)
 }
 
-// acceptsLogins says for which clients nobody here accepts what people get at
-// their issuer. A webhook may accept anything.
+// acceptsLogins returns an error for each client whose issuer's tokens no
+// authenticator accepts. A webhook may accept any token.
 func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []token.Authenticator) error {
 	var errs []error
 	for i := range clients {
@@ -139,7 +140,7 @@ func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []tok
 	return errors.Join(errs...)
 }
 
-// accepts says whether an issuer is the operator's.
+// accepts reports whether an issuer is one of the operator's.
 func accepts(tokens []token.Authenticator, issuer string) bool {
 	return slices.ContainsFunc(tokens, func(a token.Authenticator) bool {
 		o, ok := a.(*authn.OIDC)

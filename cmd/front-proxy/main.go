@@ -18,7 +18,7 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// version is stamped by the Makefile.
+// version is set by the Makefile.
 var version = "v0.0.0-dev"
 
 func main() {
@@ -29,8 +29,8 @@ func main() {
 	os.Exit(exitCode(err, os.Stderr))
 }
 
-// exitError ends a subcommand with a status of its own. Without text the
-// subcommand has said all there is to say.
+// exitError ends a subcommand with its own exit status. Without text the subcommand
+// has already printed everything.
 type exitError struct {
 	code int
 	text string
@@ -68,7 +68,8 @@ Usage:
 Each subcommand has its own --help.
 `
 
-// subcommands by name. Without one the program serves, as kcp-front-proxy does.
+// subcommand returns a subcommand by its name. Without one the program serves, as
+// kcp-front-proxy does.
 func subcommand(name string) func(context.Context, []string, io.Writer) error {
 	switch name {
 	case "check":
@@ -81,7 +82,7 @@ func subcommand(name string) func(context.Context, []string, io.Writer) error {
 	return nil
 }
 
-// run is the program: it returns when ctx has ended and everything is drained.
+// run runs the program. It returns when ctx has ended and everything is drained.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) > 0 {
 		if sub := subcommand(args[0]); sub != nil {
@@ -111,7 +112,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("these flags cannot be used:\n%w", err)
 	}
 	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP) // which would end the process
+	signal.Notify(hangups, syscall.SIGHUP) // by default it ends the process
 	defer signal.Stop(hangups)
 	p, err := assemble(o, klog.Background()) //nolint:contextcheck // it runs nothing
 	if err != nil {
@@ -121,7 +122,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return p.run(ctx)
 }
 
-// loggingGates are the defaults: what the logging flags need of feature gates.
+// loggingGates returns the default feature gates for the logging flags.
 func loggingGates() featuregate.FeatureGate {
 	g := featuregate.NewFeatureGate()
 	if err := logsapi.AddFeatureGates(g); err != nil {

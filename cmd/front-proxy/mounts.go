@@ -8,7 +8,7 @@ import (
 	"frontproxy/proxy"
 )
 
-// mountHosts reads --mount-hosts-file; nil when there is none.
+// mountHosts reads --mount-hosts-file; it returns nil if the flag is not set.
 func (p *program) mountHosts(o *options) (*proxy.MountHosts, error) {
 	if o.mountHostsFile == "" {
 		return nil, nil
@@ -21,7 +21,7 @@ func (p *program) mountHosts(o *options) (*proxy.MountHosts, error) {
 	return hosts, nil
 }
 
-// externalURLs parses --external-url. The error has everything that is wrong.
+// externalURLs parses --external-url. The error reports everything that is wrong.
 func externalURLs(texts []string) ([]*url.URL, error) {
 	var all []*url.URL
 	var errs []error

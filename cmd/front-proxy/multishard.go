@@ -17,7 +17,7 @@ import (
 	"frontproxy/proxy"
 )
 
-// multiShardOptions are flags of ours for what concerns every shard at once.
+// multiShardOptions are our own flags that concern all shards.
 type multiShardOptions struct {
 	virtualWorkspaces bool
 	shardClients      []string
@@ -55,7 +55,7 @@ func (o *multiShardOptions) validate() []error {
 	return errs
 }
 
-// clients are the shards' own certificates.
+// clients returns the shards' own certificates.
 func (o *multiShardOptions) clients() []authn.ShardClient {
 	var all []authn.ShardClient
 	for _, text := range o.shardClients {
@@ -68,7 +68,7 @@ func (o *multiShardOptions) clients() []authn.ShardClient {
 	return all
 }
 
-// callers are the certificates by which shards assert their callers.
+// callers returns the certificates with which shards assert their callers.
 func (o *multiShardOptions) callers() []authn.ShardCaller {
 	var all []authn.ShardCaller
 	for _, text := range o.shardCallers {
@@ -96,8 +96,7 @@ func (o *multiShardOptions) servers() (map[string]*url.URL, error) {
 	return all, nil
 }
 
-// acrossShards adds to a proxy's configuration what these flags and gates ask
-// for.
+// acrossShards adds the settings of these flags and gates to a proxy's configuration.
 func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c proxy.Config) proxy.Config {
 	c.Recheck = decider.Recheck
 	if o.across.virtualWorkspaces {
@@ -109,7 +108,7 @@ func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c
 	return c
 }
 
-// multiShardAccountOptions are the flags of service accounts of every shard.
+// multiShardAccountOptions are the flags for service accounts of all shards.
 type multiShardAccountOptions struct {
 	keysFromShards bool
 	grace          time.Duration
@@ -127,7 +126,7 @@ func (o *multiShardAccountOptions) validate() []error {
 	return nil
 }
 
-// serviceAccountsOn says whether anything verifies service account tokens.
+// serviceAccountsOn reports whether service account tokens are verified at all.
 func (a *authOptions) serviceAccountsOn() bool {
 	return len(a.serviceAccountKeys) > 0 || a.accountsAcross.keysFromShards
 }

@@ -18,8 +18,8 @@ import (
 	_ "k8s.io/component-base/logs/json/register" // --logging-format=json
 )
 
-// options are the command line: every flag of kcp-front-proxy with its meaning
-// and default, and ours.
+// options are the command line: every flag of kcp-front-proxy, with its meaning and
+// default, and our own flags.
 type options struct {
 	serving         *genericoptions.SecureServingOptions
 	curves          []string
@@ -53,7 +53,7 @@ type options struct {
 	help    bool
 
 	all    *pflag.FlagSet // for /flagz
-	output string         // of check
+	output string         // for check
 }
 
 // authOptions are the flags of the global authenticators.
@@ -82,7 +82,7 @@ type authOptions struct {
 	serviceAccountKeys    []string
 	serviceAccountIssuers []string
 	serviceAccountLookup  bool
-	// serviceAccountLookupKubeconfig: empty means the shards' one.
+	// serviceAccountLookupKubeconfig: empty means shardsKubeconfig.
 	serviceAccountLookupKubeconfig string
 
 	accountsAcross multiShardAccountOptions
@@ -210,7 +210,7 @@ func (a *authOptions) serviceAccountFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&a.serviceAccountExtend, "service-account-extend-token-expiration", true, "No effect: the proxy issues no tokens.")
 }
 
-// parse reads the arguments. Errors name the flag.
+// parse parses the arguments. Errors name the flag.
 func parse(args []string) (*options, *cliflag.NamedFlagSets, error) {
 	o := newOptions()
 	sections, err := o.parse(args, nil)
@@ -220,7 +220,7 @@ func parse(args []string) (*options, *cliflag.NamedFlagSets, error) {
 	return o, sections, nil
 }
 
-// parse reads the arguments; more adds flags of a subcommand.
+// parse parses the arguments; more adds the flags of a subcommand.
 func (o *options) parse(args []string, more func(*cliflag.NamedFlagSets)) (*cliflag.NamedFlagSets, error) {
 	all, sections := o.flags(more)
 	o.all = all
@@ -245,8 +245,8 @@ func (o *options) parse(args []string, more func(*cliflag.NamedFlagSets)) (*clif
 	return sections, nil
 }
 
-// didYouMean names the flag that an unknown one may be a misspelling of, in
-// parentheses. It is empty if there is none, or another error.
+// didYouMean returns, in parentheses, the flag that an unknown flag may be a
+// misspelling of. It returns "" if there is none, or for another error.
 func didYouMean(known *pflag.FlagSet, err error) string {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
@@ -265,7 +265,8 @@ func didYouMean(known *pflag.FlagSet, err error) string {
 	return fmt.Sprintf(" (did you mean --%s?)", name)
 }
 
-// complete makes paths absolute and follows kcp in where certificates lie.
+// complete makes paths absolute. Certificates have the same default locations as in
+// kcp.
 func (o *options) complete() error {
 	root, err := filepath.Abs(o.rootDirectory)
 	if err != nil {
@@ -280,8 +281,8 @@ func (o *options) complete() error {
 	return nil
 }
 
-// validate returns everything that is wrong with the flags by themselves, each
-// error naming its flag.
+// validate returns everything that is wrong with the flags themselves. Each error
+// names its flag.
 func (o *options) validate() error {
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -379,7 +380,7 @@ func (a *authOptions) validate() []error {
 
 type namedFile struct{ flag, path string }
 
-// files are the files that flags name and that must be readable.
+// files returns the files that flags name and that must be readable.
 func (o *options) files() []namedFile {
 	a := &o.auth
 	files := []namedFile{
@@ -401,9 +402,9 @@ func (o *options) files() []namedFile {
 	return files
 }
 
-// groupList is a comma-separated list of groups. An element that still holds a
-// comma came in quotes that a manifest left in the argument: it is split, and
-// remembered so that the operator is told.
+// groupList is a comma-separated list of groups. An element that contains a comma was
+// in quotes that a manifest left in the argument. It is split, and quoted records
+// that, to warn the operator.
 type groupList struct {
 	values  []string
 	changed bool
@@ -428,8 +429,8 @@ func (l *groupList) Set(value string) error {
 	return nil
 }
 
-// String shows the groups.
+// String returns the groups.
 func (l *groupList) String() string { return strings.Join(l.values, ",") }
 
-// Type is what --help calls the value.
+// Type is the name of the value in --help.
 func (l *groupList) Type() string { return "strings" }

@@ -10,15 +10,15 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// clientOptions is what explain and shadow have in common: they ask proxies and print
-// a report.
+// clientOptions are the common flags of explain and shadow, which send requests to
+// proxies and print a report.
 type clientOptions struct {
 	output  string
-	timeout time.Duration // of one answer for shadow, of the whole for explain
+	timeout time.Duration // for one response in shadow, for the whole run in explain
 	help    bool
 }
 
-// flagSet has the common flags; name is the subcommand's.
+// flagSet returns the common flags; name is the subcommand.
 func (a *clientOptions) flagSet(name string, timeout time.Duration) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -28,9 +28,9 @@ func (a *clientOptions) flagSet(name string, timeout time.Duration) *pflag.FlagS
 	return fs
 }
 
-// parse reads args, and has validate look at what is no flag among them. Done
-// says that help was asked for, and is printed. An error is one of the command
-// line: exit status 2.
+// parse parses args and passes the arguments that are not flags to validate. done
+// means that help was requested and printed. An error is a wrong command line: exit
+// status 2.
 func (a *clientOptions) parse(fs *pflag.FlagSet, args []string, usage string, stdout io.Writer, validate func([]string) error) (done bool, err error) {
 	if err = fs.Parse(args); err != nil {
 		err = fmt.Errorf("%w%s", err, didYouMean(fs, err))
@@ -50,7 +50,7 @@ func (a *clientOptions) parse(fs *pflag.FlagSet, args []string, usage string, st
 	return false, nil
 }
 
-// checkOutput says whether an --output is known.
+// checkOutput returns an error if --output is unknown.
 func checkOutput(output string) error {
 	switch output {
 	case "text", "json", "yaml":
@@ -59,7 +59,7 @@ func checkOutput(output string) error {
 	return fmt.Errorf("--output=%s: must be text, json or yaml", output)
 }
 
-// render writes v as asked for.
+// render writes v in the requested format.
 func render(w io.Writer, output string, v any, text func(io.Writer)) error {
 	switch output {
 	case "json":

@@ -10,7 +10,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// peers follows --shard-peer-kubeconfig; which peers there are is read once.
+// peers follows --shard-peer-kubeconfig. The list of peers is read only once.
 func (p *program) peers(paths []string) ([]*rest.Config, error) {
 	configs, err := peerConfigs(paths)
 	if err != nil {
@@ -26,7 +26,7 @@ func (p *program) peers(paths []string) ([]*rest.Config, error) {
 	return configs, nil
 }
 
-// peerConfig is the one of the peer at host.
+// peerConfig returns the configuration of the peer at host.
 func peerConfig(paths []string, host string) (*rest.Config, error) {
 	all, err := peerConfigs(paths)
 	if err != nil {
@@ -40,9 +40,9 @@ func peerConfig(paths []string, host string) (*rest.Config, error) {
 	return nil, fmt.Errorf("--shard-peer-kubeconfig %q: no longer has the server %q; restart to change peers", paths, host)
 }
 
-// peerConfigs loads --shard-peer-kubeconfig. As in kcp every cluster of a file
-// is a peer, once, and the file's current context has the credentials for all
-// of them.
+// peerConfigs loads --shard-peer-kubeconfig. As in kcp, every cluster of a file is a
+// peer, counted once, and the file's current context has the credentials for all of
+// them.
 func peerConfigs(paths []string) ([]*rest.Config, error) {
 	var peers []*rest.Config
 	seen := map[string]bool{}

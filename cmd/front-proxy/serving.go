@@ -12,8 +12,8 @@ import (
 	"frontproxy/internal/certs"
 )
 
-// listen makes the self-signed certificate that kcp-front-proxy would make when
-// none is given, follows the serving certificates and starts to listen.
+// listen follows the serving certificates and starts to listen. Without a certificate
+// it creates the self-signed one that kcp-front-proxy would create.
 func (p *program) listen(o *options) (*server.SecureServingInfo, error) {
 	if err := o.selfSigned(); err != nil {
 		return nil, err
@@ -25,8 +25,8 @@ func (p *program) listen(o *options) (*server.SecureServingInfo, error) {
 	return info, p.followServing(o, info)
 }
 
-// followServing has certificates that were read from files followed, which
-// apiserver's own providers would believe as soon as they can be read.
+// followServing follows the certificates that were read from files. apiserver's own
+// providers would use a change as soon as it can be read, complete or not.
 func (p *program) followServing(o *options, info *server.SecureServingInfo) error {
 	log := p.log.WithName("certificates")
 	if main := o.serving.ServerCert.CertKey; main.CertFile != "" {
@@ -49,8 +49,8 @@ func (p *program) followServing(o *options, info *server.SecureServingInfo) erro
 	return nil
 }
 
-// connections is how many clients may have. Go has raised the soft limit on
-// file descriptors to the hard one by now.
+// connections returns the limit on client connections. Go has already raised the soft
+// limit on file descriptors to the hard limit.
 func (o *options) connections() int {
 	var limit syscall.Rlimit
 	if o.maxConnections > 0 {

@@ -87,13 +87,13 @@ func (o *shadowOptions) validate(args []string) error {
 	return nil
 }
 
-// ShadowReport is what shadow found.
+// ShadowReport is the result of shadow.
 type ShadowReport struct {
 	Requests    int          `json:"requests"`
 	Differences []Difference `json:"differences"`
 }
 
-// Difference is one request that the proxies answer differently.
+// Difference is a request to which the proxies respond differently.
 type Difference struct {
 	As        string `json:"as"`
 	Path      string `json:"path"`
@@ -134,7 +134,7 @@ func (r *ShadowReport) text(w io.Writer) {
 	_, _ = fmt.Fprintf(w, "%d requests, %d differences\n", r.Requests, len(r.Differences))
 }
 
-// caller is a credential, with a client of each proxy.
+// caller is a credential, with a client for each proxy.
 type caller struct {
 	name                 string
 	incumbent, candidate *http.Client
@@ -175,7 +175,7 @@ func (o *shadowOptions) caller(name string, config *rest.Config) (c caller, err 
 	return c, err
 }
 
-// client is of one of the two proxies that the operator compares; an answer has
+// client returns a client for one of the two proxies; each response may take
 // --timeout.
 func (o *shadowOptions) client(config *rest.Config, server, tlsName string) (*http.Client, error) {
 	config = rest.CopyConfig(config)
@@ -194,7 +194,7 @@ func (o *shadowOptions) client(config *rest.Config, server, tlsName string) (*ht
 	return client, nil
 }
 
-// paths are the different requests to send, sampled.
+// paths returns the different requests to send, sampled.
 func (o *shadowOptions) paths() ([]string, error) {
 	name, read := o.pathsFile, pathOfLine
 	if o.auditLog != "" {
@@ -246,7 +246,7 @@ func pathOfLine(line []byte) (string, error) {
 	return text, nil
 }
 
-// pathOfEvent takes finished reads out of an audit log.
+// pathOfEvent returns the path of a completed read in an audit log.
 func pathOfEvent(line []byte) (string, error) {
 	var e struct {
 		Stage, Verb, RequestURI string
@@ -263,7 +263,7 @@ func pathOfEvent(line []byte) (string, error) {
 	return e.RequestURI, nil
 }
 
-// endless says whether a GET has no end, or does something: it opens a stream.
+// endless reports whether a GET opens a stream, and so has no end or has an effect.
 func endless(path string) bool {
 	path, query, _ := strings.Cut(path, "?")
 	for _, part := range []string{"/watch/", "/exec", "/attach", "/portforward", "/proxy"} {
@@ -274,8 +274,8 @@ func endless(path string) bool {
 	return strings.Contains(query, "watch=") || strings.Contains(query, "follow=")
 }
 
-// compare asks both proxies, one request at a time. The identity is asked for
-// once for each workspace that a path names.
+// compare sends each request to both proxies, one at a time. It asks for the identity
+// once for each workspace in the paths.
 func (o *shadowOptions) compare(ctx context.Context, callers []caller, paths []string) *ShadowReport {
 	r := &ShadowReport{Differences: []Difference{}}
 	ignored := sets.New("resourceVersion", "managedFields", "lastTransitionTime", "lastHeartbeatTime", "lastProbeTime", "lastUpdateTime", "renewTime", "continue", "remainingItemCount")
@@ -301,7 +301,7 @@ const (
 	selfReviewBody = `{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}`
 )
 
-// workspaceOf is the part of a path that names the workspace.
+// workspaceOf returns the part of a path that names the workspace.
 func workspaceOf(path string) string {
 	rest, ok := strings.CutPrefix(path, "/clusters/")
 	name, _, _ := strings.Cut(rest, "/")
@@ -312,7 +312,7 @@ func workspaceOf(path string) string {
 	return "/clusters/" + name
 }
 
-// shadowAnswer is what is compared.
+// shadowAnswer is the part of a response that is compared.
 type shadowAnswer struct{ code, body string }
 
 func (o *shadowOptions) compareOne(ctx context.Context, r *ShadowReport, c caller, method, path string, ignored sets.Set[string]) {
@@ -339,7 +339,7 @@ func (o *shadowOptions) compareOne(ctx context.Context, r *ShadowReport, c calle
 	}
 }
 
-// shown is what a report has of a body: nothing of Secrets.
+// shown returns what the report shows of a body: nothing for Secrets.
 func shown(path, body string, at int) string {
 	if strings.Contains(body, `"kind":"Secret`) || strings.Contains(path, "/secrets") && !strings.Contains(body, `"kind":"Status"`) {
 		return "(of Secrets: not shown)"
@@ -354,7 +354,7 @@ func errorText(err error) string {
 	return "no answer: " + err.Error()
 }
 
-// maxAnswer bounds, in bytes, what is read of an answer.
+// maxAnswer limits how many bytes of a response are read.
 const maxAnswer = 32 << 20
 
 func get(ctx context.Context, client *http.Client, method, url string, ignored sets.Set[string]) (shadowAnswer, error) {
@@ -377,7 +377,7 @@ func get(ctx context.Context, client *http.Client, method, url string, ignored s
 	return shadowAnswer{resp.Status, normal(text, ignored)}, err
 }
 
-// normal is a body without what differs between any two answers.
+// normal returns a body without the parts that differ between any two responses.
 func normal(body []byte, ignored sets.Set[string]) string {
 	var v any
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -400,7 +400,7 @@ func normalValue(v any, ignored sets.Set[string]) any {
 	case map[string]any:
 		if v["kind"] == "Status" {
 			if details, ok := v["details"].(map[string]any); ok {
-				delete(details, "uid") // the id of a refusal
+				delete(details, "uid") // the ID of a refusal
 				delete(details, "retryAfterSeconds")
 				if len(details) == 0 {
 					delete(v, "details")
@@ -411,7 +411,7 @@ func normalValue(v any, ignored sets.Set[string]) any {
 			}
 		}
 		if v["kind"] == "SelfSubjectReview" {
-			delete(v, "metadata") // it is made at each request
+			delete(v, "metadata") // it is new in each response
 		}
 		for key, value := range v {
 			if ignored.Has(key) {
@@ -448,7 +448,7 @@ func firstDifference(a, b string) int {
 	return min(len(a), len(b))
 }
 
-// excerpt is the text around a place, bounded.
+// excerpt returns the text around a position, limited in length.
 func excerpt(s string, at int) string {
 	const before, size = 40, 160
 	from := max(0, at-before)

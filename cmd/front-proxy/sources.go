@@ -12,7 +12,8 @@ import (
 	"frontproxy/proxy"
 )
 
-// newSources are what /metrics tells beyond requests; the parts add to it.
+// newSources returns the sources of /metrics other than requests; the parts add to
+// it.
 func newSources(idx *index.Index) proxy.Sources {
 	return proxy.Sources{
 		Counts:  idx.Counts,
@@ -21,7 +22,7 @@ func newSources(idx *index.Index) proxy.Sources {
 	}
 }
 
-// status is what /statusz tells.
+// status returns the content of /statusz.
 func (p *program) status() proxy.StatusSources {
 	s := p.details
 	s.Version, s.Counts, s.Certificates, s.Reloads = version, p.sources.Counts, p.sources.Certificates, p.sources.Reloads
@@ -29,9 +30,9 @@ func (p *program) status() proxy.StatusSources {
 	return s
 }
 
-// flagValues are all flags as they are in force, for /flagz. None holds a
-// secret: those that need one name a file. One that ever does must be marked
-// with the annotation "classified", as Kubernetes' own are.
+// flagValues returns the current values of all flags, for /flagz. None is a secret:
+// flags that need one name a file. If a flag ever has a secret value, it must be
+// marked with the annotation "classified", like Kubernetes' own.
 func flagValues(all *pflag.FlagSet) map[string]string {
 	values := map[string]string{}
 	all.VisitAll(func(f *pflag.Flag) {
@@ -43,25 +44,25 @@ func flagValues(all *pflag.FlagSet) map[string]string {
 	return values
 }
 
-// followed is what follows files.
+// followed is a type that follows files.
 type followed interface {
 	Run(ctx context.Context) error
 	LastError() error
-	// Reload has Run look at the files now.
+	// Reload makes Run check the files now.
 	Reload()
 }
 
-// follows has files followed, metrics and /statusz tell whether what they have is
-// in use, and SIGHUP look at them. flag names the files.
+// follows runs f. Metrics and /statusz report whether its files are in use, and
+// SIGHUP makes it check them. flag names the files.
 func (p *program) follows(flag string, f followed) {
 	p.add(f.Run)
 	p.sources.Reloads[flag] = f.LastError
 	p.reloads = append(p.reloads, f.Reload)
 }
 
-// reloadOn has all followed files looked at now, whenever a signal comes, until ctx
-// ends. What is believed and what not stays the same: a signal may come while a
-// file is being written.
+// reloadOn makes all followed files be checked whenever a signal arrives, until ctx
+// ends. The rules for when a change takes effect stay the same, because a signal may
+// arrive while a file is being written.
 func (p *program) reloadOn(ctx context.Context, signals <-chan os.Signal) error {
 	for {
 		select {
@@ -76,7 +77,7 @@ func (p *program) reloadOn(ctx context.Context, signals <-chan os.Signal) error 
 	}
 }
 
-// clientCAs is a bundle that client certificates are verified with.
+// clientCAs returns the bundle that verifies client certificates as a source.
 func clientCAs(role, flag string, ca authn.CAPool) proxy.CertificateSource {
 	return proxy.CertificateSource{Role: role, Source: flag, PEM: ca.CurrentCABundleContent}
 }

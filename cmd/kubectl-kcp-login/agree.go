@@ -20,8 +20,8 @@ import (
 	"frontproxy/internal/protectedresource"
 )
 
-// choose finds the issuer to log in at: the one that --issuer says, the only one,
-// or the one that the person picks.
+// choose returns the issuer to log in at: the one in --issuer, the only one, or the
+// one that the user picks.
 func (p *program) choose(clients []protectedresource.Client) (*protectedresource.Client, error) {
 	if p.flags.issuer != "" {
 		clients = slices.DeleteFunc(slices.Clone(clients), func(c protectedresource.Client) bool {
@@ -50,7 +50,7 @@ func (p *program) choose(clients []protectedresource.Client) (*protectedresource
 	return &clients[n-1], nil
 }
 
-// title is what an issuer is called; its URL is never left out.
+// title returns the display name of an issuer, which always includes its URL.
 func title(c *protectedresource.Client) string {
 	if c.Name == "" {
 		return c.Issuer
@@ -58,8 +58,8 @@ func title(c *protectedresource.Client) string {
 	return c.Name + ", " + c.Issuer
 }
 
-// agreement is the person's yes to a client of the server's: one that was given
-// before, or one that is asked for now. Nothing has been asked of the issuer yet.
+// agreement returns the user's agreement to a client that the server published: an
+// earlier one, or a new one. No request has been sent to the issuer at this point.
 func (p *program) agreement(ctx context.Context, s *server, c *protectedresource.Client) (*trust.Agreement, error) {
 	tuple := trust.New(s.host(), c.Issuer, c.CertificateAuthority, c.ClientID, c.Scopes)
 	known, err := p.trust.All()
@@ -80,7 +80,7 @@ func (p *program) agreement(ctx context.Context, s *server, c *protectedresource
 
 var errNotTrusted = errors.New("you did not say yes, so nothing was done")
 
-// ask shows a tuple that is new, and what is known that looks like it.
+// ask shows a new tuple, and the known tuples that resemble it.
 func (p *program) ask(t trust.Tuple, known []trust.Agreement) error {
 	p.say("\n%s wants you to log in at\n\n", t.Host)
 	p.say("  issuer       %s\n", t.Issuer)
@@ -96,7 +96,7 @@ func (p *program) ask(t trust.Tuple, known []trust.Agreement) error {
 	return nil
 }
 
-// compare says how a new tuple differs from those agreed to.
+// compare describes how a new tuple differs from those agreed to.
 func compare(t trust.Tuple, known []trust.Agreement) []string {
 	var lines []string
 	for _, k := range known {
@@ -120,7 +120,7 @@ func compare(t trust.Tuple, known []trust.Agreement) []string {
 	return slices.Compact(lines)
 }
 
-// describeCA is a CA bundle in a line.
+// describeCA describes a CA bundle in one line.
 func describeCA(bundle string) string {
 	if bundle == "" {
 		return "one that this machine trusts"
@@ -141,7 +141,7 @@ func describeCA(bundle string) string {
 	return strings.Join(all, "\n               ")
 }
 
-// line reads one from the person; an end without one is an error.
+// line reads a line from the user; end of input without one is an error.
 func (p *program) line() (string, error) {
 	if p.lines == nil {
 		p.lines = bufio.NewReader(p.in)

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// execInfo is the variable by which kubectl tells what it wants.
+// execInfo is the variable in which kubectl passes its request.
 const execInfo = "KUBERNETES_EXEC_INFO"
 
 const execVersion = "client.authentication.k8s.io/v1"
 
-// execCredential is client.authentication.k8s.io/v1's ExecCredential, as far as it
-// matters.
+// execCredential has the fields of client.authentication.k8s.io/v1's ExecCredential
+// that are used here.
 type execCredential struct {
 	APIVersion string      `json:"apiVersion"`
 	Kind       string      `json:"kind"`
@@ -33,7 +33,7 @@ type execStatus struct {
 	Expires time.Time `json:"expirationTimestamp"`
 }
 
-// getToken is what kubectl runs.
+// getToken is the command that kubectl runs.
 func (p *program) getToken(ctx context.Context) error {
 	var asked execCredential
 	if err := json.Unmarshal([]byte(os.Getenv(execInfo)), &asked); err != nil {

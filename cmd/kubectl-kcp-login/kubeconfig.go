@@ -17,18 +17,18 @@ import (
 	"frontproxy/internal/protectedresource"
 )
 
-// What kubectl may ask for tokens.
+// Programs that kubectl may run to get tokens.
 const (
 	execSelf      = "kcp-login"
 	execKubelogin = "kubelogin"
 )
 
-// binary is the installed name, which makes `kubectl kcp-login`.
+// binary is the installed name, which provides `kubectl kcp-login`.
 const binary = "kubectl-kcp_login"
 
 const loginFlag = "--login="
 
-// kubeconfig has one context: the server, under an agreement.
+// kubeconfig returns a kubeconfig with one context: the server, for an agreement.
 func (p *program) kubeconfig(s *server, a *trust.Agreement) *clientcmdapi.Config {
 	name := p.flags.context
 	if name == "" {
@@ -50,8 +50,8 @@ func (p *program) kubeconfig(s *server, a *trust.Agreement) *clientcmdapi.Config
 	return config
 }
 
-// execOf has kubectl ask this program. It is told which server asks, and holds that
-// against the agreement.
+// execOf makes kubectl run this program for tokens. kubectl passes the server that
+// needs the token, and the program compares it with the agreement.
 func (p *program) execOf(a *trust.Agreement) *clientcmdapi.ExecConfig {
 	args := []string{"get-token", loginFlag + a.Key()}
 	if p.flags.device {
@@ -67,7 +67,7 @@ func (p *program) execOf(a *trust.Agreement) *clientcmdapi.ExecConfig {
 	}
 }
 
-// command is this program by its name, where that finds it, else by its path.
+// command returns this program's name if the PATH leads to it, else its path.
 func command() string {
 	self, err := os.Executable()
 	if err != nil {
@@ -85,7 +85,7 @@ func command() string {
 	return self
 }
 
-// kubeloginOf has kubectl ask int128/kubelogin, which keeps tokens by issuer and
+// kubeloginOf makes kubectl run int128/kubelogin, which stores tokens by issuer and
 // client and does not know which server asks.
 func kubeloginOf(a *trust.Agreement) *clientcmdapi.ExecConfig {
 	args := []string{"oidc-login", "get-token", "--oidc-issuer-url=" + a.Issuer, "--oidc-client-id=" + a.ClientID, "--oidc-use-pkce"}
@@ -93,7 +93,7 @@ func kubeloginOf(a *trust.Agreement) *clientcmdapi.ExecConfig {
 		args = append(args, "--oidc-client-secret="+a.ClientSecret)
 	}
 	for _, scope := range a.Scopes {
-		if scope != protectedresource.OpenID { // which it always asks for
+		if scope != protectedresource.OpenID { // which it always requests
 			args = append(args, "--oidc-extra-scope="+scope)
 		}
 	}
@@ -145,7 +145,7 @@ func (p *program) access() *clientcmd.PathOptions {
 	return access
 }
 
-// current finds the server and the agreement of the context that is asked about.
+// current returns the server and the agreement of the current or given context.
 func (p *program) current() (*server, *trust.Agreement, error) {
 	config, err := p.access().GetStartingConfig()
 	if err != nil {
@@ -175,7 +175,7 @@ func (p *program) current() (*server, *trust.Agreement, error) {
 	return s, a, err
 }
 
-// keyOf is the tuple's key that a kubeconfig's user names; empty: none.
+// keyOf returns the key of the tuple in a kubeconfig's user, or "".
 func keyOf(ask *clientcmdapi.ExecConfig) string {
 	if ask == nil {
 		return ""
@@ -188,7 +188,7 @@ func keyOf(ask *clientcmdapi.ExecConfig) string {
 	return ""
 }
 
-// clusterInfo is where a token is to be sent.
+// clusterInfo is the server to which a token will be sent.
 type clusterInfo struct {
 	Server        string `json:"server"`
 	TLSServerName string `json:"tls-server-name"`
@@ -197,9 +197,9 @@ type clusterInfo struct {
 	ProxyURL      string `json:"proxy-url"`
 }
 
-// agreed finds the agreement of a key, for a server that it was made for: the same
-// host, verified as it was then. A kubeconfig is not believed: whoever wrote it may
-// have written another server into it.
+// agreed returns the agreement with a key, if it was made for this server: the same
+// host, verified in the same way. It does not trust the kubeconfig, in which somebody
+// may have written another server.
 func (p *program) agreed(key string, c *clusterInfo) (*trust.Agreement, error) {
 	a, err := p.trust.Get(key)
 	switch {

@@ -32,7 +32,7 @@ func (p *program) login(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	if p.flags.exec == execKubelogin { // which logs in by itself
+	if p.flags.exec == execKubelogin { // which does the login itself
 		return p.writeKubeconfig(s, a)
 	}
 	tokens, isNew, err := p.tokensOf(ctx, a, false, true)
@@ -41,7 +41,7 @@ func (p *program) login(ctx context.Context, text string) error {
 	}
 	id, err := s.review(ctx, tokens.IDToken)
 	var refused refusedError
-	if errors.As(err, &refused) && !isNew { // perhaps because what was kept is no longer good there
+	if errors.As(err, &refused) && !isNew { // perhaps because the stored token is no longer valid there
 		if tokens, _, err = p.tokensOf(ctx, a, true, true); err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (p *program) logout(ctx context.Context) error {
 	return nil
 }
 
-// loggedIn are the agreements that logout is about.
+// loggedIn returns the agreements that logout concerns.
 func (p *program) loggedIn() ([]string, error) {
 	if !p.flags.all {
 		_, a, err := p.current()

@@ -1,7 +1,7 @@
-// Kubectl-kcp_login is the command `kubectl kcp-login`: from the URL of a workspace
-// behind front-proxy to a kubeconfig that works. The proxy tells where its users log
-// in (RFC 9728); a person agrees to that once, logs in, and kubectl asks this
-// program for tokens from then on. See docs/login.md.
+// Kubectl-kcp_login is the command `kubectl kcp-login`. From the URL of a workspace
+// behind front-proxy it makes a working kubeconfig. The proxy publishes where the
+// workspace's users log in (RFC 9728); the user agrees once and logs in; from then on
+// kubectl asks this program for tokens. See docs/login.md.
 package main
 
 import (
@@ -44,22 +44,22 @@ URL is https://HOST/clusters/WORKSPACE, or https://HOST to log in at the operato
 
 `
 
-// program is what all commands share.
+// program is the state that all commands share.
 type program struct {
 	in       io.Reader
-	lines    *bufio.Reader // of in, once something was asked
+	lines    *bufio.Reader // of in, once the user was asked something
 	out, err io.Writer
 	trust    *trust.Store
 	tokens   *tokencache.Cache
 	flags    flags
 }
 
-// flags are all commands'.
+// flags are the flags of all commands.
 type flags struct {
 	ca, issuer, exec, kubeconfig, context string
 	listen                                []string
 	device, noBrowser, print, forget, all bool
-	login                                 string // of get-token
+	login                                 string // for get-token
 	help, version                         bool
 }
 
@@ -84,8 +84,8 @@ func (f *flags) set() *pflag.FlagSet {
 	return fs
 }
 
-// run is the program. Out gets what was asked for, errOut what a person reads
-// meanwhile.
+// run runs the program. out gets the output of the command, errOut the messages for
+// the user.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) error {
 	p := &program{in: in, out: out, err: errOut}
 	fs := p.flags.set()
@@ -117,10 +117,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 }
 
-// homeVariable names the directory that logins are kept in.
+// homeVariable is the environment variable for the directory of logins.
 const homeVariable = "KCP_LOGIN_HOME"
 
-// open makes the private directories.
+// open creates the private directories.
 func (p *program) open() error {
 	home := os.Getenv(homeVariable)
 	if home == "" {
@@ -138,5 +138,5 @@ func (p *program) open() error {
 	return nil
 }
 
-// say tells the person at the terminal.
+// say prints a message for the user.
 func (p *program) say(format string, args ...any) { _, _ = fmt.Fprintf(p.err, format, args...) }

@@ -22,11 +22,11 @@ import (
 
 const (
 	clustersPath = "/clusters/"
-	// serverTimeout bounds one request to the server.
+	// serverTimeout limits one request to the server.
 	serverTimeout = 30 * time.Second
 )
 
-// server is a workspace's URL, and how to reach it.
+// server is a workspace's URL with the CA to verify it.
 type server struct {
 	url       *url.URL // https://host[:port][/clusters/<workspace>]
 	workspace string   // empty: none
@@ -35,8 +35,8 @@ type server struct {
 	pause     time.Duration // undecidedPause
 }
 
-// newServer reads a URL as a person types it. What follows the workspace is
-// dropped, so that any URL of an object does.
+// newServer parses a URL as a user types it. It drops the path after the workspace,
+// so the URL of any object works.
 func newServer(text string, ca []byte) (*server, error) {
 	u, err := url.Parse(text)
 	switch {
@@ -72,7 +72,7 @@ func newServer(text string, ca []byte) (*server, error) {
 	s.client = &http.Client{
 		Timeout:       serverTimeout,
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // another place is not believed
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // do not follow to another place is not believed
 	}
 	return s, nil
 }
@@ -91,7 +91,7 @@ func readCA(file string) ([]byte, error) {
 
 func (s *server) host() string { return trust.HostOf(s.url) }
 
-// metadata asks where the workspace's users log in.
+// metadata asks the server where the workspace's users log in.
 func (s *server) metadata(ctx context.Context) (*protectedresource.Metadata, error) {
 	at := protectedresource.URL(s.url).String()
 	status, body, err := s.do(ctx, http.MethodGet, at, "", nil)
@@ -115,7 +115,7 @@ func (s *server) metadata(ctx context.Context) (*protectedresource.Metadata, err
 	return m, nil
 }
 
-// do makes a request. The error says what a person can do.
+// do sends a request. The error says what the user can do.
 func (s *server) do(ctx context.Context, method, at, token string, body []byte) (int, []byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
 	if err != nil {
@@ -147,22 +147,23 @@ func (s *server) do(ctx context.Context, method, at, token string, body []byte) 
 	return res.StatusCode, text, nil
 }
 
-// identity is who the workspace takes somebody for.
+// identity is the identity that the workspace gives a user.
 type identity struct {
 	name   string
 	groups []string
 }
 
-// errMayNotAsk is for who is let in, but may not ask who they are.
+// errMayNotAsk is for users who are admitted but may not ask who they are.
 var errMayNotAsk = errors.New("you are logged in, but may not ask who you are there: the administrators of the workspace can grant you create on selfsubjectreviews (authentication.k8s.io)")
 
-// errNoWorkspace is for a server's URL without a workspace: nobody is there to ask.
+// errNoWorkspace is for a server's URL without a workspace, where there is no
+// endpoint to ask.
 var errNoWorkspace = errors.New("you are logged in, but the URL contains no workspace, and only a workspace can say who you are")
 
 // refusedError is a 401.
 type refusedError struct{ server, id string }
 
-// Error tells what to ask the operator.
+// Error says what to ask the operator.
 func (e refusedError) Error() string {
 	text := "the server refuses your login (401) at " + e.server
 	if e.id != "" {
@@ -172,13 +173,14 @@ func (e refusedError) Error() string {
 }
 
 const (
-	// undecidedTries is how often a server is asked that cannot tell yet, as one that
-	// has not read the issuer's keys; undecidedPause is the time in between.
+	// undecidedTries is how often the plugin asks a server that cannot decide yet,
+	// for example because it has not read the issuer's keys; undecidedPause is the
+	// pause in between.
 	undecidedTries = 5
 	undecidedPause = 2 * time.Second
 )
 
-// askReview sends the review, again while the server answers 503.
+// askReview sends the review, and repeats it while the server responds with 503.
 func (s *server) askReview(ctx context.Context, token string) (code int, body []byte, err error) {
 	for try := 1; ; try++ {
 		code, body, err = s.do(ctx, http.MethodPost, s.url.String()+"/apis/authentication.k8s.io/v1/selfsubjectreviews", token, []byte(selfSubjectReview))
@@ -195,7 +197,7 @@ func (s *server) askReview(ctx context.Context, token string) (code int, body []
 
 const selfSubjectReview = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
 
-// review asks who a token's owner is (SelfSubjectReview).
+// review asks for the identity of a token's owner (SelfSubjectReview).
 func (s *server) review(ctx context.Context, token string) (*identity, error) {
 	if s.workspace == "" {
 		return nil, errNoWorkspace
@@ -211,7 +213,7 @@ func (s *server) review(ctx context.Context, token string) (*identity, error) {
 		} `json:"details"`
 		Status json.RawMessage `json:"status"`
 	}
-	_ = json.Unmarshal(body, &answer) // what is no JSON has nothing to tell
+	_ = json.Unmarshal(body, &answer) // ignore a body that is not JSON
 	switch {
 	case code == http.StatusUnauthorized:
 		return nil, refusedError{s.url.String(), issuer.Printable(answer.Details.UID)}

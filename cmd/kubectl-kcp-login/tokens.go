@@ -15,16 +15,17 @@ import (
 )
 
 const (
-	// loginTimeout is how long a person has to log in, and how long another program
+	// loginTimeout is how long a user has to log in, and how long another program
 	// waits for that.
 	loginTimeout = 10 * time.Minute
-	// early is how long before its end a token is renewed.
+	// early is how long before its expiry a token is renewed.
 	early = 10 * time.Second
 )
 
-// tokensOf gets tokens under an agreement: those kept, unless they were refused,
-// else renewed ones, else, when somebody can log in, those of a login. Others wait
-// meanwhile, and find them. New says that the tokens are not those kept.
+// tokensOf returns tokens for an agreement: the stored ones, unless they were
+// refused; else renewed ones; else those of a new login, if a user is present. Other
+// processes wait for it and find the new tokens. isNew reports whether they are not
+// the stored ones.
 func (p *program) tokensOf(ctx context.Context, a *trust.Agreement, refused, interactive bool) (tokens *tokencache.Tokens, isNew bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
@@ -60,8 +61,7 @@ func (p *program) tokensOf(ctx context.Context, a *trust.Agreement, refused, int
 	return tokens, true, entry.Save(tokens)
 }
 
-// loginAnew forgets the tokens that are kept, and has somebody log in if somebody
-// can.
+// loginAnew deletes the stored tokens and starts a login, if a user is present.
 func (p *program) loginAnew(ctx context.Context, a *trust.Agreement, at *issuer.Issuer, entry *tokencache.Entry, why error, interactive bool) (*tokencache.Tokens, error) {
 	if err := entry.Delete(); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func loginAgain(a *trust.Agreement, why error) error {
 	return fmt.Errorf("log in again, with the workspace's URL: kubectl kcp-login %s/clusters/<workspace> (%w)", a.Host, why)
 }
 
-// person has somebody log in.
+// person lets the user log in.
 func (p *program) person(ctx context.Context, at *issuer.Issuer) (*tokencache.Tokens, error) {
 	browser := browserCommand()
 	if p.flags.device || browser == nil && !p.flags.noBrowser && at.HasDevice() {
@@ -94,11 +94,12 @@ func (p *program) person(ctx context.Context, at *issuer.Issuer) (*tokencache.To
 			p.say("No browser could be started (%v); open the page by hand.\n", err)
 			return
 		}
-		go func() { _ = cmd.Wait() }() // what becomes of it does not matter
+		go func() { _ = cmd.Wait() }() // its result does not matter
 	})
 }
 
-// browserCommand is how to open a page; nil: this machine has no browser to show.
+// browserCommand returns the command that opens a page; nil: this machine cannot show
+// a browser.
 func browserCommand() []string {
 	if command := os.Getenv("BROWSER"); command != "" {
 		return []string{command}
