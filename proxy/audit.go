@@ -54,33 +54,15 @@ const maxReasons = 2048
 // bytes. No object's path is longer: names have 253 bytes at most.
 const maxRecordedURI, maxRecordedSources = 4 << 10, 1 << 10
 
-// recorded puts apiserver's audit around the end of a request's way, where all
-// that an event says is known.
-func (a *Audit) recorded() http.Handler {
-	end := func(w http.ResponseWriter, r *http.Request) {
-		x := exchangeFrom(r.Context())
-		if x.unrecorded != nil {
-			r = x.unrecorded.WithContext(r.Context())
-		}
-		x.respond(w, r, x.status)
-		x.copyWatch(w)
-	}
-	longRunning := func(r *http.Request, _ *genericapirequest.RequestInfo) bool {
-		x := exchangeFrom(r.Context())
-		return x.upgrade || x.long
-	}
-	return genericapifilters.WithAudit(http.HandlerFunc(end), a.Sink, a.Policy, longRunning)
+// around puts apiserver's audit around the end of a request's way, where all that an
+// event says is known; long: the answer has no end of its own.
+func (a *Audit) around(end http.HandlerFunc, long bool) http.Handler {
+	return genericapifilters.WithAudit(end, a.Sink, a.Policy, func(*http.Request, *genericapirequest.RequestInfo) bool { return long })
 }
 
-// exchangeKey is where apiserver's audit carries the exchange through.
-type exchangeKey struct{}
-
-func exchangeFrom(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
-
-// record concludes the request, and has it recorded.
-func (x *exchange) record(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
-	x.status = status
-	ctx := audit.WithAuditContext(context.WithValue(r.Context(), exchangeKey{}, x))
+// conclude answers the request, as respond does, and has that recorded.
+func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
+	ctx := audit.WithAuditContext(r.Context())
 	audit.WithAuditID(ctx, types.UID(x.id))
 	ctx = genericapirequest.WithReceivedTimestamp(ctx, x.start)
 	ctx = genericapirequest.WithRequestInfo(ctx, x.requestInfo(r))
@@ -89,10 +71,11 @@ func (x *exchange) record(w http.ResponseWriter, r *http.Request, status *metav1
 	}
 	x.annotate(ctx)
 	r = r.WithContext(ctx)
-	if shown := recordable(r); shown != r {
-		x.unrecorded, r = r, shown
+	end := func(w http.ResponseWriter, shown *http.Request) {
+		x.respond(w, r.WithContext(shown.Context()), status)
+		x.copyWatch(w)
 	}
-	x.p.recorded.ServeHTTP(w, r)
+	x.p.audit.around(end, x.upgrade || x.long).ServeHTTP(w, recordable(r))
 	if x.code == 0 { // it could not be recorded, and so was not served
 		x.code = http.StatusInternalServerError
 	}

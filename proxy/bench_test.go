@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
@@ -102,10 +103,12 @@ func TestAllocations(t *testing.T) {
 	bare := &httputil.ReverseProxy{Transport: answering{header}, BufferPool: newBufferPool(copyBuffer), Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(base) }}
 	floor := testing.AllocsPerRun(500, func() { bare.ServeHTTP(&discard{header: http.Header{}}, r) })
 	ours := testing.AllocsPerRun(500, func() {
-		if x.resolveTarget(r) != nil {
-			t.Fatal("not found")
+		var status *metav1.Status
+		if x.upgrade, x.dest, status = p.locate(r); status != nil {
+			t.Fatal(status)
 		}
-		x.decision, x.told, x.rp.Transport = d, d.User, answering{header}
+		x.dest.Transport = answering{header}
+		x.decision, x.told = d, d.User
 		x.forward(&discard{header: http.Header{}}, r)
 		p.metrics.request(x, r, time.Millisecond)
 		x.reset()
@@ -128,7 +131,7 @@ func BenchmarkMetrics(b *testing.B) {
 	w := newWorld(b)
 	s := w.shard(b, "shard-1", false, nil)
 	m := NewMetrics("")
-	x := &exchange{code: 200, decision: &authn.Decision{User: alice, Authenticator: "token"}}
+	x := &exchange{record: record{code: 200}, admission: admission{decision: &authn.Decision{User: alice, Authenticator: "token"}}}
 	x.dest = destination.Destination{Kind: destination.Shard, Shard: s.Shard.Name, APIPath: "/api/v1/namespaces/default/configmaps/x", Target: index.Target{Shard: s.Shard}}
 	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
 	b.ReportAllocs()

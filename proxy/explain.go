@@ -152,8 +152,7 @@ func (x *exchange) explainCredential(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), explainTimeout)
 	defer cancel()
-	imagined := &exchange{p: x.p}
-	e, err := imagined.explain(asked.WithContext(ctx), x.p.explainer, change)
+	e, err := x.p.explain(asked.WithContext(ctx), x.p.explainer, change)
 	if err != nil {
 		x.answer(w, apistatus.BadRequest("the change can't be tried: %s", err.Error()))
 		return

@@ -229,22 +229,22 @@ func timeOf(t time.Time) *metav1.Time {
 
 // explain goes the way of a request as far as the decision, with a credential
 // in hand, and tells what it meets.
-func (x *exchange) explain(r *http.Request, e Explainer, change *authn.Change) (*Explanation, error) {
+func (p *Proxy) explain(r *http.Request, e Explainer, change *authn.Change) (*Explanation, error) {
 	out := &Explanation{Instance: e.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
-	status := x.resolveTarget(r)
-	out.Place = placeOf(&x.dest.Target)
-	out.Place.Cluster, out.Place.Mount = x.dest.ClusterPath, out.Place.Mount || x.dest.Kind == destination.MountedHost
-	out.Place.Mapping = x.dest.Pattern
+	_, to, status := p.locate(r)
+	out.Place = placeOf(&to.Target)
+	out.Place.Cluster, out.Place.Mount = to.ClusterPath, out.Place.Mount || to.Kind == destination.MountedHost
+	out.Place.Mapping = to.Pattern
 	if status != nil {
 		out.Code, out.Outcome, out.Message = int(status.Code), "not authenticated", status.Message
 		return out, nil
 	}
-	if x.dest.Trust == destination.PassThrough {
+	if to.Trust == destination.PassThrough {
 		out.decided(passedThrough, false)
 		out.Message = "the mapping leaves authentication to its backend"
 		return out, nil
 	}
-	told, err := e.Explain(r, &x.dest.Target, change)
+	told, err := e.Explain(r, &to.Target, change)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ import (
 // withDetachedContext makes r, if it is such a watch, one that ends when its client does, or
 // the answer, and not with the handler.
 func (x *exchange) withDetachedContext(r *http.Request) *http.Request {
-	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.recorded != nil || x.p.tracer != nil {
+	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.audit != nil || x.p.tracer != nil {
 		return r
 	}
 	x.detached = newLease(r.Context())

@@ -94,8 +94,8 @@ func (x *exchange) authorizeLocal(r *http.Request) *metav1.Status {
 	case !readOnly(r):
 		return apistatus.MethodNotAllowed("only GET is served here")
 	}
-	x.authenticate(r)
-	d := x.decision
+	d := x.p.authenticate(r, &x.dest.Target)
+	x.decision = d
 	switch {
 	case d.PassThrough: // there is no shard here to decide
 		return apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized})

@@ -9,15 +9,12 @@ import (
 	"slices"
 	"sync"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn/identity"
 	"frontproxy/internal/egress"
 	"frontproxy/internal/filewatch"
 	"frontproxy/lookup"
-	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/identityheaders"
 )
 
@@ -243,32 +240,4 @@ func (h *mountHost) transport() http.RoundTripper {
 // toStranger carries requests to a host whose answers are not believed.
 func toStranger(transport http.RoundTripper) http.RoundTripper {
 	return sanitizingTransport{egress.LimitAnswers(transport)}
-}
-
-// tellHost finds who a host that the operator lists is told is asking. It must be
-// told: without, it would take the caller for this proxy.
-func (x *exchange) tellHost() *metav1.Status {
-	if x.decision.User == nil {
-		return apistatus.New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount needs an authenticated caller")
-	}
-	u, err := identity.ForExternalHost(x.decision.User)
-	if err != nil {
-		return apistatus.Forbidden("the workspace's mount is not for this caller: %v", err)
-	}
-	x.told = u
-	return nil
-}
-
-// rewriteForMount makes the outgoing request one to another host.
-func (x *exchange) rewriteForMount(in, out *http.Request) {
-	out.Host = x.dest.Base.Host
-	if x.told == nil {
-		identityheaders.DropPrivate(out.Header)
-	} else {
-		identityheaders.DropCredentials(out.Header)
-		identityheaders.DropCookies(out.Header)
-		x.dest.HostHeaders.Clear(out.Header)
-		x.dest.HostHeaders.Set(out.Header, x.told)
-	}
-	out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
 }

@@ -34,7 +34,7 @@ type Proxy struct {
 	metrics    *Metrics
 	authorizer Authorizer
 	cors       http.Handler // the chain from CORS on; nil: no browser may call
-	recorded   http.Handler // the end of the chain, with audit; nil: off
+	audit      *Audit       // nil: off
 	tracer     trace.Tracer // nil: off
 
 	exchanges             sync.Pool // of *exchange
@@ -132,9 +132,7 @@ func New(c Config) (*Proxy, error) {
 	p.pacedStreams.New = func() any { return p.newPacedStream() }
 	p.health = &health{now: p.now, sync: c.ShardStatus}
 	p.cors = p.withCORS(c.CORSOrigins)
-	if c.Audit != nil {
-		p.recorded = c.Audit.recorded()
-	}
+	p.audit = c.Audit
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}

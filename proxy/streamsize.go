@@ -5,7 +5,9 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"frontproxy/authn"
 	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/destination"
 )
 
 const (
@@ -19,13 +21,10 @@ const (
 )
 
 // checkStreamSize refuses a stream whose request is too large to be kept.
-func (x *exchange) checkStreamSize(r *http.Request) *metav1.Status {
-	if !x.long && !x.upgrade {
-		return nil
-	}
+func checkStreamSize(r *http.Request, to *destination.Destination, admitted *authn.Decision) *metav1.Status {
 	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, values := range r.Header {
-		if name == "Authorization" && x.decision.ByToken() || x.decision.Asserted() && x.dest.Headers.Identifies(name) {
+		if name == "Authorization" && admitted.ByToken() || admitted.Asserted() && to.Headers.Identifies(name) {
 			continue
 		}
 		size += len(name)

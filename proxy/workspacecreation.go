@@ -17,14 +17,14 @@ var workspaces = [...]string{"apis", "tenancy.kcp.io", "v1alpha1", "workspaces"}
 // creates what does not exist. A request that impersonates does not: whoever is
 // impersonated would be the owner. The path is read as the shard reads it; the error
 // wraps lookup.ErrAmbiguous when a segment that decides has two readings.
-func (x *exchange) createsWorkspace(r *http.Request) (bool, error) {
-	if x.dest.Kind != destination.Shard || r.Method != http.MethodPost && !applies(r) {
+func createsWorkspace(r *http.Request, d *destination.Destination) (bool, error) {
+	if d.Kind != destination.Shard || r.Method != http.MethodPost && !applies(r) {
 		return false, nil
 	}
 	if r.Header.Get("Impersonate-User") != "" { // without, API servers know or take no other
 		return false, nil
 	}
-	rest := x.dest.Path
+	rest := d.Path
 	for _, want := range workspaces {
 		var got string
 		var err error

@@ -112,8 +112,7 @@ func FuzzCreatesWorkspace(f *testing.F) {
 		}
 		for _, method := range []string{http.MethodPost, http.MethodPatch} {
 			r := &http.Request{Method: method, URL: u, Header: http.Header{"Content-Type": {"application/apply-patch+yaml"}}}
-			x := &exchange{dest: destination.Destination{Kind: destination.Shard, Path: path}}
-			got, err := x.createsWorkspace(r)
+			got, err := createsWorkspace(r, &destination.Destination{Kind: destination.Shard, Path: path})
 			if err != nil {
 				continue // refused
 			}

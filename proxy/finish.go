@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+
+	"frontproxy/proxy/apistatus"
+)
+
+// finish contains the panic v, logs the request and gives the exchange back.
+// True: the answer is cut short, as a panic of http.ErrAbortHandler has it.
+func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v any) (cut bool) {
+	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
+		p.panics.Add(1)
+		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
+		if !x.headerWritten && x.code == 0 {
+			x.answer(w, apistatus.InternalError())
+			v = nil
+		}
+	}
+	if x.download.broken && r.Context().Err() == nil && (x.upload == nil || !x.upload.givenUp.Load()) {
+		p.metrics.upstreamErrors.WithLabelValues(x.dest.Kind.String(), x.dest.Shard, "response_interrupted").Inc()
+	}
+	x.closeWatch()
+	p.metrics.request(x, r, p.now().Sub(x.start))
+	p.inFlight.Add(-1)
+	x.places.leave()
+	if x.upload != nil {
+		x.upload.answerOver()
+	}
+	if x.upload != nil && w != nil {
+		x.upload.leave(w)
+	}
+	x.endless.end()
+	if log := p.log.V(3); log.Enabled() {
+		x.log(log, r)
+	}
+	x.recordSpan(r)
+	x.reset()
+	p.exchanges.Put(x)
+	return v != nil
+}
+
+// contain is to be deferred: a panic ends nothing but its goroutine.
+func (p *Proxy) contain() {
+	if v := recover(); v != nil {
+		p.panics.Add(1)
+		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic at the end of a request", "stack", stack())
+	}
+}
+
+func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
+	x.code = int(s.Code)
+	if x.id != "" {
+		w.Header().Set(auditinternal.HeaderAuditID, x.id)
+	}
+	if s.Code == http.StatusTooManyRequests && x.upload.remains() {
+		w.Header().Set("Connection", "close") // net/http would wait for the body first
+	}
+	apistatus.Write(w, s)
+}

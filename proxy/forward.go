@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/proxy/apistatus"
+)
+
+// forward sends the request to where it was decided to go, and the answer back.
+func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
+	x.rp.BufferPool, x.rp.Transport = x.p.buffers, x.dest.Transport
+	r = x.withDetachedContext(r)
+	x.inbound = r
+	held := r
+	if !x.upgrade {
+		if held = x.bufferRequest(w, r); held == nil {
+			return
+		}
+	}
+	if status := x.run(); status != nil {
+		x.answer(w, status)
+		return
+	}
+	x.writer = placedWriter{w, x}
+	if x.upgrade {
+		x.tunnel(&x.writer, r)
+		return
+	}
+	x.rp.ServeHTTP(&x.writer, held)
+}
+
+// tunnel is forward for upgrades.
+func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer x.p.streams.remove(x.p.streams.add(upgradeStream, cancel, x.streamAuthn(r)))
+	x.rp.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// bufferRequest has a small body read; nil: it did not come, and that was answered.
+func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.Request {
+	held, err := bufferBody(r)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		x.tooLate(w)
+		return nil
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // the client broke off: nobody reads an answer
+	}
+	return held
+}
+
+// tooLate answers a client whose body did not come.
+func (x *exchange) tooLate(w http.ResponseWriter) {
+	if x.upload.http1 { // over HTTP/2 only the stream is lost
+		w.Header().Set("Connection", "close")
+	}
+	x.answer(w, apistatus.New(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not arrive in time"))
+}
+
+// failed answers when the upstream did not: a client that went away gets
+// nothing, anybody else a 503 that names the shard and no address.
+func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if x.upload != nil && x.upload.was() && !x.headerWritten {
+		x.tooLate(w)
+		return
+	}
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler)
+	}
+	x.p.metrics.upstreamError(x.dest.Kind, x.dest.Shard, err)
+	what := x.dest.Name()
+	if x.p.failures.AllowN(x.p.now(), 1) {
+		x.p.log.Error(err, "Request could not be forwarded; the number of these lines is limited", "to", what, "method", r.Method)
+	}
+	if x.headerWritten {
+		panic(http.ErrAbortHandler) // an upgrade that failed half-way
+	}
+	x.answer(w, apistatus.Unreachable(what))
+}

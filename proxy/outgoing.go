@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strings"
+
+	"frontproxy/proxy/destination"
+	"frontproxy/proxy/identityheaders"
+)
+
+// rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
+// headers by now, so nothing that is set here can be removed again.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	in, out := pr.In, pr.Out
+	x.dest.SetURL(out.URL, x.dest.Path)
+	out.URL.RawQuery = in.URL.RawQuery
+	out.Trailer = nil
+	if shard := x.dest.Shard; shard != "" {
+		x.traffic = x.p.metrics.traffic.get(shard)
+	}
+	if x.traffic.sent != nil && out.Body != nil {
+		// The transport may read on when the handler has returned.
+		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.sent}
+	}
+	restoreForwarding(in, out)
+	x.dest.Headers.Clear(out.Header)
+	x.propagateTrace(out)
+	if x.dest.Kind == destination.MountedHost {
+		x.rewriteForMount(in, out)
+		return
+	}
+	if u := x.told; u != nil {
+		identityheaders.DropCredentials(out.Header)
+		if x.decision.AssertedBy != "" {
+			x.dest.Headers.SetUnchanged(out.Header, u)
+		} else {
+			x.dest.Headers.Set(out.Header, u)
+		}
+	}
+}
+
+// restoreForwarding puts back what ReverseProxy removed, for shards see these
+// headers as a chain of proxies left them, and adds the client's address.
+func restoreForwarding(in, out *http.Request) {
+	for _, key := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v, ok := in.Header[key]; ok {
+			out.Header[key] = v
+		}
+	}
+	client, _, err := net.SplitHostPort(in.RemoteAddr)
+	if err != nil {
+		return
+	}
+	if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 {
+		client = strings.Join(prior, ", ") + ", " + client
+	}
+	out.Header["X-Forwarded-For"] = []string{client}
+}
+
+// rewriteForMount makes the outgoing request one to another host.
+func (x *exchange) rewriteForMount(in, out *http.Request) {
+	out.Host = x.dest.Base.Host
+	if x.told == nil {
+		identityheaders.DropPrivate(out.Header)
+	} else {
+		identityheaders.DropCredentials(out.Header)
+		identityheaders.DropCookies(out.Header)
+		x.dest.HostHeaders.Clear(out.Header)
+		x.dest.HostHeaders.Set(out.Header, x.told)
+	}
+	out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
+}
