@@ -3,7 +3,6 @@ package proxy
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,6 +12,7 @@ import (
 	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/certs"
 )
 
 // Sources are asked at each scrape. A nil one has nothing to tell. They may be
@@ -32,21 +32,10 @@ type Sources struct {
 	ShardKeys func() []serviceaccount.ShardKeysStatus
 	// Webhook is the authentication webhook.
 	Webhook func() webhook.Status
-	// CertificateSource are those whose end matters.
-	Certificates []CertificateSource
+	// certs.Source are those whose end matters.
+	Certificates []certs.Source
 
-	own func() []CertificateSource // nil: none
-}
-
-// CertificateSource are a certificate or a bundle of them.
-type CertificateSource struct {
-	// Role is what they are for, from a small fixed set: "serving", "client",
-	// "client-ca", "requestheader-ca", "backend-ca".
-	Role string
-	// Source is the flag that names the file; of several files each has its own.
-	Source string
-	// PEM returns them as they are in use now; nil when there are none.
-	PEM func() []byte
+	own func() []certs.Source // nil: none
 }
 
 // RegisterSources has s asked at each scrape, once for each Metrics: two sources of the
@@ -104,8 +93,8 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 		all = slices.Concat(all, c.s.own())
 	}
 	for _, s := range all {
-		if end, ok := firstEnd(s.PEM()); ok {
-			gauge(m.expiry, float64(end.Unix()), s.Role, s.Source)
+		if first := certs.Earliest(s.PEM()); first != nil {
+			gauge(m.expiry, float64(first.NotAfter.Unix()), s.Role, s.Source)
 		}
 	}
 }
@@ -133,15 +122,6 @@ func boolValue(b bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-// firstEnd is when the first certificate of a bundle ends; false when it has
-// none that can be read.
-func firstEnd(bundle []byte) (end time.Time, ok bool) {
-	if first := firstToEnd(bundle); first != nil {
-		return first.NotAfter, true
-	}
-	return time.Time{}, false
 }
 
 // proxyCollector tells what a Proxy knows of itself.
@@ -179,12 +159,12 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 
 // certificates are the proxy's own: what it serves with, and what it shows to
 // backends and mount hosts and expects of them, as of now.
-func (p *Proxy) certificates() []CertificateSource {
-	var all []CertificateSource
+func (p *Proxy) certificates() []certs.Source {
+	var all []certs.Source
 	if p.serving != nil && p.serving.Cert != nil {
-		all = append(all, CertificateSource{"serving", "tls-cert-file", func() []byte { cert, _ := p.serving.Cert.CurrentCertKeyContent(); return cert }})
+		all = append(all, certs.Source{Role: "serving", Source: "tls-cert-file", PEM: func() []byte { cert, _ := p.serving.Cert.CurrentCertKeyContent(); return cert }})
 		for i, c := range p.serving.SNICerts {
-			all = append(all, CertificateSource{"serving", fmt.Sprintf("tls-sni-cert-key[%d]", i), func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
+			all = append(all, certs.Source{Role: "serving", Source: fmt.Sprintf("tls-sni-cert-key[%d]", i), PEM: func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
 		}
 	}
 	return append(all, p.router.Certificates()...)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"frontproxy/internal/certs"
 	"frontproxy/proxy/identityheaders"
 )
 
@@ -291,8 +292,8 @@ func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte
 }
 
 // Certificates are those that the entries name, each TLS identity once.
-func (m *Mappings) Certificates() []CertificateSource {
-	var all []CertificateSource
+func (m *Mappings) Certificates() []certs.Source {
+	var all []certs.Source
 	seen := map[tlsFiles]bool{}
 	for _, e := range m.entries {
 		if seen[e.tls] {
@@ -300,7 +301,7 @@ func (m *Mappings) Certificates() []CertificateSource {
 		}
 		seen[e.tls] = true
 		source := fmt.Sprintf("mapping-file %s (line %d)", e.Path, e.line)
-		all = append(all, CertificateSource{"client", source, func() []byte { return e.material.certPEM }}, CertificateSource{"backend-ca", source, func() []byte { return e.material.caPEM }})
+		all = append(all, certs.Source{Role: "client", Source: source, PEM: func() []byte { return e.material.certPEM }}, certs.Source{Role: "backend-ca", Source: source, PEM: func() []byte { return e.material.caPEM }})
 	}
 	return all
 }

@@ -2,16 +2,11 @@ package proxy
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +28,7 @@ import (
 	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/certs"
 	"frontproxy/proxy/destination"
 )
 
@@ -407,9 +403,9 @@ func TestMetricsOfSources(t *testing.T) {
 			return webhook.Status{State: webhook.DoubtsProxy, Counts: map[webhook.Result]uint64{webhook.Unauthorized: 7}}
 		},
 		Reloads: map[string]func() error{"token-auth-file": func() error { return broken }},
-		Certificates: []CertificateSource{
-			{"client-ca", "client-ca-file", func() []byte { return bundle }},
-			{"client", "root-kubeconfig", func() []byte { return nil }},
+		Certificates: []certs.Source{
+			{Role: "client-ca", Source: "client-ca-file", PEM: func() []byte { return bundle }},
+			{Role: "client", Source: "root-kubeconfig", PEM: func() []byte { return nil }},
 		},
 	})
 	m.ServiceAccountRefused(serviceaccount.Expired)
@@ -448,11 +444,7 @@ func TestMetricsOfSources(t *testing.T) {
 
 	want := map[string]int64{}
 	for role, bundle := range map[string][]byte{`role="client-ca",source="client-ca-file"`: bundle, `role="backend-ca",source="mapping-file /clusters/"`: w.serving.pem} {
-		end, ok := firstEnd(bundle)
-		if !ok {
-			t.Fatal("no end")
-		}
-		want[role] = end.Unix()
+		want[role] = certs.Earliest(bundle).NotAfter.Unix()
 	}
 	ends := strings.Join(m.text(t, "front_proxy_certificate_expiration_timestamp_seconds"), "\n")
 	for role, end := range want {
@@ -473,35 +465,6 @@ func TestMetricsOfSources(t *testing.T) {
 
 // scientific writes a number as the page does.
 func scientific(n int64) string { return strconv.FormatFloat(float64(n), 'g', -1, 64) }
-
-func TestFirstEnd(t *testing.T) {
-	ends := []time.Time{time.Unix(2000000000, 0), time.Unix(1900000000, 0), time.Unix(2100000000, 0)}
-	var bundle []byte
-	for _, end := range ends {
-		bundle = append(bundle, endsAt(t, end)...)
-	}
-	if got, ok := firstEnd(bundle); !ok || !got.Equal(ends[1]) {
-		t.Errorf("a bundle's first end is %v, %v; want %v", got, ok, ends[1])
-	}
-	if got, ok := firstEnd([]byte("no PEM")); ok {
-		t.Errorf("the end of nothing is %v", got)
-	}
-}
-
-// endsAt is a certificate in PEM.
-func endsAt(t *testing.T, end time.Time) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: end}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
 
 // TestMetricsLint: our names follow Prometheus' rules. kcp's do not all.
 func TestMetricsLint(t *testing.T) {

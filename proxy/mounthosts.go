@@ -12,6 +12,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/internal/certs"
 	"frontproxy/internal/egress"
 	"frontproxy/internal/filewatch"
 	"frontproxy/lookup"
@@ -218,11 +219,11 @@ func plainPath(u *url.URL) error {
 }
 
 // Certificates are those of all entries, as they are in use now.
-func (h *MountHosts) Certificates() []CertificateSource {
+func (h *MountHosts) Certificates() []certs.Source {
 	if h == nil {
 		return nil
 	}
-	var all []CertificateSource
+	var all []certs.Source
 	for _, host := range h.Get() {
 		all = append(all, host.upstream.certificates()...)
 	}

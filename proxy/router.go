@@ -17,6 +17,7 @@ import (
 
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/certs"
 	"frontproxy/internal/filewatch"
 )
 
@@ -141,8 +142,8 @@ func (r *router) Reloads() map[string]func() error {
 }
 
 // Certificates are those shown to servers and expected of them, as of now.
-func (r *router) Certificates() []CertificateSource {
-	var all []CertificateSource
+func (r *router) Certificates() []certs.Source {
+	var all []certs.Source
 	for _, u := range r.current.Load().upstreams {
 		all = append(all, u.certificates()...)
 	}

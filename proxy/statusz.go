@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"cmp"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"maps"
 	"mime"
@@ -24,6 +22,7 @@ import (
 	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/certs"
 )
 
 const (
@@ -49,7 +48,7 @@ type StatusSources struct {
 	// Webhook is the authentication webhook.
 	Webhook func() webhook.Status
 	// Certificates are those whose end matters; the Proxy adds its own.
-	Certificates []CertificateSource
+	Certificates []certs.Source
 	// Reloads tell why a changed file can not be used, by flag.
 	Reloads map[string]func() error
 
@@ -57,7 +56,7 @@ type StatusSources struct {
 	Shards  func() shards.Status
 	Started time.Time
 
-	own func() []CertificateSource
+	own func() []certs.Source
 }
 
 // Statusz is the page as JSON: Kubernetes' fields, and ours in status.
@@ -342,27 +341,9 @@ func (s *StatusSources) reportExpired(now time.Time, log klog.Logger) {
 
 func (o *ProxyStatus) addCertificates(s *StatusSources) {
 	for _, c := range slices.Concat(s.own(), s.Certificates) {
-		if first := firstToEnd(c.PEM()); first != nil {
+		if first := certs.Earliest(c.PEM()); first != nil {
 			o.Certificates = append(o.Certificates, CertificateState{c.Role, c.Source, first.Subject.String(), timeOf(first.NotAfter)})
 		}
 	}
 	slices.SortStableFunc(o.Certificates, func(a, b CertificateState) int { return a.Expires.Compare(b.Expires.Time) })
-}
-
-// firstToEnd is the certificate of a bundle that ends first; nil when none can
-// be read.
-func firstToEnd(bundle []byte) (first *x509.Certificate) {
-	for {
-		var block *pem.Block
-		if block, bundle = pem.Decode(bundle); block == nil {
-			return first
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if block.Type != "CERTIFICATE" || err != nil {
-			continue
-		}
-		if first == nil || cert.NotAfter.Before(first.NotAfter) {
-			first = cert
-		}
-	}
 }

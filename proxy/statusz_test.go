@@ -6,15 +6,18 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/funcr"
+
+	"frontproxy/e2e/harness"
+	"frontproxy/internal/certs"
 )
 
 // TestExpiredCertificates: one that has ended is told at the start and on
 // /statusz, and does not keep the proxy from starting.
 func TestExpiredCertificates(t *testing.T) {
 	now := time.Unix(1700000000, 0)
-	sources := StatusSources{own: func() []CertificateSource { return nil }, Certificates: []CertificateSource{
-		{"client", "ended", func() []byte { return endsAt(t, now.Add(-90*time.Minute)) }},
-		{"client", "good", func() []byte { return endsAt(t, now.Add(90*time.Minute)) }},
+	sources := StatusSources{own: func() []certs.Source { return nil }, Certificates: []certs.Source{
+		{Role: "client", Source: "ended", PEM: func() []byte { return endsAt(t, now.Add(-90*time.Minute)) }},
+		{Role: "client", Source: "good", PEM: func() []byte { return endsAt(t, now.Add(90*time.Minute)) }},
 	}}
 	var lines []string
 	sources.reportExpired(now, funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{}))
@@ -29,4 +32,18 @@ func TestExpiredCertificates(t *testing.T) {
 			t.Errorf("statusz lacks %q:\n%s", want, text)
 		}
 	}
+}
+
+// endsAt is a certificate in PEM that ends then.
+func endsAt(t *testing.T, end time.Time) []byte {
+	t.Helper()
+	ca, err := harness.NewCA(t.TempDir(), "ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.ClientUntil(t.TempDir(), "somebody", end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair.Cert
 }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/internal/certs"
 	"frontproxy/internal/filewatch"
 	"frontproxy/proxy/requestinfo"
 )
@@ -276,10 +277,10 @@ func (u *upstream) use(m *tlsCredentials) (changed bool) {
 }
 
 // certificates are what u shows and expects, as they are in use.
-func (u *upstream) certificates() []CertificateSource {
-	return []CertificateSource{
-		{"client", u.source, func() []byte { return u.current.Load().material.certPEM }},
-		{"backend-ca", u.source, func() []byte { return u.current.Load().material.caPEM }},
+func (u *upstream) certificates() []certs.Source {
+	return []certs.Source{
+		{Role: "client", Source: u.source, PEM: func() []byte { return u.current.Load().material.certPEM }},
+		{Role: "backend-ca", Source: u.source, PEM: func() []byte { return u.current.Load().material.caPEM }},
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"frontproxy/authn/tokenfile"
 	"frontproxy/authn/webhook"
 	"frontproxy/index"
+	"frontproxy/internal/certs"
 	"frontproxy/proxy"
 )
 
@@ -218,7 +219,7 @@ func (c *checker) mappings() *proxy.Mappings {
 }
 
 // backends checks the certificates of a mapping or of mount hosts.
-func (c *checker) backends(all []proxy.CertificateSource) {
+func (c *checker) backends(all []certs.Source) {
 	for _, found := range all {
 		if found.Role == "client" {
 			c.leaf(found.Source+": proxy_client_cert", found.PEM())

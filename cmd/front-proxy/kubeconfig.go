@@ -8,8 +8,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"frontproxy/internal/certs"
 	"frontproxy/internal/kubeconfig"
-	"frontproxy/proxy"
 )
 
 // follow follows a kubeconfig, and reports its client certificate and whether it can
@@ -27,7 +27,7 @@ func (p *program) follow(name string, paths []string, load func() (*rest.Config,
 // client certificate.
 func (p *program) followsKubeconfig(flag string, f *kubeconfig.DynamicConfig) {
 	p.follows(flag, f)
-	p.sources.Certificates = append(p.sources.Certificates, proxy.CertificateSource{Role: "client", Source: flag, PEM: f.Certificate})
+	p.sources.Certificates = append(p.sources.Certificates, certs.Source{Role: "client", Source: flag, PEM: f.Certificate})
 }
 
 // everyShard follows a kubeconfig for all shards, at any address.

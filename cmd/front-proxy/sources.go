@@ -9,6 +9,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
+	"frontproxy/internal/certs"
 	"frontproxy/proxy"
 )
 
@@ -78,6 +79,6 @@ func (p *program) reloadOn(ctx context.Context, signals <-chan os.Signal) error 
 }
 
 // clientCAs returns the bundle that verifies client certificates as a source.
-func clientCAs(role, flag string, ca authn.CAPool) proxy.CertificateSource {
-	return proxy.CertificateSource{Role: role, Source: flag, PEM: ca.CurrentCABundleContent}
+func clientCAs(role, flag string, ca authn.CAPool) certs.Source {
+	return certs.Source{Role: role, Source: flag, PEM: ca.CurrentCABundleContent}
 }
