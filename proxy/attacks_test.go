@@ -58,8 +58,8 @@ func behaviours(t *testing.T, arrived *atomic.Int64) http.HandlerFunc {
 				}
 			}
 		case "/hints":
+			rw.Header().Set("Link", "</"+strings.Repeat("x", 1000)+">") // not changed later: net/http may still read it
 			for range 50 {
-				rw.Header().Set("Link", "</"+strings.Repeat("x", 1000)+">")
 				rw.WriteHeader(http.StatusEarlyHints)
 			}
 			wait()

@@ -283,8 +283,14 @@ func (w *placedWriter) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// WriteHeader implements http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter. Informational answers are not passed on
+// over HTTP/2: when a client resets its stream meanwhile, net/http returns before it
+// has read the headers, which ReverseProxy then changes, and two that use a map at a
+// time end the process.
 func (w *placedWriter) WriteHeader(code int) {
+	if code < http.StatusOK && code != http.StatusSwitchingProtocols && w.x.inbound.ProtoMajor == 2 {
+		return
+	}
 	w.ResponseWriter.WriteHeader(code)
 	if code >= http.StatusOK && w.x.upload.remains() {
 		// Before it sends the headers, net/http reads what the client may still send.
