@@ -72,7 +72,7 @@ func TestCrowdLeavesRoomForReviews(t *testing.T) {
 				}
 				return &authn.Decision{User: u, Status: 200, Authenticator: "token"}
 			}
-			w.config.Authorizer = patientAuthorizer(t, root)
+			w.config.Pages.Authorizer = patientAuthorizer(t, root)
 			f := w.front(t)
 			get := func(c *http.Client, who string) (code int, retryAfter string) {
 				r, _ := http.NewRequest(http.MethodGet, f.URL+"/metrics", nil)

@@ -94,7 +94,7 @@ func TestAllocations(t *testing.T) {
 	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
 	r.Header = http.Header{"Authorization": {"Bearer token"}, "Accept": {"application/json"}, "User-Agent": {"kubectl"}}
 	d := &authn.Decision{User: alice, Status: 200}
-	p, err := New(Config{Mappings: w.mappings(t, usualMapping), Index: w.index, Decider: deciderFunc(w.decide)})
+	p, err := New(Config{Routing: RouterConfig{Mappings: w.mappings(t, usualMapping), Index: w.index}, Decider: deciderFunc(w.decide)})
 	if err != nil {
 		t.Fatal(err)
 	}

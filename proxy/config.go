@@ -1,17 +1,13 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
-	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 
 	"frontproxy/authn"
 	"frontproxy/index"
@@ -34,30 +30,77 @@ type Decider interface {
 
 // Config is what a Proxy is made of.
 type Config struct {
-	// Mappings is the mapping file. Required.
-	Mappings *Mappings
-	// MappingFile is the file that Run follows, and takes Mappings from when it
-	// changes. Empty: Mappings stay.
-	MappingFile string
+	// Routing says where requests go. Its Mappings are required; New sets Lookups.
+	Routing RouterConfig
+	// Server is required by Run only.
+	Server ServerConfig
+	// Pages are what the proxy tells of itself.
+	Pages PagesConfig
+
+	// Decider is required.
+	Decider Decider
+	// Owner returns the Decision to create a Workspace under (authn's AsOwner).
+	// Nil: it is created under the Decision as it is.
+	Owner func(*authn.Decision) *authn.Decision
+	// Recheck decides again about a stream under way, which a Decision admitted:
+	// nil means that it goes on. It may be called while the request is served and
+	// only reads it. Nil: streams are not decided about again.
+	Recheck func(r *http.Request, t *index.Target, admitted *authn.Decision) *authn.Decision
+	// RecheckPeriod is how often, at least 15 ms; 0 means 15 s.
+	RecheckPeriod time.Duration
+	// CORSOrigins are regular expressions of the origins that browsers may call
+	// from; empty means none.
+	CORSOrigins []string
+
 	// MaxInFlight bounds the short requests that shards and backends have at a time;
 	// one shard has at most half of them, one logical cluster an eighth. What is more
 	// gets 429. Requests that wait for who is asking, for their client or for a
 	// mounted host may take 64 KiB of memory for each of MaxInFlight, shared out among
 	// who pays for them. 0: no bound on either.
 	MaxInFlight int
-	// Index is required when Mappings has an entry for /clusters/; with nil, a
-	// changed file cannot bring one.
-	Index Index
-	// Decider is required.
-	Decider Decider
+	// ProgressTimeout is how long a client may keep the proxy waiting for 4 KiB of
+	// its request's body, or with a piece of its answer (32 KiB at most) that it does
+	// not take; 0 means a minute. Upgraded connections have no such limit.
+	ProgressTimeout time.Duration
 
+	// ShardStatus tells which shards have been read, for /readyz. Nil: there is nothing
+	// to wait for.
+	ShardStatus func() shards.Status
 	// Metrics count what the Proxy does, and are served at /metrics. Nil: made by
 	// New, so that there are some.
 	Metrics *Metrics
+	// Audit records requests; nil: nobody does.
+	Audit *Audit
+	// Tracing gets the spans of requests; nil: there are none.
+	Tracing trace.TracerProvider
+	// Log is where requests (at V(3)) and failures go. The zero Logger is mute.
+	Log klog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// ServerConfig is what a Proxy serves with.
+type ServerConfig struct {
+	// Serving has the listener, the certificates and the TLS options. Its
+	// ClientCA is what the listener advertises to clients with certificates; it
+	// admits nobody.
+	Serving *genericapiserver.SecureServingInfo
+	// Curves are the key exchange mechanisms to offer; nil means Go's.
+	Curves []tls.CurveID
+	// MaxConnections bounds the clients' connections; 0: no bound.
+	MaxConnections int
+	// ShutdownDelay is how long, after its context ended, Run goes on serving
+	// while /readyz says no.
+	ShutdownDelay time.Duration
+	// ShutdownTimeout is how long requests may run after that; 0 means 60 s.
+	ShutdownTimeout time.Duration
+}
+
+// PagesConfig is what a Proxy tells of itself.
+type PagesConfig struct {
 	// Authorizer says who may read /metrics, /statusz, /flagz and explanations;
 	// nil: nobody.
 	Authorizer Authorizer
-
 	// LoginDiscovery tells people without a login where to get one. Nil: nobody does.
 	LoginDiscovery *logindiscovery.Discovery
 	// Explainer tells why requests are admitted or not, at ExplainPath. Nil: that
@@ -67,86 +110,4 @@ type Config struct {
 	Status StatusSources
 	// Flags are the command line's, by name, for /flagz. They must hold no secret.
 	Flags map[string]string
-
-	// Recheck decides again about a stream under way, which a Decision admitted:
-	// nil means that it goes on. It may be called while the request is served and
-	// only reads it. Nil: streams are not decided about again.
-	Recheck func(r *http.Request, t *index.Target, admitted *authn.Decision) *authn.Decision
-	// RecheckPeriod is how often, at least 15 ms; 0 means 15 s.
-	RecheckPeriod time.Duration
-	// ProgressTimeout is how long a client may keep the proxy waiting for 4 KiB of
-	// its request's body, or with a piece of its answer (32 KiB at most) that it does
-	// not take; 0 means a minute. Upgraded connections have no such limit.
-	ProgressTimeout time.Duration
-	// MaxConnections bounds the clients' connections; 0: no bound.
-	MaxConnections int
-
-	// Serving has the listener, the certificates and the TLS options. Its
-	// ClientCA is what the listener advertises to clients with certificates; it
-	// admits nobody. Required by Run only.
-	Serving *genericapiserver.SecureServingInfo
-	// Curves are the key exchange mechanisms to offer; nil means Go's.
-	Curves []tls.CurveID
-
-	// CORSOrigins are regular expressions of the origins that browsers may call
-	// from; empty means none.
-	CORSOrigins []string
-
-	// ShardStatus tells which shards have been read, for /readyz. Nil: there is nothing
-	// to wait for.
-	ShardStatus func() shards.Status
-
-	// ShardServices finds the shard whose virtual workspaces /shards/<name>/services/
-	// leads to; errors are those of package index. Nil: there is no such route.
-	ShardServices func(name string) (*shards.Shard, error)
-	// ShardServers has the virtual workspace servers of shards, by name, whose
-	// objects have the address of that route instead. Each is https.
-	ShardServers map[string]*url.URL
-	// Owner returns the Decision to create a Workspace under (authn's AsOwner).
-	// Nil: it is created under the Decision as it is.
-	Owner func(*authn.Decision) *authn.Decision
-
-	// Shards are the shards known now: mounts below their URLs are resolved as
-	// if the caller had asked there itself. Nil means none.
-	Shards func() []*shards.Shard
-	// ExternalURLs are the proxy's own, for mounts alike, beside those of shards.
-	ExternalURLs []*url.URL
-	// MountHosts are those of other mounts that the operator vouches for. Nil
-	// means none; somebody else runs it.
-	MountHosts *MountHosts
-	// MountDial dials the hosts of other mounts, whose URLs tenants choose; it
-	// must refuse what a tenant must not reach. Nil: such mounts are refused.
-	MountDial func(ctx context.Context, network, address string) (net.Conn, error)
-	// MountTLS verifies those hosts; nil means the system's CAs. It must have no
-	// certificates.
-	MountTLS *tls.Config
-
-	// ShutdownDelay is how long, after its context ended, Run goes on serving
-	// while /readyz says no.
-	ShutdownDelay time.Duration
-	// ShutdownTimeout is how long requests may run after that; 0 means 60 s.
-	ShutdownTimeout time.Duration
-
-	// Audit records requests; nil: nobody does.
-	Audit *Audit
-	// Tracing gets the spans of requests; nil: there are none.
-	Tracing trace.TracerProvider
-
-	// Log is where requests (at V(3)) and failures go. The zero Logger is mute.
-	Log klog.Logger
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
-	// Clock is that of the files it follows; nil means the real one.
-	Clock clock.Clock
-}
-
-// routing is what of c the router needs; its lookups count in m.
-func (c *Config) routing(m *Metrics) routerConfig {
-	return routerConfig{
-		Mappings: c.Mappings, MappingFile: c.MappingFile, Index: c.Index,
-		Lookups:       func(t index.Target, err error) { m.lookup(&t, err) },
-		ShardServices: c.ShardServices, ShardServers: c.ShardServers,
-		Shards: c.Shards, ExternalURLs: c.ExternalURLs, MountHosts: c.MountHosts, MountDial: c.MountDial, MountTLS: c.MountTLS,
-		Clock: c.Clock, Log: c.Log,
-	}
 }

@@ -11,7 +11,7 @@ import (
 // were there are served on, and a place that is given back is good for another.
 func TestMaxConnections(t *testing.T) {
 	w := newWorld(t)
-	w.config.MaxConnections = 3
+	w.config.Server.MaxConnections = 3
 	f := w.front(t)
 	served := func() (*tls.Conn, error) {
 		t.Helper()

@@ -39,8 +39,8 @@ func explainingFront(t *testing.T, now func() time.Time, explainer Explainer) *f
 	t.Helper()
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, nil)
-	w.config.Explainer, w.config.Now = explainer, now
-	w.config.Authorizer = allowAll{}
+	w.config.Pages.Explainer, w.config.Now = explainer, now
+	w.config.Pages.Authorizer = allowAll{}
 	return w.front(t)
 }
 
@@ -126,7 +126,7 @@ func TestWorkspacesExplainsAreShared(t *testing.T) {
 		_, _ = rw.Write([]byte(`{"kind":"SelfSubjectAccessReview","apiVersion":"authorization.k8s.io/v1","status":{"allowed":true}}`))
 	})
 	stopped := time.Now()
-	w.config.Explainer, w.config.Now = decider, func() time.Time { return stopped }
+	w.config.Pages.Explainer, w.config.Now = decider, func() time.Time { return stopped }
 	for i := range 10 { // more than one of them has another share than the first
 		name := fmt.Sprintf("ws-%d", i)
 		w.index[name] = index.Target{Cluster: name, Shard: shard.Shard}

@@ -36,8 +36,8 @@ func (w *world) mountedHost(t *testing.T, http2 bool, handler http.HandlerFunc) 
 	other.EnableHTTP2 = http2
 	other.StartTLS()
 	t.Cleanup(other.Close)
-	w.config.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
-	w.config.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
+	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
+	w.config.Routing.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
 	w.index["root:away"] = index.Target{Mount: parse(t, other.URL)}

@@ -340,7 +340,7 @@ func TestCORS(t *testing.T) {
 		t.Error("a foreign origin is allowed")
 	}
 	for _, wrong := range []string{"(", ""} { // an empty one would match every origin
-		if _, err := New(Config{Mappings: &Mappings{}, Decider: deciderFunc(w.decide), CORSOrigins: []string{"a", wrong}}); err == nil || !strings.Contains(err.Error(), "--cors-allowed-origins") {
+		if _, err := New(Config{Routing: RouterConfig{Mappings: &Mappings{}}, Decider: deciderFunc(w.decide), CORSOrigins: []string{"a", wrong}}); err == nil || !strings.Contains(err.Error(), "--cors-allowed-origins") {
 			t.Errorf("origin %q: %v", wrong, err)
 		}
 	}

@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"regexp"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
@@ -53,6 +56,18 @@ func (p *Proxy) withCORS(origins []string) http.Handler {
 		return nil
 	}
 	return genericfilters.WithCORS(http.HandlerFunc(p.serve), origins, nil, nil, nil, "true")
+}
+
+func checkOrigins(origins []string) error {
+	for _, o := range origins {
+		if o == "" {
+			return errors.New("--cors-allowed-origins: a value is empty, which would match every origin; remove it")
+		}
+		if _, err := regexp.Compile(o); err != nil {
+			return fmt.Errorf("--cors-allowed-origins: %q is not a regular expression: %w", o, err)
+		}
+	}
+	return nil
 }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {

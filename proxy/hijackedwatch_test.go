@@ -213,7 +213,7 @@ func TestDrainCutsWhoDoesNotRead(t *testing.T) {
 			}
 		}
 	})
-	w.config.ShutdownTimeout = time.Second
+	w.config.Server.ShutdownTimeout = time.Second
 	f := w.front(t)
 	conn := f.dial(t)
 	if _, err := io.WriteString(conn, askWatch); err != nil {

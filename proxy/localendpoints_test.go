@@ -119,7 +119,7 @@ func TestMetricsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.config.Metrics, w.config.Authorizer = m, authorizer
+	w.config.Metrics, w.config.Pages.Authorizer = m, authorizer
 	f := w.front(t)
 	type answer struct {
 		Code    int

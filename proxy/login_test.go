@@ -38,7 +38,7 @@ func (w *world) withLogin(t testing.TB, operator ...protectedresource.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.config.LoginDiscovery = d
+	w.config.Pages.LoginDiscovery = d
 }
 
 // workspaces makes root:team, which tells where to log in, and root:silent.

@@ -319,7 +319,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	var code int
 	s := w.shard(t, "shard-1", false, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(code) })
 	m := NewMetrics("")
-	p, err := New(Config{Mappings: w.mappings(t, usualMapping), Index: w.index, Decider: deciderFunc(w.decide), Metrics: m})
+	p, err := New(Config{Routing: RouterConfig{Mappings: w.mappings(t, usualMapping), Index: w.index}, Decider: deciderFunc(w.decide), Metrics: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func TestMetricsOfSources(t *testing.T) {
 	w := newWorld(t)
 	m := NewMetrics("")
 	clk := testingclock.NewFakeClock(time.Now())
-	w.config.Metrics, w.config.Clock = m, clk
+	w.config.Metrics, w.config.Routing.Clock = m, clk
 	w.config.ShardStatus = func() shards.Status {
 		return shards.Status{Shards: []shards.ShardStatus{{Name: "a", Synced: true}, {Name: "b"}}}
 	}

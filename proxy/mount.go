@@ -71,7 +71,7 @@ func hostPort(u *url.URL) string {
 
 // newForeign makes the transport of mounts on hosts that are not ours. It has
 // no client certificate, and dials as the operator's guard allows.
-func newForeign(c *routerConfig) *externalTransport {
+func newForeign(c *RouterConfig) *externalTransport {
 	if c.MountDial == nil {
 		return nil
 	}
@@ -89,7 +89,7 @@ const foreignAtMost = 256
 // foreignTransport has egress' limits on what a host may cost. Tenants choose how
 // many hosts there are, so those connections that are idle are few and bounded over
 // all of them.
-func foreignTransport(c *routerConfig, config *tls.Config, http2 bool) *http.Transport {
+func foreignTransport(c *RouterConfig, config *tls.Config, http2 bool) *http.Transport {
 	t := &http.Transport{
 		DialContext:         c.MountDial,
 		TLSClientConfig:     config,

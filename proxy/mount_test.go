@@ -31,8 +31,8 @@ func TestMounts(t *testing.T) {
 	s := w.shard(t, "shard-1", false, nil)
 	s.Shard.ExternalURL = parse(t, "https://kcp.example:443/")
 	w.mapping = "- path: /services/\n  backend: " + s.URL + tlsEntry
-	w.config.Shards = func() []*shards.Shard { return []*shards.Shard{s.Shard} }
-	w.config.ExternalURLs = []*url.URL{parse(t, "https://front.example:6443")}
+	w.config.Routing.Shards = func() []*shards.Shard { return []*shards.Shard{s.Shard} }
+	w.config.Routing.ExternalURLs = []*url.URL{parse(t, "https://front.example:6443")}
 	mount := func(name, to string) { w.index["root:"+name] = index.Target{Mount: parse(t, to)} }
 	mount("shard", s.URL+"/clusters/root:ws")
 	mount("external", "https://KCP.example./clusters/root:ws/")
@@ -85,8 +85,8 @@ func TestForeignMount(t *testing.T) {
 	other.StartTLS()
 	t.Cleanup(other.Close)
 	allow := true
-	w.config.MountTLS = &tls.Config{RootCAs: w.serving.pool(), Certificates: []tls.Certificate{w.clients.pair(t, "never")}}
-	w.config.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
+	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.pool(), Certificates: []tls.Certificate{w.clients.pair(t, "never")}}
+	w.config.Routing.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if !allow {
 			return nil, errors.New("egress refused: " + address)
 		}

@@ -62,7 +62,7 @@ func (w *world) mountHosts(t *testing.T, list string) (file string, logged *line
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.config.MountHosts = hosts
+	w.config.Routing.MountHosts = hosts
 	w.decide = func(*http.Request, *index.Target) *authn.Decision {
 		return &authn.Decision{User: &user.DefaultInfo{Name: "bob", Groups: []string{"system:authenticated"}}, Status: 200, Authenticator: "token"}
 	}
@@ -113,7 +113,7 @@ func TestListedMountHostComesBack(t *testing.T) {
 				if err := os.WriteFile(file, []byte(strings.ReplaceAll(entry, "DIR", w.dir)), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				until(t, "the host is listed", func() bool { return w.config.MountHosts.find(parse(t, "https://"+address)) != nil })
+				until(t, "the host is listed", func() bool { return w.config.Routing.MountHosts.find(parse(t, "https://"+address)) != nil })
 			}
 			c := f.client(t, false)
 			if res, body := do(t, c, "GET", f.URL+"/clusters/root:away/api", nil); res.StatusCode != 503 {
@@ -182,8 +182,8 @@ func TestMountHostsAnswersAreLimited(t *testing.T) {
 				case "listed with a certificate":
 					w.mountHosts(t, "- url: "+host.URL+tlsEntry)
 				default:
-					w.config.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
-					w.config.MountDial = (&net.Dialer{}).DialContext
+					w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
+					w.config.Routing.MountDial = (&net.Dialer{}).DialContext
 				}
 				f := w.front(t)
 				c := f.client(t, false)
@@ -219,10 +219,10 @@ func TestMountHostsAnswersAreLimited(t *testing.T) {
 // TestTransportsToStrangersAreLimited: the times of every transport that leads to
 // what a tenant chose are limited.
 func TestTransportsToStrangersAreLimited(t *testing.T) {
-	foreign := newForeign(&routerConfig{MountDial: (&net.Dialer{}).DialContext})
+	foreign := newForeign(&RouterConfig{MountDial: (&net.Dialer{}).DialContext})
 	w := newWorld(t)
 	w.mountHosts(t, "- url: https://host.example"+tlsEntry)
-	listed := w.config.MountHosts.upstreams()[0].current.Load()
+	listed := w.config.Routing.MountHosts.upstreams()[0].current.Load()
 	for name, transport := range map[string]*http.Transport{
 		"requests": foreign.requests, "upgrades": foreign.upgrades, "listed, shared": listed.shared, "listed, alone": listed.alone, "listed, watching": listed.watching,
 	} {

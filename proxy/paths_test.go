@@ -38,8 +38,8 @@ func TestPathsStayBelowTheirMount(t *testing.T) {
 			if how == "listed" {
 				w.mountHosts(t, "- url: "+host.URL+"/team-a"+tlsEntry)
 			} else {
-				w.config.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
-				w.config.MountDial = (&net.Dialer{}).DialContext
+				w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
+				w.config.Routing.MountDial = (&net.Dialer{}).DialContext
 			}
 			f := w.front(t)
 			for _, path := range leavingPaths {

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	stdlog "log"
 	"net/http"
-	"regexp"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -29,47 +27,73 @@ import (
 type Proxy struct {
 	router  *router
 	decider Decider
+	owner   func(*authn.Decision) *authn.Decision // nil: nobody but who is decided
+	health  *health
+	cors    http.Handler // the chain from CORS on; nil: no browser may call
+	pages
+	limits
+	forwarding
+	streaming
+	observers
+	listening
+}
 
-	health     *health
-	metrics    *Metrics
-	authorizer Authorizer
-	cors       http.Handler // the chain from CORS on; nil: no browser may call
-	audit      *Audit       // nil: off
-	tracer     trace.Tracer // nil: off
+// pages are what the proxy tells of itself, and who may read it.
+type pages struct {
+	authorizer        Authorizer    // nil: nobody may
+	explainer         Explainer     // nil: nothing is explained
+	explaining        chan struct{} // has the one credential that is being explained
+	explains          *rate.Limiter // to operators
+	sameSite          http.CrossOriginProtection
+	workspaceExplains *workspaceLimiter
+	login             *logindiscovery.Discovery // nil: off
+	status            StatusSources
+	flags             map[string]string
+}
 
+// limits bound what clients may cost.
+type limits struct {
+	limit           inFlight
+	progressTimeout time.Duration
+	pacedStreams    sync.Pool // of *pacedStream
+}
+
+// forwarding is what requests are forwarded with.
+type forwarding struct {
 	exchanges             sync.Pool // of *exchange
 	buffers, smallBuffers *bufferPool
-	streams               *streamSet
 	failures              *rate.Limiter // of log lines about upstreams
 	distrusts             *rate.Limiter // of those about servers that do not believe the proxy
-	panics                atomic.Uint64
-	inFlight              atomic.Int64
-	limit                 inFlight
-	recheck               func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
-	recheckPeriod         time.Duration
-	progressTimeout       time.Duration
-	pacedStreams          sync.Pool     // of *pacedStream
-	connections           *connections  // nil: it does not run
-	returned              *connListener // nil, too
-	endedStreams          atomic.Uint64
-	explainer             Explainer     // nil: nothing is explained
-	explaining            chan struct{} // has the one credential that is being explained
-	explains              *rate.Limiter // to operators
-	sameSite              http.CrossOriginProtection
-	workspaceExplains     *workspaceLimiter
-	login                 *logindiscovery.Discovery // nil: off
-	status                StatusSources
-	flags                 map[string]string
-	owner                 func(*authn.Decision) *authn.Decision
+	errorLog              *stdlog.Logger
+}
 
+// streaming are the streams under way, and what decides about them again.
+type streaming struct {
+	streams       *streamSet
+	recheck       func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
+	recheckPeriod time.Duration
+	endedStreams  atomic.Uint64
+}
+
+// observers are who is told what becomes of requests.
+type observers struct {
+	metrics  *Metrics
+	audit    *Audit       // nil: off
+	tracer   trace.Tracer // nil: off
+	log      klog.Logger
+	now      func() time.Time
+	panics   atomic.Uint64
+	inFlight atomic.Int64
+}
+
+// listening is what Run serves with.
+type listening struct {
 	serving         *genericapiserver.SecureServingInfo
 	curves          []tls.CurveID
+	connections     *connections  // nil: it does not run
+	returned        *connListener // nil, too
 	shutdownDelay   time.Duration
 	shutdownTimeout time.Duration
-
-	log      klog.Logger
-	errorLog *stdlog.Logger
-	now      func() time.Time
 }
 
 // defaultShutdownTimeout is kcp's.
@@ -84,65 +108,69 @@ const (
 
 // New does no I/O and starts nothing.
 func New(c Config) (*Proxy, error) {
-	switch {
-	case c.Mappings == nil || c.Decider == nil:
+	if c.Routing.Mappings == nil || c.Decider == nil {
 		return nil, errors.New("a proxy needs mappings and an authenticator")
 	}
-	for _, o := range c.CORSOrigins {
-		if o == "" {
-			return nil, errors.New("--cors-allowed-origins: a value is empty, which would match every origin; remove it")
-		}
-		if _, err := regexp.Compile(o); err != nil {
-			return nil, fmt.Errorf("--cors-allowed-origins: %q is not a regular expression: %w", o, err)
-		}
+	if err := checkOrigins(c.CORSOrigins); err != nil {
+		return nil, err
 	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics("")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	c.ProgressTimeout = cmp.Or(c.ProgressTimeout, defaultProgressTimeout)
 	p := &Proxy{
-		decider: c.Decider,
-		buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer), streams: newStreamSet(),
-		serving: c.Serving, curves: c.Curves, shutdownDelay: c.ShutdownDelay, shutdownTimeout: c.ShutdownTimeout,
-		metrics: c.Metrics, authorizer: c.Authorizer, log: c.Log, now: c.Now,
-		owner: c.Owner, recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod),
-		progressTimeout: cmp.Or(c.ProgressTimeout, defaultProgressTimeout),
+		decider: c.Decider, owner: c.Owner, health: &health{now: c.Now, sync: c.ShardStatus},
+		pages:     newPages(&c),
+		listening: newListening(&c),
+		streaming: streaming{streams: newStreamSet(), recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod)},
+		forwarding: forwarding{
+			buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer),
+			failures: rate.NewLimiter(failureLines, failureBurst), distrusts: rate.NewLimiter(rate.Every(time.Minute), 1),
+			errorLog: stdlog.New(logWriter{c.Log}, "", 0),
+		},
+		observers: observers{metrics: c.Metrics, audit: c.Audit, log: c.Log, now: c.Now},
+		limits:    limits{progressTimeout: c.ProgressTimeout},
 	}
-	if p.metrics == nil {
-		p.metrics = NewMetrics("")
-	}
+	c.Routing.Lookups = func(t index.Target, err error) { c.Metrics.lookup(&t, err) }
 	var err error
-	if p.router, err = newRouter(c.routing(p.metrics)); err != nil {
+	if p.router, err = newRouter(c.Routing); err != nil {
 		return nil, err
 	}
 	p.limit.init(c.MaxInFlight)
-	if c.Serving != nil && c.Serving.Listener != nil {
-		p.connections = &connections{Listener: c.Serving.Listener, most: int64(c.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: p.progressTimeout}
-		p.returned = newConnListener(c.Serving.Listener)
-	}
-	p.failures = rate.NewLimiter(failureLines, failureBurst)
-	p.distrusts = rate.NewLimiter(rate.Every(time.Minute), 1)
-	p.explainer, p.explaining = c.Explainer, make(chan struct{}, 1)
-	p.explains, p.workspaceExplains = rate.NewLimiter(explainsPerSecond, explainsAtOnce), newWorkspaceLimiter()
-	p.status, p.flags, p.login = c.Status, c.Flags, c.LoginDiscovery
-	if p.now == nil {
-		p.now = time.Now
-	}
-	if p.shutdownTimeout == 0 {
-		p.shutdownTimeout = defaultShutdownTimeout
-	}
-	p.errorLog = stdlog.New(logWriter{c.Log}, "", 0)
 	p.exchanges.New = func() any { return p.newExchange() }
 	p.pacedStreams.New = func() any { return p.newPacedStream() }
-	p.health = &health{now: p.now, sync: c.ShardStatus}
 	p.cors = p.withCORS(c.CORSOrigins)
-	p.audit = c.Audit
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}
-	p.status.Shards = c.ShardStatus
 	p.status.own = p.certificates
-	p.status.Started = p.now()
 	p.status.reportExpired(p.now(), c.Log)
 	p.metrics.registry.MustRegister(&proxyCollector{p, c.ShardStatus})
 	p.metrics.RegisterSources(Sources{own: p.certificates})
 	return p, nil
+}
+
+func newPages(c *Config) pages {
+	status := c.Pages.Status
+	status.Shards, status.Started = c.ShardStatus, c.Now()
+	return pages{
+		authorizer: c.Pages.Authorizer, login: c.Pages.LoginDiscovery, status: status, flags: c.Pages.Flags,
+		explainer: c.Pages.Explainer, explaining: make(chan struct{}, 1),
+		explains: rate.NewLimiter(explainsPerSecond, explainsAtOnce), workspaceExplains: newWorkspaceLimiter(),
+	}
+}
+
+func newListening(c *Config) listening {
+	s := &c.Server
+	l := listening{serving: s.Serving, curves: s.Curves, shutdownDelay: s.ShutdownDelay, shutdownTimeout: cmp.Or(s.ShutdownTimeout, defaultShutdownTimeout)}
+	if s.Serving != nil && s.Serving.Listener != nil {
+		l.connections = &connections{Listener: s.Serving.Listener, most: int64(s.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: c.ProgressTimeout}
+		l.returned = newConnListener(s.Serving.Listener)
+	}
+	return l
 }
 
 // Panics is how many panics have been contained.

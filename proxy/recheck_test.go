@@ -187,7 +187,7 @@ func TestStreamEndsWithItsShard(t *testing.T) {
 	})
 	var calls atomic.Int64
 	var answer atomic.Pointer[error]
-	w.config.ShardServices = func(string) (*shards.Shard, error) {
+	w.config.Routing.ShardServices = func(string) (*shards.Shard, error) {
 		calls.Add(1)
 		if err := answer.Load(); err != nil {
 			return nil, *err
@@ -321,7 +321,7 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.config.MountHosts = hosts
+			w.config.Routing.MountHosts = hosts
 			w.config.Recheck = func(*http.Request, *index.Target, *authn.Decision) *authn.Decision { return nil }
 			w.config.RecheckPeriod = 15 * time.Millisecond
 			f := w.front(t)

@@ -69,7 +69,10 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 	targets := fakeIndex{}
 	var gone atomic.Bool
 	var now, peak, all atomic.Int64
-	p := &Proxy{streams: newStreamSet(), router: &router{routerConfig: routerConfig{Index: targets}}, recheckPeriod: defaultRecheckPeriod, log: klog.Background()}
+	p := &Proxy{
+		router:    &router{RouterConfig: RouterConfig{Index: targets}},
+		streaming: streaming{streams: newStreamSet(), recheckPeriod: defaultRecheckPeriod}, observers: observers{log: klog.Background()},
+	}
 	p.recheck = func(r *http.Request, _ *index.Target, d *authn.Decision) *authn.Decision {
 		if r.Header.Get("Hangs") == "" {
 			if gone.Load() {

@@ -21,8 +21,8 @@ import (
 	"frontproxy/internal/filewatch"
 )
 
-// routerConfig is what a router is made of.
-type routerConfig struct {
+// RouterConfig is what a router is made of.
+type RouterConfig struct {
 	// Mappings is the mapping file. Required.
 	Mappings *Mappings
 	// MappingFile is the file that Run follows, and takes Mappings from when it
@@ -65,7 +65,7 @@ type routerConfig struct {
 // router says where requests go, by the mapping file, the index and workspaces'
 // mounts. Safe for concurrent use.
 type router struct {
-	routerConfig
+	RouterConfig
 	current   atomic.Pointer[routes]   // never nil
 	file      *filewatch.File[*routes] // nil: not followed
 	changed   chan struct{}            // has one when current is another
@@ -74,11 +74,11 @@ type router struct {
 }
 
 // newRouter does no I/O and starts nothing.
-func newRouter(c routerConfig) (*router, error) {
+func newRouter(c RouterConfig) (*router, error) {
 	if c.Mappings == nil {
 		return nil, errors.New("a router needs mappings")
 	}
-	r := &router{routerConfig: c, changed: make(chan struct{}, 1), foreign: newForeign(&c)}
+	r := &router{RouterConfig: c, changed: make(chan struct{}, 1), foreign: newForeign(&c)}
 	if r.foreign != nil {
 		r.strangers = toStranger(r.foreign)
 	}

@@ -32,7 +32,7 @@ func TestReloadMappings(t *testing.T) {
 		}
 	}
 	write(usualMapping)
-	p, err := New(Config{Mappings: w.mappings(t, usualMapping), MappingFile: file, Clock: clk, Index: w.index, Decider: deciderFunc(w.decide)})
+	p, err := New(Config{Routing: RouterConfig{Mappings: w.mappings(t, usualMapping), MappingFile: file, Clock: clk, Index: w.index}, Decider: deciderFunc(w.decide)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestReloadMappings(t *testing.T) {
 func TestReloadNeedsAnIndex(t *testing.T) {
 	w, clk := newWorld(t), testingclock.NewFakeClock(time.Now())
 	file := filepath.Join(w.dir, "mapping.yaml")
-	p, err := New(Config{Mappings: w.mappings(t, "- path: /x/\n  backend: https://x.invalid"+tlsEntry), MappingFile: file, Clock: clk, Decider: deciderFunc(w.decide)})
+	p, err := New(Config{Routing: RouterConfig{Mappings: w.mappings(t, "- path: /x/\n  backend: https://x.invalid"+tlsEntry), MappingFile: file, Clock: clk}, Decider: deciderFunc(w.decide)})
 	if err != nil {
 		t.Fatal(err)
 	}

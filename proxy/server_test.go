@@ -22,7 +22,7 @@ func TestClientCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.config.Serving = &genericapiserver.SecureServingInfo{ClientCA: cas}
+	w.config.Server.Serving = &genericapiserver.SecureServingInfo{ClientCA: cas}
 	var name string
 	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
 		name = ""
@@ -54,7 +54,7 @@ func TestClientCertificates(t *testing.T) {
 func TestServingOptions(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", false, nil)
-	w.config.Serving = &genericapiserver.SecureServingInfo{DisableHTTP2: true, MinTLSVersion: tls.VersionTLS10}
+	w.config.Server.Serving = &genericapiserver.SecureServingInfo{DisableHTTP2: true, MinTLSVersion: tls.VersionTLS10}
 	f := w.front(t)
 	conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil {

@@ -41,8 +41,8 @@ func servicesWorld(t *testing.T) (w *world, servers map[string]*standIn) {
 	w.index["exporter"] = index.Target{Cluster: "exporter", Shard: servers["shard-10"].Shard, Type: index.Type{Name: "team", Cluster: "root"}}
 	w.index["consumer"] = index.Target{Cluster: "consumer", Shard: servers["shard-1"].Shard, Type: index.Type{Name: "other", Cluster: "root"}}
 	w.index["mounted"] = index.Target{Mount: mustURL(t, servers["shard-2"].URL)}
-	w.config.ShardServers = map[string]*url.URL{"shard-3": mustURL(t, servers["separate"].URL+"/of-3/")}
-	w.config.ShardServices = func(name string) (*shards.Shard, error) {
+	w.config.Routing.ShardServers = map[string]*url.URL{"shard-3": mustURL(t, servers["separate"].URL+"/of-3/")}
+	w.config.Routing.ShardServices = func(name string) (*shards.Shard, error) {
 		switch s := servers[name]; {
 		case name == "unread":
 			return nil, index.ErrNotSynced
@@ -127,7 +127,7 @@ func TestShardServices(t *testing.T) {
 
 func TestShardServicesOff(t *testing.T) {
 	w, servers := servicesWorld(t)
-	w.config.ShardServices = nil
+	w.config.Routing.ShardServices = nil
 	f := w.front(t)
 	if res, body := do(t, f.client(t, true), "GET", f.URL+"/shards/shard-1/services/x", nil); res.StatusCode != http.StatusNotFound {
 		t.Errorf("answers %d: %s", res.StatusCode, body)
@@ -181,8 +181,9 @@ func TestShardServicesNeedAMapping(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			_, err := New(Config{Mappings: w.mappings(t, tc.mapping), Index: w.index, Decider: deciderFunc(w.decide),
-				ShardServices: func(string) (*shards.Shard, error) { return nil, index.ErrUnknown }})
+			_, err := New(Config{Decider: deciderFunc(w.decide), Routing: RouterConfig{
+				Mappings: w.mappings(t, tc.mapping), Index: w.index, ShardServices: func(string) (*shards.Shard, error) { return nil, index.ErrUnknown },
+			}})
 			if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 				t.Errorf("New: %v, want %q", err, tc.want)
 			}

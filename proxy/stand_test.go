@@ -302,22 +302,22 @@ func (w *world) mappings(t testing.TB, text string) *Mappings {
 func (w *world) front(t testing.TB) *front {
 	t.Helper()
 	c := w.config
-	if c.Mappings == nil {
-		c.Mappings = w.mappings(t, usualMapping+w.mapping)
+	if c.Routing.Mappings == nil {
+		c.Routing.Mappings = w.mappings(t, usualMapping+w.mapping)
 	}
-	c.Index, c.Decider = w.index, deciderFunc(w.decide)
+	c.Routing.Index, c.Decider = w.index, deciderFunc(w.decide)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Serving == nil {
-		c.Serving = &genericapiserver.SecureServingInfo{}
+	if c.Server.Serving == nil {
+		c.Server.Serving = &genericapiserver.SecureServingInfo{}
 	}
 	cert, key := w.serving.issue(t, "front")
-	if c.Serving.Cert, err = dynamiccertificates.NewStaticCertKeyContent("serving", cert, key); err != nil {
+	if c.Server.Serving.Cert, err = dynamiccertificates.NewStaticCertKeyContent("serving", cert, key); err != nil {
 		t.Fatal(err)
 	}
-	c.Serving.Listener = listener
+	c.Server.Serving.Listener = listener
 	p, err := New(c)
 	if err != nil {
 		t.Fatal(err)

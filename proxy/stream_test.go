@@ -197,7 +197,7 @@ func TestDrain(t *testing.T) {
 		<-finish
 		_, _ = io.WriteString(rw, "whole")
 	})
-	w.config.ShutdownTimeout = 2 * time.Second // watches are spread over half of it
+	w.config.Server.ShutdownTimeout = 2 * time.Second // watches are spread over half of it
 	f := w.front(t)
 	var bodies []io.ReadCloser
 	for _, query := range []string{"?watch=1", "?watch=true", ""} {
@@ -238,7 +238,7 @@ func TestDrain(t *testing.T) {
 func TestNotReadyWhileDraining(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.config.ShutdownDelay = 500 * time.Millisecond
+	w.config.Server.ShutdownDelay = 500 * time.Millisecond
 	f := w.front(t)
 	c := f.client(t, false)
 	if res, _ := do(t, c, "GET", f.URL+"/readyz", nil); res.StatusCode != 200 {
@@ -262,7 +262,7 @@ func TestNotReadyWhileDraining(t *testing.T) {
 
 func TestRotation(t *testing.T) {
 	w, clk := newWorld(t), testingclock.NewFakeClock(time.Now())
-	w.config.Clock = clk
+	w.config.Routing.Clock = clk
 	s := w.shard(t, "shard-1", true, nil)
 	f := w.front(t)
 	c := f.client(t, false)

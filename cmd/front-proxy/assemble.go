@@ -158,29 +158,36 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	}
 	p.metrics.RegisterSources(p.sources)
 	door := o.acrossShards(idx, decider, proxy.Config{
-		Mappings:        mappings,
-		MappingFile:     o.mappingFile,
-		MaxInFlight:     o.maxInFlight,
-		MaxConnections:  o.connections(),
-		Index:           idx,
-		Decider:         decider,
-		Metrics:         p.metrics,
-		Authorizer:      authorizer,
-		Explainer:       decider,
-		LoginDiscovery:  login,
-		Status:          p.status(),
-		Flags:           flagValues(o.all),
-		Serving:         serving,
-		Curves:          must(curveIDs(o.curves)), // validated
-		CORSOrigins:     o.corsOrigins,
-		ShardStatus:     watcher.Status,
-		Shards:          idx.Shards,
-		ExternalURLs:    must(externalURLs(o.externalURLs)), // validated
-		MountHosts:      mountHosts,
-		MountDial:       guard.DialContext,
-		ShutdownDelay:   o.shutdownDelay,
-		ShutdownTimeout: o.shutdownTimeout,
-		Log:             log.WithName("proxy"),
+		Routing: proxy.RouterConfig{
+			Mappings:     mappings,
+			MappingFile:  o.mappingFile,
+			Index:        idx,
+			Shards:       idx.Shards,
+			ExternalURLs: must(externalURLs(o.externalURLs)), // validated
+			MountHosts:   mountHosts,
+			MountDial:    guard.DialContext,
+			Log:          log.WithName("proxy"),
+		},
+		Server: proxy.ServerConfig{
+			Serving:         serving,
+			Curves:          must(curveIDs(o.curves)), // validated
+			MaxConnections:  o.connections(),
+			ShutdownDelay:   o.shutdownDelay,
+			ShutdownTimeout: o.shutdownTimeout,
+		},
+		Pages: proxy.PagesConfig{
+			Authorizer:     authorizer,
+			Explainer:      decider,
+			LoginDiscovery: login,
+			Status:         p.status(),
+			Flags:          flagValues(o.all),
+		},
+		Decider:     decider,
+		CORSOrigins: o.corsOrigins,
+		MaxInFlight: o.maxInFlight,
+		ShardStatus: watcher.Status,
+		Metrics:     p.metrics,
+		Log:         log.WithName("proxy"),
 	})
 	if err := p.observers(&o.observe, &door); err != nil {
 		return nil, err

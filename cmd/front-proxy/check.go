@@ -184,7 +184,7 @@ func (c *checker) all() {
 		return
 	}
 	idx := index.New(clock.RealClock{})
-	_, err = proxy.New(o.acrossShards(idx, decider, proxy.Config{Mappings: mappings, Index: idx, Decider: decider, CORSOrigins: o.corsOrigins}))
+	_, err = proxy.New(o.acrossShards(idx, decider, proxy.Config{Routing: proxy.RouterConfig{Mappings: mappings, Index: idx}, Decider: decider, CORSOrigins: o.corsOrigins}))
 	c.fail(err)
 }
 

@@ -100,7 +100,7 @@ func (o *multiShardOptions) servers() (map[string]*url.URL, error) {
 func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c proxy.Config) proxy.Config {
 	c.Recheck = decider.Recheck
 	if o.across.virtualWorkspaces {
-		c.ShardServices, c.ShardServers = idx.ShardNamed, must(o.across.servers()) // validated
+		c.Routing.ShardServices, c.Routing.ShardServers = idx.ShardNamed, must(o.across.servers()) // validated
 	}
 	if o.gates.enabled(gateServiceAccountOwners) {
 		c.Owner = decider.AsOwner
