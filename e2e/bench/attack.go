@@ -34,23 +34,30 @@ type attack struct {
 
 var attacks = []attack{
 	{name: "neighbour of a mounted host that never answers", path: func(*world, int) string { return "/clusters/root:away/api" }},
-	{name: "neighbour of an issuer that never answers", token: true, path: (*world).attacked},
+	{name: "neighbour of an issuer that never answers", token: true, path: (*world).hanging},
 	{name: "neighbour of bodies that never come", body: true, plain: true, path: func(w *world, i int) string {
 		if i%2 == 0 {
 			return "/mapped/x"
 		}
-		return w.attacked(i)
+		return w.open(i)
 	}},
-	{name: "neighbour of answers that nobody reads", unread: true, plain: true, path: func(w *world, i int) string { return w.attacked(i) + "1MiB" }},
+	{name: "neighbour of answers that nobody reads", unread: true, plain: true, path: func(w *world, i int) string { return w.open(i) + "1MiB" }},
 }
 
-// attackedWorkspaces are how many workspaces are the attacker's: beyond those of
-// the load, and of a type whose issuer never answers.
-const attackedWorkspaces = 4
+// The attacker's workspaces, beyond those of the load: four of a type whose issuer
+// never answers, and four of one without issuers, in which strangers are the
+// shard's to judge.
+const (
+	hangingType, openType = "hanging", "open"
+	attackedWorkspaces    = 4
+)
 
-// attacked is a path in one of them.
+func (w *world) hanging(i int) string { return w.attacked(i % attackedWorkspaces) }
+
+func (w *world) open(i int) string { return w.attacked(attackedWorkspaces + i%attackedWorkspaces) }
+
 func (w *world) attacked(i int) string {
-	return fmt.Sprintf("/clusters/root:ws-%d/apis/example.io/v1/namespaces/default/widgets/", w.Workspaces+i%attackedWorkspaces)
+	return fmt.Sprintf("/clusters/root:ws-%d/apis/example.io/v1/namespaces/default/widgets/", w.Workspaces+i)
 }
 
 // attackTask is what a process that attacks does.
@@ -61,7 +68,7 @@ type attackTask struct {
 	Requests    int
 }
 
-// attackReport is written once every request is answered or waits.
+// attackReport is written once every request is sent, and when it changes.
 type attackReport struct {
 	Waiting int
 	Ends    map[string]int // of the others: how many ended how
@@ -90,36 +97,45 @@ func runAttack(ctx context.Context, t attackTask) error {
 	var sent atomic.Int64
 	ends := make(chan string, t.Requests)
 	for i := range t.Requests {
-		go func() { ends <- a.send(ctx, transport, &t, tokens, i, &sent) }()
+		go func() {
+			for ctx.Err() == nil {
+				begin := time.Now()
+				end := a.send(ctx, transport, &t, tokens, i, &sent)
+				if time.Since(begin) < gaveUp {
+					ends <- end
+					return
+				} // what waited as long as it may is sent again
+			}
+		}()
 	}
 	report := attackReport{Waiting: t.Requests, Ends: map[string]int{}}
-	for calm := time.NewTimer(calmFor); ; {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for changed := true; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case end := <-ends:
 			report.Ends[end]++
 			report.Waiting--
-			calm.Reset(calmFor)
-			continue
-		case <-calm.C:
+			changed = true
+		case <-tick.C:
+			if !changed || int(sent.Load()) < report.Waiting {
+				continue
+			}
+			if err := writeReport(t.Report, report); err != nil {
+				return err
+			}
+			changed = false
 		}
-		if int(sent.Load()) >= report.Waiting {
-			break
-		}
-		calm.Reset(calmFor)
 	}
-	if err := writeReport(t.Report, report); err != nil {
-		return err
-	}
-	<-ctx.Done()
-	return nil
 }
 
-// calmFor is how long nothing is answered once what is left of an attack waits.
-const calmFor = time.Second
+// gaveUp: a request that ends later has waited, for a token as long as the proxy
+// waits for an issuer, which is 5 s.
+const gaveUp = 4 * time.Second
 
-// send sends a request and, of an answer that nobody reads, takes the head only.
+// send sends a request. Of an answer that nobody reads it takes the head only.
 // It returns how the request ended.
 func (a *attack) send(ctx context.Context, transport *http.Transport, t *attackTask, tokens *asker, i int, sent *atomic.Int64) string {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Add(1) }})
@@ -142,10 +158,11 @@ func (a *attack) send(ctx context.Context, transport *http.Transport, t *attackT
 	if err != nil {
 		return "without an answer"
 	}
-	if a.unread && answer.StatusCode == http.StatusOK {
-		<-ctx.Done()
-	} else {
+	switch {
+	case !a.unread:
 		_, _ = copyAll(answer.Body)
+	case answer.StatusCode == http.StatusOK:
+		<-ctx.Done()
 	}
 	_ = answer.Body.Close() // nothing is wanted of it
 	return answer.Status
@@ -200,11 +217,18 @@ func (b *bench) neighbour(ctx context.Context, a *attack, t target, w *world, ro
 		return fmt.Errorf("%s, %s: %w", a.name, t, err)
 	}
 	defer p.Kill()
-	b.progress(fmt.Sprintf("%s: %d requests wait; ended: %v", t, report.Waiting, report.Ends))
+	if err := b.awaitRest(ctx, r.pid, p.PID()); err != nil {
+		return fmt.Errorf("%s, %s: the attack does not come to rest: %w", a.name, t, err)
+	}
+	if err := awaitReport(ctx, p, attacking.Report, &report); err != nil {
+		return err
+	}
 	during, _, err := b.load(ctx, task)
 	if err != nil {
 		return fmt.Errorf("%s, %s: %w", a.name, t, err)
 	}
+	b.progress(fmt.Sprintf("%s: p99 %.1f ms, then %.1f ms; CPU %.0f µs a request, then %.0f; %d requests wait, ended: %v", t, 1e3*before.P99, 1e3*during.P99,
+		1e6*before.CPU/float64(before.Requests), 1e6*during.CPU/float64(during.Requests), report.Waiting, report.Ends))
 	add := func(metric, unit string, value float64) {
 		b.results.add(sample{Measure: a.name, Metric: metric, Unit: unit, Target: t, Round: round, Value: value})
 	}
@@ -212,6 +236,24 @@ func (b *bench) neighbour(ctx context.Context, a *attack, t target, w *world, ro
 	add("refused", "%", 100*float64(during.Refused)/float64(during.Refused+during.Requests))
 	add(fmt.Sprintf("waiting of %d", b.attack), "requests", float64(report.Waiting))
 	return nil
+}
+
+// awaitRest waits until, for two seconds, processes use less than a tenth of a CPU
+// each: until what is left of an attack only waits.
+func (b *bench) awaitRest(ctx context.Context, pids ...int) error {
+	const every, times = 500 * time.Millisecond, 4
+	last, quiet := make([]time.Duration, len(pids)), 0
+	return await(ctx, patience, every, func() (bool, error) {
+		quiet++
+		for i, pid := range pids {
+			now := cpuTime(pid)
+			if now-last[i] >= every/10 {
+				quiet = 0
+			}
+			last[i] = now
+		}
+		return quiet > times, nil
+	})
 }
 
 // hostileWorld is one with a host that never answers, as a mount and as the
@@ -227,13 +269,15 @@ func (w *world) addHostile(ctx context.Context, k *standin.KCP, dir string) erro
 		return err
 	}
 	k.Root.PutMount("root", "away", host)
-	k.Root.PutConfiguration("root", "hanging", standin.Object{
+	k.Root.PutConfiguration("root", hangingType, standin.Object{
 		"issuer":        standin.Object{"url": host, "audiences": []string{audience}, "certificateAuthority": string(k.ServingCA.PEM)},
 		"claimMappings": standin.Object{"username": standin.Object{"claim": "sub", "prefix": ""}},
 	})
-	k.Root.PutType("root", "hanging", "hanging")
+	k.Root.PutType("root", hangingType, hangingType)
+	k.Root.PutType("root", openType)
 	for i := range attackedWorkspaces {
-		putWorkspace(k.Root, w.Workspaces+i, "hanging", 0)
+		putWorkspace(k.Root, w.Workspaces+i, hangingType, 0)
+		putWorkspace(k.Root, w.Workspaces+attackedWorkspaces+i, openType, 0)
 	}
 	w.Silent = host
 	w.MountHosts = filepath.Join(dir, "mount-hosts.yaml")
