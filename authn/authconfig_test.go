@@ -154,16 +154,16 @@ func TestAuthConfigOutcomes(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		raw  string
-		want Outcome
+		want tokentest.Outcome
 	}{
-		"issuer unknown":     {unknown.Sign(claims), Skipped},
-		"opaque":             {"opaque", Skipped},
-		"issuer is down":     {down.Sign(claims), Undecided},
-		"another's audience": {s.Sign(issuertest.Claims{"sub": "u", "aud": "other"}), Refused},
+		"issuer unknown":     {unknown.Sign(claims), tokentest.Skipped},
+		"opaque":             {"opaque", tokentest.Skipped},
+		"issuer is down":     {down.Sign(claims), tokentest.Undecided},
+		"another's audience": {s.Sign(issuertest.Claims{"sub": "u", "aud": "other"}), tokentest.Refused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u, _, err := o.AuthenticateToken(t.Context(), token.Parse(tc.raw))
-			got := verdictOf(u, err)
+			got := tokentest.OutcomeOf(u, err)
 			if got != tc.want {
 				t.Errorf("outcome %v (%v), want %v", got, err, tc.want)
 			}

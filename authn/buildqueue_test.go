@@ -79,5 +79,5 @@ func TestBuildsOfAnotherOwnerGoOn(t *testing.T) {
 	}
 	w.setConfig("root", "c2", "good", tokentest.SpecFor(s))
 	w.setType("root", "c2", "good", "good")
-	w.wantAt("the other owner's configuration to be built", Accepted, "c2", "good", s)
+	w.wantAt("the other owner's configuration to be built", tokentest.Accepted, "c2", "good", s)
 }

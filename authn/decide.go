@@ -260,8 +260,8 @@ func (a *Authenticator) globalToken(q *evaluation, m token.Authenticator, t toke
 		q.globalUndecided = q.globalUndecided || errors.Is(err, token.ErrUndecided)
 		return nil
 	}
-	_, account := m.(*serviceAccounts)
-	return &authenticated{user: u, by: byToken, until: until, account: account}
+	accounts, ok := m.(token.AccountAuthenticator)
+	return &authenticated{user: u, by: byToken, until: until, account: ok && accounts.Accounts()}
 }
 
 // workspaceTokens asks the type's authenticators of the token's issuer. They
@@ -289,7 +289,7 @@ func (q *evaluation) workspaceTokens(members []token.Authenticator, t token.Toke
 func readyFirst(members []token.Authenticator, t token.Token) []token.Authenticator {
 	var ready, others []token.Authenticator
 	for _, m := range members {
-		if j, ok := m.(jwtMember); ok && !j.knows(t) {
+		if r, ok := m.(token.ReadyChecker); ok && !r.Ready(t) {
 			others = append(others, m)
 		} else {
 			ready = append(ready, m)

@@ -32,7 +32,7 @@ func TestExplainIsDecide(t *testing.T) {
 	w.synced()
 	w.setConfig("root", "c1", "auth", tokentest.SpecFor(i))
 	w.setType("root", "c1", "team", "auth")
-	w.want("token", Accepted, "team", i)
+	w.want("token", tokentest.Accepted, "team", i)
 	clients := authntest.NewCA(t, "clients")
 	a, err := New(Config{ClientCAs: clients, Types: w.index, Instance: "pod-1"})
 	if err != nil {
@@ -117,7 +117,7 @@ func TestExplainWithAChange(t *testing.T) {
 	w.setConfig("root", "c1", "auth", tokentest.SpecFor(trusted))
 	w.setConfig("root", "c1", "unused", tokentest.SpecFor(other))
 	w.setType("root", "c1", "team", "auth")
-	w.want("token", Accepted, "team", trusted)
+	w.want("token", tokentest.Accepted, "team", trusted)
 	a, err := New(Config{Types: w.index, Instance: "pod-1"})
 	if err != nil {
 		t.Fatal(err)
@@ -161,8 +161,8 @@ func TestExplainWithAChange(t *testing.T) {
 			}
 		})
 	}
-	w.want("nothing has changed", Accepted, "team", trusted)
-	if got, _ := w.ask("c1", "team", other.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != Skipped {
+	w.want("nothing has changed", tokentest.Accepted, "team", trusted)
+	if got, _ := w.ask("c1", "team", other.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != tokentest.Skipped {
 		t.Errorf("a change that was tried is in force: %v", got)
 	}
 	for name, target := range map[string]index.Target{"no cluster": {}, "no type": {Cluster: "ws3"}, "unknown type": {Cluster: "ws4", Type: index.Type{Err: index.ErrNotSynced}}} {

@@ -100,9 +100,9 @@ func (m jwtMember) AuthenticateToken(ctx context.Context, t token.Token) (user.I
 	return u, claims.Expiry, nil
 }
 
-// knows says whether t can be judged without a wait for its issuer. A token that
-// was verified before is not parsed for that.
-func (m jwtMember) knows(t token.Token) bool {
+// Ready implements token.ReadyChecker. A token that was verified before is not
+// parsed for that.
+func (m jwtMember) Ready(t token.Token) bool {
 	_, _, verified := m.cache.Get(m.digester.Digest(t.Raw), m.clock.Now(), m.issuer.Generation())
 	return verified || m.issuer.HasKey(t.Raw)
 }

@@ -63,18 +63,6 @@ func mustBuild(t testing.TB, c TypeIndexConfig, raw string) jwtMember {
 	return members[0]
 }
 
-func verdictOf(u user.Info, err error) Outcome {
-	switch {
-	case errors.Is(err, token.ErrUndecided):
-		return Undecided
-	case err != nil:
-		return Refused
-	case u == nil:
-		return Skipped
-	}
-	return Accepted
-}
-
 // Every kind of bad token is refused with a reason, and a good one still works.
 func TestJWTTokens(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
@@ -98,54 +86,54 @@ func TestJWTTokens(t *testing.T) {
 	now := time.Now()
 	type test struct {
 		name, token string
-		want        Outcome
+		want        tokentest.Outcome
 		reason      string
 	}
 	tests := []test{
-		{"good", s.Sign(good), Accepted, ""},
-		{"second audience", s.Sign(claims(issuertest.Claims{"aud": []string{"app2", "https://kcp"}})), Accepted, ""},
-		{"no kid", s.Sign(good, issuertest.NoKeyID()), Accepted, ""},
-		{"expired", s.Sign(claims(issuertest.Claims{"exp": now.Add(-time.Minute).Unix()})), Refused, "expired at 20"},
-		{"no expiry", s.Sign(claims(issuertest.Claims{"exp": nil})), Refused, "no expiry"},
-		{"expiry is no time", s.Sign(claims(issuertest.Claims{"exp": "soon"})), Refused, "malformed claims"},
-		{"not yet valid", s.Sign(claims(issuertest.Claims{"nbf": now.Add(time.Hour).Unix()})), Refused, "not valid before"},
-		{"nearly valid", s.Sign(claims(issuertest.Claims{"nbf": now.Add(30 * time.Second).Unix()})), Accepted, ""},
-		{"wrong audience", s.Sign(claims(issuertest.Claims{"aud": "web"})), Refused, `for ["web"], the configuration wants one of ["app" "app2"]`},
-		{"no audience", s.Sign(claims(issuertest.Claims{"aud": nil})), Refused, "audience"},
-		{"audience is a number", s.Sign(claims(issuertest.Claims{"aud": 1})), Refused, "aud is neither"},
-		{"not the API's audience", s.Sign(claims(issuertest.Claims{"aud": "app"})), Refused, `--api-audiences wants one of ["api" "https://kcp"]`},
-		{"wrong issuer", s.Sign(claims(issuertest.Claims{"iss": other.URL()})), Skipped, ""},
-		{"another's token", other.Sign(good), Skipped, ""},
-		{"wrong key", s.Sign(good, issuertest.KeyOf(other)), Refused, "signature does not verify with key"},
-		{"unknown kid", s.Sign(good, issuertest.KeyID("nobody's")), Refused, `has no key with id "nobody's"`},
-		{"none", s.Sign(good, issuertest.Unsigned()), Refused, "unsupported"},
-		{"HS256 with the public key", s.Sign(good, issuertest.PublicKeyAsSecret()), Refused, "unsupported"},
-		{"no name", s.Sign(claims(issuertest.Claims{"sub": nil})), Refused, `username claims "sub"`},
-		{"too long", s.Sign(claims(issuertest.Claims{"x": strings.Repeat("x", MaxTokenBytes)})), Refused, "at most 16384"},
-		{"1 MB", s.Sign(claims(issuertest.Claims{"x": strings.Repeat("x", 1<<20)})), Skipped, ""},
-		{"claims are a list", s.Sign(nil, issuertest.Payload([]byte(`["iss"]`))), Skipped, ""},
-		{"garbage", "garbage", Skipped, ""},
-		{"empty", "", Skipped, ""},
+		{"good", s.Sign(good), tokentest.Accepted, ""},
+		{"second audience", s.Sign(claims(issuertest.Claims{"aud": []string{"app2", "https://kcp"}})), tokentest.Accepted, ""},
+		{"no kid", s.Sign(good, issuertest.NoKeyID()), tokentest.Accepted, ""},
+		{"expired", s.Sign(claims(issuertest.Claims{"exp": now.Add(-time.Minute).Unix()})), tokentest.Refused, "expired at 20"},
+		{"no expiry", s.Sign(claims(issuertest.Claims{"exp": nil})), tokentest.Refused, "no expiry"},
+		{"expiry is no time", s.Sign(claims(issuertest.Claims{"exp": "soon"})), tokentest.Refused, "malformed claims"},
+		{"not yet valid", s.Sign(claims(issuertest.Claims{"nbf": now.Add(time.Hour).Unix()})), tokentest.Refused, "not valid before"},
+		{"nearly valid", s.Sign(claims(issuertest.Claims{"nbf": now.Add(30 * time.Second).Unix()})), tokentest.Accepted, ""},
+		{"wrong audience", s.Sign(claims(issuertest.Claims{"aud": "web"})), tokentest.Refused, `for ["web"], the configuration wants one of ["app" "app2"]`},
+		{"no audience", s.Sign(claims(issuertest.Claims{"aud": nil})), tokentest.Refused, "audience"},
+		{"audience is a number", s.Sign(claims(issuertest.Claims{"aud": 1})), tokentest.Refused, "aud is neither"},
+		{"not the API's audience", s.Sign(claims(issuertest.Claims{"aud": "app"})), tokentest.Refused, `--api-audiences wants one of ["api" "https://kcp"]`},
+		{"wrong issuer", s.Sign(claims(issuertest.Claims{"iss": other.URL()})), tokentest.Skipped, ""},
+		{"another's token", other.Sign(good), tokentest.Skipped, ""},
+		{"wrong key", s.Sign(good, issuertest.KeyOf(other)), tokentest.Refused, "signature does not verify with key"},
+		{"unknown kid", s.Sign(good, issuertest.KeyID("nobody's")), tokentest.Refused, `has no key with id "nobody's"`},
+		{"none", s.Sign(good, issuertest.Unsigned()), tokentest.Refused, "unsupported"},
+		{"HS256 with the public key", s.Sign(good, issuertest.PublicKeyAsSecret()), tokentest.Refused, "unsupported"},
+		{"no name", s.Sign(claims(issuertest.Claims{"sub": nil})), tokentest.Refused, `username claims "sub"`},
+		{"too long", s.Sign(claims(issuertest.Claims{"x": strings.Repeat("x", MaxTokenBytes)})), tokentest.Refused, "at most 16384"},
+		{"1 MB", s.Sign(claims(issuertest.Claims{"x": strings.Repeat("x", 1<<20)})), tokentest.Skipped, ""},
+		{"claims are a list", s.Sign(nil, issuertest.Payload([]byte(`["iss"]`))), tokentest.Skipped, ""},
+		{"garbage", "garbage", tokentest.Skipped, ""},
+		{"empty", "", tokentest.Skipped, ""},
 		{"two issuers, the last counts", s.Sign(nil, issuertest.Payload([]byte(fmt.Sprintf(
-			`{"iss":%q,"iss":%q,"sub":"alice","aud":["app","api"],"exp":%d}`, s.URL(), other.URL(), now.Add(time.Hour).Unix())))), Skipped, ""},
+			`{"iss":%q,"iss":%q,"sub":"alice","aud":["app","api"],"exp":%d}`, s.URL(), other.URL(), now.Add(time.Hour).Unix())))), tokentest.Skipped, ""},
 	}
 	for _, alg := range algorithms {
-		want, reason := Accepted, ""
+		want, reason := tokentest.Accepted, ""
 		if alg == jose.EdDSA {
-			want, reason = Refused, "unsupported"
+			want, reason = tokentest.Refused, "unsupported"
 		}
 		tests = append(tests, test{string(alg), s.Sign(good, issuertest.Algorithm(alg)), want, reason})
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			u, until, err := m.AuthenticateToken(context.Background(), token.Parse(tt.token))
-			if diff := cmp.Diff(tt.want, verdictOf(u, err)); diff != "" {
+			if diff := cmp.Diff(tt.want, tokentest.OutcomeOf(u, err)); diff != "" {
 				t.Fatalf("(-want +got):\n%s%v", diff, err)
 			}
 			if err != nil {
 				checkReason(t, err, tt.reason, tt.token)
 			}
-			if tt.want == Accepted && (u.GetName() != "alice" || until.Sub(now) < time.Minute) {
+			if tt.want == tokentest.Accepted && (u.GetName() != "alice" || until.Sub(now) < time.Minute) {
 				t.Errorf("got %v until %s", u, until)
 			}
 			if u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(good))); err != nil || u == nil {
@@ -231,7 +219,7 @@ func TestJWTClaims(t *testing.T) {
 			signed := s.Sign(claims)
 			u, _, err := m.AuthenticateToken(context.Background(), token.Parse(signed))
 			if tt.want == nil {
-				if got := verdictOf(u, err); got != Refused {
+				if got := tokentest.OutcomeOf(u, err); got != tokentest.Refused {
 					t.Fatalf("outcome %v of %v, %v", got, u, err)
 				}
 				checkReason(t, err, tt.reason, signed)
@@ -402,13 +390,13 @@ func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s))
 	for name, tt := range map[string]struct {
 		claims issuertest.Claims
-		want   Outcome
+		want   tokentest.Outcome
 	}{
-		"good":    {issuertest.Claims{"aud": "app", "sub": "alice"}, Undecided},
-		"expired": {issuertest.Claims{"aud": "app", "sub": "alice", "exp": 1}, Refused},
+		"good":    {issuertest.Claims{"aud": "app", "sub": "alice"}, tokentest.Undecided},
+		"expired": {issuertest.Claims{"aud": "app", "sub": "alice", "exp": 1}, tokentest.Refused},
 	} {
 		u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(tt.claims)))
-		if diff := cmp.Diff(tt.want, verdictOf(u, err)); diff != "" {
+		if diff := cmp.Diff(tt.want, tokentest.OutcomeOf(u, err)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s%v", name, diff, err)
 		}
 	}

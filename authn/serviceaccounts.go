@@ -29,6 +29,9 @@ type serviceAccounts struct {
 // Name implements token.Authenticator.
 func (s *serviceAccounts) Name() string { return "service-accounts" }
 
+// Accounts implements token.AccountAuthenticator.
+func (s *serviceAccounts) Accounts() bool { return true }
+
 // AuthenticateToken implements token.Authenticator.
 func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	if !t.JWT || !s.authenticator.Issues(t.Issuer) {

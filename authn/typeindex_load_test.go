@@ -26,8 +26,8 @@ func TestTypeIndexSteadyLoad(t *testing.T) {
 	w.setConfig("root", "c1", "x", edited(0))
 	w.setConfig("root", "c1", "y", tokentest.SpecFor(neighbour))
 	w.setType("root", "c1", "team", "x", "y")
-	w.want("ready", Accepted, "team", s)
-	w.want("ready", Accepted, "team", neighbour)
+	w.want("ready", tokentest.Accepted, "team", s)
+	w.want("ready", tokentest.Accepted, "team", neighbour)
 
 	var asked, accepted atomic.Int64
 	ctx, cancel := context.WithCancel(context.Background())

@@ -73,39 +73,39 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		spec string
-		want Outcome // of a's tokens
+		want tokentest.Outcome // of a's tokens
 	}{
-		"no audience":                  {tokentest.SpecFor(a, tokentest.With([]string{}, "issuer", "audiences")), Accepted},
-		"an expression":                {tokentest.SpecFor(a, badRule), Accepted},
-		"too many expressions":         {tokentest.SpecFor(a, tokentest.With(many, "claimValidationRules")), Accepted},
-		"too many entries":             {entries(seventeen...), Accepted},
-		"beside a broken one":          {entries(tokentest.SpecFor(a), tokentest.SpecFor(b, badRule)), Accepted},
-		"beside one with a password":   {entries(tokentest.SpecFor(b, tokentest.With("https://u:hush@x.example", "issuer", "url")), tokentest.SpecFor(a)), Accepted},
-		"twice, with another CA first": {entries(tokentest.SpecFor(a, withMoreCAs(a, b)), tokentest.SpecFor(a)), Accepted},
-		"another issuer":               {tokentest.SpecFor(b, badRule), Undecided},
-		"unreadable":                   {`{"jwt":7}`, Undecided},
-		"too large":                    {tokentest.SpecFor(a, tokentest.With(strings.Repeat("x", MaxSpecBytes), "claimMappings", "username", "prefix")), Undecided},
+		"no audience":                  {tokentest.SpecFor(a, tokentest.With([]string{}, "issuer", "audiences")), tokentest.Accepted},
+		"an expression":                {tokentest.SpecFor(a, badRule), tokentest.Accepted},
+		"too many expressions":         {tokentest.SpecFor(a, tokentest.With(many, "claimValidationRules")), tokentest.Accepted},
+		"too many entries":             {entries(seventeen...), tokentest.Accepted},
+		"beside a broken one":          {entries(tokentest.SpecFor(a), tokentest.SpecFor(b, badRule)), tokentest.Accepted},
+		"beside one with a password":   {entries(tokentest.SpecFor(b, tokentest.With("https://u:hush@x.example", "issuer", "url")), tokentest.SpecFor(a)), tokentest.Accepted},
+		"twice, with another CA first": {entries(tokentest.SpecFor(a, withMoreCAs(a, b)), tokentest.SpecFor(a)), tokentest.Accepted},
+		"another issuer":               {tokentest.SpecFor(b, badRule), tokentest.Undecided},
+		"unreadable":                   {`{"jwt":7}`, tokentest.Undecided},
+		"too large":                    {tokentest.SpecFor(a, tokentest.With(strings.Repeat("x", MaxSpecBytes), "claimMappings", "username", "prefix")), tokentest.Undecided},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTypeWorld(t, TypeIndexConfig{}).synced()
 			w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 			w.setType("root", "c1", "team", "x")
-			w.want("built", Accepted, "team", a)
+			w.want("built", tokentest.Accepted, "team", a)
 			w.setConfig("root", "c1", "x", tc.spec)
 			s := w.wantState("x", ConfigurationBroken)
-			if serves := strings.Contains(s.Error, "stays in use"); serves != (tc.want == Accepted) || strings.Contains(s.Error, "hush") {
+			if serves := strings.Contains(s.Error, "stays in use"); serves != (tc.want == tokentest.Accepted) || strings.Contains(s.Error, "hush") {
 				t.Errorf("error %q", s.Error)
 			}
 			got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 			if got != tc.want {
 				t.Errorf("a's tokens meet %s (%s), want %s", got, reason, tc.want)
 			}
-			if tc.want != Accepted && len(w.pool.Status()) != 0 {
+			if tc.want != tokentest.Accepted && len(w.pool.Status()) != 0 {
 				t.Errorf("issuers of nothing: %+v", w.pool.Status())
 			}
 			w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
-			w.want("mended", Accepted, "team", b)
-			w.want("mended, without the old", Skipped, "team", a)
+			w.want("mended", tokentest.Accepted, "team", b)
+			w.want("mended, without the old", tokentest.Skipped, "team", a)
 		})
 	}
 }
@@ -155,7 +155,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 		}
 	}
 	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-	w.want("mended", Accepted, "team", a)
+	w.want("mended", tokentest.Accepted, "team", a)
 	w.wantState("x", ConfigurationReady)
 	if got := count("works again"); got != 1 {
 		t.Errorf("that it is mended is told %d times", got)
@@ -192,7 +192,7 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 		fake.Step(want)
 	}
 	gate <- nil
-	w.want("at last", Accepted, "team", a)
+	w.want("at last", tokentest.Accepted, "team", a)
 }
 
 // The CA of an issuer changes: the old serves until the new has the keys.
@@ -203,7 +203,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w = newTypeWorld(t, TypeIndexConfig{Clock: fake}).synced()
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setType("root", "c1", "team", "x")
-		w.want("built", Accepted, "team", a)
+		w.want("built", tokentest.Accepted, "team", a)
 		a.SetDown(true)
 		return w, a, b, fake
 	}
@@ -211,12 +211,12 @@ func TestTypeIndexHandOver(t *testing.T) {
 	step := func(w *typeWorld, fake *clocktesting.FakeClock, d time.Duration, s *issuertest.Issuer) {
 		w.t.Helper()
 		for end := fake.Now().Add(d); fake.Now().Before(end); fake.Step(d / 20) {
-			if got, reason := w.ask("c1", "team", s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != Accepted {
+			if got, reason := w.ask("c1", "team", s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != tokentest.Accepted {
 				w.t.Fatalf("%s before the end: %s: %s", end.Sub(fake.Now()), got, reason)
 			}
 		}
 	}
-	over := func(w *typeWorld, fake *clocktesting.FakeClock, what string, want Outcome, s *issuertest.Issuer) {
+	over := func(w *typeWorld, fake *clocktesting.FakeClock, what string, want tokentest.Outcome, s *issuertest.Issuer) {
 		w.t.Helper()
 		authntest.Soon(w.t, what, func() (bool, string) {
 			fake.Step(handOverWait / 10)
@@ -230,7 +230,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b), tokentest.With("new:", "claimMappings", "username", "prefix")))
 		authntest.Soon(t, "it is in use", func() (bool, string) {
 			fake.Step(handOverLook)
-			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != Accepted {
+			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != tokentest.Accepted {
 				t.Fatalf("%s: %s", got, reason)
 			}
 			return w.state("x").State == ConfigurationReady, "it is not"
@@ -243,17 +243,17 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w, a, b, fake := setUp(t)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		step(w, fake, handOverWait, a)
-		over(w, fake, "the old has ended", Undecided, a)
+		over(w, fake, "the old has ended", tokentest.Undecided, a)
 		w.wantState("x", ConfigurationReady)
 		a.SetDown(false)
-		over(w, fake, "the new", Accepted, a)
+		over(w, fake, "the new", tokentest.Accepted, a)
 	})
 	t.Run("the new does not build", func(t *testing.T) {
 		w, a, _, fake := setUp(t)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With("rubbish", "issuer", "certificateAuthority")))
 		w.wantState("x", ConfigurationBroken)
 		step(w, fake, handOverWait, a)
-		over(w, fake, "the old has ended", Undecided, a)
+		over(w, fake, "the old has ended", tokentest.Undecided, a)
 		authntest.Soon(t, "its issuer is let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
 	})
 	t.Run("and back", func(t *testing.T) {
@@ -273,7 +273,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		b.SetDown(true)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
-		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
+		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == tokentest.Accepted {
 			t.Errorf("accepted by %s", reason)
 		}
 	})
@@ -281,22 +281,22 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w, a, b, _ := setUp(t)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		w.deleteConfig("x")
-		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
+		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == tokentest.Accepted {
 			t.Errorf("accepted by %s", reason)
 		}
 		authntest.Soon(t, "its issuers are let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
 		a.SetDown(false)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-		w.want("put back", Accepted, "team", a)
+		w.want("put back", tokentest.Accepted, "team", a)
 	})
 	t.Run("a type made again", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		w.tables["root"][typesResource].Delete(w.typeOf("c1", "team"))
-		w.want("gone", Skipped, "team", a)
+		w.want("gone", tokentest.Skipped, "team", a)
 		a.SetDown(false)
 		w.setType("root", "c1", "team", "x")
-		w.want("made again", Accepted, "team", a)
+		w.want("made again", tokentest.Accepted, "team", a)
 	})
 	t.Run("nobody shall wait for what was never there", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
@@ -304,10 +304,10 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
 		w.setType("root", "c1", "team", "x", "y")
 		w.wantState("y", ConfigurationReady)
-		w.want("b is down", Undecided, "team", b)
+		w.want("b is down", tokentest.Undecided, "team", b)
 		b.SetDown(false)
 		w.setConfig("root", "c1", "y", tokentest.SpecFor(b, withMoreCAs(b, a)))
-		w.want("b is up, and no time has passed", Accepted, "team", b)
+		w.want("b is up, and no time has passed", tokentest.Accepted, "team", b)
 	})
 }
 
@@ -340,7 +340,7 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 	}
 	w.setConfig("root", "c1", "x", tokentest.SpecFor(s))
 	w.setType("root", "c1", "team", "x")
-	w.want("ready", Accepted, "team", s)
+	w.want("ready", tokentest.Accepted, "team", s)
 	var accepted atomic.Int64
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -383,7 +383,7 @@ func TestHangingIssuerDelaysNobody(t *testing.T) {
 	w.setConfig("root", "c1", "good", tokentest.SpecFor(s))
 	w.setConfig("root", "c1", "hangs", tokentest.SpecFor(s, tokentest.With(hangs.DiscoveryURL(), "issuer", "discoveryURL"), tokentest.With(hangs.CAPEM(), "issuer", "certificateAuthority")))
 	w.setType("root", "c1", "team", "good")
-	w.want("ready", Accepted, "team", s)
+	w.want("ready", tokentest.Accepted, "team", s)
 	w.setType("root", "c1", "team", "hangs", "good")
 	w.wantState("hangs", ConfigurationReady)
 	a, err := New(Config{Types: w.index})

@@ -146,25 +146,25 @@ func (w *typeWorld) synced() *typeWorld {
 }
 
 // ask is what the type in cluster makes of a token: the members' best outcome,
-// and Undecided too when a configuration is missing and nobody accepts.
-func (w *typeWorld) ask(cluster, name, raw string) (Outcome, string) {
+// and tokentest.Undecided too when a configuration is missing and nobody accepts.
+func (w *typeWorld) ask(cluster, name, raw string) (tokentest.Outcome, string) {
 	w.t.Helper()
 	record, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
 	if err != nil {
-		return verdictOf(nil, err), err.Error()
+		return tokentest.OutcomeOf(nil, err), err.Error()
 	}
 	if record == nil {
-		return Skipped, "the type names no configuration"
+		return tokentest.Skipped, "the type names no configuration"
 	}
-	token, out, reasons := token.Parse(raw), Skipped, slices.Clone(record.Undecided)
+	token, out, reasons := token.Parse(raw), tokentest.Skipped, slices.Clone(record.Undecided)
 	if len(record.Undecided) > 0 {
-		out = Undecided
+		out = tokentest.Undecided
 	}
 	for _, m := range record.ByIssuer[token.Issuer] {
 		u, _, err := m.AuthenticateToken(context.Background(), token)
-		o := verdictOf(u, err)
-		if o == Accepted {
-			return Accepted, m.Name()
+		o := tokentest.OutcomeOf(u, err)
+		if o == tokentest.Accepted {
+			return tokentest.Accepted, m.Name()
 		}
 		if err != nil {
 			reasons = append(reasons, err.Error())
@@ -175,16 +175,16 @@ func (w *typeWorld) ask(cluster, name, raw string) (Outcome, string) {
 }
 
 // want waits until a token of s meets the outcome.
-func (w *typeWorld) want(what string, outcome Outcome, name string, s *issuertest.Issuer) string {
+func (w *typeWorld) want(what string, outcome tokentest.Outcome, name string, s *issuertest.Issuer) string {
 	w.t.Helper()
 	return w.wantAt(what, outcome, "c1", name, s)
 }
 
-func (w *typeWorld) wantAt(what string, outcome Outcome, cluster, name string, s *issuertest.Issuer) string {
+func (w *typeWorld) wantAt(what string, outcome tokentest.Outcome, cluster, name string, s *issuertest.Issuer) string {
 	w.t.Helper()
 	var reason string
 	authntest.Soon(w.t, what, func() (ok bool, state string) {
-		var got Outcome
+		var got tokentest.Outcome
 		got, reason = w.ask(cluster, name, s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 		return got == outcome, fmt.Sprintf("outcome %d (%s), want %d", got, reason, outcome)
 	})
@@ -196,11 +196,11 @@ func TestTypeIndexOrders(t *testing.T) {
 	t.Run("type first", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
 		w.setType("root", "c1", "team", "github")
-		if reason := w.want("missing", Undecided, "team", a); !strings.Contains(reason, "github does not exist") {
+		if reason := w.want("missing", tokentest.Undecided, "team", a); !strings.Contains(reason, "github does not exist") {
 			t.Errorf("reason %q", reason)
 		}
 		w.setConfig("root", "c1", "github", tokentest.SpecFor(a))
-		w.want("there", Accepted, "team", a)
+		w.want("there", tokentest.Accepted, "team", a)
 	})
 	t.Run("configuration first", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
@@ -209,15 +209,15 @@ func TestTypeIndexOrders(t *testing.T) {
 			t.Errorf("issuers for a configuration nobody names (-want +got):\n%s", diff)
 		}
 		w.setType("root", "c1", "team", "github")
-		w.want("there", Accepted, "team", a)
+		w.want("there", tokentest.Accepted, "team", a)
 	})
 	t.Run("two configurations", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
 		w.setType("root", "c1", "team", "x", "y", "x")
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
-		w.want("first", Accepted, "team", a)
-		w.want("second", Accepted, "team", b)
+		w.want("first", tokentest.Accepted, "team", a)
+		w.want("second", tokentest.Accepted, "team", b)
 	})
 	t.Run("edits", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
@@ -225,19 +225,19 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
 		w.setType("root", "c1", "team", "x")
 		w.setType("root", "c1", "other", "y")
-		w.want("x", Accepted, "team", a)
-		w.want("not y", Skipped, "team", b)
-		w.want("y", Accepted, "other", b)
+		w.want("x", tokentest.Accepted, "team", a)
+		w.want("not y", tokentest.Skipped, "team", b)
+		w.want("y", tokentest.Accepted, "other", b)
 		w.setType("root", "c1", "team", "y")
-		w.want("now y", Accepted, "team", b)
-		w.want("no longer x", Skipped, "team", a)
+		w.want("now y", tokentest.Accepted, "team", b)
+		w.want("no longer x", tokentest.Skipped, "team", a)
 		w.setType("root", "c1", "team")
-		w.want("nothing", Skipped, "team", b)
-		w.want("the other stays", Accepted, "other", b)
+		w.want("nothing", tokentest.Skipped, "team", b)
+		w.want("the other stays", tokentest.Accepted, "other", b)
 		w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", "y", "{}"))
-		w.want("gone", Undecided, "other", b)
+		w.want("gone", tokentest.Undecided, "other", b)
 		w.tables["root"][typesResource].Delete(w.typeOf("c1", "other"))
-		w.want("type gone", Skipped, "other", b)
+		w.want("type gone", tokentest.Skipped, "other", b)
 		if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
 			t.Errorf("issuers left (-want +got):\n%s", diff)
 		}
@@ -248,27 +248,27 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.setType("root", "c1", "team", "x")
 		w.setConfig("root", "c2", "x", tokentest.SpecFor(b))
 		w.setType("root", "c2", "team", "x")
-		w.wantAt("its own", Accepted, "c2", "team", b)
-		w.want("not c1's", Undecided, "team", b)
+		w.wantAt("its own", tokentest.Accepted, "c2", "team", b)
+		w.want("not c1's", tokentest.Undecided, "team", b)
 	})
 	t.Run("relist drops what is gone", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setType("root", "c1", "team", "x")
-		w.want("there", Accepted, "team", a)
+		w.want("there", tokentest.Accepted, "team", a)
 		w.list("root", configsResource)
-		w.want("configuration gone", Undecided, "team", a)
+		w.want("configuration gone", tokentest.Undecided, "team", a)
 		w.list("root", typesResource)
-		w.want("type gone", Skipped, "team", a)
+		w.want("type gone", tokentest.Skipped, "team", a)
 	})
 	t.Run("a list that breaks off removes nothing", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setType("root", "c1", "team", "x")
-		w.want("there", Accepted, "team", a)
+		w.want("there", tokentest.Accepted, "team", a)
 		w.tables["root"][configsResource].Begin()
 		w.tables["root"][typesResource].Begin()
-		w.want("still there", Accepted, "team", a)
+		w.want("still there", tokentest.Accepted, "team", a)
 	})
 }
 
@@ -306,14 +306,14 @@ func TestTypeIndexMigration(t *testing.T) {
 	w.setType("root", "c1", "team", "x")
 	w.setType("shard-1", "c1", "team", "x")
 	w.setConfig("shard-1", "c1", "x", tokentest.SpecFor(b))
-	w.want("root's", Accepted, "team", a)
-	w.want("not shard-1's", Skipped, "team", b)
+	w.want("root's", tokentest.Accepted, "team", a)
+	w.want("not shard-1's", tokentest.Skipped, "team", b)
 	w.placement.move("c1", "shard-1")
-	w.want("shard-1's", Accepted, "team", b)
-	w.want("not root's", Skipped, "team", a)
+	w.want("shard-1's", tokentest.Accepted, "team", b)
+	w.want("not root's", tokentest.Skipped, "team", a)
 	w.list("root", typesResource)
 	w.list("root", configsResource)
-	w.want("the old copy's end changes nothing", Accepted, "team", b)
+	w.want("the old copy's end changes nothing", tokentest.Accepted, "team", b)
 }
 
 // An event that changes no spec keeps the very authenticators; one that
@@ -324,8 +324,8 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
 	w.setType("root", "c1", "team", "x", "y")
-	w.want("x", Accepted, "team", a)
-	w.want("y", Accepted, "team", b)
+	w.want("x", tokentest.Accepted, "team", a)
+	w.want("y", tokentest.Accepted, "team", b)
 	members := func() [2]*jwtAuthenticator {
 		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 		if err != nil {
@@ -346,7 +346,7 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 		if members() != before {
 			t.Fatal("an unchanged spec was rebuilt")
 		}
-		w.want("still", Accepted, "team", a)
+		w.want("still", tokentest.Accepted, "team", a)
 	}
 	if s := w.state("x"); s.State != ConfigurationReady || s.CachedTokens < cached {
 		t.Errorf("%d tokens are remembered of %d, it is %s", s.CachedTokens, cached, s.State)
@@ -397,26 +397,26 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 		t.Cleanup(func() { close(gate) })
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.setType("root", "c1", "team", "x")
-		w.want("is being built", Undecided, "team", a)
+		w.want("is being built", tokentest.Undecided, "team", a)
 		gate <- nil
-		w.want("built", Accepted, "team", a)
+		w.want("built", tokentest.Accepted, "team", a)
 		return w, gate
 	}
 	t.Run("same trust: the old serves until the new is built", func(t *testing.T) {
 		w, gate := setUp(t)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With([]string{"web"}, "issuer", "audiences")))
-		w.want("still", Accepted, "team", a)
+		w.want("still", tokentest.Accepted, "team", a)
 		gate <- nil
-		w.want("new terms", Refused, "team", a)
+		w.want("new terms", tokentest.Refused, "team", a)
 	})
 	t.Run("another trust: the old ends at once", func(t *testing.T) {
 		w, gate := setUp(t)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
-		w.want("no longer", Undecided, "team", a)
-		w.want("not yet", Undecided, "team", b)
+		w.want("no longer", tokentest.Undecided, "team", a)
+		w.want("not yet", tokentest.Undecided, "team", b)
 		gate <- nil
-		w.want("the new", Accepted, "team", b)
-		w.want("not the old", Skipped, "team", a)
+		w.want("the new", tokentest.Accepted, "team", b)
+		w.want("not the old", tokentest.Skipped, "team", a)
 	})
 	t.Run("another trust, unreachable: undecided, the old does not come back", func(t *testing.T) {
 		w, gate := setUp(t)
@@ -424,19 +424,19 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 		defer b.SetDown(false)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
 		gate <- nil
-		w.want("the new is down", Undecided, "team", b)
-		w.want("the old is gone", Skipped, "team", a)
+		w.want("the new is down", tokentest.Undecided, "team", b)
+		w.want("the old is gone", tokentest.Skipped, "team", a)
 	})
 	t.Run("removed while it is being built", func(t *testing.T) {
 		w, gate := setUp(t)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
 		w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", "x", "{}"))
 		gate <- nil
-		w.want("gone", Undecided, "team", b)
+		w.want("gone", tokentest.Undecided, "team", b)
 		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
 		gate <- nil
 		gate <- nil
-		w.want("back", Accepted, "team", a)
+		w.want("back", tokentest.Accepted, "team", a)
 	})
 }
 
@@ -450,20 +450,20 @@ func TestTypeIndexRetriesBuilds(t *testing.T) {
 	gate <- nil
 	w.setConfig("root", "c1", "good", tokentest.SpecFor(b))
 	w.setType("root", "c1", "team", "bad", "good")
-	w.want("good", Accepted, "team", b)
+	w.want("good", tokentest.Accepted, "team", b)
 	gate <- errors.New("out of luck")
 	w.setConfig("root", "c1", "bad", tokentest.SpecFor(a))
 	authntest.Soon(t, "reported", func() (bool, string) {
 		_, reason := w.ask("c1", "team", a.Sign(nil))
 		return strings.Contains(reason, "out of luck"), reason
 	})
-	w.want("the neighbour", Accepted, "team", b)
+	w.want("the neighbour", tokentest.Accepted, "team", b)
 	gate <- errors.New("again")
 	gate <- nil
 	authntest.Soon(t, "the third build", func() (bool, string) {
 		fake.Step(time.Second)
 		got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
-		return got == Accepted, reason
+		return got == tokentest.Accepted, reason
 	})
 }
 
@@ -485,12 +485,12 @@ func TestTypeIndexBrokenConfigurations(t *testing.T) {
 			w.setConfig("root", "c1", "good", tokentest.SpecFor(good))
 			w.setConfig("root", "c1", "bad", spec)
 			w.setType("root", "c1", "team", "bad", "good")
-			w.want("the neighbour", Accepted, "team", good)
-			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == Accepted {
+			w.want("the neighbour", tokentest.Accepted, "team", good)
+			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == tokentest.Accepted {
 				t.Errorf("accepted: %s", reason)
 			}
 			w.setConfig("root", "c1", "bad", tokentest.SpecFor(a))
-			w.want("mended", Accepted, "team", a)
+			w.want("mended", tokentest.Accepted, "team", a)
 		})
 	}
 }
@@ -504,7 +504,7 @@ func TestTypeIndexTooManyConfigurations(t *testing.T) {
 	}
 	w.setConfig("root", "c1", "x0", tokentest.SpecFor(a))
 	w.setType("root", "c1", "team", names...)
-	w.want("the first", Accepted, "team", a)
+	w.want("the first", tokentest.Accepted, "team", a)
 	record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 	if err != nil {
 		t.Fatal(err)
@@ -610,7 +610,7 @@ func BenchmarkConfigurations(b *testing.B) {
 					w.setConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s, edit))
 					w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 				}
-				w.want("the last is built", Accepted, fmt.Sprint("t", count-1), s)
+				w.want("the last is built", tokentest.Accepted, fmt.Sprint("t", count-1), s)
 				b.ReportMetric(float64(time.Since(start).Microseconds())/count, "µs/configuration")
 				runtime.GC()
 				runtime.ReadMemStats(&after)
@@ -630,7 +630,7 @@ func TestTypeIndexStatus(t *testing.T) {
 	w.setConfig("root", "c1", "unused", tokentest.SpecFor(a))
 	w.setType("root", "c1", "team", "good", "bad", "missing")
 	w.setType("root", "c1", "other", "good")
-	w.want("good", Accepted, "team", a)
+	w.want("good", tokentest.Accepted, "team", a)
 	var got []string
 	for _, s := range w.index.Status() {
 		got = append(got, fmt.Sprintf("%s/%s/%s %s %v %v", s.Shard, s.Cluster, s.Name, s.State, s.Types, s.Error != ""))
@@ -680,7 +680,7 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 		}
 	}
 	for _, n := range []int{0, 7, many - 1} {
-		w.want("accepts", Accepted, fmt.Sprint("t", n), s)
+		w.want("accepts", tokentest.Accepted, fmt.Sprint("t", n), s)
 	}
 	if diff := cmp.Diff([3]int{1, 1, 1}, [3]int{s.Discoveries(), s.KeyFetches(), len(w.pool.Status())}); diff != "" {
 		t.Errorf("discoveries, key fetches, issuers (-want +got):\n%s", diff)

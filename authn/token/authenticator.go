@@ -34,3 +34,18 @@ type RevocationChecker interface {
 	// stand.
 	Stands(ctx context.Context, t Token, until time.Time) (known bool, err error)
 }
+
+// ReadyChecker is an Authenticator that may have to wait for others before it can
+// judge a token.
+type ReadyChecker interface {
+	Authenticator
+	// Ready says whether it can judge the token at once.
+	Ready(t Token) bool
+}
+
+// AccountAuthenticator is an Authenticator of service accounts.
+type AccountAuthenticator interface {
+	Authenticator
+	// Accounts says that the identities are service accounts, by their own tokens.
+	Accounts() bool
+}
