@@ -95,7 +95,7 @@ func NewOIDC(c OIDCConfig) (*OIDC, error) {
 	codecs := serializer.NewCodecFactory(scheme, serializer.EnableStrict)
 	o := &OIDC{
 		config:      c,
-		builder:     newJWTBuilder(TypeIndexConfig{Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, Clock: c.Clock}),
+		builder:     newJWTBuilder(jwtConfig{Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, Name: entryName, Clock: c.Clock}),
 		decoder:     codecs.UniversalDecoder(),
 		evaluations: make(chan struct{}, globalEvaluations),
 	}
@@ -209,13 +209,12 @@ func (o *OIDC) load(ctx context.Context, read filewatch.ReadFunc) (*oidcState, e
 		return old, nil
 	}
 	// Building may change what it is given, so it gets copies.
-	if next.built, err = o.builder.build(objectName{globalOwner, source}, &jwtSpec{entries: copies(next.entries)}); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
+	if next.built, err = o.builder.build(globalOwner, source, newJWTSpec(next.entries)); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	next.byIssuer = make(map[string]jwtMember, len(next.built.authenticators))
-	for n, a := range next.built.authenticators {
-		a.name = fmt.Sprintf("jwt[%d] %s", n, a.issuer.URL())
-		next.byIssuer[a.issuer.URL()] = jwtMember{jwtAuthenticator: a, types: o.evaluations}
+	for _, a := range next.built.authenticators {
+		next.byIssuer[a.Issuer().URL()] = jwtMember{jwtAuthenticator: a, types: o.evaluations}
 	}
 	if o.config.ConfigFile != "" { // flags are judged where they are read
 		for n := range next.entries {
@@ -313,12 +312,9 @@ func unusable(name string, e *apiserver.JWTAuthenticator) (notes []string) {
 	return notes
 }
 
-func copies(entries []apiserver.JWTAuthenticator) []apiserver.JWTAuthenticator {
-	out := make([]apiserver.JWTAuthenticator, 0, len(entries))
-	for i := range entries {
-		out = append(out, *entries[i].DeepCopy())
-	}
-	return out
+// entryName is how an entry is called in verdicts.
+func entryName(_, _ string, n int, issuer string) string {
+	return fmt.Sprintf("jwt[%d] %s", n, issuer)
 }
 
 // awaitKeys waits until the issuers of s have been read once, but not for long.
@@ -327,9 +323,9 @@ func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
 	defer timer.Stop()
 	for _, a := range s.built.authenticators {
 		select {
-		case <-a.issuer.Ready():
+		case <-a.Issuer().Ready():
 		case <-timer.C():
-			o.config.Log.Info("Using the OIDC configuration although some of its issuers could not be read yet", "missing", a.issuer.URL())
+			o.config.Log.Info("Using the OIDC configuration although some of its issuers could not be read yet", "missing", a.Issuer().URL())
 			return
 		case <-ctx.Done():
 			return
@@ -341,7 +337,7 @@ func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
 func (o *OIDC) Describe() []authstatus.Authenticator {
 	var all []authstatus.Authenticator
 	for _, a := range o.file.Get().built.authenticators {
-		all = append(all, a.describe(o.Name()+" "+a.name, false))
+		all = append(all, a.Describe(o.Name()+" "+a.Name(), false))
 	}
 	return authstatus.NotReloaded(all, o.LastError())
 }

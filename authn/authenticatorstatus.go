@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"fmt"
 	"strings"
 
 	"frontproxy/authn/authstatus"
@@ -60,12 +59,6 @@ func (a *Authenticator) applyingTypes(t *index.Type) []authstatus.Authenticator 
 	return d.describeType(*t)
 }
 
-// describe says how a's issuer is.
-func (a *jwtAuthenticator) describe(name string, workspace bool) authstatus.Authenticator {
-	s := a.issuer.Status()
-	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
-}
-
 // describeType implements typeDescriber.
 func (x *TypeIndex) describeType(t index.Type) []authstatus.Authenticator {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
@@ -94,7 +87,7 @@ func (e *typeEntry) describe() []authstatus.Authenticator {
 		}
 		all = append(all, authstatus.Authenticator{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
 		for _, a := range c.serving {
-			all = append(all, a.describe(a.name, true))
+			all = append(all, a.Describe(a.Name(), true))
 		}
 	}
 	return all

@@ -3,48 +3,16 @@ package authn
 import (
 	"context"
 	"fmt"
-	"frontproxy/authn/token"
 	"runtime"
-)
 
-// evaluationsOfOwner is how many tokens' CEL expressions run at once for all the
-// types of one logical cluster: half of the processors at most, however many
-// types it has. The other half is its neighbours'.
-func evaluationsOfOwner() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+	"frontproxy/authn/token"
+)
 
 // evaluationsOfAll is how many tokens' CEL expressions run at once for all types of
 // all owners. They only compute, so more would not be faster; this many times
 // expression.MaxBytes is what they hold at most. The operator's configuration has
 // places of its own (globalEvaluations).
 func evaluationsOfAll() int { return max(8, 2*runtime.GOMAXPROCS(0)) }
-
-// owner is a logical cluster that has types with configurations.
-type owner struct {
-	// evaluations has a place for each evaluation that may run now.
-	evaluations chan struct{}
-	types       int // that it has
-}
-
-// enterType counts one more type of cluster and returns its owner. The caller
-// holds TypeIndex.mu.
-func (s *typeShard) enterType(cluster string) *owner {
-	o := s.owners[cluster]
-	if o == nil {
-		o = &owner{evaluations: make(chan struct{}, evaluationsOfOwner())}
-		s.owners[cluster] = o
-	}
-	o.types++
-	return o
-}
-
-// leaveType counts one less.
-func (s *typeShard) leaveType(cluster string) {
-	if o := s.owners[cluster]; o != nil {
-		if o.types--; o.types == 0 {
-			delete(s.owners, cluster)
-		}
-	}
-}
 
 // enter waits for a place among the type's evaluations, then for one among its
 // owner's, then for one among all. Everybody takes them in this order, so nobody

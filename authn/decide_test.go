@@ -23,8 +23,6 @@ import (
 
 	"frontproxy/authn/identity"
 	"frontproxy/authn/internal/authntest"
-	"frontproxy/authn/internal/tokentest"
-	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
@@ -424,33 +422,6 @@ func TestRefusalsOfOthersAreKept(t *testing.T) {
 	}
 	if kept < others/2 || kept == others {
 		t.Errorf("%d of %d others are kept", kept, others)
-	}
-}
-
-// TestTokenOfManyGroups: it is refused, and nothing is remembered of it; one of
-// an issuer that is generous is not.
-func TestTokenOfManyGroups(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
-	<-m.issuer.Ready()
-	a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{s.URL(): {m}}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	target := index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}}
-	ask := func(groups int) *Decision {
-		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("Authorization", "Bearer "+s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "groups": authntest.Names(groups, 4)}))
-		return a.Decide(r, &target)
-	}
-	if d := ask(1024); d.User == nil || len(d.User.GetGroups()) != 1025 {
-		t.Fatalf("1,024 groups: %v", d.Verdicts)
-	}
-	if d := ask(1025); d.User != nil || !strings.Contains(told(d), "1025 groups") {
-		t.Errorf("1,025 groups: %s", told(d))
-	}
-	if diff := cmp.Diff(1, m.cache.Len()); diff != "" {
-		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"frontproxy/authn/authstatus"
-	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
@@ -132,10 +131,7 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 
 // build builds what is not in use.
 func (c *changedType) build(b *jwtBuilder, e *typeEntry, entry *configEntry) {
-	billed := *b
-	billed.issuers, billed.owner = ownerOverride{b.issuers, changeOwner}, changeOwner
-	// Building may change what it is given.
-	built, err := billed.build(entry.name, &jwtSpec{entries: copies(entry.spec.entries), sum: entry.spec.sum})
+	built, err := b.billedTo(changeOwner).build(entry.name.cluster, entry.name.name, entry.spec.copy())
 	entry.users = map[*typeEntry]struct{}{e: {}}
 	if err != nil {
 		entry.err = err
@@ -143,17 +139,6 @@ func (c *changedType) build(b *jwtBuilder, e *typeEntry, entry *configEntry) {
 	}
 	entry.built, entry.serving, entry.current = built, built.authenticators, true
 	c.built = append(c.built, built)
-}
-
-// ownerOverride bills one owner whoever asks.
-type ownerOverride struct {
-	Issuers
-	owner string
-}
-
-// Acquire implements Issuers.
-func (b ownerOverride) Acquire(trust issuer.IssuerRef, _ string) (*issuer.Issuer, func(), error) {
-	return b.Issuers.Acquire(trust, b.owner)
 }
 
 // note tells what of the change means nothing for the type.

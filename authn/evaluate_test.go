@@ -61,7 +61,7 @@ func TestHostileExpressionsEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			groups := tokentest.With(tokentest.Object{"claim": "l", "prefix": "g:"}, "claimMappings", "groups")
-			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, tokentest.SpecFor(s, groups, edit))
+			m := mustBuild(t, jwtConfig{Issuers: pool}, tokentest.SpecFor(s, groups, edit))
 			claims := issuertest.Claims{"sub": "alice", "aud": "app", "l": make([]string, 3900)}
 			if name == "a nested claim" {
 				var deep any = "x"
@@ -104,11 +104,11 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": tt.x}, "claimMappings", "username"))
-			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, spec)
+			m := mustBuild(t, jwtConfig{Issuers: pool}, spec)
 			signed := s.Sign(issuertest.Claims{"sub": tt.sub, "aud": "app", "l": make([]string, 3900)})
 			first, _, firstErr := m.AuthenticateToken(t.Context(), token.Parse(signed))
 			m.cache = token.Cache{}
-			for range evaluationsAtOnce {
+			for range placesOfType {
 				m.types <- struct{}{} // nothing can be evaluated any more
 			}
 			ended, cancel := context.WithCancel(t.Context())
@@ -124,7 +124,7 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 				t.Errorf("with another signature: %v, want it refused for that", err)
 			}
 			// A configuration that is built anew evaluates anew.
-			changed := mustBuild(t, TypeIndexConfig{Issuers: pool}, spec)
+			changed := mustBuild(t, jwtConfig{Issuers: pool}, spec)
 			changed.types = m.types
 			if _, _, err := changed.AuthenticateToken(ended, token.Parse(signed)); !errors.Is(err, token.ErrUndecided) {
 				t.Errorf("by a new generation of the configuration: %v, want undecided for lack of a place", err)
@@ -136,7 +136,7 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 // TestTimeIsNoOutcome: what the deadline ended is tried again.
 func TestTimeIsNoOutcome(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
+	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
 	signed := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
 	claims, err := m.verify(t.Context(), signed, m.clock.Now())
 	if err != nil {
@@ -158,7 +158,7 @@ func TestTimeIsNoOutcome(t *testing.T) {
 // TestEvaluationsAreBoundedForAll: whatever the number of owners.
 func TestEvaluationsAreBoundedForAll(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
+	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
 	if diff := cmp.Diff(evaluationsOfAll(), cap(m.evaluations)); diff != "" {
 		t.Fatalf("places (-want +got):\n%s", diff)
 	}
@@ -198,10 +198,9 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newJWTBuilder(TypeIndexConfig{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clocktesting.NewFakeClock(time.Now())})
-	b.limited = true
+	b := newJWTBuilder(jwtConfig{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clocktesting.NewFakeClock(time.Now()), Limited: true, Name: entryAt})
 	b.compiler.compiler = nil // would panic
-	built, err := b.build(objectName{"c1", "config"}, spec)
+	built, err := b.build("c1", "config", spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +211,7 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 		t.Errorf("got %v, %v", u, err)
 	}
 	long := tokentest.With(tokentest.Object{"claim": "groups", "prefix": strings.Repeat("p", maxGroupsPrefix+1)}, "claimMappings", "groups")
-	if _, err := buildSpec(t, TypeIndexConfig{}, tokentest.SpecFor(s, long)); err == nil || !strings.Contains(err.Error(), "groups.prefix") {
+	if _, err := buildSpec(t, jwtConfig{}, tokentest.SpecFor(s, long)); err == nil || !strings.Contains(err.Error(), "groups.prefix") {
 		t.Errorf("a prefix that is too long: %v", err)
 	}
 }
@@ -277,7 +276,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	for name, edits := range map[string][]func(tokentest.Object){"plain": plain, "CEL": cel, "CEL, remembered": cel} {
 		b.Run(name, func(b *testing.B) {
-			m := mustBuild(b, TypeIndexConfig{Issuers: pool, Clock: clocktesting.NewFakeClock(time.Now())}, tokentest.SpecFor(s, edits...))
+			m := mustBuild(b, jwtConfig{Issuers: pool, Clock: clocktesting.NewFakeClock(time.Now())}, tokentest.SpecFor(s, edits...))
 			var groups []string
 			for i := range 20 {
 				groups = append(groups, fmt.Sprintf("team-%d-developers", i))

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/expression"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
@@ -20,10 +21,9 @@ import (
 )
 
 const (
-	// evaluationsAtOnce is how many tokens' CEL expressions run at once for a
-	// workspace type; others wait, at most evaluationWait.
-	evaluationsAtOnce = 2
-	evaluationWait    = 5 * time.Second
+	// evaluationWait is how long a token waits, at most, for a place among those
+	// whose CEL expressions run.
+	evaluationWait = 5 * time.Second
 	// evaluationTime is the most one token's expressions may take. Their budget
 	// ends them after a tenth of that, unless the machine is overloaded.
 	evaluationTime = time.Second
@@ -73,6 +73,27 @@ type jwtMember struct {
 
 // Name implements token.Authenticator.
 func (a *jwtAuthenticator) Name() string { return a.name }
+
+// Issuer is the issuer that it trusts.
+func (a *jwtAuthenticator) Issuer() *issuer.Issuer { return a.issuer }
+
+// Trust is how it trusts its issuer.
+func (a *jwtAuthenticator) Trust() issuer.Key { return a.trust }
+
+// Sweep forgets what has ended.
+func (a *jwtAuthenticator) Sweep(now time.Time) {
+	a.cache.Sweep(now)
+	a.mappings.sweep(now)
+}
+
+// Describe says how a's issuer is.
+func (a *jwtAuthenticator) Describe(name string, workspace bool) authstatus.Authenticator {
+	s := a.issuer.Status()
+	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
+}
+
+// CachedTokens is how many verified tokens are remembered.
+func (a *jwtAuthenticator) CachedTokens() int { return a.cache.Len() }
 
 // AuthenticateToken implements token.Authenticator.
 func (m jwtMember) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {

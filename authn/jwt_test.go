@@ -19,6 +19,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/expression"
+	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
@@ -26,8 +27,16 @@ import (
 	"frontproxy/internal/jwks"
 )
 
+// placesOfType are those that a workspace type has.
+const placesOfType = 2
+
+// entryAt names an entry by its place.
+func entryAt(owner, configuration string, n int, _ string) string {
+	return fmt.Sprintf("%s/%s[%d]", owner, configuration, n)
+}
+
 // buildSpec builds a spec outside an index, as a member of a type of its own.
-func buildSpec(t testing.TB, c TypeIndexConfig, raw string) ([]jwtMember, error) {
+func buildSpec(t testing.TB, c jwtConfig, raw string) ([]jwtMember, error) {
 	t.Helper()
 	if c.Clock == nil {
 		c.Clock = clocktesting.NewFakeClock(time.Now())
@@ -39,14 +48,14 @@ func buildSpec(t testing.TB, c TypeIndexConfig, raw string) ([]jwtMember, error)
 	if err != nil {
 		return nil, err
 	}
+	c.Limited, c.Name = true, entryAt
 	builder := newJWTBuilder(c)
-	builder.limited = true
-	built, err := builder.build(objectName{"c1", "config"}, spec)
+	built, err := builder.build("c1", "config", spec)
 	if err != nil {
 		return nil, err
 	}
 	t.Cleanup(built.close)
-	evaluations := make(chan struct{}, evaluationsAtOnce)
+	evaluations := make(chan struct{}, placesOfType)
 	var members []jwtMember
 	for _, a := range built.authenticators {
 		members = append(members, jwtMember{jwtAuthenticator: a, types: evaluations})
@@ -54,7 +63,7 @@ func buildSpec(t testing.TB, c TypeIndexConfig, raw string) ([]jwtMember, error)
 	return members, nil
 }
 
-func mustBuild(t testing.TB, c TypeIndexConfig, raw string) jwtMember {
+func mustBuild(t testing.TB, c jwtConfig, raw string) jwtMember {
 	t.Helper()
 	members, err := buildSpec(t, c, raw)
 	if err != nil {
@@ -73,7 +82,7 @@ func TestJWTTokens(t *testing.T) {
 	for _, alg := range algorithms {
 		s.Sign(nil, issuertest.Algorithm(alg)) // makes and publishes the key
 	}
-	m := mustBuild(t, TypeIndexConfig{RequireAudiences: []string{"api", "https://kcp"}}, tokentest.SpecFor(s, tokentest.With([]string{"app", "app2"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
+	m := mustBuild(t, jwtConfig{RequireAudiences: []string{"api", "https://kcp"}}, tokentest.SpecFor(s, tokentest.With([]string{"app", "app2"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
 	both := []string{"app", "api"}
 	good := issuertest.Claims{"sub": "alice", "aud": both}
 	claims := func(more issuertest.Claims) issuertest.Claims {
@@ -211,7 +220,7 @@ func TestJWTClaims(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := mustBuild(t, TypeIndexConfig{Issuers: pool}, tokentest.SpecFor(s, tt.edits...))
+			m := mustBuild(t, jwtConfig{Issuers: pool}, tokentest.SpecFor(s, tt.edits...))
 			claims := issuertest.Claims{"aud": "app"}
 			for k, v := range tt.claims {
 				claims[k] = v
@@ -238,7 +247,7 @@ func TestJWTClaims(t *testing.T) {
 // An expression that would compute for ages ends by its cost, and admits nobody.
 func TestCostlyExpressionsEnd(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
+	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
 	u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "l": make([]int, 100)})))
 	if !errors.Is(err, expression.ErrBudget) {
 		t.Errorf("got %v, %v", u, err)
@@ -254,7 +263,7 @@ func TestDistributedClaimsAreNotFetched(t *testing.T) {
 	asked := make(chan string, 10)
 	trap := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
 	defer trap.Close()
-	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
+	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
 	signed := s.Sign(issuertest.Claims{
 		"sub": "alice", "aud": "app",
 		"_claim_names":   tokentest.Object{"groups": "src"},
@@ -301,7 +310,7 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 		{"the same issuer twice", strings.Replace(tokentest.SpecFor(s), `{"jwt":[`, `{"jwt":[`+strings.TrimSuffix(strings.TrimPrefix(tokentest.SpecFor(s), `{"jwt":[`), `]}`)+",", 1), "Duplicate value"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := buildSpec(t, TypeIndexConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}, tt.spec)
+			_, err := buildSpec(t, jwtConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}, tt.spec)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want it to say %q", err, tt.want)
 			}
@@ -317,7 +326,7 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 func TestSpecErrorsNameEveryFault(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	long := "claims.email == '" + strings.Repeat("x", 3000) + "' && lowerAsci(claims.email) == ''"
-	_, err := buildSpec(t, TypeIndexConfig{}, tokentest.SpecFor(s,
+	_, err := buildSpec(t, jwtConfig{}, tokentest.SpecFor(s,
 		tokentest.With(tokentest.Object{"expression": long}, "claimMappings", "username"),
 		tokentest.With(tokentest.Object{"expression": "claims.groups.filter(g, g != '')"}, "claimMappings", "groups"),
 		tokentest.With(tokentest.Object{"expression": "url(claims.sub).getHost()"}, "claimMappings", "uid")))
@@ -342,7 +351,7 @@ func TestSpecErrorsNameEveryFault(t *testing.T) {
 	for n := range 30 {
 		rules = append(rules, tokentest.Object{"expression": fmt.Sprintf("nothing%d == ''", n)})
 	}
-	_, err = buildSpec(t, TypeIndexConfig{}, tokentest.SpecFor(s, tokentest.With(rules, "claimValidationRules")))
+	_, err = buildSpec(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(rules, "claimValidationRules")))
 	if err == nil || !regexp.MustCompile(`; and [0-9]+ more$`).MatchString(err.Error()) || len(err.Error()) > 1100 {
 		t.Errorf("got %v", err)
 	}
@@ -352,10 +361,10 @@ func TestSpecErrorsNameEveryFault(t *testing.T) {
 func TestEvaluationsAreBounded(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	pool := tokentest.RunPool(t, issuer.Config{})
-	cel := mustBuild(t, TypeIndexConfig{Issuers: pool}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
-	plain := mustBuild(t, TypeIndexConfig{Issuers: pool}, tokentest.SpecFor(s))
+	cel := mustBuild(t, jwtConfig{Issuers: pool}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
+	plain := mustBuild(t, jwtConfig{Issuers: pool}, tokentest.SpecFor(s))
 	plain.types = cel.types
-	for range evaluationsAtOnce {
+	for range placesOfType {
 		cel.types <- struct{}{}
 	}
 	signed := func(n int) token.Token {
@@ -379,7 +388,7 @@ func TestEvaluationsAreBounded(t *testing.T) {
 	if _, _, err := cel.AuthenticateToken(context.Background(), first); err != nil {
 		t.Errorf("with a place free: %v", err)
 	}
-	if diff := cmp.Diff(evaluationsAtOnce-1, len(cel.types)); diff != "" {
+	if diff := cmp.Diff(placesOfType-1, len(cel.types)); diff != "" {
 		t.Errorf("places taken (-want +got):\n%s", diff)
 	}
 }
@@ -387,7 +396,7 @@ func TestEvaluationsAreBounded(t *testing.T) {
 func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	s.SetDown(true)
-	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s))
+	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s))
 	for name, tt := range map[string]struct {
 		claims issuertest.Claims
 		want   tokentest.Outcome
@@ -405,7 +414,7 @@ func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 // Upstream's global metrics would keep a series for each issuer ever named.
 func TestNoSeriesPerIssuer(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, TypeIndexConfig{}, tokentest.SpecFor(s))
+	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s))
 	if _, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "sub": "alice"}))); err != nil {
 		t.Fatal(err)
 	}
@@ -440,7 +449,7 @@ func TestVerifiedTokensAreCached(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	pool := tokentest.RunPool(t, issuer.Config{Clock: clock})
-	m := mustBuild(t, TypeIndexConfig{Issuers: pool, Clock: clock}, tokentest.SpecFor(s))
+	m := mustBuild(t, jwtConfig{Issuers: pool, Clock: clock}, tokentest.SpecFor(s))
 	<-m.issuer.Ready()
 	ask := func(raw string) (user.Info, error) {
 		u, _, err := m.AuthenticateToken(context.Background(), token.Parse(raw))
@@ -491,7 +500,7 @@ func TestVerifiedTokensAreCached(t *testing.T) {
 
 func BenchmarkCachedToken(b *testing.B) {
 	s := tokentest.ServeIssuer(b, issuertest.Options{})
-	m := mustBuild(b, TypeIndexConfig{}, tokentest.SpecFor(s))
+	m := mustBuild(b, jwtConfig{}, tokentest.SpecFor(s))
 	groups := make([]string, 30)
 	for i := range groups {
 		groups[i] = fmt.Sprintf("group-%d", i)
@@ -516,7 +525,7 @@ func BenchmarkFreshToken(b *testing.B) {
 	s := tokentest.ServeIssuer(b, issuertest.Options{})
 	for name, forged := range map[string]bool{"good": false, "forged": true} {
 		b.Run(name, func(b *testing.B) {
-			m := mustBuild(b, TypeIndexConfig{}, tokentest.SpecFor(s))
+			m := mustBuild(b, jwtConfig{}, tokentest.SpecFor(s))
 			raw := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
 			if forged {
 				raw = raw[:len(raw)-8] + "AAAAAAAA"
@@ -531,5 +540,26 @@ func BenchmarkFreshToken(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestTokenOfManyGroups: it is refused, and nothing is remembered of it; one of
+// an issuer that is generous is not.
+func TestTokenOfManyGroups(t *testing.T) {
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
+	<-m.issuer.Ready()
+	ask := func(groups int) (user.Info, error) {
+		u, _, err := m.AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "groups": authntest.Names(groups, 4)})))
+		return u, err
+	}
+	if u, err := ask(1024); err != nil || len(u.GetGroups()) != 1024 {
+		t.Fatalf("1,024 groups: %v", err)
+	}
+	if u, err := ask(1025); u != nil || err == nil || !strings.Contains(err.Error(), "1025 groups") {
+		t.Errorf("1,025 groups: %v", err)
+	}
+	if diff := cmp.Diff(1, m.cache.Len()); diff != "" {
+		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 }

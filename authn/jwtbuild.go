@@ -45,6 +45,7 @@ type jwtBuilder struct {
 	digester   *token.Digester
 	// limited: the configurations are tenants', and held to their limits.
 	limited bool
+	named   func(owner, configuration string, n int, issuer string) string
 	// owner is billed for expressions; empty means the cluster that is built for.
 	owner string
 	// evaluations has a place for each of tenants' evaluations.
@@ -54,9 +55,30 @@ type jwtBuilder struct {
 	caches   *token.Budgets
 }
 
-func newJWTBuilder(c TypeIndexConfig) *jwtBuilder {
+// jwtConfig is what a jwtBuilder needs.
+type jwtConfig struct {
+	// Issuers hands out the issuers; somebody else runs it.
+	Issuers Issuers
+	// DisallowedIssuers are issuer URLs no configuration may name: those of
+	// service accounts.
+	DisallowedIssuers []string
+	// RequireAudiences are those of which a token must have one too, beside one of
+	// its configuration's; empty: those are enough.
+	RequireAudiences []string
+	// Limited holds the configurations to tenants' limits.
+	Limited bool
+	// Name is that of an authenticator in verdicts, by its configuration, its place
+	// in that and its issuer's URL.
+	Name func(owner, configuration string, n int, issuer string) string
+	// Clock is the time.
+	Clock clock.PassiveClock
+}
+
+func newJWTBuilder(c jwtConfig) *jwtBuilder {
 	DisableUpstreamMetrics()
 	return &jwtBuilder{
+		limited:     c.Limited,
+		named:       c.Name,
 		issuers:     c.Issuers,
 		disallowed:  c.DisallowedIssuers,
 		required:    c.RequireAudiences,
@@ -81,9 +103,9 @@ func (c *configuration) close() {
 	}
 }
 
-// build makes a configuration of the cluster's object called name. It waits for
-// no issuer. A panic on the way is this configuration's error.
-func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err error) {
+// build makes a configuration, and may change what it is given in spec. It waits
+// for no issuer. A panic on the way is this configuration's error.
+func (b *jwtBuilder) build(owner, name string, spec *jwtSpec) (c *configuration, err error) {
 	c = &configuration{}
 	defer func() {
 		if r := recover(); r != nil {
@@ -99,7 +121,7 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 			return c, err
 		}
 	}
-	compiler := b.compiler.begin(cmp.Or(b.owner, id.cluster), b.limited)
+	compiler := b.compiler.begin(cmp.Or(b.owner, owner), b.limited)
 	c.releases = append(c.releases, compiler.release)
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.entries}
@@ -107,7 +129,7 @@ func (b *jwtBuilder) build(id objectName, spec *jwtSpec) (c *configuration, err 
 		return c, specError(errs)
 	}
 	for i := range spec.entries {
-		if err := b.add(c, id, i, &spec.entries[i], compiler); err != nil {
+		if err := b.add(c, owner, name, i, &spec.entries[i], compiler); err != nil {
 			return c, fmt.Errorf("spec.jwt[%d]: %w", i, err)
 		}
 	}
@@ -144,9 +166,9 @@ func specError(faults field.ErrorList) error {
 	return errors.New("invalid spec: " + strings.Join(told, "; "))
 }
 
-func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
+func (b *jwtBuilder) add(c *configuration, owner, name string, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
 	trust := trustOf(entry)
-	keys, release, err := b.issuers.Acquire(trust, id.cluster)
+	keys, release, err := b.issuers.Acquire(trust, owner)
 	if err != nil {
 		return err
 	}
@@ -165,9 +187,9 @@ func (b *jwtBuilder) add(c *configuration, id objectName, n int, entry *apiserve
 	if err != nil {
 		return err
 	}
-	budget, releaseBudget := b.caches.Acquire(cmp.Or(b.owner, id.cluster))
+	budget, releaseBudget := b.caches.Acquire(cmp.Or(b.owner, owner))
 	a := &jwtAuthenticator{
-		name:      fmt.Sprintf("workspace %s/%s jwt[%d] %s", id.cluster, id.name, n, entry.Issuer.URL),
+		name:      b.named(owner, name, n, entry.Issuer.URL),
 		issuer:    keys,
 		trust:     trust.Key(),
 		upstream:  upstream,
@@ -200,4 +222,22 @@ func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = r.Body.Close()
 	}
 	return nil, errors.New("nothing is fetched for a workspace's tokens")
+}
+
+// billedTo returns a builder that bills one owner for all that it builds.
+func (b *jwtBuilder) billedTo(owner string) *jwtBuilder {
+	billed := *b
+	billed.issuers, billed.owner = ownerOverride{b.issuers, owner}, owner
+	return &billed
+}
+
+// ownerOverride bills one owner whoever asks.
+type ownerOverride struct {
+	Issuers
+	owner string
+}
+
+// Acquire implements Issuers.
+func (b ownerOverride) Acquire(trust issuer.IssuerRef, _ string) (*issuer.Issuer, func(), error) {
+	return b.Issuers.Acquire(trust, b.owner)
 }

@@ -146,7 +146,7 @@ func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
 func TestBuildTime(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	clk := clocktesting.NewFakeClock(time.Now())
-	b := newJWTBuilder(TypeIndexConfig{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clk})
+	b := newJWTBuilder(jwtConfig{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clk, Name: entryAt})
 	shared := b.compiler
 	counting := &countingCompiler{Compiler: shared.compiler, after: func() { clk.SetTime(clk.Now().Add(time.Second)) }}
 	shared.compiler = counting
@@ -159,7 +159,7 @@ func TestBuildTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.limited = true
-	if _, err := b.build(objectName{"c1", "slow"}, spec); err == nil || !strings.Contains(err.Error(), errBuildTime.Error()) {
+	if _, err := b.build("c1", "slow", spec); err == nil || !strings.Contains(err.Error(), errBuildTime.Error()) {
 		t.Errorf("built: %v", err)
 	}
 	if got := len(counting.compiled); got != 6 {
@@ -169,7 +169,7 @@ func TestBuildTime(t *testing.T) {
 		t.Errorf("left over: %d expressions of %d owners", len(shared.compiled), len(shared.owners))
 	}
 	b.limited = false
-	built, err := b.build(objectName{"c1", "slow"}, spec)
+	built, err := b.build("c1", "slow", spec)
 	if err != nil || errors.Is(err, errBuildTime) {
 		t.Fatalf("the operator's: %v", err)
 	}

@@ -19,8 +19,6 @@ const (
 	// configuration judge. The operator's have kube's limit, which is that of headers.
 	MaxTokenBytes       = 16 << 10
 	operatorsTokenBytes = 1 << 20
-	// MaxConfigurations is how many configurations of a type are used.
-	MaxConfigurations = 16
 	// MaxSpecBytes is the largest WorkspaceAuthenticationConfiguration spec.
 	MaxSpecBytes = 128 << 10
 	// MaxJWTs is how many entries its spec.jwt may have.
@@ -72,6 +70,23 @@ func parseJWTSpec(raw []byte) (*jwtSpec, error) {
 	}
 	out.sum = sha256.Sum256(canonical)
 	return out, nil
+}
+
+// newJWTSpec is a spec of copies of the entries: building may change what it is
+// given. It has no sum.
+func newJWTSpec(entries []apiserver.JWTAuthenticator) *jwtSpec {
+	s := &jwtSpec{entries: make([]apiserver.JWTAuthenticator, 0, len(entries))}
+	for i := range entries {
+		s.entries = append(s.entries, *entries[i].DeepCopy())
+	}
+	return s
+}
+
+// copy is a spec of its own.
+func (s *jwtSpec) copy() *jwtSpec {
+	c := newJWTSpec(s.entries)
+	c.sum = s.sum
+	return c
 }
 
 func convertJWT(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator {
@@ -168,4 +183,14 @@ func (s *jwtSpec) trusts() map[string][]issuer.Key {
 		keys[trust.URL] = append(keys[trust.URL], trust.Key())
 	}
 	return keys
+}
+
+// indexOf is the entry of an issuer; -1 when there is none.
+func (s *jwtSpec) indexOf(issuer string) int {
+	for i := range s.entries {
+		if s.entries[i].Issuer.URL == issuer {
+			return i
+		}
+	}
+	return -1
 }

@@ -110,16 +110,6 @@ func (c *configEntry) loginOf() (*protectedresource.Client, error) {
 	}, nil
 }
 
-// indexOf is the entry of an issuer; -1 when there is none.
-func (s *jwtSpec) indexOf(issuer string) int {
-	for i := range s.entries {
-		if s.entries[i].Issuer.URL == issuer {
-			return i
-		}
-	}
-	return -1
-}
-
 // loginError is why what c's owner wants told is not; empty when it is, or when
 // nothing is wanted.
 func (c *configEntry) loginError() string {

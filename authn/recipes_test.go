@@ -31,8 +31,7 @@ func TestRecipes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	builder := newJWTBuilder(TypeIndexConfig{Issuers: noIssuers{}, Clock: clock.RealClock{}})
-	builder.limited = true
+	builder := newJWTBuilder(jwtConfig{Issuers: noIssuers{}, Clock: clock.RealClock{}, Limited: true, Name: entryAt})
 	specs, logins := 0, 0
 	for _, page := range append(pages, "../docs/login.md") {
 		text, err := os.ReadFile(page)
@@ -56,7 +55,7 @@ func TestRecipes(t *testing.T) {
 			specs++
 			spec, err := parseJWTSpec(config.Spec)
 			if err == nil {
-				_, err = builder.build(objectName{"root", "recipe"}, spec)
+				_, err = builder.build("root", "recipe", spec)
 			}
 			if !errors.Is(err, errNotAsked) {
 				t.Errorf("%s: %v", page, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -142,16 +143,21 @@ func NewTypeIndex(c TypeIndexConfig) *TypeIndex {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	builder := newJWTBuilder(c)
-	builder.limited = true
 	return &TypeIndex{
-		config:   c,
-		builder:  builder,
+		config: c,
+		builder: newJWTBuilder(jwtConfig{
+			Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, RequireAudiences: c.RequireAudiences, Limited: true, Name: entryInWorkspace, Clock: c.Clock,
+		}),
 		wake:     make(chan struct{}, 1),
 		shards:   map[string]*typeShard{},
 		retry:    map[*configEntry]struct{}{},
 		changing: map[*configEntry]struct{}{},
 	}
+}
+
+// entryInWorkspace is how an entry of a configuration is called in verdicts.
+func entryInWorkspace(cluster, name string, n int, issuer string) string {
+	return fmt.Sprintf("workspace %s/%s jwt[%d] %s", cluster, name, n, issuer)
 }
 
 // Authenticators implements TypeSource.
@@ -375,8 +381,8 @@ func (c *configEntry) join(record *TypeAuthenticators, e *typeEntry) {
 	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.version+c.instead())
 	served := map[issuer.Key]bool{}
 	for _, a := range c.serving {
-		served[a.trust] = true
-		record.ByIssuer[a.issuer.URL()] = append(record.ByIssuer[a.issuer.URL()], jwtMember{a, e.evaluations, e.owner.evaluations})
+		served[a.Trust()] = true
+		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwtMember{a, e.evaluations, e.owner.evaluations})
 	}
 	why := c.trouble()
 	if why == "" {
@@ -390,7 +396,7 @@ func (c *configEntry) join(record *TypeAuthenticators, e *typeEntry) {
 	for i := range c.spec.entries {
 		if trust := trustOf(&c.spec.entries[i]); !served[trust.Key()] {
 			record.ByIssuer[trust.URL] = append(record.ByIssuer[trust.URL], notReady{
-				name:   fmt.Sprintf("workspace %s/%s jwt[%d] %s", c.name.cluster, c.name.name, i, trust.URL),
+				name:   entryInWorkspace(c.name.cluster, c.name.name, i, trust.URL),
 				issuer: trust.URL,
 				reason: why,
 			})
@@ -446,5 +452,45 @@ func (x *TypeIndex) Run(ctx context.Context) error {
 			return nil
 		}
 		timer.Stop()
+	}
+}
+
+// MaxConfigurations is how many configurations of a type are used.
+const MaxConfigurations = 16
+
+// evaluationsAtOnce is how many tokens' CEL expressions run at once for a
+// workspace type; others wait.
+const evaluationsAtOnce = 2
+
+// evaluationsOfOwner is how many tokens' CEL expressions run at once for all the
+// types of one logical cluster: half of the processors at most, however many
+// types it has. The other half is its neighbours'.
+func evaluationsOfOwner() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
+// owner is a logical cluster that has types with configurations.
+type owner struct {
+	// evaluations has a place for each evaluation that may run now.
+	evaluations chan struct{}
+	types       int // that it has
+}
+
+// enterType counts one more type of cluster and returns its owner. The caller
+// holds TypeIndex.mu.
+func (s *typeShard) enterType(cluster string) *owner {
+	o := s.owners[cluster]
+	if o == nil {
+		o = &owner{evaluations: make(chan struct{}, evaluationsOfOwner())}
+		s.owners[cluster] = o
+	}
+	o.types++
+	return o
+}
+
+// leaveType counts one less.
+func (s *typeShard) leaveType(cluster string) {
+	if o := s.owners[cluster]; o != nil {
+		if o.types--; o.types == 0 {
+			delete(s.owners, cluster)
+		}
 	}
 }

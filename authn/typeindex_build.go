@@ -3,11 +3,12 @@ package authn
 import (
 	"context"
 	"fmt"
-	"frontproxy/authn/token"
 	"sync"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn/token"
 )
 
 const (
@@ -48,7 +49,7 @@ func (x *TypeIndex) buildAll(ctx context.Context, free chan struct{}, builds *sy
 func (x *TypeIndex) build(c *configEntry, spec *jwtSpec) {
 	began := x.config.Clock.Now()
 	if spec != nil {
-		built, err := x.builder.build(c.name, spec)
+		built, err := x.builder.build(c.name.cluster, c.name.name, spec)
 		x.install(c, spec, built, err)
 	}
 	x.mu.Lock()
@@ -138,8 +139,7 @@ func (x *TypeIndex) sweep(now time.Time) {
 	}
 	x.mu.Unlock()
 	for _, a := range all {
-		a.cache.Sweep(now)
-		a.mappings.sweep(now)
+		a.Sweep(now)
 	}
 }
 

@@ -45,8 +45,8 @@ func (c *configEntry) broken() error { return cmp.Or(c.specErr, c.err) }
 func (c *configEntry) distrust(strictly bool) {
 	trusts := c.spec.trusts()
 	c.serving = slices.DeleteFunc(slices.Clone(c.serving), func(a *jwtAuthenticator) bool {
-		of := trusts[a.issuer.URL()]
-		return len(of) == 0 || !slices.Contains(of, a.trust) && (strictly || a.issuer.Generation() == 0)
+		of := trusts[a.Issuer().URL()]
+		return len(of) == 0 || !slices.Contains(of, a.Trust()) && (strictly || a.Issuer().Generation() == 0)
 	})
 }
 
@@ -54,7 +54,7 @@ func (c *configEntry) distrust(strictly bool) {
 // trusts otherwise.
 func (c *configEntry) servesOthers() bool {
 	trusts := c.spec.trusts()
-	return slices.ContainsFunc(c.serving, func(a *jwtAuthenticator) bool { return !slices.Contains(trusts[a.issuer.URL()], a.trust) })
+	return slices.ContainsFunc(c.serving, func(a *jwtAuthenticator) bool { return !slices.Contains(trusts[a.Issuer().URL()], a.Trust()) })
 }
 
 // handOver has c use what is next, and no longer what it does not trust, when
@@ -63,7 +63,7 @@ func (c *configEntry) servesOthers() bool {
 func (x *TypeIndex) handOver(c *configEntry, now time.Time) time.Time {
 	over := !now.Before(c.until)
 	switch {
-	case c.next != nil && (over || c.next.hasKeysFor(c.serving)):
+	case c.next != nil && (over || hasKeysFor(c.next, c.serving)):
 		x.activate(c, c.next)
 	case over:
 		delete(x.changing, c)
@@ -81,10 +81,10 @@ func (x *TypeIndex) handOver(c *configEntry, now time.Time) time.Time {
 
 // hasKeysFor says whether the keys of issuers that take over from others of the
 // same URL have been read.
-func (b *configuration) hasKeysFor(serving []*jwtAuthenticator) bool {
+func hasKeysFor(b *configuration, serving []*jwtAuthenticator) bool {
 	return !slices.ContainsFunc(b.authenticators, func(a *jwtAuthenticator) bool {
-		return a.issuer.Generation() == 0 && slices.ContainsFunc(serving, func(old *jwtAuthenticator) bool {
-			return old.issuer.URL() == a.issuer.URL() && old.trust != a.trust
+		return a.Issuer().Generation() == 0 && slices.ContainsFunc(serving, func(old *jwtAuthenticator) bool {
+			return old.Issuer().URL() == a.Issuer().URL() && old.Trust() != a.Trust()
 		})
 	})
 }
@@ -96,7 +96,7 @@ func (x *TypeIndex) activate(c *configEntry, built *configuration) {
 	x.stop(c)
 	c.built, c.serving, c.current, c.of, c.err, c.failures = built, built.authenticators, true, c.version, nil, 0
 	for i, a := range built.authenticators { // one copy of a CA bundle for all
-		c.spec.entries[i].Issuer.CertificateAuthority = a.issuer.CA()
+		c.spec.entries[i].Issuer.CertificateAuthority = a.Issuer().CA()
 	}
 	x.tell(c)
 }

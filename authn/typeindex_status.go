@@ -83,7 +83,7 @@ func (c *configEntry) status() ConfigurationStatus {
 	}
 	slices.Sort(s.Types)
 	for _, a := range c.serving {
-		s.CachedTokens += a.cache.Len()
+		s.CachedTokens += a.CachedTokens()
 	}
 	var err error
 	if s.State, err = c.state(); err != nil {

@@ -186,7 +186,7 @@ func (w *typeWorld) wantAt(what string, outcome tokentest.Outcome, cluster, name
 	authntest.Soon(w.t, what, func() (ok bool, state string) {
 		var got tokentest.Outcome
 		got, reason = w.ask(cluster, name, s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
-		return got == outcome, fmt.Sprintf("outcome %d (%s), want %d", got, reason, outcome)
+		return got == outcome, fmt.Sprintf("outcome %s (%s), want %s", got, reason, outcome)
 	})
 	return reason
 }

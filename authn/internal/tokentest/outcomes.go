@@ -31,3 +31,8 @@ func OutcomeOf(u user.Info, err error) Outcome {
 	}
 	return Accepted
 }
+
+// String is the outcome's name.
+func (o Outcome) String() string {
+	return [...]string{"skipped", "accepted", "refused", "undecided"}[o]
+}
