@@ -21,6 +21,7 @@ import (
 
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/identity"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 	"frontproxy/internal/filewatch"
@@ -49,7 +50,7 @@ type OIDCConfig struct {
 	// Issuers hands out the issuers; somebody else runs it. What tenants' issuers
 	// may not reach is no matter of the operator's, so it had better be a pool of
 	// its own.
-	Issuers Issuers
+	Issuers jwt.Issuers
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
 	// Log gets warnings, and a line for each reload. The zero Logger is silent.
@@ -66,7 +67,7 @@ type OIDCConfig struct {
 // Such a token is refused where the groups are to come from such a claim.
 type OIDC struct {
 	config      OIDCConfig
-	builder     *jwtBuilder
+	builder     *jwt.Builder
 	decoder     runtime.Decoder
 	evaluations chan struct{}
 
@@ -77,8 +78,8 @@ type OIDC struct {
 // oidcState is one reading of the configuration. Immutable.
 type oidcState struct {
 	entries  []apiserver.JWTAuthenticator
-	built    *configuration
-	byIssuer map[string]jwtMember
+	built    *jwt.Configuration
+	byIssuer map[string]jwt.Member
 	algs     []string // nil: all that are known
 }
 
@@ -95,7 +96,7 @@ func NewOIDC(c OIDCConfig) (*OIDC, error) {
 	codecs := serializer.NewCodecFactory(scheme, serializer.EnableStrict)
 	o := &OIDC{
 		config:      c,
-		builder:     newJWTBuilder(jwtConfig{Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, Name: entryName, Clock: c.Clock}),
+		builder:     jwt.NewBuilder(jwt.Config{Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, Name: entryName, Clock: c.Clock}),
 		decoder:     codecs.UniversalDecoder(),
 		evaluations: make(chan struct{}, globalEvaluations),
 	}
@@ -194,7 +195,7 @@ func (o *OIDC) Issuers() []string {
 // would have.
 func (o *OIDC) close(old, next *oidcState) {
 	if old != next {
-		old.built.close()
+		old.built.Close()
 	}
 }
 
@@ -209,12 +210,12 @@ func (o *OIDC) load(ctx context.Context, read filewatch.ReadFunc) (*oidcState, e
 		return old, nil
 	}
 	// Building may change what it is given, so it gets copies.
-	if next.built, err = o.builder.build(globalOwner, source, newJWTSpec(next.entries)); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
+	if next.built, err = o.builder.Build(globalOwner, source, jwt.NewSpec(next.entries)); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
-	next.byIssuer = make(map[string]jwtMember, len(next.built.authenticators))
-	for _, a := range next.built.authenticators {
-		next.byIssuer[a.Issuer().URL()] = jwtMember{jwtAuthenticator: a, types: o.evaluations}
+	next.byIssuer = make(map[string]jwt.Member, len(next.built.Authenticators))
+	for _, a := range next.built.Authenticators {
+		next.byIssuer[a.Issuer().URL()] = jwt.Member{Authenticator: a, Types: o.evaluations}
 	}
 	if o.config.ConfigFile != "" { // flags are judged where they are read
 		for n := range next.entries {
@@ -321,7 +322,7 @@ func entryName(_, _ string, n int, issuer string) string {
 func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
 	timer := o.config.Clock.NewTimer(readyWait)
 	defer timer.Stop()
-	for _, a := range s.built.authenticators {
+	for _, a := range s.built.Authenticators {
 		select {
 		case <-a.Issuer().Ready():
 		case <-timer.C():
@@ -336,7 +337,7 @@ func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
 // Describe implements describer.
 func (o *OIDC) Describe() []authstatus.Authenticator {
 	var all []authstatus.Authenticator
-	for _, a := range o.file.Get().built.authenticators {
+	for _, a := range o.file.Get().built.Authenticators {
 		all = append(all, a.Describe(o.Name()+" "+a.Name(), false))
 	}
 	return authstatus.NotReloaded(all, o.LastError())

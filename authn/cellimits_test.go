@@ -12,6 +12,7 @@ import (
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
@@ -30,35 +31,31 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	}
 	w.setConfig("root", "c2", "config", spec)
 	w.setType("root", "c2", "type", "config")
-	member := func(cluster, name string) jwtMember {
+	member := func(cluster, name string) jwt.Member {
 		t.Helper()
-		var found jwtMember
+		var found jwt.Member
 		authntest.Soon(t, "the type to be ready", func() (ok bool, state string) {
 			types, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
 			if err != nil || types == nil || len(types.ByIssuer[s.URL()]) != 1 {
 				return false, fmt.Sprintf("%+v, %v", types, err)
 			}
-			found, ok = types.ByIssuer[s.URL()][0].(jwtMember)
+			found, ok = types.ByIssuer[s.URL()][0].(jwt.Member)
 			return ok, "not built"
 		})
 		return found
 	}
 	for i := range n {
-		leave, err := member("c1", fmt.Sprint("type-", i)).enter(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer leave()
+		member("c1", fmt.Sprint("type-", i)).Owners <- struct{}{}
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	last := member("c1", fmt.Sprint("type-", n))
-	<-last.issuer.Ready()
+	<-last.Issuer().Ready()
 	parsed := token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 	if _, _, err := last.AuthenticateToken(ended, parsed); !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "owner") {
 		t.Errorf("a type more of the same owner: %v, want undecided because of the owner's other types", err)
 	}
-	if diff := cmp.Diff(0, len(last.types)); diff != "" {
+	if diff := cmp.Diff(0, len(last.Types)); diff != "" {
 		t.Errorf("the type's places taken afterwards (-want +got):\n%s", diff)
 	}
 	if _, _, err := member("c2", "type").AuthenticateToken(context.Background(), parsed); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"frontproxy/authn/authstatus"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
@@ -37,7 +38,7 @@ type changedType struct {
 	record *TypeAuthenticators
 	states []authstatus.Authenticator
 	notes  []string
-	built  []*configuration
+	built  []*jwt.Configuration
 }
 
 // Authenticators implements TypeSource.
@@ -48,7 +49,7 @@ func (c *changedType) describeType(index.Type) []authstatus.Authenticator { retu
 
 func (c *changedType) close() {
 	for _, b := range c.built {
-		b.close()
+		b.Close()
 	}
 }
 
@@ -115,7 +116,7 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 	switch {
 	case changed:
 		draft := &configEntry{name: name, shard: shard, present: true, version: given}
-		draft.spec, draft.specErr = parseJWTSpec(raw)
+		draft.spec, draft.specErr = jwt.ParseSpec(raw)
 		if c != nil { // what stays in use if the draft does not build
 			draft.serving, draft.of = c.serving, c.of
 			draft.distrust(true)
@@ -130,14 +131,14 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 }
 
 // build builds what is not in use.
-func (c *changedType) build(b *jwtBuilder, e *typeEntry, entry *configEntry) {
-	built, err := b.billedTo(changeOwner).build(entry.name.cluster, entry.name.name, entry.spec.copy())
+func (c *changedType) build(b *jwt.Builder, e *typeEntry, entry *configEntry) {
+	built, err := b.BilledTo(changeOwner).Build(entry.name.cluster, entry.name.name, entry.spec.Copy())
 	entry.users = map[*typeEntry]struct{}{e: {}}
 	if err != nil {
 		entry.err = err
 		return
 	}
-	entry.built, entry.serving, entry.current = built, built.authenticators, true
+	entry.built, entry.serving, entry.current = built, built.Authenticators, true
 	c.built = append(c.built, built)
 }
 

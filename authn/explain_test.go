@@ -12,6 +12,7 @@ import (
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/jwt"
 	"frontproxy/index"
 )
 
@@ -146,7 +147,7 @@ func TestExplainWithAChange(t *testing.T) {
 		{"a type without configurations gets one", plain, names("plain", "auth"), trusted, 200, "workspacetype/plain@(as given)"},
 		{"a broken configuration", team, config("auth", `{"jwt":[{"issuer":{"url":"http://x","audiences":["a"]},"claimMappings":{"username":{"claim":"sub","prefix":""}}}]}`), trusted, 503, "is broken: invalid spec"},
 		{"a broken one that trusts the same", team, config("auth", tokentest.SpecFor(trusted, tokentest.With([]tokentest.Object{{"expression": "claims."}}, "claimValidationRules"))), trusted, 200, "stays in use"},
-		{"one that is too large", team, config("auth", `{"jwt":"`+strings.Repeat("x", MaxSpecBytes)+`"}`), trusted, 503, "at most"},
+		{"one that is too large", team, config("auth", `{"jwt":"`+strings.Repeat("x", jwt.MaxSpecBytes)+`"}`), trusted, 503, "at most"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)

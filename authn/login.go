@@ -84,11 +84,11 @@ func (c *configEntry) loginOf() (*protectedresource.Client, error) {
 	if !c.buildable() || c.err != nil {
 		return nil, errors.New("the configuration is broken")
 	}
-	entries := c.spec.entries
+	entries := c.spec.Entries
 	i := 0
 	switch {
 	case c.login.issuer != "":
-		if i = c.spec.indexOf(c.login.issuer); i < 0 {
+		if i = c.spec.IndexOf(c.login.issuer); i < 0 {
 			return nil, fmt.Errorf("the annotation %s names an issuer that spec.jwt does not have", LoginIssuerAnnotation)
 		}
 	case len(entries) != 1:

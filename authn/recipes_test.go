@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/jwt"
 )
 
 var recipe = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
@@ -31,7 +32,7 @@ func TestRecipes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	builder := newJWTBuilder(jwtConfig{Issuers: noIssuers{}, Clock: clock.RealClock{}, Limited: true, Name: entryAt})
+	builder := jwt.NewBuilder(jwt.Config{Issuers: noIssuers{}, Clock: clock.RealClock{}, Limited: true, Name: entryInWorkspace})
 	specs, logins := 0, 0
 	for _, page := range append(pages, "../docs/login.md") {
 		text, err := os.ReadFile(page)
@@ -53,9 +54,9 @@ func TestRecipes(t *testing.T) {
 				continue // of another program
 			}
 			specs++
-			spec, err := parseJWTSpec(config.Spec)
+			spec, err := jwt.ParseSpec(config.Spec)
 			if err == nil {
-				_, err = builder.build("root", "recipe", spec)
+				_, err = builder.Build("root", "recipe", spec)
 			}
 			if !errors.Is(err, errNotAsked) {
 				t.Errorf("%s: %v", page, err)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 )
@@ -28,7 +29,7 @@ type Placement interface {
 // TypeIndexConfig is what a TypeIndex needs.
 type TypeIndexConfig struct {
 	// Issuers is the pool of issuers, which somebody else runs.
-	Issuers Issuers
+	Issuers jwt.Issuers
 	// Placement decides between two shards that show the same type.
 	Placement Placement
 	// DisallowedIssuers are issuer URLs no configuration may name: those of
@@ -75,7 +76,7 @@ type TypeIndexConfig struct {
 // Removal takes effect at the event.
 type TypeIndex struct {
 	config  TypeIndexConfig
-	builder *jwtBuilder
+	builder *jwt.Builder
 	wake    chan struct{} // Run has something to do
 
 	mu     sync.RWMutex // guards what follows and all entries
@@ -119,15 +120,15 @@ type configEntry struct {
 	seen    uint64
 	users   map[*typeEntry]struct{}
 
-	spec    *jwtSpec // nil when there is no such object
-	specErr error    // why spec is not to be built
+	spec    *jwt.Spec // nil when there is no such object
+	specErr error     // why spec is not to be built
 	login   loginAnnotations
 
-	built   *configuration // the last that built; nil when none is in use
-	serving []*jwtAuthenticator
+	built   *jwt.Configuration // the last that built; nil when none is in use
+	serving []*jwt.Authenticator
 	// next is of spec and takes built's place at until, or before that when it
 	// has the keys of the issuers that it trusts otherwise; nil when none waits.
-	next     *configuration
+	next     *jwt.Configuration
 	until    time.Time
 	current  bool   // built is of spec
 	of       string // built's version
@@ -145,7 +146,7 @@ func NewTypeIndex(c TypeIndexConfig) *TypeIndex {
 	}
 	return &TypeIndex{
 		config: c,
-		builder: newJWTBuilder(jwtConfig{
+		builder: jwt.NewBuilder(jwt.Config{
 			Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, RequireAudiences: c.RequireAudiences, Limited: true, Name: entryInWorkspace, Clock: c.Clock,
 		}),
 		wake:     make(chan struct{}, 1),
@@ -268,12 +269,12 @@ func (x *TypeIndex) configEntry(s *typeShard, shard string, name objectName) *co
 // upsertConfig takes a WorkspaceAuthenticationConfiguration as it is now; spec
 // is its spec's JSON.
 func (x *TypeIndex) upsertConfig(shard string, name objectName, version string, raw []byte, seen uint64) {
-	spec, err := parseJWTSpec(raw)
+	spec, err := jwt.ParseSpec(raw)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c := x.configEntry(x.shard(shard), shard, name)
 	same := c.present && c.version == version
-	unchanged := c.present && spec.sum == c.spec.sum
+	unchanged := c.present && spec.Sum == c.spec.Sum
 	c.present, c.version, c.seen = true, version, seen
 	switch {
 	case same && unchanged:
@@ -382,7 +383,7 @@ func (c *configEntry) join(record *TypeAuthenticators, e *typeEntry) {
 	served := map[issuer.Key]bool{}
 	for _, a := range c.serving {
 		served[a.Trust()] = true
-		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwtMember{a, e.evaluations, e.owner.evaluations})
+		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
 	}
 	why := c.trouble()
 	if why == "" {
@@ -393,8 +394,8 @@ func (c *configEntry) join(record *TypeAuthenticators, e *typeEntry) {
 		return
 	}
 	// Nobody else is asked about tokens of an issuer that the type names.
-	for i := range c.spec.entries {
-		if trust := trustOf(&c.spec.entries[i]); !served[trust.Key()] {
+	for i := range c.spec.Entries {
+		if trust := jwt.TrustOf(&c.spec.Entries[i]); !served[trust.Key()] {
 			record.ByIssuer[trust.URL] = append(record.ByIssuer[trust.URL], notReady{
 				name:   entryInWorkspace(c.name.cluster, c.name.name, i, trust.URL),
 				issuer: trust.URL,

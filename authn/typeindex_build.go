@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 )
 
@@ -46,10 +47,10 @@ func (x *TypeIndex) buildAll(ctx context.Context, free chan struct{}, builds *sy
 }
 
 // build builds spec, of c, unless that is nil: then it is no longer wanted.
-func (x *TypeIndex) build(c *configEntry, spec *jwtSpec) {
+func (x *TypeIndex) build(c *configEntry, spec *jwt.Spec) {
 	began := x.config.Clock.Now()
 	if spec != nil {
-		built, err := x.builder.build(c.name.cluster, c.name.name, spec)
+		built, err := x.builder.Build(c.name.cluster, c.name.name, spec)
 		x.install(c, spec, built, err)
 	}
 	x.mu.Lock()
@@ -66,7 +67,7 @@ func (x *TypeIndex) wakeUp() {
 }
 
 // next is the configuration to build now, and of what; nil when there is none.
-func (x *TypeIndex) next() (*configEntry, *jwtSpec) {
+func (x *TypeIndex) next() (*configEntry, *jwt.Spec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c := x.todo.pop()
@@ -82,14 +83,14 @@ func (x *TypeIndex) next() (*configEntry, *jwtSpec) {
 
 // install puts what was built of spec in the place of what served so far, or next
 // to it, unless c has changed meanwhile; then it waits in todo again.
-func (x *TypeIndex) install(c *configEntry, spec *jwtSpec, built *configuration, err error) {
+func (x *TypeIndex) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	_, changing := x.changing[c]
 	switch {
 	case c.spec != spec || c.current || c.next != nil || len(c.users) == 0:
 		if built != nil {
-			built.close()
+			built.Close()
 		}
 		return
 	case err != nil:
@@ -131,7 +132,7 @@ func (x *TypeIndex) requeue(now, next time.Time) time.Duration {
 func (x *TypeIndex) sweep(now time.Time) {
 	x.mu.Lock()
 	x.todo.age()
-	var all []*jwtAuthenticator
+	var all []*jwt.Authenticator
 	for _, s := range x.shards {
 		for _, c := range s.configs {
 			all = append(all, c.serving...)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"frontproxy/authn/jwt"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 )
 
 // change gives c another spec; err says why that is not to be built.
-func (x *TypeIndex) change(c *configEntry, spec *jwtSpec, err error) {
+func (x *TypeIndex) change(c *configEntry, spec *jwt.Spec, err error) {
 	x.setAside(c)
 	c.spec, c.specErr, c.err, c.current, c.failures = spec, err, nil, false, 0
 	c.distrust(false)
@@ -43,8 +45,8 @@ func (c *configEntry) broken() error { return cmp.Or(c.specErr, c.err) }
 // names with another discoveryURL or CA goes on unless strictly; without keys
 // there is nothing to go on with.
 func (c *configEntry) distrust(strictly bool) {
-	trusts := c.spec.trusts()
-	c.serving = slices.DeleteFunc(slices.Clone(c.serving), func(a *jwtAuthenticator) bool {
+	trusts := c.spec.Trusts()
+	c.serving = slices.DeleteFunc(slices.Clone(c.serving), func(a *jwt.Authenticator) bool {
 		of := trusts[a.Issuer().URL()]
 		return len(of) == 0 || !slices.Contains(of, a.Trust()) && (strictly || a.Issuer().Generation() == 0)
 	})
@@ -53,8 +55,8 @@ func (c *configEntry) distrust(strictly bool) {
 // servesOthers says whether something is served that the present spec names, but
 // trusts otherwise.
 func (c *configEntry) servesOthers() bool {
-	trusts := c.spec.trusts()
-	return slices.ContainsFunc(c.serving, func(a *jwtAuthenticator) bool { return !slices.Contains(trusts[a.Issuer().URL()], a.Trust()) })
+	trusts := c.spec.Trusts()
+	return slices.ContainsFunc(c.serving, func(a *jwt.Authenticator) bool { return !slices.Contains(trusts[a.Issuer().URL()], a.Trust()) })
 }
 
 // handOver has c use what is next, and no longer what it does not trust, when
@@ -81,9 +83,9 @@ func (x *TypeIndex) handOver(c *configEntry, now time.Time) time.Time {
 
 // hasKeysFor says whether the keys of issuers that take over from others of the
 // same URL have been read.
-func hasKeysFor(b *configuration, serving []*jwtAuthenticator) bool {
-	return !slices.ContainsFunc(b.authenticators, func(a *jwtAuthenticator) bool {
-		return a.Issuer().Generation() == 0 && slices.ContainsFunc(serving, func(old *jwtAuthenticator) bool {
+func hasKeysFor(b *jwt.Configuration, serving []*jwt.Authenticator) bool {
+	return !slices.ContainsFunc(b.Authenticators, func(a *jwt.Authenticator) bool {
+		return a.Issuer().Generation() == 0 && slices.ContainsFunc(serving, func(old *jwt.Authenticator) bool {
 			return old.Issuer().URL() == a.Issuer().URL() && old.Trust() != a.Trust()
 		})
 	})
@@ -91,12 +93,12 @@ func hasKeysFor(b *configuration, serving []*jwtAuthenticator) bool {
 
 // activate puts what was built of the present spec in the place of what served so
 // far. The caller publishes it.
-func (x *TypeIndex) activate(c *configEntry, built *configuration) {
+func (x *TypeIndex) activate(c *configEntry, built *jwt.Configuration) {
 	c.next = nil
 	x.stop(c)
-	c.built, c.serving, c.current, c.of, c.err, c.failures = built, built.authenticators, true, c.version, nil, 0
-	for i, a := range built.authenticators { // one copy of a CA bundle for all
-		c.spec.entries[i].Issuer.CertificateAuthority = a.Issuer().CA()
+	c.built, c.serving, c.current, c.of, c.err, c.failures = built, built.Authenticators, true, c.version, nil, 0
+	for i, a := range built.Authenticators { // one copy of a CA bundle for all
+		c.spec.Entries[i].Issuer.CertificateAuthority = a.Issuer().CA()
 	}
 	x.tell(c)
 }
@@ -104,7 +106,7 @@ func (x *TypeIndex) activate(c *configEntry, built *configuration) {
 // setAside ends what was to become of the present spec.
 func (x *TypeIndex) setAside(c *configEntry) {
 	if c.next != nil {
-		c.next.close()
+		c.next.Close()
 		c.next = nil
 	}
 	delete(x.retry, c)
@@ -114,7 +116,7 @@ func (x *TypeIndex) setAside(c *configEntry) {
 // stopServing ends what a configuration serves, stop also what is to become of it.
 func (x *TypeIndex) stopServing(c *configEntry) {
 	if c.built != nil {
-		c.built.close()
+		c.built.Close()
 	}
 	c.built, c.serving, c.current = nil, nil, false
 }

@@ -19,6 +19,7 @@ import (
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/jwt"
 	"frontproxy/index"
 	"frontproxy/internal/filewatch"
 )
@@ -57,7 +58,7 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	badRule := tokentest.With([]tokentest.Object{{"expression": "claims."}}, "claimValidationRules")
 	var many []tokentest.Object
-	for n := range MaxExpressions + 1 {
+	for n := range jwt.MaxExpressions + 1 {
 		many = append(many, tokentest.Object{"expression": fmt.Sprintf("claims.sub != '%d'", n)})
 	}
 	entries := func(specs ...string) string {
@@ -68,7 +69,7 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 		return `{"jwt":[` + strings.Join(all, ",") + `]}`
 	}
 	seventeen := []string{tokentest.SpecFor(a)}
-	for len(seventeen) <= MaxJWTs {
+	for len(seventeen) <= jwt.MaxJWTs {
 		seventeen = append(seventeen, tokentest.SpecFor(b))
 	}
 	for name, tc := range map[string]struct {
@@ -84,7 +85,7 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 		"twice, with another CA first": {entries(tokentest.SpecFor(a, withMoreCAs(a, b)), tokentest.SpecFor(a)), tokentest.Accepted},
 		"another issuer":               {tokentest.SpecFor(b, badRule), tokentest.Undecided},
 		"unreadable":                   {`{"jwt":7}`, tokentest.Undecided},
-		"too large":                    {tokentest.SpecFor(a, tokentest.With(strings.Repeat("x", MaxSpecBytes), "claimMappings", "username", "prefix")), tokentest.Undecided},
+		"too large":                    {tokentest.SpecFor(a, tokentest.With(strings.Repeat("x", jwt.MaxSpecBytes), "claimMappings", "username", "prefix")), tokentest.Undecided},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTypeWorld(t, TypeIndexConfig{}).synced()

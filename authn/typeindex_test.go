@@ -23,6 +23,7 @@ import (
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/index/shards"
@@ -326,12 +327,12 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	w.setType("root", "c1", "team", "x", "y")
 	w.want("x", tokentest.Accepted, "team", a)
 	w.want("y", tokentest.Accepted, "team", b)
-	members := func() [2]*jwtAuthenticator {
+	members := func() [2]*jwt.Authenticator {
 		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return [2]*jwtAuthenticator{record.ByIssuer[a.URL()][0].(jwtMember).jwtAuthenticator, record.ByIssuer[b.URL()][0].(jwtMember).jwtAuthenticator}
+		return [2]*jwt.Authenticator{record.ByIssuer[a.URL()][0].(jwt.Member).Authenticator, record.ByIssuer[b.URL()][0].(jwt.Member).Authenticator}
 	}
 	before := members()
 	cached := w.state("x").CachedTokens
@@ -375,7 +376,7 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 
 // gatedIssuers holds builds up, or fails them. A world fills in its pool.
 type gatedIssuers struct {
-	Issuers
+	jwt.Issuers
 	gate chan error // one receive for each Acquire
 	only string     // owner that is held up; empty: everybody
 }
@@ -476,7 +477,7 @@ func TestTypeIndexBrokenConfigurations(t *testing.T) {
 		"no entries":          `{"jwt":[]}`,
 		"bad expression":      tokentest.SpecFor(a, tokentest.With(tokentest.Object{"expression": "claims."}, "claimMappings", "username")),
 		"disallowed":          tokentest.SpecFor(a, tokentest.With("https://kcp.default.svc", "issuer", "url")),
-		"too many":            tokentest.JSON(tokentest.Object{"jwt": make([]tokentest.Object, MaxJWTs+1)}),
+		"too many":            tokentest.JSON(tokentest.Object{"jwt": make([]tokentest.Object, jwt.MaxJWTs+1)}),
 		"issuer is unusable":  tokentest.SpecFor(a, tokentest.With("https://", "issuer", "url")),
 		"discovery elsewhere": tokentest.SpecFor(a, tokentest.With("https://127.0.0.1:1/d", "issuer", "discoveryURL")),
 	} {
@@ -560,7 +561,7 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 			want := map[string]bool{}
 			for _, config := range types[named{shard, name}] {
 				if audience, ok := configs[named{shard, config}]; ok {
-					want[fmt.Sprint("app", audience)] = true
+					want[fmt.Sprintf("wants an audience of %q", []string{fmt.Sprint("app", audience)})] = true
 				}
 			}
 			authntest.Soon(t, shard+" "+name, func() (bool, string) {
@@ -571,8 +572,8 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 				}
 				if record != nil {
 					for _, m := range record.ByIssuer[s.URL()] {
-						if member, ok := m.(jwtMember); ok {
-							got[member.audiences.list[0]] = true
+						if member, ok := m.(jwt.Member); ok {
+							got[member.Describe("", true).Detail] = true
 						} else {
 							got["not ready"] = true
 						}
@@ -657,15 +658,15 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 		w.setConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s))
 		w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 	}
-	member := func(n int) *jwtAuthenticator {
+	member := func(n int) *jwt.Authenticator {
 		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: fmt.Sprint("t", n)})
 		if err != nil || len(record.ByIssuer[s.URL()]) != 1 {
 			return nil // not known yet
 		}
-		built, _ := record.ByIssuer[s.URL()][0].(jwtMember) // notReady before that
-		return built.jwtAuthenticator
+		built, _ := record.ByIssuer[s.URL()][0].(jwt.Member) // notReady before that
+		return built.Authenticator
 	}
-	built := make([]*jwtAuthenticator, many)
+	built := make([]*jwt.Authenticator, many)
 	for n := range many {
 		authntest.Soon(t, fmt.Sprint("configuration ", n, " is built"), func() (bool, string) { built[n] = member(n); return built[n] != nil, "it is not" })
 	}

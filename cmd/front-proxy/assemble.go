@@ -18,6 +18,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/jwt"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/certs"
@@ -123,7 +124,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 	serving.ClientCA = advertised
-	authn.DisableUpstreamMetrics() // before the first OIDC authenticator
+	jwt.DisableUpstreamMetrics() // before the first OIDC authenticator
 	if err := p.globalTokens(o, &config, everyShard.Config(), idx); err != nil {
 		return nil, err
 	}

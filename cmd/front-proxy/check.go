@@ -21,6 +21,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
@@ -385,7 +386,7 @@ func (c *checker) certificates() authn.Config {
 func (c *checker) tokens(config *authn.Config) {
 	a := &c.o.auth
 	log := c.log()
-	authn.DisableUpstreamMetrics()
+	jwt.DisableUpstreamMetrics()
 	if readable(a.tokenFile) {
 		_, err := tokenfile.New(a.tokenFile, nil, log)
 		c.fail(err)

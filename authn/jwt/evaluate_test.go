@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import (
 	"context"
@@ -61,7 +61,7 @@ func TestHostileExpressionsEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			groups := tokentest.With(tokentest.Object{"claim": "l", "prefix": "g:"}, "claimMappings", "groups")
-			m := mustBuild(t, jwtConfig{Issuers: pool}, tokentest.SpecFor(s, groups, edit))
+			m := mustBuild(t, Config{Issuers: pool}, tokentest.SpecFor(s, groups, edit))
 			claims := issuertest.Claims{"sub": "alice", "aud": "app", "l": make([]string, 3900)}
 			if name == "a nested claim" {
 				var deep any = "x"
@@ -85,8 +85,8 @@ func TestHostileExpressionsEnd(t *testing.T) {
 			if took := after.TotalAlloc - before.TotalAlloc; took > 12<<20 {
 				t.Errorf("allocated %d bytes (%v)", took, err)
 			}
-			if len(m.types) != 0 {
-				t.Errorf("%d places are taken afterwards", len(m.types))
+			if len(m.Types) != 0 {
+				t.Errorf("%d places are taken afterwards", len(m.Types))
 			}
 		})
 	}
@@ -104,12 +104,12 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": tt.x}, "claimMappings", "username"))
-			m := mustBuild(t, jwtConfig{Issuers: pool}, spec)
+			m := mustBuild(t, Config{Issuers: pool}, spec)
 			signed := s.Sign(issuertest.Claims{"sub": tt.sub, "aud": "app", "l": make([]string, 3900)})
 			first, _, firstErr := m.AuthenticateToken(t.Context(), token.Parse(signed))
 			m.cache = token.Cache{}
 			for range placesOfType {
-				m.types <- struct{}{} // nothing can be evaluated any more
+				m.Types <- struct{}{} // nothing can be evaluated any more
 			}
 			ended, cancel := context.WithCancel(t.Context())
 			cancel()
@@ -124,8 +124,8 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 				t.Errorf("with another signature: %v, want it refused for that", err)
 			}
 			// A configuration that is built anew evaluates anew.
-			changed := mustBuild(t, jwtConfig{Issuers: pool}, spec)
-			changed.types = m.types
+			changed := mustBuild(t, Config{Issuers: pool}, spec)
+			changed.Types = m.Types
 			if _, _, err := changed.AuthenticateToken(ended, token.Parse(signed)); !errors.Is(err, token.ErrUndecided) {
 				t.Errorf("by a new generation of the configuration: %v, want undecided for lack of a place", err)
 			}
@@ -136,7 +136,7 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 // TestTimeIsNoOutcome: what the deadline ended is tried again.
 func TestTimeIsNoOutcome(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
+	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
 	signed := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
 	claims, err := m.verify(t.Context(), signed, m.clock.Now())
 	if err != nil {
@@ -147,8 +147,8 @@ func TestTimeIsNoOutcome(t *testing.T) {
 	if _, err := m.evaluate(ended, signed, claims); !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("after its time: %v, want undecided", err)
 	}
-	if len(m.types) != 0 {
-		t.Errorf("%d places are taken afterwards", len(m.types))
+	if len(m.Types) != 0 {
+		t.Errorf("%d places are taken afterwards", len(m.Types))
 	}
 	if u, err := m.evaluate(t.Context(), signed, claims); err != nil || u.GetName() != "alice" {
 		t.Errorf("again: %v, %v", u, err)
@@ -158,7 +158,7 @@ func TestTimeIsNoOutcome(t *testing.T) {
 // TestEvaluationsAreBoundedForAll: whatever the number of owners.
 func TestEvaluationsAreBoundedForAll(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
+	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
 	if diff := cmp.Diff(evaluationsOfAll(), cap(m.evaluations)); diff != "" {
 		t.Fatalf("places (-want +got):\n%s", diff)
 	}
@@ -175,8 +175,8 @@ func TestEvaluationsAreBoundedForAll(t *testing.T) {
 	if _, err := m.evaluate(ended, signed, claims); !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "all workspaces") {
 		t.Errorf("with all places taken: %v, want undecided for that", err)
 	}
-	if len(m.types) != 0 {
-		t.Errorf("%d of the type's places are taken afterwards", len(m.types))
+	if len(m.Types) != 0 {
+		t.Errorf("%d of the type's places are taken afterwards", len(m.Types))
 	}
 	<-m.evaluations
 	if _, err := m.evaluate(t.Context(), signed, claims); err != nil {
@@ -194,24 +194,24 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 		tokentest.With(tokentest.Object{"claim": "sub"}, "claimMappings", "uid"),
 		tokentest.With([]tokentest.Object{{"claim": "tenant", "requiredValue": "t"}}, "claimValidationRules"),
 	}
-	spec, err := parseJWTSpec([]byte(tokentest.SpecFor(s, edits...)))
+	spec, err := ParseSpec([]byte(tokentest.SpecFor(s, edits...)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newJWTBuilder(jwtConfig{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clocktesting.NewFakeClock(time.Now()), Limited: true, Name: entryAt})
+	b := NewBuilder(Config{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clocktesting.NewFakeClock(time.Now()), Limited: true, Name: entryAt})
 	b.compiler.compiler = nil // would panic
-	built, err := b.build("c1", "config", spec)
+	built, err := b.Build("c1", "config", spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer built.close()
-	m := jwtMember{jwtAuthenticator: built.authenticators[0], types: make(chan struct{})} // no place at all
+	defer built.Close()
+	m := Member{Authenticator: built.Authenticators[0], Types: make(chan struct{})} // no place at all
 	u, _, err := m.AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "tenant": "t", "groups": []string{"a"}})))
 	if err != nil || u.GetName() != "oidc:alice" || u.GetUID() != "alice" || u.GetGroups()[0] != "oidc:a" {
 		t.Errorf("got %v, %v", u, err)
 	}
 	long := tokentest.With(tokentest.Object{"claim": "groups", "prefix": strings.Repeat("p", maxGroupsPrefix+1)}, "claimMappings", "groups")
-	if _, err := buildSpec(t, jwtConfig{}, tokentest.SpecFor(s, long)); err == nil || !strings.Contains(err.Error(), "groups.prefix") {
+	if _, err := buildSpec(t, Config{}, tokentest.SpecFor(s, long)); err == nil || !strings.Contains(err.Error(), "groups.prefix") {
 		t.Errorf("a prefix that is too long: %v", err)
 	}
 }
@@ -276,7 +276,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	for name, edits := range map[string][]func(tokentest.Object){"plain": plain, "CEL": cel, "CEL, remembered": cel} {
 		b.Run(name, func(b *testing.B) {
-			m := mustBuild(b, jwtConfig{Issuers: pool, Clock: clocktesting.NewFakeClock(time.Now())}, tokentest.SpecFor(s, edits...))
+			m := mustBuild(b, Config{Issuers: pool, Clock: clocktesting.NewFakeClock(time.Now())}, tokentest.SpecFor(s, edits...))
 			var groups []string
 			for i := range 20 {
 				groups = append(groups, fmt.Sprintf("team-%d-developers", i))

@@ -1,8 +1,6 @@
-package authn
+package jwt
 
-import (
-	"slices"
-)
+import "slices"
 
 // stringSet is a list of texts that others are looked up in.
 type stringSet struct {

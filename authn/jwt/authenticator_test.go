@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func entryAt(owner, configuration string, n int, _ string) string {
 }
 
 // buildSpec builds a spec outside an index, as a member of a type of its own.
-func buildSpec(t testing.TB, c jwtConfig, raw string) ([]jwtMember, error) {
+func buildSpec(t testing.TB, c Config, raw string) ([]Member, error) {
 	t.Helper()
 	if c.Clock == nil {
 		c.Clock = clocktesting.NewFakeClock(time.Now())
@@ -44,26 +44,26 @@ func buildSpec(t testing.TB, c jwtConfig, raw string) ([]jwtMember, error) {
 	if c.Issuers == nil {
 		c.Issuers = tokentest.RunPool(t, issuer.Config{})
 	}
-	spec, err := parseJWTSpec([]byte(raw))
+	spec, err := ParseSpec([]byte(raw))
 	if err != nil {
 		return nil, err
 	}
 	c.Limited, c.Name = true, entryAt
-	builder := newJWTBuilder(c)
-	built, err := builder.build("c1", "config", spec)
+	builder := NewBuilder(c)
+	built, err := builder.Build("c1", "config", spec)
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(built.close)
+	t.Cleanup(built.Close)
 	evaluations := make(chan struct{}, placesOfType)
-	var members []jwtMember
-	for _, a := range built.authenticators {
-		members = append(members, jwtMember{jwtAuthenticator: a, types: evaluations})
+	var members []Member
+	for _, a := range built.Authenticators {
+		members = append(members, Member{Authenticator: a, Types: evaluations})
 	}
 	return members, nil
 }
 
-func mustBuild(t testing.TB, c jwtConfig, raw string) jwtMember {
+func mustBuild(t testing.TB, c Config, raw string) Member {
 	t.Helper()
 	members, err := buildSpec(t, c, raw)
 	if err != nil {
@@ -82,7 +82,7 @@ func TestJWTTokens(t *testing.T) {
 	for _, alg := range algorithms {
 		s.Sign(nil, issuertest.Algorithm(alg)) // makes and publishes the key
 	}
-	m := mustBuild(t, jwtConfig{RequireAudiences: []string{"api", "https://kcp"}}, tokentest.SpecFor(s, tokentest.With([]string{"app", "app2"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
+	m := mustBuild(t, Config{RequireAudiences: []string{"api", "https://kcp"}}, tokentest.SpecFor(s, tokentest.With([]string{"app", "app2"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
 	both := []string{"app", "api"}
 	good := issuertest.Claims{"sub": "alice", "aud": both}
 	claims := func(more issuertest.Claims) issuertest.Claims {
@@ -220,7 +220,7 @@ func TestJWTClaims(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := mustBuild(t, jwtConfig{Issuers: pool}, tokentest.SpecFor(s, tt.edits...))
+			m := mustBuild(t, Config{Issuers: pool}, tokentest.SpecFor(s, tt.edits...))
 			claims := issuertest.Claims{"aud": "app"}
 			for k, v := range tt.claims {
 				claims[k] = v
@@ -247,12 +247,12 @@ func TestJWTClaims(t *testing.T) {
 // An expression that would compute for ages ends by its cost, and admits nobody.
 func TestCostlyExpressionsEnd(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
+	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
 	u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "l": make([]int, 100)})))
 	if !errors.Is(err, expression.ErrBudget) {
 		t.Errorf("got %v, %v", u, err)
 	}
-	if diff := cmp.Diff(0, len(m.types)); diff != "" {
+	if diff := cmp.Diff(0, len(m.Types)); diff != "" {
 		t.Errorf("places taken afterwards (-want +got):\n%s", diff)
 	}
 }
@@ -263,7 +263,7 @@ func TestDistributedClaimsAreNotFetched(t *testing.T) {
 	asked := make(chan string, 10)
 	trap := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
 	defer trap.Close()
-	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
+	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
 	signed := s.Sign(issuertest.Claims{
 		"sub": "alice", "aud": "app",
 		"_claim_names":   tokentest.Object{"groups": "src"},
@@ -310,7 +310,7 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 		{"the same issuer twice", strings.Replace(tokentest.SpecFor(s), `{"jwt":[`, `{"jwt":[`+strings.TrimSuffix(strings.TrimPrefix(tokentest.SpecFor(s), `{"jwt":[`), `]}`)+",", 1), "Duplicate value"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := buildSpec(t, jwtConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}, tt.spec)
+			_, err := buildSpec(t, Config{DisallowedIssuers: []string{"https://kcp.default.svc"}}, tt.spec)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want it to say %q", err, tt.want)
 			}
@@ -326,7 +326,7 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 func TestSpecErrorsNameEveryFault(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	long := "claims.email == '" + strings.Repeat("x", 3000) + "' && lowerAsci(claims.email) == ''"
-	_, err := buildSpec(t, jwtConfig{}, tokentest.SpecFor(s,
+	_, err := buildSpec(t, Config{}, tokentest.SpecFor(s,
 		tokentest.With(tokentest.Object{"expression": long}, "claimMappings", "username"),
 		tokentest.With(tokentest.Object{"expression": "claims.groups.filter(g, g != '')"}, "claimMappings", "groups"),
 		tokentest.With(tokentest.Object{"expression": "url(claims.sub).getHost()"}, "claimMappings", "uid")))
@@ -351,7 +351,7 @@ func TestSpecErrorsNameEveryFault(t *testing.T) {
 	for n := range 30 {
 		rules = append(rules, tokentest.Object{"expression": fmt.Sprintf("nothing%d == ''", n)})
 	}
-	_, err = buildSpec(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(rules, "claimValidationRules")))
+	_, err = buildSpec(t, Config{}, tokentest.SpecFor(s, tokentest.With(rules, "claimValidationRules")))
 	if err == nil || !regexp.MustCompile(`; and [0-9]+ more$`).MatchString(err.Error()) || len(err.Error()) > 1100 {
 		t.Errorf("got %v", err)
 	}
@@ -361,11 +361,11 @@ func TestSpecErrorsNameEveryFault(t *testing.T) {
 func TestEvaluationsAreBounded(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	pool := tokentest.RunPool(t, issuer.Config{})
-	cel := mustBuild(t, jwtConfig{Issuers: pool}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
-	plain := mustBuild(t, jwtConfig{Issuers: pool}, tokentest.SpecFor(s))
-	plain.types = cel.types
+	cel := mustBuild(t, Config{Issuers: pool}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
+	plain := mustBuild(t, Config{Issuers: pool}, tokentest.SpecFor(s))
+	plain.Types = cel.Types
 	for range placesOfType {
-		cel.types <- struct{}{}
+		cel.Types <- struct{}{}
 	}
 	signed := func(n int) token.Token {
 		return token.Parse(s.Sign(issuertest.Claims{"sub": fmt.Sprint(n), "aud": "app"}))
@@ -384,11 +384,11 @@ func TestEvaluationsAreBounded(t *testing.T) {
 	if err := <-waiting; !errors.Is(err, token.ErrUndecided) {
 		t.Errorf("got %v, want undecided", err)
 	}
-	<-cel.types
+	<-cel.Types
 	if _, _, err := cel.AuthenticateToken(context.Background(), first); err != nil {
 		t.Errorf("with a place free: %v", err)
 	}
-	if diff := cmp.Diff(placesOfType-1, len(cel.types)); diff != "" {
+	if diff := cmp.Diff(placesOfType-1, len(cel.Types)); diff != "" {
 		t.Errorf("places taken (-want +got):\n%s", diff)
 	}
 }
@@ -396,7 +396,7 @@ func TestEvaluationsAreBounded(t *testing.T) {
 func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	s.SetDown(true)
-	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s))
+	m := mustBuild(t, Config{}, tokentest.SpecFor(s))
 	for name, tt := range map[string]struct {
 		claims issuertest.Claims
 		want   tokentest.Outcome
@@ -414,7 +414,7 @@ func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 // Upstream's global metrics would keep a series for each issuer ever named.
 func TestNoSeriesPerIssuer(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s))
+	m := mustBuild(t, Config{}, tokentest.SpecFor(s))
 	if _, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "sub": "alice"}))); err != nil {
 		t.Fatal(err)
 	}
@@ -432,12 +432,12 @@ func TestNoSeriesPerIssuer(t *testing.T) {
 func FuzzParseJWTSpec(f *testing.F) {
 	f.Add([]byte(`{"jwt":[{"issuer":{"url":"https://a","audiences":["a"]},"claimMappings":{"username":{"claim":"sub","prefix":""}}}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		spec, err := parseJWTSpec(raw)
+		spec, err := ParseSpec(raw)
 		if err != nil {
 			return
 		}
-		again, err := parseJWTSpec(raw)
-		if err != nil || spec.sum != again.sum {
+		again, err := ParseSpec(raw)
+		if err != nil || spec.Sum != again.Sum {
 			t.Errorf("not the same twice: %v", err)
 		}
 	})
@@ -449,7 +449,7 @@ func TestVerifiedTokensAreCached(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	pool := tokentest.RunPool(t, issuer.Config{Clock: clock})
-	m := mustBuild(t, jwtConfig{Issuers: pool, Clock: clock}, tokentest.SpecFor(s))
+	m := mustBuild(t, Config{Issuers: pool, Clock: clock}, tokentest.SpecFor(s))
 	<-m.issuer.Ready()
 	ask := func(raw string) (user.Info, error) {
 		u, _, err := m.AuthenticateToken(context.Background(), token.Parse(raw))
@@ -500,7 +500,7 @@ func TestVerifiedTokensAreCached(t *testing.T) {
 
 func BenchmarkCachedToken(b *testing.B) {
 	s := tokentest.ServeIssuer(b, issuertest.Options{})
-	m := mustBuild(b, jwtConfig{}, tokentest.SpecFor(s))
+	m := mustBuild(b, Config{}, tokentest.SpecFor(s))
 	groups := make([]string, 30)
 	for i := range groups {
 		groups[i] = fmt.Sprintf("group-%d", i)
@@ -525,7 +525,7 @@ func BenchmarkFreshToken(b *testing.B) {
 	s := tokentest.ServeIssuer(b, issuertest.Options{})
 	for name, forged := range map[string]bool{"good": false, "forged": true} {
 		b.Run(name, func(b *testing.B) {
-			m := mustBuild(b, jwtConfig{}, tokentest.SpecFor(s))
+			m := mustBuild(b, Config{}, tokentest.SpecFor(s))
 			raw := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
 			if forged {
 				raw = raw[:len(raw)-8] + "AAAAAAAA"
@@ -547,7 +547,7 @@ func BenchmarkFreshToken(b *testing.B) {
 // an issuer that is generous is not.
 func TestTokenOfManyGroups(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	m := mustBuild(t, jwtConfig{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
+	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
 	<-m.issuer.Ready()
 	ask := func(groups int) (user.Info, error) {
 		u, _, err := m.AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "groups": authntest.Names(groups, 4)})))

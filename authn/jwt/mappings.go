@@ -1,14 +1,15 @@
-package authn
+package jwt
 
 import (
 	"fmt"
-	"frontproxy/authn/identity"
-	"frontproxy/authn/token"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 )
 
 const (

@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import (
 	"errors"
@@ -146,7 +146,7 @@ func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
 func TestBuildTime(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	clk := clocktesting.NewFakeClock(time.Now())
-	b := newJWTBuilder(jwtConfig{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clk, Name: entryAt})
+	b := NewBuilder(Config{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clk, Name: entryAt})
 	shared := b.compiler
 	counting := &countingCompiler{Compiler: shared.compiler, after: func() { clk.SetTime(clk.Now().Add(time.Second)) }}
 	shared.compiler = counting
@@ -154,12 +154,12 @@ func TestBuildTime(t *testing.T) {
 	for i := range 20 {
 		rules = append(rules, tokentest.Object{"expression": fmt.Sprintf("claims.sub != '%d'", i)})
 	}
-	spec, err := parseJWTSpec([]byte(tokentest.SpecFor(s, tokentest.With(rules, "claimValidationRules"))))
+	spec, err := ParseSpec([]byte(tokentest.SpecFor(s, tokentest.With(rules, "claimValidationRules"))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.limited = true
-	if _, err := b.build("c1", "slow", spec); err == nil || !strings.Contains(err.Error(), errBuildTime.Error()) {
+	if _, err := b.Build("c1", "slow", spec); err == nil || !strings.Contains(err.Error(), errBuildTime.Error()) {
 		t.Errorf("built: %v", err)
 	}
 	if got := len(counting.compiled); got != 6 {
@@ -169,11 +169,11 @@ func TestBuildTime(t *testing.T) {
 		t.Errorf("left over: %d expressions of %d owners", len(shared.compiled), len(shared.owners))
 	}
 	b.limited = false
-	built, err := b.build("c1", "slow", spec)
+	built, err := b.Build("c1", "slow", spec)
 	if err != nil || errors.Is(err, errBuildTime) {
 		t.Fatalf("the operator's: %v", err)
 	}
-	built.close()
+	built.Close()
 	if len(shared.compiled) != 0 {
 		t.Errorf("left over after the end: %d expressions", len(shared.compiled))
 	}

@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import (
 	"context"
@@ -17,7 +17,7 @@ func evaluationsOfAll() int { return max(8, 2*runtime.GOMAXPROCS(0)) }
 // enter waits for a place among the type's evaluations, then for one among its
 // owner's, then for one among all. Everybody takes them in this order, so nobody
 // waits for himself, and who waits holds none that other owners need.
-func (m jwtMember) enter(ctx context.Context) (leave func(), err error) {
+func (m Member) enter(ctx context.Context) (leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationWait)
 	defer cancel()
 	var held []chan struct{}
@@ -29,7 +29,7 @@ func (m jwtMember) enter(ctx context.Context) (leave func(), err error) {
 	for _, of := range []struct {
 		places chan struct{}
 		whose  string
-	}{{m.types, "of the workspace type"}, {m.owners, "of the workspace type's owner"}, {m.evaluations, "of all workspaces"}} {
+	}{{m.Types, "of the workspace type"}, {m.Owners, "of the workspace type's owner"}, {m.evaluations, "of all workspaces"}} {
 		if of.places == nil {
 			continue
 		}

@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ const (
 	notBeforeLeeway = time.Minute
 )
 
-// jwtAuthenticator is one entry of a configuration's spec.jwt, ready to use. It
+// Authenticator is one entry of a configuration's spec.jwt, ready to use. It
 // is immutable but for its cache, and safe for concurrent use.
 //
 // It looks at audience and times itself, then has the issuer verify the
@@ -39,7 +39,7 @@ const (
 // authenticator, which is given the verified payload and checks everything
 // once more. So refusals have a precise reason, and waiting for an issuer's keys
 // happens before, not while, a place among the type's evaluations is held.
-type jwtAuthenticator struct {
+type Authenticator struct {
 	name     string
 	issuer   *issuer.Issuer
 	trust    issuer.Key
@@ -62,42 +62,42 @@ type jwtAuthenticator struct {
 	clock       clock.PassiveClock
 }
 
-// jwtMember is a jwtAuthenticator as a member of one workspace type.
-type jwtMember struct {
-	*jwtAuthenticator
-	// types has a place for each evaluation that may run now, of all of the
-	// type's members; owners the same of all types of its owner, nil when there is
+// Member is an Authenticator as a member of one workspace type.
+type Member struct {
+	*Authenticator
+	// Types has a place for each evaluation that may run now, of all of the
+	// type's members; Owners the same of all types of its owner, nil when there is
 	// no such bound.
-	types, owners chan struct{}
+	Types, Owners chan struct{}
 }
 
 // Name implements token.Authenticator.
-func (a *jwtAuthenticator) Name() string { return a.name }
+func (a *Authenticator) Name() string { return a.name }
 
 // Issuer is the issuer that it trusts.
-func (a *jwtAuthenticator) Issuer() *issuer.Issuer { return a.issuer }
+func (a *Authenticator) Issuer() *issuer.Issuer { return a.issuer }
 
 // Trust is how it trusts its issuer.
-func (a *jwtAuthenticator) Trust() issuer.Key { return a.trust }
+func (a *Authenticator) Trust() issuer.Key { return a.trust }
 
 // Sweep forgets what has ended.
-func (a *jwtAuthenticator) Sweep(now time.Time) {
+func (a *Authenticator) Sweep(now time.Time) {
 	a.cache.Sweep(now)
 	a.mappings.sweep(now)
 }
 
 // Describe says how a's issuer is.
-func (a *jwtAuthenticator) Describe(name string, workspace bool) authstatus.Authenticator {
+func (a *Authenticator) Describe(name string, workspace bool) authstatus.Authenticator {
 	s := a.issuer.Status()
 	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
 }
 
 // CachedTokens is how many verified tokens are remembered.
-func (a *jwtAuthenticator) CachedTokens() int { return a.cache.Len() }
+func (a *Authenticator) CachedTokens() int { return a.cache.Len() }
 
 // AuthenticateToken implements token.Authenticator.
-func (m jwtMember) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
-	a := m.jwtAuthenticator
+func (m Member) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
+	a := m.Authenticator
 	if !t.JWT || t.Issuer != a.issuer.URL() {
 		return nil, time.Time{}, nil
 	}
@@ -123,7 +123,7 @@ func (m jwtMember) AuthenticateToken(ctx context.Context, t token.Token) (user.I
 
 // Ready implements token.ReadyChecker. A token that was verified before is not
 // parsed for that.
-func (m jwtMember) Ready(t token.Token) bool {
+func (m Member) Ready(t token.Token) bool {
 	_, _, verified := m.cache.Get(m.digester.Digest(t.Raw), m.clock.Now(), m.issuer.Generation())
 	return verified || m.issuer.HasKey(t.Raw)
 }
@@ -131,7 +131,7 @@ func (m jwtMember) Ready(t token.Token) bool {
 // Stands implements lasting: the configuration still trusts the issuer, for the
 // token's audience. The signature is left out, since issuers drop a key once all
 // that it signed has expired; so are claim rules.
-func (m jwtMember) Stands(_ context.Context, t token.Token, until time.Time) (bool, error) {
+func (m Member) Stands(_ context.Context, t token.Token, until time.Time) (bool, error) {
 	if !t.JWT || t.Issuer != m.issuer.URL() {
 		return false, nil
 	}
@@ -143,7 +143,7 @@ func (m jwtMember) Stands(_ context.Context, t token.Token, until time.Time) (bo
 }
 
 // verify checks audience, times and signature.
-func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time) (*token.Claims, error) {
+func (a *Authenticator) verify(ctx context.Context, raw string, now time.Time) (*token.Claims, error) {
 	claims, err := token.ReadClaims(raw)
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func (a *jwtAuthenticator) verify(ctx context.Context, raw string, now time.Time
 }
 
 // check is cheap, so it comes before anything that may fetch or compute.
-func (a *jwtAuthenticator) check(c *token.Claims, now time.Time) error {
+func (a *Authenticator) check(c *token.Claims, now time.Time) error {
 	switch {
 	case !a.audiences.hasAny(c.Audiences):
 		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %s", clip.Quoted(c.Audiences), clip.Quoted(a.audiences.list))
@@ -183,7 +183,7 @@ func (a *jwtAuthenticator) check(c *token.Claims, now time.Time) error {
 // evaluate maps the claims of a verified token and applies the rules. Of a
 // configuration with expressions, the outcome for a payload is remembered, also
 // a refusal: nothing but the payload decides it.
-func (m jwtMember) evaluate(ctx context.Context, raw string, claims *token.Claims) (user.Info, error) {
+func (m Member) evaluate(ctx context.Context, raw string, claims *token.Claims) (user.Info, error) {
 	ctx = context.WithValue(ctx, verifiedKey{}, &verifiedToken{issuer: m.issuer, raw: raw, payload: claims.Payload})
 	if !m.evaluates {
 		return m.applyUpstream(ctx, raw)
@@ -212,7 +212,7 @@ func (m jwtMember) evaluate(ctx context.Context, raw string, claims *token.Claim
 }
 
 // applyUpstream has apiserver's authenticator apply mappings and rules.
-func (m jwtMember) applyUpstream(ctx context.Context, raw string) (user.Info, error) {
+func (m Member) applyUpstream(ctx context.Context, raw string) (user.Info, error) {
 	response, ok, err := m.upstream.AuthenticateToken(ctx, raw)
 	switch {
 	case errors.Is(err, expression.ErrBudget):

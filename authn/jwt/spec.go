@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import (
 	"crypto/sha256"
@@ -29,19 +29,19 @@ const (
 	MaxExpressionBytes = 8 << 10
 )
 
-// jwtSpec is a configuration's spec.jwt. Immutable.
-type jwtSpec struct {
-	entries []apiserver.JWTAuthenticator
-	// sum is equal for equal entries, of one that is broken for equal text.
-	sum [sha256.Size]byte
+// Spec is a configuration's spec.jwt. Immutable.
+type Spec struct {
+	Entries []apiserver.JWTAuthenticator
+	// Sum is equal for equal entries, of one that is broken for equal text.
+	Sum [sha256.Size]byte
 }
 
-// parseJWTSpec reads the JSON of a WorkspaceAuthenticationConfiguration's spec
+// ParseSpec reads the JSON of a WorkspaceAuthenticationConfiguration's spec
 // and holds it to the limits. Validation comes with the build. The spec is never
 // nil: one that comes with an error is not to be built, but its entries, as far
 // as they can be read, say what its owner still trusts.
-func parseJWTSpec(raw []byte) (*jwtSpec, error) {
-	out := &jwtSpec{sum: sha256.Sum256(raw)}
+func ParseSpec(raw []byte) (*Spec, error) {
+	out := &Spec{Sum: sha256.Sum256(raw)}
 	if len(raw) > MaxSpecBytes {
 		return out, fmt.Errorf("spec has %d bytes, at most %d are allowed", len(raw), MaxSpecBytes)
 	}
@@ -50,46 +50,46 @@ func parseJWTSpec(raw []byte) (*jwtSpec, error) {
 		return out, fmt.Errorf("decode spec: %w", err)
 	}
 	used := spec.JWT[:min(len(spec.JWT), MaxJWTs)]
-	out.entries = make([]apiserver.JWTAuthenticator, 0, len(used))
+	out.Entries = make([]apiserver.JWTAuthenticator, 0, len(used))
 	for i := range used {
-		out.entries = append(out.entries, convertJWT(&used[i]))
+		out.Entries = append(out.Entries, convert(&used[i]))
 	}
-	if err := checkCredentials(out.entries); err != nil {
-		out.entries = slices.DeleteFunc(out.entries, hasCredentials)
+	if err := checkCredentials(out.Entries); err != nil {
+		out.Entries = slices.DeleteFunc(out.Entries, hasCredentials)
 		return out, err
 	}
 	if n := len(spec.JWT); n > MaxJWTs {
 		return out, fmt.Errorf("spec.jwt has %d entries, at most %d are allowed", n, MaxJWTs)
 	}
-	if err := countExpressions(out.entries); err != nil {
+	if err := countExpressions(out.Entries); err != nil {
 		return out, err
 	}
 	canonical, err := json.Marshal(spec)
 	if err != nil {
 		return out, fmt.Errorf("encode spec: %w", err)
 	}
-	out.sum = sha256.Sum256(canonical)
+	out.Sum = sha256.Sum256(canonical)
 	return out, nil
 }
 
-// newJWTSpec is a spec of copies of the entries: building may change what it is
+// NewSpec is a spec of copies of the entries: building may change what it is
 // given. It has no sum.
-func newJWTSpec(entries []apiserver.JWTAuthenticator) *jwtSpec {
-	s := &jwtSpec{entries: make([]apiserver.JWTAuthenticator, 0, len(entries))}
+func NewSpec(entries []apiserver.JWTAuthenticator) *Spec {
+	s := &Spec{Entries: make([]apiserver.JWTAuthenticator, 0, len(entries))}
 	for i := range entries {
-		s.entries = append(s.entries, *entries[i].DeepCopy())
+		s.Entries = append(s.Entries, *entries[i].DeepCopy())
 	}
 	return s
 }
 
-// copy is a spec of its own.
-func (s *jwtSpec) copy() *jwtSpec {
-	c := newJWTSpec(s.entries)
-	c.sum = s.sum
+// Copy is a spec of its own.
+func (s *Spec) Copy() *Spec {
+	c := NewSpec(s.Entries)
+	c.Sum = s.Sum
 	return c
 }
 
-func convertJWT(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator {
+func convert(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator {
 	out := apiserver.JWTAuthenticator{
 		Issuer: apiserver.Issuer{
 			URL:                  in.Issuer.URL,
@@ -170,25 +170,26 @@ func expressions(e *apiserver.JWTAuthenticator) []string {
 	return used
 }
 
-func trustOf(e *apiserver.JWTAuthenticator) issuer.IssuerRef {
+// TrustOf is how an entry trusts its issuer.
+func TrustOf(e *apiserver.JWTAuthenticator) issuer.IssuerRef {
 	return issuer.IssuerRef{URL: e.Issuer.URL, DiscoveryURL: e.Issuer.DiscoveryURL, CA: e.Issuer.CertificateAuthority}
 }
 
-// trusts are those of all entries, by issuer URL: a broken spec may name one
+// Trusts are those of all entries, by issuer URL: a broken spec may name one
 // twice.
-func (s *jwtSpec) trusts() map[string][]issuer.Key {
-	keys := make(map[string][]issuer.Key, len(s.entries))
-	for i := range s.entries {
-		trust := trustOf(&s.entries[i])
+func (s *Spec) Trusts() map[string][]issuer.Key {
+	keys := make(map[string][]issuer.Key, len(s.Entries))
+	for i := range s.Entries {
+		trust := TrustOf(&s.Entries[i])
 		keys[trust.URL] = append(keys[trust.URL], trust.Key())
 	}
 	return keys
 }
 
-// indexOf is the entry of an issuer; -1 when there is none.
-func (s *jwtSpec) indexOf(issuer string) int {
-	for i := range s.entries {
-		if s.entries[i].Issuer.URL == issuer {
+// IndexOf is the entry of an issuer; -1 when there is none.
+func (s *Spec) IndexOf(issuer string) int {
+	for i := range s.Entries {
+		if s.Entries[i].Issuer.URL == issuer {
 			return i
 		}
 	}

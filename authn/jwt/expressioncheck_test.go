@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import (
 	"strings"
@@ -62,11 +62,11 @@ func TestPatternsOfAConfigurationAddUp(t *testing.T) {
 	if !strings.Contains(raw, "matches") {
 		t.Fatalf("the test's spec has no rules: %s", raw)
 	}
-	spec, err := parseJWTSpec([]byte(raw))
+	spec, err := ParseSpec([]byte(raw))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkSafety(spec.entries); err == nil || !strings.Contains(err.Error(), "too large") {
+	if err := checkSafety(spec.Entries); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package authn
+package jwt
 
 import (
 	"cmp"
@@ -31,13 +31,13 @@ type Issuers interface {
 // DisableUpstreamMetrics keeps apiserver's OIDC authenticator from recording a
 // latency series for every issuer any tenant ever named: they are global and
 // are never removed. It works only before the first such authenticator is made.
-// NewTypeIndex does it too; whoever makes a global one earlier must call it.
+// NewBuilder does it too.
 func DisableUpstreamMetrics() {
 	metrics.SetDisabledMetric("apiserver_authentication_jwt_authenticator_latency_seconds")
 }
 
-// jwtBuilder makes configurations.
-type jwtBuilder struct {
+// Builder makes configurations.
+type Builder struct {
 	issuers    Issuers
 	disallowed []string
 	required   []string
@@ -55,8 +55,8 @@ type jwtBuilder struct {
 	caches   *token.Budgets
 }
 
-// jwtConfig is what a jwtBuilder needs.
-type jwtConfig struct {
+// Config is what a Builder needs.
+type Config struct {
 	// Issuers hands out the issuers; somebody else runs it.
 	Issuers Issuers
 	// DisallowedIssuers are issuer URLs no configuration may name: those of
@@ -74,9 +74,10 @@ type jwtConfig struct {
 	Clock clock.PassiveClock
 }
 
-func newJWTBuilder(c jwtConfig) *jwtBuilder {
+// NewBuilder does no I/O.
+func NewBuilder(c Config) *Builder {
 	DisableUpstreamMetrics()
-	return &jwtBuilder{
+	return &Builder{
 		limited:     c.Limited,
 		named:       c.Name,
 		issuers:     c.Issuers,
@@ -90,46 +91,47 @@ func newJWTBuilder(c jwtConfig) *jwtBuilder {
 	}
 }
 
-// configuration is a WorkspaceAuthenticationConfiguration made ready. Close
+// Configuration is a WorkspaceAuthenticationConfiguration made ready. Close
 // gives its issuers back; the authenticators are then no longer used.
-type configuration struct {
-	authenticators []*jwtAuthenticator
+type Configuration struct {
+	Authenticators []*Authenticator
 	releases       []func()
 }
 
-func (c *configuration) close() {
+// Close gives back what the authenticators use.
+func (c *Configuration) Close() {
 	for _, release := range c.releases {
 		release()
 	}
 }
 
-// build makes a configuration, and may change what it is given in spec. It waits
+// Build makes a configuration, and may change what it is given in spec. It waits
 // for no issuer. A panic on the way is this configuration's error.
-func (b *jwtBuilder) build(owner, name string, spec *jwtSpec) (c *configuration, err error) {
-	c = &configuration{}
+func (b *Builder) Build(owner, name string, spec *Spec) (c *Configuration, err error) {
+	c = &Configuration{}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic while building: %v", r)
 		}
 		if err != nil {
-			c.close()
+			c.Close()
 			c = nil
 		}
 	}()
 	if b.limited {
-		if err := checkSafety(spec.entries); err != nil {
+		if err := checkSafety(spec.Entries); err != nil {
 			return c, err
 		}
 	}
 	compiler := b.compiler.begin(cmp.Or(b.owner, owner), b.limited)
 	c.releases = append(c.releases, compiler.release)
 	// The whole and original spec: what is blanked below counts here.
-	original := &apiserver.AuthenticationConfiguration{JWT: spec.entries}
+	original := &apiserver.AuthenticationConfiguration{JWT: spec.Entries}
 	if errs := validation.ValidateAuthenticationConfiguration(compiler, original, b.disallowed); len(errs) > 0 {
 		return c, specError(errs)
 	}
-	for i := range spec.entries {
-		if err := b.add(c, owner, name, i, &spec.entries[i], compiler); err != nil {
+	for i := range spec.Entries {
+		if err := b.add(c, owner, name, i, &spec.Entries[i], compiler); err != nil {
 			return c, fmt.Errorf("spec.jwt[%d]: %w", i, err)
 		}
 	}
@@ -166,8 +168,8 @@ func specError(faults field.ErrorList) error {
 	return errors.New("invalid spec: " + strings.Join(told, "; "))
 }
 
-func (b *jwtBuilder) add(c *configuration, owner, name string, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
-	trust := trustOf(entry)
+func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
+	trust := TrustOf(entry)
 	keys, release, err := b.issuers.Acquire(trust, owner)
 	if err != nil {
 		return err
@@ -188,7 +190,7 @@ func (b *jwtBuilder) add(c *configuration, owner, name string, n int, entry *api
 		return err
 	}
 	budget, releaseBudget := b.caches.Acquire(cmp.Or(b.owner, owner))
-	a := &jwtAuthenticator{
+	a := &Authenticator{
 		name:      b.named(owner, name, n, entry.Issuer.URL),
 		issuer:    keys,
 		trust:     trust.Key(),
@@ -205,7 +207,7 @@ func (b *jwtBuilder) add(c *configuration, owner, name string, n int, entry *api
 		a.evaluations = b.evaluations
 		a.maxToken, a.limits = MaxTokenBytes, identity.TenantsLimits
 	}
-	c.authenticators = append(c.authenticators, a)
+	c.Authenticators = append(c.Authenticators, a)
 	c.releases = append(c.releases, func() { a.cache.Close(); releaseBudget() })
 	return nil
 }
@@ -224,8 +226,8 @@ func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, errors.New("nothing is fetched for a workspace's tokens")
 }
 
-// billedTo returns a builder that bills one owner for all that it builds.
-func (b *jwtBuilder) billedTo(owner string) *jwtBuilder {
+// BilledTo returns a builder that bills one owner for all that it builds.
+func (b *Builder) BilledTo(owner string) *Builder {
 	billed := *b
 	billed.issuers, billed.owner = ownerOverride{b.issuers, owner}, owner
 	return &billed
