@@ -83,7 +83,7 @@ func (e *typeEntry) describe() []authstatus.Authenticator {
 		s := c.status()
 		detail := s.Error
 		if s.LoginError != "" {
-			detail = strings.TrimPrefix(detail+"; ", "; ") + "login discovery tells nothing of it: " + s.LoginError
+			detail = strings.TrimPrefix(detail+"; ", "; ") + "not published by login discovery: " + s.LoginError
 		}
 		all = append(all, authstatus.Authenticator{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
 		for _, a := range c.serving {

@@ -195,7 +195,7 @@ func (c *certificates) asserted(r *http.Request, chain *verifiedChain) (*authent
 	// The authenticator deletes what it read; the request stays as it came.
 	resp, ok, err := c.headers.AuthenticateRequest(&http.Request{Header: r.Header.Clone()})
 	if err != nil || !ok {
-		return nil, []Verdict{{byRequestHeader, Refused, "the certificate may assert an identity, but no user name header came with it", true}}
+		return nil, []Verdict{{byRequestHeader, Refused, "the certificate may assert an identity, but the request has no user name header", true}}
 	}
 	u, err := c.identify(resp.User)
 	if err != nil {

@@ -326,7 +326,7 @@ func (q *evaluation) accepted(m token.Authenticator, u user.Info, until time.Tim
 	case err != nil:
 		v.Outcome, v.Reason = Refused, err.Error()
 	case u == nil:
-		v.Outcome, v.Reason = Skipped, "not a token of its kind"
+		v.Outcome, v.Reason = Skipped, "not a token for this authenticator"
 	case q.purpose != token.ForExplanation:
 		return true
 	default:
@@ -378,9 +378,9 @@ func (q *evaluation) attachTrace(d *Decision) {
 // accepts is the reason of a verdict that admits.
 func accepts(until time.Time) string {
 	if until.IsZero() {
-		return "it is good"
+		return "valid"
 	}
-	return "it is good until " + until.UTC().Format(time.RFC3339)
+	return "valid until " + until.UTC().Format(time.RFC3339)
 }
 
 // refuse makes the Decision of a request that nobody vouched for: 401 when that

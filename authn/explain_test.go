@@ -47,7 +47,7 @@ func TestExplainIsDecide(t *testing.T) {
 		status      int
 		want        []string // in what is told
 	}{
-		{"accepted", i.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}), nil, 200, []string{"accepted: it is good until", "workspaceauthenticationconfiguration/auth@"}},
+		{"accepted", i.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}), nil, 200, []string{"accepted: valid until", "workspaceauthenticationconfiguration/auth@"}},
 		{"wrong audience", i.Sign(issuertest.Claims{"sub": "alice", "aud": "other"}), nil, 401, []string{`audience: the token is for ["other"], the configuration wants one of ["app"]`}},
 		{"expired", i.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "exp": time.Now().Add(-time.Hour).Unix()}), nil, 401, []string{"the token expired at"}},
 		{"certificate", "", cert, 200, []string{"client-certificate accepted"}},

@@ -367,7 +367,7 @@ func (x *TypeIndex) publish(e *typeEntry) {
 		}
 	}
 	if e.dropped > 0 {
-		record.Undecided = append(record.Undecided, fmt.Sprintf("the type names %d authentication configurations more than the %d that are used", e.dropped, MaxConfigurations))
+		record.Undecided = append(record.Undecided, fmt.Sprintf("the type names %d more authentication configurations than the %d that the proxy uses", e.dropped, MaxConfigurations))
 	}
 	e.record = record
 }

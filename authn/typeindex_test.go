@@ -510,7 +510,7 @@ func TestTypeIndexTooManyConfigurations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if last := record.Undecided[len(record.Undecided)-1]; !strings.Contains(last, "3 authentication configurations more") {
+	if last := record.Undecided[len(record.Undecided)-1]; !strings.Contains(last, "3 more authentication configurations") {
 		t.Errorf("reasons %q", record.Undecided)
 	}
 }

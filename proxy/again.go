@@ -51,7 +51,7 @@ func (r *router) Again(t *takenRoute) (index.Target, error) {
 	}
 	if t.host != nil {
 		if now := r.MountHosts.find(t.mounts[len(t.mounts)-1].URL); now == nil || now.transport() != t.host {
-			return index.Target{}, goneError("its mount's host is not listed any more as it was")
+			return index.Target{}, goneError("its mount's host is no longer listed, or its entry has changed")
 		}
 	}
 	if t.target.Cluster == "" {

@@ -76,7 +76,7 @@ func toldToHost(caller user.Info) (user.Info, *metav1.Status) {
 	}
 	u, err := identity.ForExternalHost(caller)
 	if err != nil {
-		return nil, apistatus.Forbidden("the workspace's mount is not for this caller: %v", err)
+		return nil, apistatus.Forbidden("the caller may not use the workspace's mount: %v", err)
 	}
 	return u, nil
 }

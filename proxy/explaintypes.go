@@ -121,7 +121,7 @@ type IssuerState struct {
 }
 
 // withheld stands for what a workspace's administrators are not told.
-const withheld = "the reason is for the operator of the proxy"
+const withheld = "only the operator of the proxy may see the reason"
 
 // explainRefusal tells a refusal that was kept. For a workspace's administrators
 // confined leaves out what is none of theirs.

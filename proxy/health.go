@@ -92,7 +92,7 @@ func progress(s shards.State, once bool) string {
 	case s != shards.Failed:
 		return string(s)
 	case once:
-		return "cannot be read now, what was read before is served; see the log or /statusz"
+		return "cannot be read now; what was read before is still served; see the log or /statusz"
 	}
 	return "cannot be read; see the log or /statusz"
 }

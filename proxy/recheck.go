@@ -103,7 +103,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 		return // not known now
 	}
 	if d := p.recheck(a.request.WithContext(ctx), &target, a.decision); d != nil && ctx.Err() == nil {
-		p.endStream(st, "it is not admitted any more", d.ID)
+		p.endStream(st, "it is no longer admitted", d.ID)
 	}
 }
 

@@ -133,7 +133,7 @@ func (o *ProxyStatus) othersText(t *table) {
 		}
 	}
 	if len(o.FailedReloads) > 0 {
-		t.section("Files that changed and can not be used", "FLAG", "ERROR")
+		t.section("Changed files that cannot be used", "FLAG", "ERROR")
 		for _, source := range slices.Sorted(maps.Keys(o.FailedReloads)) {
 			t.row(source, o.FailedReloads[source])
 		}

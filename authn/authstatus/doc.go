@@ -1,3 +1,3 @@
-// Package authstatus is how authenticators say in what state they are, for
-// explanations. It decides nothing, and must not know any authenticator.
+// Package authstatus defines how authenticators report their state, for explanations. It
+// decides nothing, and must not know any authenticator.
 package authstatus

@@ -1,36 +1,34 @@
-// Package issuer keeps the signing keys of OIDC issuers and verifies signatures
-// with them.
+// Package issuer keeps the signing keys of OIDC issuers and verifies signatures with them.
 //
-// Issuers are shared by trust, not by name: a Trust is an issuer URL, where its
-// discovery document is, and the CA that vouches for both. Everybody with the
-// same Trust shares one discovery document and one key set; two who name the
-// same URL with another discoveryURL or CA never share a key.
+// Issuers are shared by trust, not by name. A Trust is an issuer URL, the address of its
+// discovery document, and the CA that verifies both. All users of the same Trust share one
+// discovery document and one key set. Users that name the same URL with another discoveryURL
+// or CA never share a key.
 //
-// Each Issuer in use has one goroutine, the only one that ever fetches for it.
-// It reads the discovery document and the keys, again after an interval, and
-// with growing pauses while that fails. A verification that lacks a key asks
-// it for a fetch and waits, all askers for the same one, and not more often
-// than the limits below say. Keys once read stay in use while the issuer can't
-// be reached.
+// Each Issuer in use has one goroutine, the only one that fetches for it. It fetches the
+// discovery document and the keys at intervals, with growing pauses while that fails. A
+// verification that lacks a key requests a fetch and waits for it. Waiting verifications share
+// a fetch, and the limits below apply. Keys that were fetched stay in use while the issuer is
+// unreachable.
 //
-// What an issuer serves and where it says its keys are is a tenant's choice:
-// https only, through an egress.Guard, without proxy variables, no redirect to
-// another host, bounded sizes, times, key counts, issuers of each owner, and
-// fetches at once for all and for each owner, shared out so that nobody's
-// issuers hold up another's (see lanes). Where operators choose the issuers,
-// Unguarded and Config.Proxy lift the first of these.
+// A tenant chooses the issuer's responses and the address of its keys. So fetches use https
+// only, go through an egress.Guard, ignore proxy variables and follow no redirect to another
+// host. Sizes, times, the number of keys, each owner's number of issuers, and the number of
+// concurrent fetches (in total and for each owner) are limited. The fetches are shared fairly,
+// so that one owner's issuers do not delay another's (see fetchScheduler). For issuers that
+// operators choose, Unguarded and Config.Proxy lift the restrictions on addresses and proxies.
 //
-// Wrinkles:
+// Notes:
 //
-//   - A key set that parses is believed, even when it is empty: an issuer that
-//     withdraws its keys means it. Its tokens are undecided for NoKeyGrace, since
-//     some issuers are without keys while they rotate, and then refused. A document that is no key set, or one with
+//   - A key set that parses is used even if it is empty, because an issuer may withdraw its
+//     keys on purpose. Its tokens are then undecided for NoKeyGrace, since some issuers have no
+//     keys while they rotate, and after that refused. A document that is not a key set, or has
 //     more than MaxKeys keys, is a failed fetch and changes nothing.
-//   - Keys that are private, symmetric, weak or not understood are left out and
-//     noted in Status; the others of the set count.
-//   - A token with an unknown key that was issued before the last good reading is
-//     refused at once: its key is retired, or never was. One issued since has the
-//     keys read again, a few times in a burst and then every ten seconds at most;
-//     while that is used up it is undecided. See jwks.Refetch.
-//   - EdDSA is missing: apiserver's OIDC authenticator does not take it.
+//   - Keys that are private, symmetric, weak or unsupported are skipped and listed in Status;
+//     the others of the set are used.
+//   - A token with an unknown key that was issued before the last successful fetch is refused
+//     at once: its key is retired or never existed. A token issued since then causes a fetch: a
+//     few in a burst, then at most one every ten seconds. When those are used up, the token is
+//     undecided. See jwks.Refetch.
+//   - EdDSA is missing, because apiserver's OIDC authenticator does not accept it.
 package issuer

@@ -204,7 +204,7 @@ func (h *AccountClient) fetch(ctx context.Context, q evaluation) (Secret, error)
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	case <-ctx.Done():
-		return Secret{}, errors.New("too many service account lookups under way")
+		return Secret{}, errors.New("too many service account lookups in progress")
 	}
 	body, err := h.get(ctx, q)
 	if err != nil {

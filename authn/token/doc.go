@@ -1,8 +1,7 @@
-// Package token has what everybody who judges bearer tokens shares: the token as
-// it came and what can be read of it without trusting it (Token, Claims), the
-// interfaces of those who judge (Authenticator, RevocationChecker), and the cache
-// of those that were found good (Cache).
+// Package token has what all bearer token authenticators share: the token as received and what can
+// be read of it without trusting it (Token, Claims), the interfaces of authenticators
+// (Authenticator, RevocationChecker), and the cache of verified tokens (Cache).
 //
-// It decides only whether a text has the shape of a JWT and whose it claims to be.
-// It must not know who judges tokens, or how: no keys, no issuers, no requests.
+// It decides only whether a text has the form of a JWT and which issuer and subject it claims. It
+// must not know which authenticators exist or how they verify: no keys, no issuers, no requests.
 package token

@@ -1,5 +1,5 @@
-// Package tokenfile decides which static token of --token-auth-file is whose, as
-// kube reads that file, and follows the file.
+// Package tokenfile decides which user each static token of --token-auth-file belongs to, reads the
+// file as kube does, and follows it.
 //
 // It must not know requests, workspaces or other authenticators.
 package tokenfile

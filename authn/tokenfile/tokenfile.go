@@ -100,7 +100,7 @@ func parse(r io.Reader, d *token.Digester) (tokens map[token.Digest]user.Info, n
 		notes = append(notes, refusedLine(line, u)...)
 		key := d.Digest(record[0])
 		if _, twice := tokens[key]; twice {
-			notes = append(notes, fmt.Sprintf("the token of line %d is in a line before, which does not count", line))
+			notes = append(notes, fmt.Sprintf("the token of line %d is also in an earlier line, which has no effect", line))
 		}
 		tokens[key] = u
 	}
@@ -111,7 +111,7 @@ func parse(r io.Reader, d *token.Digester) (tokens map[token.Digest]user.Info, n
 func refusedLine(line int, u *user.DefaultInfo) (notes []string) {
 	note := func(part string, probe user.DefaultInfo) {
 		if identity.Check(&probe) != nil {
-			notes = append(notes, fmt.Sprintf("the token of line %d is refused (401): %s is empty, or has white space around it or a character that shards do not take", line, part))
+			notes = append(notes, fmt.Sprintf("the token of line %d is refused (401): %s is empty, or has white space around it or a character that shards do not accept", line, part))
 		}
 	}
 	note("the user name", user.DefaultInfo{Name: u.Name})

@@ -189,7 +189,7 @@ func TestTokenFileAsKube(t *testing.T) {
 		"a byte order mark":        {text: "\ufeffs3cret,alice,1\n"},
 		"only an empty token":      {text: ",,\n", notes: []string{"line 1 has no token"}},
 		"an empty token":           {text: ",bob,1\ns3cret,alice,1\n", notes: []string{"line 1 has no token"}},
-		"twice":                    {text: "s3cret,bob,1\ns3cret,alice,1\n", notes: []string{"the token of line 2 is in a line before"}},
+		"twice":                    {text: "s3cret,bob,1\ns3cret,alice,1\n", notes: []string{"the token of line 2 is also in an earlier line"}},
 		"a blank before the token": {text: " s3cret,alice,1\n"},
 
 		"a blank in the groups":      {text: `s3cret,alice,1,"devs, ops"` + "\n", notes: []string{"the token of line 1 is refused (401): group 2 "}},

@@ -1,5 +1,5 @@
-// Package webhook decides what another server's answer (TokenReview) about a token
-// means, how long it counts, and how many questions may be under way.
+// Package webhook decides what a webhook's response (TokenReview) about a token means, how long it is
+// valid, and how many calls may be in progress.
 //
 // It must not know requests, workspaces or other authenticators.
 package webhook

@@ -57,7 +57,7 @@ const doubtAfter = time.Minute
 // logEvery is how often, at most, each state is logged.
 const logEvery = time.Minute
 
-const doubt = "the webhook may not accept our credential: it answers nothing but 401 or 403; check the user in the file of " + configFlag
+const doubt = "the webhook may not accept our credential: it sends only 401 or 403; check the user in the file of " + configFlag
 
 // Status is what operators see of the webhook.
 type Status struct {
@@ -120,7 +120,7 @@ func (h *health) note(result Result, asked time.Time, err error) {
 	case Ready:
 		h.log.V(2).Info("The authentication webhook responds")
 	case DoubtsProxy:
-		h.log.Error(err, "The authentication webhook may not accept our credential: it answers nothing but 401 or 403; check the user in its kubeconfig", "flag", configFlag)
+		h.log.Error(err, "The authentication webhook may not accept our credential: it sends only 401 or 403; check the user in its kubeconfig", "flag", configFlag)
 	default:
 		h.log.Error(err, "The authentication webhook does not respond; tokens that only it may accept get 503")
 	}

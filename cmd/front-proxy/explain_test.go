@@ -162,7 +162,7 @@ func TestExplainInWorkspace(t *testing.T) {
 	root := w.refused("/clusters/root/api/v1/pods", w.token("bob", "elsewhere"))
 	admin := w.kubeconfig(w.token("carol", "ws", standin.WorkspaceAdmin), "/clusters/root:one")
 	out := w.explains("own refusal", []string{one, "--workspace", "--kubeconfig=" + admin},
-		"refused (401)", `audience: the token is for ["elsewhere"]`, "token-file not asked: the reason is for the operator", "configuration root/auth: Ready")
+		"refused (401)", `audience: the token is for ["elsewhere"]`, "token-file not asked: only the operator of the proxy may see the reason", "configuration root/auth: Ready")
 	if strings.Contains(out, "keys [") || strings.Contains(out, "client-certificate: Ready") {
 		t.Errorf("the operator's part is told:\n%s", out)
 	}
@@ -221,7 +221,7 @@ func TestExplainCredential(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"accepted", []string{path, "--token-file=" + good}, []string{"admitted (200)", "Forwarded as: alice", `groups ["devs" "system:authenticated"]`, `the guard removed group "system:masters"`, "accepted: it is good until", "algorithm  RS256", "scopes"}},
+		{"accepted", []string{path, "--token-file=" + good}, []string{"admitted (200)", "Forwarded as: alice", `groups ["devs" "system:authenticated"]`, `the guard removed group "system:masters"`, "accepted: valid until", "algorithm  RS256", "scopes"}},
 		{"elsewhere", []string{"--path=/clusters/root/api", "--token-file=" + good}, []string{"refused (401)"}},
 		{"no credential", []string{path}, []string{"refused (401)", "Credential: none"}},
 		{"certificate", []string{path, "--certificate-file=" + pair.CertFile}, []string{"admitted (200)", "Forwarded as: eve", "client-certificate accepted"}},

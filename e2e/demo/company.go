@@ -30,7 +30,7 @@ func startCompany(ctx context.Context, env *harness.Environment, tools harness.L
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	progress("starting Dex, where Alice's company has its logins")
+	progress("starting Dex, the login server of Alice's company")
 	c.dex, err = harness.StartDex(ctx, tools.Dex, dir, time.Hour)
 	return c, err
 }
@@ -48,7 +48,7 @@ func (c *company) configure(ctx context.Context, admin *harness.Client, cluster 
 // awaitDiscovery waits until the proxy tells of the company.
 func (c *company) awaitDiscovery(ctx context.Context, env *harness.Environment, workspace string) error {
 	client := env.Proxy.Certificate(harness.KeyPair{}, nil)
-	return harness.Eventually(ctx, 30*time.Second, "the proxy to tell where to log in to "+workspace, func(ctx context.Context) error {
+	return harness.Eventually(ctx, 30*time.Second, "the proxy to publish where to log in to "+workspace, func(ctx context.Context) error {
 		_, err := client.Raw(ctx, "/.well-known/oauth-protected-resource/clusters/"+workspace)
 		return err
 	})

@@ -27,7 +27,7 @@ func main() {
 // run is the demo from start to end. A cancelled ctx ends it without error.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	once := flags.Bool("once", false, "end after having shown everything")
+	once := flags.Bool("once", false, "exit after showing everything")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	failed := err != nil
 	if failed {
-		say(out, "the work directory %s is kept, see logs/ in it\n", env.Dir)
+		say(out, "keeping the work directory %s; see logs/ in it\n", env.Dir)
 	}
 	return errors.Join(err, env.Stop(failed))
 }

@@ -114,7 +114,7 @@ func trust(issuer *issuertest.Issuer) tenancyv1alpha1.JWTAuthenticator {
 
 // awaitUser waits for the proxy to have seen what was just made.
 func (s *scene) awaitUser(ctx context.Context, alice *harness.Client) error {
-	return harness.Eventually(ctx, 30*time.Second, "alice to be let into "+s.blue.Path+" and "+s.green.Path, func(ctx context.Context) error {
+	return harness.Eventually(ctx, 30*time.Second, "alice to be admitted to "+s.blue.Path+" and "+s.green.Path, func(ctx context.Context) error {
 		_, blue := alice.WhoAmI(ctx, s.blue.Path)
 		_, green := alice.WhoAmI(ctx, s.green.Path)
 		return errors.Join(blue, green)

@@ -27,25 +27,25 @@ type act struct {
 
 func (s *scene) acts() []act {
 	return []act{
-		{about: "Alice is who her issuer says, and tied to this one workspace.", args: []string{"auth", "whoami"}, want: prefix + user},
-		{about: "She works in blue, which lives on shard-1.", args: []string{"create", "configmap", "hello", "--from-literal=from=alice"}, want: "created"},
+		{about: "Alice has the identity that her issuer asserts, tied to this one workspace.", args: []string{"auth", "whoami"}, want: prefix + user},
+		{about: "She works in blue, which is on shard-1.", args: []string{"create", "configmap", "hello", "--from-literal=from=alice"}, want: "created"},
 		{args: []string{"get", "configmaps"}, want: "hello"},
 		{
-			about: "On another machine she has nothing but blue's URL and a login at her company. She says yes once; the demo fills her company's form.",
+			about: "On another machine she has only blue's URL and an account at her company. She says yes once; the demo fills in her company's login form.",
 			args:  []string{"kcp-login", s.env.Proxy.URL + "/clusters/" + s.blue.Path, "--certificate-authority=" + s.env.ServingCA.File}, login: true, typed: "yes\n", want: "You are " + prefix + user,
 		},
 		{args: []string{"get", "configmaps"}, login: true, want: "hello"},
-		{about: "She is as much herself in green, on the root shard.", args: []string{"--context", "green", "auth", "whoami"}, want: prefix + user},
+		{about: "She has the same identity in green, which is on the root shard.", args: []string{"--context", "green", "auth", "whoami"}, want: prefix + user},
 		{
-			about: "There she has no role but to ask that.",
+			about: "There she may only ask who she is.",
 			args:  []string{"--context", "green", "get", "configmaps"}, fails: true, want: "Forbidden",
 		},
 		{
-			about: "In root nobody knows her issuer.",
+			about: "In root her issuer is not trusted.",
 			args:  []string{"--context", "root", "get", "configmaps"}, fails: true, want: "You must be logged in",
 		},
 		{
-			about: "The administrator comes with a client certificate and gets everywhere.", admin: true,
+			about: "The administrator has a client certificate and full access everywhere.", admin: true,
 			args: []string{"--server", s.env.Proxy.URL + "/clusters/" + s.blue.Path, "get", "configmap", "hello"}, want: "hello",
 		},
 	}
@@ -55,13 +55,13 @@ func (s *scene) acts() []act {
 // client was told, and how the proxy is.
 func (s *scene) inside(refusal string) []act {
 	return []act{
-		{about: "In blue she was refused with a token that is meant for something else. The client was told an id only; the operator is told why.", ours: true, admin: true,
+		{about: "In blue she was refused with a token for another audience. The client got only an ID; the operator learns why.", ours: true, admin: true,
 			args: []string{"explain", refusal}, want: `audience: the token is for ["something-else"]`},
-		{about: "What would the proxy make of her token in green?", ours: true, admin: true,
+		{about: "What would the proxy decide about her token in green?", ours: true, admin: true,
 			args: []string{"explain", "--path=/clusters/" + s.green.Path + "/api", "--token-file=" + s.tokenFile}, want: "Forwarded as: " + prefix + user},
-		{about: "How the proxy is: shards, issuers, configurations, certificates.", admin: true,
+		{about: "The proxy's status: shards, issuers, configurations, certificates.", admin: true,
 			args: []string{"--server", s.env.Proxy.URL, "get", "--raw", "/statusz"}, want: "shard-1"},
-		{about: "And its metrics.", admin: true, only: "front_proxy_decisions_total{ front_proxy_issuers{",
+		{about: "Its metrics.", admin: true, only: "front_proxy_decisions_total{ front_proxy_issuers{",
 			args: []string{"--server", s.env.Proxy.URL, "get", "--raw", "/metrics"}, want: "front_proxy_decisions_total"},
 	}
 }

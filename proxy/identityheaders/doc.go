@@ -1,8 +1,8 @@
-// Package identityheaders has the headers in which servers behind the proxy are told
-// who is calling. It decides what of a client's headers must not reach them: whatever
-// some server could read as an identity, in every spelling, is deleted first; then the
-// identity that was decided is set. It also drops credentials that have been used up.
+// Package identityheaders has the headers with which the proxy tells servers who is calling. It
+// decides which of a client's headers must not reach them: it first deletes, in every spelling,
+// whatever some server could read as an identity, and then sets the identity that was decided. It
+// also drops credentials that have been used.
 //
-// It must not know which request goes where, nor who is admitted: it gets a header and
-// an identity.
+// It must not know where a request goes, nor who is admitted: its input is headers and an
+// identity.
 package identityheaders

@@ -1,3 +1,3 @@
-// Package authntest has what the tests of several packages below authn set up
-// alike. Only tests import it.
+// Package authntest has set-up code for the tests of several packages below authn. Only tests
+// import it.
 package authntest

@@ -1,3 +1,3 @@
-// Package tokentest runs issuers for the tests of those who judge tokens, and
-// writes the configurations that trust them. Only tests import it.
+// Package tokentest runs issuers for tests of token authenticators, and writes the
+// configurations that trust them. Only tests import it.
 package tokentest
