@@ -5,17 +5,14 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
-	dto "github.com/prometheus/client_model/go"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/audit"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"frontproxy/authn"
 	"frontproxy/internal/clip"
@@ -209,14 +206,4 @@ func reasons(d *authn.Decision) string {
 		s = strings.ToValidUTF8(s[:maxReasons], "") + "…"
 	}
 	return s
-}
-
-// auditMetrics are what apiserver's audit counts by itself, in the registry
-// that all of Kubernetes' libraries share; the rest of that is left out.
-type auditMetrics struct{}
-
-// Gather implements prometheus.Gatherer.
-func (auditMetrics) Gather() ([]*dto.MetricFamily, error) {
-	all, err := legacyregistry.DefaultGatherer.Gather()
-	return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool { return !strings.HasPrefix(f.GetName(), "apiserver_audit_") }), err
 }

@@ -21,6 +21,7 @@ import (
 
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/fairqueue"
+	"frontproxy/proxy/metrics"
 )
 
 // Authorizer says who may read what the proxy tells of itself.
@@ -59,7 +60,7 @@ const (
 // it can make as many as it likes.
 type RootAuthorizer struct {
 	client  authorizationclient.SubjectAccessReviewInterface
-	metrics *Metrics // may be nil
+	metrics *metrics.Metrics // may be nil
 	clock   clock.PassiveClock
 	answers *bytecache.Cache[reviewKey, reviewAnswer]
 	queue   *fairqueue.Queue[reviewKey, bool]
@@ -77,11 +78,11 @@ type reviewAnswer struct {
 // NewRootAuthorizer takes the configuration that reaches the root shard, with
 // or without /clusters/root at the end of its host. It reads the files which
 // that names. m counts the reviews; nil: nobody does.
-func NewRootAuthorizer(root *rest.Config, m *Metrics) (*RootAuthorizer, error) {
+func NewRootAuthorizer(root *rest.Config, m *metrics.Metrics) (*RootAuthorizer, error) {
 	return newRootAuthorizer(root, m, reviewTimeout, clock.RealClock{})
 }
 
-func newRootAuthorizer(root *rest.Config, m *Metrics, timeout time.Duration, c clock.PassiveClock) (*RootAuthorizer, error) {
+func newRootAuthorizer(root *rest.Config, m *metrics.Metrics, timeout time.Duration, c clock.PassiveClock) (*RootAuthorizer, error) {
 	root = rest.CopyConfig(root)
 	root.Host = strings.TrimSuffix(strings.TrimSuffix(root.Host, "/"), "/clusters/root") + "/clusters/root"
 	root.Timeout = timeout
@@ -165,7 +166,9 @@ func (a *RootAuthorizer) review(ctx context.Context, key reviewKey, spec authori
 	retry := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 2}
 	err := webhook.WithExponentialBackoff(ctx, retry, func() error {
 		review, err := a.client.Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
-		a.count(err)
+		if a.metrics != nil {
+			a.metrics.AccessReview(err)
+		}
 		if err == nil {
 			status = review.Status
 		}
@@ -183,16 +186,4 @@ func (a *RootAuthorizer) review(ctx context.Context, key reviewKey, spec authori
 	}
 	a.answers.Add(key, answer, len(key))
 	return answer.allowed, nil
-}
-
-// count counts a review that was sent.
-func (a *RootAuthorizer) count(err error) {
-	if a.metrics == nil {
-		return
-	}
-	result := "answered"
-	if err != nil {
-		result = "failed"
-	}
-	a.metrics.reviews.WithLabelValues(result).Inc()
 }

@@ -15,6 +15,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/metrics"
 )
 
 // BenchmarkRequest compares the proxy with the least a Go reverse proxy costs:
@@ -110,7 +111,7 @@ func TestAllocations(t *testing.T) {
 		x.dest.Transport = answering{header}
 		x.decision, x.told = d, d.User
 		x.forward(&discard{header: http.Header{}}, r)
-		p.metrics.request(x, r, time.Millisecond)
+		p.metrics.RequestDone(x.labels(r, time.Millisecond))
 		x.reset()
 	})
 	t.Logf("%.0f allocations, a bare ReverseProxy %.0f", ours, floor)
@@ -130,17 +131,17 @@ func (d *discard) WriteHeader(int)             {}
 func BenchmarkMetrics(b *testing.B) {
 	w := newWorld(b)
 	s := w.shard(b, "shard-1", false, nil)
-	m := NewMetrics("")
+	m := metrics.New("")
 	x := &exchange{record: record{code: 200}, admission: admission{decision: &authn.Decision{User: alice, Authenticator: "token"}}}
 	x.dest = destination.Destination{Kind: destination.Shard, Shard: s.Shard.Name, APIPath: "/api/v1/namespaces/default/configmaps/x", Target: index.Target{Shard: s.Shard}}
 	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			m.lookup(&x.dest.Target, nil)
-			m.decision(x.decision)
-			m.traffic.get(x.dest.Shard).received.Add(100)
-			m.request(x, r, time.Millisecond)
+			m.Lookup(&x.dest.Target, nil)
+			m.Decided(x.decision)
+			m.Traffic(x.dest.Shard).Received.Add(100)
+			m.RequestDone(x.labels(r, time.Millisecond))
 		}
 	})
 }

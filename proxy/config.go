@@ -13,6 +13,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/proxy/logindiscovery"
+	"frontproxy/proxy/metrics"
 )
 
 // Index finds what a cluster path names.
@@ -68,7 +69,7 @@ type Config struct {
 	ShardStatus func() shards.Status
 	// Metrics count what the Proxy does, and are served at /metrics. Nil: made by
 	// New, so that there are some.
-	Metrics *Metrics
+	Metrics *metrics.Metrics
 	// Audit records requests; nil: nobody does.
 	Audit *Audit
 	// Tracing gets the spans of requests; nil: there are none.

@@ -64,7 +64,7 @@ func (p *Proxy) authenticate(r *http.Request, t *index.Target) *authn.Decision {
 	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
 		panic(errNobody)
 	}
-	p.metrics.decision(d)
+	p.metrics.Decided(d)
 	return d
 }
 

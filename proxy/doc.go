@@ -15,8 +15,8 @@
 //   - The ResponseWriter is never wrapped, so watches flush and upgrades hijack.
 //   - What a client sees of a failure is a kube Status in JSON that names no
 //     address (package apistatus).
-//   - Counting takes no lock and allocates for request bodies only (countercache.go); no
-//     label is a client's or a tenant's choice (metrics.go, docs/metrics.md).
+//   - Counting takes no lock and allocates for request bodies only; no label is a
+//     client's or a tenant's choice (package metrics, docs/metrics.md).
 //
 // Routes are built in: /metrics, /statusz, /flagz and /debug/explain, which the
 // proxy answers itself (localendpoints.go; the last also below each workspace), and, when

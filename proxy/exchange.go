@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/metrics"
 )
 
 // exchange is one request on its way, and what each step found out about it. It
@@ -55,7 +56,7 @@ type response struct {
 	endless       *endless         // nil: it is none
 	// traffic is where the bytes to and from the shard are counted; empty for
 	// other upstreams.
-	traffic traffic
+	traffic metrics.Traffic
 	// download counts the answer's body. Only the handler reads it, unlike the
 	// request's body, so it can be part of what is pooled.
 	download countedBody

@@ -22,10 +22,10 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 		}
 	}
 	if x.download.broken && r.Context().Err() == nil && (x.upload == nil || !x.upload.givenUp.Load()) {
-		p.metrics.upstreamErrors.WithLabelValues(x.dest.Kind.String(), x.dest.Shard, "response_interrupted").Inc()
+		p.metrics.ResponseInterrupted(x.dest.Kind, x.dest.Shard)
 	}
 	x.closeWatch()
-	p.metrics.request(x, r, p.now().Sub(x.start))
+	p.metrics.RequestDone(x.labels(r, p.now().Sub(x.start)))
 	p.inFlight.Add(-1)
 	x.places.leave()
 	if x.upload != nil {

@@ -73,7 +73,7 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	x.p.metrics.upstreamError(x.dest.Kind, x.dest.Shard, err)
+	x.p.metrics.NotForwarded(x.dest.Kind, x.dest.Shard, err)
 	what := x.dest.Name()
 	if x.p.failures.AllowN(x.p.now(), 1) {
 		x.p.log.Error(err, "Request could not be forwarded; the number of these lines is limited", "to", what, "method", r.Method)

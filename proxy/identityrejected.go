@@ -29,7 +29,7 @@ func (x *exchange) checkIdentityRejected(res *http.Response) {
 	if res.StatusCode == http.StatusForbidden && !isAnonymousForbidden(res) {
 		return
 	}
-	x.p.metrics.upstreamErrors.WithLabelValues(x.dest.Kind.String(), x.dest.Shard, "identity_rejected").Inc()
+	x.p.metrics.IdentityRejected(x.dest.Kind, x.dest.Shard)
 	if x.p.distrusts.AllowN(x.p.now(), 1) {
 		x.p.log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", x.dest.Name(), "code", res.StatusCode)
 	}

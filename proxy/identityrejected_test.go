@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // TestDistrust: a shard that does not believe the proxy is told from one that
@@ -43,7 +41,7 @@ func TestDistrust(t *testing.T) {
 			if res.StatusCode != tt.code || string(body) != tt.body {
 				t.Errorf("%d %s", res.StatusCode, body)
 			}
-			if got := testutil.ToFloat64(f.metrics.upstreamErrors.WithLabelValues("shard", "shard-1", "identity_rejected")); got != tt.want {
+			if got := value(t, f.metrics, `front_proxy_upstream_errors_total{reason="identity_rejected",shard="shard-1",upstream="shard"}`); got != tt.want {
 				t.Errorf("counted %v times", got)
 			}
 		})

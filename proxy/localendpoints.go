@@ -52,7 +52,7 @@ func (x *exchange) serveLocal(w http.ResponseWriter, r *http.Request) {
 	case flagzPath:
 		x.p.serveFlagz(w, r)
 	default:
-		x.p.metrics.page.ServeHTTP(w, r)
+		x.p.metrics.ServeHTTP(w, r)
 	}
 }
 

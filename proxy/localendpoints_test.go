@@ -21,6 +21,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/metrics"
 )
 
 // rootStandIn answers SubjectAccessReviews as the workspace root.
@@ -114,7 +115,7 @@ func TestMetricsPage(t *testing.T) {
 			return &authn.Decision{User: &user.DefaultInfo{Name: who}, Status: 200, Authenticator: "token"}
 		}
 	}
-	m := NewMetrics("v1")
+	m := metrics.New("v1")
 	authorizer, err := NewRootAuthorizer(root.config(""), m)
 	if err != nil {
 		t.Fatal(err)
@@ -194,15 +195,15 @@ func TestMetricsPage(t *testing.T) {
 	if seen := s.take(); len(seen) != 0 {
 		t.Errorf("/metrics was forwarded: %+v", seen)
 	}
-	if got := m.text(t, "front_proxy_access_reviews_total"); len(got) != 2 || got[0] != `front_proxy_access_reviews_total{result="answered"} 3` || strings.HasSuffix(got[1], " 0") {
+	if got := metricLines(t, m, "front_proxy_access_reviews_total"); len(got) != 2 || got[0] != `front_proxy_access_reviews_total{result="answered"} 3` || strings.HasSuffix(got[1], " 0") {
 		t.Errorf("reviews counted: %q", got)
 	}
 	for _, line := range []string{
 		`front_proxy_requests_total{authenticator="token",code="403",shard="",verb="get"} 6`,
 		`front_proxy_requests_total{authenticator="token",code="405",shard="",verb="post"} 2`,
 	} {
-		if !strings.Contains(strings.Join(m.text(t, "front_proxy_requests_total"), "\n"), strings.Replace(line, `authenticator="token",code="405"`, `authenticator="",code="405"`, 1)) {
-			t.Errorf("not counted: %s in %q", line, m.text(t, "front_proxy_requests_total"))
+		if !strings.Contains(strings.Join(metricLines(t, m, "front_proxy_requests_total"), "\n"), strings.Replace(line, `authenticator="token",code="405"`, `authenticator="",code="405"`, 1)) {
+			t.Errorf("not counted: %s in %q", line, metricLines(t, m, "front_proxy_requests_total"))
 		}
 	}
 }

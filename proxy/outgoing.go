@@ -19,11 +19,11 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.RawQuery = in.URL.RawQuery
 	out.Trailer = nil
 	if shard := x.dest.Shard; shard != "" {
-		x.traffic = x.p.metrics.traffic.get(shard)
+		x.traffic = x.p.metrics.Traffic(shard)
 	}
-	if x.traffic.sent != nil && out.Body != nil {
+	if x.traffic.Sent != nil && out.Body != nil {
 		// The transport may read on when the handler has returned.
-		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.sent}
+		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.Sent}
 	}
 	restoreForwarding(in, out)
 	x.dest.Headers.Clear(out.Header)

@@ -21,6 +21,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/proxy/logindiscovery"
+	"frontproxy/proxy/metrics"
 )
 
 // Proxy serves requests; see ServeHTTP for their way.
@@ -77,7 +78,7 @@ type streaming struct {
 
 // observers are who is told what becomes of requests.
 type observers struct {
-	metrics  *Metrics
+	metrics  *metrics.Metrics
 	audit    *Audit       // nil: off
 	tracer   trace.Tracer // nil: off
 	log      klog.Logger
@@ -115,7 +116,7 @@ func New(c Config) (*Proxy, error) {
 		return nil, err
 	}
 	if c.Metrics == nil {
-		c.Metrics = NewMetrics("")
+		c.Metrics = metrics.New("")
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -134,7 +135,7 @@ func New(c Config) (*Proxy, error) {
 		observers: observers{metrics: c.Metrics, audit: c.Audit, log: c.Log, now: c.Now},
 		limits:    limits{progressTimeout: c.ProgressTimeout},
 	}
-	c.Routing.Lookups = func(t index.Target, err error) { c.Metrics.lookup(&t, err) }
+	c.Routing.Lookups = func(t index.Target, err error) { c.Metrics.Lookup(&t, err) }
 	var err error
 	if p.router, err = newRouter(c.Routing); err != nil {
 		return nil, err
@@ -148,8 +149,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.status.own = p.certificates
 	p.status.reportExpired(p.now(), c.Log)
-	p.metrics.registry.MustRegister(&proxyCollector{p, c.ShardStatus})
-	p.metrics.RegisterSources(Sources{own: p.certificates})
+	p.metrics.RegisterProxy(p.state)
 	return p, nil
 }
 

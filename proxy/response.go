@@ -33,7 +33,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		x.followEndless(res)
 	}
 	if res.Body != http.NoBody {
-		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.received}
+		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.Received}
 		res.Body = &x.download
 	}
 	return nil

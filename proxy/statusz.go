@@ -302,9 +302,13 @@ func (o *ProxyStatus) addIssuers(s *StatusSources) {
 			o.Issuers = append(o.Issuers, ScopedIssuer{scope, *issuerState(&i)})
 		}
 	}
-	slices.SortStableFunc(o.Issuers, func(a, b ScopedIssuer) int {
-		return cmp.Compare(boolValue(a.State == string(issuer.Ready)), boolValue(b.State == string(issuer.Ready)))
-	})
+	ready := func(i ScopedIssuer) int { // to be listed last
+		if i.State == string(issuer.Ready) {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(o.Issuers, func(a, b ScopedIssuer) int { return ready(a) - ready(b) })
 	o.Issuers, o.OmittedIssuers = atMost(o.Issuers)
 }
 

@@ -169,7 +169,7 @@ func TestBusyWatch(t *testing.T) {
 			t.Errorf("after the events: %d bytes, %v", len(rest), err)
 		}
 		var counted dto.Metric
-		if err := f.metrics.traffic.get("shard-1").received.Write(&counted); err != nil || int(counted.GetCounter().GetValue()) != all {
+		if err := f.metrics.Traffic("shard-1").Received.Write(&counted); err != nil || int(counted.GetCounter().GetValue()) != all {
 			t.Errorf("%v bytes were counted, %v; want %d", counted.GetCounter().GetValue(), err, all)
 		}
 	})

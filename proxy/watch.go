@@ -98,7 +98,7 @@ func (x *exchange) copy(to responseWriter) error {
 }
 
 func (x *exchange) send(to responseWriter, buf []byte, n int) error {
-	if count := x.traffic.received; count != nil {
+	if count := x.traffic.Received; count != nil {
 		count.Add(float64(n))
 	}
 	return to.send(buf, n)

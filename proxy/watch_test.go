@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"frontproxy/index"
 )
@@ -141,7 +140,7 @@ func TestWatchEnds(t *testing.T) {
 			}
 		}
 		w.eventually(t, "the answer that broke off is counted once", func() bool {
-			return testutil.ToFloat64(f.metrics.upstreamErrors.WithLabelValues("shard", "shard-1", "response_interrupted")) == 1
+			return value(t, f.metrics, `front_proxy_upstream_errors_total{reason="response_interrupted",shard="shard-1",upstream="shard"}`) == 1
 		})
 		if f.Panics() != 0 {
 			t.Error("an upstream's failure was counted as a panic")

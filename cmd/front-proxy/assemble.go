@@ -24,13 +24,14 @@ import (
 	"frontproxy/internal/certs"
 	"frontproxy/internal/egress"
 	"frontproxy/proxy"
+	"frontproxy/proxy/metrics"
 )
 
 // program has all running parts of the program.
 type program struct {
 	log     klog.Logger
-	metrics *proxy.Metrics
-	sources proxy.Sources
+	metrics *metrics.Metrics
+	sources metrics.Sources
 	details proxy.StatusSources // the content of /statusz besides sources; the parts add to it
 	serve   func(context.Context) error
 	// reloads make the followed files be checked now; SIGHUP calls them.
@@ -65,7 +66,7 @@ func (p *program) run(ctx context.Context) error {
 // assemble makes the program from the flags. It reads every file and listens, but
 // does not run anything yet. All wiring is here.
 func assemble(o *options, log klog.Logger) (*program, error) {
-	p := &program{log: log, metrics: proxy.NewMetrics(version)}
+	p := &program{log: log, metrics: metrics.New(version)}
 	o.notices(log)
 
 	mappings, err := loadMappings(o.mappingFile)

@@ -29,6 +29,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/internal/certs"
 	"frontproxy/proxy"
+	"frontproxy/proxy/metrics"
 )
 
 const checkUsage = `Check takes the flags of a start and reports every fault in them and in the files
@@ -365,7 +366,7 @@ func (c *checker) kubeconfig(what string, config *rest.Config, err error) {
 // certificates checks the CA bundles of clients.
 func (c *checker) certificates() authn.Config {
 	config := authn.Config{}
-	p := &program{log: c.log(), sources: proxy.Sources{Reloads: map[string]func() error{}}}
+	p := &program{log: c.log(), sources: metrics.Sources{Reloads: map[string]func() error{}}}
 	_, err := p.certificates(c.o, &config)
 	if err != nil && (readable(c.o.auth.clientCA) || c.o.auth.clientCA == "") && (readable(c.o.auth.requestHeaderCA) || c.o.auth.requestHeaderCA == "") {
 		c.fail(err)

@@ -11,12 +11,13 @@ import (
 	"frontproxy/index"
 	"frontproxy/internal/certs"
 	"frontproxy/proxy"
+	"frontproxy/proxy/metrics"
 )
 
 // newSources returns the sources of /metrics other than requests; the parts add to
 // it.
-func newSources(idx *index.Index) proxy.Sources {
-	return proxy.Sources{
+func newSources(idx *index.Index) metrics.Sources {
+	return metrics.Sources{
 		Counts:  idx.Counts,
 		Issuers: map[string]func() map[issuer.State]int{},
 		Reloads: map[string]func() error{},

@@ -1,4 +1,4 @@
-package proxy
+package metrics
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	metricsDoc = "../docs/metrics.md"
+	metricsDoc = "../../docs/metrics.md"
 	tableBegin = "<!-- generated: make docs -->\n"
 	tableEnd   = "<!-- end of generated -->\n"
 )
@@ -20,7 +20,7 @@ const (
 func TestMetricsDoc(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| name | type | labels | meaning |\n|---|---|---|---|\n")
-	for _, f := range NewMetrics("").Families() {
+	for _, f := range New("").Families() {
 		labels := ""
 		if len(f.Labels) > 0 {
 			labels = "`" + strings.Join(f.Labels, "`, `") + "`"

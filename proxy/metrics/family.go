@@ -1,4 +1,4 @@
-package proxy
+package metrics
 
 import (
 	"slices"
@@ -32,32 +32,32 @@ func (m *Metrics) Families() []Family {
 	return all
 }
 
-// metricBuilder makes metrics, registers them and notes what they are. The
+// familyBuilder makes metrics, registers them and notes what they are. The
 // registry is new, so that only a fault here could make two of one name.
-type metricBuilder struct {
+type familyBuilder struct {
 	registry *prometheus.Registry
 	families []Family
 }
 
-func (b *metricBuilder) note(name, kind, help string, labels []string) {
+func (b *familyBuilder) note(name, kind, help string, labels []string) {
 	b.families = append(b.families, Family{Name: name, Type: kind, Help: help, Labels: labels})
 }
 
-func (b *metricBuilder) counter(name, help string, labels ...string) *prometheus.CounterVec {
+func (b *familyBuilder) counter(name, help string, labels ...string) *prometheus.CounterVec {
 	b.note(name, counterType, help, labels)
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	b.registry.MustRegister(v)
 	return v
 }
 
-func (b *metricBuilder) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+func (b *familyBuilder) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
 	b.note(name, gaugeType, help, labels)
 	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
 	b.registry.MustRegister(v)
 	return v
 }
 
-func (b *metricBuilder) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+func (b *familyBuilder) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	b.note(name, histogramType, help, labels)
 	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 	b.registry.MustRegister(v)
@@ -65,7 +65,7 @@ func (b *metricBuilder) histogram(name, help string, buckets []float64, labels .
 }
 
 // read describes what Sources are asked for.
-func (b *metricBuilder) read(name, kind, help string, labels ...string) *prometheus.Desc {
+func (b *familyBuilder) read(name, kind, help string, labels ...string) *prometheus.Desc {
 	b.note(name, kind, help, labels)
 	return prometheus.NewDesc(name, help, labels, nil)
 }

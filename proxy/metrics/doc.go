@@ -1,0 +1,10 @@
+// Package metrics has every series that front-proxy exports. It decides what they are
+// called and which values their labels may have: shards, resources and files that
+// operators name, and fixed sets. No user, token, workspace, logical cluster or address
+// is ever one.
+//
+// It must not know the proxy nor its routing: who counts passes labels (Request), and
+// what can be read at a scrape is read then, from Sources and ProxyState.
+//
+// Counting a request takes no lock and allocates nothing (countercache.go).
+package metrics

@@ -1,0 +1,83 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"frontproxy/index/shards"
+	"frontproxy/internal/certs"
+)
+
+// ProxyState is what a Proxy tells of itself at a scrape.
+type ProxyState struct {
+	// InFlight are the requests under way.
+	InFlight int64
+	// Streams are those that are open, by kind.
+	Streams map[string]int
+	// RevokedStreams and Panics are since the start.
+	RevokedStreams, Panics uint64
+	// Connections are the clients'; nil: the Proxy has no listener.
+	Connections *Connections
+	// Reloads tell why a changed file can not be used, nil when it can, by source.
+	Reloads map[string]func() error
+	// Certificates are those whose end matters.
+	Certificates []certs.Source
+	// Shards are those there are; nil: nobody knows.
+	Shards []shards.ShardStatus
+}
+
+// Connections are the clients' that are open, and those refused since the start.
+type Connections struct{ Open, Refused int64 }
+
+// proxyDescs describe what is read from ProxyState alone.
+type proxyDescs struct {
+	inFlight, openStreams, panics, shardReady, endedStreams *prometheus.Desc
+	openConnections, refusedConnections                     *prometheus.Desc
+}
+
+func newProxyDescs(b *familyBuilder) proxyDescs {
+	return proxyDescs{
+		inFlight:           b.read("front_proxy_requests_in_flight", gaugeType, "Requests in flight, watches and upgrades included."),
+		openStreams:        b.read("front_proxy_open_streams", gaugeType, "Open watches and upgraded connections, and other responses of unknown length that have lasted for 15 s (kind answer).", "kind"),
+		openConnections:    b.read("front_proxy_open_connections", gaugeType, "Open client connections."),
+		refusedConnections: b.read("front_proxy_refused_connections_total", counterType, "Client connections closed on arrival because --max-connections were open."),
+		endedStreams:       b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what admitted them was gone."),
+		panics:             b.read("front_proxy_panics_total", counterType, "Contained panics; each one is a bug to report."),
+		shardReady:         b.read("front_proxy_shard_synced", gaugeType, "1 once everything that the proxy reads from a shard has been read.", "shard"),
+	}
+}
+
+// RegisterProxy has the state of the Proxy read at each scrape, once for each Metrics.
+func (m *Metrics) RegisterProxy(state func() ProxyState) {
+	m.registry.MustRegister(&proxyCollector{m, state})
+}
+
+// proxyCollector is unchecked, as sourceCollector is.
+type proxyCollector struct {
+	m     *Metrics
+	state func() ProxyState
+}
+
+// Describe implements prometheus.Collector.
+func (c *proxyCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
+	s, d, gauge := c.state(), &c.m.proxy, gaugesInto(out)
+	count := func(d *prometheus.Desc, n float64) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, n)
+	}
+	gauge(d.inFlight, float64(s.InFlight))
+	for kind, n := range s.Streams {
+		gauge(d.openStreams, float64(n), kind)
+	}
+	count(d.endedStreams, float64(s.RevokedStreams))
+	count(d.panics, float64(s.Panics))
+	if s.Connections != nil {
+		gauge(d.openConnections, float64(s.Connections.Open))
+		count(d.refusedConnections, float64(s.Connections.Refused))
+	}
+	c.m.sources.collectFiles(gauge, s.Reloads, s.Certificates)
+	for _, shard := range s.Shards {
+		gauge(d.shardReady, boolValue(shard.Synced), shard.Name)
+	}
+}

@@ -1,0 +1,53 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"frontproxy/internal/certs"
+	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/requestinfo"
+)
+
+// state is what metrics tell of the Proxy.
+func (p *Proxy) state() metrics.ProxyState {
+	s := metrics.ProxyState{
+		InFlight: p.inFlight.Load(), Streams: map[string]int{}, RevokedStreams: p.endedStreams.Load(), Panics: p.panics.Load(),
+		Reloads: p.router.Reloads(), Certificates: p.certificates(),
+	}
+	for kind, n := range p.streams.counts() {
+		s.Streams[streamKind(kind).String()] = n
+	}
+	if l := p.connections; l != nil {
+		s.Connections = &metrics.Connections{Open: l.open.Load(), Refused: l.refused.Load()}
+	}
+	if p.status.Shards != nil {
+		s.Shards = p.status.Shards().Shards
+	}
+	return s
+}
+
+// labels are what metrics tell of a request that took so long.
+func (x *exchange) labels(r *http.Request, took time.Duration) metrics.Request {
+	m := metrics.Request{Method: r.Method, Code: x.code, Shard: x.dest.Shard, Took: took, Verb: requestinfo.VerbOf(r.Method, x.dest.APIPath, r.URL.RawQuery, x.upgrade)}
+	if d := x.decision; d != nil {
+		if m.Authenticator = d.Authenticator; d.PassThrough {
+			m.Authenticator = "pass-through"
+		}
+	}
+	return m
+}
+
+// certificates are the proxy's own: what it serves with, and what it shows to
+// backends and mount hosts and expects of them, as of now.
+func (p *Proxy) certificates() []certs.Source {
+	var all []certs.Source
+	if p.serving != nil && p.serving.Cert != nil {
+		all = append(all, certs.Source{Role: "serving", Source: "tls-cert-file", PEM: func() []byte { cert, _ := p.serving.Cert.CurrentCertKeyContent(); return cert }})
+		for i, c := range p.serving.SNICerts {
+			all = append(all, certs.Source{Role: "serving", Source: fmt.Sprintf("tls-sni-cert-key[%d]", i), PEM: func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
+		}
+	}
+	return append(all, p.router.Certificates()...)
+}
