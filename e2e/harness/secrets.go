@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -22,10 +23,14 @@ type Secrets struct {
 	known map[string]bool
 }
 
+// shortest is how long a secret is at least: a shorter one would be found by
+// chance.
+const shortest = 8
+
 // Add says that s must be found nowhere, plain or in base64. What is shorter
-// than eight characters would be found by chance and is left out.
+// than eight characters is left out.
 func (s *Secrets) Add(secret string) {
-	if len(secret) < 8 {
+	if len(secret) < shortest {
 		return
 	}
 	s.mu.Lock()
@@ -68,9 +73,24 @@ func (s *Secrets) In(text []byte) []string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// One way through the text for all secrets: there are thousands of each.
+	known := map[[shortest]byte][]string{}
+	var begins [1 << 16]bool // by their first two bytes
 	for secret := range s.known {
-		if i := bytes.Index(text, []byte(secret)); i >= 0 {
-			found = append(found, fmt.Sprintf("a secret in use: …%s…", text[max(0, i-120):min(len(text), i+6)]))
+		head := [shortest]byte([]byte(secret))
+		known[head] = append(known[head], secret)
+		begins[binary.BigEndian.Uint16(head[:])] = true
+	}
+	seen := map[string]bool{}
+	for i := 0; i+shortest <= len(text); i++ {
+		if !begins[binary.BigEndian.Uint16(text[i:])] {
+			continue
+		}
+		for _, secret := range known[[shortest]byte(text[i:])] {
+			if !seen[secret] && bytes.HasPrefix(text[i:], []byte(secret)) {
+				seen[secret] = true
+				found = append(found, fmt.Sprintf("a secret in use: …%s…", text[max(0, i-120):min(len(text), i+6)]))
+			}
 		}
 	}
 	return found
