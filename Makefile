@@ -6,6 +6,8 @@ kcp      = bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e
 KCP031  := $(call kcp,0.31)
 KCP032  := $(call kcp,0.32)
 ON031   := ChangeOfImage|ArgumentsOfKcpFrontProxy|Shadow|Health|UsersOfATypeGetIntoItsWorkspacesOnly|UnknownCluster|HomeWorkspace|GlobalWayAlone|GlobalWaysTogether|ServiceAccountTokensClaimByClaim|BadTokensAreRefused|MountReentry|Migration|LifecycleGroups
+# The packages that start kcp, which run one after the other.
+ONKCP   := /e2e(/across|/demo)?$$
 VWF     := bin/virtual-workspace-framework
 LOGIN   := bin/login-tools-$(shell sha256sum e2e/login-tools/go.sum | cut -c1-12)
 DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go | sha256sum | cut -c1-12)
@@ -25,7 +27,8 @@ image: $(DEPLOY) ## bin/image: an OCI image for amd64 and arm64, without a conta
 	  linux/amd64=bin/image-amd64/front-proxy linux/arm64=bin/image-arm64/front-proxy
 
 test: build image $(KCP031) $(KCP032) $(LOGIN) ## everything, real kcp included
-	go test -race -timeout 40m -p 1 ./...
+	go test -race -timeout 20m $$(go list ./... | grep -v -E '$(ONKCP)')
+	go test -race -timeout 40m -p 1 $$(go list ./... | grep -E '$(ONKCP)')
 	FRONT_PROXY_E2E_KCP=0.31 go test -race -timeout 20m -run '^Test($(ON031))$$' ./e2e
 
 test-unit: ## fast, no kcp
