@@ -20,6 +20,7 @@ import (
 type Client struct {
 	config *rest.Config
 	rest   func() (*rest.RESTClient, error) // one for all clusters
+	env    *Environment                     // nil: it knows none, and can't look at shards
 }
 
 // NewClient makes a client; config.Host has no path.
@@ -79,6 +80,8 @@ var (
 	ClusterRoles        = Resource{"rbac.authorization.k8s.io", "v1", "clusterroles"}
 	ClusterRoleBindings = Resource{"rbac.authorization.k8s.io", "v1", "clusterrolebindings"}
 	SelfReviews         = Resource{"authentication.k8s.io", "v1", "selfsubjectreviews"}
+
+	apiBindings = Resource{"apis.kcp.io", "v1alpha2", "apibindings"}
 )
 
 func (r Resource) path(cluster string) string {

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -31,12 +33,13 @@ type Config struct {
 	Proxy ProxyOptions
 	// Dir is the work directory; empty makes a temporary one.
 	Dir string
-	// Progress is told what is being done, in a few words; nil means nobody.
+	// Progress is told what is being done, in a few words, also by several
+	// goroutines at once; nil means nobody.
 	Progress func(message string)
 }
 
-// Environment is a running kcp. Only its clients, Logs and NewProxy are safe
-// for concurrent use.
+// Environment is a running kcp. Only its clients, Logs, NewProxy, AddShard and
+// Shard are safe for concurrent use.
 type Environment struct {
 	// Dir is the work directory.
 	Dir string
@@ -49,7 +52,6 @@ type Environment struct {
 	config     Config
 	ports      ports
 	rootPort   int
-	shards     []*Shard // root first
 	cache      *cacheServer
 	admin      KeyPair // O=system:kcp:admin, through the proxy
 	shardAdmin KeyPair // O=system:masters, straight to shards
@@ -57,6 +59,12 @@ type Environment struct {
 	mounts     KeyPair // signed by RequestHeaderCA, what shards come back to the proxy with
 	secrets    Secrets
 	refusals   refusals
+
+	shardsMu sync.Mutex // guards shards
+	shards   []*Shard   // root first
+
+	retryMu sync.Mutex // guards retried
+	retried time.Time  // when kcp was last made to try again what it gave up
 }
 
 // Start starts everything and waits until it is ready. When it fails it has
@@ -108,10 +116,18 @@ func (e *Environment) start(ctx context.Context) error {
 	if err := e.startCacheServer(ctx); err != nil {
 		return err
 	}
-	for _, name := range append([]string{RootShard}, e.config.Shards...) {
-		if _, err := e.AddShard(ctx, name); err != nil {
-			return err
-		}
+	if _, err := e.AddShard(ctx, RootShard); err != nil {
+		return err
+	}
+	// The others need root alone, and wait most of the time.
+	failed := make([]error, len(e.config.Shards))
+	var all sync.WaitGroup
+	for n, name := range e.config.Shards {
+		all.Go(func() { _, failed[n] = e.AddShard(ctx, name) })
+	}
+	all.Wait()
+	if err := errors.Join(failed...); err != nil {
+		return err
 	}
 	e.Proxy.args = append(e.Proxy.args, e.VirtualWorkspaceArgs()...)
 	if err := e.Proxy.Start(ctx); err != nil {
@@ -137,11 +153,11 @@ func (e *Environment) stopProcesses() {
 	if e.Proxy != nil {
 		_ = e.Proxy.Stop() // it has ended in any case
 	}
-	for i := len(e.shards) - 1; i >= 0; i-- {
-		if v := e.shards[i].virtual; v != nil {
+	for _, s := range slices.Backward(e.allShards()) {
+		if v := s.virtual; v != nil {
 			v.process.kill()
 		}
-		e.shards[i].Kill() // nobody will read their data again
+		s.Kill() // nobody will read their data again
 	}
 	if e.cache != nil {
 		e.cache.process.kill()
@@ -156,12 +172,19 @@ func (e *Environment) Binaries() Binaries { return e.config.Binaries }
 
 // Shard returns a shard by its name, or nil.
 func (e *Environment) Shard(name string) *Shard {
-	for _, s := range e.shards {
+	for _, s := range e.allShards() {
 		if s.Name == name {
 			return s
 		}
 	}
 	return nil
+}
+
+// allShards are those there are, root first.
+func (e *Environment) allShards() []*Shard {
+	e.shardsMu.Lock()
+	defer e.shardsMu.Unlock()
+	return slices.Clone(e.shards)
 }
 
 // Admin is kcp-admin (group system:kcp:admin), through the proxy.
@@ -296,7 +319,7 @@ func loopback(port int) string { return fmt.Sprintf("https://127.0.0.1:%d", port
 func (e *Environment) awaitShardObjects(ctx context.Context) error {
 	e.config.Progress("waiting for the shards to be listed in root")
 	return Eventually(ctx, time.Minute, "the shards to be listed in root", func(ctx context.Context) error {
-		for _, s := range e.shards {
+		for _, s := range e.allShards() {
 			if err := e.Admin().Get(ctx, "root", Shards, s.Name, nil); err != nil {
 				return err
 			}

@@ -140,7 +140,9 @@ func (p *Proxy) PID() int { return p.process.cmd.Process.Pid }
 func (p *Proxy) Admin() *Client {
 	config := p.env.admin.config(p.URL, p.env.ServingCA.PEM)
 	config.WrapTransport = p.env.refusals.wrap
-	return NewClient(config)
+	c := NewClient(config)
+	c.env = p.env
+	return c
 }
 
 // Certificate is whoever a client certificate says, through this proxy; no

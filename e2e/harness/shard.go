@@ -64,11 +64,10 @@ func (e *Environment) AddShard(ctx context.Context, name string) (*Shard, error)
 	if err := s.prepare(); err != nil {
 		return nil, fmt.Errorf("prepare shard %s: %w", name, err)
 	}
+	e.shardsMu.Lock()
 	e.shards = append(e.shards, s)
-	if err := s.Start(ctx); err != nil || s.virtual == nil {
-		return s, err
-	}
-	return s, s.virtual.start(ctx)
+	e.shardsMu.Unlock()
+	return s, s.Start(ctx)
 }
 
 // prepare makes its keys and its command line.
@@ -146,8 +145,21 @@ func (s *Shard) prepare() error {
 	return nil
 }
 
-// Start starts it, again if it was stopped, and waits until it is ready.
+// Start starts it, again if it was stopped, and waits until it is ready. The
+// server of its virtual workspaces, if it has one, starts anew with it: one that
+// has seen its shard go waits up to a minute before it watches it again, and
+// kcp gives up the workspaces that are made meanwhile (see initialization).
 func (s *Shard) Start(ctx context.Context) error {
+	if s.virtual != nil {
+		s.virtual.process.stop(stopGrace)
+	}
+	if err := s.startKCP(ctx); err != nil || s.virtual == nil {
+		return err
+	}
+	return s.virtual.start(ctx)
+}
+
+func (s *Shard) startKCP(ctx context.Context) error {
 	e := s.env
 	e.config.Progress("starting shard " + s.Name)
 	log := filepath.Join(e.Logs(), "shard-"+s.Name+".log")

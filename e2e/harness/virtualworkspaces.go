@@ -74,7 +74,7 @@ func (v *virtualServer) Log() string {
 // Config names.
 func (e *Environment) VirtualWorkspaceArgs() []string {
 	var args []string
-	for _, s := range e.shards {
+	for _, s := range e.allShards() {
 		if s.virtual != nil {
 			args = append(args, "--shard-virtual-workspace-server="+s.Name+"="+s.virtual.url)
 		}

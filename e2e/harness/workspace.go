@@ -59,7 +59,7 @@ func (c *Client) CreateWorkspace(ctx context.Context, parent, name string, kind 
 			return err
 		}
 		if ws.Status.Phase != "Ready" {
-			return fmt.Errorf("its phase is %q: %v", ws.Status.Phase, ws.Status.Conditions)
+			return errors.Join(fmt.Errorf("its phase is %q: %v", ws.Status.Phase, ws.Status.Conditions), c.unready(ctx, shard, ws))
 		}
 		return nil
 	})
