@@ -12,13 +12,12 @@ import (
 	"frontproxy/e2e/harness"
 )
 
-// TestHomeShardDown: while the shard of an account's home is down, its token is
+// homeShardDown: while the shard of an account's home is down, its token is
 // 503 in other shards' workspaces; within the grace, good for those that it was
-// good for before. What it has opened stays open: nobody can tell. Not parallel:
-// it stops a shard.
-func TestHomeShardDown(t *testing.T) {
+// good for before. What it has opened stays open: nobody can tell.
+func homeShardDown(t *testing.T, shard *harness.Shard) {
 	const grace = 25 * time.Second
-	home, elsewhere := workspace(t, shardTen), workspace(t, shardOne)
+	home, elsewhere := workspace(t, shard.Name), workspace(t, shardOne)
 	bot, unseen := newAccount(t, home, "bot"), newAccount(t, home, "unseen")
 	for _, a := range []account{bot, unseen} {
 		grant(t, elsewhere, harness.Everything(), harness.User(a.global()))
@@ -40,7 +39,6 @@ func TestHomeShardDown(t *testing.T) {
 		}
 	}()
 
-	shard := env.Shard(shardTen)
 	check(t, ask(graceful, bot))
 	known := time.Now() // the graceful proxy heard of the account not later
 	shard.Kill()
