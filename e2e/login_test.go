@@ -127,6 +127,7 @@ func (w *loginWorld) kept() string {
 // wrote: in a workspace of the type and in no other, beyond the end of the token and
 // of the login.
 func TestLoginWithDex(t *testing.T) {
+	t.Parallel()
 	w := newLoginWorld(t)
 	w.login("dex", harness.DexClient)
 	kind := w.org.kind("team", "dex")
@@ -203,6 +204,7 @@ var devicePage = regexp.MustCompile(`https://\S+/device\S*`)
 
 // On a machine without a browser, the person opens a page elsewhere.
 func TestDeviceLoginWithDex(t *testing.T) {
+	t.Parallel()
 	w := newLoginWorld(t)
 	w.login("dex", harness.DexClient)
 	one := w.org.workspace("one", w.org.kind("team", "dex"), shardOne)
@@ -241,6 +243,7 @@ func (e *elsewhere) Write(b []byte) (int, error) {
 
 // kubelogin gets in with the kubeconfig that is made for it.
 func TestKubeloginWithDex(t *testing.T) {
+	t.Parallel()
 	w := newLoginWorld(t)
 	w.login("dex", harness.DexClient)
 	one := w.org.workspace("one", w.org.kind("team", "dex"), shardOne)
@@ -264,6 +267,7 @@ func TestKubeloginWithDex(t *testing.T) {
 // that a workspace beside it has: the person is asked, the issuer is not, and no
 // token that is kept goes there.
 func TestHostileTypeOwner(t *testing.T) {
+	t.Parallel()
 	w := newLoginWorld(t)
 	w.login("dex", harness.DexClient)
 	w.login("hostile", "other", harness.DexClient)

@@ -30,6 +30,7 @@ const randomPaths = 600
 // cluster that the proxy took it to be about: by the objects that it returns.
 // And no path leads a workspace's user into another workspace.
 func TestPathsAreReadAsAShardReadsThem(t *testing.T) {
+	t.Parallel()
 	issuer := newIssuer(t)
 	o := newOrg(t, shardOne)
 	o.configure("a", trust(issuer))
@@ -111,6 +112,7 @@ func TestPathsAreReadAsAShardReadsThem(t *testing.T) {
 // goes on to a virtual workspace, which acts in the cluster that it names itself.
 // The proxy, whose identity is for the first one, lets no such path through.
 func TestNoVirtualWorkspaceBelowACluster(t *testing.T) {
+	t.Parallel()
 	o := newOrg(t, shardOne)
 	mine, other := o.workspace("mine", harness.TypeRef{}, shardOne), o.workspace("other", harness.TypeRef{}, shardOne)
 	admin := env.AdminKeys()

@@ -66,6 +66,7 @@ func manifest(t *testing.T, c *harness.Client, cluster, file string) {
 // beyond it. The watches' identity is a member of system:masters: kcp v0.31 lets
 // nobody else watch all workspaces at once.
 func TestEachPowerDoesItsWork(t *testing.T) {
+	t.Parallel()
 	root, atRoot := identityOf(t, "front-proxy-root")
 	lookUps, atLookUps := identityOf(t, "front-proxy-look-ups")
 	manifest(t, env.Admin(), "root", "rbac/root.yaml")

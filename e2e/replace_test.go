@@ -72,6 +72,7 @@ func (p probe) ask(ctx context.Context, url string) (outcome, error) {
 // and this proxy started with the same arguments at the same address. Nobody
 // gets another answer than before, but for the differences on purpose.
 func TestChangeOfImage(t *testing.T) {
+	t.Parallel()
 	proxy, err := env.NewProxy("proxy-to-replace", harness.ProxyOptions{Incumbent: true})
 	check(t, err)
 	check(t, proxy.Start(t.Context()))

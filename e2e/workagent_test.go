@@ -86,6 +86,7 @@ func applyRights(t *testing.T, kube kubernetes.Interface, objects []*unstructure
 // deploy/kubestellar, OCM's work agent may do what each manifest needs, and is
 // refused beyond that, by kcp's own RBAC authoriser in a workspace.
 func TestWorkAgentMayApplyTheManifestsAndNoMore(t *testing.T) {
+	t.Parallel()
 	built, err := exec.Command(env.Binaries().Kubectl, "kustomize", "../deploy/kubestellar").Output()
 	check(t, err)
 	manifests := documents(t, string(built))
