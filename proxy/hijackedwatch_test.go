@@ -11,6 +11,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/upstream"
 )
 
 // eventually waits until done, and fails when that takes too long.
@@ -241,7 +242,7 @@ func TestFewWatchesAlone(t *testing.T) {
 	c := f.client(t, true)
 	over := map[string]int{}
 	var bodies []io.Closer
-	for range watchingAtMost + 10 {
+	for range upstream.MaxDedicatedWatches + 10 {
 		res, err := c.Get(f.URL + "/clusters/root:ws/api/v1/pods?watch=1")
 		if err != nil {
 			t.Fatal(err)
@@ -253,7 +254,7 @@ func TestFewWatchesAlone(t *testing.T) {
 		over[string(proto)]++
 		bodies = append(bodies, res.Body)
 	}
-	if got := fmt.Sprint(over); got != fmt.Sprintf("map[HTTP/1.1:%d HTTP/2.0:10]", watchingAtMost) {
+	if got := fmt.Sprint(over); got != fmt.Sprintf("map[HTTP/1.1:%d HTTP/2.0:10]", upstream.MaxDedicatedWatches) {
 		t.Errorf("watches over %s", got)
 	}
 	for _, body := range bodies {
@@ -261,7 +262,7 @@ func TestFewWatchesAlone(t *testing.T) {
 	}
 	w.eventually(t, "none is counted", func() bool {
 		for _, u := range f.router.current.Load().upstreams {
-			if u.watching.Load() != 0 {
+			if _, watches := u.Dedicated(); watches != 0 {
 				return false
 			}
 		}

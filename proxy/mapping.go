@@ -13,6 +13,7 @@ import (
 
 	"frontproxy/internal/certs"
 	"frontproxy/proxy/identityheaders"
+	"frontproxy/proxy/upstream"
 )
 
 // Mapping is one entry of the mapping file, validated. Immutable.
@@ -29,8 +30,8 @@ type Mapping struct {
 	// its credentials, and without identity headers.
 	PassThrough bool
 
-	tls      tlsFiles
-	material *tlsCredentials // tls as read
+	tls      upstream.Files
+	material *upstream.Credentials // tls as read
 	headers  *identityheaders.Headers
 	pattern  []string // segments; "{name}" matches any one segment
 	line     int
@@ -145,7 +146,7 @@ func (e *entry) load(readFile func(string) ([]byte, error)) *Mapping {
 	default:
 		e.fail("%s: unknown value %q; remove it, or write %q to let the backend authenticate clients", keyAuth, v, passThrough)
 	}
-	m.tls = tlsFiles{ca: e.fields[keyCA], cert: e.fields[keyCert], key: e.fields[keyKey]}
+	m.tls = upstream.Files{CA: e.fields[keyCA], Cert: e.fields[keyCert], Key: e.fields[keyKey]}
 	m.material = e.tls(m.tls, m.PassThrough, readFile)
 	return m
 }
@@ -257,7 +258,7 @@ func (e *entry) headers() *identityheaders.Headers {
 
 // tls reads the TLS files. Only an entry whose destination is told of nobody may
 // do without a client certificate.
-func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte, error)) *tlsCredentials {
+func (e *entry) tls(files upstream.Files, optional bool, readFile func(string) ([]byte, error)) *upstream.Credentials {
 	read := func(key, file, what string) []byte {
 		if file == "" {
 			e.fail("%s is missing: %s", key, what)
@@ -269,24 +270,24 @@ func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte
 		}
 		return data
 	}
-	m := &tlsCredentials{}
-	if ca := read(keyCA, files.ca, "a PEM bundle of the CAs that sign the backend's certificate"); ca != nil {
-		m.caPEM, m.roots = ca, x509.NewCertPool()
-		if !m.roots.AppendCertsFromPEM(ca) {
-			e.fail("%s: %s has no PEM certificate", keyCA, files.ca)
+	m := &upstream.Credentials{}
+	if ca := read(keyCA, files.CA, "a PEM bundle of the CAs that sign the backend's certificate"); ca != nil {
+		m.CAPEM, m.Roots = ca, x509.NewCertPool()
+		if !m.Roots.AppendCertsFromPEM(ca) {
+			e.fail("%s: %s has no PEM certificate", keyCA, files.CA)
 		}
 	}
-	if optional && files.cert == "" && files.key == "" {
+	if optional && files.Cert == "" && files.Key == "" {
 		return m
 	}
-	cert := read(keyCert, files.cert, "the PEM certificate that the proxy shows to the backend")
-	key := read(keyKey, files.key, "the PEM private key of "+keyCert)
+	cert := read(keyCert, files.Cert, "the PEM certificate that the proxy shows to the backend")
+	key := read(keyKey, files.Key, "the PEM private key of "+keyCert)
 	if cert != nil && key != nil {
 		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
-			e.fail("%s %s and %s %s do not match: %w", keyCert, files.cert, keyKey, files.key, err)
+			e.fail("%s %s and %s %s do not match: %w", keyCert, files.Cert, keyKey, files.Key, err)
 		}
-		m.certPEM, m.keyPEM, m.pair = cert, key, &pair
+		m.CertPEM, m.KeyPEM, m.Pair = cert, key, &pair
 	}
 	return m
 }
@@ -294,14 +295,14 @@ func (e *entry) tls(files tlsFiles, optional bool, readFile func(string) ([]byte
 // Certificates are those that the entries name, each TLS identity once.
 func (m *Mappings) Certificates() []certs.Source {
 	var all []certs.Source
-	seen := map[tlsFiles]bool{}
+	seen := map[upstream.Files]bool{}
 	for _, e := range m.entries {
 		if seen[e.tls] {
 			continue
 		}
 		seen[e.tls] = true
 		source := fmt.Sprintf("mapping-file %s (line %d)", e.Path, e.line)
-		all = append(all, certs.Source{Role: "client", Source: source, PEM: func() []byte { return e.material.certPEM }}, certs.Source{Role: "backend-ca", Source: source, PEM: func() []byte { return e.material.caPEM }})
+		all = append(all, certs.Source{Role: "client", Source: source, PEM: func() []byte { return e.material.CertPEM }}, certs.Source{Role: "backend-ca", Source: source, PEM: func() []byte { return e.material.CAPEM }})
 	}
 	return all
 }

@@ -201,7 +201,7 @@ func TestMappingsAsKCP(t *testing.T) {
 			}
 			for _, e := range m.entries {
 				k := kcp[e.index-1]
-				got := kcpMapping{Path: e.Path, BackendServerCA: e.tls.ca, ProxyClientCert: e.tls.cert, ProxyClientKey: e.tls.key}
+				got := kcpMapping{Path: e.Path, BackendServerCA: e.tls.CA, ProxyClientCert: e.tls.Cert, ProxyClientKey: e.tls.Key}
 				if e.Backend != nil {
 					got.Backend = e.Backend.String()
 				}

@@ -113,7 +113,7 @@ func TestForeignMount(t *testing.T) {
 		t.Errorf("a mount without TLS: %d", res.StatusCode)
 	}
 	allow, got = false, nil
-	f.router.foreign.close()
+	f.router.foreign.Close()
 	res, body = do(t, f.client(t, false), "GET", f.URL+"/clusters/root:away/api", nil)
 	if res.StatusCode != 503 || strings.Contains(string(body), "127.0.0.1") || got != nil {
 		t.Errorf("a refused dial: %d %s", res.StatusCode, body)

@@ -17,6 +17,7 @@ import (
 	"frontproxy/internal/filewatch"
 	"frontproxy/lookup"
 	"frontproxy/proxy/identityheaders"
+	"frontproxy/proxy/upstream"
 )
 
 // keyURL begins an entry of the mount hosts file; the other keys are those of
@@ -41,11 +42,11 @@ type mountHost struct {
 	url      *url.URL
 	name     string // in errors
 	headers  *identityheaders.Headers
-	upstream *upstream
+	upstream *upstream.Upstream
 }
 
 // vouches says whether the host is told who is calling.
-func (h *mountHost) vouches() bool { return h.upstream.files.cert != "" }
+func (h *mountHost) vouches() bool { return h.upstream.Files().Cert != "" }
 
 // NewMountHosts reads the file of --mount-hosts-file. A nil clock is the real one.
 func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, error) {
@@ -58,7 +59,7 @@ func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, 
 		}
 		for _, host := range next {
 			if u := carriedOn(host, last); u != nil {
-				u.use(host.upstream.current.Load().material)
+				u.Use(host.upstream.Credentials())
 				host.upstream = u
 			}
 		}
@@ -76,13 +77,13 @@ const mountHostsFlag = "mount-hosts-file"
 // Run follows the files, and looks after the connections to the hosts, until ctx
 // ends.
 func (h *MountHosts) Run(ctx context.Context) error {
-	running := newUpstreamRuns(func(ctx context.Context, u *upstream) { u.pulse.run(ctx) }) // the list's File has their files
-	defer running.end()
+	running := upstream.NewRuns(func(ctx context.Context, u *upstream.Upstream) { u.CheckHealth(ctx) }) // the list's File has their files
+	defer running.End()
 	var files sync.WaitGroup
 	defer files.Wait()
 	files.Go(func() { _ = h.File.Run(ctx) })
 	for ctx.Err() == nil {
-		running.follow(ctx, h.upstreams())
+		running.Follow(ctx, h.upstreams())
 		select {
 		case <-ctx.Done():
 		case <-h.changed:
@@ -94,8 +95,8 @@ func (h *MountHosts) Run(ctx context.Context) error {
 }
 
 // upstreams are those of the entries now.
-func (h *MountHosts) upstreams() []*upstream {
-	var all []*upstream
+func (h *MountHosts) upstreams() []*upstream.Upstream {
+	var all []*upstream.Upstream
 	for _, host := range h.Get() {
 		all = append(all, host.upstream)
 	}
@@ -121,22 +122,22 @@ func (h *MountHosts) use(old, next []*mountHost) {
 
 // closeUnused closes the connections of old's hosts that next has no more.
 func closeUnused(old, next []*mountHost) {
-	kept := map[*upstream]bool{}
+	kept := map[*upstream.Upstream]bool{}
 	for _, host := range next {
 		kept[host.upstream] = true
 	}
 	for _, host := range old {
 		if !kept[host.upstream] {
-			host.upstream.close()
+			host.upstream.Close()
 		}
 	}
 }
 
 // carriedOn is the upstream of the entry of old that has host's place and
 // files: its connections are as good as new ones.
-func carriedOn(host *mountHost, old []*mountHost) *upstream {
+func carriedOn(host *mountHost, old []*mountHost) *upstream.Upstream {
 	for _, o := range old {
-		if *o.url == *host.url && o.upstream.files == host.upstream.files {
+		if *o.url == *host.url && o.upstream.Files() == host.upstream.Files() {
 			return o.upstream
 		}
 	}
@@ -178,7 +179,7 @@ func (e *entry) loadMountHost(readFile func(string) ([]byte, error), log klog.Lo
 		return nil
 	}
 	u := e.url(keyURL)
-	files := tlsFiles{ca: e.fields[keyCA], cert: e.fields[keyCert], key: e.fields[keyKey]}
+	files := upstream.Files{CA: e.fields[keyCA], Cert: e.fields[keyCert], Key: e.fields[keyKey]}
 	m := e.tls(files, true, readFile)
 	headers := e.headers()
 	if u == nil || len(e.errs) > 0 {
@@ -188,7 +189,7 @@ func (e *entry) loadMountHost(readFile func(string) ([]byte, error), log klog.Lo
 		e.fail("%s: %w", keyURL, err)
 		return nil
 	}
-	return &mountHost{url: u, name: e.name(), headers: headers, upstream: newUpstream(mountHostsFlag+" "+u.String(), files, m, egress.LimitTransport, nil, log)}
+	return &mountHost{url: u, name: e.name(), headers: headers, upstream: upstream.New(mountHostsFlag+" "+u.String(), files, m, true, nil, log)}
 }
 
 // find returns the entry that a mount's URL is of, the most specific one; nil
@@ -225,7 +226,7 @@ func (h *MountHosts) Certificates() []certs.Source {
 	}
 	var all []certs.Source
 	for _, host := range h.Get() {
-		all = append(all, host.upstream.certificates()...)
+		all = append(all, host.upstream.Certificates()...)
 	}
 	return all
 }
@@ -235,10 +236,5 @@ func (h *mountHost) transport() http.RoundTripper {
 	if h.vouches() {
 		return egress.LimitAnswers(h.upstream)
 	}
-	return toStranger(h.upstream)
-}
-
-// toStranger carries requests to a host whose answers are not believed.
-func toStranger(transport http.RoundTripper) http.RoundTripper {
-	return sanitizingTransport{egress.LimitAnswers(transport)}
+	return upstream.Untrusted(h.upstream)
 }

@@ -23,6 +23,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/internal/egress"
+	"frontproxy/proxy/upstream/upstreamtest"
 )
 
 // lines are what a logger wrote.
@@ -100,7 +101,7 @@ func TestListedMountHostComesBack(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.shard(t, "shard-1", false, nil)
-			fd, address := full(t)
+			fd, address := upstreamtest.Full(t)
 			w.index["root:away"] = index.Target{Mount: parse(t, "https://"+address)}
 			entry := "- url: https://" + address + tlsEntry
 			first := entry
@@ -216,22 +217,14 @@ func TestMountHostsAnswersAreLimited(t *testing.T) {
 	}
 }
 
-// TestTransportsToStrangersAreLimited: the times of every transport that leads to
-// what a tenant chose are limited.
-func TestTransportsToStrangersAreLimited(t *testing.T) {
-	foreign := newForeign(&RouterConfig{MountDial: (&net.Dialer{}).DialContext})
+// TestListedHostsAreExternal: connections to hosts that the operator lists have the
+// limits of those that tenants choose.
+func TestListedHostsAreExternal(t *testing.T) {
 	w := newWorld(t)
 	w.mountHosts(t, "- url: https://host.example"+tlsEntry)
-	listed := w.config.Routing.MountHosts.upstreams()[0].current.Load()
-	for name, transport := range map[string]*http.Transport{
-		"requests": foreign.requests, "upgrades": foreign.upgrades, "listed, shared": listed.shared, "listed, alone": listed.alone, "listed, watching": listed.watching,
-	} {
-		want := &http.Transport{}
-		egress.LimitTransport(want)
-		if transport.MaxResponseHeaderBytes != want.MaxResponseHeaderBytes || transport.ResponseHeaderTimeout != want.ResponseHeaderTimeout ||
-			transport.TLSHandshakeTimeout != want.TLSHandshakeTimeout || transport.IdleConnTimeout != want.IdleConnTimeout ||
-			transport.HTTP2.WriteByteTimeout != want.HTTP2.WriteByteTimeout || transport.HTTP2.MaxReceiveBufferPerStream != want.HTTP2.MaxReceiveBufferPerStream {
-			t.Errorf("%s: %+v", name, transport)
+	for _, u := range w.config.Routing.MountHosts.upstreams() {
+		if !u.External() {
+			t.Errorf("%s is taken for a shard", u.Source())
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/upstream"
 )
 
 // modifyResponse sees the upstream's answer before the client does.
@@ -13,7 +14,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		res.Body = x.upload.answered(res.Body)
 	}
 	if x.dest.Trust == destination.Stranger {
-		sanitizeResponse(res)
+		upstream.SanitizeResponse(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
 		x.checkIdentityRejected(res)

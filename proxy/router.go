@@ -19,6 +19,7 @@ import (
 	"frontproxy/index/shards"
 	"frontproxy/internal/certs"
 	"frontproxy/internal/filewatch"
+	"frontproxy/proxy/upstream"
 )
 
 // RouterConfig is what a router is made of.
@@ -69,7 +70,7 @@ type router struct {
 	current   atomic.Pointer[routes]   // never nil
 	file      *filewatch.File[*routes] // nil: not followed
 	changed   chan struct{}            // has one when current is another
-	foreign   *externalTransport       // nil: not served
+	foreign   *upstream.External       // nil: not served
 	strangers http.RoundTripper        // foreign, with answers that are not believed
 }
 
@@ -78,9 +79,9 @@ func newRouter(c RouterConfig) (*router, error) {
 	if c.Mappings == nil {
 		return nil, errors.New("a router needs mappings")
 	}
-	r := &router{RouterConfig: c, changed: make(chan struct{}, 1), foreign: newForeign(&c)}
+	r := &router{RouterConfig: c, changed: make(chan struct{}, 1), foreign: upstream.NewExternal(c.MountDial, c.MountTLS)}
 	if r.foreign != nil {
-		r.strangers = toStranger(r.foreign)
+		r.strangers = upstream.Untrusted(r.foreign)
 	}
 	first, err := r.newRoutes(c.Mappings, nil)
 	if err != nil {
@@ -95,15 +96,15 @@ func newRouter(c RouterConfig) (*router, error) {
 
 // Run follows the mapping file and what it names until ctx ends.
 func (r *router) Run(ctx context.Context) {
-	running := newUpstreamRuns(func(ctx context.Context, u *upstream) { u.run(ctx) })
-	defer running.end()
+	running := upstream.NewRuns(func(ctx context.Context, u *upstream.Upstream) { u.Run(ctx) })
+	defer running.End()
 	var mappings sync.WaitGroup
 	defer mappings.Wait()
 	if r.file != nil {
 		mappings.Go(func() { _ = r.file.Run(ctx) })
 	}
 	for ctx.Err() == nil {
-		running.follow(ctx, slices.Collect(maps.Values(r.current.Load().upstreams)))
+		running.Follow(ctx, slices.Collect(maps.Values(r.current.Load().upstreams)))
 		select {
 		case <-ctx.Done():
 		case <-r.changed:
@@ -114,7 +115,7 @@ func (r *router) Run(ctx context.Context) {
 // Close closes the idle connections to mounted hosts.
 func (r *router) Close() {
 	if r.foreign != nil {
-		r.foreign.close()
+		r.foreign.Close()
 	}
 }
 
@@ -125,7 +126,7 @@ func (r *router) Reload() {
 		r.file.Reload()
 	}
 	for _, u := range r.current.Load().upstreams {
-		u.followed.Reload()
+		u.Followed().Reload()
 	}
 }
 
@@ -136,7 +137,7 @@ func (r *router) Reloads() map[string]func() error {
 		all[mappingFileFlag] = r.file.LastError
 	}
 	for _, u := range r.current.Load().upstreams {
-		all[u.source] = u.followed.LastError
+		all[u.Source()] = u.Followed().LastError
 	}
 	return all
 }
@@ -145,7 +146,7 @@ func (r *router) Reloads() map[string]func() error {
 func (r *router) Certificates() []certs.Source {
 	var all []certs.Source
 	for _, u := range r.current.Load().upstreams {
-		all = append(all, u.certificates()...)
+		all = append(all, u.Certificates()...)
 	}
 	return append(all, r.MountHosts.Certificates()...)
 }

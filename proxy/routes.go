@@ -7,13 +7,14 @@ import (
 	"maps"
 
 	"frontproxy/internal/filewatch"
+	"frontproxy/proxy/upstream"
 )
 
 // routes are what a mapping file makes of the router. A request takes the one that is
 // current when it comes; a changed file makes another. Immutable.
 type routes struct {
 	mappings  *Mappings
-	upstreams map[tlsFiles]*upstream
+	upstreams map[upstream.Files]*upstream.Upstream
 	services  *shardServices // nil: not served
 }
 
@@ -27,14 +28,14 @@ func (r *router) newRoutes(m *Mappings, old *routes) (*routes, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &routes{mappings: m, upstreams: map[tlsFiles]*upstream{}, services: services}
+	next := &routes{mappings: m, upstreams: map[upstream.Files]*upstream.Upstream{}, services: services}
 	for _, e := range m.entries {
 		switch {
 		case next.upstreams[e.tls] != nil:
 		case old != nil && old.upstreams[e.tls] != nil:
 			next.upstreams[e.tls] = old.upstreams[e.tls]
 		default:
-			next.upstreams[e.tls] = newUpstream("mapping-file "+e.Path, e.tls, e.material, nil, r.Clock, r.Log)
+			next.upstreams[e.tls] = upstream.New("mapping-file "+e.Path, e.tls, e.material, false, r.Clock, r.Log)
 		}
 	}
 	return next, nil
@@ -69,7 +70,7 @@ func (r *router) load(path string, read filewatch.ReadFunc) (*routes, error) {
 	old := r.current.Load()
 	inUse := map[string][]byte{}
 	for _, u := range old.upstreams {
-		maps.Copy(inUse, u.current.Load().material.contents(u.files))
+		maps.Copy(inUse, u.Credentials().Contents(u.Files()))
 	}
 	m, err := LoadMappings(path, data, func(name string) ([]byte, error) {
 		if text, ok := inUse[name]; ok {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"frontproxy/proxy/upstream"
+
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 )
 
@@ -19,11 +21,10 @@ const (
 	readHeaderTimeout = 32 * time.Second
 	serverIdleTimeout = 90 * time.Second
 
-	// HTTP/2 settings of kube-apiserver: nearly all bodies are below 256 KiB. But one
+	// HTTP/2 settings of kube-apiserver, with upstream.StreamWindow: nearly all bodies are below 256 KiB. But one
 	// of a connection may have more under way, or a large body would wait for the
 	// client to hear that it was taken (docs/performance.md).
 	defaultStreams = 100
-	streamWindow   = 256 << 10
 	largeWindow    = 1 << 20
 )
 
@@ -111,9 +112,9 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 	}
 	s.HTTP2 = &http.HTTP2Config{
 		MaxConcurrentStreams:          streams,
-		MaxReadFrameSize:              streamWindow,
+		MaxReadFrameSize:              upstream.StreamWindow,
 		MaxReceiveBufferPerStream:     largeWindow,
-		MaxReceiveBufferPerConnection: streamWindow * streams,
+		MaxReceiveBufferPerConnection: upstream.StreamWindow * streams,
 	}
 	shorten(s)
 	return s

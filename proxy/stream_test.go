@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"frontproxy/proxy/upstream"
+
 	"github.com/gorilla/websocket"
 	"golang.org/x/net/http2"
 	testingclock "k8s.io/utils/clock/testing"
@@ -274,16 +276,16 @@ func TestRotation(t *testing.T) {
 		return s.one(t)
 	}
 	first := get()
-	var u *upstream
+	var u *upstream.Upstream
 	for _, u = range f.router.current.Load().upstreams {
 	}
 	reload := func() error {
 		t.Helper()
-		settle(t, u.followed, clk)
-		return u.followed.LastError()
+		settle(t, u.Followed(), clk)
+		return u.Followed().LastError()
 	}
-	before := u.current.Load()
-	if err := reload(); err != nil || u.current.Load() != before {
+	before := u.Credentials()
+	if err := reload(); err != nil || u.Credentials() != before {
 		t.Fatalf("unchanged files made new connections (%v)", err)
 	}
 	w.write(t, "client.crt", []byte("half a write"))

@@ -1,10 +1,9 @@
-package proxy
+package upstream
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -13,9 +12,10 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"frontproxy/proxy/upstream/upstreamtest"
 
 	"k8s.io/klog/v2"
 )
@@ -88,8 +88,8 @@ func (r *relay) freeze(frozen bool) {
 	r.thaw.Broadcast()
 }
 
-// pulsed is a server behind a relay, and a transport whose pulse is quick.
-func pulsed(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *healthChecker, func() error) {
+// pulsed is a server behind a relay, and a transport whose health is quick.
+func checked(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *healthChecker, func() error) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
 	server.EnableHTTP2 = http2
@@ -121,7 +121,7 @@ func pulsed(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *healthChecke
 func TestPulse(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
-			relay, p, ask := pulsed(t, func(http.ResponseWriter, *http.Request) {}, http2)
+			relay, p, ask := checked(t, func(http.ResponseWriter, *http.Request) {}, http2)
 			if err := ask(); err != nil {
 				t.Fatal(err)
 			}
@@ -154,7 +154,7 @@ func TestPulse(t *testing.T) {
 // connection that waits it is looked into: a backend that lives keeps it, and a
 // frozen one loses it.
 func TestPulseOfWhatWaits(t *testing.T) {
-	relay, p, _ := pulsed(t, func(rw http.ResponseWriter, r *http.Request) {
+	relay, p, _ := checked(t, func(rw http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(rw).Flush()
 		<-r.Context().Done()
 	}, false)
@@ -184,7 +184,7 @@ func TestPulseOfWhatWaits(t *testing.T) {
 // A slow answer of a backend that lives is waited for.
 func TestPulseLetsSlowBe(t *testing.T) {
 	asked := make(chan struct{})
-	_, p, ask := pulsed(t, func(http.ResponseWriter, *http.Request) {
+	_, p, ask := checked(t, func(http.ResponseWriter, *http.Request) {
 		close(asked)
 		time.Sleep(2 * time.Second) // ten times as long as is waited before asking
 	}, false)
@@ -217,41 +217,10 @@ func TestPulseRefused(t *testing.T) {
 	}
 }
 
-// full is a listener at whose address no connection can be made, since its
-// backlog is full and nobody accepts: the kernel drops what comes, as a network
-// that is cut does.
-func full(t *testing.T) (fd int, address string) {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
-	for range 10 {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
-		if err != nil {
-			return fd, address
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-	}
-	t.Fatal("a backlog of none holds ten connections")
-	return 0, ""
-}
-
 // TestPulseCutOff: the first who find that no connection can be made wait for
 // it, the others do not, until there is one again.
 func TestPulseCutOff(t *testing.T) {
-	fd, address := full(t)
+	fd, address := upstreamtest.Full(t)
 	p := newHealthChecker(func() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }, klog.Logger{}) //nolint:gosec // nothing is said
 	p.every, p.patience, p.dialer.Timeout = 10*time.Millisecond, 500*time.Millisecond, 300*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())

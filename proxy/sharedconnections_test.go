@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"frontproxy/proxy/upstream"
+
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -58,7 +60,7 @@ func TestConnections(t *testing.T) {
 // TestBurst: when many requests have a connection alone, the others share some;
 // afterwards everything is as before.
 func TestBurst(t *testing.T) {
-	const sent, together = maxDedicatedConns + 50, 8 // together: how many are on their way to the shard
+	const sent, together = upstream.MaxDedicated + 50, 8 // together: how many are on their way to the shard
 	w := newWorld(t)
 	var mu sync.Mutex
 	connections, protocols := map[string]bool{}, map[string]int{}
@@ -108,7 +110,7 @@ func TestBurst(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if protocols["HTTP/1.1"] != maxDedicatedConns || protocols["HTTP/2.0"] != 50 || len(connections) > maxDedicatedConns+50/2 {
+	if protocols["HTTP/1.1"] != upstream.MaxDedicated || protocols["HTTP/2.0"] != 50 || len(connections) > upstream.MaxDedicated+50/2 {
 		t.Errorf("over %v, on %d connections", protocols, len(connections))
 	}
 	checkAlone(t, f, 0)
@@ -118,7 +120,7 @@ func TestBurst(t *testing.T) {
 func checkAlone(t *testing.T, f *front, want int64) {
 	t.Helper()
 	for _, u := range f.router.current.Load().upstreams {
-		if got := u.alone.Load(); got != want {
+		if got, _ := u.Dedicated(); got != want {
 			t.Errorf("%d requests are counted as alone, want %d", got, want)
 		}
 	}

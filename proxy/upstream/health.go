@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"context"
@@ -50,8 +50,8 @@ type hostHealth struct {
 // trackedConn is a connection that is looked at.
 type trackedConn struct {
 	net.Conn
-	pulse *healthChecker
-	host  *hostHealth
+	health *healthChecker
+	host   *hostHealth
 	// waits: it carries what may be silent for long, so that silence after an
 	// answer is looked into, too.
 	waits bool
@@ -113,7 +113,7 @@ func (p *healthChecker) connect(ctx context.Context, network, address string) (*
 		return nil, err
 	}
 	h.heard.Store(p.ticks.Load())
-	c := &trackedConn{Conn: answerConn{conn}, pulse: p, host: h}
+	c := &trackedConn{Conn: answerConn{conn}, health: p, host: h}
 	h.conns[c] = struct{}{}
 	return c, nil
 }
@@ -126,7 +126,7 @@ func timedOut(err error) bool {
 // Write implements net.Conn.
 func (c *trackedConn) Write(b []byte) (int, error) {
 	if c.since.Load() == 0 {
-		c.since.Store(c.pulse.ticks.Load())
+		c.since.Store(c.health.ticks.Load())
 	}
 	return c.Conn.Write(b)
 }
@@ -135,7 +135,7 @@ func (c *trackedConn) Write(b []byte) (int, error) {
 func (c *trackedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && c.since.Load() != 0 {
-		now, since := c.pulse.ticks.Load(), int64(0)
+		now, since := c.health.ticks.Load(), int64(0)
 		if c.waits {
 			since = now
 		}
@@ -147,9 +147,9 @@ func (c *trackedConn) Read(b []byte) (int, error) {
 
 // Close implements net.Conn.
 func (c *trackedConn) Close() error {
-	c.pulse.mu.Lock()
+	c.health.mu.Lock()
 	delete(c.host.conns, c)
-	c.pulse.mu.Unlock()
+	c.health.mu.Unlock()
 	return c.Conn.Close()
 }
 

@@ -1,0 +1,30 @@
+package upstream
+
+import (
+	"crypto/x509"
+	"net"
+	"net/http"
+	"testing"
+
+	"k8s.io/klog/v2"
+
+	"frontproxy/internal/egress"
+)
+
+// TestTransportsToStrangersAreLimited: the times of every transport that leads to
+// what a tenant chose are limited.
+func TestTransportsToStrangersAreLimited(t *testing.T) {
+	foreign := NewExternal((&net.Dialer{}).DialContext, nil)
+	listed := New("host", Files{CA: "ca"}, &Credentials{Roots: x509.NewCertPool()}, true, nil, klog.Logger{}).current.Load()
+	for name, transport := range map[string]*http.Transport{
+		"requests": foreign.requests, "upgrades": foreign.upgrades, "listed, shared": listed.shared, "listed, alone": listed.alone, "listed, watching": listed.watching,
+	} {
+		want := &http.Transport{}
+		egress.LimitTransport(want)
+		if transport.MaxResponseHeaderBytes != want.MaxResponseHeaderBytes || transport.ResponseHeaderTimeout != want.ResponseHeaderTimeout ||
+			transport.TLSHandshakeTimeout != want.TLSHandshakeTimeout || transport.IdleConnTimeout != want.IdleConnTimeout ||
+			transport.HTTP2.WriteByteTimeout != want.HTTP2.WriteByteTimeout || transport.HTTP2.MaxReceiveBufferPerStream != want.HTTP2.MaxReceiveBufferPerStream {
+			t.Errorf("%s: %+v", name, transport)
+		}
+	}
+}

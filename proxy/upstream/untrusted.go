@@ -1,0 +1,72 @@
+package upstream
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+
+	"frontproxy/internal/egress"
+)
+
+// Untrusted carries requests to a host whose answers are not believed.
+func Untrusted(transport http.RoundTripper) http.RoundTripper {
+	return sanitizingTransport{egress.LimitAnswers(transport)}
+}
+
+// SanitizeResponse takes from a foreign host's answer what would let it act as our
+// origin in a browser, whose certificate or token for us it could use. Trailers
+// are read with the body's end.
+func SanitizeResponse(res *http.Response) {
+	stripOriginHeaders(res.Header)
+	res.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	res.Header.Set("X-Content-Type-Options", "nosniff")
+	if res.StatusCode != http.StatusSwitchingProtocols && res.Body != http.NoBody {
+		res.Body = &sanitizedBody{res.Body, res}
+	}
+}
+
+// stripOriginHeaders takes from headers what speaks for an origin.
+func stripOriginHeaders(header http.Header) {
+	for key := range header {
+		if strings.HasPrefix(key, "Access-Control-") {
+			delete(header, key)
+		}
+	}
+	for _, key := range []string{
+		"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Public-Key-Pins", "Alt-Svc", "Service-Worker-Allowed",
+		"Nel", "Report-To", "Reporting-Endpoints", "Accept-Ch", "Critical-Ch", "Expect-Ct", "Set-Login", "Origin-Trial",
+	} {
+		delete(header, key)
+	}
+}
+
+// sanitizedBody is a foreign host's, whose trailers are confined too.
+type sanitizedBody struct {
+	io.ReadCloser
+	res *http.Response
+}
+
+// Read implements io.Reader.
+func (b *sanitizedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		stripOriginHeaders(b.res.Trailer)
+	}
+	return n, err
+}
+
+// sanitizingTransport is a transport to a foreign host, whose informational answers (1xx)
+// are confined before ReverseProxy, whose hook is older, passes them on.
+type sanitizingTransport struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (c sanitizingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return c.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
+			stripOriginHeaders(http.Header(header))
+			return nil
+		},
+	})))
+}
