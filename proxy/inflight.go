@@ -111,7 +111,7 @@ func (h *places) yield() {
 	defer h.mu.Unlock()
 	if h.yielding++; h.yielding == 1 && h.back != nil {
 		h.running.add(-1)
-		h.wait(h.back, h.weight)
+		h.wait(h.back, h.weight+answerBytes)
 	}
 }
 
@@ -120,7 +120,7 @@ func (h *places) resume() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.yielding--; h.yielding == 0 && h.back != nil {
-		h.wait(h.back, -h.weight)
+		h.wait(h.back, -h.weight-answerBytes)
 		h.running.add(1)
 	}
 }
@@ -138,7 +138,7 @@ func (h *places) leave() {
 	case h.back == nil:
 		h.stopWaiting()
 	case h.yielding > 0:
-		h.wait(h.back, -h.weight)
+		h.wait(h.back, -h.weight-answerBytes)
 	default:
 		h.running.add(-1)
 	}
@@ -146,10 +146,11 @@ func (h *places) leave() {
 }
 
 func (h *places) stopWaiting() {
-	for _, payer := range []*atomic.Int64{h.payer, h.host} {
-		if payer != nil {
-			h.wait(payer, -h.weight)
-		}
+	if h.payer != nil {
+		h.wait(h.payer, -h.weight)
+	}
+	if h.host != nil {
+		h.wait(h.host, -h.weight-answerBytes)
 	}
 	h.payer, h.host = nil, nil
 }
@@ -215,7 +216,7 @@ func (x *exchange) admitted() *metav1.Status {
 	if x.dest.Kind == destination.MountedHost {
 		last := x.dest.Mounts[len(x.dest.Mounts)-1]
 		payer := h.budget.payer(mountee, x.dest.Base.Host, last.Path)
-		if !h.budget.take(payer, h.weight, part(hostsPart)) {
+		if !h.budget.take(payer, h.weight+answerBytes, part(hostsPart)) {
 			return apistatus.TooManyRequests("the mount of the workspace has")
 		}
 		h.host = payer

@@ -21,11 +21,9 @@ const (
 	readHeaderTimeout = 32 * time.Second
 	serverIdleTimeout = 90 * time.Second
 
-	// HTTP/2 settings of kube-apiserver, with upstream.StreamWindow: nearly all bodies are below 256 KiB. But one
-	// of a connection may have more under way, or a large body would wait for the
-	// client to hear that it was taken (docs/performance.md).
+	// HTTP/2 settings of kube-apiserver, with upstream.StreamWindow: nearly all bodies
+	// are below 256 KiB.
 	defaultStreams = 100
-	largeWindow    = 1 << 20
 )
 
 // Run serves until ctx ends, then drains: /readyz says no at once; after
@@ -113,7 +111,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 	s.HTTP2 = &http.HTTP2Config{
 		MaxConcurrentStreams:          streams,
 		MaxReadFrameSize:              upstream.StreamWindow,
-		MaxReceiveBufferPerStream:     largeWindow,
+		MaxReceiveBufferPerStream:     upstream.StreamWindow,
 		MaxReceiveBufferPerConnection: upstream.StreamWindow * streams,
 	}
 	shorten(s)

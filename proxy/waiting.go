@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"net/netip"
 	"sync/atomic"
+
+	"frontproxy/internal/egress"
+	"frontproxy/proxy/upstream"
 )
 
 // A request has two stages. It *waits* while it is decided about, while its body
@@ -40,6 +43,10 @@ const (
 	// requestBytes is what a request is taken to cost beside its headers and body:
 	// stacks, buffers, the records of net/http. So the budget bounds their number.
 	requestBytes = 16 << 10
+	// answerBytes is what an answer may keep beside that while its client does not
+	// read: what the upstream may send ahead over HTTP/2, and the buffer from which it
+	// is copied.
+	answerBytes = egress.StreamBuffer + 32<<10
 )
 
 // A payer's part of what is free, as a divisor.
@@ -118,11 +125,12 @@ func weightOf(r *http.Request) int64 {
 			n += len(key) + len(v)
 		}
 	}
-	switch {
-	case r.ContentLength < 0 || r.ContentLength > maxBufferedBody:
-		n += maxBufferedBody
-	default:
-		n += int(r.ContentLength)
+	body := int64(maxBufferedBody)
+	if r.ProtoMajor == 2 {
+		body = upstream.StreamWindow // of which the client sends this much unasked
 	}
-	return int64(n)
+	if r.ContentLength >= 0 {
+		body = min(body, r.ContentLength)
+	}
+	return int64(n) + body
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/user"
+
 	"frontproxy/authn"
 	"frontproxy/index"
 )
@@ -214,6 +216,13 @@ func TestBodiesThatNeverCome(t *testing.T) {
 // workspaces, do not take the half of a shard.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	w := newWorld(t)
+	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+		u := user.Info(alice)
+		if r.Header.Get("Authorization") != "" {
+			u = &user.DefaultInfo{Name: "bob"}
+		}
+		return &authn.Decision{User: u, Status: http.StatusOK, Authenticator: "token"}
+	}
 	shard := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
 		size := 2
 		if strings.Contains(r.URL.Path, "large") {
@@ -239,7 +248,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 		t.Fatalf("%d are not answered 200, %d are under way", s.answered.Load(), s.inFlight.Load())
 	}
 	s.serves("a neighbour at the shard", s.client(t, true), "/clusters/root:here/api", "")
-	s.serves("another request in the workspace", s.client(t, true), "/clusters/team0/api", "")
+	s.serves("another user of the workspace", s.client(t, true), "/clusters/team0/api", "bob's")
 }
 
 // TestStreamMustProveToBeOne: what only looks like a watch is counted like any

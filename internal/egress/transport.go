@@ -1,8 +1,10 @@
 package egress
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -37,16 +39,19 @@ const (
 	// there is no answer, or if nothing can be written, for stallTimeout.
 	pingAfter    = 15 * time.Second
 	stallTimeout = 10 * time.Second
-	// streamBuffer is how much of an HTTP/2 response's body is buffered for its
-	// reader.
-	streamBuffer = 256 << 10
+	// StreamBuffer is how much of an HTTP/2 response's body is buffered for its reader,
+	// in bytes: the window that RFC 9113 begins with. What a client does not read, an
+	// upstream can't send.
+	StreamBuffer = 64 << 10
 )
 
 // LimitTransport sets the limits of a transport to servers that tenants choose. Every
 // transport that may lead to such a server must have them, and send its requests
-// through LimitAnswers. LimitTransport does not change dialling, TLS, the number of
-// connections or the protocols. Call it before t is used.
+// through LimitAnswers. LimitTransport does not change TLS, the number of connections
+// or the protocols. It wraps DialContext, which must be set before. Call it before t is
+// used.
 func LimitTransport(t *http.Transport) {
+	t.DialContext = limitBuffers(t.DialContext)
 	t.TLSHandshakeTimeout = handshakeTimeout
 	t.MaxResponseHeaderBytes = MaxHeaderBytes
 	t.ResponseHeaderTimeout = headerTimeout
@@ -56,7 +61,23 @@ func LimitTransport(t *http.Transport) {
 		SendPingTimeout:           pingAfter,
 		PingTimeout:               stallTimeout,
 		WriteByteTimeout:          stallTimeout,
-		MaxReceiveBufferPerStream: streamBuffer,
+		MaxReceiveBufferPerStream: StreamBuffer,
+	}
+}
+
+// limitBuffers returns a DialContext whose connections have StreamBuffer bytes in the
+// kernel for what is not read yet, which would grow to several MiB otherwise
+// (net.ipv4.tcp_rmem). A nil dial is net.Dialer's.
+func limitBuffers(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetReadBuffer(StreamBuffer) // else the kernel's own limit holds
+		}
+		return conn, err
 	}
 }
 

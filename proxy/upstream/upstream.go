@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -87,19 +88,25 @@ func New(source string, files Files, m *Credentials, external bool, clk clock.Cl
 }
 
 func (u *Upstream) newTransports(m *Credentials) *transports {
-	t := &transports{material: m, shared: u.newTransport(m, true), alone: u.newTransport(m, false), watching: u.newTransport(m, false)}
-	t.watching.DialContext = u.health.dialWaiting
-	return t
+	return &transports{
+		material: m,
+		shared:   u.newTransport(m, u.health.dial, true),
+		alone:    u.newTransport(m, u.health.dial, false),
+		watching: u.newTransport(m, u.health.dialWaiting, false),
+	}
 }
+
+// dialFunc is a net.Dialer's DialContext.
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // newTransport makes one to servers that the operator chose, and whose answers are
 // believed: their headers and informational answers have net/http's limits (10 MiB).
 // How long an answer takes is theirs to say, as long as they live, which the health
 // finds out, and which it also does of connections that cannot be made in time.
 // There is no bound on connections: a shard has as many as requests that wait for it.
-func (u *Upstream) newTransport(m *Credentials, http2 bool) *http.Transport {
+func (u *Upstream) newTransport(m *Credentials, dial dialFunc, http2 bool) *http.Transport {
 	t := &http.Transport{
-		DialContext:           u.health.dial,
+		DialContext:           dial,
 		TLSClientConfig:       m.config(),
 		TLSHandshakeTimeout:   handshakeTimeout,
 		ExpectContinueTimeout: continueTimeout,
@@ -108,7 +115,12 @@ func (u *Upstream) newTransport(m *Credentials, http2 bool) *http.Transport {
 		IdleConnTimeout:       idleTimeout,
 		DisableCompression:    true, // bodies pass as they are
 		Protocols:             new(http.Protocols),
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, MaxReadFrameSize: StreamWindow},
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:           pingAfter,
+			PingTimeout:               pingTimeout,
+			MaxReadFrameSize:          StreamWindow,
+			MaxReceiveBufferPerStream: egress.StreamBuffer,
+		},
 	}
 	if u.external {
 		egress.LimitTransport(t)

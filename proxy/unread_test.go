@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/proxy/upstream"
+)
+
+// settled waits until n has stayed the same for 200 ms and returns it.
+func settled(t *testing.T, n *atomic.Int64) int64 {
+	t.Helper()
+	last, since := n.Load(), time.Now()
+	until(t, "a count stays the same", func() bool {
+		if now := n.Load(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > 200*time.Millisecond
+	})
+	return last
+}
+
+// TestUnreadAnswersAreCharged: what an upstream has sent of answers that their
+// clients do not read is bounded, and charged to those who asked.
+func TestUnreadAnswersAreCharged(t *testing.T) {
+	const requests, slack = 8, 16 << 10 // slack: of each request, buffers of the shard's own
+	for _, kind := range []string{"shard", "mounted host"} {
+		t.Run(kind, func(t *testing.T) {
+			var sent atomic.Int64
+			answer := func(rw http.ResponseWriter, _ *http.Request) {
+				for {
+					n, err := rw.Write(make([]byte, 8<<10))
+					if sent.Add(int64(n)); err != nil {
+						return
+					}
+				}
+			}
+			w, path := newWorld(t), "/clusters/root:busy/api"
+			if kind == "shard" {
+				shard := w.shard(t, "shard-1", true, answer)
+				w.index["root:busy"] = index.Target{Cluster: "busy", Shard: shard.Shard}
+			} else {
+				w.mountedHost(t, true, answer)
+				path = "/clusters/root:away/api"
+			}
+			s := besiege(t, w)
+			client := s.client(t, true)
+			client.Transport.(*http.Transport).HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 1}
+			for range requests {
+				go func() {
+					// A POST without a body goes to the upstream over HTTP/2.
+					r, _ := http.NewRequestWithContext(s.ctx, http.MethodPost, s.URL+path, nil)
+					if res, err := client.Do(r); err == nil {
+						<-s.ctx.Done()
+						_ = res.Body.Close()
+					}
+				}()
+			}
+			until(t, "each answer has begun", func() bool { return sent.Load() >= requests*(8<<10) })
+			got, charged := settled(t, &sent), s.limit.waiting.used.Load()
+			if most := int64(requests * (answerBytes + slack)); got > most {
+				t.Errorf("the upstream has sent %d bytes that nobody reads, want at most %d", got, most)
+			}
+			if charged < got-requests*slack {
+				t.Errorf("%d bytes wait for clients, and %d are charged", got, charged)
+			}
+		})
+	}
+}
+
+// TestUndecidedUploadsAreCharged: what a client has sent of a body while it is
+// decided who it is, is bounded, and charged to its address.
+func TestUndecidedUploadsAreCharged(t *testing.T) {
+	w := newWorld(t)
+	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+		<-r.Context().Done()
+		return &authn.Decision{Status: http.StatusServiceUnavailable}
+	}
+	s := besiege(t, w)
+	client := s.client(t, true)
+	var taken atomic.Int64
+	go func() {
+		r, _ := http.NewRequestWithContext(s.ctx, http.MethodPost, s.URL+"/clusters/root:ws/api", countedReader{&taken})
+		if res, err := client.Do(r); err == nil {
+			_ = res.Body.Close()
+		}
+	}()
+	until(t, "the upload has begun", func() bool { return taken.Load() > 0 })
+	got, charged := settled(t, &taken), s.limit.waiting.used.Load()
+	// The client has read one frame that it could not send.
+	if got > charged+upstream.StreamWindow {
+		t.Errorf("%d bytes of the body have left the client, and %d are charged", got, charged)
+	}
+}
+
+// countedReader is an endless body.
+type countedReader struct{ taken *atomic.Int64 }
+
+// Read implements io.Reader.
+func (r countedReader) Read(b []byte) (int, error) {
+	r.taken.Add(int64(len(b)))
+	return len(b), nil
+}
+
+var _ io.Reader = countedReader{}
