@@ -15,6 +15,8 @@ import (
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/routing/routingtest"
 	"frontproxy/proxy/upstream"
 )
 
@@ -42,11 +44,11 @@ func BenchmarkRequest(b *testing.B) {
 			s := quietShard(b, w, body)
 			bare := &httputil.ReverseProxy{Transport: usualTransport(w), Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(parse(b, s)) }}
 			server := httptest.NewUnstartedServer(bare)
-			server.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(b, "bare")}}
+			server.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(b, "bare")}}
 			server.EnableHTTP2 = true
 			server.StartTLS()
 			defer server.Close()
-			f := &front{root: w.serving.pool()}
+			f := &front{root: w.serving.Pool()}
 			requests(b, f.client(b, http2), server.URL+"/clusters/root:ws/api/v1/namespaces/default/configmaps/x")
 		})
 	}
@@ -55,7 +57,7 @@ func BenchmarkRequest(b *testing.B) {
 // usualTransport shares connections over HTTP/2.
 func usualTransport(w *world) *http.Transport {
 	t := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: w.serving.pool(), MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 256,
+		TLSClientConfig: &tls.Config{RootCAs: w.serving.Pool(), MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 256,
 		DisableCompression: true, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxReadFrameSize: upstream.StreamWindow},
 	}
 	t.Protocols.SetHTTP1(true)
@@ -105,7 +107,7 @@ func TestAllocations(t *testing.T) {
 	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
 	r.Header = http.Header{"Authorization": {"Bearer token"}, "Accept": {"application/json"}, "User-Agent": {"kubectl"}}
 	d := &authn.Decision{User: alice, Status: 200}
-	p, err := New(Config{Routing: RouterConfig{Mappings: w.mappings(t, usualMapping), Index: w.index}, Decider: deciderFunc(w.decide)})
+	p, err := New(Config{Routing: routing.Config{Mappings: w.mappings(t, routingtest.ShardsMapping), Index: w.index}, Decider: deciderFunc(w.decide)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,14 +14,8 @@ import (
 	"frontproxy/index/shards"
 	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/routing"
 )
-
-// Index finds what a cluster path names.
-type Index interface {
-	// Lookup takes a valid cluster path, or a logical cluster's name; its errors
-	// are those of package index.
-	Lookup(path string) (index.Target, error)
-}
 
 // Decider admits or refuses.
 type Decider interface {
@@ -32,7 +26,7 @@ type Decider interface {
 // Config is what a Proxy is made of.
 type Config struct {
 	// Routing says where requests go. Its Mappings are required; New sets Lookups.
-	Routing RouterConfig
+	Routing routing.Config
 	// Server is required by Run only.
 	Server ServerConfig
 	// Pages are what the proxy tells of itself.

@@ -26,7 +26,7 @@ func (w *world) forbidding(t *testing.T, http2 bool) {
 	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.EnableHTTP2 = http2
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "shard-1")}, ClientCAs: w.clients.pool(), ClientAuth: tls.VerifyClientCertIfGiven}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "shard-1")}, ClientCAs: w.clients.Pool(), ClientAuth: tls.VerifyClientCertIfGiven}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: shardAt("shard-1", parse(t, s.URL))}
@@ -128,7 +128,7 @@ func post(f *front, c *http.Client, body []byte, expect bool) (*http.Response, [
 // so that the connection is reset, has its answer reach the client.
 func TestAnswerBeforeAReset(t *testing.T) {
 	w := newWorld(t)
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "shard-1")}})
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "shard-1")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/routing"
 )
 
 // foreignWorld is a world whose workspace root:away is a mount on another host,
@@ -32,11 +33,11 @@ func foreignWorld(t *testing.T, handler http.HandlerFunc) (*world, *standIn, *ht
 func (w *world) mountedHost(t *testing.T, http2 bool, handler http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	other := httptest.NewUnstartedServer(handler)
-	other.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "other")}}
+	other.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "other")}}
 	other.EnableHTTP2 = http2
 	other.StartTLS()
 	t.Cleanup(other.Close)
-	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
+	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool()}
 	w.config.Routing.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
@@ -144,7 +145,7 @@ func TestExchangeForgetsForeign(t *testing.T) {
 		if res.StatusCode != 200 || len(got) != 1 {
 			t.Fatalf("workspace: %d %s, the shard got %+v", res.StatusCode, body, got)
 		}
-		if res.Header.Get("Content-Security-Policy") != "" || got[0].Header.Get(loopHeader) != "" {
+		if res.Header.Get("Content-Security-Policy") != "" || got[0].Header.Get(routing.LoopHeader) != "" {
 			t.Fatal("the exchange still takes the target for a foreign host")
 		}
 	}

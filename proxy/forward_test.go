@@ -13,6 +13,8 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 func TestForwardedAsItCame(t *testing.T) {
@@ -70,7 +72,7 @@ func TestBaseURLWithPath(t *testing.T) {
 	base := *s.Shard.BaseURL
 	base.Path = "/base dir"
 	w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: shardAt("shard-1", &base)}
-	w.mapping = "- path: /services/\n  backend: " + s.URL + "/vw/" + tlsEntry
+	w.mapping = "- path: /services/\n  backend: " + s.URL + "/vw/" + routingtest.TLSEntry
 	f := w.front(t)
 	do(t, f.client(t, false), "GET", f.URL+"/clusters/root:ws/api", nil)
 	if got := s.one(t).URI; got != "/base%20dir/clusters/2kd9/api" {
@@ -87,8 +89,8 @@ func TestAnswers(t *testing.T) {
 	s := w.shard(t, "shard-1", false, nil)
 	w.index["root:gone"] = index.ErrUnavailable
 	w.index["root:soon"] = index.ErrNotSynced
-	w.mapping = "- path: /services/\n  backend: " + s.URL + tlsEntry +
-		"- path: /open/\n  authentication: pass-through\n  backend: " + s.URL + tlsEntry
+	w.mapping = "- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry +
+		"- path: /open/\n  authentication: pass-through\n  backend: " + s.URL + routingtest.TLSEntry
 	w.decide = func(r *http.Request, t *index.Target) *authn.Decision {
 		switch r.Header.Get("Authorization") {
 		case "":
@@ -175,8 +177,8 @@ func TestTargetReachesDecider(t *testing.T) {
 	s := w.shard(t, "shard-1", false, nil)
 	typed := index.Target{Cluster: "2kd9", Shard: s.Shard, Type: index.Type{Cluster: "abc", Name: "team"}}
 	w.index["root:ws"] = typed
-	w.mapping = "- path: /services/\n  backend: " + s.URL + tlsEntry + "- path: /by/{cluster}/\n  backend: " + s.URL + tlsEntry +
-		"- path: /\n  backend: " + s.URL + tlsEntry
+	w.mapping = "- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry + "- path: /by/{cluster}/\n  backend: " + s.URL + routingtest.TLSEntry +
+		"- path: /\n  backend: " + s.URL + routingtest.TLSEntry
 	var got index.Target
 	w.decide = func(_ *http.Request, t *index.Target) *authn.Decision {
 		got = *t
@@ -216,7 +218,7 @@ func TestPassThroughKeepsCredentials(t *testing.T) {
 func TestShardDown(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.mapping = "- path: /services/\n  backend: " + s.URL + tlsEntry
+	w.mapping = "- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry
 	f := w.front(t)
 	s.Close()
 	for path, name := range map[string]string{"/clusters/root:ws/api": `shard "shard-1"`, "/services/x": `"/services/"`} {
@@ -295,7 +297,7 @@ func testCutShort(t *testing.T, code int) {
 func TestInCluster(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.mapping = "- path: /services/\n  backend: " + s.URL + tlsEntry + "- path: /\n  backend: " + s.URL + "/default" + tlsEntry
+	w.mapping = "- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry + "- path: /\n  backend: " + s.URL + "/default" + routingtest.TLSEntry
 	f := w.front(t)
 	bound := `{"kubernetes.io":{"clusterName":"2kd9"}}`
 	for _, tt := range []struct {
@@ -340,7 +342,7 @@ func TestCORS(t *testing.T) {
 		t.Error("a foreign origin is allowed")
 	}
 	for _, wrong := range []string{"(", ""} { // an empty one would match every origin
-		if _, err := New(Config{Routing: RouterConfig{Mappings: &Mappings{}}, Decider: deciderFunc(w.decide), CORSOrigins: []string{"a", wrong}}); err == nil || !strings.Contains(err.Error(), "--cors-allowed-origins") {
+		if _, err := New(Config{Routing: routing.Config{Mappings: &routing.Mappings{}}, Decider: deciderFunc(w.decide), CORSOrigins: []string{"a", wrong}}); err == nil || !strings.Contains(err.Error(), "--cors-allowed-origins") {
 			t.Errorf("origin %q: %v", wrong, err)
 		}
 	}

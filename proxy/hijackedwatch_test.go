@@ -261,7 +261,7 @@ func TestFewWatchesAlone(t *testing.T) {
 		_ = body.Close()
 	}
 	w.eventually(t, "none is counted", func() bool {
-		for _, u := range f.router.current.Load().upstreams {
+		for _, u := range f.router.Upstreams() {
 			if _, watches := u.Dedicated(); watches != 0 {
 				return false
 			}

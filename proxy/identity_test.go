@@ -20,6 +20,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/identityheaders"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 // spellings are ways to write a header name that some reader folds into it.
@@ -32,7 +33,7 @@ func spellings(name string) []string {
 func TestClientsAssertNothing(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.mapping = "- path: /custom/\n  backend: " + s.URL + "\n  user_header: X-Who\n  group_header: X-Team\n  extra_header_prefix: X-More-\n  uid_header: X-Id" + tlsEntry
+	w.mapping = "- path: /custom/\n  backend: " + s.URL + "\n  user_header: X-Who\n  group_header: X-Team\n  extra_header_prefix: X-More-\n  uid_header: X-Id" + routingtest.TLSEntry
 	f := w.front(t)
 	var lines []string
 	for _, name := range []string{"X-Remote-User", "X-Remote-Group", "X-Remote-Uid", "X-Remote-Extra-Authentication.kcp.io%2fscopes",
@@ -300,7 +301,7 @@ func FuzzIdentity(f *testing.F) {
 func TestOtherProxiesHeadersEndHere(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.mapping = "- path: /custom/\n  backend: " + s.URL + "\n  user_header: X-Forwarded-User" + tlsEntry
+	w.mapping = "- path: /custom/\n  backend: " + s.URL + "\n  user_header: X-Forwarded-User" + routingtest.TLSEntry
 	f := w.front(t)
 	names := []string{"X-Forwarded-Client-Cert", "X-Forwarded-User", "Client-Cert", "Remote-User", "X-Auth-Request-Email", "X-Ssl-Client-Verify",
 		"Cf-Access-Jwt-Assertion", "X-Http-Method-Override", "X-Original-Url", "X-Forwarded-Uri"}

@@ -22,6 +22,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 // rootStandIn answers SubjectAccessReviews as the workspace root.
@@ -97,7 +98,7 @@ func TestMetricsPage(t *testing.T) {
 	root := newRootStandIn(t, "", "alice", "carol")
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, nil)
-	w.mapping = "- path: /\n  backend: " + s.URL + tlsEntry
+	w.mapping = "- path: /\n  backend: " + s.URL + routingtest.TLSEntry
 	w.decide = func(r *http.Request, target *index.Target) *authn.Decision {
 		if r.URL.Path == "/metrics" && *target != (index.Target{}) {
 			t.Errorf("Decide is asked about %+v", target)

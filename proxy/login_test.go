@@ -12,6 +12,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/proxy/logindiscovery"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 const wellKnown = protectedresource.WellKnownPath
@@ -216,7 +217,7 @@ func TestWellKnownMappingsStay(t *testing.T) {
 			s := w.shard(t, "root", false, nil)
 			w.workspaces(s)
 			backend := w.shard(t, "backend", false, nil)
-			w.mapping = "\n- path: " + test.mapping + "\n  backend: " + backend.URL + tlsEntry
+			w.mapping = "\n- path: " + test.mapping + "\n  backend: " + backend.URL + routingtest.TLSEntry
 			if test.login {
 				w.withLogin(t)
 			}

@@ -24,6 +24,8 @@ import (
 	"frontproxy/index/shards"
 	"frontproxy/internal/certs"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 // metricLines are the metrics as the page shows them, one line an entry, of the
@@ -275,7 +277,7 @@ func TestMetricsOfGoneClients(t *testing.T) {
 func TestMetricsOfTLSErrors(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, nil)
-	w.write(t, "ca.crt", newAuthority(t, "other").pem)
+	w.write(t, "ca.crt", routingtest.NewAuthority(t, "other").PEM)
 	m := metrics.New("")
 	w.config.Metrics = m
 	f := w.front(t)
@@ -293,7 +295,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	var code int
 	s := w.shard(t, "shard-1", false, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(code) })
 	m := metrics.New("")
-	p, err := New(Config{Routing: RouterConfig{Mappings: w.mappings(t, usualMapping), Index: w.index}, Decider: deciderFunc(w.decide), Metrics: m})
+	p, err := New(Config{Routing: routing.Config{Mappings: w.mappings(t, routingtest.ShardsMapping), Index: w.index}, Decider: deciderFunc(w.decide), Metrics: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +335,7 @@ func TestMetricsOfSources(t *testing.T) {
 	}
 	f := w.front(t)
 	var broken error
-	bundle := append(append([]byte("junk\n"), newAuthority(t, "x").pem...), w.serving.pem...)
+	bundle := append(append([]byte("junk\n"), routingtest.NewAuthority(t, "x").PEM...), w.serving.PEM...)
 	m.RegisterSources(metrics.Sources{
 		Counts: func() []index.Count { return []index.Count{{Shard: "a", LogicalClusters: 3, Workspaces: 2}} },
 		Configurations: func() map[authn.ConfigurationState]int {
@@ -378,9 +380,9 @@ func TestMetricsOfSources(t *testing.T) {
 		`front_proxy_shard_service_account_keys_failed{shard="a"} 0`, `front_proxy_shard_service_account_keys_failed{shard="b"} 1`,
 		`front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="a"} 1.7e+09`, `front_proxy_shard_service_account_keys_read_timestamp_seconds{shard="b"} 0`)
 	broken = errors.New("broken")
-	for _, u := range f.router.current.Load().upstreams {
+	for _, u := range f.router.Upstreams() {
 		w.write(t, "ca.crt", nil)
-		settle(t, u.Followed(), clk)
+		routingtest.Settle(t, u.Followed(), clk)
 	}
 	shows(t, m, "front_proxy_config_last_reload_successful", `front_proxy_config_last_reload_successful{source="mapping-file /clusters/"} 0`,
 		`front_proxy_config_last_reload_successful{source="token-auth-file"} 0`)
@@ -389,7 +391,7 @@ func TestMetricsOfSources(t *testing.T) {
 	}
 
 	want := map[string]int64{}
-	for role, bundle := range map[string][]byte{`role="client-ca",source="client-ca-file"`: bundle, `role="backend-ca",source="mapping-file /clusters/"`: w.serving.pem} {
+	for role, bundle := range map[string][]byte{`role="client-ca",source="client-ca-file"`: bundle, `role="backend-ca",source="mapping-file /clusters/"`: w.serving.PEM} {
 		want[role] = certs.Earliest(bundle).NotAfter.Unix()
 	}
 	ends := strings.Join(metricLines(t, m, "front_proxy_certificate_expiration_timestamp_seconds"), "\n")

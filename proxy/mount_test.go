@@ -15,6 +15,8 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 func parse(t testing.TB, s string) *url.URL {
@@ -30,7 +32,7 @@ func TestMounts(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	s.Shard.ExternalURL = parse(t, "https://kcp.example:443/")
-	w.mapping = "- path: /services/\n  backend: " + s.URL + tlsEntry
+	w.mapping = "- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry
 	w.config.Routing.Shards = func() []*shards.Shard { return []*shards.Shard{s.Shard} }
 	w.config.Routing.ExternalURLs = []*url.URL{parse(t, "https://front.example:6443")}
 	mount := func(name, to string) { w.index["root:"+name] = index.Target{Mount: parse(t, to)} }
@@ -81,11 +83,11 @@ func TestForeignMount(t *testing.T) {
 	w.shard(t, "shard-1", false, nil)
 	var got *http.Request
 	other := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r }))
-	other.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "other")}, ClientAuth: tls.RequestClientCert}
+	other.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "other")}, ClientAuth: tls.RequestClientCert}
 	other.StartTLS()
 	t.Cleanup(other.Close)
 	allow := true
-	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.pool(), Certificates: []tls.Certificate{w.clients.pair(t, "never")}}
+	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool(), Certificates: []tls.Certificate{w.clients.Pair(t, "never")}}
 	w.config.Routing.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if !allow {
 			return nil, errors.New("egress refused: " + address)
@@ -105,7 +107,7 @@ func TestForeignMount(t *testing.T) {
 		t.Errorf("the host got %s at %s, %d certificates", got.RequestURI, got.Host, len(got.TLS.PeerCertificates))
 	}
 	for k, v := range got.Header {
-		if !slices.Contains([]string{loopHeader, "X-Kept", "User-Agent", "Accept-Encoding"}, k) {
+		if !slices.Contains([]string{routing.LoopHeader, "X-Kept", "User-Agent", "Accept-Encoding"}, k) {
 			t.Errorf("the host got %s: %v", k, v)
 		}
 	}
@@ -113,7 +115,7 @@ func TestForeignMount(t *testing.T) {
 		t.Errorf("a mount without TLS: %d", res.StatusCode)
 	}
 	allow, got = false, nil
-	f.router.foreign.Close()
+	f.router.Close()
 	res, body = do(t, f.client(t, false), "GET", f.URL+"/clusters/root:away/api", nil)
 	if res.StatusCode != 503 || strings.Contains(string(body), "127.0.0.1") || got != nil {
 		t.Errorf("a refused dial: %d %s", res.StatusCode, body)

@@ -23,6 +23,8 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/internal/egress"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/routing/routingtest"
 	"frontproxy/proxy/upstream/upstreamtest"
 )
 
@@ -59,7 +61,7 @@ func (w *world) mountHosts(t *testing.T, list string) (file string, logged *line
 	t.Helper()
 	logged = &lines{}
 	file = w.write(t, "mount-hosts.yaml", []byte(strings.ReplaceAll(list, "DIR", w.dir)))
-	hosts, err := NewMountHosts(file, nil, funcr.New(logged.write, funcr.Options{}))
+	hosts, err := routing.NewMountHosts(file, nil, funcr.New(logged.write, funcr.Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func (w *world) accept(t *testing.T, fd int, handler http.HandlerFunc) {
 	_ = server.Listener.Close()
 	server.Listener = listener
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "host")}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "host")}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 }
@@ -103,7 +105,7 @@ func TestListedMountHostComesBack(t *testing.T) {
 			w.shard(t, "shard-1", false, nil)
 			fd, address := upstreamtest.Full(t)
 			w.index["root:away"] = index.Target{Mount: parse(t, "https://"+address)}
-			entry := "- url: https://" + address + tlsEntry
+			entry := "- url: https://" + address + routingtest.TLSEntry
 			first := entry
 			if later {
 				first = "[]"
@@ -114,7 +116,7 @@ func TestListedMountHostComesBack(t *testing.T) {
 				if err := os.WriteFile(file, []byte(strings.ReplaceAll(entry, "DIR", w.dir)), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				until(t, "the host is listed", func() bool { return w.config.Routing.MountHosts.find(parse(t, "https://"+address)) != nil })
+				until(t, "the host is listed", func() bool { return w.config.Routing.MountHosts.Get() != nil })
 			}
 			c := f.client(t, false)
 			if res, body := do(t, c, "GET", f.URL+"/clusters/root:away/api", nil); res.StatusCode != 503 {
@@ -172,7 +174,7 @@ func TestMountHostsAnswersAreLimited(t *testing.T) {
 				w.shard(t, "shard-1", false, nil)
 				host := httptest.NewUnstartedServer(http.HandlerFunc(answers))
 				host.EnableHTTP2 = http2
-				host.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "host")}}
+				host.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "host")}}
 				host.Config.ErrorLog = log.New(io.Discard, "", 0)
 				host.StartTLS()
 				t.Cleanup(host.Close)
@@ -181,9 +183,9 @@ func TestMountHostsAnswersAreLimited(t *testing.T) {
 				case "listed":
 					w.mountHosts(t, "- url: "+host.URL+"\n  backend_server_ca: DIR/ca.crt")
 				case "listed with a certificate":
-					w.mountHosts(t, "- url: "+host.URL+tlsEntry)
+					w.mountHosts(t, "- url: "+host.URL+routingtest.TLSEntry)
 				default:
-					w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
+					w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool()}
 					w.config.Routing.MountDial = (&net.Dialer{}).DialContext
 				}
 				f := w.front(t)
@@ -213,18 +215,6 @@ func TestMountHostsAnswersAreLimited(t *testing.T) {
 					}
 				}
 			})
-		}
-	}
-}
-
-// TestListedHostsAreExternal: connections to hosts that the operator lists have the
-// limits of those that tenants choose.
-func TestListedHostsAreExternal(t *testing.T) {
-	w := newWorld(t)
-	w.mountHosts(t, "- url: https://host.example"+tlsEntry)
-	for _, u := range w.config.Routing.MountHosts.upstreams() {
-		if !u.External() {
-			t.Errorf("%s is taken for a shard", u.Source())
 		}
 	}
 }

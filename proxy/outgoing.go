@@ -9,6 +9,7 @@ import (
 
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/identityheaders"
+	"frontproxy/proxy/routing"
 )
 
 // rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
@@ -71,5 +72,5 @@ func (x *exchange) rewriteForMount(in, out *http.Request) {
 		x.dest.HostHeaders.Clear(out.Header)
 		x.dest.HostHeaders.Set(out.Header, x.told)
 	}
-	out.Header[loopHeader] = append(slices.Clone(in.Header[loopHeader]), loopMark)
+	out.Header[routing.LoopHeader] = append(slices.Clone(in.Header[routing.LoopHeader]), routing.LoopMark)
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"frontproxy/index"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 // leavingPaths lead out of what they follow, to one server or another.
@@ -31,14 +33,14 @@ func TestPathsStayBelowTheirMount(t *testing.T) {
 			w.shard(t, "shard-1", false, nil)
 			var reached []string
 			host := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = append(reached, r.RequestURI) }))
-			host.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, "host")}}
+			host.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "host")}}
 			host.StartTLS()
 			t.Cleanup(host.Close)
 			w.index["root:mount"] = index.Target{Mount: parse(t, host.URL+"/team-a")}
 			if how == "listed" {
-				w.mountHosts(t, "- url: "+host.URL+"/team-a"+tlsEntry)
+				w.mountHosts(t, "- url: "+host.URL+"/team-a"+routingtest.TLSEntry)
 			} else {
-				w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.pool()}
+				w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool()}
 				w.config.Routing.MountDial = (&net.Dialer{}).DialContext
 			}
 			f := w.front(t)
@@ -65,7 +67,7 @@ func TestPathsStayBelowTheirMount(t *testing.T) {
 func TestDotSegmentsStayInside(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.mapping = "- path: /services/\n  backend: " + s.URL + "/base" + tlsEntry + "- path: /at/{cluster}/\n  backend: " + s.URL + tlsEntry
+	w.mapping = "- path: /services/\n  backend: " + s.URL + "/base" + routingtest.TLSEntry + "- path: /at/{cluster}/\n  backend: " + s.URL + routingtest.TLSEntry
 	f := w.front(t)
 	for before, after := range map[string]string{
 		"/clusters/root:ws": "/clusters/2kd9", "/clusters/root:ws/api": "/clusters/2kd9/api", "/services/x/clusters/root:ws": "/base/services/x/clusters/root:ws",
@@ -96,22 +98,20 @@ func getRequest(target string) string {
 // server, which decodes the path first, acts on.
 func TestAuditReadsPathsAsServersDo(t *testing.T) {
 	w := newWorld(t)
-	m := w.mappings(t, usualMapping+"- path: /services/\n  backend: https://vw.example"+tlsEntry)
+	router, err := routing.New(routing.Config{Mappings: w.mappings(t, routingtest.ShardsMapping+"- path: /services/\n  backend: https://vw.example"+routingtest.TLSEntry), Index: w.index})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]string{
 		"/services/x/clusters/root:ws/api/v1/secrets": "secrets", "/services/x/cluster%73/root:ws/api/v1/secrets": "secrets", "/services/x/%63lusters/*/api/v1/secrets/s": "secrets",
 		"/clusters/root:ws/api/v1/%73ecrets": "secrets", "/services/x/clusters/root:ws": "", "/services/x": "",
 	} {
-		found, err := m.match(path)
-		if err != nil {
-			t.Fatal(err)
-		}
 		in, err := http.NewRequest(http.MethodGet, "https://front.example"+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		q := resolution{routes: &routes{}, request: in}
-		q.enter(found)
-		x := &exchange{dest: q.dest}
+		x := &exchange{}
+		x.dest, _ = router.Resolve(in, path) // there is no such cluster
 		if got := x.requestInfo(in); got.Resource != want {
 			t.Errorf("%s: read as %+v, want resource %q", path, got, want)
 		}

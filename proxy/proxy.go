@@ -22,11 +22,12 @@ import (
 	"frontproxy/index"
 	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/routing"
 )
 
 // Proxy serves requests; see ServeHTTP for their way.
 type Proxy struct {
-	router  *router
+	router  *routing.Router
 	decider Decider
 	owner   func(*authn.Decision) *authn.Decision // nil: nobody but who is decided
 	health  *health
@@ -137,7 +138,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	c.Routing.Lookups = func(t index.Target, err error) { c.Metrics.Lookup(&t, err) }
 	var err error
-	if p.router, err = newRouter(c.Routing); err != nil {
+	if p.router, err = routing.New(c.Routing); err != nil {
 		return nil, err
 	}
 	p.limit.init(c.MaxInFlight)

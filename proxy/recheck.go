@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"frontproxy/authn"
+	"frontproxy/proxy/routing"
 )
 
 // Streams outlive what admitted them: accounts are deleted, certificates and
@@ -27,7 +28,7 @@ const (
 // streamAuthn is what a stream was admitted by. Immutable.
 type streamAuthn struct {
 	request  *http.Request
-	route    takenRoute
+	route    routing.Route
 	decision *authn.Decision
 }
 
@@ -46,7 +47,7 @@ func (x *exchange) streamAuthn(r *http.Request) *streamAuthn {
 	if x.p.recheck == nil || x.decision == passedThrough && len(x.dest.Mounts) == 0 {
 		return nil
 	}
-	return &streamAuthn{r, x.p.router.taken(&x.dest), x.decision}
+	return &streamAuthn{r, x.p.router.RouteTo(&x.dest), x.decision}
 }
 
 // recheckStreams ends the streams that are not admitted any more, until ctx
@@ -94,7 +95,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	defer cancel()
 	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
 	target, err := p.router.Again(&a.route)
-	var gone goneError
+	var gone routing.Gone
 	switch {
 	case errors.As(err, &gone):
 		p.endStream(st, string(gone), "")

@@ -19,6 +19,8 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 // eventOnly answers watches with one event and then nothing, and WebSockets with
@@ -313,11 +315,11 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 			}
 			list := "[]"
 			if tc.listed {
-				list = "- url: " + other.URL + "\n  backend_server_ca: " + w.write(t, "mount-ca.crt", w.serving.pem)
+				list = "- url: " + other.URL + "\n  backend_server_ca: " + w.write(t, "mount-ca.crt", w.serving.PEM)
 			}
 			file := w.write(t, "mount-hosts.yaml", []byte(list))
 			clk := testingclock.NewFakeClock(time.Now())
-			hosts, err := NewMountHosts(file, clk, klog.Background())
+			hosts, err := routing.NewMountHosts(file, clk, klog.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -341,7 +343,7 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 			}
 			if tc.delist {
 				w.write(t, "mount-hosts.yaml", []byte("[]"))
-				settle(t, hosts.File, clk)
+				routingtest.Settle(t, hosts.File, clk)
 				if err := hosts.LastError(); err != nil {
 					t.Fatal(err)
 				}

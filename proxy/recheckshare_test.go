@@ -18,6 +18,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/proxy/routing"
 )
 
 // TestHangingRechecksDelayNobodyElse: thousands of streams whose rechecks never get
@@ -69,8 +70,12 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 	targets := fakeIndex{}
 	var gone atomic.Bool
 	var now, peak, all atomic.Int64
+	router, err := routing.New(routing.Config{Mappings: &routing.Mappings{}, Index: targets})
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := &Proxy{
-		router:    &router{RouterConfig: RouterConfig{Index: targets}},
+		router:    router,
 		streaming: streaming{streams: newStreamSet(), recheckPeriod: defaultRecheckPeriod}, observers: observers{log: klog.Background()},
 	}
 	p.recheck = func(r *http.Request, _ *index.Target, d *authn.Decision) *authn.Decision {
@@ -93,14 +98,14 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 		r.Header.Set("Hangs", "yes")
 		target, d := hanging(i)
 		targets[target.Cluster] = target
-		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &streamAuthn{request: r, route: takenRoute{target: target}, decision: d})
+		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &streamAuthn{request: r, route: routing.Route{Target: target}, decision: d})
 	}
 	ended := make(chan struct{})
 	target, d := revoked(0)
 	targets[target.Cluster] = target
 	var st *stream
 	st = p.streams.add(watchStream, sync.OnceFunc(func() { p.streams.remove(st); close(ended) }),
-		&streamAuthn{request: httptest.NewRequest(http.MethodGet, "/", nil), route: takenRoute{target: target}, decision: d})
+		&streamAuthn{request: httptest.NewRequest(http.MethodGet, "/", nil), route: routing.Route{Target: target}, decision: d})
 	over := make(chan struct{})
 	go func() { p.recheckStreams(ctx); close(over) }()
 	time.Sleep(2 * time.Minute)
@@ -151,7 +156,7 @@ func TestRecheckQueue(t *testing.T) {
 		case op < 3:
 			target := onShard("s", fmt.Sprint(rnd.IntN(20)), fmt.Sprint(rnd.IntN(20)))
 			d := &authn.Decision{Authenticator: []string{"token", "workspace-token", "x509"}[rnd.IntN(3)], ServiceAccount: rnd.IntN(2) == 0}
-			active = append(active, s.add(watchStream, func() {}, &streamAuthn{route: takenRoute{target: target}, decision: d}))
+			active = append(active, s.add(watchStream, func() {}, &streamAuthn{route: routing.Route{Target: target}, decision: d}))
 		case op < 5 && len(active) > 0:
 			s.remove(pick(&active))
 		case op < 6:

@@ -10,6 +10,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 // TestClientCertificates: the listener asks for certificates of the advertised
@@ -17,8 +18,8 @@ import (
 func TestClientCertificates(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", false, nil)
-	stranger := newAuthority(t, "stranger")
-	cas, err := dynamiccertificates.NewStaticCAContent("clients", w.clients.pem)
+	stranger := routingtest.NewAuthority(t, "stranger")
+	cas, err := dynamiccertificates.NewStaticCAContent("clients", w.clients.PEM)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func TestClientCertificates(t *testing.T) {
 		return &authn.Decision{Status: 401}
 	}
 	f := w.front(t)
-	for want, certs := range map[string][]tls.Certificate{"": nil, "known": {w.clients.pair(t, "known")}, "unknown": {stranger.pair(t, "unknown")}} {
+	for want, certs := range map[string][]tls.Certificate{"": nil, "known": {w.clients.Pair(t, "known")}, "unknown": {stranger.Pair(t, "unknown")}} {
 		c := f.client(t, true)
 		var advertised [][]byte
 		c.Transport.(*http.Transport).TLSClientConfig.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -45,7 +46,7 @@ func TestClientCertificates(t *testing.T) {
 		if res, _ := do(t, c, "GET", f.URL+"/clusters/root:ws/api", nil); res.StatusCode != 401 || name != want {
 			t.Errorf("certificate %q: answer %d, decided for %q", want, res.StatusCode, name)
 		}
-		if len(advertised) != 1 || string(advertised[0]) != string(w.clients.cert.RawSubject) {
+		if len(advertised) != 1 || string(advertised[0]) != string(w.clients.Cert.RawSubject) {
 			t.Errorf("%d CAs are advertised", len(advertised))
 		}
 	}

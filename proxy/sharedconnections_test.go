@@ -119,7 +119,7 @@ func TestBurst(t *testing.T) {
 // checkAlone compares how many requests are counted as alone.
 func checkAlone(t *testing.T, f *front, want int64) {
 	t.Helper()
-	for _, u := range f.router.current.Load().upstreams {
+	for _, u := range f.router.Upstreams() {
 		if got, _ := u.Dedicated(); got != want {
 			t.Errorf("%d requests are counted as alone, want %d", got, want)
 		}

@@ -3,25 +3,17 @@ package proxy
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,82 +27,15 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/routing/routingtest"
 )
-
-// authority is a CA of a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
-
-func newAuthority(t testing.TB, name string) *authority {
-	t.Helper()
-	a := &authority{}
-	a.cert, a.key, a.pem, _ = signed(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil)
-	return a
-}
-
-// issue returns a certificate for loopback servers and for clients, in PEM.
-func (a *authority) issue(t testing.TB, name string) (cert, key []byte) {
-	t.Helper()
-	_, _, cert, key = signed(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		DNSNames:    []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, a)
-	return cert, key
-}
-
-func (a *authority) pair(t testing.TB, name string) tls.Certificate {
-	t.Helper()
-	pair, err := tls.X509KeyPair(a.issue(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-func signed(t testing.TB, template *x509.Certificate, by *authority) (*x509.Certificate, *ecdsa.PrivateKey, []byte, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := template, key
-	if by != nil {
-		parent, signer = by.cert, by.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-}
 
 // world has the CAs, stand-in shards and tables of one test.
 type world struct {
+	*routingtest.Files
 	dir              string
-	serving, clients *authority // sign servers' certificates, and the proxy's client certificate
+	serving, clients *routingtest.Authority // sign servers' certificates, and the proxy's client certificate
 	index            fakeIndex
 	decide           func(*http.Request, *index.Target) *authn.Decision
 	config           Config // what New gets beyond what front fills in
@@ -143,25 +68,15 @@ var alice = &user.DefaultInfo{Name: "alice", UID: "u1", Groups: []string{"dev", 
 	Extra: map[string][]string{"authentication.kcp.io/scopes": {"cluster:2kd9"}, "authentication.kcp.io/cluster-name": {"2kd9"}}}
 
 func newWorld(t testing.TB) *world {
-	w := &world{dir: t.TempDir(), serving: newAuthority(t, "serving"), clients: newAuthority(t, "requestheader"), index: fakeIndex{}}
+	files := routingtest.NewFiles(t)
+	w := &world{Files: files, dir: files.Dir, serving: files.Serving, clients: files.Clients, index: fakeIndex{}}
 	w.decide = func(*http.Request, *index.Target) *authn.Decision {
 		return &authn.Decision{User: alice, Status: 200, Authenticator: "token"}
 	}
-	w.write(t, "ca.crt", w.serving.pem)
-	cert, key := w.clients.issue(t, "front-proxy")
-	w.write(t, "client.crt", cert)
-	w.write(t, "client.key", key)
 	return w
 }
 
-func (w *world) write(t testing.TB, name string, data []byte) string {
-	t.Helper()
-	path := filepath.Join(w.dir, name)
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
+func (w *world) write(t testing.TB, name string, data []byte) string { return w.Write(t, name, data) }
 
 // seen is what a stand-in shard made of a request.
 type seen struct {
@@ -216,7 +131,7 @@ func (w *world) shard(t testing.TB, name string, http2 bool, handler http.Handle
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = io.WriteString(rw, "ok")
 	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.pair(t, name)}, ClientCAs: w.clients.pool(), ClientAuth: tls.VerifyClientCertIfGiven}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, name)}, ClientCAs: w.clients.Pool(), ClientAuth: tls.VerifyClientCertIfGiven}
 	s.EnableHTTP2 = http2
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -273,25 +188,9 @@ type front struct {
 	stop func() error // ends Run and returns what it returned
 }
 
-const usualMapping = `
-- path: /clusters/
-  backend: https://unused.invalid
-  backend_server_ca: DIR/ca.crt
-  proxy_client_cert: DIR/client.crt
-  proxy_client_key: DIR/client.key
-  uid_header: X-Remote-Uid
-`
-
-// tlsEntry ends a mapping entry.
-const tlsEntry = `
-  backend_server_ca: DIR/ca.crt
-  proxy_client_cert: DIR/client.crt
-  proxy_client_key: DIR/client.key
-`
-
-func (w *world) mappings(t testing.TB, text string) *Mappings {
+func (w *world) mappings(t testing.TB, text string) *routing.Mappings {
 	t.Helper()
-	m, err := LoadMappings("mapping.yaml", []byte(strings.ReplaceAll(text, "DIR", w.dir)), os.ReadFile)
+	m, err := routing.LoadMappings("mapping.yaml", []byte(w.In(text)), os.ReadFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +202,7 @@ func (w *world) front(t testing.TB) *front {
 	t.Helper()
 	c := w.config
 	if c.Routing.Mappings == nil {
-		c.Routing.Mappings = w.mappings(t, usualMapping+w.mapping)
+		c.Routing.Mappings = w.mappings(t, routingtest.ShardsMapping+w.mapping)
 	}
 	c.Routing.Index, c.Decider = w.index, deciderFunc(w.decide)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -313,7 +212,7 @@ func (w *world) front(t testing.TB) *front {
 	if c.Server.Serving == nil {
 		c.Server.Serving = &genericapiserver.SecureServingInfo{}
 	}
-	cert, key := w.serving.issue(t, "front")
+	cert, key := w.serving.Issue(t, "front")
 	if c.Server.Serving.Cert, err = dynamiccertificates.NewStaticCertKeyContent("serving", cert, key); err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +230,7 @@ func (w *world) front(t testing.TB) *front {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return &front{Proxy: p, URL: "https://" + listener.Addr().String(), addr: listener.Addr().String(), root: w.serving.pool(), stop: stop}
+	return &front{Proxy: p, URL: "https://" + listener.Addr().String(), addr: listener.Addr().String(), root: w.serving.Pool(), stop: stop}
 }
 
 // client returns an HTTP client of the proxy.

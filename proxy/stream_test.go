@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"frontproxy/proxy/routing/routingtest"
 	"frontproxy/proxy/upstream"
 
 	"github.com/gorilla/websocket"
@@ -277,11 +278,11 @@ func TestRotation(t *testing.T) {
 	}
 	first := get()
 	var u *upstream.Upstream
-	for _, u = range f.router.current.Load().upstreams {
+	for _, u = range f.router.Upstreams() {
 	}
 	reload := func() error {
 		t.Helper()
-		settle(t, u.Followed(), clk)
+		routingtest.Settle(t, u.Followed(), clk)
 		return u.Followed().LastError()
 	}
 	before := u.Credentials()
@@ -296,8 +297,8 @@ func TestRotation(t *testing.T) {
 	if err := reload(); err == nil || get().Certificate != first.Certificate {
 		t.Errorf("an emptied CA bundle was taken (%v)", err)
 	}
-	w.write(t, "ca.crt", w.serving.pem)
-	cert, key := w.clients.issue(t, "front-proxy-2")
+	w.write(t, "ca.crt", w.serving.PEM)
+	cert, key := w.clients.Issue(t, "front-proxy-2")
 	w.write(t, "client.crt", cert)
 	w.write(t, "client.key", key)
 	if err := reload(); err != nil {
@@ -306,7 +307,7 @@ func TestRotation(t *testing.T) {
 	if got := get(); got.Certificate != "front-proxy-2" || got.Remote == first.Remote {
 		t.Errorf("after the rotation: certificate %s", got.Certificate)
 	}
-	w.write(t, "ca.crt", newAuthority(t, "other").pem)
+	w.write(t, "ca.crt", routingtest.NewAuthority(t, "other").PEM)
 	if err := reload(); err != nil {
 		t.Fatal(err)
 	}

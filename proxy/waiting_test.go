@@ -16,6 +16,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 // siege is a proxy that may have 80 requests in flight, and what besieges it.
@@ -176,7 +177,7 @@ func TestBodiesThatNeverCome(t *testing.T) {
 	}
 	backend := w.shard(t, "backend", true, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: backend.Shard}
-	w.mapping = "- path: /mapped/\n  backend: " + backend.URL + tlsEntry
+	w.mapping = "- path: /mapped/\n  backend: " + backend.URL + routingtest.TLSEntry
 	for _, length := range []int{100, 1 << 20} {
 		for _, path := range []string{"/clusters/root:ws/api", "/mapped/api"} {
 			t.Run(fmt.Sprint(path, " ", length), func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/lookup"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 func TestOwnerOfCreatedWorkspaces(t *testing.T) {
@@ -64,7 +65,7 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 			w.config.Owner = func(d *authn.Decision) *authn.Decision {
 				return &authn.Decision{User: &user.DefaultInfo{Name: "owner"}, Status: 200, Authenticator: d.Authenticator}
 			}
-			w.mapping = "\n- path: /services/\n  backend: " + s.URL + tlsEntry
+			w.mapping = "\n- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry
 			f := w.front(t)
 			header := http.Header{}
 			if tc.contentType != "" {

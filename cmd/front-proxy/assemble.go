@@ -25,6 +25,7 @@ import (
 	"frontproxy/internal/egress"
 	"frontproxy/proxy"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/routing"
 )
 
 // program has all running parts of the program.
@@ -160,7 +161,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	}
 	p.metrics.RegisterSources(p.sources)
 	door := o.acrossShards(idx, decider, proxy.Config{
-		Routing: proxy.RouterConfig{
+		Routing: routing.Config{
 			Mappings:     mappings,
 			MappingFile:  o.mappingFile,
 			Index:        idx,
@@ -337,12 +338,12 @@ func nat64Prefixes(cidrs []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-func loadMappings(file string) (*proxy.Mappings, error) {
+func loadMappings(file string) (*routing.Mappings, error) {
 	data, err := os.ReadFile(file) //nolint:gosec // the operator's file
 	if err != nil {
 		return nil, fmt.Errorf("--mapping-file: %w", err)
 	}
-	return proxy.LoadMappings(file, data, os.ReadFile)
+	return routing.LoadMappings(file, data, os.ReadFile)
 }
 
 // instance returns the name of this process: in Kubernetes the pod's name.

@@ -30,6 +30,7 @@ import (
 	"frontproxy/internal/certs"
 	"frontproxy/proxy"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/routing"
 )
 
 const checkUsage = `Check takes the flags of a start and reports every fault in them and in the files
@@ -186,7 +187,7 @@ func (c *checker) all() {
 		return
 	}
 	idx := index.New(clock.RealClock{})
-	_, err = proxy.New(o.acrossShards(idx, decider, proxy.Config{Routing: proxy.RouterConfig{Mappings: mappings, Index: idx}, Decider: decider, CORSOrigins: o.corsOrigins}))
+	_, err = proxy.New(o.acrossShards(idx, decider, proxy.Config{Routing: routing.Config{Mappings: mappings, Index: idx}, Decider: decider, CORSOrigins: o.corsOrigins}))
 	c.fail(err)
 }
 
@@ -201,7 +202,7 @@ func readable(path string) bool {
 	return true
 }
 
-func (c *checker) mappings() *proxy.Mappings {
+func (c *checker) mappings() *routing.Mappings {
 	if !readable(c.o.mappingFile) {
 		return nil
 	}
@@ -235,7 +236,7 @@ func (c *checker) mountHosts() {
 	if !readable(c.o.mountHostsFile) {
 		return
 	}
-	hosts, err := proxy.NewMountHosts(c.o.mountHostsFile, nil, c.log())
+	hosts, err := routing.NewMountHosts(c.o.mountHostsFile, nil, c.log())
 	c.fail(err)
 	if err == nil {
 		c.backends(hosts.Certificates())

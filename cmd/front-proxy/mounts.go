@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"net/url"
 
-	"frontproxy/proxy"
+	"frontproxy/proxy/routing"
 )
 
 // mountHosts reads --mount-hosts-file; it returns nil if the flag is not set.
-func (p *program) mountHosts(o *options) (*proxy.MountHosts, error) {
+func (p *program) mountHosts(o *options) (*routing.MountHosts, error) {
 	if o.mountHostsFile == "" {
 		return nil, nil
 	}
-	hosts, err := proxy.NewMountHosts(o.mountHostsFile, nil, p.log.WithName("mount-hosts"))
+	hosts, err := routing.NewMountHosts(o.mountHostsFile, nil, p.log.WithName("mount-hosts"))
 	if err != nil {
 		return nil, err
 	}

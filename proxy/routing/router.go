@@ -1,4 +1,4 @@
-package proxy
+package routing
 
 import (
 	"context"
@@ -22,8 +22,15 @@ import (
 	"frontproxy/proxy/upstream"
 )
 
-// RouterConfig is what a router is made of.
-type RouterConfig struct {
+// Index finds what a cluster path names.
+type Index interface {
+	// Lookup takes a valid cluster path, or a logical cluster's name; its errors
+	// are those of package index.
+	Lookup(path string) (index.Target, error)
+}
+
+// Config is what a Router is made of.
+type Config struct {
 	// Mappings is the mapping file. Required.
 	Mappings *Mappings
 	// MappingFile is the file that Run follows, and takes Mappings from when it
@@ -63,10 +70,10 @@ type RouterConfig struct {
 	Log klog.Logger
 }
 
-// router says where requests go, by the mapping file, the index and workspaces'
+// Router says where requests go, by the mapping file, the index and workspaces'
 // mounts. Safe for concurrent use.
-type router struct {
-	RouterConfig
+type Router struct {
+	Config
 	current   atomic.Pointer[routes]   // never nil
 	file      *filewatch.File[*routes] // nil: not followed
 	changed   chan struct{}            // has one when current is another
@@ -74,12 +81,12 @@ type router struct {
 	strangers http.RoundTripper        // foreign, with answers that are not believed
 }
 
-// newRouter does no I/O and starts nothing.
-func newRouter(c RouterConfig) (*router, error) {
+// New does no I/O and starts nothing.
+func New(c Config) (*Router, error) {
 	if c.Mappings == nil {
 		return nil, errors.New("a router needs mappings")
 	}
-	r := &router{RouterConfig: c, changed: make(chan struct{}, 1), foreign: upstream.NewExternal(c.MountDial, c.MountTLS)}
+	r := &Router{Config: c, changed: make(chan struct{}, 1), foreign: upstream.NewExternal(c.MountDial, c.MountTLS)}
 	if r.foreign != nil {
 		r.strangers = upstream.Untrusted(r.foreign)
 	}
@@ -95,7 +102,7 @@ func newRouter(c RouterConfig) (*router, error) {
 }
 
 // Run follows the mapping file and what it names until ctx ends.
-func (r *router) Run(ctx context.Context) {
+func (r *Router) Run(ctx context.Context) {
 	running := upstream.NewRuns(func(ctx context.Context, u *upstream.Upstream) { u.Run(ctx) })
 	defer running.End()
 	var mappings sync.WaitGroup
@@ -104,7 +111,7 @@ func (r *router) Run(ctx context.Context) {
 		mappings.Go(func() { _ = r.file.Run(ctx) })
 	}
 	for ctx.Err() == nil {
-		running.Follow(ctx, slices.Collect(maps.Values(r.current.Load().upstreams)))
+		running.Follow(ctx, r.Upstreams())
 		select {
 		case <-ctx.Done():
 		case <-r.changed:
@@ -113,7 +120,7 @@ func (r *router) Run(ctx context.Context) {
 }
 
 // Close closes the idle connections to mounted hosts.
-func (r *router) Close() {
+func (r *Router) Close() {
 	if r.foreign != nil {
 		r.foreign.Close()
 	}
@@ -121,31 +128,36 @@ func (r *router) Close() {
 
 // Reload has the mapping file and the TLS files of its entries looked at now; Run
 // does that.
-func (r *router) Reload() {
+func (r *Router) Reload() {
 	if r.file != nil {
 		r.file.Reload()
 	}
-	for _, u := range r.current.Load().upstreams {
+	for _, u := range r.Upstreams() {
 		u.Followed().Reload()
 	}
 }
 
 // Reloads are why the router's files cannot be used, by source, as of now.
-func (r *router) Reloads() map[string]func() error {
+func (r *Router) Reloads() map[string]func() error {
 	all := map[string]func() error{}
 	if r.file != nil {
 		all[mappingFileFlag] = r.file.LastError
 	}
-	for _, u := range r.current.Load().upstreams {
+	for _, u := range r.Upstreams() {
 		all[u.Source()] = u.Followed().LastError
 	}
 	return all
 }
 
+// Upstreams are those of the mapping file's entries, as of now.
+func (r *Router) Upstreams() []*upstream.Upstream {
+	return slices.Collect(maps.Values(r.current.Load().upstreams))
+}
+
 // Certificates are those shown to servers and expected of them, as of now.
-func (r *router) Certificates() []certs.Source {
+func (r *Router) Certificates() []certs.Source {
 	var all []certs.Source
-	for _, u := range r.current.Load().upstreams {
+	for _, u := range r.Upstreams() {
 		all = append(all, u.Certificates()...)
 	}
 	return append(all, r.MountHosts.Certificates()...)

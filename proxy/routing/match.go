@@ -1,4 +1,4 @@
-package proxy
+package routing
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 // maxDepth bounds the segments of a pattern.
 const maxDepth = 8
 
-// route is where a path goes.
-type route struct {
+// entryMatch is what the mapping file says about a path.
+type entryMatch struct {
 	mapping *Mapping // nil: no mapping matches
 	// cluster is what the path names, not yet validated; "" when it names none,
 	// or all of them.
@@ -23,11 +23,11 @@ type route struct {
 
 // match finds the mapping of an escaped path and the cluster the path names.
 // The error wraps lookup.ErrAmbiguous.
-func (m *Mappings) match(path string) (route, error) {
+func (m *Mappings) match(path string) (entryMatch, error) {
 	s := segments{rest: path}
 	e, err := m.find(&s)
 	if e == nil || err != nil {
-		return route{}, err
+		return entryMatch{}, err
 	}
 	return m.cluster(e, &s, path)
 }
@@ -48,8 +48,8 @@ func (m *Mappings) find(s *segments) (*Mapping, error) {
 // cluster finds what cluster a matched path names. Whatever follows the segments
 // that decided must stay below them; of a shard's path, which may lead to a mount,
 // that is judged later.
-func (m *Mappings) cluster(e *Mapping, s *segments, path string) (route, error) {
-	r := route{mapping: e, path: path}
+func (m *Mappings) cluster(e *Mapping, s *segments, path string) (entryMatch, error) {
+	r := entryMatch{mapping: e, path: path}
 	var err error
 	switch placeholder := e.clusterAt(); {
 	case !m.shards:

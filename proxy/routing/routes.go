@@ -1,4 +1,4 @@
-package proxy
+package routing
 
 import (
 	"context"
@@ -20,7 +20,7 @@ type routes struct {
 
 // newRoutes makes them. Upstreams of old with the same files go on with their
 // connections; nil: there is none.
-func (r *router) newRoutes(m *Mappings, old *routes) (*routes, error) {
+func (r *Router) newRoutes(m *Mappings, old *routes) (*routes, error) {
 	if m.shards && r.Index == nil {
 		return nil, errors.New("a proxy with a mapping for /clusters/ needs an index")
 	}
@@ -45,7 +45,7 @@ func (r *router) newRoutes(m *Mappings, old *routes) (*routes, error) {
 const mappingFileFlag = "mapping-file"
 
 // follow makes the follower of the mapping file, whose content first is made of.
-func (r *router) follow(path string, first *routes) *filewatch.File[*routes] {
+func (r *Router) follow(path string, first *routes) *filewatch.File[*routes] {
 	return filewatch.Resume(filewatch.Config[*routes]{
 		Name: mappingFileFlag,
 		Load: func(_ context.Context, read filewatch.ReadFunc) (*routes, error) { return r.load(path, read) },
@@ -62,7 +62,7 @@ func (r *router) follow(path string, first *routes) *filewatch.File[*routes] {
 
 // load makes routes of the mapping file. TLS files that are in use already are
 // followed by their upstreams, and what was last good of them counts.
-func (r *router) load(path string, read filewatch.ReadFunc) (*routes, error) {
+func (r *Router) load(path string, read filewatch.ReadFunc) (*routes, error) {
 	data, err := read(path)
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", mappingFileFlag, err)

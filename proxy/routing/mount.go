@@ -1,4 +1,4 @@
-package proxy
+package routing
 
 import (
 	"net"
@@ -12,7 +12,7 @@ import (
 // localMountPath returns the path below a known shard or this proxy that a mount's URL
 // means there; false when the URL leads elsewhere. The result is escaped and
 // as ambiguous as the tenant made it: it is judged like any request's path.
-func (r *router) localMountPath(mount *url.URL) (string, bool) {
+func (r *Router) localMountPath(mount *url.URL) (string, bool) {
 	for _, u := range r.ExternalURLs {
 		if path, ok := below(mount, u); ok {
 			return path, true
@@ -65,18 +65,18 @@ func hostPort(u *url.URL) string {
 }
 
 const (
-	// loopHeader lists the proxies a request has passed (RFC 8586), as Go spells
+	// LoopHeader lists the proxies a request has passed (RFC 8586), as Go spells
 	// it. A request that carries our mark is led to no other host again: its
 	// mount leads back here by a name that we do not know as ours.
-	loopHeader = "Cdn-Loop"
-	loopMark   = "front-proxy"
+	LoopHeader = "Cdn-Loop"
+	LoopMark   = "front-proxy"
 )
 
 func looped(header http.Header) bool {
-	for _, value := range header[loopHeader] {
+	for _, value := range header[LoopHeader] {
 		for mark := range strings.SplitSeq(value, ",") {
 			mark, _, _ = strings.Cut(mark, ";")
-			if strings.EqualFold(strings.TrimSpace(mark), loopMark) {
+			if strings.EqualFold(strings.TrimSpace(mark), LoopMark) {
 				return true
 			}
 		}

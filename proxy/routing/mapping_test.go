@@ -1,4 +1,4 @@
-package proxy
+package routing
 
 import (
 	"cmp"
@@ -13,15 +13,16 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/proxy/identityheaders"
+	"frontproxy/proxy/routing/routingtest"
 )
 
 func TestLoadMappings(t *testing.T) {
-	w := newWorld(t)
+	w := routingtest.NewFiles(t)
 	const tls = "\n  backend_server_ca: DIR/ca.crt\n  proxy_client_cert: DIR/client.crt\n  proxy_client_key: DIR/client.key\n"
 	entry := func(fields string) string { return "- " + fields + tls }
-	w.write(t, "empty.crt", nil)
-	otherCert, _ := w.clients.issue(t, "other")
-	w.write(t, "other.crt", otherCert)
+	w.Write(t, "empty.crt", nil)
+	otherCert, _ := w.Clients.Issue(t, "other")
+	w.Write(t, "other.crt", otherCert)
 	for _, tt := range []struct {
 		name, yaml string
 		errors     []string // parts of the error; empty: it loads
@@ -64,7 +65,7 @@ func TestLoadMappings(t *testing.T) {
 		{name: "all at once", yaml: entry("path: x\n  backend: http://a") + entry("path: /y\n  backend: https://b\n  z: z"), errors: []string{"must begin with a slash", "not encrypted"}, warnings: []string{`entry 2 (path "/y", line 6): line 8: the key "z"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m, err := LoadMappings("mapping.yaml", []byte(strings.ReplaceAll(tt.yaml, "DIR", w.dir)), os.ReadFile)
+			m, err := LoadMappings("mapping.yaml", []byte(strings.ReplaceAll(tt.yaml, "DIR", w.Dir)), os.ReadFile)
 			if (err != nil) != (len(tt.errors) > 0) {
 				t.Fatalf("error: %v", err)
 			}
@@ -126,8 +127,8 @@ func startsKCP(data []byte) ([]kcpMapping, error) {
 // starts with starts here and means the same, but for the cases that say why not;
 // docs/compatibility.md lists those.
 func TestMappingsAsKCP(t *testing.T) {
-	w := newWorld(t)
-	w.write(t, "junk.crt", []byte("junk"))
+	w := routingtest.NewFiles(t)
+	w.Write(t, "junk.crt", []byte("junk"))
 	const files = "  backend_server_ca: DIR/ca.crt\n  proxy_client_cert: DIR/client.crt\n  proxy_client_key: DIR/client.key\n"
 	for name, tt := range map[string]struct {
 		yaml string
@@ -182,7 +183,7 @@ func TestMappingsAsKCP(t *testing.T) {
 		"query in backend":     {yaml: "- path: /a\n  backend: https://a?b\n" + files, ours: "query"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			data := []byte(strings.ReplaceAll(tt.yaml, "DIR", w.dir))
+			data := []byte(strings.ReplaceAll(tt.yaml, "DIR", w.Dir))
 			kcp, kcpErr := startsKCP(data)
 			m, err := LoadMappings("mapping.yaml", data, os.ReadFile)
 			switch {
@@ -222,12 +223,12 @@ func TestMappingsAsKCP(t *testing.T) {
 }
 
 func TestMatch(t *testing.T) {
-	w := newWorld(t)
+	w := routingtest.NewFiles(t)
 	var text strings.Builder
 	for _, path := range []string{"/", "/services/", "/clusters/", "/services/{vw}/x", "/services/apiexport/x/", "/by/{cluster}", "/deep/{any}/special"} {
-		text.WriteString("- path: " + path + "\n  backend: https://a" + tlsEntry)
+		text.WriteString("- path: " + path + "\n  backend: https://a" + routingtest.TLSEntry)
 	}
-	m := w.mappings(t, text.String())
+	m := mappings(t, w, text.String())
 	type got struct {
 		Mapping, Cluster, Path string
 		Ambiguous              bool
@@ -275,8 +276,8 @@ func TestMatch(t *testing.T) {
 // TestDefaultOnly: without a mapping for /clusters/ there is no lookup, and
 // nothing but the first segment is judged.
 func TestDefaultOnly(t *testing.T) {
-	w := newWorld(t)
-	m := w.mappings(t, "- path: /\n  backend: https://a"+tlsEntry)
+	w := routingtest.NewFiles(t)
+	m := mappings(t, w, "- path: /\n  backend: https://a"+routingtest.TLSEntry)
 	for _, path := range []string{"/clusters/root/api", "/clusters/*/api", "/x/../y//%2F", "/"} {
 		if r, err := m.match(path); err != nil || r.cluster != "" || r.path != path {
 			t.Errorf("%s: %+v, %v", path, r, err)

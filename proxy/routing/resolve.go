@@ -1,4 +1,4 @@
-package proxy
+package routing
 
 import (
 	"fmt"
@@ -17,15 +17,15 @@ const maxHops = 3
 // Resolve finds out where a request goes; path is its path as lookup.RawPath reads
 // it. Errors are those of packages lookup and index, and *destination.Error; the
 // Destination then has what was found out before.
-func (r *router) Resolve(req *http.Request, path string) (destination.Destination, error) {
-	q := resolution{router: r, routes: r.current.Load(), request: req, dest: destination.Destination{APIPath: req.URL.Path}}
+func (r *Router) Resolve(req *http.Request, path string) (destination.Destination, error) {
+	q := resolution{Router: r, routes: r.current.Load(), request: req, dest: destination.Destination{APIPath: req.URL.Path}}
 	err := q.resolve(path)
 	return q.dest, err
 }
 
 // Pattern is the path of the mapping file's entry that a path belongs to; "" when
 // there is none.
-func (r *router) Pattern(path string) (string, error) {
+func (r *Router) Pattern(path string) (string, error) {
 	found, err := r.current.Load().mappings.match(path)
 	if err != nil || found.mapping == nil {
 		return "", err
@@ -35,7 +35,7 @@ func (r *router) Pattern(path string) (string, error) {
 
 // resolution is one call of Resolve.
 type resolution struct {
-	*router
+	*Router
 	routes  *routes
 	request *http.Request
 	dest    destination.Destination
@@ -106,7 +106,7 @@ func (q *resolution) toMapped(path string) (mount *url.URL, err error) {
 }
 
 // enter notes what entry of the mapping file the path belongs to.
-func (q *resolution) enter(found route) {
+func (q *resolution) enter(found entryMatch) {
 	d := &q.dest
 	*d = destination.Destination{Path: found.path, APIPath: q.request.URL.Path, ClusterPath: found.cluster, Target: d.Target, Mounts: d.Mounts}
 	m := found.mapping

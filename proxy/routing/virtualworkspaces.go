@@ -1,4 +1,4 @@
-package proxy
+package routing
 
 import (
 	"errors"
@@ -68,26 +68,26 @@ func (*shardServices) route(e *Mapping) *Mapping {
 
 // match finds the shard that a path names, and what it names there. The shard's
 // name is "" when the path is not below /shards/.
-func (s *shardServices) match(path string) (shard string, r route, err error) {
+func (s *shardServices) match(path string) (shard string, r entryMatch, err error) {
 	first, rest := lookup.Segment(path)
 	if first != shardsSegment || rest == "" {
-		return "", route{}, nil
+		return "", entryMatch{}, nil
 	}
 	segment, rest := lookup.Segment(rest)
 	if shard, err = lookup.DecodeSegment(segment); err != nil {
-		return "", route{}, err
+		return "", entryMatch{}, err
 	}
 	// kcp appends "/services/…" to URLs that end in a slash.
 	if strings.HasPrefix(rest, "//"+servicesSegment+"/") {
 		rest = rest[1:]
 	}
 	if second, below := lookup.Segment(rest + "/"); second != servicesSegment || below == "" {
-		return shard, route{}, nil
+		return shard, entryMatch{}, nil
 	}
 	r.path = rest
 	// A server that resolves dot segments would leave /services/, or another cluster.
 	if err := lookup.Dotless(rest); err != nil {
-		return "", route{}, err
+		return "", entryMatch{}, err
 	}
 	r.cluster, err = servicesCluster(rest)
 	return shard, r, err

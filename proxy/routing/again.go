@@ -1,0 +1,67 @@
+package routing
+
+import (
+	"errors"
+	"net/http"
+
+	"frontproxy/index"
+	"frontproxy/proxy/destination"
+)
+
+// Route is how a request got to a Destination, to see later whether it still
+// would. Immutable.
+type Route struct {
+	// Target is where it ended.
+	Target index.Target
+	mounts []destination.Mount
+	// host carries requests to the last mount's host, when the operator lists it; else nil.
+	host http.RoundTripper
+}
+
+// RouteTo is the route to d, as of now.
+func (r *Router) RouteTo(d *destination.Destination) Route {
+	t := Route{Target: d.Target, mounts: d.Mounts}
+	if d.Kind == destination.MountedHost && d.Transport != r.strangers {
+		t.host = d.Transport
+	}
+	return t
+}
+
+// Gone says in words why a route ends nowhere now.
+type Gone string
+
+// Error implements error.
+func (e Gone) Error() string { return string(e) }
+
+// Again takes a route again, and returns the target there is now. The error is a
+// Gone when the way or its end is gone; any other says that nobody can tell now.
+func (r *Router) Again(t *Route) (index.Target, error) {
+	if s := t.Target.Services; s != nil {
+		if _, err := r.ShardServices(s.Name); errors.Is(err, index.ErrUnknown) {
+			return index.Target{}, Gone("its shard is gone")
+		}
+	}
+	for _, m := range t.mounts {
+		now, err := r.Index.Lookup(m.Path)
+		switch {
+		case errors.Is(err, index.ErrUnknown):
+			return index.Target{}, Gone("the workspace that mounted it is gone")
+		case err == nil && (now.Mount == nil || now.Mount.String() != m.URL.String()):
+			return index.Target{}, Gone("its mount leads elsewhere")
+		}
+	}
+	if t.host != nil {
+		if now := r.MountHosts.find(t.mounts[len(t.mounts)-1].URL); now == nil || now.transport() != t.host {
+			return index.Target{}, Gone("its mount's host is no longer listed, or its entry has changed")
+		}
+	}
+	if t.Target.Cluster == "" {
+		return t.Target, nil
+	}
+	target, err := r.Index.Lookup(t.Target.Cluster)
+	if errors.Is(err, index.ErrUnknown) {
+		return index.Target{}, Gone("its workspace is gone")
+	}
+	target.Services = t.Target.Services
+	return target, err
+}
