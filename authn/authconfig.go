@@ -47,9 +47,9 @@ type OIDCConfig struct {
 	ConfigFile string
 	// DisallowedIssuers are those of service accounts.
 	DisallowedIssuers []string
-	// Issuers hands out the issuers; somebody else runs it. What tenants' issuers
-	// may not reach is no matter of the operator's, so it had better be a pool of
-	// its own.
+	// Issuers provides the issuers; its owner runs it. The operator's issuers may be
+	// at addresses that tenants' issuers must not use, so it should be a separate
+	// pool.
 	Issuers jwt.Issuers
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
@@ -281,8 +281,8 @@ func (o *OIDC) decode(text []byte) (*apiserver.AuthenticationConfiguration, erro
 	return decoded, nil
 }
 
-// unusable says of each value of an entry that can match nothing, or has whom it
-// matches refused, which one it is and why.
+// unusable returns a note about each value of an entry that can match nothing, or
+// whose matches are refused.
 func unusable(name string, e *apiserver.JWTAuthenticator) (notes []string) {
 	check := func(field, text, followedBy, effect string) {
 		if text == "" {

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// buildQueue has the configurations that wait to be built. It is their owners'
-// turn, the logical clusters they are in: one build at a time for each, and
-// next for whom the least time was spent lately. Who has a thousand to build, or
-// costly ones, waits for the others' one each, and not the other way round.
-// The zero value is empty.
+// buildQueue has the configurations that wait to be built. Their owners, the logical
+// clusters that they are in, take turns: one build at a time for each owner, and next
+// is the owner for which the least time was spent lately. So an owner with a thousand
+// or costly builds waits for one build of each of the others, and not the other way
+// round. The zero value is empty.
 type buildQueue struct {
 	owners map[string]*buildOwner // who waits, builds, or has time to his account
 	turns  buildTurns             // those who wait and do not build
@@ -21,7 +21,7 @@ type buildOwner struct {
 	waiting  []*configEntry
 	building bool
 	spent    time.Duration
-	turn     uint64 // of two for whom as much was spent, the lower one is first
+	turn     uint64 // among owners with the same time spent, the lower one is first
 }
 
 func (q *buildQueue) push(c *configEntry) {
@@ -38,7 +38,7 @@ func (q *buildQueue) push(c *configEntry) {
 	}
 }
 
-// line puts o behind those for whom no more was spent.
+// line puts o behind the owners for which no more time was spent.
 func (q *buildQueue) line(o *buildOwner) {
 	o.turn = q.pushed
 	q.pushed++

@@ -25,8 +25,8 @@ import (
 // CAPool is a certificate authority bundle that may change while in use, such
 // as k8s.io/apiserver's dynamiccertificates.CAContentProvider.
 type CAPool interface {
-	// VerifyOptions returns the options to verify client certificates with; a
-	// changed bundle has another Roots pointer. False: there is no bundle now.
+	// VerifyOptions returns the options for verifying client certificates; a changed
+	// bundle has another Roots pointer. False means that there is no bundle now.
 	VerifyOptions() (x509.VerifyOptions, bool)
 	// CurrentCABundleContent is the bundle in PEM.
 	CurrentCABundleContent() []byte
@@ -54,9 +54,9 @@ const (
 // 20,000 of usual users.
 const maxVerified = 16 << 20
 
-// certificates judges client certificates. Each pool is its own: passing the
-// TLS handshake proves nothing but possession of the key, a requestheader
-// certificate is no user, and a user certificate asserts no headers.
+// certificates authenticates client certificates. Each pool is separate: passing the
+// TLS handshake proves only possession of the key, a requestheader certificate is not
+// a user, and a user certificate cannot assert headers.
 type certificates struct {
 	clients, proxies *verifier // nil: not configured
 	allowedProxies   []string

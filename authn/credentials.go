@@ -47,8 +47,8 @@ func bearer(r *http.Request) (string, error) {
 	return token + fromProtocol, nil
 }
 
-// bearerHeader reads an Authorization header; another scheme than Bearer is no
-// credential that we know, so no error.
+// bearerHeader reads an Authorization header. A scheme other than Bearer is not a
+// credential for this proxy, and no error.
 func bearerHeader(value string) (string, error) {
 	scheme, token, _ := strings.Cut(strings.TrimSpace(value), " ")
 	if !strings.EqualFold(scheme, "bearer") {
@@ -81,7 +81,7 @@ func bearerProtocol(headers []string) (token string, err error) {
 			token = string(raw)
 		}
 	}
-	// The server must be able to answer with a subprotocol that is no secret.
+	// The server must be able to choose a subprotocol that is not a secret.
 	if token != "" && !others {
 		return "", errMalformedProtocol
 	}

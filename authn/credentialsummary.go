@@ -45,8 +45,8 @@ func (p *CredentialSummary) certificate(r *http.Request) {
 	p.Certificate, p.Serial = clip.Clone(c.Subject.CommonName, maxPresented), serialNumber(c)
 }
 
-// maxSerial is the longest serial number that is told, in bits: RFC 5280, section
-// 4.1.2.2, allows 160, and a stranger's certificate may have a hundred thousand.
+// maxSerial is the longest serial number that is shown, in bits: RFC 5280, section
+// 4.1.2.2, allows 160, and an untrusted certificate may have a hundred thousand.
 const maxSerial = 256
 
 func serialNumber(c *x509.Certificate) string {

@@ -10,8 +10,9 @@ import (
 	"frontproxy/internal/protectedresource"
 )
 
-// The annotations by which the owner of a WorkspaceAuthenticationConfiguration
-// says how people log in at an issuer of it. Without the first, nothing is told.
+// The annotations with which the owner of a WorkspaceAuthenticationConfiguration
+// publishes how people log in at one of its issuers. Without the first one, nothing
+// is published.
 const (
 	LoginClientIDAnnotation     = "front-proxy.kcp.io/login-client-id"
 	LoginScopesAnnotation       = "front-proxy.kcp.io/login-scopes"

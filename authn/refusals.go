@@ -80,8 +80,8 @@ func (s *Refusals) add(r *http.Request, t *index.Target, d *Decision, p Credenti
 	ring.next++
 }
 
-// newRefusalID is random: an id tells neither which ring a refusal is in, which
-// would help whoever wants to push it out, nor how many there have been.
+// newRefusalID is random: an ID reveals neither which ring a refusal is in, which
+// would help an attacker to evict it, nor how many refusals there have been.
 func newRefusalID() string {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails

@@ -12,8 +12,8 @@ import (
 	"frontproxy/authn/token"
 )
 
-// ServiceAccounts makes service account tokens known to Decide. refused is
-// called with the reason of every refusal, for a metric; nil: nobody is told.
+// ServiceAccounts adapts the authenticator of service account tokens for Decide.
+// refused is called with the reason of every refusal, for a metric; it may be nil.
 func ServiceAccounts(a *serviceaccount.Authenticator, refused func(serviceaccount.Reason)) token.Authenticator {
 	if refused == nil {
 		refused = func(serviceaccount.Reason) {}

@@ -243,11 +243,11 @@ func serviceAccountWithoutHome(u user.Info) bool {
 // "System:Masters".
 func skipsAuthorization(group string) bool { return bypassGroups.Has(strings.ToLower(group)) }
 
-// shardCaller judges a request that comes with a certificate whose name is
-// listed, and with identity headers. False: the certificate is not one of the
-// requestheader CA, so the name means nothing. Otherwise the request is admitted
-// as the caller's, or not at all: the rights that the shard has by the same
-// certificate are not meant for whoever it forwards.
+// shardCaller authenticates a request with a certificate whose name is listed, and
+// with identity headers. False means that the certificate is not from the
+// requestheader CA, so the name has no meaning. Otherwise the request is admitted
+// with the caller's identity, or refused: the shard's own rights must not go to a
+// caller that it forwards.
 func (c *certificates) shardCaller(r *http.Request, t *index.Target) (*authenticated, []Verdict, bool) {
 	certs := r.TLS.PeerCertificates
 	chain, err := c.proxies.verify(certs)

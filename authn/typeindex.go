@@ -120,7 +120,7 @@ type configEntry struct {
 	seen    uint64
 	users   map[*typeEntry]struct{}
 
-	spec    *jwt.Spec // nil when there is no such object
+	spec    *jwt.Spec // nil if the object does not exist
 	specErr error     // why spec is not to be built
 	login   loginAnnotations
 

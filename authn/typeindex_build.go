@@ -46,7 +46,7 @@ func (x *TypeIndex) buildAll(ctx context.Context, free chan struct{}, builds *sy
 	}
 }
 
-// build builds spec, of c, unless that is nil: then it is no longer wanted.
+// build builds spec for c. If spec is nil, the configuration is no longer needed.
 func (x *TypeIndex) build(c *configEntry, spec *jwt.Spec) {
 	began := x.config.Clock.Now()
 	if spec != nil {
@@ -144,7 +144,7 @@ func (x *TypeIndex) sweep(now time.Time) {
 	}
 }
 
-// notReady stands for an authenticator that is not built, or does not build.
+// notReady replaces an authenticator that is not built yet, or cannot be built.
 type notReady struct{ name, issuer, reason string }
 
 // Name implements token.Authenticator.

@@ -126,8 +126,7 @@ func (x *TypeIndex) stop(c *configEntry) {
 	x.stopServing(c)
 }
 
-// tell logs that c is broken, or no longer is. What is tried again and again is
-// told once.
+// tell logs that c is broken, or works again. A fault that repeats is logged once.
 func (x *TypeIndex) tell(c *configEntry) {
 	log := x.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
 	switch err := c.broken(); {

@@ -26,10 +26,9 @@ import (
 
 // Authorizer says who may read what the proxy tells of itself.
 type Authorizer interface {
-	// Authorize says whether u may do verb at a path that is no resource's. An
-	// error says that this could not be found out now; one that wraps
-	// fairqueue.ErrFull, that too many reviews are under way for the caller to have
-	// another, who should come again.
+	// Authorize reports whether u may do verb at a non-resource path. An error means
+	// that this could not be determined now. If the error wraps fairqueue.ErrFull,
+	// too many reviews of this caller are in progress, and it should try again.
 	Authorize(ctx context.Context, u user.Info, verb, path string) (bool, error)
 }
 
@@ -52,12 +51,12 @@ const (
 	reviewCacheBytes = 2 << 20
 )
 
-// RootAuthorizer asks the workspace root (SubjectAccessReview), and keeps the
-// answers for a while; of these the least recently used go first.
+// RootAuthorizer asks the workspace root (SubjectAccessReview) and caches the answers
+// for a while; the least recently used are evicted first.
 //
-// One caller's reviews must not keep out the others': callers share those that are
-// under way. All identities of one logical cluster are one caller, since whoever owns
-// it can make as many as it likes.
+// One caller's reviews must not lock out the others': callers share the reviews in
+// progress. All identities of one logical cluster count as one caller, because its
+// owner can create any number of them.
 type RootAuthorizer struct {
 	client  authorizationclient.SubjectAccessReviewInterface
 	metrics *metrics.Metrics // may be nil

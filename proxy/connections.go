@@ -25,7 +25,7 @@ type connections struct {
 	progress      time.Duration // for how long a client may not read
 }
 
-// sayEvery is how often the log is told that connections are refused.
+// sayEvery is how often refused connections are logged, at most.
 const sayEvery = time.Minute
 
 // Accept implements net.Listener.

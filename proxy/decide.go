@@ -15,7 +15,7 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// admission is who is asking, and who the server is told is asking.
+// admission is the identity of the caller, and the identity that the server gets.
 type admission struct {
 	decision *authn.Decision
 	// told is nil when nobody is named to the server: it may be sent credentials.
@@ -25,12 +25,13 @@ type admission struct {
 // passedThrough is the decision for mappings whose backend authenticates.
 var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
 
-// errNobody is a Decision that admits nobody in particular, which no correct
-// Decider makes: forwarded, it would be whom the shard takes it for.
+// errNobody is for a Decision that admits a request without a user, which no correct
+// Decider makes. Forwarded, the request would have whatever identity the shard
+// assumes.
 var errNobody = errors.New("the decision admits a request without a user")
 
-// decide asks who is calling, and finds whom the server at d is told of. A Status
-// refuses the request; the decision is there for records.
+// decide authenticates the caller and determines the identity that the server at d
+// gets. A non-nil Status refuses the request; the decision is returned for records.
 func (p *Proxy) decide(r *http.Request, d *destination.Destination) (admission, *metav1.Status) {
 	a := admission{decision: passedThrough}
 	if d.Trust != destination.PassThrough {
@@ -68,8 +69,8 @@ func (p *Proxy) authenticate(r *http.Request, t *index.Target) *authn.Decision {
 	return d
 }
 
-// toldToHost is who a host that the operator lists is told is asking. It must be
-// told: without, it would take the caller for this proxy.
+// toldToHost returns the identity that a host in the operator's list gets. It must
+// get one: without it, the host would take the caller for this proxy.
 func toldToHost(caller user.Info) (user.Info, *metav1.Status) {
 	if caller == nil {
 		return nil, apistatus.New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount needs an authenticated caller")

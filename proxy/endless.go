@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// endless is the body of an answer of unknown length that is no watch: an event
-// stream, say, or a long download. When it has lasted for a while, what admitted
-// it is decided about again every now and then, as for watches. Nobody ends it
-// otherwise: it may be one that must not break off.
+// endless is the body of a response of unknown length that is not a watch, such as an
+// event stream or a long download. Once it has lasted for a while, the credential is
+// rechecked from time to time, as for watches. Nothing else ends it, because it may
+// be a download that must not be interrupted.
 type endless struct {
 	io.ReadCloser
 	p         *Proxy

@@ -70,8 +70,9 @@ type ExplainRequest struct {
 	// in PEM, without a key: it is judged as if its owner had connected.
 	Token        string `json:"token,omitempty"`
 	Certificates string `json:"certificates,omitempty"`
-	// Asserted is whom the certificate's owner names in X-Remote-* headers; nil:
-	// nobody. Only proxies' and shards' certificates are believed.
+	// Asserted is the user that the certificate's owner asserts in X-Remote-*
+	// headers; nil means none. Only certificates of proxies and shards can assert
+	// one.
 	Asserted *authenticationv1.UserInfo `json:"asserted,omitempty"`
 	// Change has objects that are taken for applied.
 	Change *ExplainChange `json:"change,omitempty"`
@@ -97,7 +98,7 @@ func explainPath(path string) (id string, ok bool) {
 	return id, ok
 }
 
-// serveExplain explains to an operator: whoever may do that was asked before.
+// serveExplain explains to an operator; the caller has already been authorized.
 func (x *exchange) serveExplain(w http.ResponseWriter, r *http.Request, id string) {
 	if !x.p.explains.AllowN(x.p.now(), 1) {
 		x.answer(w, apistatus.TooManyExplanations())
@@ -250,14 +251,14 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
 }
 
-// explainsWorkspace answers whoever administers the workspace that a path below
-// /clusters/ names: about refusals of that workspace only, and without what is
-// the operator's. False: r is for the shard. The question has been decided like
-// any request.
+// explainsWorkspace answers an administrator of the workspace in a path below
+// /clusters/, about refusals of that workspace only, and without the operator's data.
+// False means that the request is for the shard. The question has been authenticated
+// like any request.
 //
-// Who administers it is the shard's word, asked under the caller's own identity
-// (SelfSubjectAccessReview): get on the non-resource URL /debug/explain there.
-// The proxy needs no right of its own for that.
+// The shard decides who administers the workspace, asked with the caller's own
+// identity (SelfSubjectAccessReview): get on the non-resource URL /debug/explain
+// there. The proxy needs no right of its own for that.
 func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) bool {
 	if x.p.explainer == nil || x.dest.Kind != destination.Shard {
 		return false

@@ -120,7 +120,7 @@ type IssuerState struct {
 	LastError   string       `json:"lastError,omitempty"`
 }
 
-// withheld stands for what a workspace's administrators are not told.
+// withheld replaces what a workspace's administrators may not see.
 const withheld = "only the operator of the proxy may see the reason"
 
 // explainRefusal tells a refusal that was kept. For a workspace's administrators

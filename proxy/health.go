@@ -10,8 +10,8 @@ import (
 	"frontproxy/index/shards"
 )
 
-// patience is how long a shard may fail before readiness no longer waits for
-// it: its own requests get 503, which is no reason to refuse all others.
+// patience is how long a shard may fail before it no longer delays readiness:
+// requests for that shard get 503, but all others must be served.
 const patience = 30 * time.Second
 
 // health answers /livez, /healthz, which is the same, and /readyz: locally, to

@@ -11,9 +11,9 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// errIdentityRejected is what an operator is told when a server takes the proxy for
-// nobody, at whose word it should take who is asking: users see refusals that
-// nothing of theirs explains.
+// errIdentityRejected tells the operator that a server does not trust the proxy's
+// identity headers. Users then see refusals for which nothing on their side is a
+// reason.
 var errIdentityRejected = errors.New("it does not trust the identity headers that the proxy sends: the proxy's client certificate for it (proxy_client_cert in the mapping file) has expired, its CA is not in that server's --requestheader-client-ca-file, or its name not in --requestheader-allowed-names")
 
 // maxRefusal bounds, in bytes, the refusals that are looked into.

@@ -173,7 +173,7 @@ func (x *exchange) acquireInFlight(r *http.Request) {
 	}
 }
 
-// account is what the caller asks for, as payers are told apart.
+// account identifies what the caller requests, to tell payers apart.
 func (x *exchange) account() string {
 	switch {
 	case x.localPath != "":

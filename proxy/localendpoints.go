@@ -56,9 +56,8 @@ func (x *exchange) serveLocal(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Debug serves /statusz, /flagz, /metrics and explanations to whoever can
-// connect: for a loopback address or a Unix socket, when root is down and
-// cannot say who may.
+// Debug serves /statusz, /flagz, /metrics and explanations to every client: for a
+// loopback address or a Unix socket, when root is down and cannot authorize anybody.
 func (p *Proxy) Debug() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := &exchange{p: p}

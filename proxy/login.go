@@ -49,8 +49,8 @@ func (x *exchange) serveLogin(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body) //nolint:gosec // JSON, nosniff; a client that is gone needs no answer
 }
 
-// challenge has a 401 of the proxy's own say where to log in. A mount is told
-// nothing of: who is let in is not this workspace's type's to say.
+// challenge makes a 401 of the proxy say where to log in. For a mount it says
+// nothing, because this workspace's type does not decide who is admitted there.
 func (x *exchange) challenge(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	if x.p.login == nil || status.Code != http.StatusUnauthorized || x.dest.Kind != destination.Shard || len(x.dest.Mounts) > 0 {
 		return

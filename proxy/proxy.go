@@ -77,7 +77,7 @@ type streaming struct {
 	endedStreams  atomic.Uint64
 }
 
-// observers are who is told what becomes of requests.
+// observers are notified of the results of requests.
 type observers struct {
 	metrics  *metrics.Metrics
 	audit    *Audit       // nil: off

@@ -26,10 +26,10 @@ const (
 	defaultStreams = 100
 )
 
-// Run serves until ctx ends, then drains: /readyz says no at once; after
-// ShutdownDelay the listener closes, connections are told to go, and watches
-// and upgrades are ended at random moments; what still runs at
-// ShutdownTimeout is cut. It returns nil after a drain, and owns all it starts.
+// Run serves until ctx ends, then drains: /readyz fails at once; after ShutdownDelay
+// the listener closes, connections are told to close, and watches and upgrades are
+// ended at random moments; what still runs at ShutdownTimeout is cut. It returns nil
+// after a drain, and owns everything that it starts.
 func (p *Proxy) Run(ctx context.Context) error {
 	if p.serving == nil || p.connections == nil || p.serving.Cert == nil {
 		return errors.New("a proxy that runs needs a listener and a serving certificate")
@@ -87,7 +87,7 @@ func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
 const maxDrainWindow = 10 * time.Second
 
 func (p *Proxy) server(config *tls.Config) *http.Server {
-	// There is no time in which a request has to be over: see pace.
+	// There is no time limit for a whole request: see pace.
 	s := &http.Server{
 		Handler:           p,
 		TLSConfig:         config,
@@ -96,7 +96,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		IdleTimeout:       serverIdleTimeout,
 		ErrorLog:          p.errorLog,
 		Protocols:         new(http.Protocols),
-		// OPTIONS * is answered like any target that is no path.
+		// OPTIONS * is answered like any target that is not a path.
 		DisableGeneralOptionsHandler: true,
 	}
 	s.Protocols.SetHTTP1(true)
@@ -132,8 +132,8 @@ func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Co
 		config.NextProtos = []string{"http/1.1"}
 	}
 	if s.ClientCA != nil {
-		// Any certificate passes the handshake: who it stands for, if anybody, is
-		// Decide's to say.
+		// Any certificate passes the handshake: Decide determines whose it is, if
+		// anybody's.
 		config.ClientAuth = tls.RequestClientCert
 	}
 	controller := dynamiccertificates.NewDynamicServingCertificateController(config, s.ClientCA, s.Cert, s.SNICerts, nil)

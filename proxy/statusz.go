@@ -186,8 +186,8 @@ func writeText(w http.ResponseWriter, text string) {
 	_, _ = w.Write([]byte(text)) //nolint:gosec // plain text, nosniff
 }
 
-// wantsJSON reads the Accept header as Kubernetes' z-pages do: JSON for who names
-// the kind, else text. Who takes JSON and nothing else gets that too.
+// wantsJSON reads the Accept header as Kubernetes' z-pages do: JSON for a client that
+// asks for the kind, else text. A client that accepts only JSON gets JSON, too.
 func wantsJSON(r *http.Request, kind string) bool {
 	plain := false
 	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
@@ -331,8 +331,9 @@ func atMost[T any](all []T) (some []T, omitted int) {
 	return all[:n], len(all) - n
 }
 
-// reportExpired logs what has ended already. It is no reason not to serve:
-// files are followed, and what does not need the certificate works.
+// reportExpired logs the certificates that have already expired. The proxy serves
+// nevertheless: files are followed, and requests that do not need the certificate
+// work.
 func (s *StatusSources) reportExpired(now time.Time, log klog.Logger) {
 	var o ProxyStatus
 	o.addCertificates(s)

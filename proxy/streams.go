@@ -43,7 +43,7 @@ type streamKind int
 const (
 	watchStream streamKind = iota
 	upgradeStream
-	// answerStream is an answer of unknown length that is no watch, and has lasted
+	// answerStream is a response of unknown length that is not a watch and has lasted
 	// for a while. It may have an end, for which a drain waits.
 	answerStream
 	streamKinds // how many there are

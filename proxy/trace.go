@@ -25,12 +25,12 @@ const maxSpanName, maxSpanPath, maxTraceState = 32, 4 << 10, 512
 // traceContext is how a span's context travels (W3C Trace Context).
 var traceContext propagation.TraceContext
 
-// observe gives the request an id and starts its span, where somebody looks:
-// otherwise nothing of this happens. The id is Kubernetes' Audit-ID: a client
-// may bring one, and the shard is told, so that its events have it too.
+// observe gives the request an ID and starts its span, if audit, tracing or logging
+// needs them. The ID is Kubernetes' Audit-ID: a client may send one, and the shard
+// gets it, so that its events have it, too.
 //
-// The span begins a trace of its own, linked to the client's: clients are
-// strangers, and shall not choose what is sampled.
+// The span starts a separate trace, linked to the client's: clients are not trusted
+// and must not choose what is sampled.
 func (x *exchange) observe(r *http.Request) *http.Request {
 	x.id = r.Header.Get(auditinternal.HeaderAuditID)
 	if !plainID(x.id) {
@@ -101,8 +101,8 @@ func (x *exchange) forwardInSpan(w http.ResponseWriter, r *http.Request) {
 	x.copyWatch(w)
 }
 
-// propagateTrace tells the upstream the request's id and trace; a stranger's host is
-// told nothing.
+// propagateTrace sends the upstream the request's ID and trace; an external host gets
+// neither.
 func (x *exchange) propagateTrace(out *http.Request) {
 	if x.id == "" || x.dest.Kind == destination.MountedHost {
 		return

@@ -10,24 +10,24 @@ import (
 	"frontproxy/proxy/upstream"
 )
 
-// A request has two stages. It *waits* while it is decided about, while its body
-// comes, while its client does not read, and while a mounted host has it: then it
-// costs memory and holds up nobody. It *runs* while a shard or a mapped backend has
-// it. Only running requests are in Config.MaxInFlight (inflight.go); those that wait
-// have a budget of memory of their own, of which nobody can take all:
+// A request has two stages. It *waits* during authentication, while its body arrives,
+// while its client does not read, and while a mounted host handles it: then it costs
+// memory but delays nobody. It *runs* while a shard or a mapped backend handles it.
+// Only running requests count against Config.MaxInFlight (inflight.go). Waiting
+// requests have a separate memory budget, which nobody can use up alone:
 //
-//   - a caller who is not known yet pays as the pair of its address and the logical
-//     cluster it asks for;
-//   - one who is known, as the user in that cluster;
-//   - what waits for a mounted host is in the host's account too, for the workspace
-//     that mounts it.
+//   - a caller who is not authenticated yet pays as the pair of its address and the
+//     logical cluster of the request;
+//   - an authenticated caller pays as the user in that cluster;
+//   - a request that waits for a mounted host also counts for the host, for the
+//     workspace that mounts it.
 //
-// A payer may have a part of what is free, not of what there is: the more payers
-// take what they can, the less that is, and the first request of the next payer has
-// room as long as there is any.
+// A payer may have a part of what is free, not of the total: the more the payers
+// take, the smaller that part is, and the first request of another payer has room as
+// long as there is any.
 //
-// Who finds no room to wait is still served if there is nothing to wait for: whom a
-// certificate or a remembered token names.
+// A request that finds no room is still served if it need not wait: its caller has a
+// certificate or a remembered token.
 type waiting struct {
 	limit  int64 // bytes; 0: no bound
 	seed   maphash.Seed
@@ -99,8 +99,8 @@ func (b *waiting) payer(kind byte, who, cluster string) *atomic.Int64 {
 	return &b.payers[h.Sum64()%uint64(len(b.payers))]
 }
 
-// strangerPayer is that of a caller of whom only the address is known: of an IPv6
-// one the /64, for who has one has all of it.
+// strangerPayer is the payer for a caller of which only the address is known. For
+// IPv6 it is the /64, because a host usually controls all of it.
 func (b *waiting) strangerPayer(remote, cluster string) *atomic.Int64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)

@@ -12,11 +12,11 @@ import (
 // cluster.
 var workspaces = [...]string{"apis", "tenancy.kcp.io", "v1alpha1", "workspaces"}
 
-// createsWorkspace says whether a request may create a Workspace, and so make
-// its user the owner: a POST to the collection, or a server-side apply, which
-// creates what does not exist. A request that impersonates does not: whoever is
-// impersonated would be the owner. The path is read as the shard reads it; the error
-// wraps lookup.ErrAmbiguous when a segment that decides has two readings.
+// createsWorkspace reports whether a request may create a Workspace, and so make its
+// user the owner: a POST to the collection, or a server-side apply, which creates
+// what does not exist. A request with impersonation does not count: the impersonated
+// user would be the owner. The path is read as the shard reads it; the error wraps
+// lookup.ErrAmbiguous if a segment that matters has two readings.
 func createsWorkspace(r *http.Request, d *destination.Destination) (bool, error) {
 	if d.Kind != destination.Shard || r.Method != http.MethodPost && !applies(r) {
 		return false, nil

@@ -111,7 +111,7 @@ func search(args []ref.Val) (int64, int64) {
 	return 8 + w.bytes/4 + times(weightOf(args[0]).bytes, weightOf(args[1]).bytes)/16, scalarBytes + times(w.bytes, 4)
 }
 
-// split makes at most a string for each byte, or as many as it is told.
+// split makes at most one string for each byte, or as many as its argument says.
 func split(args []ref.Val) (int64, int64) {
 	steps, _ := search(args)
 	n := weightOf(args[0]).bytes + 1

@@ -41,9 +41,9 @@ var withoutMacros = sync.OnceValues(func() (*celgo.Env, error) {
 	return base.StoredExpressionsEnv().Extend(celgo.ClearMacros())
 })
 
-// SizeOf works out what an expression takes without expanding its macros or
-// compiling it. It is an error if it has more than MaxNodes or if the text is no
-// expression. A pattern that does not compile counts nothing.
+// SizeOf computes the size of an expression without expanding its macros or compiling
+// it. It returns an error if the expression has more than MaxNodes nodes or cannot be
+// parsed. A pattern that does not compile counts as nothing.
 func SizeOf(text string) (Size, error) {
 	env, err := withoutMacros()
 	if err != nil {
@@ -113,7 +113,7 @@ func sizeOfPattern(c ast.CallExpr) Size {
 	}
 	program, err := compilePattern(text)
 	if err != nil {
-		return Size{} // whoever compiles it refuses it
+		return Size{} // the compiler refuses it
 	}
 	s := Size{Instructions: len(program.Inst), Bytes: int64(len(program.Inst)) * instructionSize}
 	classes := map[*rune]bool{} // what is repeated shares its class

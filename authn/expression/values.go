@@ -20,8 +20,8 @@ const (
 	scalarBytes = 32  // a string's or a number's header
 )
 
-// weight is the size of a value in depth: a value that is in it twice counts
-// twice, as it does for whoever walks through it.
+// weight is the total size of a value: a value that occurs in it twice counts twice,
+// as it does when the value is traversed.
 type weight struct {
 	nodes, bytes int64 // saturating
 	depth        int64
@@ -57,7 +57,7 @@ func weightOf(v ref.Val) weight {
 	return weight{1, 0, 0}
 }
 
-// list has all its elements: it is no view of other lists. It is immutable once
+// list has all its elements: it is not a view of other lists. It is immutable once
 // its fold has ended.
 type list struct {
 	traits.Lister // over elems

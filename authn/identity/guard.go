@@ -32,15 +32,14 @@ const (
 	systemPrefix = "system:"
 )
 
-// Check refuses an identity that a shard could read as another one than
-// was decided. A shard gets it as HTTP headers: white space around a value is
-// lost on the way (RFC 9110, section 5.5), control characters end or break a
-// line, empty groups vanish, and header names, so extra keys too, come out in
-// lower case. Names that people read must not hide anything from them either, see
-// CheckName. Every identity is judged, whoever vouches for it.
+// Check refuses an identity that a shard could read differently. A shard gets it in
+// HTTP headers: white space around a value is lost (RFC 9110, section 5.5), control
+// characters end or break a line, empty groups vanish, and header names, so extra
+// keys too, arrive in lower case. Names that people read must not hide anything from
+// them either; see CheckName. Every identity is checked, whichever authenticator
+// asserts it.
 //
-// It refuses an identity beyond the limits, too, before anything else is done
-// with it.
+// Before anything else, Check refuses an identity beyond the limits.
 func Check(u user.Info) error {
 	if err := forwardedLimits.check(u); err != nil {
 		return err
@@ -77,10 +76,10 @@ func Check(u user.Info) error {
 	return nil
 }
 
-// CheckName says why no identity can have a name (of a user or group, a UID, an
-// extra's key): it is not plain, or whoever reads it doesn't see all of it. A group
-// that looks like another one would be given that one's rights by hand. Nil: one
-// can. Errors begin with what, which says whose name it is.
+// CheckName returns why an identity cannot have a name (of a user or group, a UID, or
+// an extra's key), or nil: the name is not plain, or readers would not see all of it.
+// An administrator might grant a look-alike group the rights of another one. Errors
+// begin with what, which says what the name is for.
 func CheckName(what, s string) error {
 	if err := checkText(what, s); err != nil {
 		return err

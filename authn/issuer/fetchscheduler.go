@@ -61,7 +61,7 @@ func (l *fetchScheduler) join(s standing, owners []string) *waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &waiter{standing: s, owners: owners, granted: make(chan struct{})}
-	// Whoever already waits has no room, and nothing has become free.
+	// Fetches that already wait have no room, and no slot has become free.
 	if owner, ok := l.chargeableOwner(w); ok {
 		l.grant(w, owner)
 	} else {

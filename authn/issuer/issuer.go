@@ -224,8 +224,9 @@ func (i *Issuer) notDue() error {
 	return fmt.Errorf("%w: %s: its keys were just read for other tokens with unknown keys, and will be read again shortly", ErrUnavailable, i.trust.URL)
 }
 
-// unavailable makes an attempt's error one of Verify's. That there is no key is an
-// answer once it has been so for some time. The caller holds mu.
+// unavailable turns a fetch's error into one of Verify's. An issuer without keys
+// becomes a refusal once it has been in that state for some time. The caller holds
+// mu.
 func (i *Issuer) unavailable(err error) error {
 	if err == nil || errors.Is(err, errNoUsableKey) && !i.emptyNow() {
 		return nil
@@ -328,7 +329,7 @@ func (i *Issuer) end(a *attempt, err error) {
 	close(a.done)
 }
 
-// shutdown fails whoever still waits.
+// shutdown fails the verifications that still wait.
 func (i *Issuer) shutdown() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -369,9 +370,9 @@ func (i *Issuer) read(ctx context.Context, again bool) error {
 	return nil
 }
 
-// errNoUsableKey is wrapped by the error of a reading that brought a key set
-// without a key that can be used. The keys of the reading before are no longer in
-// use then: withdrawing all may be a revocation.
+// errNoUsableKey is wrapped by the error of a fetch that returned a key set without a
+// usable key. The keys of the previous fetch are then no longer in use: withdrawing
+// all keys may be a revocation.
 var errNoUsableKey = errors.New("it publishes no usable key")
 
 func reasons(ignored []string) string {

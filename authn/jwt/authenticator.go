@@ -56,8 +56,8 @@ type Authenticator struct {
 	digester  *token.Digester
 	cache     token.Cache
 	mappings  mappingCache
-	// evaluations has a place for each evaluation that may run now, of all types
-	// of all owners; nil when there is no such bound.
+	// evaluations has a slot for each evaluation that may run now, for all types of
+	// all owners; nil means no limit.
 	evaluations chan struct{}
 	clock       clock.PassiveClock
 }
@@ -65,9 +65,8 @@ type Authenticator struct {
 // Member is an Authenticator as a member of one workspace type.
 type Member struct {
 	*Authenticator
-	// Types has a place for each evaluation that may run now, of all of the
-	// type's members; Owners the same of all types of its owner, nil when there is
-	// no such bound.
+	// Types has a slot for each evaluation that may run now, for all members of the
+	// type; Owners has the same for all types of its owner. nil means no limit.
 	Types, Owners chan struct{}
 }
 

@@ -139,7 +139,7 @@ func (b *Builder) Build(owner, name string, spec *Spec) (c *Configuration, err e
 }
 
 const (
-	maxSpecErrors = 1000 // bytes that are told of a spec's faults together
+	maxSpecErrors = 1000 // bytes for the messages about a spec's faults together
 	maxSpecError  = 300  // and of one
 	maxBadValue   = 80   // bytes of the value that a fault is in
 )
@@ -233,7 +233,7 @@ func (b *Builder) BilledTo(owner string) *Builder {
 	return &billed
 }
 
-// ownerOverride bills one owner whoever asks.
+// ownerOverride charges one owner, whichever owner asks.
 type ownerOverride struct {
 	Issuers
 	owner string

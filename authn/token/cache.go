@@ -30,7 +30,7 @@ const (
 // entry ends with the token, after CacheLife, or with the key generation it was
 // verified under. The zero Cache is empty and ready, and has no owner.
 type Cache struct {
-	// Budget is its owner's; nil: there is no such bound.
+	// Budget is the owner's budget; nil means no limit.
 	Budget *bytecache.Budget
 
 	tokens atomic.Pointer[bytecache.Cache[Digest, cachedToken]]

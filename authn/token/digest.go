@@ -8,7 +8,8 @@ import (
 	"sync"
 )
 
-// Digest stands for a token in a cache, which so holds nothing to log in with.
+// Digest represents a token in a cache, so that the cache contains nothing to log in
+// with.
 type Digest [sha256.Size]byte
 
 // Digester makes digests under a key of its own, which nobody else knows: no

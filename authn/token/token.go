@@ -49,13 +49,13 @@ const (
 	ForExplanation
 )
 
-// Parse reads of a bearer token what can be read without trusting it. A
-// token has the shape of a JWT when it is three parts of unpadded base64url
-// with dots between, of which the first two are JSON objects.
+// Parse reads the parts of a bearer token that can be read without trusting it. A
+// token has the form of a JWT if it is three parts of unpadded base64url with dots
+// between them, of which the first two are JSON objects.
 //
-// The issuer is what the verifier will read. That is encoding/json's view: keys
-// are compared without regard to case and of several the last one wins. A token
-// whose "iss" is no string is no JWT.
+// The issuer is what the verifier will read, which is encoding/json's view: keys are
+// case-insensitive, and the last of several wins. A token whose "iss" is not a string
+// is not a JWT.
 func Parse(raw string) Token {
 	token := Token{Raw: raw}
 	if len(raw) > maxParsedToken {
@@ -128,11 +128,11 @@ func slowIssuer(claims []byte) (string, bool) {
 	return c.Issuer, err == nil
 }
 
-// quickIssuer finds "iss" in a JSON object without decoding the rest. It gives
-// up (false) on everything unusual: escapes or bytes beyond ASCII in a key or
-// the issuer, "iss" that is no string, malformed structure. It does not see
-// everything that is malformed, which is harmless: the issuer only selects who
-// verifies the token, and the verifier does.
+// quickIssuer finds "iss" in a JSON object without decoding the rest. It gives up
+// (false) on anything unusual: escapes or non-ASCII bytes in a key or the issuer, an
+// "iss" that is not a string, malformed structure. It may miss some malformed input.
+// That is harmless, because the issuer only selects the verifier, and the verifier
+// checks the token.
 func quickIssuer(b []byte) (issuer string, ok bool) {
 	i := skipSpace(b, 0) + 1 // past the brace that looksLikeObject saw
 	if i = skipSpace(b, i); i < len(b) && b[i] == '}' {

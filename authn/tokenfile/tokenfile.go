@@ -35,9 +35,8 @@ type Authenticator struct {
 	digester *token.Digester
 }
 
-// New reads the file of --token-auth-file. A nil clock is the real one.
-// The log is told of lines that do not count, and of those whose token will be
-// refused.
+// New reads the file of --token-auth-file. A nil clock is the real one. The log gets
+// a line about each line that has no effect, or whose token will be refused.
 func New(file string, clk clock.Clock, log klog.Logger) (*Authenticator, error) {
 	f := &Authenticator{digester: token.NewDigester()}
 	load := func(_ context.Context, read filewatch.ReadFunc) (map[token.Digest]user.Info, error) {

@@ -71,8 +71,8 @@ type Config struct {
 	Clock clock.PassiveClock
 	// FileClock is that of the kubeconfig's follower; nil means the real one.
 	FileClock clock.Clock
-	// Log is told of changes of the kubeconfig and of the webhook's state; the zero
-	// value logs nothing.
+	// Log gets changes of the kubeconfig and of the webhook's state; the zero value
+	// logs nothing.
 	Log klog.Logger
 }
 
@@ -220,9 +220,9 @@ func (w *Authenticator) crowded() bool {
 	return questions >= maxQuestions/2
 }
 
-// askOnce asks the webhook, or waits for the one who already does. Whoever sends made
-// up tokens must not delay others' first logins: clients' addresses and the logical
-// clusters that they name share the questions.
+// askOnce asks the webhook, or waits for a call about the same token that is in
+// progress. A client that sends made-up tokens must not delay the first logins of
+// others: the calls are shared among client addresses and logical clusters.
 func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.Token, since time.Time) (answer, error) {
 	return w.questions.Do(ctx, key, askerNames(t.Client, t.Cluster), func() func(context.Context) (answer, error) {
 		t := t
@@ -236,10 +236,10 @@ func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.T
 	})
 }
 
-// askerNames are the names by which those share the webhook who ask it: a client's
-// address, as in http.Request.RemoteAddr, and a logical cluster. Of IPv6 addresses
-// the first 64 bits count: whoever has one has all that begin so. Nobody in
-// particular has none.
+// askerNames are the names under which a caller shares the webhook: its address, as
+// in http.Request.RemoteAddr, and the logical cluster. For IPv6 addresses the first
+// 64 bits count, because a host usually controls all addresses with that prefix.
+// Without an address and cluster there are no names.
 func askerNames(address, cluster string) []string {
 	if address == "" && cluster == "" {
 		return nil

@@ -40,8 +40,8 @@ func DropCredentials(header http.Header) {
 	header[protocolHeader] = []string{strings.Join(kept, ", ")}
 }
 
-// DropPrivate removes what is none of a foreign host's business: credentials
-// of every kind, whom the caller acts for, and where it comes from.
+// DropPrivate removes what an external host must not see: credentials of every kind,
+// impersonation, and the caller's address.
 func DropPrivate(header http.Header) {
 	DropCredentials(header)
 	dropPrefixed(header, privatePrefixes)

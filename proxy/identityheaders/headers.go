@@ -16,9 +16,9 @@ var extraKeys = []string{
 	"authentication.kubernetes.io/node-name", "authentication.kubernetes.io/node-uid",
 }
 
-// Headers are the names of the headers in which one server is told who is calling. It
-// writes identities as apiserver's requestheader authenticator reads them. Immutable
-// after the last AlsoClear, and then safe for concurrent use.
+// Headers are the names of the headers in which one server gets the caller's
+// identity. It writes identities as apiserver's requestheader authenticator reads
+// them. Immutable after the last AlsoClear, and then safe for concurrent use.
 type Headers struct {
 	user, group, extra string
 	uid                string // empty: UIDs are not forwarded
@@ -115,10 +115,10 @@ func (h *Headers) SetUnchanged(header http.Header, u user.Info) {
 	}
 }
 
-// encodeExtraKey spells an extra key as a part of a header name, from which a
-// shard gets it back by lower-casing and percent-decoding. Encoded is every
-// byte that is no header token byte, "%" itself, and upper-case letters, which
-// the lower-casing would change.
+// encodeExtraKey encodes an extra key as a part of a header name; a shard decodes it
+// by lower-casing and percent-decoding. It encodes every byte that is not allowed in
+// a header name, "%" itself, and upper-case letters, which the lower-casing would
+// change.
 func encodeExtraKey(key string) string {
 	const hex = "0123456789abcdef"
 	var b strings.Builder

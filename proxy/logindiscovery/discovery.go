@@ -114,9 +114,9 @@ func (d *Discovery) clients(t *index.Target) []protectedresource.Client {
 	return slices.Concat(d.config.Type(t.Type), d.config.Operator)
 }
 
-// Challenge is the WWW-Authenticate header of a 401 for the workspace at path,
-// which t is; empty: there is no metadata to lead to. A token that was presented
-// is called invalid (RFC 6750 section 3.1); why is not said.
+// Challenge returns the WWW-Authenticate header of a 401 for the workspace at path,
+// whose target is t; empty if there is no metadata. If the request had a token, the
+// header calls it invalid (RFC 6750 section 3.1) without a reason.
 func (d *Discovery) Challenge(path, host string, t *index.Target, presented bool) string {
 	if len(d.clients(t)) == 0 {
 		return ""

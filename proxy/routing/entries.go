@@ -35,9 +35,9 @@ func (v *entryValues) fields() map[string]string {
 	}
 }
 
-// readEntries reads a YAML list of entries that may have the given keys. Other
-// keys, and keys that are there twice, are warned of. An entry that is no mapping,
-// or whose keys have values that are none, has an error.
+// readEntries reads a YAML list of entries that may have the given keys. It warns
+// about unknown and duplicate keys. An entry that is not a mapping, or whose values
+// are not valid, has an error.
 func readEntries(data []byte, keys []string) ([]*entry, error) {
 	var doc yamlv3.Node // for lines
 	if err := yamlv3.Unmarshal(data, &doc); err != nil {

@@ -256,8 +256,8 @@ func (e *entry) headers() *identityheaders.Headers {
 	return identityheaders.New(user, group, extra, uid)
 }
 
-// tls reads the TLS files. Only an entry whose destination is told of nobody may
-// do without a client certificate.
+// tls reads the TLS files. Only an entry whose destination gets no identity may omit
+// the client certificate.
 func (e *entry) tls(files upstream.Files, optional bool, readFile func(string) ([]byte, error)) *upstream.Credentials {
 	read := func(key, file, what string) []byte {
 		if file == "" {

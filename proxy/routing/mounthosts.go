@@ -45,7 +45,7 @@ type mountHost struct {
 	upstream *upstream.Upstream
 }
 
-// vouches says whether the host is told who is calling.
+// vouches reports whether the host gets the caller's identity.
 func (h *mountHost) vouches() bool { return h.upstream.Files().Cert != "" }
 
 // NewMountHosts reads the file of --mount-hosts-file. A nil clock is the real one.

@@ -42,8 +42,9 @@ type Config struct {
 	// Lookups is called with what each lookup came to. Nil: nobody wants to know.
 	Lookups func(index.Target, error)
 
-	// ShardServices finds the shard whose virtual workspaces /shards/<name>/services/
-	// leads to; errors are those of package index. Nil: there is no such route.
+	// ShardServices finds the shard whose virtual workspaces are at
+	// /shards/<name>/services/; errors are those of package index. Nil means that the
+	// route does not exist.
 	ShardServices func(name string) (*shards.Shard, error)
 	// ShardServers has the virtual workspace servers of shards, by name, whose
 	// objects have the address of that route instead. Each is https.

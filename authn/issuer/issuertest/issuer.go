@@ -30,7 +30,7 @@ type Options struct {
 	Addr string
 	// Path is the issuer URL's path, for example "/realms/a"; empty means none.
 	Path string
-	// Algorithm signs tokens unless Sign is told otherwise; empty means RS256.
+	// Algorithm signs tokens unless Sign gets another one; empty means RS256.
 	Algorithm jose.SignatureAlgorithm
 	// CA signs the serving certificate; nil makes a CA of its own.
 	CA *CA
