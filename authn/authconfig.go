@@ -128,7 +128,7 @@ func (o *OIDC) AuthenticateToken(ctx context.Context, t token.Token) (user.Info,
 	return u, until, nil
 }
 
-// Stands implements lasting.
+// Stands implements token.RevocationChecker.
 func (o *OIDC) Stands(ctx context.Context, t token.Token, until time.Time) (bool, error) {
 	member, ok := o.file.Get().byIssuer[t.Issuer]
 	if !ok {

@@ -41,7 +41,7 @@ func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t token.Token) 
 	return who, until, s.verdict(t.Purpose, err)
 }
 
-// Stands implements lasting.
+// Stands implements token.RevocationChecker.
 func (s *serviceAccounts) Stands(ctx context.Context, t token.Token, until time.Time) (bool, error) {
 	if !t.JWT || !s.authenticator.Issues(t.Issuer) {
 		return false, nil

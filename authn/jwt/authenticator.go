@@ -127,7 +127,7 @@ func (m Member) Ready(t token.Token) bool {
 	return verified || m.issuer.HasKey(t.Raw)
 }
 
-// Stands implements lasting: the configuration still trusts the issuer, for the
+// Stands implements token.RevocationChecker: the configuration still trusts the issuer, for the
 // token's audience. The signature is left out, since issuers drop a key once all
 // that it signed has expired; so are claim rules.
 func (m Member) Stands(_ context.Context, t token.Token, until time.Time) (bool, error) {
@@ -241,7 +241,7 @@ func upstreamReason(err error) error {
 type verifiedKey struct{}
 
 // verifiedToken hands a payload whose signature was verified through upstream
-// to the handedKeys below.
+// to the preverifiedKeySet below.
 type verifiedToken struct {
 	issuer  *issuer.Issuer
 	raw     string
