@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -22,15 +23,6 @@ import (
 	"frontproxy/internal/filewatch"
 )
 
-// authConfig is a structured configuration in YAML that trusts the issuers.
-func authConfig(version string, issuers ...*issuertest.Issuer) string {
-	text := "apiVersion: apiserver.config.k8s.io/" + version + "\nkind: AuthenticationConfiguration\njwt:\n"
-	for n, s := range issuers {
-		text += fmt.Sprintf("- issuer:\n    url: %s\n    audiences: [app]\n    certificateAuthority: %q\n  claimMappings:\n    username: {claim: sub, prefix: 'i%d:'}\n", s.URL(), s.CAPEM(), n)
-	}
-	return text
-}
-
 func newTestOIDC(t *testing.T, text string, change func(*OIDCConfig)) (*OIDC, string, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "authn.yaml")
@@ -50,7 +42,7 @@ func TestAuthConfigVersions(t *testing.T) {
 	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{Algorithm: jose.ES384})
 	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
 		t.Run(version, func(t *testing.T) {
-			o, _, err := newTestOIDC(t, authConfig(version, one, two), nil)
+			o, _, err := newTestOIDC(t, tokentest.AuthConfig(version, one, two), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +70,7 @@ func TestAuthConfigVersions(t *testing.T) {
 // when the file is read.
 func TestAuthConfigBlanks(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	text := authConfig("v1", s)
+	text := tokentest.AuthConfig("v1", s)
 	text = text[:strings.Index(text, "  claimMappings:")] + "  claimMappings: {username: {claim: \"sub \", prefix: \" i:\"}, groups: {claim: roles, prefix: \"g: \"}}\n  claimValidationRules: [{claim: org, requiredValue: \"a\\u200b\"}]\n"
 	text = strings.Replace(text, "[app]", `[app, " app"]
     audienceMatchPolicy: MatchAny`, 1)
@@ -106,7 +98,7 @@ func TestAuthConfigBlanks(t *testing.T) {
 
 func TestAuthConfigExpressions(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	text := authConfig("v1", s)
+	text := tokentest.AuthConfig("v1", s)
 	text = text[:strings.Index(text, "  claimMappings:")] + `  claimValidationRules:
   - {expression: 'claims.team == "x"', message: wrong team}
   claimMappings:
@@ -144,7 +136,7 @@ func TestAuthConfigOutcomes(t *testing.T) {
 	s, unknown := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	down := tokentest.ServeIssuer(t, issuertest.Options{})
 	down.SetDown(true)
-	o, _, err := newTestOIDC(t, authConfig("v1", s, down), nil)
+	o, _, err := newTestOIDC(t, tokentest.AuthConfig("v1", s, down), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +205,7 @@ func TestAuthConfigErrors(t *testing.T) {
 func TestAuthConfigWarnings(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	var lines []string
-	_, _, err := newTestOIDC(t, authConfig("v1", s)+"anonymous: {enabled: false}\n", func(c *OIDCConfig) {
+	_, _, err := newTestOIDC(t, tokentest.AuthConfig("v1", s)+"anonymous: {enabled: false}\n", func(c *OIDCConfig) {
 		c.Log = authntest.LogTo(&lines)
 		c.Flags = OIDCFlags{IssuerURL: "https://other.example", ClientID: "x"}
 	})
@@ -232,7 +224,7 @@ func TestAuthConfigReload(t *testing.T) {
 	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	claims := issuertest.Claims{"sub": "u", "aud": "app"}
 	pool, clk := tokentest.RunPool(t, issuer.Config{}), authntest.NewClock()
-	o, file, err := newTestOIDC(t, authConfig("v1", one), func(c *OIDCConfig) { c.Issuers, c.Clock = pool, clk })
+	o, file, err := newTestOIDC(t, tokentest.AuthConfig("v1", one), func(c *OIDCConfig) { c.Issuers, c.Clock = pool, clk })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,20 +242,20 @@ func TestAuthConfigReload(t *testing.T) {
 	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil || o.file.Get() != before {
 		t.Errorf("an unchanged file is a change (%v)", err)
 	}
-	authntest.WriteFile(t, file, strings.Replace(authConfig("v1", one), "audiences", "audience", 1))
+	authntest.WriteFile(t, file, strings.Replace(tokentest.AuthConfig("v1", one), "audiences", "audience", 1))
 	if err := authntest.Settle(t, o.file, clk.FakeClock); err == nil || o.LastError() == nil || name(one) != "i0:u" {
 		t.Errorf("a bad file: error %v, user %q", err, name(one))
 	}
 	// Both, in another order: the new issuer works from the first request on, and
 	// the terms of the old one have changed.
-	authntest.WriteFile(t, file, authConfig("v1", two, one))
+	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", two, one))
 	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil || o.LastError() != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "i1:u" || got[1] != "i0:u" {
 		t.Errorf("users %q", got)
 	}
-	authntest.WriteFile(t, file, authConfig("v1", two))
+	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", two))
 	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil {
 		t.Fatal(err)
 	}
@@ -286,11 +278,11 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 	one, down := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	down.SetDown(true)
 	clk := authntest.NewClock()
-	o, file, err := newTestOIDC(t, authConfig("v1", one), func(c *OIDCConfig) { c.Clock = clk })
+	o, file, err := newTestOIDC(t, tokentest.AuthConfig("v1", one), func(c *OIDCConfig) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
 	}
-	authntest.WriteFile(t, file, authConfig("v1", down))
+	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", down))
 	done := make(chan error)
 	o.file.Look(t.Context())
 	clk.Step(filewatch.Settle)
@@ -317,11 +309,11 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 
 func TestAuthConfigRunFollows(t *testing.T) {
 	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
-	o, file, err := newTestOIDC(t, authConfig("v1", one), nil)
+	o, file, err := newTestOIDC(t, tokentest.AuthConfig("v1", one), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	authntest.Follow(t, o.Run, func() { authntest.WriteFile(t, file, authConfig("v1", one, two)) }, func() bool { return len(o.Issuers()) == 2 })
+	authntest.Follow(t, o.Run, func() { authntest.WriteFile(t, file, tokentest.AuthConfig("v1", one, two)) }, func() bool { return len(o.Issuers()) == 2 })
 }
 
 func FuzzAuthConfig(f *testing.F) {
@@ -340,4 +332,44 @@ func FuzzAuthConfig(f *testing.F) {
 			t.Error("neither a configuration nor an error, or both")
 		}
 	})
+}
+
+// TestScrapesWaitForNoReload: what is scraped does not wait while a reload waits for
+// the keys of a new issuer.
+func TestScrapesWaitForNoReload(t *testing.T) {
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s.SetDelay(time.Hour)
+	clk := authntest.NewClock()
+	o, file, err := newTestOIDC(t, tokentest.AuthConfig("v1", tokentest.ServeIssuer(t, issuertest.Options{})), func(c *OIDCConfig) { c.Clock = clk })
+	if err != nil {
+		t.Fatal(err)
+	}
+	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", s))
+	reloaded := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer func() { cancel(); <-reloaded }()
+	go func() {
+		defer close(reloaded)
+		o.file.Look(ctx)
+		clk.Step(filewatch.Settle)
+		o.file.Look(ctx) // waits for the keys
+	}()
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		for range 1000 {
+			_ = o.LastError()
+			o.Issuers()
+		}
+	}()
+	select {
+	case <-answered:
+	case <-time.After(30 * time.Second):
+		t.Fatal("somebody waits")
+	}
+	select {
+	case <-reloaded:
+		t.Error("the reload is over: this tests nothing")
+	default:
+	}
 }

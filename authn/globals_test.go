@@ -76,12 +76,14 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	}
 	saToken, accounts := serviceAccountToken(t)
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	oidc, _, err := newTestOIDC(t, authConfig("v1", s), func(c *OIDCConfig) { c.Issuers = tokentest.RunPool(t, issuer.Config{}) })
+	config := filepath.Join(t.TempDir(), "authn.yaml")
+	authntest.WriteFile(t, config, tokentest.AuthConfig("v1", s))
+	openID, err := NewOIDC(OIDCConfig{ConfigFile: config, Issuers: tokentest.RunPool(t, issuer.Config{})})
 	if err != nil {
 		t.Fatal(err)
 	}
 	oidcToken := s.Sign(issuertest.Claims{"sub": "dave", "aud": "app"})
-	if _, err := tokentest.Ask(t, oidc, oidcToken); err != nil {
+	if _, err := tokentest.Ask(t, openID, oidcToken); err != nil {
 		t.Fatal(err)
 	}
 	server := tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
@@ -95,7 +97,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(Config{Tokens: []token.Authenticator{tokens, accounts, oidc}, Webhook: webhook})
+	a, err := New(Config{Tokens: []token.Authenticator{tokens, accounts, openID}, Webhook: webhook})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package tokentest
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"frontproxy/authn/issuer/issuertest"
 )
@@ -44,4 +45,13 @@ func JSON(v any) string {
 		panic(err)
 	}
 	return string(b)
+}
+
+// AuthConfig is a structured configuration in YAML that trusts the issuers.
+func AuthConfig(version string, issuers ...*issuertest.Issuer) string {
+	text := "apiVersion: apiserver.config.k8s.io/" + version + "\nkind: AuthenticationConfiguration\njwt:\n"
+	for n, s := range issuers {
+		text += fmt.Sprintf("- issuer:\n    url: %s\n    audiences: [app]\n    certificateAuthority: %q\n  claimMappings:\n    username: {claim: sub, prefix: 'i%d:'}\n", s.URL(), s.CAPEM(), n)
+	}
+	return text
 }
