@@ -21,6 +21,7 @@ import (
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/oidc"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
@@ -78,7 +79,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	config := filepath.Join(t.TempDir(), "authn.yaml")
 	authntest.WriteFile(t, config, tokentest.AuthConfig("v1", s))
-	openID, err := NewOIDC(OIDCConfig{ConfigFile: config, Issuers: tokentest.RunPool(t, issuer.Config{})})
+	openID, err := oidc.New(oidc.Config{ConfigFile: config, Issuers: tokentest.RunPool(t, issuer.Config{})})
 	if err != nil {
 		t.Fatal(err)
 	}

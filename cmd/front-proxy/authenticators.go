@@ -9,6 +9,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/oidc"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
 	"frontproxy/authn/webhook"
@@ -58,9 +59,9 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 
 // oidc uses a separate pool of issuers: the operator's issuers may be at any address,
 // including those that tenants' issuers must not use.
-func (p *program) oidc(a *authOptions, flags authn.OIDCFlags) (token.Authenticator, error) {
+func (p *program) oidc(a *authOptions, flags oidc.Flags) (token.Authenticator, error) {
 	pool := issuer.NewPool(operatorsIssuers(p.log))
-	tokens, err := authn.NewOIDC(authn.OIDCConfig{
+	tokens, err := oidc.New(oidc.Config{
 		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: pool, Log: p.log.WithName("oidc"),
 	})
 	if err != nil {
@@ -81,8 +82,8 @@ func operatorsIssuers(log klog.Logger) issuer.Config {
 	return issuer.Config{Egress: egress.Unguarded(), Proxy: http.ProxyFromEnvironment, AnyRedirect: true, Log: log.WithName("issuers"), OwnersWaiters: math.MaxInt}
 }
 
-func (a *authOptions) oidc() authn.OIDCFlags {
-	return authn.OIDCFlags{
+func (a *authOptions) oidc() oidc.Flags {
+	return oidc.Flags{
 		IssuerURL: a.oidcIssuer, ClientID: a.oidcClientID, CAFile: a.oidcCA, UsernameClaim: a.oidcUsernameClaim, UsernamePrefix: a.oidcUsernamePrefix,
 		GroupsClaim: a.oidcGroupsClaim, GroupsPrefix: a.oidcGroupsPrefix, RequiredClaims: a.oidcRequiredClaims, SigningAlgs: a.oidcSigningAlgs,
 	}

@@ -22,6 +22,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/jwt"
+	"frontproxy/authn/oidc"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
@@ -407,7 +408,7 @@ func (c *checker) tokens(config *authn.Config) {
 	if a.config != "" && !readable(a.config) || a.oidcCA != "" && !readable(a.oidcCA) || a.config == "" && (!flags.Set() || a.oidcIssuer == "" || a.oidcClientID == "") {
 		return // nothing to read, or validate has reported it
 	}
-	tokens, err := authn.NewOIDC(authn.OIDCConfig{
+	tokens, err := oidc.New(oidc.Config{
 		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.NewPool(operatorsIssuers(log)), Log: log,
 	})
 	c.fail(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"frontproxy/authn"
+	"frontproxy/authn/oidc"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
@@ -143,7 +144,7 @@ func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []tok
 // accepts reports whether an issuer is one of the operator's.
 func accepts(tokens []token.Authenticator, issuer string) bool {
 	return slices.ContainsFunc(tokens, func(a token.Authenticator) bool {
-		o, ok := a.(*authn.OIDC)
+		o, ok := a.(*oidc.Authenticator)
 		return ok && slices.Contains(o.Issuers(), issuer)
 	})
 }

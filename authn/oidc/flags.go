@@ -1,4 +1,4 @@
-package authn
+package oidc
 
 import (
 	"cmp"
@@ -13,8 +13,8 @@ import (
 	"frontproxy/internal/filewatch"
 )
 
-// OIDCFlags are the --oidc-* flags; each field is the flag of its name.
-type OIDCFlags struct {
+// Flags are the --oidc-* flags; each field is the flag of its name.
+type Flags struct {
 	IssuerURL, ClientID string
 	// CAFile is followed, in kcp it is read once; empty means the system's roots.
 	CAFile string
@@ -32,11 +32,11 @@ type OIDCFlags struct {
 
 // Set says whether the flags configure an issuer. Like kube, they need both
 // --oidc-issuer-url and --oidc-client-id; one without the other is an error of
-// NewOIDC.
-func (f OIDCFlags) Set() bool { return f.IssuerURL != "" || f.ClientID != "" }
+// New.
+func (f Flags) Set() bool { return f.IssuerURL != "" || f.ClientID != "" }
 
 // entry is the structured configuration that means the same; it reads the CA.
-func (f OIDCFlags) entry(read filewatch.ReadFunc) (*apiserver.JWTAuthenticator, error) {
+func (f Flags) entry(read filewatch.ReadFunc) (*apiserver.JWTAuthenticator, error) {
 	if f.IssuerURL == "" || f.ClientID == "" {
 		return nil, errors.New("--oidc-issuer-url and --oidc-client-id must be set together")
 	}
@@ -63,9 +63,9 @@ func (f OIDCFlags) entry(read filewatch.ReadFunc) (*apiserver.JWTAuthenticator, 
 	return entry, nil
 }
 
-func (f OIDCFlags) usernameClaim() string { return cmp.Or(f.UsernameClaim, "sub") }
+func (f Flags) usernameClaim() string { return cmp.Or(f.UsernameClaim, "sub") }
 
-func (f OIDCFlags) usernamePrefix() string {
+func (f Flags) usernamePrefix() string {
 	switch {
 	case f.UsernamePrefix == "-":
 		return ""
@@ -75,7 +75,7 @@ func (f OIDCFlags) usernamePrefix() string {
 	return f.UsernamePrefix
 }
 
-func (f OIDCFlags) signingAlgs() ([]string, error) {
+func (f Flags) signingAlgs() ([]string, error) {
 	if len(f.SigningAlgs) == 0 {
 		return []string{"RS256"}, nil
 	}

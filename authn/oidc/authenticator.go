@@ -1,4 +1,4 @@
-package authn
+package oidc
 
 import (
 	"context"
@@ -28,21 +28,21 @@ import (
 )
 
 const (
-	// authConfigFlag names the file in errors.
-	authConfigFlag = "--authentication-config"
-	// globalOwner is billed for fetches from the operator's issuers.
-	globalOwner = "(operator)"
-	// globalEvaluations is how many tokens' CEL expressions run at once.
-	globalEvaluations = 16
+	// configFlag names the file in errors.
+	configFlag = "--authentication-config"
+	// operator is billed for fetches from the operator's issuers.
+	operator = "(operator)"
+	// evaluationsAtOnce is how many tokens' CEL expressions run at once.
+	evaluationsAtOnce = 16
 	// readyWait is how long a changed configuration waits for the keys of issuers
 	// that are new in it.
 	readyWait = 10 * time.Second
 )
 
-// OIDCConfig of an OIDC.
-type OIDCConfig struct {
+// Config of an Authenticator.
+type Config struct {
 	// Flags are --oidc-*.
-	Flags OIDCFlags
+	Flags Flags
 	// ConfigFile is --authentication-config. It wins over Flags, with a warning.
 	ConfigFile string
 	// DisallowedIssuers are those of service accounts.
@@ -57,36 +57,36 @@ type OIDCConfig struct {
 	Log klog.Logger
 }
 
-// OIDC has the operator's OIDC issuers, from flags or a structured
+// Authenticator has the operator's OIDC issuers, from flags or a structured
 // configuration, which it follows while Run runs.
 //
-// It is made like the authenticators of workspaces, for which see TypeIndex,
+// It is made like the authenticators of workspaces, for which see workspacetypes,
 // but for their limits on what a configuration holds and on the size of tokens.
 // Distributed claims are not resolved either, which kube
 // does: a token would name a URL for the proxy to fetch while its sender waits.
 // Such a token is refused where the groups are to come from such a claim.
-type OIDC struct {
-	config      OIDCConfig
+type Authenticator struct {
+	config      Config
 	builder     *jwt.Builder
 	decoder     runtime.Decoder
 	evaluations chan struct{}
 
-	file *filewatch.File[*oidcState]
-	last *oidcState // loaded; used by load alone
+	file *filewatch.File[*state]
+	last *state // loaded; used by load alone
 }
 
-// oidcState is one reading of the configuration. Immutable.
-type oidcState struct {
+// state is one reading of the configuration. Immutable.
+type state struct {
 	entries  []apiserver.JWTAuthenticator
 	built    *jwt.Configuration
 	byIssuer map[string]jwt.Member
 	algs     []string // nil: all that are known
 }
 
-// NewOIDC reads and builds the configuration. It waits for no issuer.
-func NewOIDC(c OIDCConfig) (*OIDC, error) {
+// New reads and builds the configuration. It waits for no issuer.
+func New(c Config) (*Authenticator, error) {
 	if c.ConfigFile == "" && !c.Flags.Set() {
-		return nil, fmt.Errorf("neither %s nor --oidc-issuer-url is set", authConfigFlag)
+		return nil, fmt.Errorf("neither %s nor --oidc-issuer-url is set", configFlag)
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
@@ -94,25 +94,25 @@ func NewOIDC(c OIDCConfig) (*OIDC, error) {
 	scheme := runtime.NewScheme()
 	install.Install(scheme)
 	codecs := serializer.NewCodecFactory(scheme, serializer.EnableStrict)
-	o := &OIDC{
+	o := &Authenticator{
 		config:      c,
 		builder:     jwt.NewBuilder(jwt.Config{Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, Name: entryName, Clock: c.Clock}),
 		decoder:     codecs.UniversalDecoder(),
-		evaluations: make(chan struct{}, globalEvaluations),
+		evaluations: make(chan struct{}, evaluationsAtOnce),
 	}
 	if c.ConfigFile != "" && c.Flags.Set() {
 		c.Log.Info("--oidc-* has no effect with --authentication-config; remove it", "file", c.ConfigFile)
 	}
 	var err error
-	o.file, err = filewatch.New(context.Background(), filewatch.Config[*oidcState]{Name: o.Flag(), Load: o.load, Use: o.close, Clock: c.Clock, Log: c.Log})
+	o.file, err = filewatch.New(context.Background(), filewatch.Config[*state]{Name: o.Flag(), Load: o.load, Use: o.close, Clock: c.Clock, Log: c.Log})
 	return o, err
 }
 
 // Name implements token.Authenticator.
-func (o *OIDC) Name() string { return "oidc" }
+func (o *Authenticator) Name() string { return "oidc" }
 
 // AuthenticateToken implements token.Authenticator.
-func (o *OIDC) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
+func (o *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	state := o.file.Get()
 	member, ok := state.byIssuer[t.Issuer]
 	if !t.JWT || !ok {
@@ -129,7 +129,7 @@ func (o *OIDC) AuthenticateToken(ctx context.Context, t token.Token) (user.Info,
 }
 
 // Stands implements token.RevocationChecker.
-func (o *OIDC) Stands(ctx context.Context, t token.Token, until time.Time) (bool, error) {
+func (o *Authenticator) Stands(ctx context.Context, t token.Token, until time.Time) (bool, error) {
 	member, ok := o.file.Get().byIssuer[t.Issuer]
 	if !ok {
 		return false, nil
@@ -139,7 +139,7 @@ func (o *OIDC) Stands(ctx context.Context, t token.Token, until time.Time) (bool
 
 // checkAlgorithm reads the header as its verifier does: names by case, none
 // twice.
-func (s *oidcState) checkAlgorithm(raw string) error {
+func (s *state) checkAlgorithm(raw string) error {
 	if s.algs == nil {
 		return nil
 	}
@@ -164,25 +164,25 @@ func (s *oidcState) checkAlgorithm(raw string) error {
 // A changed configuration is used when the keys of its new issuers have been
 // read, or after ten seconds: an issuer that is down must not keep the operator
 // from taking another one back.
-func (o *OIDC) Run(ctx context.Context) error { return o.file.Run(ctx) }
+func (o *Authenticator) Run(ctx context.Context) error { return o.file.Run(ctx) }
 
 // LastError is why the configuration that the file has now is not in use; nil
 // when it is. It waits for nothing.
-func (o *OIDC) LastError() error { return o.file.LastError() }
+func (o *Authenticator) LastError() error { return o.file.LastError() }
 
 // Flag names the file that is followed.
-func (o *OIDC) Flag() string {
+func (o *Authenticator) Flag() string {
 	if o.config.ConfigFile == "" {
 		return "oidc-ca-file"
 	}
-	return strings.TrimPrefix(authConfigFlag, "--")
+	return strings.TrimPrefix(configFlag, "--")
 }
 
 // Reload has Run look at the file now.
-func (o *OIDC) Reload() { o.file.Reload() }
+func (o *Authenticator) Reload() { o.file.Reload() }
 
 // Issuers are the issuer URLs in use, sorted.
-func (o *OIDC) Issuers() []string {
+func (o *Authenticator) Issuers() []string {
 	var all []string
 	for url := range o.file.Get().byIssuer {
 		all = append(all, url)
@@ -193,14 +193,14 @@ func (o *OIDC) Issuers() []string {
 
 // close lets go of a state that was replaced; what is under way still ends as it
 // would have.
-func (o *OIDC) close(old, next *oidcState) {
+func (o *Authenticator) close(old, next *state) {
 	if old != next {
 		old.built.Close()
 	}
 }
 
 // load makes a state of the configuration; the last one when it means the same.
-func (o *OIDC) load(ctx context.Context, read filewatch.ReadFunc) (*oidcState, error) {
+func (o *Authenticator) load(ctx context.Context, read filewatch.ReadFunc) (*state, error) {
 	next, source, err := o.read(read)
 	if err != nil {
 		return nil, err
@@ -210,7 +210,7 @@ func (o *OIDC) load(ctx context.Context, read filewatch.ReadFunc) (*oidcState, e
 		return old, nil
 	}
 	// Building may change what it is given, so it gets copies.
-	if next.built, err = o.builder.Build(globalOwner, source, jwt.NewSpec(next.entries)); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
+	if next.built, err = o.builder.Build(operator, source, jwt.NewSpec(next.entries)); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	next.byIssuer = make(map[string]jwt.Member, len(next.built.Authenticators))
@@ -232,7 +232,7 @@ func (o *OIDC) load(ctx context.Context, read filewatch.ReadFunc) (*oidcState, e
 }
 
 // read returns the configured entries and what to call their source in errors.
-func (o *OIDC) read(readFile filewatch.ReadFunc) (state *oidcState, source string, err error) {
+func (o *Authenticator) read(readFile filewatch.ReadFunc) (s *state, source string, err error) {
 	if o.config.ConfigFile == "" {
 		entry, err := o.config.Flags.entry(readFile)
 		if err != nil {
@@ -242,12 +242,12 @@ func (o *OIDC) read(readFile filewatch.ReadFunc) (state *oidcState, source strin
 		if err != nil {
 			return nil, "", err
 		}
-		return &oidcState{entries: []apiserver.JWTAuthenticator{*entry}, algs: algs}, "--oidc-issuer-url", nil
+		return &state{entries: []apiserver.JWTAuthenticator{*entry}, algs: algs}, "--oidc-issuer-url", nil
 	}
-	source = fmt.Sprintf("%s %q", authConfigFlag, o.config.ConfigFile)
+	source = fmt.Sprintf("%s %q", configFlag, o.config.ConfigFile)
 	text, err := readFile(o.config.ConfigFile)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", authConfigFlag, err)
+		return nil, "", fmt.Errorf("%s: %w", configFlag, err)
 	}
 	decoded, err := o.decode(text)
 	if err != nil {
@@ -258,12 +258,12 @@ func (o *OIDC) read(readFile filewatch.ReadFunc) (state *oidcState, source strin
 			return nil, "", fmt.Errorf("%s: jwt[%d].issuer.egressSelectorType: the proxy has no egress selectors; remove it", source, n)
 		}
 	}
-	return &oidcState{entries: decoded.JWT}, source, nil
+	return &state{entries: decoded.JWT}, source, nil
 }
 
 // decode takes the versions that kube-apiserver takes, strictly. Defaults are
 // kube's.
-func (o *OIDC) decode(text []byte) (*apiserver.AuthenticationConfiguration, error) {
+func (o *Authenticator) decode(text []byte) (*apiserver.AuthenticationConfiguration, error) {
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, errors.New("the file is empty")
 	}
@@ -319,7 +319,7 @@ func entryName(_, _ string, n int, issuer string) string {
 }
 
 // awaitKeys waits until the issuers of s have been read once, but not for long.
-func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
+func (o *Authenticator) awaitKeys(ctx context.Context, s *state) {
 	timer := o.config.Clock.NewTimer(readyWait)
 	defer timer.Stop()
 	for _, a := range s.built.Authenticators {
@@ -335,7 +335,7 @@ func (o *OIDC) awaitKeys(ctx context.Context, s *oidcState) {
 }
 
 // Describe implements describer.
-func (o *OIDC) Describe() []authstatus.Authenticator {
+func (o *Authenticator) Describe() []authstatus.Authenticator {
 	var all []authstatus.Authenticator
 	for _, a := range o.file.Get().built.Authenticators {
 		all = append(all, a.Describe(o.Name()+" "+a.Name(), false))

@@ -1,4 +1,4 @@
-package authn
+package oidc
 
 import (
 	"context"
@@ -23,18 +23,18 @@ import (
 	"frontproxy/internal/filewatch"
 )
 
-func newTestOIDC(t *testing.T, text string, change func(*OIDCConfig)) (*OIDC, string, error) {
+func newTest(t *testing.T, text string, change func(*Config)) (*Authenticator, string, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "authn.yaml")
 	authntest.WriteFile(t, file, text)
-	c := OIDCConfig{ConfigFile: file, DisallowedIssuers: []string{"https://kcp.default.svc"}}
+	c := Config{ConfigFile: file, DisallowedIssuers: []string{"https://kcp.default.svc"}}
 	if change != nil {
 		change(&c)
 	}
 	if c.Issuers == nil {
 		c.Issuers = tokentest.RunPool(t, issuer.Config{})
 	}
-	o, err := NewOIDC(c)
+	o, err := New(c)
 	return o, file, err
 }
 
@@ -42,7 +42,7 @@ func TestAuthConfigVersions(t *testing.T) {
 	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{Algorithm: jose.ES384})
 	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
 		t.Run(version, func(t *testing.T) {
-			o, _, err := newTestOIDC(t, tokentest.AuthConfig(version, one, two), nil)
+			o, _, err := newTest(t, tokentest.AuthConfig(version, one, two), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +75,7 @@ func TestAuthConfigBlanks(t *testing.T) {
 	text = strings.Replace(text, "[app]", `[app, " app"]
     audienceMatchPolicy: MatchAny`, 1)
 	var logged []string
-	if _, _, err := newTestOIDC(t, text, func(c *OIDCConfig) {
+	if _, _, err := newTest(t, text, func(c *Config) {
 		c.Log = funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{})
 	}); err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestAuthConfigExpressions(t *testing.T) {
   userValidationRules:
   - {expression: '!user.username.startsWith("c:root")', message: no root}
 `
-	o, _, err := newTestOIDC(t, text, nil)
+	o, _, err := newTest(t, text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestAuthConfigOutcomes(t *testing.T) {
 	s, unknown := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	down := tokentest.ServeIssuer(t, issuertest.Options{})
 	down.SetDown(true)
-	o, _, err := newTestOIDC(t, tokentest.AuthConfig("v1", s, down), nil)
+	o, _, err := newTest(t, tokentest.AuthConfig("v1", s, down), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,18 +186,18 @@ func TestAuthConfigErrors(t *testing.T) {
 		"an egress selector":  {head + "jwt:\n- issuer: {url: 'https://x.example', audiences: [app], egressSelectorType: cluster}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n", "egressSelectorType"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, file, err := newTestOIDC(t, tc.text, func(c *OIDCConfig) { c.Issuers = issuer.NewPool(issuer.Config{}) })
+			_, file, err := newTest(t, tc.text, func(c *Config) { c.Issuers = issuer.NewPool(issuer.Config{}) })
 			if err == nil {
 				t.Fatal("no error")
 			}
-			for _, part := range []string{authConfigFlag, file, tc.want} {
+			for _, part := range []string{configFlag, file, tc.want} {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("the error does not name %q: %v", part, err)
 				}
 			}
 		})
 	}
-	if _, err := NewOIDC(OIDCConfig{ConfigFile: "/missing/file"}); err == nil || !strings.Contains(err.Error(), "/missing/file") {
+	if _, err := New(Config{ConfigFile: "/missing/file"}); err == nil || !strings.Contains(err.Error(), "/missing/file") {
 		t.Errorf("error %v does not name the file", err)
 	}
 }
@@ -205,9 +205,9 @@ func TestAuthConfigErrors(t *testing.T) {
 func TestAuthConfigWarnings(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	var lines []string
-	_, _, err := newTestOIDC(t, tokentest.AuthConfig("v1", s)+"anonymous: {enabled: false}\n", func(c *OIDCConfig) {
+	_, _, err := newTest(t, tokentest.AuthConfig("v1", s)+"anonymous: {enabled: false}\n", func(c *Config) {
 		c.Log = authntest.LogTo(&lines)
-		c.Flags = OIDCFlags{IssuerURL: "https://other.example", ClientID: "x"}
+		c.Flags = Flags{IssuerURL: "https://other.example", ClientID: "x"}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func TestAuthConfigReload(t *testing.T) {
 	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	claims := issuertest.Claims{"sub": "u", "aud": "app"}
 	pool, clk := tokentest.RunPool(t, issuer.Config{}), authntest.NewClock()
-	o, file, err := newTestOIDC(t, tokentest.AuthConfig("v1", one), func(c *OIDCConfig) { c.Issuers, c.Clock = pool, clk })
+	o, file, err := newTest(t, tokentest.AuthConfig("v1", one), func(c *Config) { c.Issuers, c.Clock = pool, clk })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 	one, down := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	down.SetDown(true)
 	clk := authntest.NewClock()
-	o, file, err := newTestOIDC(t, tokentest.AuthConfig("v1", one), func(c *OIDCConfig) { c.Clock = clk })
+	o, file, err := newTest(t, tokentest.AuthConfig("v1", one), func(c *Config) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +309,7 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 
 func TestAuthConfigRunFollows(t *testing.T) {
 	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
-	o, file, err := newTestOIDC(t, tokentest.AuthConfig("v1", one), nil)
+	o, file, err := newTest(t, tokentest.AuthConfig("v1", one), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +323,7 @@ func FuzzAuthConfig(f *testing.F) {
 	if err := os.WriteFile(file, []byte("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n"), 0o600); err != nil {
 		f.Fatal(err)
 	}
-	o, err := NewOIDC(OIDCConfig{ConfigFile: file, Issuers: issuer.NewPool(issuer.Config{})})
+	o, err := New(Config{ConfigFile: file, Issuers: issuer.NewPool(issuer.Config{})})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -340,7 +340,7 @@ func TestScrapesWaitForNoReload(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	clk := authntest.NewClock()
-	o, file, err := newTestOIDC(t, tokentest.AuthConfig("v1", tokentest.ServeIssuer(t, issuertest.Options{})), func(c *OIDCConfig) { c.Clock = clk })
+	o, file, err := newTest(t, tokentest.AuthConfig("v1", tokentest.ServeIssuer(t, issuertest.Options{})), func(c *Config) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package authn
+package oidc
 
 import (
 	"errors"
@@ -34,31 +34,31 @@ func TestOIDCFlags(t *testing.T) {
 	}
 	prefix := s.URL() + "#"
 	for name, tc := range map[string]struct {
-		change  func(*OIDCFlags)
+		change  func(*Flags)
 		claims  issuertest.Claims
 		sign    []issuertest.SignOption
 		want    *user.DefaultInfo
 		wantErr string
 	}{
 		"defaults":                {want: &user.DefaultInfo{Name: prefix + "u-1"}},
-		"prefix":                  {change: func(f *OIDCFlags) { f.UsernamePrefix = "oidc:" }, want: &user.DefaultInfo{Name: "oidc:u-1"}},
-		"no prefix":               {change: func(f *OIDCFlags) { f.UsernamePrefix = "-" }, want: &user.DefaultInfo{Name: "u-1"}},
-		"email":                   {change: func(f *OIDCFlags) { f.UsernameClaim = "email" }, want: &user.DefaultInfo{Name: "a@example"}},
-		"email, prefix":           {change: func(f *OIDCFlags) { f.UsernameClaim, f.UsernamePrefix = "email", "e:" }, want: &user.DefaultInfo{Name: "e:a@example"}},
-		"email, not verified":     {change: func(f *OIDCFlags) { f.UsernameClaim = "email" }, claims: issuertest.Claims{"email_verified": false}, wantErr: "email not verified"},
-		"another claim":           {change: func(f *OIDCFlags) { f.UsernameClaim = "team" }, want: &user.DefaultInfo{Name: prefix + "x"}},
-		"groups":                  {change: func(f *OIDCFlags) { f.GroupsClaim = "groups" }, want: &user.DefaultInfo{Name: prefix + "u-1", Groups: []string{"dev", "ops"}}},
-		"groups, prefix":          {change: func(f *OIDCFlags) { f.GroupsClaim, f.GroupsPrefix = "groups", "g:" }, want: &user.DefaultInfo{Name: prefix + "u-1", Groups: []string{"g:dev", "g:ops"}}},
-		"groups, one as string":   {change: func(f *OIDCFlags) { f.GroupsClaim = "team" }, want: &user.DefaultInfo{Name: prefix + "u-1", Groups: []string{"x"}}},
-		"required claim":          {change: func(f *OIDCFlags) { f.RequiredClaims = map[string]string{"team": "x", "sub": "u-1"} }, want: &user.DefaultInfo{Name: prefix + "u-1"}},
-		"required claim, another": {change: func(f *OIDCFlags) { f.RequiredClaims = map[string]string{"team": "y"} }, wantErr: "team"},
-		"required claim, missing": {change: func(f *OIDCFlags) { f.RequiredClaims = map[string]string{"none": "y"} }, wantErr: "none"},
+		"prefix":                  {change: func(f *Flags) { f.UsernamePrefix = "oidc:" }, want: &user.DefaultInfo{Name: "oidc:u-1"}},
+		"no prefix":               {change: func(f *Flags) { f.UsernamePrefix = "-" }, want: &user.DefaultInfo{Name: "u-1"}},
+		"email":                   {change: func(f *Flags) { f.UsernameClaim = "email" }, want: &user.DefaultInfo{Name: "a@example"}},
+		"email, prefix":           {change: func(f *Flags) { f.UsernameClaim, f.UsernamePrefix = "email", "e:" }, want: &user.DefaultInfo{Name: "e:a@example"}},
+		"email, not verified":     {change: func(f *Flags) { f.UsernameClaim = "email" }, claims: issuertest.Claims{"email_verified": false}, wantErr: "email not verified"},
+		"another claim":           {change: func(f *Flags) { f.UsernameClaim = "team" }, want: &user.DefaultInfo{Name: prefix + "x"}},
+		"groups":                  {change: func(f *Flags) { f.GroupsClaim = "groups" }, want: &user.DefaultInfo{Name: prefix + "u-1", Groups: []string{"dev", "ops"}}},
+		"groups, prefix":          {change: func(f *Flags) { f.GroupsClaim, f.GroupsPrefix = "groups", "g:" }, want: &user.DefaultInfo{Name: prefix + "u-1", Groups: []string{"g:dev", "g:ops"}}},
+		"groups, one as string":   {change: func(f *Flags) { f.GroupsClaim = "team" }, want: &user.DefaultInfo{Name: prefix + "u-1", Groups: []string{"x"}}},
+		"required claim":          {change: func(f *Flags) { f.RequiredClaims = map[string]string{"team": "x", "sub": "u-1"} }, want: &user.DefaultInfo{Name: prefix + "u-1"}},
+		"required claim, another": {change: func(f *Flags) { f.RequiredClaims = map[string]string{"team": "y"} }, wantErr: "team"},
+		"required claim, missing": {change: func(f *Flags) { f.RequiredClaims = map[string]string{"none": "y"} }, wantErr: "none"},
 		"another audience":        {claims: issuertest.Claims{"aud": "other"}, wantErr: "audience"},
 		"expired":                 {claims: issuertest.Claims{"exp": time.Now().Add(-time.Minute).Unix()}, wantErr: "expired"},
-		"algorithm not allowed":   {change: func(f *OIDCFlags) { f.SigningAlgs = nil }, wantErr: "--oidc-signing-algs"},
-		"algorithm allowed":       {change: func(f *OIDCFlags) { f.SigningAlgs = nil }, sign: []issuertest.SignOption{issuertest.Algorithm(jose.RS256)}, want: &user.DefaultInfo{Name: prefix + "u-1"}},
+		"algorithm not allowed":   {change: func(f *Flags) { f.SigningAlgs = nil }, wantErr: "--oidc-signing-algs"},
+		"algorithm allowed":       {change: func(f *Flags) { f.SigningAlgs = nil }, sign: []issuertest.SignOption{issuertest.Algorithm(jose.RS256)}, want: &user.DefaultInfo{Name: prefix + "u-1"}},
 		"distributed groups": {
-			change:  func(f *OIDCFlags) { f.GroupsClaim = "groups" },
+			change:  func(f *Flags) { f.GroupsClaim = "groups" },
 			claims:  issuertest.Claims{"groups": nil, "_claim_names": map[string]any{"groups": "src"}, "_claim_sources": map[string]any{"src": map[string]any{"endpoint": s.URL() + "/groups", "access_token": "x"}}},
 			wantErr: "distributed claims",
 		},
@@ -67,11 +67,11 @@ func TestOIDCFlags(t *testing.T) {
 		"unsigned":          {sign: []issuertest.SignOption{issuertest.Unsigned()}, wantErr: "--oidc-signing-algs"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			flags := OIDCFlags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, SigningAlgs: []string{"ES256"}}
+			flags := Flags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, SigningAlgs: []string{"ES256"}}
 			if tc.change != nil {
 				tc.change(&flags)
 			}
-			o, err := NewOIDC(OIDCConfig{Flags: flags, Issuers: pool})
+			o, err := New(Config{Flags: flags, Issuers: pool})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,24 +97,24 @@ func TestOIDCFlagsErrors(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.crt")
 	empty := filepath.Join(t.TempDir(), "empty.crt")
 	authntest.WriteFile(t, empty, "")
-	good := OIDCFlags{IssuerURL: "https://issuer.example", ClientID: "kubectl"}
+	good := Flags{IssuerURL: "https://issuer.example", ClientID: "kubectl"}
 	for name, tc := range map[string]struct {
-		change func(*OIDCFlags)
+		change func(*Flags)
 		want   string
 	}{
-		"nothing":                      {func(f *OIDCFlags) { *f = OIDCFlags{} }, "--oidc-issuer-url"},
-		"no client id":                 {func(f *OIDCFlags) { f.ClientID = "" }, "--oidc-client-id"},
-		"no issuer":                    {func(f *OIDCFlags) { f.IssuerURL = "" }, "--oidc-issuer-url"},
-		"plain http":                   {func(f *OIDCFlags) { f.IssuerURL = "http://issuer.example" }, "https"},
-		"the service accounts' issuer": {func(f *OIDCFlags) { f.IssuerURL = "https://kcp.default.svc" }, "https://kcp.default.svc"},
-		"CA missing":                   {func(f *OIDCFlags) { f.CAFile = missing }, missing},
-		"CA empty":                     {func(f *OIDCFlags) { f.CAFile = empty }, empty},
-		"unknown algorithm":            {func(f *OIDCFlags) { f.SigningAlgs = []string{"RS256", "HS256"} }, `"HS256"`},
+		"nothing":                      {func(f *Flags) { *f = Flags{} }, "--oidc-issuer-url"},
+		"no client id":                 {func(f *Flags) { f.ClientID = "" }, "--oidc-client-id"},
+		"no issuer":                    {func(f *Flags) { f.IssuerURL = "" }, "--oidc-issuer-url"},
+		"plain http":                   {func(f *Flags) { f.IssuerURL = "http://issuer.example" }, "https"},
+		"the service accounts' issuer": {func(f *Flags) { f.IssuerURL = "https://kcp.default.svc" }, "https://kcp.default.svc"},
+		"CA missing":                   {func(f *Flags) { f.CAFile = missing }, missing},
+		"CA empty":                     {func(f *Flags) { f.CAFile = empty }, empty},
+		"unknown algorithm":            {func(f *Flags) { f.SigningAlgs = []string{"RS256", "HS256"} }, `"HS256"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			flags := good
 			tc.change(&flags)
-			_, err := NewOIDC(OIDCConfig{Flags: flags, Issuers: issuer.NewPool(issuer.Config{}), DisallowedIssuers: []string{"https://kcp.default.svc"}})
+			_, err := New(Config{Flags: flags, Issuers: issuer.NewPool(issuer.Config{}), DisallowedIssuers: []string{"https://kcp.default.svc"}})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want one that names %q", err, tc.want)
 			}
@@ -131,7 +131,7 @@ func TestOIDCFlagsFollowCA(t *testing.T) {
 	}
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	authntest.WriteFile(t, ca, other.PEM())
-	o, err := NewOIDC(OIDCConfig{Flags: OIDCFlags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, SigningAlgs: []string{"ES256"}}, Issuers: tokentest.RunPool(t, issuer.Config{})})
+	o, err := New(Config{Flags: Flags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, SigningAlgs: []string{"ES256"}}, Issuers: tokentest.RunPool(t, issuer.Config{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,8 +152,8 @@ func TestOperatorsTokensMayBeLarge(t *testing.T) {
 	s.Sign(nil, issuertest.Algorithm(jose.RS256))
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	authntest.WriteFile(t, ca, s.CAPEM())
-	o, err := NewOIDC(OIDCConfig{
-		Flags:   OIDCFlags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, GroupsClaim: "groups", UsernamePrefix: "-"},
+	o, err := New(Config{
+		Flags:   Flags{IssuerURL: s.URL(), ClientID: "kubectl", CAFile: ca, GroupsClaim: "groups", UsernamePrefix: "-"},
 		Issuers: tokentest.RunPool(t, issuer.Config{}),
 	})
 	if err != nil {
