@@ -72,12 +72,12 @@ func TestBuildsOfAnotherOwnerGoOn(t *testing.T) {
 	held := &gatedIssuers{gate: make(chan error), only: "c1"}
 	w := newTypeWorld(t, TypeIndexConfig{Issuers: held}, "root").synced()
 	t.Cleanup(func() { close(held.gate) })
-	w.placement.move("c2", "root")
+	w.placement.Move("c2", "root")
 	for _, name := range []string{"one", "two", "three"} {
-		w.setConfig("root", "c1", name, tokentest.SpecFor(s))
-		w.setType("root", "c1", name, name)
+		w.SetConfig("root", "c1", name, tokentest.SpecFor(s))
+		w.SetType("root", "c1", name, name)
 	}
-	w.setConfig("root", "c2", "good", tokentest.SpecFor(s))
-	w.setType("root", "c2", "good", "good")
+	w.SetConfig("root", "c2", "good", tokentest.SpecFor(s))
+	w.SetType("root", "c2", "good", "good")
 	w.wantAt("the other owner's configuration to be built", tokentest.Accepted, "c2", "good", s)
 }

@@ -11,6 +11,7 @@ import (
 
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/internal/typestest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
@@ -21,16 +22,16 @@ import (
 func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{})
-	w.placement.move("c2", "root")
+	w.placement.Move("c2", "root")
 	w.synced()
 	spec := tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username"))
 	n := evaluationsOfOwner()
 	for i := range n + 1 {
-		w.setConfig("root", "c1", fmt.Sprint("config-", i), spec)
-		w.setType("root", "c1", fmt.Sprint("type-", i), fmt.Sprint("config-", i))
+		w.SetConfig("root", "c1", fmt.Sprint("config-", i), spec)
+		w.SetType("root", "c1", fmt.Sprint("type-", i), fmt.Sprint("config-", i))
 	}
-	w.setConfig("root", "c2", "config", spec)
-	w.setType("root", "c2", "type", "config")
+	w.SetConfig("root", "c2", "config", spec)
+	w.SetType("root", "c2", "type", "config")
 	member := func(cluster, name string) jwt.Member {
 		t.Helper()
 		var found jwt.Member
@@ -62,7 +63,7 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 		t.Errorf("a type of another owner: %v", err)
 	}
 	for i := range n + 1 {
-		w.tables["root"][typesResource].Delete(w.typeOf("c1", fmt.Sprint("type-", i)))
+		w.Tables["root"][typestest.TypesResource].Delete(w.TypeOf("c1", fmt.Sprint("type-", i)))
 	}
 	w.index.mu.Lock()
 	defer w.index.mu.Unlock()

@@ -3,16 +3,23 @@ package authn
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"k8s.io/utils/clock"
+
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/internal/typestest"
+	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/jwt"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -25,17 +32,40 @@ func told(d *Decision) string {
 	return b.String() + strings.Join(d.Guarded, "; ")
 }
 
+// newTypes is an index of types that a test feeds.
+func newTypes(t *testing.T) (*typestest.World, *TypeIndex) {
+	types := NewTypeIndex(TypeIndexConfig{
+		Issuers: tokentest.RunPool(t, issuer.Config{}), Placement: &typestest.Placement{Of: map[string]string{"c1": "root"}}, Clock: clock.RealClock{},
+	})
+	w := typestest.New(t, types.Watches(), "root")
+	tokentest.Background(t, types.Run)
+	return w, types
+}
+
+// waitAccepted waits until the type's authenticators accept tokens of s.
+func waitAccepted(t *testing.T, types *TypeIndex, name string, s *issuertest.Issuer) {
+	t.Helper()
+	authntest.Soon(t, "its tokens are accepted", func() (bool, string) {
+		record, err := types.Authenticators(index.Type{Cluster: "c1", Name: name})
+		if err != nil || record == nil || len(record.ByIssuer[s.URL()]) == 0 {
+			return false, fmt.Sprint(record, err)
+		}
+		u, _, err := record.ByIssuer[s.URL()][0].AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})))
+		return u != nil, fmt.Sprint(err)
+	})
+}
+
 // TestExplainIsDecide: Explain says what Decide decides, keeps nothing of it,
 // and has those who accept say so.
 func TestExplainIsDecide(t *testing.T) {
-	w := newTypeWorld(t, TypeIndexConfig{})
+	w, types := newTypes(t)
 	i := tokentest.ServeIssuer(t, issuertest.Options{})
-	w.synced()
-	w.setConfig("root", "c1", "auth", tokentest.SpecFor(i))
-	w.setType("root", "c1", "team", "auth")
-	w.want("token", tokentest.Accepted, "team", i)
+	w.Sync()
+	w.SetConfig("root", "c1", "auth", tokentest.SpecFor(i))
+	w.SetType("root", "c1", "team", "auth")
+	waitAccepted(t, types, "team", i)
 	clients := authntest.NewCA(t, "clients")
-	a, err := New(Config{ClientCAs: clients, Types: w.index, Instance: "pod-1"})
+	a, err := New(Config{ClientCAs: clients, Types: types, Instance: "pod-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,14 +142,14 @@ func TestExplainIsDecide(t *testing.T) {
 // TestExplainWithAChange: a change is judged as if it were applied, within the
 // limits of any configuration, and changes nothing for anybody.
 func TestExplainWithAChange(t *testing.T) {
-	w := newTypeWorld(t, TypeIndexConfig{})
+	w, types := newTypes(t)
 	trusted, other := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
-	w.synced()
-	w.setConfig("root", "c1", "auth", tokentest.SpecFor(trusted))
-	w.setConfig("root", "c1", "unused", tokentest.SpecFor(other))
-	w.setType("root", "c1", "team", "auth")
-	w.want("token", tokentest.Accepted, "team", trusted)
-	a, err := New(Config{Types: w.index, Instance: "pod-1"})
+	w.Sync()
+	w.SetConfig("root", "c1", "auth", tokentest.SpecFor(trusted))
+	w.SetConfig("root", "c1", "unused", tokentest.SpecFor(other))
+	w.SetType("root", "c1", "team", "auth")
+	waitAccepted(t, types, "team", trusted)
+	a, err := New(Config{Types: types, Instance: "pod-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,9 +192,11 @@ func TestExplainWithAChange(t *testing.T) {
 			}
 		})
 	}
-	w.want("nothing has changed", tokentest.Accepted, "team", trusted)
-	if got, _ := w.ask("c1", "team", other.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != tokentest.Skipped {
-		t.Errorf("a change that was tried is in force: %v", got)
+	waitAccepted(t, types, "team", trusted)
+	r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
+	r.Header.Set("Authorization", "Bearer "+other.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+	if d := a.Decide(r, &team); d.Status != http.StatusUnauthorized {
+		t.Errorf("a change that was tried is in force: %d", d.Status)
 	}
 	for name, target := range map[string]index.Target{"no cluster": {}, "no type": {Cluster: "ws3"}, "unknown type": {Cluster: "ws4", Type: index.Type{Err: index.ErrNotSynced}}} {
 		if e, err := a.Explain(httptest.NewRequest("GET", "/", nil), &target, &Change{}); err == nil {
@@ -178,4 +210,36 @@ func refusalsSoFar(s *Refusals) (n uint64) {
 		n += s.rings[i].next
 	}
 	return n
+}
+
+// Two configurations of a type name the same issuer URL: the one whose issuer
+// hangs is not waited for when the other accepts.
+func TestHangingIssuerDelaysNobody(t *testing.T) {
+	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	hangs := tokentest.ServeIssuer(t, issuertest.Options{})
+	hangs.SetDelay(time.Hour)
+	w, types := newTypes(t)
+	w.Sync()
+	w.SetConfig("root", "c1", "good", tokentest.SpecFor(s))
+	w.SetConfig("root", "c1", "hangs", tokentest.SpecFor(s, tokentest.With(hangs.DiscoveryURL(), "issuer", "discoveryURL"), tokentest.With(hangs.CAPEM(), "issuer", "certificateAuthority")))
+	w.SetType("root", "c1", "team", "good")
+	waitAccepted(t, types, "team", s)
+	w.SetType("root", "c1", "team", "hangs", "good")
+	authntest.Soon(t, "both are built", func() (bool, string) {
+		n := types.Counts()[ConfigurationReady]
+		return n == 2, fmt.Sprint(n)
+	})
+	a, err := New(Config{Types: types})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
+	r.Header.Set("Authorization", "Bearer "+s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+	d, err := a.Explain(r, &index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Decision.Status != 200 || len(d.Decision.Verdicts) != 1 {
+		t.Errorf("status %d, asked were %s", d.Decision.Status, told(d.Decision))
+	}
 }

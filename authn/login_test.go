@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/internal/typestest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
@@ -17,18 +18,18 @@ import (
 // setLoginConfig is setConfig with annotations.
 func (w *typeWorld) setLoginConfig(name, spec string, annotations map[string]string) {
 	w.t.Helper()
-	o, ok := w.decode(configsResource, "c1", name, spec).(*slimConfig)
+	o, ok := w.Decode(typestest.ConfigsResource, "c1", name, spec).(*slimConfig)
 	if !ok {
 		w.t.Fatal("the watch's objects have another type")
 	}
 	all := map[string]string{"kcp.io/cluster": "c1"}
 	maps.Copy(all, annotations)
-	again := w.watches[configsResource].New()
+	again := w.Watches[typestest.ConfigsResource].New()
 	text := tokentest.JSON(tokentest.Object{"metadata": tokentest.Object{"name": name, "resourceVersion": o.Version(), "annotations": all}, "spec": json.RawMessage(spec)})
 	if err := json.Unmarshal([]byte(text), again); err != nil {
 		w.t.Fatal(err)
 	}
-	w.tables["root"][configsResource].Upsert(again)
+	w.Tables["root"][typestest.ConfigsResource].Upsert(again)
 }
 
 func loginEntry(s *issuertest.Issuer) tokentest.Object {
@@ -82,7 +83,7 @@ func TestOwnersSayHowToLogIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTypeWorld(t, TypeIndexConfig{LoginDiscovery: true}).synced()
-			w.setType("root", "c1", "team", "login")
+			w.SetType("root", "c1", "team", "login")
 			w.setLoginConfig("login", test.spec, test.annotations)
 			clients, problem := w.login()
 			if diff := cmp.Diff(test.want, clients); diff != "" {
@@ -114,21 +115,21 @@ func TestLoginFollowsTheObjects(t *testing.T) {
 			t.Errorf("%s: %d clients (%s), want %d", what, len(clients), problem, want)
 		}
 	}
-	w.setType("root", "c1", "team", "login")
+	w.SetType("root", "c1", "team", "login")
 	w.setLoginConfig("login", spec, nil)
 	told("without annotations", 0)
 	w.setLoginConfig("login", spec, login)
 	told("with them", 1)
-	w.setType("root", "c1", "team")
+	w.SetType("root", "c1", "team")
 	told("when the type names it no longer", 0)
-	w.setType("root", "c1", "team", "login")
+	w.SetType("root", "c1", "team", "login")
 	told("when it does again", 1)
 	w.setLoginConfig("login", spec, nil)
 	told("when they are gone", 0)
 	w.setLoginConfig("login", spec, login)
-	w.list("root", configsResource)
+	w.List("root", typestest.ConfigsResource)
 	told("when the configuration is gone", 0)
-	w.setConfig("root", "c1", "login", spec)
+	w.SetConfig("root", "c1", "login", spec)
 	told("when another of its name comes", 0)
 }
 
@@ -136,7 +137,7 @@ func TestLoginFollowsTheObjects(t *testing.T) {
 func TestLoginDiscoveryOff(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
-	w.setType("root", "c1", "team", "login")
+	w.SetType("root", "c1", "team", "login")
 	w.setLoginConfig("login", tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}}), map[string]string{LoginClientIDAnnotation: "other"})
 	if clients, problem := w.login(); len(clients) != 0 || problem != "" {
 		t.Errorf("%v, %q", clients, problem)
@@ -147,7 +148,7 @@ func TestLoginDiscoveryOff(t *testing.T) {
 func TestTryingLoginAnnotations(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{LoginDiscovery: true}).synced()
-	w.setType("root", "c1", "team", "login")
+	w.SetType("root", "c1", "team", "login")
 	spec := tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}})
 	w.setLoginConfig("login", spec, map[string]string{LoginClientIDAnnotation: "kubectl"})
 	tried := func(change *Change) string {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/internal/typestest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 	"frontproxy/index"
@@ -23,9 +24,9 @@ func TestTypeIndexSteadyLoad(t *testing.T) {
 	edited := func(n int) string {
 		return tokentest.SpecFor(s, tokentest.With([]string{"app", fmt.Sprint("extra", n)}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy"))
 	}
-	w.setConfig("root", "c1", "x", edited(0))
-	w.setConfig("root", "c1", "y", tokentest.SpecFor(neighbour))
-	w.setType("root", "c1", "team", "x", "y")
+	w.SetConfig("root", "c1", "x", edited(0))
+	w.SetConfig("root", "c1", "y", tokentest.SpecFor(neighbour))
+	w.SetType("root", "c1", "team", "x", "y")
 	w.want("ready", tokentest.Accepted, "team", s)
 	w.want("ready", tokentest.Accepted, "team", neighbour)
 
@@ -48,11 +49,11 @@ func TestTypeIndexSteadyLoad(t *testing.T) {
 		}()
 	}
 	for n := range 100 {
-		w.setConfig("root", "c1", "x", edited(n%3))
-		w.setConfig("root", "c1", "x", strings.Replace(edited(n%3), "{", " {", 1))
-		w.setConfig("root", "c1", "y", []string{tokentest.SpecFor(neighbour), "{}", `{"jwt":7}`, tokentest.SpecFor(neighbour, tokentest.With("https://127.0.0.1:1", "issuer", "url"))}[n%4])
-		w.list("root", configsResource, w.decode(configsResource, "c1", "x", edited(n%3)))
-		w.list("root", typesResource, w.typeOf("c1", "team", "y", "x"))
+		w.SetConfig("root", "c1", "x", edited(n%3))
+		w.SetConfig("root", "c1", "x", strings.Replace(edited(n%3), "{", " {", 1))
+		w.SetConfig("root", "c1", "y", []string{tokentest.SpecFor(neighbour), "{}", `{"jwt":7}`, tokentest.SpecFor(neighbour, tokentest.With("https://127.0.0.1:1", "issuer", "url"))}[n%4])
+		w.List("root", typestest.ConfigsResource, w.Decode(typestest.ConfigsResource, "c1", "x", edited(n%3)))
+		w.List("root", typestest.TypesResource, w.TypeOf("c1", "team", "y", "x"))
 		if n == 50 {
 			s.RotateKeeping()
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,9 +17,9 @@ import (
 
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/internal/typestest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/jwt"
-	"frontproxy/index"
 )
 
 // withMoreCAs is another trust in the same issuer.
@@ -49,7 +48,7 @@ func (w *typeWorld) wantState(name string, want ConfigurationState) Configuratio
 }
 
 func (w *typeWorld) deleteConfig(name string) {
-	w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", name, "{}"))
+	w.Tables["root"][typestest.ConfigsResource].Delete(w.Decode(typestest.ConfigsResource, "c1", name, "{}"))
 }
 
 // What a broken spec still trusts goes on as before, and nothing else.
@@ -88,10 +87,10 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTypeWorld(t, TypeIndexConfig{}).synced()
-			w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-			w.setType("root", "c1", "team", "x")
+			w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+			w.SetType("root", "c1", "team", "x")
 			w.want("built", tokentest.Accepted, "team", a)
-			w.setConfig("root", "c1", "x", tc.spec)
+			w.SetConfig("root", "c1", "x", tc.spec)
 			s := w.wantState("x", ConfigurationBroken)
 			if serves := strings.Contains(s.Error, "stays in use"); serves != (tc.want == tokentest.Accepted) || strings.Contains(s.Error, "hush") {
 				t.Errorf("error %q", s.Error)
@@ -103,7 +102,7 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 			if tc.want != tokentest.Accepted && len(w.pool.Status()) != 0 {
 				t.Errorf("issuers of nothing: %+v", w.pool.Status())
 			}
-			w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
+			w.SetConfig("root", "c1", "x", tokentest.SpecFor(b))
 			w.want("mended", tokentest.Accepted, "team", b)
 			w.want("mended, without the old", tokentest.Skipped, "team", a)
 		})
@@ -133,15 +132,15 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	w := newTypeWorld(t, TypeIndexConfig{Clock: fake, Log: log}).synced()
-	w.setType("root", "c1", "team", "x")
+	w.SetType("root", "c1", "team", "x")
 	for n, broken := range []string{tokentest.SpecFor(a, tokentest.With([]string{}, "issuer", "audiences")), `{"jwt":7}`} {
-		w.setConfig("root", "c1", "x", broken)
+		w.SetConfig("root", "c1", "x", broken)
 		w.wantState("x", ConfigurationBroken)
 		if got := w.index.Counts()[ConfigurationBroken]; got != 1 {
 			t.Errorf("%d are counted as broken", got)
 		}
 		for again := range 5 {
-			w.setConfig("root", "c1", "x", broken) // another version of the same
+			w.SetConfig("root", "c1", "x", broken) // another version of the same
 			fake.Step(buildRetryMax)
 			authntest.Soon(t, "it is tried again", func() (bool, string) {
 				w.index.mu.RLock()
@@ -154,7 +153,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 			t.Errorf("it is told %d times, want %d", got, n+1)
 		}
 	}
-	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
+	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.want("mended", tokentest.Accepted, "team", a)
 	w.wantState("x", ConfigurationReady)
 	if got := count("works again"); got != 1 {
@@ -170,8 +169,8 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 	gate := make(chan error)
 	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
 	t.Cleanup(func() { close(gate) })
-	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-	w.setType("root", "c1", "team", "x")
+	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+	w.SetType("root", "c1", "team", "x")
 	for n := range 12 {
 		gate <- errors.New("out of luck")
 		want := min(buildRetryMax, buildRetry<<n)
@@ -183,7 +182,7 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 			}
 			return false, "it waits for nothing"
 		})
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.index.mu.RLock()
 		if waiting := len(w.index.todo.turns); waiting != 0 || len(w.index.retry) != 1 {
 			t.Errorf("%d wait to be built before %s are over", waiting, want)
@@ -201,8 +200,8 @@ func TestTypeIndexHandOver(t *testing.T) {
 		a, b = tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 		fake = clocktesting.NewFakeClock(time.Now())
 		w = newTypeWorld(t, TypeIndexConfig{Clock: fake}).synced()
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-		w.setType("root", "c1", "team", "x")
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetType("root", "c1", "team", "x")
 		w.want("built", tokentest.Accepted, "team", a)
 		a.SetDown(true)
 		return w, a, b, fake
@@ -227,7 +226,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 	t.Run("the new is ready", func(t *testing.T) {
 		w, a, b, fake := setUp(t)
 		a.SetDown(false)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b), tokentest.With("new:", "claimMappings", "username", "prefix")))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b), tokentest.With("new:", "claimMappings", "username", "prefix")))
 		authntest.Soon(t, "it is in use", func() (bool, string) {
 			fake.Step(handOverLook)
 			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != tokentest.Accepted {
@@ -241,7 +240,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 	})
 	t.Run("the new is not reachable, and later is", func(t *testing.T) {
 		w, a, b, fake := setUp(t)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		step(w, fake, handOverWait, a)
 		over(w, fake, "the old has ended", tokentest.Undecided, a)
 		w.wantState("x", ConfigurationReady)
@@ -250,7 +249,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 	})
 	t.Run("the new does not build", func(t *testing.T) {
 		w, a, _, fake := setUp(t)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With("rubbish", "issuer", "certificateAuthority")))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With("rubbish", "issuer", "certificateAuthority")))
 		w.wantState("x", ConfigurationBroken)
 		step(w, fake, handOverWait, a)
 		over(w, fake, "the old has ended", tokentest.Undecided, a)
@@ -259,9 +258,9 @@ func TestTypeIndexHandOver(t *testing.T) {
 	t.Run("and back", func(t *testing.T) {
 		w, a, b, fake := setUp(t)
 		fetches := a.KeyFetches()
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		step(w, fake, handOverWait/2, a)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.wantState("x", ConfigurationReady)
 		step(w, fake, 2*handOverWait, a)
 		if diff := cmp.Diff([2]int{1, fetches}, [2]int{len(w.pool.Status()), a.KeyFetches()}); diff != "" {
@@ -271,42 +270,42 @@ func TestTypeIndexHandOver(t *testing.T) {
 	t.Run("an issuer that is taken out ends at once", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
 		b.SetDown(true)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(b))
 		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == tokentest.Accepted {
 			t.Errorf("accepted by %s", reason)
 		}
 	})
 	t.Run("a removed configuration ends at once, and is put back", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		w.deleteConfig("x")
 		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == tokentest.Accepted {
 			t.Errorf("accepted by %s", reason)
 		}
 		authntest.Soon(t, "its issuers are let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
 		a.SetDown(false)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.want("put back", tokentest.Accepted, "team", a)
 	})
 	t.Run("a type made again", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
-		w.tables["root"][typesResource].Delete(w.typeOf("c1", "team"))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
+		w.Tables["root"][typestest.TypesResource].Delete(w.TypeOf("c1", "team"))
 		w.want("gone", tokentest.Skipped, "team", a)
 		a.SetDown(false)
-		w.setType("root", "c1", "team", "x")
+		w.SetType("root", "c1", "team", "x")
 		w.want("made again", tokentest.Accepted, "team", a)
 	})
 	t.Run("nobody shall wait for what was never there", func(t *testing.T) {
 		w, a, b, _ := setUp(t)
 		b.SetDown(true)
-		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
-		w.setType("root", "c1", "team", "x", "y")
+		w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
+		w.SetType("root", "c1", "team", "x", "y")
 		w.wantState("y", ConfigurationReady)
 		w.want("b is down", tokentest.Undecided, "team", b)
 		b.SetDown(false)
-		w.setConfig("root", "c1", "y", tokentest.SpecFor(b, withMoreCAs(b, a)))
+		w.SetConfig("root", "c1", "y", tokentest.SpecFor(b, withMoreCAs(b, a)))
 		w.want("b is up, and no time has passed", tokentest.Accepted, "team", b)
 	})
 }
@@ -338,8 +337,8 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 		{"another that is down", two(tokentest.SpecFor(s), dead), true},
 		{"all as it was", tokentest.SpecFor(s), true},
 	}
-	w.setConfig("root", "c1", "x", tokentest.SpecFor(s))
-	w.setType("root", "c1", "team", "x")
+	w.SetConfig("root", "c1", "x", tokentest.SpecFor(s))
+	w.SetType("root", "c1", "team", "x")
 	w.want("ready", tokentest.Accepted, "team", s)
 	var accepted atomic.Int64
 	ctx, cancel := context.WithCancel(context.Background())
@@ -360,7 +359,7 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 	}
 	for range 10 {
 		for _, c := range changes {
-			w.setConfig("root", "c1", "x", c.spec)
+			w.SetConfig("root", "c1", "x", c.spec)
 			authntest.Soon(t, c.name, func() (bool, string) {
 				s := w.state("x")
 				return t.Failed() || s.State == map[bool]ConfigurationState{true: ConfigurationReady, false: ConfigurationBroken}[c.ready], fmt.Sprintf("%+v", s)
@@ -373,34 +372,6 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 	t.Logf("%d changes, %d tokens, none lost", 10*len(changes), accepted.Load())
 }
 
-// Two configurations of a type name the same issuer URL: the one whose issuer
-// hangs is not waited for when the other accepts.
-func TestHangingIssuerDelaysNobody(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	hangs := tokentest.ServeIssuer(t, issuertest.Options{})
-	hangs.SetDelay(time.Hour)
-	w := newTypeWorld(t, TypeIndexConfig{}).synced()
-	w.setConfig("root", "c1", "good", tokentest.SpecFor(s))
-	w.setConfig("root", "c1", "hangs", tokentest.SpecFor(s, tokentest.With(hangs.DiscoveryURL(), "issuer", "discoveryURL"), tokentest.With(hangs.CAPEM(), "issuer", "certificateAuthority")))
-	w.setType("root", "c1", "team", "good")
-	w.want("ready", tokentest.Accepted, "team", s)
-	w.setType("root", "c1", "team", "hangs", "good")
-	w.wantState("hangs", ConfigurationReady)
-	a, err := New(Config{Types: w.index})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
-	r.Header.Set("Authorization", "Bearer "+s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
-	d, err := a.Explain(r, &index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team"}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d.Decision.Status != 200 || len(d.Decision.Verdicts) != 1 {
-		t.Errorf("status %d, asked were %s", d.Decision.Status, told(d.Decision))
-	}
-}
-
 // What is scraped waits neither for an issuer nor for a build.
 func TestStatusWaitsForNobody(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
@@ -408,11 +379,11 @@ func TestStatusWaitsForNobody(t *testing.T) {
 	gate := make(chan error)
 	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate, only: "c2"}}).synced()
 	t.Cleanup(func() { close(gate) })
-	w.setConfig("root", "c1", "fetches", tokentest.SpecFor(s))
-	w.setType("root", "c1", "team", "fetches")
+	w.SetConfig("root", "c1", "fetches", tokentest.SpecFor(s))
+	w.SetType("root", "c1", "team", "fetches")
 	w.wantState("fetches", ConfigurationReady)
-	w.setConfig("root", "c2", "builds", tokentest.SpecFor(s)) // and never ends
-	w.setType("root", "c2", "team", "builds")
+	w.SetConfig("root", "c2", "builds", tokentest.SpecFor(s)) // and never ends
+	w.SetType("root", "c2", "team", "builds")
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)

@@ -9,54 +9,31 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/internal/typestest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
-	"frontproxy/index/shards"
 )
-
-// placement is a Placement in a test's hand.
-type placement struct {
-	mu sync.Mutex
-	of map[string]string
-}
-
-func (p *placement) ShardOf(cluster string) (string, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	shard, ok := p.of[cluster]
-	return shard, ok
-}
-
-func (p *placement) move(cluster, shard string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.of[cluster] = shard
-}
 
 // typeWorld is a TypeIndex under test, fed through its Watches.
 type typeWorld struct {
+	*typestest.World
 	t         testing.TB
 	index     *TypeIndex
 	pool      *issuer.Pool
-	placement *placement
-	tables    map[string]map[string]shards.Table // shard, resource
-	watches   map[string]shards.ResourceWatch
-	version   int
+	placement *typestest.Placement
 }
 
 func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWorld {
@@ -66,10 +43,7 @@ func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWo
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	w := &typeWorld{
-		t: t, placement: &placement{of: map[string]string{"c1": "root"}},
-		tables: map[string]map[string]shards.Table{}, watches: map[string]shards.ResourceWatch{},
-	}
+	w := &typeWorld{t: t, placement: &typestest.Placement{Of: map[string]string{"c1": "root"}}}
 	w.pool = tokentest.RunPool(t, issuer.Config{Clock: c.Clock})
 	if gated, ok := c.Issuers.(*gatedIssuers); ok {
 		gated.Issuers = w.pool
@@ -78,71 +52,14 @@ func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWo
 	}
 	c.Placement = w.placement
 	w.index = NewTypeIndex(c)
-	for _, f := range w.index.Watches() {
-		w.watches[f.Resource.Resource] = f
-	}
-	for _, name := range append([]string{"root"}, shardNames...) {
-		w.tables[name] = map[string]shards.Table{}
-		for resource, f := range w.watches {
-			w.tables[name][resource] = f.Table(name)
-		}
-	}
+	w.World = typestest.New(t, w.index.Watches(), append([]string{"root"}, shardNames...)...)
 	tokentest.Background(t, w.index.Run)
 	return w
 }
 
-const (
-	typesResource   = "workspacetypes"
-	configsResource = "workspaceauthenticationconfigurations"
-)
-
-// decode makes an object as a watch does.
-func (w *typeWorld) decode(watch, cluster, name string, spec string) shards.Object {
-	w.t.Helper()
-	w.version++
-	raw := fmt.Sprintf(`{"metadata":{"name":%q,"resourceVersion":"%d","uid":"x","annotations":{"kcp.io/cluster":%q,"kcp.io/path":"root"}},"spec":%s,"status":{}}`, name, w.version, cluster, spec)
-	o := w.watches[watch].New()
-	if err := json.Unmarshal([]byte(raw), o); err != nil {
-		w.t.Fatal(err)
-	}
-	return o
-}
-
-func (w *typeWorld) typeOf(cluster, name string, configs ...string) shards.Object {
-	w.t.Helper()
-	refs := []tokentest.Object{}
-	for _, c := range configs {
-		refs = append(refs, tokentest.Object{"name": c})
-	}
-	return w.decode(typesResource, cluster, name, tokentest.JSON(tokentest.Object{"authenticationConfigurations": refs}))
-}
-
-func (w *typeWorld) setType(shard, cluster, name string, configs ...string) {
-	w.t.Helper()
-	w.tables[shard][typesResource].Upsert(w.typeOf(cluster, name, configs...))
-}
-
-func (w *typeWorld) setConfig(shard, cluster, name, spec string) {
-	w.t.Helper()
-	w.tables[shard][configsResource].Upsert(w.decode(configsResource, cluster, name, spec))
-}
-
-// list replaces what a shard has.
-func (w *typeWorld) list(shard, watch string, objects ...shards.Object) {
-	table := w.tables[shard][watch]
-	table.Begin()
-	for _, o := range objects {
-		table.Upsert(o)
-	}
-	table.End()
-}
-
 // synced lists nothing on every shard.
 func (w *typeWorld) synced() *typeWorld {
-	for shard := range w.tables {
-		w.list(shard, typesResource)
-		w.list(shard, configsResource)
-	}
+	w.Sync()
 	return w
 }
 
@@ -196,48 +113,48 @@ func TestTypeIndexOrders(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	t.Run("type first", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setType("root", "c1", "team", "github")
+		w.SetType("root", "c1", "team", "github")
 		if reason := w.want("missing", tokentest.Undecided, "team", a); !strings.Contains(reason, "github does not exist") {
 			t.Errorf("reason %q", reason)
 		}
-		w.setConfig("root", "c1", "github", tokentest.SpecFor(a))
+		w.SetConfig("root", "c1", "github", tokentest.SpecFor(a))
 		w.want("there", tokentest.Accepted, "team", a)
 	})
 	t.Run("configuration first", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setConfig("root", "c1", "github", tokentest.SpecFor(a))
+		w.SetConfig("root", "c1", "github", tokentest.SpecFor(a))
 		if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
 			t.Errorf("issuers for a configuration nobody names (-want +got):\n%s", diff)
 		}
-		w.setType("root", "c1", "team", "github")
+		w.SetType("root", "c1", "team", "github")
 		w.want("there", tokentest.Accepted, "team", a)
 	})
 	t.Run("two configurations", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setType("root", "c1", "team", "x", "y", "x")
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
+		w.SetType("root", "c1", "team", "x", "y", "x")
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
 		w.want("first", tokentest.Accepted, "team", a)
 		w.want("second", tokentest.Accepted, "team", b)
 	})
 	t.Run("edits", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-		w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
-		w.setType("root", "c1", "team", "x")
-		w.setType("root", "c1", "other", "y")
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
+		w.SetType("root", "c1", "team", "x")
+		w.SetType("root", "c1", "other", "y")
 		w.want("x", tokentest.Accepted, "team", a)
 		w.want("not y", tokentest.Skipped, "team", b)
 		w.want("y", tokentest.Accepted, "other", b)
-		w.setType("root", "c1", "team", "y")
+		w.SetType("root", "c1", "team", "y")
 		w.want("now y", tokentest.Accepted, "team", b)
 		w.want("no longer x", tokentest.Skipped, "team", a)
-		w.setType("root", "c1", "team")
+		w.SetType("root", "c1", "team")
 		w.want("nothing", tokentest.Skipped, "team", b)
 		w.want("the other stays", tokentest.Accepted, "other", b)
-		w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", "y", "{}"))
+		w.Tables["root"][typestest.ConfigsResource].Delete(w.Decode(typestest.ConfigsResource, "c1", "y", "{}"))
 		w.want("gone", tokentest.Undecided, "other", b)
-		w.tables["root"][typesResource].Delete(w.typeOf("c1", "other"))
+		w.Tables["root"][typestest.TypesResource].Delete(w.TypeOf("c1", "other"))
 		w.want("type gone", tokentest.Skipped, "other", b)
 		if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
 			t.Errorf("issuers left (-want +got):\n%s", diff)
@@ -245,30 +162,30 @@ func TestTypeIndexOrders(t *testing.T) {
 	})
 	t.Run("another cluster's objects are nothing to it", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.placement.move("c2", "root")
-		w.setType("root", "c1", "team", "x")
-		w.setConfig("root", "c2", "x", tokentest.SpecFor(b))
-		w.setType("root", "c2", "team", "x")
+		w.placement.Move("c2", "root")
+		w.SetType("root", "c1", "team", "x")
+		w.SetConfig("root", "c2", "x", tokentest.SpecFor(b))
+		w.SetType("root", "c2", "team", "x")
 		w.wantAt("its own", tokentest.Accepted, "c2", "team", b)
 		w.want("not c1's", tokentest.Undecided, "team", b)
 	})
 	t.Run("relist drops what is gone", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-		w.setType("root", "c1", "team", "x")
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetType("root", "c1", "team", "x")
 		w.want("there", tokentest.Accepted, "team", a)
-		w.list("root", configsResource)
+		w.List("root", typestest.ConfigsResource)
 		w.want("configuration gone", tokentest.Undecided, "team", a)
-		w.list("root", typesResource)
+		w.List("root", typestest.TypesResource)
 		w.want("type gone", tokentest.Skipped, "team", a)
 	})
 	t.Run("a list that breaks off removes nothing", func(t *testing.T) {
 		w := newTypeWorld(t, TypeIndexConfig{}).synced()
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-		w.setType("root", "c1", "team", "x")
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetType("root", "c1", "team", "x")
 		w.want("there", tokentest.Accepted, "team", a)
-		w.tables["root"][configsResource].Begin()
-		w.tables["root"][typesResource].Begin()
+		w.Tables["root"][typestest.ConfigsResource].Begin()
+		w.Tables["root"][typestest.TypesResource].Begin()
 		w.want("still there", tokentest.Accepted, "team", a)
 	})
 }
@@ -281,12 +198,14 @@ func TestTypeIndexNotSynced(t *testing.T) {
 		want error
 	}{
 		{"nothing read", func() {}, token.ErrUndecided},
-		{"types read", func() { w.list("root", typesResource) }, token.ErrUndecided},
-		{"both read", func() { w.list("root", configsResource) }, nil},
-		{"another life", func() { w.tables["root"][configsResource] = w.watches[configsResource].Table("root") }, token.ErrUndecided},
-		{"read again", func() { w.list("root", configsResource) }, nil},
-		{"moved to a shard not read", func() { w.placement.move("c1", "shard-1") }, token.ErrUndecided},
-		{"moved to a shard never heard of", func() { w.placement.move("c1", "shard-2") }, token.ErrUndecided},
+		{"types read", func() { w.List("root", typestest.TypesResource) }, token.ErrUndecided},
+		{"both read", func() { w.List("root", typestest.ConfigsResource) }, nil},
+		{"another life", func() {
+			w.Tables["root"][typestest.ConfigsResource] = w.Watches[typestest.ConfigsResource].Table("root")
+		}, token.ErrUndecided},
+		{"read again", func() { w.List("root", typestest.ConfigsResource) }, nil},
+		{"moved to a shard not read", func() { w.placement.Move("c1", "shard-1") }, token.ErrUndecided},
+		{"moved to a shard never heard of", func() { w.placement.Move("c1", "shard-2") }, token.ErrUndecided},
 	} {
 		step.do()
 		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
@@ -303,17 +222,17 @@ func TestTypeIndexNotSynced(t *testing.T) {
 func TestTypeIndexMigration(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1").synced()
-	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-	w.setType("root", "c1", "team", "x")
-	w.setType("shard-1", "c1", "team", "x")
-	w.setConfig("shard-1", "c1", "x", tokentest.SpecFor(b))
+	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+	w.SetType("root", "c1", "team", "x")
+	w.SetType("shard-1", "c1", "team", "x")
+	w.SetConfig("shard-1", "c1", "x", tokentest.SpecFor(b))
 	w.want("root's", tokentest.Accepted, "team", a)
 	w.want("not shard-1's", tokentest.Skipped, "team", b)
-	w.placement.move("c1", "shard-1")
+	w.placement.Move("c1", "shard-1")
 	w.want("shard-1's", tokentest.Accepted, "team", b)
 	w.want("not root's", tokentest.Skipped, "team", a)
-	w.list("root", typesResource)
-	w.list("root", configsResource)
+	w.List("root", typestest.TypesResource)
+	w.List("root", typestest.ConfigsResource)
 	w.want("the old copy's end changes nothing", tokentest.Accepted, "team", b)
 }
 
@@ -322,9 +241,9 @@ func TestTypeIndexMigration(t *testing.T) {
 func TestTypeIndexUnchangedSpec(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
-	w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-	w.setConfig("root", "c1", "y", tokentest.SpecFor(b))
-	w.setType("root", "c1", "team", "x", "y")
+	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+	w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
+	w.SetType("root", "c1", "team", "x", "y")
 	w.want("x", tokentest.Accepted, "team", a)
 	w.want("y", tokentest.Accepted, "team", b)
 	members := func() [2]*jwt.Authenticator {
@@ -341,9 +260,9 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	}
 	a.SetDown(true)
 	for range 10 { // new versions, same specs; another order of keys is the same too
-		w.setConfig("root", "c1", "x", strings.Replace(tokentest.SpecFor(a), `{"jwt"`, ` { "jwt"`, 1))
-		w.setType("root", "c1", "team", "x", "y")
-		w.list("root", configsResource, w.decode(configsResource, "c1", "x", tokentest.SpecFor(a)), w.decode(configsResource, "c1", "y", tokentest.SpecFor(b)))
+		w.SetConfig("root", "c1", "x", strings.Replace(tokentest.SpecFor(a), `{"jwt"`, ` { "jwt"`, 1))
+		w.SetType("root", "c1", "team", "x", "y")
+		w.List("root", typestest.ConfigsResource, w.Decode(typestest.ConfigsResource, "c1", "x", tokentest.SpecFor(a)), w.Decode(typestest.ConfigsResource, "c1", "y", tokentest.SpecFor(b)))
 		if members() != before {
 			t.Fatal("an unchanged spec was rebuilt")
 		}
@@ -359,12 +278,12 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"workspacetype/team@" + fmt.Sprint(w.version-2), "workspaceauthenticationconfiguration/x@" + fmt.Sprint(w.version-1), "workspaceauthenticationconfiguration/y@" + fmt.Sprint(w.version)}
+	want := []string{"workspacetype/team@" + fmt.Sprint(w.Version-2), "workspaceauthenticationconfiguration/x@" + fmt.Sprint(w.Version-1), "workspaceauthenticationconfiguration/y@" + fmt.Sprint(w.Version)}
 	if diff := cmp.Diff(want, record.Versions); diff != "" {
 		t.Errorf("versions (-want +got):\n%s", diff)
 	}
 
-	w.setConfig("root", "c1", "y", tokentest.SpecFor(b, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
+	w.SetConfig("root", "c1", "y", tokentest.SpecFor(b, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
 	authntest.Soon(t, "y is rebuilt", func() (bool, string) { return members()[1] != before[1], "it is not" })
 	if members()[0] != before[0] {
 		t.Error("x was rebuilt with y")
@@ -396,8 +315,8 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 		gate := make(chan error, 10)
 		w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}}).synced()
 		t.Cleanup(func() { close(gate) })
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
-		w.setType("root", "c1", "team", "x")
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetType("root", "c1", "team", "x")
 		w.want("is being built", tokentest.Undecided, "team", a)
 		gate <- nil
 		w.want("built", tokentest.Accepted, "team", a)
@@ -405,14 +324,14 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 	}
 	t.Run("same trust: the old serves until the new is built", func(t *testing.T) {
 		w, gate := setUp(t)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With([]string{"web"}, "issuer", "audiences")))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With([]string{"web"}, "issuer", "audiences")))
 		w.want("still", tokentest.Accepted, "team", a)
 		gate <- nil
 		w.want("new terms", tokentest.Refused, "team", a)
 	})
 	t.Run("another trust: the old ends at once", func(t *testing.T) {
 		w, gate := setUp(t)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(b))
 		w.want("no longer", tokentest.Undecided, "team", a)
 		w.want("not yet", tokentest.Undecided, "team", b)
 		gate <- nil
@@ -423,18 +342,18 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 		w, gate := setUp(t)
 		b.SetDown(true)
 		defer b.SetDown(false)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(b))
 		gate <- nil
 		w.want("the new is down", tokentest.Undecided, "team", b)
 		w.want("the old is gone", tokentest.Skipped, "team", a)
 	})
 	t.Run("removed while it is being built", func(t *testing.T) {
 		w, gate := setUp(t)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(b))
-		w.tables["root"][configsResource].Delete(w.decode(configsResource, "c1", "x", "{}"))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(b))
+		w.Tables["root"][typestest.ConfigsResource].Delete(w.Decode(typestest.ConfigsResource, "c1", "x", "{}"))
 		gate <- nil
 		w.want("gone", tokentest.Undecided, "team", b)
-		w.setConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		gate <- nil
 		gate <- nil
 		w.want("back", tokentest.Accepted, "team", a)
@@ -449,11 +368,11 @@ func TestTypeIndexRetriesBuilds(t *testing.T) {
 	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
 	t.Cleanup(func() { close(gate) })
 	gate <- nil
-	w.setConfig("root", "c1", "good", tokentest.SpecFor(b))
-	w.setType("root", "c1", "team", "bad", "good")
+	w.SetConfig("root", "c1", "good", tokentest.SpecFor(b))
+	w.SetType("root", "c1", "team", "bad", "good")
 	w.want("good", tokentest.Accepted, "team", b)
 	gate <- errors.New("out of luck")
-	w.setConfig("root", "c1", "bad", tokentest.SpecFor(a))
+	w.SetConfig("root", "c1", "bad", tokentest.SpecFor(a))
 	authntest.Soon(t, "reported", func() (bool, string) {
 		_, reason := w.ask("c1", "team", a.Sign(nil))
 		return strings.Contains(reason, "out of luck"), reason
@@ -483,14 +402,14 @@ func TestTypeIndexBrokenConfigurations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTypeWorld(t, TypeIndexConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}).synced()
-			w.setConfig("root", "c1", "good", tokentest.SpecFor(good))
-			w.setConfig("root", "c1", "bad", spec)
-			w.setType("root", "c1", "team", "bad", "good")
+			w.SetConfig("root", "c1", "good", tokentest.SpecFor(good))
+			w.SetConfig("root", "c1", "bad", spec)
+			w.SetType("root", "c1", "team", "bad", "good")
 			w.want("the neighbour", tokentest.Accepted, "team", good)
 			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == tokentest.Accepted {
 				t.Errorf("accepted: %s", reason)
 			}
-			w.setConfig("root", "c1", "bad", tokentest.SpecFor(a))
+			w.SetConfig("root", "c1", "bad", tokentest.SpecFor(a))
 			w.want("mended", tokentest.Accepted, "team", a)
 		})
 	}
@@ -503,8 +422,8 @@ func TestTypeIndexTooManyConfigurations(t *testing.T) {
 	for n := range MaxConfigurations + 3 {
 		names = append(names, fmt.Sprint("x", n))
 	}
-	w.setConfig("root", "c1", "x0", tokentest.SpecFor(a))
-	w.setType("root", "c1", "team", names...)
+	w.SetConfig("root", "c1", "x0", tokentest.SpecFor(a))
+	w.SetType("root", "c1", "team", names...)
 	w.want("the first", tokentest.Accepted, "team", a)
 	record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 	if err != nil {
@@ -539,23 +458,23 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 				}
 			}
 			types[who] = names
-			w.setType(who.shard, "c1", who.name, names...)
+			w.SetType(who.shard, "c1", who.name, names...)
 		case 2:
 			who := pick("t")
 			delete(types, who)
-			w.tables[who.shard][typesResource].Delete(w.typeOf("c1", who.name))
+			w.Tables[who.shard][typestest.TypesResource].Delete(w.TypeOf("c1", who.name))
 		case 3, 4:
 			who := pick("x")
 			configs[who] = random.IntN(4)
-			w.setConfig(who.shard, "c1", who.name, spec(configs[who]))
+			w.SetConfig(who.shard, "c1", who.name, spec(configs[who]))
 		case 5:
 			who := pick("x")
 			delete(configs, who)
-			w.tables[who.shard][configsResource].Delete(w.decode(configsResource, "c1", who.name, "{}"))
+			w.Tables[who.shard][typestest.ConfigsResource].Delete(w.Decode(typestest.ConfigsResource, "c1", who.name, "{}"))
 		}
 	}
 	for _, shard := range []string{"root", "shard-1"} {
-		w.placement.move("c1", shard)
+		w.placement.Move("c1", shard)
 		for n := range 4 {
 			name := fmt.Sprint("t", n)
 			want := map[string]bool{}
@@ -583,9 +502,9 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 			})
 		}
 	}
-	for shard := range w.tables {
-		w.list(shard, typesResource)
-		w.list(shard, configsResource)
+	for shard := range w.Tables {
+		w.List(shard, typestest.TypesResource)
+		w.List(shard, typestest.ConfigsResource)
 	}
 	if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
 		t.Errorf("issuers left (-want +got):\n%s", diff)
@@ -608,8 +527,8 @@ func BenchmarkConfigurations(b *testing.B) {
 				runtime.ReadMemStats(&before)
 				start := time.Now()
 				for n := range count {
-					w.setConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s, edit))
-					w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
+					w.SetConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s, edit))
+					w.SetType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 				}
 				w.want("the last is built", tokentest.Accepted, fmt.Sprint("t", count-1), s)
 				b.ReportMetric(float64(time.Since(start).Microseconds())/count, "µs/configuration")
@@ -626,11 +545,11 @@ func BenchmarkConfigurations(b *testing.B) {
 func TestTypeIndexStatus(t *testing.T) {
 	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	w := newTypeWorld(t, TypeIndexConfig{}).synced()
-	w.setConfig("root", "c1", "good", tokentest.SpecFor(a))
-	w.setConfig("root", "c1", "bad", `{"jwt":1}`)
-	w.setConfig("root", "c1", "unused", tokentest.SpecFor(a))
-	w.setType("root", "c1", "team", "good", "bad", "missing")
-	w.setType("root", "c1", "other", "good")
+	w.SetConfig("root", "c1", "good", tokentest.SpecFor(a))
+	w.SetConfig("root", "c1", "bad", `{"jwt":1}`)
+	w.SetConfig("root", "c1", "unused", tokentest.SpecFor(a))
+	w.SetType("root", "c1", "team", "good", "bad", "missing")
+	w.SetType("root", "c1", "other", "good")
 	w.want("good", tokentest.Accepted, "team", a)
 	var got []string
 	for _, s := range w.index.Status() {
@@ -655,8 +574,8 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 	const many, most = 10_000, 20_000
 	before := authntest.HeapInUse()
 	for n := range many {
-		w.setConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s))
-		w.setType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
+		w.SetConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s))
+		w.SetType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 	}
 	member := func(n int) *jwt.Authenticator {
 		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: fmt.Sprint("t", n)})
@@ -673,7 +592,7 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 	if got := (authntest.HeapInUse() - before) / many; got > most {
 		t.Errorf("%d bytes a configuration, want at most %d", got, most)
 	}
-	w.setConfig("root", "c1", "x7", tokentest.SpecFor(s, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
+	w.SetConfig("root", "c1", "x7", tokentest.SpecFor(s, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
 	authntest.Soon(t, "the changed one is rebuilt", func() (bool, string) { return member(7) != built[7], "it is not" })
 	for n := range many {
 		if n != 7 && member(n) != built[n] {

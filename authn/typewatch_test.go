@@ -6,13 +6,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"frontproxy/authn/internal/typestest"
 	"frontproxy/index"
 )
 
 // TestTypesOfNewerKCP: what newer kcps add to a WorkspaceType, or may add, changes
 // nothing of its authenticators.
 func TestTypesOfNewerKCP(t *testing.T) {
-	x := NewTypeIndex(TypeIndexConfig{Placement: &placement{of: map[string]string{"root": "root"}}})
+	x := NewTypeIndex(TypeIndexConfig{Placement: &typestest.Placement{Of: map[string]string{"root": "root"}}})
 	watches := x.Watches()
 	table := watches[0].Table("root")
 	object := watches[0].New()
