@@ -1,8 +1,6 @@
 package authn
 
 import (
-	"strings"
-
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/token"
 	"frontproxy/index"
@@ -45,7 +43,7 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Target) []authstatus.Authenti
 
 // typeDescriber is a TypeSource that knows its configurations.
 type typeDescriber interface {
-	describeType(t index.Type) []authstatus.Authenticator
+	DescribeType(t index.Type) []authstatus.Authenticator
 }
 
 func (a *Authenticator) applyingTypes(t *index.Type) []authstatus.Authenticator {
@@ -56,39 +54,5 @@ func (a *Authenticator) applyingTypes(t *index.Type) []authstatus.Authenticator 
 	case t.Err != nil:
 		return []authstatus.Authenticator{{Name: typeName(t), Workspace: true, State: authstatus.Unknown, Detail: t.Err.Error()}}
 	}
-	return d.describeType(*t)
-}
-
-// describeType implements typeDescriber.
-func (x *TypeIndex) describeType(t index.Type) []authstatus.Authenticator {
-	shard, ok := x.config.Placement.ShardOf(t.Cluster)
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	s := x.shards[shard]
-	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
-		return []authstatus.Authenticator{{Name: typeName(&t), Workspace: true, State: authstatus.Unknown, Detail: "its shard has not been read yet"}}
-	}
-	e := s.types[objectName{t.Cluster, t.Name}]
-	if e == nil {
-		return nil
-	}
-	return e.describe()
-}
-
-// describe tells each configuration's state, and each of its issuers'. The
-// caller holds TypeIndex.mu.
-func (e *typeEntry) describe() []authstatus.Authenticator {
-	var all []authstatus.Authenticator
-	for _, c := range e.configs {
-		s := c.status()
-		detail := s.Error
-		if s.LoginError != "" {
-			detail = strings.TrimPrefix(detail+"; ", "; ") + "not published by login discovery: " + s.LoginError
-		}
-		all = append(all, authstatus.Authenticator{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
-		for _, a := range c.serving {
-			all = append(all, a.Describe(a.Name(), true))
-		}
-	}
-	return all
+	return d.DescribeType(*t)
 }

@@ -216,14 +216,6 @@ func (a *Authenticator) typeAuthenticators(q *evaluation) *TypeAuthenticators {
 	return types
 }
 
-// typeName is for verdicts.
-func typeName(t *index.Type) string {
-	if t.Name == "" {
-		return "workspace type"
-	}
-	return "workspace type " + t.Path + ":" + t.Name
-}
-
 // token asks every authenticator that may know the token.
 func (a *Authenticator) token(q *evaluation, t token.Token) *authenticated {
 	for _, m := range a.tokens {

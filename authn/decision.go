@@ -5,9 +5,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
-	"frontproxy/authn/token"
 	"frontproxy/index"
-	"frontproxy/internal/protectedresource"
 )
 
 // Outcome is what an authenticator, or Decide as a whole, made of a request.
@@ -105,22 +103,6 @@ func (d *Decision) ByToken() bool {
 // Asserted is ByToken's for identity headers.
 func (d *Decision) Asserted() bool {
 	return d.Authenticator == byRequestHeader || d.Authenticator == byShardCaller
-}
-
-// TypeAuthenticators is what a workspace type's configurations made ready: the
-// record is immutable and shared by every request to workspaces of the type.
-type TypeAuthenticators struct {
-	// ByIssuer has the JWT authenticators by the issuer URL they trust, in the
-	// order of the configurations.
-	ByIssuer map[string][]token.Authenticator
-	// Undecided has a reason for every configuration that is named but missing
-	// or broken: a token nobody accepts is then undecided, not refused.
-	Undecided []string
-	// Versions are the objects it was built from, as "kind/name@resourceVersion".
-	Versions []string
-
-	// login are the clients that the type's owner wants told.
-	login []protectedresource.Client
 }
 
 // TypeSource finds the ready-made authenticators of a workspace type.

@@ -32,31 +32,31 @@ type Change struct {
 	Types map[string][]string
 }
 
-// changedType is one type as a Change would make it. It implements TypeSource
-// for that type.
-type changedType struct {
+// DryRun is one type as a Change would make it: an index of that type alone.
+type DryRun struct {
 	record *TypeAuthenticators
 	states []authstatus.Authenticator
-	notes  []string
-	built  []*jwt.Configuration
+	// Notes say what of the change means nothing for the type.
+	Notes []string
+	built []*jwt.Configuration
 }
 
 // Authenticators implements TypeSource.
-func (c *changedType) Authenticators(index.Type) (*TypeAuthenticators, error) { return c.record, nil }
+func (c *DryRun) Authenticators(index.Type) (*TypeAuthenticators, error) { return c.record, nil }
 
-// describeType implements typeDescriber.
-func (c *changedType) describeType(index.Type) []authstatus.Authenticator { return c.states }
+// DescribeType implements typeDescriber.
+func (c *DryRun) DescribeType(index.Type) []authstatus.Authenticator { return c.states }
 
-func (c *changedType) close() {
+func (c *DryRun) Close() {
 	for _, b := range c.built {
 		b.Close()
 	}
 }
 
-// dryRun builds the type as the change would make it, within the limits that hold
+// DryRun builds the type as the change would make it, within the limits that hold
 // for every configuration. Configurations that the change leaves alone are those
 // in use. It costs a build of each changed one: the caller bounds how often.
-func (x *TypeIndex) dryRun(t index.Type, change *Change) (*changedType, error) {
+func (x *TypeIndex) DryRun(t index.Type, change *Change) (*DryRun, error) {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	if !ok {
 		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
@@ -65,7 +65,7 @@ func (x *TypeIndex) dryRun(t index.Type, change *Change) (*changedType, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &changedType{}
+	out := &DryRun{}
 	for _, c := range drafts {
 		if c.buildable() {
 			out.build(x.builder, e, c)
@@ -131,7 +131,7 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 }
 
 // build builds what is not in use.
-func (c *changedType) build(b *jwt.Builder, e *typeEntry, entry *configEntry) {
+func (c *DryRun) build(b *jwt.Builder, e *typeEntry, entry *configEntry) {
 	built, err := b.BilledTo(changeOwner).Build(entry.name.cluster, entry.name.name, entry.spec.Copy())
 	entry.users = map[*typeEntry]struct{}{e: {}}
 	if err != nil {
@@ -143,15 +143,15 @@ func (c *changedType) build(b *jwt.Builder, e *typeEntry, entry *configEntry) {
 }
 
 // note tells what of the change means nothing for the type.
-func (c *changedType) note(name string, e *typeEntry, change *Change) {
+func (c *DryRun) note(name string, e *typeEntry, change *Change) {
 	for _, n := range slices.Sorted(maps.Keys(change.Types)) {
 		if n != name {
-			c.notes = append(c.notes, fmt.Sprintf("the workspace's type is %s: the WorkspaceType %s given changes nothing for it", name, cmp.Or(n, "without a name")))
+			c.Notes = append(c.Notes, fmt.Sprintf("the workspace's type is %s: the WorkspaceType %s given changes nothing for it", name, cmp.Or(n, "without a name")))
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(change.Configurations)) {
 		if !slices.ContainsFunc(e.configs, func(c *configEntry) bool { return c.name.name == n }) {
-			c.notes = append(c.notes, fmt.Sprintf("the type %s does not name the configuration %s: it changes nothing", name, cmp.Or(n, "without a name")))
+			c.Notes = append(c.Notes, fmt.Sprintf("the type %s does not name the configuration %s: it changes nothing", name, cmp.Or(n, "without a name")))
 		}
 	}
 }

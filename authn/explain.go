@@ -30,10 +30,10 @@ func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change
 		if err != nil {
 			return nil, err
 		}
-		defer changed.close()
+		defer changed.Close()
 		asIf := *a
 		asIf.types = changed
-		explainer, notes = &asIf, changed.notes
+		explainer, notes = &asIf, changed.Notes
 	}
 	q := evaluation{ctx: r.Context(), purpose: token.ForExplanation, target: t}
 	e := &Explanation{Decision: explainer.decide(r, &q), Notes: notes} //nolint:contextcheck // q has the request's
@@ -46,9 +46,16 @@ func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change
 	return e, nil
 }
 
+// dryRunner is a TypeSource that can try a change.
+type dryRunner interface {
+	// DryRun builds the type as the change would make it. It costs a build of each
+	// configuration that is changed.
+	DryRun(t index.Type, change *Change) (*DryRun, error)
+}
+
 // changed is what the types would be with the change.
-func (a *Authenticator) changed(t *index.Target, change *Change) (*changedType, error) {
-	types, ok := a.types.(*TypeIndex)
+func (a *Authenticator) changed(t *index.Target, change *Change) (*DryRun, error) {
+	types, ok := a.types.(dryRunner)
 	switch {
 	case !ok:
 		return nil, errors.New("the feature gate WorkspaceAuthentication is off: no configuration has an effect")
@@ -59,5 +66,5 @@ func (a *Authenticator) changed(t *index.Target, change *Change) (*changedType, 
 	case t.Type.Name == "":
 		return nil, errors.New("the workspace has no type")
 	}
-	return types.dryRun(t.Type, change)
+	return types.DryRun(t.Type, change)
 }

@@ -131,5 +131,5 @@ func (x *TypeIndex) LoginClients(t index.Type) []protectedresource.Client {
 	if err != nil || types == nil {
 		return nil
 	}
-	return types.login
+	return types.Login
 }

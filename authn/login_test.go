@@ -93,7 +93,7 @@ func TestOwnersSayHowToLogIn(t *testing.T) {
 				t.Errorf("the owner is told %q, want %q", problem, test.problem)
 			}
 			shown := false
-			for _, a := range w.index.describeType(index.Type{Cluster: "c1", Name: "team"}) {
+			for _, a := range w.index.DescribeType(index.Type{Cluster: "c1", Name: "team"}) {
 				shown = shown || strings.Contains(a.Detail, "login discovery")
 			}
 			if shown != (test.problem != "") {
@@ -153,13 +153,13 @@ func TestTryingLoginAnnotations(t *testing.T) {
 	w.setLoginConfig("login", spec, map[string]string{LoginClientIDAnnotation: "kubectl"})
 	tried := func(change *Change) string {
 		t.Helper()
-		c, err := w.index.dryRun(index.Type{Cluster: "c1", Name: "team"}, change)
+		c, err := w.index.DryRun(index.Type{Cluster: "c1", Name: "team"}, change)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.close()
+		defer c.Close()
 		details := ""
-		for _, a := range c.describeType(index.Type{}) {
+		for _, a := range c.DescribeType(index.Type{}) {
 			details += a.Detail + "\n"
 		}
 		return details

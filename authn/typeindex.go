@@ -363,7 +363,7 @@ func (x *TypeIndex) publish(e *typeEntry) {
 	for _, c := range e.configs {
 		c.join(record, e)
 		if client, err := c.loginClient(); client != nil && err == nil {
-			record.login = append(record.login, *client)
+			record.Login = append(record.Login, *client)
 		}
 	}
 	if e.dropped > 0 {

@@ -1,0 +1,22 @@
+package authn
+
+import (
+	"frontproxy/authn/token"
+	"frontproxy/internal/protectedresource"
+)
+
+// TypeAuthenticators is what a workspace type's configurations made ready: the
+// record is immutable and shared by every request to workspaces of the type.
+type TypeAuthenticators struct {
+	// ByIssuer has the JWT authenticators by the issuer URL they trust, in the
+	// order of the configurations.
+	ByIssuer map[string][]token.Authenticator
+	// Undecided has a reason for every configuration that is named but missing
+	// or broken: a token nobody accepts is then undecided, not refused.
+	Undecided []string
+	// Versions are the objects it was built from, as "kind/name@resourceVersion".
+	Versions []string
+
+	// Login are the clients that the type's owner wants told.
+	Login []protectedresource.Client
+}

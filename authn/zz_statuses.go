@@ -1,0 +1,50 @@
+package authn
+
+import (
+	"strings"
+
+	"frontproxy/authn/authstatus"
+	"frontproxy/index"
+)
+
+// DescribeType implements typeDescriber.
+func (x *TypeIndex) DescribeType(t index.Type) []authstatus.Authenticator {
+	shard, ok := x.config.Placement.ShardOf(t.Cluster)
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	s := x.shards[shard]
+	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
+		return []authstatus.Authenticator{{Name: typeName(&t), Workspace: true, State: authstatus.Unknown, Detail: "its shard has not been read yet"}}
+	}
+	e := s.types[objectName{t.Cluster, t.Name}]
+	if e == nil {
+		return nil
+	}
+	return e.describe()
+}
+
+// describe tells each configuration's state, and each of its issuers'. The
+// caller holds TypeIndex.mu.
+func (e *typeEntry) describe() []authstatus.Authenticator {
+	var all []authstatus.Authenticator
+	for _, c := range e.configs {
+		s := c.status()
+		detail := s.Error
+		if s.LoginError != "" {
+			detail = strings.TrimPrefix(detail+"; ", "; ") + "not published by login discovery: " + s.LoginError
+		}
+		all = append(all, authstatus.Authenticator{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
+		for _, a := range c.serving {
+			all = append(all, a.Describe(a.Name(), true))
+		}
+	}
+	return all
+}
+
+// typeName is for verdicts.
+func typeName(t *index.Type) string {
+	if t.Name == "" {
+		return "workspace type"
+	}
+	return "workspace type " + t.Path + ":" + t.Name
+}
