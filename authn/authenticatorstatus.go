@@ -3,6 +3,7 @@ package authn
 import (
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
 
@@ -52,7 +53,7 @@ func (a *Authenticator) applyingTypes(t *index.Type) []authstatus.Authenticator 
 	case !ok || t.Name == "" && t.Err == nil:
 		return nil
 	case t.Err != nil:
-		return []authstatus.Authenticator{{Name: typeName(t), Workspace: true, State: authstatus.Unknown, Detail: t.Err.Error()}}
+		return []authstatus.Authenticator{{Name: workspacetypes.TypeName(t), Workspace: true, State: authstatus.Unknown, Detail: t.Err.Error()}}
 	}
 	return d.DescribeType(*t)
 }

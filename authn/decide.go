@@ -13,6 +13,7 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 )
@@ -163,7 +164,7 @@ type evaluation struct {
 	ctx     context.Context
 	purpose token.Purpose
 	target  *index.Target
-	types   *TypeAuthenticators // nil: the type names none
+	types   *workspacetypes.Record // nil: the type names none
 	// typeUnknown: whether the type names authenticators cannot be told now.
 	typeUnknown bool
 	// global: some global authenticator applies, so the request must
@@ -192,25 +193,25 @@ func (q *evaluation) addVerdict(name string, o Outcome, reason string) {
 // not known: then nobody passes through. A type with a name whose owner does
 // not exist is known: it adds nothing. Without a name, an error says that the
 // type itself is not known.
-func (a *Authenticator) typeAuthenticators(q *evaluation) *TypeAuthenticators {
+func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record {
 	t := &q.target.Type
 	if a.types == nil || t.Name == "" && t.Err == nil || t.Name != "" && errors.Is(t.Err, index.ErrUnknown) {
 		return nil
 	}
-	var types *TypeAuthenticators
+	var types *workspacetypes.Record
 	err := t.Err
 	if err == nil {
 		types, err = a.types.Authenticators(*t)
 	}
 	if err != nil {
 		q.typeUnknown, q.typeUndecided = true, true
-		q.addVerdict(typeName(t), Undecided, err.Error())
+		q.addVerdict(workspacetypes.TypeName(t), Undecided, err.Error())
 		return nil
 	}
 	if types != nil {
 		for _, reason := range types.Undecided {
 			q.typeUndecided = true
-			q.addVerdict(typeName(t), Undecided, reason)
+			q.addVerdict(workspacetypes.TypeName(t), Undecided, reason)
 		}
 	}
 	return types
@@ -228,7 +229,7 @@ func (a *Authenticator) token(q *evaluation, t token.Token) *authenticated {
 		members := q.types.ByIssuer[t.Issuer]
 		named = len(members) > 0
 		if !named {
-			q.addVerdict(typeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
+			q.addVerdict(workspacetypes.TypeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
 		}
 		if q.globalOnly {
 			members = nil

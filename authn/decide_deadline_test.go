@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
 
@@ -61,7 +62,7 @@ func TestDecideDeadline(t *testing.T) {
 				if tc.last != nil {
 					members = append(members, tc.last)
 				}
-				a, err := New(Config{Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{iss: members}}}})
+				a, err := New(Config{Types: fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{iss: members}}}})
 				if err != nil {
 					t.Fatal(err)
 				}

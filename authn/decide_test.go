@@ -24,6 +24,7 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
 
@@ -55,11 +56,11 @@ func (f fakeToken) AuthenticateToken(_ context.Context, t token.Token) (user.Inf
 
 // fakeTypes is a TypeSource with one type, "root"/"team".
 type fakeTypes struct {
-	types *TypeAuthenticators
+	types *workspacetypes.Record
 	err   error
 }
 
-func (f fakeTypes) Authenticators(t index.Type) (*TypeAuthenticators, error) {
+func (f fakeTypes) Authenticators(t index.Type) (*workspacetypes.Record, error) {
 	if (t.Cluster != "root" || t.Name != "team") && f.err == nil {
 		return nil, nil
 	}
@@ -83,7 +84,7 @@ func TestDecide(t *testing.T) {
 	refuses := fakeToken{name: "bad", users: map[string]user.Info{}}
 	undecided := fakeToken{name: "down", undecided: true}
 	withTypes := func(members ...token.Authenticator) Config {
-		return Config{ClientCAs: clients, Types: fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{iss: members}}}}
+		return Config{ClientCAs: clients, Types: fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{iss: members}}}}
 	}
 	withReason := withTypes(refuses)
 	withReason.Types.(fakeTypes).types.Undecided = []string{`authentication configuration "gone" does not exist`}
@@ -240,7 +241,7 @@ func TestWebhookIsAskedLast(t *testing.T) {
 	a, err := New(Config{
 		Tokens:  []token.Authenticator{member("file"), member("oidc")},
 		Webhook: member("webhook"),
-		Types:   fakeTypes{types: &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{"https://other.example": {member("workspace")}}}},
+		Types:   fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{"https://other.example": {member("workspace")}}}},
 	})
 	if err != nil {
 		t.Fatal(err)

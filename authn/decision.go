@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
 
@@ -110,5 +111,5 @@ type TypeSource interface {
 	// Authenticators returns nil when the type names no configuration; an error
 	// that wraps ErrUndecided when that is not known (the shard that holds the
 	// type has never been read).
-	Authenticators(t index.Type) (*TypeAuthenticators, error)
+	Authenticators(t index.Type) (*workspacetypes.Record, error)
 }

@@ -3,7 +3,7 @@
 //
 // A request's credential is a client certificate or a bearer token. Global authenticators
 // (the operator's flags) apply to every request. The authenticators of the target's
-// workspace type (TypeIndex) apply only there. Tenants choose their types, so the identities
+// workspace type (package workspacetypes) apply only there. Tenants choose their types, so the identities
 // from those authenticators pass the guard and are scoped to the one logical cluster. Every
 // identity is checked as the shard will read it, since HTTP headers cannot carry every
 // string.

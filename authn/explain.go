@@ -7,6 +7,7 @@ import (
 
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
 
@@ -23,7 +24,7 @@ type Explanation struct {
 // Explain decides as Decide does, by the same code, and has everybody say why.
 // Nothing is kept of the request. With a change it decides as if that had been
 // applied beside the target's type; the error says that it can't be.
-func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change) (*Explanation, error) {
+func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *workspacetypes.Change) (*Explanation, error) {
 	explainer, notes := a, []string(nil)
 	if change != nil {
 		changed, err := a.changed(t, change) //nolint:contextcheck // upstream keeps the context it is given: none may end
@@ -50,11 +51,11 @@ func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *Change
 type dryRunner interface {
 	// DryRun builds the type as the change would make it. It costs a build of each
 	// configuration that is changed.
-	DryRun(t index.Type, change *Change) (*DryRun, error)
+	DryRun(t index.Type, change *workspacetypes.Change) (*workspacetypes.DryRun, error)
 }
 
 // changed is what the types would be with the change.
-func (a *Authenticator) changed(t *index.Target, change *Change) (*DryRun, error) {
+func (a *Authenticator) changed(t *index.Target, change *workspacetypes.Change) (*workspacetypes.DryRun, error) {
 	types, ok := a.types.(dryRunner)
 	switch {
 	case !ok:

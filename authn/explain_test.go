@@ -20,6 +20,7 @@ import (
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
 
@@ -33,8 +34,8 @@ func told(d *Decision) string {
 }
 
 // newTypes is an index of types that a test feeds.
-func newTypes(t *testing.T) (*typestest.World, *TypeIndex) {
-	types := NewTypeIndex(TypeIndexConfig{
+func newTypes(t *testing.T) (*typestest.World, *workspacetypes.Index) {
+	types := workspacetypes.New(workspacetypes.Config{
 		Issuers: tokentest.RunPool(t, issuer.Config{}), Placement: &typestest.Placement{Of: map[string]string{"c1": "root"}}, Clock: clock.RealClock{},
 	})
 	w := typestest.New(t, types.Watches(), "root")
@@ -43,7 +44,7 @@ func newTypes(t *testing.T) (*typestest.World, *TypeIndex) {
 }
 
 // waitAccepted waits until the type's authenticators accept tokens of s.
-func waitAccepted(t *testing.T, types *TypeIndex, name string, s *issuertest.Issuer) {
+func waitAccepted(t *testing.T, types *workspacetypes.Index, name string, s *issuertest.Issuer) {
 	t.Helper()
 	authntest.Soon(t, "its tokens are accepted", func() (bool, string) {
 		record, err := types.Authenticators(index.Type{Cluster: "c1", Name: name})
@@ -155,19 +156,21 @@ func TestExplainWithAChange(t *testing.T) {
 	}
 	team := index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team", Path: "root:org"}}
 	plain := index.Target{Cluster: "ws2", Type: index.Type{Cluster: "c1", Name: "plain", Path: "root:org"}}
-	config := func(name, spec string) *Change { return &Change{Configurations: map[string][]byte{name: []byte(spec)}} }
-	names := func(kind string, configs ...string) *Change {
-		return &Change{Types: map[string][]string{kind: configs}}
+	config := func(name, spec string) *workspacetypes.Change {
+		return &workspacetypes.Change{Configurations: map[string][]byte{name: []byte(spec)}}
+	}
+	names := func(kind string, configs ...string) *workspacetypes.Change {
+		return &workspacetypes.Change{Types: map[string][]string{kind: configs}}
 	}
 	for _, tt := range []struct {
 		name   string
 		target index.Target
-		change *Change
+		change *workspacetypes.Change
 		by     *issuertest.Issuer
 		status int
 		want   string
 	}{
-		{"as it is", team, &Change{}, other, 401, "no configuration of the type trusts issuer"},
+		{"as it is", team, &workspacetypes.Change{}, other, 401, "no configuration of the type trusts issuer"},
 		{"another issuer in the configuration", team, config("auth", tokentest.SpecFor(other)), other, 200, "accepted"},
 		{"the issuer that was there is out then", team, config("auth", tokentest.SpecFor(other)), trusted, 401, "no configuration of the type trusts issuer"},
 		{"a configuration that nobody names", team, config("new", tokentest.SpecFor(other)), other, 401, "does not name the configuration new"},
@@ -199,7 +202,7 @@ func TestExplainWithAChange(t *testing.T) {
 		t.Errorf("a change that was tried is in force: %d", d.Status)
 	}
 	for name, target := range map[string]index.Target{"no cluster": {}, "no type": {Cluster: "ws3"}, "unknown type": {Cluster: "ws4", Type: index.Type{Err: index.ErrNotSynced}}} {
-		if e, err := a.Explain(httptest.NewRequest("GET", "/", nil), &target, &Change{}); err == nil {
+		if e, err := a.Explain(httptest.NewRequest("GET", "/", nil), &target, &workspacetypes.Change{}); err == nil {
 			t.Errorf("%s: a change is tried: %+v", name, e)
 		}
 	}
@@ -226,7 +229,7 @@ func TestHangingIssuerDelaysNobody(t *testing.T) {
 	waitAccepted(t, types, "team", s)
 	w.SetType("root", "c1", "team", "hangs", "good")
 	authntest.Soon(t, "both are built", func() (bool, string) {
-		n := types.Counts()[ConfigurationReady]
+		n := types.Counts()[workspacetypes.ConfigurationReady]
 		return n == 2, fmt.Sprint(n)
 	})
 	a, err := New(Config{Types: types})

@@ -14,6 +14,7 @@ import (
 
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -155,8 +156,8 @@ func TestRecheckOthersUndecided(t *testing.T) {
 			} else {
 				member.err = gone
 			}
-			types := typesFunc(func() (*TypeAuthenticators, error) {
-				return &TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{"": {member}}}, nil
+			types := typesFunc(func() (*workspacetypes.Record, error) {
+				return &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{"": {member}}}, nil
 			})
 			a, err := New(Config{Tokens: []token.Authenticator{global}, Types: &types})
 			if err != nil {
@@ -174,7 +175,7 @@ func TestRecheckOthersUndecided(t *testing.T) {
 			}
 			global.err, member.err = tc.global, tc.later
 			was, asked := types, member.asked
-			types = func() (*TypeAuthenticators, error) {
+			types = func() (*workspacetypes.Record, error) {
 				if tc.unknown {
 					return nil, undecided
 				}
@@ -206,9 +207,9 @@ func TestRecheckOthersUndecided(t *testing.T) {
 }
 
 // typesFunc has the authenticators of all types.
-type typesFunc func() (*TypeAuthenticators, error)
+type typesFunc func() (*workspacetypes.Record, error)
 
-func (f *typesFunc) Authenticators(index.Type) (*TypeAuthenticators, error) { return (*f)() }
+func (f *typesFunc) Authenticators(index.Type) (*workspacetypes.Record, error) { return (*f)() }
 
 func TestRecheckPayer(t *testing.T) {
 	target := func(cluster, owner, shard string) *index.Target {

@@ -20,6 +20,7 @@ import (
 
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
 
@@ -69,7 +70,7 @@ func TestRefusalsKeepLittle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ca := authntest.NewCA(t, "clients")
-			a, err := New(Config{ClientCAs: ca, Tokens: []token.Authenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &TypeAuthenticators{}}, Instance: "pod-1"})
+			a, err := New(Config{ClientCAs: ca, Tokens: []token.Authenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &workspacetypes.Record{}}, Instance: "pod-1"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -24,6 +24,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/authstatus"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 	"frontproxy/proxy/apistatus"
@@ -54,7 +55,7 @@ const ReasonOtherInstance metav1.StatusReason = "OtherInstance"
 // Explainer tells why requests are admitted or not; *authn.Authenticator does.
 type Explainer interface {
 	// Explain decides with the trace on; see authn.
-	Explain(r *http.Request, t *index.Target, change *authn.Change) (*authn.Explanation, error)
+	Explain(r *http.Request, t *index.Target, change *workspacetypes.Change) (*authn.Explanation, error)
 	// AuthenticatorsFor are the authenticators of a target.
 	AuthenticatorsFor(t *index.Target) []authstatus.Authenticator
 	// Refusals are those kept.
@@ -163,7 +164,7 @@ func (x *exchange) explainCredential(w http.ResponseWriter, r *http.Request) {
 
 // readExplainRequest makes the request to explain. Errors hold no part of the
 // credential.
-func readExplainRequest(r *http.Request) (*http.Request, *authn.Change, error) {
+func readExplainRequest(r *http.Request) (*http.Request, *workspacetypes.Change, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxExplainRequest))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the question (at most %d bytes): %w", maxExplainRequest, err)
@@ -222,11 +223,11 @@ func parseCertificates(text string) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-func (c *ExplainChange) change() *authn.Change {
+func (c *ExplainChange) change() *workspacetypes.Change {
 	if c == nil {
 		return nil
 	}
-	out := &authn.Change{Configurations: map[string][]byte{}, Annotations: c.Annotations, Types: c.Types}
+	out := &workspacetypes.Change{Configurations: map[string][]byte{}, Annotations: c.Annotations, Types: c.Types}
 	for name, spec := range c.Configurations {
 		out.Configurations[name] = spec
 	}

@@ -15,6 +15,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
 
@@ -24,7 +25,7 @@ type slowExplainer struct {
 	begun, release chan struct{}
 }
 
-func (s *slowExplainer) Explain(r *http.Request, t *index.Target, c *authn.Change) (*authn.Explanation, error) {
+func (s *slowExplainer) Explain(r *http.Request, t *index.Target, c *workspacetypes.Change) (*authn.Explanation, error) {
 	s.begun <- struct{}{}
 	<-s.release
 	return s.Authenticator.Explain(r, t, c)

@@ -11,6 +11,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
 )
@@ -229,7 +230,7 @@ func timeOf(t time.Time) *metav1.Time {
 
 // explain goes the way of a request as far as the decision, with a credential
 // in hand, and tells what it meets.
-func (p *Proxy) explain(r *http.Request, e Explainer, change *authn.Change) (*Explanation, error) {
+func (p *Proxy) explain(r *http.Request, e Explainer, change *workspacetypes.Change) (*Explanation, error) {
 	out := &Explanation{Instance: e.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
 	_, to, status := p.locate(r)
 	out.Place = placeOf(&to.Target)

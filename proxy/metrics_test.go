@@ -20,6 +20,7 @@ import (
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/webhook"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/certs"
@@ -338,8 +339,8 @@ func TestMetricsOfSources(t *testing.T) {
 	bundle := append(append([]byte("junk\n"), routingtest.NewAuthority(t, "x").PEM...), w.serving.PEM...)
 	m.RegisterSources(metrics.Sources{
 		Counts: func() []index.Count { return []index.Count{{Shard: "a", LogicalClusters: 3, Workspaces: 2}} },
-		Configurations: func() map[authn.ConfigurationState]int {
-			return map[authn.ConfigurationState]int{authn.ConfigurationReady: 4}
+		Configurations: func() map[workspacetypes.ConfigurationState]int {
+			return map[workspacetypes.ConfigurationState]int{workspacetypes.ConfigurationReady: 4}
 		},
 		Issuers: map[string]func() map[issuer.State]int{
 			"workspace": func() map[issuer.State]int { return map[issuer.State]int{issuer.Failing: 2} },

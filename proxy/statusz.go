@@ -16,10 +16,10 @@ import (
 	statusz "k8s.io/apiserver/pkg/server/statusz/api/v1alpha1"
 	"k8s.io/klog/v2"
 
-	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/webhook"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/certs"
@@ -40,7 +40,7 @@ type StatusSources struct {
 	// Counts are what the index has of each shard.
 	Counts func() []index.Count
 	// Configurations are all WorkspaceAuthenticationConfigurations.
-	Configurations func() []authn.ConfigurationStatus
+	Configurations func() []workspacetypes.ConfigurationStatus
 	// Issuers are those in use, by scope: "global" and "workspace".
 	Issuers map[string]func() []issuer.Status
 	// ShardKeys are the service account keys learnt from shards.
@@ -289,7 +289,7 @@ func (o *ProxyStatus) addConfigurations(s *StatusSources) {
 		o.ConfigurationCounts[string(c.State)]++
 		o.Configurations = append(o.Configurations, ConfigurationState{c.Shard, c.Cluster, c.Name, c.Version, string(c.State), c.Error, c.Types, c.LoginError})
 	}
-	order := []string{string(authn.ConfigurationBroken), string(authn.ConfigurationMissing), string(authn.ConfigurationPending), string(authn.ConfigurationReady), string(authn.ConfigurationUnused)}
+	order := []string{string(workspacetypes.ConfigurationBroken), string(workspacetypes.ConfigurationMissing), string(workspacetypes.ConfigurationPending), string(workspacetypes.ConfigurationReady), string(workspacetypes.ConfigurationUnused)}
 	slices.SortStableFunc(o.Configurations, func(a, b ConfigurationState) int {
 		return cmp.Compare(slices.Index(order, a.State), slices.Index(order, b.State))
 	})

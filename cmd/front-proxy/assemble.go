@@ -19,6 +19,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/jwt"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/certs"
@@ -130,7 +131,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err := p.globalTokens(o, &config, everyShard.Config(), idx); err != nil {
 		return nil, err
 	}
-	var types *authn.TypeIndex
+	var types *workspacetypes.Index
 	if o.gates.enabled(gateWorkspaceAuthentication) {
 		types = p.workspaceTypes(o, guard, idx)
 		config.Types = types
@@ -249,10 +250,10 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 }
 
 // workspaceTypes makes the authenticators of workspace types.
-func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Index) *authn.TypeIndex {
+func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Index) *workspacetypes.Index {
 	pool := issuer.NewPool(issuer.Config{Egress: guard, Log: p.log.WithName("issuers")})
 	p.add(pool.Run)
-	config := authn.TypeIndexConfig{
+	config := workspacetypes.Config{
 		Issuers:           pool,
 		Placement:         placement{idx},
 		DisallowedIssuers: o.auth.disallowedIssuers(),
@@ -262,7 +263,7 @@ func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Ind
 	if o.auth.audiencesSet && o.gates.enabled(gateWorkspaceTokenAPIAudiences) {
 		config.RequireAudiences = o.auth.audiences
 	}
-	types := authn.NewTypeIndex(config)
+	types := workspacetypes.New(config)
 	p.add(types.Run)
 	p.sources.Issuers["workspace"], p.sources.Configurations = pool.Counts, types.Counts
 	p.details.Issuers["workspace"], p.details.Configurations = pool.Status, types.Status

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"frontproxy/authn"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy"
 )
 
@@ -189,7 +189,7 @@ func readChange(text []byte) (*proxy.ExplainChange, error) {
 			return nil, fmt.Errorf("document %d: %w", n+1, err)
 		}
 		for annotation, value := range o.Metadata.Annotations {
-			if !strings.HasPrefix(annotation, authn.LoginAnnotations) { // kubectl stores an old spec in one
+			if !strings.HasPrefix(annotation, workspacetypes.LoginAnnotations) { // kubectl stores an old spec in one
 				continue
 			}
 			if change.Annotations[o.Metadata.Name] == nil {

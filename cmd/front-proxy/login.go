@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"frontproxy/authn"
 	"frontproxy/authn/oidc"
 	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/proxy/logindiscovery"
@@ -111,7 +111,7 @@ func parseLoginClient(text string) (protectedresource.Client, error) {
 
 // loginDiscovery returns nil if login discovery is off. types is nil if workspace
 // authentication is off.
-func (o *options) loginDiscovery(idx *index.Index, types *authn.TypeIndex, tokens []token.Authenticator) (*logindiscovery.Discovery, error) {
+func (o *options) loginDiscovery(idx *index.Index, types *workspacetypes.Index, tokens []token.Authenticator) (*logindiscovery.Discovery, error) {
 	if !o.loginDiscoveryOn() {
 		return nil, nil
 	}

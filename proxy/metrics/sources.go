@@ -3,10 +3,10 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/webhook"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/internal/certs"
 )
@@ -17,7 +17,7 @@ type Sources struct {
 	// Counts are what the index has of each shard.
 	Counts func() []index.Count
 	// Configurations are how many there are in each state.
-	Configurations func() map[authn.ConfigurationState]int
+	Configurations func() map[workspacetypes.ConfigurationState]int
 	// Issuers are how many there are in each state, by scope: "global" and
 	// "workspace".
 	Issuers map[string]func() map[issuer.State]int
@@ -82,7 +82,7 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.s.Configurations != nil {
 		counts := c.s.Configurations()
-		for _, state := range authn.ConfigurationStates() {
+		for _, state := range workspacetypes.ConfigurationStates() {
 			gauge(m.configurations, float64(counts[state]), string(state))
 		}
 	}

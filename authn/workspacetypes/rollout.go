@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"cmp"
@@ -17,7 +17,7 @@ const (
 )
 
 // change gives c another spec; err says why that is not to be built.
-func (x *TypeIndex) change(c *configEntry, spec *jwt.Spec, err error) {
+func (x *Index) change(c *configEntry, spec *jwt.Spec, err error) {
 	x.setAside(c)
 	c.spec, c.specErr, c.err, c.current, c.failures = spec, err, nil, false, 0
 	c.distrust(false)
@@ -62,7 +62,7 @@ func (c *configEntry) servesOthers() bool {
 // handOver has c use what is next, and no longer what it does not trust, when
 // that is ready or the time is over. It returns when to look again. The caller
 // holds mu.
-func (x *TypeIndex) handOver(c *configEntry, now time.Time) time.Time {
+func (x *Index) handOver(c *configEntry, now time.Time) time.Time {
 	over := !now.Before(c.until)
 	switch {
 	case c.next != nil && (over || hasKeysFor(c.next, c.serving)):
@@ -93,7 +93,7 @@ func hasKeysFor(b *jwt.Configuration, serving []*jwt.Authenticator) bool {
 
 // activate puts what was built of the present spec in the place of what served so
 // far. The caller publishes it.
-func (x *TypeIndex) activate(c *configEntry, built *jwt.Configuration) {
+func (x *Index) activate(c *configEntry, built *jwt.Configuration) {
 	c.next = nil
 	x.stop(c)
 	c.built, c.serving, c.current, c.of, c.err, c.failures = built, built.Authenticators, true, c.version, nil, 0
@@ -104,7 +104,7 @@ func (x *TypeIndex) activate(c *configEntry, built *jwt.Configuration) {
 }
 
 // setAside ends what was to become of the present spec.
-func (x *TypeIndex) setAside(c *configEntry) {
+func (x *Index) setAside(c *configEntry) {
 	if c.next != nil {
 		c.next.Close()
 		c.next = nil
@@ -114,20 +114,20 @@ func (x *TypeIndex) setAside(c *configEntry) {
 }
 
 // stopServing ends what a configuration serves, stop also what is to become of it.
-func (x *TypeIndex) stopServing(c *configEntry) {
+func (x *Index) stopServing(c *configEntry) {
 	if c.built != nil {
 		c.built.Close()
 	}
 	c.built, c.serving, c.current = nil, nil, false
 }
 
-func (x *TypeIndex) stop(c *configEntry) {
+func (x *Index) stop(c *configEntry) {
 	x.setAside(c)
 	x.stopServing(c)
 }
 
 // tell logs that c is broken, or works again. A fault that repeats is logged once.
-func (x *TypeIndex) tell(c *configEntry) {
+func (x *Index) tell(c *configEntry) {
 	log := x.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
 	switch err := c.broken(); {
 	case err != nil && (c.told == nil || c.told.Error() != err.Error()):

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 // All types of one owner share its places; another owner has its own.
 func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{})
+	w := newTypeWorld(t, Config{})
 	w.placement.Move("c2", "root")
 	w.synced()
 	spec := tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username"))

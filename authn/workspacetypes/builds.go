@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"context"
@@ -26,7 +26,7 @@ const (
 
 // buildAll starts to build what may be built now. Each build wakes Run when it
 // is over.
-func (x *TypeIndex) buildAll(ctx context.Context, free chan struct{}, builds *sync.WaitGroup) {
+func (x *Index) buildAll(ctx context.Context, free chan struct{}, builds *sync.WaitGroup) {
 	for ctx.Err() == nil {
 		select {
 		case <-free:
@@ -47,7 +47,7 @@ func (x *TypeIndex) buildAll(ctx context.Context, free chan struct{}, builds *sy
 }
 
 // build builds spec for c. If spec is nil, the configuration is no longer needed.
-func (x *TypeIndex) build(c *configEntry, spec *jwt.Spec) {
+func (x *Index) build(c *configEntry, spec *jwt.Spec) {
 	began := x.config.Clock.Now()
 	if spec != nil {
 		built, err := x.builder.Build(c.name.cluster, c.name.name, spec)
@@ -59,7 +59,7 @@ func (x *TypeIndex) build(c *configEntry, spec *jwt.Spec) {
 }
 
 // wakeUp wakes Run.
-func (x *TypeIndex) wakeUp() {
+func (x *Index) wakeUp() {
 	select {
 	case x.wake <- struct{}{}:
 	default:
@@ -67,7 +67,7 @@ func (x *TypeIndex) wakeUp() {
 }
 
 // next is the configuration to build now, and of what; nil when there is none.
-func (x *TypeIndex) next() (*configEntry, *jwt.Spec) {
+func (x *Index) next() (*configEntry, *jwt.Spec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	c := x.todo.pop()
@@ -83,7 +83,7 @@ func (x *TypeIndex) next() (*configEntry, *jwt.Spec) {
 
 // install puts what was built of spec in the place of what served so far, or next
 // to it, unless c has changed meanwhile; then it waits in todo again.
-func (x *TypeIndex) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration, err error) {
+func (x *Index) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	_, changing := x.changing[c]
@@ -109,7 +109,7 @@ func (x *TypeIndex) install(c *configEntry, spec *jwt.Spec, built *jwt.Configura
 
 // requeue puts failed builds that are due back into todo, hands over what is
 // ready, and says how long there is nothing to do.
-func (x *TypeIndex) requeue(now, next time.Time) time.Duration {
+func (x *Index) requeue(now, next time.Time) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for c := range x.retry {
@@ -129,7 +129,7 @@ func (x *TypeIndex) requeue(now, next time.Time) time.Duration {
 	return next.Sub(now)
 }
 
-func (x *TypeIndex) sweep(now time.Time) {
+func (x *Index) sweep(now time.Time) {
 	x.mu.Lock()
 	x.todo.age()
 	var all []*jwt.Authenticator

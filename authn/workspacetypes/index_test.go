@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"context"
@@ -27,16 +27,16 @@ import (
 	"frontproxy/index"
 )
 
-// typeWorld is a TypeIndex under test, fed through its Watches.
+// typeWorld is a Index under test, fed through its Watches.
 type typeWorld struct {
 	*typestest.World
 	t         testing.TB
-	index     *TypeIndex
+	index     *Index
 	pool      *issuer.Pool
 	placement *typestest.Placement
 }
 
-func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWorld {
+func newTypeWorld(t testing.TB, c Config, shardNames ...string) *typeWorld {
 	t.Helper()
 	leaks := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
@@ -51,7 +51,7 @@ func newTypeWorld(t testing.TB, c TypeIndexConfig, shardNames ...string) *typeWo
 		c.Issuers = w.pool
 	}
 	c.Placement = w.placement
-	w.index = NewTypeIndex(c)
+	w.index = New(c)
 	w.World = typestest.New(t, w.index.Watches(), append([]string{"root"}, shardNames...)...)
 	tokentest.Background(t, w.index.Run)
 	return w
@@ -112,7 +112,7 @@ func (w *typeWorld) wantAt(what string, outcome tokentest.Outcome, cluster, name
 func TestTypeIndexOrders(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	t.Run("type first", func(t *testing.T) {
-		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w := newTypeWorld(t, Config{}).synced()
 		w.SetType("root", "c1", "team", "github")
 		if reason := w.want("missing", tokentest.Undecided, "team", a); !strings.Contains(reason, "github does not exist") {
 			t.Errorf("reason %q", reason)
@@ -121,7 +121,7 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.want("there", tokentest.Accepted, "team", a)
 	})
 	t.Run("configuration first", func(t *testing.T) {
-		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w := newTypeWorld(t, Config{}).synced()
 		w.SetConfig("root", "c1", "github", tokentest.SpecFor(a))
 		if diff := cmp.Diff(0, len(w.pool.Status())); diff != "" {
 			t.Errorf("issuers for a configuration nobody names (-want +got):\n%s", diff)
@@ -130,7 +130,7 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.want("there", tokentest.Accepted, "team", a)
 	})
 	t.Run("two configurations", func(t *testing.T) {
-		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w := newTypeWorld(t, Config{}).synced()
 		w.SetType("root", "c1", "team", "x", "y", "x")
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
@@ -138,7 +138,7 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.want("second", tokentest.Accepted, "team", b)
 	})
 	t.Run("edits", func(t *testing.T) {
-		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w := newTypeWorld(t, Config{}).synced()
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
 		w.SetType("root", "c1", "team", "x")
@@ -161,7 +161,7 @@ func TestTypeIndexOrders(t *testing.T) {
 		}
 	})
 	t.Run("another cluster's objects are nothing to it", func(t *testing.T) {
-		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w := newTypeWorld(t, Config{}).synced()
 		w.placement.Move("c2", "root")
 		w.SetType("root", "c1", "team", "x")
 		w.SetConfig("root", "c2", "x", tokentest.SpecFor(b))
@@ -170,7 +170,7 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.want("not c1's", tokentest.Undecided, "team", b)
 	})
 	t.Run("relist drops what is gone", func(t *testing.T) {
-		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w := newTypeWorld(t, Config{}).synced()
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.SetType("root", "c1", "team", "x")
 		w.want("there", tokentest.Accepted, "team", a)
@@ -180,7 +180,7 @@ func TestTypeIndexOrders(t *testing.T) {
 		w.want("type gone", tokentest.Skipped, "team", a)
 	})
 	t.Run("a list that breaks off removes nothing", func(t *testing.T) {
-		w := newTypeWorld(t, TypeIndexConfig{}).synced()
+		w := newTypeWorld(t, Config{}).synced()
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.SetType("root", "c1", "team", "x")
 		w.want("there", tokentest.Accepted, "team", a)
@@ -191,7 +191,7 @@ func TestTypeIndexOrders(t *testing.T) {
 }
 
 func TestTypeIndexNotSynced(t *testing.T) {
-	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1")
+	w := newTypeWorld(t, Config{}, "shard-1")
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -221,7 +221,7 @@ func TestTypeIndexNotSynced(t *testing.T) {
 // Two shards show the same cluster: the one where the index has it counts.
 func TestTypeIndexMigration(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1").synced()
+	w := newTypeWorld(t, Config{}, "shard-1").synced()
 	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.SetType("root", "c1", "team", "x")
 	w.SetType("shard-1", "c1", "team", "x")
@@ -240,7 +240,7 @@ func TestTypeIndexMigration(t *testing.T) {
 // changes a spec rebuilds just that configuration.
 func TestTypeIndexUnchangedSpec(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w := newTypeWorld(t, Config{}).synced()
 	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
 	w.SetType("root", "c1", "team", "x", "y")
@@ -313,7 +313,7 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	setUp := func(t *testing.T) (*typeWorld, chan error) {
 		gate := make(chan error, 10)
-		w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}}).synced()
+		w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate}}).synced()
 		t.Cleanup(func() { close(gate) })
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.SetType("root", "c1", "team", "x")
@@ -365,7 +365,7 @@ func TestTypeIndexRetriesBuilds(t *testing.T) {
 	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	gate := make(chan error, 10)
-	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
+	w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
 	t.Cleanup(func() { close(gate) })
 	gate <- nil
 	w.SetConfig("root", "c1", "good", tokentest.SpecFor(b))
@@ -401,7 +401,7 @@ func TestTypeIndexBrokenConfigurations(t *testing.T) {
 		"discovery elsewhere": tokentest.SpecFor(a, tokentest.With("https://127.0.0.1:1/d", "issuer", "discoveryURL")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newTypeWorld(t, TypeIndexConfig{DisallowedIssuers: []string{"https://kcp.default.svc"}}).synced()
+			w := newTypeWorld(t, Config{DisallowedIssuers: []string{"https://kcp.default.svc"}}).synced()
 			w.SetConfig("root", "c1", "good", tokentest.SpecFor(good))
 			w.SetConfig("root", "c1", "bad", spec)
 			w.SetType("root", "c1", "team", "bad", "good")
@@ -417,7 +417,7 @@ func TestTypeIndexBrokenConfigurations(t *testing.T) {
 
 func TestTypeIndexTooManyConfigurations(t *testing.T) {
 	a := tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w := newTypeWorld(t, Config{}).synced()
 	var names []string
 	for n := range MaxConfigurations + 3 {
 		names = append(names, fmt.Sprint("x", n))
@@ -439,7 +439,7 @@ func TestTypeIndexTooManyConfigurations(t *testing.T) {
 func TestTypeIndexRandomEvents(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-	w := newTypeWorld(t, TypeIndexConfig{}, "shard-1").synced()
+	w := newTypeWorld(t, Config{}, "shard-1").synced()
 	type named struct{ shard, name string }
 	types, configs := map[named][]string{}, map[named]int{}
 	pick := func(prefix string) named {
@@ -521,7 +521,7 @@ func BenchmarkConfigurations(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
-				w := newTypeWorld(b, TypeIndexConfig{}).synced()
+				w := newTypeWorld(b, Config{}).synced()
 				var before, after runtime.MemStats
 				runtime.GC()
 				runtime.ReadMemStats(&before)
@@ -544,7 +544,7 @@ func BenchmarkConfigurations(b *testing.B) {
 
 func TestTypeIndexStatus(t *testing.T) {
 	a := tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w := newTypeWorld(t, Config{}).synced()
 	w.SetConfig("root", "c1", "good", tokentest.SpecFor(a))
 	w.SetConfig("root", "c1", "bad", `{"jwt":1}`)
 	w.SetConfig("root", "c1", "unused", tokentest.SpecFor(a))
@@ -570,7 +570,7 @@ func TestTypeIndexStatus(t *testing.T) {
 // changing one builds that one.
 func TestManyConfigurationsOneIssuer(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w := newTypeWorld(t, Config{}).synced()
 	const many, most = 10_000, 20_000
 	before := authntest.HeapInUse()
 	for n := range many {

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -11,7 +11,7 @@ const tenancyExport = "tenancy.kcp.io"
 
 // Watches are what fills the index: WorkspaceTypes and
 // WorkspaceAuthenticationConfigurations of every shard.
-func (x *TypeIndex) Watches() []shards.ResourceWatch {
+func (x *Index) Watches() []shards.ResourceWatch {
 	resource := func(name string) schema.GroupVersionResource {
 		return schema.GroupVersionResource{Group: "tenancy.kcp.io", Version: "v1alpha1", Resource: name}
 	}
@@ -86,7 +86,7 @@ func (r *rawJSON) UnmarshalJSON(b []byte) error {
 func nameOf(m *shards.Meta) objectName { return objectName{m.Annotations.Cluster, m.Name} }
 
 // typeTable starts a shard's life: what a shard of that name had is forgotten.
-func (x *TypeIndex) typeTable(shard string) shards.Table {
+func (x *Index) typeTable(shard string) shards.Table {
 	t := &typeTable{index: x, shard: shard}
 	x.mu.Lock()
 	x.shard(shard).typesSynced = false
@@ -96,7 +96,7 @@ func (x *TypeIndex) typeTable(shard string) shards.Table {
 
 // typeTable watches the WorkspaceTypes of one shard.
 type typeTable struct {
-	index *TypeIndex
+	index *Index
 	shard string
 	list  uint64 // counts the lists
 }
@@ -127,7 +127,7 @@ func (t *typeTable) Delete(o shards.Object) {
 // End implements shards.Table.
 func (t *typeTable) End() { t.index.endTypes(t.shard, t.list) }
 
-func (x *TypeIndex) configTable(shard string) shards.Table {
+func (x *Index) configTable(shard string) shards.Table {
 	t := &configTable{index: x, shard: shard}
 	x.mu.Lock()
 	x.shard(shard).configsSynced = false
@@ -137,7 +137,7 @@ func (x *TypeIndex) configTable(shard string) shards.Table {
 
 // configTable watches the WorkspaceAuthenticationConfigurations of one shard.
 type configTable struct {
-	index *TypeIndex
+	index *Index
 	shard string
 	list  uint64
 }

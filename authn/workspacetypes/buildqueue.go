@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"container/heap"

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"context"
@@ -86,7 +86,7 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 		"too large":                    {tokentest.SpecFor(a, tokentest.With(strings.Repeat("x", jwt.MaxSpecBytes), "claimMappings", "username", "prefix")), tokentest.Undecided},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newTypeWorld(t, TypeIndexConfig{}).synced()
+			w := newTypeWorld(t, Config{}).synced()
 			w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 			w.SetType("root", "c1", "team", "x")
 			w.want("built", tokentest.Accepted, "team", a)
@@ -131,7 +131,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 	}
 	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
-	w := newTypeWorld(t, TypeIndexConfig{Clock: fake, Log: log}).synced()
+	w := newTypeWorld(t, Config{Clock: fake, Log: log}).synced()
 	w.SetType("root", "c1", "team", "x")
 	for n, broken := range []string{tokentest.SpecFor(a, tokentest.With([]string{}, "issuer", "audiences")), `{"jwt":7}`} {
 		w.SetConfig("root", "c1", "x", broken)
@@ -167,7 +167,7 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 	a := tokentest.ServeIssuer(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	gate := make(chan error)
-	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
+	w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
 	t.Cleanup(func() { close(gate) })
 	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.SetType("root", "c1", "team", "x")
@@ -199,7 +199,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 	setUp := func(t *testing.T) (w *typeWorld, a, b *issuertest.Issuer, fake *clocktesting.FakeClock) {
 		a, b = tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
 		fake = clocktesting.NewFakeClock(time.Now())
-		w = newTypeWorld(t, TypeIndexConfig{Clock: fake}).synced()
+		w = newTypeWorld(t, Config{Clock: fake}).synced()
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.SetType("root", "c1", "team", "x")
 		w.want("built", tokentest.Accepted, "team", a)
@@ -319,7 +319,7 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 		r.URL.Path = issuertest.DiscoveryPath
 		s.ServeHTTP(rw, r)
 	})
-	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w := newTypeWorld(t, Config{}).synced()
 	two := func(first string, second *issuertest.Issuer) string {
 		return strings.TrimSuffix(first, "]}") + "," + strings.TrimPrefix(tokentest.SpecFor(second), `{"jwt":[`)
 	}
@@ -377,7 +377,7 @@ func TestStatusWaitsForNobody(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	gate := make(chan error)
-	w := newTypeWorld(t, TypeIndexConfig{Issuers: &gatedIssuers{gate: gate, only: "c2"}}).synced()
+	w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate, only: "c2"}}).synced()
 	t.Cleanup(func() { close(gate) })
 	w.SetConfig("root", "c1", "fetches", tokentest.SpecFor(s))
 	w.SetType("root", "c1", "team", "fetches")

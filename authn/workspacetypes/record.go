@@ -1,13 +1,13 @@
-package authn
+package workspacetypes
 
 import (
 	"frontproxy/authn/token"
 	"frontproxy/internal/protectedresource"
 )
 
-// TypeAuthenticators is what a workspace type's configurations made ready: the
+// Record is what a workspace type's configurations made ready: the
 // record is immutable and shared by every request to workspaces of the type.
-type TypeAuthenticators struct {
+type Record struct {
 	// ByIssuer has the JWT authenticators by the issuer URL they trust, in the
 	// order of the configurations.
 	ByIssuer map[string][]token.Authenticator

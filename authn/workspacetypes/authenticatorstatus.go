@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"strings"
@@ -7,14 +7,14 @@ import (
 	"frontproxy/index"
 )
 
-// DescribeType implements typeDescriber.
-func (x *TypeIndex) DescribeType(t index.Type) []authstatus.Authenticator {
+// DescribeType is for explanations.
+func (x *Index) DescribeType(t index.Type) []authstatus.Authenticator {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	s := x.shards[shard]
 	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
-		return []authstatus.Authenticator{{Name: typeName(&t), Workspace: true, State: authstatus.Unknown, Detail: "its shard has not been read yet"}}
+		return []authstatus.Authenticator{{Name: TypeName(&t), Workspace: true, State: authstatus.Unknown, Detail: "its shard has not been read yet"}}
 	}
 	e := s.types[objectName{t.Cluster, t.Name}]
 	if e == nil {
@@ -24,7 +24,7 @@ func (x *TypeIndex) DescribeType(t index.Type) []authstatus.Authenticator {
 }
 
 // describe tells each configuration's state, and each of its issuers'. The
-// caller holds TypeIndex.mu.
+// caller holds Index.mu.
 func (e *typeEntry) describe() []authstatus.Authenticator {
 	var all []authstatus.Authenticator
 	for _, c := range e.configs {
@@ -41,8 +41,8 @@ func (e *typeEntry) describe() []authstatus.Authenticator {
 	return all
 }
 
-// typeName is for verdicts.
-func typeName(t *index.Type) string {
+// TypeName is for verdicts.
+func TypeName(t *index.Type) string {
 	if t.Name == "" {
 		return "workspace type"
 	}

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"context"
@@ -26,8 +26,8 @@ type Placement interface {
 	ShardOf(cluster string) (shard string, ok bool)
 }
 
-// TypeIndexConfig is what a TypeIndex needs.
-type TypeIndexConfig struct {
+// Config is what a Index needs.
+type Config struct {
 	// Issuers is the pool of issuers, which somebody else runs.
 	Issuers jwt.Issuers
 	// Placement decides between two shards that show the same type.
@@ -48,8 +48,8 @@ type TypeIndexConfig struct {
 	Log klog.Logger
 }
 
-// TypeIndex has the ready-made authenticators of every workspace type that
-// names WorkspaceAuthenticationConfigurations. It implements TypeSource.
+// Index has the ready-made authenticators of every workspace type that
+// names WorkspaceAuthenticationConfigurations. It implements authn.TypeSource.
 //
 // Watches fill it. Everything is kept per shard, a type finds its configurations
 // on its own shard, and a request looks at the shard where Placement has the
@@ -74,8 +74,8 @@ type TypeIndexConfig struct {
 //
 // A configuration that does not build is tried again with growing pauses.
 // Removal takes effect at the event.
-type TypeIndex struct {
-	config  TypeIndexConfig
+type Index struct {
+	config  Config
 	builder *jwt.Builder
 	wake    chan struct{} // Run has something to do
 
@@ -107,7 +107,7 @@ type typeEntry struct {
 	dropped     int            // named beyond that
 	evaluations chan struct{}
 	owner       *owner
-	record      *TypeAuthenticators // what requests read; replaced, never edited
+	record      *Record // what requests read; replaced, never edited
 	seen        uint64
 }
 
@@ -139,12 +139,12 @@ type configEntry struct {
 	told     error // the trouble that was logged last; nil when it is over
 }
 
-// NewTypeIndex makes an empty TypeIndex.
-func NewTypeIndex(c TypeIndexConfig) *TypeIndex {
+// New makes an empty Index.
+func New(c Config) *Index {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	return &TypeIndex{
+	return &Index{
 		config: c,
 		builder: jwt.NewBuilder(jwt.Config{
 			Issuers: c.Issuers, DisallowedIssuers: c.DisallowedIssuers, RequireAudiences: c.RequireAudiences, Limited: true, Name: entryInWorkspace, Clock: c.Clock,
@@ -161,8 +161,8 @@ func entryInWorkspace(cluster, name string, n int, issuer string) string {
 	return fmt.Sprintf("workspace %s/%s jwt[%d] %s", cluster, name, n, issuer)
 }
 
-// Authenticators implements TypeSource.
-func (x *TypeIndex) Authenticators(t index.Type) (*TypeAuthenticators, error) {
+// Authenticators implements authn.TypeSource.
+func (x *Index) Authenticators(t index.Type) (*Record, error) {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	if !ok {
 		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
@@ -180,7 +180,7 @@ func (x *TypeIndex) Authenticators(t index.Type) (*TypeAuthenticators, error) {
 }
 
 // shard is the shard's part, made when there is none. The caller holds mu.
-func (x *TypeIndex) shard(name string) *typeShard {
+func (x *Index) shard(name string) *typeShard {
 	s := x.shards[name]
 	if s == nil {
 		s = &typeShard{types: map[objectName]*typeEntry{}, configs: map[objectName]*configEntry{}, owners: map[string]*owner{}}
@@ -191,7 +191,7 @@ func (x *TypeIndex) shard(name string) *typeShard {
 
 // upsertType takes a WorkspaceType as it is now; configs are the names in its
 // spec.authenticationConfigurations.
-func (x *TypeIndex) upsertType(shard string, name objectName, version string, configs []string, seen uint64) {
+func (x *Index) upsertType(shard string, name objectName, version string, configs []string, seen uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := x.shard(shard)
@@ -227,7 +227,7 @@ func (x *TypeIndex) upsertType(shard string, name objectName, version string, co
 }
 
 // deleteType forgets a WorkspaceType.
-func (x *TypeIndex) deleteType(shard string, name objectName) {
+func (x *Index) deleteType(shard string, name objectName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := x.shard(shard)
@@ -236,7 +236,7 @@ func (x *TypeIndex) deleteType(shard string, name objectName) {
 	}
 }
 
-func (x *TypeIndex) dropType(s *typeShard, e *typeEntry) {
+func (x *Index) dropType(s *typeShard, e *typeEntry) {
 	delete(s.types, e.name)
 	s.leaveType(e.name.cluster)
 	for _, c := range e.configs {
@@ -245,7 +245,7 @@ func (x *TypeIndex) dropType(s *typeShard, e *typeEntry) {
 }
 
 // unuse takes a type off a configuration, and ends one that is left without.
-func (x *TypeIndex) unuse(s *typeShard, c *configEntry, e *typeEntry) {
+func (x *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
 	delete(c.users, e)
 	if len(c.users) > 0 {
 		return
@@ -257,7 +257,7 @@ func (x *TypeIndex) unuse(s *typeShard, c *configEntry, e *typeEntry) {
 }
 
 // configEntry is the entry of name, made when there is none.
-func (x *TypeIndex) configEntry(s *typeShard, shard string, name objectName) *configEntry {
+func (x *Index) configEntry(s *typeShard, shard string, name objectName) *configEntry {
 	c := s.configs[name]
 	if c == nil {
 		c = &configEntry{name: name, shard: shard, users: map[*typeEntry]struct{}{}}
@@ -268,7 +268,7 @@ func (x *TypeIndex) configEntry(s *typeShard, shard string, name objectName) *co
 
 // upsertConfig takes a WorkspaceAuthenticationConfiguration as it is now; spec
 // is its spec's JSON.
-func (x *TypeIndex) upsertConfig(shard string, name objectName, version string, raw []byte, seen uint64) {
+func (x *Index) upsertConfig(shard string, name objectName, version string, raw []byte, seen uint64) {
 	spec, err := jwt.ParseSpec(raw)
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -290,7 +290,7 @@ func (x *TypeIndex) upsertConfig(shard string, name objectName, version string, 
 }
 
 // deleteConfig forgets a WorkspaceAuthenticationConfiguration.
-func (x *TypeIndex) deleteConfig(shard string, name objectName) {
+func (x *Index) deleteConfig(shard string, name objectName) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := x.shard(shard)
@@ -299,7 +299,7 @@ func (x *TypeIndex) deleteConfig(shard string, name objectName) {
 	}
 }
 
-func (x *TypeIndex) dropConfig(s *typeShard, c *configEntry) {
+func (x *Index) dropConfig(s *typeShard, c *configEntry) {
 	x.stop(c)
 	c.present, c.version, c.spec, c.specErr, c.err, c.failures, c.told = false, "", nil, nil, nil, 0, nil
 	c.login = loginAnnotations{}
@@ -311,7 +311,7 @@ func (x *TypeIndex) dropConfig(s *typeShard, c *configEntry) {
 }
 
 // endTypes ends a list of types: what was not seen in it does not exist.
-func (x *TypeIndex) endTypes(shard string, seen uint64) {
+func (x *Index) endTypes(shard string, seen uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := x.shard(shard)
@@ -324,7 +324,7 @@ func (x *TypeIndex) endTypes(shard string, seen uint64) {
 }
 
 // endConfigs ends a list of configurations.
-func (x *TypeIndex) endConfigs(shard string, seen uint64) {
+func (x *Index) endConfigs(shard string, seen uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := x.shard(shard)
@@ -337,7 +337,7 @@ func (x *TypeIndex) endConfigs(shard string, seen uint64) {
 }
 
 // enqueue has Run build c when a type names it and it is not built yet.
-func (x *TypeIndex) enqueue(c *configEntry) {
+func (x *Index) enqueue(c *configEntry) {
 	if c.queued || c.current || c.next != nil || !c.buildable() || len(c.users) == 0 {
 		return
 	}
@@ -347,7 +347,7 @@ func (x *TypeIndex) enqueue(c *configEntry) {
 }
 
 // publishUsers renews the records of the types that name c.
-func (x *TypeIndex) publishUsers(c *configEntry) {
+func (x *Index) publishUsers(c *configEntry) {
 	for e := range c.users {
 		x.publish(e)
 	}
@@ -355,8 +355,8 @@ func (x *TypeIndex) publishUsers(c *configEntry) {
 
 // publish renews the record of a type. The old one stays as it is for the
 // requests that read it.
-func (x *TypeIndex) publish(e *typeEntry) {
-	record := &TypeAuthenticators{
+func (x *Index) publish(e *typeEntry) {
+	record := &Record{
 		ByIssuer: map[string][]token.Authenticator{},
 		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},
 	}
@@ -373,7 +373,7 @@ func (x *TypeIndex) publish(e *typeEntry) {
 }
 
 // join adds what c has to offer to a type's record.
-func (c *configEntry) join(record *TypeAuthenticators, e *typeEntry) {
+func (c *configEntry) join(record *Record, e *typeEntry) {
 	who := "authentication configuration " + c.name.name
 	if !c.present {
 		record.Undecided = append(record.Undecided, who+" does not exist")
@@ -429,7 +429,7 @@ func (c *configEntry) instead() string {
 }
 
 // Run builds configurations until ctx ends.
-func (x *TypeIndex) Run(ctx context.Context) error {
+func (x *Index) Run(ctx context.Context) error {
 	var builds sync.WaitGroup
 	defer builds.Wait()
 	free := make(chan struct{}, buildsAtOnce)
@@ -476,7 +476,7 @@ type owner struct {
 }
 
 // enterType counts one more type of cluster and returns its owner. The caller
-// holds TypeIndex.mu.
+// holds Index.mu.
 func (s *typeShard) enterType(cluster string) *owner {
 	o := s.owners[cluster]
 	if o == nil {

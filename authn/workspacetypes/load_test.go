@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // rotation, a broken and a hostile neighbour.
 func TestTypeIndexSteadyLoad(t *testing.T) {
 	s, neighbour := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w := newTypeWorld(t, Config{}).synced()
 	edited := func(n int) string {
 		return tokentest.SpecFor(s, tokentest.With([]string{"app", fmt.Sprint("extra", n)}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy"))
 	}
@@ -69,7 +69,7 @@ func TestTypeIndexSteadyLoad(t *testing.T) {
 }
 
 // firstRefusal says why nobody accepts raw; empty when somebody does.
-func firstRefusal(x *TypeIndex, issuerURL, raw string) string {
+func firstRefusal(x *Index, issuerURL, raw string) string {
 	record, err := x.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 	if err != nil || record == nil {
 		return fmt.Sprintf("no record: %v", err)

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"cmp"
@@ -34,17 +34,17 @@ type Change struct {
 
 // DryRun is one type as a Change would make it: an index of that type alone.
 type DryRun struct {
-	record *TypeAuthenticators
+	record *Record
 	states []authstatus.Authenticator
 	// Notes say what of the change means nothing for the type.
 	Notes []string
 	built []*jwt.Configuration
 }
 
-// Authenticators implements TypeSource.
-func (c *DryRun) Authenticators(index.Type) (*TypeAuthenticators, error) { return c.record, nil }
+// Authenticators implements authn.TypeSource.
+func (c *DryRun) Authenticators(index.Type) (*Record, error) { return c.record, nil }
 
-// DescribeType implements typeDescriber.
+// DescribeType is for explanations.
 func (c *DryRun) DescribeType(index.Type) []authstatus.Authenticator { return c.states }
 
 func (c *DryRun) Close() {
@@ -56,7 +56,7 @@ func (c *DryRun) Close() {
 // DryRun builds the type as the change would make it, within the limits that hold
 // for every configuration. Configurations that the change leaves alone are those
 // in use. It costs a build of each changed one: the caller bounds how often.
-func (x *TypeIndex) DryRun(t index.Type, change *Change) (*DryRun, error) {
+func (x *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
 	shard, ok := x.config.Placement.ShardOf(t.Cluster)
 	if !ok {
 		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
@@ -81,7 +81,7 @@ func (x *TypeIndex) DryRun(t index.Type, change *Change) (*DryRun, error) {
 
 // draft makes the type's entry with the configurations it would name. Those in
 // use are in it as they are; the others are new, and returned to be built.
-func (x *TypeIndex) draft(shard string, name objectName, change *Change) (e *typeEntry, drafts []*configEntry, err error) {
+func (x *Index) draft(shard string, name objectName, change *Change) (e *typeEntry, drafts []*configEntry, err error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	s := x.shards[shard]

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"errors"
@@ -47,7 +47,7 @@ func loginAnnotationsOf(all map[string]string) loginAnnotations {
 }
 
 // setLogin takes the annotations of a configuration as they are now.
-func (x *TypeIndex) setLogin(shard string, name objectName, login loginAnnotations) {
+func (x *Index) setLogin(shard string, name objectName, login loginAnnotations) {
 	if !x.config.LoginDiscovery {
 		return
 	}
@@ -123,7 +123,7 @@ func (c *configEntry) loginError() string {
 // LoginClients are the clients that the type's owner wants people without a login
 // to know, in the type's order; none when the type is not known. The caller must
 // not change them.
-func (x *TypeIndex) LoginClients(t index.Type) []protectedresource.Client {
+func (x *Index) LoginClients(t index.Type) []protectedresource.Client {
 	if t.Name == "" || t.Err != nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"cmp"
@@ -47,7 +47,7 @@ type ConfigurationStatus struct {
 }
 
 // Status lists all configurations by shard, cluster and name.
-func (x *TypeIndex) Status() []ConfigurationStatus {
+func (x *Index) Status() []ConfigurationStatus {
 	x.mu.RLock()
 	var all []ConfigurationStatus
 	for _, s := range x.shards {
@@ -63,7 +63,7 @@ func (x *TypeIndex) Status() []ConfigurationStatus {
 }
 
 // Counts says how many configurations are in each state.
-func (x *TypeIndex) Counts() map[ConfigurationState]int {
+func (x *Index) Counts() map[ConfigurationState]int {
 	counts := map[ConfigurationState]int{}
 	x.mu.RLock()
 	defer x.mu.RUnlock()

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"encoding/json"
@@ -82,7 +82,7 @@ func TestOwnersSayHowToLogIn(t *testing.T) {
 		"a broken configuration":        {`{"jwt":1}`, map[string]string{LoginClientIDAnnotation: "kubectl"}, nil, "the configuration is broken"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newTypeWorld(t, TypeIndexConfig{LoginDiscovery: true}).synced()
+			w := newTypeWorld(t, Config{LoginDiscovery: true}).synced()
 			w.SetType("root", "c1", "team", "login")
 			w.setLoginConfig("login", test.spec, test.annotations)
 			clients, problem := w.login()
@@ -106,7 +106,7 @@ func TestOwnersSayHowToLogIn(t *testing.T) {
 // What is told follows the objects: annotations alone, the type, the end.
 func TestLoginFollowsTheObjects(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{LoginDiscovery: true}).synced()
+	w := newTypeWorld(t, Config{LoginDiscovery: true}).synced()
 	spec := tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}})
 	login := map[string]string{LoginClientIDAnnotation: "kubectl"}
 	told := func(what string, want int) {
@@ -136,7 +136,7 @@ func TestLoginFollowsTheObjects(t *testing.T) {
 // With the gate off, annotations mean nothing, not even trouble.
 func TestLoginDiscoveryOff(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{}).synced()
+	w := newTypeWorld(t, Config{}).synced()
 	w.SetType("root", "c1", "team", "login")
 	w.setLoginConfig("login", tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}}), map[string]string{LoginClientIDAnnotation: "other"})
 	if clients, problem := w.login(); len(clients) != 0 || problem != "" {
@@ -147,7 +147,7 @@ func TestLoginDiscoveryOff(t *testing.T) {
 // Annotations that are only tried are judged as if they had been applied.
 func TestTryingLoginAnnotations(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	w := newTypeWorld(t, TypeIndexConfig{LoginDiscovery: true}).synced()
+	w := newTypeWorld(t, Config{LoginDiscovery: true}).synced()
 	w.SetType("root", "c1", "team", "login")
 	spec := tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}})
 	w.setLoginConfig("login", spec, map[string]string{LoginClientIDAnnotation: "kubectl"})

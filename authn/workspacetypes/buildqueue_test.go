@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"strings"
@@ -70,7 +70,7 @@ func TestBuildQueueOneOfAnOwner(t *testing.T) {
 func TestBuildsOfAnotherOwnerGoOn(t *testing.T) {
 	s := tokentest.ServeIssuer(t, issuertest.Options{})
 	held := &gatedIssuers{gate: make(chan error), only: "c1"}
-	w := newTypeWorld(t, TypeIndexConfig{Issuers: held}, "root").synced()
+	w := newTypeWorld(t, Config{Issuers: held}, "root").synced()
 	t.Cleanup(func() { close(held.gate) })
 	w.placement.Move("c2", "root")
 	for _, name := range []string{"one", "two", "three"} {

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 // TestTypesOfNewerKCP: what newer kcps add to a WorkspaceType, or may add, changes
 // nothing of its authenticators.
 func TestTypesOfNewerKCP(t *testing.T) {
-	x := NewTypeIndex(TypeIndexConfig{Placement: &typestest.Placement{Of: map[string]string{"root": "root"}}})
+	x := New(Config{Placement: &typestest.Placement{Of: map[string]string{"root": "root"}}})
 	watches := x.Watches()
 	table := watches[0].Table("root")
 	object := watches[0].New()

@@ -1,4 +1,4 @@
-package authn
+package workspacetypes
 
 import (
 	"errors"
@@ -28,13 +28,13 @@ func (noIssuers) Acquire(issuer.IssuerRef, string) (*issuer.Issuer, func(), erro
 // The configurations of docs/login.md and docs/issuers are good, as far as that can
 // be said without their issuers, and their annotations can be told.
 func TestRecipes(t *testing.T) {
-	pages, err := filepath.Glob("../docs/issuers/*.md")
+	pages, err := filepath.Glob("../../docs/issuers/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	builder := jwt.NewBuilder(jwt.Config{Issuers: noIssuers{}, Clock: clock.RealClock{}, Limited: true, Name: entryInWorkspace})
 	specs, logins := 0, 0
-	for _, page := range append(pages, "../docs/login.md") {
+	for _, page := range append(pages, "../../docs/login.md") {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
