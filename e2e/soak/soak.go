@@ -42,7 +42,11 @@ func soakIn(ctx context.Context, env *harness.Environment, p *plan, progress fun
 			}
 		}
 		if err := s.turn(ctx, r, &chosen[n%len(chosen)]); err != nil {
-			return nil, err
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			r.failures = append(r.failures, err.Error()) // what came of the rest is told, too
+			break
 		}
 	}
 	if r.end, err = s.idle(ctx, "end"); err != nil {
