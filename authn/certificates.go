@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 	"weak"
@@ -224,7 +225,8 @@ type verifier struct {
 	now  func() time.Time
 	user func(chain []*x509.Certificate) (user.Info, error) // nil: names nobody
 	// known does not keep a certificate: its memory is the whole handshake message
-	// that it came in, with whatever else a client put there.
+	// that it came in, with whatever else a client put there. An entry goes with its
+	// certificate.
 	known *bytecache.Cache[weak.Pointer[x509.Certificate], *verifiedChain]
 }
 
@@ -247,14 +249,15 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 		return nil, errors.New("no CA bundle to verify client certificates")
 	}
 	now, key := v.now(), weak.Make(certs[0])
-	if c, ok := v.known.Get(key); ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {
+	c, ok := v.known.Get(key)
+	if ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {
 		return c, nil
 	}
 	chains, err := chainsAt(options, certs, now)
 	if err != nil {
 		return nil, err
 	}
-	c := &verifiedChain{roots: options.Roots}
+	c = &verifiedChain{roots: options.Roots}
 	for _, chain := range chains {
 		if end := chainEnd(chain); end.After(c.until) {
 			c.until = end
@@ -268,6 +271,9 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 		kept = identity.KeptBytes(c.user)
 	}
 	v.known.Add(key, c, kept)
+	if !ok { // each connection has a copy of its own, which nobody shows after it
+		runtime.AddCleanup(certs[0], v.known.Remove, key)
+	}
 	return c, nil
 }
 
