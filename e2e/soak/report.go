@@ -20,7 +20,7 @@ type report struct {
 	took      time.Duration
 	warmAfter time.Duration // 0: the time was over before
 	warm, end reading
-	readings  []reading // under load, after each fault
+	readings  []reading // under load, after each fault; those of the warm-up are dropped
 	rows      []*row
 	total     count
 	kinds     []string
