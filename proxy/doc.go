@@ -1,7 +1,11 @@
-// Package proxy is the way of a request from the listener to a shard: the
-// mapping file, one straight chain of steps (handler.go), reverse proxying,
-// identity headers, transports, the server with its health checks and its
-// drain.
+// Package proxy is the way of a request from the listener to a server and back: one
+// straight chain of steps (handler.go), each in a file of its own, streams that outlive
+// what admitted them, limits, audit and tracing, and the server with its health checks
+// and its drain. docs/architecture.md has a drawing of the steps.
+//
+// Where a request goes, package routing says; the Destination that it returns is all that
+// anybody here knows of that. Who is asking, package authn says. Package upstream carries
+// the request.
 //
 // What holds everywhere:
 //
@@ -12,7 +16,7 @@
 //     headers are gone: first everything a shard could read as identity is
 //     deleted, in every spelling, then what was decided is set (package
 //     identityheaders).
-//   - The ResponseWriter is never wrapped, so watches flush and upgrades hijack.
+//   - What wraps the ResponseWriter has Unwrap, so watches flush and upgrades hijack.
 //   - What a client sees of a failure is a kube Status in JSON that names no
 //     address (package apistatus).
 //   - Counting takes no lock and allocates for request bodies only; no label is a
@@ -21,7 +25,7 @@
 // Routes are built in: /metrics, /statusz, /flagz and /debug/explain, which the
 // proxy answers itself (localendpoints.go; the last also below each workspace), and, when
 // switched on, /shards/<shard>/services/, the virtual workspaces of every shard
-// (shardservices.go). Streams are decided about again while they run (recheck.go).
+// (package routing). Streams are decided about again while they run (recheck.go).
 //
 // Wrinkles:
 //
@@ -32,5 +36,5 @@
 //     some bytes that clients send.
 //   - Upgrades need HTTP/1.1 upstream, and Go chooses that by itself for
 //     websocket only; so they go the way of requests with a connection alone
-//     (upstream.go).
+//     (package upstream).
 package proxy

@@ -15,22 +15,22 @@ import (
 
 // ServeHTTP is the whole way of a request, in this order:
 //
-//  1. health checks: local, unauthenticated, never forwarded
+//  1. health checks: local, unauthenticated, never forwarded (health.go)
 //  2. CORS
-//  3. recover, count, and one log line when it is over (serve, finish)
-//     /metrics and the like, which the proxy answers itself (local)
-//     Who asks where to log in is told then (logindiscovery)
-//  4. hygiene: the target is a path, the upgrade is one that is served
-//  5. the mapping, after a service account's cluster was put before its path
-//  6. lookup: what cluster the path names, on which shard; mounts lead back to 5
-//  7. Decide: who is asking, or why nobody is admitted; meanwhile the request
-//     waits at the caller's expense (waiting.go)
-//  8. forward: a small body is read, a place among running requests taken, or the
-//     answer is 429; identity headers, the shard's transport
-//  9. follow: the body of a watch, when the rest has returned
+//  3. what the proxy answers itself: /metrics and the like (localendpoints.go), and
+//     where to log in (login.go)
+//  4. locate: can the request be read in one way only, and where does it go?
+//     (locate.go, package routing)
+//  5. decide: who is asking, or why nobody is admitted (decide.go); meanwhile the
+//     request waits at the caller's expense (waiting.go)
+//  6. forward: a small body is read, a place among running requests taken, or the
+//     answer is 429 (forward.go); identity headers (outgoing.go); the answer
+//     (response.go)
+//  7. copyWatch: the body of a watch, when the rest has returned (watch.go)
+//  8. finish: panics are contained, the request is counted and logged (finish.go)
 //
-// With audit on, all that is known after 7 is recorded around 8; with tracing on,
-// 4 to 6, 7, and 8 have a span each (audit.go, trace.go).
+// With audit on, all that is known after 5 is recorded around 6; with tracing on,
+// 4, 5 and 6 have a span each (audit.go, trace.go).
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 2 {
 		p.servePaced(w, r)
