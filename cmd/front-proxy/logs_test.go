@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,24 +74,58 @@ func (r *record) leaks() []string {
 	return append(r.secrets.In(log), r.secrets.In(r.answers.Bytes())...)
 }
 
+// size is how much has been logged.
+func (r *record) size(t *testing.T) int64 {
+	t.Helper()
+	info, err := r.file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// since is what has been logged after the first bytes of the log.
+func (r *record) since(t *testing.T, size int64) []byte {
+	t.Helper()
+	text, err := io.ReadAll(io.NewSectionReader(r.file, size, r.size(t)-size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 // logged waits until some line of the log has all the parts.
 func logged(t *testing.T, parts ...string) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
-	for {
-		log, err := os.ReadFile(written.file.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(log)) {
-			if containsAll(line, parts) {
-				return
-			}
+	for begin := int64(0); ; time.Sleep(20 * time.Millisecond) {
+		text := written.since(t, begin)
+		if lineWith(text, parts) != nil {
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("no line of the log has all of %q", parts)
 		}
-		time.Sleep(20 * time.Millisecond)
+		begin += int64(bytes.LastIndexByte(text, '\n') + 1) // what comes next, and a line that is being written
+	}
+}
+
+// lineWith returns the first line of text that has all the parts, or nil.
+func lineWith(text []byte, parts []string) []byte {
+	rarest := []byte(slices.MaxFunc(parts, func(a, b string) int { return len(a) - len(b) }))
+	for {
+		found := bytes.Index(text, rarest)
+		if found < 0 {
+			return nil
+		}
+		begin, end := bytes.LastIndexByte(text[:found], '\n')+1, len(text)
+		if n := bytes.IndexByte(text[found:], '\n'); n >= 0 {
+			end = found + n
+		}
+		if containsAll(string(text[begin:end]), parts) {
+			return text[begin:end]
+		}
+		text = text[end:]
 	}
 }
 
@@ -105,13 +141,7 @@ func containsAll(s string, parts []string) bool {
 // unlogged fails when some line of the log so far has all the parts.
 func unlogged(t *testing.T, parts ...string) {
 	t.Helper()
-	log, err := os.ReadFile(written.file.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(log)) {
-		if containsAll(line, parts) {
-			t.Errorf("the log has a line with %q: %s", parts, line)
-		}
+	if line := lineWith(written.since(t, 0), parts); line != nil {
+		t.Errorf("the log has a line with %q: %s", parts, line)
 	}
 }
