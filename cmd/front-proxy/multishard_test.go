@@ -36,6 +36,15 @@ func (p *runningProxy) watch(path, token string) <-chan time.Time {
 // afterwards.
 func (p *runningProxy) watchAs(client *http.Client, path, token string) <-chan time.Time {
 	p.t.Helper()
+	ended := make(chan time.Time, 1)
+	p.openWatch(client, path, token, func(error) { ended <- time.Now() })
+	return ended
+}
+
+// openWatch is watchAs that calls over when the watch has ended, with nil if it
+// did as an answer ends that is complete.
+func (p *runningProxy) openWatch(client *http.Client, path, token string, over func(error)) {
+	p.t.Helper()
 	client.Timeout = 0
 	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.url+path+"?watch=true", nil)
 	if err != nil {
@@ -52,13 +61,11 @@ func (p *runningProxy) watchAs(client *http.Client, path, token string) <-chan t
 	if _, err := lines.ReadString('\n'); err != nil || resp.StatusCode != http.StatusOK {
 		p.t.Fatalf("watch %s: %d, %v", path, resp.StatusCode, err)
 	}
-	ended := make(chan time.Time, 1)
 	go func() {
-		_, _ = io.Copy(io.Discard, lines)
+		_, err := io.Copy(io.Discard, lines)
 		_ = resp.Body.Close()
-		ended <- time.Now()
+		over(err)
 	}()
-	return ended
 }
 
 func (p *runningProxy) endsWithin(what string, ended <-chan time.Time, limit time.Duration) {
@@ -73,6 +80,7 @@ func (p *runningProxy) endsWithin(what string, ended <-chan time.Time, limit tim
 // TestAccountsAcrossShards: keys from the shards, through a migration, and the
 // end of what was admitted. Against stand-in shards, which migrate step by step.
 func TestAccountsAcrossShards(t *testing.T) {
+	t.Parallel()
 	const home = "moving0000000001"
 	k := newKCP(t)
 	other, err := k.AddShard("shard-1")
@@ -138,6 +146,7 @@ func TestAccountsAcrossShards(t *testing.T) {
 // TestShardsVirtualWorkspacesByFlag: the route, and the groups of shards' own
 // certificates there.
 func TestShardsVirtualWorkspacesByFlag(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	if _, err := k.AddShard("root-1"); err != nil {
 		t.Fatal(err)
