@@ -36,6 +36,7 @@ rules:
 // TestAuditFlags: events reach a file and a webhook in Kubernetes' format, the
 // last ones when the program ends included, and are counted.
 func TestAuditFlags(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	k.Root.PutWorkspace("root", "ws", "audited000000001", "root", "universal", nil)
 	k.Root.PutCluster("audited000000001", "root:universal", nil)
@@ -137,6 +138,7 @@ func (s *spans) Export(_ context.Context, r *collector.ExportTraceServiceRequest
 // below it, in a trace of its own that the shard is told and that is linked to
 // the client's; no token is in it.
 func TestTracing(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	k.Root.PutWorkspace("root", "ws", "traced0000000001", "root", "universal", nil)
 	k.Root.PutCluster("traced0000000001", "root:universal", nil)
@@ -235,6 +237,7 @@ func traceOf(all []*span.Span, path string) (root *span.Span, children map[strin
 
 // TestObserveFlags: what would record nothing does not start.
 func TestObserveFlags(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	policy := file(t, "policy.yaml", []byte(auditPolicy))
 	for _, tt := range []struct {

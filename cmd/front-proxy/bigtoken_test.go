@@ -11,6 +11,7 @@ import (
 // TestBigToken: a token of a megabyte is refused like any bad token, over
 // HTTP/2 and HTTP/1.1, and a good one still works on the same connection.
 func TestBigToken(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	issuer := newIssuer(t)
 	k.Root.PutConfiguration("root", "issuer", trusting(issuer))

@@ -32,6 +32,7 @@ func check(t *testing.T, args ...string) (Findings, int) {
 // TestCheck: everything that is wrong is told at once, by flag, entry and line,
 // and nothing is listened on or connected to.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	good, _ := arguments(t, k)
 	k.Close() // nobody answers: check asks nobody
@@ -136,6 +137,7 @@ func TestDidYouMean(t *testing.T) {
 
 // TestCheckEnds: certificates that have ended, or will soon.
 func TestCheckEnds(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	c := &checker{now: time.Now(), found: Findings{}}
 	c.leaf("now", k.Forwarding.Cert)

@@ -246,6 +246,7 @@ func authenticated(groups ...string) []string {
 // TestDeployments starts the program with the arguments and files of each way
 // to install it, as a process, and has it do what they are for.
 func TestDeployments(t *testing.T) {
+	t.Parallel()
 	alice := authenticated("devs", "system:kcp:admin")
 	byShard := func(client func(string) *http.Client) []call {
 		return []call{

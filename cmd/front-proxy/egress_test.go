@@ -59,6 +59,7 @@ func (p *runningProxy) undecided(c *http.Client, path, token string) string {
 // go, or to documents that nobody may believe, admits nobody. Its tokens are
 // undecided; operators find the reason in the log and the caller none.
 func TestIssuersOutOfBounds(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	args, proxyURL := arguments(t, k)
 	elsewhere := newIssuer(t)
@@ -160,6 +161,7 @@ func hostOf(t *testing.T, raw string) string {
 // TestEgressFlags: the operator's lists decide about private ranges, by the
 // smallest network; what they refuse is never dialled, for mounts as well.
 func TestEgressFlags(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		flags   []string
 		reached bool

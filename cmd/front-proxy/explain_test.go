@@ -439,6 +439,7 @@ func (w *explainWorld) metric(prefix string) string {
 // TestRefusedAccountsExplained: operators find why a service account token was
 // refused in the story, the log and the metric; clients do not.
 func TestRefusedAccountsExplained(t *testing.T) {
+	t.Parallel()
 	const home = "accounts00000001"
 	k := newKCP(t)
 	key, stranger := keyPair(t, k, "root"), keyPair(t, k, "stranger")

@@ -50,6 +50,7 @@ func copied(t *testing.T, args []string, flag string) string {
 // Metric and /statusz tell of each. Lines that are removed are revoked, and there
 // is a way to revoke all.
 func TestEmptiedFiles(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	k.Root.PutWorkspace("root", "team", "team000000000001", "root", "universal", nil)
 	k.Root.PutCluster("team000000000001", "root:universal", nil)
@@ -115,6 +116,7 @@ func TestEmptiedFiles(t *testing.T) {
 // good YAML and has no rules yet, is never believed; nor when SIGHUP comes
 // between the parts.
 func TestAuthenticationConfigInTwoParts(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	issuer := newIssuer(t)
 	const team, rules = "/clusters/root:team/api", "  claimValidationRules:\n  - expression: claims.sub != 'mallory'\n    message: not mallory\n"
@@ -163,6 +165,7 @@ func TestAuthenticationConfigInTwoParts(t *testing.T) {
 // TestHangup: SIGHUP ends nothing, and has files looked at that tell of no change:
 // a link leads to where nobody looks.
 func TestHangup(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	k.Root.PutWorkspace("root", "team", "team000000000001", "root", "universal", nil)
 	k.Root.PutCluster("team000000000001", "root:universal", nil)

@@ -43,6 +43,7 @@ func (p *runningProxy) statusz(token string) string {
 // comes back, while tokens that are valid before and after come in without a
 // pause, each of them new. Not one is lost.
 func TestConfigurationsChange(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	k := i.kcp
 	global, tenants, second, stranger := newIssuer(t), newIssuer(t), newIssuer(t), newIssuer(t)
@@ -241,6 +242,7 @@ func TestConfigurationsChange(t *testing.T) {
 // TestIssuerDownAfterItWasReady: tokens by its keys go on, also those never seen
 // before; one by a key that nobody knows is undecided, not refused.
 func TestIssuerDownAfterItWasReady(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	global, tenants, stranger := newIssuer(t), newIssuer(t), newIssuer(t)
 	i.kcp.Root.PutConfiguration("root", "issuer", trusting(tenants))

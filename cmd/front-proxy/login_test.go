@@ -15,6 +15,7 @@ import (
 // What the operator's flags and a type's annotations tell, through the whole
 // program; and what --debug-address and 401s say.
 func TestLoginDiscoveryFlags(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	mine, theirs := newIssuer(t), newIssuer(t)
 	k.Root.PutAnnotatedConfiguration("root", "a", map[string]string{"front-proxy.kcp.io/login-client-id": "ws"}, trusting(theirs))
@@ -69,6 +70,7 @@ func TestLoginDiscoveryFlags(t *testing.T) {
 
 // What is wrong with the flags is told at the start.
 func TestLoginDiscoveryFlagsAreChecked(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	good, _ := arguments(t, k)
 	on, url := "--feature-gates=LoginDiscovery=true", "--external-url=https://kcp.example"

@@ -44,6 +44,7 @@ func (p *runningProxy) get(path, token string) (int, []byte) {
 
 // TestMetrics: every part of the program is on the page, and no tenant is.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	if _, err := k.AddShard("shard-1"); err != nil {
 		t.Fatal(err)

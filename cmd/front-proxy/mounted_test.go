@@ -16,6 +16,7 @@ import (
 // TestMountedFilesAreFollowed: what Secrets and ConfigMaps hold is taken up
 // when they change, without a restart.
 func TestMountedFilesAreFollowed(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	pod := i.pod("/clusters/")
 	first, second := newIssuer(t), newIssuer(t)

@@ -156,6 +156,7 @@ func writeFile(t *testing.T, path, text string) {
 // the certificate of its entry, and learns who is calling, as far as that means
 // anything there; every other host gets nothing of it.
 func TestMountHosts(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	k := i.kcp
 	listed, bare, other := newMountedHost(t, "listed"), newMountedHost(t, "bare"), newMountedHost(t, "other")
@@ -251,6 +252,7 @@ func TestMountHosts(t *testing.T) {
 // TestExternalURL: a mount below an address of this proxy leads to what the
 // caller could reach here itself, and is not dialled.
 func TestExternalURL(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	k.Root.PutWorkspace("root", "ws", "workspace0000001", "root", "universal", nil)
 	k.Root.PutCluster("workspace0000001", "root:universal", nil)

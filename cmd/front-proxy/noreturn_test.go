@@ -19,6 +19,7 @@ import (
 // not by the cache of verified tokens, and not by another request that began
 // later.
 func TestRefusedStaysRefused(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	one, other := newIssuer(t), newIssuer(t)
 	k.Root.PutConfiguration("root", "issuer", trusting(one))
@@ -74,6 +75,7 @@ func TestRefusedStaysRefused(t *testing.T) {
 // one of another type is made, again and again, while users of both types ask for
 // it as fast as they can. Each reaches logical clusters of their own type only.
 func TestWorkspaceMadeAnew(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	far, err := k.AddShard("shard-1")
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestPeerConfigs(t *testing.T) {
+	t.Parallel()
 	mounted := newInstallation(t).pod("/clusters/")
 	two := file(t, "two", []byte(mounted.in(peersKubeconfig("https://a.example:6443", "https://b.example:6443"))))
 	again := file(t, "again", []byte(mounted.in(peersKubeconfig("https://b.example:6443", "https://c.example:6443"))))
@@ -37,6 +38,7 @@ func TestPeerConfigs(t *testing.T) {
 // workspace: with the root shard down, peers tell of a new shard, and what the
 // root shard showed stays.
 func TestShardPeers(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	kubeconfig, err := i.kcp.Kubeconfig()
 	if err != nil {

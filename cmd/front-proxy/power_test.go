@@ -16,6 +16,7 @@ import (
 // are used for what they are for and for nothing else; above all, the watches'
 // certificate never goes with a client's request.
 func TestEachPowerForItsOwnUse(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	other, err := k.AddShard("shard-1")
 	if err != nil {
@@ -82,6 +83,7 @@ func TestEachPowerForItsOwnUse(t *testing.T) {
 // service accounts undecided and says so to the operator; nobody is let in and
 // no other identity is used instead.
 func TestLookUpsNeedTheirRight(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	k.Root.PutServiceAccount("root", "default", "robot", "uid-1")
 	keys, err := k.ServingCA.Serving(t.TempDir(), "accounts")

@@ -11,6 +11,7 @@ import (
 // deleted and another was made in its place. Then the other one's type counts,
 // and nothing of the former; meanwhile nobody is admitted.
 func TestTypePathIsReused(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	former, latter := newIssuer(t), newIssuer(t)
 	const ws = "/clusters/root:ws/api"

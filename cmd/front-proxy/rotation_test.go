@@ -58,6 +58,7 @@ func (c *oneConnection) await(what string, code int) {
 // so a connection that was made with it is worth nothing more when its CA is
 // taken out of the file, or when it ends; and all again when the CA is back.
 func TestConnectionsLoseTheirStanding(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	next, err := harness.NewCA(t.TempDir(), "next-ca")
 	if err != nil {

@@ -262,6 +262,7 @@ func TestShardAndCallerAreNamed(t *testing.T) {
 
 // TestShardCallersAtTheStart: lists that would let a shard assert more are refused.
 func TestShardCallersAtTheStart(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	rh := []string{"--requestheader-client-ca-file=" + k.RequestHeaderCA.File, "--requestheader-username-headers=X-Remote-User"}
 	for name, tc := range map[string]struct {

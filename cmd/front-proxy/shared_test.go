@@ -21,6 +21,7 @@ import (
 // all at once, and go out on connections that they share. Each gets its own
 // answer, and the shard sees its own user, whoever came before it.
 func TestSharedConnections(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	dave := newIssuer(t)
 	i.shard.Forwarded = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -150,6 +151,7 @@ func answerOf(user, id string, code int, got string) string {
 // TestPipelinedRequests: requests that are sent at once, with other tokens and
 // other ways to say how long a body is, are read apart as they were meant.
 func TestPipelinedRequests(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	i.shard.Forwarded = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -117,16 +117,19 @@ func (s *steady) end() {
 }
 
 // passed waits until n more requests have been answered, so that what was
-// changed has been met by some.
+// changed has been met by some. It gives up when none is answered any more.
 func (s *steady) passed(t *testing.T, n int64) {
 	t.Helper()
-	want := s.asked.Load() + n
-	deadline := time.Now().Add(30 * time.Second)
-	for s.asked.Load() < want {
+	seen := s.asked.Load()
+	want, deadline := seen+n, time.Now().Add(30*time.Second)
+	for seen < want {
 		if time.Now().After(deadline) {
-			t.Fatalf("only %d requests in all, want %d", s.asked.Load(), want)
+			t.Fatalf("no request is answered any more: %d in all, want %d", seen, want)
 		}
 		time.Sleep(5 * time.Millisecond)
+		if asked := s.asked.Load(); asked > seen {
+			seen, deadline = asked, time.Now().Add(30*time.Second)
+		}
 	}
 }
 
@@ -145,6 +148,7 @@ func (s *steady) none(t *testing.T, during string) {
 // shards, over HTTP/1.1, HTTP/2 and new connections, with open watches, while
 // everything that the proxy reads changes, breaks and comes back.
 func TestNothingIsLost(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	k := i.kcp
 	global, tenants := newIssuer(t), newIssuer(t)

@@ -13,6 +13,7 @@ import (
 // of that form goes to a shard, and elsewhere the authenticators and the scope
 // are those of the cluster that the virtual workspace reads.
 func TestTwoClustersInAPath(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	issuer, others := newIssuer(t), newIssuer(t)
 	k.Root.PutConfiguration("root", "a", trusting(issuer))

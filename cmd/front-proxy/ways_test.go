@@ -121,6 +121,7 @@ func (w *way) accepted() reply {
 // every other refused; where only certificates are, tokens and requests without
 // a credential are left to the shard.
 func TestGlobalWayAlone(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	all := i.ways()
 	for _, alone := range all {
@@ -173,6 +174,7 @@ func together(all []way) (args []string, ways []way) {
 // two that a request has counts, and a webhook that does not answer stops no
 // other way: what only it could know is 503.
 func TestGlobalWaysTogether(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	args, all := together(i.ways())
 	p := i.start(args...)
@@ -210,6 +212,7 @@ func TestGlobalWaysTogether(t *testing.T) {
 // TestGroupsPassedOn: the filter is for every global identity, and for
 // system:authenticated.
 func TestGroupsPassedOn(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	args, all := together(i.ways())
 	p := i.start(append(args, "--authentication-pass-on-groups=abc,sup*,system:*,devs", "--authentication-drop-groups=system:kcp:*,system:masters,system:auth*")...)
@@ -224,6 +227,7 @@ func TestGroupsPassedOn(t *testing.T) {
 // TestTokensInSubprotocols: a token in a WebSocket's subprotocol is as good as
 // one in a header, for every way that takes tokens, and stays here.
 func TestTokensInSubprotocols(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	args, all := together(i.ways())
 	p := i.start(args...)
@@ -286,6 +290,7 @@ func TestTokensInSubprotocols(t *testing.T) {
 // TestCertificatesOnEveryPath: every kind of certificate, with and without
 // identity headers, on every kind of path.
 func TestCertificatesOnEveryPath(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	issuer := newIssuer(t)
 	i.kcp.Root.PutConfiguration("root", "issuer", trusting(issuer))
@@ -356,6 +361,7 @@ func TestCertificatesOnEveryPath(t *testing.T) {
 // it serves; that one reaches what it may reach itself, scopes and warrants
 // included, and the shard's certificate lends nothing of its own.
 func TestMountReentry(t *testing.T) {
+	t.Parallel()
 	i := newInstallation(t)
 	p := i.start(append(i.ways()[0].args, i.ways()[1].args...)...)
 	warrant := `{"user":"x","groups":["system:cluster:root"]}`

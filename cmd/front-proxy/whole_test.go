@@ -5,12 +5,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +37,10 @@ func TestMain(m *testing.M) {
 	// The program applies its logging flags once; the tests run it often, always
 	// with the same ones.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+	// Most of them wait most of the time: for files that settle, for a drain.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	os.Exit(recorded(m.Run))
 }
 
@@ -216,6 +223,7 @@ func newIssuer(t *testing.T) *issuertest.Issuer {
 // TestOneTokenAtAThousandWorkspaces: each request sees its own workspace's
 // scope, however many are under way with the same token.
 func TestOneTokenAtAThousandWorkspaces(t *testing.T) {
+	t.Parallel()
 	const workspaces, rounds, workers = 1000, 4, 16
 	k := newKCP(t)
 	other, err := k.AddShard("shard-1")
@@ -266,6 +274,7 @@ func TestOneTokenAtAThousandWorkspaces(t *testing.T) {
 // TestMigration stops at each step of a migration, which a real kcp takes too
 // fast for (e2e.TestMigration).
 func TestMigration(t *testing.T) {
+	t.Parallel()
 	k := newKCP(t)
 	other, err := k.AddShard("shard-1")
 	if err != nil {
