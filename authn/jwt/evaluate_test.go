@@ -227,8 +227,8 @@ func TestMappingCacheIsBounded(t *testing.T) {
 	for i := range 1000 {
 		c.add(key(i), mapping{user: &user.DefaultInfo{Name: name}, expiry: now.Add(time.Duration(i) * time.Second)})
 		c.add(key(i), mapping{err: errors.New(name), expiry: now.Add(time.Duration(i) * time.Second)})
-		if c.bytes > mappingCacheBytes {
-			t.Fatalf("%d bytes after %d outcomes", c.bytes, i+1)
+		if n := c.entries.Load().Bytes(); n > mappingCacheBytes {
+			t.Fatalf("%d bytes after %d outcomes", n, i+1)
 		}
 	}
 	if _, ok := c.get(key(999)); !ok {
@@ -242,8 +242,8 @@ func TestMappingCacheIsBounded(t *testing.T) {
 		t.Error("one that is larger than all may be is kept")
 	}
 	c.sweep(now.Add(999 * time.Second))
-	if c.bytes != 0 || c.entries.Len() != 0 {
-		t.Errorf("%d bytes of %d outcomes are left of expired tokens", c.bytes, c.entries.Len())
+	if left := c.entries.Load(); left.Bytes() != 0 || left.Len() != 0 {
+		t.Errorf("%d bytes of %d outcomes are left of expired tokens", left.Bytes(), left.Len())
 	}
 }
 

@@ -2,22 +2,20 @@ package jwt
 
 import (
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
+	"frontproxy/internal/bytecache"
 )
 
 const (
 	// mappingCacheBytes bounds what one configuration's entry remembers of its
 	// expressions' outcomes.
 	mappingCacheBytes = 256 << 10
-	// mappingBytes is what an outcome takes beside its text.
-	mappingBytes = 256
 	// maxNesting is how deep claims may be nested where expressions read them.
 	maxNesting = 64
 )
@@ -36,58 +34,32 @@ type mapping struct {
 // here, so nothing is believed for being remembered. It is bounded by bytes; what
 // was not used for longest goes first. The zero mappingCache is empty and ready.
 type mappingCache struct {
-	mu      sync.Mutex
-	entries *simplelru.LRU[token.Digest, mapping]
-	bytes   int
+	entries atomic.Pointer[bytecache.Cache[token.Digest, mapping]] // made at first use: most configurations rest
 }
 
 func (c *mappingCache) get(key token.Digest) (mapping, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.entries == nil {
+	entries := c.entries.Load()
+	if entries == nil {
 		return mapping{}, false
 	}
-	return c.entries.Get(key)
+	return entries.Get(key)
 }
 
 func (c *mappingCache) add(key token.Digest, m mapping) {
-	size := m.size()
-	if size > mappingCacheBytes {
-		return
+	if c.entries.Load() == nil {
+		c.entries.CompareAndSwap(nil, bytecache.New[token.Digest, mapping](mappingCacheBytes, nil))
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.entries == nil { // made at first use: most configurations rest
-		entries, err := simplelru.NewLRU(mappingCacheBytes/mappingBytes, func(_ token.Digest, gone mapping) { c.bytes -= gone.size() })
-		if err != nil {
-			return // only for a size below one
-		}
-		c.entries = entries
-	}
-	c.entries.Remove(key) // two may have evaluated it at once
-	for c.bytes+size > mappingCacheBytes {
-		c.entries.RemoveOldest()
-	}
-	c.bytes += size
-	c.entries.Add(key, m)
+	c.entries.Load().Add(key, m, m.size())
 }
 
 // sweep drops outcomes for tokens that have expired.
 func (c *mappingCache) sweep(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.entries == nil {
-		return
-	}
-	for _, key := range c.entries.Keys() {
-		if m, ok := c.entries.Peek(key); ok && !now.Before(m.expiry) {
-			c.entries.Remove(key)
-		}
+	if entries := c.entries.Load(); entries != nil {
+		entries.RemoveFunc(func(m mapping) bool { return !now.Before(m.expiry) })
 	}
 }
 
-func (m mapping) size() int {
-	n := mappingBytes
+func (m mapping) size() (n int) {
 	if m.user != nil {
 		n += identity.KeptBytes(m.user)
 	}
