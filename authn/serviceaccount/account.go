@@ -9,6 +9,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/internal/clip"
 )
 
@@ -41,6 +42,23 @@ type account struct {
 type reference struct {
 	Name string `json:"name"`
 	UID  string `json:"uid"`
+}
+
+// accountBytes is about what an account takes beside its texts.
+const accountBytes = 256
+
+// bytes is about the memory that the account takes.
+func (a *account) bytes() int {
+	size := accountBytes + len(a.home) + len(a.namespace) + len(a.name) + len(a.uid) + len(a.jti)
+	for _, r := range []*reference{a.secret, a.pod, a.node} {
+		if r != nil {
+			size += len(r.Name) + len(r.UID)
+		}
+	}
+	if a.info != nil {
+		size += identity.KeptBytes(a.info)
+	}
+	return size
 }
 
 // check judges what does not depend on the time and the kind of token. sub is

@@ -36,7 +36,7 @@ func newTest(t testing.TB, change func(*Config)) *Authenticator {
 }
 
 // identity is what a shard makes of the tokens bound and legacy.
-func identity(extra map[string][]string) *user.DefaultInfo {
+func identityOf(extra map[string][]string) *user.DefaultInfo {
 	all := map[string][]string{
 		"authentication.kcp.io/cluster-name": {testHome},
 		"authentication.kcp.io/scopes":       {"cluster:" + testHome},
@@ -104,41 +104,41 @@ func TestClaims(t *testing.T) {
 		until     time.Time
 		reason    Reason
 	}{
-		"bound":                             {claims: bound(), want: identity(jti()), until: exp},
-		"legacy":                            {claims: legacy(), want: identity(nil)},
+		"bound":                             {claims: bound(), want: identityOf(jti()), until: exp},
+		"legacy":                            {claims: legacy(), want: identityOf(nil)},
 		"iss: unknown":                      {claims: with(bound(), object{"iss": "https://other.example"}), reason: Issuer},
 		"iss: missing":                      {claims: with(bound(), object{"iss": nil}), reason: Issuer},
-		"iss: a second one":                 {claims: with(bound(), object{"iss": "https://two", "aud": "https://two"}), issuers: []string{testIssuer, "https://two"}, want: identity(jti()), until: exp},
+		"iss: a second one":                 {claims: with(bound(), object{"iss": "https://two", "aud": "https://two"}), issuers: []string{testIssuer, "https://two"}, want: identityOf(jti()), until: exp},
 		"iss: no string":                    {claims: with(bound(), object{"iss": 7}), reason: Malformed},
 		"iss: legacy claims":                {claims: with(legacy(), object{"iss": testIssuer}), reason: Claims},
 		"iss: bound claims under legacy":    {claims: with(bound(), object{"iss": "kubernetes/serviceaccount"}), reason: Claims},
-		"iss: legacy issuer also for bound": {claims: with(bound(), object{"iss": "kubernetes/serviceaccount"}), issuers: []string{testIssuer, "kubernetes/serviceaccount"}, want: identity(jti()), until: exp},
-		"iss: legacy issuer for both":       {claims: legacy(), issuers: []string{testIssuer, "kubernetes/serviceaccount"}, want: identity(nil)},
-		"aud: one of several":               {claims: with(bound(), object{"aud": []string{"x", testIssuer}}), want: identity(jti()), until: exp},
-		"aud: a string":                     {claims: with(bound(), object{"aud": testIssuer}), want: identity(jti()), until: exp},
+		"iss: legacy issuer also for bound": {claims: with(bound(), object{"iss": "kubernetes/serviceaccount"}), issuers: []string{testIssuer, "kubernetes/serviceaccount"}, want: identityOf(jti()), until: exp},
+		"iss: legacy issuer for both":       {claims: legacy(), issuers: []string{testIssuer, "kubernetes/serviceaccount"}, want: identityOf(nil)},
+		"aud: one of several":               {claims: with(bound(), object{"aud": []string{"x", testIssuer}}), want: identityOf(jti()), until: exp},
+		"aud: a string":                     {claims: with(bound(), object{"aud": testIssuer}), want: identityOf(jti()), until: exp},
 		"aud: another":                      {claims: with(bound(), object{"aud": []string{"vault"}}), reason: Audience},
-		"aud: none means the API audiences": {claims: with(bound(), object{"aud": nil}), want: identity(jti()), until: exp},
+		"aud: none means the API audiences": {claims: with(bound(), object{"aud": nil}), want: identityOf(jti()), until: exp},
 		"aud: the issuer, not in api-audiences": {
 			claims: bound(), audiences: []string{"https://api.example"}, reason: Audience,
 		},
 		"aud: one of api-audiences": {
-			claims: with(bound(), object{"aud": []string{"https://api.example"}}), audiences: []string{"y", "https://api.example"}, want: identity(jti()), until: exp,
+			claims: with(bound(), object{"aud": []string{"https://api.example"}}), audiences: []string{"y", "https://api.example"}, want: identityOf(jti()), until: exp,
 		},
-		"aud: legacy with api-audiences":      {claims: legacy(), audiences: []string{"https://api.example"}, want: identity(nil)},
+		"aud: legacy with api-audiences":      {claims: legacy(), audiences: []string{"https://api.example"}, want: identityOf(nil)},
 		"aud: legacy for another":             {claims: with(legacy(), object{"aud": "vault"}), reason: Audience},
 		"aud: a number":                       {claims: with(bound(), object{"aud": 1}), reason: Malformed},
-		"exp: within the leeway":              {claims: with(bound(), object{"exp": at(-59 * time.Second)}), want: identity(jti()), until: testNow.Add(time.Second)},
+		"exp: within the leeway":              {claims: with(bound(), object{"exp": at(-59 * time.Second)}), want: identityOf(jti()), until: testNow.Add(time.Second)},
 		"exp: past":                           {claims: with(bound(), object{"exp": at(-61 * time.Second)}), reason: Expired},
-		"exp: none":                           {claims: with(bound(), object{"exp": nil}), want: identity(jti())},
+		"exp: none":                           {claims: with(bound(), object{"exp": nil}), want: identityOf(jti())},
 		"exp: a string":                       {claims: with(bound(), object{"exp": "tomorrow"}), reason: Malformed},
 		"exp: beyond all times":               {claims: with(bound(), object{"exp": 1e300}), reason: Malformed},
 		"exp: legacy with one":                {claims: with(legacy(), object{"exp": at(-time.Hour)}), reason: Expired},
-		"nbf: within the leeway":              {claims: with(bound(), object{"nbf": at(59 * time.Second)}), want: identity(jti()), until: exp},
+		"nbf: within the leeway":              {claims: with(bound(), object{"nbf": at(59 * time.Second)}), want: identityOf(jti()), until: exp},
 		"nbf: future":                         {claims: with(bound(), object{"nbf": at(61 * time.Second)}), reason: NotYetValid},
-		"iat: within the leeway":              {claims: with(bound(), object{"iat": at(59 * time.Second)}), want: identity(jti()), until: exp},
+		"iat: within the leeway":              {claims: with(bound(), object{"iat": at(59 * time.Second)}), want: identityOf(jti()), until: exp},
 		"iat: future":                         {claims: with(bound(), object{"iat": at(61 * time.Second)}), reason: NotYetValid},
-		"jti: none":                           {claims: with(bound(), object{"jti": nil}), want: identity(nil), until: exp},
-		"jti: not of a legacy token":          {claims: with(legacy(), object{"jti": "x"}), want: identity(nil)},
+		"jti: none":                           {claims: with(bound(), object{"jti": nil}), want: identityOf(nil), until: exp},
+		"jti: not of a legacy token":          {claims: with(legacy(), object{"jti": "x"}), want: identityOf(nil)},
 		"sub: another name":                   {claims: with(bound(), object{"sub": "system:serviceaccount:default:admin"}), reason: Claims},
 		"sub: another namespace":              {claims: with(bound(), object{"sub": "system:serviceaccount:kube-system:bot"}), reason: Claims},
 		"sub: no service account":             {claims: with(bound(), object{"sub": "system:admin"}), reason: Claims},
@@ -163,23 +163,23 @@ func TestClaims(t *testing.T) {
 		"secret.name: legacy, a path":         {claims: with(legacy(), object{"kubernetes.io/serviceaccount/secret.name": "../../x"}), reason: Claims},
 		"uid: legacy, none":                   {claims: with(legacy(), object{"kubernetes.io/serviceaccount/service-account.uid": nil}), reason: Claims},
 		"name: legacy, none":                  {claims: with(legacy(), object{"kubernetes.io/serviceaccount/service-account.name": nil}), reason: Claims},
-		"secret: bound to one":                {claims: withKube(object{"secret": ref("s", secretUID)}), want: identity(jti()), until: exp},
+		"secret: bound to one":                {claims: withKube(object{"secret": ref("s", secretUID)}), want: identityOf(jti()), until: exp},
 		"secret: a path":                      {claims: withKube(object{"secret": ref("a/../b", secretUID)}), reason: Claims},
 		"pod: with node": {
 			claims: withKube(object{"pod": ref("p", "p-uid"), "node": ref("n", "n-uid")}), until: exp,
-			want: identity(merge(jti(), map[string][]string{
+			want: identityOf(merge(jti(), map[string][]string{
 				"authentication.kubernetes.io/pod-name": {"p"}, "authentication.kubernetes.io/pod-uid": {"p-uid"},
 				"authentication.kubernetes.io/node-name": {"n"}, "authentication.kubernetes.io/node-uid": {"n-uid"},
 			})),
 		},
-		"pod: without uid is not passed on": {claims: withKube(object{"pod": ref("p", "")}), want: identity(jti()), until: exp},
+		"pod: without uid is not passed on": {claims: withKube(object{"pod": ref("p", "")}), want: identityOf(jti()), until: exp},
 		"node: without uid": {
 			claims: withKube(object{"node": object{"name": "n"}}), until: exp,
-			want: identity(merge(jti(), map[string][]string{"authentication.kubernetes.io/node-name": {"n"}})),
+			want: identityOf(merge(jti(), map[string][]string{"authentication.kubernetes.io/node-name": {"n"}})),
 		},
-		"warnafter: past changes nothing": {claims: withKube(object{"warnafter": at(-time.Minute)}), want: identity(jti()), until: exp},
+		"warnafter: past changes nothing": {claims: withKube(object{"warnafter": at(-time.Minute)}), want: identityOf(jti()), until: exp},
 		"warnafter: a string":             {claims: withKube(object{"warnafter": "x"}), reason: Malformed},
-		"another claim":                   {claims: with(bound(), object{"x": object{"iss": "y"}}), want: identity(jti()), until: exp},
+		"another claim":                   {claims: with(bound(), object{"x": object{"iss": "y"}}), want: identityOf(jti()), until: exp},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newTest(t, func(c *Config) {
@@ -208,7 +208,7 @@ func TestClaims(t *testing.T) {
 }
 
 func systemIdentity() *user.DefaultInfo {
-	u := identity(jti())
+	u := identityOf(jti())
 	u.Extra["authentication.kcp.io/cluster-name"] = []string{"system:admin"}
 	u.Extra["authentication.kcp.io/scopes"] = []string{"cluster:system:admin"}
 	return u
@@ -286,7 +286,7 @@ func TestSignatures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(user.Info(identity(jti())), u); diff != "" {
+			if diff := cmp.Diff(user.Info(identityOf(jti())), u); diff != "" {
 				t.Errorf("identity (-want +got):\n%s", diff)
 			}
 		})

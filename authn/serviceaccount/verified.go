@@ -6,12 +6,13 @@ import (
 	"crypto/sha256"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"frontproxy/internal/bytecache"
 )
 
 const (
-	// maxVerified is how many verified tokens are remembered.
-	maxVerified = 8192
+	// maxVerified bounds what is remembered of verified tokens, in bytes: some 8,000
+	// of usual accounts.
+	maxVerified = 8 << 20
 	// verifiedFor is how long.
 	verifiedFor = 10 * time.Second
 )
@@ -21,7 +22,7 @@ const (
 // one.
 type verified struct {
 	secret [32]byte
-	tokens *lru.Cache[[sha256.Size]byte, verifiedToken]
+	tokens *bytecache.Cache[[sha256.Size]byte, verifiedToken]
 }
 
 type verifiedToken struct {
@@ -36,9 +37,8 @@ func newVerified() (*verified, error) {
 	if _, err := rand.Read(v.secret[:]); err != nil {
 		return nil, err
 	}
-	var err error
-	v.tokens, err = lru.New[[sha256.Size]byte, verifiedToken](maxVerified)
-	return v, err
+	v.tokens = bytecache.New[[sha256.Size]byte, verifiedToken](maxVerified, nil)
+	return v, nil
 }
 
 // digest is the key of a token.
@@ -63,5 +63,5 @@ func (v *verified) add(digest [sha256.Size]byte, generation uint64, now time.Tim
 	if !a.until.IsZero() && a.until.Before(until) {
 		until = a.until
 	}
-	v.tokens.Add(digest, verifiedToken{a, until, generation})
+	v.tokens.Add(digest, verifiedToken{a, until, generation}, a.bytes())
 }
