@@ -85,80 +85,67 @@ func (r *rawJSON) UnmarshalJSON(b []byte) error {
 
 func nameOf(m *shards.Meta) objectName { return objectName{m.Annotations.Cluster, m.Name} }
 
+// table watches the objects of one kind on one shard.
+type table[O shards.Object] struct {
+	shard string
+	list  uint64 // counts the lists
+	// upsert and delete take an object, end what was not seen in a list.
+	upsert func(o O, list uint64)
+	delete func(o O)
+	end    func(shard string, list uint64)
+}
+
+// Begin implements shards.Table.
+func (t *table[O]) Begin() { t.list++ }
+
+// Upsert implements shards.Table.
+func (t *table[O]) Upsert(o shards.Object) {
+	if object, ok := o.(O); ok {
+		t.upsert(object, t.list)
+	}
+}
+
+// Delete implements shards.Table.
+func (t *table[O]) Delete(o shards.Object) {
+	if object, ok := o.(O); ok {
+		t.delete(object)
+	}
+}
+
+// End implements shards.Table.
+func (t *table[O]) End() { t.end(t.shard, t.list) }
+
 // typeTable starts a shard's life: what a shard of that name had is forgotten.
 func (x *Index) typeTable(shard string) shards.Table {
-	t := &typeTable{index: x, shard: shard}
 	x.mu.Lock()
 	x.shard(shard).typesSynced = false
 	x.mu.Unlock()
-	return t
-}
-
-// typeTable watches the WorkspaceTypes of one shard.
-type typeTable struct {
-	index *Index
-	shard string
-	list  uint64 // counts the lists
-}
-
-// Begin implements shards.Table.
-func (t *typeTable) Begin() { t.list++ }
-
-// Upsert implements shards.Table.
-func (t *typeTable) Upsert(o shards.Object) {
-	object, ok := o.(*slimType)
-	if !ok {
-		return
-	}
-	configs := make([]string, 0, len(object.Spec.AuthenticationConfigurations))
-	for _, c := range object.Spec.AuthenticationConfigurations {
-		configs = append(configs, c.Name)
-	}
-	t.index.upsertType(t.shard, nameOf(&object.Metadata), object.Version(), configs, t.list)
-}
-
-// Delete implements shards.Table.
-func (t *typeTable) Delete(o shards.Object) {
-	if object, ok := o.(*slimType); ok {
-		t.index.deleteType(t.shard, nameOf(&object.Metadata))
+	return &table[*slimType]{
+		shard: shard,
+		upsert: func(o *slimType, list uint64) {
+			configs := make([]string, 0, len(o.Spec.AuthenticationConfigurations))
+			for _, c := range o.Spec.AuthenticationConfigurations {
+				configs = append(configs, c.Name)
+			}
+			x.upsertType(shard, nameOf(&o.Metadata), o.Version(), configs, list)
+		},
+		delete: func(o *slimType) { x.deleteType(shard, nameOf(&o.Metadata)) },
+		end:    x.endTypes,
 	}
 }
 
-// End implements shards.Table.
-func (t *typeTable) End() { t.index.endTypes(t.shard, t.list) }
-
+// configTable is typeTable's for configurations.
 func (x *Index) configTable(shard string) shards.Table {
-	t := &configTable{index: x, shard: shard}
 	x.mu.Lock()
 	x.shard(shard).configsSynced = false
 	x.mu.Unlock()
-	return t
-}
-
-// configTable watches the WorkspaceAuthenticationConfigurations of one shard.
-type configTable struct {
-	index *Index
-	shard string
-	list  uint64
-}
-
-// Begin implements shards.Table.
-func (t *configTable) Begin() { t.list++ }
-
-// Upsert implements shards.Table.
-func (t *configTable) Upsert(o shards.Object) {
-	if object, ok := o.(*slimConfig); ok {
-		t.index.upsertConfig(t.shard, object.name(), object.Version(), object.Spec, t.list)
-		t.index.setLogin(t.shard, object.name(), object.login())
+	return &table[*slimConfig]{
+		shard: shard,
+		upsert: func(o *slimConfig, list uint64) {
+			x.upsertConfig(shard, o.name(), o.Version(), o.Spec, list)
+			x.setLogin(shard, o.name(), o.login())
+		},
+		delete: func(o *slimConfig) { x.deleteConfig(shard, o.name()) },
+		end:    x.endConfigs,
 	}
 }
-
-// Delete implements shards.Table.
-func (t *configTable) Delete(o shards.Object) {
-	if object, ok := o.(*slimConfig); ok {
-		t.index.deleteConfig(t.shard, object.name())
-	}
-}
-
-// End implements shards.Table.
-func (t *configTable) End() { t.index.endConfigs(t.shard, t.list) }
