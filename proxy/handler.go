@@ -106,7 +106,7 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	if x.localPath = x.ownPath(r); x.localPath != "" {
 		return x.waits(r, x.authorizeLocal)
 	}
-	if x.asksForLogin(r) {
+	if x.p.asksForLogin(r) {
 		x.localPath = protectedresource.WellKnownPath
 		return nil
 	}

@@ -17,15 +17,15 @@ import (
 
 // asksForLogin says whether r is for protected resource metadata. A mapping that
 // names the very path goes before.
-func (x *exchange) asksForLogin(r *http.Request) bool {
-	if x.p.login == nil || !strings.HasPrefix(r.URL.Path, protectedresource.WellKnownPath) {
+func (p *Proxy) asksForLogin(r *http.Request) bool {
+	if p.login == nil || !strings.HasPrefix(r.URL.Path, protectedresource.WellKnownPath) {
 		return false
 	}
 	path, err := lookup.RawPath(r)
 	if err != nil || !logindiscovery.Owns(path) {
 		return false
 	}
-	pattern, err := x.p.router.Pattern(path)
+	pattern, err := p.router.Pattern(path)
 	return err == nil && !strings.HasPrefix(pattern, protectedresource.WellKnownPath)
 }
 

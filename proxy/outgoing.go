@@ -29,17 +29,31 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	restoreForwarding(in, out)
 	x.dest.Headers.Clear(out.Header)
 	x.propagateTrace(out)
+	writeIdentity(out.Header, &x.dest, x.admission)
 	if x.dest.Kind == destination.MountedHost {
-		x.rewriteForMount(in, out)
-		return
+		out.Host = x.dest.Base.Host
+		out.Header[routing.LoopHeader] = append(slices.Clone(in.Header[routing.LoopHeader]), routing.LoopMark)
 	}
-	if u := x.told; u != nil {
-		identityheaders.DropCredentials(out.Header)
-		if x.decision.AssertedBy != "" {
-			x.dest.Headers.SetUnchanged(out.Header, u)
-		} else {
-			x.dest.Headers.Set(out.Header, u)
-		}
+}
+
+// writeIdentity writes into cleared headers who is asking, as far as the server at d may
+// see that.
+func writeIdentity(header http.Header, d *destination.Destination, a admission) {
+	switch {
+	case d.Trust == destination.Stranger:
+		identityheaders.DropPrivate(header)
+	case d.Trust == destination.Listed:
+		identityheaders.DropCredentials(header)
+		identityheaders.DropCookies(header)
+		d.HostHeaders.Clear(header)
+		d.HostHeaders.Set(header, a.told)
+	case a.told == nil: // the server judges the credentials
+	case a.decision.AssertedBy != "":
+		identityheaders.DropCredentials(header)
+		d.Headers.SetUnchanged(header, a.told)
+	default:
+		identityheaders.DropCredentials(header)
+		d.Headers.Set(header, a.told)
 	}
 }
 
@@ -59,18 +73,4 @@ func restoreForwarding(in, out *http.Request) {
 		client = strings.Join(prior, ", ") + ", " + client
 	}
 	out.Header["X-Forwarded-For"] = []string{client}
-}
-
-// rewriteForMount makes the outgoing request one to another host.
-func (x *exchange) rewriteForMount(in, out *http.Request) {
-	out.Host = x.dest.Base.Host
-	if x.told == nil {
-		identityheaders.DropPrivate(out.Header)
-	} else {
-		identityheaders.DropCredentials(out.Header)
-		identityheaders.DropCookies(out.Header)
-		x.dest.HostHeaders.Clear(out.Header)
-		x.dest.HostHeaders.Set(out.Header, x.told)
-	}
-	out.Header[routing.LoopHeader] = append(slices.Clone(in.Header[routing.LoopHeader]), routing.LoopMark)
 }
