@@ -166,26 +166,13 @@ func (x *exchange) annotate(ctx context.Context) {
 	if d == nil {
 		return
 	}
-	add(annotationDecision, decisionName(d))
+	add(annotationDecision, d.Result())
 	add(annotationAuthenticator, d.Authenticator)
 	if d.AssertedBy != "" {
 		add(annotationAssertedBy, x.dest.Shard+"="+d.AssertedBy)
 	}
 	add(annotationRefusal, d.ID)
 	add(annotationReasons, reasons(d))
-}
-
-// decisionName is what was decided, in a word.
-func decisionName(d *authn.Decision) string {
-	switch {
-	case d.User != nil:
-		return "admitted"
-	case d.PassThrough:
-		return "passed-through"
-	case d.Status == http.StatusServiceUnavailable:
-		return "undecided"
-	}
-	return "refused"
 }
 
 // reasons are the verdicts of a refusal in a line; of a Decision that admits,

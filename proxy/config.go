@@ -15,6 +15,7 @@ import (
 	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
+	"frontproxy/proxy/zpages"
 )
 
 // Decider admits or refuses.
@@ -100,9 +101,9 @@ type PagesConfig struct {
 	LoginDiscovery *logindiscovery.Discovery
 	// Explainer tells why requests are admitted or not, at ExplainPath. Nil: that
 	// path is like any other.
-	Explainer Explainer
+	Explainer zpages.Explainer
 	// Status is what /statusz tells beyond what the Proxy knows itself.
-	Status StatusSources
+	Status zpages.StatusSources
 	// Flags are the command line's, by name, for /flagz. They must hold no secret.
 	Flags map[string]string
 }

@@ -13,10 +13,9 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
-	"frontproxy/authn/authstatus"
-	"frontproxy/authn/issuer"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
+	"frontproxy/proxy/zpages"
 )
 
 // slowExplainer explains when it is let to.
@@ -36,26 +35,13 @@ type allowAll struct{}
 
 func (allowAll) Authorize(context.Context, user.Info, string, string) (bool, error) { return true, nil }
 
-func explainingFront(t *testing.T, now func() time.Time, explainer Explainer) *front {
+func explainingFront(t *testing.T, now func() time.Time, explainer zpages.Explainer) *front {
 	t.Helper()
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, nil)
 	w.config.Pages.Explainer, w.config.Now = explainer, now
 	w.config.Pages.Authorizer = allowAll{}
 	return w.front(t)
-}
-
-// TestExplainPath: which paths are explanations'.
-func TestExplainPath(t *testing.T) {
-	for path, want := range map[string]string{
-		"/debug/explain": "", "/debug/explain/": "", "/debug/explain/pod-1-2": "pod-1-2", "/debug/explain/a/b": "a/b",
-		"/debug/explainer": "no", "/debug/": "no", "/debug/pprof": "no", "": "no", "/x/debug/explain": "no", "//debug/explain": "no",
-	} {
-		id, ok := explainPath(path)
-		if ok != (want != "no") || ok && id != want {
-			t.Errorf("%s: %q, %v; want %q", path, id, ok, want)
-		}
-	}
 }
 
 // TestExplainIsBounded: so many a second, credentials one at a time, questions
@@ -71,7 +57,7 @@ func TestExplainIsBounded(t *testing.T) {
 	client := f.client(t, true)
 	post := func(body string) (int, string) {
 		t.Helper()
-		resp, err := client.Post(f.URL+ExplainPath, "application/json", strings.NewReader(body))
+		resp, err := client.Post(f.URL+zpages.ExplainPath, "application/json", strings.NewReader(body))
 		if err != nil {
 			t.Error(err)
 			return 0, ""
@@ -86,7 +72,7 @@ func TestExplainIsBounded(t *testing.T) {
 	asked := 0
 	for body, want := range map[string]string{
 		"{": "not an ExplainRequest", `{"path":"x"}`: "must begin with a slash", `{"path":"https://x/y"}`: "must begin with a slash", `{"path":"/","certificates":"x"}`: "no PEM certificate",
-		`{"path":"/","token":"` + strings.Repeat("a", maxExplainRequest) + `"}`: "at most",
+		`{"path":"/","token":"` + strings.Repeat("a", zpages.MaxRequest) + `"}`: "at most",
 	} {
 		asked++
 		if code, said := post(body); code != 400 || !strings.Contains(said, want) {
@@ -104,12 +90,12 @@ func TestExplainIsBounded(t *testing.T) {
 	if code := <-first; code != 200 {
 		t.Errorf("the first: %d", code)
 	}
-	for asked += 2; asked < explainsAtOnce; asked++ {
-		if code, _ := do2(t, client, f.URL+ExplainPath+"/front-0"); code != 404 {
+	for asked += 2; asked < zpages.OperatorBurst; asked++ {
+		if code, _ := do2(t, client, f.URL+zpages.ExplainPath+"/front-0"); code != 404 {
 			t.Fatalf("question %d: %d", asked, code)
 		}
 	}
-	if code, _ := do2(t, client, f.URL+ExplainPath+"/front-0"); code != 429 {
+	if code, _ := do2(t, client, f.URL+zpages.ExplainPath+"/front-0"); code != 429 {
 		t.Errorf("one too many: %d", code)
 	}
 }
@@ -135,10 +121,10 @@ func TestWorkspacesExplainsAreShared(t *testing.T) {
 	f := w.front(t)
 	client := f.client(t, true)
 	ask := func(name string) int {
-		res, _ := do(t, client, http.MethodGet, f.URL+"/clusters/"+name+ExplainPath+"/front-0", nil)
+		res, _ := do(t, client, http.MethodGet, f.URL+"/clusters/"+name+zpages.ExplainPath+"/front-0", nil)
 		return res.StatusCode
 	}
-	for i := range shareAtOnce {
+	for i := range zpages.WorkspaceBurst {
 		if code := ask("ws-0"); code != http.StatusNotFound {
 			t.Fatalf("question %d: %d", i, code)
 		}
@@ -163,50 +149,6 @@ func do2(t *testing.T, c *http.Client, url string) (int, []byte) {
 	return resp.StatusCode, body
 }
 
-// TestConfinedStory: what a workspace's administrators are not told.
-func TestConfinedStory(t *testing.T) {
-	f := &authn.Refusal{Decision: &authn.Decision{Status: 503, Verdicts: []authn.Verdict{
-		{Authenticator: "oidc", Outcome: authn.Refused, Reason: "operators-own", Private: true},
-		{Authenticator: "workspace c/a", Outcome: authn.Undecided, Reason: "dial 10.0.0.1: refused", Private: true},
-		{Authenticator: "workspace c/b", Outcome: authn.Refused, Reason: "audience"},
-	}}}
-	now := []authstatus.Authenticator{
-		{Name: "oidc jwt[0]", State: "Ready", Issuer: &issuer.Status{URL: "https://operators-own"}},
-		{Name: "workspace c/a", Workspace: true, State: "Unavailable", Issuer: &issuer.Status{URL: "https://tenant", State: issuer.Unavailable, LastError: "dial 10.0.0.1: refused", KeyIDs: []string{"k"}}},
-	}
-	for _, confined := range []bool{false, true} {
-		text, err := json.Marshal(explainRefusal("front", f, now, confined))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, private := range []string{"operators-own", "10.0.0.1"} {
-			if strings.Contains(string(text), private) == confined {
-				t.Errorf("confined %v: %q in %s", confined, private, text)
-			}
-		}
-		for _, public := range []string{"audience", "https://tenant", "Unavailable", "could not decide"} {
-			if !strings.Contains(string(text), public) {
-				t.Errorf("confined %v: no %q in %s", confined, public, text)
-			}
-		}
-	}
-}
-
-// TestWantsJSON reads Accept as Kubernetes' z-pages do, and plain JSON too.
-func TestWantsJSON(t *testing.T) {
-	for accept, want := range map[string]bool{
-		"": false, "*/*": false, "text/plain": false, "application/json": true, "text/plain, application/json": false, "application/json, */*": false, "application/json;v=v1alpha1;g=config.k8s.io;as=Statusz, */*": true,
-		"application/json;v=v1alpha1;g=config.k8s.io;as=Statusz": true, "application/json;v=v1alpha1;g=config.k8s.io;as=Flagz": false,
-		"application/json;v=v2;g=config.k8s.io;as=Statusz": false, "application/yaml": false, ";;": false,
-	} {
-		r := httptest.NewRequest("GET", "/statusz", nil)
-		r.Header.Set("Accept", accept)
-		if got := wantsJSON(r, "Statusz"); got != want {
-			t.Errorf("%q: %v, want %v", accept, got, want)
-		}
-	}
-}
-
 // TestExplainNotForOtherSites: a page that an operator looks at can't have
 // anything explained with the operator's certificate.
 func TestExplainNotForOtherSites(t *testing.T) {
@@ -225,8 +167,8 @@ func TestExplainNotForOtherSites(t *testing.T) {
 		"its own pages, if any": {http.Header{"Sec-Fetch-Site": {"same-origin"}}, 200},
 	} {
 		for where, handler := range map[string]http.Handler{"the proxy": f.Proxy, "the debug address": f.Debug()} {
-			r := httptest.NewRequest("POST", ExplainPath, strings.NewReader(`{"path":"/clusters/root:ws/api","token":"x"}`))
-			r.Host, r.RequestURI = "localhost", ExplainPath
+			r := httptest.NewRequest("POST", zpages.ExplainPath, strings.NewReader(`{"path":"/clusters/root:ws/api","token":"x"}`))
+			r.Host, r.RequestURI = "localhost", zpages.ExplainPath
 			for k, v := range tt.header {
 				r.Header[k] = v
 			}

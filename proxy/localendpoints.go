@@ -13,31 +13,28 @@ import (
 	"frontproxy/internal/fairqueue"
 	"frontproxy/internal/protectedresource"
 	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/zpages"
 )
 
-// The proxy's own paths, whatever the mapping file says.
-const (
-	metricsPath = "/metrics"
-	statuszPath = "/statusz"
-	flagzPath   = "/flagz"
-)
+// maxQuotedHost bounds what an answer quotes of a request's host, in bytes.
+const maxQuotedHost = 256
 
 // ownPath returns which of the proxy's own paths is asked for, as root's rights
 // name it; empty: the request is for somebody else.
 func (x *exchange) ownPath(r *http.Request) string {
 	switch path := r.URL.Path; path {
-	case metricsPath, statuszPath, flagzPath:
+	case zpages.MetricsPath, zpages.StatuszPath, zpages.FlagzPath:
 		return path
 	}
-	if _, ok := explainPath(r.URL.Path); ok && x.p.explainer != nil {
-		return ExplainPath
+	if _, ok := zpages.ExplainedID(r.URL.Path); ok && x.p.explanations != nil {
+		return zpages.ExplainPath
 	}
 	return ""
 }
 
 // serveLocal serves one of the proxy's own paths, to somebody who may read it.
 func (x *exchange) serveLocal(w http.ResponseWriter, r *http.Request) {
-	if id, ok := explainPath(r.URL.Path); ok {
+	if id, ok := zpages.ExplainedID(r.URL.Path); ok {
 		x.serveExplain(w, r, id)
 		return
 	}
@@ -47,10 +44,10 @@ func (x *exchange) serveLocal(w http.ResponseWriter, r *http.Request) {
 	}
 	x.headerWritten, x.code = true, http.StatusOK
 	switch r.URL.Path {
-	case statuszPath:
-		x.p.serveStatusz(w, r)
-	case flagzPath:
-		x.p.serveFlagz(w, r)
+	case zpages.StatuszPath:
+		x.p.status.ServeStatusz(w, r, x.p.now())
+	case zpages.FlagzPath:
+		zpages.ServeFlagz(w, r, x.p.flags)
 	default:
 		x.p.metrics.ServeHTTP(w, r)
 	}
@@ -64,8 +61,8 @@ func (p *Proxy) Debug() http.Handler {
 		path := x.ownPath(r)
 		switch {
 		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
-			apistatus.Write(w, apistatus.Forbidden("the debug address must be requested as localhost or a loopback address, not as %q", clip.Clone(r.Host, maxQuoted)))
-		case path == ExplainPath, path != "" && readOnly(r):
+			apistatus.Write(w, apistatus.Forbidden("the debug address must be requested as localhost or a loopback address, not as %q", clip.Clone(r.Host, maxQuotedHost)))
+		case path == zpages.ExplainPath, path != "" && readOnly(r):
 			x.serveLocal(w, r)
 		default:
 			apistatus.Write(w, apistatus.NotFound())
@@ -88,7 +85,7 @@ func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Met
 func (x *exchange) authorizeLocal(r *http.Request) *metav1.Status {
 	path, verb := x.localPath, "get"
 	switch {
-	case path == ExplainPath && r.Method == http.MethodPost:
+	case path == zpages.ExplainPath && r.Method == http.MethodPost:
 		verb = "post"
 	case !readOnly(r):
 		return apistatus.MethodNotAllowed("only GET is served here")

@@ -23,6 +23,7 @@ import (
 	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
+	"frontproxy/proxy/zpages"
 )
 
 // Proxy serves requests; see ServeHTTP for their way.
@@ -42,15 +43,12 @@ type Proxy struct {
 
 // pages are what the proxy tells of itself, and who may read it.
 type pages struct {
-	authorizer        Authorizer    // nil: nobody may
-	explainer         Explainer     // nil: nothing is explained
-	explaining        chan struct{} // has the one credential that is being explained
-	explains          *rate.Limiter // to operators
-	sameSite          http.CrossOriginProtection
-	workspaceExplains *workspaceLimiter
-	login             *logindiscovery.Discovery // nil: off
-	status            StatusSources
-	flags             map[string]string
+	authorizer   Authorizer                // nil: nobody may
+	explainer    zpages.Explainer          // nil: nothing is explained
+	explanations *zpages.Explanations      // nil, too
+	login        *logindiscovery.Discovery // nil: off
+	status       zpages.StatusSources
+	flags        map[string]string
 }
 
 // limits bound what clients may cost.
@@ -148,8 +146,11 @@ func New(c Config) (*Proxy, error) {
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}
-	p.status.own = p.certificates
-	p.status.reportExpired(p.now(), c.Log)
+	p.status.OwnCertificates, p.status.OwnReloads = p.certificates, p.router.Reloads
+	if p.explainer != nil {
+		p.explanations = zpages.NewExplanations(p.explainer, p.explain, p.now)
+	}
+	p.status.ReportExpired(p.now(), c.Log)
 	p.metrics.RegisterProxy(p.state)
 	return p, nil
 }
@@ -159,8 +160,7 @@ func newPages(c *Config) pages {
 	status.Shards, status.Started = c.ShardStatus, c.Now()
 	return pages{
 		authorizer: c.Pages.Authorizer, login: c.Pages.LoginDiscovery, status: status, flags: c.Pages.Flags,
-		explainer: c.Pages.Explainer, explaining: make(chan struct{}, 1),
-		explains: rate.NewLimiter(explainsPerSecond, explainsAtOnce), workspaceExplains: newWorkspaceLimiter(),
+		explainer: c.Pages.Explainer,
 	}
 }
 

@@ -134,7 +134,7 @@ func (x *exchange) recordSpan(r *http.Request) {
 		attribute.String("front-proxy.shard", x.dest.Shard),
 	)
 	if d := x.decision; d != nil {
-		x.span.SetAttributes(attribute.String("front-proxy.decision", decisionName(d)), attribute.String("front-proxy.authenticator", d.Authenticator), attribute.String("front-proxy.refusal", d.ID))
+		x.span.SetAttributes(attribute.String("front-proxy.decision", d.Result()), attribute.String("front-proxy.authenticator", d.Authenticator), attribute.String("front-proxy.refusal", d.ID))
 	}
 	if x.code >= http.StatusInternalServerError {
 		x.span.SetStatus(codes.Error, http.StatusText(x.code))

@@ -27,6 +27,7 @@ import (
 	"frontproxy/proxy"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
+	"frontproxy/proxy/zpages"
 )
 
 // program has all running parts of the program.
@@ -34,7 +35,7 @@ type program struct {
 	log     klog.Logger
 	metrics *metrics.Metrics
 	sources metrics.Sources
-	details proxy.StatusSources // the content of /statusz besides sources; the parts add to it
+	details zpages.StatusSources // the content of /statusz besides sources; the parts add to it
 	serve   func(context.Context) error
 	// reloads make the followed files be checked now; SIGHUP calls them.
 	reloads []func()

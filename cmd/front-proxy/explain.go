@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
-	"frontproxy/proxy"
+	"frontproxy/proxy/zpages"
 )
 
 const explainUsage = `Explain asks a running front-proxy why it refused a request, or what it would decide
@@ -124,11 +124,11 @@ func (o *explainOptions) validate(args []string) error {
 }
 
 // question returns nil if the command asks about a refusal.
-func (o *explainOptions) question() (*proxy.ExplainRequest, error) {
+func (o *explainOptions) question() (*zpages.ExplainRequest, error) {
 	if o.path == "" {
 		return nil, nil
 	}
-	q := &proxy.ExplainRequest{Path: o.path, Method: o.method}
+	q := &zpages.ExplainRequest{Path: o.path, Method: o.method}
 	if o.tokenFile != "" {
 		text, err := readInput(o.tokenFile)
 		if err != nil {
@@ -217,12 +217,12 @@ func newExplainClient(config *rest.Config, server, tlsName string, workspace boo
 		path = strings.TrimRight(from.Path, "/")
 	}
 	prefix, cluster, inWorkspace := strings.Cut(path, "/clusters/")
-	a := &explainClient{hint: "this needs get (with --path: post) on the non-resource URL " + proxy.ExplainPath + " in the workspace root; administrators of a workspace use --workspace"}
+	a := &explainClient{hint: "this needs get (with --path: post) on the non-resource URL " + zpages.ExplainPath + " in the workspace root; administrators of a workspace use --workspace"}
 	switch {
 	case workspace && !inWorkspace:
 		return nil, fmt.Errorf("--workspace: the kubeconfig's server %s contains no workspace; it must be like https://host/clusters/root:org:ws", config.Host)
 	case workspace:
-		a.base, a.hint = u.Scheme+"://"+u.Host+prefix+"/clusters/"+cluster, "this needs get on the non-resource URL "+proxy.ExplainPath+" in that workspace"
+		a.base, a.hint = u.Scheme+"://"+u.Host+prefix+"/clusters/"+cluster, "this needs get on the non-resource URL "+zpages.ExplainPath+" in that workspace"
 	default:
 		a.base = u.Scheme + "://" + u.Host + prefix
 	}
@@ -266,20 +266,20 @@ func newDebugClient(address string) *explainClient {
 // connection, until it reaches the replica that has it.
 const replicaTries = 12
 
-func (a *explainClient) ask(ctx context.Context, id string, q *proxy.ExplainRequest) (*proxy.Explanation, error) {
+func (a *explainClient) ask(ctx context.Context, id string, q *zpages.ExplainRequest) (*zpages.Explanation, error) {
 	if q != nil {
 		body, err := json.Marshal(q)
 		if err != nil {
 			return nil, err
 		}
-		e, _, err := a.once(ctx, http.MethodPost, proxy.ExplainPath, body)
+		e, _, err := a.once(ctx, http.MethodPost, zpages.ExplainPath, body)
 		return e, err
 	}
 	var err error
 	for range replicaTries {
-		var e *proxy.Explanation
+		var e *zpages.Explanation
 		var elsewhere bool
-		if e, elsewhere, err = a.once(ctx, http.MethodGet, proxy.ExplainPath+"/"+url.PathEscape(id), nil); !elsewhere {
+		if e, elsewhere, err = a.once(ctx, http.MethodGet, zpages.ExplainPath+"/"+url.PathEscape(id), nil); !elsewhere {
 			return e, err
 		}
 	}
@@ -287,7 +287,7 @@ func (a *explainClient) ask(ctx context.Context, id string, q *proxy.ExplainRequ
 }
 
 // once sends one question. elsewhere reports whether another replica must be asked.
-func (a *explainClient) once(ctx context.Context, method, path string, body []byte) (e *proxy.Explanation, elsewhere bool, err error) {
+func (a *explainClient) once(ctx context.Context, method, path string, body []byte) (e *zpages.Explanation, elsewhere bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, false, err
@@ -304,7 +304,7 @@ func (a *explainClient) once(ctx context.Context, method, path string, body []by
 		return nil, false, err
 	}
 	if resp.StatusCode == http.StatusOK {
-		e = &proxy.Explanation{}
+		e = &zpages.Explanation{}
 		if err := json.Unmarshal(text, e); err != nil || e.Instance == "" {
 			return nil, false, fmt.Errorf("%s is not a front-proxy, or not one that serves explanations", a.base)
 		}
@@ -317,5 +317,5 @@ func (a *explainClient) once(ctx context.Context, method, path string, body []by
 	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized {
 		return nil, false, fmt.Errorf("%s\n(%s)", s.Message, a.hint)
 	}
-	return nil, s.Reason == proxy.ReasonOtherInstance, errors.New(s.Message)
+	return nil, s.Reason == zpages.ReasonOtherInstance, errors.New(s.Message)
 }

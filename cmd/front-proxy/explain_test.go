@@ -23,7 +23,7 @@ import (
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/e2e/harness"
 	"frontproxy/e2e/standin"
-	"frontproxy/proxy"
+	"frontproxy/proxy/zpages"
 )
 
 // explainWorld is a proxy with a workspace type in front of a stand-in kcp.
@@ -129,7 +129,7 @@ func TestExplainRefusal(t *testing.T) {
 			t.Errorf("%s: a credential is in the story", name)
 		}
 	}
-	var e proxy.Explanation
+	var e zpages.Explanation
 	if out := w.explains("json", []string{id, "--kubeconfig=" + operator, "-ojson"}); json.Unmarshal([]byte(out), &e) != nil || e.ID != id || e.Code != 401 || e.Place.Shard != "root" || len(e.Verdicts) != 2 {
 		t.Errorf("JSON: %+v", e)
 	}
@@ -339,7 +339,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
-	var s proxy.Statusz
+	var s zpages.Statusz
 	deadline := time.Now().Add(20 * time.Second)
 	for s.Status.ConfigurationCounts["Broken"] != 1 && time.Now().Before(deadline) {
 		_, kind, body := page("/statusz", "operator-token", "application/json;v=v1alpha1;g=config.k8s.io;as=Statusz")
@@ -568,7 +568,7 @@ func FuzzReadChange(f *testing.F) {
 		if _, nameless := c.Types[""]; nameless {
 			t.Error("a type without a name")
 		}
-		if _, err := json.Marshal(proxy.ExplainRequest{Path: "/", Change: c}); err != nil {
+		if _, err := json.Marshal(zpages.ExplainRequest{Path: "/", Change: c}); err != nil {
 			t.Errorf("cannot be asked: %v", err)
 		}
 	})

@@ -14,11 +14,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/authn/workspacetypes"
-	"frontproxy/proxy"
+	"frontproxy/proxy/zpages"
 )
 
 // explainText writes an explanation as text.
-func explainText(w io.Writer, e *proxy.Explanation) {
+func explainText(w io.Writer, e *zpages.Explanation) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	say("%s %s: %s (%d)", plainText(e.Method), plainText(e.Path), e.Outcome, e.Code)
 	if e.ID != "" {
@@ -57,7 +57,7 @@ func explainText(w io.Writer, e *proxy.Explanation) {
 	say("Reported by instance %s", e.Instance)
 }
 
-func placeText(say func(string, ...any), p *proxy.Place) {
+func placeText(say func(string, ...any), p *zpages.Place) {
 	say("What the path means:")
 	field := func(name, value string) {
 		if value != "" {
@@ -84,7 +84,7 @@ func placeText(say func(string, ...any), p *proxy.Place) {
 	}
 }
 
-func credentialText(say func(string, ...any), c *proxy.Credential) {
+func credentialText(say func(string, ...any), c *zpages.Credential) {
 	if c.Certificate != "" || c.Serial != "" {
 		say("Client certificate: %q, serial %s", c.Certificate, c.Serial)
 	}
@@ -108,7 +108,7 @@ func credentialText(say func(string, ...any), c *proxy.Credential) {
 	}
 }
 
-func statesText(say func(string, ...any), all []proxy.AuthenticatorState) {
+func statesText(say func(string, ...any), all []zpages.AuthenticatorState) {
 	if len(all) == 0 {
 		return
 	}
@@ -168,8 +168,8 @@ func certificatesOnly(text []byte) string {
 }
 
 // readChange reads WorkspaceAuthenticationConfigurations and WorkspaceTypes.
-func readChange(text []byte) (*proxy.ExplainChange, error) {
-	change := &proxy.ExplainChange{Configurations: map[string]json.RawMessage{}, Annotations: map[string]map[string]string{}, Types: map[string][]string{}}
+func readChange(text []byte) (*zpages.ExplainChange, error) {
+	change := &zpages.ExplainChange{Configurations: map[string]json.RawMessage{}, Annotations: map[string]map[string]string{}, Types: map[string][]string{}}
 	for n, document := range strings.Split("\n"+string(text), "\n---") {
 		if strings.TrimSpace(document) == "" {
 			continue
@@ -204,7 +204,7 @@ func readChange(text []byte) (*proxy.ExplainChange, error) {
 	return change, nil
 }
 
-func addChange(change *proxy.ExplainChange, kind, name string, spec json.RawMessage) error {
+func addChange(change *zpages.ExplainChange, kind, name string, spec json.RawMessage) error {
 	if name == "" {
 		return errors.New("metadata.name is missing")
 	}

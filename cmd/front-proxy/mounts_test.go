@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"frontproxy/e2e/harness"
-	"frontproxy/proxy"
+	"frontproxy/proxy/zpages"
 )
 
 // mountedHost is a server outside of kcp that believes identity headers of who
@@ -131,7 +131,7 @@ func statuszCertificates(t *testing.T, socket string) (all []string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	var page proxy.Statusz
+	var page zpages.Statusz
 	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil {
 		t.Fatal(err)
 	}

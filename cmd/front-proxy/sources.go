@@ -10,8 +10,8 @@ import (
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
 	"frontproxy/internal/certs"
-	"frontproxy/proxy"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/zpages"
 )
 
 // newSources returns the sources of /metrics other than requests; the parts add to
@@ -25,7 +25,7 @@ func newSources(idx *index.Index) metrics.Sources {
 }
 
 // status returns the content of /statusz.
-func (p *program) status() proxy.StatusSources {
+func (p *program) status() zpages.StatusSources {
 	s := p.details
 	s.Version, s.Counts, s.Certificates, s.Reloads = version, p.sources.Counts, p.sources.Certificates, p.sources.Reloads
 	s.Webhook = p.sources.Webhook

@@ -1,7 +1,6 @@
-package proxy
+package zpages
 
 import (
-	"net/http"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -11,9 +10,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/issuer"
-	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
-	"frontproxy/proxy/destination"
 )
 
 // Explanation is the whole story of one request and why it was answered as it
@@ -129,16 +126,17 @@ const withheld = "only the operator of the proxy may see the reason"
 func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenticator, confined bool) *Explanation {
 	e := &Explanation{
 		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Method: f.Method, Path: f.Path,
-		Place: placeOf(&f.Target), Credential: credentialOf(&f.Presented),
+		Place: PlaceOf(&f.Target), Credential: credentialOf(&f.Presented),
 	}
-	e.decided(f.Decision, confined)
+	e.AddDecision(f.Decision, confined)
 	e.applying(now, confined)
 	return e
 }
 
-// decided adds a Decision's story.
-func (e *Explanation) decided(d *authn.Decision, confined bool) {
-	e.Code, e.Outcome, e.Guard, e.Versions = d.Status, decisionName(d), d.Guarded, d.Versions
+// AddDecision adds what was decided. With confined, it leaves out what a workspace's
+// administrators are not told.
+func (e *Explanation) AddDecision(d *authn.Decision, confined bool) {
+	e.Code, e.Outcome, e.Guard, e.Versions = d.Status, d.Result(), d.Guarded, d.Versions
 	e.User, e.AssertedBy = userOf(d.User), d.AssertedBy
 	for _, v := range d.Verdicts {
 		reason := v.Reason
@@ -174,7 +172,8 @@ func issuerState(s *issuer.Status) *IssuerState {
 	}
 }
 
-func placeOf(t *index.Target) Place {
+// PlaceOf is what is known of a target.
+func PlaceOf(t *index.Target) Place {
 	p := Place{LogicalCluster: t.Cluster, Mount: t.Mount != nil}
 	if t.Shard != nil {
 		p.Shard = t.Shard.Name
@@ -228,29 +227,9 @@ func timeOf(t time.Time) *metav1.Time {
 	return &metav1.Time{Time: t}
 }
 
-// explain goes the way of a request as far as the decision, with a credential
-// in hand, and tells what it meets.
-func (p *Proxy) explain(r *http.Request, e Explainer, change *workspacetypes.Change) (*Explanation, error) {
-	out := &Explanation{Instance: e.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
-	_, to, status := p.locate(r)
-	out.Place = placeOf(&to.Target)
-	out.Place.Cluster, out.Place.Mount = to.ClusterPath, out.Place.Mount || to.Kind == destination.MountedHost
-	out.Place.Mapping = to.Pattern
-	if status != nil {
-		out.Code, out.Outcome, out.Message = int(status.Code), "not authenticated", status.Message
-		return out, nil
-	}
-	if to.Trust == destination.PassThrough {
-		out.decided(passedThrough, false)
-		out.Message = "the mapping leaves authentication to its backend"
-		return out, nil
-	}
-	told, err := e.Explain(r, &to.Target, change)
-	if err != nil {
-		return nil, err
-	}
-	out.Credential, out.Notes = credentialOf(&told.Presented), told.Notes
-	out.decided(told.Decision, false)
-	out.applying(told.Applying, false)
-	return out, nil
+// AddAuthn adds what an Explainer says.
+func (e *Explanation) AddAuthn(told *authn.Explanation) {
+	e.Credential, e.Notes = credentialOf(&told.Presented), told.Notes
+	e.AddDecision(told.Decision, false)
+	e.applying(told.Applying, false)
 }

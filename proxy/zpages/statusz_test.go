@@ -1,4 +1,4 @@
-package proxy
+package zpages
 
 import (
 	"strings"
@@ -15,12 +15,12 @@ import (
 // /statusz, and does not keep the proxy from starting.
 func TestExpiredCertificates(t *testing.T) {
 	now := time.Unix(1700000000, 0)
-	sources := StatusSources{own: func() []certs.Source { return nil }, Certificates: []certs.Source{
+	sources := StatusSources{Certificates: []certs.Source{
 		{Role: "client", Source: "ended", PEM: func() []byte { return endsAt(t, now.Add(-90*time.Minute)) }},
 		{Role: "client", Source: "good", PEM: func() []byte { return endsAt(t, now.Add(90*time.Minute)) }},
 	}}
 	var lines []string
-	sources.reportExpired(now, funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{}))
+	sources.ReportExpired(now, funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{}))
 	if len(lines) != 1 || !strings.Contains(lines[0], `"source"="ended"`) || !strings.Contains(lines[0], "replace it") {
 		t.Errorf("the log has %q, want one line about the expired one", lines)
 	}

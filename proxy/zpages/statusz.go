@@ -1,18 +1,14 @@
-package proxy
+package zpages
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
-	"mime"
 	"net/http"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	flagz "k8s.io/apiserver/pkg/server/flagz/api/v1alpha1"
 	statusz "k8s.io/apiserver/pkg/server/statusz/api/v1alpha1"
 	"k8s.io/klog/v2"
 
@@ -26,9 +22,6 @@ import (
 )
 
 const (
-	componentName = "front-proxy"
-	// zpagesVersion is that of Kubernetes' z-pages (KEP-4827, KEP-4828).
-	zpagesVersion = "config.k8s.io/v1alpha1"
 	// maxListed bounds what a page lists of what tenants can make many of.
 	maxListed = 1000
 )
@@ -52,11 +45,12 @@ type StatusSources struct {
 	// Reloads tell why a changed file can not be used, by flag.
 	Reloads map[string]func() error
 
-	// Shards and Started are the Proxy's own.
-	Shards  func() shards.Status
-	Started time.Time
-
-	own func() []certs.Source
+	// The others are the Proxy's own: what it knows of shards, since when it runs, what
+	// certificates it shows and expects, and why files of its own cannot be used.
+	Shards          func() shards.Status
+	Started         time.Time
+	OwnCertificates func() []certs.Source
+	OwnReloads      func() map[string]func() error
 }
 
 // Statusz is the page as JSON: Kubernetes' fields, and ours in status.
@@ -147,73 +141,22 @@ type ShardKeys struct {
 	Error  string       `json:"error,omitempty"`
 }
 
-// serveStatusz answers in text, as Kubernetes' components do, or in JSON.
-func (p *Proxy) serveStatusz(w http.ResponseWriter, r *http.Request) {
-	page := p.statusz()
+// ServeStatusz answers in text, as Kubernetes' components do, or in JSON.
+func (s *StatusSources) ServeStatusz(w http.ResponseWriter, r *http.Request, now time.Time) {
+	page := s.Statusz(now)
 	if wantsJSON(r, "Statusz") {
-		writeJSON(w, page)
+		WriteJSON(w, page)
 		return
 	}
-	writeText(w, page.text(p.now()))
+	writeText(w, page.text(now))
 }
 
-// serveFlagz alike.
-func (p *Proxy) serveFlagz(w http.ResponseWriter, r *http.Request) {
-	if wantsJSON(r, "Flagz") {
-		writeJSON(w, &flagz.Flagz{
-			TypeMeta: metav1.TypeMeta{Kind: "Flagz", APIVersion: zpagesVersion}, ObjectMeta: metav1.ObjectMeta{Name: componentName}, Flags: p.flags,
-		})
-		return
-	}
-	var b strings.Builder
-	b.WriteString(pageHeader("flagz"))
-	for _, name := range slices.Sorted(maps.Keys(p.flags)) {
-		fmt.Fprintf(&b, "%s=%s\n", name, p.flags[name])
-	}
-	writeText(w, b.String())
-}
-
-// pageHeader begins every z-page of a Kubernetes component.
-func pageHeader(kind string) string {
-	return "\n" + componentName + " " + kind + "\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n\n"
-}
-
-func writeText(w http.ResponseWriter, text string) {
-	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Cache-Control", "no-cache, private")
-	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write([]byte(text)) //nolint:gosec // plain text, nosniff
-}
-
-// wantsJSON reads the Accept header as Kubernetes' z-pages do: JSON for a client that
-// asks for the kind, else text. A client that accepts only JSON gets JSON, too.
-func wantsJSON(r *http.Request, kind string) bool {
-	plain := false
-	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
-		media, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		switch media {
-		case "application/json":
-			if params["as"] == kind && params["g"]+"/"+params["v"] == zpagesVersion {
-				return true
-			}
-			plain = plain || params["as"] == ""
-		case "text/plain", "text/*", "*/*":
-			return false
-		}
-	}
-	return plain
-}
-
-func (p *Proxy) statusz() *Statusz {
-	s, now := &p.status, p.now()
+// Statusz is the page as of now.
+func (s *StatusSources) Statusz(now time.Time) *Statusz {
 	out := &Statusz{Statusz: statusz.Statusz{
 		TypeMeta: metav1.TypeMeta{Kind: "Statusz", APIVersion: zpagesVersion}, ObjectMeta: metav1.ObjectMeta{Name: componentName},
 		StartTime: metav1.Time{Time: s.Started}, UptimeSeconds: int64(max(0, now.Sub(s.Started).Seconds())),
-		GoVersion: runtime.Version(), BinaryVersion: s.Version, Paths: []string{"/debug", flagzPath, "/healthz", "/livez", metricsPath, "/readyz", statuszPath},
+		GoVersion: runtime.Version(), BinaryVersion: s.Version, Paths: []string{"/debug", FlagzPath, "/healthz", "/livez", MetricsPath, "/readyz", StatuszPath},
 	}}
 	out.Status.addShards(s)
 	out.Status.addConfigurations(s)
@@ -226,7 +169,9 @@ func (p *Proxy) statusz() *Statusz {
 		}
 	}
 	out.Status.addReloads(s.Reloads)
-	out.Status.addReloads(p.router.Reloads())
+	if s.OwnReloads != nil {
+		out.Status.addReloads(s.OwnReloads())
+	}
 	return out
 }
 
@@ -331,10 +276,10 @@ func atMost[T any](all []T) (some []T, omitted int) {
 	return all[:n], len(all) - n
 }
 
-// reportExpired logs the certificates that have already expired. The proxy serves
+// ReportExpired logs the certificates that have already expired. The proxy serves
 // nevertheless: files are followed, and requests that do not need the certificate
 // work.
-func (s *StatusSources) reportExpired(now time.Time, log klog.Logger) {
+func (s *StatusSources) ReportExpired(now time.Time, log klog.Logger) {
 	var o ProxyStatus
 	o.addCertificates(s)
 	for _, c := range o.Certificates {
@@ -345,7 +290,11 @@ func (s *StatusSources) reportExpired(now time.Time, log klog.Logger) {
 }
 
 func (o *ProxyStatus) addCertificates(s *StatusSources) {
-	for _, c := range slices.Concat(s.own(), s.Certificates) {
+	all := s.Certificates
+	if s.OwnCertificates != nil {
+		all = slices.Concat(s.OwnCertificates(), all)
+	}
+	for _, c := range all {
 		if first := certs.Earliest(c.PEM()); first != nil {
 			o.Certificates = append(o.Certificates, CertificateState{c.Role, c.Source, first.Subject.String(), timeOf(first.NotAfter)})
 		}

@@ -1,0 +1,118 @@
+package zpages
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+
+	"frontproxy/authn/workspacetypes"
+	"frontproxy/proxy/identityheaders"
+)
+
+// ExplainRequest asks about a credential in hand.
+type ExplainRequest struct {
+	// Path is that of the request to explain, Method its method (GET when empty).
+	Path   string `json:"path"`
+	Method string `json:"method,omitempty"`
+	// Token is a bearer token, Certificates a client's certificate and its chain
+	// in PEM, without a key: it is judged as if its owner had connected.
+	Token        string `json:"token,omitempty"`
+	Certificates string `json:"certificates,omitempty"`
+	// Asserted is the user that the certificate's owner asserts in X-Remote-*
+	// headers; nil means none. Only certificates of proxies and shards can assert
+	// one.
+	Asserted *authenticationv1.UserInfo `json:"asserted,omitempty"`
+	// Change has objects that are taken for applied.
+	Change *ExplainChange `json:"change,omitempty"`
+}
+
+// ExplainChange is workspacetypes.Change.
+type ExplainChange struct {
+	// Configurations are the specs of WorkspaceAuthenticationConfigurations, by name.
+	Configurations map[string]json.RawMessage `json:"configurations,omitempty"`
+	// Annotations are those of these objects, by name.
+	Annotations map[string]map[string]string `json:"annotations,omitempty"`
+	// Types have spec.authenticationConfigurations' names, by name.
+	Types map[string][]string `json:"types,omitempty"`
+}
+
+// readExplainRequest makes the request to explain. Errors hold no part of the
+// credential.
+func readExplainRequest(r *http.Request) (*http.Request, *workspacetypes.Change, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxRequest))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the question (at most %d bytes): %w", MaxRequest, err)
+	}
+	var q ExplainRequest
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, nil, errors.New("the body is not an ExplainRequest in JSON")
+	}
+	u, err := url.ParseRequestURI(q.Path)
+	if err != nil || !strings.HasPrefix(q.Path, "/") {
+		return nil, nil, errors.New("path: must begin with a slash, as in /clusters/root:org:ws/api/v1/namespaces")
+	}
+	if q.Method == "" {
+		q.Method = http.MethodGet
+	}
+	asked := &http.Request{
+		Method: q.Method, URL: u, RequestURI: q.Path, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{}, Body: http.NoBody, Host: r.Host, TLS: &tls.ConnectionState{HandshakeComplete: true},
+	}
+	if q.Token != "" {
+		asked.Header.Set("Authorization", "Bearer "+q.Token)
+	}
+	if q.Asserted != nil {
+		identityheaders.New(identityheaders.DefaultUser, identityheaders.DefaultGroup, identityheaders.DefaultExtra, identityheaders.DefaultUID).Set(asked.Header, infoOf(q.Asserted))
+	}
+	if asked.TLS.PeerCertificates, err = parseCertificates(q.Certificates); err != nil {
+		return nil, nil, err
+	}
+	return asked, q.Change.change(), nil
+}
+
+// maxChain bounds the certificates of a client.
+const maxChain = 16
+
+func parseCertificates(text string) ([]*x509.Certificate, error) {
+	var all []*x509.Certificate
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificates: %w", err)
+		}
+		if all = append(all, c); len(all) > maxChain {
+			return nil, fmt.Errorf("certificates: more than %d", maxChain)
+		}
+	}
+	if len(all) == 0 && text != "" {
+		return nil, errors.New("certificates: no PEM certificate")
+	}
+	return all, nil
+}
+
+func (c *ExplainChange) change() *workspacetypes.Change {
+	if c == nil {
+		return nil
+	}
+	out := &workspacetypes.Change{Configurations: map[string][]byte{}, Annotations: c.Annotations, Types: c.Types}
+	for name, spec := range c.Configurations {
+		out.Configurations[name] = spec
+	}
+	return out
+}

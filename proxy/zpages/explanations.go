@@ -1,0 +1,177 @@
+package zpages
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"frontproxy/authn"
+	"frontproxy/authn/authstatus"
+	"frontproxy/authn/workspacetypes"
+	"frontproxy/index"
+	"frontproxy/internal/clip"
+	"frontproxy/proxy/apistatus"
+)
+
+// ExplainPath is where explanations are, at the proxy itself and below each
+// workspace: /debug/explain/<id> for a refusal, POST of an ExplainRequest to
+// /debug/explain for a credential in hand.
+const ExplainPath = "/debug/explain"
+
+const (
+	// operatorRate, a second, and OperatorBurst bound explanations for operators;
+	// workspaceRate and WorkspaceBurst those for the workspaces of one share, of which
+	// there are shares.
+	operatorRate, OperatorBurst           = 10, 30
+	workspaceRate, WorkspaceBurst, shares = 1, 10, 256
+	// explainTimeout bounds one, fetches from issuers included.
+	explainTimeout = 30 * time.Second
+	// MaxRequest is the largest ExplainRequest, in bytes.
+	MaxRequest = 1 << 20
+)
+
+// ReasonOtherInstance is the reason of the 404 for a refusal that another
+// instance has.
+const ReasonOtherInstance metav1.StatusReason = "OtherInstance"
+
+// Explainer tells why requests are admitted or not; *authn.Authenticator does.
+type Explainer interface {
+	// Explain decides with the trace on; see authn.
+	Explain(r *http.Request, t *index.Target, change *workspacetypes.Change) (*authn.Explanation, error)
+	// AuthenticatorsFor are the authenticators of a target.
+	AuthenticatorsFor(t *index.Target) []authstatus.Authenticator
+	// Refusals are those kept.
+	Refusals() *authn.Refusals
+}
+
+// Explanations answers who asks for them. It bounds how many there are.
+type Explanations struct {
+	explainer  Explainer
+	try        TryFunc
+	now        func() time.Time
+	trying     chan struct{} // has the one credential that is being explained
+	operators  *rate.Limiter
+	workspaces *workspaceLimiter
+	sameSite   http.CrossOriginProtection
+}
+
+// TryFunc goes the way of a request that nobody sent as far as the decision, with a
+// change taken for applied, and tells what it meets.
+type TryFunc func(r *http.Request, change *workspacetypes.Change) (*Explanation, error)
+
+// NewExplanations makes one that asks e about refusals, and try about credentials.
+func NewExplanations(e Explainer, try TryFunc, now func() time.Time) *Explanations {
+	return &Explanations{
+		explainer: e, try: try, now: now, trying: make(chan struct{}, 1),
+		operators: rate.NewLimiter(operatorRate, OperatorBurst), workspaces: newWorkspaceLimiter(),
+	}
+}
+
+// ExplainedID says whether a path is one of explanations', and for which refusal.
+func ExplainedID(path string) (id string, ok bool) {
+	rest, ok := strings.CutPrefix(path, ExplainPath)
+	if !ok || rest == "" {
+		return "", ok
+	}
+	id, ok = strings.CutPrefix(rest, "/")
+	return id, ok
+}
+
+// ForOperator explains the refusal id, or the credential in the body, to somebody who may
+// read that: whoever calls has asked. The Status, unless nil, is why not.
+func (e *Explanations) ForOperator(r *http.Request, id string) (*Explanation, *metav1.Status) {
+	if !e.operators.AllowN(e.now(), 1) {
+		return nil, apistatus.TooManyExplanations()
+	}
+	switch {
+	case e.sameSite.Check(r) != nil: // a page that the operator looks at, with its certificate
+		return nil, apistatus.Forbidden("explanations are not available to pages of other sites")
+	case r.Method == http.MethodPost && id == "":
+		return e.credential(r)
+	case r.Method != http.MethodGet:
+		return nil, apistatus.MethodNotAllowed("use GET %s/<id of a refusal>, or POST %s", ExplainPath, ExplainPath)
+	}
+	f := e.explainer.Refusals().Find(id)
+	if f == nil {
+		return nil, e.noRefusal(id)
+	}
+	return e.refusal(f, false), nil
+}
+
+// ForWorkspace explains the refusal id to an administrator of the logical cluster, for
+// whom others' refusals are as if they were not there.
+func (e *Explanations) ForWorkspace(cluster, id string) (*Explanation, *metav1.Status) {
+	if !e.workspaces.of(cluster).AllowN(e.now(), 1) {
+		return nil, apistatus.TooManyExplanations()
+	}
+	f := e.explainer.Refusals().Find(id)
+	if f == nil || f.Target.Cluster != cluster {
+		return nil, e.noRefusal(id)
+	}
+	return e.refusal(f, true), nil
+}
+
+func (e *Explanations) refusal(f *authn.Refusal, confined bool) *Explanation {
+	return explainRefusal(e.explainer.Refusals().Instance(), f, e.explainer.AuthenticatorsFor(&f.Target), confined)
+}
+
+func (e *Explanations) noRefusal(id string) *metav1.Status {
+	instance := e.explainer.Refusals().Instance()
+	s := apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "instance %s no longer has refusal %q: it keeps only the latest", instance, clip.Clone(id, maxQuoted))
+	if !strings.HasPrefix(id, instance+"-") {
+		s.Reason = ReasonOtherInstance
+		s.Message = fmt.Sprintf("the refusal %q is not one of instance %s: ask the instance that its id begins with", clip.Clone(id, maxQuoted), instance)
+	}
+	s.Details = &metav1.StatusDetails{UID: types.UID(instance)}
+	return s
+}
+
+// credential tells what becomes of a request that nobody sent.
+func (e *Explanations) credential(r *http.Request) (*Explanation, *metav1.Status) {
+	asked, change, err := readExplainRequest(r)
+	if err != nil {
+		return nil, apistatus.BadRequest("%s", err.Error())
+	}
+	select { // configurations are built, issuers read: one at a time
+	case e.trying <- struct{}{}:
+		defer func() { <-e.trying }()
+	default:
+		return nil, apistatus.TooManyExplanations()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), explainTimeout)
+	defer cancel()
+	out, err := e.try(asked.WithContext(ctx), change)
+	if err != nil {
+		return nil, apistatus.BadRequest("the change can't be tried: %s", err.Error())
+	}
+	return out, nil
+}
+
+// workspaceLimiter bounds what logical clusters ask for, so that who asks for much leaves
+// room for others: those whose names have the same hash have one bound.
+type workspaceLimiter struct {
+	seed     maphash.Seed
+	limiters [shares]*rate.Limiter
+}
+
+func newWorkspaceLimiter() *workspaceLimiter {
+	s := &workspaceLimiter{seed: maphash.MakeSeed()}
+	for i := range s.limiters {
+		s.limiters[i] = rate.NewLimiter(workspaceRate, WorkspaceBurst)
+	}
+	return s
+}
+
+func (s *workspaceLimiter) of(cluster string) *rate.Limiter {
+	return s.limiters[maphash.String(s.seed, cluster)%shares]
+}
+
+// maxQuoted bounds what an answer quotes of a request, in bytes.
+const maxQuoted = 256
