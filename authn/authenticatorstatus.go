@@ -26,10 +26,10 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Target) []authstatus.Authenti
 			always(m.Name())
 		}
 	}
-	if a.certs.proxies != nil {
+	if a.certs.proxiesKnown() {
 		always(byRequestHeader)
 	}
-	if a.certs.clients != nil {
+	if a.certs.usersKnown() {
 		always(byClientCert)
 	}
 	for _, m := range a.tokens {

@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/util/cert"
 
 	"frontproxy/authn/identity"
-	"frontproxy/index"
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 )
@@ -62,21 +61,58 @@ type certificates struct {
 	clients, proxies *verifier // nil: not configured
 	allowedProxies   []string
 	headers          authenticator.Request
-	callers          *shardCallers                      // nil: no shard may assert
-	identify         func(user.Info) (user.Info, error) // the global identity rules
+	callers          *shardCallers // nil: no shard may assert
+	shards           []ShardClient
+	groups           identity.GroupFilter
 }
 
-func newCertificates(clientCAs CAPool, rh *RequestHeader, identify func(user.Info) (user.Info, error), now func() time.Time) (*certificates, error) {
-	c := &certificates{identify: identify}
+// certConfig is what certificates need.
+type certConfig struct {
+	// ClientCAs is --client-ca-file; nil: client certificates name no users.
+	ClientCAs CAPool
+	// RequestHeader is nil when no proxy may assert identities.
+	RequestHeader *RequestHeader
+	// ShardClients are the client certificates that belong to shards, ShardCallers
+	// those by which shards assert who asked them.
+	ShardClients []ShardClient
+	ShardCallers []ShardCaller
+	// Groups filters the groups of identities.
+	Groups identity.GroupFilter
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// certRequest is what a client presented, and where.
+type certRequest struct {
+	// Certificates are the client's, its own first; none: it has none.
+	Certificates []*x509.Certificate
+	// Header is the request's. It is only read.
+	Header http.Header
+	// ShardRoute is the shard whose virtual workspaces the request is for, below
+	// /shards/<name>/services/; empty everywhere else.
+	ShardRoute string
+}
+
+// certRefusal says why a certificate admits nobody.
+type certRefusal struct {
+	// Authenticator is the kind that refused, Reason why; for operators.
+	Authenticator, Reason string
+}
+
+// newCertificates does no I/O. It fails on a configuration in which a user's
+// certificate could assert identities.
+func newCertificates(config certConfig) (*certificates, error) {
+	clientCAs, rh, now := config.ClientCAs, config.RequestHeader, config.Now
+	c := &certificates{groups: config.Groups, shards: config.ShardClients}
 	if clientCAs != nil {
 		c.clients = newVerifier(clientCAs, now, c.userOf)
 	}
-	if rh == nil {
-		return c, nil
+	var err error
+	if c.callers, err = newShardCallers(config.ShardCallers, rh, config.Groups.Drop); err != nil || rh == nil {
+		return c, err
 	}
 	c.proxies = newVerifier(rh.CAs, now, nil)
 	c.allowedProxies = rh.AllowedNames
-	var err error
 	if c.headers, err = headerrequest.New(rh.UsernameHeaders, rh.UIDHeaders, rh.GroupHeaders, rh.ExtraPrefixes); err != nil {
 		return nil, fmt.Errorf("--requestheader-* headers: %w", err)
 	}
@@ -89,65 +125,71 @@ func newCertificates(clientCAs CAPool, rh *RequestHeader, identify func(user.Inf
 	return c, nil
 }
 
-// authenticated is an identity and how it was proved.
-type authenticated struct {
-	user  user.Info
-	by    string
-	until time.Time
-	// assertedBy is the common name of the shard's certificate that asserted user;
+// certIdentity is an identity and how it was proved.
+type certIdentity struct {
+	User user.Info
+	// Authenticator is the kind that accepted.
+	Authenticator string
+	ExpiresAt     time.Time
+	// AssertedBy is the common name of the shard's certificate that asserted User;
 	// empty: none did.
-	assertedBy string
-	// account: it is a service account, by its own token
-	account bool
+	AssertedBy string
 }
 
-// authenticate judges the request's client certificate. Nil without verdicts
+// usersKnown says whether client certificates name users, and proxiesKnown
+// whether proxies may assert identities.
+func (c *certificates) usersKnown() bool { return c.clients != nil }
+
+// proxiesKnown is usersKnown's for proxies.
+func (c *certificates) proxiesKnown() bool { return c.proxies != nil }
+
+// authenticate judges the request's client certificate. Nil without refusals
 // means that there is none, or that no pool is configured.
-func (c *certificates) authenticate(r *http.Request, t *index.Target) (*authenticated, []Verdict) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+func (c *certificates) authenticate(r certRequest) (*certIdentity, []certRefusal) {
+	if len(r.Certificates) == 0 {
 		return nil, nil
 	}
-	if c.callers.lists(r.TLS.PeerCertificates[0].Subject.CommonName) && c.callers.asserts(r.Header) {
-		if who, verdicts, judged := c.shardCaller(r, t); judged {
-			return who, verdicts
+	if c.callers.lists(r.Certificates[0].Subject.CommonName) && c.callers.asserts(r.Header) {
+		if who, refusals, judged := c.shardCaller(r); judged {
+			return who, refusals
 		}
 	}
-	var verdicts []Verdict
-	proxy, err := c.proxy(r.TLS.PeerCertificates)
+	var refusals []certRefusal
+	proxy, err := c.proxy(r.Certificates)
 	switch {
 	case err != nil:
-		verdicts = append(verdicts, Verdict{byRequestHeader, Refused, err.Error(), true})
+		refusals = append(refusals, certRefusal{byRequestHeader, err.Error()})
 	case proxy != nil:
 		return c.asserted(r, proxy)
 	}
 	if c.clients == nil {
-		return nil, verdicts
+		return nil, refusals
 	}
-	chain, err := c.clients.verify(r.TLS.PeerCertificates)
+	chain, err := c.clients.verify(r.Certificates)
 	if err == nil {
 		err = chain.nobody
 	}
 	if err != nil {
-		return nil, append(verdicts, Verdict{byClientCert, Refused, err.Error(), true})
+		return nil, append(refusals, certRefusal{byClientCert, err.Error()})
 	}
-	return &authenticated{user: chain.user, by: byClientCert, until: chain.until}, nil
+	return c.withShardGroups(r, &certIdentity{User: chain.user, Authenticator: byClientCert, ExpiresAt: chain.until}), nil
 }
 
-// checkRevoked returns why the certificate that d admitted, and that has ended, would
-// not be good had it not: its CA is trusted no more.
-func (c *certificates) checkRevoked(r *http.Request, d *Decision) error {
+// checkRevoked returns why certificates that authenticator by accepted, and that ended at
+// until, would not be good had they not: their CA is trusted no more.
+func (c *certificates) checkRevoked(certs []*x509.Certificate, by string, until time.Time) error {
 	v := c.clients
-	if d.Asserted() {
+	if by == byRequestHeader || by == byShardCaller {
 		v = c.proxies
 	}
-	if v == nil || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+	if v == nil || len(certs) == 0 {
 		return nil
 	}
 	options, ok := v.cas.VerifyOptions()
 	if !ok {
 		return nil // not known now
 	}
-	_, err := chainsAt(options, r.TLS.PeerCertificates, d.ExpiresAt.Add(-time.Second))
+	_, err := chainsAt(options, certs, until.Add(-time.Second))
 	return err
 }
 
@@ -192,17 +234,17 @@ func (c *certificates) distinct(certs []*x509.Certificate) error {
 }
 
 // asserted reads the identity that a verified proxy asserts in headers.
-func (c *certificates) asserted(r *http.Request, chain *verifiedChain) (*authenticated, []Verdict) {
+func (c *certificates) asserted(r certRequest, chain *verifiedChain) (*certIdentity, []certRefusal) {
 	// The authenticator deletes what it read; the request stays as it came.
 	resp, ok, err := c.headers.AuthenticateRequest(&http.Request{Header: r.Header.Clone()})
 	if err != nil || !ok {
-		return nil, []Verdict{{byRequestHeader, Refused, "the certificate may assert an identity, but the request has no user name header", true}}
+		return nil, []certRefusal{{byRequestHeader, "the certificate may assert an identity, but the request has no user name header"}}
 	}
-	u, err := c.identify(resp.User)
+	u, err := c.groups.Global(resp.User)
 	if err != nil {
-		return nil, []Verdict{{byRequestHeader, Refused, err.Error(), true}}
+		return nil, []certRefusal{{byRequestHeader, err.Error()}}
 	}
-	return &authenticated{user: u, by: byRequestHeader, until: chain.until}, nil
+	return &certIdentity{User: u, Authenticator: byRequestHeader, ExpiresAt: chain.until}, nil
 }
 
 // userOf reads a certificate as Kubernetes does: the common name is the user,
@@ -215,7 +257,7 @@ func (c *certificates) userOf(chain []*x509.Certificate) (user.Info, error) {
 	if !ok {
 		return nil, errors.New("the certificate has no common name, so it has no user")
 	}
-	return c.identify(resp.User)
+	return c.groups.Global(resp.User)
 }
 
 // verifier verifies client certificates against one pool and remembers good

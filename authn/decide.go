@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -78,9 +79,8 @@ type Authenticator struct {
 	groups   identity.GroupFilter
 	refusals *Refusals
 
-	shardClients []ShardClient
-	endAtExpiry  bool
-	now          func() time.Time
+	endAtExpiry bool
+	now         func() time.Time
 }
 
 // New does no I/O. It fails on a configuration in which a user's certificate
@@ -97,15 +97,13 @@ func New(c Config) (*Authenticator, error) {
 		groups:   identity.GroupFilter{PassOn: identity.NewGroupSet(c.PassOnGroups), Drop: identity.NewGroupSet(c.DropGroups)},
 		refusals: newRefusals(c.Instance, now),
 
-		shardClients: c.ShardClients,
-		endAtExpiry:  c.EndAtExpiry,
-		now:          now,
+		endAtExpiry: c.EndAtExpiry,
+		now:         now,
 	}
 	var err error
-	if a.certs, err = newCertificates(c.ClientCAs, c.RequestHeader, a.global, now); err != nil {
-		return nil, err
-	}
-	a.certs.callers, err = newShardCallers(c.ShardCallers, c.RequestHeader, a.groups.Drop)
+	a.certs, err = newCertificates(certConfig{
+		ClientCAs: c.ClientCAs, RequestHeader: c.RequestHeader, ShardClients: c.ShardClients, ShardCallers: c.ShardCallers, Groups: a.groups, Now: now,
+	})
 	return a, err
 }
 
@@ -131,11 +129,13 @@ func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 
 // decide is Decide, but nothing is kept of a refusal.
 func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
-	who, verdicts := a.certs.authenticate(r, q.target)
+	who, refusals := a.certs.authenticate(certRequestOf(r, q.target))
 	if who != nil {
-		return q.admit(a.withShardGroups(r, q.target, who), who.by)
+		return q.admit(&authenticated{user: who.User, by: who.Authenticator, until: who.ExpiresAt, assertedBy: who.AssertedBy}, who.Authenticator)
 	}
-	q.verdicts = verdicts
+	for _, refusal := range refusals {
+		q.verdicts = append(q.verdicts, Verdict{refusal.Authenticator, Refused, refusal.Reason, true})
+	}
 	q.global = r.TLS != nil && len(r.TLS.PeerCertificates) > 0 || len(a.tokens) > 0 || a.webhook != nil
 
 	q.types = a.typeAuthenticators(q)
@@ -157,6 +157,35 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 		return &Decision{PassThrough: true, Status: http.StatusOK}
 	}
 	return q.refuse()
+}
+
+// certRequestOf is what a request presents to those who judge certificates.
+func certRequestOf(r *http.Request, t *index.Target) certRequest {
+	c := certRequest{Certificates: peerCertificates(r), Header: r.Header}
+	if t.Services != nil {
+		c.ShardRoute = t.Services.Name
+	}
+	return c
+}
+
+// peerCertificates are the client's; nil when it has none.
+func peerCertificates(r *http.Request) []*x509.Certificate {
+	if r.TLS == nil {
+		return nil
+	}
+	return r.TLS.PeerCertificates
+}
+
+// authenticated is an identity and how it was proved.
+type authenticated struct {
+	user  user.Info
+	by    string
+	until time.Time
+	// assertedBy is the common name of the shard's certificate that asserted user;
+	// empty: none did.
+	assertedBy string
+	// account: it is a service account, by its own token
+	account bool
 }
 
 // evaluation is the state of one Decide.
@@ -247,7 +276,7 @@ func (a *Authenticator) token(q *evaluation, t token.Token) *authenticated {
 func (a *Authenticator) globalToken(q *evaluation, m token.Authenticator, t token.Token) *authenticated {
 	u, until, err := m.AuthenticateToken(q.ctx, t)
 	if err == nil && u != nil {
-		u, err = a.global(u)
+		u, err = a.groups.Global(u)
 	}
 	if !q.accepted(m, u, until, err, true) {
 		q.globalUndecided = q.globalUndecided || errors.Is(err, token.ErrUndecided)
@@ -327,19 +356,6 @@ func (q *evaluation) accepted(m token.Authenticator, u user.Info, until time.Tim
 	}
 	q.verdicts = append(q.verdicts, v)
 	return v.Outcome == Accepted
-}
-
-// global makes a global authenticator's identity ready to forward: judged as
-// the shard will read it, marked as authenticated, its groups filtered.
-func (a *Authenticator) global(u user.Info) (user.Info, error) {
-	if err := identity.Check(u); err != nil {
-		return nil, err
-	}
-	groups := u.GetGroups()
-	if u.GetName() != user.Anonymous {
-		groups = append(append(make([]string, 0, len(groups)+1), groups...), user.AllAuthenticated)
-	}
-	return &user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: a.groups.Apply(groups), Extra: u.GetExtra()}, nil
 }
 
 func (w *authenticated) decision() *Decision {

@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/identity"
-	"frontproxy/index"
 	"frontproxy/internal/clip"
 )
 
@@ -86,9 +84,9 @@ func (s *shardCallers) lists(name string) bool {
 	return s != nil && slices.ContainsFunc(s.listed, func(c ShardCaller) bool { return c.CommonName == name })
 }
 
-// mayAssert says whether the name is listed for the shard that t's route names.
-func (s *shardCallers) mayAssert(name string, t *index.Target) bool {
-	return t.Services != nil && slices.Contains(s.listed, ShardCaller{CommonName: name, Shard: t.Services.Name})
+// mayAssert says whether the name is listed for the shard that the route names.
+func (s *shardCallers) mayAssert(name, shard string) bool {
+	return shard != "" && slices.Contains(s.listed, ShardCaller{CommonName: name, Shard: shard})
 }
 
 // asserts says whether any header, in any spelling, is a part of an identity.
@@ -248,22 +246,23 @@ func skipsAuthorization(group string) bool { return bypassGroups.Has(strings.ToL
 // requestheader CA, so the name has no meaning. Otherwise the request is admitted
 // with the caller's identity, or refused: the shard's own rights must not go to a
 // caller that it forwards.
-func (c *certificates) shardCaller(r *http.Request, t *index.Target) (*authenticated, []Verdict, bool) {
-	certs := r.TLS.PeerCertificates
+func (c *certificates) shardCaller(r certRequest) (*certIdentity, []certRefusal, bool) {
+	certs := r.Certificates
 	chain, err := c.proxies.verify(certs)
 	if err != nil {
 		return nil, nil, false
 	}
 	name := clip.Clone(certs[0].Subject.CommonName, maxPresented)
-	caller, err := c.assertedByShard(r, t, certs)
+	caller, err := c.assertedByShard(r)
 	if err != nil {
-		return nil, []Verdict{{byShardCaller, Refused, fmt.Sprintf("shard certificate %q asserts a caller: %v", name, err), true}}, true
+		return nil, []certRefusal{{byShardCaller, fmt.Sprintf("shard certificate %q asserts a caller: %v", name, err)}}, true
 	}
-	return &authenticated{user: caller, by: byShardCaller, assertedBy: name, until: chain.until}, nil, true
+	return &certIdentity{User: caller, Authenticator: byShardCaller, AssertedBy: name, ExpiresAt: chain.until}, nil, true
 }
 
-func (c *certificates) assertedByShard(r *http.Request, t *index.Target, certs []*x509.Certificate) (user.Info, error) {
-	if !c.callers.mayAssert(certs[0].Subject.CommonName, t) {
+func (c *certificates) assertedByShard(r certRequest) (user.Info, error) {
+	certs := r.Certificates
+	if !c.callers.mayAssert(certs[0].Subject.CommonName, r.ShardRoute) {
 		return nil, errors.New("it may do so only below /shards/<shard>/services/ of its own shard")
 	}
 	if err := c.distinct(certs); err != nil {

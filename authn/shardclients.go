@@ -1,14 +1,12 @@
 package authn
 
 import (
-	"net/http"
 	"slices"
 
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/identity"
-	"frontproxy/index"
 )
 
 // ShardClient is a shard's own client certificate.
@@ -22,24 +20,24 @@ type ShardClient struct {
 // groups that the drop list took: below /shards/<name>/services/ only, and only
 // to an operator's certificate with one of the names. Elsewhere it is a client
 // like any other.
-func (a *Authenticator) withShardGroups(r *http.Request, t *index.Target, who *authenticated) *authenticated {
-	if t.Services == nil || len(a.shardClients) == 0 || who.by != byClientCert {
+func (c *certificates) withShardGroups(r certRequest, who *certIdentity) *certIdentity {
+	if r.ShardRoute == "" || len(c.shards) == 0 {
 		return who
 	}
-	name := r.TLS.PeerCertificates[0].Subject.CommonName
-	if !slices.ContainsFunc(a.shardClients, func(c ShardClient) bool {
-		return c.CommonName == name && (c.Shard == "" || c.Shard == t.Services.Name)
+	name := r.Certificates[0].Subject.CommonName
+	if !slices.ContainsFunc(c.shards, func(s ShardClient) bool {
+		return s.CommonName == name && (s.Shard == "" || s.Shard == r.ShardRoute)
 	}) {
 		return who
 	}
 	// The certificate was verified for who.
-	resp, ok, err := x509request.CommonNameUserConversion(r.TLS.PeerCertificates)
+	resp, ok, err := x509request.CommonNameUserConversion(r.Certificates)
 	if err != nil || !ok || identity.Check(resp.User) != nil {
 		return who
 	}
 	groups := append(slices.Clone(resp.User.GetGroups()), user.AllAuthenticated)
 	slices.Sort(groups)
-	return &authenticated{
-		user: &user.DefaultInfo{Name: resp.User.GetName(), UID: resp.User.GetUID(), Groups: slices.Compact(groups), Extra: resp.User.GetExtra()}, by: who.by, until: who.until,
+	return &certIdentity{
+		User: &user.DefaultInfo{Name: resp.User.GetName(), UID: resp.User.GetUID(), Groups: slices.Compact(groups), Extra: resp.User.GetExtra()}, Authenticator: who.Authenticator, ExpiresAt: who.ExpiresAt,
 	}
 }

@@ -3,6 +3,8 @@ package identity
 import (
 	"slices"
 	"strings"
+
+	"k8s.io/apiserver/pkg/authentication/user"
 )
 
 // GroupFilter is --authentication-pass-on-groups and
@@ -51,4 +53,17 @@ func (f GroupFilter) Apply(groups []string) []string {
 	}
 	slices.Sort(kept)
 	return slices.Compact(kept)
+}
+
+// Global makes a global authenticator's identity ready to forward: judged as
+// the shard will read it, marked as authenticated, its groups filtered.
+func (f GroupFilter) Global(u user.Info) (user.Info, error) {
+	if err := Check(u); err != nil {
+		return nil, err
+	}
+	groups := u.GetGroups()
+	if u.GetName() != user.Anonymous {
+		groups = append(append(make([]string, 0, len(groups)+1), groups...), user.AllAuthenticated)
+	}
+	return &user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: f.Apply(groups), Extra: u.GetExtra()}, nil
 }
