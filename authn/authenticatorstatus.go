@@ -2,6 +2,7 @@ package authn
 
 import (
 	"frontproxy/authn/authstatus"
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
@@ -26,11 +27,11 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Target) []authstatus.Authenti
 			always(m.Name())
 		}
 	}
-	if a.certs.proxiesKnown() {
-		always(byRequestHeader)
+	if a.certs.ProxiesKnown() {
+		always(clientcert.ByRequestHeader)
 	}
-	if a.certs.usersKnown() {
-		always(byClientCert)
+	if a.certs.UsersKnown() {
+		always(clientcert.ByClientCertificate)
 	}
 	for _, m := range a.tokens {
 		token(m)

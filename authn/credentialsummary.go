@@ -1,14 +1,13 @@
 package authn
 
 import (
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
@@ -42,18 +41,7 @@ func (p *CredentialSummary) certificate(r *http.Request) {
 		return
 	}
 	c := r.TLS.PeerCertificates[0]
-	p.Certificate, p.Serial = clip.Clone(c.Subject.CommonName, maxPresented), serialNumber(c)
-}
-
-// maxSerial is the longest serial number that is shown, in bits: RFC 5280, section
-// 4.1.2.2, allows 160, and an untrusted certificate may have a hundred thousand.
-const maxSerial = 256
-
-func serialNumber(c *x509.Certificate) string {
-	if n := c.SerialNumber.BitLen(); n > maxSerial {
-		return fmt.Sprintf("(of %d bits)", n)
-	}
-	return c.SerialNumber.String()
+	p.Certificate, p.Serial = clip.Clone(c.Subject.CommonName, maxPresented), clientcert.SerialNumber(c)
 }
 
 // presented is for requests that were admitted once.

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
@@ -37,9 +38,9 @@ const (
 // authenticator: every request passes through, for the shard to decide.
 type Config struct {
 	// ClientCAs is --client-ca-file; nil: client certificates name no users.
-	ClientCAs CAPool
+	ClientCAs clientcert.CAPool
 	// RequestHeader is nil when no proxy may assert identities.
-	RequestHeader *RequestHeader
+	RequestHeader *clientcert.RequestHeader
 	// Tokens are the global token authenticators in the order they are asked:
 	// token file, service accounts, OIDC.
 	Tokens []token.Authenticator
@@ -55,11 +56,11 @@ type Config struct {
 	// ShardClients are the client certificates that belong to shards: below
 	// /shards/<name>/services/ they keep the groups that DropGroups would take.
 	// Empty: none does.
-	ShardClients []ShardClient
+	ShardClients []clientcert.ShardClient
 	// ShardCallers are the certificates by which shards assert who asked them, each
 	// for its own shard; see ShardCaller. They need RequestHeader, and may not be among
 	// its AllowedNames. Empty: none asserts.
-	ShardCallers []ShardCaller
+	ShardCallers []clientcert.ShardCaller
 	// EndAtExpiry ends watches and upgraded connections when the token or
 	// certificate that opened them ends; see Recheck.
 	EndAtExpiry bool
@@ -72,7 +73,7 @@ type Config struct {
 // Authenticator decides who is asking. It is the only place in the program
 // that admits or refuses. Safe for concurrent use.
 type Authenticator struct {
-	certs    *certificates
+	certs    *clientcert.Authenticator
 	tokens   []token.Authenticator
 	webhook  token.Authenticator
 	types    TypeSource
@@ -101,7 +102,7 @@ func New(c Config) (*Authenticator, error) {
 		now:         now,
 	}
 	var err error
-	a.certs, err = newCertificates(certConfig{
+	a.certs, err = clientcert.New(clientcert.Config{
 		ClientCAs: c.ClientCAs, RequestHeader: c.RequestHeader, ShardClients: c.ShardClients, ShardCallers: c.ShardCallers, Groups: a.groups, Now: now,
 	})
 	return a, err
@@ -129,7 +130,7 @@ func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 
 // decide is Decide, but nothing is kept of a refusal.
 func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
-	who, refusals := a.certs.authenticate(certRequestOf(r, q.target))
+	who, refusals := a.certs.Authenticate(certRequestOf(r, q.target))
 	if who != nil {
 		return q.admit(&authenticated{user: who.User, by: who.Authenticator, until: who.ExpiresAt, assertedBy: who.AssertedBy}, who.Authenticator)
 	}
@@ -160,8 +161,8 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 }
 
 // certRequestOf is what a request presents to those who judge certificates.
-func certRequestOf(r *http.Request, t *index.Target) certRequest {
-	c := certRequest{Certificates: peerCertificates(r), Header: r.Header}
+func certRequestOf(r *http.Request, t *index.Target) clientcert.Request {
+	c := clientcert.Request{Certificates: peerCertificates(r), Header: r.Header}
 	if t.Services != nil {
 		c.ShardRoute = t.Services.Name
 	}

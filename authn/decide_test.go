@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/token"
@@ -95,7 +96,7 @@ func TestDecide(t *testing.T) {
 	globalAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}}
 	withWebhook := func(c Config, w token.Authenticator) Config { c.Webhook = w; return c }
 	withTokens := func(c Config, m ...token.Authenticator) Config { c.Tokens = m; return c }
-	rh := Config{ClientCAs: clients, RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}, GroupHeaders: []string{"X-Remote-Group"},
+	rh := Config{ClientCAs: clients, RequestHeader: &clientcert.RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}, GroupHeaders: []string{"X-Remote-Group"},
 		UIDHeaders: []string{"X-Remote-Uid"}, ExtraPrefixes: []string{"X-Remote-Extra-"}}}
 	asserted := http.Header{"X-Remote-User": {"bob"}, "X-Remote-Group": {"ops", "system:masters"}, "X-Remote-Extra-Authentication.kcp.io%2fscopes": {"cluster:x"}}
 	tokenHeader := http.Header{"Authorization": {"Bearer " + good}}
@@ -114,8 +115,8 @@ func TestDecide(t *testing.T) {
 		"nothing configured passes through":                       {headers: tokenHeader, status: passThrough},
 		"gate off: a type means nothing":                          {config: Config{ClientCAs: clients}, target: team, headers: tokenHeader, status: passThrough},
 		"type without configurations passes through":              {config: withTypes(accepts), target: other, headers: tokenHeader, status: passThrough},
-		"client certificate":                                      {config: withTypes(), target: team, cert: aliceCert, want: globalAlice, by: byClientCert},
-		"client certificate beside a bad token":                   {config: withTypes(refuses), target: team, cert: aliceCert, headers: tokenHeader, want: globalAlice, by: byClientCert},
+		"client certificate":                                      {config: withTypes(), target: team, cert: aliceCert, want: globalAlice, by: clientcert.ByClientCertificate},
+		"client certificate beside a bad token":                   {config: withTypes(refuses), target: team, cert: aliceCert, headers: tokenHeader, want: globalAlice, by: clientcert.ByClientCertificate},
 		"stranger's certificate":                                  {config: withTypes(accepts), target: other, cert: strangers.Client(t, time.Hour, "alice"), status: 401, reason: "unknown authority"},
 		"stranger's certificate beside a good token":              {config: withTypes(accepts), target: team, cert: strangers.Client(t, time.Hour, "alice"), headers: tokenHeader, want: scopedAlice, by: byWorkspace},
 		"a token where only certificates are known":               {config: Config{ClientCAs: clients}, target: other, cert: strangers.Client(t, time.Hour, ""), headers: tokenHeader, status: 401, reason: "unknown authority"},
@@ -123,8 +124,8 @@ func TestDecide(t *testing.T) {
 		"certificate without a name":                              {config: withTypes(), target: other, cert: clients.Client(t, time.Hour, ""), status: 401, reason: "no common name"},
 		"certificate whose name a header would change":            {config: withTypes(), target: other, cert: clients.Client(t, time.Hour, " system:admin"), status: 401, reason: "white space"},
 		"requestheader certificate is no user":                    {config: rh, target: team, cert: proxyCert, status: 401, reason: "no user name header"},
-		"requestheader asserts, and its groups are filtered":      {config: rh, target: team, cert: proxyCert, headers: asserted, by: byRequestHeader, want: &user.DefaultInfo{Name: "bob", Groups: []string{"ops", "system:authenticated"}, Extra: map[string][]string{"authentication.kcp.io/scopes": {"cluster:x"}}}},
-		"user certificate asserts no headers":                     {config: rh, target: team, cert: aliceCert, headers: asserted, want: globalAlice, by: byClientCert},
+		"requestheader asserts, and its groups are filtered":      {config: rh, target: team, cert: proxyCert, headers: asserted, by: clientcert.ByRequestHeader, want: &user.DefaultInfo{Name: "bob", Groups: []string{"ops", "system:authenticated"}, Extra: map[string][]string{"authentication.kcp.io/scopes": {"cluster:x"}}}},
+		"user certificate asserts no headers":                     {config: rh, target: team, cert: aliceCert, headers: asserted, want: globalAlice, by: clientcert.ByClientCertificate},
 		"identity headers without a certificate mean nothing":     {config: rh, target: team, headers: asserted, status: passThrough},
 		"workspace token":                                         {config: withTypes(accepts), target: team, headers: tokenHeader, want: scopedAlice, by: byWorkspace},
 		"second configuration of the issuer":                      {config: withTypes(refuses, undecided, accepts), target: team, headers: tokenHeader, want: scopedAlice, by: byWorkspace},
@@ -138,7 +139,7 @@ func TestDecide(t *testing.T) {
 		"type itself not known":                                   {config: withTypes(accepts), target: index.Target{Cluster: "c4", Type: index.Type{Err: index.ErrUnknown}}, headers: tokenHeader, status: 503, reason: "unknown"},
 		"type whose owner is gone adds nothing":                   {config: withTypes(accepts), target: index.Target{Cluster: "c4", Type: index.Type{Name: "team", Path: "gone", Err: index.ErrUnknown}}, headers: tokenHeader, status: passThrough},
 		"type never read, token":                                  {config: withTypes(accepts), target: unread, headers: tokenHeader, status: 503, reason: "not all shards"},
-		"type never read, good certificate":                       {config: withTypes(accepts), target: unread, cert: aliceCert, want: globalAlice, by: byClientCert},
+		"type never read, good certificate":                       {config: withTypes(accepts), target: unread, cert: aliceCert, want: globalAlice, by: clientcert.ByClientCertificate},
 		"type never read, malformed credential":                   {config: withTypes(accepts), target: unread, headers: http.Header{"Authorization": {"Bearer a", "Bearer b"}}, status: 401, reason: "more than one"},
 		"configurations never read":                               {config: Config{Types: fakeTypes{err: fmt.Errorf("%w: shard never read", token.ErrUndecided)}}, target: team, headers: tokenHeader, status: 503, reason: "never read"},
 		"configurations never read, but a global token":           {config: withTokens(Config{Types: fakeTypes{err: token.ErrUndecided}}, accepts), target: team, headers: tokenHeader, want: globalAlice, by: byToken},
@@ -292,7 +293,7 @@ func TestCertificatesLoseTheirStanding(t *testing.T) {
 
 func TestSharedCA(t *testing.T) {
 	both := authntest.NewCA(t, "both")
-	rh := RequestHeader{CAs: both, UsernameHeaders: []string{"X-Remote-User"}}
+	rh := clientcert.RequestHeader{CAs: both, UsernameHeaders: []string{"X-Remote-User"}}
 	if _, err := New(Config{ClientCAs: both, RequestHeader: &rh}); err == nil || !strings.Contains(err.Error(), "--requestheader-allowed-names") {
 		t.Errorf("same CA, any name: got %v", err)
 	}
@@ -307,10 +308,10 @@ func TestSharedCA(t *testing.T) {
 		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.Client(t, time.Hour, name)}}
 		return a.Decide(r, &index.Target{})
 	}
-	if d := ask("alice"); d.User.GetName() != "alice" || d.Authenticator != byClientCert {
+	if d := ask("alice"); d.User.GetName() != "alice" || d.Authenticator != clientcert.ByClientCertificate {
 		t.Errorf("user certificate with asserted headers became %v by %s", d.User, d.Authenticator)
 	}
-	if d := ask("proxy"); d.User.GetName() != "bob" || d.Authenticator != byRequestHeader {
+	if d := ask("proxy"); d.User.GetName() != "bob" || d.Authenticator != clientcert.ByRequestHeader {
 		t.Errorf("proxy certificate became %v by %s", d.User, d.Authenticator)
 	}
 }
@@ -329,7 +330,7 @@ func TestBundlesThatComeToOverlap(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			clients, proxies := authntest.NewCA(t, "clients"), authntest.NewCA(t, "proxies")
-			a, err := New(Config{ClientCAs: clients, RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}})
+			a, err := New(Config{ClientCAs: clients, RequestHeader: &clientcert.RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -361,7 +362,7 @@ func TestNestedBundles(t *testing.T) {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, root.Cert, key, root.Key)
 	intermediate.Pool.AddCert(intermediate.Cert)
 	for name, pools := range map[string][2]*authntest.CA{"clients below proxies": {intermediate, root}, "proxies below clients": {root, intermediate}} {
-		rh := &RequestHeader{CAs: pools[1], UsernameHeaders: []string{"X-Remote-User"}}
+		rh := &clientcert.RequestHeader{CAs: pools[1], UsernameHeaders: []string{"X-Remote-User"}}
 		if _, err := New(Config{ClientCAs: pools[0], RequestHeader: rh}); err == nil || !strings.Contains(err.Error(), "--requestheader-allowed-names") {
 			t.Errorf("%s: got %v", name, err)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
@@ -103,7 +104,7 @@ func (d *Decision) ByToken() bool {
 
 // Asserted is ByToken's for identity headers.
 func (d *Decision) Asserted() bool {
-	return d.Authenticator == byRequestHeader || d.Authenticator == byShardCaller
+	return d.Authenticator == clientcert.ByRequestHeader || d.Authenticator == clientcert.ByShardCaller
 }
 
 // TypeSource finds the ready-made authenticators of a workspace type.

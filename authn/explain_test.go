@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/internal/typestest"
@@ -122,7 +123,7 @@ func TestExplainIsDecide(t *testing.T) {
 	nowhere := index.Target{Cluster: "ws2", Type: index.Type{Cluster: "c1", Name: "plain", Path: "root:org"}}
 	r := httptest.NewRequest("GET", "/clusters/ws2/api", nil)
 	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{authntest.NewCA(t, "strangers").Client(t, time.Hour, "x")}}
-	onlyProxies, err := New(Config{RequestHeader: &RequestHeader{CAs: clients, UsernameHeaders: []string{"X-Remote-User"}}, Instance: "pod-1", Webhook: fakeToken{name: "webhook"}})
+	onlyProxies, err := New(Config{RequestHeader: &clientcert.RequestHeader{CAs: clients, UsernameHeaders: []string{"X-Remote-User"}}, Instance: "pod-1", Webhook: fakeToken{name: "webhook"}})
 	if err != nil {
 		t.Fatal(err)
 	}

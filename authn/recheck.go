@@ -95,7 +95,7 @@ func (a *Authenticator) afterEnd(r *http.Request, t *index.Target, d *Decision) 
 // does, or nobody can tell.
 func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *Decision) string {
 	if d.Authenticator != byToken && d.Authenticator != byWorkspace {
-		if err := a.certs.checkRevoked(peerCertificates(r), d.Authenticator, d.ExpiresAt); err != nil {
+		if err := a.certs.CheckRevoked(peerCertificates(r), d.Authenticator, d.ExpiresAt); err != nil {
 			return err.Error()
 		}
 		return ""

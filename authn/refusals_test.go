@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"weak"
 
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/token"
@@ -135,45 +134,6 @@ func TestRefusalIDsTellNothing(t *testing.T) {
 	for residue := range uint64(refusalRings) {
 		if len(rings[residue]) != 2 {
 			t.Errorf("ids of %v only are %d modulo the number of rings", rings[residue], residue)
-		}
-	}
-}
-
-// TestVerifiedCertificatesAreNotKept: a verified certificate is remembered as long
-// as its connection, and neither it nor what its client sent with it is kept after.
-func TestVerifiedCertificatesAreNotKept(t *testing.T) {
-	clients := authntest.NewCA(t, "clients")
-	a, err := New(Config{ClientCAs: clients})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ask := func() weak.Pointer[x509.Certificate] {
-		cert := clients.Client(t, time.Hour, "alice")
-		r := httptest.NewRequest("GET", "/", nil)
-		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
-		for range 2 {
-			if d := a.Decide(r, &index.Target{}); d.User == nil {
-				t.Fatalf("refused: %v", d.Verdicts)
-			}
-		}
-		if n := a.certs.clients.known.Len(); n == 0 {
-			t.Error("nothing is remembered while the connection is there")
-		}
-		runtime.KeepAlive(cert)
-		return weak.Make(cert)
-	}
-	var cert weak.Pointer[x509.Certificate]
-	for range 20 {
-		cert = ask()
-	}
-	runtime.GC()
-	runtime.GC()
-	if cert.Value() != nil {
-		t.Error("the certificate is kept when its connection is gone")
-	}
-	for deadline := time.Now().Add(10 * time.Second); a.certs.clients.known.Len() > 0; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d are remembered that nobody can show again", a.certs.clients.known.Len())
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
@@ -35,12 +36,12 @@ func TestCertificateOfBothCAs(t *testing.T) {
 		reason  string
 	}{
 		"as a caller": {[]string{"proxy"}, at("shard-1"), caller,
-			&user.DefaultInfo{Name: "alice", Groups: []string{"devs"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:c1"}}}, byShardCaller, ""},
+			&user.DefaultInfo{Name: "alice", Groups: []string{"devs"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:c1"}}}, clientcert.ByShardCaller, ""},
 		"without headers": {[]string{"proxy"}, at("shard-1"), http.Header{},
-			&user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated", "system:masters"}}, byClientCert, ""},
+			&user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated", "system:masters"}}, clientcert.ByClientCertificate, ""},
 		"at another shard":            {[]string{"proxy"}, at("shard-10"), caller, nil, "", "of its own shard"},
 		"in a workspace":              {[]string{"proxy"}, &index.Target{Cluster: "c1"}, caller, nil, "", "of its own shard"},
-		"in a workspace, as a client": {[]string{"proxy"}, &index.Target{Cluster: "c1"}, http.Header{}, &user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated"}}, byClientCert, ""},
+		"in a workspace, as a client": {[]string{"proxy"}, &index.Target{Cluster: "c1"}, http.Header{}, &user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated"}}, clientcert.ByClientCertificate, ""},
 		"a group that is dropped":     {[]string{"proxy"}, at("shard-1"), http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": {"secret"}}, nil, "", "--authentication-drop-groups"},
 		// The bundles overlap without allowed names: by a rotation, after the start.
 		"the bundles have come to overlap": {nil, at("shard-1"), caller, nil, "", "verifies against --client-ca-file too"},
@@ -49,8 +50,8 @@ func TestCertificateOfBothCAs(t *testing.T) {
 			clients := authntest.NewCA(t, "users")
 			a, err := New(Config{
 				ClientCAs: clients, DropGroups: []string{"system:masters", "secret"},
-				RequestHeader: &RequestHeader{CAs: both, AllowedNames: tc.allowed, UsernameHeaders: []string{"X-Remote-User"}},
-				ShardClients:  []ShardClient{{CommonName: "shard"}}, ShardCallers: []ShardCaller{{CommonName: "shard", Shard: "shard-1"}},
+				RequestHeader: &clientcert.RequestHeader{CAs: both, AllowedNames: tc.allowed, UsernameHeaders: []string{"X-Remote-User"}},
+				ShardClients:  []clientcert.ShardClient{{CommonName: "shard"}}, ShardCallers: []clientcert.ShardCaller{{CommonName: "shard", Shard: "shard-1"}},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -64,7 +65,7 @@ func TestCertificateOfBothCAs(t *testing.T) {
 				}
 				return
 			}
-			if d.User == nil || d.Authenticator != tc.by || (d.AssertedBy == "shard") != (tc.by == byShardCaller) {
+			if d.User == nil || d.Authenticator != tc.by || (d.AssertedBy == "shard") != (tc.by == clientcert.ByShardCaller) {
 				t.Fatalf("decides %+v, want %v", d, tc.want)
 			}
 			got := d.User.(*user.DefaultInfo)
@@ -80,7 +81,7 @@ func TestCertificateOfBothCAs(t *testing.T) {
 // trusted no more, and not before.
 func TestRecheckShardCaller(t *testing.T) {
 	proxies := authntest.NewCA(t, "proxies")
-	a, err := New(Config{RequestHeader: &RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}, ShardCallers: []ShardCaller{{CommonName: "shard", Shard: "shard-1"}}})
+	a, err := New(Config{RequestHeader: &clientcert.RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}, ShardCallers: []clientcert.ShardCaller{{CommonName: "shard", Shard: "shard-1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
 	"frontproxy/index/shards"
@@ -36,7 +37,7 @@ func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
 		"a certificate of another's CA": {strangers, "shard-a", shard, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, err := New(Config{ClientCAs: users, DropGroups: []string{"system:masters"}, ShardClients: []ShardClient{{CommonName: "shard-a"}, {CommonName: "shard-b", Shard: "shard-1"}}})
+			a, err := New(Config{ClientCAs: users, DropGroups: []string{"system:masters"}, ShardClients: []clientcert.ShardClient{{CommonName: "shard-a"}, {CommonName: "shard-b", Shard: "shard-1"}}})
 			if err != nil {
 				t.Fatal(err)
 			}

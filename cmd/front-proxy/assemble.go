@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn"
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/workspacetypes"
@@ -239,7 +240,7 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 			return nil, err
 		}
 		p.sources.Certificates = append(p.sources.Certificates, clientCAs("requestheader-ca", "requestheader-client-ca-file", ca))
-		config.RequestHeader = &authn.RequestHeader{
+		config.RequestHeader = &clientcert.RequestHeader{
 			CAs: ca, AllowedNames: a.requestHeaderNames, UsernameHeaders: a.requestHeaderUsers, UIDHeaders: a.requestHeaderUIDs,
 			GroupHeaders: a.requestHeaderGroups, ExtraPrefixes: a.requestHeaderExtraPrefix,
 		}

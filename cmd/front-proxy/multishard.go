@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"frontproxy/authn"
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
 	"frontproxy/index"
@@ -56,24 +57,24 @@ func (o *multiShardOptions) validate() []error {
 }
 
 // clients returns the shards' own certificates.
-func (o *multiShardOptions) clients() []authn.ShardClient {
-	var all []authn.ShardClient
+func (o *multiShardOptions) clients() []clientcert.ShardClient {
+	var all []clientcert.ShardClient
 	for _, text := range o.shardClients {
 		shard, name, ok := strings.Cut(text, "=")
 		if !ok {
 			shard, name = "", text
 		}
-		all = append(all, authn.ShardClient{CommonName: name, Shard: shard})
+		all = append(all, clientcert.ShardClient{CommonName: name, Shard: shard})
 	}
 	return all
 }
 
 // callers returns the certificates with which shards assert their callers.
-func (o *multiShardOptions) callers() []authn.ShardCaller {
-	var all []authn.ShardCaller
+func (o *multiShardOptions) callers() []clientcert.ShardCaller {
+	var all []clientcert.ShardCaller
 	for _, text := range o.shardCallers {
 		shard, name, _ := strings.Cut(text, "=") // validated
-		all = append(all, authn.ShardCaller{CommonName: name, Shard: shard})
+		all = append(all, clientcert.ShardCaller{CommonName: name, Shard: shard})
 	}
 	return all
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"frontproxy/authn"
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
 	"frontproxy/internal/certs"
@@ -80,6 +80,6 @@ func (p *program) reloadOn(ctx context.Context, signals <-chan os.Signal) error 
 }
 
 // clientCAs returns the bundle that verifies client certificates as a source.
-func clientCAs(role, flag string, ca authn.CAPool) certs.Source {
+func clientCAs(role, flag string, ca clientcert.CAPool) certs.Source {
 	return certs.Source{Role: role, Source: flag, PEM: ca.CurrentCABundleContent}
 }

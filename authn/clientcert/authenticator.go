@@ -1,4 +1,4 @@
-package authn
+package clientcert
 
 import (
 	"bytes"
@@ -46,18 +46,21 @@ type RequestHeader struct {
 
 // Metric labels and verdict names of the certificate authenticators.
 const (
-	byRequestHeader = "requestheader"
-	byClientCert    = "client-certificate"
+	ByRequestHeader     = "requestheader"
+	ByClientCertificate = "client-certificate"
 )
+
+// maxQuotedName bounds what an error quotes of a common name.
+const maxQuotedName = 256
 
 // maxVerified bounds what is remembered of verified certificates, in bytes: some
 // 20,000 of usual users.
 const maxVerified = 16 << 20
 
-// certificates authenticates client certificates. Each pool is separate: passing the
+// Authenticator authenticates client certificates. Each pool is separate: passing the
 // TLS handshake proves only possession of the key, a requestheader certificate is not
 // a user, and a user certificate cannot assert headers.
-type certificates struct {
+type Authenticator struct {
 	clients, proxies *verifier // nil: not configured
 	allowedProxies   []string
 	headers          authenticator.Request
@@ -66,8 +69,8 @@ type certificates struct {
 	groups           identity.GroupFilter
 }
 
-// certConfig is what certificates need.
-type certConfig struct {
+// Config is what certificates need.
+type Config struct {
 	// ClientCAs is --client-ca-file; nil: client certificates name no users.
 	ClientCAs CAPool
 	// RequestHeader is nil when no proxy may assert identities.
@@ -82,8 +85,8 @@ type certConfig struct {
 	Now func() time.Time
 }
 
-// certRequest is what a client presented, and where.
-type certRequest struct {
+// Request is what a client presented, and where.
+type Request struct {
 	// Certificates are the client's, its own first; none: it has none.
 	Certificates []*x509.Certificate
 	// Header is the request's. It is only read.
@@ -93,17 +96,17 @@ type certRequest struct {
 	ShardRoute string
 }
 
-// certRefusal says why a certificate admits nobody.
-type certRefusal struct {
+// Refusal says why a certificate admits nobody.
+type Refusal struct {
 	// Authenticator is the kind that refused, Reason why; for operators.
 	Authenticator, Reason string
 }
 
-// newCertificates does no I/O. It fails on a configuration in which a user's
+// New does no I/O. It fails on a configuration in which a user's
 // certificate could assert identities.
-func newCertificates(config certConfig) (*certificates, error) {
+func New(config Config) (*Authenticator, error) {
 	clientCAs, rh, now := config.ClientCAs, config.RequestHeader, config.Now
-	c := &certificates{groups: config.Groups, shards: config.ShardClients}
+	c := &Authenticator{groups: config.Groups, shards: config.ShardClients}
 	if clientCAs != nil {
 		c.clients = newVerifier(clientCAs, now, c.userOf)
 	}
@@ -125,8 +128,8 @@ func newCertificates(config certConfig) (*certificates, error) {
 	return c, nil
 }
 
-// certIdentity is an identity and how it was proved.
-type certIdentity struct {
+// Identity is an identity and how it was proved.
+type Identity struct {
 	User user.Info
 	// Authenticator is the kind that accepted.
 	Authenticator string
@@ -136,16 +139,16 @@ type certIdentity struct {
 	AssertedBy string
 }
 
-// usersKnown says whether client certificates name users, and proxiesKnown
+// UsersKnown says whether client certificates name users, and ProxiesKnown
 // whether proxies may assert identities.
-func (c *certificates) usersKnown() bool { return c.clients != nil }
+func (c *Authenticator) UsersKnown() bool { return c.clients != nil }
 
-// proxiesKnown is usersKnown's for proxies.
-func (c *certificates) proxiesKnown() bool { return c.proxies != nil }
+// ProxiesKnown is UsersKnown's for proxies.
+func (c *Authenticator) ProxiesKnown() bool { return c.proxies != nil }
 
-// authenticate judges the request's client certificate. Nil without refusals
+// Authenticate judges the request's client certificate. Nil without refusals
 // means that there is none, or that no pool is configured.
-func (c *certificates) authenticate(r certRequest) (*certIdentity, []certRefusal) {
+func (c *Authenticator) Authenticate(r Request) (*Identity, []Refusal) {
 	if len(r.Certificates) == 0 {
 		return nil, nil
 	}
@@ -154,11 +157,11 @@ func (c *certificates) authenticate(r certRequest) (*certIdentity, []certRefusal
 			return who, refusals
 		}
 	}
-	var refusals []certRefusal
+	var refusals []Refusal
 	proxy, err := c.proxy(r.Certificates)
 	switch {
 	case err != nil:
-		refusals = append(refusals, certRefusal{byRequestHeader, err.Error()})
+		refusals = append(refusals, Refusal{ByRequestHeader, err.Error()})
 	case proxy != nil:
 		return c.asserted(r, proxy)
 	}
@@ -170,16 +173,16 @@ func (c *certificates) authenticate(r certRequest) (*certIdentity, []certRefusal
 		err = chain.nobody
 	}
 	if err != nil {
-		return nil, append(refusals, certRefusal{byClientCert, err.Error()})
+		return nil, append(refusals, Refusal{ByClientCertificate, err.Error()})
 	}
-	return c.withShardGroups(r, &certIdentity{User: chain.user, Authenticator: byClientCert, ExpiresAt: chain.until}), nil
+	return c.withShardGroups(r, &Identity{User: chain.user, Authenticator: ByClientCertificate, ExpiresAt: chain.until}), nil
 }
 
-// checkRevoked returns why certificates that authenticator by accepted, and that ended at
+// CheckRevoked returns why certificates that authenticator by accepted, and that ended at
 // until, would not be good had they not: their CA is trusted no more.
-func (c *certificates) checkRevoked(certs []*x509.Certificate, by string, until time.Time) error {
+func (c *Authenticator) CheckRevoked(certs []*x509.Certificate, by string, until time.Time) error {
 	v := c.clients
-	if by == byRequestHeader || by == byShardCaller {
+	if by == ByRequestHeader || by == ByShardCaller {
 		v = c.proxies
 	}
 	if v == nil || len(certs) == 0 {
@@ -196,7 +199,7 @@ func (c *certificates) checkRevoked(certs []*x509.Certificate, by string, until 
 // proxy returns the verified chain when the certificate is one that may assert
 // headers, nil when it is not, and an error when it verifies against that pool
 // but may not.
-func (c *certificates) proxy(certs []*x509.Certificate) (*verifiedChain, error) {
+func (c *Authenticator) proxy(certs []*x509.Certificate) (*verifiedChain, error) {
 	if c.proxies == nil {
 		return nil, nil
 	}
@@ -205,11 +208,11 @@ func (c *certificates) proxy(certs []*x509.Certificate) (*verifiedChain, error) 
 		return nil, err
 	}
 	if c.callers.lists(certs[0].Subject.CommonName) {
-		return nil, fmt.Errorf("common name %q is in --shard-caller-common-names: it may assert only its shard's callers", clip.Clone(certs[0].Subject.CommonName, maxPresented))
+		return nil, fmt.Errorf("common name %q is in --shard-caller-common-names: it may assert only its shard's callers", clip.Clone(certs[0].Subject.CommonName, maxQuotedName))
 	}
 	if len(c.allowedProxies) > 0 {
 		if !slices.Contains(c.allowedProxies, certs[0].Subject.CommonName) {
-			return nil, fmt.Errorf("common name %q is not in --requestheader-allowed-names", clip.Clone(certs[0].Subject.CommonName, maxPresented))
+			return nil, fmt.Errorf("common name %q is not in --requestheader-allowed-names", clip.Clone(certs[0].Subject.CommonName, maxQuotedName))
 		}
 		return chain, nil
 	}
@@ -223,7 +226,7 @@ func (c *certificates) proxy(certs []*x509.Certificate) (*verifiedChain, error) 
 // bundles may have come to overlap since the start: then, unless allowed names
 // show that this is meant, nobody can tell a proxy from a user, and neither is
 // believed to be a proxy, whether or not the certificate names a user.
-func (c *certificates) distinct(certs []*x509.Certificate) error {
+func (c *Authenticator) distinct(certs []*x509.Certificate) error {
 	if c.clients == nil || len(c.allowedProxies) > 0 {
 		return nil
 	}
@@ -234,22 +237,22 @@ func (c *certificates) distinct(certs []*x509.Certificate) error {
 }
 
 // asserted reads the identity that a verified proxy asserts in headers.
-func (c *certificates) asserted(r certRequest, chain *verifiedChain) (*certIdentity, []certRefusal) {
+func (c *Authenticator) asserted(r Request, chain *verifiedChain) (*Identity, []Refusal) {
 	// The authenticator deletes what it read; the request stays as it came.
 	resp, ok, err := c.headers.AuthenticateRequest(&http.Request{Header: r.Header.Clone()})
 	if err != nil || !ok {
-		return nil, []certRefusal{{byRequestHeader, "the certificate may assert an identity, but the request has no user name header"}}
+		return nil, []Refusal{{ByRequestHeader, "the certificate may assert an identity, but the request has no user name header"}}
 	}
 	u, err := c.groups.Global(resp.User)
 	if err != nil {
-		return nil, []certRefusal{{byRequestHeader, err.Error()}}
+		return nil, []Refusal{{ByRequestHeader, err.Error()}}
 	}
-	return &certIdentity{User: u, Authenticator: byRequestHeader, ExpiresAt: chain.until}, nil
+	return &Identity{User: u, Authenticator: ByRequestHeader, ExpiresAt: chain.until}, nil
 }
 
 // userOf reads a certificate as Kubernetes does: the common name is the user,
 // the organizations are the groups.
-func (c *certificates) userOf(chain []*x509.Certificate) (user.Info, error) {
+func (c *Authenticator) userOf(chain []*x509.Certificate) (user.Info, error) {
 	resp, ok, err := x509request.CommonNameUserConversion(chain)
 	if err != nil {
 		return nil, err
@@ -328,7 +331,7 @@ func chainsAt(options x509.VerifyOptions, certs []*x509.Certificate, at time.Tim
 	}
 	chains, err := certs[0].Verify(options)
 	if err != nil {
-		return nil, fmt.Errorf("client certificate %q (serial %s): %w", clip.Clone(certs[0].Subject.CommonName, maxPresented), serialNumber(certs[0]), err)
+		return nil, fmt.Errorf("client certificate %q (serial %s): %w", clip.Clone(certs[0].Subject.CommonName, maxQuotedName), SerialNumber(certs[0]), err)
 	}
 	return chains, nil
 }
@@ -390,4 +393,15 @@ func certificatesIn(bundle []byte) []*x509.Certificate {
 		return nil // the pool was loaded from it: it has certificates
 	}
 	return certs
+}
+
+// maxSerial is the longest serial number that is shown, in bits: RFC 5280, section
+// 4.1.2.2, allows 160, and an untrusted certificate may have a hundred thousand.
+const maxSerial = 256
+
+func SerialNumber(c *x509.Certificate) string {
+	if n := c.SerialNumber.BitLen(); n > maxSerial {
+		return fmt.Sprintf("(of %d bits)", n)
+	}
+	return c.SerialNumber.String()
 }

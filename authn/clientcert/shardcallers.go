@@ -1,4 +1,4 @@
-package authn
+package clientcert
 
 import (
 	"errors"
@@ -25,9 +25,9 @@ type ShardCaller struct {
 	CommonName, Shard string
 }
 
-// byShardCaller is the metric label and verdict name of identities that shards
+// ByShardCaller is the metric label and verdict name of identities that shards
 // assert.
-const byShardCaller = "shard-caller"
+const ByShardCaller = "shard-caller"
 
 // bypassGroups are the groups for which kcp skips authorizers, or that only its
 // own controllers have: scopes do not confine them. A trailing * is a prefix.
@@ -246,21 +246,21 @@ func skipsAuthorization(group string) bool { return bypassGroups.Has(strings.ToL
 // requestheader CA, so the name has no meaning. Otherwise the request is admitted
 // with the caller's identity, or refused: the shard's own rights must not go to a
 // caller that it forwards.
-func (c *certificates) shardCaller(r certRequest) (*certIdentity, []certRefusal, bool) {
+func (c *Authenticator) shardCaller(r Request) (*Identity, []Refusal, bool) {
 	certs := r.Certificates
 	chain, err := c.proxies.verify(certs)
 	if err != nil {
 		return nil, nil, false
 	}
-	name := clip.Clone(certs[0].Subject.CommonName, maxPresented)
+	name := clip.Clone(certs[0].Subject.CommonName, maxQuotedName)
 	caller, err := c.assertedByShard(r)
 	if err != nil {
-		return nil, []certRefusal{{byShardCaller, fmt.Sprintf("shard certificate %q asserts a caller: %v", name, err)}}, true
+		return nil, []Refusal{{ByShardCaller, fmt.Sprintf("shard certificate %q asserts a caller: %v", name, err)}}, true
 	}
-	return &certIdentity{User: caller, Authenticator: byShardCaller, AssertedBy: name, ExpiresAt: chain.until}, nil, true
+	return &Identity{User: caller, Authenticator: ByShardCaller, AssertedBy: name, ExpiresAt: chain.until}, nil, true
 }
 
-func (c *certificates) assertedByShard(r certRequest) (user.Info, error) {
+func (c *Authenticator) assertedByShard(r Request) (user.Info, error) {
 	certs := r.Certificates
 	if !c.callers.mayAssert(certs[0].Subject.CommonName, r.ShardRoute) {
 		return nil, errors.New("it may do so only below /shards/<shard>/services/ of its own shard")

@@ -1,4 +1,4 @@
-package authn
+package clientcert
 
 import (
 	"slices"
@@ -20,7 +20,7 @@ type ShardClient struct {
 // groups that the drop list took: below /shards/<name>/services/ only, and only
 // to an operator's certificate with one of the names. Elsewhere it is a client
 // like any other.
-func (c *certificates) withShardGroups(r certRequest, who *certIdentity) *certIdentity {
+func (c *Authenticator) withShardGroups(r Request, who *Identity) *Identity {
 	if r.ShardRoute == "" || len(c.shards) == 0 {
 		return who
 	}
@@ -37,7 +37,7 @@ func (c *certificates) withShardGroups(r certRequest, who *certIdentity) *certId
 	}
 	groups := append(slices.Clone(resp.User.GetGroups()), user.AllAuthenticated)
 	slices.Sort(groups)
-	return &certIdentity{
+	return &Identity{
 		User: &user.DefaultInfo{Name: resp.User.GetName(), UID: resp.User.GetUID(), Groups: slices.Compact(groups), Extra: resp.User.GetExtra()}, Authenticator: who.Authenticator, ExpiresAt: who.ExpiresAt,
 	}
 }
