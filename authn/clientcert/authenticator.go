@@ -399,6 +399,7 @@ func certificatesIn(bundle []byte) []*x509.Certificate {
 // 4.1.2.2, allows 160, and an untrusted certificate may have a hundred thousand.
 const maxSerial = 256
 
+// SerialNumber is that of a certificate, or its size if it is longer than any may be.
 func SerialNumber(c *x509.Certificate) string {
 	if n := c.SerialNumber.BitLen(); n > maxSerial {
 		return fmt.Sprintf("(of %d bits)", n)

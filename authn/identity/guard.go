@@ -16,7 +16,8 @@ import (
 const (
 	// ScopesKey and ClusterNameKey are kcp's extra keys that tie an identity to
 	// a logical cluster (kcp documentation, "Authorization", scopes).
-	ScopesKey      = "authentication.kcp.io/scopes"
+	ScopesKey = "authentication.kcp.io/scopes"
+	// ClusterNameKey is a pair with ScopesKey.
 	ClusterNameKey = "authentication.kcp.io/cluster-name"
 	// WarrantKey is kcp's extra key for user infos that add to what a user may do.
 	WarrantKey = "authorization.kcp.io/warrant"

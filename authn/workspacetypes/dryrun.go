@@ -47,6 +47,7 @@ func (c *DryRun) Authenticators(index.Type) (*Record, error) { return c.record, 
 // DescribeType is for explanations.
 func (c *DryRun) DescribeType(index.Type) []authstatus.Authenticator { return c.states }
 
+// Close lets go of what was built.
 func (c *DryRun) Close() {
 	for _, b := range c.built {
 		b.Close()

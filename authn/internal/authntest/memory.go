@@ -12,7 +12,7 @@ func Retained(do func()) int64 {
 	runtime.GC()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	return int64(after.HeapAlloc) - int64(before.HeapAlloc) //nolint:gosec // below 2^63
 }
 
 // HeapInUse is what is live.

@@ -30,6 +30,7 @@ type ReviewServer struct {
 	Auth     []string
 }
 
+// ServeReviews starts a server that answers at /authenticate.
 func ServeReviews(t *testing.T, answer func(http.ResponseWriter, authenticationv1.TokenReview)) *ReviewServer {
 	s := &ReviewServer{answer: answer}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -89,6 +90,7 @@ func Says(status string) func(http.ResponseWriter, authenticationv1.TokenReview)
 	}
 }
 
+// Writes answers with a status code and a text.
 func Writes(code int, text string) func(http.ResponseWriter, authenticationv1.TokenReview) {
 	return func(w http.ResponseWriter, _ authenticationv1.TokenReview) {
 		w.WriteHeader(code)
@@ -96,4 +98,5 @@ func Writes(code int, text string) func(http.ResponseWriter, authenticationv1.To
 	}
 }
 
+// SaysAlice accepts.
 const SaysAlice = `{"authenticated":true,"user":{"username":"alice","uid":"u1","groups":["a","b"],"extra":{"k":["v"]}}}`
