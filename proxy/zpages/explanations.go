@@ -26,11 +26,15 @@ import (
 const ExplainPath = "/debug/explain"
 
 const (
-	// operatorRate, a second, and OperatorBurst bound explanations for operators;
-	// workspaceRate and WorkspaceBurst those for the workspaces of one share, of which
-	// there are shares.
-	operatorRate, OperatorBurst           = 10, 30
-	workspaceRate, WorkspaceBurst, shares = 1, 10, 256
+	// OperatorBurst is how many explanations operators may have at once, operatorRate
+	// how many more a second.
+	OperatorBurst = 30
+	operatorRate  = 10
+	// WorkspaceBurst and workspaceRate are the same for the workspaces of one share, of
+	// which there are shares.
+	WorkspaceBurst = 10
+	workspaceRate  = 1
+	shares         = 256
 	// explainTimeout bounds one, fetches from issuers included.
 	explainTimeout = 30 * time.Second
 	// MaxRequest is the largest ExplainRequest, in bytes.

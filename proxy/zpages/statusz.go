@@ -117,7 +117,7 @@ type ScopedIssuer struct {
 	IssuerState `json:",inline"`
 }
 
-// webhook.State is the authentication webhook; Reviews are the questions it was
+// WebhookState is the authentication webhook; Reviews are the questions it was
 // asked, by result.
 type WebhookState struct {
 	State   string            `json:"state"`
