@@ -108,8 +108,11 @@ func class(status int) string {
 
 const brokeOff = "broke off" // an answer that had begun
 
-// allowed are the ways to fail at a shard in trouble.
-var allowed = map[string]bool{"503": true, "429": true, brokeOff: true}
+// allows says whether a request may fail in a way at a shard in trouble. A shard
+// that starts answers 403 itself until it has read its roles.
+func (r *row) allows(class string) bool {
+	return class == "503" || class == "429" || class == brokeOff || class == "403" && strings.Contains(r.fault, "started")
+}
 
 // send returns the status, 0 if there was no answer; the error says what else was
 // not as it should be.
@@ -156,7 +159,7 @@ func (l *load) note(a *ask, at *place, status int, err error, excused bool, took
 	if excused {
 		if err != nil {
 			l.row.refused[class(status)]++
-			if !allowed[class(status)] && len(l.odd) < 20 {
+			if !l.row.allows(class(status)) && len(l.odd) < 20 {
 				l.odd = append(l.odd, fmt.Sprintf("%s, %s at the shard in trouble: %s: %v", time.Now().Format(time.TimeOnly), l.row.fault, a.kind, err))
 			}
 		}
