@@ -69,7 +69,8 @@ const (
 	// it. A request that carries our mark is led to no other host again: its
 	// mount leads back here by a name that we do not know as ours.
 	LoopHeader = "Cdn-Loop"
-	LoopMark   = "front-proxy"
+	// LoopMark is this proxy in it.
+	LoopMark = "front-proxy"
 )
 
 func looped(header http.Header) bool {
