@@ -115,7 +115,7 @@ func parsePlan(args []string) (*plan, error) {
 	f.StringVar(&p.frontProxy, "front-proxy", "", "another front-proxy binary than bin/front-proxy")
 	f.StringVar(&p.before, "before", "", "an earlier build of front-proxy to compare with")
 	f.BoolVar(&p.shared, "shared", false, "don't wait for end-to-end tests on this machine to end")
-	f.BoolVar(&quick, "quick", false, "three minutes, whatever the other flags say: short rounds, a smaller large installation, fewer watches")
+	f.BoolVar(&quick, "quick", false, "three minutes, whatever the other flags say: short rounds, a smaller large installation, fewer watches, no attacks")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -123,6 +123,7 @@ func parsePlan(args []string) (*plan, error) {
 		return nil, fmt.Errorf("unknown argument %q", f.Arg(0))
 	}
 	if quick {
+		p.attack = 0
 		p.rounds, p.measure, p.warm = 3, 600*time.Millisecond, 200*time.Millisecond
 		p.many, p.configurations, p.watches, p.settle, p.events = min(p.many, 10_000), min(p.configurations, 200), min(p.watches, 1000), 2*time.Second, 4*time.Second
 	}
