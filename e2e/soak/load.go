@@ -96,8 +96,10 @@ func (l *load) one(ctx context.Context, n int) {
 }
 
 // class says how a request failed.
-func class(status int) string {
+func (a *ask) class(status int) string {
 	switch {
+	case status == 0 && len(a.body) > uploadBytes:
+		return uploadCut
 	case status == 0:
 		return "no answer"
 	case status < http.StatusBadRequest:
@@ -106,12 +108,19 @@ func class(status int) string {
 	return fmt.Sprint(status)
 }
 
-const brokeOff = "broke off" // an answer that had begun
+// Ways to fail without a status of their own.
+const (
+	brokeOff = "broke off" // an answer that had begun
+	// uploadCut: over HTTP/1.1 the answer to an upload is lost when the client still
+	// writes: net/http reads 256 KiB more at most before it closes the connection.
+	uploadCut   = "upload cut off"
+	uploadBytes = 256 << 10
+)
 
 // allows says whether a request may fail in a way at a shard in trouble. A shard
 // that starts answers 403 itself until it has read its roles.
 func (r *row) allows(class string) bool {
-	return class == "503" || class == "429" || class == brokeOff || class == "403" && strings.Contains(r.fault, "started")
+	return class == "503" || class == "429" || class == brokeOff || class == uploadCut || class == "403" && strings.Contains(r.fault, "started")
 }
 
 // send returns the status, 0 if there was no answer; the error says what else was
@@ -158,8 +167,8 @@ func (l *load) note(a *ask, at *place, status int, err error, excused bool, took
 	l.row.requests++
 	if excused {
 		if err != nil {
-			l.row.refused[class(status)]++
-			if !l.row.allows(class(status)) && len(l.odd) < 20 {
+			l.row.refused[a.class(status)]++
+			if !l.row.allows(a.class(status)) && len(l.odd) < 20 {
 				l.odd = append(l.odd, fmt.Sprintf("%s, %s at the shard in trouble: %s: %v", time.Now().Format(time.TimeOnly), l.row.fault, a.kind, err))
 			}
 		}
