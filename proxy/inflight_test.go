@@ -240,8 +240,17 @@ func TestTricklingBody(t *testing.T) {
 		f := w.front(t)
 		body, sender := io.Pipe()
 		t.Cleanup(func() { _ = body.Close() })
+		trickle := make(chan struct{})
 		go func() {
-			_, err := sender.Write(make([]byte, 2*maxBufferedBody))
+			var err error
+			for flows := true; flows && err == nil; {
+				select {
+				case <-trickle:
+					flows = false
+				default:
+					_, err = sender.Write(make([]byte, maxBufferedBody))
+				}
+			}
 			for tick := time.NewTicker(50 * time.Millisecond); err == nil; <-tick.C {
 				_, err = sender.Write([]byte("x"))
 			}
@@ -250,7 +259,7 @@ func TestTricklingBody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.ContentLength = 1 << 20
+		r.ContentLength = 1 << 40 // never sent
 		client := f.client(t, http2)
 		client.Timeout = 0
 		go func() {
@@ -267,6 +276,7 @@ func TestTricklingBody(t *testing.T) {
 			}
 		}
 		await("sending", func(n int64) bool { return n == 1 })
+		close(trickle)
 		await("after the time there is", func(n int64) bool { return n == 0 })
 	}
 }

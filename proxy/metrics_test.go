@@ -71,14 +71,15 @@ func shows(t testing.TB, m *metrics.Metrics, prefix string, want ...string) {
 // value is that of a series; 0 when there is none yet.
 func value(t testing.TB, m *metrics.Metrics, series string) float64 {
 	t.Helper()
-	for _, line := range metricLines(t, m, series+" ") {
-		n, err := strconv.ParseFloat(strings.TrimPrefix(line, series+" "), 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
+	lines := metricLines(t, m, series+" ")
+	if len(lines) == 0 {
+		return 0
 	}
-	return 0
+	n, err := strconv.ParseFloat(strings.TrimPrefix(lines[0], series+" "), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestMetricsCountRequests(t *testing.T) {

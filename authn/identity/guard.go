@@ -22,9 +22,9 @@ const (
 	// WarrantKey is kcp's extra key for user infos that add to what a user may do.
 	WarrantKey = "authorization.kcp.io/warrant"
 
-	// MaxQuoted and MaxRemoved bound what a refusal keeps of a bad identity: the
-	// bytes of each text, and how many were removed.
-	MaxQuoted  = 128
+	// MaxQuoted is how many bytes a refusal keeps of each text of a bad identity.
+	MaxQuoted = 128
+	// MaxRemoved is how many of the removed texts a refusal keeps.
 	MaxRemoved = 32
 
 	// KCPDomain is a part of every extra key that kcp acts upon.
