@@ -22,7 +22,7 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if status := x.run(); status != nil {
+	if status := x.run(r); status != nil {
 		x.answer(w, status)
 		return
 	}

@@ -40,8 +40,16 @@ type inFlight struct {
 
 func (f *inFlight) init(most int) {
 	f.most, f.seed = int64(most), maphash.MakeSeed()
-	f.waiting.limit, f.waiting.seed = f.most*waitingBytes, f.seed
-	f.streams.limit, f.streams.seed = f.most*streamsBytes, f.seed
+	f.waiting.limit, f.waiting.seed = budget(f.most, waitingBytes), f.seed
+	f.streams.limit, f.streams.seed = budget(f.most, streamsBytes), f.seed
+}
+
+// budget is for so many requests, in bytes; 0: no bound.
+func budget(most, each int64) int64 {
+	if most == 0 {
+		return 0
+	}
+	return max(most*each, leastBytes)
 }
 
 // shard counts the requests of a shard, or, by its path, of a mapping's backend.
@@ -89,29 +97,26 @@ func place(n *atomic.Int64, most int64) *atomic.Int64 {
 	return n
 }
 
-// places are what one request holds: memory in a waiting budget, or counters of
-// running requests, or nothing. The zero value holds nothing. Its methods may be
-// called by several goroutines, also when the request is over.
+// places are what one request holds: memory in a waiting budget, counters of running
+// requests, or nothing. The zero value holds nothing. Its methods may be called by
+// several goroutines, also when the request is over.
 type places struct {
 	mu          sync.Mutex
 	budget      *waiting // nil: no bound
-	weight      int64
-	payer, host *atomic.Int64 // who pays while it waits; nil: it is not waiting, or nobody
+	weight      int64    // what payer pays; host pays answerBytes more
+	payer, host *atomic.Int64
 	running     running
-	// who pays when the client is waited for: set while it runs.
-	back     *atomic.Int64
-	yielding int // how many wait for the client
+	runs        bool // running counts it, unless the client is waited for
+	yielding    int  // how many wait for the client
 }
 
-// yield is called before the client is waited for: a request that runs waits now.
-// It can't be refused any more; what exceeds the budget so is bounded by the
-// requests that may run.
+// yield is called before the client is waited for: a request that runs waits now. It
+// has paid for that since it runs.
 func (h *places) yield() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.yielding++; h.yielding == 1 && h.back != nil {
+	if h.yielding++; h.yielding == 1 && h.runs {
 		h.running.add(-1)
-		h.wait(h.back, h.weight+answerBytes)
 	}
 }
 
@@ -119,40 +124,35 @@ func (h *places) yield() {
 func (h *places) resume() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.yielding--; h.yielding == 0 && h.back != nil {
-		h.wait(h.back, -h.weight-answerBytes)
+	if h.yielding--; h.yielding == 0 && h.runs {
 		h.running.add(1)
 	}
-}
-
-func (h *places) wait(payer *atomic.Int64, weight int64) {
-	payer.Add(weight)
-	h.budget.used.Add(weight)
 }
 
 // leave gives everything back.
 func (h *places) leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case h.back == nil:
-		h.stopWaiting()
-	case h.yielding > 0:
-		h.wait(h.back, -h.weight-answerBytes)
-	default:
-		h.running.add(-1)
-	}
-	h.back, h.running = nil, running{}
-}
-
-func (h *places) stopWaiting() {
 	if h.payer != nil {
-		h.wait(h.payer, -h.weight)
+		h.budget.add(h.payer, -h.weight)
 	}
 	if h.host != nil {
-		h.wait(h.host, -h.weight-answerBytes)
+		h.budget.add(h.host, -h.weight-answerBytes)
 	}
-	h.payer, h.host = nil, nil
+	if h.runs && h.yielding == 0 {
+		h.running.add(-1)
+	}
+	h.payer, h.host, h.runs = nil, nil, false
+}
+
+// start has a request that may run, be counted in t.
+func (h *places) start(t running) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running, h.runs = t, true
+	if h.yielding > 0 {
+		h.running.add(-1)
+	}
 }
 
 // acquireInFlight takes room to wait for a caller who is not known yet. When there is none,
@@ -167,7 +167,7 @@ func (x *exchange) acquireInFlight(r *http.Request) {
 	if x.long {
 		h.budget = &f.streams
 	}
-	payer := h.budget.strangerPayer(r.RemoteAddr, x.account())
+	payer := h.budget.payerAt(stranger, r.RemoteAddr, x.account())
 	if x.crowded = !h.budget.take(payer, h.weight, strangersPart); !x.crowded {
 		h.payer = payer
 	}
@@ -207,11 +207,11 @@ func (x *exchange) admitted() *metav1.Status {
 			ok = h.budget.move(h.payer, payer, h.weight, part(usersPart))
 		}
 		if !ok {
-			return apistatus.TooManyRequests("you have, in this workspace,")
+			return apistatus.TooManyRequests(x.payerName())
 		}
 		h.payer = payer
 	} else if x.crowded {
-		return apistatus.TooManyRequests("your address has, in this workspace,")
+		return apistatus.TooManyRequests(x.payerName())
 	}
 	if x.dest.Kind == destination.MountedHost {
 		last := x.dest.Mounts[len(x.dest.Mounts)-1]
@@ -224,24 +224,52 @@ func (x *exchange) admitted() *metav1.Status {
 	return nil
 }
 
-// run takes places among running requests, and gives the room to wait back, which
-// is used again while the client is waited for.
-func (x *exchange) run() *metav1.Status {
+// run takes places among running requests, and room for an answer that its client may
+// not read: a request that runs may have to wait at any moment, and can't be refused
+// then.
+func (x *exchange) run(r *http.Request) *metav1.Status {
 	f, h := &x.p.limit, x.places
-	if h.budget == nil || x.long || x.dest.Kind == destination.MountedHost || h.back != nil {
+	if h.budget == nil || x.long || x.dest.Kind == destination.MountedHost || h.runs {
 		return nil
 	}
+	if !x.payForAnswer(r) {
+		return apistatus.TooManyRequests(x.payerName())
+	}
 	var t running
-	status := x.takePlaces(f, &t)
-	if status != nil {
+	if status := x.takePlaces(f, &t); status != nil {
 		t.add(-1)
 		return status
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.running, h.back = t, h.payer
-	h.stopWaiting()
+	h.start(t)
 	return nil
+}
+
+// payForAnswer has the caller pay for an answer as well. One who is not known pays
+// from an account of its own for that, since its backend may serve many users at an
+// address; so requests that wait can't take the room of those that run.
+func (x *exchange) payForAnswer(r *http.Request) bool {
+	h, part := x.places, int64(usersPart)
+	if x.decision.User == nil {
+		part = hostsPart
+		payer := h.budget.payerAt(passed, r.RemoteAddr, x.account())
+		if !h.budget.move(h.payer, payer, h.weight, part) {
+			return false
+		}
+		h.payer = payer
+	}
+	if !h.budget.grow(h.payer, h.weight, answerBytes, part) {
+		return false
+	}
+	h.weight += answerBytes
+	return true
+}
+
+// payerName is who has too many requests, for the client.
+func (x *exchange) payerName() string {
+	if x.decision.User == nil {
+		return "your address has, in this workspace,"
+	}
+	return "you have, in this workspace,"
 }
 
 func (x *exchange) takePlaces(f *inFlight, t *running) *metav1.Status {

@@ -13,12 +13,15 @@ import (
 // A request has two stages. It *waits* during authentication, while its body arrives,
 // while its client does not read, and while a mounted host handles it: then it costs
 // memory but delays nobody. It *runs* while a shard or a mapped backend handles it.
-// Only running requests count against Config.MaxInFlight (inflight.go). Waiting
-// requests have a separate memory budget, which nobody can use up alone:
+// Only running requests count against Config.MaxInFlight (inflight.go). All requests
+// have a separate memory budget, which nobody can use up alone. One that runs pays for
+// its answer in advance, because it can't be refused when its client stops reading:
 //
 //   - a caller who is not authenticated yet pays as the pair of its address and the
 //     logical cluster of the request;
 //   - an authenticated caller pays as the user in that cluster;
+//   - a caller that a mapped backend authenticates has a second account at its address
+//     once its request runs;
 //   - a request that waits for a mounted host also counts for the host, for the
 //     workspace that mounts it.
 //
@@ -37,9 +40,11 @@ type waiting struct {
 
 const (
 	// waitingBytes is the budget, for each of Config.MaxInFlight; streamsBytes that of
-	// requests that want a stream.
-	waitingBytes = 64 << 10
-	streamsBytes = 4 * waitingBytes
+	// requests that want a stream. So many may run, and each pay for an answer.
+	waitingBytes = 128 << 10
+	streamsBytes = 256 << 10
+	// leastBytes is the least that a budget has.
+	leastBytes = 4 << 20
 	// requestBytes is what a request is taken to cost beside its headers and body:
 	// stacks, buffers, the records of net/http. So the budget bounds their number.
 	requestBytes = 16 << 10
@@ -62,13 +67,22 @@ const (
 // take takes weight bytes for a payer, who may have the part-th part of what is
 // free; false: that is too much.
 func (b *waiting) take(payer *atomic.Int64, weight, part int64) bool {
-	free := b.limit - b.used.Add(weight)
-	if n := payer.Add(weight); n <= free/part || n == weight && free >= 0 {
+	return b.grow(payer, 0, weight, part)
+}
+
+// grow takes more bytes for a request for which payer pays weight already.
+func (b *waiting) grow(payer *atomic.Int64, weight, more, part int64) bool {
+	free := b.limit - b.used.Add(more)
+	if n := payer.Add(more); n <= free/part || n == weight+more && free >= 0 {
 		return true
 	}
-	payer.Add(-weight)
-	b.used.Add(-weight)
+	b.add(payer, -more)
 	return false
+}
+
+func (b *waiting) add(payer *atomic.Int64, weight int64) {
+	payer.Add(weight)
+	b.used.Add(weight)
 }
 
 // move has another payer pay for weight bytes that from has; false: it can't.
@@ -85,6 +99,7 @@ func (b *waiting) move(from, to *atomic.Int64, weight, part int64) bool {
 const (
 	stranger = '?'
 	known    = 'u'
+	passed   = 'p' // a stranger, to a server that authenticates by itself
 	mountee  = 'm'
 )
 
@@ -99,12 +114,12 @@ func (b *waiting) payer(kind byte, who, cluster string) *atomic.Int64 {
 	return &b.payers[h.Sum64()%uint64(len(b.payers))]
 }
 
-// strangerPayer is the payer for a caller of which only the address is known. For
-// IPv6 it is the /64, because a host usually controls all of it.
-func (b *waiting) strangerPayer(remote, cluster string) *atomic.Int64 {
+// payerAt is the payer for a caller of which only the address is known. For IPv6 it is
+// the /64, because a host usually controls all of it.
+func (b *waiting) payerAt(kind byte, remote, cluster string) *atomic.Int64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)
-	_ = h.WriteByte(stranger)
+	_ = h.WriteByte(kind)
 	_, _ = h.WriteString(cluster)
 	_ = h.WriteByte(0)
 	if at, err := netip.ParseAddrPort(remote); err == nil {

@@ -159,7 +159,7 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 func (o *options) servingFlags(fs *pflag.FlagSet) {
 	o.serving.AddFlags(fs)
 	fs.StringSliceVar(&o.curves, "tls-curve-preferences", nil, "Key exchange mechanisms to offer, as Go's names or IDs, comma-separated. Empty means Go's defaults.")
-	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "Maximum number of concurrent requests at shards and mapped backends; half of it at any one of them, an eighth in one logical cluster. Further requests get 429 and Retry-After. Watches, other streams and upgrades do not count. Nor do requests that wait for an issuer, a mounted host or their own client: these share a memory budget of 64 KiB times this number. 0 means no limit on either.")
+	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "Maximum number of concurrent requests at shards and mapped backends; half of it at any one of them, an eighth in one logical cluster. Further requests get 429 and Retry-After. Watches, other streams and upgrades do not count. Nor do requests that wait for an issuer, a mounted host or their own client. All requests share a memory budget of 128 KiB times this number. 0 means no limit on either.")
 	fs.IntVar(&o.maxConnections, "max-connections", 0, "Maximum number of open client connections; further ones are closed on arrival. 0 means half of the process's file descriptors, since most requests also need a connection to a shard.")
 	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "How long to keep serving after SIGTERM while /readyz fails, so that load balancers notice.")
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "How long requests in flight, watches included, may still run after that delay.")
