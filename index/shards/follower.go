@@ -61,24 +61,20 @@ type follower struct {
 
 // run follows until ctx ends.
 func (f *follower) run(ctx context.Context) {
-	failures := 0
+	var r retries
 	for {
 		progress, err := f.cycle(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if progress {
-			failures = 0
+			r = retries{}
 		}
 		if err == nil {
 			continue
 		}
 		f.failed(err)
-		wait := f.backoff.delay(failures)
-		if failures == 0 && expired(err) {
-			wait = 0
-		}
-		failures++
+		wait := r.after(err, f.backoff)
 		f.failover(err)
 		select {
 		case <-ctx.Done():
@@ -86,6 +82,28 @@ func (f *follower) run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// retries counts a follower's consecutive cycles without progress.
+type retries struct {
+	failures int // without an answer of the server that the version has expired
+	expired  int // with one
+}
+
+// after returns the pause after err. A server that says that a version has expired is
+// there again, whatever failed before: one that starts answers so until its cache has
+// caught up with its storage. So the first such answer brings no pause, and the next
+// ones a short one, which grows.
+func (r *retries) after(err error, b Backoff) time.Duration {
+	if !expired(err) {
+		r.failures++
+		return b.delay(r.failures - 1)
+	}
+	r.failures = 0
+	if r.expired++; r.expired == 1 {
+		return 0
+	}
+	return b.delay(r.expired - 2)
 }
 
 func (f *follower) failed(err error) {
