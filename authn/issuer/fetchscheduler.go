@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// standing is what an issuer's last attempt says of the next one.
+// standing is the class of an issuer's next fetch, by the result of its last one.
 type standing int
 
 const (
@@ -16,9 +16,9 @@ const (
 )
 
 // fetchScheduler bounds how many fetches run at once, in all and for each owner, so that
-// no tenant's issuers hold up another's, whatever they serve and whomever else
-// they name. Who waits, waits for all its owners' lanes at once: one that has
-// room is enough, and is billed. The rules:
+// no tenant's issuers delay another's, whatever they serve and whichever other issuers
+// they name. An issuer may have several owners: its fetch starts as soon as one of them
+// has room, and is charged to that one. The rules:
 //
 //   - No owner has more than perOwner fetches, and half of these for issuers
 //     that failed last time.
@@ -27,10 +27,10 @@ const (
 //     each, and must not keep those that answer from being read again.
 //   - Each further fetch of an owner needs twice the room: its second starts only
 //     while less than half of what its issuer's standing may use is in use, its
-//     third while less than a quarter is. So a crowd that fills what there is
-//     leaves room for the first fetch of those who come later.
-//   - What comes free goes to the owner with the fewest fetches under way; of
-//     equal ones to the one whose turn is longest ago.
+//     third while less than a quarter is. So owners with many issuers leave room for
+//     the first fetch of those who come later.
+//   - A slot that becomes free goes to the owner with the fewest fetches under way; among
+//     equals, to the one whose last turn is longest ago.
 type fetchScheduler struct {
 	total, perOwner int
 
@@ -51,155 +51,155 @@ type waiter struct {
 	owner    string        // who was billed; set before granted is closed
 }
 
-func newLanes(total, perOwner int) *fetchScheduler {
+func newFetchScheduler(total, perOwner int) *fetchScheduler {
 	return &fetchScheduler{total: total, perOwner: perOwner, busy: map[string]*[proven + 1]int{}, served: map[string]uint64{}}
 }
 
 // join asks for a slot. The caller calls wait, and from then on may change the
 // owners with setOwners.
-func (l *fetchScheduler) join(s standing, owners []string) *waiter {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (f *fetchScheduler) join(s standing, owners []string) *waiter {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	w := &waiter{standing: s, owners: owners, granted: make(chan struct{})}
 	// Fetches that already wait have no room, and no slot has become free.
-	if owner, ok := l.chargeableOwner(w); ok {
-		l.grant(w, owner)
+	if owner, ok := f.chargeableOwner(w); ok {
+		f.grant(w, owner)
 	} else {
-		l.waiting = append(l.waiting, w)
+		f.waiting = append(f.waiting, w)
 	}
 	return w
 }
 
 // wait returns when w has its slot. The caller calls release when err is nil.
-func (l *fetchScheduler) wait(ctx context.Context, w *waiter) (release func(), err error) {
+func (f *fetchScheduler) wait(ctx context.Context, w *waiter) (release func(), err error) {
 	select {
 	case <-w.granted:
-		return func() { l.release(w) }, nil
+		return func() { f.release(w) }, nil
 	case <-ctx.Done():
 	}
-	l.mu.Lock()
-	n := slices.Index(l.waiting, w)
+	f.mu.Lock()
+	n := slices.Index(f.waiting, w)
 	if n >= 0 {
-		l.remove(n)
+		f.remove(n)
 	}
-	l.mu.Unlock()
+	f.mu.Unlock()
 	if n < 0 { // granted just now
-		l.release(w)
+		f.release(w)
 	}
 	return nil, ctx.Err()
 }
 
 // setOwners changes who may be billed for w while it waits.
-func (l *fetchScheduler) setOwners(w *waiter, owners []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := slices.Index(l.waiting, w)
+func (f *fetchScheduler) setOwners(w *waiter, owners []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := slices.Index(f.waiting, w)
 	if n < 0 {
 		return
 	}
 	w.owners = owners
-	if owner, ok := l.chargeableOwner(w); ok {
-		l.remove(n)
-		l.grant(w, owner)
+	if owner, ok := f.chargeableOwner(w); ok {
+		f.remove(n)
+		f.grant(w, owner)
 	}
 }
 
-func (l *fetchScheduler) release(w *waiter) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.inUse[w.standing]--
-	own := l.busy[w.owner]
+func (f *fetchScheduler) release(w *waiter) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inUse[w.standing]--
+	own := f.busy[w.owner]
 	if own[w.standing]--; sum(own[:]) == 0 {
-		delete(l.busy, w.owner)
+		delete(f.busy, w.owner)
 	}
-	for l.grantNext() {
+	for f.grantNext() {
 	}
 }
 
 // grantNext gives a slot to the first in turn that has room.
-func (l *fetchScheduler) grantNext() bool {
+func (f *fetchScheduler) grantNext() bool {
 	best, payer := -1, ""
-	for n, w := range l.waiting {
-		if owner, ok := l.chargeableOwner(w); ok && (best < 0 || l.before(owner, payer)) {
+	for n, w := range f.waiting {
+		if owner, ok := f.chargeableOwner(w); ok && (best < 0 || f.before(owner, payer)) {
 			best, payer = n, owner
 		}
 	}
 	if best < 0 {
 		return false
 	}
-	w := l.waiting[best]
-	l.remove(best)
-	l.grant(w, payer)
+	w := f.waiting[best]
+	f.remove(best)
+	f.grant(w, payer)
 	return true
 }
 
-func (l *fetchScheduler) remove(n int) {
-	if l.waiting = slices.Delete(l.waiting, n, n+1); len(l.waiting) == 0 {
-		l.waiting = nil
-		clear(l.served)
+func (f *fetchScheduler) remove(n int) {
+	if f.waiting = slices.Delete(f.waiting, n, n+1); len(f.waiting) == 0 {
+		f.waiting = nil
+		clear(f.served)
 	}
 }
 
-func (l *fetchScheduler) grant(w *waiter, owner string) {
-	own := l.busy[owner]
+func (f *fetchScheduler) grant(w *waiter, owner string) {
+	own := f.busy[owner]
 	if own == nil {
 		own = new([proven + 1]int)
-		l.busy[owner] = own
+		f.busy[owner] = own
 	}
 	own[w.standing]++
-	l.inUse[w.standing]++
-	if l.turns++; len(l.waiting) > 0 {
-		l.served[owner] = l.turns
+	f.inUse[w.standing]++
+	if f.turns++; len(f.waiting) > 0 {
+		f.served[owner] = f.turns
 	}
 	w.owner = owner
 	close(w.granted)
 }
 
 // chargeableOwner is who of w's owners is billed: of those with room the first in turn.
-func (l *fetchScheduler) chargeableOwner(w *waiter) (payer string, ok bool) {
-	limit, used := l.limit(w.standing)
-	if used >= limit || sum(l.inUse[:]) >= l.total {
+func (f *fetchScheduler) chargeableOwner(w *waiter) (payer string, ok bool) {
+	limit, used := f.limit(w.standing)
+	if used >= limit || sum(f.inUse[:]) >= f.total {
 		return "", false
 	}
 	for _, owner := range w.owners {
-		if l.hasRoom(owner, w.standing, limit, used) && (!ok || l.before(owner, payer)) {
+		if f.hasRoom(owner, w.standing, limit, used) && (!ok || f.before(owner, payer)) {
 			payer, ok = owner, true
 		}
-		if ok && l.busy[payer] == nil && l.served[payer] == 0 {
+		if ok && f.busy[payer] == nil && f.served[payer] == 0 {
 			break // nobody is before it
 		}
 	}
 	return payer, ok
 }
 
-// limit is how many fetches there may be of issuers that stand like s or worse,
-// and how many there are.
-func (l *fetchScheduler) limit(s standing) (limit, used int) {
-	return max(1, l.total*[...]int{failed: 1, untried: 3, proven: 4}[s]/4), sum(l.inUse[:s+1])
+// limit is how many fetches there may be of issuers of standing s or a worse one, and how
+// many there are.
+func (f *fetchScheduler) limit(s standing) (limit, used int) {
+	return max(1, f.total*[...]int{failed: 1, untried: 3, proven: 4}[s]/4), sum(f.inUse[:s+1])
 }
 
-func (l *fetchScheduler) hasRoom(owner string, s standing, limit, used int) bool {
-	own := l.busy[owner]
+func (f *fetchScheduler) hasRoom(owner string, s standing, limit, used int) bool {
+	own := f.busy[owner]
 	if own == nil {
 		return true
 	}
 	n := sum(own[:])
-	if n >= l.perOwner || s == failed && own[failed] >= max(1, l.perOwner/2) {
+	if n >= f.perOwner || s == failed && own[failed] >= max(1, f.perOwner/2) {
 		return false
 	}
 	return used < max(1, limit>>n)
 }
 
 // before says whether it is a's turn before b's.
-func (l *fetchScheduler) before(a, b string) bool {
-	if x, y := l.load(a), l.load(b); x != y {
+func (f *fetchScheduler) before(a, b string) bool {
+	if x, y := f.load(a), f.load(b); x != y {
 		return x < y
 	}
-	return l.served[a] < l.served[b]
+	return f.served[a] < f.served[b]
 }
 
-func (l *fetchScheduler) load(owner string) int {
-	if own := l.busy[owner]; own != nil {
+func (f *fetchScheduler) load(owner string) int {
+	if own := f.busy[owner]; own != nil {
 		return sum(own[:])
 	}
 	return 0

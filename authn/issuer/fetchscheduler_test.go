@@ -33,19 +33,19 @@ func neverAnswering(t *testing.T) *issuertest.Issuer {
 
 // standingOf is how many fetches of each standing are under way.
 func standingOf(p *Pool) [proven + 1]int {
-	p.lanes.mu.Lock()
-	defer p.lanes.mu.Unlock()
-	return p.lanes.inUse
+	p.scheduler.mu.Lock()
+	defer p.scheduler.mu.Unlock()
+	return p.scheduler.inUse
 }
 
 // waitingIn is how many issuers wait for a slot.
 func waitingIn(p *Pool) int {
-	p.lanes.mu.Lock()
-	defer p.lanes.mu.Unlock()
-	return len(p.lanes.waiting)
+	p.scheduler.mu.Lock()
+	defer p.scheduler.mu.Unlock()
+	return len(p.scheduler.waiting)
 }
 
-// The hostile owners' lanes are full for the whole test; that they name the
+// The hostile owners' shares are used up for the whole test; that they name the
 // victim's issuer too holds it up neither at first nor when its keys change.
 func TestWhoNamesAnIssuerTooDoesNotHoldItUp(t *testing.T) {
 	slow, s := neverAnswering(t), serve(t, issuertest.Options{})
@@ -53,7 +53,7 @@ func TestWhoNamesAnIssuerTooDoesNotHoldItUp(t *testing.T) {
 	for n := range 9 {
 		dead(t, p, slow, fmt.Sprint("hostile-", n), 24)
 	}
-	eventually(t, "the hostile lanes are full", func() bool { return standingOf(p)[untried]+waitingIn(p) == 9*24 })
+	eventually(t, "the hostile owners' shares are used up", func() bool { return standingOf(p)[untried]+waitingIn(p) == 9*24 })
 	for n := range 9 { // they were there first
 		_, release, err := p.Acquire(trustOf(s), fmt.Sprint("hostile-", n))
 		if err != nil {
@@ -132,7 +132,7 @@ func TestLanesShares(t *testing.T) {
 		{"proven ones first", []ask{{proven, 200, 4}, {failed, 300, 4}}, [3]int{0, 0, 64}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLanes(64, 4)
+			l := newFetchScheduler(64, 4)
 			for _, a := range tt.asks {
 				for n := range a.owners {
 					slots(l, a.standing, fmt.Sprint(a.standing, "-", n), a.each)
@@ -148,7 +148,7 @@ func TestLanesShares(t *testing.T) {
 // What comes free goes round: who has none under way first, and of these who
 // had none for longest.
 func TestLanesTakeTurns(t *testing.T) {
-	l := newLanes(4, 4)
+	l := newFetchScheduler(4, 4)
 	held := slots(l, proven, "a", 1)
 	for _, owner := range []string{"b", "c", "d"} {
 		held = append(held, slots(l, proven, owner, 1)...)
@@ -182,10 +182,10 @@ func TestLanesTakeTurns(t *testing.T) {
 	}
 }
 
-// Who waits takes the first of its owners' lanes that has room, also a new
+// A waiter takes the first of its owners' shares that has room, also a new
 // owner's, and who gives up holds nothing.
 func TestLanesOwnersChange(t *testing.T) {
-	l := newLanes(16, 1)
+	l := newFetchScheduler(16, 1)
 	busy := slots(l, proven, "busy", 1)
 	w := l.join(proven, []string{"busy"})
 	if isGranted(w) {

@@ -68,7 +68,7 @@ type Config struct {
 	Wait time.Duration
 	// Fetches is how many fetches may run at once; OwnersFetches how many of
 	// these for one owner. Issuers that failed last time, and owners who have
-	// fetches under way already, get only a part of it; see lanes.
+	// fetches under way already, get only a part of it; see fetchScheduler.
 	Fetches, OwnersFetches int
 	// OwnersWaiters is how many verifications may wait at once for fetches of one
 	// owner's issuers; those beyond are ErrUnavailable at once.
@@ -93,12 +93,12 @@ func (c Config) withDefaults() Config {
 
 // Pool has the issuers in use, one for each trust.
 type Pool struct {
-	config Config
-	lanes  *fetchScheduler
-	large  chan struct{}  // has the fetches that read a large body
-	wg     sync.WaitGroup // the issuers' goroutines
+	config    Config
+	scheduler *fetchScheduler
+	large     chan struct{}  // has the fetches that read a large body
+	wg        sync.WaitGroup // the issuers' goroutines
 
-	mu      sync.Mutex // guards what follows; lanes' own is taken after it
+	mu      sync.Mutex // guards what follows; scheduler has its own, which is taken after it
 	issuers map[Key]*Issuer
 	owned   map[string]int  // how many issuers each owner has
 	waiters map[string]int  // how many verifications wait at each owner's expense
@@ -110,12 +110,12 @@ type Pool struct {
 func NewPool(config Config) *Pool {
 	config = config.withDefaults()
 	return &Pool{
-		config:  config,
-		lanes:   newLanes(config.Fetches, config.OwnersFetches),
-		large:   make(chan struct{}, largeBodies),
-		issuers: map[Key]*Issuer{},
-		owned:   map[string]int{},
-		waiters: map[string]int{},
+		config:    config,
+		scheduler: newFetchScheduler(config.Fetches, config.OwnersFetches),
+		large:     make(chan struct{}, largeBodies),
+		issuers:   map[Key]*Issuer{},
+		owned:     map[string]int{},
+		waiters:   map[string]int{},
 	}
 }
 
@@ -178,7 +178,7 @@ func (p *Pool) Acquire(trust IssuerRef, owner string) (issuer *Issuer, release f
 	}
 	if i.owners[owner]++; i.owners[owner] == 1 {
 		p.owned[owner]++
-		p.tellLanes(i)
+		p.updateOwners(i)
 	}
 	return i, sync.OnceFunc(func() { p.release(i, owner) }), nil
 }
@@ -191,7 +191,7 @@ func (p *Pool) release(i *Issuer, owner string) {
 		if p.owned[owner]--; p.owned[owner] == 0 {
 			delete(p.owned, owner)
 		}
-		p.tellLanes(i)
+		p.updateOwners(i)
 	}
 	if len(i.owners) > 0 {
 		return
@@ -207,7 +207,7 @@ func (p *Pool) release(i *Issuer, owner string) {
 // caller calls release when err is nil.
 func (p *Pool) slot(ctx context.Context, i *Issuer, s standing) (release func(), err error) {
 	p.mu.Lock()
-	i.waiting = p.lanes.join(s, slices.Collect(maps.Keys(i.owners)))
+	i.waiting = p.scheduler.join(s, slices.Collect(maps.Keys(i.owners)))
 	w := i.waiting
 	p.mu.Unlock()
 	defer func() {
@@ -215,7 +215,7 @@ func (p *Pool) slot(ctx context.Context, i *Issuer, s standing) (release func(),
 		defer p.mu.Unlock()
 		i.waiting = nil
 	}()
-	return p.lanes.wait(ctx, w)
+	return p.scheduler.wait(ctx, w)
 }
 
 // enter lets a verification wait for i, at the expense of any of i's owners that
@@ -239,10 +239,10 @@ func (p *Pool) enter(i *Issuer) (leave func(), ok bool) {
 	return nil, false
 }
 
-// tellLanes that i's owners are others now. The caller holds mu.
-func (p *Pool) tellLanes(i *Issuer) {
+// updateOwners tells the scheduler that i's owners have changed. The caller holds mu.
+func (p *Pool) updateOwners(i *Issuer) {
 	if i.waiting != nil {
-		p.lanes.setOwners(i.waiting, slices.Collect(maps.Keys(i.owners)))
+		p.scheduler.setOwners(i.waiting, slices.Collect(maps.Keys(i.owners)))
 	}
 }
 
