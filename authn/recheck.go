@@ -116,19 +116,19 @@ func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *De
 			members = q.types.ByIssuer[token.Issuer]
 		}
 	}
-	return noneStands(r.Context(), members, token, d.ExpiresAt)
+	return tokenRevocationReason(r.Context(), members, token, d.ExpiresAt)
 }
 
-// noneStands is why none of the authenticators vouches for the token; "" when
-// one does, or could not tell.
-func noneStands(ctx context.Context, members []token.Authenticator, t token.Token, until time.Time) string {
+// tokenRevocationReason is why none of the authenticators would accept the expired token
+// otherwise; "" when one would, or cannot tell.
+func tokenRevocationReason(ctx context.Context, members []token.Authenticator, t token.Token, until time.Time) string {
 	reason := fmt.Sprintf("no configuration trusts issuer %q any more", clip.Clone(t.Issuer, maxPresented))
 	for _, m := range members {
 		l, ok := m.(token.RevocationChecker)
 		if !ok {
 			continue
 		}
-		known, err := l.Stands(ctx, t, until)
+		known, err := l.CheckRevoked(ctx, t, until)
 		switch {
 		case known && err == nil, errors.Is(err, token.ErrUndecided):
 			return ""

@@ -24,8 +24,8 @@ type changing struct {
 	user  user.Info
 	until time.Time
 	err   error
-	// stands is what Stands returns; stranger: the token is not of its kind.
-	stands   error
+	// revoked is the error of CheckRevoked; stranger: the token is not of its kind.
+	revoked  error
 	stranger bool
 	asked    int // times
 }
@@ -40,8 +40,8 @@ func (c *changing) AuthenticateToken(context.Context, token.Token) (user.Info, t
 	return c.user, c.until, nil
 }
 
-func (c *changing) Stands(context.Context, token.Token, time.Time) (bool, error) {
-	return !c.stranger, c.stands
+func (c *changing) CheckRevoked(context.Context, token.Token, time.Time) (bool, error) {
+	return !c.stranger, c.revoked
 }
 
 func TestRecheck(t *testing.T) {
@@ -81,9 +81,9 @@ func TestRecheck(t *testing.T) {
 		"ended":                        {change: func(c *changing) { c.err = errors.New("expired") }, later: time.Hour},
 		"ended, with the flag":         {change: func(*changing) {}, later: time.Hour, endAtExpiry: true, want: "ended at 2026-09-01T13:00:00Z"},
 		"just before, with the flag":   {change: func(*changing) {}, later: time.Hour - 1, endAtExpiry: true},
-		"ended, then its account too":  {change: func(c *changing) { c.err, c.stands = errors.New("expired"), errors.New("account is gone") }, later: 2 * time.Hour, want: "account is gone"},
+		"ended, then its account too":  {change: func(c *changing) { c.err, c.revoked = errors.New("expired"), errors.New("account is gone") }, later: 2 * time.Hour, want: "account is gone"},
 		"ended, then nobody knows it":  {change: func(c *changing) { c.err, c.stranger = errors.New("expired"), true }, later: 2 * time.Hour, want: "no configuration trusts"},
-		"ended, its account not known": {change: func(c *changing) { c.err, c.stands = errors.New("expired"), undecided }, later: 2 * time.Hour},
+		"ended, its account not known": {change: func(c *changing) { c.err, c.revoked = errors.New("expired"), undecided }, later: 2 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := start

@@ -41,12 +41,12 @@ func (s *serviceAccounts) AuthenticateToken(ctx context.Context, t token.Token) 
 	return who, until, s.verdict(t.Purpose, err)
 }
 
-// Stands implements token.RevocationChecker.
-func (s *serviceAccounts) Stands(ctx context.Context, t token.Token, until time.Time) (bool, error) {
+// CheckRevoked implements token.RevocationChecker.
+func (s *serviceAccounts) CheckRevoked(ctx context.Context, t token.Token, until time.Time) (bool, error) {
 	if !t.JWT || !s.authenticator.Issues(t.Issuer) {
 		return false, nil
 	}
-	return true, s.verdict(t.Purpose, s.authenticator.Stands(ctx, t.Raw, until))
+	return true, s.verdict(t.Purpose, s.authenticator.CheckRevoked(ctx, t.Raw, until))
 }
 
 // verdict counts refusals and makes the error one of this package's.

@@ -178,8 +178,9 @@ func (c *Authenticator) Authenticate(r Request) (*Identity, []Refusal) {
 	return c.withShardGroups(r, &Identity{User: chain.user, Authenticator: ByClientCertificate, ExpiresAt: chain.until}), nil
 }
 
-// CheckRevoked returns why certificates that authenticator by accepted, and that ended at
-// until, would not be good had they not: their CA is trusted no more.
+// CheckRevoked is for certificates that the authenticator by accepted until they expired at
+// until. The error says why they would not be accepted now even if they had not expired: their
+// CA is not trusted any more.
 func (c *Authenticator) CheckRevoked(certs []*x509.Certificate, by string, until time.Time) error {
 	v := c.clients
 	if by == ByRequestHeader || by == ByShardCaller {

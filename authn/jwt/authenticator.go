@@ -127,10 +127,10 @@ func (m Member) Ready(t token.Token) bool {
 	return verified || m.issuer.HasKey(t.Raw)
 }
 
-// Stands implements token.RevocationChecker: the configuration still trusts the issuer, for the
-// token's audience. The signature is left out, since issuers drop a key once all
-// that it signed has expired; so are claim rules.
-func (m Member) Stands(_ context.Context, t token.Token, until time.Time) (bool, error) {
+// CheckRevoked implements token.RevocationChecker: it checks that the configuration still
+// trusts the issuer for the token's audience. It does not check the signature, because issuers
+// drop a key once all that it signed has expired; nor claim rules.
+func (m Member) CheckRevoked(_ context.Context, t token.Token, until time.Time) (bool, error) {
 	if !t.JWT || t.Issuer != m.issuer.URL() {
 		return false, nil
 	}

@@ -128,13 +128,13 @@ func (o *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (u
 	return u, until, nil
 }
 
-// Stands implements token.RevocationChecker.
-func (o *Authenticator) Stands(ctx context.Context, t token.Token, until time.Time) (bool, error) {
+// CheckRevoked implements token.RevocationChecker.
+func (o *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until time.Time) (bool, error) {
 	member, ok := o.file.Get().byIssuer[t.Issuer]
 	if !ok {
 		return false, nil
 	}
-	return member.Stands(ctx, t, until)
+	return member.CheckRevoked(ctx, t, until)
 }
 
 // checkAlgorithm reads the header as its verifier does: names by case, none

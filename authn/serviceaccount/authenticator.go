@@ -103,7 +103,7 @@ func (a *Authenticator) verify(ctx context.Context, raw string) (*account, error
 		return nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
 	}
 	now, generation, digest := a.now(), a.generation(), a.verified.digest(raw)
-	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stands(known.by, known.home)) {
+	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stillTrusts(known.by, known.home)) {
 		return known, nil
 	}
 	payload, by, err := a.open(ctx, raw)

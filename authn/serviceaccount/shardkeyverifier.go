@@ -35,15 +35,15 @@ type ShardKeyVerifier struct {
 	Home AccountGetter
 }
 
-// keyProvenance is by what right a key vouches for an account. The zero voucher: its
-// key is the operator's and vouches for every account.
+// keyProvenance says why a key is trusted for an account. The zero keyProvenance is that of
+// the operator's keys, which are trusted for every account.
 type keyProvenance struct {
 	holder string // the shard that held the home cluster
 	moved  bool   // the key is that of a previous holder
 }
 
-// stands says whether what was verified by v may still be taken for verified.
-func (f *ShardKeyVerifier) stands(v keyProvenance, home string) bool {
+// stillTrusts says whether what was verified with v need not be verified again.
+func (f *ShardKeyVerifier) stillTrusts(v keyProvenance, home string) bool {
 	if v.holder == "" {
 		return true
 	}

@@ -24,15 +24,16 @@ type Authenticator interface {
 	AuthenticateToken(ctx context.Context, t Token) (user.Info, time.Time, error)
 }
 
-// RevocationChecker is an Authenticator that can tell whether what it accepted until
-// a time still stands, expiry aside.
+// RevocationChecker is an Authenticator that can tell of an expired token whether it has
+// been revoked as well.
 type RevocationChecker interface {
 	Authenticator
-	// Stands says of a token that was good just before until whether what it rests
-	// on still exists. Not known: it is not of its kind. The error wraps
-	// ErrUndecided when it could not tell now; any other means that it does not
-	// stand.
-	Stands(ctx context.Context, t Token, until time.Time) (known bool, err error)
+	// CheckRevoked is for a token that was good until it expired at until. It returns
+	// nil when all else that the token depends on still exists (its service account,
+	// the configuration that trusts its issuer), an error that wraps ErrUndecided
+	// when that cannot be told now, and any other error when the token is revoked.
+	// known is false when the token is not of the Authenticator's kind.
+	CheckRevoked(ctx context.Context, t Token, until time.Time) (known bool, err error)
 }
 
 // ReadyChecker is an Authenticator that may have to wait for others before it can

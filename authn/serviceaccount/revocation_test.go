@@ -8,7 +8,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
-func TestStands(t *testing.T) {
+func TestCheckRevoked(t *testing.T) {
 	w := &keyWorld{t: t, gone: map[string]error{}}
 	clock := clocktesting.NewFakePassiveClock(testNow)
 	a, err := New(Config{Issuers: []string{testIssuer}, Keys: NewKeySet(testKey(rsaKey())), Home: w, Now: clock.Now})
@@ -24,19 +24,19 @@ func TestStands(t *testing.T) {
 	if _, _, err := a.Authenticate(t.Context(), raw); err == nil {
 		t.Error("an expired token is accepted")
 	}
-	if err := a.Stands(t.Context(), raw, until); err != nil {
+	if err := a.CheckRevoked(t.Context(), raw, until); err != nil {
 		t.Errorf("after its end: %v", err)
 	}
 	w.gone[testHome] = errors.New("down")
-	if err := a.Stands(t.Context(), raw, until); !errors.Is(err, ErrUndecided) {
+	if err := a.CheckRevoked(t.Context(), raw, until); !errors.Is(err, ErrUndecided) {
 		t.Errorf("while the home is down: %v", err)
 	}
 	w.gone[testHome] = ErrNotFound
 	var refusal *Refusal
-	if err := a.Stands(t.Context(), raw, until); !errors.As(err, &refusal) || refusal.Reason != AccountGone {
+	if err := a.CheckRevoked(t.Context(), raw, until); !errors.As(err, &refusal) || refusal.Reason != AccountGone {
 		t.Errorf("after the account is gone: %v", err)
 	}
-	if err := a.Stands(t.Context(), sign(t, otherRSA(), "RS256", "own", []byte("{}")), until); !errors.As(err, &refusal) || refusal.Reason != UnknownKey {
+	if err := a.CheckRevoked(t.Context(), sign(t, otherRSA(), "RS256", "own", []byte("{}")), until); !errors.As(err, &refusal) || refusal.Reason != UnknownKey {
 		t.Errorf("with a key that is gone: %v", err)
 	}
 }
