@@ -121,7 +121,7 @@ func TestAllocations(t *testing.T) {
 			t.Fatal(status)
 		}
 		x.dest.Transport = answering{header}
-		x.decision, x.told = d, d.User
+		x.decision, x.forwardedUser = d, d.User
 		x.forward(&discard{header: http.Header{}}, r)
 		p.metrics.RequestDone(x.labels(r, time.Millisecond))
 		x.reset()

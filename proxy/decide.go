@@ -18,16 +18,17 @@ import (
 // admission is the identity of the caller, and the identity that the server gets.
 type admission struct {
 	decision *authn.Decision
-	// told is nil when nobody is named to the server: it may be sent credentials.
-	told user.Info
+	// forwardedUser is the identity in the headers to the server. Nil: none is, and the
+	// server may get the client's credentials; see writeIdentity.
+	forwardedUser user.Info
 }
 
 // passedThrough is the decision for mappings whose backend authenticates.
 var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
 
-// errNobody is for a Decision that admits a request without a user, which no correct
-// Decider makes. Forwarded, the request would have whatever identity the shard
-// assumes.
+// errNobody is the panic for a Decision that admits a request without a user. No correct
+// Decider makes one; if it were forwarded, the shard would assume an identity of its own
+// choice.
 var errNobody = errors.New("the decision admits a request without a user")
 
 // decide authenticates the caller and determines the identity that the server at d
@@ -51,15 +52,15 @@ func (p *Proxy) decide(r *http.Request, d *destination.Destination) (admission, 
 	var status *metav1.Status
 	switch d.Trust {
 	case destination.Trusted:
-		a.told = a.decision.User
+		a.forwardedUser = a.decision.User
 	case destination.Listed:
-		a.told, status = toldToHost(a.decision.User)
+		a.forwardedUser, status = userForHost(a.decision.User)
 	case destination.Stranger, destination.PassThrough:
 	}
 	return a, status
 }
 
-// authenticate has it decided who is calling.
+// authenticate asks the Decider who is calling.
 func (p *Proxy) authenticate(r *http.Request, t *index.Target) *authn.Decision {
 	d := p.decider.Decide(r, t)
 	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
@@ -69,9 +70,9 @@ func (p *Proxy) authenticate(r *http.Request, t *index.Target) *authn.Decision {
 	return d
 }
 
-// toldToHost returns the identity that a host in the operator's list gets. It must
-// get one: without it, the host would take the caller for this proxy.
-func toldToHost(caller user.Info) (user.Info, *metav1.Status) {
+// userForHost returns the identity that a host in --mount-hosts-file gets. There must be
+// one: without it, the host would take the caller for this proxy.
+func userForHost(caller user.Info) (user.Info, *metav1.Status) {
 	if caller == nil {
 		return nil, apistatus.New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount needs an authenticated caller")
 	}
@@ -82,14 +83,16 @@ func toldToHost(caller user.Info) (user.Info, *metav1.Status) {
 	return u, nil
 }
 
-// waits finds out who is asking, for which the request may have to wait.
-func (x *exchange) waits(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
-	x.acquireInFlight(r)
-	if !x.crowded {
+// authenticating calls do, which authenticates the request, and charges the client's
+// address for the time that it waits. If the address has no room, do may not wait, and what
+// would need it is refused with 429.
+func (x *exchange) authenticating(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
+	x.chargeAddress(r)
+	if !x.noRoom {
 		return x.withSpan(r, "authn", do)
 	}
 	ctx, cancel := context.WithCancel(r.Context())
-	cancel() // only what is known at once counts
+	cancel() // do gets a canceled context: it can use only what is known already
 	status := x.withSpan(r.WithContext(ctx), "authn", do)
 	if status != nil && status.Code == http.StatusServiceUnavailable {
 		return apistatus.TooManyRequests("your address has, in this workspace,")

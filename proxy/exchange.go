@@ -41,9 +41,9 @@ type record struct {
 
 // holding is what the request holds of what there is for all (inflight.go).
 type holding struct {
-	crowded bool // there was no room to wait for who is asking
-	places  *places
-	own     places // what places is when the request has no body
+	noRoom bool // the client's address had no room; see chargeAddress
+	places *places
+	own    places // what places is when the request has no body
 }
 
 // response is the answer on its way.

@@ -22,7 +22,7 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if status := x.run(r); status != nil {
+	if status := x.startRunning(r); status != nil {
 		x.answer(w, status)
 		return
 	}
@@ -66,7 +66,7 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 // failed answers when the upstream did not: a client that went away gets
 // nothing, anybody else a 503 that names the shard and no address.
 func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
-	if x.upload != nil && x.upload.was() && !x.headerWritten {
+	if x.upload != nil && x.upload.timedOut() && !x.headerWritten {
 		x.tooLate(w)
 		return
 	}

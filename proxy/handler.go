@@ -104,7 +104,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	x.dest.APIPath = r.URL.Path
 	if x.localPath = x.ownPath(r); x.localPath != "" {
-		return x.waits(r, x.authorizeLocal)
+		return x.authenticating(r, x.authorizeLocal)
 	}
 	if x.p.asksForLogin(r) {
 		x.localPath = protectedresource.WellKnownPath
@@ -117,7 +117,7 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 		return status
 	}
 	x.long = requestinfo.LongRunning(r.Method, x.dest.APIPath, r.URL.RawQuery)
-	if status := x.waits(r, func(r *http.Request) (status *metav1.Status) {
+	if status := x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
 		x.admission, status = x.p.decide(r, &x.dest)
 		return status
 	}); status != nil {
@@ -128,7 +128,7 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 			return status
 		}
 	}
-	return x.admitted()
+	return x.chargeCaller()
 }
 
 // respond answers with status; when there is none, with a page of the proxy's

@@ -25,7 +25,7 @@ func (x *exchange) withDetachedContext(r *http.Request) *http.Request {
 	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.audit != nil || x.p.tracer != nil {
 		return r
 	}
-	x.detached = newLease(r.Context())
+	x.detached = newDetachedContext(r.Context())
 	x.rp.Transport = contextTransport{x.rp.Transport, x.detached}
 	return r.WithContext(x.detached) //nolint:contextcheck // it inherits what matters
 }
@@ -51,16 +51,16 @@ type detachedContext struct {
 	keep func() bool
 }
 
-func newLease(of context.Context) *detachedContext {
-	l := &detachedContext{}
-	l.Context, l.cancel = context.WithCancel(context.WithoutCancel(of))
-	l.keep = context.AfterFunc(of, l.cancel)
-	return l
+func newDetachedContext(of context.Context) *detachedContext {
+	c := &detachedContext{}
+	c.Context, c.cancel = context.WithCancel(context.WithoutCancel(of))
+	c.keep = context.AfterFunc(of, c.cancel)
+	return c
 }
 
-func (l *detachedContext) end() {
-	l.keep()
-	l.cancel()
+func (c *detachedContext) end() {
+	c.keep()
+	c.cancel()
 }
 
 // detach takes the connection from net/http and leaves the rest of the watch to a

@@ -19,22 +19,22 @@ import (
 // inFlight bounds the requests that run at a time (waiting.go says when one does),
 // and with them the memory that they take: Config.MaxInFlight in all, half of that
 // at one shard or mapped backend, so that a slow one leaves room for the others, and
-// an eighth in one logical cluster, so that who asks for much there leaves room for
-// other tenants. Watches and other streams are not counted, as in kube-apiserver.
+// an eighth in one logical cluster, so that one tenant's users leave room for others. Watches and other streams are not counted, as in kube-apiserver.
 type inFlight struct {
 	most int64 // 0: no bound
 	all  atomic.Int64
-	// clusters are counted by a hash of their names: counters for each would have
-	// to be kept or forgotten. Two that share one share what it allows.
+	// clusters has the counters of logical clusters, by a hash of the name, because
+	// counters by name would pile up. Clusters with the same hash share a limit.
 	seed     maphash.Seed
 	clusters [4096]atomic.Int64
 
 	mu     sync.RWMutex // guards shards
 	shards map[string]*atomic.Int64
 
-	// waiting is what requests that wait have; streams those that want an answer
-	// without an end, until they have it: a storm of watches must not be refused for
-	// want of places, and must not take others' either.
+	// waiting is the memory budget of requests; streams is that of requests for watches
+	// and other streams, until the response begins. They are separate, so that many watches
+	// that reconnect at once neither are refused because of other requests nor take their
+	// room.
 	waiting, streams waiting
 }
 
@@ -77,7 +77,7 @@ func (f *inFlight) cluster(name string) *atomic.Int64 {
 	return &f.clusters[maphash.String(f.seed, name)%uint64(len(f.clusters))]
 }
 
-// running are the counters of running requests that one is in.
+// running has the counters in which one running request is counted; any may be nil.
 type running struct{ all, cluster, shard *atomic.Int64 }
 
 func (t *running) add(n int64) {
@@ -88,7 +88,7 @@ func (t *running) add(n int64) {
 	}
 }
 
-// place takes one of most places, at least one; nil: there is none.
+// place takes one of max(most, 1) places of n; nil: all are taken.
 func place(n *atomic.Int64, most int64) *atomic.Int64 {
 	if n.Add(1) > max(most, 1) {
 		n.Add(-1)
@@ -97,7 +97,7 @@ func place(n *atomic.Int64, most int64) *atomic.Int64 {
 	return n
 }
 
-// places are what one request holds: memory in a waiting budget, counters of running
+// places are what one request holds: memory in a waiting budget, a place among running
 // requests, or nothing. The zero value holds nothing. Its methods may be called by
 // several goroutines, also when the request is over.
 type places struct {
@@ -106,31 +106,31 @@ type places struct {
 	weight      int64    // what payer pays; host pays answerBytes more
 	payer, host *atomic.Int64
 	running     running
-	runs        bool // running counts it, unless the client is waited for
-	yielding    int  // how many wait for the client
+	runs        bool // it is counted in running, unless clientWaits > 0
+	clientWaits int  // how many goroutines wait for the client
 }
 
-// yield is called before the client is waited for: a request that runs waits now. It
-// has paid for that since it runs.
-func (h *places) yield() {
+// beginClientWait is called before the proxy waits for the client. Meanwhile a running
+// request does not count as running; its memory was charged when it began to run.
+func (h *places) beginClientWait() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.yielding++; h.yielding == 1 && h.runs {
+	if h.clientWaits++; h.clientWaits == 1 && h.runs {
 		h.running.add(-1)
 	}
 }
 
-// resume is called when the client has moved.
-func (h *places) resume() {
+// endClientWait is called when that wait is over.
+func (h *places) endClientWait() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.yielding--; h.yielding == 0 && h.runs {
+	if h.clientWaits--; h.clientWaits == 0 && h.runs {
 		h.running.add(1)
 	}
 }
 
-// leave gives everything back.
-func (h *places) leave() {
+// release gives back everything that the request holds.
+func (h *places) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.payer != nil {
@@ -139,25 +139,26 @@ func (h *places) leave() {
 	if h.host != nil {
 		h.budget.add(h.host, -h.weight-answerBytes)
 	}
-	if h.runs && h.yielding == 0 {
+	if h.runs && h.clientWaits == 0 {
 		h.running.add(-1)
 	}
 	h.payer, h.host, h.runs = nil, nil, false
 }
 
-// start has a request that may run, be counted in t.
+// start counts the request in t from now on.
 func (h *places) start(t running) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.running, h.runs = t, true
-	if h.yielding > 0 {
+	if h.clientWaits > 0 {
 		h.running.add(-1)
 	}
 }
 
-// acquireInFlight takes room to wait for a caller who is not known yet. When there is none,
-// x is crowded: the caller is admitted if it is known at once.
-func (x *exchange) acquireInFlight(r *http.Request) {
+// chargeAddress charges the client's address for the request while it is authenticated.
+// If the address has no room, noRoom is set: then only a caller whose credential needs no
+// waiting is admitted.
+func (x *exchange) chargeAddress(r *http.Request) {
 	f := &x.p.limit
 	if f.most == 0 {
 		return
@@ -168,7 +169,7 @@ func (x *exchange) acquireInFlight(r *http.Request) {
 		h.budget = &f.streams
 	}
 	payer := h.budget.payerAt(stranger, r.RemoteAddr, x.account())
-	if x.crowded = !h.budget.take(payer, h.weight, strangersPart); !x.crowded {
+	if x.noRoom = !h.budget.take(payer, h.weight, strangersPart); !x.noRoom {
 		h.payer = payer
 	}
 }
@@ -186,9 +187,10 @@ func (x *exchange) account() string {
 	return x.dest.Pattern
 }
 
-// admitted has the caller, if it is known now, pay for what waits, and the mounted
-// host, if the request goes to one.
-func (x *exchange) admitted() *metav1.Status {
+// chargeCaller moves the charge from the address to the authenticated user, if there is
+// one, and charges the mounted host, if the request goes to one. A non-nil Status (429)
+// refuses the request.
+func (x *exchange) chargeCaller() *metav1.Status {
 	h := x.places
 	if h.budget == nil {
 		return nil
@@ -201,7 +203,7 @@ func (x *exchange) admitted() *metav1.Status {
 	}
 	if u := x.decision.User; u != nil {
 		payer, ok := h.budget.payer(known, u.GetName(), x.account()), false
-		if x.crowded {
+		if x.noRoom {
 			ok = h.budget.take(payer, h.weight, part(usersPart))
 		} else {
 			ok = h.budget.move(h.payer, payer, h.weight, part(usersPart))
@@ -210,7 +212,7 @@ func (x *exchange) admitted() *metav1.Status {
 			return apistatus.TooManyRequests(x.payerName())
 		}
 		h.payer = payer
-	} else if x.crowded {
+	} else if x.noRoom {
 		return apistatus.TooManyRequests(x.payerName())
 	}
 	if x.dest.Kind == destination.MountedHost {
@@ -224,15 +226,15 @@ func (x *exchange) admitted() *metav1.Status {
 	return nil
 }
 
-// run takes places among running requests, and room for an answer that its client may
-// not read: a request that runs may have to wait at any moment, and can't be refused
-// then.
-func (x *exchange) run(r *http.Request) *metav1.Status {
+// startRunning takes a place among running requests, and memory for an answer that the
+// client does not read: the client may stop reading at any time, when it is too late to
+// refuse the request. A non-nil Status (429) refuses it now.
+func (x *exchange) startRunning(r *http.Request) *metav1.Status {
 	f, h := &x.p.limit, x.places
 	if h.budget == nil || x.long || x.dest.Kind == destination.MountedHost || h.runs {
 		return nil
 	}
-	if !x.payForAnswer(r) {
+	if !x.chargeAnswer(r) {
 		return apistatus.TooManyRequests(x.payerName())
 	}
 	var t running
@@ -244,14 +246,14 @@ func (x *exchange) run(r *http.Request) *metav1.Status {
 	return nil
 }
 
-// payForAnswer has the caller pay for an answer as well. One who is not known pays
-// from an account of its own for that, since its backend may serve many users at an
-// address; so requests that wait can't take the room of those that run.
-func (x *exchange) payForAnswer(r *http.Request) bool {
+// chargeAnswer charges the caller for an answer as well; false: there is no room. If the
+// caller is not authenticated here, the charge moves to a second account of its address
+// (delegated), so that requests that wait cannot take the room of those that run.
+func (x *exchange) chargeAnswer(r *http.Request) bool {
 	h, part := x.places, int64(usersPart)
 	if x.decision.User == nil {
 		part = hostsPart
-		payer := h.budget.payerAt(passed, r.RemoteAddr, x.account())
+		payer := h.budget.payerAt(delegated, r.RemoteAddr, x.account())
 		if !h.budget.move(h.payer, payer, h.weight, part) {
 			return false
 		}
@@ -264,7 +266,7 @@ func (x *exchange) payForAnswer(r *http.Request) bool {
 	return true
 }
 
-// payerName is who has too many requests, for the client.
+// payerName begins the message of a 429: whose limit it is.
 func (x *exchange) payerName() string {
 	if x.decision.User == nil {
 		return "your address has, in this workspace,"
@@ -291,8 +293,8 @@ func (x *exchange) takePlaces(f *inFlight, t *running) *metav1.Status {
 	return nil
 }
 
-// placedWriter is the answer to a client: while it takes what is written, the
-// request's places are others'.
+// placedWriter writes the answer to the client. While a write waits for the client, the
+// request does not count as running.
 type placedWriter struct {
 	http.ResponseWriter
 	x *exchange
@@ -300,15 +302,15 @@ type placedWriter struct {
 
 // Write implements http.ResponseWriter.
 func (w *placedWriter) Write(b []byte) (int, error) {
-	w.x.places.yield()
-	defer w.x.places.resume()
+	w.x.places.beginClientWait()
+	defer w.x.places.endClientWait()
 	return w.ResponseWriter.Write(b)
 }
 
 // FlushError is what http.ResponseController calls.
 func (w *placedWriter) FlushError() error {
-	w.x.places.yield()
-	defer w.x.places.resume()
+	w.x.places.beginClientWait()
+	defer w.x.places.endClientWait()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 

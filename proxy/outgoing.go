@@ -46,14 +46,14 @@ func writeIdentity(header http.Header, d *destination.Destination, a admission) 
 		identityheaders.DropCredentials(header)
 		identityheaders.DropCookies(header)
 		d.HostHeaders.Clear(header)
-		d.HostHeaders.Set(header, a.told)
-	case a.told == nil: // the server judges the credentials
+		d.HostHeaders.Set(header, a.forwardedUser)
+	case a.forwardedUser == nil: // the server judges the credentials
 	case a.decision.AssertedBy != "":
 		identityheaders.DropCredentials(header)
-		d.Headers.SetUnchanged(header, a.told)
+		d.Headers.SetUnchanged(header, a.forwardedUser)
 	default:
 		identityheaders.DropCredentials(header)
-		d.Headers.Set(header, a.told)
+		d.Headers.Set(header, a.forwardedUser)
 	}
 }
 

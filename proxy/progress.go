@@ -92,8 +92,8 @@ func (p *pace) stop() {
 	p.stopped = true
 }
 
-// was says whether a step was cut.
-func (p *pace) was() bool {
+// timedOut says whether a step was cut.
+func (p *pace) timedOut() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.expired
@@ -118,7 +118,7 @@ func (p *Proxy) servePaced(w http.ResponseWriter, r *http.Request) {
 		_ = s.FlushError()
 	}
 	s.stop()
-	if !s.was() { // a cut is under way, or was
+	if !s.timedOut() { // a cut is under way, or was
 		s.ResponseWriter, s.spent, s.moved, s.stopped = nil, 0, 0, false
 		p.pacedStreams.Put(s)
 	}
@@ -187,13 +187,13 @@ func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration,
 // Read implements io.Reader. A body that breaks off, or ends before its declared
 // length, does so for the transport only when the answer is over (answered).
 func (b *pacedBody) Read(to []byte) (int, error) {
-	b.places.yield()
+	b.places.beginClientWait()
 	b.begin()
 	n, err := b.ReadCloser.Read(to)
 	if late := b.end(n); late != nil && err != nil {
 		err = late
 	}
-	b.places.resume()
+	b.places.endClientWait()
 	b.mu.Lock()
 	if b.left > 0 {
 		b.left -= int64(n)

@@ -49,7 +49,7 @@ func TestPaceStops(t *testing.T) {
 		p.stop()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if p.was() {
+		if p.timedOut() {
 			t.Error("says that it was cut")
 		}
 	})

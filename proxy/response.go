@@ -21,10 +21,10 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
-		x.places.leave() // a tunnel needs none
+		x.places.release() // a tunnel needs none
 		return nil
 	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
-		x.places.leave()
+		x.places.release()
 		if !x.uploads() {
 			x.captureWatchBody(res)
 			return nil

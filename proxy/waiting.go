@@ -97,10 +97,10 @@ func (b *waiting) move(from, to *atomic.Int64, weight, part int64) bool {
 
 // Kinds of payers.
 const (
-	stranger = '?'
-	known    = 'u'
-	passed   = 'p' // a stranger, to a server that authenticates by itself
-	mountee  = 'm'
+	stranger  = '?'
+	known     = 'u'
+	delegated = 'p' // an address, for requests that run on a backend that authenticates by itself
+	mountee   = 'm'
 )
 
 // payer is the account of who, in a logical cluster.
