@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 	"weak"
 
@@ -274,6 +275,9 @@ type verifier struct {
 	// that it came in, with whatever else a client put there. An entry goes with its
 	// certificate.
 	known *bytecache.Cache[weak.Pointer[x509.Certificate], *verifiedChain]
+	// followed has a key for each certificate that has a cleanup. One that known had to
+	// evict is verified again, perhaps at each request, and must not get another.
+	followed sync.Map
 }
 
 // verifiedChain is a chain that held against roots when it was made. Immutable.
@@ -295,15 +299,14 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 		return nil, errors.New("no CA bundle to verify client certificates")
 	}
 	now, key := v.now(), weak.Make(certs[0])
-	c, ok := v.known.Get(key)
-	if ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {
+	if c, ok := v.known.Get(key); ok && c.roots == options.Roots && now.Before(c.until) && !now.Before(certs[0].NotBefore) {
 		return c, nil
 	}
 	chains, err := chainsAt(options, certs, now)
 	if err != nil {
 		return nil, err
 	}
-	c = &verifiedChain{roots: options.Roots}
+	c := &verifiedChain{roots: options.Roots}
 	for _, chain := range chains {
 		if end := chainEnd(chain); end.After(c.until) {
 			c.until = end
@@ -317,10 +320,17 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 		kept = identity.KeptBytes(c.user)
 	}
 	v.known.Add(key, c, kept)
-	if !ok { // each connection has a copy of its own, which nobody shows after it
-		runtime.AddCleanup(certs[0], v.known.Remove, key)
+	// Each connection has a copy of its own, which nobody shows after it.
+	if _, followed := v.followed.LoadOrStore(key, nil); !followed {
+		runtime.AddCleanup(certs[0], v.forget, key)
 	}
 	return c, nil
+}
+
+// forget is called when a certificate is gone.
+func (v *verifier) forget(key weak.Pointer[x509.Certificate]) {
+	v.known.Remove(key)
+	v.followed.Delete(key)
 }
 
 // chainsAt verifies a certificate as at a time.
