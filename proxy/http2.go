@@ -8,13 +8,13 @@ import (
 	"net/http"
 )
 
-// shorten lets s call its handler over HTTP/2 without the two that net/http puts
+// shortenHTTP2Stack lets s call its handler over HTTP/2 without the two that net/http puts
 // before it: they need 0.6 KB of the stack that each watch keeps, and without
 // them half a stack is enough. One sets Request.TLS where HTTP/2 has not, as direct
 // does; the other answers OPTIONS *, which s leaves to the handler.
 //
 // Where net/http does not set HTTP/2 up in TLSNextProto, nothing is changed.
-func shorten(s *http.Server) {
+func shortenHTTP2Stack(s *http.Server) {
 	_ = s.Serve(noConnections{}) // sets HTTP/2 up, as ServeTLS would; its error is ServeTLS' to return
 	serve := s.TLSNextProto["h2"]
 	if serve == nil {

@@ -178,7 +178,7 @@ func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration,
 	connection := http.NewResponseController(w)
 	b := &pacedBody{ReadCloser: r.Body, places: held, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
 	b.timeout, b.quota, b.cut = timeout, progressBytes, func() { _ = connection.SetReadDeadline(past) }
-	if isHeld(r) {
+	if isBuffered(r) {
 		b.quota = math.MaxInt // all of it
 	}
 	return b

@@ -94,7 +94,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
-	target, err := p.router.Again(&a.route)
+	target, err := p.router.ResolveAgain(&a.route)
 	var gone routing.Gone
 	switch {
 	case errors.As(err, &gone):

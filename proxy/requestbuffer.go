@@ -13,18 +13,20 @@ import (
 // transport can do that only with a body it can have twice.
 const maxBufferedBody = 64 << 10
 
-// heldAtOnce is the room made before any of a body has come.
-const heldAtOnce = 4 << 10
+// firstBufferSize is the room made before any of a body has come.
+const firstBufferSize = 4 << 10
 
-// isHeld says whether r's body is one that holdBody reads.
-func isHeld(r *http.Request) bool { return r.ContentLength > 0 && r.ContentLength <= maxBufferedBody }
+// isBuffered says whether r's body is one that bufferBody reads.
+func isBuffered(r *http.Request) bool {
+	return r.ContentLength > 0 && r.ContentLength <= maxBufferedBody
+}
 
 // bufferBody returns r with its body in memory when that is small and of a known
 // length; other bodies stream, as do upgrades. The error is the client's: its
 // body broke off, or, os.ErrDeadlineExceeded, came too slowly (pacedBody). Then
 // the connection can serve no other request.
 func bufferBody(r *http.Request) (*http.Request, error) {
-	if !isHeld(r) {
+	if !isBuffered(r) {
 		return r, nil
 	}
 	body, err := readAll(r.Body, int(r.ContentLength))
@@ -43,7 +45,7 @@ func bufferBody(r *http.Request) (*http.Request, error) {
 
 // readAll reads n bytes. Room is made as they come: a length is easily said.
 func readAll(from io.Reader, n int) ([]byte, error) {
-	body := make([]byte, min(n, heldAtOnce))
+	body := make([]byte, min(n, firstBufferSize))
 	for done := 0; ; {
 		got, err := io.ReadFull(from, body[done:])
 		if err != nil {

@@ -142,7 +142,7 @@ func TestHeldBodyTakesWhatHasCome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if body.first > heldAtOnce {
+	if body.first > firstBufferSize {
 		t.Errorf("%d bytes were made ready before any had come", body.first)
 	}
 	for range 2 {

@@ -114,7 +114,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		MaxReceiveBufferPerStream:     upstream.StreamWindow,
 		MaxReceiveBufferPerConnection: upstream.StreamWindow * streams,
 	}
-	shorten(s)
+	shortenHTTP2Stack(s)
 	return s
 }
 

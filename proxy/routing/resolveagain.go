@@ -8,8 +8,8 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// Route is how a request got to a Destination, to see later whether it still
-// would. Immutable.
+// Route is how a request got to its Destination. ResolveAgain checks later whether it still
+// gets there. Immutable.
 type Route struct {
 	// Target is where it ended.
 	Target index.Target
@@ -27,15 +27,15 @@ func (r *Router) RouteTo(d *destination.Destination) Route {
 	return t
 }
 
-// Gone says in words why a route ends nowhere now.
+// Gone is the reason why a route leads nowhere now.
 type Gone string
 
 // Error implements error.
 func (e Gone) Error() string { return string(e) }
 
-// Again takes a route again, and returns the target there is now. The error is a
-// Gone when the way or its end is gone; any other says that nobody can tell now.
-func (r *Router) Again(t *Route) (index.Target, error) {
+// ResolveAgain follows a route again, and returns the target that it leads to now. The error is a
+// Gone when the route or its end no longer exists; any other means that this is not known now.
+func (r *Router) ResolveAgain(t *Route) (index.Target, error) {
 	if s := t.Target.Services; s != nil {
 		if _, err := r.ShardServices(s.Name); errors.Is(err, index.ErrUnknown) {
 			return index.Target{}, Gone("its shard is gone")
