@@ -38,9 +38,10 @@ type Config struct {
 	// Owner returns the Decision to create a Workspace under (authn's AsOwner).
 	// Nil: it is created under the Decision as it is.
 	Owner func(*authn.Decision) *authn.Decision
-	// Recheck decides again about a stream under way, which a Decision admitted:
-	// nil means that it goes on. It may be called while the request is served and
-	// only reads it. Nil: streams are not decided about again.
+	// Recheck decides again about a stream that is under way. It gets the Decision that
+	// admitted the stream, and returns nil when the stream may go on, else the refusal. It
+	// may be called while the request is served, and only reads the request. Nil: streams
+	// are not decided about again.
 	Recheck func(r *http.Request, t *index.Target, admitted *authn.Decision) *authn.Decision
 	// RecheckPeriod is how often, at least 15 ms; 0 means 15 s.
 	RecheckPeriod time.Duration
@@ -48,24 +49,25 @@ type Config struct {
 	// from; empty means none.
 	CORSOrigins []string
 
-	// MaxInFlight bounds the short requests that shards and backends have at a time;
-	// one shard has at most half of them, one logical cluster an eighth. What is more
-	// gets 429. Requests that wait for who is asking, for their client or for a
-	// mounted host may take 64 KiB of memory for each of MaxInFlight, shared out among
-	// who pays for them. 0: no bound on either.
+	// MaxInFlight bounds the requests, without streams, that run at shards and backends
+	// at a time: half of it at any one shard or backend, an eighth in one logical cluster.
+	// Further requests get 429. Requests that wait for authentication, for their client or
+	// for a mounted host do not count. The memory of all requests is bounded by 128 KiB
+	// times MaxInFlight, that of requests for streams by 256 KiB times it; see waiting. 0:
+	// no bound on any of these.
 	MaxInFlight int
-	// ProgressTimeout is how long a client may keep the proxy waiting for 4 KiB of
-	// its request's body, or with a piece of its answer (32 KiB at most) that it does
-	// not take; 0 means a minute. Upgraded connections have no such limit.
+	// ProgressTimeout is how long a client may take to send the next 4 KiB of its
+	// request's body, or to read a piece of its answer (at most 32 KiB); 0 means a minute.
+	// Upgraded connections have no such limit.
 	ProgressTimeout time.Duration
 
-	// ShardStatus tells which shards have been read, for /readyz. Nil: there is nothing
-	// to wait for.
+	// ShardStatus says which shards have been read, for /readyz. Nil: /readyz waits for
+	// none.
 	ShardStatus func() shards.Status
 	// Metrics count what the Proxy does, and are served at /metrics. Nil: made by
 	// New, so that there are some.
 	Metrics *metrics.Metrics
-	// Audit records requests; nil: nobody does.
+	// Audit records requests; nil: audit is off.
 	Audit *Audit
 	// Tracing gets the spans of requests; nil: there are none.
 	Tracing trace.TracerProvider
@@ -85,8 +87,8 @@ type ServerConfig struct {
 	Curves []tls.CurveID
 	// MaxConnections bounds the clients' connections; 0: no bound.
 	MaxConnections int
-	// ShutdownDelay is how long, after its context ended, Run goes on serving
-	// while /readyz says no.
+	// ShutdownDelay is how long Run goes on serving after its context ended, while
+	// /readyz fails already.
 	ShutdownDelay time.Duration
 	// ShutdownTimeout is how long requests may run after that; 0 means 60 s.
 	ShutdownTimeout time.Duration
@@ -97,9 +99,9 @@ type PagesConfig struct {
 	// Authorizer says who may read /metrics, /statusz, /flagz and explanations;
 	// nil: nobody.
 	Authorizer Authorizer
-	// LoginDiscovery tells people without a login where to get one. Nil: nobody does.
+	// LoginDiscovery says where people log in. Nil: it is off.
 	LoginDiscovery *logindiscovery.Discovery
-	// Explainer tells why requests are admitted or not, at ExplainPath. Nil: that
+	// Explainer says why requests are admitted or not, at ExplainPath. Nil: that
 	// path is like any other.
 	Explainer zpages.Explainer
 	// Status is what /statusz tells beyond what the Proxy knows itself.

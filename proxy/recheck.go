@@ -12,16 +12,17 @@ import (
 	"frontproxy/proxy/routing"
 )
 
-// Streams outlive what admitted them: accounts are deleted, certificates and
-// configurations replaced, workspaces removed. So each is decided about again
-// every now and then, on the request as it came.
+// Streams may outlast what admitted them: accounts are deleted, certificates and
+// configurations are replaced, workspaces are removed. So each stream is decided about
+// again at intervals, from its original request.
 const (
 	defaultRecheckPeriod = 15 * time.Second
 	recheckTimeout       = 3 * time.Second
-	// recheckTurn is how long a payer's streams are looked at in one slot, one after
-	// the other, while others wait for a slot.
+	// recheckTurn is how long a slot stays with one payer's streams, which are rechecked
+	// one after the other, while other payers wait for a slot.
 	recheckTurn = time.Second
-	// slowRecheck is what a recheck takes that had to wait for somebody.
+	// slowRecheck is the time from which a recheck counts as slow: it had to wait for an
+	// issuer, a shard or a webhook.
 	slowRecheck = recheckTimeout / 10
 )
 
@@ -32,7 +33,8 @@ type streamAuthn struct {
 	decision *authn.Decision
 }
 
-// soonest is when to look again: after a time, or when the credential ends.
+// soonest is when the next recheck is due: after the given time, or when the credential
+// expires, if that is earlier.
 func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 	next := now.Add(after)
 	if d := a.decision; d != nil && d.ExpiresAt.After(now) && d.ExpiresAt.Before(next) {
@@ -41,8 +43,7 @@ func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 	return next
 }
 
-// streamAuthn returns what admitted the exchange; nil when that is not to be
-// looked at again.
+// streamAuthn returns what admitted the exchange; nil when there is nothing to recheck.
 func (x *exchange) streamAuthn(r *http.Request) *streamAuthn {
 	if x.p.recheck == nil || x.decision == passedThrough && len(x.dest.Mounts) == 0 {
 		return nil
@@ -50,8 +51,8 @@ func (x *exchange) streamAuthn(r *http.Request) *streamAuthn {
 	return &streamAuthn{r, x.p.router.RouteTo(&x.dest), x.decision}
 }
 
-// recheckStreams ends the streams that are not admitted any more, until ctx
-// ends.
+// recheckStreams rechecks all streams at intervals and ends those that are no longer
+// admitted, until ctx ends.
 func (p *Proxy) recheckStreams(ctx context.Context) {
 	if p.recheck == nil {
 		return
@@ -73,8 +74,8 @@ func (p *Proxy) recheckStreams(ctx context.Context) {
 	}
 }
 
-// recheckFrom decides again about st, and then in its slot about others, until none
-// may have it or ctx ends.
+// recheckFrom rechecks st, and then, in the same slot, one stream after the other, until
+// none may have the slot or ctx ends.
 func (p *Proxy) recheckFrom(ctx context.Context, st *stream) {
 	turn := time.Now()
 	for st != nil && ctx.Err() == nil {
@@ -114,12 +115,11 @@ func (p *Proxy) endStream(st *stream, why, refusal string) {
 	st.end()
 }
 
-// EndedStreams is how many watches and upgraded connections have been ended
-// because what had admitted them was gone.
+// EndedStreams is how many streams rechecks have ended.
 func (p *Proxy) EndedStreams() uint64 { return p.endedStreams.Load() }
 
-// queueDue queues the streams that are to be decided about again; each until
-// rechecked is called for it.
+// queueDue queues the streams whose recheck is due. The caller calls rechecked for each one
+// that nextRecheck has returned.
 func (s *streamSet) queueDue(now time.Time, period time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,15 +135,15 @@ func (s *streamSet) queueDue(now time.Time, period time.Duration) {
 	}
 }
 
-// nextRecheck returns the next stream to decide about; nil: there is none now.
+// nextRecheck returns the next stream to recheck; nil: there is none now.
 func (s *streamSet) nextRecheck() *stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rechecks.next()
 }
 
-// rechecked is called when st was decided about, and returns what nextRecheck would;
-// see recheckQueue.end.
+// rechecked is called when the recheck of st has ended, and returns the next stream, as
+// nextRecheck does; see recheckQueue.end.
 func (s *streamSet) rechecked(st *stream, slow, stay bool) *stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()

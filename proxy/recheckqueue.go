@@ -2,17 +2,17 @@ package proxy
 
 import "container/list"
 
-// recheckQueue has the streams that are to be decided about again, and bounds how
-// many are at a time: a recheck may have to wait for a tenant's issuer, a shard or a
-// webhook, and one that never answers holds a slot until recheckTimeout. So the
-// slots are shared out twice, by what is waited for and by who pays; see
-// authn.Decision.RecheckPayer. The rules:
+// recheckQueue has the streams whose recheck is due, and bounds how many are rechecked
+// at a time: a recheck may have to wait for a tenant's issuer, a shard or a webhook, and
+// one that never answers holds a slot until recheckTimeout. So the slots are divided
+// twice: among the sources (what rechecks wait for) and, for each source, among its payers
+// (whose streams they are); see authn.Decision.RecheckPayer. The rules:
 //
 //   - A source may have half as many slots as are free beside its own, a payer a
 //     quarter. The first slot of either needs only a free one.
-//   - What comes free goes to the source with the fewest slots. Its payers take
-//     turns, those first whose last recheck did not take long.
-//   - A payer's streams are looked at in the order in which they became due.
+//   - A slot that becomes free goes to the source with the fewest slots. Its payers take
+//     turns; those whose last recheck was not slow come first.
+//   - A payer's streams are rechecked in the order in which they became due.
 //
 // The zero value is empty. It is not safe for concurrent use.
 type recheckQueue struct {
@@ -20,10 +20,10 @@ type recheckQueue struct {
 	sources map[string]*recheckSource
 }
 
-// rechecksAtOnce bounds the rechecks under way.
+// rechecksAtOnce bounds how many rechecks run at a time.
 const rechecksAtOnce = 256
 
-// What a source and a payer may have of the free slots, as divisors.
+// The part of the free slots that a source and a payer may have, as a divisor.
 const (
 	recheckSourcePart = 2
 	recheckPayerPart  = 4
@@ -40,7 +40,7 @@ type recheckSource struct {
 	waiting, slow list.List
 }
 
-// recheckPayer is forgotten when none of its streams waits or is looked at.
+// recheckPayer is forgotten when none of its streams waits for a recheck or is rechecked.
 type recheckPayer struct {
 	name    string
 	source  *recheckSource
@@ -57,7 +57,7 @@ func (q *recheckQueue) add(st *stream) {
 	p.wait()
 }
 
-// payer returns that of a stream. One that is new is slow if the stream was.
+// payer returns the payer of a stream. A new payer is slow if the stream's last recheck was.
 func (q *recheckQueue) payer(st *stream) *recheckPayer {
 	var source, name string
 	if d := st.admission.decision; d != nil {
@@ -79,7 +79,7 @@ func (q *recheckQueue) payer(st *stream) *recheckPayer {
 	return p
 }
 
-// next takes a slot for the stream whose turn it is; nil: none may have one now.
+// next takes a slot for the stream whose turn it is; nil: no stream may have one now.
 func (q *recheckQueue) next() *stream {
 	var source *recheckSource
 	for _, s := range q.sources {
@@ -101,7 +101,7 @@ func (q *recheckQueue) next() *stream {
 	return nil
 }
 
-// room says whether who has n slots may have another.
+// room says whether a source or payer that has n slots may have another.
 func (q *recheckQueue) room(n, part int) bool {
 	free := rechecksAtOnce - q.running - 1
 	return free >= 0 && (n == 0 || n+1 <= free/part)
@@ -116,9 +116,9 @@ func (q *recheckQueue) take(p *recheckPayer) *stream {
 	return st
 }
 
-// end gives the slot of a stream back, whose recheck was slow or not, and takes one
-// for the stream whose turn it is then; nil: there is none. With stay that is another
-// of the same payer, if it may have the slot.
+// end gives back the slot of a stream whose recheck has ended, and takes one for the next
+// stream; nil: there is none. slow says that the recheck was slow. With stay, another stream
+// of the same payer comes next, if the payer may have the slot.
 func (q *recheckQueue) end(st *stream, slow, stay bool) *stream {
 	p := st.payer
 	st.payer, st.slow = nil, slow
@@ -138,7 +138,7 @@ func (q *recheckQueue) end(st *stream, slow, stay bool) *stream {
 	return next
 }
 
-// remove takes a stream out that waits; one that is looked at keeps its slot.
+// remove takes out a stream that waits; one that is being rechecked keeps its slot.
 func (q *recheckQueue) remove(st *stream) {
 	if st.queued == nil {
 		return
@@ -167,7 +167,7 @@ func (p *recheckPayer) count(q *recheckQueue, n int) {
 	q.running += n
 }
 
-// wait has the payer wait for a turn if a stream of it waits, and only then.
+// wait puts the payer in line for a turn if it has streams that wait, else takes it out.
 func (p *recheckPayer) wait() {
 	switch {
 	case p.streams.Len() == 0:

@@ -8,14 +8,21 @@ import (
 	"time"
 )
 
-// streamSet knows the answers under way that end only when someone ends them:
-// watches and upgraded connections. A drain ends them.
+// streamSet has the streams that are under way: watches, upgraded connections, and other
+// answers of unknown length once they have lasted for a while. A watch ends when
+//
+//   - the shard ends it, or its connection breaks (watch.go);
+//   - its client leaves, or does not read for ProgressTimeout (connections.go,
+//     progress.go);
+//   - what admitted it is gone: a recheck refuses it, or the workspace, the mount or the
+//     shard that it goes to is gone (recheck.go);
+//   - the proxy shuts down (drain).
 type streamSet struct {
 	mu     sync.Mutex // guards the rest
 	active map[*stream]struct{}
 	open   [streamKinds]int
 	begun  int           // since the start
-	idle   chan struct{} // closed when nothing is active, once wanted
+	idle   chan struct{} // closed when no watch or upgrade is open; nil: nobody waits for that
 
 	rechecks recheckQueue
 }
@@ -24,14 +31,14 @@ type stream struct {
 	kind streamKind
 	end  func()
 	conn io.Closer // the client's connection, when the stream has it; else nil
-	// admission is what admitted it; nil: it is not decided about again. next is
-	// when it will be.
+	// admission is what admitted the stream; nil: the stream is not rechecked. next is
+	// when the next recheck is due.
 	admission *streamAuthn
 	next      time.Time
 
-	// What follows is the recheckQueue's. payer is nil when the stream neither waits
-	// to be decided about nor is; queued is its place among those that wait, else nil;
-	// slow says that its last recheck took long.
+	// What follows is the recheckQueue's. payer is nil when the stream neither waits for
+	// a recheck nor is being rechecked; queued is its place in the payer's queue while it
+	// waits, else nil; slow says that its last recheck took long.
 	payer  *recheckPayer
 	queued *list.Element
 	slow   bool
@@ -54,7 +61,8 @@ func (k streamKind) String() string { return [streamKinds]string{"watch", "upgra
 
 func newStreamSet() *streamSet { return &streamSet{active: map[*stream]struct{}{}} }
 
-// add registers a stream that end ends, until remove.
+// add registers a stream until remove. end ends the stream; a is nil when it is not
+// rechecked.
 func (s *streamSet) add(kind streamKind, end func(), a *streamAuthn) *stream {
 	st := &stream{kind: kind, end: end, admission: a}
 	s.mu.Lock()
@@ -67,7 +75,7 @@ func (s *streamSet) add(kind streamKind, end func(), a *streamAuthn) *stream {
 	return st
 }
 
-// addDue is add for a stream that is to be decided about at once.
+// addDue is add for a stream that is to be rechecked at once.
 func (s *streamSet) addDue(kind streamKind, end func(), a *streamAuthn) *stream {
 	st := s.add(kind, end, a)
 	s.mu.Lock()
@@ -106,17 +114,18 @@ func (s *streamSet) numbers() (begun, open int) {
 	return s.begun, s.lasting()
 }
 
-// lasting are the streams that have no end of their own. The caller holds mu.
+// lasting is the number of watches and upgraded connections, which a drain has to end. The
+// caller holds mu.
 func (s *streamSet) lasting() int { return s.open[watchStream] + s.open[upgradeStream] }
 
-// detached notes that a stream has a client's connection of its own.
+// detached notes the client's connection of a stream that net/http no longer serves.
 func (s *streamSet) detached(st *stream, conn io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.conn = conn
 }
 
-// cut closes the connections that streams have of their own.
+// cut closes the client connections of detached streams.
 func (s *streamSet) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,8 +138,8 @@ func (s *streamSet) cut() {
 
 // drain ends all streams at random moments within window, so that their
 // clients don't come back all at once, and returns when they are over or when
-// give closes. Streams that begin meanwhile are not ended.
-func (s *streamSet) drain(window time.Duration, give <-chan struct{}) {
+// giveUp is closed. Streams that begin meanwhile are not ended.
+func (s *streamSet) drain(window time.Duration, giveUp <-chan struct{}) {
 	s.mu.Lock()
 	var timers []*time.Timer
 	for st := range s.active {
@@ -148,7 +157,7 @@ func (s *streamSet) drain(window time.Duration, give <-chan struct{}) {
 	s.mu.Unlock()
 	select {
 	case <-idle:
-	case <-give:
+	case <-giveUp:
 	}
 	for _, t := range timers {
 		t.Stop()

@@ -29,8 +29,8 @@ import (
 // take, the smaller that part is, and the first request of another payer has room as
 // long as there is any.
 //
-// A request that finds no room is still served if it need not wait: its caller has a
-// certificate or a remembered token.
+// A request whose address has no room is still served if its caller can be authenticated
+// without waiting, by a certificate or a token that was verified before.
 type waiting struct {
 	limit  int64 // bytes; 0: no bound
 	seed   maphash.Seed
@@ -39,38 +39,38 @@ type waiting struct {
 }
 
 const (
-	// waitingBytes is the budget, for each of Config.MaxInFlight; streamsBytes that of
-	// requests that want a stream. So many may run, and each pay for an answer.
+	// waitingBytes times Config.MaxInFlight is the budget of requests, streamsBytes times
+	// it that of requests for streams: enough for MaxInFlight requests that run and have
+	// paid for their answers.
 	waitingBytes = 128 << 10
 	streamsBytes = 256 << 10
-	// leastBytes is the least that a budget has.
+	// leastBytes is the size of the smallest budget.
 	leastBytes = 4 << 20
-	// requestBytes is what a request is taken to cost beside its headers and body:
-	// stacks, buffers, the records of net/http. So the budget bounds their number.
+	// requestBytes is an estimate of the memory of a request without its headers and body:
+	// stacks, buffers, net/http's records. So the budget bounds the number of requests too.
 	requestBytes = 16 << 10
-	// answerBytes is what an answer may keep beside that while its client does not
-	// read: what the upstream may send ahead over HTTP/2, and the buffer from which it
-	// is copied.
+	// answerBytes is the memory that an answer may hold in addition while its client does
+	// not read: what the upstream may send ahead over HTTP/2, and the copy buffer.
 	answerBytes = egress.StreamBuffer + 32<<10
 )
 
-// A payer's part of what is free, as a divisor.
+// The part of the free bytes that a payer may have, as a divisor.
 const (
 	strangersPart = 16
 	usersPart     = 4
 	hostsPart     = 2
-	// streamsPart is that of users and hosts in the budget of requests that want a
-	// stream: when streams are lost, their clients come back all at once.
+	// streamsPart is the part of users and hosts in the budget of requests for streams. It
+	// is larger, because clients that have lost their streams all come back at once.
 	streamsPart = 2
 )
 
-// take takes weight bytes for a payer, who may have the part-th part of what is
-// free; false: that is too much.
+// take charges a payer weight bytes; false: the payer would have more than 1/part of the
+// free bytes.
 func (b *waiting) take(payer *atomic.Int64, weight, part int64) bool {
 	return b.grow(payer, 0, weight, part)
 }
 
-// grow takes more bytes for a request for which payer pays weight already.
+// grow charges more bytes for a request for which payer has been charged weight bytes.
 func (b *waiting) grow(payer *atomic.Int64, weight, more, part int64) bool {
 	free := b.limit - b.used.Add(more)
 	if n := payer.Add(more); n <= free/part || n == weight+more && free >= 0 {
@@ -85,7 +85,7 @@ func (b *waiting) add(payer *atomic.Int64, weight int64) {
 	b.used.Add(weight)
 }
 
-// move has another payer pay for weight bytes that from has; false: it can't.
+// move moves a charge of weight bytes from one payer to another; false: to has no room.
 func (b *waiting) move(from, to *atomic.Int64, weight, part int64) bool {
 	if n := to.Add(weight); n > weight && n > (b.limit-b.used.Load())/part {
 		to.Add(-weight)
@@ -103,7 +103,7 @@ const (
 	mountee   = 'm'
 )
 
-// payer is the account of who, in a logical cluster.
+// payer is the account of a user or host in a logical cluster.
 func (b *waiting) payer(kind byte, who, cluster string) *atomic.Int64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)
@@ -114,8 +114,8 @@ func (b *waiting) payer(kind byte, who, cluster string) *atomic.Int64 {
 	return &b.payers[h.Sum64()%uint64(len(b.payers))]
 }
 
-// payerAt is the payer for a caller of which only the address is known. For IPv6 it is
-// the /64, because a host usually controls all of it.
+// payerAt is the account of a caller of whom only the address is known. An IPv6 address
+// counts as its /64, because a host usually controls all of it.
 func (b *waiting) payerAt(kind byte, remote, cluster string) *atomic.Int64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)
@@ -132,7 +132,7 @@ func (b *waiting) payerAt(kind byte, remote, cluster string) *atomic.Int64 {
 	return &b.payers[h.Sum64()%uint64(len(b.payers))]
 }
 
-// weightOf is what a request may keep in memory while it waits, in bytes.
+// weightOf is how much memory a request may hold while it waits, in bytes.
 func weightOf(r *http.Request) int64 {
 	n := requestBytes + len(r.RequestURI)
 	for key, values := range r.Header {

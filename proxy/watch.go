@@ -7,15 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// watch is the body of an answer without an end, on its way to the client.
-// ReverseProxy sends its headers only. What waits keeps the stack that it waits
-// on, and watches are many and mostly wait: so the body is copied where the stack
-// is short, at the end of serve, or by a goroutine of its own (hijackedwatch.go).
+// watch is the body of a watch's answer, on its way to the client. ReverseProxy sends
+// only the headers. A goroutine that waits keeps its stack, and watches are many and
+// mostly wait: so the body is copied where the stack is short, at the end of serve or in
+// a goroutine of its own (hijackedwatch.go).
 type watch struct {
 	answer *http.Response // for its trailers
 	body   io.ReadCloser
 	stream *stream
-	begun  bool // it is, or was, followed
+	begun  bool // copyWatch was called
 	ended  atomic.Bool
 }
 
@@ -28,7 +28,7 @@ func (x *exchange) captureWatchBody(res *http.Response) {
 	res.Body, res.ContentLength = http.NoBody, 0
 }
 
-// closeWatch lets go of the watch, if the request is one.
+// closeWatch frees what the watch holds, if the request is one.
 func (x *exchange) closeWatch() {
 	if x.watch != nil {
 		x.p.streams.remove(x.watch.stream)
@@ -53,9 +53,9 @@ type responseWriter interface {
 	close(trailer http.Header) error
 }
 
-// copyWatch copies the watch to the client until it ends, if the answer is one and
-// nobody has. True: it has been left to a goroutine of its own, and so has the
-// exchange.
+// copyWatch copies the watch's body to the client until it ends; it does nothing if the
+// answer is no watch or its body has been copied. True: a goroutine of its own copies the
+// body, and owns the exchange from now on.
 func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
 	if x.watch == nil || x.watch.begun {
 		return false
@@ -72,11 +72,11 @@ func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
 	return false
 }
 
-// copy sends what comes of the watch's body to the client, as it comes, and
-// returns at its end. The error is a body that broke off or a client that is gone.
+// copy sends the watch's body to the client as it arrives, until it ends. It returns an
+// error when the body broke off or the client is gone.
 //
-// There is a small buffer, and a large one after a read that filled either: what
-// waits does so with a small one.
+// Its buffer is small, and large after a read that filled it: a watch that waits holds
+// only a small one.
 func (x *exchange) copy(to responseWriter) error {
 	buf := x.p.smallBuffers.Get()
 	for {
@@ -104,7 +104,7 @@ func (x *exchange) send(to responseWriter, buf []byte, n int) error {
 	return to.send(buf, n)
 }
 
-// finishWatch ends the answer when a read has said err.
+// finishWatch ends the answer after a read has returned err.
 func (x *exchange) finishWatch(to responseWriter, err error) error {
 	if !errors.Is(err, io.EOF) && !x.watch.ended.Load() {
 		x.download.broken = true
@@ -130,7 +130,7 @@ func (p *Proxy) swapped(large bool, buf []byte) []byte {
 	return p.smallBuffers.Get()
 }
 
-// serverWriter is a watch's way through net/http.
+// serverWriter sends a watch through net/http.
 type serverWriter struct {
 	http.ResponseWriter
 	flush *http.ResponseController

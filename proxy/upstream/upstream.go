@@ -136,8 +136,8 @@ func (u *Upstream) newTransport(m *Credentials, dial dialFunc, http2 bool) *http
 // shared by
 //
 //   - watches, but for a few: they are many, and mostly wait;
-//   - writes that may go out twice (the proxy keeps their body: bufferBody): over HTTP/2 a server that winds a
-//     connection down says which requests it has not looked at;
+//   - writes whose body is in memory, so that they may be sent again: over HTTP/2 a
+//     server that winds a connection down says which requests it has not looked at;
 //   - bodies of unknown length: over HTTP/2 they may be answered while they last;
 //   - whatever comes while aloneAtMost have one: a burst makes no burst of
 //     handshakes at the shard.
