@@ -6,12 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"unicode/utf8"
-)
 
-// BearerProtocolPrefix begins the WebSocket subprotocol that carries a bearer
-// token for clients that cannot set headers (Kubernetes' WebSocket protocol
-// for browsers): the rest is the token in unpadded base64url.
-const BearerProtocolPrefix = "base64url.bearer.authorization.k8s.io." //nolint:gosec // a name, no secret
+	"frontproxy/authn/token"
+)
 
 var (
 	errTwoAuthorizations = errors.New("the request has more than one credential in its headers; send one Authorization header")
@@ -61,31 +58,31 @@ func bearerHeader(value string) (string, error) {
 	return token, nil
 }
 
-func bearerProtocol(headers []string) (token string, err error) {
+func bearerProtocol(headers []string) (found string, err error) {
 	others := false
 	for _, h := range headers {
 		for p := range strings.SplitSeq(h, ",") {
 			p = strings.TrimSpace(p)
-			encoded, ok := strings.CutPrefix(p, BearerProtocolPrefix)
+			encoded, ok := strings.CutPrefix(p, token.BearerProtocolPrefix)
 			if !ok {
 				others = others || p != ""
 				continue
 			}
-			if token != "" {
+			if found != "" {
 				return "", errTwoAuthorizations
 			}
 			raw, err := base64.RawURLEncoding.DecodeString(encoded)
 			if err != nil || len(raw) == 0 || !utf8.Valid(raw) {
 				return "", errMalformedProtocol
 			}
-			token = string(raw)
+			found = string(raw)
 		}
 	}
 	// The server must be able to choose a subprotocol that is not a secret.
-	if token != "" && !others {
+	if found != "" && !others {
 		return "", errMalformedProtocol
 	}
-	return token, nil
+	return found, nil
 }
 
 // PresentsToken says whether a request has a bearer token, good or bad.

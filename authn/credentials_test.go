@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+
+	"frontproxy/authn/token"
 )
 
 func TestBearer(t *testing.T) {
-	protocol := BearerProtocolPrefix + base64.RawURLEncoding.EncodeToString([]byte("tok"))
+	protocol := token.BearerProtocolPrefix + base64.RawURLEncoding.EncodeToString([]byte("tok"))
 	socket := func(protocols ...string) http.Header {
 		return http.Header{"Upgrade": {"WebSocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Protocol": protocols}
 	}
@@ -30,8 +32,8 @@ func TestBearer(t *testing.T) {
 		"subprotocol":                   {headers: socket(protocol, "v5.channel.k8s.io"), want: "tok"},
 		"subprotocol in one line":       {headers: socket("v5.channel.k8s.io, " + protocol), want: "tok"},
 		"subprotocol alone":             {headers: socket(protocol), err: errMalformedProtocol},
-		"subprotocol not base64":        {headers: socket(BearerProtocolPrefix+"=", "x"), err: errMalformedProtocol},
-		"subprotocol empty":             {headers: socket(BearerProtocolPrefix, "x"), err: errMalformedProtocol},
+		"subprotocol not base64":        {headers: socket(token.BearerProtocolPrefix+"=", "x"), err: errMalformedProtocol},
+		"subprotocol empty":             {headers: socket(token.BearerProtocolPrefix, "x"), err: errMalformedProtocol},
 		"two subprotocols":              {headers: socket(protocol, protocol, "x"), err: errTwoAuthorizations},
 		"subprotocol and header":        {headers: both, err: errTwoAuthorizations},
 		"subprotocol without WebSocket": {headers: http.Header{"Sec-Websocket-Protocol": {protocol, "x"}}},

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/audit/policy"
 
 	"frontproxy/authn"
+	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -217,7 +218,7 @@ func TestAuditHoldsNoCredential(t *testing.T) {
 			target += "?" + query
 			want = "?" + want
 		}
-		header := http.Header{"Authorization": {"Bearer good"}, "Sec-Websocket-Protocol": {authn.BearerProtocolPrefix + "czNjcmV0, v4.channel.k8s.io"}}
+		header := http.Header{"Authorization": {"Bearer good"}, "Sec-Websocket-Protocol": {token.BearerProtocolPrefix + "czNjcmV0, v4.channel.k8s.io"}}
 		if res, body := do(t, f.client(t, true), "GET", f.URL+target, header); res.StatusCode != 200 {
 			t.Errorf("%s: %d %s", query, res.StatusCode, body)
 		}

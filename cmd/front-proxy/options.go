@@ -96,7 +96,6 @@ type authOptions struct {
 	dropGroups           groupList
 	audiencesSet         bool // --api-audiences was given
 	oidcFlagsSet         bool // an --oidc-* flag was given
-	usernamePrefixGiven  bool
 	withoutEffectNotices []string
 }
 
@@ -232,7 +231,6 @@ func (o *options) parse(args []string, more func(*cliflag.NamedFlagSets)) (*clif
 	}
 	a := &o.auth
 	a.audiencesSet = all.Changed("api-audiences")
-	a.usernamePrefixGiven = all.Changed("oidc-username-prefix")
 	all.Visit(func(f *pflag.Flag) {
 		switch f.Name {
 		case "oidc-issuer-url", "oidc-client-id", "oidc-ca-file", "oidc-username-claim", "oidc-username-prefix", "oidc-groups-claim", "oidc-groups-prefix",

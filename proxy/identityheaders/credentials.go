@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"strings"
 
-	"frontproxy/authn"
+	"frontproxy/authn/token"
 )
 
 const (
@@ -28,7 +28,7 @@ func DropCredentials(header http.Header) {
 	var kept []string
 	for _, line := range protocols {
 		for p := range strings.SplitSeq(line, ",") {
-			if p = strings.TrimSpace(p); p != "" && !strings.HasPrefix(p, authn.BearerProtocolPrefix) {
+			if p = strings.TrimSpace(p); p != "" && !strings.HasPrefix(p, token.BearerProtocolPrefix) {
 				kept = append(kept, p)
 			}
 		}
