@@ -148,7 +148,7 @@ const (
 // cause. A long value is cut, so that it does not push out the cause, which comes
 // after it. Faults that do not fit are counted.
 func specError(faults field.ErrorList) error {
-	var told []string
+	var shown []string
 	left := maxSpecErrors
 	for n, fault := range faults {
 		short := *fault
@@ -160,12 +160,12 @@ func specError(faults field.ErrorList) error {
 		short.Detail = strings.Join(lines, "; ")
 		text := clip.Clone(short.Error(), maxSpecError)
 		if left -= len(text); left < 0 {
-			told = append(told, fmt.Sprintf("and %d more", len(faults)-n))
+			shown = append(shown, fmt.Sprintf("and %d more", len(faults)-n))
 			break
 		}
-		told = append(told, text)
+		shown = append(shown, text)
 	}
-	return errors.New("invalid spec: " + strings.Join(told, "; "))
+	return errors.New("invalid spec: " + strings.Join(shown, "; "))
 }
 
 func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {

@@ -174,7 +174,7 @@ func (w *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (u
 	key := w.digester.Digest(t.Raw)
 	again := t.Purpose == token.ForRecheck
 	var since time.Time
-	if again && !w.crowded() {
+	if again && !w.halfBusy() {
 		since = w.clock.Now().Add(-freshFor)
 	}
 	a, known := w.known(key, since)
@@ -214,8 +214,8 @@ func (w *Authenticator) known(key token.Digest, since time.Time) (answer, bool) 
 	return answer{}, false
 }
 
-// crowded says that half of the room for questions is taken.
-func (w *Authenticator) crowded() bool {
+// halfBusy says that half of the calls that may wait or run are taken.
+func (w *Authenticator) halfBusy() bool {
 	questions, _ := w.questions.Len()
 	return questions >= maxQuestions/2
 }

@@ -128,15 +128,15 @@ type configEntry struct {
 	serving []*jwt.Authenticator
 	// next is of spec and takes built's place at until, or before that when it
 	// has the keys of the issuers that it trusts otherwise; nil when none waits.
-	next     *jwt.Configuration
-	until    time.Time
-	current  bool   // built is of spec
-	of       string // built's version
-	queued   bool
-	err      error // of the last build
-	failures int
-	due      time.Time
-	told     error // the trouble that was logged last; nil when it is over
+	next      *jwt.Configuration
+	until     time.Time
+	current   bool   // built is of spec
+	of        string // built's version
+	queued    bool
+	err       error // of the last build
+	failures  int
+	due       time.Time
+	loggedErr error // the error that was logged last; nil when there is none now
 }
 
 // New makes an empty Index.
@@ -301,7 +301,7 @@ func (x *Index) deleteConfig(shard string, name objectName) {
 
 func (x *Index) dropConfig(s *typeShard, c *configEntry) {
 	x.stop(c)
-	c.present, c.version, c.spec, c.specErr, c.err, c.failures, c.told = false, "", nil, nil, nil, 0, nil
+	c.present, c.version, c.spec, c.specErr, c.err, c.failures, c.loggedErr = false, "", nil, nil, nil, 0, nil
 	c.login = loginAnnotations{}
 	if len(c.users) == 0 {
 		delete(s.configs, c.name)

@@ -130,11 +130,11 @@ func (x *Index) stop(c *configEntry) {
 func (x *Index) tell(c *configEntry) {
 	log := x.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
 	switch err := c.broken(); {
-	case err != nil && (c.told == nil || c.told.Error() != err.Error()):
+	case err != nil && (c.loggedErr == nil || c.loggedErr.Error() != err.Error()):
 		log.Error(err, "An authentication configuration is broken; the previous version stays in use for issuers that are still trusted in the same way", "servesIssuers", len(c.serving))
-		c.told = err
-	case err == nil && c.told != nil:
+		c.loggedErr = err
+	case err == nil && c.loggedErr != nil:
 		log.Info("An authentication configuration works again")
-		c.told = nil
+		c.loggedErr = nil
 	}
 }
