@@ -22,7 +22,7 @@ type endless struct {
 
 	mu     sync.Mutex // guards what follows
 	over   bool
-	stream *stream // nil: it has not lasted
+	stream *stream // nil until it has lasted for a while, and so is rechecked
 }
 
 // followEndless follows the body of res.

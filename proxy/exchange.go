@@ -11,10 +11,10 @@ import (
 	"frontproxy/proxy/metrics"
 )
 
-// exchange is one request on its way, and what each step found out about it. It
-// holds the ReverseProxy that forwards the request, whose callbacks so need no
-// context to find it; exchanges are pooled, for the callbacks cost more to make
-// than the rest. Nothing may keep one after the handler has returned.
+// exchange is one request and what each step has found out about it. It holds the
+// ReverseProxy that forwards the request, so that its callbacks find the exchange without
+// a context. Exchanges are pooled, because creating the callbacks costs more than the rest.
+// Nothing may keep one after finish, which resets it.
 type exchange struct {
 	p  *Proxy
 	rp httputil.ReverseProxy
@@ -34,26 +34,26 @@ type exchange struct {
 // record is what logs, events and spans say of every request.
 type record struct {
 	start time.Time
-	id    string     // empty when nobody looks
-	span  trace.Span // nil when nobody looks
+	id    string     // empty unless audit, tracing or logging needs it
+	span  trace.Span // nil unless tracing is on
 	code  int        // of the answer; 0 until there is one
 }
 
-// holding is what the request holds of what there is for all (inflight.go).
+// holding is what the request holds of shared limits (inflight.go).
 type holding struct {
 	noRoom bool // the client's address had no room; see chargeAddress
 	places *places
 	own    places // what places is when the request has no body
 }
 
-// response is the answer on its way.
+// response is the state of the answer.
 type response struct {
 	// headerWritten: the upstream's answer is being written, so that no other can.
 	headerWritten bool
 	writer        placedWriter     // where the answer goes
-	watch         *watch           // nil: it is none
+	watch         *watch           // nil: the answer is no watch
 	detached      *detachedContext // the request's, when a watch may be detached; else nil
-	endless       *endless         // nil: it is none
+	endless       *endless         // nil: the answer is none
 	// traffic is where the bytes to and from the shard are counted; empty for
 	// other upstreams.
 	traffic metrics.Traffic

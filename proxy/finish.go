@@ -10,8 +10,9 @@ import (
 	"frontproxy/proxy/apistatus"
 )
 
-// finish contains the panic v, logs the request and gives the exchange back.
-// True: the answer is cut short, as a panic of http.ErrAbortHandler has it.
+// finish contains the panic v, counts and logs the request, and returns the exchange to the
+// pool. True: the caller must abort the answer by a panic with http.ErrAbortHandler. w is nil
+// for a detached watch.
 func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v any) (cut bool) {
 	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
 		p.panics.Add(1)
@@ -44,7 +45,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	return v != nil
 }
 
-// contain is to be deferred: a panic ends nothing but its goroutine.
+// contain is deferred: a panic then ends only its goroutine.
 func (p *Proxy) contain() {
 	if v := recover(); v != nil {
 		p.panics.Add(1)

@@ -11,7 +11,7 @@ import (
 	"frontproxy/proxy/apistatus"
 )
 
-// forward sends the request to where it was decided to go, and the answer back.
+// forward sends the request to its Destination and the answer to the client.
 func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool, x.rp.Transport = x.p.buffers, x.dest.Transport
 	r = x.withDetachedContext(r)
@@ -42,7 +42,8 @@ func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// bufferRequest has a small body read; nil: it did not come, and that was answered.
+// bufferRequest reads a small body; nil: the body did not arrive in time, and the client has
+// its answer.
 func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.Request {
 	held, err := bufferBody(r)
 	if errors.Is(err, os.ErrDeadlineExceeded) {

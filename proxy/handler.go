@@ -13,7 +13,7 @@ import (
 	"frontproxy/proxy/requestinfo"
 )
 
-// ServeHTTP is the whole way of a request, in this order:
+// ServeHTTP serves a request in these steps:
 //
 //  1. health checks: local, unauthenticated, never forwarded (health.go)
 //  2. CORS
@@ -21,12 +21,13 @@ import (
 //     where to log in (login.go)
 //  4. locate: can the request be read in one way only, and where does it go?
 //     (locate.go, package routing)
-//  5. decide: who is asking, or why nobody is admitted (decide.go); meanwhile the
-//     request waits at the caller's expense (waiting.go)
-//  6. forward: a small body is read, a place among running requests taken, or the
+//  5. decide: who is asking, or why nobody is admitted (decide.go); the memory of a
+//     request that waits is charged to its address, then to its user (inflight.go,
+//     waiting.go)
+//  6. forward: a small body is read, and a place among running requests taken, else the
 //     answer is 429 (forward.go); identity headers (outgoing.go); the answer
 //     (response.go)
-//  7. copyWatch: the body of a watch, when the rest has returned (watch.go)
+//  7. copyWatch: the body of a watch, after the other steps have returned (watch.go)
 //  8. finish: panics are contained, the request is counted and logged (finish.go)
 //
 // With audit on, all that is known after 5 is recorded around 6; with tracing on,
@@ -75,7 +76,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x.start = p.now()
 	p.inFlight.Add(1)
 	if r.ContentLength != 0 {
-		x.places = &places{} // the transport may read on when x is another's
+		x.places = &places{} // the transport may read on when x serves another request already
 		x.upload = newPacedBody(w, r, p.progressTimeout, x.places)
 		r = r.WithContext(r.Context()) // net/http looks at what the body of its own is
 		r.Body = x.upload
@@ -96,11 +97,12 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	x.respond(w, r, status)
 	if x.copyWatch(w) {
-		x = nil // another's now
+		x = nil // its own goroutine's now
 	}
 }
 
-// authorize finds out where the request goes and who is asking; nil: it may.
+// authorize finds out where the request goes and who is asking. Nil: it is admitted; else
+// the Status is its answer.
 func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	x.dest.APIPath = r.URL.Path
 	if x.localPath = x.ownPath(r); x.localPath != "" {

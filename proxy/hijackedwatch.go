@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// An HTTP/1.1 connection that carries a watch carries nothing else, and what
-// net/http keeps for it is more than a watch needs: a deep stack, and buffers for
-// requests and answers. So when headers are sent, the connection is taken from
-// net/http (hijacked), and a goroutine of its own copies the body in chunks. When
-// the answer has ended, net/http gets the connection back, as if it were new.
+// An HTTP/1.1 connection that carries a watch carries nothing else at the time, and
+// net/http keeps more for it than a watch needs: a deep stack, and buffers for requests
+// and answers. So after the headers are sent, the connection is taken from net/http
+// (hijacked), and a goroutine of its own copies the body in chunks. When the answer has
+// ended, net/http gets the connection back, as if it were new (connListener).
 
-// withDetachedContext makes r, if it is such a watch, one that ends when its client does, or
-// the answer, and not with the handler.
+// withDetachedContext returns r with a context that does not end when the handler returns,
+// if r asks for a watch that may be detached; else r. The context ends when the client
+// disconnects or the answer ends.
 func (x *exchange) withDetachedContext(r *http.Request) *http.Request {
 	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.audit != nil || x.p.tracer != nil {
 		return r
@@ -30,9 +31,9 @@ func (x *exchange) withDetachedContext(r *http.Request) *http.Request {
 	return r.WithContext(x.detached) //nolint:contextcheck // it inherits what matters
 }
 
-// contextTransport has requests carried with a context that does not lead back to what
-// net/http keeps for the connection, as that of ReverseProxy does, which looks
-// for informational answers (1xx). So these end here.
+// contextTransport sends requests with its own context instead of ReverseProxy's, which
+// refers to what net/http keeps for the connection. ReverseProxy's is the one that receives
+// informational answers (1xx), so these are dropped here.
 type contextTransport struct {
 	http.RoundTripper
 	context context.Context
@@ -47,7 +48,7 @@ func (t contextTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 type detachedContext struct {
 	context.Context
 	cancel context.CancelFunc
-	// keep undoes that it ends with the request's own; false: that has ended.
+	// keep separates it from the request's own context; false: that has ended already.
 	keep func() bool
 }
 
@@ -77,11 +78,11 @@ func (x *exchange) detach(from *http.ResponseController) bool {
 }
 
 // serveDetached copies the watch and finishes the exchange. It owns both, and the
-// connection. More: the client has sent more than its request.
+// connection. more says that the client has sent more than its request.
 func (x *exchange) serveDetached(conn net.Conn, more bool) {
 	p, last, whole, given := x.p, x.inbound.Close, false, false
 	to := &chunked{Conn: conn}
-	defer p.contain() // no server does here
+	defer p.contain() // net/http contains no panic of this goroutine
 	defer func() {
 		if !given {
 			_ = conn.Close()
@@ -132,8 +133,8 @@ func newConnListener(beside net.Listener) *connListener {
 	return &connListener{beside, make(chan net.Conn), closed, sync.OnceFunc(func() { close(closed) })}
 }
 
-// put has the connection served; false: nobody does any more. A nil returned has
-// nobody who does.
+// put hands the connection to the server; false: the listener is closed or nil, and the
+// caller keeps the connection.
 func (r *connListener) put(conn net.Conn) bool {
 	if r == nil {
 		return false

@@ -12,19 +12,21 @@ import (
 	"time"
 )
 
-// A client may take as long as it likes, as long as it moves: the proxy waits
-// defaultProgressTimeout at most until it has sent progressBytes of a request's
-// body (all of a body that is held: who sent it may not be admitted much later any
-// more), or taken the piece of its answer that is being written (32 KiB at most).
-// Time in which the proxy waits for an upstream, or has nothing to send, does not
-// count: watches, event streams and slow shards are never cut for being silent.
+// A client may take any time in total, but it must make progress: the proxy waits at
+// most defaultProgressTimeout for it to send progressBytes of a request's body, or to
+// read the piece of its answer that is being written (32 KiB at most). A body that the
+// proxy reads before it forwards the request (bufferBody) must arrive as a whole in that
+// time, because the decision that admits its sender must not become old. Time in which
+// the proxy waits for an upstream, or has nothing to send, does not count: watches, event
+// streams and slow shards are never cut for being silent.
 const (
 	defaultProgressTimeout = time.Minute
 	progressBytes          = 4 << 10
 )
 
-// pace bounds the time that one side of a client's connection may keep the proxy
-// waiting. Steps that may wait are put between begin and end; one at a time.
+// pace bounds how long a client may keep the proxy waiting for one direction of its
+// connection or stream. Each step that may wait is put between begin and end, one at a
+// time.
 type pace struct {
 	timeout time.Duration
 	// quota is how many bytes have to move in that time.
@@ -56,8 +58,8 @@ func (p *pace) begin() {
 	}
 }
 
-// end is called when the step has returned and moved n bytes. The error says that
-// it was cut, or would have been.
+// end is called when the step has returned and moved n bytes. It returns an error when
+// the time was up.
 func (p *pace) end(n int) error {
 	p.timer.Stop()
 	p.mu.Lock()
@@ -85,7 +87,7 @@ func (p *pace) fire() {
 	}
 }
 
-// stop has nothing cut from here on, even if a step is still under way.
+// stop turns the limit off, even for a step that is under way.
 func (p *pace) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,9 +101,9 @@ func (p *pace) timedOut() bool {
 	return p.expired
 }
 
-// pacedStream is the answer on an HTTP/2 stream, which a client that grants no
-// window can hold up though its connection is fine. Answers over HTTP/1.1 are
-// paced by their connection.
+// pacedStream is the ResponseWriter of an HTTP/2 stream. A client that grants no flow
+// control window can stall one stream while its connection makes progress. Answers over
+// HTTP/1.1 are paced by their connection (connections.go).
 type pacedStream struct {
 	http.ResponseWriter
 	pace
@@ -114,7 +116,7 @@ func (p *Proxy) servePaced(w http.ResponseWriter, r *http.Request) {
 	s.ResponseWriter = w
 	p.serveHTTP(s, r)
 	if s.unflushed {
-		// What is written when the handler has returned nobody would cut.
+		// net/http would flush after the handler has returned, and nothing would bound that.
 		_ = s.FlushError()
 	}
 	s.stop()
@@ -155,8 +157,8 @@ func (s *pacedStream) Flush() { _ = s.FlushError() }
 // Unwrap is for http.ResponseController.
 func (s *pacedStream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// pacedBody is a request's body. While it waits for the client, the request's
-// places are others'.
+// pacedBody is a request's body. While a read waits for the client, the request does not
+// count as running.
 type pacedBody struct {
 	io.ReadCloser
 	pace
@@ -164,7 +166,7 @@ type pacedBody struct {
 	http1  bool
 	left   int64         // of its declared length; negative: none was declared
 	ended  bool          // nothing more will come
-	answer chan struct{} // closed when the answer is over; nil: none has come
+	answer chan struct{} // closed when the answer is over; nil: none came before the body's end
 	over   bool          // answer is closed
 
 	gone <-chan struct{} // closed when the client is
@@ -207,10 +209,9 @@ func (b *pacedBody) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// awaitEnd returns when the answer is over, or has no end to wait for: the client is
-// gone, which the transport notices only when it need not wait for the upload, or
-// nothing came for as long as a client may not move, perhaps because the upstream
-// waits for the rest of the upload.
+// awaitEnd returns when the answer is over, or when it is no use to wait for its end: the
+// client is gone, which the transport notices only after the upload, or nothing has come
+// for timeout, perhaps because the upstream waits for the rest of the upload.
 func (b *pacedBody) awaitEnd(answer <-chan struct{}) {
 	tick := time.NewTicker(b.timeout)
 	defer tick.Stop()
@@ -260,9 +261,9 @@ func (b *pacedBody) expects() bool {
 	return !b.ended && b.left != 0
 }
 
-// answerOver has nobody wait for the body any longer: neither for the answer's end,
-// if the body is broken, nor for the client. An HTTP/1.1 connection of which nothing
-// is awaited may serve another request.
+// answerOver ends all waiting in Read: for the end of the answer, if the body is broken,
+// and for the client. If no Read is under way over HTTP/1.1, the connection is left alone:
+// it may serve another request.
 func (b *pacedBody) answerOver() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -283,10 +284,9 @@ type earlyAnswer struct {
 	upload *pacedBody
 }
 
-// Read implements io.Reader. Over HTTP/1.1 net/http sees a client go by reading from
-// it, and reads no more of an upload when the answer's headers are sent: so an answer
-// in which nothing comes for as long as a client may not move is given up, as nobody
-// may be there any more.
+// Read implements io.Reader. Over HTTP/1.1 net/http notices that a client is gone by
+// reading from it, and once the answer's headers are sent it reads no more of an upload:
+// so the answer is given up when nothing comes for timeout, because the client may be gone.
 func (a *earlyAnswer) Read(to []byte) (int, error) {
 	if a.upload.http1 {
 		defer time.AfterFunc(a.upload.timeout, a.giveUp).Stop()
@@ -308,8 +308,8 @@ func (a *earlyAnswer) Close() error {
 	return a.ReadCloser.Close()
 }
 
-// leave is for when nobody here reads on: net/http may, before it answers and
-// before the next request on an HTTP/1.1 connection.
+// leave is called when the proxy reads no more of the body. net/http may still read,
+// before it answers and before the next request on an HTTP/1.1 connection.
 func (b *pacedBody) leave(w http.ResponseWriter) {
 	b.stop()
 	if b.remains() {
