@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// retryUndecided is what a 503 asks the client to wait.
+	// retryUndecided is the Retry-After of a 503.
 	retryUndecided = 2 * time.Second
 	// workspaceWait bounds how long a workspace type's authenticators may wait for
 	// issuers and evaluations, all that share a token's issuer together.
@@ -53,16 +53,15 @@ type Config struct {
 	// PassOnGroups and DropGroups filter the groups of global identities; see
 	// identity.GroupFilter. Empty PassOnGroups passes on all.
 	PassOnGroups, DropGroups []string
-	// ShardClients are the client certificates that belong to shards: below
-	// /shards/<name>/services/ they keep the groups that DropGroups would take.
-	// Empty: none does.
+	// ShardClients are the client certificates of shards: below /shards/<name>/services/
+	// their identities keep the groups that DropGroups removes. Empty: there are none.
 	ShardClients []clientcert.ShardClient
-	// ShardCallers are the certificates by which shards assert who asked them, each
-	// for its own shard; see ShardCaller. They need RequestHeader, and may not be among
-	// its AllowedNames. Empty: none asserts.
+	// ShardCallers are the certificates with which shards assert their callers'
+	// identities, each for its own shard; see clientcert.ShardCaller. They need
+	// RequestHeader, and may not be among its AllowedNames. Empty: no shard may.
 	ShardCallers []clientcert.ShardCaller
 	// EndAtExpiry ends watches and upgraded connections when the token or
-	// certificate that opened them ends; see Recheck.
+	// certificate that opened them expires; see Recheck.
 	EndAtExpiry bool
 	// Instance names this process in the ids of refusals.
 	Instance string
@@ -128,7 +127,7 @@ func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
 	return d
 }
 
-// decide is Decide, but nothing is kept of a refusal.
+// decide is Decide without keeping a refusal.
 func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 	who, refusals := a.certs.Authenticate(certRequestOf(r, q.target))
 	if who != nil {
@@ -160,7 +159,7 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 	return q.refuse()
 }
 
-// certRequestOf is what a request presents to those who judge certificates.
+// certRequestOf is the part of a request that package clientcert judges.
 func certRequestOf(r *http.Request, t *index.Target) clientcert.Request {
 	c := clientcert.Request{Certificates: peerCertificates(r), Header: r.Header}
 	if t.Services != nil {
@@ -185,7 +184,7 @@ type authenticated struct {
 	// assertedBy is the common name of the shard's certificate that asserted user;
 	// empty: none did.
 	assertedBy string
-	// account: it is a service account, by its own token
+	// account: user is a service account, proved by its own token.
 	account bool
 }
 
@@ -194,24 +193,24 @@ type evaluation struct {
 	ctx     context.Context
 	purpose token.Purpose
 	target  *index.Target
-	types   *workspacetypes.Record // nil: the type names none
-	// typeUnknown: whether the type names authenticators cannot be told now.
+	types   *workspacetypes.Record // nil: the type has no authenticators
+	// typeUnknown: it is not known now whether the type has authenticators.
 	typeUnknown bool
-	// global: some global authenticator applies, so the request must
-	// authenticate whatever its target.
+	// global: some global authenticator applies, so the request must be authenticated,
+	// whatever its target.
 	global bool
 	// asked: there was a token, and every authenticator was asked about it.
 	asked bool
 	// malformed: no authenticator could read the credentials.
 	malformed bool
-	// globalOnly: the type's authenticators are not asked; a Recheck of what others
-	// admitted need not wait for issuers that a tenant chose.
+	// globalOnly: the type's authenticators are not asked. A Recheck of a request that
+	// a global authenticator admitted need not wait for issuers that a tenant chose.
 	globalOnly bool
 	presented  CredentialSummary
 	verdicts   []Verdict
 	guarded    []string
-	// globalUndecided: a token authenticator of the operator's could not tell;
-	// typeUndecided: one of the type's, or whether it names one.
+	// globalUndecided: a global token authenticator was undecided; typeUndecided: one
+	// of the type's was, or the type or one of its configurations is not known.
 	globalUndecided, typeUndecided bool
 }
 
@@ -219,10 +218,10 @@ func (q *evaluation) addVerdict(name string, o Outcome, reason string) {
 	q.verdicts = append(q.verdicts, Verdict{Authenticator: name, Outcome: o, Reason: reason})
 }
 
-// typeAuthenticators finds what the target's type adds, and notes when that is
-// not known: then nobody passes through. A type with a name whose owner does
-// not exist is known: it adds nothing. Without a name, an error says that the
-// type itself is not known.
+// typeAuthenticators finds the authenticators of the target's type; nil: there are none.
+// If that is not known, it sets typeUnknown, and no request passes through. If the type has
+// a name, but its owner does not exist, that is known: there are none. If it has an error and
+// no name, the type itself is not known.
 func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record {
 	t := &q.target.Type
 	if a.types == nil || t.Name == "" && t.Err == nil || t.Name != "" && errors.Is(t.Err, index.ErrUnknown) {
@@ -247,7 +246,7 @@ func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record
 	return types
 }
 
-// token asks every authenticator that may know the token.
+// token asks the authenticators that may know the token, until one accepts it; nil: none.
 func (a *Authenticator) token(q *evaluation, t token.Token) *authenticated {
 	for _, m := range a.tokens {
 		if who := a.globalToken(q, m, t); who != nil {
@@ -287,14 +286,14 @@ func (a *Authenticator) globalToken(q *evaluation, m token.Authenticator, t toke
 	return &authenticated{user: u, by: byToken, until: until, account: ok && accounts.Accounts()}
 }
 
-// workspaceTokens asks the type's authenticators of the token's issuer. They
-// share one deadline: each may wait for an issuer of its own, as their discovery
-// URLs differ. After it, those that need not wait still answer, and the others
-// are undecided. Those that need not wait come first: an issuer that hangs must
-// not delay who is let in by another configuration.
+// workspaceTokens asks the type's authenticators for the token's issuer. They share one
+// deadline: their discovery URLs may differ, so each may wait for its own fetch. After the
+// deadline, those that need not wait still answer, and the others are undecided. Those that
+// need not wait come first: an issuer that hangs must not delay callers whom another
+// configuration admits.
 func (q *evaluation) workspaceTokens(members []token.Authenticator, t token.Token) *authenticated {
 	ctx := q.ctx
-	if len(members) > 1 { // one bounds itself
+	if len(members) > 1 { // a single one has its own time limit
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, workspaceWait)
 		defer cancel()
@@ -308,7 +307,7 @@ func (q *evaluation) workspaceTokens(members []token.Authenticator, t token.Toke
 	return nil
 }
 
-// readyFirst has those at the end that may have to ask their issuers about t.
+// readyFirst returns members with those at the end that may have to wait for their issuers.
 func readyFirst(members []token.Authenticator, t token.Token) []token.Authenticator {
 	var ready, others []token.Authenticator
 	for _, m := range members {
@@ -321,8 +320,8 @@ func readyFirst(members []token.Authenticator, t token.Token) []token.Authentica
 	return append(ready, others...)
 }
 
-// workspaceToken asks an authenticator that a tenant configured, and ties the
-// identity to the target.
+// workspaceToken asks an authenticator that a tenant configured, and scopes the identity to
+// the target's logical cluster.
 func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, t token.Token) *authenticated {
 	u, until, err := m.AuthenticateToken(ctx, t)
 	var g identity.Guarded
@@ -340,7 +339,8 @@ func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, 
 	return &authenticated{user: g.Scoped(q.target.Cluster), by: byWorkspace, until: until}
 }
 
-// accepted records a verdict that did not admit. Private is the Verdict's.
+// accepted says whether m accepted the token. It records m's verdict; an acceptance only for
+// explanations. private is Verdict.Private.
 func (q *evaluation) accepted(m token.Authenticator, u user.Info, until time.Time, err error, private bool) bool {
 	v := Verdict{Authenticator: m.Name(), Private: private}
 	switch {
@@ -363,11 +363,11 @@ func (w *authenticated) decision() *Decision {
 	return &Decision{User: w.user, Status: http.StatusOK, Authenticator: w.by, ExpiresAt: w.until, ServiceAccount: w.account, AssertedBy: w.assertedBy}
 }
 
-// admit makes the Decision of an admitted request; by is the authenticator when
-// it has not said so itself.
+// admit makes the Decision of an admitted request. by is the authenticator whose verdict is
+// not recorded yet; "" when it is.
 func (q *evaluation) admit(who *authenticated, by string) *Decision {
 	d := who.decision()
-	if q.purpose != token.ForExplanation { // who accepts need not say so
+	if q.purpose != token.ForExplanation { // only explanations show verdicts that admit
 		return d
 	}
 	if by != "" {
@@ -377,7 +377,7 @@ func (q *evaluation) admit(who *authenticated, by string) *Decision {
 	return d
 }
 
-// attachTrace adds to a Decision how it came about.
+// attachTrace adds the verdicts, the guard's changes and the configurations to a Decision.
 func (q *evaluation) attachTrace(d *Decision) {
 	d.Verdicts, d.Guarded = q.verdicts, q.guarded
 	if q.types != nil {
@@ -393,9 +393,9 @@ func accepts(until time.Time) string {
 	return "valid until " + until.UTC().Format(time.RFC3339)
 }
 
-// refuse makes the Decision of a request that nobody vouched for: 401 when that
-// is decided, 503 when someone who could not decide might have vouched for the
-// token, or when it is not known whether a credential is needed at all.
+// refuse makes the Decision of a request that no authenticator accepted: 503 when one that was
+// undecided might have accepted the token, or when it is not known whether a credential is
+// needed at all; else 401.
 func (q *evaluation) refuse() *Decision {
 	d := &Decision{Status: http.StatusUnauthorized}
 	q.attachTrace(d)

@@ -26,7 +26,7 @@ const (
 	Undecided
 )
 
-// Verdict is one authenticator's word in a Decision that admitted nobody.
+// Verdict is what one authenticator made of the request; see Decision.Verdicts.
 type Verdict struct {
 	// Authenticator names it, for example "client-certificate" or
 	// "workspace 2kd9…/github jwt[0] https://issuer.example".
@@ -34,9 +34,9 @@ type Verdict struct {
 	Outcome       Outcome
 	// Reason is for operators. It never holds a token or a secret.
 	Reason string
-	// Private says that Reason may tell of networks, of the operator's own
-	// configuration or of other workspaces: it is for operators only, while other
-	// reasons are for the workspace's administrators as well.
+	// Private says that only operators may see Reason, because it may be about networks,
+	// the operator's own configuration or other workspaces. Other reasons are for the
+	// workspace's administrators as well.
 	Private bool
 }
 
@@ -79,8 +79,8 @@ type Decision struct {
 	// ServiceAccount says that User is a service account whose own token admitted
 	// the request.
 	ServiceAccount bool
-	// ExpiresAt is when what admitted the request ends (token expiry, certificate
-	// end); zero when unknown or unlimited.
+	// ExpiresAt is when the token or certificate that admitted the request expires; zero
+	// when that is unknown or never.
 	ExpiresAt time.Time
 
 	// The rest is set on refusals, and by Explain.

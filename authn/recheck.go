@@ -18,19 +18,19 @@ import (
 )
 
 // Recheck decides again about a request that d admitted and that is still under
-// way: a watch, or an upgraded connection. It returns nil as long as the request
-// is admitted or nobody can tell whether it is, and else why it is not any more;
-// then the request should be ended. t is what the request's path names now.
+// way: a watch, or an upgraded connection. It returns nil while the request is admitted,
+// and while it is not known whether it is; else a refusal, and the caller should end the
+// request. t is what the request's path names now.
 //
-// Only the kind of authenticator that admitted the request can tell: another would
-// vouch for another identity. So an issuer of a workspace type that never answers
-// does not keep a request under way that the operator's authenticators refuse now:
-// it is not even asked.
+// Only the kind of authenticator that admitted the request can be undecided about it,
+// because another one would accept another identity. So if the operator's authenticators
+// refuse a request that they admitted, an issuer of a workspace type that never answers
+// does not keep it open: it is not even asked.
 //
-// The end of a token or certificate by itself ends nothing, as with
-// kube-apiserver, unless Config.EndAtExpiry. After it, what is still noticed is
-// that what had vouched is gone: the service account, the configuration that
-// trusts the token's issuer, the certificate's CA.
+// The expiry of a token or certificate by itself ends nothing, as with kube-apiserver,
+// unless Config.EndAtExpiry is set. After the expiry, a request ends when what the
+// credential depends on is gone: the service account, the configuration that trusts the
+// token's issuer, the certificate's CA.
 func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *Decision {
 	if d.User == nil {
 		return nil // passed through: the shard admitted it
@@ -56,16 +56,17 @@ func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *
 	return fresh
 }
 
-// couldNotTell says whether an authenticator of a kind was undecided. Those of
-// certificates never are.
+// couldNotTell says whether an authenticator of the kind by was undecided. Authenticators
+// of certificates never are.
 func (q *evaluation) couldNotTell(by string) bool {
 	return by == byToken && q.globalUndecided || by == byWorkspace && q.typeUndecided
 }
 
-// RecheckPayer says for what a Recheck of d may have to wait, and who of those that
-// wait for it pays: an owner of workspace types for the issuers that it names, and for
-// what the operator configured each logical cluster. A service account is looked up at
-// a shard. t is what the request's path named. Both are only compared.
+// RecheckPayer names what a Recheck of d may have to wait for (source), and whose share
+// of that it uses (payer). The source is the issuers of workspace types, what the operator
+// configured, or, for a service account, the shard where it is looked up. The payer is the
+// logical cluster that has the type, for the issuers of types, else the one of the request.
+// t is what the request's path named. Both names are only compared.
 func (d *Decision) RecheckPayer(t *index.Target) (source, payer string) {
 	switch {
 	case d.Authenticator == byWorkspace:
@@ -80,7 +81,7 @@ func (a *Authenticator) ended(d *Decision) bool {
 	return !d.ExpiresAt.IsZero() && !a.now().Before(d.ExpiresAt)
 }
 
-// afterEnd is for what was admitted until a time that has passed.
+// afterEnd decides again about a request whose credential has expired.
 func (a *Authenticator) afterEnd(r *http.Request, t *index.Target, d *Decision) *Decision {
 	if a.endAtExpiry {
 		return a.end(r, t, d, "the credential ended at "+d.ExpiresAt.UTC().Format(time.RFC3339))
@@ -91,8 +92,8 @@ func (a *Authenticator) afterEnd(r *http.Request, t *index.Target, d *Decision) 
 	return nil
 }
 
-// revocationReason is why what vouched for d, which has ended, does not any more; "" when it
-// does, or nobody can tell.
+// revocationReason is why the expired credential of d would not be accepted now even if it
+// had not expired; "" when it would, or when that is not known.
 func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *Decision) string {
 	if d.Authenticator != byToken && d.Authenticator != byWorkspace {
 		if err := a.certs.CheckRevoked(peerCertificates(r), d.Authenticator, d.ExpiresAt); err != nil {
@@ -146,14 +147,14 @@ func (a *Authenticator) end(r *http.Request, t *index.Target, d *Decision, reaso
 	return ended
 }
 
-// sameUser compares who the identities are and what they may do by their groups.
+// sameUser compares name, UID and groups.
 func sameUser(a, b user.Info) bool {
 	return a.GetName() == b.GetName() && a.GetUID() == b.GetUID() && sameSet(a.GetGroups(), b.GetGroups())
 }
 
-// sameExtras compares the rest. A webhook may say something new at every look,
-// so of an identity that may be its own only those count that kcp acts upon:
-// scopes, the cluster's name, warrants.
+// sameExtras compares the extras. A webhook may return other ones at every call, so for
+// an identity that may be a webhook's only those count that kcp acts upon: scopes, the
+// cluster's name, warrants.
 func (a *Authenticator) sameExtras(fresh, was *Decision) bool {
 	all := a.webhook == nil || was.Authenticator != byToken
 	one, other := fresh.User.GetExtra(), was.User.GetExtra()
