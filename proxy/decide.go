@@ -15,7 +15,7 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// admission is the identity of the caller, and the identity that the server gets.
+// admission is who the caller is, and the identity that the server gets.
 type admission struct {
 	decision *authn.Decision
 	// forwardedUser is the identity in the headers to the server. Nil: none is, and the

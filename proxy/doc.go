@@ -1,11 +1,18 @@
-// Package proxy is the way of a request from the listener to a server and back: one
-// straight chain of steps (handler.go), each in a file of its own, streams that outlive
-// what admitted them, limits, audit and tracing, and the server with its health checks
-// and its drain. docs/architecture.md has a drawing of the steps.
+// Package proxy takes a request from the listener to a server and the answer back, in a
+// chain of steps (handler.go lists them with their files). It also has the streams that
+// outlast what admitted them, the limits, audit and tracing, and the server with its
+// health checks and its drain. docs/architecture.md has a drawing of the steps.
 //
-// Where a request goes, package routing says; the Destination that it returns is all that
-// anybody here knows of that. Who is asking, package authn says. Package upstream carries
-// the request.
+// Package routing says where a request goes: its Destination is all that this package
+// knows of that. Package authn says who is asking. Package upstream carries the request.
+//
+// Where to look:
+//
+//   - what ends a watch or an upgraded connection: streamSet (streams.go)
+//   - who gets 429: inFlight (inflight.go) and waiting (waiting.go), by Config.MaxInFlight;
+//     for the proxy's own pages RootAuthorizer (authorizer.go) and package zpages
+//   - which headers a server gets: exchange.rewrite (outgoing.go)
+//   - what the proxy answers by itself: localendpoints.go, health.go, login.go, explain.go
 //
 // What holds everywhere:
 //

@@ -115,7 +115,7 @@ func (p *Proxy) endStream(st *stream, why, refusal string) {
 	st.end()
 }
 
-// EndedStreams is how many streams rechecks have ended.
+// EndedStreams is how many streams have been ended by rechecks.
 func (p *Proxy) EndedStreams() uint64 { return p.endedStreams.Load() }
 
 // queueDue queues the streams whose recheck is due. The caller calls rechecked for each one
