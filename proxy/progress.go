@@ -101,6 +101,14 @@ func (p *pace) timedOut() bool {
 	return p.expired
 }
 
+// renew makes a pace that was stopped, and cut nothing, as good as new. Its timer may
+// still be about to fire.
+func (p *pace) renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spent, p.moved, p.stopped = 0, 0, false
+}
+
 // pacedStream is the ResponseWriter of an HTTP/2 stream. A client that grants no flow
 // control window can stall one stream while its connection makes progress. Answers over
 // HTTP/1.1 are paced by their connection (connections.go).
@@ -121,7 +129,8 @@ func (p *Proxy) servePaced(w http.ResponseWriter, r *http.Request) {
 	}
 	s.stop()
 	if !s.timedOut() { // a cut is under way, or was
-		s.ResponseWriter, s.spent, s.moved, s.stopped = nil, 0, 0, false
+		s.ResponseWriter = nil
+		s.renew()
 		p.pacedStreams.Put(s)
 	}
 }

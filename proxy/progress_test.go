@@ -55,6 +55,25 @@ func TestPaceStops(t *testing.T) {
 	})
 }
 
+// TestPaceRenewed: streams are reused, and the timer of an earlier request, which fires
+// late, must neither race with that nor cut anything. The race detector judges the first.
+func TestPaceRenewed(t *testing.T) {
+	p := &pace{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut without a step under way") }}
+	p.stop()
+	fired := make(chan struct{})
+	go func() {
+		defer close(fired)
+		p.fire()
+	}()
+	p.renew()
+	<-fired
+	p.begin()
+	p.fire()
+	if err := p.end(0); err != nil {
+		t.Errorf("the first step of the next request: %v", err)
+	}
+}
+
 // TestSilentUpstreamIsNotCut: an answer may be silent for as long as the upstream
 // likes, whether or not an API server would call it a watch, while clients that do
 // not move are cut.
