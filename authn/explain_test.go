@@ -61,7 +61,7 @@ func waitAccepted(t *testing.T, types *workspacetypes.Index, name string, s *iss
 // and has those who accept say so.
 func TestExplainIsDecide(t *testing.T) {
 	w, types := newTypes(t)
-	i := tokentest.ServeIssuer(t, issuertest.Options{})
+	i := issuertest.Serve(t, issuertest.Options{})
 	w.Sync()
 	w.SetConfig("root", "c1", "auth", tokentest.SpecFor(i))
 	w.SetType("root", "c1", "team", "auth")
@@ -145,7 +145,7 @@ func TestExplainIsDecide(t *testing.T) {
 // limits of any configuration, and changes nothing for anybody.
 func TestExplainWithAChange(t *testing.T) {
 	w, types := newTypes(t)
-	trusted, other := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	trusted, other := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	w.Sync()
 	w.SetConfig("root", "c1", "auth", tokentest.SpecFor(trusted))
 	w.SetConfig("root", "c1", "unused", tokentest.SpecFor(other))
@@ -219,8 +219,8 @@ func refusalsSoFar(s *Refusals) (n uint64) {
 // Two configurations of a type name the same issuer URL: the one whose issuer
 // hangs is not waited for when the other accepts.
 func TestHangingIssuerDelaysNobody(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	hangs := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
+	hangs := issuertest.Serve(t, issuertest.Options{})
 	hangs.SetDelay(time.Hour)
 	w, types := newTypes(t)
 	w.Sync()

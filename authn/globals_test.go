@@ -76,7 +76,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	saToken, accounts := serviceAccountToken(t)
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	config := filepath.Join(t.TempDir(), "authn.yaml")
 	authntest.WriteFile(t, config, tokentest.AuthConfig("v1", s))
 	openID, err := oidc.New(oidc.Config{ConfigFile: config, Issuers: tokentest.RunPool(t, issuer.Config{})})

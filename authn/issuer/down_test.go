@@ -28,7 +28,7 @@ func TestDownUnderLoad(t *testing.T) {
 		"from the start":     {false, "unavailable", minutes*60/int(UndiscoveredEvery/time.Second) + 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, other := serve(t, issuertest.Options{}), serve(t, issuertest.Options{})
+			s, other := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 			fails := func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", http.StatusBadGateway) }
 			clock := clocktesting.NewFakeClock(time.Now())
 			p := running(t, Config{Clock: clock})

@@ -26,7 +26,7 @@ func dead(t *testing.T, p *Pool, s *issuertest.Issuer, owner string, n int) {
 
 // neverAnswering serves nobody within a test.
 func neverAnswering(t *testing.T) *issuertest.Issuer {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	return s
 }
@@ -48,7 +48,7 @@ func waitingIn(p *Pool) int {
 // The hostile owners' shares are used up for the whole test; that they name the
 // victim's issuer too holds it up neither at first nor when its keys change.
 func TestWhoNamesAnIssuerTooDoesNotHoldItUp(t *testing.T) {
-	slow, s := neverAnswering(t), serve(t, issuertest.Options{})
+	slow, s := neverAnswering(t), issuertest.Serve(t, issuertest.Options{})
 	p := running(t, Config{Timeout: time.Hour, Wait: 20 * time.Second})
 	for n := range 9 {
 		dead(t, p, slow, fmt.Sprint("hostile-", n), 24)
@@ -77,7 +77,7 @@ func TestWhoNamesAnIssuerTooDoesNotHoldItUp(t *testing.T) {
 
 // Those who share nothing with a stranger cannot use up what all share.
 func TestManyOwnersLeaveRoomForAStranger(t *testing.T) {
-	slow, s := neverAnswering(t), serve(t, issuertest.Options{})
+	slow, s := neverAnswering(t), issuertest.Serve(t, issuertest.Options{})
 	p := running(t, Config{Timeout: time.Hour, Wait: 20 * time.Second})
 	for n := range 80 {
 		dead(t, p, slow, fmt.Sprint("hostile-", n), 8)

@@ -12,7 +12,7 @@ import (
 // TestRotationAfterAFirstReadingThatATokenCaused: a token that came while the
 // keys were not known yet has not used up the next unknown key's turn.
 func TestRotationAfterAFirstReadingThatATokenCaused(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDown(true)
 	clock := clocktesting.NewFakeClock(time.Now())
 	i := acquire(t, running(t, Config{Clock: clock}), trustOf(s))

@@ -27,20 +27,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve starts an issuer for the test; ES256 is the quickest to make keys for.
-func serve(t testing.TB, opts issuertest.Options) *issuertest.Issuer {
-	t.Helper()
-	if opts.Algorithm == "" {
-		opts.Algorithm = jose.ES256
-	}
-	s, err := issuertest.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return s
-}
-
 // running returns a pool that runs until the test ends.
 func running(t testing.TB, config Config) *Pool {
 	t.Helper()
@@ -91,7 +77,7 @@ func verify(i *Issuer, token string) error {
 }
 
 func TestSharedByTrust(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	p := running(t, Config{})
 	var first *Issuer
 	var releases []func()
@@ -134,8 +120,8 @@ func TestSharedByTrust(t *testing.T) {
 // never share keys.
 func TestTrustsShareNothing(t *testing.T) {
 	const name = "https://login.example"
-	good := serve(t, issuertest.Options{Name: name})
-	evil := serve(t, issuertest.Options{Name: name})
+	good := issuertest.Serve(t, issuertest.Options{Name: name})
+	evil := issuertest.Serve(t, issuertest.Options{Name: name})
 	p := running(t, Config{})
 	goodIssuer := acquire(t, p, IssuerRef{URL: name, DiscoveryURL: good.DiscoveryURL(), CA: good.CAPEM()})
 	evilIssuer := acquire(t, p, IssuerRef{URL: name, DiscoveryURL: evil.DiscoveryURL(), CA: evil.CAPEM()})
@@ -200,7 +186,7 @@ func TestAcquireRefusesUnusableTrusts(t *testing.T) {
 }
 
 func TestHostileIssuers(t *testing.T) {
-	elsewhere := serve(t, issuertest.Options{})
+	elsewhere := issuertest.Serve(t, issuertest.Options{})
 	redirect := func(to string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }
 	}
@@ -215,7 +201,7 @@ func TestHostileIssuers(t *testing.T) {
 		}
 	}
 	recorder := httptest.NewRecorder()
-	serve(t, issuertest.Options{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, issuertest.KeysPath, nil))
+	issuertest.Serve(t, issuertest.Options{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, issuertest.KeysPath, nil))
 	otherKeys := recorder.Body.Bytes()
 	headers := func(fields, size, hints int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -286,7 +272,7 @@ func TestHostileIssuers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := serve(t, issuertest.Options{})
+			s := issuertest.Serve(t, issuertest.Options{})
 			tt.prep(s)
 			p := running(t, Config{Egress: tt.egress, Timeout: 300 * time.Millisecond, Wait: time.Minute})
 			if tt.name != "slow" {
@@ -322,7 +308,7 @@ func TestNoProxyVariables(t *testing.T) {
 
 // Keys that can't be used are left out and noted; the others work.
 func TestGarbageKeys(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.AddKeys(
 		`"not a key"`,
 		`null`,
@@ -353,7 +339,7 @@ func TestGarbageKeys(t *testing.T) {
 // encryptionKey is a sound key that is not for signatures.
 func encryptionKey(t *testing.T) string {
 	t.Helper()
-	other := serve(t, issuertest.Options{})
+	other := issuertest.Serve(t, issuertest.Options{})
 	p := running(t, Config{})
 	i := acquire(t, p, trustOf(other))
 	<-i.Ready()
@@ -367,8 +353,8 @@ func encryptionKey(t *testing.T) string {
 }
 
 func TestVerify(t *testing.T) {
-	s := serve(t, issuertest.Options{})
-	other := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
+	other := issuertest.Serve(t, issuertest.Options{})
 	all := []jose.SignatureAlgorithm{
 		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
 		jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
@@ -425,8 +411,8 @@ func TestVerify(t *testing.T) {
 }
 
 func TestKnownKeysNeedNoFetch(t *testing.T) {
-	s := serve(t, issuertest.Options{})
-	other := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
+	other := issuertest.Serve(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
 	i := acquire(t, p, trustOf(s))
@@ -449,7 +435,7 @@ func TestKnownKeysNeedNoFetch(t *testing.T) {
 // tokens say they were issued, cause a burst of fetches and then one every ten
 // seconds. Each token is undecided at most until a later fetch.
 func TestUnknownKeysShareFetches(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
 	i := acquire(t, p, trustOf(s))
@@ -492,7 +478,7 @@ func TestUnknownKeyIsDecidedByALaterFetch(t *testing.T) {
 		"does not say":         func(time.Time) any { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, issuertest.Options{})
+			s := issuertest.Serve(t, issuertest.Options{})
 			clock := clocktesting.NewFakeClock(time.Now())
 			p := running(t, Config{Clock: clock})
 			i := acquire(t, p, trustOf(s))
@@ -523,7 +509,7 @@ func TestUnknownKeyIsDecidedByALaterFetch(t *testing.T) {
 // TestRetiredKeyDoesNotDelayANewOne: a client that goes on with a token of a retired
 // key is refused at once, and a key that was published this moment is found.
 func TestRetiredKeyDoesNotDelayANewOne(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	start := time.Now()
 	clock := clocktesting.NewFakeClock(start)
 	p := running(t, Config{Clock: clock})
@@ -558,7 +544,7 @@ func TestNoUsableKey(t *testing.T) {
 	} {
 		for _, atFirst := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, at first %t", name, atFirst), func(t *testing.T) {
-				s := serve(t, issuertest.Options{})
+				s := issuertest.Serve(t, issuertest.Options{})
 				withdraw := func() {
 					s.Handle(issuertest.KeysPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(tc.served)) })
 				}
@@ -634,7 +620,7 @@ func TestNoUsableKey(t *testing.T) {
 }
 
 func TestRotation(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
 	i := acquire(t, p, trustOf(s))
@@ -673,7 +659,7 @@ func TestRotation(t *testing.T) {
 
 // A reading that finds the same keys is no change: caches stay good.
 func TestSameKeysSameGeneration(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.Sign(nil, issuertest.Algorithm(jose.ES384)) // two keys, served in any order
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
@@ -690,7 +676,7 @@ func TestSameKeysSameGeneration(t *testing.T) {
 }
 
 func TestKeysOutliveTheIssuer(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
 	i := acquire(t, p, trustOf(s))
@@ -719,7 +705,7 @@ func TestKeysOutliveTheIssuer(t *testing.T) {
 }
 
 func TestDownSinceTheStart(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDown(true)
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
@@ -740,7 +726,7 @@ func TestDownSinceTheStart(t *testing.T) {
 
 // Without any token, attempts go on with growing pauses.
 func TestBackoff(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.Handle(issuertest.DiscoveryPath, http.NotFound)
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
@@ -761,7 +747,7 @@ func TestBackoff(t *testing.T) {
 }
 
 func TestWaitIsBounded(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	p := running(t, Config{Wait: 20 * time.Millisecond})
 	i := acquire(t, p, trustOf(s))
@@ -780,7 +766,7 @@ func TestWaitIsBounded(t *testing.T) {
 // owners' expense; beyond what they may have, nobody waits; others do as before.
 func TestOwnersWaitersAreBounded(t *testing.T) {
 	const most = 3
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	p := running(t, Config{Wait: time.Hour, OwnersWaiters: most})
 	i := acquire(t, p, trustOf(s))
@@ -816,9 +802,9 @@ func TestOwnersWaitersAreBounded(t *testing.T) {
 
 // One owner's slow issuers leave room for the others'.
 func TestOwnersHaveTheirOwnLanes(t *testing.T) {
-	slow := serve(t, issuertest.Options{})
+	slow := issuertest.Serve(t, issuertest.Options{})
 	slow.SetDelay(time.Hour)
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	p := running(t, Config{Fetches: 8, OwnersFetches: 2})
 	for n := range 50 {
 		_, release, err := p.Acquire(IssuerRef{URL: slow.URL(), DiscoveryURL: fmt.Sprintf("%s/%d", slow.URL(), n), CA: slow.CAPEM()}, "hostile")
@@ -854,7 +840,7 @@ func FuzzParseKeys(f *testing.F) {
 }
 
 func FuzzVerify(f *testing.F) {
-	s := serve(f, issuertest.Options{})
+	s := issuertest.Serve(f, issuertest.Options{})
 	p := running(f, Config{})
 	i := acquire(f, p, trustOf(s))
 	<-i.Ready()

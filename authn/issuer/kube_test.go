@@ -197,7 +197,7 @@ func negotiating(media, text string) http.HandlerFunc {
 // TestClusterAsIssuer: a Kubernetes or kcp cluster has its key set as
 // application/jwk-set+json and nothing else.
 func TestClusterAsIssuer(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	for path, media := range map[string]string{issuertest.DiscoveryPath: "application/json", issuertest.KeysPath: "application/jwk-set+json"} {
 		recorder := httptest.NewRecorder()
 		s.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
@@ -213,10 +213,10 @@ func TestClusterAsIssuer(t *testing.T) {
 // by its discovery document we verify by it too, but for the differences noted here.
 // kube's OIDC authenticator reads with go-oidc v2, and names the algorithms itself.
 func TestDiscoveryDocumentsAreReadAsKubeReadsThem(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	plain := httptest.NewServer(http.HandlerFunc(s.ServeHTTP))
 	defer plain.Close()
-	elsewhere := serve(t, issuertest.Options{})
+	elsewhere := issuertest.Serve(t, issuertest.Options{})
 	elsewhere.Handle("/k", s.ServeHTTP)
 	keysAt := func(location string) string {
 		return `{"issuer":"` + s.URL() + `","jwks_uri":"` + location + `"}`

@@ -60,7 +60,7 @@ func tunnels(t *testing.T) (proxy *url.URL, opened *atomic.Int64) {
 }
 
 func TestProxy(t *testing.T) {
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	location, opened := tunnels(t)
 	i := acquire(t, running(t, Config{Proxy: http.ProxyURL(location)}), trustOf(s))
 	if err := verify(i, s.Sign(nil)); err != nil {
@@ -90,7 +90,7 @@ func TestLogsChangesOfState(t *testing.T) {
 		defer mu.Unlock()
 		lines = append(lines, args)
 	}, funcr.Options{Verbosity: 2})
-	s := serve(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDown(true)
 	clock := clocktesting.NewFakeClock(time.Now())
 	i := acquire(t, running(t, Config{Clock: clock, Log: log}), trustOf(s))
@@ -137,7 +137,7 @@ func TestOperatorsIssuersMayRedirect(t *testing.T) {
 		"round and round": {true, func(there *issuertest.Issuer) string { return there.URL() + "/round" }, "more than 10 redirects"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			here, there := serve(t, issuertest.Options{}), serve(t, issuertest.Options{})
+			here, there := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 			here.Handle(issuertest.KeysPath, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, tc.to(there), http.StatusFound) })
 			there.Handle("/round", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) })
 			i := acquire(t, running(t, Config{AnyRedirect: tc.anywhere}), IssuerRef{URL: here.URL(), CA: here.CAPEM() + there.CAPEM()})

@@ -74,8 +74,8 @@ func mustBuild(t testing.TB, c Config, raw string) Member {
 
 // Every kind of bad token is refused with a reason, and a good one still works.
 func TestJWTTokens(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
-	other := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
+	other := issuertest.Serve(t, issuertest.Options{})
 	algorithms := []jose.SignatureAlgorithm{
 		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES384, jose.ES512, jose.EdDSA,
 	}
@@ -169,7 +169,7 @@ func checkReason(t *testing.T, err error, reason, signed string) {
 }
 
 func TestJWTClaims(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	pool := tokentest.RunPool(t, issuer.Config{})
 	mapping := func(value any, path ...string) func(tokentest.Object) {
 		return tokentest.With(value, append([]string{"claimMappings"}, path...)...)
@@ -246,7 +246,7 @@ func TestJWTClaims(t *testing.T) {
 
 // An expression that would compute for ages ends by its cost, and admits nobody.
 func TestCostlyExpressionsEnd(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "dyn(claims.l).all(a, dyn(claims.l).all(b, dyn(claims.l).all(c, dyn(claims.l).all(d, a + b + c + d == 0.0)))) ? 'x' : 'y'"}, "claimMappings", "username")))
 	u, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "l": make([]int, 100)})))
 	if !errors.Is(err, expression.ErrBudget) {
@@ -259,7 +259,7 @@ func TestCostlyExpressionsEnd(t *testing.T) {
 
 // What a token says about where claims are is never followed.
 func TestDistributedClaimsAreNotFetched(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	asked := make(chan string, 10)
 	trap := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
 	defer trap.Close()
@@ -279,7 +279,7 @@ func TestDistributedClaimsAreNotFetched(t *testing.T) {
 }
 
 func TestJWTSpecsThatDoNotBuild(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	rules := func(n int, expression string) func(tokentest.Object) {
 		var list []tokentest.Object
 		for i := range n {
@@ -324,7 +324,7 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 // TestSpecErrorsNameEveryFault: an owner learns of each fault with its field and
 // its cause, however long the expressions are; the whole stays short.
 func TestSpecErrorsNameEveryFault(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	long := "claims.email == '" + strings.Repeat("x", 3000) + "' && lowerAsci(claims.email) == ''"
 	_, err := buildSpec(t, Config{}, tokentest.SpecFor(s,
 		tokentest.With(tokentest.Object{"expression": long}, "claimMappings", "username"),
@@ -359,7 +359,7 @@ func TestSpecErrorsNameEveryFault(t *testing.T) {
 
 // Evaluations of a type wait for each other, and not for ever.
 func TestEvaluationsAreBounded(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	pool := tokentest.RunPool(t, issuer.Config{})
 	cel := mustBuild(t, Config{Issuers: pool}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
 	plain := mustBuild(t, Config{Issuers: pool}, tokentest.SpecFor(s))
@@ -394,7 +394,7 @@ func TestEvaluationsAreBounded(t *testing.T) {
 }
 
 func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDown(true)
 	m := mustBuild(t, Config{}, tokentest.SpecFor(s))
 	for name, tt := range map[string]struct {
@@ -413,7 +413,7 @@ func TestUndecidedWhileTheIssuerIsDown(t *testing.T) {
 
 // Upstream's global metrics would keep a series for each issuer ever named.
 func TestNoSeriesPerIssuer(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	m := mustBuild(t, Config{}, tokentest.SpecFor(s))
 	if _, _, err := m.AuthenticateToken(context.Background(), token.Parse(s.Sign(issuertest.Claims{"aud": "app", "sub": "alice"}))); err != nil {
 		t.Fatal(err)
@@ -446,7 +446,7 @@ func FuzzParseJWTSpec(f *testing.F) {
 // A token found good is not looked at again for a while; one that was refused
 // is; and the keys' change ends what was verified under the old ones.
 func TestVerifiedTokensAreCached(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	pool := tokentest.RunPool(t, issuer.Config{Clock: clock})
 	m := mustBuild(t, Config{Issuers: pool, Clock: clock}, tokentest.SpecFor(s))
@@ -499,7 +499,7 @@ func TestVerifiedTokensAreCached(t *testing.T) {
 }
 
 func BenchmarkCachedToken(b *testing.B) {
-	s := tokentest.ServeIssuer(b, issuertest.Options{})
+	s := issuertest.Serve(b, issuertest.Options{})
 	m := mustBuild(b, Config{}, tokentest.SpecFor(s))
 	groups := make([]string, 30)
 	for i := range groups {
@@ -522,7 +522,7 @@ func BenchmarkCachedToken(b *testing.B) {
 }
 
 func BenchmarkFreshToken(b *testing.B) {
-	s := tokentest.ServeIssuer(b, issuertest.Options{})
+	s := issuertest.Serve(b, issuertest.Options{})
 	for name, forged := range map[string]bool{"good": false, "forged": true} {
 		b.Run(name, func(b *testing.B) {
 			m := mustBuild(b, Config{}, tokentest.SpecFor(s))
@@ -546,7 +546,7 @@ func BenchmarkFreshToken(b *testing.B) {
 // TestTokenOfManyGroups: it is refused, and nothing is remembered of it; one of
 // an issuer that is generous is not.
 func TestTokenOfManyGroups(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "groups", "prefix": ""}, "claimMappings", "groups")))
 	<-m.issuer.Ready()
 	ask := func(groups int) (user.Info, error) {

@@ -144,7 +144,7 @@ func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
 // TestBuildTime: a configuration ends before the expression that comes after its
 // time, and lets go of all.
 func TestBuildTime(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	clk := clocktesting.NewFakeClock(time.Now())
 	b := NewBuilder(Config{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clk, Name: entryAt})
 	shared := b.compiler

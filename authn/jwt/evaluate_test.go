@@ -32,7 +32,7 @@ func doublingSum(terms, depth int) string {
 // liked, is refused having allocated little, in mappings and rules, and its place is
 // free at once. Without the bounds, this test takes all memory there is.
 func TestHostileExpressionsEnd(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	pool := tokentest.RunPool(t, issuer.Config{})
 	mapping := func(path ...string) func(string) func(tokentest.Object) {
 		return func(x string) func(tokentest.Object) {
@@ -95,7 +95,7 @@ func TestHostileExpressionsEnd(t *testing.T) {
 // TestOutcomesOfExpressionsAreRemembered: the same token is not evaluated again,
 // whether it is admitted or refused, while its signature is verified each time.
 func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	pool := tokentest.RunPool(t, issuer.Config{})
 	for name, tt := range map[string]struct{ x, sub string }{
 		"admitted":             {"'oidc:' + claims.sub", "alice"},
@@ -135,7 +135,7 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 
 // TestTimeIsNoOutcome: what the deadline ended is tried again.
 func TestTimeIsNoOutcome(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
 	signed := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
 	claims, err := m.verify(t.Context(), signed, m.clock.Now())
@@ -157,7 +157,7 @@ func TestTimeIsNoOutcome(t *testing.T) {
 
 // TestEvaluationsAreBoundedForAll: whatever the number of owners.
 func TestEvaluationsAreBoundedForAll(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
 	if diff := cmp.Diff(evaluationsOfAll(), cap(m.evaluations)); diff != "" {
 		t.Fatalf("places (-want +got):\n%s", diff)
@@ -187,7 +187,7 @@ func TestEvaluationsAreBoundedForAll(t *testing.T) {
 // TestPlainMappingsRunNoCEL: no compiler is made for them, nobody waits for a
 // place, and a prefix does not multiply.
 func TestPlainMappingsRunNoCEL(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	edits := []func(tokentest.Object){
 		tokentest.With(tokentest.Object{"claim": "sub", "prefix": "oidc:"}, "claimMappings", "username"),
 		tokentest.With(tokentest.Object{"claim": "groups", "prefix": "oidc:"}, "claimMappings", "groups"),
@@ -265,7 +265,7 @@ func TestNestingOfClaims(t *testing.T) {
 // BenchmarkVerify is what a token costs that was not seen before, but for its
 // signature.
 func BenchmarkVerify(b *testing.B) {
-	s := tokentest.ServeIssuer(b, issuertest.Options{})
+	s := issuertest.Serve(b, issuertest.Options{})
 	pool := tokentest.RunPool(b, issuer.Config{})
 	plain := []func(tokentest.Object){tokentest.With(tokentest.Object{"claim": "groups", "prefix": "oidc:"}, "claimMappings", "groups")}
 	cel := []func(tokentest.Object){

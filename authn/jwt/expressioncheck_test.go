@@ -55,7 +55,7 @@ func nest(open, inner, end string, n int) string {
 // TestPatternsOfAConfigurationAddUp: many small expressions are not a way
 // around the bound.
 func TestPatternsOfAConfigurationAddUp(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	rule := `{"expression":"claims.a.matches('b{500}')","message":"m"}`
 	raw := tokentest.SpecFor(s)
 	raw = strings.Replace(raw, `"claimMappings"`, `"claimValidationRules":[`+rule+strings.Repeat(","+rule, 19)+`],"claimMappings"`, 1)

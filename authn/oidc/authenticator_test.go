@@ -39,7 +39,7 @@ func newTest(t *testing.T, text string, change func(*Config)) (*Authenticator, s
 }
 
 func TestAuthConfigVersions(t *testing.T) {
-	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{Algorithm: jose.ES384})
+	one, two := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{Algorithm: jose.ES384})
 	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
 		t.Run(version, func(t *testing.T) {
 			o, _, err := newTest(t, tokentest.AuthConfig(version, one, two), nil)
@@ -69,7 +69,7 @@ func TestAuthConfigVersions(t *testing.T) {
 // TestAuthConfigBlanks: what can match nothing, or has its users refused, is told
 // when the file is read.
 func TestAuthConfigBlanks(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	text := tokentest.AuthConfig("v1", s)
 	text = text[:strings.Index(text, "  claimMappings:")] + "  claimMappings: {username: {claim: \"sub \", prefix: \" i:\"}, groups: {claim: roles, prefix: \"g: \"}}\n  claimValidationRules: [{claim: org, requiredValue: \"a\\u200b\"}]\n"
 	text = strings.Replace(text, "[app]", `[app, " app"]
@@ -97,7 +97,7 @@ func TestAuthConfigBlanks(t *testing.T) {
 }
 
 func TestAuthConfigExpressions(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	text := tokentest.AuthConfig("v1", s)
 	text = text[:strings.Index(text, "  claimMappings:")] + `  claimValidationRules:
   - {expression: 'claims.team == "x"', message: wrong team}
@@ -133,8 +133,8 @@ func TestAuthConfigExpressions(t *testing.T) {
 }
 
 func TestAuthConfigOutcomes(t *testing.T) {
-	s, unknown := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
-	down := tokentest.ServeIssuer(t, issuertest.Options{})
+	s, unknown := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
+	down := issuertest.Serve(t, issuertest.Options{})
 	down.SetDown(true)
 	o, _, err := newTest(t, tokentest.AuthConfig("v1", s, down), nil)
 	if err != nil {
@@ -203,7 +203,7 @@ func TestAuthConfigErrors(t *testing.T) {
 }
 
 func TestAuthConfigWarnings(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	var lines []string
 	_, _, err := newTest(t, tokentest.AuthConfig("v1", s)+"anonymous: {enabled: false}\n", func(c *Config) {
 		c.Log = authntest.LogTo(&lines)
@@ -221,7 +221,7 @@ func TestAuthConfigWarnings(t *testing.T) {
 }
 
 func TestAuthConfigReload(t *testing.T) {
-	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	one, two := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	claims := issuertest.Claims{"sub": "u", "aud": "app"}
 	pool, clk := tokentest.RunPool(t, issuer.Config{}), authntest.NewClock()
 	o, file, err := newTest(t, tokentest.AuthConfig("v1", one), func(c *Config) { c.Issuers, c.Clock = pool, clk })
@@ -275,7 +275,7 @@ func TestAuthConfigReload(t *testing.T) {
 
 // An issuer that is down does not hold up for good what else has changed.
 func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
-	one, down := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	one, down := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	down.SetDown(true)
 	clk := authntest.NewClock()
 	o, file, err := newTest(t, tokentest.AuthConfig("v1", one), func(c *Config) { c.Clock = clk })
@@ -308,7 +308,7 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 }
 
 func TestAuthConfigRunFollows(t *testing.T) {
-	one, two := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	one, two := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	o, file, err := newTest(t, tokentest.AuthConfig("v1", one), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -337,10 +337,10 @@ func FuzzAuthConfig(f *testing.F) {
 // TestScrapesWaitForNoReload: what is scraped does not wait while a reload waits for
 // the keys of a new issuer.
 func TestScrapesWaitForNoReload(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	clk := authntest.NewClock()
-	o, file, err := newTest(t, tokentest.AuthConfig("v1", tokentest.ServeIssuer(t, issuertest.Options{})), func(c *Config) { c.Clock = clk })
+	o, file, err := newTest(t, tokentest.AuthConfig("v1", issuertest.Serve(t, issuertest.Options{})), func(c *Config) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 func TestOIDCFlags(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.Sign(nil, issuertest.Algorithm(jose.RS256)) // makes the key, before keys are read
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	authntest.WriteFile(t, ca, s.CAPEM())
@@ -62,7 +62,7 @@ func TestOIDCFlags(t *testing.T) {
 			claims:  issuertest.Claims{"groups": nil, "_claim_names": map[string]any{"groups": "src"}, "_claim_sources": map[string]any{"src": map[string]any{"endpoint": s.URL() + "/groups", "access_token": "x"}}},
 			wantErr: "distributed claims",
 		},
-		"signed by another": {sign: []issuertest.SignOption{issuertest.KeyOf(tokentest.ServeIssuer(t, issuertest.Options{}))}, wantErr: "signature"},
+		"signed by another": {sign: []issuertest.SignOption{issuertest.KeyOf(issuertest.Serve(t, issuertest.Options{}))}, wantErr: "signature"},
 		"hmac":              {sign: []issuertest.SignOption{issuertest.PublicKeyAsSecret()}, wantErr: "--oidc-signing-algs"},
 		"unsigned":          {sign: []issuertest.SignOption{issuertest.Unsigned()}, wantErr: "--oidc-signing-algs"},
 	} {
@@ -124,7 +124,7 @@ func TestOIDCFlagsErrors(t *testing.T) {
 
 // A new CA file is read, as when the issuer's certificates are renewed.
 func TestOIDCFlagsFollowCA(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	other, err := issuertest.NewCA()
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestOIDCFlagsFollowCA(t *testing.T) {
 // TestOperatorsTokensMayBeLarge: 300 groups of long names are normal, and kube's
 // only limit is that of headers.
 func TestOperatorsTokensMayBeLarge(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.Sign(nil, issuertest.Algorithm(jose.RS256))
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	authntest.WriteFile(t, ca, s.CAPEM())

@@ -68,7 +68,7 @@ func TestBuildQueueOneOfAnOwner(t *testing.T) {
 // TestBuildsOfAnotherOwnerGoOn: an owner whose builds take for ever holds up
 // nobody else's.
 func TestBuildsOfAnotherOwnerGoOn(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	held := &gatedIssuers{gate: make(chan error), only: "c1"}
 	w := newTypeWorld(t, Config{Issuers: held}, "root").synced()
 	t.Cleanup(func() { close(held.gate) })

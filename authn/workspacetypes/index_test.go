@@ -110,7 +110,7 @@ func (w *typeWorld) wantAt(what string, outcome tokentest.Outcome, cluster, name
 }
 
 func TestTypeIndexOrders(t *testing.T) {
-	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	a, b := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	t.Run("type first", func(t *testing.T) {
 		w := newTypeWorld(t, Config{}).synced()
 		w.SetType("root", "c1", "team", "github")
@@ -220,7 +220,7 @@ func TestTypeIndexNotSynced(t *testing.T) {
 
 // Two shards show the same cluster: the one where the index has it counts.
 func TestTypeIndexMigration(t *testing.T) {
-	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	a, b := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{}, "shard-1").synced()
 	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.SetType("root", "c1", "team", "x")
@@ -239,7 +239,7 @@ func TestTypeIndexMigration(t *testing.T) {
 // An event that changes no spec keeps the very authenticators; one that
 // changes a spec rebuilds just that configuration.
 func TestTypeIndexUnchangedSpec(t *testing.T) {
-	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	a, b := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{}).synced()
 	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
@@ -310,7 +310,7 @@ func (g *gatedIssuers) Acquire(trust issuer.IssuerRef, owner string) (*issuer.Is
 }
 
 func TestTypeIndexMakeBeforeBreak(t *testing.T) {
-	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	a, b := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	setUp := func(t *testing.T) (*typeWorld, chan error) {
 		gate := make(chan error, 10)
 		w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate}}).synced()
@@ -362,7 +362,7 @@ func TestTypeIndexMakeBeforeBreak(t *testing.T) {
 
 // A build that fails is tried again and takes no neighbour down.
 func TestTypeIndexRetriesBuilds(t *testing.T) {
-	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	a, b := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	gate := make(chan error, 10)
 	w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
@@ -388,8 +388,8 @@ func TestTypeIndexRetriesBuilds(t *testing.T) {
 }
 
 func TestTypeIndexBrokenConfigurations(t *testing.T) {
-	good := tokentest.ServeIssuer(t, issuertest.Options{})
-	a := tokentest.ServeIssuer(t, issuertest.Options{})
+	good := issuertest.Serve(t, issuertest.Options{})
+	a := issuertest.Serve(t, issuertest.Options{})
 	for name, spec := range map[string]string{
 		"no object":           `"x"`,
 		"null":                `null`,
@@ -416,7 +416,7 @@ func TestTypeIndexBrokenConfigurations(t *testing.T) {
 }
 
 func TestTypeIndexTooManyConfigurations(t *testing.T) {
-	a := tokentest.ServeIssuer(t, issuertest.Options{})
+	a := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{}).synced()
 	var names []string
 	for n := range MaxConfigurations + 3 {
@@ -437,7 +437,7 @@ func TestTypeIndexTooManyConfigurations(t *testing.T) {
 // Random events on two shards, in any order: what serves in the end is what a
 // simple model says, and nothing else is held.
 func TestTypeIndexRandomEvents(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
 	w := newTypeWorld(t, Config{}, "shard-1").synced()
 	type named struct{ shard, name string }
@@ -514,7 +514,7 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 // BenchmarkConfigurations says what a configuration costs: 10,000 of one trust.
 func BenchmarkConfigurations(b *testing.B) {
 	const count = 10000
-	s := tokentest.ServeIssuer(b, issuertest.Options{})
+	s := issuertest.Serve(b, issuertest.Options{})
 	for name, edit := range map[string]func(tokentest.Object){
 		"claims":      func(tokentest.Object) {},
 		"expressions": tokentest.With(tokentest.Object{"expression": "claims.sub + claims.iss"}, "claimMappings", "username"),
@@ -543,7 +543,7 @@ func BenchmarkConfigurations(b *testing.B) {
 }
 
 func TestTypeIndexStatus(t *testing.T) {
-	a := tokentest.ServeIssuer(t, issuertest.Options{})
+	a := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{}).synced()
 	w.SetConfig("root", "c1", "good", tokentest.SpecFor(a))
 	w.SetConfig("root", "c1", "bad", `{"jwt":1}`)
@@ -569,7 +569,7 @@ func TestTypeIndexStatus(t *testing.T) {
 // TestManyConfigurationsOneIssuer: one discovery and one key set for all, and
 // changing one builds that one.
 func TestManyConfigurationsOneIssuer(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{}).synced()
 	const many, most = 10_000, 20_000
 	before := authntest.HeapInUse()

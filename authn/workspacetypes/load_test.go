@@ -19,7 +19,7 @@ import (
 // relists, real changes that leave their trust alone, the issuer's key
 // rotation, a broken and a hostile neighbour.
 func TestTypeIndexSteadyLoad(t *testing.T) {
-	s, neighbour := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	s, neighbour := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{}).synced()
 	edited := func(n int) string {
 		return tokentest.SpecFor(s, tokentest.With([]string{"app", fmt.Sprint("extra", n)}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy"))

@@ -48,7 +48,7 @@ func (w *typeWorld) login() (clients []protectedresource.Client, problem string)
 }
 
 func TestOwnersSayHowToLogIn(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	one := loginEntry(s)
 	other := loginEntry(s)
 	other["issuer"].(tokentest.Object)["url"] = "https://other.example"
@@ -105,7 +105,7 @@ func TestOwnersSayHowToLogIn(t *testing.T) {
 
 // What is told follows the objects: annotations alone, the type, the end.
 func TestLoginFollowsTheObjects(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{LoginDiscovery: true}).synced()
 	spec := tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}})
 	login := map[string]string{LoginClientIDAnnotation: "kubectl"}
@@ -135,7 +135,7 @@ func TestLoginFollowsTheObjects(t *testing.T) {
 
 // With the gate off, annotations mean nothing, not even trouble.
 func TestLoginDiscoveryOff(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{}).synced()
 	w.SetType("root", "c1", "team", "login")
 	w.setLoginConfig("login", tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}}), map[string]string{LoginClientIDAnnotation: "other"})
@@ -146,7 +146,7 @@ func TestLoginDiscoveryOff(t *testing.T) {
 
 // Annotations that are only tried are judged as if they had been applied.
 func TestTryingLoginAnnotations(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{LoginDiscovery: true}).synced()
 	w.SetType("root", "c1", "team", "login")
 	spec := tokentest.JSON(tokentest.Object{"jwt": []tokentest.Object{loginEntry(s)}})

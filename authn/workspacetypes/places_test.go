@@ -20,7 +20,7 @@ import (
 
 // All types of one owner share its places; another owner has its own.
 func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{})
 	w.placement.Move("c2", "root")
 	w.synced()

@@ -53,7 +53,7 @@ func (w *typeWorld) deleteConfig(name string) {
 
 // What a broken spec still trusts goes on as before, and nothing else.
 func TestTypeIndexBrokenReplacement(t *testing.T) {
-	a, b := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	a, b := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	badRule := tokentest.With([]tokentest.Object{{"expression": "claims."}}, "claimValidationRules")
 	var many []tokentest.Object
 	for n := range jwt.MaxExpressions + 1 {
@@ -129,7 +129,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 		}
 		return n
 	}
-	a := tokentest.ServeIssuer(t, issuertest.Options{})
+	a := issuertest.Serve(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	w := newTypeWorld(t, Config{Clock: fake, Log: log}).synced()
 	w.SetType("root", "c1", "team", "x")
@@ -164,7 +164,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 // The pauses between builds grow to a bound, and an unchanged spec does not
 // shorten them.
 func TestTypeIndexBuildPauses(t *testing.T) {
-	a := tokentest.ServeIssuer(t, issuertest.Options{})
+	a := issuertest.Serve(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
 	gate := make(chan error)
 	w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
@@ -197,7 +197,7 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 // The CA of an issuer changes: the old serves until the new has the keys.
 func TestTypeIndexHandOver(t *testing.T) {
 	setUp := func(t *testing.T) (w *typeWorld, a, b *issuertest.Issuer, fake *clocktesting.FakeClock) {
-		a, b = tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+		a, b = issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 		fake = clocktesting.NewFakeClock(time.Now())
 		w = newTypeWorld(t, Config{Clock: fake}).synced()
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
@@ -313,7 +313,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 // Valid tokens while everything that may change without a loss does: terms,
 // CA, discovery URL, broken terms, an issuer more and less.
 func TestTypeIndexChangesLoseNothing(t *testing.T) {
-	s, other, dead := tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{}), tokentest.ServeIssuer(t, issuertest.Options{})
+	s, other, dead := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	dead.SetDown(true)
 	s.Handle("/elsewhere", func(rw http.ResponseWriter, r *http.Request) {
 		r.URL.Path = issuertest.DiscoveryPath
@@ -374,7 +374,7 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 
 // What is scraped waits neither for an issuer nor for a build.
 func TestStatusWaitsForNobody(t *testing.T) {
-	s := tokentest.ServeIssuer(t, issuertest.Options{})
+	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	gate := make(chan error)
 	w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate, only: "c2"}}).synced()

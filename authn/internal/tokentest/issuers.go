@@ -7,27 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/issuer"
-	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 )
-
-// ServeIssuer starts an issuer for the test; ES256 is the quickest to make keys for.
-func ServeIssuer(t testing.TB, opts issuertest.Options) *issuertest.Issuer {
-	t.Helper()
-	if opts.Algorithm == "" {
-		opts.Algorithm = jose.ES256
-	}
-	s, err := issuertest.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return s
-}
 
 // RunPool returns a pool that runs until the test ends.
 func RunPool(t testing.TB, config issuer.Config) *issuer.Pool {
