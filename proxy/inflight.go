@@ -9,17 +9,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"frontproxy/proxy/destination"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/destination"
 )
 
 // inFlight bounds the requests that run at a time (waiting.go says when one does),
 // and with them the memory that they take: Config.MaxInFlight in all, half of that
 // at one shard or mapped backend, so that a slow one leaves room for the others, and
-// an eighth in one logical cluster, so that one tenant's users leave room for others. Watches and other streams are not counted, as in kube-apiserver.
+// an eighth in one logical cluster, so that one tenant's users leave room for others.
+// Watches and other streams are not counted, as in kube-apiserver.
 type inFlight struct {
 	most int64 // 0: no bound
 	all  atomic.Int64
