@@ -267,10 +267,16 @@ func (a *Authenticator) token(q *evaluation, t token.Token) *authenticated {
 			return who
 		}
 	}
-	if a.webhook != nil && !named {
-		return a.globalToken(q, a.webhook, t)
+	if a.webhook == nil || named {
+		return nil
 	}
-	return nil
+	if t.Issuer != "" && errors.Is(q.target.Type.Err, index.ErrConflict) {
+		// The type may name the issuer, and then the token is not the webhook's.
+		q.globalUndecided = true
+		q.addVerdict(a.webhook.Name(), Undecided, "it is not known now whether the workspace's type names the token's issuer")
+		return nil
+	}
+	return a.globalToken(q, a.webhook, t)
 }
 
 func (a *Authenticator) globalToken(q *evaluation, m token.Authenticator, t token.Token) *authenticated {

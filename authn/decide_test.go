@@ -27,6 +27,7 @@ import (
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
+	"frontproxy/index/shards"
 )
 
 // fakeToken accepts, refuses or cannot decide about tokens by their text.
@@ -92,6 +93,7 @@ func TestDecide(t *testing.T) {
 	team := index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team", Path: "root"}}
 	other := index.Target{Cluster: "c2", Type: index.Type{Cluster: "root", Name: "other", Path: "root"}}
 	unread := index.Target{Cluster: "c3", Type: index.Type{Name: "team", Path: "root:x", Err: index.ErrNotSynced}}
+	moving := index.Target{Cluster: "c1", Type: index.Type{Err: index.ErrConflict}, Services: &shards.Shard{Name: "origin"}}
 	scopedAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:c1"}, identity.ClusterNameKey: {"c1"}}}
 	globalAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}}
 	withWebhook := func(c Config, w token.Authenticator) Config { c.Webhook = w; return c }
@@ -154,8 +156,17 @@ func TestDecide(t *testing.T) {
 		"global token member refuses, the workspace's admits": {config: withTokens(withTypes(accepts), refuses), target: team, headers: tokenHeader, want: scopedAlice, by: byWorkspace},
 		"global tokens configured: no credential is refused":  {config: withTokens(Config{}, accepts), target: other, status: 401, reason: "has none"},
 		"webhook admits": {config: withWebhook(withTypes(accepts), accepts), target: other, headers: tokenHeader, want: globalAlice, by: byToken},
-		"webhook configured: no credential is refused":  {config: withWebhook(Config{}, accepts), target: other, status: 401, reason: "has none"},
-		"webhook is not asked about the type's issuers": {config: withWebhook(withTypes(refuses), accepts), target: team, headers: tokenHeader, status: 401, reason: "wrong signature"},
+		"webhook configured: no credential is refused":         {config: withWebhook(Config{}, accepts), target: other, status: 401, reason: "has none"},
+		"webhook is not asked about the type's issuers":        {config: withWebhook(withTypes(refuses), accepts), target: team, headers: tokenHeader, status: 401, reason: "wrong signature"},
+		"type in conflict, good certificate":                   {config: withTypes(accepts), target: moving, cert: aliceCert, want: globalAlice, by: clientcert.ByClientCertificate},
+		"type in conflict, stranger's certificate":             {config: withTypes(accepts), target: moving, cert: strangers.Client(t, time.Hour, "alice"), status: 401, reason: "unknown authority"},
+		"type in conflict, token of the type's issuer":         {config: withTypes(accepts), target: moving, headers: tokenHeader, status: 503, reason: "two shards"},
+		"type in conflict, no credential":                      {config: Config{Types: fakeTypes{}}, target: moving, status: 503, reason: "two shards"},
+		"type in conflict, no credential but certificates":     {config: withTypes(accepts), target: moving, cert: proxyCert, status: 401, reason: "two shards"},
+		"type in conflict, global token":                       {config: withTokens(withTypes(refuses), accepts), target: moving, headers: tokenHeader, want: globalAlice, by: byToken},
+		"type in conflict: the webhook gets no issuer's token": {config: withWebhook(withTypes(accepts), accepts), target: moving, headers: tokenHeader, status: 503, reason: "names the token's issuer"},
+		"type in conflict: the webhook gets other tokens": {config: withWebhook(withTypes(accepts), fakeToken{name: "good", users: map[string]user.Info{"opaque": alice}}),
+			target: moving, headers: http.Header{"Authorization": {"Bearer opaque"}}, want: globalAlice, by: byToken},
 		"webhook down": {config: withWebhook(withTypes(accepts), undecided), target: other, headers: tokenHeader, status: 503, reason: "never reached"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,7 +8,9 @@ import (
 
 // Lookup finds the target of a path "<cluster>[:<workspace>…]". The cluster may be
 // "user:<name>" for the home of that user. Any string is safe. The errors are
-// ErrUnknown, ErrNotSynced, ErrUnavailable and ErrConflict, unwrapped.
+// ErrUnknown, ErrNotSynced, ErrUnavailable and ErrConflict, unwrapped. With an error the
+// Target is zero, except that it has the Cluster when it is the path's last cluster
+// that two shards claim.
 func (idx *Index) Lookup(path string) (Target, error) {
 	idx.mu.RLock()
 	defer idx.mu.RUnlock()
@@ -18,6 +20,9 @@ func (idx *Index) Lookup(path string) (Target, error) {
 	}
 	c, mount, err := idx.walk(c, rest, more)
 	if err != nil {
+		if c != 0 {
+			return Target{Cluster: idx.clusters.at(uint32(c)).name}, err
+		}
 		return Target{}, err
 	}
 	if mount != 0 {
@@ -70,15 +75,18 @@ func (idx *Index) resolveRoot(path string) (c clusterID, rest string, more bool,
 }
 
 // walk follows the workspaces in rest from c, if more is set. It ends at a cluster
-// that a shard holds, or at a mount.
+// that a shard holds, or at a mount. With ErrConflict it returns the cluster that is in
+// conflict if it is the last one, else 0.
 func (idx *Index) walk(c clusterID, rest string, more bool) (clusterID, workspaceID, error) {
 	for {
 		holder := idx.clusters.at(uint32(c)).holder
 		switch {
 		case holder == 0:
 			return 0, 0, idx.missing()
-		case holder == conflict:
+		case holder == conflict && more:
 			return 0, 0, ErrConflict
+		case holder == conflict:
+			return c, 0, ErrConflict
 		case !more:
 			return c, 0, nil
 		}

@@ -249,11 +249,16 @@ func TestLookup(t *testing.T) {
 		{
 			name: "two shards: both migrating", path: "root:org:team",
 			with: func(w *world) { w.add("two", lc(teamID, migrating)); w.add("root", lc(teamID, migrating)) },
-			want: answer{Err: ErrConflict},
+			want: answer{Cluster: teamID, Err: ErrConflict},
 		},
 		{
 			name: "two shards: neither migrating", path: "root:org:team",
 			with: func(w *world) { w.add("root", lc(teamID)) },
+			want: answer{Cluster: teamID, Err: ErrConflict},
+		},
+		{
+			name: "two shards above the last cluster", path: "root:org:team",
+			with: func(w *world) { w.add("root", lc(orgID)); w.add("two", lc(orgID)) },
 			want: answer{Err: ErrConflict},
 		},
 		{

@@ -70,12 +70,16 @@ func (m *model) holder(cluster string) (string, error) {
 	return "", ErrConflict
 }
 
-// resolve returns a cluster, or a mount's URL.
+// resolve returns a cluster, or a mount's URL. With ErrConflict it returns the cluster if
+// the path ends there.
 func (m *model) resolve(path string) (cluster, mount string, err error) {
 	segments := strings.Split(path, ":")
 	cluster = segments[0]
 	for i := 1; ; i++ {
 		shard, err := m.holder(cluster)
+		if errors.Is(err, ErrConflict) && i == len(segments) {
+			return cluster, "", err
+		}
 		if err != nil {
 			return "", "", err
 		}
@@ -105,7 +109,7 @@ func (m *model) resolve(path string) (cluster, mount string, err error) {
 func (m *model) lookup(path string) answer {
 	cluster, mount, err := m.resolve(path)
 	if err != nil || mount != "" {
-		return answer{Mount: mount, Err: err}
+		return answer{Cluster: cluster, Mount: mount, Err: err}
 	}
 	shard, _ := m.holder(cluster)
 	if !m.shards[shard].usable {

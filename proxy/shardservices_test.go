@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
@@ -120,6 +123,61 @@ func TestShardServices(t *testing.T) {
 			}
 			if len(asked) != 1 || asked[0].Cluster != tc.cluster || asked[0].Type.Name != tc.kind || asked[0].Services == nil || asked[0].Services.Name != strings.Split(tc.path, "/")[2] {
 				t.Errorf("decided about %+v, want cluster %q of type %q", asked, tc.cluster, tc.kind)
+			}
+		})
+	}
+}
+
+// TestShardRouteDuringAMove: two shards claim the cluster that kcp copies from one to the
+// other. Where the path says which shard is asked, the request goes on with an unknown
+// type, which package authn takes for undecided. Everywhere else the answer is 503.
+func TestShardRouteDuringAMove(t *testing.T) {
+	const dump = "/services/migratingworkspaces/clusters/moving/apis/migration.kcp.io/v1alpha1/logicalclusterdumps"
+	for name, tc := range map[string]struct {
+		path string
+		code int
+	}{
+		"the dump":                           {"/shards/shard-1" + dump, 200},
+		"an export whose owner moves":        {"/shards/shard-1/services/apiexport/moving/widgets/clusters/*/x", 200},
+		"a path that ends at it":             {"/shards/shard-1/services/x/clusters/root:moving/y", 200},
+		"a path through another that moves":  {"/shards/shard-1/services/x/clusters/root:moving:below/y", 503},
+		"the cluster itself":                 {"/clusters/moving/api", 503},
+		"a mount that leads to the route":    {"/clusters/mounting/x", 503},
+		"an unknown cluster":                 {"/shards/shard-1/services/x/clusters/nobody/y", 403},
+		"a shard that is not known":          {"/shards/unread" + dump, 503},
+		"a shard that does not exist":        {"/shards/gone" + dump, 403},
+		"dots after the cluster":             {"/shards/shard-1/services/x/clusters/moving/../consumer/y", 400},
+		"another cluster behind an encoding": {"/shards/shard-1/services/x/clusters/moving%2F..%2Fconsumer/y", 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, servers := servicesWorld(t)
+			moving := func() (index.Target, error) { return index.Target{Cluster: "moving"}, index.ErrConflict }
+			w.index["moving"], w.index["root:moving"], w.index["root:moving:below"] = moving, moving, index.ErrConflict
+			w.index["mounting"] = index.Target{Mount: mustURL(t, servers["shard-2"].URL+"/shards/shard-1/services/x/clusters/moving")}
+			w.config.Routing.Shards = func() []*shards.Shard { return []*shards.Shard{servers["shard-2"].Shard} }
+			var asked []index.Target
+			w.decide = func(_ *http.Request, target *index.Target) *authn.Decision {
+				asked = append(asked, *target)
+				return &authn.Decision{User: alice, Status: 200, Authenticator: "certificate"}
+			}
+			f := w.front(t)
+			res, body := f.raw(t, "GET "+tc.path+" HTTP/1.1\r\nHost: kcp\r\nConnection: close\r\n\r\n")
+			if res.StatusCode != tc.code {
+				t.Fatalf("answers %d, want %d: %s", res.StatusCode, tc.code, body)
+			}
+			reached := 0
+			for _, s := range servers {
+				reached += len(s.take())
+			}
+			if tc.code != 200 {
+				if reached != 0 || len(asked) != 0 {
+					t.Errorf("%d requests arrived, decided about %+v", reached, asked)
+				}
+				return
+			}
+			want := index.Target{Cluster: "moving", Type: index.Type{Err: index.ErrConflict}, Services: servers["shard-1"].Shard}
+			if diff := cmp.Diff([]index.Target{want}, asked, cmpopts.EquateErrors()); diff != "" || reached != 1 {
+				t.Errorf("%d requests arrived; decided about (-want +got):\n%s", reached, diff)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -164,7 +165,7 @@ func (q *resolution) toServices(path string) (ours bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	if err := q.lookUp(found.cluster); err != nil {
+	if err := q.lookUp(found.cluster); err != nil && !q.leaveTypeOpen(err) {
 		return true, err
 	}
 	if q.dest.Target.Mount != nil {
@@ -180,6 +181,19 @@ func (q *resolution) toServices(path string) (ours bool, err error) {
 		return true, &destination.Error{Reason: destination.Misplaced, Message: fmt.Sprintf("the virtual workspace URL of shard %q leads to another shard's", name)}
 	}
 	return true, nil
+}
+
+// leaveTypeOpen says whether a request below /shards/ goes on although two shards claim
+// its cluster: the path says which shard is asked, so only the cluster's type is unknown.
+// kcp itself asks so, when it copies a cluster from one shard to another. Whoever comes
+// through a mount asked for a workspace, not for a shard.
+func (q *resolution) leaveTypeOpen(err error) bool {
+	d := &q.dest
+	if !errors.Is(err, index.ErrConflict) || d.Target.Cluster == "" || len(d.Mounts) > 0 {
+		return false
+	}
+	d.Target = index.Target{Cluster: d.Target.Cluster, Type: index.Type{Err: index.ErrConflict}}
+	return true
 }
 
 // toHost finds what a mount's URL names outside of kcp.
