@@ -214,8 +214,11 @@ func (x *Index) upsertType(shard string, name objectName, version string, config
 		c := x.configEntry(s, shard, objectName{name.cluster, config})
 		if !slices.Contains(e.configs, c) {
 			e.configs = append(e.configs, c)
+			first := len(c.users) == 0
 			c.users[e] = struct{}{}
-			x.enqueue(c)
+			if first { // otherwise it is built, is being built, or waits for its next try
+				x.enqueue(c)
+			}
 		}
 	}
 	for _, c := range old {

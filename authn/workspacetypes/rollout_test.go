@@ -161,8 +161,8 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 	}
 }
 
-// The pauses between builds grow to a bound, and an unchanged spec does not
-// shorten them.
+// The pauses between builds grow to a bound, and neither an unchanged spec nor a
+// type that goes on naming it shortens them.
 func TestTypeIndexBuildPauses(t *testing.T) {
 	a := issuertest.Serve(t, issuertest.Options{})
 	fake := clocktesting.NewFakeClock(time.Now())
@@ -183,6 +183,7 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 			return false, "it waits for nothing"
 		})
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+		w.SetType("root", "c1", "team", "x")
 		w.index.mu.RLock()
 		if waiting := len(w.index.todo.turns); waiting != 0 || len(w.index.retry) != 1 {
 			t.Errorf("%d wait to be built before %s are over", waiting, want)
