@@ -100,7 +100,7 @@ func (x *Index) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration
 		x.retry[c] = struct{}{}
 		x.tell(c)
 	case changing:
-		c.next = built
+		c.next, c.err, c.failures = built, nil, 0
 	default:
 		x.activate(c, built)
 	}

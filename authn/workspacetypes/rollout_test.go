@@ -195,6 +195,30 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 	w.want("at last", tokentest.Accepted, "team", a)
 }
 
+// What has built after a failure waits for keys only: it is not broken any more.
+func TestTypeIndexBuiltAfterAFailure(t *testing.T) {
+	a, b := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
+	fake := clocktesting.NewFakeClock(time.Now())
+	gate := make(chan error)
+	w := newTypeWorld(t, Config{Issuers: &gatedIssuers{gate: gate}, Clock: fake}).synced()
+	t.Cleanup(func() { close(gate) })
+	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
+	w.SetType("root", "c1", "team", "x")
+	gate <- nil
+	w.want("built", tokentest.Accepted, "team", a)
+	a.SetDown(true)
+	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
+	gate <- errors.New("out of luck")
+	if s := w.wantState("x", ConfigurationBroken); !strings.Contains(s.Error, "out of luck") {
+		t.Errorf("error %q", s.Error)
+	}
+	fake.Step(buildRetry)
+	gate <- nil
+	if s := w.wantState("x", ConfigurationPending); s.Error != "" {
+		t.Errorf("error %q", s.Error)
+	}
+}
+
 // The CA of an issuer changes: the old serves until the new has the keys.
 func TestTypeIndexHandOver(t *testing.T) {
 	setUp := func(t *testing.T) (w *typeWorld, a, b *issuertest.Issuer, fake *clocktesting.FakeClock) {
