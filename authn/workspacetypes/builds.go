@@ -2,14 +2,10 @@ package workspacetypes
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
-	"k8s.io/apiserver/pkg/authentication/user"
-
 	"frontproxy/authn/jwt"
-	"frontproxy/authn/token"
 )
 
 const (
@@ -81,6 +77,16 @@ func (x *Index) next() (*configEntry, *jwt.Spec) {
 	return c, c.spec
 }
 
+// enqueue has Run build c when a type names it and it is not built yet.
+func (x *Index) enqueue(c *configEntry) {
+	if c.queued || c.current || c.next != nil || !c.buildable() || len(c.users) == 0 {
+		return
+	}
+	c.queued = true
+	x.todo.push(c)
+	x.wakeUp()
+}
+
 // install puts what was built of spec in the place of what served so far, or next
 // to it, unless c has changed meanwhile; then it waits in todo again.
 func (x *Index) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration, err error) {
@@ -142,18 +148,4 @@ func (x *Index) sweep(now time.Time) {
 	for _, a := range all {
 		a.Sweep(now)
 	}
-}
-
-// notReady replaces an authenticator that is not built yet, or cannot be built.
-type notReady struct{ name, issuer, reason string }
-
-// Name implements token.Authenticator.
-func (n notReady) Name() string { return n.name }
-
-// AuthenticateToken implements token.Authenticator.
-func (n notReady) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
-	if !t.JWT || t.Issuer != n.issuer {
-		return nil, time.Time{}, nil
-	}
-	return nil, time.Time{}, fmt.Errorf("%w: the configuration %s", token.ErrUndecided, n.reason)
 }

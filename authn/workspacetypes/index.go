@@ -3,16 +3,11 @@ package workspacetypes
 import (
 	"context"
 	"fmt"
-	"maps"
-	"runtime"
-	"slices"
 	"sync"
-	"time"
 
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn/issuer"
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
@@ -99,46 +94,6 @@ type typeShard struct {
 	owners                     map[string]*owner // of types, by cluster
 }
 
-// typeEntry is a type that names configurations.
-type typeEntry struct {
-	name        objectName
-	version     string
-	configs     []*configEntry // as named; at most MaxConfigurations
-	dropped     int            // named beyond that
-	evaluations chan struct{}
-	owner       *owner
-	record      *Record // what requests read; replaced, never edited
-	seen        uint64
-}
-
-// configEntry is a configuration that exists, or that a type names.
-type configEntry struct {
-	name    objectName
-	shard   string
-	present bool
-	version string
-	seen    uint64
-	users   map[*typeEntry]struct{}
-
-	spec    *jwt.Spec // nil if the object does not exist
-	specErr error     // why spec is not to be built
-	login   loginAnnotations
-
-	built   *jwt.Configuration // the last that built; nil when none is in use
-	serving []*jwt.Authenticator
-	// next is of spec and takes built's place at until, or before that when it
-	// has the keys of the issuers that it trusts otherwise; nil when none waits.
-	next      *jwt.Configuration
-	until     time.Time
-	current   bool   // built is of spec
-	of        string // built's version
-	queued    bool
-	err       error // of the last build
-	failures  int
-	due       time.Time
-	loggedErr error // the error that was logged last; nil when there is none now
-}
-
 // New makes an empty Index.
 func New(c Config) *Index {
 	if c.Clock == nil {
@@ -154,11 +109,6 @@ func New(c Config) *Index {
 		retry:    map[*configEntry]struct{}{},
 		changing: map[*configEntry]struct{}{},
 	}
-}
-
-// entryInWorkspace is how an entry of a configuration is called in verdicts.
-func entryInWorkspace(cluster, name string, n int, issuer string) string {
-	return fmt.Sprintf("workspace %s/%s jwt[%d] %s", cluster, name, n, issuer)
 }
 
 // Authenticators implements authn.TypeSource.
@@ -189,248 +139,6 @@ func (x *Index) shard(name string) *typeShard {
 	return s
 }
 
-// upsertType takes a WorkspaceType as it is now; configs are the names in its
-// spec.authenticationConfigurations.
-func (x *Index) upsertType(shard string, name objectName, version string, configs []string, seen uint64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
-	e := s.types[name]
-	if len(configs) == 0 {
-		if e != nil {
-			x.dropType(s, e)
-		}
-		return
-	}
-	if e == nil {
-		e = &typeEntry{name: name, evaluations: make(chan struct{}, evaluationsAtOnce), owner: s.enterType(name.cluster)}
-		s.types[name] = e
-	}
-	e.version, e.seen = version, seen
-	old := e.configs
-	e.dropped = max(0, len(configs)-MaxConfigurations)
-	e.configs = nil
-	for _, config := range configs[:len(configs)-e.dropped] {
-		c := x.configEntry(s, shard, objectName{name.cluster, config})
-		if !slices.Contains(e.configs, c) {
-			e.configs = append(e.configs, c)
-			first := len(c.users) == 0
-			c.users[e] = struct{}{}
-			if first { // otherwise it is built, is being built, or waits for its next try
-				x.enqueue(c)
-			}
-		}
-	}
-	for _, c := range old {
-		if !slices.Contains(e.configs, c) {
-			x.unuse(s, c, e)
-		}
-	}
-	x.publish(e)
-}
-
-// deleteType forgets a WorkspaceType.
-func (x *Index) deleteType(shard string, name objectName) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
-	if e := s.types[name]; e != nil {
-		x.dropType(s, e)
-	}
-}
-
-func (x *Index) dropType(s *typeShard, e *typeEntry) {
-	delete(s.types, e.name)
-	s.leaveType(e.name.cluster)
-	for _, c := range e.configs {
-		x.unuse(s, c, e)
-	}
-}
-
-// unuse takes a type off a configuration, and ends one that is left without.
-func (x *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
-	delete(c.users, e)
-	if len(c.users) > 0 {
-		return
-	}
-	x.stop(c)
-	if !c.present {
-		delete(s.configs, c.name)
-	}
-}
-
-// configEntry is the entry of name, made when there is none.
-func (x *Index) configEntry(s *typeShard, shard string, name objectName) *configEntry {
-	c := s.configs[name]
-	if c == nil {
-		c = &configEntry{name: name, shard: shard, users: map[*typeEntry]struct{}{}}
-		s.configs[name] = c
-	}
-	return c
-}
-
-// upsertConfig takes a WorkspaceAuthenticationConfiguration as it is now; spec
-// is its spec's JSON.
-func (x *Index) upsertConfig(shard string, name objectName, version string, raw []byte, seen uint64) {
-	spec, err := jwt.ParseSpec(raw)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	c := x.configEntry(x.shard(shard), shard, name)
-	same := c.present && c.version == version
-	unchanged := c.present && spec.Sum == c.spec.Sum
-	c.present, c.version, c.seen = true, version, seen
-	switch {
-	case same && unchanged:
-		return
-	case unchanged: // only the record names the version
-		if c.current {
-			c.of = version
-		}
-	default:
-		x.change(c, spec, err)
-	}
-	x.publishUsers(c)
-}
-
-// deleteConfig forgets a WorkspaceAuthenticationConfiguration.
-func (x *Index) deleteConfig(shard string, name objectName) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
-	if c := s.configs[name]; c != nil {
-		x.dropConfig(s, c)
-	}
-}
-
-func (x *Index) dropConfig(s *typeShard, c *configEntry) {
-	x.stop(c)
-	c.present, c.version, c.spec, c.specErr, c.err, c.failures, c.loggedErr = false, "", nil, nil, nil, 0, nil
-	c.login = loginAnnotations{}
-	if len(c.users) == 0 {
-		delete(s.configs, c.name)
-		return
-	}
-	x.publishUsers(c)
-}
-
-// endTypes ends a list of types: what was not seen in it does not exist.
-func (x *Index) endTypes(shard string, seen uint64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
-	for _, e := range slices.Collect(maps.Values(s.types)) {
-		if e.seen != seen {
-			x.dropType(s, e)
-		}
-	}
-	s.typesSynced = true
-}
-
-// endConfigs ends a list of configurations.
-func (x *Index) endConfigs(shard string, seen uint64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
-	for _, c := range slices.Collect(maps.Values(s.configs)) {
-		if c.present && c.seen != seen {
-			x.dropConfig(s, c)
-		}
-	}
-	s.configsSynced = true
-}
-
-// enqueue has Run build c when a type names it and it is not built yet.
-func (x *Index) enqueue(c *configEntry) {
-	if c.queued || c.current || c.next != nil || !c.buildable() || len(c.users) == 0 {
-		return
-	}
-	c.queued = true
-	x.todo.push(c)
-	x.wakeUp()
-}
-
-// publishUsers renews the records of the types that name c.
-func (x *Index) publishUsers(c *configEntry) {
-	for e := range c.users {
-		x.publish(e)
-	}
-}
-
-// publish renews the record of a type. The old one stays as it is for the
-// requests that read it.
-func (x *Index) publish(e *typeEntry) {
-	record := &Record{
-		ByIssuer: map[string][]token.Authenticator{},
-		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},
-	}
-	for _, c := range e.configs {
-		c.join(record, e)
-		if client, err := c.loginClient(); client != nil && err == nil {
-			record.Login = append(record.Login, *client)
-		}
-	}
-	if e.dropped > 0 {
-		record.Undecided = append(record.Undecided, fmt.Sprintf("the type names %d more authentication configurations than the %d that the proxy uses", e.dropped, MaxConfigurations))
-	}
-	e.record = record
-}
-
-// join adds what c has to offer to a type's record.
-func (c *configEntry) join(record *Record, e *typeEntry) {
-	who := "authentication configuration " + c.name.name
-	if !c.present {
-		record.Undecided = append(record.Undecided, who+" does not exist")
-		return
-	}
-	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.version+c.instead())
-	served := map[issuer.Key]bool{}
-	for _, a := range c.serving {
-		served[a.Trust()] = true
-		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
-	}
-	why := c.trouble()
-	if why == "" {
-		return
-	}
-	record.Undecided = append(record.Undecided, who+" "+why)
-	if c.spec == nil {
-		return
-	}
-	// Nobody else is asked about tokens of an issuer that the type names.
-	for i := range c.spec.Entries {
-		if trust := jwt.TrustOf(&c.spec.Entries[i]); !served[trust.Key()] {
-			record.ByIssuer[trust.URL] = append(record.ByIssuer[trust.URL], notReady{
-				name:   entryInWorkspace(c.name.cluster, c.name.name, i, trust.URL),
-				issuer: trust.URL,
-				reason: why,
-			})
-		}
-	}
-}
-
-// trouble says why c is not as its spec wants it; empty when it is.
-func (c *configEntry) trouble() string {
-	switch {
-	case c.specErr != nil:
-		return "is broken: " + c.specErr.Error()
-	case c.err != nil:
-		return "is broken: " + c.err.Error()
-	case c.next != nil:
-		return "waits for the keys of its issuers"
-	case !c.current:
-		return "is being built"
-	}
-	return ""
-}
-
-// instead says that an earlier version serves; empty when none does.
-func (c *configEntry) instead() string {
-	if c.current || len(c.serving) == 0 {
-		return ""
-	}
-	return " (as far as it trusts the same, " + c.of + " stays in use)"
-}
-
 // Run builds configurations until ctx ends.
 func (x *Index) Run(ctx context.Context) error {
 	var builds sync.WaitGroup
@@ -456,45 +164,5 @@ func (x *Index) Run(ctx context.Context) error {
 			return nil
 		}
 		timer.Stop()
-	}
-}
-
-// MaxConfigurations is how many configurations of a type are used.
-const MaxConfigurations = 16
-
-// evaluationsAtOnce is how many tokens' CEL expressions run at once for a
-// workspace type; others wait.
-const evaluationsAtOnce = 2
-
-// evaluationsOfOwner is how many tokens' CEL expressions run at once for all the
-// types of one logical cluster: half of the processors at most, however many
-// types it has. The other half is its neighbours'.
-func evaluationsOfOwner() int { return max(1, runtime.GOMAXPROCS(0)/2) }
-
-// owner is a logical cluster that has types with configurations.
-type owner struct {
-	// evaluations has a place for each evaluation that may run now.
-	evaluations chan struct{}
-	types       int // that it has
-}
-
-// enterType counts one more type of cluster and returns its owner. The caller
-// holds Index.mu.
-func (s *typeShard) enterType(cluster string) *owner {
-	o := s.owners[cluster]
-	if o == nil {
-		o = &owner{evaluations: make(chan struct{}, evaluationsOfOwner())}
-		s.owners[cluster] = o
-	}
-	o.types++
-	return o
-}
-
-// leaveType counts one less.
-func (s *typeShard) leaveType(cluster string) {
-	if o := s.owners[cluster]; o != nil {
-		if o.types--; o.types == 0 {
-			delete(s.owners, cluster)
-		}
 	}
 }

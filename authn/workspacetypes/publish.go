@@ -1,0 +1,114 @@
+package workspacetypes
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/jwt"
+	"frontproxy/authn/token"
+)
+
+// publishUsers renews the records of the types that name c.
+func (x *Index) publishUsers(c *configEntry) {
+	for e := range c.users {
+		x.publish(e)
+	}
+}
+
+// publish renews the record of a type. The old one stays as it is for the
+// requests that read it.
+func (x *Index) publish(e *typeEntry) {
+	record := &Record{
+		ByIssuer: map[string][]token.Authenticator{},
+		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},
+	}
+	for _, c := range e.configs {
+		c.join(record, e)
+		if client, err := c.loginClient(); client != nil && err == nil {
+			record.Login = append(record.Login, *client)
+		}
+	}
+	if e.dropped > 0 {
+		record.Undecided = append(record.Undecided, fmt.Sprintf("the type names %d more authentication configurations than the %d that the proxy uses", e.dropped, MaxConfigurations))
+	}
+	e.record = record
+}
+
+// join adds what c has to offer to a type's record.
+func (c *configEntry) join(record *Record, e *typeEntry) {
+	who := "authentication configuration " + c.name.name
+	if !c.present {
+		record.Undecided = append(record.Undecided, who+" does not exist")
+		return
+	}
+	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.version+c.instead())
+	served := map[issuer.Key]bool{}
+	for _, a := range c.serving {
+		served[a.Trust()] = true
+		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
+	}
+	why := c.trouble()
+	if why == "" {
+		return
+	}
+	record.Undecided = append(record.Undecided, who+" "+why)
+	if c.spec == nil {
+		return
+	}
+	// Nobody else is asked about tokens of an issuer that the type names.
+	for i := range c.spec.Entries {
+		if trust := jwt.TrustOf(&c.spec.Entries[i]); !served[trust.Key()] {
+			record.ByIssuer[trust.URL] = append(record.ByIssuer[trust.URL], notReady{
+				name:   entryInWorkspace(c.name.cluster, c.name.name, i, trust.URL),
+				issuer: trust.URL,
+				reason: why,
+			})
+		}
+	}
+}
+
+// trouble says why c is not as its spec wants it; empty when it is.
+func (c *configEntry) trouble() string {
+	switch {
+	case c.specErr != nil:
+		return "is broken: " + c.specErr.Error()
+	case c.err != nil:
+		return "is broken: " + c.err.Error()
+	case c.next != nil:
+		return "waits for the keys of its issuers"
+	case !c.current:
+		return "is being built"
+	}
+	return ""
+}
+
+// instead says that an earlier version serves; empty when none does.
+func (c *configEntry) instead() string {
+	if c.current || len(c.serving) == 0 {
+		return ""
+	}
+	return " (as far as it trusts the same, " + c.of + " stays in use)"
+}
+
+// entryInWorkspace is how an entry of a configuration is called in verdicts.
+func entryInWorkspace(cluster, name string, n int, issuer string) string {
+	return fmt.Sprintf("workspace %s/%s jwt[%d] %s", cluster, name, n, issuer)
+}
+
+// notReady replaces an authenticator that is not built yet, or cannot be built.
+type notReady struct{ name, issuer, reason string }
+
+// Name implements token.Authenticator.
+func (n notReady) Name() string { return n.name }
+
+// AuthenticateToken implements token.Authenticator.
+func (n notReady) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
+	if !t.JWT || t.Issuer != n.issuer {
+		return nil, time.Time{}, nil
+	}
+	return nil, time.Time{}, fmt.Errorf("%w: the configuration %s", token.ErrUndecided, n.reason)
+}

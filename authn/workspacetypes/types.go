@@ -1,0 +1,130 @@
+package workspacetypes
+
+import (
+	"maps"
+	"runtime"
+	"slices"
+)
+
+// typeEntry is a type that names configurations.
+type typeEntry struct {
+	name        objectName
+	version     string
+	configs     []*configEntry // as named; at most MaxConfigurations
+	dropped     int            // named beyond that
+	evaluations chan struct{}
+	owner       *owner
+	record      *Record // what requests read; replaced, never edited
+	seen        uint64
+}
+
+// upsertType takes a WorkspaceType as it is now; configs are the names in its
+// spec.authenticationConfigurations.
+func (x *Index) upsertType(shard string, name objectName, version string, configs []string, seen uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.shard(shard)
+	e := s.types[name]
+	if len(configs) == 0 {
+		if e != nil {
+			x.dropType(s, e)
+		}
+		return
+	}
+	if e == nil {
+		e = &typeEntry{name: name, evaluations: make(chan struct{}, evaluationsAtOnce), owner: s.enterType(name.cluster)}
+		s.types[name] = e
+	}
+	e.version, e.seen = version, seen
+	old := e.configs
+	e.dropped = max(0, len(configs)-MaxConfigurations)
+	e.configs = nil
+	for _, config := range configs[:len(configs)-e.dropped] {
+		c := x.configEntry(s, shard, objectName{name.cluster, config})
+		if !slices.Contains(e.configs, c) {
+			e.configs = append(e.configs, c)
+			first := len(c.users) == 0
+			c.users[e] = struct{}{}
+			if first { // otherwise it is built, is being built, or waits for its next try
+				x.enqueue(c)
+			}
+		}
+	}
+	for _, c := range old {
+		if !slices.Contains(e.configs, c) {
+			x.unuse(s, c, e)
+		}
+	}
+	x.publish(e)
+}
+
+// deleteType forgets a WorkspaceType.
+func (x *Index) deleteType(shard string, name objectName) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.shard(shard)
+	if e := s.types[name]; e != nil {
+		x.dropType(s, e)
+	}
+}
+
+func (x *Index) dropType(s *typeShard, e *typeEntry) {
+	delete(s.types, e.name)
+	s.leaveType(e.name.cluster)
+	for _, c := range e.configs {
+		x.unuse(s, c, e)
+	}
+}
+
+// endTypes ends a list of types: what was not seen in it does not exist.
+func (x *Index) endTypes(shard string, seen uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.shard(shard)
+	for _, e := range slices.Collect(maps.Values(s.types)) {
+		if e.seen != seen {
+			x.dropType(s, e)
+		}
+	}
+	s.typesSynced = true
+}
+
+// MaxConfigurations is how many configurations of a type are used.
+const MaxConfigurations = 16
+
+// evaluationsAtOnce is how many tokens' CEL expressions run at once for a
+// workspace type; others wait.
+const evaluationsAtOnce = 2
+
+// evaluationsOfOwner is how many tokens' CEL expressions run at once for all the
+// types of one logical cluster: half of the processors at most, however many
+// types it has. The other half is its neighbours'.
+func evaluationsOfOwner() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
+// owner is a logical cluster that has types with configurations.
+type owner struct {
+	// evaluations has a place for each evaluation that may run now.
+	evaluations chan struct{}
+	types       int // that it has
+}
+
+// enterType counts one more type of cluster and returns its owner. The caller
+// holds Index.mu.
+func (s *typeShard) enterType(cluster string) *owner {
+	o := s.owners[cluster]
+	if o == nil {
+		o = &owner{evaluations: make(chan struct{}, evaluationsOfOwner())}
+		s.owners[cluster] = o
+	}
+	o.types++
+	return o
+}
+
+// leaveType counts one less.
+func (s *typeShard) leaveType(cluster string) {
+	if o := s.owners[cluster]; o != nil {
+		if o.types--; o.types == 0 {
+			delete(s.owners, cluster)
+		}
+	}
+}
