@@ -8,11 +8,11 @@ import (
 )
 
 // DescribeType is for explanations.
-func (x *Index) DescribeType(t index.Type) []authstatus.Authenticator {
-	shard, ok := x.config.Placement.ShardOf(t.Cluster)
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	s := x.shards[shard]
+func (i *Index) DescribeType(t index.Type) []authstatus.Authenticator {
+	shard, ok := i.config.Placement.ShardOf(t.Cluster)
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	s := i.shards[shard]
 	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
 		return []authstatus.Authenticator{{Name: TypeName(&t), Workspace: true, State: authstatus.Unknown, Detail: "its shard has not been read yet"}}
 	}

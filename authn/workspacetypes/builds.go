@@ -22,51 +22,51 @@ const (
 
 // buildAll starts to build what may be built now. Each build wakes Run when it
 // is over.
-func (x *Index) buildAll(ctx context.Context, free chan struct{}, builds *sync.WaitGroup) {
+func (i *Index) buildAll(ctx context.Context, free chan struct{}, builds *sync.WaitGroup) {
 	for ctx.Err() == nil {
 		select {
 		case <-free:
 		default:
 			return
 		}
-		c, spec := x.next()
+		c, spec := i.next()
 		if c == nil {
 			free <- struct{}{}
 			return
 		}
 		builds.Go(func() { //nolint:contextcheck // upstream keeps the context it is given: none may end
-			x.build(c, spec)
+			i.build(c, spec)
 			free <- struct{}{}
-			x.wakeUp()
+			i.wakeUp()
 		})
 	}
 }
 
 // build builds spec for c. If spec is nil, the configuration is no longer needed.
-func (x *Index) build(c *configEntry, spec *jwt.Spec) {
-	began := x.config.Clock.Now()
+func (i *Index) build(c *configEntry, spec *jwt.Spec) {
+	began := i.config.Clock.Now()
 	if spec != nil {
-		built, err := x.builder.Build(c.name.cluster, c.name.name, spec)
-		x.install(c, spec, built, err)
+		built, err := i.builder.Build(c.name.cluster, c.name.name, spec)
+		i.install(c, spec, built, err)
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.todo.done(c.name.cluster, x.config.Clock.Since(began))
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.todo.done(c.name.cluster, i.config.Clock.Since(began))
 }
 
 // wakeUp wakes Run.
-func (x *Index) wakeUp() {
+func (i *Index) wakeUp() {
 	select {
-	case x.wake <- struct{}{}:
+	case i.wake <- struct{}{}:
 	default:
 	}
 }
 
 // next is the configuration to build now, and of what; nil when there is none.
-func (x *Index) next() (*configEntry, *jwt.Spec) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	c := x.todo.pop()
+func (i *Index) next() (*configEntry, *jwt.Spec) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	c := i.todo.pop()
 	if c == nil {
 		return nil, nil
 	}
@@ -78,21 +78,21 @@ func (x *Index) next() (*configEntry, *jwt.Spec) {
 }
 
 // enqueue has Run build c when a type names it and it is not built yet.
-func (x *Index) enqueue(c *configEntry) {
+func (i *Index) enqueue(c *configEntry) {
 	if c.queued || c.current || c.next != nil || !c.buildable() || len(c.users) == 0 {
 		return
 	}
 	c.queued = true
-	x.todo.push(c)
-	x.wakeUp()
+	i.todo.push(c)
+	i.wakeUp()
 }
 
 // install puts what was built of spec in the place of what served so far, or next
 // to it, unless c has changed meanwhile; then it waits in todo again.
-func (x *Index) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration, err error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	_, changing := x.changing[c]
+func (i *Index) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, changing := i.changing[c]
 	switch {
 	case c.spec != spec || c.current || c.next != nil || len(c.users) == 0:
 		if built != nil {
@@ -101,50 +101,50 @@ func (x *Index) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration
 		return
 	case err != nil:
 		c.err = err
-		c.due = x.config.Clock.Now().Add(min(buildRetryMax, buildRetry<<min(c.failures, 10)))
+		c.due = i.config.Clock.Now().Add(min(buildRetryMax, buildRetry<<min(c.failures, 10)))
 		c.failures++
-		x.retry[c] = struct{}{}
-		x.tell(c)
+		i.retry[c] = struct{}{}
+		i.tell(c)
 	case changing:
 		c.next, c.err, c.failures = built, nil, 0
 	default:
-		x.activate(c, built)
+		i.activate(c, built)
 	}
-	x.publishUsers(c)
+	i.publishUsers(c)
 }
 
 // requeue puts failed builds that are due back into todo, hands over what is
 // ready, and says how long there is nothing to do.
-func (x *Index) requeue(now, next time.Time) time.Duration {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for c := range x.retry {
+func (i *Index) requeue(now, next time.Time) time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for c := range i.retry {
 		switch {
 		case !now.Before(c.due):
-			delete(x.retry, c)
-			x.enqueue(c)
+			delete(i.retry, c)
+			i.enqueue(c)
 		case c.due.Before(next):
 			next = c.due
 		}
 	}
-	for c := range x.changing {
-		if look := x.handOver(c, now); look.Before(next) {
+	for c := range i.changing {
+		if look := i.handOver(c, now); look.Before(next) {
 			next = look
 		}
 	}
 	return next.Sub(now)
 }
 
-func (x *Index) sweep(now time.Time) {
-	x.mu.Lock()
-	x.todo.age()
+func (i *Index) sweep(now time.Time) {
+	i.mu.Lock()
+	i.todo.age()
 	var all []*jwt.Authenticator
-	for _, s := range x.shards {
+	for _, s := range i.shards {
 		for _, c := range s.configs {
 			all = append(all, c.serving...)
 		}
 	}
-	x.mu.Unlock()
+	i.mu.Unlock()
 	for _, a := range all {
 		a.Sweep(now)
 	}

@@ -37,19 +37,19 @@ type configEntry struct {
 }
 
 // unuse takes a type off a configuration, and ends one that is left without.
-func (x *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
+func (i *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
 	delete(c.users, e)
 	if len(c.users) > 0 {
 		return
 	}
-	x.stop(c)
+	i.stop(c)
 	if !c.present {
 		delete(s.configs, c.name)
 	}
 }
 
 // configEntry is the entry of name, made when there is none.
-func (x *Index) configEntry(s *typeShard, shard string, name objectName) *configEntry {
+func (i *Index) configEntry(s *typeShard, shard string, name objectName) *configEntry {
 	c := s.configs[name]
 	if c == nil {
 		c = &configEntry{name: name, shard: shard, users: map[*typeEntry]struct{}{}}
@@ -60,11 +60,11 @@ func (x *Index) configEntry(s *typeShard, shard string, name objectName) *config
 
 // upsertConfig takes a WorkspaceAuthenticationConfiguration as it is now; spec
 // is its spec's JSON.
-func (x *Index) upsertConfig(shard string, name objectName, version string, raw []byte, seen uint64) {
+func (i *Index) upsertConfig(shard string, name objectName, version string, raw []byte, seen uint64) {
 	spec, err := jwt.ParseSpec(raw)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	c := x.configEntry(x.shard(shard), shard, name)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	c := i.configEntry(i.shard(shard), shard, name)
 	same := c.present && c.version == version
 	unchanged := c.present && spec.Sum == c.spec.Sum
 	c.present, c.version, c.seen = true, version, seen
@@ -76,40 +76,40 @@ func (x *Index) upsertConfig(shard string, name objectName, version string, raw 
 			c.of = version
 		}
 	default:
-		x.change(c, spec, err)
+		i.change(c, spec, err)
 	}
-	x.publishUsers(c)
+	i.publishUsers(c)
 }
 
 // deleteConfig forgets a WorkspaceAuthenticationConfiguration.
-func (x *Index) deleteConfig(shard string, name objectName) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
+func (i *Index) deleteConfig(shard string, name objectName) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.shard(shard)
 	if c := s.configs[name]; c != nil {
-		x.dropConfig(s, c)
+		i.dropConfig(s, c)
 	}
 }
 
-func (x *Index) dropConfig(s *typeShard, c *configEntry) {
-	x.stop(c)
+func (i *Index) dropConfig(s *typeShard, c *configEntry) {
+	i.stop(c)
 	c.present, c.version, c.spec, c.specErr, c.err, c.failures, c.loggedErr = false, "", nil, nil, nil, 0, nil
 	c.login = loginAnnotations{}
 	if len(c.users) == 0 {
 		delete(s.configs, c.name)
 		return
 	}
-	x.publishUsers(c)
+	i.publishUsers(c)
 }
 
 // endConfigs ends a list of configurations.
-func (x *Index) endConfigs(shard string, seen uint64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
+func (i *Index) endConfigs(shard string, seen uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.shard(shard)
 	for _, c := range slices.Collect(maps.Values(s.configs)) {
 		if c.present && c.seen != seen {
-			x.dropConfig(s, c)
+			i.dropConfig(s, c)
 		}
 	}
 	s.configsSynced = true

@@ -47,15 +47,15 @@ type ConfigurationStatus struct {
 }
 
 // Status lists all configurations by shard, cluster and name.
-func (x *Index) Status() []ConfigurationStatus {
-	x.mu.RLock()
+func (i *Index) Status() []ConfigurationStatus {
+	i.mu.RLock()
 	var all []ConfigurationStatus
-	for _, s := range x.shards {
+	for _, s := range i.shards {
 		for _, c := range s.configs {
 			all = append(all, c.status())
 		}
 	}
-	x.mu.RUnlock()
+	i.mu.RUnlock()
 	slices.SortFunc(all, func(a, b ConfigurationStatus) int {
 		return cmp.Or(cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))
 	})
@@ -63,11 +63,11 @@ func (x *Index) Status() []ConfigurationStatus {
 }
 
 // Counts says how many configurations are in each state.
-func (x *Index) Counts() map[ConfigurationState]int {
+func (i *Index) Counts() map[ConfigurationState]int {
 	counts := map[ConfigurationState]int{}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	for _, s := range x.shards {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	for _, s := range i.shards {
 		for _, c := range s.configs {
 			state, _ := c.state()
 			counts[state]++

@@ -57,24 +57,24 @@ func (c *DryRun) Close() {
 // DryRun builds the type as the change would make it, within the limits that hold
 // for every configuration. Configurations that the change leaves alone are those
 // in use. It costs a build of each changed one: the caller bounds how often.
-func (x *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
-	shard, ok := x.config.Placement.ShardOf(t.Cluster)
+func (i *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
+	shard, ok := i.config.Placement.ShardOf(t.Cluster)
 	if !ok {
 		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
 	}
-	e, drafts, err := x.draft(shard, objectName{t.Cluster, t.Name}, change)
+	e, drafts, err := i.draft(shard, objectName{t.Cluster, t.Name}, change)
 	if err != nil {
 		return nil, err
 	}
 	out := &DryRun{}
 	for _, c := range drafts {
 		if c.buildable() {
-			out.build(x.builder, e, c)
+			out.build(i.builder, e, c)
 		}
 	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	x.publish(e)
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	i.publish(e)
 	out.record, out.states = e.record, e.describe()
 	out.note(t.Name, e, change)
 	return out, nil
@@ -82,10 +82,10 @@ func (x *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
 
 // draft makes the type's entry with the configurations it would name. Those in
 // use are in it as they are; the others are new, and returned to be built.
-func (x *Index) draft(shard string, name objectName, change *Change) (e *typeEntry, drafts []*configEntry, err error) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	s := x.shards[shard]
+func (i *Index) draft(shard string, name objectName, change *Change) (e *typeEntry, drafts []*configEntry, err error) {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	s := i.shards[shard]
 	if s == nil || !s.typesSynced || !s.configsSynced {
 		return nil, nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", token.ErrUndecided, shard)
 	}
@@ -101,7 +101,7 @@ func (x *Index) draft(shard string, name objectName, change *Change) (e *typeEnt
 	for _, n := range names[:min(len(names), MaxConfigurations)] {
 		c := s.configs[objectName{name.cluster, n}]
 		if draft := draftOf(c, shard, objectName{name.cluster, n}, change); draft != nil {
-			if x.config.LoginDiscovery && draft.version == given {
+			if i.config.LoginDiscovery && draft.version == given {
 				draft.login = loginAnnotationsOf(change.Annotations[n])
 			}
 			c, drafts = draft, append(drafts, draft)

@@ -112,14 +112,14 @@ func New(c Config) *Index {
 }
 
 // Authenticators implements authn.TypeSource.
-func (x *Index) Authenticators(t index.Type) (*Record, error) {
-	shard, ok := x.config.Placement.ShardOf(t.Cluster)
+func (i *Index) Authenticators(t index.Type) (*Record, error) {
+	shard, ok := i.config.Placement.ShardOf(t.Cluster)
 	if !ok {
 		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
 	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	s := x.shards[shard]
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	s := i.shards[shard]
 	if s == nil || !s.typesSynced || !s.configsSynced {
 		return nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", token.ErrUndecided, shard)
 	}
@@ -130,34 +130,34 @@ func (x *Index) Authenticators(t index.Type) (*Record, error) {
 }
 
 // shard is the shard's part, made when there is none. The caller holds mu.
-func (x *Index) shard(name string) *typeShard {
-	s := x.shards[name]
+func (i *Index) shard(name string) *typeShard {
+	s := i.shards[name]
 	if s == nil {
 		s = &typeShard{types: map[objectName]*typeEntry{}, configs: map[objectName]*configEntry{}, owners: map[string]*owner{}}
-		x.shards[name] = s
+		i.shards[name] = s
 	}
 	return s
 }
 
 // Run builds configurations until ctx ends.
-func (x *Index) Run(ctx context.Context) error {
+func (i *Index) Run(ctx context.Context) error {
 	var builds sync.WaitGroup
 	defer builds.Wait()
 	free := make(chan struct{}, buildsAtOnce)
 	for range buildsAtOnce {
 		free <- struct{}{}
 	}
-	sweep := x.config.Clock.Now().Add(sweepEvery)
+	sweep := i.config.Clock.Now().Add(sweepEvery)
 	for {
-		x.buildAll(ctx, free, &builds)
-		now := x.config.Clock.Now()
+		i.buildAll(ctx, free, &builds)
+		now := i.config.Clock.Now()
 		if !now.Before(sweep) {
-			x.sweep(now)
+			i.sweep(now)
 			sweep = now.Add(sweepEvery)
 		}
-		timer := x.config.Clock.NewTimer(x.requeue(now, sweep))
+		timer := i.config.Clock.NewTimer(i.requeue(now, sweep))
 		select {
-		case <-x.wake:
+		case <-i.wake:
 		case <-timer.C():
 		case <-ctx.Done():
 			timer.Stop()

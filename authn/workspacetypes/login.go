@@ -47,19 +47,19 @@ func loginAnnotationsOf(all map[string]string) loginAnnotations {
 }
 
 // setLogin takes the annotations of a configuration as they are now.
-func (x *Index) setLogin(shard string, name objectName, login loginAnnotations) {
-	if !x.config.LoginDiscovery {
+func (i *Index) setLogin(shard string, name objectName, login loginAnnotations) {
+	if !i.config.LoginDiscovery {
 		return
 	}
 	login = login.bounded()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	c := x.shard(shard).configs[name]
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	c := i.shard(shard).configs[name]
 	if c == nil || c.login == login {
 		return
 	}
 	c.login = login
-	x.publishUsers(c)
+	i.publishUsers(c)
 }
 
 // loginClient is what to tell of c to people without a login; nil when its owner
@@ -123,11 +123,11 @@ func (c *configEntry) loginError() string {
 // LoginClients are the clients that the type's owner wants people without a login
 // to know, in the type's order; none when the type is not known. The caller must
 // not change them.
-func (x *Index) LoginClients(t index.Type) []protectedresource.Client {
+func (i *Index) LoginClients(t index.Type) []protectedresource.Client {
 	if t.Name == "" || t.Err != nil {
 		return nil
 	}
-	types, err := x.Authenticators(t)
+	types, err := i.Authenticators(t)
 	if err != nil || types == nil {
 		return nil
 	}

@@ -13,15 +13,15 @@ import (
 )
 
 // publishUsers renews the records of the types that name c.
-func (x *Index) publishUsers(c *configEntry) {
+func (i *Index) publishUsers(c *configEntry) {
 	for e := range c.users {
-		x.publish(e)
+		i.publish(e)
 	}
 }
 
 // publish renews the record of a type. The old one stays as it is for the
 // requests that read it.
-func (x *Index) publish(e *typeEntry) {
+func (i *Index) publish(e *typeEntry) {
 	record := &Record{
 		ByIssuer: map[string][]token.Authenticator{},
 		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},

@@ -17,22 +17,22 @@ const (
 )
 
 // change gives c another spec; err says why that is not to be built.
-func (x *Index) change(c *configEntry, spec *jwt.Spec, err error) {
-	x.setAside(c)
+func (i *Index) change(c *configEntry, spec *jwt.Spec, err error) {
+	i.setAside(c)
 	c.spec, c.specErr, c.err, c.current, c.failures = spec, err, nil, false, 0
 	c.distrust(false)
 	switch {
 	case len(c.serving) == 0:
-		x.stop(c)
+		i.stop(c)
 	case c.servesOthers():
-		c.until = x.config.Clock.Now().Add(handOverWait)
-		x.changing[c] = struct{}{}
-		x.wakeUp()
+		c.until = i.config.Clock.Now().Add(handOverWait)
+		i.changing[c] = struct{}{}
+		i.wakeUp()
 	}
 	if err != nil {
-		x.tell(c)
+		i.tell(c)
 	}
-	x.enqueue(c)
+	i.enqueue(c)
 }
 
 // buildable says whether there is something to build.
@@ -62,22 +62,22 @@ func (c *configEntry) servesOthers() bool {
 // handOver has c use what is next, and no longer what it does not trust, when
 // that is ready or the time is over. It returns when to look again. The caller
 // holds mu.
-func (x *Index) handOver(c *configEntry, now time.Time) time.Time {
+func (i *Index) handOver(c *configEntry, now time.Time) time.Time {
 	over := !now.Before(c.until)
 	switch {
 	case c.next != nil && (over || hasKeysFor(c.next, c.serving)):
-		x.activate(c, c.next)
+		i.activate(c, c.next)
 	case over:
-		delete(x.changing, c)
+		delete(i.changing, c)
 		if c.distrust(true); len(c.serving) == 0 {
-			x.stopServing(c)
+			i.stopServing(c)
 		}
 	case c.next != nil:
 		return now.Add(handOverLook)
 	default:
 		return c.until
 	}
-	x.publishUsers(c)
+	i.publishUsers(c)
 	return now.Add(sweepEvery)
 }
 
@@ -93,42 +93,42 @@ func hasKeysFor(b *jwt.Configuration, serving []*jwt.Authenticator) bool {
 
 // activate puts what was built of the present spec in the place of what served so
 // far. The caller publishes it.
-func (x *Index) activate(c *configEntry, built *jwt.Configuration) {
+func (i *Index) activate(c *configEntry, built *jwt.Configuration) {
 	c.next = nil
-	x.stop(c)
+	i.stop(c)
 	c.built, c.serving, c.current, c.of, c.err, c.failures = built, built.Authenticators, true, c.version, nil, 0
 	for i, a := range built.Authenticators { // one copy of a CA bundle for all
 		c.spec.Entries[i].Issuer.CertificateAuthority = a.Issuer().CA()
 	}
-	x.tell(c)
+	i.tell(c)
 }
 
 // setAside ends what was to become of the present spec.
-func (x *Index) setAside(c *configEntry) {
+func (i *Index) setAside(c *configEntry) {
 	if c.next != nil {
 		c.next.Close()
 		c.next = nil
 	}
-	delete(x.retry, c)
-	delete(x.changing, c)
+	delete(i.retry, c)
+	delete(i.changing, c)
 }
 
 // stopServing ends what a configuration serves, stop also what is to become of it.
-func (x *Index) stopServing(c *configEntry) {
+func (i *Index) stopServing(c *configEntry) {
 	if c.built != nil {
 		c.built.Close()
 	}
 	c.built, c.serving, c.current = nil, nil, false
 }
 
-func (x *Index) stop(c *configEntry) {
-	x.setAside(c)
-	x.stopServing(c)
+func (i *Index) stop(c *configEntry) {
+	i.setAside(c)
+	i.stopServing(c)
 }
 
 // tell logs that c is broken, or works again. A fault that repeats is logged once.
-func (x *Index) tell(c *configEntry) {
-	log := x.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
+func (i *Index) tell(c *configEntry) {
+	log := i.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
 	switch err := c.broken(); {
 	case err != nil && (c.loggedErr == nil || c.loggedErr.Error() != err.Error()):
 		log.Error(err, "An authentication configuration is broken; the previous version stays in use for issuers that are still trusted in the same way", "servesIssuers", len(c.serving))

@@ -20,14 +20,14 @@ type typeEntry struct {
 
 // upsertType takes a WorkspaceType as it is now; configs are the names in its
 // spec.authenticationConfigurations.
-func (x *Index) upsertType(shard string, name objectName, version string, configs []string, seen uint64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
+func (i *Index) upsertType(shard string, name objectName, version string, configs []string, seen uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.shard(shard)
 	e := s.types[name]
 	if len(configs) == 0 {
 		if e != nil {
-			x.dropType(s, e)
+			i.dropType(s, e)
 		}
 		return
 	}
@@ -40,50 +40,50 @@ func (x *Index) upsertType(shard string, name objectName, version string, config
 	e.dropped = max(0, len(configs)-MaxConfigurations)
 	e.configs = nil
 	for _, config := range configs[:len(configs)-e.dropped] {
-		c := x.configEntry(s, shard, objectName{name.cluster, config})
+		c := i.configEntry(s, shard, objectName{name.cluster, config})
 		if !slices.Contains(e.configs, c) {
 			e.configs = append(e.configs, c)
 			first := len(c.users) == 0
 			c.users[e] = struct{}{}
 			if first { // otherwise it is built, is being built, or waits for its next try
-				x.enqueue(c)
+				i.enqueue(c)
 			}
 		}
 	}
 	for _, c := range old {
 		if !slices.Contains(e.configs, c) {
-			x.unuse(s, c, e)
+			i.unuse(s, c, e)
 		}
 	}
-	x.publish(e)
+	i.publish(e)
 }
 
 // deleteType forgets a WorkspaceType.
-func (x *Index) deleteType(shard string, name objectName) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
+func (i *Index) deleteType(shard string, name objectName) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.shard(shard)
 	if e := s.types[name]; e != nil {
-		x.dropType(s, e)
+		i.dropType(s, e)
 	}
 }
 
-func (x *Index) dropType(s *typeShard, e *typeEntry) {
+func (i *Index) dropType(s *typeShard, e *typeEntry) {
 	delete(s.types, e.name)
 	s.leaveType(e.name.cluster)
 	for _, c := range e.configs {
-		x.unuse(s, c, e)
+		i.unuse(s, c, e)
 	}
 }
 
 // endTypes ends a list of types: what was not seen in it does not exist.
-func (x *Index) endTypes(shard string, seen uint64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.shard(shard)
+func (i *Index) endTypes(shard string, seen uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := i.shard(shard)
 	for _, e := range slices.Collect(maps.Values(s.types)) {
 		if e.seen != seen {
-			x.dropType(s, e)
+			i.dropType(s, e)
 		}
 	}
 	s.typesSynced = true

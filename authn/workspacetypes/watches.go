@@ -11,7 +11,7 @@ const tenancyExport = "tenancy.kcp.io"
 
 // Watches are what fills the index: WorkspaceTypes and
 // WorkspaceAuthenticationConfigurations of every shard.
-func (x *Index) Watches() []shards.ResourceWatch {
+func (i *Index) Watches() []shards.ResourceWatch {
 	resource := func(name string) schema.GroupVersionResource {
 		return schema.GroupVersionResource{Group: "tenancy.kcp.io", Version: "v1alpha1", Resource: name}
 	}
@@ -20,13 +20,13 @@ func (x *Index) Watches() []shards.ResourceWatch {
 			Resource: resource("workspacetypes"),
 			Identity: tenancyExport,
 			New:      func() shards.Object { return new(slimType) },
-			Table:    func(shard string) shards.Table { return x.typeTable(shard) },
+			Table:    func(shard string) shards.Table { return i.typeTable(shard) },
 		},
 		{
 			Resource: resource("workspaceauthenticationconfigurations"),
 			Identity: tenancyExport,
 			New:      func() shards.Object { return new(slimConfig) },
-			Table:    func(shard string) shards.Table { return x.configTable(shard) },
+			Table:    func(shard string) shards.Table { return i.configTable(shard) },
 		},
 	}
 }
@@ -116,10 +116,10 @@ func (t *table[O]) Delete(o shards.Object) {
 func (t *table[O]) End() { t.end(t.shard, t.list) }
 
 // typeTable starts a shard's life: what a shard of that name had is forgotten.
-func (x *Index) typeTable(shard string) shards.Table {
-	x.mu.Lock()
-	x.shard(shard).typesSynced = false
-	x.mu.Unlock()
+func (i *Index) typeTable(shard string) shards.Table {
+	i.mu.Lock()
+	i.shard(shard).typesSynced = false
+	i.mu.Unlock()
 	return &table[*slimType]{
 		shard: shard,
 		upsert: func(o *slimType, list uint64) {
@@ -127,25 +127,25 @@ func (x *Index) typeTable(shard string) shards.Table {
 			for _, c := range o.Spec.AuthenticationConfigurations {
 				configs = append(configs, c.Name)
 			}
-			x.upsertType(shard, nameOf(&o.Metadata), o.Version(), configs, list)
+			i.upsertType(shard, nameOf(&o.Metadata), o.Version(), configs, list)
 		},
-		delete: func(o *slimType) { x.deleteType(shard, nameOf(&o.Metadata)) },
-		end:    x.endTypes,
+		delete: func(o *slimType) { i.deleteType(shard, nameOf(&o.Metadata)) },
+		end:    i.endTypes,
 	}
 }
 
 // configTable is typeTable's for configurations.
-func (x *Index) configTable(shard string) shards.Table {
-	x.mu.Lock()
-	x.shard(shard).configsSynced = false
-	x.mu.Unlock()
+func (i *Index) configTable(shard string) shards.Table {
+	i.mu.Lock()
+	i.shard(shard).configsSynced = false
+	i.mu.Unlock()
 	return &table[*slimConfig]{
 		shard: shard,
 		upsert: func(o *slimConfig, list uint64) {
-			x.upsertConfig(shard, o.name(), o.Version(), o.Spec, list)
-			x.setLogin(shard, o.name(), o.login())
+			i.upsertConfig(shard, o.name(), o.Version(), o.Spec, list)
+			i.setLogin(shard, o.name(), o.login())
 		},
-		delete: func(o *slimConfig) { x.deleteConfig(shard, o.name()) },
-		end:    x.endConfigs,
+		delete: func(o *slimConfig) { i.deleteConfig(shard, o.name()) },
+		end:    i.endConfigs,
 	}
 }
