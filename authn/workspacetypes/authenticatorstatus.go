@@ -34,7 +34,7 @@ func (e *typeEntry) describe() []authstatus.Authenticator {
 			detail = strings.TrimPrefix(detail+"; ", "; ") + "not published by login discovery: " + s.LoginError
 		}
 		all = append(all, authstatus.Authenticator{Name: "configuration " + c.name.cluster + "/" + c.name.name, Workspace: true, State: string(s.State), Detail: detail, Version: s.Version})
-		for _, a := range c.serving {
+		for _, a := range c.inUse.authenticators {
 			all = append(all, a.Describe(a.Name(), true))
 		}
 	}

@@ -24,7 +24,12 @@ type buildOwner struct {
 	turn     uint64 // among owners with the same time spent, the lower one is first
 }
 
+// push does nothing to a configuration that waits already.
 func (q *buildQueue) push(c *configEntry) {
+	if c.queued {
+		return
+	}
+	c.queued = true
 	o := q.owners[c.name.cluster]
 	if o == nil {
 		if q.owners == nil {
@@ -53,7 +58,7 @@ func (q *buildQueue) pop() *configEntry {
 	}
 	o := heap.Pop(&q.turns).(*buildOwner)
 	c := o.waiting[0]
-	o.building, o.waiting[0] = true, nil
+	o.building, o.waiting[0], c.queued = true, nil, false
 	if o.waiting = o.waiting[1:]; len(o.waiting) == 0 {
 		o.waiting = nil // lets go of what it was cut from
 	}

@@ -29,8 +29,8 @@ func (i *Index) buildAll(ctx context.Context, free chan struct{}, builds *sync.W
 		default:
 			return
 		}
-		c, spec := i.next()
-		if c == nil {
+		c, spec, ok := i.turn()
+		if !ok {
 			free <- struct{}{}
 			return
 		}
@@ -42,16 +42,51 @@ func (i *Index) buildAll(ctx context.Context, free chan struct{}, builds *sync.W
 	}
 }
 
-// build builds spec for c. If spec is nil, the configuration is no longer needed.
-func (i *Index) build(c *configEntry, spec *jwt.Spec) {
-	began := i.config.Clock.Now()
-	if spec != nil {
-		built, err := i.builder.Build(c.name.cluster, c.name.name, spec)
-		i.install(c, spec, built, err)
-	}
+// turn has the turn of the next configuration come, and returns what to build for it;
+// false when there is nothing to build now.
+func (i *Index) turn() (c *configEntry, spec *jwt.Spec, ok bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	for c = i.todo.pop(); c != nil; c = i.todo.pop() {
+		if i.transition(c, eventTurn); c.state == stateBuilding {
+			return c, c.object.spec, true
+		}
+		i.todo.done(c.name.cluster, 0) // it is no longer needed
+	}
+	return nil, nil, false
+}
+
+// build builds spec for c.
+func (i *Index) build(c *configEntry, spec *jwt.Spec) {
+	began := i.config.Clock.Now()
+	built, err := i.builder.Build(c.name.cluster, c.name.name, spec)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.finish(c, built, err)
 	i.todo.done(c.name.cluster, i.config.Clock.Since(began))
+}
+
+// finish takes what came of a build of c. No other can have begun meanwhile: an owner
+// has one build at a time. The caller holds mu.
+func (i *Index) finish(c *configEntry, built *jwt.Configuration, err error) {
+	now := i.config.Clock.Now()
+	switch {
+	case c.state != stateBuilding:
+		if built != nil {
+			built.Close()
+		}
+		return
+	case err != nil:
+		pause := min(buildRetryMax, buildRetry<<min(c.failure.count, 10))
+		c.failure = buildFailure{err: err, count: c.failure.count + 1, due: now.Add(pause)}
+		i.transition(c, eventFailed)
+		i.tell(c)
+	default:
+		c.failure, c.handOver.next = buildFailure{}, built
+		i.transition(c, eventBuilt)
+		i.continueHandOver(c, now)
+	}
+	i.publishUsers(c)
 }
 
 // wakeUp wakes Run.
@@ -62,77 +97,36 @@ func (i *Index) wakeUp() {
 	}
 }
 
-// next is the configuration to build now, and of what; nil when there is none.
-func (i *Index) next() (*configEntry, *jwt.Spec) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	c := i.todo.pop()
-	if c == nil {
-		return nil, nil
-	}
-	c.queued = false
-	if c.current || c.next != nil || !c.buildable() || len(c.users) == 0 {
-		return c, nil
-	}
-	return c, c.spec
-}
-
-// enqueue has Run build c when a type names it and it is not built yet.
-func (i *Index) enqueue(c *configEntry) {
-	if c.queued || c.current || c.next != nil || !c.buildable() || len(c.users) == 0 {
-		return
-	}
-	c.queued = true
-	i.todo.push(c)
-	i.wakeUp()
-}
-
-// install puts what was built of spec in the place of what served so far, or next
-// to it, unless c has changed meanwhile; then it waits in todo again.
-func (i *Index) install(c *configEntry, spec *jwt.Spec, built *jwt.Configuration, err error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	_, changing := i.changing[c]
-	switch {
-	case c.spec != spec || c.current || c.next != nil || len(c.users) == 0:
-		if built != nil {
-			built.Close()
-		}
-		return
-	case err != nil:
-		c.err = err
-		c.due = i.config.Clock.Now().Add(min(buildRetryMax, buildRetry<<min(c.failures, 10)))
-		c.failures++
-		i.retry[c] = struct{}{}
-		i.tell(c)
-	case changing:
-		c.next, c.err, c.failures = built, nil, 0
-	default:
-		i.activate(c, built)
-	}
-	i.publishUsers(c)
-}
-
-// requeue puts failed builds that are due back into todo, hands over what is
-// ready, and says how long there is nothing to do.
+// requeue puts failed builds that are due back into todo, hands over what is ready,
+// and says how long there is nothing to do.
 func (i *Index) requeue(now, next time.Time) time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for c := range i.retry {
-		switch {
-		case !now.Before(c.due):
-			delete(i.retry, c)
-			i.enqueue(c)
-		case c.due.Before(next):
-			next = c.due
+		if !now.Before(c.failure.due) {
+			i.transition(c, eventDue)
+			continue
 		}
+		next = earlier(next, c.failure.due)
 	}
 	for c := range i.changing {
-		if look := i.handOver(c, now); look.Before(next) {
-			next = look
+		switch {
+		case i.continueHandOver(c, now):
+			i.publishUsers(c)
+		case c.state == stateWaiting:
+			next = earlier(next, now.Add(handOverLook))
+		default:
+			next = earlier(next, c.handOver.until)
 		}
 	}
 	return next.Sub(now)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (i *Index) sweep(now time.Time) {
@@ -141,7 +135,7 @@ func (i *Index) sweep(now time.Time) {
 	var all []*jwt.Authenticator
 	for _, s := range i.shards {
 		for _, c := range s.configs {
-			all = append(all, c.serving...)
+			all = append(all, c.inUse.authenticators...)
 		}
 	}
 	i.mu.Unlock()

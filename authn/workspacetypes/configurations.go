@@ -1,6 +1,7 @@
 package workspacetypes
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -8,33 +9,56 @@ import (
 	"frontproxy/authn/jwt"
 )
 
-// configEntry is a configuration that exists, or that a type names.
+// configEntry is a configuration that exists, or that a type names. Index.mu guards it.
 type configEntry struct {
-	name    objectName
-	shard   string
-	present bool
-	version string
-	seen    uint64
-	users   map[*typeEntry]struct{}
-
-	spec    *jwt.Spec // nil if the object does not exist
-	specErr error     // why spec is not to be built
-	login   loginAnnotations
-
-	built   *jwt.Configuration // the last that built; nil when none is in use
-	serving []*jwt.Authenticator
-	// next is of spec and takes built's place at until, or before that when it
-	// has the keys of the issuers that it trusts otherwise; nil when none waits.
-	next      *jwt.Configuration
-	until     time.Time
-	current   bool   // built is of spec
-	of        string // built's version
-	queued    bool
-	err       error // of the last build
-	failures  int
-	due       time.Time
-	loggedErr error // the error that was logged last; nil when there is none now
+	name  objectName
+	shard string
+	users map[*typeEntry]struct{} // that name it
+	state configState
+	// object is the WorkspaceAuthenticationConfiguration as it is now; zero in
+	// stateMissing.
+	object configObject
+	// inUse serves: in stateReady what was built of the present spec, in the other
+	// states what the present spec still trusts of an earlier one; zero when that is
+	// nothing, and when no type names it.
+	inUse configInUse
+	// failure is that of the last build of the present spec; zero when none failed,
+	// and as soon as one succeeds.
+	failure buildFailure
+	// handOver is from one trust in an issuer to another; zero when there is none.
+	handOver handOver
+	// loggedErr is the error that was logged last; nil when there is none now.
+	loggedErr error
+	// queued: it is in Index.todo, if not in stateQueued, in vain. It is the buildQueue's.
+	queued bool
 }
+
+// configObject is what matters of an object.
+type configObject struct {
+	version string // resourceVersion
+	seen    uint64 // number of the list that it was in last
+	spec    *jwt.Spec
+	err     error // why spec is not to be built; set in stateInvalid only
+	login   loginAnnotations
+}
+
+// configInUse is what serves tokens.
+type configInUse struct {
+	built *jwt.Configuration
+	// authenticators are those of built that are still trusted.
+	authenticators []*jwt.Authenticator
+	version        string // of the object that was built
+}
+
+// buildFailure says how builds failed.
+type buildFailure struct {
+	err   error
+	count int
+	due   time.Time // of the next build, in stateFailed
+}
+
+// broken is why the present spec can't be built; nil when that is not known.
+func (c *configEntry) broken() error { return cmp.Or(c.object.err, c.failure.err) }
 
 // unuse takes a type off a configuration, and ends one that is left without.
 func (i *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
@@ -42,8 +66,9 @@ func (i *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
 	if len(c.users) > 0 {
 		return
 	}
-	i.stop(c)
-	if !c.present {
+	i.transition(c, eventUnnamed)
+	i.stopServing(c)
+	if c.state == stateMissing {
 		delete(s.configs, c.name)
 	}
 }
@@ -52,7 +77,7 @@ func (i *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
 func (i *Index) configEntry(s *typeShard, shard string, name objectName) *configEntry {
 	c := s.configs[name]
 	if c == nil {
-		c = &configEntry{name: name, shard: shard, users: map[*typeEntry]struct{}{}}
+		c = &configEntry{name: name, shard: shard, state: stateMissing, users: map[*typeEntry]struct{}{}}
 		s.configs[name] = c
 	}
 	return c
@@ -65,18 +90,15 @@ func (i *Index) upsertConfig(shard string, name objectName, version string, raw 
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	c := i.configEntry(i.shard(shard), shard, name)
-	same := c.present && c.version == version
-	unchanged := c.present && spec.Sum == c.spec.Sum
-	c.present, c.version, c.seen = true, version, seen
+	old := c.object
+	c.object.version, c.object.seen = version, seen
 	switch {
-	case same && unchanged:
-		return
-	case unchanged: // only the record names the version
-		if c.current {
-			c.of = version
-		}
-	default:
+	case c.state == stateMissing || spec.Sum != old.spec.Sum:
 		i.change(c, spec, err)
+	case old.version == version:
+		return
+	case c.state == stateReady: // only the record names the version
+		c.inUse.version = version
 	}
 	i.publishUsers(c)
 }
@@ -92,9 +114,9 @@ func (i *Index) deleteConfig(shard string, name objectName) {
 }
 
 func (i *Index) dropConfig(s *typeShard, c *configEntry) {
-	i.stop(c)
-	c.present, c.version, c.spec, c.specErr, c.err, c.failures, c.loggedErr = false, "", nil, nil, nil, 0, nil
-	c.login = loginAnnotations{}
+	c.object, c.failure, c.loggedErr = configObject{}, buildFailure{}, nil
+	i.transition(c, eventDeleted)
+	i.stopServing(c)
 	if len(c.users) == 0 {
 		delete(s.configs, c.name)
 		return
@@ -108,7 +130,7 @@ func (i *Index) endConfigs(shard string, seen uint64) {
 	defer i.mu.Unlock()
 	s := i.shard(shard)
 	for _, c := range slices.Collect(maps.Values(s.configs)) {
-		if c.present && c.seen != seen {
+		if c.state != stateMissing && c.object.seen != seen {
 			i.dropConfig(s, c)
 		}
 	}

@@ -69,41 +69,39 @@ func (i *Index) Counts() map[ConfigurationState]int {
 	defer i.mu.RUnlock()
 	for _, s := range i.shards {
 		for _, c := range s.configs {
-			state, _ := c.state()
-			counts[state]++
+			counts[c.stateShown()]++
 		}
 	}
 	return counts
 }
 
 func (c *configEntry) status() ConfigurationStatus {
-	s := ConfigurationStatus{Shard: c.shard, Cluster: c.name.cluster, Name: c.name.name, Version: c.version, LoginError: c.loginError()}
+	s := ConfigurationStatus{Shard: c.shard, Cluster: c.name.cluster, Name: c.name.name, Version: c.object.version, State: c.stateShown(), LoginError: c.loginError()}
 	for e := range c.users {
 		s.Types = append(s.Types, e.name.name)
 	}
 	slices.Sort(s.Types)
-	for _, a := range c.serving {
+	for _, a := range c.inUse.authenticators {
 		s.CachedTokens += a.CachedTokens()
 	}
-	var err error
-	if s.State, err = c.state(); err != nil {
+	if err := c.broken(); err != nil {
 		s.Error = err.Error() + c.instead()
 	}
 	return s
 }
 
-// state says how far c got, and why when it is broken.
-func (c *configEntry) state() (ConfigurationState, error) {
-	err := c.broken()
+// stateShown is c's state as operators see it: in one word for all builds that failed
+// or are tried again, and one for all that are to come.
+func (c *configEntry) stateShown() ConfigurationState {
 	switch {
-	case !c.present:
-		return ConfigurationMissing, nil
-	case err != nil:
-		return ConfigurationBroken, err
-	case len(c.users) == 0:
-		return ConfigurationUnused, nil
-	case !c.current:
-		return ConfigurationPending, nil
+	case c.state == stateMissing:
+		return ConfigurationMissing
+	case c.broken() != nil:
+		return ConfigurationBroken
+	case c.state == stateUnused:
+		return ConfigurationUnused
+	case c.state == stateReady:
+		return ConfigurationReady
 	}
-	return ConfigurationReady, nil
+	return ConfigurationPending
 }

@@ -68,7 +68,7 @@ func (i *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
 	}
 	out := &DryRun{}
 	for _, c := range drafts {
-		if c.buildable() {
+		if c.state == stateBuilding {
 			out.build(i.builder, e, c)
 		}
 	}
@@ -101,8 +101,8 @@ func (i *Index) draft(shard string, name objectName, change *Change) (e *typeEnt
 	for _, n := range names[:min(len(names), MaxConfigurations)] {
 		c := s.configs[objectName{name.cluster, n}]
 		if draft := draftOf(c, shard, objectName{name.cluster, n}, change); draft != nil {
-			if i.config.LoginDiscovery && draft.version == given {
-				draft.login = loginAnnotationsOf(change.Annotations[n])
+			if i.config.LoginDiscovery && draft.object.version == given {
+				draft.object.login = loginAnnotationsOf(change.Annotations[n])
 			}
 			c, drafts = draft, append(drafts, draft)
 		}
@@ -116,30 +116,40 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 	raw, changed := change.Configurations[name.name]
 	switch {
 	case changed:
-		draft := &configEntry{name: name, shard: shard, present: true, version: given}
-		draft.spec, draft.specErr = jwt.ParseSpec(raw)
+		spec, err := jwt.ParseSpec(raw)
+		draft := newDraft(shard, name, configObject{version: given, spec: spec, err: err})
 		if c != nil { // what stays in use if the draft does not build
-			draft.serving, draft.of = c.serving, c.of
+			draft.inUse.authenticators, draft.inUse.version = c.inUse.authenticators, c.inUse.version
 			draft.distrust(true)
 		}
 		return draft
 	case c == nil:
-		return &configEntry{name: name, shard: shard}
+		return &configEntry{name: name, shard: shard, state: stateMissing}
 	case len(c.users) == 0: // it exists, and nobody names it so far
-		return &configEntry{name: name, shard: shard, present: c.present, version: c.version, spec: c.spec, specErr: c.specErr, login: c.login}
+		return newDraft(shard, name, c.object)
 	}
 	return nil
 }
 
+// newDraft returns an entry whose turn to be built has come, if its spec allows that.
+func newDraft(shard string, name objectName, object configObject) *configEntry {
+	draft := &configEntry{name: name, shard: shard, state: stateBuilding, object: object}
+	if object.err != nil {
+		draft.state = stateInvalid
+	}
+	return draft
+}
+
 // build builds what is not in use.
 func (c *DryRun) build(b *jwt.Builder, e *typeEntry, entry *configEntry) {
-	built, err := b.BilledTo(changeOwner).Build(entry.name.cluster, entry.name.name, entry.spec.Copy())
+	built, err := b.BilledTo(changeOwner).Build(entry.name.cluster, entry.name.name, entry.object.spec.Copy())
 	entry.users = map[*typeEntry]struct{}{e: {}}
 	if err != nil {
-		entry.err = err
+		entry.failure.err, entry.state = err, entry.state.after(eventFailed)
 		return
 	}
-	entry.built, entry.serving, entry.current = built, built.Authenticators, true
+	entry.inUse = configInUse{built: built, authenticators: built.Authenticators, version: entry.object.version}
+	entry.state = entry.state.after(eventBuilt).after(eventTakesOver)
 	c.built = append(c.built, built)
 }
 

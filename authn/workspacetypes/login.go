@@ -55,17 +55,17 @@ func (i *Index) setLogin(shard string, name objectName, login loginAnnotations) 
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	c := i.shard(shard).configs[name]
-	if c == nil || c.login == login {
+	if c == nil || c.object.login == login {
 		return
 	}
-	c.login = login
+	c.object.login = login
 	i.publishUsers(c)
 }
 
 // loginClient is what to tell of c to people without a login; nil when its owner
 // asks for nothing. The error says why that can't be told.
 func (c *configEntry) loginClient() (*protectedresource.Client, error) {
-	if c.login == (loginAnnotations{}) {
+	if c.object.login == (loginAnnotations{}) {
 		return nil, nil
 	}
 	client, err := c.loginOf()
@@ -79,17 +79,17 @@ func (c *configEntry) loginClient() (*protectedresource.Client, error) {
 }
 
 func (c *configEntry) loginOf() (*protectedresource.Client, error) {
-	if c.login.clientID == "" {
+	if c.object.login.clientID == "" {
 		return nil, fmt.Errorf("the annotation %s is missing or empty", LoginClientIDAnnotation)
 	}
-	if !c.buildable() || c.err != nil {
+	if c.broken() != nil {
 		return nil, errors.New("the configuration is broken")
 	}
-	entries := c.spec.Entries
+	entries := c.object.spec.Entries
 	i := 0
 	switch {
-	case c.login.issuer != "":
-		if i = c.spec.IndexOf(c.login.issuer); i < 0 {
+	case c.object.login.issuer != "":
+		if i = c.object.spec.IndexOf(c.object.login.issuer); i < 0 {
 			return nil, fmt.Errorf("the annotation %s names an issuer that spec.jwt does not have", LoginIssuerAnnotation)
 		}
 	case len(entries) != 1:
@@ -99,15 +99,15 @@ func (c *configEntry) loginOf() (*protectedresource.Client, error) {
 	switch {
 	case from.DiscoveryURL != "":
 		return nil, fmt.Errorf("spec.jwt[%d].issuer has a discoveryURL, which programs that log in do not use", i)
-	case !slices.Contains(from.Audiences, c.login.clientID):
+	case !slices.Contains(from.Audiences, c.object.login.clientID):
 		return nil, fmt.Errorf("the client ID is not in spec.jwt[%d].issuer.audiences: tokens for it would be refused", i)
 	}
-	scopes := strings.Fields(c.login.scopes)
+	scopes := strings.Fields(c.object.login.scopes)
 	if len(scopes) == 0 {
 		scopes = []string{protectedresource.OpenID}
 	}
 	return &protectedresource.Client{
-		Issuer: from.URL, Name: c.login.name, ClientID: c.login.clientID, ClientSecret: c.login.secret, Scopes: scopes, CertificateAuthority: from.CertificateAuthority,
+		Issuer: from.URL, Name: c.object.login.name, ClientID: c.object.login.clientID, ClientSecret: c.object.login.secret, Scopes: scopes, CertificateAuthority: from.CertificateAuthority,
 	}, nil
 }
 

@@ -41,13 +41,13 @@ func (i *Index) publish(e *typeEntry) {
 // join adds what c has to offer to a type's record.
 func (c *configEntry) join(record *Record, e *typeEntry) {
 	who := "authentication configuration " + c.name.name
-	if !c.present {
+	if c.state == stateMissing {
 		record.Undecided = append(record.Undecided, who+" does not exist")
 		return
 	}
-	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.version+c.instead())
+	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.object.version+c.instead())
 	served := map[issuer.Key]bool{}
-	for _, a := range c.serving {
+	for _, a := range c.inUse.authenticators {
 		served[a.Trust()] = true
 		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
 	}
@@ -56,12 +56,9 @@ func (c *configEntry) join(record *Record, e *typeEntry) {
 		return
 	}
 	record.Undecided = append(record.Undecided, who+" "+why)
-	if c.spec == nil {
-		return
-	}
 	// Nobody else is asked about tokens of an issuer that the type names.
-	for i := range c.spec.Entries {
-		if trust := jwt.TrustOf(&c.spec.Entries[i]); !served[trust.Key()] {
+	for i := range c.object.spec.Entries {
+		if trust := jwt.TrustOf(&c.object.spec.Entries[i]); !served[trust.Key()] {
 			record.ByIssuer[trust.URL] = append(record.ByIssuer[trust.URL], notReady{
 				name:   entryInWorkspace(c.name.cluster, c.name.name, i, trust.URL),
 				issuer: trust.URL,
@@ -73,14 +70,13 @@ func (c *configEntry) join(record *Record, e *typeEntry) {
 
 // trouble says why c is not as its spec wants it; empty when it is.
 func (c *configEntry) trouble() string {
+	err := c.broken()
 	switch {
-	case c.specErr != nil:
-		return "is broken: " + c.specErr.Error()
-	case c.err != nil:
-		return "is broken: " + c.err.Error()
-	case c.next != nil:
+	case err != nil:
+		return "is broken: " + err.Error()
+	case c.state == stateWaiting:
 		return "waits for the keys of its issuers"
-	case !c.current:
+	case c.state != stateReady:
 		return "is being built"
 	}
 	return ""
@@ -88,10 +84,10 @@ func (c *configEntry) trouble() string {
 
 // instead says that an earlier version serves; empty when none does.
 func (c *configEntry) instead() string {
-	if c.current || len(c.serving) == 0 {
+	if c.state == stateReady || len(c.inUse.authenticators) == 0 {
 		return ""
 	}
-	return " (as far as it trusts the same, " + c.of + " stays in use)"
+	return " (as far as it trusts the same, " + c.inUse.version + " stays in use)"
 }
 
 // entryInWorkspace is how an entry of a configuration is called in verdicts.

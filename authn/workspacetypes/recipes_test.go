@@ -61,7 +61,7 @@ func TestRecipes(t *testing.T) {
 			if !errors.Is(err, errNotAsked) {
 				t.Errorf("%s: %v", page, err)
 			}
-			c := &configEntry{present: true, spec: spec, login: config.login()}
+			c := &configEntry{state: stateUnused, object: configObject{spec: spec, login: config.login()}}
 			client, err := c.loginClient()
 			if err != nil {
 				t.Errorf("%s: %v", page, err)

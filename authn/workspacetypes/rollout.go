@@ -1,7 +1,6 @@
 package workspacetypes
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -16,37 +15,43 @@ const (
 	handOverLook = 50 * time.Millisecond
 )
 
+// handOver is from issuers that an earlier spec trusts to those that the present spec
+// trusts under the same URLs, but otherwise.
+type handOver struct {
+	// until is when the former end at the latest, and the entry is in Index.changing
+	// so long; zero when none of them serves.
+	until time.Time
+	// next is built of the present spec; set in stateWaiting only.
+	next *jwt.Configuration
+}
+
 // change gives c another spec; err says why that is not to be built.
 func (i *Index) change(c *configEntry, spec *jwt.Spec, err error) {
-	i.setAside(c)
-	c.spec, c.specErr, c.err, c.current, c.failures = spec, err, nil, false, 0
+	c.object.spec, c.object.err = spec, err
+	c.failure = buildFailure{}
+	i.transition(c, c.specEvent())
 	c.distrust(false)
 	switch {
-	case len(c.serving) == 0:
-		i.stop(c)
+	case len(c.inUse.authenticators) == 0:
+		i.stopServing(c)
 	case c.servesOthers():
-		c.until = i.config.Clock.Now().Add(handOverWait)
+		c.handOver.until = i.config.Clock.Now().Add(handOverWait)
 		i.changing[c] = struct{}{}
 		i.wakeUp()
+	default:
+		i.endHandOver(c)
 	}
 	if err != nil {
 		i.tell(c)
 	}
-	i.enqueue(c)
 }
-
-// buildable says whether there is something to build.
-func (c *configEntry) buildable() bool { return c.spec != nil && c.specErr == nil }
-
-// broken is why the present spec can't be built; nil when that is not known.
-func (c *configEntry) broken() error { return cmp.Or(c.specErr, c.err) }
 
 // distrust stops serving issuer URLs that the present spec does not name. What it
 // names with another discoveryURL or CA goes on unless strictly; without keys
 // there is nothing to go on with.
 func (c *configEntry) distrust(strictly bool) {
-	trusts := c.spec.Trusts()
-	c.serving = slices.DeleteFunc(slices.Clone(c.serving), func(a *jwt.Authenticator) bool {
+	trusts := c.object.spec.Trusts()
+	c.inUse.authenticators = slices.DeleteFunc(slices.Clone(c.inUse.authenticators), func(a *jwt.Authenticator) bool {
 		of := trusts[a.Issuer().URL()]
 		return len(of) == 0 || !slices.Contains(of, a.Trust()) && (strictly || a.Issuer().Generation() == 0)
 	})
@@ -55,30 +60,26 @@ func (c *configEntry) distrust(strictly bool) {
 // servesOthers says whether something is served that the present spec names, but
 // trusts otherwise.
 func (c *configEntry) servesOthers() bool {
-	trusts := c.spec.Trusts()
-	return slices.ContainsFunc(c.serving, func(a *jwt.Authenticator) bool { return !slices.Contains(trusts[a.Issuer().URL()], a.Trust()) })
+	trusts := c.object.spec.Trusts()
+	return slices.ContainsFunc(c.inUse.authenticators, func(a *jwt.Authenticator) bool { return !slices.Contains(trusts[a.Issuer().URL()], a.Trust()) })
 }
 
-// handOver has c use what is next, and no longer what it does not trust, when
-// that is ready or the time is over. It returns when to look again. The caller
-// holds mu.
-func (i *Index) handOver(c *configEntry, now time.Time) time.Time {
-	over := !now.Before(c.until)
+// continueHandOver has c use what is next, and no longer what it does not trust, when
+// that is ready or the time is over. It says whether it did so. The caller holds mu.
+func (i *Index) continueHandOver(c *configEntry, now time.Time) bool {
+	over := !now.Before(c.handOver.until)
 	switch {
-	case c.next != nil && (over || hasKeysFor(c.next, c.serving)):
-		i.activate(c, c.next)
+	case c.state == stateWaiting && (over || hasKeysFor(c.handOver.next, c.inUse.authenticators)):
+		i.transition(c, eventTakesOver)
 	case over:
-		delete(i.changing, c)
-		if c.distrust(true); len(c.serving) == 0 {
+		i.endHandOver(c)
+		if c.distrust(true); len(c.inUse.authenticators) == 0 {
 			i.stopServing(c)
 		}
-	case c.next != nil:
-		return now.Add(handOverLook)
 	default:
-		return c.until
+		return false
 	}
-	i.publishUsers(c)
-	return now.Add(sweepEvery)
+	return true
 }
 
 // hasKeysFor says whether the keys of issuers that take over from others of the
@@ -91,47 +92,39 @@ func hasKeysFor(b *jwt.Configuration, serving []*jwt.Authenticator) bool {
 	})
 }
 
-// activate puts what was built of the present spec in the place of what served so
-// far. The caller publishes it.
-func (i *Index) activate(c *configEntry, built *jwt.Configuration) {
-	c.next = nil
-	i.stop(c)
-	c.built, c.serving, c.current, c.of, c.err, c.failures = built, built.Authenticators, true, c.version, nil, 0
-	for i, a := range built.Authenticators { // one copy of a CA bundle for all
-		c.spec.Entries[i].Issuer.CertificateAuthority = a.Issuer().CA()
+// takeOver puts what is next in the place of what served so far.
+func (i *Index) takeOver(c *configEntry) {
+	built := c.handOver.next
+	i.stopServing(c)
+	c.handOver.next = nil
+	c.inUse = configInUse{built: built, authenticators: built.Authenticators, version: c.object.version}
+	for n, a := range built.Authenticators { // one copy of a CA bundle for all
+		c.object.spec.Entries[n].Issuer.CertificateAuthority = a.Issuer().CA()
 	}
 	i.tell(c)
 }
 
-// setAside ends what was to become of the present spec.
-func (i *Index) setAside(c *configEntry) {
-	if c.next != nil {
-		c.next.Close()
-		c.next = nil
-	}
-	delete(i.retry, c)
+// endHandOver forgets until when others are trusted.
+func (i *Index) endHandOver(c *configEntry) {
+	c.handOver.until = time.Time{}
 	delete(i.changing, c)
 }
 
-// stopServing ends what a configuration serves, stop also what is to become of it.
+// stopServing ends what a configuration serves.
 func (i *Index) stopServing(c *configEntry) {
-	if c.built != nil {
-		c.built.Close()
+	i.endHandOver(c)
+	if c.inUse.built != nil {
+		c.inUse.built.Close()
 	}
-	c.built, c.serving, c.current = nil, nil, false
-}
-
-func (i *Index) stop(c *configEntry) {
-	i.setAside(c)
-	i.stopServing(c)
+	c.inUse = configInUse{}
 }
 
 // tell logs that c is broken, or works again. A fault that repeats is logged once.
 func (i *Index) tell(c *configEntry) {
-	log := i.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.version)
+	log := i.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.object.version)
 	switch err := c.broken(); {
 	case err != nil && (c.loggedErr == nil || c.loggedErr.Error() != err.Error()):
-		log.Error(err, "An authentication configuration is broken; the previous version stays in use for issuers that are still trusted in the same way", "servesIssuers", len(c.serving))
+		log.Error(err, "An authentication configuration is broken; the previous version stays in use for issuers that are still trusted in the same way", "servesIssuers", len(c.inUse.authenticators))
 		c.loggedErr = err
 	case err == nil && c.loggedErr != nil:
 		log.Info("An authentication configuration works again")

@@ -146,7 +146,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 				w.index.mu.RLock()
 				defer w.index.mu.RUnlock()
 				c := w.index.shards["root"].configs[objectName{"c1", "x"}]
-				return c.specErr != nil || c.failures >= again+2, fmt.Sprint(c.failures, " failures")
+				return c.state == stateInvalid || c.failure.count >= again+2, fmt.Sprint(c.failure.count, " failures")
 			})
 		}
 		if got := count("is broken"); got != n+1 {
@@ -178,7 +178,7 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 			w.index.mu.RLock()
 			defer w.index.mu.RUnlock()
 			for c := range w.index.retry {
-				return c.failures == n+1 && c.due.Equal(fake.Now().Add(want)), fmt.Sprint(c.failures, c.due, fake.Now())
+				return c.failure.count == n+1 && c.failure.due.Equal(fake.Now().Add(want)), fmt.Sprint(c.failure, fake.Now())
 			}
 			return false, "it waits for nothing"
 		})

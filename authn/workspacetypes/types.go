@@ -45,8 +45,8 @@ func (i *Index) upsertType(shard string, name objectName, version string, config
 			e.configs = append(e.configs, c)
 			first := len(c.users) == 0
 			c.users[e] = struct{}{}
-			if first { // otherwise it is built, is being built, or waits for its next try
-				i.enqueue(c)
+			if first {
+				i.transition(c, eventNamed)
 			}
 		}
 	}
