@@ -207,7 +207,7 @@ func TestConcurrent(t *testing.T) {
 					for _, o := range objs {
 						table.Upsert(o) // a table leaves alone what is not its own
 					}
-					table.End()
+					table.End("")
 				}
 				table.Delete(objs[0])
 			}

@@ -96,7 +96,7 @@ func (t *clusterTable) Delete(obj shards.Object) {
 }
 
 // End implements shards.Table.
-func (t *clusterTable) End() {
+func (t *clusterTable) End(string) {
 	t.idx.sweepClusters(t.shard, t.gen)
 	t.idx.mu.Lock()
 	defer t.idx.mu.Unlock()

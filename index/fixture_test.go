@@ -40,9 +40,9 @@ func (w *world) synced(names ...string) {
 	for _, n := range names {
 		t := w.shard(n)
 		t.clusters.Begin()
-		t.clusters.End()
+		t.clusters.End("")
 		t.workspaces.Begin()
-		t.workspaces.End()
+		t.workspaces.End("")
 	}
 	w.ShardsListed()
 }

@@ -324,7 +324,7 @@ func TestLookup(t *testing.T) {
 		},
 		{
 			name: "relist leaves it out", path: "root:org:team",
-			with: func(w *world) { w.tables["two"].clusters.Begin(); w.tables["two"].clusters.End() },
+			with: func(w *world) { w.tables["two"].clusters.Begin(); w.tables["two"].clusters.End("") },
 			want: answer{Err: ErrUnknown},
 		},
 		{
@@ -383,7 +383,7 @@ func TestNotSynced(t *testing.T) {
 				w.synced("root")
 				s := w.shard("two")
 				s.clusters.Begin()
-				s.clusters.End()
+				s.clusters.End("")
 			},
 			want: answer{Err: ErrNotSynced},
 		},

@@ -314,7 +314,7 @@ func (d *driver) listClusters(name string, s *modelShard) {
 	}
 	whole := d.chance(70)
 	if whole {
-		table.End()
+		table.End("")
 		s.clusters, s.clustersRead = items, true
 	}
 	d.note("%s list whole=%v clusters %v", name, whole, items)
@@ -332,7 +332,7 @@ func (d *driver) listWorkspaces(name string, s *modelShard) {
 	}
 	whole := d.chance(70)
 	if whole {
-		table.End()
+		table.End("")
 		s.workspaces, s.workspacesRead = items, true
 	}
 	d.note("%s list whole=%v workspaces %v", name, whole, items)

@@ -185,7 +185,7 @@ func (t *workspaceTable) Delete(obj shards.Object) {
 }
 
 // End implements shards.Table.
-func (t *workspaceTable) End() {
+func (t *workspaceTable) End(string) {
 	t.idx.sweepWorkspaces(t.shard, t.gen)
 	t.idx.mu.Lock()
 	defer t.idx.mu.Unlock()

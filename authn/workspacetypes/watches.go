@@ -113,7 +113,7 @@ func (t *table[O]) Delete(o shards.Object) {
 }
 
 // End implements shards.Table.
-func (t *table[O]) End() { t.end(t.shard, t.list) }
+func (t *table[O]) End(string) { t.end(t.shard, t.list) }
 
 // typeTable starts a shard's life: what a shard of that name had is forgotten.
 func (i *Index) typeTable(shard string) shards.Table {

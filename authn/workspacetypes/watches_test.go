@@ -25,10 +25,10 @@ func TestTypesOfNewerKCP(t *testing.T) {
 	}
 	table.Begin()
 	table.Upsert(object)
-	table.End()
+	table.End("")
 	configurations := watches[1].Table("root")
 	configurations.Begin()
-	configurations.End()
+	configurations.End("")
 	got, err := x.Authenticators(index.Type{Cluster: "root", Name: "team", Path: "root"})
 	if err != nil || got == nil {
 		t.Fatalf("the type has %v, %v", got, err)

@@ -251,7 +251,7 @@ func (f *follower) streamList(ctx context.Context, path string) (*stream, error)
 			count++
 			continue
 		}
-		f.table.End()
+		f.table.End(version)
 		f.version = version
 		f.note.listed(count)
 		return s, nil
@@ -310,7 +310,7 @@ func (f *follower) pages(ctx context.Context, path string) error {
 		if page.Metadata.ResourceVersion == "" {
 			return errors.New("list: no resourceVersion to watch from")
 		}
-		f.table.End()
+		f.table.End(page.Metadata.ResourceVersion)
 		f.version = page.Metadata.ResourceVersion
 		f.note.listed(count)
 		return nil

@@ -45,6 +45,7 @@ type Table interface {
 	// Delete removes an object; its argument is the object's last state.
 	Delete(Object)
 	// End completes the list: objects that were not upserted since the last Begin do
-	// not exist. After the first End the watch is synced.
-	End()
+	// not exist. After the first End the watch is synced. version is the list's resource
+	// version; empty when the shard was removed.
+	End(version string)
 }

@@ -155,7 +155,7 @@ func (t *rootTable) Delete(o Object) {
 	}
 }
 
-func (t *rootTable) End() {
+func (t *rootTable) End(string) {
 	for name, e := range t.w.entries { // only this goroutine changes the map
 		if e.generation != t.generation {
 			t.remove(name)
@@ -254,7 +254,7 @@ func (t *rootTable) remove(name string) {
 	e.stop()
 	for _, table := range e.tables {
 		table.Begin()
-		table.End()
+		table.End("")
 	}
 	t.w.mu.Lock()
 	delete(t.w.entries, name)

@@ -110,7 +110,7 @@ func (t *recorderTable) Delete(o Object) {
 	t.r.do(func() { delete(t.r.contents[t.name], o.(*item).key()) })
 }
 
-func (t *recorderTable) End() {
+func (t *recorderTable) End(string) {
 	t.r.do(func() {
 		for k := range t.r.contents[t.name] {
 			if !t.r.seen[t.name][k] {

@@ -101,7 +101,7 @@ func (w *World) List(shard, watch string, objects ...shards.Object) {
 	for _, o := range objects {
 		table.Upsert(o)
 	}
-	table.End()
+	table.End("")
 }
 
 // Sync lists nothing on every shard.
