@@ -63,16 +63,21 @@ func (t *clusterTable) Upsert(obj shards.Object) {
 	if !ok || !o.valid() {
 		return
 	}
-	idx := t.idx
+	idx, version := t.idx, parseVersion(o.Version())
 	idx.mu.Lock()
-	defer idx.mu.Unlock()
+	defer idx.unlock()
+	idx.shards[t.shard].reached(version)
 	id := idx.ensureCluster(o.Metadata.Annotations.Cluster)
 	cp := idx.copyOn(id, t.shard)
-	if cp == nil {
+	added := cp == nil
+	if added {
 		cp = idx.addCopy(id, t.shard)
 	}
 	cp.gen = t.gen
+	was := cp.migrating
 	cp.migrating = o.Metadata.Annotations.Migrating != nil
+	changed := added || was != cp.migrating
+	marked := was || cp.migrating
 	cp.owned = o.Spec.Owner != nil
 	var ref typeRef
 	if annotationMayCount(o.Metadata.Annotations.Cluster) {
@@ -80,6 +85,9 @@ func (t *clusterTable) Upsert(obj shards.Object) {
 	}
 	cp.typ = idx.types.swap(cp.typ, ref)
 	idx.updateHolder(id)
+	if changed && (marked || idx.previous[o.Metadata.Annotations.Cluster] != nil) {
+		idx.moveChanged(o.Metadata.Annotations.Cluster)
+	}
 }
 
 // Delete implements shards.Table.
@@ -88,18 +96,21 @@ func (t *clusterTable) Delete(obj shards.Object) {
 	if !ok || !o.valid() {
 		return
 	}
+	version := parseVersion(o.Version())
 	t.idx.mu.Lock()
-	defer t.idx.mu.Unlock()
+	defer t.idx.unlock()
+	t.idx.shards[t.shard].reached(version)
 	if id := t.idx.clusterByName(o.Metadata.Annotations.Cluster); id != 0 {
 		t.idx.dropCopy(id, t.shard)
 	}
 }
 
 // End implements shards.Table.
-func (t *clusterTable) End(string) {
+func (t *clusterTable) End(version string) {
 	t.idx.sweepClusters(t.shard, t.gen)
 	t.idx.mu.Lock()
 	defer t.idx.mu.Unlock()
+	t.idx.listedAt(t.shard, parseVersion(version))
 	t.idx.shards[t.shard].clustersRead = true
 	t.idx.setGrace()
 }
@@ -157,6 +168,10 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 	if cp == nil {
 		return
 	}
+	name, settled, marked := idx.clusters.at(uint32(id)).name, idx.shards[s].name, cp.migrating
+	if f := idx.previous[name]; f != nil {
+		settled = f.settled
+	}
 	idx.types.release(cp.typ)
 	idx.shards[s].clusters--
 	// The last of the extra copies replaces the dropped one.
@@ -169,7 +184,14 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 			idx.extraCopies[id] = more
 		}
 	}
+	known := idx.previous[name] != nil
 	idx.updateHolder(id)
+	if marked && idx.clusters.at(uint32(id)).holder == 0 {
+		idx.vanish(name, settled)
+	}
+	if known || marked || idx.previous[name] != nil {
+		idx.moveChanged(name)
+	}
 	idx.unref(id, 1)
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -36,8 +37,14 @@ type Index struct {
 	// extraCopies has the second and further copies of clusters that are on several
 	// shards.
 	extraCopies map[clusterID][]clusterCopy
-	// previous has the clusters that were seen on several shards, by name.
+	// previous has the clusters that were seen on several shards, by name, and those in
+	// vanished. A cluster that is gone is in it only if it is in vanished.
 	previous map[string]*previousShards
+	vanished []string // names of clusters; see vanish
+
+	onMove       func(cluster string) // nil: nobody wants to know
+	changedMoves []string             // that onMove is to be told of
+	anyMoves     atomic.Bool          // false: no cluster has begun to move; may be read without the lock
 
 	workspaceKeys hashIndex // of workspaces
 	workspaces    slab[workspace]
@@ -81,7 +88,14 @@ type shardRecord struct {
 	// Which tables have been listed once, and how many objects they hold.
 	clustersRead, workspacesRead bool
 	clusters, workspaces         int
+	// revision is the highest resource version that its lists of LogicalClusters and their
+	// events had; 0: unknown. It is reset by each list, since a shard's storage may be
+	// replaced.
+	revision uint64
 }
+
+// reached notes a resource version of the shard.
+func (s *shardRecord) reached(version uint64) { s.revision = max(s.revision, version) }
 
 // SetShard implements shards.Registry.
 func (idx *Index) SetShard(name string, s *shards.Shard) {

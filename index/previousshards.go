@@ -9,6 +9,12 @@ const maxPreviousShards = 8
 type previousShards struct {
 	last   string   // the shard that held it last
 	shards []string // that held it earlier, oldest first; without last
+
+	// settled is the shard that held it last with a copy that was not marked as
+	// migrating. settledAt is a resource version that this shard had reached then; 0:
+	// unknown, or it did not move there.
+	settled   string
+	settledAt uint64
 }
 
 // updateHolder computes which shard holds a cluster, and remembers the previous one.
@@ -27,6 +33,7 @@ func (idx *Index) updateHolder(id clusterID) {
 	default:
 		idx.recordMove(c.name, idx.shards[was].name, idx.shards[c.holder].name)
 	}
+	idx.settle(id)
 }
 
 // recordMove records the previous and the new holder of a cluster; "" means a
@@ -37,7 +44,7 @@ func (idx *Index) recordMove(cluster, from, to string) {
 		if from == "" {
 			return // it began as a conflict
 		}
-		f = &previousShards{}
+		f = &previousShards{settled: from}
 		idx.previous[cluster] = f
 	}
 	if from != "" {

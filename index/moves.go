@@ -1,0 +1,141 @@
+package index
+
+import "strconv"
+
+// MoveState says how far the move of a logical cluster away from a shard has got.
+type MoveState uint8
+
+// States of moves.
+const (
+	// NotMoving: as far as is known, the cluster is not moving away.
+	NotMoving MoveState = iota
+	// Moving: the copy on the shard is marked as migrating, or the cluster's move has
+	// begun in another way and it has not settled yet. It may still stay.
+	Moving
+	// Moved: the cluster has settled on another shard: that one holds it, and its copy
+	// there is not marked as migrating.
+	Moved
+)
+
+// maxVanished bounds the clusters that are remembered because their last copy was
+// removed while it was marked as migrating.
+const maxVanished = 1024
+
+// OnMove has f called with the name of a logical cluster after each change that may
+// have changed its MoveState on some shard. f is called by the goroutine of a watch,
+// without a lock, and must not block. Call OnMove once, before the watches run.
+func (idx *Index) OnMove(f func(cluster string)) { idx.onMove = f }
+
+// MoveState says how far the move of a logical cluster away from a shard has got, by
+// their names. Moves from before this process began to watch are unknown. While no
+// cluster has begun to move, it takes no lock.
+func (idx *Index) MoveState(cluster, shard string) MoveState {
+	if !idx.anyMoves.Load() {
+		return NotMoving
+	}
+	idx.mu.RLock()
+	defer idx.mu.RUnlock()
+	f := idx.previous[cluster]
+	id := idx.clusterByName(cluster)
+	if id == 0 || idx.clusters.at(uint32(id)).holder == 0 {
+		if f != nil { // it vanished while it was marked
+			return Moving
+		}
+		return NotMoving
+	}
+	holder := idx.clusters.at(uint32(id)).holder
+	switch {
+	case holder == conflict:
+		return Moving
+	case idx.shards[holder].name == shard && idx.copyOn(id, holder).migrating:
+		return Moving
+	case idx.shards[holder].name == shard || f == nil:
+		return NotMoving
+	case f.settled == shard:
+		return Moving // the new shard's copy is still marked
+	}
+	return Moved
+}
+
+// SettledAt returns a resource version that the shard with the given name had reached
+// when a logical cluster settled on it. Versions below it are none that the shard can
+// have given out since for objects of the cluster, except from a cache that lagged
+// behind. It is 0 for a cluster that was not seen to move there; then it takes no lock
+// while no cluster has begun to move.
+func (idx *Index) SettledAt(cluster, shard string) uint64 {
+	if !idx.anyMoves.Load() {
+		return 0
+	}
+	idx.mu.RLock()
+	defer idx.mu.RUnlock()
+	if f := idx.previous[cluster]; f != nil && f.settled == shard {
+		return f.settledAt
+	}
+	return 0
+}
+
+// settle notes where a cluster has settled, if it has moved.
+func (idx *Index) settle(id clusterID) {
+	c := idx.clusters.at(uint32(id))
+	f := idx.previous[c.name]
+	if f == nil || c.holder == 0 || c.holder == conflict || idx.copyOn(id, c.holder).migrating {
+		return
+	}
+	if s := idx.shards[c.holder]; s.name != f.settled {
+		f.settled, f.settledAt = s.name, s.revision
+	}
+}
+
+// vanish remembers a cluster whose last copy was removed while it was marked: the events
+// of its new shard may come later. Its earlier shards are forgotten, because it may as well
+// be another cluster that appears under the name. settled is where it was.
+func (idx *Index) vanish(name, settled string) {
+	idx.previous[name] = &previousShards{settled: settled}
+	if idx.vanished = append(idx.vanished, name); len(idx.vanished) <= maxVanished {
+		return
+	}
+	oldest := idx.vanished[0]
+	idx.vanished = idx.vanished[1:]
+	if id := idx.clusterByName(oldest); id == 0 || idx.clusters.at(uint32(id)).holder == 0 {
+		delete(idx.previous, oldest)
+	}
+}
+
+// moveChanged notes that a cluster's MoveState may have changed.
+func (idx *Index) moveChanged(name string) {
+	idx.anyMoves.Store(true)
+	if idx.onMove != nil {
+		idx.changedMoves = append(idx.changedMoves, name)
+	}
+}
+
+// unlock releases the lock, and then tells of the moves that have changed.
+func (idx *Index) unlock() {
+	changed := idx.changedMoves
+	idx.changedMoves = nil
+	idx.mu.Unlock()
+	for _, name := range changed {
+		idx.onMove(name)
+	}
+}
+
+// listedAt notes the resource version of a shard's list. If the shard had reached a higher
+// one, its storage was replaced, and what was noted of it is void.
+func (idx *Index) listedAt(s shardID, version uint64) {
+	shard := idx.shards[s]
+	shard.revision = version
+	for _, f := range idx.previous {
+		if f.settled == shard.name && f.settledAt > version {
+			f.settledAt = 0
+		}
+	}
+}
+
+// parseVersion returns a resource version as a number; 0 when it is none.
+func parseVersion(s string) uint64 {
+	v, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
