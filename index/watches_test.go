@@ -2,12 +2,9 @@ package index
 
 import (
 	"context"
-	"encoding/pem"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/index/shards"
+	"frontproxy/index/shards/shardstest"
 )
 
 // Objects as kcp v0.31.2 returns them, shortened.
@@ -43,60 +41,62 @@ const (
 		"spec":{"CLUSTER":"1org000000000000","url":"https://x","Mount":{}},"status":{"Phase":"Unavailable"}}`
 )
 
-// Objects as kcp 0.32 and later return them, shortened, with what later versions
-// may add.
-const (
-	newerShard = `"metadata":{"name":"root","labels":{"region":"eu"},"annotations":{"x":"y"}},"kind":"Shard"`
-	newerLC    = `{"metadata":{"name":"cluster","resourceVersion":"21","deletionTimestamp":"2026-08-04T00:00:00Z","finalizers":["core.kcp.io/logicalcluster"],
-		"annotations":{"kcp.io/cluster":"1new000000000000","core.kcp.io/shard":"root","internal.tenancy.kcp.io/logical-cluster-inactive":"true"}},
-		"spec":{"terminators":["root:x"],"createdBy":{"username":"alice","groups":["a"]},"owner":{"resource":"workspaces","name":"new","cluster":"root"},"later":[{"a":[1,2.5e3,null,true]}]},
-		"status":{"phase":"Terminating","terminators":["root:x"],"conditions":[{"type":"Later","status":"True"}]}}`
-	newerWS = `{"metadata":{"name":"new","resourceVersion":"22","annotations":{"kcp.io/cluster":"root"},"managedFields":[{"manager":"kcp","fieldsV1":{"f:spec":{"f:cluster":{}}}}]},
-		"spec":{"URL":"https://s/clusters/1new000000000000","cluster":"1new000000000000","createdBy":{"username":"alice","extra":{"cluster":["evil"]}},
-		"location":{"selector":{"matchLabels":{"region":"eu"},"matchExpressions":[{"key":"a","operator":"In","values":["b"]}]}},
-		"type":{"name":"organization","path":"root","later":{"name":"evil"}}},"status":{"phase":"PhaseOfALaterKCP","later":{"phase":"Unavailable"}}}`
-)
+// newerShard is a Shard as kcp 0.32 and later return it, with what later versions may add.
+const newerShard = `{"kind":"Shard","metadata":{"name":"root","labels":{"region":"eu"},"annotations":{"experimental.core.kcp.io/unschedulable":"true"}},
+	"spec":{"baseURL":"` + shardstest.Address + `","externalURL":"https://s","selector":{"matchLabels":{"a":"b"}},"later":1},
+	"status":{"phase":"Later","conditions":[{"type":"Schedulable","status":"False"}]}}`
 
-// serveKCP answers the lists an index needs, and keeps watches open. It gives
-// out its own address as that of the only shard.
-func serveKCP(t *testing.T) *rest.Config {
-	t.Helper()
-	var base string
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		lists := map[string]string{
-			"/clusters/root/apis/core.kcp.io/v1alpha1/shards":             fmt.Sprintf(`{%s,"spec":{"baseURL":%q,"selector":{"matchLabels":{"a":"b"}},"later":1},"status":{"phase":"Later"}}`, newerShard, base),
-			"/clusters/*/apis/core.kcp.io/v1alpha1/logicalclusters":       rootLC + "," + orgLC + "," + homeLC + "," + newerLC,
-			"/clusters/*/apis/tenancy.kcp.io/v1alpha1/workspaces:idhash1": orgWS + "," + mountWS + "," + oddWS + "," + newerWS,
-		}
-		items, ok := lists[r.URL.Path]
-		switch {
-		case r.URL.Query().Has("sendInitialEvents"):
-			w.WriteHeader(http.StatusUnprocessableEntity)
-		case r.URL.Path == "/clusters/root/apis/apis.kcp.io/v1alpha2/apiexports/tenancy.kcp.io":
-			_, _ = io.WriteString(w, `{"status":{"identityHash":"idhash1"}}`)
-		case !ok:
-			w.WriteHeader(http.StatusNotFound)
-		case r.URL.Query().Has("watch"):
-			w.WriteHeader(http.StatusOK)
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-		default:
-			_, _ = fmt.Fprintf(w, `{"metadata":{"resourceVersion":"20"},"items":[%s]}`, items)
-		}
-	}))
-	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
-	base = s.URL
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-	return &rest.Config{Host: s.URL, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
+// newerPhases are those that kcp 0.32 adds, and one that no kcp has yet.
+var newerPhases = []string{"Inactive", "Terminating", "Deleting", "PhaseOfALaterKCP"}
+
+// newerID is the logical cluster of the workspace root:<phase in lower case>.
+func newerID(phase string) string {
+	return fmt.Sprintf("1%-.15s", strings.ToLower(phase)+"000000000000000")
 }
 
-// states wakes a test when a watch changes its state.
-type states struct{ changed chan struct{} }
+// newerLC is a LogicalCluster as kcp 0.32 and later return it, shortened, with what later
+// versions may add.
+func newerLC(phase string) string {
+	return fmt.Sprintf(`{"metadata":{"name":"cluster","resourceVersion":"21","deletionTimestamp":"2026-08-04T00:00:00Z","finalizers":["core.kcp.io/logicalcluster"],
+		"annotations":{"kcp.io/cluster":%q,"core.kcp.io/shard":"root","core.kcp.io/inactive":"true","internal.kcp.io/inactive":"true"}},
+		"spec":{"terminators":["root:x"],"createdBy":{"username":"alice","groups":["a"],"uid":"u","extra":{"authentication.kcp.io/scopes":["cluster:x"]}},
+		"owner":{"resource":"workspaces","name":%q,"cluster":"root"},"later":[{"a":[1,2.5e3,null,true]}]},
+		"status":{"phase":%q,"createdBy":{"metadata":{"name":"evil"}},"terminators":["root:x"],"conditions":[{"type":"Later","status":"True"}]}}`,
+		newerID(phase), strings.ToLower(phase), phase)
+}
+
+// newerWS is the Workspace of newerLC.
+func newerWS(phase string) string {
+	return fmt.Sprintf(`{"metadata":{"name":%q,"resourceVersion":"22","annotations":{"kcp.io/cluster":"root","core.kcp.io/shard":"root"},"labels":{"region":"eu"},
+		"managedFields":[{"manager":"kcp","fieldsV1":{"f:spec":{"f:cluster":{}}}}]},
+		"spec":{"URL":"https://s/clusters/x","cluster":%q,"createdBy":{"username":"alice","extra":{"cluster":["evil"]}},
+		"location":{"selector":{"matchLabels":{"region":"eu"},"matchExpressions":[{"key":"a","operator":"In","values":["b"]}]}},
+		"type":{"name":"organization","path":"root","later":{"name":"evil"}}},"status":{"phase":%q,"later":{"phase":"Unavailable"}}}`,
+		strings.ToLower(phase), newerID(phase), phase)
+}
+
+// serveKCP serves objects of older and newer kcps.
+func serveKCP(t *testing.T, delivery shardstest.Delivery) *shardstest.Server {
+	t.Helper()
+	clusters, workspaces := []string{rootLC, orgLC, homeLC}, []string{orgWS, mountWS, oddWS}
+	for _, phase := range newerPhases {
+		clusters, workspaces = append(clusters, newerLC(phase)), append(workspaces, newerWS(phase))
+	}
+	return shardstest.New(t, delivery, map[string][]string{
+		shardstest.Shards: {newerShard}, shardstest.LogicalClusters: clusters, shardstest.Workspaces: workspaces,
+	})
+}
+
+// states wakes a test when a watch changes its state. No object may be skipped.
+type states struct {
+	t       testing.TB
+	changed chan struct{}
+}
 
 func (s states) ResourceWatchState(string, string, shards.State) { s.changed <- struct{}{} }
 func (states) Listed(string, string, int)                        {}
 func (states) ResourceWatchFailed(string, string, string)        {}
-func (states) Skipped(string, string)                            {}
+func (s states) Skipped(_, resource string)                      { s.t.Errorf("an object of %s was skipped", resource) }
 func (states) Forget(string)                                     {}
 
 // allRead says that root and every shard have been read.
@@ -109,7 +109,7 @@ func allRead(s shards.Status) bool {
 func follow(t testing.TB, cfg *rest.Config) (x *Index, stop func()) {
 	t.Helper()
 	x = New(clock.RealClock{})
-	wake := states{make(chan struct{}, 100)}
+	wake := states{t, make(chan struct{}, 100)}
 	watcher, err := shards.New(shards.Config{Root: cfg, Shards: cfg, Watches: x.Watches(), Registry: x, Metrics: wake})
 	if err != nil {
 		t.Fatal(err)
@@ -153,29 +153,40 @@ func TestPhases(t *testing.T) {
 	}
 }
 
-// TestFeeds fills an index through a Watcher.
+// TestFeeds fills an index through a Watcher, in each way in which objects come. Whatever
+// newer kcps add to them is of no effect.
 func TestFeeds(t *testing.T) {
+	for _, delivery := range shardstest.Deliveries {
+		t.Run(string(delivery), func(t *testing.T) { testFeeds(t, delivery) })
+	}
+}
+
+func testFeeds(t *testing.T, delivery shardstest.Delivery) {
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
-	cfg := serveKCP(t)
-	x, _ := follow(t, cfg)
+	server := serveKCP(t, delivery)
+	x, _ := follow(t, server.Config)
+	server.Wait(t)
 	w := &world{Index: x}
 	w.check(t)
-	for path, want := range map[string]answer{
+	all := map[string]answer{
 		"root":       {Cluster: "root", Shard: "root", Type: rootType},
 		"root:org":   {Cluster: orgID, Shard: "root", Type: orgType},
 		orgID:        {Cluster: orgID, Shard: "root", Type: orgType},
-		"root:new":   {Cluster: "1new000000000000", Shard: "root", Type: orgType},
 		"root:m":     {Mount: "https://there.example/x"},
 		"user:alice": {Cluster: homeID, Shard: "root", Type: Type{Cluster: "root", Name: "home", Path: "root"}},
 		"root:odd":   {Err: ErrUnknown},
 		"nowhere":    {Err: ErrUnknown},
-	} {
+	}
+	for _, phase := range newerPhases {
+		all["root:"+strings.ToLower(phase)] = answer{Cluster: newerID(phase), Shard: "root", Type: orgType}
+	}
+	for path, want := range all {
 		if diff := cmp.Diff(want, w.lookup(path), cmpopts.EquateErrors()); diff != "" {
 			t.Errorf("Lookup(%q) (-want +got):\n%s", path, diff)
 		}
 	}
-	want := []Count{{Shard: "root", LogicalClusters: 4, Workspaces: 4}}
+	want := []Count{{Shard: "root", LogicalClusters: 3 + len(newerPhases), Workspaces: 3 + len(newerPhases)}}
 	if diff := cmp.Diff(want, w.Counts()); diff != "" {
 		t.Errorf("Counts (-want +got):\n%s", diff)
 	}
