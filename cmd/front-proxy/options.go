@@ -142,7 +142,7 @@ func (o *options) proxyFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.mappingFile, "mapping-file", "", "Required. YAML file that maps paths to backends; /clusters/ leads to the shards.")
 	fs.StringVar(&o.shardsKubeconfig, "shards-kubeconfig", "", "Required. Kubeconfig for watching workspaces on every shard. The proxy uses each shard's base URL as the server, so the kubeconfig needs none.")
 	fs.StringVar(&o.rootKubeconfig, "root-kubeconfig", "", "Kubeconfig of the root shard, which has the Shard objects. Empty means the default locations of a kubeconfig, then the pod's service account.")
-	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig whose clusters are shards that serve the full list of shards (from kcp 0.34 on); preferred to the root shard. May be repeated.")
+	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig whose clusters are shards that serve the full list of shards (from kcp 0.34 on); preferred to the root shard. Once one has responded, every listed shard may be asked as well, with the first kubeconfig's credentials. They need the group system:kcp:admin. May be repeated.")
 	fs.StringVar(&o.rootDirectory, "root-directory", ".kcp", "Directory to which relative certificate directories are relative.")
 	fs.StringVar(&o.profilerAddress, "profiler-address", "", "[address]:port for Go's profiler, without authentication. Empty means off.")
 	fs.StringVar(&o.debugAddress, "debug-address", "", "Loopback address:port, or unix:///path of a socket, for /statusz, /flagz, /metrics and explanations without TLS or authentication, for use when root is down and cannot authorize readers. Empty means off.")

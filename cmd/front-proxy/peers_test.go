@@ -35,8 +35,8 @@ func TestPeerConfigs(t *testing.T) {
 }
 
 // TestShardPeers is against stand-in shards, since kcp up to v0.32 has no Admin
-// workspace: with the root shard down, peers tell of a new shard, and what the
-// root shard showed stays.
+// workspace: with the root shard down, peers tell of a new shard, which becomes one, too,
+// and what the root shard showed stays.
 func TestShardPeers(t *testing.T) {
 	t.Parallel()
 	i := newInstallation(t)
@@ -62,4 +62,12 @@ func TestShardPeers(t *testing.T) {
 	p.await(alice, "/clusters/newonthird000001/api", "", http.StatusOK)
 	p.await(alice, "/clusters/root:far/api", "", http.StatusOK)
 	p.await(alice, "/clusters/root:team/api", "", http.StatusServiceUnavailable) // known, but its shard is down
+
+	i.shard.Stop() // no configured peer is left: the third shard tells of a fourth
+	fourth, err := i.kcp.AddShard("shard-3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fourth.PutCluster("newonfourth00001", "root:organization", nil)
+	p.await(alice, "/clusters/newonfourth00001/api", "", http.StatusOK)
 }

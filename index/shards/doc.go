@@ -31,8 +31,9 @@
 //   - A Shard object with an unusable baseURL changes nothing: a shard that had a usable
 //     address keeps it; one that never had is known but not read. Status gives the reason.
 //   - With Config.Peers, Shard objects come from the Admin workspace of any peer that
-//     responds (from kcp 0.34 on). If a peer fails, the next one is read. What was read
-//     stays in use while no peer responds.
+//     responds (from kcp 0.34 on). If a peer fails, the next one is read. Once a peer has
+//     been read, every listed shard is a peer. What was read stays in use while none
+//     responds.
 //   - A watch that receives nothing for Config.WatchIdleTimeout, not even a bookmark, is
 //     reopened; the request before it notices a server that vanished. Watches use HTTP/1.1,
 //     which has no pings.

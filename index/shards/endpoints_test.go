@@ -102,3 +102,77 @@ func TestPeersWithoutRoot(t *testing.T) {
 		t.Error("the shards are listed, and Status says that they are not")
 	}
 }
+
+// TestListedShardsArePeers: once a peer has been read, every listed shard is one, with the
+// configured peer's credentials; the list stays current when no configured peer is left.
+func TestListedShardsArePeers(t *testing.T) {
+	first, second := newStandIn(t, "/some/prefix"), newStandIn(t, "")
+	all := map[string]*standIn{"s0": first, "s1": second}
+	r := newRig(t, first)
+	seed := newStandIn(t, "").asPeer(all)
+	first.asPeer(all)
+	second.asPeer(all)
+	for _, s := range []*standIn{seed, first, second} {
+		s.with(func() { s.peerToken = "of the peers" })
+	}
+	credentials := seed.config()
+	credentials.BearerToken = "of the peers"
+	r.peers = []*rest.Config{credentials}
+	r.run()
+	r.lists("s0", "s1")
+	r.synced()
+	if n := first.count(adminShards) + second.count(adminShards); n != 0 {
+		t.Errorf("%d requests went to shards while the configured peer responds", n)
+	}
+
+	// The configured peer goes for good. Its address is not asked as long as shards
+	// respond, except in turn.
+	for _, s := range []*standIn{first, second} {
+		s.put(adminShards, "system:shard", "s2", `{"baseURL":"`+second.url()+`"}`)
+	}
+	stop := func(s *standIn) { s.CloseClientConnections(); s.Close() }
+	stop(seed)
+	r.lists("s0", "s1", "s2")
+	if first.count(adminShards) == 0 {
+		t.Error("the next one in turn, the first shard, was not read")
+	}
+
+	// The shard that is read leaves the list, and so the peers.
+	for _, s := range []*standIn{first, second} {
+		s.remove(adminShards, "system:shard", "s0")
+	}
+	r.lists("s1", "s2")
+	before := first.count(adminShards)
+	first.CloseClientConnections()
+	second.put(adminShards, "system:shard", "s3", `{"baseURL":"`+second.url()+`"}`)
+	r.lists("s1", "s2", "s3")
+	stop(second)
+	failed := func() int { return r.rec.count(" shards.core.kcp.io failed: connection") }
+	begun := failed()
+	r.until("many more failures", func() bool { return failed() > begun+9 })
+	if n := first.count(adminShards) - before; n != 0 {
+		t.Errorf("a shard that is no longer listed was asked %d times", n)
+	}
+	r.lists("s1", "s2", "s3")
+	if n := r.root.count(rootShards); n != 0 {
+		t.Errorf("root was asked %d times for shards", n)
+	}
+}
+
+// TestShardsOfRootAreNoPeers: a kcp without Admin workspaces is read from root. Its shards
+// are not tried.
+func TestShardsOfRootAreNoPeers(t *testing.T) {
+	shard, another := newStandIn(t, ""), newStandIn(t, "")
+	r := newRig(t, shard, another)
+	old := newStandIn(t, "")
+	r.peers = []*rest.Config{old.config()}
+	r.run()
+	r.lists("s0", "s1")
+	r.synced()
+	r.root.CloseClientConnections()
+	r.root.shard("s2", shard.url())
+	r.lists("s0", "s1", "s2")
+	if n := shard.count(adminShards) + another.count(adminShards); n != 0 {
+		t.Errorf("%d requests for Shard objects went to shards", n)
+	}
+}

@@ -71,11 +71,16 @@ func (f *follower) run(ctx context.Context) {
 			r = retries{}
 		}
 		if err == nil {
+			if f.from != nil && f.from.unlisted() {
+				f.failover()
+			}
 			continue
 		}
 		f.failed(err)
 		wait := r.after(err, f.backoff)
-		f.failover(err)
+		if f.from != nil && !expired(err) {
+			f.failover()
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -122,9 +127,9 @@ func (f *follower) failed(err error) {
 	f.note.failed(err)
 }
 
-// failover changes to the next source, if there is one, after a failure.
-func (f *follower) failover(err error) {
-	if f.from == nil || expired(err) || !f.from.advance() {
+// failover changes to the next source, if there is one.
+func (f *follower) failover() {
+	if !f.from.advance() {
 		return
 	}
 	f.client = f.from.get().client

@@ -116,6 +116,7 @@ func (e *shardState) stop() {
 type rootTable struct {
 	w          *Watcher
 	ctx        context.Context //nolint:containedctx // ends the followers; lives as long as Run
+	from       *endpoints      // is told which shards are listed
 	generation uint64
 }
 
@@ -140,6 +141,7 @@ func (t *rootTable) Upsert(o Object) {
 	if e.shard != nil && sameShard(e.shard, next) {
 		return
 	}
+	t.from.shardListed(e.name, next.BaseURL)
 	moved := e.shard == nil || !sameURL(e.shard.BaseURL, next.BaseURL)
 	e.shard = next
 	t.register(e.name, next)
@@ -251,6 +253,7 @@ func (t *rootTable) remove(name string) {
 	if e == nil {
 		return
 	}
+	t.from.shardRemoved(name)
 	e.stop()
 	for _, table := range e.tables {
 		table.Begin()

@@ -38,6 +38,7 @@ type standIn struct {
 	inStream  bool // expiry is an ERROR event, not an answer
 	listError int  // status of lists
 	gate      chan struct{}
+	peerToken string // required for the Shard objects of a peer
 }
 
 type stored struct {
@@ -167,6 +168,7 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hash := s.exports[strings.Replace(export, "apiexports/", "", 1)]
 	_, known := s.objects[path]
 	gate := s.gate
+	forbidden := path == adminShards && s.peerToken != "" && r.Header.Get("Authorization") != "Bearer "+s.peerToken
 	s.mu.Unlock()
 	if gate != nil {
 		select {
@@ -176,6 +178,8 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	switch {
+	case forbidden:
+		answer(w, 403, "Forbidden")
 	case !ok || isExport && hash == "" || !isExport && !known:
 		answer(w, 404, "NotFound")
 	case isExport:

@@ -38,8 +38,10 @@ type Config struct {
 	Root *rest.Config
 	// Peers are shards that serve all Shard objects in their Admin workspace, as
 	// every shard does from kcp 0.34 on. They are preferred to Root and fail over to
-	// each other. Root is still needed for the identities of APIExports. If Peers is
-	// empty, Shard objects are read from Root.
+	// each other and, once one of them has been read, to every shard that is listed:
+	// the credentials and the CA of the first peer must be valid for all of them. Root
+	// is still needed for the identities of APIExports. If Peers is empty, Shard objects
+	// are read from Root.
 	Peers []*rest.Config
 	// Shards has the credentials for every shard; its Host is not used.
 	Shards *rest.Config
@@ -146,7 +148,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return err
 	}
 	defer from.close()
-	t := &rootTable{w: w, ctx: ctx}
+	t := &rootTable{w: w, ctx: ctx, from: from}
 	defer t.stop()
 	f := w.follower(from.get().client, w.note, t, func() Object { return &shardObject{} },
 		func(context.Context, string) (string, error) { return from.get().path, nil })
