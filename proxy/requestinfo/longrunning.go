@@ -115,16 +115,29 @@ func (c *cursor) count(n int) bool {
 
 // Flag says whether a query sets a flag, as apimachinery reads it
 // (Convert_Slice_string_To_bool): its first value counts, any but "0" and
-// "false", none included. Pairs that url.ParseQuery leaves out are left out.
+// "false", none included.
 func Flag(query, flag string) bool {
+	value, ok := parameter(query, flag)
+	return ok && value != "0" && !strings.EqualFold(value, "false")
+}
+
+// First is the first value that a query has for a key; "" when it has none.
+func First(query, key string) string {
+	value, _ := parameter(query, key)
+	return value
+}
+
+// parameter is First, and whether there is one. Pairs that url.ParseQuery leaves out are
+// left out.
+func parameter(query, wanted string) (value string, ok bool) {
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
 		key, value, _ := strings.Cut(pair, "=")
-		if strings.IndexByte(pair, ';') >= 0 || len(key) < len(flag) {
+		if strings.IndexByte(pair, ';') >= 0 || len(key) < len(wanted) {
 			continue
 		}
-		if strings.IndexByte(pair, '%') >= 0 {
+		if strings.IndexByte(pair, '%') >= 0 || strings.IndexByte(pair, '+') >= 0 {
 			var err error
 			if key, err = url.QueryUnescape(key); err != nil {
 				continue
@@ -133,9 +146,9 @@ func Flag(query, flag string) bool {
 				continue
 			}
 		}
-		if key == flag {
-			return value != "0" && !strings.EqualFold(value, "false")
+		if key == wanted {
+			return value, true
 		}
 	}
-	return false
+	return "", false
 }

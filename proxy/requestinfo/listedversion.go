@@ -1,0 +1,67 @@
+package requestinfo
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// maxContinue bounds the continue tokens that are read; apiserver's are shorter, unless a
+// tenant chose very long names.
+const maxContinue = 4 << 10
+
+// ListedVersion is the resource version from which a request to list or watch a collection
+// continues: that of its continue token if it has one, else its resourceVersion. It is 0
+// when the request is none of these or names no version, and for the versions "" and "0",
+// with which any state will do. What no API server would take for a version is 0, too.
+//
+// The path is what follows the logical cluster, still escaped; query is the raw one.
+func ListedVersion(method, path, query string) uint64 {
+	if method != http.MethodGet && method != http.MethodHead || query == "" || !collection(path) {
+		return 0
+	}
+	if token := First(query, "continue"); token != "" {
+		return continuedVersion(token)
+	}
+	version, err := strconv.ParseUint(First(query, "resourceVersion"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return version
+}
+
+// collection says whether a GET of path lists or watches: a collection, or anything in the
+// old form of watches.
+func collection(path string) bool {
+	if strings.IndexByte(path, '%') >= 0 {
+		decoded, err := url.PathUnescape(path)
+		if err != nil {
+			return false // no server takes it
+		}
+		path = decoded
+	}
+	r := read(path)
+	return r.kind && (r.verb == "watch" || r.verb == "" && r.name == "")
+}
+
+// continuedVersion reads apiserver's continue tokens (apiserver's storage.DecodeContinue).
+func continuedVersion(token string) uint64 {
+	if len(token) > maxContinue {
+		return 0
+	}
+	text, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		return 0
+	}
+	var c struct {
+		Version         string `json:"v"`
+		ResourceVersion int64  `json:"rv"`
+	}
+	if json.Unmarshal(text, &c) != nil || c.Version != "meta.k8s.io/v1" || c.ResourceVersion <= 0 {
+		return 0 // -1 means that any state will do
+	}
+	return uint64(c.ResourceVersion)
+}
