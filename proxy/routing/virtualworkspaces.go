@@ -18,52 +18,65 @@ const (
 	apiExport       = "apiexport"
 )
 
-// shardServices is the built-in route to every shard's virtual workspaces.
-type shardServices struct {
-	find func(name string) (*shards.Shard, error)
+// virtualWorkspaces says where the virtual workspaces of each shard are.
+type virtualWorkspaces struct {
 	// servers are where virtual workspaces are of which the shard's object only
 	// tells the address here.
 	servers map[string]*url.URL
 	// embedded has the TLS files and headers for shards' base URLs, separate those
-	// for virtual workspace servers of their own.
+	// for virtual workspace servers of their own. Both are nil or neither is.
 	embedded, separate *Mapping
 }
 
-// newShardServices takes TLS files and header names from the mapping file: for
+// newVirtualWorkspaces takes TLS files and header names from the mapping file: for
 // virtual workspaces embedded in a shard those of /clusters/, for others those
-// of /services/; each stands in for the other.
+// of /services/; each stands in for the other. Path is what clients and metrics see as
+// the entry's.
+func newVirtualWorkspaces(m *Mappings, servers map[string]*url.URL, path string) virtualWorkspaces {
+	v := virtualWorkspaces{servers: servers}
+	route := func(e *Mapping) *Mapping {
+		r := *e
+		r.Path, r.Shards, r.Backend = path, false, nil
+		return &r
+	}
+	for _, e := range m.entries {
+		switch {
+		case e.PassThrough:
+		case e.Shards:
+			v.embedded = route(e)
+		case slices.Equal(e.pattern, []string{servicesSegment}):
+			v.separate = route(e)
+		}
+	}
+	if v.embedded == nil {
+		v.embedded = v.separate
+	}
+	if v.separate == nil {
+		v.separate = v.embedded
+	}
+	return v
+}
+
+// shardServices is the built-in route to every shard's virtual workspaces.
+type shardServices struct {
+	virtualWorkspaces
+	find func(name string) (*shards.Shard, error)
+}
+
 func newShardServices(m *Mappings, find func(string) (*shards.Shard, error), servers map[string]*url.URL) (*shardServices, error) {
 	if find == nil {
 		return nil, nil
 	}
-	s := &shardServices{find: find, servers: servers}
 	for _, e := range m.entries {
-		switch {
-		case len(e.pattern) > 0 && e.pattern[0] == shardsSegment:
+		if len(e.pattern) > 0 && e.pattern[0] == shardsSegment {
 			return nil, fmt.Errorf("%s: /%s/ leads to the shards' virtual workspaces; remove the entry or --shard-virtual-workspaces", e.name(), shardsSegment)
-		case e.PassThrough:
-		case e.Shards:
-			s.embedded = s.route(e)
-		case slices.Equal(e.pattern, []string{servicesSegment}):
-			s.separate = s.route(e)
 		}
 	}
-	if s.embedded == nil {
-		s.embedded = s.separate
-	}
-	if s.separate == nil {
-		s.separate = s.embedded
-	}
+	s := &shardServices{newVirtualWorkspaces(m, servers, "/"+shardsSegment+"/"), find}
 	if s.embedded == nil {
 		return nil, errors.New("--shard-virtual-workspaces needs an entry for /clusters/ or /services/ in the mapping file without authentication: pass-through; its certificate asserts the caller")
 	}
 	return s, nil
-}
-
-func (*shardServices) route(e *Mapping) *Mapping {
-	m := *e
-	m.Path, m.Shards, m.Backend = "/"+shardsSegment+"/", false, nil
-	return &m
 }
 
 // match finds the shard that a path names, and what it names there. The shard's
@@ -119,27 +132,27 @@ func servicesCluster(path string) (string, error) {
 // the proxy's host is called by whom, or if it is the shard's external URL,
 // which is a front-proxy's. False: it leads to another shard's route, and could
 // lead in a circle.
-func (s *shardServices) upstream(shard *shards.Shard) (*url.URL, *Mapping, bool) {
-	if u := s.servers[shard.Name]; u != nil {
-		return u, s.separate, true
+func (v *virtualWorkspaces) upstream(shard *shards.Shard) (*url.URL, *Mapping, bool) {
+	if u := v.servers[shard.Name]; u != nil {
+		return u, v.separate, true
 	}
 	u := shard.VirtualWorkspaceURL
 	if u == nil {
-		return shard.BaseURL, s.embedded, true
+		return shard.BaseURL, v.embedded, true
 	}
 	path := strings.TrimRight(u.Path, "/")
 	if dir, name, ok := cutLast(path); ok {
 		if _, parent, ok := cutLast(dir); ok && parent == shardsSegment {
-			return shard.BaseURL, s.embedded, name == shard.Name
+			return shard.BaseURL, v.embedded, name == shard.Name
 		}
 	}
 	if shard.ExternalURL != nil && strings.EqualFold(hostPort(u), hostPort(shard.ExternalURL)) {
-		return shard.BaseURL, s.embedded, true
+		return shard.BaseURL, v.embedded, true
 	}
 	if _, ok := below(u, shard.BaseURL); ok {
-		return u, s.embedded, true
+		return u, v.embedded, true
 	}
-	return u, s.separate, true
+	return u, v.separate, true
 }
 
 // cutLast cuts the last segment off a path.

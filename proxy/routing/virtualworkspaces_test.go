@@ -32,7 +32,7 @@ func TestShardServicesLeadNowhereElse(t *testing.T) {
 			if tc.virtual != "" {
 				shard.VirtualWorkspaceURL = parse(t, tc.virtual)
 			}
-			s := &shardServices{embedded: &Mapping{}, separate: &Mapping{}}
+			s := &virtualWorkspaces{embedded: &Mapping{}, separate: &Mapping{}}
 			u, _, ok := s.upstream(shard)
 			if ok != (tc.want != "") || ok && u.String() != tc.want {
 				t.Errorf("leads to %v, %v; want %q", u, ok, tc.want)
