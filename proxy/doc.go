@@ -31,8 +31,8 @@
 //
 // Routes are built in: /metrics, /statusz, /flagz and /debug/explain, which the
 // proxy answers itself (localendpoints.go; the last also below each workspace), and, when
-// switched on, /shards/<shard>/services/, the virtual workspaces of every shard
-// (package routing). Streams are decided about again while they run (recheck.go).
+// switched on, /shards/<shard>/services/, the virtual workspaces of every shard, and
+// /services/admin, kcp's Admin workspace, on any shard (package routing). Streams are decided about again while they run (recheck.go).
 //
 // Wrinkles:
 //

@@ -169,6 +169,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 			MappingFile:  o.mappingFile,
 			Index:        idx,
 			Shards:       idx.Shards,
+			ShardFails:   watcher.Failing,
 			ExternalURLs: must(externalURLs(o.externalURLs)), // validated
 			MountHosts:   mountHosts,
 			MountDial:    guard.DialContext,

@@ -170,6 +170,15 @@ func (w *Watcher) Status() Status {
 	return s
 }
 
+// Failing reports whether a watch of a shard fails now: its last list or watch failed, and
+// none has succeeded since. False for shards that are not listed.
+func (w *Watcher) Failing(shard string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.entries[shard]
+	return e != nil && slices.ContainsFunc(e.notes, func(n *statusRecorder) bool { return n.get().State == Failed })
+}
+
 func (w *Watcher) follower(c *client, n *statusRecorder, t Table, newObj func() Object, path func(context.Context, string) (string, error)) *follower {
 	log := w.cfg.Log.WithValues("resource", n.status.Resource)
 	if n.shard != "" {

@@ -25,6 +25,8 @@ func ForDestination(err error, r *http.Request) *metav1.Status {
 		return BadRequest("%s", nowhere.Message)
 	case destination.Misplaced:
 		return New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s", nowhere.Message)
+	case destination.NoShard:
+		return unavailable(nowhere.Message)
 	case destination.NotMapped:
 	}
 	return NotFound()

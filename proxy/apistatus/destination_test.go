@@ -28,6 +28,7 @@ func TestForDestination(t *testing.T) {
 		{"loop", because(destination.MountLoop), 508, metav1.StatusReasonUnknown, "100% true"},
 		{"path below a mount", because(destination.MountPath), 400, metav1.StatusReasonBadRequest, "100% true"},
 		{"another shard's virtual workspaces", because(destination.Misplaced), 503, metav1.StatusReasonServiceUnavailable, "100% true"},
+		{"no shard that responds", because(destination.NoShard), 503, metav1.StatusReasonServiceUnavailable, "100% true; try again later"},
 		{"lookup", index.ErrConflict, 503, metav1.StatusReasonServiceUnavailable, "the workspace is being moved; try again later"},
 		{"anything else", errors.New("boom"), 500, metav1.StatusReasonInternalError, "Internal error occurred: the workspace could not be looked up"},
 	} {

@@ -25,4 +25,6 @@ const (
 	MountPath
 	// Misplaced: a shard's virtual workspace URL is another shard's.
 	Misplaced
+	// NoShard: any shard would do, and none responds now.
+	NoShard
 )

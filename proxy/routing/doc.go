@@ -1,6 +1,7 @@
 // Package routing says where requests go: by the mapping file, by the claim of a service
 // account's token for paths that name no cluster, by the index, by the mounts of
-// workspaces, and by the built-in route to shards' virtual workspaces. Its Router follows
+// workspaces, and by the built-in routes to shards' virtual workspaces and to the Admin
+// workspace. Its Router follows
 // the files that say so, and makes the one Destination that everybody else reads.
 //
 // A path is read once, by package lookup, and goes out byte for byte as it came; only the

@@ -49,6 +49,9 @@ func (q *resolution) resolve(path string) error {
 	if ours, err := q.toServices(path); ours {
 		return err
 	}
+	if ours, err := q.toAdminWorkspace(path); ours {
+		return err
+	}
 	path, err := q.routes.mappings.inCluster(q.request, path)
 	if err != nil {
 		return err
@@ -72,6 +75,9 @@ func (q *resolution) resolve(path string) error {
 		q.dest.Target = index.Target{}
 		if ours, err := q.toServices(path); ours {
 			q.dest.Target.Services = nil // the caller asked for a mount, not for this
+			return err
+		}
+		if ours, err := q.toAdminWorkspace(path); ours {
 			return err
 		}
 	}

@@ -51,8 +51,11 @@ type Config struct {
 	ShardServers map[string]*url.URL
 
 	// Shards are the shards known now: mounts below their URLs are resolved as
-	// if the caller had asked there itself. Nil means none.
+	// if the caller had asked there itself, and each serves /services/admin. Nil means none.
 	Shards func() []*shards.Shard
+	// ShardFails says whether a shard, by its name, is known not to respond: it does not
+	// get requests that any shard can answer. Nil: of none is that known.
+	ShardFails func(name string) bool
 	// ExternalURLs are the proxy's own, for mounts alike, beside those of shards.
 	ExternalURLs []*url.URL
 	// MountHosts are those of other mounts that the operator vouches for. Nil
@@ -80,6 +83,7 @@ type Router struct {
 	changed   chan struct{}            // has one when current is another
 	foreign   *upstream.External       // nil: not served
 	strangers http.RoundTripper        // foreign, with answers that are not believed
+	turn      atomic.Uint32            // of the shards, for what any shard can answer
 }
 
 // New does no I/O and starts nothing.

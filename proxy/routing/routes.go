@@ -15,7 +15,8 @@ import (
 type routes struct {
 	mappings  *Mappings
 	upstreams map[upstream.Files]*upstream.Upstream
-	services  *shardServices // nil: not served
+	services  *shardServices     // nil: not served
+	admin     *virtualWorkspaces // nil: not served
 }
 
 // newRoutes makes them. Upstreams of old with the same files go on with their
@@ -28,7 +29,7 @@ func (r *Router) newRoutes(m *Mappings, old *routes) (*routes, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &routes{mappings: m, upstreams: map[upstream.Files]*upstream.Upstream{}, services: services}
+	next := &routes{mappings: m, upstreams: map[upstream.Files]*upstream.Upstream{}, services: services, admin: r.newAdminWorkspace(m)}
 	for _, e := range m.entries {
 		switch {
 		case next.upstreams[e.tls] != nil:

@@ -69,6 +69,14 @@ func newHealthChecker(config func() *tls.Config, log klog.Logger) *healthChecker
 	return p
 }
 
+// responds says whether connections are made to a backend.
+func (p *healthChecker) responds(address string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[address]
+	return h == nil || !h.silent && !h.unreachable
+}
+
 // dial is a transport's DialContext.
 func (p *healthChecker) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := p.connect(ctx, network, address)
@@ -90,12 +98,9 @@ func (p *healthChecker) dialWaiting(ctx context.Context, network, address string
 }
 
 func (p *healthChecker) connect(ctx context.Context, network, address string) (*trackedConn, error) {
-	p.mu.Lock()
-	if h := p.hosts[address]; h != nil && (h.silent || h.unreachable) {
-		p.mu.Unlock()
+	if !p.responds(address) {
 		return nil, fmt.Errorf("dial %s: %w", address, errSilent)
 	}
-	p.mu.Unlock()
 	begun := p.ticks.Load()
 	conn, err := p.dialer.DialContext(ctx, network, address)
 	p.mu.Lock()

@@ -133,6 +133,9 @@ func TestPulse(t *testing.T) {
 			if err := ask(); !errors.Is(err, errSilent) {
 				t.Fatalf("a request to a backend that is known to be silent: %v", err)
 			}
+			if p.responds(relay.Addr().String()) || !p.responds("127.0.0.1:1") {
+				t.Error("the silent backend counts as one that responds, or an unknown one does not")
+			}
 			relay.freeze(false)
 			deadline := time.Now().Add(30 * time.Second)
 			for err := ask(); err != nil; err = ask() {
@@ -234,6 +237,9 @@ func TestPulseCutOff(t *testing.T) {
 		if _, err := p.dial(t.Context(), "tcp", address); !errors.Is(err, errSilent) {
 			t.Fatalf("a later one: %v", err)
 		}
+	}
+	if p.responds(address) {
+		t.Error("a backend to which no connection can be made counts as one that responds")
 	}
 	file := os.NewFile(uintptr(fd), "listener")
 	listener, err := net.FileListener(file)

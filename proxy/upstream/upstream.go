@@ -197,6 +197,12 @@ func (b *dedicatedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
+// Responds says whether requests to a server, by its host and port, are sent at all. They
+// are not from when it has said nothing for 25 s to what was sent to it, or no connection to
+// it could be made within 5 s, until it responds again. Of a server that refuses connections
+// nothing is known.
+func (u *Upstream) Responds(address string) bool { return u.health.responds(address) }
+
 // Run follows the files and looks after connections until ctx ends.
 func (u *Upstream) Run(ctx context.Context) {
 	var looking sync.WaitGroup

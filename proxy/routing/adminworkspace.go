@@ -1,0 +1,98 @@
+package routing
+
+import (
+	"math"
+	"net/url"
+	"strings"
+
+	"frontproxy/index"
+	"frontproxy/index/shards"
+	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
+)
+
+const (
+	adminSegment   = "admin"
+	adminWorkspace = "/" + servicesSegment + "/" + adminSegment
+)
+
+// newAdminWorkspace makes the route to the Admin workspace, which every shard serves from
+// kcp 0.34 on, with the same contents. Nil: it is not served, because the mapping file sends
+// nothing to shards under an identity of the proxy's, or no shards are known.
+func (r *Router) newAdminWorkspace(m *Mappings) *virtualWorkspaces {
+	if r.Shards == nil {
+		return nil
+	}
+	for _, e := range m.entries {
+		if e.Shards && !e.PassThrough {
+			v := newVirtualWorkspaces(m, r.ShardServers, adminWorkspace)
+			return &v
+		}
+	}
+	return nil
+}
+
+// toAdminWorkspace finds the shard for a path below /services/admin; false when it is none,
+// or when an entry of the mapping file has it.
+//
+// No logical cluster is behind it, whatever the path names. So only those whom a global
+// authenticator admits get there, and no type's.
+func (q *resolution) toAdminWorkspace(path string) (ours bool, err error) {
+	rest, ours := q.adminWorkspacePath(path)
+	if !ours {
+		return false, nil
+	}
+	q.dest.Target = index.Target{}
+	q.enter(entryMatch{path: path, mapping: q.routes.admin.embedded})
+	// A server that resolves dot segments would leave /services/admin.
+	if err := lookup.Dotless(path); err != nil {
+		return true, err
+	}
+	shard, base, mapping := q.adminShard()
+	if shard == nil {
+		return true, &destination.Error{Reason: destination.NoShard, Message: "no shard that serves the Admin workspace responds"}
+	}
+	q.enter(entryMatch{path: path, mapping: mapping})
+	d := &q.dest
+	d.Kind, d.Shard = destination.VirtualWorkspace, shard.Name
+	d.Base, d.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")
+	if d.APIPath == d.Path { // it names no cluster
+		d.APIPath = rest
+	}
+	return true, nil
+}
+
+// adminWorkspacePath is what follows /services/admin, as a server reads it, in a path; false
+// when the path is not below that, or when an entry of the mapping file is there.
+func (q *resolution) adminWorkspacePath(path string) (rest string, ok bool) {
+	if q.routes.admin == nil {
+		return "", false
+	}
+	s := segments{rest: path}
+	for i, want := range [...]string{servicesSegment, adminSegment} {
+		if got, ok, err := s.at(i); !ok || err != nil || got != want {
+			return "", false
+		}
+	}
+	e, err := q.routes.mappings.find(&s)
+	if err != nil || e != nil && len(e.pattern) > 1 && e.pattern[0] == servicesSegment && e.pattern[1] == adminSegment {
+		return "", false
+	}
+	return s.after[1], true
+}
+
+// adminShard takes the shards by turns, so that a client that tries again gets another one.
+// It skips those whose watches fail, and those whose server does not respond (package
+// upstream): requests to these would fail. The Mapping has the certificate for the server.
+func (q *resolution) adminShard() (*shards.Shard, *url.URL, *Mapping) {
+	all := q.Shards()
+	first := int(q.turn.Add(1) & math.MaxInt32)
+	for i := range all {
+		shard := all[(first+i)%len(all)]
+		base, mapping, ok := q.routes.admin.upstream(shard)
+		if ok && (q.ShardFails == nil || !q.ShardFails(shard.Name)) && q.routes.upstreams[mapping.tls].Responds(hostPort(base)) {
+			return shard, base, mapping
+		}
+	}
+	return nil, nil, nil
+}
