@@ -220,6 +220,35 @@ func TestChartLints(t *testing.T) {
 	}
 }
 
+// TestNamespaceIsAComponent: the base creates no namespace, because kcp's would be
+// relabelled and deleted with it; the component does, and is in the manifests for
+// KubeStellar.
+func TestNamespaceIsAComponent(t *testing.T) {
+	if objects(t, kustomized(t, "kustomize"))["Namespace kcp"] != nil {
+		t.Error("the base has a namespace")
+	}
+	if objects(t, kustomized(t, "kubestellar"))["Namespace kcp"] == nil {
+		t.Error("KubeStellar's manifests have no namespace")
+	}
+	dir := overlay(t, map[string]string{"kustomization.yaml": "namespace: proxies\nresources: [../kustomize]\ncomponents: [../kustomize/components/namespace]\n"})
+	all := objects(t, kustomized(t, dir))
+	if all["Namespace proxies"].GetLabels()["pod-security.kubernetes.io/enforce"] != "restricted" || all["Deployment kcp-front-proxy"].GetNamespace() != "proxies" {
+		t.Error("an overlay's namespace is not created with its labels, or not used")
+	}
+}
+
+// overlay is a directory with these files, which kustomize wants beside the base.
+func overlay(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(".", ".overlay-")
+	check(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	for name, text := range files {
+		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	return dir
+}
+
 // TestChartAndKustomizeAgree: with default values the chart's release kcp is
 // what the kustomize base is.
 func TestChartAndKustomizeAgree(t *testing.T) {
@@ -315,12 +344,7 @@ func TestKustomizePatch(t *testing.T) {
 	if !found {
 		t.Fatal("docs/install.md has no such patch")
 	}
-	dir, err := os.MkdirTemp(".", ".overlay-") // kustomize wants the base at a relative path
-	check(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	for name, text := range map[string]string{"kustomization.yaml": "resources: [../kustomize]\n" + patch, "mapping.yaml": "[]\n", "mount-hosts.yaml": "[]\n"} {
-		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
-	}
+	dir := overlay(t, map[string]string{"kustomization.yaml": "resources: [../kustomize]\n" + patch, "mapping.yaml": "[]\n", "mount-hosts.yaml": "[]\n"})
 	all := objects(t, kustomized(t, dir))
 	pod := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy").Spec.Template.Spec
 	if wrong := confined(pod); len(wrong) > 0 {
