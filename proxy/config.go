@@ -45,6 +45,9 @@ type Config struct {
 	Recheck func(r *http.Request, t *index.Target, admitted *authn.Decision) *authn.Decision
 	// RecheckPeriod is how often, at least 15 ms; 0 means 15 s.
 	RecheckPeriod time.Duration
+	// Moves knows which logical clusters move between shards: their clients are told to
+	// list again. Nil: nothing moves.
+	Moves Moves
 	// CORSOrigins are regular expressions of the origins that browsers may call
 	// from; empty means none.
 	CORSOrigins []string

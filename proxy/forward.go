@@ -38,7 +38,9 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer x.p.streams.remove(x.p.streams.add(upgradeStream, cancel, x.streamAuthn(r)))
+	st := x.p.streams.add(upgradeStream, cancel, x.streamAuthn(r))
+	defer x.p.streams.remove(st)
+	x.followMoves(st, nil)
 	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 

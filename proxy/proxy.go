@@ -23,6 +23,7 @@ import (
 	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
+	"frontproxy/proxy/watchframes"
 	"frontproxy/proxy/zpages"
 )
 
@@ -73,6 +74,10 @@ type streaming struct {
 	recheck       func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
 	recheckPeriod time.Duration
 	endedStreams  atomic.Uint64
+
+	moves        Moves              // nil: nothing moves
+	moveErrors   watchframes.Errors // that tell of a move
+	movedStreams atomic.Uint64      // ended because of moves
 }
 
 // observers are notified of the results of requests.
@@ -137,6 +142,9 @@ func New(c Config) (*Proxy, error) {
 	c.Routing.Lookups = func(t index.Target, err error) { c.Metrics.Lookup(&t, err) }
 	var err error
 	if p.router, err = routing.New(c.Routing); err != nil {
+		return nil, err
+	}
+	if err := p.follow(c.Moves); err != nil {
 		return nil, err
 	}
 	p.limit.init(c.MaxInFlight)

@@ -13,7 +13,7 @@ import (
 // state is what metrics tell of the Proxy.
 func (p *Proxy) state() metrics.ProxyState {
 	s := metrics.ProxyState{
-		InFlight: p.inFlight.Load(), Streams: map[string]int{}, RevokedStreams: p.endedStreams.Load(), Panics: p.panics.Load(),
+		InFlight: p.inFlight.Load(), Streams: map[string]int{}, RevokedStreams: p.endedStreams.Load(), MovedStreams: p.movedStreams.Load(), Panics: p.panics.Load(),
 		Reloads: p.router.Reloads(), Certificates: p.certificates(),
 	}
 	for kind, n := range p.streams.counts() {

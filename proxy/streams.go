@@ -14,6 +14,7 @@ import (
 //   - the shard ends it, or its connection breaks (watch.go);
 //   - its client leaves, or does not read for ProgressTimeout (connections.go,
 //     progress.go);
+//   - its logical cluster has moved to another shard (moves.go, watchmove.go);
 //   - what admitted it is gone: a recheck refuses it, or the workspace, the mount or the
 //     shard that it goes to is gone (recheck.go);
 //   - the proxy shuts down (drain).
@@ -35,6 +36,13 @@ type stream struct {
 	// when the next recheck is due.
 	admission *streamAuthn
 	next      time.Time
+
+	// cluster and shard are where a stream goes that ends when the cluster moves away from
+	// the shard; shard is "" for any other. watch is nil when it is not a watch. They are
+	// set once, before anybody else asks for them. moved says that it is being ended.
+	cluster, shard string
+	watch          *watch
+	moved          bool
 
 	// What follows is the recheckQueue's. payer is nil when the stream neither waits for
 	// a recheck nor is being rechecked; queued is its place in the payer's queue while it

@@ -5,6 +5,9 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+	"time"
+
+	"frontproxy/proxy/watchframes"
 )
 
 // watch is the body of a watch's answer, on its way to the client. ReverseProxy sends
@@ -17,13 +20,18 @@ type watch struct {
 	stream *stream
 	begun  bool // copyWatch was called
 	ended  atomic.Bool
+	move   watchMove
 }
 
 // captureWatchBody takes the body of a watch's answer out of ReverseProxy's hands, which gets
 // an empty one. finish closes it.
 func (x *exchange) captureWatchBody(res *http.Response) {
 	s := &watch{answer: res, body: res.Body}
+	if x.p.moves != nil {
+		s.move.begin(watchframes.Of(x.inbound.Header, res.Header), x.inbound.URL.RawQuery, time.Now())
+	}
 	s.stream = x.p.streams.add(watchStream, s.end, x.streamAuthn(x.inbound))
+	x.followMoves(s.stream, s)
 	x.watch = s
 	res.Body, res.ContentLength = http.NoBody, 0
 }
@@ -42,6 +50,7 @@ func (x *exchange) closeWatch() {
 // end ends the answer as if the upstream had.
 func (s *watch) end() {
 	s.ended.Store(true)
+	s.lookAgain()
 	_ = s.body.Close() // net/http lets a body be closed while it is read
 }
 
@@ -82,9 +91,15 @@ func (x *exchange) copy(to responseWriter) error {
 	for {
 		n, err := x.watch.body.Read(buf[chunkHead : len(buf)-chunkTail])
 		if n > 0 {
-			if err := x.send(to, buf, n); err != nil {
+			last, err := x.send(to, buf, n)
+			if err != nil || last {
 				x.p.giveBack(buf)
+			}
+			if err != nil {
 				return err
+			}
+			if last {
+				return x.tellMoved(to)
 			}
 		}
 		if err != nil {
@@ -97,16 +112,28 @@ func (x *exchange) copy(to responseWriter) error {
 	}
 }
 
-func (x *exchange) send(to responseWriter, buf []byte, n int) error {
+// send sends what was read. last says that the ERROR event of a move follows.
+func (x *exchange) send(to responseWriter, buf []byte, n int) (last bool, err error) {
 	if count := x.traffic.Received; count != nil {
 		count.Add(float64(n))
 	}
-	return to.send(buf, n)
+	move := &x.watch.move
+	if n = move.read(buf[chunkHead : chunkHead+n]); n > 0 {
+		err = to.send(buf, n)
+	}
+	return move.sent(), err
 }
 
 // finishWatch ends the answer after a read has returned err.
 func (x *exchange) finishWatch(to responseWriter, err error) error {
-	if !errors.Is(err, io.EOF) && !x.watch.ended.Load() {
+	clean := errors.Is(err, io.EOF)
+	if !x.watch.move.due.Load() {
+		x.awaitMove(clean)
+	}
+	if x.watch.move.due.Load() && !x.watch.ended.Load() {
+		return x.tellMoved(to)
+	}
+	if !clean && !x.watch.ended.Load() {
 		x.download.broken = true
 		return err
 	}

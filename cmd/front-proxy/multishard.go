@@ -99,7 +99,7 @@ func (o *multiShardOptions) servers() (map[string]*url.URL, error) {
 
 // acrossShards adds the settings of these flags and gates to a proxy's configuration.
 func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c proxy.Config) proxy.Config {
-	c.Recheck = decider.Recheck
+	c.Recheck, c.Moves = decider.Recheck, idx
 	if o.across.virtualWorkspaces {
 		c.Routing.ShardServices, c.Routing.ShardServers = idx.ShardNamed, must(o.across.servers()) // validated
 	}

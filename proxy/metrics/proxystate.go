@@ -13,8 +13,9 @@ type ProxyState struct {
 	InFlight int64
 	// Streams are those that are open, by kind.
 	Streams map[string]int
-	// RevokedStreams and Panics are since the start.
-	RevokedStreams, Panics uint64
+	// RevokedStreams are those that were no longer admitted, and MovedStreams those whose
+	// logical cluster has moved; these and Panics are since the start.
+	RevokedStreams, MovedStreams, Panics uint64
 	// Connections are the clients'; nil: the Proxy has no listener.
 	Connections *Connections
 	// Reloads tell why a changed file can not be used, nil when it can, by source.
@@ -40,7 +41,7 @@ func newProxyDescs(b *familyBuilder) proxyDescs {
 		openStreams:        b.read("front_proxy_open_streams", gaugeType, "Open watches and upgraded connections, and other responses of unknown length that have lasted for 15 s (kind answer).", "kind"),
 		openConnections:    b.read("front_proxy_open_connections", gaugeType, "Open client connections."),
 		refusedConnections: b.read("front_proxy_refused_connections_total", counterType, "Client connections closed on arrival because --max-connections were open."),
-		endedStreams:       b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what admitted them was gone."),
+		endedStreams:       b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what admitted them was gone (reason not_admitted), or because their logical cluster had moved to another shard (moved).", "reason"),
 		panics:             b.read("front_proxy_panics_total", counterType, "Contained panics; each one is a bug to report."),
 		shardReady:         b.read("front_proxy_shard_synced", gaugeType, "1 once everything that the proxy reads from a shard has been read.", "shard"),
 	}
@@ -70,7 +71,9 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	for kind, n := range s.Streams {
 		gauge(d.openStreams, float64(n), kind)
 	}
-	count(d.endedStreams, float64(s.RevokedStreams))
+	for reason, n := range map[string]uint64{"not_admitted": s.RevokedStreams, "moved": s.MovedStreams} {
+		out <- prometheus.MustNewConstMetric(d.endedStreams, prometheus.CounterValue, float64(n), reason)
+	}
 	count(d.panics, float64(s.Panics))
 	if s.Connections != nil {
 		gauge(d.openConnections, float64(s.Connections.Open))

@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/index"
+	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/destination"
+	"frontproxy/proxy/watchframes"
+)
+
+// Resource versions of two shards cannot be compared. So when a logical cluster has moved,
+// its clients must list again: watches on the old shard end with an ERROR event
+// (watchmove.go).
+
+// Moves knows which logical clusters move between shards; *index.Index does.
+type Moves interface {
+	// OnMove has f called whenever what MoveState says of a cluster may have changed.
+	OnMove(f func(cluster string))
+	// MoveState says how far the move of a cluster away from a shard has got.
+	MoveState(cluster, shard string) index.MoveState
+}
+
+const (
+	// movePace and moveSpread are how fast the streams of a cluster that has moved are
+	// ended: one in 10 ms on average, but all within 5 s.
+	movePace   = 10 * time.Millisecond
+	moveSpread = 5 * time.Second
+)
+
+// follow has the Proxy follow moves; nil: there are none.
+func (p *Proxy) follow(moves Moves) (err error) {
+	if moves == nil {
+		return nil
+	}
+	p.moves = moves
+	if p.moveErrors, err = watchframes.NewErrors(*expiredByMove()); err == nil {
+		moves.OnMove(p.moveChanged)
+	}
+	return err
+}
+
+// expiredByMove is the Status of what a move has made worthless.
+func expiredByMove() *metav1.Status {
+	return apistatus.New(http.StatusGone, metav1.StatusReasonExpired, "the workspace has moved to another shard, whose resource versions are different: list it again without a resource version or a continue token")
+}
+
+// followMoves has the stream of x end when the cluster moves away from the shard. w is nil
+// for a stream that is not a watch.
+func (x *exchange) followMoves(st *stream, w *watch) {
+	p, t := x.p, &x.dest.Target
+	if p.moves == nil || x.dest.Kind != destination.Shard || t.Shard == nil {
+		return
+	}
+	p.streams.follow(st, t.Cluster, t.Shard.Name, w)
+	if p.moves.MoveState(t.Cluster, t.Shard.Name) == index.Moved { // since the lookup
+		p.moveChanged(t.Cluster)
+	}
+}
+
+// moveChanged ends the streams of a cluster that has moved away from their shards, at
+// random moments, so that not all clients list again at once. Watches that wait to see
+// what becomes of a move look again.
+func (p *Proxy) moveChanged(cluster string) {
+	var moved []*stream
+	for _, st := range p.streams.of(cluster) {
+		if p.moves.MoveState(cluster, st.shard) != index.Moved {
+			st.watch.lookAgain()
+		} else if p.streams.claim(st) {
+			moved = append(moved, st)
+		}
+	}
+	window := min(time.Duration(len(moved))*movePace, moveSpread)
+	for _, st := range moved {
+		time.AfterFunc(rand.N(max(window, 1)), func() { p.endMoved(st) }) //nolint:gosec // jitter
+	}
+}
+
+func (p *Proxy) endMoved(st *stream) {
+	if !p.streams.isActive(st) {
+		return // it has ended in another way
+	}
+	p.movedStreams.Add(1)
+	p.log.V(2).Info("Ended a "+st.kind.String(), "because", "its logical cluster has moved to another shard", "cluster", st.cluster, "from", st.shard)
+	if st.watch != nil {
+		st.watch.expire()
+	} else {
+		st.end()
+	}
+}
+
+// follow has of return the stream for a cluster. w is nil when the stream is not a watch.
+func (s *streamSet) follow(st *stream, cluster, shard string, w *watch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.cluster, st.shard, st.watch = cluster, shard, w
+}
+
+// of returns the streams of a cluster that follow its moves.
+func (s *streamSet) of(cluster string) []*stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*stream
+	for st := range s.active {
+		if st.shard != "" && st.cluster == cluster {
+			all = append(all, st)
+		}
+	}
+	return all
+}
+
+// claim reports, once for each stream, that it is the caller's to end because of a move.
+func (s *streamSet) claim(st *stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !st.moved
+	st.moved = true
+	return first
+}
+
+func (s *streamSet) isActive(st *stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.active[st]
+	return ok
+}

@@ -1,0 +1,460 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+
+	"frontproxy/index"
+	"frontproxy/proxy/destination"
+	"frontproxy/proxy/routing/routingtest"
+	"frontproxy/proxy/watchframes"
+)
+
+// fakeMoves are moves that a test decides about; keys are "cluster shard".
+type fakeMoves struct {
+	mu      sync.Mutex // guards the rest
+	on      func(string)
+	states  map[string]index.MoveState
+	settled map[string]uint64
+}
+
+func newFakeMoves() *fakeMoves {
+	return &fakeMoves{states: map[string]index.MoveState{}, settled: map[string]uint64{}}
+}
+
+func (m *fakeMoves) OnMove(f func(string)) { m.on = f }
+
+func (m *fakeMoves) MoveState(cluster, shard string) index.MoveState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.states[cluster+" "+shard]
+}
+
+func (m *fakeMoves) SettledAt(cluster, shard string) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.settled[cluster+" "+shard]
+}
+
+// set changes a state and tells of it.
+func (m *fakeMoves) set(cluster, shard string, s index.MoveState) {
+	m.mu.Lock()
+	m.states[cluster+" "+shard] = s
+	m.mu.Unlock()
+	m.on(cluster)
+}
+
+const (
+	jsonMedia  = "application/json"
+	protoMedia = "application/vnd.kubernetes.protobuf;stream=watch"
+)
+
+// frame is an event as a shard sends it.
+func frame(media, event string) string {
+	if media == protoMedia {
+		return string(binary.BigEndian.AppendUint32(nil, uint32(len(event)))) + event
+	}
+	return event + "\n"
+}
+
+// speaker is a shard whose watches say what a test sends on the channel of their path's
+// last segment, and end when it is closed.
+type speaker struct {
+	mu   sync.Mutex // guards the rest
+	says map[string]chan string
+}
+
+func (s *speaker) channel(name string) chan string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.says == nil {
+		s.says = map[string]chan string{}
+	}
+	if s.says[name] == nil {
+		s.says[name] = make(chan string)
+	}
+	return s.says[name]
+}
+
+func (s *speaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", r.URL.Query().Get("media"))
+	if encoding := r.URL.Query().Get("encoding"); encoding != "" {
+		w.Header().Set("Content-Encoding", encoding)
+	}
+	flush := http.NewResponseController(w)
+	_ = flush.Flush()
+	says := s.channel(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
+	for {
+		select {
+		case text, ok := <-says:
+			if !ok {
+				return
+			}
+			_, _ = io.WriteString(w, text)
+			_ = flush.Flush()
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// movingWorld has shard "old", which says what s is told.
+func movingWorld(t *testing.T, http2 bool) (w *world, s *speaker, moves *fakeMoves) {
+	w, s, moves = newWorld(t), &speaker{}, newFakeMoves()
+	old := w.shard(t, "old", http2, s.ServeHTTP)
+	w.index["other"] = index.Target{Cluster: "other", Shard: old.Shard}
+	w.config.Moves = moves
+	return w, s, moves
+}
+
+// open asks for a watch.
+func open(t *testing.T, f *front, client2 bool, path string, header http.Header) *http.Response {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, f.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = header.Clone()
+	res, err := f.client(t, client2).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("%s answers %d", path, res.StatusCode)
+	}
+	return res
+}
+
+func read(t *testing.T, from io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(from, got); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v; want %q", got, err, want)
+	}
+}
+
+// TestMovedWatches: the watches of a cluster that has settled on another shard end with an
+// ERROR event, or are cut where none can be told from what is before it. No other watch
+// ends, and none does before.
+func TestMovedWatches(t *testing.T) {
+	expired, err := watchframes.NewErrors(*expiredByMove())
+	if err != nil {
+		t.Fatal(err)
+	}
+	protocols(t, func(t *testing.T, client2, shard2 bool) {
+		for name, tc := range map[string]struct {
+			media, encoding, accept string
+			want                    []byte // nil: it is cut
+		}{
+			"JSON":       {media: jsonMedia, want: expired[watchframes.JSON]},
+			"Protobuf":   {media: protoMedia, want: expired[watchframes.Protobuf]},
+			"Table":      {media: jsonMedia, accept: "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"},
+			"compressed": {media: jsonMedia, encoding: "gzip"},
+			"CBOR":       {media: "application/cbor-seq"},
+			"text":       {media: "text/plain"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				w, s, moves := movingWorld(t, shard2)
+				f := w.front(t)
+				query := "?watch=1&encoding=" + tc.encoding + "&media=" + strings.ReplaceAll(tc.media, ";", "%3B")
+				header := http.Header{"Accept": {tc.accept}}
+				event := frame(tc.media, `{"type":"ADDED"}`)
+				moved := open(t, f, client2, "/clusters/root:ws/api/v1/a"+query, header)
+				byName := open(t, f, client2, "/clusters/2kd9/api/v1/b"+query, header)
+				other := open(t, f, client2, "/clusters/other/api/v1/c"+query, header)
+				for name, from := range map[string]io.Reader{"a": moved.Body, "b": byName.Body, "c": other.Body} {
+					s.channel(name) <- event + event
+					read(t, from, event+event)
+				}
+				moves.set("2kd9", "old", index.Moving)
+				moves.set("2kd9", "new", index.Moved) // those of another shard
+				moves.set("other", "old", index.NotMoving)
+				for name, from := range map[string]io.Reader{"a": moved.Body, "b": byName.Body, "c": other.Body} {
+					s.channel(name) <- event
+					read(t, from, event)
+				}
+				if n := f.streams.counts()[watchStream]; n != 3 {
+					t.Fatalf("%d watches are open before the cluster has settled, want 3", n)
+				}
+				moves.set("2kd9", "old", index.Moved)
+				moves.set("2kd9", "old", index.Moved) // told again
+				for _, from := range []io.Reader{moved.Body, byName.Body} {
+					rest, err := io.ReadAll(from)
+					if tc.want == nil && err == nil || tc.want != nil && err != nil || !bytes.Equal(rest, tc.want) {
+						t.Errorf("it ends with %q, %v; want %q", rest, err, tc.want)
+					}
+				}
+				s.channel("c") <- event
+				read(t, other.Body, event)
+				w.eventually(t, "two watches are counted", func() bool {
+					return value(t, f.metrics, `front_proxy_streams_revoked_total{reason="moved"}`) == 2
+				})
+				if n := value(t, f.metrics, `front_proxy_streams_revoked_total{reason="not_admitted"}`); n != 0 || f.Panics() != 0 {
+					t.Errorf("%v are counted as not admitted, %d panics", n, f.Panics())
+				}
+			})
+		}
+	})
+}
+
+// TestMovedWatchEndsItsFrame: within a frame, the ERROR event waits for its end, and what
+// comes after it is left out.
+func TestMovedWatchEndsItsFrame(t *testing.T) {
+	expired, err := watchframes.NewErrors(*expiredByMove())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for media, want := range map[string][]byte{jsonMedia: expired[watchframes.JSON], protoMedia: expired[watchframes.Protobuf]} {
+		protocols(t, func(t *testing.T, client2, shard2 bool) {
+			w, s, moves := movingWorld(t, shard2)
+			f := w.front(t)
+			res := open(t, f, client2, "/clusters/root:ws/api/v1/a?watch=1&media="+strings.ReplaceAll(media, ";", "%3B"), nil)
+			event := frame(media, strings.Repeat("x", 3*streamBuffer))
+			s.channel("a") <- event[:9]
+			read(t, res.Body, event[:9])
+			moves.set("2kd9", "old", index.Moved)
+			w.eventually(t, "the watch is to end", func() bool { return f.movedStreams.Load() == 1 })
+			s.channel("a") <- event[9:] + event + event
+			rest, err := io.ReadAll(res.Body)
+			if got := event[:9] + string(rest); err != nil || got != event+string(want) {
+				t.Errorf("%s: after a frame of %d bytes: %q, %v", media, len(event), got[min(len(event), len(got)):], err)
+			}
+		})
+	}
+}
+
+// TestWatchThatItsShardEndsInAMove: the shard ends a cluster's watches when its move
+// begins. Clients are kept until it is over: then they get the ERROR event, or, if the
+// cluster stays, the end.
+func TestWatchThatItsShardEndsInAMove(t *testing.T) {
+	expired, err := watchframes.NewErrors(*expiredByMove())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for outcome, want := range map[index.MoveState]string{index.Moved: string(expired[watchframes.JSON]), index.NotMoving: ""} {
+		protocols(t, func(t *testing.T, client2, shard2 bool) {
+			w, s, moves := movingWorld(t, shard2)
+			f := w.front(t)
+			res := open(t, f, client2, "/clusters/root:ws/api/v1/a?watch=1&media="+jsonMedia, nil)
+			gone := open(t, f, client2, "/clusters/root:ws/api/v1/b?watch=1&media="+jsonMedia, nil)
+			moves.set("2kd9", "old", index.Moving)
+			close(s.channel("a"))
+			close(s.channel("b"))
+			w.eventually(t, "both watches wait", func() bool {
+				n := 0
+				for _, st := range f.streams.of("2kd9") {
+					st.watch.move.mu.Lock()
+					if st.watch.move.wake != nil {
+						n++
+					}
+					st.watch.move.mu.Unlock()
+				}
+				return n == 2
+			})
+			_ = gone.Body.Close() // a client that leaves
+			w.eventually(t, "one watch is left", func() bool { return len(f.streams.of("2kd9")) == 1 })
+			moves.set("2kd9", "old", outcome)
+			if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != want {
+				t.Errorf("when its state is %d, it ends with %q, %v", outcome, rest, err)
+			}
+		})
+	}
+}
+
+// TestMovedUpgrade: an upgraded connection to the old shard is cut.
+func TestMovedUpgrade(t *testing.T) {
+	w, moves := newWorld(t), newFakeMoves()
+	w.shard(t, "old", false, func(rw http.ResponseWriter, r *http.Request) {
+		up := websocket.Upgrader{}
+		c, err := up.Upgrade(rw, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		_, _, _ = c.ReadMessage()
+	})
+	w.config.Moves = moves
+	f := w.front(t)
+	d := websocket.Dialer{TLSClientConfig: f.client(t, false).Transport.(*http.Transport).TLSClientConfig}
+	c, res, err := d.Dial(strings.Replace(f.URL, "https", "wss", 1)+"/clusters/root:ws/api/v1/a?watch=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	defer func() { _ = c.Close() }()
+	w.eventually(t, "the stream is known", func() bool { return len(f.streams.of("2kd9")) == 1 })
+	moves.set("2kd9", "old", index.Moved)
+	if _, _, err := c.ReadMessage(); err == nil {
+		t.Error("a message came instead of the end")
+	}
+}
+
+// TestWatchThatComesTooLate: the cluster has settled between the lookup and the answer.
+func TestWatchThatComesTooLate(t *testing.T) {
+	w, _, moves := movingWorld(t, true)
+	f := w.front(t)
+	moves.set("2kd9", "old", index.Moved)
+	res := open(t, f, true, "/clusters/root:ws/api/v1/a?watch=1&media="+jsonMedia, nil)
+	if rest, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(rest), `"reason":"Expired"`) {
+		t.Errorf("it ends with %q, %v", rest, err)
+	}
+}
+
+// TestMovesAreSpread: streams of a cluster that has moved end evenly over a time that
+// grows with their number up to a bound, each once.
+func TestMovesAreSpread(t *testing.T) {
+	for _, tc := range []struct {
+		streams int
+		window  time.Duration
+	}{{3, 30 * time.Millisecond}, {400, 4 * time.Second}, {20_000, moveSpread}} {
+		t.Run(fmt.Sprint(tc.streams), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				moves := newFakeMoves()
+				p := &Proxy{streaming: streaming{streams: newStreamSet(), moves: moves}}
+				moves.OnMove(p.moveChanged)
+				begin := time.Now()
+				ends := make(chan time.Duration, tc.streams+1)
+				for n := range tc.streams + 100 {
+					var st *stream
+					st = p.streams.add(upgradeStream, func() {
+						ends <- time.Since(begin)
+						p.streams.remove(st)
+					}, nil)
+					switch {
+					case n < tc.streams:
+						p.streams.follow(st, "c", "old", nil)
+					case n%3 == 0:
+						p.streams.follow(st, "c", "new", nil)
+					case n%3 == 1:
+						p.streams.follow(st, "other", "old", nil)
+					}
+				}
+				moves.set("c", "old", index.Moved)
+				moves.set("c", "old", index.Moved)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				close(ends)
+				const slots = 10
+				var ended [slots]int
+				all := 0
+				for at := range ends {
+					if at >= tc.window {
+						t.Fatalf("a stream has ended after %v", at)
+					}
+					ended[at*slots/tc.window]++
+					all++
+				}
+				if all != tc.streams || p.movedStreams.Load() != uint64(tc.streams) {
+					t.Errorf("%d streams have ended, %d are counted, want %d", all, p.movedStreams.Load(), tc.streams)
+				}
+				if most := slices.Max(ended[:]); tc.streams >= 400 && (most > tc.streams/5 || slices.Min(ended[:]) == 0) {
+					t.Errorf("they ended in tenths of the time as %v", ended)
+				}
+			})
+		})
+	}
+}
+
+// collector is a client that reads everything.
+type collector struct {
+	bytes.Buffer
+	closed bool
+}
+
+func (c *collector) send(buf []byte, n int) error {
+	c.Write(buf[chunkHead : chunkHead+n])
+	return nil
+}
+
+func (c *collector) close(http.Header) error {
+	c.closed = true
+	return nil
+}
+
+// TestTimesOfMovedWatches: how long a watch waits for a frame's end and for a move's.
+func TestTimesOfMovedWatches(t *testing.T) {
+	files := routingtest.NewFiles(t)
+	for name, tc := range map[string]struct {
+		query string
+		said  string        // by the shard, at the beginning
+		after time.Duration // when the shard ends the watch; 0: never
+		moves map[time.Duration]index.MoveState
+		ends  time.Duration
+		told  bool // by an ERROR event
+		cut   bool
+	}{
+		"moved between frames":               {said: "{}\n", moves: map[time.Duration]index.MoveState{time.Minute: index.Moved}, ends: time.Minute, told: true},
+		"moved within a frame that stays":    {said: "{}\n{", moves: map[time.Duration]index.MoveState{time.Minute: index.Moved}, ends: time.Minute + frameWait, cut: true},
+		"ended early, and nothing moves":     {after: time.Minute, ends: time.Minute + moveGrace},
+		"ended early, the sign comes late":   {after: time.Minute, moves: map[time.Duration]index.MoveState{time.Minute + moveGrace/2: index.Moving, 3 * time.Minute: index.Moved}, ends: 3 * time.Minute, told: true},
+		"ended early, and the cluster stays": {after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving, 3 * time.Minute: index.NotMoving}, ends: 3 * time.Minute},
+		"ended when its client asked":        {query: "timeoutSeconds=300", after: 5 * time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: 5 * time.Minute},
+		"a move that takes too long":         {query: "timeoutSeconds=300", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: 5 * time.Minute},
+		"a move that takes longer":           {after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: watchTimeout},
+		"ended early within a frame":         {said: "{", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving, 3 * time.Minute: index.Moved}, ends: 3 * time.Minute, cut: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{Files: files}
+			mappings := w.mappings(t, routingtest.ShardsMapping)
+			synctest.Test(t, func(t *testing.T) {
+				moves := newFakeMoves()
+				c := Config{Decider: deciderFunc(nil), Moves: moves}
+				c.Routing.Mappings, c.Routing.Index = mappings, fakeIndex{}
+				p, err := New(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				begin := time.Now()
+				body, shard := io.Pipe()
+				x := p.newExchange()
+				x.inbound, err = http.NewRequestWithContext(t.Context(), http.MethodGet, "/x?"+tc.query, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				x.dest.Kind, x.dest.Target = destination.Shard, index.Target{Cluster: "c", Shard: shardAt("old", nil)}
+				x.captureWatchBody(&http.Response{Body: body, Header: http.Header{"Content-Type": {jsonMedia}}})
+				go func() {
+					if tc.said != "" {
+						_, _ = io.WriteString(shard, tc.said)
+					}
+					if tc.after != 0 {
+						time.Sleep(tc.after)
+						_ = shard.Close()
+					}
+				}()
+				for at, s := range tc.moves {
+					time.AfterFunc(at, func() { moves.set("c", "old", s) })
+				}
+				var client collector
+				err = x.copy(&client)
+				took := time.Since(begin).Truncate(100 * time.Millisecond) // of the spread
+				x.closeWatch()
+				if took != tc.ends || errors.Is(err, errMoved) != tc.cut || !tc.cut && err != nil || client.closed == tc.cut {
+					t.Errorf("ended after %v with %v, closed: %v; want after %v, cut: %v", took, err, client.closed, tc.ends, tc.cut)
+				}
+				want := tc.said
+				if tc.told {
+					want += string(p.moveErrors[watchframes.JSON])
+				}
+				if diff := cmp.Diff(want, client.String()); diff != "" {
+					t.Errorf("the client has (-want +got):\n%s", diff)
+				}
+				time.Sleep(time.Hour) // timers that are left
+			})
+		})
+	}
+}
