@@ -125,6 +125,9 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	}); status != nil {
 		return status
 	}
+	if status := x.p.checkVersion(r, &x.dest); status != nil {
+		return status
+	}
 	if x.long || x.upgrade {
 		if status := checkStreamSize(r, &x.dest, x.decision); status != nil {
 			return status

@@ -26,7 +26,11 @@ func (p *Proxy) locate(r *http.Request) (upgrade bool, to destination.Destinatio
 	if upgrade, err = requestinfo.Upgrade(r); err != nil {
 		return false, to, apistatus.BadRequest("%v", err)
 	}
-	if to, err = p.router.Resolve(r, path); err != nil {
+	to, err = p.router.Resolve(r, path)
+	if p.expiresInConflict(r, &to, err) {
+		return upgrade, to, expiredByMove()
+	}
+	if err != nil {
 		return upgrade, to, apistatus.ForDestination(err, r)
 	}
 	return upgrade, to, nil

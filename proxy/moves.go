@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -10,12 +11,14 @@ import (
 	"frontproxy/index"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/requestinfo"
 	"frontproxy/proxy/watchframes"
 )
 
 // Resource versions of two shards cannot be compared. So when a logical cluster has moved,
 // its clients must list again: watches on the old shard end with an ERROR event
-// (watchmove.go).
+// (watchmove.go), and what lists or watches from a version that only the old shard can
+// have given out is 410 Expired.
 
 // Moves knows which logical clusters move between shards; *index.Index does.
 type Moves interface {
@@ -23,6 +26,9 @@ type Moves interface {
 	OnMove(f func(cluster string))
 	// MoveState says how far the move of a cluster away from a shard has got.
 	MoveState(cluster, shard string) index.MoveState
+	// SettledAt is a resource version that a shard had reached when a cluster settled on
+	// it; 0 if that was not seen.
+	SettledAt(cluster, shard string) uint64
 }
 
 const (
@@ -47,6 +53,31 @@ func (p *Proxy) follow(moves Moves) (err error) {
 // expiredByMove is the Status of what a move has made worthless.
 func expiredByMove() *metav1.Status {
 	return apistatus.New(http.StatusGone, metav1.StatusReasonExpired, "the workspace has moved to another shard, whose resource versions are different: list it again without a resource version or a continue token")
+}
+
+// checkVersion refuses to list or watch from a version of the shard from which the
+// cluster came.
+func (p *Proxy) checkVersion(r *http.Request, d *destination.Destination) *metav1.Status {
+	if p.moves == nil || d.Kind != destination.Shard || d.Target.Shard == nil {
+		return nil
+	}
+	settled := p.moves.SettledAt(d.Target.Cluster, d.Target.Shard.Name)
+	if settled == 0 {
+		return nil
+	}
+	if v := requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery); v != 0 && v < settled {
+		return expiredByMove()
+	}
+	return nil
+}
+
+// expiresInConflict says whether a request lists or watches from some version a cluster
+// that two shards claim, by what Resolve has returned. It cannot be served now, and once
+// the cluster has settled its version may be any other of the new shard. So the client is
+// asked to list again now, while it is certain that it must.
+func (p *Proxy) expiresInConflict(r *http.Request, d *destination.Destination, err error) bool {
+	return err != nil && p.moves != nil && d.Kind == destination.Shard && d.Target.Cluster != "" && errors.Is(err, index.ErrConflict) &&
+		requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery) != 0
 }
 
 // followMoves has the stream of x end when the cluster moves away from the shard. w is nil
