@@ -60,8 +60,9 @@ func TestManifestsAreWhatTheirTypesTake(t *testing.T) {
 }
 
 // frontProxy and kubeconfig have the fields of kcp-operator's objects that ours
-// use, as of its sdk/apis/operator/v1alpha1 in the summer of 2026. That module
-// is not published where this one is built.
+// use, as of its sdk/apis/operator/v1alpha1 in the summer of 2026; extraVolumes and
+// extraVolumeMounts as of its pull request 290. That module is not published where
+// this one is built.
 type frontProxy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -79,7 +80,39 @@ type frontProxy struct {
 			Repository string `json:"repository"`
 			Tag        string `json:"tag"`
 		} `json:"image"`
-		ExtraArgs []string `json:"extraArgs"`
+		Resources          *corev1.ResourceRequirements `json:"resources"`
+		ExtraArgs          []string                     `json:"extraArgs"`
+		ExtraVolumes       []corev1.Volume              `json:"extraVolumes"`
+		ExtraVolumeMounts  []corev1.VolumeMount         `json:"extraVolumeMounts"`
+		DeploymentTemplate struct {
+			Spec struct {
+				Template struct {
+					Metadata struct {
+						Annotations map[string]string `json:"annotations"`
+						Labels      map[string]string `json:"labels"`
+					} `json:"metadata"`
+					Spec struct {
+						NodeSelector     map[string]string             `json:"nodeSelector"`
+						Affinity         *corev1.Affinity              `json:"affinity"`
+						Tolerations      []corev1.Toleration           `json:"tolerations"`
+						HostAliases      []corev1.HostAlias            `json:"hostAliases"`
+						ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets"`
+					} `json:"spec"`
+				} `json:"template"`
+			} `json:"spec"`
+		} `json:"deploymentTemplate"`
+		ServiceTemplate struct {
+			Spec struct {
+				Type      corev1.ServiceType `json:"type"`
+				ClusterIP string             `json:"clusterIP"`
+			} `json:"spec"`
+		} `json:"serviceTemplate"`
+		CertificateTemplates map[string]struct {
+			Spec struct {
+				DNSNames    []string `json:"dnsNames"`
+				IPAddresses []string `json:"ipAddresses"`
+			} `json:"spec"`
+		} `json:"certificateTemplates"`
 	} `json:"spec"`
 }
 
@@ -121,6 +154,15 @@ func TestOperatorKeepsMountsOn(t *testing.T) {
 	strictly(t, "operator/frontproxy.yaml", &fp)
 	if tag := strings.TrimPrefix(fp.Spec.Image.Tag, "v"); tag == "" || tag[0] >= '0' && tag[0] <= '9' {
 		t.Errorf("the tag %q reads as a version of kcp", fp.Spec.Image.Tag)
+	}
+	mounted := map[string]string{}
+	for _, m := range fp.Spec.ExtraVolumeMounts {
+		mounted[m.Name] = m.MountPath
+	}
+	for _, v := range fp.Spec.ExtraVolumes {
+		if v.EmptyDir == nil || mounted[v.Name] != "/run/front-proxy" || !slices.Contains(fp.Spec.ExtraArgs, "--debug-address=unix:///run/front-proxy/debug.sock") {
+			t.Errorf("the volume %s is not what the debug socket is in", v.Name)
+		}
 	}
 	var k kubeconfig
 	strictly(t, "operator/kubeconfig.yaml", &k)
