@@ -11,6 +11,9 @@ ONKCP   := /e2e(/across|/demo)?$$
 VWF     := bin/virtual-workspace-framework
 LOGIN   := bin/login-tools-$(shell sha256sum e2e/login-tools/go.sum | cut -c1-12)
 DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go | sha256sum | cut -c1-12)
+# Which Kubernetes helm takes for granted where it asks none, as its own builds do: that of its client.
+K8SMINOR = $(shell awk '$$1 == "k8s.io/client-go" {split($$2, v, "."); print v[2]; exit}' deploy/tools/go.mod)
+HELMK8S  = $(foreach p,chartutil lint/rules,-X helm.sh/helm/v3/pkg/$(p).k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$(p).k8sVersionMinor=$(K8SMINOR))
 DOCTESTS := Links|Doc$$|NamesTests
 LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
 
@@ -88,5 +91,5 @@ $(LINT): .ci/lint/go.mod .ci/lint/go.sum
 $(DEPLOY): deploy/tools/go.mod deploy/tools/go.sum $(wildcard deploy/tools/*/*.go)
 	@echo "building helm and the checks of deploy/ into $@: a few minutes, once"
 	go vet -C deploy/tools ./...
-	go build -C deploy/tools -ldflags '-s -w' -o $(CURDIR)/$@.tmp/ tool ./strict ./alerts ./image
+	go build -C deploy/tools -ldflags '-s -w $(HELMK8S)' -o $(CURDIR)/$@.tmp/ tool ./strict ./alerts ./image
 	rm -rf $@ && mv $@.tmp $@ && touch $@

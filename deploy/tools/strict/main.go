@@ -1,6 +1,6 @@
 // Command strict reads YAML documents from standard input and decodes each into
-// the Go type of its API: Kubernetes', cert-manager's and the Prometheus
-// operator's own. An unknown kind, an unknown or doubled field, a value of the
+// the Go type of its API: Kubernetes', cert-manager's, the Gateway API's
+// and the Prometheus operator's own. An unknown kind, an unknown or doubled field, a value of the
 // wrong type is an error that names the object.
 package main
 
@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayv1alpha3 "sigs.k8s.io/gateway-api/apis/v1alpha3"
 )
 
 func main() {
@@ -30,7 +32,7 @@ func main() {
 
 func decode(in io.Reader) (int, error) {
 	types := runtime.NewScheme()
-	if err := errors.Join(scheme.AddToScheme(types), certmanager.AddToScheme(types), monitoring.AddToScheme(types)); err != nil {
+	if err := errors.Join(scheme.AddToScheme(types), certmanager.AddToScheme(types), monitoring.AddToScheme(types), gatewayv1.Install(types), gatewayv1alpha3.Install(types)); err != nil {
 		return 0, err
 	}
 	decoder := json.NewSerializerWithOptions(json.DefaultMetaFactory, types, types, json.SerializerOptions{Yaml: true, Strict: true})
