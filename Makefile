@@ -43,10 +43,10 @@ test-browser: build bin/browser-provider/node_modules ## a login in a real brows
 lint: $(LINT) ## golangci-lint, govulncheck, the docs' links and generated pages
 	$(LINT)/golangci-lint run ./...
 	.ci/vulncheck $(LINT)/govulncheck
-	go test -count=1 -run '$(DOCTESTS)' ./docs ./proxy/metrics ./cmd/front-proxy
+	go test -count=1 -run '$(DOCTESTS)' ./docs ./proxy/metrics ./cmd/front-proxy ./deploy
 
 docs: ## updates the generated pages
-	UPDATE_DOCS=1 go test -count=1 -run 'Test(Metrics|Flags)Doc' ./proxy/metrics ./cmd/front-proxy
+	UPDATE_DOCS=1 go test -count=1 -run 'Test(Metrics|Flags|ChartReadme|ChartFiles)Doc' ./proxy/metrics ./cmd/front-proxy ./deploy
 
 bench: build $(KCP031) ## the comparison of docs/performance.md, 12 minutes and 10 for the attacks on neighbours; BENCH= sets its flags, DOCS=1 updates that page
 	go build -o bin/bench ./e2e/bench

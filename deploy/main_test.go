@@ -75,11 +75,27 @@ func kustomized(t *testing.T, dir string) []byte {
 // charted is the chart rendered as release kcp in namespace kcp.
 func charted(t *testing.T, values ...string) []byte {
 	t.Helper()
-	return run(t, nil, tool(t, "helm"), append([]string{"template", "kcp", "charts/front-proxy", "--namespace=kcp", "--kube-version=1.35.0"}, values...)...)
+	return run(t, nil, tool(t, "helm"), append([]string{"template", "kcp", "charts/front-proxy", "--namespace=kcp"}, values...)...)
 }
 
-func everything() []string { return []string{"--values=charts/front-proxy/ci/everything-values.yaml"} }
-func least() []string      { return []string{"--values=charts/front-proxy/ci/least-values.yaml"} }
+// valuesOf is helm's argument for a file of ci/, as in valuesOf("acme").
+func valuesOf(name string) string { return "--values=charts/front-proxy/ci/" + name + "-values.yaml" }
+
+// valueSets are helm's arguments for the chart's defaults and for each file of ci/,
+// by name.
+func valueSets(t *testing.T) map[string][]string {
+	t.Helper()
+	files, err := filepath.Glob("charts/front-proxy/ci/*-values.yaml")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("ci/ has %d files of values: %v", len(files), err)
+	}
+	sets := map[string][]string{"defaults": nil}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), "-values.yaml")
+		sets[name] = []string{valuesOf(name)}
+	}
+	return sets
+}
 
 // objects are the manifests of a stream, by kind and name.
 func objects(t *testing.T, manifests []byte) map[string]*unstructured.Unstructured {

@@ -25,8 +25,9 @@ import (
 // the Go types of its APIs.
 func TestManifestsAreWhatTheirTypesTake(t *testing.T) {
 	strict := tool(t, "strict")
-	streams := map[string][]byte{
-		"kustomize": kustomized(t, "kustomize"), "kubestellar": kustomized(t, "kubestellar"), "chart": charted(t), "chart, everything": charted(t, everything()...), "chart, least": charted(t, least()...),
+	streams := map[string][]byte{"kustomize": kustomized(t, "kustomize"), "kubestellar": kustomized(t, "kubestellar")}
+	for name, values := range valueSets(t) {
+		streams["chart, "+name] = charted(t, values...)
 	}
 	for _, dir := range []string{"rbac", "kubestellar"} {
 		files, err := filepath.Glob(dir + "/*.yaml")
@@ -51,6 +52,7 @@ func TestManifestsAreWhatTheirTypesTake(t *testing.T) {
 	for name, wrong := range map[string]string{
 		"unknown field": "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {port: 1}\n",
 		"wrong type":    "apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: x}\nspec: {usages: client auth}\n",
+		"wrong route":   "apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {name: x}\nspec: {hostname: [x]}\n",
 		"unknown kind":  "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitr\nmetadata: {name: x}\n",
 	} {
 		if _, err := attempt([]byte(wrong), strict); err == nil {
@@ -247,16 +249,22 @@ func TestBindingPoliciesSelectEverything(t *testing.T) {
 // TestChartLints in every value set, and its schema refuses what is wrong.
 func TestChartLints(t *testing.T) {
 	helm := tool(t, "helm")
-	for _, values := range [][]string{nil, everything(), least()} {
-		run(t, nil, helm, append([]string{"lint", "--strict", "--kube-version=1.35.0", "charts/front-proxy"}, values...)...)
+	for _, values := range valueSets(t) {
+		run(t, nil, helm, append([]string{"lint", "--strict", "charts/front-proxy"}, values...)...)
 	}
 	for _, wrong := range []string{
-		"defaults.replicas=0", "defaults.replica=2", "defaults.featureGates.X=perhaps", "defaults.kcp.rootURL=http://root", "defaults.service.port=0",
-		"defaults.mapping[0].path=/x", "instances.Upper.replicas=2", "instances.a.unknown=1", "defaults.certManager.clientIssuer.kind=Thing",
+		"defaults.replicaCount=0", "defaults.replicas=2", "defaults.featureGates.X=perhaps", "defaults.kcp.rootURL=http://root", "defaults.service.port=0",
+		"defaults.mapping[0].path=/x", "instances.Upper.replicaCount=2", "instances.a.unknown=1", "defaults.certManager.clientIssuer.kind=Thing",
 		"defaults.files[0].name=tls,defaults.files[0].secret=s", "defaults.files[0].name=a", "defaults.mountHosts[0].url=https://x",
-		"instances.a-name-that-is-so-long-that-no-secret-fits.replicas=1",
+		"instances.a-name-that-is-so-long-that-no-secret-fits.replicaCount=1", "defaults.image.repository=registry.example.com/front-proxy:v1",
+		"defaults.extraVolumes[0].name=tls", "prometheusRule.enabled=perhaps", "defaults.prometheusRule.enabled=true", "defaults.hostnames[0]=https://kcp.example.com",
+		// What the templates refuse, because it cannot work.
+		"defaults.ingress.enabled=true", "defaults.tlsRoute.enabled=true,defaults.hostnames[0]=kcp.example.com", "defaults.serviceMonitor.enabled=true",
+		"defaults.certManager.enabled=true,defaults.serviceMonitor.enabled=true,defaults.serviceMonitor.namespace=monitoring",
+		"defaults.certManager.enabled=true,defaults.certManager.publicIssuer.name=letsencrypt", "defaults.autoscaling.enabled=true,defaults.autoscaling.minReplicas=11",
+		"defaults.fullnameOverride=kcp,instances.second.replicaCount=1", "defaults.serviceAccount.name=kcp,instances.second.replicaCount=1",
 	} {
-		if _, err := attempt(nil, helm, "template", "kcp", "charts/front-proxy", "--kube-version=1.35.0", "--set="+wrong); err == nil {
+		if _, err := attempt(nil, helm, "template", "kcp", "charts/front-proxy", "--set="+wrong); err == nil {
 			t.Errorf("%s is taken", wrong)
 		}
 	}
@@ -328,7 +336,7 @@ func parsed(t *testing.T, text string) any {
 
 // TestInstancesAreTheirOwn: each has its own gates, Secrets and selector.
 func TestInstancesAreTheirOwn(t *testing.T) {
-	all := objects(t, charted(t, everything()...))
+	all := objects(t, charted(t, valuesOf("everything")))
 	first, second := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy"), typed[appsv1.Deployment](t, all, "Deployment kcp-tenants")
 	args := second.Spec.Template.Spec.Containers[0].Args
 	for _, want := range []string{"--feature-gates=ServiceAccountWorkspaceOwners=false,WorkspaceAuthentication=true", "--service-account-keys-from-shards"} {
@@ -347,15 +355,15 @@ func TestInstancesAreTheirOwn(t *testing.T) {
 			t.Errorf("the second instance mounts %s", v.Secret.SecretName)
 		}
 	}
-	if all["PrometheusRule kcp-front-proxy"] == nil || all["PrometheusRule kcp-tenants"] != nil {
-		t.Error("the rule is not the first instance's alone")
+	if all["ServiceMonitor kcp-front-proxy"] == nil || all["ServiceMonitor kcp-tenants"] != nil {
+		t.Error("what is on for all and off for the second instance is not the first one's alone")
 	}
 }
 
 // TestMountHosts: the list is a file that the proxy is told of, where there is
 // one, and what it names can be mounted.
 func TestMountHosts(t *testing.T) {
-	all := objects(t, charted(t, everything()...))
+	all := objects(t, charted(t, valuesOf("everything")))
 	for name, want := range map[string]bool{"kcp-front-proxy": false, "kcp-tenants": true} {
 		file, has := typed[corev1.ConfigMap](t, all, "ConfigMap "+name+"-config").Data["mount-hosts.yaml"]
 		pod := typed[appsv1.Deployment](t, all, "Deployment "+name).Spec.Template.Spec
@@ -401,18 +409,37 @@ func TestKustomizePatch(t *testing.T) {
 }
 
 // TestPodsAreConfined in every value set: the restricted Pod Security Standard,
-// a read-only root, and every file an argument or a mapping names is mounted.
+// a read-only root, and every file an argument or a mapping names is mounted. Pods
+// of helm test are no exception.
 func TestPodsAreConfined(t *testing.T) {
-	for name, stream := range map[string][]byte{
-		"kustomize": kustomized(t, "kustomize"), "chart": charted(t), "everything": charted(t, everything()...), "least": charted(t, least()...),
-	} {
+	streams := map[string][]byte{"kustomize": kustomized(t, "kustomize")}
+	for name, values := range valueSets(t) {
+		streams[name] = charted(t, values...)
+	}
+	for name, stream := range streams {
 		all := objects(t, stream)
 		for key := range all {
-			if !strings.HasPrefix(key, "Deployment ") {
+			var pod corev1.PodSpec
+			switch kind, _, _ := strings.Cut(key, " "); kind {
+			case "Deployment":
+				pod = typed[appsv1.Deployment](t, all, key).Spec.Template.Spec
+				probes := pod.Containers[0]
+				if probes.LivenessProbe.HTTPGet.Path != "/livez" || probes.ReadinessProbe.HTTPGet.Path != "/readyz" {
+					t.Errorf("%s, %s: other probes", name, key)
+				}
+			case "Pod":
+				pod = typed[corev1.Pod](t, all, key).Spec
+			default:
 				continue
 			}
-			d := typed[appsv1.Deployment](t, all, key)
-			for _, wrong := range confined(d.Spec.Template.Spec) {
+			if user := pod.SecurityContext.RunAsUser; strings.HasPrefix(name, "openshift") {
+				if user != nil || pod.SecurityContext.RunAsGroup != nil || pod.SecurityContext.FSGroup != nil {
+					t.Errorf("%s, %s: OpenShift cannot choose the user and its groups", name, key)
+				}
+			} else if ptr.Deref(user, 0) != 65532 {
+				t.Errorf("%s, %s: another user than the image's", name, key)
+			}
+			for _, wrong := range confined(pod) {
 				t.Errorf("%s, %s: %s", name, key, wrong)
 			}
 		}
@@ -427,21 +454,27 @@ func confined(pod corev1.PodSpec) (wrong []string) {
 	}
 	c := pod.Containers[0]
 	p, s := pod.SecurityContext, c.SecurityContext
-	expect(ptr.Deref(p.RunAsNonRoot, false) && ptr.Deref(p.RunAsUser, 0) == 65532, "it may run as root")
+	expect(ptr.Deref(p.RunAsNonRoot, false), "it may run as root")
 	expect(p.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault, "no seccomp profile")
 	expect(!ptr.Deref(s.AllowPrivilegeEscalation, true) && ptr.Deref(s.ReadOnlyRootFilesystem, false) && s.Privileged == nil, "the container is not confined")
 	expect(cmp.Equal(s.Capabilities, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}), "capabilities are kept")
 	expect(!ptr.Deref(pod.AutomountServiceAccountToken, true) && !pod.HostNetwork && !pod.HostPID && !pod.HostIPC, "it has the cluster's or the host's")
-	expect(c.LivenessProbe.HTTPGet.Path == "/livez" && c.ReadinessProbe.HTTPGet.Path == "/readyz", "probes")
 	expect(c.Resources.Requests.Cpu().Sign() > 0 && c.Resources.Limits.Memory().Sign() > 0, "no requests or limits")
+	empty := map[string]bool{}
+	for _, v := range pod.Volumes {
+		empty[v.Name] = v.EmptyDir != nil
+	}
 	var mounted []string
 	for _, m := range c.VolumeMounts {
-		expect(m.ReadOnly, "%s may be written", m.MountPath)
+		expect(m.ReadOnly || empty[m.Name], "%s may be written", m.MountPath)
 		mounted = append(mounted, m.MountPath)
 	}
 	for _, a := range c.Args {
-		if _, file, ok := strings.Cut(a, "=/etc/"); ok {
-			expect(slices.Contains(mounted, filepath.Dir("/etc/"+file)), "%s is not mounted", a)
+		_, value, _ := strings.Cut(a, "=")
+		for file := range strings.SplitSeq(strings.TrimPrefix(value, "unix://"), ",") {
+			if strings.HasPrefix(file, "/") {
+				expect(slices.Contains(mounted, filepath.Dir(file)), "%s is not mounted", a)
+			}
 		}
 	}
 	return wrong
@@ -453,6 +486,24 @@ func TestAlerts(t *testing.T) {
 	alerts := tool(t, "alerts")
 	const rules, tests = "alerts/front-proxy.rules.yaml", "alerts/front-proxy.test.yaml"
 	run(t, nil, alerts, rules, tests)
+	for name, values := range valueSets(t) {
+		var found []string
+		all := objects(t, charted(t, values...))
+		for key, o := range all {
+			if o.GetKind() != "PrometheusRule" {
+				continue
+			}
+			found = append(found, key)
+			spec, err := yaml.Marshal(o.Object["spec"])
+			check(t, err)
+			rendered := filepath.Join(t.TempDir(), "rules.yaml")
+			check(t, os.WriteFile(rendered, spec, 0o600))
+			run(t, nil, alerts, rendered, tests)
+		}
+		if len(found) > 1 || len(found) == 0 && (name == "everything" || name == "secrets") {
+			t.Errorf("%s has the rules %v, want one for the release", name, found)
+		}
+	}
 	content, err := os.ReadFile(rules)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,7 +40,7 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 		return string(content)
 	}
 	byHand := map[string]string{"root": recipe("root"), "shards": recipe("shards")}
-	chart := objects(t, charted(t, everything()...))
+	chart, acme, own := objects(t, charted(t, valuesOf("everything"))), objects(t, charted(t, valuesOf("acme"))), objects(t, charted(t, valuesOf("secrets")))
 	byChart := map[string]string{}
 	for name := range byHand {
 		byChart[name] = typed[corev1.Secret](t, chart, "Secret kcp-front-proxy-"+name+"-kubeconfig").StringData["kubeconfig"]
@@ -47,13 +48,15 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 	base := objects(t, kustomized(t, "kustomize"))
 	for _, tt := range []struct {
 		name        string
-		config      map[string]string
-		deployment  appsv1.Deployment
+		manifests   map[string]*unstructured.Unstructured
+		instance    string
 		kubeconfigs map[string]string
 	}{
-		{"kustomize", config(t, base, "kcp-front-proxy"), typed[appsv1.Deployment](t, base, "Deployment kcp-front-proxy"), byHand},
-		{"chart with cert-manager", config(t, chart, "kcp-front-proxy"), typed[appsv1.Deployment](t, chart, "Deployment kcp-front-proxy"), byChart},
-		{"chart, second instance", config(t, chart, "kcp-tenants"), typed[appsv1.Deployment](t, chart, "Deployment kcp-tenants"), byChart},
+		{"kustomize", base, "kcp-front-proxy", byHand},
+		{"chart with cert-manager", chart, "kcp-front-proxy", byChart},
+		{"chart, second instance", chart, "kcp-tenants", byChart},
+		{"chart with two serving certificates", acme, "kcp-front-proxy", byChart},
+		{"chart with Secrets made by hand", own, "kcp-front-proxy", byHand},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k, err := standin.New(t.TempDir())
@@ -62,10 +65,15 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 			k.Root.PutWorkspace("root", "team", "teamonroot000001", "root", "organization", nil)
 			k.Root.PutCluster("teamonroot000001", "root:organization", nil)
 			c := newContainer(t)
-			for _, m := range tt.deployment.Spec.Template.Spec.Containers[0].VolumeMounts {
-				c.mount(m.MountPath, volume(t, k, m.Name, tt.kubeconfigs, tt.config))
+			pod, files := typed[appsv1.Deployment](t, tt.manifests, "Deployment "+tt.instance).Spec.Template.Spec, config(t, tt.manifests, tt.instance)
+			for _, m := range pod.Containers[0].VolumeMounts {
+				c.mount(m, pod.Volumes, volume(t, k, m.Name, tt.kubeconfigs, files))
 			}
-			p := c.start(k, tt.deployment.Spec.Template.Spec.Containers[0])
+			p := c.start(k, pod.Containers[0])
+			if test := "Pod " + tt.instance + "-test-check"; tt.manifests[test] != nil {
+				c.run(typed[corev1.Pod](t, tt.manifests, test).Spec.Containers[0])
+			}
+			c.explain()
 			pair, err := k.ClientCA.Client(t.TempDir(), "alice", "devs")
 			check(t, err)
 			cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
@@ -126,6 +134,12 @@ func volume(t *testing.T, k *standin.KCP, name string, kubeconfigs, config map[s
 		serving, err := k.ServingCA.Serving(t.TempDir(), "proxy")
 		check(t, err)
 		return pair(serving)
+	case "public-tls":
+		public, err := k.RequestHeaderCA.Serving(t.TempDir(), "public")
+		check(t, err)
+		return pair(public)
+	case "run":
+		return nil
 	case "client-ca":
 		return map[string][]byte{"tls.crt": k.ClientCA.PEM}
 	case "requestheader-ca":
@@ -155,7 +169,10 @@ func newContainer(t *testing.T) *container {
 	if !ok || runtime.GOOS != "linux" {
 		t.Fatalf("the image has no program for %s/%s", runtime.GOOS, runtime.GOARCH)
 	}
-	dir := filepath.Join(t.TempDir(), "root")
+	parent, err := os.MkdirTemp("", "front-proxy-") // t.TempDir's path is too long for a socket's
+	check(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(parent) })
+	dir := filepath.Join(parent, "root")
 	check(t, os.Mkdir(dir, 0o755))
 	extract(t, parts[1], dir)
 	return &container{t, dir}
@@ -163,13 +180,28 @@ func newContainer(t *testing.T) *container {
 
 // in is text with the paths of mounts where they really are.
 func (c *container) in(text string) string {
-	return strings.ReplaceAll(text, "/etc/front-proxy/", c.dir+"/etc/front-proxy/")
+	text = strings.ReplaceAll(text, "/etc/front-proxy/", c.dir+"/etc/front-proxy/")
+	return strings.ReplaceAll(text, "/run/front-proxy/", c.dir+"/run/front-proxy/")
 }
 
-func (c *container) mount(path string, files map[string][]byte) {
+// mount lays out a volume's files, of a Secret with items only those; one that is
+// not read-only may be written by everybody, as an emptyDir.
+func (c *container) mount(m corev1.VolumeMount, volumes []corev1.Volume, files map[string][]byte) {
 	c.t.Helper()
-	dir := filepath.Join(c.dir, path)
+	dir := filepath.Join(c.dir, m.MountPath)
 	check(c.t, os.MkdirAll(dir, 0o755))
+	if !m.ReadOnly {
+		check(c.t, os.Chmod(dir, 0o777)) //nolint:gosec // as the kubelet's
+	}
+	for _, v := range volumes {
+		if v.Name == m.Name && v.Secret != nil && v.Secret.Items != nil {
+			chosen := map[string][]byte{}
+			for _, item := range v.Secret.Items {
+				chosen[item.Path] = files[item.Key]
+			}
+			files = chosen
+		}
+	}
 	for name, content := range files {
 		check(c.t, os.WriteFile(filepath.Join(dir, name), []byte(c.in(string(content))), 0o444)) //nolint:gosec // as the kubelet's, for the group
 	}
@@ -206,7 +238,7 @@ func (c *container) start(k *standin.KCP, spec corev1.Container) *proxy {
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.Env = &output, &output, c.dir, []string{}
 	if os.Getuid() == 0 {
-		check(t, os.Chmod(filepath.Dir(filepath.Dir(c.dir)), 0o711)) //nolint:gosec // for the pod's user to get in
+		check(t, os.Chmod(filepath.Dir(c.dir), 0o711)) //nolint:gosec // for the pod's user to get in
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
 	}
 	check(t, cmd.Start())
@@ -239,6 +271,43 @@ func (c *container) start(k *standin.KCP, spec corev1.Container) *proxy {
 		if time.Now().After(deadline) {
 			t.Fatalf("not ready after 30 s: %v", err)
 		}
+	}
+}
+
+// run runs a container of helm test, which must succeed, and fail where a file is
+// missing.
+func (c *container) run(spec corev1.Container) {
+	c.t.Helper()
+	args := slices.Clone(spec.Command[1:])
+	for _, a := range spec.Args {
+		args = append(args, c.in(a))
+	}
+	program := filepath.Join(c.dir, spec.Command[0])
+	if _, err := attempt(nil, program, args...); err != nil {
+		c.t.Errorf("helm test finds fault: %v", err)
+	}
+	if _, err := attempt(nil, program, append(args, "--token-auth-file="+filepath.Join(c.dir, "none"))...); err == nil {
+		c.t.Error("helm test passes without a file")
+	}
+}
+
+// explain asks at the debug socket, as docs/troubleshooting.md says.
+func (c *container) explain() {
+	c.t.Helper()
+	page, err := os.ReadFile("../docs/troubleshooting.md")
+	check(c.t, err)
+	_, rest, found := strings.Cut(string(page), " exec deploy/kcp-front-proxy -- ")
+	line, _, _ := strings.Cut(rest, "\n")
+	words := strings.Fields(line)
+	if !found || len(words) < 2 || !slices.Contains(words, "--debug-address=unix:///run/front-proxy/debug.sock") {
+		c.t.Fatalf("docs/troubleshooting.md has no line for kubectl exec: %q", line)
+	}
+	for n, word := range words {
+		words[n] = c.in(word)
+	}
+	out, err := attempt(nil, filepath.Join(c.dir, words[0]), words[1:]...)
+	if err != nil || !bytes.Contains(out, []byte("logical cluster")) {
+		c.t.Errorf("what docs/troubleshooting.md says about kubectl exec: %v\n%s", err, out)
 	}
 }
 
