@@ -135,6 +135,9 @@ func TestPublicCertificate(t *testing.T) {
 	if got := field(t, all["Certificate kcp-front-proxy-public-tls"], "spec", "issuerRef", "name"); got != "letsencrypt" {
 		t.Errorf("the public certificate is of %v", got)
 	}
+	if got := field(t, all["Certificate kcp-front-proxy-requestheader-client"], "spec", "commonName"); got != "kcp-front-proxy" {
+		t.Errorf("the certificate for shards is of %v, whom virtual workspaces' servers do not allow", got)
+	}
 	args := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy").Spec.Template.Spec.Containers[0].Args
 	for _, want := range []string{"--tls-cert-file=/etc/front-proxy/tls/tls.crt", "--tls-sni-cert-key=/etc/front-proxy/public-tls/tls.crt,/etc/front-proxy/public-tls/tls.key"} {
 		if !slices.Contains(args, want) {
