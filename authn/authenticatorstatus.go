@@ -13,9 +13,9 @@ type describer interface {
 	Describe() []authstatus.Authenticator
 }
 
-// AuthenticatorsFor lists what may be asked about requests to t, in the order it is
-// asked, with its states now.
-func (a *Authenticator) AuthenticatorsFor(t *index.Target) []authstatus.Authenticator {
+// AuthenticatorsFor lists what may be asked about requests to workspaces of the type t, in
+// the order it is asked, with its states now. The zero Type is none.
+func (a *Authenticator) AuthenticatorsFor(t *index.Type) []authstatus.Authenticator {
 	var all []authstatus.Authenticator
 	always := func(name string) {
 		all = append(all, authstatus.Authenticator{Name: name, State: authstatus.Ready})
@@ -36,7 +36,7 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Target) []authstatus.Authenti
 	for _, m := range a.tokens {
 		token(m)
 	}
-	all = append(all, a.applyingTypes(&t.Type)...)
+	all = append(all, a.applyingTypes(t)...)
 	if a.webhook != nil {
 		token(a.webhook)
 	}

@@ -16,11 +16,11 @@ var (
 	errMalformedProtocol = errors.New("the bearer subprotocol is not unpadded base64url text, or is the only subprotocol")
 )
 
-// bearer returns the request's bearer token; empty when it has none. Two
+// bearer returns the bearer token in a request's headers; empty when there is none. Two
 // tokens, or one that is malformed, are an error: which of two the shard or a
 // log would take is not ours to guess.
-func bearer(r *http.Request) (string, error) {
-	headers := r.Header["Authorization"]
+func bearer(h http.Header) (string, error) {
+	headers := h["Authorization"]
 	if len(headers) > 1 {
 		return "", errTwoAuthorizations
 	}
@@ -31,10 +31,10 @@ func bearer(r *http.Request) (string, error) {
 			return "", err
 		}
 	}
-	if len(r.Header["Sec-Websocket-Protocol"]) == 0 || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+	if len(h["Sec-Websocket-Protocol"]) == 0 || !strings.EqualFold(h.Get("Upgrade"), "websocket") {
 		return token, nil
 	}
-	fromProtocol, err := bearerProtocol(r.Header["Sec-Websocket-Protocol"])
+	fromProtocol, err := bearerProtocol(h["Sec-Websocket-Protocol"])
 	if err != nil {
 		return "", err
 	}
@@ -85,8 +85,8 @@ func bearerProtocol(headers []string) (found string, err error) {
 	return found, nil
 }
 
-// PresentsToken says whether a request has a bearer token, good or bad.
-func PresentsToken(r *http.Request) bool {
-	token, err := bearer(r)
+// PresentsToken says whether a request with these headers has a bearer token, good or bad.
+func PresentsToken(h http.Header) bool {
+	token, err := bearer(h)
 	return token != "" || err != nil
 }

@@ -40,7 +40,7 @@ func TestBearer(t *testing.T) {
 		"other subprotocols":            {headers: socket("v5.channel.k8s.io")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := bearer(&http.Request{Header: tc.headers})
+			got, err := bearer(tc.headers)
 			if got != tc.want || !errors.Is(err, tc.err) {
 				t.Errorf("bearer: got %q, %v; want %q, %v", got, err, tc.want, tc.err)
 			}

@@ -1,9 +1,9 @@
 package authn
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"time"
 
@@ -35,19 +35,19 @@ type CredentialSummary struct {
 // maxPresented bounds what is kept of a text that a client chose.
 const maxPresented = 256
 
-// certificate adds the request's client certificate.
-func (p *CredentialSummary) certificate(r *http.Request) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+// certificate adds the client's own certificate, the first one.
+func (p *CredentialSummary) certificate(chain []*x509.Certificate) {
+	if len(chain) == 0 {
 		return
 	}
-	c := r.TLS.PeerCertificates[0]
+	c := chain[0]
 	p.Certificate, p.Serial = clip.Clone(c.Subject.CommonName, maxPresented), clientcert.SerialNumber(c)
 }
 
 // presented is for requests that were admitted once.
-func presented(r *http.Request) (p CredentialSummary) {
-	p.certificate(r)
-	raw, err := bearer(r)
+func presented(r *Request) (p CredentialSummary) {
+	p.certificate(r.Certificates)
+	raw, err := bearer(r.Header)
 	switch {
 	case err != nil:
 		p.Kind = "malformed"

@@ -2,7 +2,6 @@ package authn
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -110,36 +109,37 @@ func New(c Config) (*Authenticator, error) {
 // Refusals returns the recent refusals, for explanations.
 func (a *Authenticator) Refusals() *Refusals { return a.refusals }
 
-// Decide says who is asking, or why nobody is admitted. t is what the path
-// names (the zero Target: no cluster). The request is only read.
+// Decide says who is asking, or why nobody is admitted. What it may have to wait for ends
+// with ctx.
 //
 // The order is kcp's: an asserted identity, a client certificate, a token; for
 // a token first the global authenticators, then those of the workspace's type,
 // the webhook last. One authenticator's error or refusal stops no other. The
 // request passes through only when nothing at all applies to it.
-func (a *Authenticator) Decide(r *http.Request, t *index.Target) *Decision {
-	q := evaluation{ctx: r.Context(), target: t}
-	d := a.decide(r, &q) //nolint:contextcheck // q has the request's
+func (a *Authenticator) Decide(ctx context.Context, r Request) *Decision {
+	q := evaluation{request: r}
+	d := a.decide(ctx, &q)
 	if d.User == nil && !d.PassThrough {
-		q.presented.certificate(r)
-		a.refusals.add(r, t, d, q.presented)
+		q.presented.certificate(r.Certificates)
+		a.refusals.add(&q.request, d, q.presented)
 	}
 	return d
 }
 
 // decide is Decide without keeping a refusal.
-func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
-	who, refusals := a.certs.Authenticate(certRequestOf(r, q.target))
+func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
+	r := &q.request
+	who, refusals := a.certs.Authenticate(r.forCertificates())
 	if who != nil {
 		return q.admit(&authenticated{user: who.User, by: who.Authenticator, until: who.ExpiresAt, assertedBy: who.AssertedBy}, who.Authenticator)
 	}
 	for _, refusal := range refusals {
 		q.verdicts = append(q.verdicts, Verdict{refusal.Authenticator, Refused, refusal.Reason, true})
 	}
-	q.global = r.TLS != nil && len(r.TLS.PeerCertificates) > 0 || len(a.tokens) > 0 || a.webhook != nil
+	q.global = len(r.Certificates) > 0 || len(a.tokens) > 0 || a.webhook != nil
 
 	q.types = a.typeAuthenticators(q)
-	raw, err := bearer(r)
+	raw, err := bearer(r.Header)
 	switch {
 	case err != nil:
 		q.malformed, q.presented.Kind = true, "malformed"
@@ -147,9 +147,9 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 	case raw != "":
 		q.asked = true
 		token := token.Parse(raw)
-		token.Client, token.Cluster, token.Purpose = r.RemoteAddr, q.target.Cluster, q.purpose
+		token.Client, token.Cluster, token.Purpose = r.RemoteAddr, r.Target.Cluster, q.purpose
 		q.presented.token(&token)
-		if who := a.token(q, token); who != nil { //nolint:contextcheck // q has the request's
+		if who := a.token(ctx, q, token); who != nil {
 			return q.admit(who, "")
 		}
 	}
@@ -157,23 +157,6 @@ func (a *Authenticator) decide(r *http.Request, q *evaluation) *Decision {
 		return &Decision{PassThrough: true, Status: http.StatusOK}
 	}
 	return q.refuse()
-}
-
-// certRequestOf is the part of a request that package clientcert judges.
-func certRequestOf(r *http.Request, t *index.Target) clientcert.Request {
-	c := clientcert.Request{Certificates: peerCertificates(r), Header: r.Header}
-	if t.Services != nil {
-		c.ShardRoute = t.Services.Name
-	}
-	return c
-}
-
-// peerCertificates are the client's; nil when it has none.
-func peerCertificates(r *http.Request) []*x509.Certificate {
-	if r.TLS == nil {
-		return nil
-	}
-	return r.TLS.PeerCertificates
 }
 
 // authenticated is an identity and how it was proved.
@@ -190,9 +173,8 @@ type authenticated struct {
 
 // evaluation is the state of one Decide.
 type evaluation struct {
-	ctx     context.Context
+	request Request
 	purpose token.Purpose
-	target  *index.Target
 	types   *workspacetypes.Record // nil: the type has no authenticators
 	// typeUnknown: it is not known now whether the type has authenticators.
 	typeUnknown bool
@@ -223,7 +205,7 @@ func (q *evaluation) addVerdict(name string, o Outcome, reason string) {
 // a name, but its owner does not exist, that is known: there are none. If it has an error and
 // no name, the type itself is not known.
 func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record {
-	t := &q.target.Type
+	t := &q.request.Target.Type
 	if a.types == nil || t.Name == "" && t.Err == nil || t.Name != "" && errors.Is(t.Err, index.ErrUnknown) {
 		return nil
 	}
@@ -247,9 +229,9 @@ func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record
 }
 
 // token asks the authenticators that may know the token, until one accepts it; nil: none.
-func (a *Authenticator) token(q *evaluation, t token.Token) *authenticated {
+func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token) *authenticated {
 	for _, m := range a.tokens {
-		if who := a.globalToken(q, m, t); who != nil {
+		if who := a.globalToken(ctx, q, m, t); who != nil {
 			return who
 		}
 	}
@@ -258,29 +240,29 @@ func (a *Authenticator) token(q *evaluation, t token.Token) *authenticated {
 		members := q.types.ByIssuer[t.Issuer]
 		named = len(members) > 0
 		if !named {
-			q.addVerdict(workspacetypes.TypeName(&q.target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
+			q.addVerdict(workspacetypes.TypeName(&q.request.Target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
 		}
 		if q.globalOnly {
 			members = nil
 		}
-		if who := q.workspaceTokens(members, t); who != nil {
+		if who := q.workspaceTokens(ctx, members, t); who != nil {
 			return who
 		}
 	}
 	if a.webhook == nil || named {
 		return nil
 	}
-	if t.Issuer != "" && errors.Is(q.target.Type.Err, index.ErrConflict) {
+	if t.Issuer != "" && errors.Is(q.request.Target.Type.Err, index.ErrConflict) {
 		// The type may name the issuer, and then the token is not the webhook's.
 		q.globalUndecided = true
 		q.addVerdict(a.webhook.Name(), Undecided, "it is not known now whether the workspace's type names the token's issuer")
 		return nil
 	}
-	return a.globalToken(q, a.webhook, t)
+	return a.globalToken(ctx, q, a.webhook, t)
 }
 
-func (a *Authenticator) globalToken(q *evaluation, m token.Authenticator, t token.Token) *authenticated {
-	u, until, err := m.AuthenticateToken(q.ctx, t)
+func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.Authenticator, t token.Token) *authenticated {
+	u, until, err := m.AuthenticateToken(ctx, t)
 	if err == nil && u != nil {
 		u, err = a.groups.Global(u)
 	}
@@ -297,8 +279,7 @@ func (a *Authenticator) globalToken(q *evaluation, m token.Authenticator, t toke
 // deadline, those that need not wait still answer, and the others are undecided. Those that
 // need not wait come first: an issuer that hangs must not delay callers whom another
 // configuration admits.
-func (q *evaluation) workspaceTokens(members []token.Authenticator, t token.Token) *authenticated {
-	ctx := q.ctx
+func (q *evaluation) workspaceTokens(ctx context.Context, members []token.Authenticator, t token.Token) *authenticated {
 	if len(members) > 1 { // a single one has its own time limit
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, workspaceWait)
@@ -332,7 +313,7 @@ func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, 
 	u, until, err := m.AuthenticateToken(ctx, t)
 	var g identity.Guarded
 	if err == nil && u != nil {
-		if q.target.Cluster == "" {
+		if q.request.Target.Cluster == "" {
 			err = errors.New("the target has no logical cluster to tie the identity to")
 		} else if g, err = identity.Guard(u); err == nil {
 			q.guarded = append(q.guarded, g.Removed...)
@@ -342,7 +323,7 @@ func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, 
 		q.typeUndecided = q.typeUndecided || errors.Is(err, token.ErrUndecided)
 		return nil
 	}
-	return &authenticated{user: g.Scoped(q.target.Cluster), by: byWorkspace, until: until}
+	return &authenticated{user: g.Scoped(q.request.Target.Cluster), by: byWorkspace, until: until}
 }
 
 // accepted says whether m accepted the token. It records m's verdict; an acceptance only for

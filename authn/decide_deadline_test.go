@@ -69,7 +69,7 @@ func TestDecideDeadline(t *testing.T) {
 				r := httptest.NewRequest(http.MethodGet, "/", nil)
 				r.Header.Set("Authorization", "Bearer "+jwtOf(iss))
 				start := time.Now()
-				d := a.Decide(r, &index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}})
+				d := a.Decide(r.Context(), requestOf(r, &index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}}))
 				if d.Status != tc.status || len(d.Verdicts) != tc.verdicts {
 					t.Errorf("status %d with %d verdicts, want %d with %d", d.Status, len(d.Verdicts), tc.status, tc.verdicts)
 				}

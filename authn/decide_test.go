@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -185,7 +186,7 @@ func TestDecide(t *testing.T) {
 				r.Header = tc.headers.Clone()
 			}
 			before := r.Header.Clone()
-			d := a.Decide(r, &tc.target)
+			d := a.Decide(r.Context(), requestOf(r, &tc.target))
 			if diff := cmp.Diff(before, r.Header); diff != "" {
 				t.Errorf("Decide changed the request:\n%s", diff)
 			}
@@ -262,7 +263,7 @@ func TestWebhookIsAskedLast(t *testing.T) {
 	ask := func(issuer string) []string {
 		asked = nil
 		r.Header.Set("Authorization", "Bearer "+jwtOf(issuer))
-		a.Decide(r, &index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}})
+		a.Decide(r.Context(), requestOf(r, &index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}}))
 		return asked
 	}
 	if diff := cmp.Diff([]string{"file", "oidc", "webhook"}, ask(iss)); diff != "" {
@@ -282,7 +283,7 @@ func TestCertificatesLoseTheirStanding(t *testing.T) {
 	}
 	r := httptest.NewRequest("GET", "/", nil)
 	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.Client(t, time.Hour, "alice")}}
-	decide := func() int { return a.Decide(r, &index.Target{}).Status }
+	decide := func() int { return a.Decide(r.Context(), requestOf(r, &index.Target{})).Status }
 	for range 2 { // the second time from memory
 		if got := decide(); got != 200 {
 			t.Fatalf("good certificate: %d", got)
@@ -317,7 +318,7 @@ func TestSharedCA(t *testing.T) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("X-Remote-User", "bob")
 		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.Client(t, time.Hour, name)}}
-		return a.Decide(r, &index.Target{})
+		return a.Decide(r.Context(), requestOf(r, &index.Target{}))
 	}
 	if d := ask("alice"); d.User.GetName() != "alice" || d.Authenticator != clientcert.ByClientCertificate {
 		t.Errorf("user certificate with asserted headers became %v by %s", d.User, d.Authenticator)
@@ -349,7 +350,7 @@ func TestBundlesThatComeToOverlap(t *testing.T) {
 			r := httptest.NewRequest("GET", "/", nil)
 			r.Header.Set("X-Remote-User", "kcp-admin")
 			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clients.Client(t, time.Hour, cert.user, cert.groups...)}}
-			d := a.Decide(r, &index.Target{})
+			d := a.Decide(r.Context(), requestOf(r, &index.Target{}))
 			switch {
 			case cert.want == "" && d.Status != http.StatusUnauthorized:
 				t.Errorf("admitted as %v by %s", d.User, d.Authenticator)
@@ -386,16 +387,16 @@ func TestNestedBundles(t *testing.T) {
 
 func TestRefusalsAreBounded(t *testing.T) {
 	s := newRefusals("pod", time.Now)
-	r := httptest.NewRequest("GET", "/"+strings.Repeat("a", 1<<12), nil)
+	r := &Request{URL: &url.URL{Path: "/" + strings.Repeat("a", 1<<12)}}
 	first, last := &Decision{}, &Decision{}
-	s.add(r, &index.Target{}, first, CredentialSummary{})
+	s.add(r, first, CredentialSummary{})
 	for range ringSize - 1 {
-		s.add(r, &index.Target{}, &Decision{}, CredentialSummary{})
+		s.add(r, &Decision{}, CredentialSummary{})
 	}
 	if s.Find(first.ID) == nil {
 		t.Error("a recent refusal is not kept")
 	}
-	s.add(r, &index.Target{}, last, CredentialSummary{})
+	s.add(r, last, CredentialSummary{})
 	if s.Find(first.ID) != nil {
 		t.Error("the oldest refusal is still kept")
 	}
@@ -408,13 +409,12 @@ func TestRefusalsAreBounded(t *testing.T) {
 // refusals of those that share its ring, a sixteenth of all.
 func TestRefusalsOfOthersAreKept(t *testing.T) {
 	s := newRefusals("pod", time.Now)
-	r := httptest.NewRequest("GET", "/", nil)
 	const others = 200
 	var before []*Decision
 	ids := map[string]bool{}
 	for i := range others {
 		d := &Decision{}
-		s.add(r, &index.Target{Cluster: fmt.Sprint("other-", i)}, d, CredentialSummary{})
+		s.add(&Request{Target: index.Target{Cluster: fmt.Sprint("other-", i)}}, d, CredentialSummary{})
 		before = append(before, d)
 		ids[d.ID] = true
 	}
@@ -422,7 +422,7 @@ func TestRefusalsOfOthersAreKept(t *testing.T) {
 		t.Fatalf("%d ids of %d refusals", len(ids), others)
 	}
 	for range 10 * maxRefusals {
-		s.add(r, &index.Target{Cluster: "flooded"}, &Decision{}, CredentialSummary{})
+		s.add(&Request{Target: index.Target{Cluster: "flooded"}}, &Decision{}, CredentialSummary{})
 	}
 	kept := 0
 	for i, d := range before {
@@ -459,7 +459,7 @@ func TestAuthenticatorsAreToldWhoAsks(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr = "192.0.2.1:1024"
 	r.Header.Set("Authorization", "Bearer opaque")
-	a.Decide(r, &index.Target{Cluster: "c1"})
+	a.Decide(r.Context(), requestOf(r, &index.Target{Cluster: "c1"}))
 	if diff := cmp.Diff(token.Token{Raw: "opaque", Client: "192.0.2.1:1024", Cluster: "c1"}, seen.last); diff != "" {
 		t.Errorf("token (-want +got):\n%s", diff)
 	}

@@ -1,9 +1,9 @@
 package authn
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/token"
@@ -24,10 +24,10 @@ type Explanation struct {
 // Explain decides as Decide does, by the same code, and has everybody say why.
 // Nothing is kept of the request. With a change it decides as if that had been
 // applied beside the target's type; the error says that it can't be.
-func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *workspacetypes.Change) (*Explanation, error) {
+func (a *Authenticator) Explain(ctx context.Context, r Request, change *workspacetypes.Change) (*Explanation, error) {
 	explainer, notes := a, []string(nil)
 	if change != nil {
-		changed, err := a.changed(t, change) //nolint:contextcheck // upstream keeps the context it is given: none may end
+		changed, err := a.changed(&r.Target, change) //nolint:contextcheck // upstream keeps the context it is given: none may end
 		if err != nil {
 			return nil, err
 		}
@@ -36,14 +36,14 @@ func (a *Authenticator) Explain(r *http.Request, t *index.Target, change *worksp
 		asIf.types = changed
 		explainer, notes = &asIf, changed.Notes
 	}
-	q := evaluation{ctx: r.Context(), purpose: token.ForExplanation, target: t}
-	e := &Explanation{Decision: explainer.decide(r, &q), Notes: notes} //nolint:contextcheck // q has the request's
+	q := evaluation{request: r, purpose: token.ForExplanation}
+	e := &Explanation{Decision: explainer.decide(ctx, &q), Notes: notes}
 	e.Presented = q.presented
-	e.Presented.certificate(r)
-	if raw, err := bearer(r); err == nil {
+	e.Presented.certificate(r.Certificates)
+	if raw, err := bearer(r.Header); err == nil {
 		e.Presented.details(raw)
 	}
-	e.Applying = explainer.AuthenticatorsFor(t)
+	e.Applying = explainer.AuthenticatorsFor(&r.Target.Type)
 	return e, nil
 }
 

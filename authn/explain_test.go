@@ -95,14 +95,14 @@ func TestExplainIsDecide(t *testing.T) {
 				r.Header.Set("Authorization", "Bearer "+tt.token)
 			}
 			before := refusalsSoFar(a.refusals)
-			e, err := a.Explain(r, &target, nil)
+			e, err := a.Explain(r.Context(), requestOf(r, &target), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if refusalsSoFar(a.refusals) != before {
 				t.Error("what is only explained is kept as a refusal")
 			}
-			d := a.Decide(r, &target)
+			d := a.Decide(r.Context(), requestOf(r, &target))
 			if d.Status != tt.status || e.Decision.Status != d.Status || e.Decision.Authenticator != d.Authenticator || (d.User == nil) != (e.Decision.User == nil) {
 				t.Errorf("Decide: %d by %q, Explain: %d by %q; want %d", d.Status, d.Authenticator, e.Decision.Status, e.Decision.Authenticator, tt.status)
 			}
@@ -128,10 +128,10 @@ func TestExplainIsDecide(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.TLS = nil
-	if d := onlyProxies.Decide(r, &nowhere); !strings.Contains(told(d), "the request has none") {
+	if d := onlyProxies.Decide(r.Context(), requestOf(r, &nowhere)); !strings.Contains(told(d), "the request has none") {
 		t.Errorf("without a credential: %q", told(d))
 	}
-	states := a.AuthenticatorsFor(&target)
+	states := a.AuthenticatorsFor(&target.Type)
 	var names []string
 	for _, s := range states {
 		names = append(names, s.Name+" "+s.State)
@@ -186,7 +186,7 @@ func TestExplainWithAChange(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
 			r.Header.Set("Authorization", "Bearer "+tt.by.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
-			e, err := a.Explain(r, &tt.target, tt.change)
+			e, err := a.Explain(r.Context(), requestOf(r, &tt.target), tt.change)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -199,11 +199,11 @@ func TestExplainWithAChange(t *testing.T) {
 	waitAccepted(t, types, "team", trusted)
 	r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
 	r.Header.Set("Authorization", "Bearer "+other.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
-	if d := a.Decide(r, &team); d.Status != http.StatusUnauthorized {
+	if d := a.Decide(r.Context(), requestOf(r, &team)); d.Status != http.StatusUnauthorized {
 		t.Errorf("a change that was tried is in force: %d", d.Status)
 	}
 	for name, target := range map[string]index.Target{"no cluster": {}, "no type": {Cluster: "ws3"}, "unknown type": {Cluster: "ws4", Type: index.Type{Err: index.ErrNotSynced}}} {
-		if e, err := a.Explain(httptest.NewRequest("GET", "/", nil), &target, &workspacetypes.Change{}); err == nil {
+		if e, err := a.Explain(t.Context(), Request{Target: target}, &workspacetypes.Change{}); err == nil {
 			t.Errorf("%s: a change is tried: %+v", name, e)
 		}
 	}
@@ -239,7 +239,7 @@ func TestHangingIssuerDelaysNobody(t *testing.T) {
 	}
 	r := httptest.NewRequest("GET", "/clusters/ws1/api", nil)
 	r.Header.Set("Authorization", "Bearer "+s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
-	d, err := a.Explain(r, &index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team"}}, nil)
+	d, err := a.Explain(r.Context(), requestOf(r, &index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team"}}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 			if tc.token != "" {
 				r.Header.Set("Authorization", "Bearer "+tc.token)
 			}
-			d := a.Decide(r, &index.Target{})
+			d := a.Decide(r.Context(), requestOf(r, &index.Target{}))
 			got := ""
 			if d.User != nil {
 				got = d.User.GetName()

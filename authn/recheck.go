@@ -20,7 +20,7 @@ import (
 // Recheck decides again about a request that d admitted and that is still under
 // way: a watch, or an upgraded connection. It returns nil while the request is admitted,
 // and while it is not known whether it is; else a refusal, and the caller should end the
-// request. t is what the request's path names now.
+// request. r is the request as it came, with the target that its path names now.
 //
 // Only the kind of authenticator that admitted the request can be undecided about it,
 // because another one would accept another identity. So if the operator's authenticators
@@ -31,28 +31,28 @@ import (
 // unless Config.EndAtExpiry is set. After the expiry, a request ends when what the
 // credential depends on is gone: the service account, the configuration that trusts the
 // token's issuer, the certificate's CA.
-func (a *Authenticator) Recheck(r *http.Request, t *index.Target, d *Decision) *Decision {
+func (a *Authenticator) Recheck(ctx context.Context, r Request, d *Decision) *Decision {
 	if d.User == nil {
 		return nil // passed through: the shard admitted it
 	}
 	if a.ended(d) {
-		return a.afterEnd(r, t, d)
+		return a.afterEnd(ctx, r, d)
 	}
-	q := evaluation{ctx: r.Context(), purpose: token.ForRecheck, target: t, globalOnly: d.Authenticator != byWorkspace}
-	fresh := a.decide(r, &q) //nolint:contextcheck // q has the request's
+	q := evaluation{request: r, purpose: token.ForRecheck, globalOnly: d.Authenticator != byWorkspace}
+	fresh := a.decide(ctx, &q)
 	switch {
 	case fresh.PassThrough, fresh.User == nil && q.couldNotTell(d.Authenticator):
 		return nil
 	case fresh.User != nil && sameUser(fresh.User, d.User) && a.sameExtras(fresh, d):
 		return nil
 	case fresh.User != nil:
-		return a.end(r, t, d, fmt.Sprintf("the credential now yields another identity: %q", fresh.User.GetName()))
+		return a.end(r, d, fmt.Sprintf("the credential now yields another identity: %q", fresh.User.GetName()))
 	case a.ended(d):
-		return a.afterEnd(r, t, d) // it ended meanwhile
+		return a.afterEnd(ctx, r, d) // it ended meanwhile
 	}
 	fresh.Status, fresh.RetryAfter = http.StatusUnauthorized, 0
-	q.presented.certificate(r)
-	a.refusals.add(r, t, fresh, q.presented)
+	q.presented.certificate(r.Certificates)
+	a.refusals.add(&q.request, fresh, q.presented)
 	return fresh
 }
 
@@ -82,33 +82,33 @@ func (a *Authenticator) ended(d *Decision) bool {
 }
 
 // afterEnd decides again about a request whose credential has expired.
-func (a *Authenticator) afterEnd(r *http.Request, t *index.Target, d *Decision) *Decision {
+func (a *Authenticator) afterEnd(ctx context.Context, r Request, d *Decision) *Decision {
 	if a.endAtExpiry {
-		return a.end(r, t, d, "the credential ended at "+d.ExpiresAt.UTC().Format(time.RFC3339))
+		return a.end(r, d, "the credential ended at "+d.ExpiresAt.UTC().Format(time.RFC3339))
 	}
-	if reason := a.revocationReason(r, t, d); reason != "" {
-		return a.end(r, t, d, reason)
+	if reason := a.revocationReason(ctx, r, d); reason != "" {
+		return a.end(r, d, reason)
 	}
 	return nil
 }
 
 // revocationReason is why the expired credential of d would not be accepted now even if it
 // had not expired; "" when it would, or when that is not known.
-func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *Decision) string {
+func (a *Authenticator) revocationReason(ctx context.Context, r Request, d *Decision) string {
 	if d.Authenticator != byToken && d.Authenticator != byWorkspace {
-		if err := a.certs.CheckRevoked(peerCertificates(r), d.Authenticator, d.ExpiresAt); err != nil {
+		if err := a.certs.CheckRevoked(r.Certificates, d.Authenticator, d.ExpiresAt); err != nil {
 			return err.Error()
 		}
 		return ""
 	}
-	raw, err := bearer(r)
+	raw, err := bearer(r.Header)
 	if err != nil || raw == "" {
 		return ""
 	}
 	token, members := token.Parse(raw), a.tokens
 	if d.Authenticator == byWorkspace {
-		q := evaluation{ctx: r.Context(), target: t}
-		q.types = a.typeAuthenticators(&q) //nolint:contextcheck // q has the request's
+		q := evaluation{request: r}
+		q.types = a.typeAuthenticators(&q)
 		if len(q.verdicts) > 0 {
 			return "" // a type or a configuration is not known now
 		}
@@ -117,7 +117,7 @@ func (a *Authenticator) revocationReason(r *http.Request, t *index.Target, d *De
 			members = q.types.ByIssuer[token.Issuer]
 		}
 	}
-	return tokenRevocationReason(r.Context(), members, token, d.ExpiresAt)
+	return tokenRevocationReason(ctx, members, token, d.ExpiresAt)
 }
 
 // tokenRevocationReason is why none of the authenticators would accept the expired token
@@ -141,9 +141,9 @@ func tokenRevocationReason(ctx context.Context, members []token.Authenticator, t
 }
 
 // end makes the Decision that ends a request, and keeps it to be explained.
-func (a *Authenticator) end(r *http.Request, t *index.Target, d *Decision, reason string) *Decision {
+func (a *Authenticator) end(r Request, d *Decision, reason string) *Decision {
 	ended := &Decision{Status: http.StatusUnauthorized, Verdicts: []Verdict{{d.Authenticator, Refused, reason, d.Authenticator != byWorkspace}}}
-	a.refusals.add(r, t, ended, presented(r))
+	a.refusals.add(&r, ended, presented(&r))
 	return ended
 }
 

@@ -102,13 +102,13 @@ func TestRecheck(t *testing.T) {
 			}
 			r.Header.Set("Authorization", "Bearer opaque")
 			target := &index.Target{Cluster: "root"}
-			admitted := a.Decide(r, target)
+			admitted := a.Decide(r.Context(), requestOf(r, target))
 			if admitted.User == nil {
 				t.Fatalf("not admitted: %+v", admitted)
 			}
 			tc.change(c)
 			now = now.Add(tc.later)
-			d := a.Recheck(r, target, admitted)
+			d := a.Recheck(r.Context(), requestOf(r, target), admitted)
 			switch {
 			case (d != nil) != (tc.want != ""):
 				t.Errorf("Recheck: %+v, want %q", d, tc.want)
@@ -123,7 +123,7 @@ func TestRecheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := a.Recheck(&http.Request{}, &index.Target{}, &Decision{PassThrough: true}); d != nil {
+	if d := a.Recheck(t.Context(), Request{}, &Decision{PassThrough: true}); d != nil {
 		t.Errorf("what passed through is ended: %+v", d)
 	}
 }
@@ -169,7 +169,7 @@ func TestRecheckOthersUndecided(t *testing.T) {
 			}
 			r.Header.Set("Authorization", "Bearer opaque")
 			target := &index.Target{Cluster: "ws", Type: index.Type{Cluster: "owner", Name: "x"}}
-			admitted := a.Decide(r, target)
+			admitted := a.Decide(r.Context(), requestOf(r, target))
 			if admitted.User == nil {
 				t.Fatalf("not admitted: %+v", admitted)
 			}
@@ -185,7 +185,7 @@ func TestRecheckOthersUndecided(t *testing.T) {
 				}
 				return found, err
 			}
-			d := a.Recheck(r, target, admitted)
+			d := a.Recheck(r.Context(), requestOf(r, target), admitted)
 			switch {
 			case (d != nil) != tc.ends:
 				t.Errorf("Recheck: %+v, ends: want %v", d, tc.ends)

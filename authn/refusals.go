@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"hash/maphash"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,8 +38,10 @@ type Refusal struct {
 	// Path is the request's path as it came, cut at 1 KiB; no query.
 	Path      string
 	Presented CredentialSummary
-	Target    index.Target
-	Decision  *Decision
+	// Target and ShardRoute are the Request's.
+	Target     index.Target
+	ShardRoute string
+	Decision   *Decision
 }
 
 // Refusals remembers the latest refusals by id, a bounded number of them.
@@ -67,13 +68,16 @@ func newRefusals(instance string, now func() time.Time) *Refusals {
 func (s *Refusals) Instance() string { return s.instance }
 
 // add gives the decision its id and keeps a copy of it.
-func (s *Refusals) add(r *http.Request, t *index.Target, d *Decision, p CredentialSummary) {
+func (s *Refusals) add(r *Request, d *Decision, p CredentialSummary) {
 	d.ID = s.instance + "-" + newRefusalID()
 	refusal := &Refusal{
-		Time: s.now(), Method: clip.Clone(r.Method, maxKeptMethod), Path: clip.Clone(r.URL.EscapedPath(), maxKeptPath),
-		Presented: p, Target: *t, Decision: d.kept(),
+		Time: s.now(), Method: clip.Clone(r.Method, maxKeptMethod),
+		Presented: p, Target: r.Target, ShardRoute: r.ShardRoute, Decision: d.kept(),
 	}
-	ring := &s.rings[maphash.String(s.seed, t.Cluster)%refusalRings]
+	if r.URL != nil {
+		refusal.Path = clip.Clone(r.URL.EscapedPath(), maxKeptPath)
+	}
+	ring := &s.rings[maphash.String(s.seed, r.Target.Cluster)%refusalRings]
 	ring.mu.Lock()
 	defer ring.mu.Unlock()
 	ring.kept[ring.next%ringSize] = refusal

@@ -74,7 +74,7 @@ func TestRefusalsKeepLittle(t *testing.T) {
 			target := index.Target{Cluster: "c1", Type: index.Type{Cluster: "c1", Name: "team"}}
 			kept := authntest.Retained(func() {
 				for i := range 2 * ringSize {
-					if d := a.Decide(request(i), &target); d.Status != http.StatusUnauthorized {
+					if d := a.Decide(t.Context(), requestOf(request(i), &target)); d.Status != http.StatusUnauthorized {
 						t.Fatalf("status %d", d.Status)
 					}
 				}
@@ -98,7 +98,7 @@ func TestRefusalsKeepBoundedReasons(t *testing.T) {
 				d.Verdicts = append(d.Verdicts, Verdict{Authenticator: strings.Repeat("a", 1<<10), Outcome: Refused, Reason: strings.Repeat("r", 1<<11)})
 				d.Guarded = append(d.Guarded, strings.Repeat("g", 1<<10))
 			}
-			s.add(httptest.NewRequest("GET", "/", nil), &index.Target{}, d, CredentialSummary{})
+			s.add(&Request{}, d, CredentialSummary{})
 			if len(d.Verdicts) != 1000 {
 				t.Fatal("the decision itself was changed")
 			}
@@ -120,7 +120,7 @@ func TestRefusalIDsTellNothing(t *testing.T) {
 	for i := range 4096 {
 		d := &Decision{}
 		cluster := []string{"one", "two"}[i%2]
-		s.add(httptest.NewRequest("GET", "/", nil), &index.Target{Cluster: cluster}, d, CredentialSummary{})
+		s.add(&Request{Target: index.Target{Cluster: cluster}}, d, CredentialSummary{})
 		n, err := strconv.ParseUint(strings.TrimPrefix(d.ID, "pod-"), 36, 64)
 		if err != nil {
 			t.Fatal(err)

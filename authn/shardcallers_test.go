@@ -58,7 +58,7 @@ func TestCertificateOfBothCAs(t *testing.T) {
 			}
 			clients.Pool = both.Pool
 			r := &http.Request{Header: tc.header, URL: &url.URL{Path: "/"}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.Client(t, time.Hour, "shard", "system:masters")}}}
-			d := a.Decide(r, tc.target)
+			d := a.Decide(r.Context(), requestOf(r, tc.target))
 			if tc.want == nil {
 				if d.User != nil || d.Status != http.StatusUnauthorized || !strings.Contains(d.Verdicts[0].Reason, tc.reason) {
 					t.Errorf("decides %+v, want 401 because of %q", d, tc.reason)
@@ -88,17 +88,17 @@ func TestRecheckShardCaller(t *testing.T) {
 	target := &index.Target{Services: &shards.Shard{Name: "shard-1"}}
 	r := &http.Request{Header: http.Header{"X-Remote-User": {"alice"}}, URL: &url.URL{Path: "/"},
 		TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{proxies.Client(t, time.Hour, "shard")}}}
-	d := a.Decide(r, target)
-	if ended := a.Recheck(r, target, d); d.User == nil || ended != nil {
+	d := a.Decide(r.Context(), requestOf(r, target))
+	if ended := a.Recheck(r.Context(), requestOf(r, target), d); d.User == nil || ended != nil {
 		t.Fatalf("decides %+v, then %+v", d, ended)
 	}
 	proxies.Pool = authntest.NewCA(t, "others").Pool
-	if ended := a.Recheck(r, target, d); ended == nil {
+	if ended := a.Recheck(r.Context(), requestOf(r, target), d); ended == nil {
 		t.Error("it goes on though the CA is trusted no more")
 	}
 	expired := *d
 	expired.ExpiresAt = time.Now().Add(-time.Minute)
-	if ended := a.Recheck(r, target, &expired); ended == nil {
+	if ended := a.Recheck(r.Context(), requestOf(r, target), &expired); ended == nil {
 		t.Error("it goes on after the certificate's end though the CA is trusted no more")
 	}
 }

@@ -45,7 +45,7 @@ func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
 			r := &http.Request{Header: http.Header{}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}}
 			r.URL = &url.URL{Path: "/"}
 			for range 2 { // the second time it is remembered
-				d := a.Decide(r, tc.target)
+				d := a.Decide(r.Context(), requestOf(r, tc.target))
 				if (d.User == nil) != (tc.want == nil) {
 					t.Fatalf("decides %+v", d)
 				}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync"
@@ -13,7 +14,6 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/token"
-	"frontproxy/index"
 )
 
 // trail is a sink that keeps what is complete.
@@ -79,7 +79,7 @@ func TestAudit(t *testing.T) {
 	w.config.Audit = &Audit{Sink: events, Policy: metadataOfAll()}
 	refused := &authn.Decision{Status: 401, ID: "front-1", Verdicts: []authn.Verdict{
 		{Authenticator: "token-file", Outcome: authn.Skipped}, {Authenticator: "oidc https://issuer.example", Outcome: authn.Refused, Reason: "the token has expired"}}}
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		switch r.Header.Get("Authorization") {
 		case "":
 			return &authn.Decision{PassThrough: true, Status: 200}

@@ -15,7 +15,6 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn"
-	"frontproxy/index"
 )
 
 // patientAuthorizer asks root, whose answers it waits for as long as tests do.
@@ -64,7 +63,7 @@ func TestCrowdLeavesRoomForReviews(t *testing.T) {
 			t.Cleanup(release)
 			w := newWorld(t)
 			w.shard(t, "shard-1", true, nil)
-			w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+			w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 				who := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 				u := &user.DefaultInfo{Name: who, Extra: clusterOf("another")}
 				if n, ok := strings.CutPrefix(who, "crowd-"); ok {

@@ -1,8 +1,8 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
-	"net/http"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -10,7 +10,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
-	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
@@ -20,8 +19,8 @@ import (
 
 // Decider admits or refuses.
 type Decider interface {
-	// Decide never returns nil, only reads the request and does not keep t.
-	Decide(r *http.Request, t *index.Target) *authn.Decision
+	// Decide never returns nil, and keeps nothing of the request.
+	Decide(ctx context.Context, r authn.Request) *authn.Decision
 }
 
 // Config is what a Proxy is made of.
@@ -40,9 +39,8 @@ type Config struct {
 	Owner func(*authn.Decision) *authn.Decision
 	// Recheck decides again about a stream that is under way. It gets the Decision that
 	// admitted the stream, and returns nil when the stream may go on, else the refusal. It
-	// may be called while the request is served, and only reads the request. Nil: streams
-	// are not decided about again.
-	Recheck func(r *http.Request, t *index.Target, admitted *authn.Decision) *authn.Decision
+	// may be called while the request is served. Nil: streams are not decided about again.
+	Recheck func(ctx context.Context, r authn.Request, admitted *authn.Decision) *authn.Decision
 	// RecheckPeriod is how often, at least 15 ms; 0 means 15 s.
 	RecheckPeriod time.Duration
 	// Moves knows which logical clusters move between shards: their clients are told to

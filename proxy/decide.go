@@ -10,7 +10,6 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/identity"
-	"frontproxy/index"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 )
@@ -36,7 +35,7 @@ var errNobody = errors.New("the decision admits a request without a user")
 func (p *Proxy) decide(r *http.Request, d *destination.Destination) (admission, *metav1.Status) {
 	a := admission{decision: passedThrough}
 	if d.Trust != destination.PassThrough {
-		a.decision = p.authenticate(r, &d.Target)
+		a.decision = p.authenticate(r, d)
 	}
 	if p.owner != nil && a.decision.ServiceAccount {
 		switch creates, err := createsWorkspace(r, d); {
@@ -61,13 +60,25 @@ func (p *Proxy) decide(r *http.Request, d *destination.Destination) (admission, 
 }
 
 // authenticate asks the Decider who is calling.
-func (p *Proxy) authenticate(r *http.Request, t *index.Target) *authn.Decision {
-	d := p.decider.Decide(r, t)
+func (p *Proxy) authenticate(r *http.Request, to *destination.Destination) *authn.Decision {
+	d := p.decider.Decide(r.Context(), authnRequest(r, to))
 	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
 		panic(errNobody)
 	}
 	p.metrics.Decided(d)
 	return d
+}
+
+// authnRequest is what package authn judges of the request r, which goes to d.
+func authnRequest(r *http.Request, d *destination.Destination) authn.Request {
+	q := authn.Request{Header: r.Header, RemoteAddr: r.RemoteAddr, Method: r.Method, URL: r.URL, Target: d.Target}
+	if r.TLS != nil {
+		q.Certificates = r.TLS.PeerCertificates
+	}
+	if d.Target.Services != nil {
+		q.ShardRoute = d.Target.Services.Name
+	}
+	return q
 }
 
 // userForHost returns the identity that a host in --mount-hosts-file gets. There must be

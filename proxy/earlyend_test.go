@@ -8,14 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
 
-	"frontproxy/authn"
-	"frontproxy/index"
 )
 
 const (
@@ -92,12 +91,19 @@ func TestAnswerToAnUploadThatEnds(t *testing.T) {
 	}
 }
 
-// uploads are the bodies of the requests that are decided about.
+// uploads are the bodies of the requests that are forwarded.
 func (w *world) uploads() chan *pacedBody {
-	uploads, decide := make(chan *pacedBody, 1), w.decide
-	w.decide = func(r *http.Request, to *index.Target) *authn.Decision {
-		uploads <- r.Body.(*pacedBody)
-		return decide(r, to)
+	uploads := make(chan *pacedBody, 1)
+	w.prepare = func(p *Proxy) {
+		p.exchanges.New = func() any {
+			x := p.newExchange()
+			rewrite := x.rp.Rewrite
+			x.rp.Rewrite = func(pr *httputil.ProxyRequest) {
+				uploads <- x.upload
+				rewrite(pr)
+			}
+			return x
+		}
 	}
 	return uploads
 }

@@ -147,7 +147,7 @@ func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages
 		out.Message = "the mapping leaves authentication to its backend"
 		return out, nil
 	}
-	told, err := p.explainer.Explain(r, &to.Target, change)
+	told, err := p.explainer.Explain(r.Context(), authnRequest(r, &to), change)
 	if err != nil {
 		return nil, err
 	}

@@ -24,10 +24,10 @@ type slowExplainer struct {
 	begun, release chan struct{}
 }
 
-func (s *slowExplainer) Explain(r *http.Request, t *index.Target, c *workspacetypes.Change) (*authn.Explanation, error) {
+func (s *slowExplainer) Explain(ctx context.Context, r authn.Request, c *workspacetypes.Change) (*authn.Explanation, error) {
 	s.begun <- struct{}{}
 	<-s.release
-	return s.Authenticator.Explain(r, t, c)
+	return s.Authenticator.Explain(ctx, r, c)
 }
 
 // allowAll lets everybody read everything.

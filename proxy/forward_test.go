@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -91,7 +92,7 @@ func TestAnswers(t *testing.T) {
 	w.index["root:soon"] = index.ErrNotSynced
 	w.mapping = "- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry +
 		"- path: /open/\n  authentication: pass-through\n  backend: " + s.URL + routingtest.TLSEntry
-	w.decide = func(r *http.Request, t *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		switch r.Header.Get("Authorization") {
 		case "":
 			return &authn.Decision{PassThrough: true, Status: 200}
@@ -180,8 +181,8 @@ func TestTargetReachesDecider(t *testing.T) {
 	w.mapping = "- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry + "- path: /by/{cluster}/\n  backend: " + s.URL + routingtest.TLSEntry +
 		"- path: /\n  backend: " + s.URL + routingtest.TLSEntry
 	var got index.Target
-	w.decide = func(_ *http.Request, t *index.Target) *authn.Decision {
-		got = *t
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
+		got = r.Target
 		return &authn.Decision{User: alice, Status: 200}
 	}
 	f := w.front(t)
@@ -203,7 +204,7 @@ func TestTargetReachesDecider(t *testing.T) {
 func TestPassThroughKeepsCredentials(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.decide = func(*http.Request, *index.Target) *authn.Decision {
+	w.decide = func(context.Context, authn.Request) *authn.Decision {
 		return &authn.Decision{PassThrough: true, Status: 200}
 	}
 	f := w.front(t)
@@ -238,7 +239,7 @@ func TestShardDown(t *testing.T) {
 func TestPanicContained(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		if r.Header.Get("Boom") != "" {
 			panic("boom with a secret")
 		}

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"frontproxy/authn"
-	"frontproxy/index"
 	"frontproxy/proxy/upstream"
 )
 
@@ -270,17 +268,18 @@ func TestFewWatchesAlone(t *testing.T) {
 	})
 }
 
-// TestTLSOfEveryScheme: whatever scheme a client says over HTTP/2, who decides
-// sees its certificate.
+// TestTLSOfEveryScheme: whatever scheme a client says over HTTP/2, the proxy sees its
+// connection's TLS, and so its certificate.
 func TestTLSOfEveryScheme(t *testing.T) {
 	for _, scheme := range []string{"https", "http"} {
 		w := newWorld(t)
 		w.shard(t, "shard-1", false, nil)
 		secure := make(chan bool, 1)
-		decide := w.decide
-		w.decide = func(r *http.Request, target *index.Target) *authn.Decision {
-			secure <- r.TLS != nil && r.TLS.HandshakeComplete
-			return decide(r, target)
+		w.prepare = func(p *Proxy) {
+			p.cors = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				secure <- r.TLS != nil && r.TLS.HandshakeComplete
+				p.serve(rw, r)
+			})
 		}
 		f := w.front(t)
 		code := f.frames(t, []field{{":method", "GET"}, {":scheme", scheme}, {":authority", "kcp.example"}, {":path", "/clusters/root:ws/api"}}, nil, nil)

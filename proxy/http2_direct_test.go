@@ -1,13 +1,13 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"runtime"
 	"strings"
 	"testing"
 
 	"frontproxy/authn"
-	"frontproxy/index"
 )
 
 // TestShortStack: over HTTP/2 nothing of net/http is between its connection and
@@ -18,7 +18,7 @@ func TestShortStack(t *testing.T) {
 	w.shard(t, "shard-1", true, nil)
 	calls := make(chan []string, 1)
 	decide := w.decide
-	w.decide = func(r *http.Request, target *index.Target) *authn.Decision {
+	w.decide = func(ctx context.Context, r authn.Request) *authn.Decision {
 		counters := make([]uintptr, 64)
 		frames := runtime.CallersFrames(counters[:runtime.Callers(1, counters)])
 		var names []string
@@ -26,7 +26,7 @@ func TestShortStack(t *testing.T) {
 			names = append(names, frame.Function)
 		}
 		calls <- names
-		return decide(r, target)
+		return decide(ctx, r)
 	}
 	f := w.front(t)
 	if res, _ := do(t, f.client(t, true), "GET", f.URL+"/clusters/root:ws/api", nil); res.StatusCode != http.StatusOK {

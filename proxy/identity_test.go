@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,7 +18,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
-	"frontproxy/index"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/identityheaders"
 	"frontproxy/proxy/routing/routingtest"
@@ -141,7 +141,7 @@ func TestTokensStayHere(t *testing.T) {
 func TestTokensPassWithTheRequest(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
-	w.decide = func(*http.Request, *index.Target) *authn.Decision {
+	w.decide = func(context.Context, authn.Request) *authn.Decision {
 		return &authn.Decision{PassThrough: true, Status: 200}
 	}
 	f := w.front(t)
@@ -229,7 +229,7 @@ func TestAbsoluteForm(t *testing.T) {
 func TestBigToken(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", false, nil)
-	w.decide = func(*http.Request, *index.Target) *authn.Decision { return &authn.Decision{Status: 401} }
+	w.decide = func(context.Context, authn.Request) *authn.Decision { return &authn.Decision{Status: 401} }
 	f := w.front(t)
 	for _, http2 := range []bool{false, true} {
 		res, body := do(t, f.client(t, http2), "GET", f.URL+"/clusters/root:ws/api", http.Header{"Authorization": {"Bearer " + strings.Repeat("x", 1<<20)}})

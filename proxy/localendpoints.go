@@ -90,7 +90,7 @@ func (x *exchange) authorizeLocal(r *http.Request) *metav1.Status {
 	case !readOnly(r):
 		return apistatus.MethodNotAllowed("only GET is served here")
 	}
-	d := x.p.authenticate(r, &x.dest.Target)
+	d := x.p.authenticate(r, &x.dest)
 	x.decision = d
 	switch {
 	case d.PassThrough: // there is no shard here to decide

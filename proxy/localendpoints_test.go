@@ -99,9 +99,9 @@ func TestMetricsPage(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, nil)
 	w.mapping = "- path: /\n  backend: " + s.URL + routingtest.TLSEntry
-	w.decide = func(r *http.Request, target *index.Target) *authn.Decision {
-		if r.URL.Path == "/metrics" && *target != (index.Target{}) {
-			t.Errorf("Decide is asked about %+v", target)
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
+		if r.URL.Path == "/metrics" && r.Target != (index.Target{}) {
+			t.Errorf("Decide is asked about %+v", r.Target)
 		}
 		switch who, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); who {
 		case "":

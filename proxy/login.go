@@ -55,7 +55,7 @@ func (x *exchange) challenge(w http.ResponseWriter, r *http.Request, status *met
 	if x.p.login == nil || status.Code != http.StatusUnauthorized || x.dest.Kind != destination.Shard || len(x.dest.Mounts) > 0 {
 		return
 	}
-	if value := x.p.login.Challenge(x.dest.ClusterPath, r.Host, &x.dest.Target, authn.PresentsToken(r)); value != "" {
+	if value := x.p.login.Challenge(x.dest.ClusterPath, r.Host, &x.dest.Target, authn.PresentsToken(r.Header)); value != "" {
 		w.Header().Set("WWW-Authenticate", value)
 	}
 }

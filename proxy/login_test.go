@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -51,7 +52,7 @@ func (w *world) workspaces(s *standIn) {
 	w.index["root:mount"] = index.Target{Mount: mount, Type: index.Type{Cluster: "root", Name: "team"}}
 }
 
-func refuse(*http.Request, *index.Target) *authn.Decision {
+func refuse(context.Context, authn.Request) *authn.Decision {
 	return &authn.Decision{Status: http.StatusUnauthorized, ID: "one-1"}
 }
 
@@ -155,7 +156,7 @@ func TestChallenge(t *testing.T) {
 			t.Errorf("%s: %s", name, body)
 		}
 	}
-	w.decide = func(*http.Request, *index.Target) *authn.Decision {
+	w.decide = func(context.Context, authn.Request) *authn.Decision {
 		return &authn.Decision{Status: http.StatusServiceUnavailable}
 	}
 	f = w.front(t)

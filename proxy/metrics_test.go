@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -107,7 +108,7 @@ func TestMetricsCountRequests(t *testing.T) {
 	closed.Close()
 	w.index["gone"] = index.ErrUnknown
 	w.index["moving"] = index.ErrConflict
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		switch r.Header.Get("Authorization") {
 		case "":
 			return &authn.Decision{Status: 401}

@@ -50,8 +50,8 @@ func TestMounts(t *testing.T) {
 	mount("loop", "https://kcp.example/clusters/root:loop")
 	mount("foreign", "https://elsewhere.example/")
 	var asked index.Target
-	w.decide = func(_ *http.Request, t *index.Target) *authn.Decision {
-		asked = *t
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
+		asked = r.Target
 		return &authn.Decision{User: alice, Status: 200}
 	}
 	f := w.front(t)

@@ -66,7 +66,7 @@ func (w *world) mountHosts(t *testing.T, list string) (file string, logged *line
 		t.Fatal(err)
 	}
 	w.config.Routing.MountHosts = hosts
-	w.decide = func(*http.Request, *index.Target) *authn.Decision {
+	w.decide = func(context.Context, authn.Request) *authn.Decision {
 		return &authn.Decision{User: &user.DefaultInfo{Name: "bob", Groups: []string{"system:authenticated"}}, Status: 200, Authenticator: "token"}
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	stdlog "log"
@@ -71,7 +72,7 @@ type forwarding struct {
 // streaming are the streams under way, and what decides about them again.
 type streaming struct {
 	streams       *streamSet
-	recheck       func(*http.Request, *index.Target, *authn.Decision) *authn.Decision
+	recheck       func(context.Context, authn.Request, *authn.Decision) *authn.Decision
 	recheckPeriod time.Duration
 	endedStreams  atomic.Uint64
 

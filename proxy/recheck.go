@@ -28,7 +28,8 @@ const (
 
 // streamAuthn is what a stream was admitted by. Immutable.
 type streamAuthn struct {
-	request  *http.Request
+	ctx      context.Context // the request's; it ends with the stream
+	request  authn.Request
 	route    routing.Route
 	decision *authn.Decision
 }
@@ -48,7 +49,7 @@ func (x *exchange) streamAuthn(r *http.Request) *streamAuthn {
 	if x.p.recheck == nil || x.decision == passedThrough && len(x.dest.Mounts) == 0 {
 		return nil
 	}
-	return &streamAuthn{r, x.p.router.RouteTo(&x.dest), x.decision}
+	return &streamAuthn{r.Context(), authnRequest(r, &x.dest), x.p.router.RouteTo(&x.dest), x.decision}
 }
 
 // recheckStreams rechecks all streams at intervals and ends those that are no longer
@@ -94,7 +95,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	a := st.admission
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
-	defer context.AfterFunc(a.request.Context(), cancel)() //nolint:contextcheck // two contexts end it
+	defer context.AfterFunc(a.ctx, cancel)() //nolint:contextcheck // two contexts end it
 	target, err := p.router.ResolveAgain(&a.route)
 	var gone routing.Gone
 	switch {
@@ -104,7 +105,9 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	case err != nil:
 		return // not known now
 	}
-	if d := p.recheck(a.request.WithContext(ctx), &target, a.decision); d != nil && ctx.Err() == nil {
+	request := a.request
+	request.Target = target
+	if d := p.recheck(ctx, request, a.decision); d != nil && ctx.Err() == nil {
 		p.endStream(st, "it is no longer admitted", d.ID)
 	}
 }

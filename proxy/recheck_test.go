@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -45,7 +46,7 @@ func eventOnly(t *testing.T) http.HandlerFunc {
 }
 
 // recheckWorld has a shard of eventOnly.
-func recheckWorld(t *testing.T, recheck func(*http.Request, *index.Target, *authn.Decision) *authn.Decision) (*world, *front) {
+func recheckWorld(t *testing.T, recheck func(context.Context, authn.Request, *authn.Decision) *authn.Decision) (*world, *front) {
 	t.Helper()
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, eventOnly(t))
@@ -105,10 +106,10 @@ func ends(t *testing.T, read func() error) error {
 func TestStreamsEndWithWhatAdmittedThem(t *testing.T) {
 	var revoked atomic.Bool
 	var calls atomic.Int64
-	_, f := recheckWorld(t, func(r *http.Request, target *index.Target, d *authn.Decision) *authn.Decision {
+	_, f := recheckWorld(t, func(_ context.Context, r authn.Request, d *authn.Decision) *authn.Decision {
 		calls.Add(1)
-		if target.Cluster != "2kd9" || d.User != alice || r.Header.Get("X-Mark") != "" {
-			t.Errorf("decided again about %+v, %+v", target, d)
+		if r.Target.Cluster != "2kd9" || d.User != alice || r.Header.Get("X-Mark") != "" {
+			t.Errorf("decided again about %+v, %+v", r.Target, d)
 		}
 		if revoked.Load() {
 			return &authn.Decision{Status: http.StatusUnauthorized, ID: "id"}
@@ -158,7 +159,7 @@ func TestStreamEndsWithItsWorkspace(t *testing.T) {
 		defer mu.Unlock()
 		return answer
 	}
-	w.config.Recheck = func(*http.Request, *index.Target, *authn.Decision) *authn.Decision { return nil }
+	w.config.Recheck = func(context.Context, authn.Request, *authn.Decision) *authn.Decision { return nil }
 	w.config.RecheckPeriod = 15 * time.Millisecond
 	f := w.front(t)
 	read := f.watch(t, true)
@@ -196,7 +197,7 @@ func TestStreamEndsWithItsShard(t *testing.T) {
 		}
 		return s.Shard, nil
 	}
-	w.config.Recheck = func(*http.Request, *index.Target, *authn.Decision) *authn.Decision { return nil }
+	w.config.Recheck = func(context.Context, authn.Request, *authn.Decision) *authn.Decision { return nil }
 	w.config.RecheckPeriod = 15 * time.Millisecond
 	f := w.front(t)
 	read := f.watchAt(t, true, "/shards/shard-1/services/x/clusters/*/api/v1/pods?watch=1")
@@ -324,7 +325,7 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.config.Routing.MountHosts = hosts
-			w.config.Recheck = func(*http.Request, *index.Target, *authn.Decision) *authn.Decision { return nil }
+			w.config.Recheck = func(context.Context, authn.Request, *authn.Decision) *authn.Decision { return nil }
 			w.config.RecheckPeriod = 15 * time.Millisecond
 			f := w.front(t)
 			var read func() error

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -78,7 +78,7 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 		router:    router,
 		streaming: streaming{streams: newStreamSet(), recheckPeriod: defaultRecheckPeriod}, observers: observers{log: klog.Background()},
 	}
-	p.recheck = func(r *http.Request, _ *index.Target, d *authn.Decision) *authn.Decision {
+	p.recheck = func(ctx context.Context, r authn.Request, d *authn.Decision) *authn.Decision {
 		if r.Header.Get("Hangs") == "" {
 			if gone.Load() {
 				return &authn.Decision{Status: http.StatusUnauthorized}
@@ -89,23 +89,22 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 		n := now.Add(1)
 		for was := peak.Load(); n > was && !peak.CompareAndSwap(was, n); was = peak.Load() {
 		}
-		<-r.Context().Done()
+		<-ctx.Done()
 		now.Add(-1)
 		return nil
 	}
 	for i := range 10_000 {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Header.Set("Hangs", "yes")
+		r := authn.Request{Header: http.Header{"Hangs": {"yes"}}}
 		target, d := hanging(i)
 		targets[target.Cluster] = target
-		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &streamAuthn{request: r, route: routing.Route{Target: target}, decision: d})
+		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &streamAuthn{ctx: ctx, request: r, route: routing.Route{Target: target}, decision: d})
 	}
 	ended := make(chan struct{})
 	target, d := revoked(0)
 	targets[target.Cluster] = target
 	var st *stream
 	st = p.streams.add(watchStream, sync.OnceFunc(func() { p.streams.remove(st); close(ended) }),
-		&streamAuthn{request: httptest.NewRequest(http.MethodGet, "/", nil), route: routing.Route{Target: target}, decision: d})
+		&streamAuthn{ctx: ctx, request: authn.Request{URL: &url.URL{Path: "/"}}, route: routing.Route{Target: target}, decision: d})
 	over := make(chan struct{})
 	go func() { p.recheckStreams(ctx); close(over) }()
 	time.Sleep(2 * time.Minute)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"net/http"
 	"testing"
@@ -9,7 +10,6 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
 	"frontproxy/authn"
-	"frontproxy/index"
 	"frontproxy/proxy/routing/routingtest"
 )
 
@@ -25,10 +25,10 @@ func TestClientCertificates(t *testing.T) {
 	}
 	w.config.Server.Serving = &genericapiserver.SecureServingInfo{ClientCA: cas}
 	var name string
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		name = ""
-		if len(r.TLS.PeerCertificates) > 0 {
-			name = r.TLS.PeerCertificates[0].Subject.CommonName
+		if len(r.Certificates) > 0 {
+			name = r.Certificates[0].Subject.CommonName
 		}
 		return &authn.Decision{Status: 401}
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -99,9 +100,9 @@ func TestShardServices(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, servers := servicesWorld(t)
-			var asked []index.Target
-			w.decide = func(_ *http.Request, target *index.Target) *authn.Decision {
-				asked = append(asked, *target)
+			var asked []authn.Request
+			w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
+				asked = append(asked, r)
 				return &authn.Decision{User: alice, Status: 200, Authenticator: "token"}
 			}
 			f := w.front(t)
@@ -121,7 +122,7 @@ func TestShardServices(t *testing.T) {
 			if tc.to == "" {
 				return
 			}
-			if len(asked) != 1 || asked[0].Cluster != tc.cluster || asked[0].Type.Name != tc.kind || asked[0].Services == nil || asked[0].Services.Name != strings.Split(tc.path, "/")[2] {
+			if len(asked) != 1 || asked[0].Target.Cluster != tc.cluster || asked[0].Target.Type.Name != tc.kind || asked[0].ShardRoute != strings.Split(tc.path, "/")[2] {
 				t.Errorf("decided about %+v, want cluster %q of type %q", asked, tc.cluster, tc.kind)
 			}
 		})
@@ -156,8 +157,8 @@ func TestShardRouteDuringAMove(t *testing.T) {
 			w.index["mounting"] = index.Target{Mount: mustURL(t, servers["shard-2"].URL+"/shards/shard-1/services/x/clusters/moving")}
 			w.config.Routing.Shards = func() []*shards.Shard { return []*shards.Shard{servers["shard-2"].Shard} }
 			var asked []index.Target
-			w.decide = func(_ *http.Request, target *index.Target) *authn.Decision {
-				asked = append(asked, *target)
+			w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
+				asked = append(asked, r.Target)
 				return &authn.Decision{User: alice, Status: 200, Authenticator: "certificate"}
 			}
 			f := w.front(t)

@@ -37,9 +37,10 @@ type world struct {
 	dir              string
 	serving, clients *routingtest.Authority // sign servers' certificates, and the proxy's client certificate
 	index            fakeIndex
-	decide           func(*http.Request, *index.Target) *authn.Decision
-	config           Config // what New gets beyond what front fills in
-	mapping          string // extra entries
+	decide           func(context.Context, authn.Request) *authn.Decision
+	config           Config       // what New gets beyond what front fills in
+	prepare          func(*Proxy) // what front does before Run; nil: nothing
+	mapping          string       // extra entries
 }
 
 // fakeIndex answers by path.
@@ -59,9 +60,9 @@ func (f fakeIndex) Lookup(path string) (index.Target, error) {
 	return index.Target{}, index.ErrUnknown
 }
 
-type deciderFunc func(*http.Request, *index.Target) *authn.Decision
+type deciderFunc func(context.Context, authn.Request) *authn.Decision
 
-func (f deciderFunc) Decide(r *http.Request, t *index.Target) *authn.Decision { return f(r, t) }
+func (f deciderFunc) Decide(ctx context.Context, r authn.Request) *authn.Decision { return f(ctx, r) }
 
 // alice is whom the usual Decider admits.
 var alice = &user.DefaultInfo{Name: "alice", UID: "u1", Groups: []string{"dev", "system:authenticated"},
@@ -70,7 +71,7 @@ var alice = &user.DefaultInfo{Name: "alice", UID: "u1", Groups: []string{"dev", 
 func newWorld(t testing.TB) *world {
 	files := routingtest.NewFiles(t)
 	w := &world{Files: files, dir: files.Dir, serving: files.Serving, clients: files.Clients, index: fakeIndex{}}
-	w.decide = func(*http.Request, *index.Target) *authn.Decision {
+	w.decide = func(context.Context, authn.Request) *authn.Decision {
 		return &authn.Decision{User: alice, Status: 200, Authenticator: "token"}
 	}
 	return w
@@ -220,6 +221,9 @@ func (w *world) front(t testing.TB) *front {
 	p, err := New(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if w.prepare != nil {
+		w.prepare(p)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -77,8 +78,8 @@ func TestUnreadAnswersAreCharged(t *testing.T) {
 // decided who it is, is bounded, and charged to its address.
 func TestUndecidedUploadsAreCharged(t *testing.T) {
 	w := newWorld(t)
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
-		<-r.Context().Done()
+	w.decide = func(ctx context.Context, _ authn.Request) *authn.Decision {
+		<-ctx.Done()
 		return &authn.Decision{Status: http.StatusServiceUnavailable}
 	}
 	s := besiege(t, w)

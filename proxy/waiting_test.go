@@ -113,7 +113,7 @@ func TestMountedHostThatNeverAnswers(t *testing.T) {
 			<-r.Context().Done()
 		}
 	})
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		if r.Header.Get("Authorization") == "" {
 			return &authn.Decision{PassThrough: true, Status: http.StatusOK}
 		}
@@ -133,13 +133,13 @@ func TestMountedHostThatNeverAnswers(t *testing.T) {
 // places, and nobody's who is known has to wait for them.
 func TestIssuerThatNeverAnswers(t *testing.T) {
 	w := newWorld(t)
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(ctx context.Context, r authn.Request) *authn.Decision {
 		switch r.Header.Get("Authorization") {
 		case "Bearer hanging":
-			<-r.Context().Done()
+			<-ctx.Done()
 			return &authn.Decision{Status: http.StatusServiceUnavailable}
 		case "Bearer new": // somebody has to be asked, who answers
-			if r.Context().Err() != nil {
+			if ctx.Err() != nil {
 				return &authn.Decision{Status: http.StatusServiceUnavailable}
 			}
 		}
@@ -169,7 +169,7 @@ func issuerNeverAnswers(t *testing.T, w *world, query string) {
 // come take nobody's places, whatever the length and the mapping.
 func TestBodiesThatNeverCome(t *testing.T) {
 	w := newWorld(t)
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		if r.Method == http.MethodPost && r.Header.Get("Authorization") == "" {
 			return &authn.Decision{PassThrough: true, Status: http.StatusOK}
 		}
@@ -218,7 +218,7 @@ func TestBodiesThatNeverCome(t *testing.T) {
 // its client.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	w := newWorld(t)
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		u := user.Info(alice)
 		if r.Header.Get("Authorization") != "" {
 			u = &user.DefaultInfo{Name: "bob"}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,7 +10,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
-	"frontproxy/index"
 	"frontproxy/lookup"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/routing/routingtest"
@@ -59,7 +59,7 @@ func TestOwnerOfCreatedWorkspaces(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			s := w.shard(t, "shard-1", true, nil)
-			w.decide = func(*http.Request, *index.Target) *authn.Decision {
+			w.decide = func(context.Context, authn.Request) *authn.Decision {
 				return &authn.Decision{User: alice, Status: 200, Authenticator: "token", ServiceAccount: tc.account}
 			}
 			w.config.Owner = func(d *authn.Decision) *authn.Decision {

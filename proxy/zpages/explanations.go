@@ -48,9 +48,9 @@ const ReasonOtherInstance metav1.StatusReason = "OtherInstance"
 // Explainer tells why requests are admitted or not; *authn.Authenticator does.
 type Explainer interface {
 	// Explain decides with the trace on; see authn.
-	Explain(r *http.Request, t *index.Target, change *workspacetypes.Change) (*authn.Explanation, error)
-	// AuthenticatorsFor are the authenticators of a target.
-	AuthenticatorsFor(t *index.Target) []authstatus.Authenticator
+	Explain(ctx context.Context, r authn.Request, change *workspacetypes.Change) (*authn.Explanation, error)
+	// AuthenticatorsFor are the authenticators of a workspace type.
+	AuthenticatorsFor(t *index.Type) []authstatus.Authenticator
 	// Refusals are those kept.
 	Refusals() *authn.Refusals
 }
@@ -123,7 +123,7 @@ func (e *Explanations) ForWorkspace(cluster, id string) (*Explanation, *metav1.S
 }
 
 func (e *Explanations) refusal(f *authn.Refusal, confined bool) *Explanation {
-	return explainRefusal(e.explainer.Refusals().Instance(), f, e.explainer.AuthenticatorsFor(&f.Target), confined)
+	return explainRefusal(e.explainer.Refusals().Instance(), f, e.explainer.AuthenticatorsFor(&f.Target.Type), confined)
 }
 
 func (e *Explanations) noRefusal(id string) *metav1.Status {
