@@ -28,7 +28,6 @@ import (
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
-	"frontproxy/index/shards"
 )
 
 // fakeToken accepts, refuses or cannot decide about tokens by their text.
@@ -94,7 +93,7 @@ func TestDecide(t *testing.T) {
 	team := index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team", Path: "root"}}
 	other := index.Target{Cluster: "c2", Type: index.Type{Cluster: "root", Name: "other", Path: "root"}}
 	unread := index.Target{Cluster: "c3", Type: index.Type{Name: "team", Path: "root:x", Err: index.ErrNotSynced}}
-	moving := index.Target{Cluster: "c1", Type: index.Type{Err: index.ErrConflict}, Services: &shards.Shard{Name: "origin"}}
+	moving := index.Target{Cluster: "c1", Type: index.Type{Err: index.ErrConflict}}
 	scopedAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}, Extra: map[string][]string{identity.ScopesKey: {"cluster:c1"}, identity.ClusterNameKey: {"c1"}}}
 	globalAlice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}}
 	withWebhook := func(c Config, w token.Authenticator) Config { c.Webhook = w; return c }

@@ -12,8 +12,5 @@ func requestOf(r *http.Request, t *index.Target) Request {
 	if r.TLS != nil {
 		out.Certificates = r.TLS.PeerCertificates
 	}
-	if t.Services != nil {
-		out.ShardRoute = t.Services.Name
-	}
 	return out
 }

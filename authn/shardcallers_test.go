@@ -1,10 +1,8 @@
 package authn
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
-	"frontproxy/index/shards"
 )
 
 // TestCertificateOfBothCAs: shards that have one certificate for all are listed as
@@ -25,11 +22,12 @@ import (
 // permit. With headers the request is the caller's, never the shard's own.
 func TestCertificateOfBothCAs(t *testing.T) {
 	both := authntest.NewCA(t, "both")
-	at := func(shard string) *index.Target { return &index.Target{Services: &shards.Shard{Name: shard}} }
+	at := func(shard string) Request { return Request{ShardRoute: shard} }
+	workspace := Request{Target: index.Target{Cluster: "c1"}}
 	caller := http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": {"devs"}, "X-Remote-Extra-Authentication.kcp.io%2fscopes": {"cluster:c1"}}
 	for name, tc := range map[string]struct {
 		allowed []string
-		target  *index.Target
+		at      Request
 		header  http.Header
 		want    user.Info // nil: refused
 		by      string
@@ -40,8 +38,8 @@ func TestCertificateOfBothCAs(t *testing.T) {
 		"without headers": {[]string{"proxy"}, at("shard-1"), http.Header{},
 			&user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated", "system:masters"}}, clientcert.ByClientCertificate, ""},
 		"at another shard":            {[]string{"proxy"}, at("shard-10"), caller, nil, "", "of its own shard"},
-		"in a workspace":              {[]string{"proxy"}, &index.Target{Cluster: "c1"}, caller, nil, "", "of its own shard"},
-		"in a workspace, as a client": {[]string{"proxy"}, &index.Target{Cluster: "c1"}, http.Header{}, &user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated"}}, clientcert.ByClientCertificate, ""},
+		"in a workspace":              {[]string{"proxy"}, workspace, caller, nil, "", "of its own shard"},
+		"in a workspace, as a client": {[]string{"proxy"}, workspace, http.Header{}, &user.DefaultInfo{Name: "shard", Groups: []string{"system:authenticated"}}, clientcert.ByClientCertificate, ""},
 		"a group that is dropped":     {[]string{"proxy"}, at("shard-1"), http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": {"secret"}}, nil, "", "--authentication-drop-groups"},
 		// The bundles overlap without allowed names: by a rotation, after the start.
 		"the bundles have come to overlap": {nil, at("shard-1"), caller, nil, "", "verifies against --client-ca-file too"},
@@ -57,8 +55,9 @@ func TestCertificateOfBothCAs(t *testing.T) {
 				t.Fatal(err)
 			}
 			clients.Pool = both.Pool
-			r := &http.Request{Header: tc.header, URL: &url.URL{Path: "/"}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{both.Client(t, time.Hour, "shard", "system:masters")}}}
-			d := a.Decide(r.Context(), requestOf(r, tc.target))
+			r := tc.at
+			r.Header, r.Certificates = tc.header, []*x509.Certificate{both.Client(t, time.Hour, "shard", "system:masters")}
+			d := a.Decide(t.Context(), r)
 			if tc.want == nil {
 				if d.User != nil || d.Status != http.StatusUnauthorized || !strings.Contains(d.Verdicts[0].Reason, tc.reason) {
 					t.Errorf("decides %+v, want 401 because of %q", d, tc.reason)
@@ -85,20 +84,18 @@ func TestRecheckShardCaller(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := &index.Target{Services: &shards.Shard{Name: "shard-1"}}
-	r := &http.Request{Header: http.Header{"X-Remote-User": {"alice"}}, URL: &url.URL{Path: "/"},
-		TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{proxies.Client(t, time.Hour, "shard")}}}
-	d := a.Decide(r.Context(), requestOf(r, target))
-	if ended := a.Recheck(r.Context(), requestOf(r, target), d); d.User == nil || ended != nil {
+	r := Request{Certificates: []*x509.Certificate{proxies.Client(t, time.Hour, "shard")}, Header: http.Header{"X-Remote-User": {"alice"}}, ShardRoute: "shard-1"}
+	d := a.Decide(t.Context(), r)
+	if ended := a.Recheck(t.Context(), r, d); d.User == nil || ended != nil {
 		t.Fatalf("decides %+v, then %+v", d, ended)
 	}
 	proxies.Pool = authntest.NewCA(t, "others").Pool
-	if ended := a.Recheck(r.Context(), requestOf(r, target), d); ended == nil {
+	if ended := a.Recheck(t.Context(), r, d); ended == nil {
 		t.Error("it goes on though the CA is trusted no more")
 	}
 	expired := *d
 	expired.ExpiresAt = time.Now().Add(-time.Minute)
-	if ended := a.Recheck(r.Context(), requestOf(r, target), &expired); ended == nil {
+	if ended := a.Recheck(t.Context(), r, &expired); ended == nil {
 		t.Error("it goes on after the certificate's end though the CA is trusted no more")
 	}
 }

@@ -1,10 +1,7 @@
 package authn
 
 import (
-	"crypto/tls"
 	"crypto/x509"
-	"net/http"
-	"net/url"
 	"testing"
 	"time"
 
@@ -13,24 +10,22 @@ import (
 	"frontproxy/authn/clientcert"
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
-	"frontproxy/index/shards"
 )
 
 func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
 	users, strangers := authntest.NewCA(t, "users"), authntest.NewCA(t, "strangers")
-	shard := &index.Target{Services: &shards.Shard{Name: "shard-1"}}
-	other := &index.Target{Services: &shards.Shard{Name: "shard-10"}}
+	shard, other, workspace := Request{ShardRoute: "shard-1"}, Request{ShardRoute: "shard-10"}, Request{Target: index.Target{Cluster: "root"}}
 	for name, tc := range map[string]struct {
-		ca     *authntest.CA
-		cn     string
-		target *index.Target
-		want   []string // nil: refused
+		ca   *authntest.CA
+		cn   string
+		at   Request
+		want []string // nil: refused
 	}{
 		"at virtual workspaces":         {users, "shard-a", shard, []string{"system:authenticated", "system:masters"}},
-		"elsewhere":                     {users, "shard-a", &index.Target{Cluster: "root"}, []string{"system:authenticated"}},
+		"elsewhere":                     {users, "shard-a", workspace, []string{"system:authenticated"}},
 		"for one shard, there":          {users, "shard-b", shard, []string{"system:authenticated", "system:masters"}},
 		"for one shard, at another's":   {users, "shard-b", other, []string{"system:authenticated"}},
-		"for one shard, elsewhere":      {users, "shard-b", &index.Target{Cluster: "root"}, []string{"system:authenticated"}},
+		"for one shard, elsewhere":      {users, "shard-b", workspace, []string{"system:authenticated"}},
 		"for every shard":               {users, "shard-a", other, []string{"system:authenticated", "system:masters"}},
 		"another client":                {users, "shard-admin", shard, []string{"system:authenticated"}},
 		"a name that begins alike":      {users, "shard-a1", shard, []string{"system:authenticated"}},
@@ -42,10 +37,10 @@ func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			cert := tc.ca.Client(t, time.Hour, tc.cn, "system:masters")
-			r := &http.Request{Header: http.Header{}, TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}}
-			r.URL = &url.URL{Path: "/"}
+			r := tc.at
+			r.Certificates = []*x509.Certificate{cert}
 			for range 2 { // the second time it is remembered
-				d := a.Decide(r.Context(), requestOf(r, tc.target))
+				d := a.Decide(t.Context(), r)
 				if (d.User == nil) != (tc.want == nil) {
 					t.Fatalf("decides %+v", d)
 				}

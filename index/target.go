@@ -19,10 +19,6 @@ type Target struct {
 	// Mount is the workspace's spec.URL if the path leads to a mount, else nil. A
 	// tenant chose it. Immutable.
 	Mount *url.URL
-	// Services is the shard whose virtual workspaces the path leads to, below
-	// /shards/<name>/services/; nil for every other path. Cluster is then the cluster
-	// of the virtual workspace, if it is known.
-	Services *shards.Shard
 }
 
 // Type is a workspace type as the index resolves it: the logical cluster that owns

@@ -71,12 +71,9 @@ func (p *Proxy) authenticate(r *http.Request, to *destination.Destination) *auth
 
 // authnRequest is what package authn judges of the request r, which goes to d.
 func authnRequest(r *http.Request, d *destination.Destination) authn.Request {
-	q := authn.Request{Header: r.Header, RemoteAddr: r.RemoteAddr, Method: r.Method, URL: r.URL, Target: d.Target}
+	q := authn.Request{Header: r.Header, RemoteAddr: r.RemoteAddr, Method: r.Method, URL: r.URL, Target: d.Target, ShardRoute: d.ShardRoute}
 	if r.TLS != nil {
 		q.Certificates = r.TLS.PeerCertificates
-	}
-	if d.Target.Services != nil {
-		q.ShardRoute = d.Target.Services.Name
 	}
 	return q
 }

@@ -135,7 +135,7 @@ func (x *exchange) selfReview(ctx context.Context) (bool, error) {
 func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages.Explanation, error) {
 	out := &zpages.Explanation{Instance: p.explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
 	_, to, status := p.locate(r)
-	out.Place = zpages.PlaceOf(&to.Target)
+	out.Place = zpages.PlaceOf(&to.Target, to.ShardRoute)
 	out.Place.Cluster, out.Place.Mount = to.ClusterPath, out.Place.Mount || to.Kind == destination.MountedHost
 	out.Place.Mapping = to.Pattern
 	if status != nil {

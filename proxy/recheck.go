@@ -96,7 +96,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(a.ctx, cancel)() //nolint:contextcheck // two contexts end it
-	target, err := p.router.ResolveAgain(&a.route)
+	target, err := p.router.ResolveAgain(&a.route, &a.request.Target)
 	var gone routing.Gone
 	switch {
 	case errors.As(err, &gone):

@@ -61,7 +61,7 @@ func (q *recheckQueue) add(st *stream) {
 func (q *recheckQueue) payer(st *stream) *recheckPayer {
 	var source, name string
 	if d := st.admission.decision; d != nil {
-		source, name = d.RecheckPayer(&st.admission.route.Target)
+		source, name = d.RecheckPayer(&st.admission.request.Target)
 	}
 	s := q.sources[source]
 	if s == nil {

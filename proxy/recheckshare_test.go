@@ -94,17 +94,17 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 		return nil
 	}
 	for i := range 10_000 {
-		r := authn.Request{Header: http.Header{"Hangs": {"yes"}}}
 		target, d := hanging(i)
+		r := authn.Request{Header: http.Header{"Hangs": {"yes"}}, Target: target}
 		targets[target.Cluster] = target
-		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &streamAuthn{ctx: ctx, request: r, route: routing.Route{Target: target}, decision: d})
+		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &streamAuthn{ctx: ctx, request: r, decision: d})
 	}
 	ended := make(chan struct{})
 	target, d := revoked(0)
 	targets[target.Cluster] = target
 	var st *stream
 	st = p.streams.add(watchStream, sync.OnceFunc(func() { p.streams.remove(st); close(ended) }),
-		&streamAuthn{ctx: ctx, request: authn.Request{URL: &url.URL{Path: "/"}}, route: routing.Route{Target: target}, decision: d})
+		&streamAuthn{ctx: ctx, request: authn.Request{URL: &url.URL{Path: "/"}, Target: target}, decision: d})
 	over := make(chan struct{})
 	go func() { p.recheckStreams(ctx); close(over) }()
 	time.Sleep(2 * time.Minute)
@@ -155,7 +155,7 @@ func TestRecheckQueue(t *testing.T) {
 		case op < 3:
 			target := onShard("s", fmt.Sprint(rnd.IntN(20)), fmt.Sprint(rnd.IntN(20)))
 			d := &authn.Decision{Authenticator: []string{"token", "workspace-token", "x509"}[rnd.IntN(3)], ServiceAccount: rnd.IntN(2) == 0}
-			active = append(active, s.add(watchStream, func() {}, &streamAuthn{route: routing.Route{Target: target}, decision: d}))
+			active = append(active, s.add(watchStream, func() {}, &streamAuthn{request: authn.Request{Target: target}, decision: d}))
 		case op < 5 && len(active) > 0:
 			s.remove(pick(&active))
 		case op < 6:

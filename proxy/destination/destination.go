@@ -20,6 +20,10 @@ type Destination struct {
 	Trust Trust
 	// Shard is the name of the shard that the request goes to; "" when it goes elsewhere.
 	Shard string
+	// ShardRoute is the shard whose virtual workspaces the caller asked for, below
+	// /shards/<name>/services/; "" for every other path. A mount that leads there is not
+	// such a path. Target is then that of the virtual workspace's cluster, if it is known.
+	ShardRoute string
 	// Pattern is the path of the mapping file's entry that the request belongs to,
 	// as written there; "" when it belongs to none, and so goes nowhere.
 	Pattern string

@@ -74,7 +74,7 @@ func (q *resolution) resolve(path string) error {
 		}
 		q.dest.Target = index.Target{}
 		if ours, err := q.toServices(path); ours {
-			q.dest.Target.Services = nil // the caller asked for a mount, not for this
+			q.dest.ShardRoute = "" // the caller asked for a mount, not for this
 			return err
 		}
 		if ours, err := q.toAdminWorkspace(path); ours {
@@ -181,7 +181,7 @@ func (q *resolution) toServices(path string) (ours bool, err error) {
 	found.mapping = mapping
 	q.enter(found)
 	d := &q.dest
-	d.Kind, d.Shard, d.Target.Services = destination.VirtualWorkspace, shard.Name, shard
+	d.Kind, d.Shard, d.ShardRoute = destination.VirtualWorkspace, shard.Name, shard.Name
 	d.Base, d.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")
 	if !ok {
 		return true, &destination.Error{Reason: destination.Misplaced, Message: fmt.Sprintf("the virtual workspace URL of shard %q leads to another shard's", name)}

@@ -11,8 +11,7 @@ import (
 // Route is how a request got to its Destination. ResolveAgain checks later whether it still
 // gets there. Immutable.
 type Route struct {
-	// Target is where it ended.
-	Target index.Target
+	shard  string // whose virtual workspaces were asked for; "" for every other path
 	mounts []destination.Mount
 	// host carries requests to the last mount's host, when the operator lists it; else nil.
 	host http.RoundTripper
@@ -20,7 +19,7 @@ type Route struct {
 
 // RouteTo is the route to d, as of now.
 func (r *Router) RouteTo(d *destination.Destination) Route {
-	t := Route{Target: d.Target, mounts: d.Mounts}
+	t := Route{shard: d.ShardRoute, mounts: d.Mounts}
 	if d.Kind == destination.MountedHost && d.Transport != r.strangers {
 		t.host = d.Transport
 	}
@@ -33,11 +32,12 @@ type Gone string
 // Error implements error.
 func (e Gone) Error() string { return string(e) }
 
-// ResolveAgain follows a route again, and returns the target that it leads to now. The error is a
-// Gone when the route or its end no longer exists; any other means that this is not known now.
-func (r *Router) ResolveAgain(t *Route) (index.Target, error) {
-	if s := t.Target.Services; s != nil {
-		if _, err := r.ShardServices(s.Name); errors.Is(err, index.ErrUnknown) {
+// ResolveAgain follows a route again, which led to the target was, and returns the target that
+// it leads to now. The error is a Gone when the route or its end no longer exists; any other
+// means that this is not known now.
+func (r *Router) ResolveAgain(t *Route, was *index.Target) (index.Target, error) {
+	if t.shard != "" {
+		if _, err := r.ShardServices(t.shard); errors.Is(err, index.ErrUnknown) {
 			return index.Target{}, Gone("its shard is gone")
 		}
 	}
@@ -55,13 +55,12 @@ func (r *Router) ResolveAgain(t *Route) (index.Target, error) {
 			return index.Target{}, Gone("its mount's host is no longer listed, or its entry has changed")
 		}
 	}
-	if t.Target.Cluster == "" {
-		return t.Target, nil
+	if was.Cluster == "" {
+		return *was, nil
 	}
-	target, err := r.Index.Lookup(t.Target.Cluster)
+	target, err := r.Index.Lookup(was.Cluster)
 	if errors.Is(err, index.ErrUnknown) {
 		return index.Target{}, Gone("its workspace is gone")
 	}
-	target.Services = t.Target.Services
 	return target, err
 }

@@ -126,7 +126,7 @@ const withheld = "only the operator of the proxy may see the reason"
 func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenticator, confined bool) *Explanation {
 	e := &Explanation{
 		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Method: f.Method, Path: f.Path,
-		Place: PlaceOf(&f.Target), Credential: credentialOf(&f.Presented),
+		Place: PlaceOf(&f.Target, f.ShardRoute), Credential: credentialOf(&f.Presented),
 	}
 	e.AddDecision(f.Decision, confined)
 	e.applying(now, confined)
@@ -172,14 +172,12 @@ func issuerState(s *issuer.Status) *IssuerState {
 	}
 }
 
-// PlaceOf is what is known of a target.
-func PlaceOf(t *index.Target) Place {
-	p := Place{LogicalCluster: t.Cluster, Mount: t.Mount != nil}
+// PlaceOf is what is known of a target, and of the shard whose virtual workspaces were
+// asked for (empty: none was).
+func PlaceOf(t *index.Target, shardRoute string) Place {
+	p := Place{LogicalCluster: t.Cluster, Services: shardRoute, Mount: t.Mount != nil}
 	if t.Shard != nil {
 		p.Shard = t.Shard.Name
-	}
-	if t.Services != nil {
-		p.Services = t.Services.Name
 	}
 	if t.Type.Name != "" || t.Type.Err != nil {
 		p.Type = &WorkspaceType{Name: t.Type.Name, Path: t.Type.Path, Owner: t.Type.Cluster}
