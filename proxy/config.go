@@ -54,7 +54,7 @@ type Config struct {
 	// at a time: half of it at any one shard or backend, an eighth in one logical cluster.
 	// Further requests get 429. Requests that wait for authentication, for their client or
 	// for a mounted host do not count. The memory of all requests is bounded by 128 KiB
-	// times MaxInFlight, that of requests for streams by 256 KiB times it; see waiting. 0:
+	// times MaxInFlight, that of requests for streams by 256 KiB times it; see memoryBudget. 0:
 	// no bound on any of these.
 	MaxInFlight int
 	// ProgressTimeout is how long a client may take to send the next 4 KiB of its

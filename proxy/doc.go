@@ -9,7 +9,8 @@
 // Where to look:
 //
 //   - what ends a watch or an upgraded connection: streamSet (streams.go)
-//   - who gets 429: inFlight (inflight.go) and waiting (waiting.go), by Config.MaxInFlight;
+//   - who gets 429: requestLimits (requestlimits.go) and memoryBudget (memorybudget.go), by
+//     Config.MaxInFlight; charges (charges.go) are what one request holds of them;
 //     for the proxy's own pages RootAuthorizer (authorizer.go) and package zpages
 //   - which headers a server gets: exchange.rewrite (outgoing.go)
 //   - what the proxy answers by itself: localendpoints.go, health.go, login.go, explain.go

@@ -25,7 +25,8 @@ type exchange struct {
 	long      bool // long-running, as an API server sees it
 	dest      destination.Destination
 	admission
-	holding
+	charges *charges      // what it holds of shared limits
+	own     charges       // what charges is when the request has no body
 	upload  *pacedBody    // nil: the request has no body
 	inbound *http.Request // as it came; set when it is forwarded
 	response
@@ -39,18 +40,11 @@ type record struct {
 	code  int        // of the answer; 0 until there is one
 }
 
-// holding is what the request holds of shared limits (inflight.go).
-type holding struct {
-	noRoom bool // the client's address had no room; see chargeAddress
-	places *places
-	own    places // what places is when the request has no body
-}
-
 // response is the state of the answer.
 type response struct {
 	// headerWritten: the upstream's answer is being written, so that no other can.
 	headerWritten bool
-	writer        placedWriter     // where the answer goes
+	writer        clientWriter     // where the answer goes
 	watch         *watch           // nil: the answer is no watch
 	detached      *detachedContext // the request's, when a watch may be detached; else nil
 	endless       *endless         // nil: the answer is none
@@ -64,7 +58,7 @@ type response struct {
 
 func (p *Proxy) newExchange() *exchange {
 	x := &exchange{p: p}
-	x.places = &x.own
+	x.charges = &x.own
 	x.rp = httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		ModifyResponse: x.modifyResponse,
@@ -78,6 +72,6 @@ func (p *Proxy) newExchange() *exchange {
 func (x *exchange) reset() {
 	p, rp := x.p, x.rp
 	*x = exchange{p: p, rp: rp}
-	x.places = &x.own
+	x.charges = &x.own
 	x.rp.Transport, x.rp.BufferPool = nil, nil
 }

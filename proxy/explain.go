@@ -59,7 +59,7 @@ func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) boo
 		x.answer(w, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized}))
 		return true
 	}
-	if status := x.startRunning(r); status != nil { // the shard is asked
+	if status := x.charges.startRunning(&x.p.limit, x.decision.User, &x.dest); status != nil { // the shard is asked
 		x.answer(w, status)
 		return true
 	}

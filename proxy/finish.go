@@ -28,7 +28,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	x.closeWatch()
 	p.metrics.RequestDone(x.labels(r, p.now().Sub(x.start)))
 	p.inFlight.Add(-1)
-	x.places.release()
+	x.charges.release()
 	if x.upload != nil {
 		x.upload.answerOver()
 	}

@@ -22,11 +22,11 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if status := x.startRunning(r); status != nil {
+	if status := x.charges.startRunning(&x.p.limit, x.decision.User, &x.dest); status != nil {
 		x.answer(w, status)
 		return
 	}
-	x.writer = placedWriter{w, x}
+	x.writer = clientWriter{w, x.charges, x.upload, r.ProtoMajor == 2}
 	if x.upgrade {
 		x.tunnel(&x.writer, r)
 		return

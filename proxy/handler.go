@@ -22,8 +22,8 @@ import (
 //  4. locate: can the request be read in one way only, and where does it go?
 //     (locate.go, package routing)
 //  5. decide: who is asking, or why nobody is admitted (decide.go); the memory of a
-//     request that waits is charged to its address, then to its user (inflight.go,
-//     waiting.go)
+//     request that waits is charged to its address, then to its user (charges.go,
+//     memorybudget.go)
 //  6. forward: a small body is read, and a place among running requests taken, else the
 //     answer is 429 (forward.go); identity headers (outgoing.go); the answer
 //     (response.go)
@@ -76,8 +76,8 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x.start = p.now()
 	p.inFlight.Add(1)
 	if r.ContentLength != 0 {
-		x.places = &places{} // the transport may read on when x serves another request already
-		x.upload = newPacedBody(w, r, p.progressTimeout, x.places)
+		x.charges = &charges{} // the transport may read on when x serves another request already
+		x.upload = newPacedBody(w, r, p.progressTimeout, x.charges)
 		r = r.WithContext(r.Context()) // net/http looks at what the body of its own is
 		r.Body = x.upload
 	}
@@ -133,7 +133,7 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 			return status
 		}
 	}
-	return x.chargeCaller()
+	return x.charges.chargeCaller(x.decision.User, &x.dest)
 }
 
 // respond answers with status; when there is none, with a page of the proxy's

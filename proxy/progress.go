@@ -171,12 +171,12 @@ func (s *pacedStream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 type pacedBody struct {
 	io.ReadCloser
 	pace
-	places *places
-	http1  bool
-	left   int64         // of its declared length; negative: none was declared
-	ended  bool          // nothing more will come
-	answer chan struct{} // closed when the answer is over; nil: none came before the body's end
-	over   bool          // answer is closed
+	charges *charges
+	http1   bool
+	left    int64         // of its declared length; negative: none was declared
+	ended   bool          // nothing more will come
+	answer  chan struct{} // closed when the answer is over; nil: none came before the body's end
+	over    bool          // answer is closed
 
 	gone <-chan struct{} // closed when the client is
 	came atomic.Int64    // bytes of the answer
@@ -185,9 +185,9 @@ type pacedBody struct {
 }
 
 // newPacedBody makes one of r, which w answers.
-func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, held *places) *pacedBody {
+func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, held *charges) *pacedBody {
 	connection := http.NewResponseController(w)
-	b := &pacedBody{ReadCloser: r.Body, places: held, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
+	b := &pacedBody{ReadCloser: r.Body, charges: held, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
 	b.timeout, b.quota, b.cut = timeout, progressBytes, func() { _ = connection.SetReadDeadline(past) }
 	if isBuffered(r) {
 		b.quota = math.MaxInt // all of it
@@ -198,13 +198,13 @@ func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration,
 // Read implements io.Reader. A body that breaks off, or ends before its declared
 // length, does so for the transport only when the answer is over (answered).
 func (b *pacedBody) Read(to []byte) (int, error) {
-	b.places.beginClientWait()
+	b.charges.beginClientWait()
 	b.begin()
 	n, err := b.ReadCloser.Read(to)
 	if late := b.end(n); late != nil && err != nil {
 		err = late
 	}
-	b.places.endClientWait()
+	b.charges.endClientWait()
 	b.mu.Lock()
 	if b.left > 0 {
 		b.left -= int64(n)

@@ -55,7 +55,7 @@ type pages struct {
 
 // limits bound what clients may cost.
 type limits struct {
-	limit           inFlight
+	limit           requestLimits
 	progressTimeout time.Duration
 	pacedStreams    sync.Pool // of *pacedStream
 }

@@ -112,7 +112,7 @@ func (f *front) held() string {
 		count("places at "+name, n.Load())
 	}
 	l.mu.RUnlock()
-	for name, b := range map[string]*waiting{"waiting": &l.waiting, "streams": &l.streams} {
+	for name, b := range map[string]*memoryBudget{"waiting": &l.waiting, "streams": &l.streams} {
 		count(name+": bytes", b.used.Load())
 		for i := range b.payers {
 			count(name+": bytes of a payer", b.payers[i].Load())

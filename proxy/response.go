@@ -21,10 +21,10 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
-		x.places.release() // a tunnel needs none
+		x.charges.release() // a tunnel needs none
 		return nil
 	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
-		x.places.release()
+		x.charges.release()
 		if !x.uploads() {
 			x.captureWatchBody(res)
 			return nil

@@ -283,12 +283,11 @@ func TestTricklingBody(t *testing.T) {
 
 // The places of all: none is left for anybody, whatever the shard.
 func TestOverloadOfAll(t *testing.T) {
-	x := &exchange{p: &Proxy{}}
-	x.p.limit.init(2)
+	var l requestLimits
+	l.init(2)
 	for i := range 3 {
-		var got running
-		x.dest = destination.Destination{Kind: destination.Shard, Shard: string(rune('a' + i))}
-		if status := x.takePlaces(&x.p.limit, &got); (status == nil) != (i < 2) {
+		to := destination.Destination{Kind: destination.Shard, Shard: string(rune('a' + i))}
+		if _, status := l.takePlaces(&to); (status == nil) != (i < 2) {
 			t.Errorf("request %d: %v", i, status)
 		}
 	}

@@ -315,7 +315,7 @@ func TestStreamMustProveToBeOne(t *testing.T) {
 // TestWaitingIsSharedOut: one payer leaves most of the budget, and many, however
 // many they are, leave room for the first request of the next.
 func TestWaitingIsSharedOut(t *testing.T) {
-	var f inFlight
+	var f requestLimits
 	f.init(100)
 	b := &f.waiting
 	fill := func(payer *atomic.Int64, part int64) (n int) {

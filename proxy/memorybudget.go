@@ -10,11 +10,13 @@ import (
 	"frontproxy/proxy/upstream"
 )
 
+// memoryBudget bounds the memory of requests, and how much of it one payer may use.
+//
 // A request has two stages. It *waits* during authentication, while its body arrives,
 // while its client does not read, and while a mounted host handles it: then it costs
 // memory but delays nobody. It *runs* while a shard or a mapped backend handles it.
-// Only running requests count against Config.MaxInFlight (inflight.go). All requests
-// have a separate memory budget, which nobody can use up alone. One that runs pays for
+// Only running requests count against Config.MaxInFlight (requestlimits.go). All requests
+// are charged for their memory, of which nobody can use up all. One that runs pays for
 // its answer in advance, because it can't be refused when its client stops reading:
 //
 //   - a caller who is not authenticated yet pays as the pair of its address and the
@@ -31,11 +33,11 @@ import (
 //
 // A request whose address has no room is still served if its caller can be authenticated
 // without waiting, by a certificate or a token that was verified before.
-type waiting struct {
+type memoryBudget struct {
 	limit  int64 // bytes; 0: no bound
 	seed   maphash.Seed
 	used   atomic.Int64
-	payers [1 << 13]atomic.Int64 // by hash, as inFlight.clusters are
+	payers [1 << 13]atomic.Int64 // by hash, as requestLimits.clusters are
 }
 
 const (
@@ -66,12 +68,12 @@ const (
 
 // take charges a payer weight bytes; false: the payer would have more than 1/part of the
 // free bytes.
-func (b *waiting) take(payer *atomic.Int64, weight, part int64) bool {
+func (b *memoryBudget) take(payer *atomic.Int64, weight, part int64) bool {
 	return b.grow(payer, 0, weight, part)
 }
 
 // grow charges more bytes for a request for which payer has been charged weight bytes.
-func (b *waiting) grow(payer *atomic.Int64, weight, more, part int64) bool {
+func (b *memoryBudget) grow(payer *atomic.Int64, weight, more, part int64) bool {
 	free := b.limit - b.used.Add(more)
 	if n := payer.Add(more); n <= free/part || n == weight+more && free >= 0 {
 		return true
@@ -80,13 +82,13 @@ func (b *waiting) grow(payer *atomic.Int64, weight, more, part int64) bool {
 	return false
 }
 
-func (b *waiting) add(payer *atomic.Int64, weight int64) {
+func (b *memoryBudget) add(payer *atomic.Int64, weight int64) {
 	payer.Add(weight)
 	b.used.Add(weight)
 }
 
 // move moves a charge of weight bytes from one payer to another; false: to has no room.
-func (b *waiting) move(from, to *atomic.Int64, weight, part int64) bool {
+func (b *memoryBudget) move(from, to *atomic.Int64, weight, part int64) bool {
 	if n := to.Add(weight); n > weight && n > (b.limit-b.used.Load())/part {
 		to.Add(-weight)
 		return false
@@ -104,7 +106,7 @@ const (
 )
 
 // payer is the account of a user or host in a logical cluster.
-func (b *waiting) payer(kind byte, who, cluster string) *atomic.Int64 {
+func (b *memoryBudget) payer(kind byte, who, cluster string) *atomic.Int64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)
 	_ = h.WriteByte(kind) // a Hash never fails
@@ -116,7 +118,7 @@ func (b *waiting) payer(kind byte, who, cluster string) *atomic.Int64 {
 
 // payerAt is the account of a caller of whom only the address is known. An IPv6 address
 // counts as its /64, because a host usually controls all of it.
-func (b *waiting) payerAt(kind byte, remote, cluster string) *atomic.Int64 {
+func (b *memoryBudget) payerAt(kind byte, remote, cluster string) *atomic.Int64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)
 	_ = h.WriteByte(kind)

@@ -1,0 +1,197 @@
+package proxy
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/destination"
+)
+
+// charges are what one request holds of requestLimits: memory in a budget, a place among
+// running requests, or nothing. The zero value holds nothing. chargeAddress, chargeCaller
+// and startRunning are called in this order, by the handler; the other methods by several
+// goroutines, also when the request is over.
+type charges struct {
+	// account identifies what is asked for, to tell payers apart. It, address (the
+	// client's), stream (the request is for one) and noRoom are the handler's only.
+	account, address string
+	stream           bool
+	// noRoom: the client's address had no room, so only a caller whose credential needs
+	// no waiting is admitted.
+	noRoom bool
+
+	mu          sync.Mutex
+	budget      *memoryBudget // nil: no bound
+	weight      int64         // what payer pays; host pays answerBytes more
+	payer, host *atomic.Int64
+	running     running
+	runs        bool // it is counted in running, unless clientWaits > 0
+	clientWaits int  // how many goroutines wait for the client
+}
+
+// beginClientWait is called before the proxy waits for the client. Meanwhile a running
+// request does not count as running; its memory was charged when it began to run.
+func (c *charges) beginClientWait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.clientWaits++; c.clientWaits == 1 && c.runs {
+		c.running.add(-1)
+	}
+}
+
+// endClientWait is called when that wait is over.
+func (c *charges) endClientWait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.clientWaits--; c.clientWaits == 0 && c.runs {
+		c.running.add(1)
+	}
+}
+
+// release gives back everything that the request holds.
+func (c *charges) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.payer != nil {
+		c.budget.add(c.payer, -c.weight)
+	}
+	if c.host != nil {
+		c.budget.add(c.host, -c.weight-answerBytes)
+	}
+	if c.runs && c.clientWaits == 0 {
+		c.running.add(-1)
+	}
+	c.payer, c.host, c.runs = nil, nil, false
+}
+
+// start counts the request in t from now on.
+func (c *charges) start(t running) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running, c.runs = t, true
+	if c.clientWaits > 0 {
+		c.running.add(-1)
+	}
+}
+
+// accountOf is what a request for localPath, or else for d, is charged for.
+func accountOf(localPath string, d *destination.Destination) string {
+	switch {
+	case localPath != "":
+		return localPath
+	case d.ClusterPath != "":
+		return d.ClusterPath
+	case d.Target.Cluster != "":
+		return d.Target.Cluster
+	}
+	return d.Pattern
+}
+
+// chargeAddress charges the client's address for the request while it is authenticated. If
+// the address has no room, noRoom is set. stream: the request is for a watch or another
+// stream.
+func (c *charges) chargeAddress(l *requestLimits, r *http.Request, account string, stream bool) {
+	if l.most == 0 {
+		return
+	}
+	c.budget, c.weight = &l.waiting, weightOf(r)
+	if stream {
+		c.budget = &l.streams
+	}
+	c.account, c.address, c.stream = account, r.RemoteAddr, stream
+	payer := c.budget.payerAt(stranger, c.address, account)
+	if c.noRoom = !c.budget.take(payer, c.weight, strangersPart); !c.noRoom {
+		c.payer = payer
+	}
+}
+
+// chargeCaller moves the charge from the address to the authenticated user, if there is
+// one, and charges the mounted host, if the request goes to one. A non-nil Status (429)
+// refuses the request.
+func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.Status {
+	if c.budget == nil {
+		return nil
+	}
+	part := func(n int64) int64 {
+		if c.stream {
+			return streamsPart
+		}
+		return n
+	}
+	if u != nil {
+		payer, ok := c.budget.payer(known, u.GetName(), c.account), false
+		if c.noRoom {
+			ok = c.budget.take(payer, c.weight, part(usersPart))
+		} else {
+			ok = c.budget.move(c.payer, payer, c.weight, part(usersPart))
+		}
+		if !ok {
+			return apistatus.TooManyRequests(payerName(u))
+		}
+		c.payer = payer
+	} else if c.noRoom {
+		return apistatus.TooManyRequests(payerName(u))
+	}
+	if d.Kind == destination.MountedHost {
+		last := d.Mounts[len(d.Mounts)-1]
+		payer := c.budget.payer(mountee, d.Base.Host, last.Path)
+		if !c.budget.take(payer, c.weight+answerBytes, part(hostsPart)) {
+			return apistatus.TooManyRequests("the mount of the workspace has")
+		}
+		c.host = payer
+	}
+	return nil
+}
+
+// startRunning takes a place among running requests, and memory for an answer that the
+// client does not read: the client may stop reading at any time, when it is too late to
+// refuse the request. A non-nil Status (429) refuses it now. u is the authenticated user;
+// nil: there is none.
+func (c *charges) startRunning(l *requestLimits, u user.Info, d *destination.Destination) *metav1.Status {
+	if c.budget == nil || c.stream || d.Kind == destination.MountedHost || c.runs {
+		return nil
+	}
+	if !c.chargeAnswer(u) {
+		return apistatus.TooManyRequests(payerName(u))
+	}
+	t, status := l.takePlaces(d)
+	if status != nil {
+		t.add(-1)
+		return status
+	}
+	c.start(t)
+	return nil
+}
+
+// chargeAnswer charges the caller for an answer as well; false: there is no room. If the
+// caller is not authenticated here, the charge moves to a second account of its address
+// (delegated), so that requests that wait cannot take the room of those that run.
+func (c *charges) chargeAnswer(u user.Info) bool {
+	part := int64(usersPart)
+	if u == nil {
+		part = hostsPart
+		payer := c.budget.payerAt(delegated, c.address, c.account)
+		if !c.budget.move(c.payer, payer, c.weight, part) {
+			return false
+		}
+		c.payer = payer
+	}
+	if !c.budget.grow(c.payer, c.weight, answerBytes, part) {
+		return false
+	}
+	c.weight += answerBytes
+	return true
+}
+
+// payerName begins the message of a 429: whose limit it is.
+func payerName(u user.Info) string {
+	if u == nil {
+		return "your address has, in this workspace,"
+	}
+	return "you have, in this workspace,"
+}

@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/destination"
+)
+
+// requestLimits bounds the requests that run at a time, and the memory of all requests
+// (memorybudget.go says when a request runs). Config.MaxInFlight may run in all, half of
+// that at one shard or mapped backend, so that a slow one leaves room for the others, and
+// an eighth in one logical cluster, so that one tenant's users leave room for others.
+// Watches and other streams are not counted, as in kube-apiserver.
+type requestLimits struct {
+	most int64 // 0: no bound
+	all  atomic.Int64
+	// clusters has the counters of logical clusters, by a hash of the name, because
+	// counters by name would pile up. Clusters with the same hash share a limit.
+	seed     maphash.Seed
+	clusters [4096]atomic.Int64
+
+	mu     sync.RWMutex // guards shards
+	shards map[string]*atomic.Int64
+
+	// waiting is the memory budget of requests; streams is that of requests for watches
+	// and other streams, until the response begins. They are separate, so that many watches
+	// that reconnect at once neither are refused because of other requests nor take their
+	// room.
+	waiting, streams memoryBudget
+}
+
+func (l *requestLimits) init(most int) {
+	l.most, l.seed = int64(most), maphash.MakeSeed()
+	l.waiting.limit, l.waiting.seed = budget(l.most, waitingBytes), l.seed
+	l.streams.limit, l.streams.seed = budget(l.most, streamsBytes), l.seed
+}
+
+// budget is for so many requests, in bytes; 0: no bound.
+func budget(most, each int64) int64 {
+	if most == 0 {
+		return 0
+	}
+	return max(most*each, leastBytes)
+}
+
+// shard counts the requests of a shard, or, by its path, of a mapping's backend.
+// They are few, and none is forgotten.
+func (l *requestLimits) shard(name string) *atomic.Int64 {
+	l.mu.RLock()
+	n := l.shards[name]
+	l.mu.RUnlock()
+	if n != nil {
+		return n
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n = l.shards[name]; n == nil {
+		n = &atomic.Int64{}
+		if l.shards == nil {
+			l.shards = map[string]*atomic.Int64{}
+		}
+		l.shards[name] = n
+	}
+	return n
+}
+
+func (l *requestLimits) cluster(name string) *atomic.Int64 {
+	return &l.clusters[maphash.String(l.seed, name)%uint64(len(l.clusters))]
+}
+
+// running has the counters in which one running request is counted; any may be nil.
+type running struct{ all, cluster, shard *atomic.Int64 }
+
+func (t *running) add(n int64) {
+	for _, c := range [...]*atomic.Int64{t.all, t.cluster, t.shard} {
+		if c != nil {
+			c.Add(n)
+		}
+	}
+}
+
+// takePlace takes one of max(most, 1) places of n; nil: all are taken.
+func takePlace(n *atomic.Int64, most int64) *atomic.Int64 {
+	if n.Add(1) > max(most, 1) {
+		n.Add(-1)
+		return nil
+	}
+	return n
+}
+
+// takePlaces takes the places of a request to d. A non-nil Status (429) says which of the
+// limits is reached; t then has the places that were taken before.
+func (l *requestLimits) takePlaces(d *destination.Destination) (t running, status *metav1.Status) {
+	if t.all = takePlace(&l.all, l.most); t.all == nil {
+		return t, apistatus.TooManyRequests("the proxy has")
+	}
+	if cluster := d.Target.Cluster; cluster != "" {
+		if t.cluster = takePlace(l.cluster(cluster), l.most/8); t.cluster == nil {
+			return t, apistatus.TooManyRequests("the workspace has")
+		}
+	}
+	to := d.Shard
+	if to == "" {
+		to = d.Pattern // which begins with a slash, and no shard's name does
+	}
+	if t.shard = takePlace(l.shard(to), l.most/2); t.shard == nil {
+		return t, apistatus.TooManyRequests(d.Name() + " has")
+	}
+	return t, nil
+}
