@@ -136,8 +136,8 @@ var secretQueries = map[string]bool{"access_token": true, "id_token": true, "ref
 var apiPrefixes = &genericapirequest.RequestInfoFactory{APIPrefixes: sets.NewString("apis", "api"), GrouplessAPIPrefixes: sets.NewString("api")}
 
 // requestInfo reads the request as the shard will: by the path below the cluster.
-func (x *exchange) requestInfo(r *http.Request) *genericapirequest.RequestInfo {
-	path, err := url.PathUnescape(x.dest.APIPath)
+func (rec *record) requestInfo(r *http.Request) *genericapirequest.RequestInfo {
+	path, err := url.PathUnescape(rec.dest.APIPath)
 	if err != nil {
 		path = r.URL.Path
 	}
@@ -153,23 +153,24 @@ func (x *exchange) requestInfo(r *http.Request) *genericapirequest.RequestInfo {
 	return info
 }
 
-func (x *exchange) annotate(ctx context.Context) {
+// annotate adds the annotations of the request to the event in ctx.
+func (rec *record) annotate(ctx context.Context) {
 	add := func(key, value string) {
 		if value != "" {
 			audit.AddAuditAnnotation(ctx, key, clip.Clone(value, maxRecordedURI))
 		}
 	}
-	add(annotationCluster, x.dest.Target.Cluster)
-	add(annotationPath, x.dest.ClusterPath)
-	add(annotationShard, x.dest.Shard)
-	d := x.decision
+	add(annotationCluster, rec.dest.Target.Cluster)
+	add(annotationPath, rec.dest.ClusterPath)
+	add(annotationShard, rec.dest.Shard)
+	d := rec.decision
 	if d == nil {
 		return
 	}
 	add(annotationDecision, d.Result())
 	add(annotationAuthenticator, d.Authenticator)
 	if d.AssertedBy != "" {
-		add(annotationAssertedBy, x.dest.Shard+"="+d.AssertedBy)
+		add(annotationAssertedBy, rec.dest.Shard+"="+d.AssertedBy)
 	}
 	add(annotationRefusal, d.ID)
 	add(annotationReasons, reasons(d))

@@ -144,7 +144,7 @@ func BenchmarkMetrics(b *testing.B) {
 	w := newWorld(b)
 	s := w.shard(b, "shard-1", false, nil)
 	m := metrics.New("")
-	x := &exchange{record: record{code: 200}, admission: admission{decision: &authn.Decision{User: alice, Authenticator: "token"}}}
+	x := &exchange{record: record{code: 200, admission: admission{decision: &authn.Decision{User: alice, Authenticator: "token"}}}}
 	x.dest = destination.Destination{Kind: destination.Shard, Shard: s.Shard.Name, APIPath: "/api/v1/namespaces/default/configmaps/x", Target: index.Target{Shard: s.Shard}}
 	r := httptest.NewRequest("GET", "/clusters/root:ws/api/v1/namespaces/default/configmaps/x", nil)
 	b.ReportAllocs()

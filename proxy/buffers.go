@@ -31,3 +31,24 @@ func (p *bufferPool) Put(b []byte) {
 		p.pool.Put(&b)
 	}
 }
+
+// copyBuffers has buffers of both sizes, for bodies that end and for watches.
+type copyBuffers struct{ large, small *bufferPool }
+
+// put gives a buffer back.
+func (b *copyBuffers) put(buf []byte) {
+	if len(buf) > streamBuffer {
+		b.large.Put(buf)
+	} else {
+		b.small.Put(buf)
+	}
+}
+
+// swap gives buf back for a large buffer, or a small one.
+func (b *copyBuffers) swap(buf []byte, large bool) []byte {
+	b.put(buf)
+	if large {
+		return b.large.Get()
+	}
+	return b.small.Get()
+}

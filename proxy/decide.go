@@ -97,11 +97,11 @@ func userForHost(caller user.Info) (user.Info, *metav1.Status) {
 func (x *exchange) authenticating(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
 	x.charges.chargeAddress(&x.p.limit, r, accountOf(x.localPath, &x.dest), x.long)
 	if !x.charges.noRoom {
-		return x.withSpan(r, "authn", do)
+		return x.p.withSpan(r, "authn", do)
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	cancel() // do gets a canceled context: it can use only what is known already
-	status := x.withSpan(r.WithContext(ctx), "authn", do)
+	status := x.p.withSpan(r.WithContext(ctx), "authn", do)
 	if status != nil && status.Code == http.StatusServiceUnavailable {
 		return apistatus.TooManyRequests("your address has, in this workspace,")
 	}

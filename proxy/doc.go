@@ -13,6 +13,7 @@
 //     Config.MaxInFlight; charges (charges.go) are what one request holds of them;
 //     for the proxy's own pages RootAuthorizer (authorizer.go) and package zpages
 //   - which headers a server gets: exchange.rewrite (outgoing.go)
+//   - what log, metrics, audit and spans tell of a request: record (record.go)
 //   - what the proxy answers by itself: localendpoints.go, health.go, login.go, explain.go
 //
 // What holds everywhere:

@@ -25,16 +25,17 @@ type endless struct {
 	stream *stream // nil until it has lasted for a while, and so is rechecked
 }
 
-// followEndless follows the body of res.
-func (x *exchange) followEndless(res *http.Response) {
-	a := x.streamAuthn(x.inbound)
+// followEndless puts an endless in place of the body of res; nil: a is nil, and there is
+// nothing to recheck.
+func (p *Proxy) followEndless(res *http.Response, a *streamAuthn) *endless {
 	if a == nil {
-		return
+		return nil
 	}
-	e := &endless{ReadCloser: res.Body, p: x.p, admission: a}
+	e := &endless{ReadCloser: res.Body, p: p, admission: a}
 	now := time.Now()
-	e.timer = time.AfterFunc(a.soonest(now, x.p.recheckPeriod).Sub(now), e.lasts)
-	x.endless, res.Body = e, e
+	e.timer = time.AfterFunc(a.soonest(now, p.recheckPeriod).Sub(now), e.lasts)
+	res.Body = e
+	return e
 }
 
 func (e *endless) lasts() {

@@ -3,15 +3,12 @@ package proxy
 import (
 	"net/http"
 	"net/http/httputil"
-	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
-	"frontproxy/proxy/destination"
 	"frontproxy/proxy/metrics"
 )
 
-// exchange is one request and what each step has found out about it. It holds the
+// exchange is one request's way: what each step has found out (record), and what the next
+// ones need. It holds the
 // ReverseProxy that forwards the request, so that its callbacks find the exchange without
 // a context. Exchanges are pooled, because creating the callbacks costs more than the rest.
 // Nothing may keep one after finish, which resets it.
@@ -20,24 +17,11 @@ type exchange struct {
 	rp httputil.ReverseProxy
 
 	record
-	localPath string // the path of the proxy's own that is asked for; usually empty
-	upgrade   bool
-	long      bool // long-running, as an API server sees it
-	dest      destination.Destination
-	admission
 	charges *charges      // what it holds of shared limits
 	own     charges       // what charges is when the request has no body
 	upload  *pacedBody    // nil: the request has no body
 	inbound *http.Request // as it came; set when it is forwarded
 	response
-}
-
-// record is what logs, events and spans say of every request.
-type record struct {
-	start time.Time
-	id    string     // empty unless audit, tracing or logging needs it
-	span  trace.Span // nil unless tracing is on
-	code  int        // of the answer; 0 until there is one
 }
 
 // response is the state of the answer.

@@ -11,6 +11,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
 	"frontproxy/authn/workspacetypes"
@@ -19,57 +20,44 @@ import (
 	"frontproxy/proxy/zpages"
 )
 
-// serveExplain explains to an operator; the caller has already been authorized.
-func (x *exchange) serveExplain(w http.ResponseWriter, r *http.Request, id string) {
-	e, status := x.p.explanations.ForOperator(r, id)
-	x.answerExplanation(w, e, status)
-}
-
-// answerExplanation answers with status or, when there is none, with e.
-func (x *exchange) answerExplanation(w http.ResponseWriter, e *zpages.Explanation, status *metav1.Status) {
+// explanationPage returns what writes e, unless there is a Status instead.
+func explanationPage(e *zpages.Explanation, status *metav1.Status) (http.HandlerFunc, *metav1.Status) {
 	if status != nil {
-		x.answer(w, status)
-		return
+		return nil, status
 	}
-	x.headerWritten, x.code = true, http.StatusOK
-	zpages.WriteJSON(w, e)
+	return func(w http.ResponseWriter, _ *http.Request) { zpages.WriteJSON(w, e) }, nil
 }
 
-// explainsWorkspace answers an administrator of the workspace in a path below
-// /clusters/, about refusals of that workspace only, and without the operator's data.
-// False means that the request is for the shard. The question has been authenticated
-// like any request.
+// explainsWorkspace says whether a request to d asks for an explanation in a workspace, and
+// of which refusal. Any other request is for the shard.
+func (p *pages) explainsWorkspace(d *destination.Destination) (id string, ok bool) {
+	if p.explanations == nil || d.Kind != destination.Shard {
+		return "", false
+	}
+	return zpages.ExplainedID(d.Path)
+}
+
+// workspacePage returns the explanation of a refusal for an administrator of the workspace
+// at d: of that workspace only, and without the operator's data. u is the caller,
+// authenticated like anybody's; nil: it passed through.
 //
 // The shard decides who administers the workspace, asked with the caller's own
 // identity (SelfSubjectAccessReview): get on the non-resource URL /debug/explain
 // there. The proxy needs no right of its own for that.
-func (x *exchange) explainsWorkspace(w http.ResponseWriter, r *http.Request) bool {
-	if x.p.explanations == nil || x.dest.Kind != destination.Shard {
-		return false
-	}
-	id, ok := zpages.ExplainedID(x.dest.Path)
-	if !ok {
-		return false
-	}
+func (p *Proxy) workspacePage(r *http.Request, c *charges, d *destination.Destination, u user.Info, id string) (http.HandlerFunc, *metav1.Status) {
 	switch {
 	case r.Method != http.MethodGet || id == "":
-		x.answer(w, apistatus.MethodNotAllowed("in a workspace, use GET …%s/<id of a refusal>", zpages.ExplainPath))
-		return true
-	case x.decision.User == nil: // passed through: the shard knows who that is, and nobody here
-		x.answer(w, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized}))
-		return true
+		return nil, apistatus.MethodNotAllowed("in a workspace, use GET …%s/<id of a refusal>", zpages.ExplainPath)
+	case u == nil: // the shard knows who that is, and nobody here
+		return nil, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized})
 	}
-	if status := x.charges.startRunning(&x.p.limit, x.decision.User, &x.dest); status != nil { // the shard is asked
-		x.answer(w, status)
-		return true
+	if status := c.startRunning(&p.limit, u, d); status != nil { // the shard is asked
+		return nil, status
 	}
-	if status := x.canExplain(r.Context()); status != nil {
-		x.answer(w, status)
-		return true
+	if status := p.canExplain(r.Context(), d, u); status != nil {
+		return nil, status
 	}
-	e, status := x.p.explanations.ForWorkspace(x.dest.Target.Cluster, id)
-	x.answerExplanation(w, e, status)
-	return true
+	return explanationPage(p.explanations.ForWorkspace(d.Target.Cluster, id))
 }
 
 // maxReview bounds a shard's answer to a review, in bytes.
@@ -77,20 +65,21 @@ const maxReview = 1 << 20
 
 const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
-// canExplain asks the shard, as the caller, whether it may read explanations.
-func (x *exchange) canExplain(ctx context.Context) *metav1.Status {
-	allowed, err := x.selfReview(ctx)
+// canExplain asks the shard at d, as the caller u, whether it may read explanations.
+func (p *Proxy) canExplain(ctx context.Context, d *destination.Destination, u user.Info) *metav1.Status {
+	allowed, err := selfReview(ctx, d, u)
 	if err != nil {
-		x.p.log.Error(err, "Could not authorize a request for an explanation", "cluster", x.dest.Target.Cluster)
+		p.log.Error(err, "Could not authorize a request for an explanation", "cluster", d.Target.Cluster)
 		return apistatus.AuthorizationFailed(err)
 	}
 	if !allowed {
-		return apistatus.Forbidden("forbidden: User %q cannot get path %q in this workspace", x.decision.User.GetName(), zpages.ExplainPath)
+		return apistatus.Forbidden("forbidden: User %q cannot get path %q in this workspace", u.GetName(), zpages.ExplainPath)
 	}
 	return nil
 }
 
-func (x *exchange) selfReview(ctx context.Context) (bool, error) {
+// selfReview asks the shard at d whether u may read explanations.
+func selfReview(ctx context.Context, d *destination.Destination, u user.Info) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
 	review := &authorizationv1.SelfSubjectAccessReview{
@@ -101,15 +90,15 @@ func (x *exchange) selfReview(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, x.dest.Base.String(), bytes.NewReader(body))
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Base.String(), bytes.NewReader(body))
 	if err != nil {
 		return false, err
 	}
 	q.URL = &url.URL{}
-	x.dest.SetURL(q.URL, selfReviewPath)
+	d.SetURL(q.URL, selfReviewPath)
 	q.Header.Set("Content-Type", "application/json")
-	x.dest.Headers.Set(q.Header, x.decision.User)
-	resp, err := x.dest.Transport.RoundTrip(q)
+	d.Headers.Set(q.Header, u)
+	resp, err := d.Transport.RoundTrip(q)
 	if err != nil {
 		return false, err
 	}

@@ -22,11 +22,15 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 			v = nil
 		}
 	}
-	if x.download.broken && r.Context().Err() == nil && (x.upload == nil || !x.upload.givenUp.Load()) {
+	if (x.download.broken || x.watch != nil && x.watch.broken) && r.Context().Err() == nil && (x.upload == nil || !x.upload.givenUp.Load()) {
 		p.metrics.ResponseInterrupted(x.dest.Kind, x.dest.Shard)
 	}
-	x.closeWatch()
-	p.metrics.RequestDone(x.labels(r, p.now().Sub(x.start)))
+	x.watch.close()
+	if x.detached != nil {
+		x.detached.end()
+	}
+	took := p.now().Sub(x.start)
+	p.metrics.RequestDone(x.labels(r, took))
 	p.inFlight.Add(-1)
 	x.charges.release()
 	if x.upload != nil {
@@ -37,9 +41,9 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	}
 	x.endless.end()
 	if log := p.log.V(3); log.Enabled() {
-		x.log(log, r)
+		x.log(log, r, took)
 	}
-	x.recordSpan(r)
+	x.endSpan(r)
 	x.reset()
 	p.exchanges.Put(x)
 	return v != nil

@@ -13,7 +13,7 @@ import (
 
 // forward sends the request to its Destination and the answer to the client.
 func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
-	x.rp.BufferPool, x.rp.Transport = x.p.buffers, x.dest.Transport
+	x.rp.BufferPool, x.rp.Transport = x.p.buffers.large, x.dest.Transport
 	r = x.withDetachedContext(r)
 	x.inbound = r
 	held := r
@@ -38,9 +38,9 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	st := x.p.streams.add(upgradeStream, cancel, x.streamAuthn(r))
+	st := x.p.streams.add(upgradeStream, cancel, x.p.streamAuthn(r, &x.dest, x.decision))
 	defer x.p.streams.remove(st)
-	x.followMoves(st, nil)
+	x.p.followMoves(st, &x.dest, nil)
 	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 

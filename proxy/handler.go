@@ -88,7 +88,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	if p.audit != nil || p.tracer != nil || p.log.V(3).Enabled() {
-		r = x.observe(r)
+		x.id, x.span, r = p.observe(r, x.start)
 	}
 	status := x.authorize(r)
 	if p.audit != nil {
@@ -105,14 +105,17 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 // the Status is its answer.
 func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	x.dest.APIPath = r.URL.Path
-	if x.localPath = x.ownPath(r); x.localPath != "" {
-		return x.authenticating(r, x.authorizeLocal)
+	if x.localPath = x.p.ownPath(r); x.localPath != "" {
+		return x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
+			x.decision, status = x.p.authorizeLocal(r, x.localPath)
+			return status
+		})
 	}
 	if x.p.asksForLogin(r) {
 		x.localPath = protectedresource.WellKnownPath
 		return nil
 	}
-	if status := x.withSpan(r, "lookup", func(r *http.Request) (status *metav1.Status) {
+	if status := x.p.withSpan(r, "lookup", func(r *http.Request) (status *metav1.Status) {
 		x.upgrade, x.dest, status = x.p.locate(r)
 		return status
 	}); status != nil {
@@ -140,16 +143,33 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 // own or by forwarding.
 func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	if status != nil {
-		x.challenge(w, r, status)
+		if status.Code == http.StatusUnauthorized {
+			x.p.challenge(w, r, &x.dest)
+		}
 		x.answer(w, status)
 		return
 	}
-	if x.localPath != "" {
-		x.serveLocal(w, r)
+	id, explains := x.p.explainsWorkspace(&x.dest)
+	switch {
+	case x.localPath != "":
+		page, status := x.p.localPage(r, x.localPath)
+		x.answerPage(w, r, page, status)
+	case explains:
+		page, status := x.p.workspacePage(r, x.charges, &x.dest, x.decision.User, id)
+		x.answerPage(w, r, page, status)
+	case x.p.tracer != nil:
+		x.forwardInSpan(w, r)
+	default:
+		x.forward(w, r)
+	}
+}
+
+// answerPage answers with status or, when there is none, with a page.
+func (x *exchange) answerPage(w http.ResponseWriter, r *http.Request, page http.HandlerFunc, status *metav1.Status) {
+	if status != nil {
+		x.answer(w, status)
 		return
 	}
-	if x.explainsWorkspace(w, r) {
-		return
-	}
-	x.forwardTraced(w, r)
+	x.headerWritten, x.code = true, http.StatusOK
+	page(w, r)
 }

@@ -95,7 +95,7 @@ func (x *exchange) serveDetached(conn net.Conn, more bool) {
 	if !more {
 		to.listening = listen(conn, x.detached.cancel)
 	}
-	whole = x.copy(to) == nil
+	whole = x.watch.copy(to) == nil
 }
 
 // listen calls gone when the client closes the connection. The function returned

@@ -21,17 +21,18 @@ const maxRefusal = 4 << 10
 
 // checkIdentityRejected counts and logs an answer that can only mean that the server
 // does not believe the proxy: 401 to somebody who was admitted here, or a refusal
-// of system:anonymous in place of that user. It is for 401 and 403 only.
-func (x *exchange) checkIdentityRejected(res *http.Response) {
-	if x.dest.Kind == destination.MountedHost || x.decision.User == nil || x.inbound.Header.Get("Impersonate-User") != "" {
+// of system:anonymous in place of that user. It is for 401 and 403 only, from the server at
+// d. admitted is nil when nobody was; impersonates: the request asks to act as another user.
+func (p *Proxy) checkIdentityRejected(res *http.Response, d *destination.Destination, admitted user.Info, impersonates bool) {
+	if d.Kind == destination.MountedHost || admitted == nil || impersonates {
 		return
 	}
 	if res.StatusCode == http.StatusForbidden && !isAnonymousForbidden(res) {
 		return
 	}
-	x.p.metrics.IdentityRejected(x.dest.Kind, x.dest.Shard)
-	if x.p.distrusts.AllowN(x.p.now(), 1) {
-		x.p.log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", x.dest.Name(), "code", res.StatusCode)
+	p.metrics.IdentityRejected(d.Kind, d.Shard)
+	if p.distrusts.AllowN(p.now(), 1) {
+		p.log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", d.Name(), "code", res.StatusCode)
 	}
 }
 

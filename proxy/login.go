@@ -29,33 +29,32 @@ func (p *Proxy) asksForLogin(r *http.Request) bool {
 	return err == nil && !strings.HasPrefix(pattern, protectedresource.WellKnownPath)
 }
 
-// serveLogin answers anybody.
-func (x *exchange) serveLogin(w http.ResponseWriter, r *http.Request) {
+// loginPage returns the page of protected resource metadata, which anybody may read.
+func (p *Proxy) loginPage(r *http.Request) (http.HandlerFunc, *metav1.Status) {
 	if !readOnly(r) {
-		x.answer(w, apistatus.MethodNotAllowed("only GET is served here"))
-		return
+		return nil, apistatus.MethodNotAllowed("only GET is served here")
 	}
-	body := x.p.login.Metadata(r.URL.EscapedPath(), r.Host)
+	body := p.login.Metadata(r.URL.EscapedPath(), r.Host)
 	if body == nil {
-		x.answer(w, apistatus.NotFound())
-		return
+		return nil, apistatus.NotFound()
 	}
-	x.headerWritten, x.code = true, http.StatusOK
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", "no-cache, private")
-	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(body) //nolint:gosec // JSON, nosniff; a client that is gone needs no answer
+	return func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "application/json")
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		h.Set("Cache-Control", "no-cache, private")
+		h.Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(body) //nolint:gosec // JSON, nosniff; a client that is gone needs no answer
+	}, nil
 }
 
-// challenge makes a 401 of the proxy say where to log in. For a mount it says
-// nothing, because this workspace's type does not decide who is admitted there.
-func (x *exchange) challenge(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
-	if x.p.login == nil || status.Code != http.StatusUnauthorized || x.dest.Kind != destination.Shard || len(x.dest.Mounts) > 0 {
+// challenge makes the proxy's own 401 to r, which was for d, say where to log in. For a
+// mount it says nothing, because this workspace's type does not decide who is admitted there.
+func (p *Proxy) challenge(w http.ResponseWriter, r *http.Request, d *destination.Destination) {
+	if p.login == nil || d.Kind != destination.Shard || len(d.Mounts) > 0 {
 		return
 	}
-	if value := x.p.login.Challenge(x.dest.ClusterPath, r.Host, &x.dest.Target, authn.PresentsToken(r.Header)); value != "" {
+	if value := p.login.Challenge(d.ClusterPath, r.Host, &d.Target, authn.PresentsToken(r.Header)); value != "" {
 		w.Header().Set("WWW-Authenticate", value)
 	}
 }

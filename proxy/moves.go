@@ -80,11 +80,11 @@ func (p *Proxy) expiresInConflict(r *http.Request, d *destination.Destination, e
 		requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery) != 0
 }
 
-// followMoves has the stream of x end when the cluster moves away from the shard. w is nil
-// for a stream that is not a watch.
-func (x *exchange) followMoves(st *stream, w *watch) {
-	p, t := x.p, &x.dest.Target
-	if p.moves == nil || x.dest.Kind != destination.Shard || t.Shard == nil {
+// followMoves has a stream to d end when the cluster moves away from the shard. w is nil for a
+// stream that is not a watch.
+func (p *Proxy) followMoves(st *stream, d *destination.Destination, w *watch) {
+	t := &d.Target
+	if p.moves == nil || d.Kind != destination.Shard || t.Shard == nil {
 		return
 	}
 	p.streams.follow(st, t.Cluster, t.Shard.Name, w)

@@ -478,13 +478,12 @@ func TestTimesOfMovedWatches(t *testing.T) {
 				}
 				begin := time.Now()
 				body, shard := io.Pipe()
-				x := p.newExchange()
-				x.inbound, err = http.NewRequestWithContext(t.Context(), http.MethodGet, "/x?"+tc.query, nil)
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/x?"+tc.query, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				x.dest.Kind, x.dest.Target = destination.Shard, index.Target{Cluster: "c", Shard: shardAt("old", nil)}
-				x.captureWatchBody(&http.Response{Body: body, Header: http.Header{"Content-Type": {jsonMedia}}})
+				to := destination.Destination{Kind: destination.Shard, Target: index.Target{Cluster: "c", Shard: shardAt("old", nil)}}
+				watched := p.newWatch(r, &http.Response{Body: body, Header: http.Header{"Content-Type": {jsonMedia}}}, &to, nil, nil)
 				go func() {
 					if tc.said != "" {
 						_, _ = io.WriteString(shard, tc.said)
@@ -498,9 +497,9 @@ func TestTimesOfMovedWatches(t *testing.T) {
 					time.AfterFunc(at, func() { moves.set("c", "old", s) })
 				}
 				var client collector
-				err = x.copy(&client)
+				err = watched.copy(&client)
 				took := time.Since(begin).Truncate(100 * time.Millisecond) // of the spread
-				x.closeWatch()
+				watched.close()
 				if took != tc.ends || errors.Is(err, errMoved) != tc.cut || !tc.cut && err != nil || client.closed == tc.cut {
 					t.Errorf("ended after %v with %v, closed: %v; want after %v, cut: %v", took, err, client.closed, tc.ends, tc.cut)
 				}

@@ -28,7 +28,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	}
 	restoreForwarding(in, out)
 	x.dest.Headers.Clear(out.Header)
-	x.propagateTrace(out)
+	x.p.propagateTrace(out, x.id, &x.dest)
 	writeIdentity(out.Header, &x.dest, x.admission)
 	if x.dest.Kind == destination.MountedHost {
 		out.Host = x.dest.Base.Host

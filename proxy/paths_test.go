@@ -110,7 +110,7 @@ func TestAuditReadsPathsAsServersDo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := &exchange{}
+		x := &record{}
 		x.dest, _ = router.Resolve(in, path) // there is no such cluster
 		if got := x.requestInfo(in); got.Resource != want {
 			t.Errorf("%s: read as %+v, want resource %q", path, got, want)

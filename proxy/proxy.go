@@ -62,11 +62,11 @@ type limits struct {
 
 // forwarding is what requests are forwarded with.
 type forwarding struct {
-	exchanges             sync.Pool // of *exchange
-	buffers, smallBuffers *bufferPool
-	failures              *rate.Limiter // of log lines about upstreams
-	distrusts             *rate.Limiter // of those about servers that do not believe the proxy
-	errorLog              *stdlog.Logger
+	exchanges sync.Pool // of *exchange
+	buffers   copyBuffers
+	failures  *rate.Limiter // of log lines about upstreams
+	distrusts *rate.Limiter // of those about servers that do not believe the proxy
+	errorLog  *stdlog.Logger
 }
 
 // streaming are the streams under way, and what decides about them again.
@@ -133,7 +133,7 @@ func New(c Config) (*Proxy, error) {
 		listening: newListening(&c),
 		streaming: streaming{streams: newStreamSet(), recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod)},
 		forwarding: forwarding{
-			buffers: newBufferPool(copyBuffer), smallBuffers: newBufferPool(streamBuffer),
+			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
 			failures: rate.NewLimiter(failureLines, failureBurst), distrusts: rate.NewLimiter(rate.Every(time.Minute), 1),
 			errorLog: stdlog.New(logWriter{c.Log}, "", 0),
 		},
@@ -185,27 +185,6 @@ func newListening(c *Config) listening {
 
 // Panics is how many panics have been contained.
 func (p *Proxy) Panics() uint64 { return p.panics.Load() }
-
-// log writes the request's line.
-func (x *exchange) log(log klog.Logger, r *http.Request) {
-	values := []any{"requestID", x.id, "method", r.Method, "path", r.URL.Path, "code", x.code, "latency", x.p.now().Sub(x.start), "client", r.RemoteAddr}
-	if x.dest.Target.Cluster != "" {
-		values = append(values, "cluster", x.dest.Target.Cluster)
-	}
-	if x.dest.Target.Shard != nil {
-		values = append(values, "shard", x.dest.Target.Shard.Name)
-	}
-	if d := x.decision; d != nil {
-		values = append(values, "by", d.Authenticator)
-		if d.User != nil {
-			values = append(values, "user", d.User.GetName())
-		}
-		if d.ID != "" {
-			values = append(values, "refusal", d.ID, "because", reasons(d))
-		}
-	}
-	log.Info("Request", values...)
-}
 
 // logWriter passes on what net/http logs by itself: noise of single
 // connections, wanted only by those who look for it.

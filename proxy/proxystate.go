@@ -2,12 +2,9 @@ package proxy
 
 import (
 	"fmt"
-	"net/http"
-	"time"
 
 	"frontproxy/internal/certs"
 	"frontproxy/proxy/metrics"
-	"frontproxy/proxy/requestinfo"
 )
 
 // state is what metrics tell of the Proxy.
@@ -26,17 +23,6 @@ func (p *Proxy) state() metrics.ProxyState {
 		s.Shards = p.status.Shards().Shards
 	}
 	return s
-}
-
-// labels are what metrics tell of a request that took so long.
-func (x *exchange) labels(r *http.Request, took time.Duration) metrics.Request {
-	m := metrics.Request{Method: r.Method, Code: x.code, Shard: x.dest.Shard, Took: took, Verb: requestinfo.VerbOf(r.Method, x.dest.APIPath, r.URL.RawQuery, x.upgrade)}
-	if d := x.decision; d != nil {
-		if m.Authenticator = d.Authenticator; d.PassThrough {
-			m.Authenticator = "pass-through"
-		}
-	}
-	return m
 }
 
 // certificates are the proxy's own: what it serves with, and what it shows to

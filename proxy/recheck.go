@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"frontproxy/authn"
+	"frontproxy/proxy/destination"
 	"frontproxy/proxy/routing"
 )
 
@@ -44,12 +45,13 @@ func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 	return next
 }
 
-// streamAuthn returns what admitted the exchange; nil when there is nothing to recheck.
-func (x *exchange) streamAuthn(r *http.Request) *streamAuthn {
-	if x.p.recheck == nil || x.decision == passedThrough && len(x.dest.Mounts) == 0 {
+// streamAuthn returns what d admitted r by, which goes to to; nil when there is nothing to
+// recheck.
+func (p *Proxy) streamAuthn(r *http.Request, to *destination.Destination, d *authn.Decision) *streamAuthn {
+	if p.recheck == nil || d == passedThrough && len(to.Mounts) == 0 {
 		return nil
 	}
-	return &streamAuthn{r.Context(), authnRequest(r, &x.dest), x.p.router.RouteTo(&x.dest), x.decision}
+	return &streamAuthn{r.Context(), authnRequest(r, to), p.router.RouteTo(to), d}
 }
 
 // recheckStreams rechecks all streams at intervals and ends those that are no longer

@@ -17,7 +17,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		upstream.SanitizeResponse(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
-		x.checkIdentityRejected(res)
+		x.p.checkIdentityRejected(res, &x.dest, x.decision.User, x.inbound.Header.Get("Impersonate-User") != "")
 	}
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
@@ -25,13 +25,13 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		return nil
 	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
 		x.charges.release()
-		if !x.uploads() {
-			x.captureWatchBody(res)
+		if x.inbound.Method == http.MethodGet || !x.upload.expects() {
+			x.watch = x.p.newWatch(x.inbound, res, &x.dest, x.decision, x.traffic.Received)
 			return nil
 		}
-		x.followEndless(res) // ReverseProxy would end the upload
+		x.endless = x.p.followEndless(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision)) // ReverseProxy would end the upload
 	case res.ContentLength == -1:
-		x.followEndless(res)
+		x.endless = x.p.followEndless(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision))
 	}
 	if res.Body != http.NoBody {
 		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.Received}
@@ -39,6 +39,3 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	return nil
 }
-
-// uploads says whether more of the request's body may come, and somebody may want it.
-func (x *exchange) uploads() bool { return x.inbound.Method != http.MethodGet && x.upload.expects() }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -25,27 +26,27 @@ const maxSpanName, maxSpanPath, maxTraceState = 32, 4 << 10, 512
 // traceContext is how a span's context travels (W3C Trace Context).
 var traceContext propagation.TraceContext
 
-// observe gives the request an ID and starts its span, if audit, tracing or logging
-// needs them. The ID is Kubernetes' Audit-ID: a client may send one, and the shard
+// observe gives a request an ID and, if tracing is on, starts its span and returns r with it;
+// else the span is nil. The ID is Kubernetes' Audit-ID: a client may send one, and the shard
 // gets it, so that its events have it, too.
 //
 // The span starts a separate trace, linked to the client's: clients are not trusted
 // and must not choose what is sampled.
-func (x *exchange) observe(r *http.Request) *http.Request {
-	x.id = r.Header.Get(auditinternal.HeaderAuditID)
-	if !plainID(x.id) {
-		x.id = string(uuid.NewUUID())
+func (p *Proxy) observe(r *http.Request, start time.Time) (id string, span trace.Span, traced *http.Request) {
+	id = r.Header.Get(auditinternal.HeaderAuditID)
+	if !plainID(id) {
+		id = string(uuid.NewUUID())
 	}
-	if x.p.tracer == nil {
-		return r
+	if p.tracer == nil {
+		return id, nil, r
 	}
-	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.start)}
+	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(start)}
 	ctx := traceContext.Extract(r.Context(), clientTrace(r.Header))
 	if client := trace.SpanContextFromContext(ctx); client.IsValid() {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: client}))
 	}
-	ctx, x.span = x.p.tracer.Start(r.Context(), clip.Clone(r.Method, maxSpanName), options...)
-	return r.WithContext(ctx)
+	ctx, span = p.tracer.Start(r.Context(), clip.Clone(r.Method, maxSpanName), options...)
+	return id, span, r.WithContext(ctx)
 }
 
 // clientTrace is what a client says of its trace, in copies that spans may keep:
@@ -69,12 +70,12 @@ func plainID(id string) bool {
 	return id != "" && len(id) <= maxRequestID
 }
 
-// withSpan is one part of the request's way, with a span where there is a tracer.
-func (x *exchange) withSpan(r *http.Request, name string, do func(*http.Request) *metav1.Status) *metav1.Status {
-	if x.p.tracer == nil {
+// withSpan calls do, which is one step of a request, with a span if tracing is on.
+func (p *Proxy) withSpan(r *http.Request, name string, do func(*http.Request) *metav1.Status) *metav1.Status {
+	if p.tracer == nil {
 		return do(r)
 	}
-	ctx, span := x.p.tracer.Start(r.Context(), name)
+	ctx, span := p.tracer.Start(r.Context(), name)
 	defer span.End()
 	status := do(r.WithContext(ctx))
 	if status != nil {
@@ -83,16 +84,7 @@ func (x *exchange) withSpan(r *http.Request, name string, do func(*http.Request)
 	return status
 }
 
-// forwardTraced forwards the request, with a span where there is a tracer.
-func (x *exchange) forwardTraced(w http.ResponseWriter, r *http.Request) {
-	if x.p.tracer == nil {
-		x.forward(w, r)
-		return
-	}
-	x.forwardInSpan(w, r)
-}
-
-// forwardInSpan is a function of its own for what its variables take of the stack,
+// forwardInSpan is forward with a span, and copyWatch. It is a function of its own for what its variables take of the stack,
 // which a watch keeps for as long as it lasts.
 func (x *exchange) forwardInSpan(w http.ResponseWriter, r *http.Request) {
 	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.dest.Kind.String())))
@@ -101,42 +93,42 @@ func (x *exchange) forwardInSpan(w http.ResponseWriter, r *http.Request) {
 	x.copyWatch(w)
 }
 
-// propagateTrace sends the upstream the request's ID and trace; an external host gets
-// neither.
-func (x *exchange) propagateTrace(out *http.Request) {
-	if x.id == "" || x.dest.Kind == destination.MountedHost {
+// propagateTrace sends the server at d the request's ID and trace; an external host gets
+// neither. An empty id: there is none.
+func (p *Proxy) propagateTrace(out *http.Request, id string, d *destination.Destination) {
+	if id == "" || d.Kind == destination.MountedHost {
 		return
 	}
-	out.Header[auditinternal.HeaderAuditID] = []string{x.id}
-	if x.p.tracer != nil {
+	out.Header[auditinternal.HeaderAuditID] = []string{id}
+	if p.tracer != nil {
 		traceContext.Inject(out.Context(), propagation.HeaderCarrier(out.Header))
 	}
 }
 
-// recordSpan ends the request's span, if it has one. It names no user and no token.
-func (x *exchange) recordSpan(r *http.Request) {
-	if x.span == nil {
+// endSpan ends the request's span, if it has one. It names no user and no token.
+func (rec *record) endSpan(r *http.Request) {
+	if rec.span == nil {
 		return
 	}
-	defer x.span.End()
-	if !x.span.IsRecording() {
+	defer rec.span.End()
+	if !rec.span.IsRecording() {
 		return
 	}
-	if x.dest.Pattern != "" {
-		x.span.SetName(clip.Clone(r.Method, maxSpanName) + " " + x.dest.Pattern)
+	if rec.dest.Pattern != "" {
+		rec.span.SetName(clip.Clone(r.Method, maxSpanName) + " " + rec.dest.Pattern)
 	}
-	x.span.SetAttributes(
+	rec.span.SetAttributes(
 		attribute.String("http.request.method", clip.Clone(r.Method, maxSpanName)),
 		attribute.String("url.path", clip.Clone(r.URL.Path, maxSpanPath)),
-		attribute.Int("http.response.status_code", x.code),
-		attribute.String("audit-id", x.id),
-		attribute.String("front-proxy.cluster", x.dest.Target.Cluster),
-		attribute.String("front-proxy.shard", x.dest.Shard),
+		attribute.Int("http.response.status_code", rec.code),
+		attribute.String("audit-id", rec.id),
+		attribute.String("front-proxy.cluster", rec.dest.Target.Cluster),
+		attribute.String("front-proxy.shard", rec.dest.Shard),
 	)
-	if d := x.decision; d != nil {
-		x.span.SetAttributes(attribute.String("front-proxy.decision", d.Result()), attribute.String("front-proxy.authenticator", d.Authenticator), attribute.String("front-proxy.refusal", d.ID))
+	if d := rec.decision; d != nil {
+		rec.span.SetAttributes(attribute.String("front-proxy.decision", d.Result()), attribute.String("front-proxy.authenticator", d.Authenticator), attribute.String("front-proxy.refusal", d.ID))
 	}
-	if x.code >= http.StatusInternalServerError {
-		x.span.SetStatus(codes.Error, http.StatusText(x.code))
+	if rec.code >= http.StatusInternalServerError {
+		rec.span.SetStatus(codes.Error, http.StatusText(rec.code))
 	}
 }

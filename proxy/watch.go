@@ -7,6 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"frontproxy/authn"
+	"frontproxy/proxy/destination"
 	"frontproxy/proxy/watchframes"
 )
 
@@ -15,35 +19,36 @@ import (
 // mostly wait: so the body is copied where the stack is short, at the end of serve or in
 // a goroutine of its own (hijackedwatch.go).
 type watch struct {
-	answer *http.Response // for its trailers
-	body   io.ReadCloser
-	stream *stream
-	begun  bool // copyWatch was called
-	ended  atomic.Bool
-	move   watchMove
+	p        *Proxy
+	gone     <-chan struct{} // closed when the client has disconnected
+	answer   *http.Response  // for its trailers
+	body     io.ReadCloser
+	stream   *stream
+	received prometheus.Counter // of the body's bytes; nil: they are not counted
+	begun    bool               // copyWatch was called
+	broken   bool               // the body broke off
+	ended    atomic.Bool
+	move     watchMove
 }
 
-// captureWatchBody takes the body of a watch's answer out of ReverseProxy's hands, which gets
-// an empty one. finish closes it.
-func (x *exchange) captureWatchBody(res *http.Response) {
-	s := &watch{answer: res, body: res.Body}
-	if x.p.moves != nil {
-		s.move.begin(watchframes.Of(x.inbound.Header, res.Header), x.inbound.URL.RawQuery, time.Now())
+// newWatch takes the body of res, the answer to r, out of ReverseProxy's hands, which gets an
+// empty one. finish closes it. The server is at to, and d admitted r.
+func (p *Proxy) newWatch(r *http.Request, res *http.Response, to *destination.Destination, d *authn.Decision, received prometheus.Counter) *watch {
+	s := &watch{p: p, gone: r.Context().Done(), answer: res, body: res.Body, received: received}
+	if p.moves != nil {
+		s.move.begin(watchframes.Of(r.Header, res.Header), r.URL.RawQuery, time.Now())
 	}
-	s.stream = x.p.streams.add(watchStream, s.end, x.streamAuthn(x.inbound))
-	x.followMoves(s.stream, s)
-	x.watch = s
+	s.stream = p.streams.add(watchStream, s.end, p.streamAuthn(r, to, d))
+	p.followMoves(s.stream, to, s)
 	res.Body, res.ContentLength = http.NoBody, 0
+	return s
 }
 
-// closeWatch frees what the watch holds, if the request is one.
-func (x *exchange) closeWatch() {
-	if x.watch != nil {
-		x.p.streams.remove(x.watch.stream)
-		_ = x.watch.body.Close()
-	}
-	if x.detached != nil {
-		x.detached.end()
+// close frees what the watch holds. A nil watch is none.
+func (s *watch) close() {
+	if s != nil {
+		s.p.streams.remove(s.stream)
+		_ = s.body.Close()
 	}
 }
 
@@ -75,7 +80,7 @@ func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
 	if flush.Flush() == nil && x.detached != nil && x.detach(flush) {
 		return true
 	}
-	if x.copy(serverWriter{w, flush}) != nil {
+	if x.watch.copy(serverWriter{w, flush}) != nil {
 		panic(http.ErrAbortHandler)
 	}
 	return false
@@ -86,75 +91,58 @@ func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
 //
 // Its buffer is small, and large after a read that filled it: a watch that waits holds
 // only a small one.
-func (x *exchange) copy(to responseWriter) error {
-	buf := x.p.smallBuffers.Get()
+func (s *watch) copy(to responseWriter) error {
+	buf := s.p.buffers.small.Get()
 	for {
-		n, err := x.watch.body.Read(buf[chunkHead : len(buf)-chunkTail])
+		n, err := s.body.Read(buf[chunkHead : len(buf)-chunkTail])
 		if n > 0 {
-			last, err := x.send(to, buf, n)
+			last, err := s.send(to, buf, n)
 			if err != nil || last {
-				x.p.giveBack(buf)
+				s.p.buffers.put(buf)
 			}
 			if err != nil {
 				return err
 			}
 			if last {
-				return x.tellMoved(to)
+				return s.tellMoved(to)
 			}
 		}
 		if err != nil {
-			x.p.giveBack(buf)
-			return x.finishWatch(to, err)
+			s.p.buffers.put(buf)
+			return s.finish(to, err)
 		}
 		if full := n == len(buf)-chunkHead-chunkTail; full != (len(buf) > streamBuffer) {
-			buf = x.p.swapped(full, buf)
+			buf = s.p.buffers.swap(buf, full)
 		}
 	}
 }
 
 // send sends what was read. last says that the ERROR event of a move follows.
-func (x *exchange) send(to responseWriter, buf []byte, n int) (last bool, err error) {
-	if count := x.traffic.Received; count != nil {
-		count.Add(float64(n))
+func (s *watch) send(to responseWriter, buf []byte, n int) (last bool, err error) {
+	if s.received != nil {
+		s.received.Add(float64(n))
 	}
-	move := &x.watch.move
+	move := &s.move
 	if n = move.read(buf[chunkHead : chunkHead+n]); n > 0 {
 		err = to.send(buf, n)
 	}
 	return move.sent(), err
 }
 
-// finishWatch ends the answer after a read has returned err.
-func (x *exchange) finishWatch(to responseWriter, err error) error {
+// finish ends the answer after a read has returned err.
+func (s *watch) finish(to responseWriter, err error) error {
 	clean := errors.Is(err, io.EOF)
-	if !x.watch.move.due.Load() {
-		x.awaitMove(clean)
+	if !s.move.due.Load() {
+		s.awaitMove(clean)
 	}
-	if x.watch.move.due.Load() && !x.watch.ended.Load() {
-		return x.tellMoved(to)
+	if s.move.due.Load() && !s.ended.Load() {
+		return s.tellMoved(to)
 	}
-	if !clean && !x.watch.ended.Load() {
-		x.download.broken = true
+	if !clean && !s.ended.Load() {
+		s.broken = true
 		return err
 	}
-	return to.close(x.watch.answer.Trailer)
-}
-
-func (p *Proxy) giveBack(buf []byte) {
-	if len(buf) > streamBuffer {
-		p.buffers.Put(buf)
-	} else {
-		p.smallBuffers.Put(buf)
-	}
-}
-
-// swapped gives buf back for a large buffer, or a small one.
-func (p *Proxy) swapped(large bool, buf []byte) []byte {
-	p.giveBack(buf)
-	if large {
-		return p.buffers.Get()
-	}
-	return p.smallBuffers.Get()
+	return to.close(s.answer.Trailer)
 }
 
 // serverWriter sends a watch through net/http.

@@ -89,9 +89,8 @@ func TestWatchWaitsWithLittle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := &steps{sizes: tt.sizes}
-			x := p.newExchange()
-			x.watch = &watch{answer: &http.Response{}, body: body}
-			if err := x.copy(nowhere{}); err != nil {
+			s := &watch{answer: &http.Response{}, body: body, p: p}
+			if err := s.copy(nowhere{}); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff(tt.rooms, body.rooms); diff != "" {

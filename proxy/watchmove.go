@@ -106,14 +106,13 @@ func (m *watchMove) sent() (last bool) {
 
 // tellMoved ends the answer with the ERROR event, or returns an error if the client must
 // be cut off.
-func (x *exchange) tellMoved(to responseWriter) error {
-	s := x.watch
+func (s *watch) tellMoved(to responseWriter) error {
 	if !s.move.position.BetweenFrames() {
 		return errMoved
 	}
-	frame := x.p.moveErrors[s.move.position.Framing()]
-	buf := x.p.smallBuffers.Get()
-	defer x.p.giveBack(buf)
+	frame := s.p.moveErrors[s.move.position.Framing()]
+	buf := s.p.buffers.small.Get()
+	defer s.p.buffers.put(buf)
 	if err := to.send(buf, copy(buf[chunkHead:len(buf)-chunkTail], frame)); err != nil {
 		return err
 	}
@@ -123,9 +122,8 @@ func (x *exchange) tellMoved(to responseWriter) error {
 // awaitMove keeps the watch, which its shard has ended, while its cluster is moving: the
 // client then gets the ERROR event once the cluster has settled, instead of finding out
 // what works by itself. A watch that was ended in the ordinary way is not kept.
-func (x *exchange) awaitMove(clean bool) {
-	s := x.watch
-	if x.p.moves == nil || s.stream.shard == "" || s.ended.Load() {
+func (s *watch) awaitMove(clean bool) {
+	if s.p.moves == nil || s.stream.shard == "" || s.ended.Load() {
 		return
 	}
 	left := time.Until(s.move.timeout)
@@ -143,7 +141,7 @@ func (x *exchange) awaitMove(clean bool) {
 		sign = nil
 	}
 	for !s.move.due.Load() && !s.ended.Load() {
-		switch state := x.p.moves.MoveState(s.stream.cluster, s.stream.shard); {
+		switch state := s.p.moves.MoveState(s.stream.cluster, s.stream.shard); {
 		case state != index.NotMoving:
 			sign = nil
 		case sign == nil:
@@ -155,7 +153,7 @@ func (x *exchange) awaitMove(clean bool) {
 			return
 		case <-over.C:
 			return
-		case <-x.inbound.Context().Done():
+		case <-s.gone:
 			return
 		}
 	}
