@@ -1,9 +1,6 @@
 package requestinfo
 
-import (
-	"net/url"
-	"strings"
-)
+import "strings"
 
 // Streaming says whether a request looks as if it asked for an answer without an
 // end: a watch (the old form has it in the path), or logs that are followed. That is
@@ -14,10 +11,8 @@ func Streaming(path, query string) bool {
 
 // isDeprecatedWatchPath says whether a path has a watch in its old form.
 func isDeprecatedWatchPath(path string) bool {
-	if strings.IndexByte(path, '%') >= 0 {
-		if decoded, err := url.PathUnescape(path); err == nil {
-			path = decoded
-		}
+	if decoded, ok := decode(path); ok {
+		path = decoded
 	}
 	return strings.Contains(path, "/watch/")
 }

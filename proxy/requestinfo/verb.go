@@ -1,11 +1,6 @@
 package requestinfo
 
-import (
-	"net/http"
-	"strings"
-
-	"frontproxy/lookup"
-)
+import "net/http"
 
 // Verb is what a request does, as Kubernetes names it. There are few, for it is a
 // metric's label.
@@ -37,38 +32,29 @@ func (v Verb) String() string {
 		"head", "post", "put", "options"}[v]
 }
 
-// VerbOf reads a request whose path below the cluster is path, still escaped.
-// It only counts: nothing is decided by it.
+// VerbOf reads a request whose path below the cluster is path, still escaped, as apiserver's
+// RequestInfo does. It only counts: nothing is decided by it.
 func VerbOf(method, path, query string, upgrade bool) Verb {
 	if upgrade {
 		return Connect
 	}
-	resource, named := resourceOf(path)
-	if !resource {
-		switch method {
-		case http.MethodGet:
-			return Get
-		case http.MethodHead:
-			return Head
-		case http.MethodPost:
-			return Post
-		case http.MethodPut:
-			return Put
-		case http.MethodPatch:
-			return Patch
-		case http.MethodDelete:
-			return Delete
-		case http.MethodOptions:
-			return Options
-		}
-		return Other
+	path, ok := decode(path)
+	if !ok {
+		return methodVerb(method)
+	}
+	r := read(path)
+	switch {
+	case !r.resource || !r.kind:
+		return methodVerb(method)
+	case r.verb == "watch":
+		return Watch
+	case r.verb == "proxy":
+		return Connect
 	}
 	switch method {
 	case http.MethodGet, http.MethodHead:
 		switch {
-		case isDeprecatedWatchPath(path):
-			return Watch
-		case named:
+		case r.name != "":
 			return Get
 		case Flag(query, "watch"):
 			return Watch
@@ -81,7 +67,7 @@ func VerbOf(method, path, query string, upgrade bool) Verb {
 	case http.MethodPatch:
 		return Patch
 	case http.MethodDelete:
-		if named {
+		if r.name != "" {
 			return Delete
 		}
 		return DeleteCollection
@@ -89,38 +75,23 @@ func VerbOf(method, path, query string, upgrade bool) Verb {
 	return Other
 }
 
-// resourceOf says whether a path is an API resource's (/api/<version>/… or
-// /apis/<group>/<version>/…), and whether it names one object.
-func resourceOf(path string) (resource, named bool) {
-	first, rest := segment(path)
-	switch first {
-	case "apis":
-		_, rest = segment(rest)
-	case "api":
-	default:
-		return false, false
+// methodVerb is the verb of a request that is for no resource.
+func methodVerb(method string) Verb {
+	switch method {
+	case http.MethodGet:
+		return Get
+	case http.MethodHead:
+		return Head
+	case http.MethodPost:
+		return Post
+	case http.MethodPut:
+		return Put
+	case http.MethodPatch:
+		return Patch
+	case http.MethodDelete:
+		return Delete
+	case http.MethodOptions:
+		return Options
 	}
-	_, rest = segment(rest) // the version
-	kind, rest := segment(rest)
-	if kind == "watch" { // the old form
-		kind, rest = segment(rest)
-	}
-	name, rest := segment(rest)
-	if kind == "namespaces" && name != "" {
-		if inside, after := segment(rest); inside != "" && !ofNamespace(inside) {
-			name, _ = segment(after)
-		}
-	}
-	return kind != "", name != ""
-}
-
-// ofNamespace are the subresources of namespaces themselves.
-func ofNamespace(s string) bool { return s == "status" || s == "finalize" }
-
-// segment is lookup.Segment for paths that may have ended.
-func segment(path string) (first, rest string) {
-	if !strings.HasPrefix(path, "/") {
-		return "", ""
-	}
-	return lookup.Segment(path)
+	return Other
 }

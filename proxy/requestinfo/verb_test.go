@@ -18,7 +18,9 @@ func TestVerbOf(t *testing.T) {
 		"/api/v1/pods", "/api/v1/nodes/n", "/api/v1/nodes/n/status", "/api/v1/namespaces", "/api/v1/namespaces/a", "/api/v1/namespaces/a/status",
 		"/api/v1/namespaces/a/finalize", "/api/v1/namespaces/a/pods", "/api/v1/namespaces/a/pods/p", "/api/v1/namespaces/a/pods/p/log", "/apis/apps/v1/deployments",
 		"/apis/apps/v1/namespaces/a/deployments", "/apis/apps/v1/namespaces/a/deployments/d/scale", "/apis/tenancy.kcp.io/v1alpha1/workspaces/w",
-		"/api/v1/watch/pods", "/api/v1/watch/namespaces/a/pods",
+		"/api/v1/watch/pods", "/api/v1/watch/namespaces/a/pods", "/api/v1/watch/namespaces/a/pods/p", "/api/v1/proxy/namespaces/a/services/s",
+		"/api/v1/pods/", "//api/v1/pods", "/api/v1/namespaces/a/pods/", "/api/v1//", "/api/v1/namespaces/a/configmaps/watch/x", "/openapi/watch/x",
+		"/api/v1/namespaces/watch/pods", "/api/v1/namespaces/a/pods/b%2Flog", "/api%2Fv1%2Fpods", "/api/v1/w%61tch/pods", "/api/v1/namespaces/a%2Fpods",
 	} {
 		for _, query := range []string{"", "watch=true", "watch=1&limit=5", "watch=false", "limit=1"} {
 			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
@@ -31,11 +33,10 @@ func TestVerbOf(t *testing.T) {
 				switch {
 				case !info.IsResourceRequest && (method == http.MethodGet || method == http.MethodHead):
 					want = strings.ToLower(method)
-				case want == "" || method == http.MethodOptions && info.IsResourceRequest:
+				case want == "":
 					want = "other"
-				}
-				if strings.Contains(path, "/watch/") && method != http.MethodGet && method != http.MethodHead {
-					continue // nobody does that
+				case want == "proxy":
+					want = "connect"
 				}
 				if got := VerbOf(method, path, query, false).String(); got != want {
 					t.Errorf("%s %s?%s: %q, an API server says %q", method, path, query, got, want)
@@ -54,6 +55,8 @@ func TestVerbOf(t *testing.T) {
 		{"BREW", "/api/v1/pods", "", false, Other},
 		{"BREW", "/", "", false, Other},
 		{"GET", "", "", false, Get},
+		{"GET", "/api/v1/watch", "", false, Get}, // an error, and so no resource
+		{"GET", "/api/v1/pods/%zz", "", false, Get},
 	} {
 		if got := VerbOf(tt.method, tt.path, tt.query, tt.upgrade); got != tt.want {
 			t.Errorf("%s %s?%s: %s, want %s", tt.method, tt.path, tt.query, got, tt.want)
