@@ -8,26 +8,27 @@ import (
 )
 
 const (
-	// surge is how many watches must have begun, and which part of all that are
-	// open, for memory to be given back.
-	surge     = 512
-	surgePart = 4
-	// quietPart of all that are open may begin in a second, no more.
-	quietPart   = 100
-	settlePause = time.Second
-	// settleRest is how many pauses pass at least from one time to the next:
-	// clients choose when watches begin, and collecting costs more than that.
-	settleRest = 30
+	// A burst is at least burstSize watches that have begun, and at least 1/burstPart of
+	// those that are open.
+	burstSize = 512
+	burstPart = 4
+	// A burst is over when at most 1/quietPart of the open watches have begun within
+	// burstInterval.
+	quietPart     = 100
+	burstInterval = time.Second
+	// minIntervals is how many intervals are at least between two collections: clients
+	// choose when watches begin, and a collection costs more than a watch does.
+	minIntervals = 30
 )
 
-// freeMemoryAfterBurst gives back memory after many watches have begun, until ctx ends. When
-// clients come back all at once, as after a restart, the handshakes and first
-// requests of thousands of watches need several times what they need to wait. The
-// runtime sees that at collections, of which there is one in two minutes when
-// nothing is allocated, and each only halves a stack.
+// freeMemoryAfterBurst returns memory to the system after each burst of new watches, until
+// ctx ends. When all clients come back at once, as after a restart, the handshakes and first
+// requests of thousands of watches need several times the memory that open watches need. The
+// runtime notices that only when it collects garbage, which it does every two minutes when
+// nothing is allocated, and each collection only halves a stack.
 func (p *Proxy) freeMemoryAfterBurst(ctx context.Context) {
 	var s gcTrigger
-	tick := time.NewTicker(settlePause)
+	tick := time.NewTicker(burstInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -42,17 +43,21 @@ func (p *Proxy) freeMemoryAfterBurst(ctx context.Context) {
 	}
 }
 
-// gcTrigger remembers how many streams had begun a pause ago, and when memory was
-// given back last; rest are the pauses to wait.
-type gcTrigger struct{ last, settled, rest int }
+// gcTrigger finds the end of a burst.
+type gcTrigger struct {
+	last      int // how many streams had begun one interval ago
+	collected int // how many had begun at the last collection
+	wait      int // for how many intervals there is no other collection
+}
 
-// due says, once a pause, whether a surge has begun and is over.
+// due says whether a burst is over. It is called once in each interval, with how many streams
+// have begun since the start, and how many are open.
 func (s *gcTrigger) due(begun, open int) bool {
 	quiet := begun-s.last <= open/quietPart
-	s.last, s.rest = begun, max(s.rest-1, 0)
-	if n := begun - s.settled; !quiet || s.rest > 0 || n < surge || n < open/surgePart {
+	s.last, s.wait = begun, max(s.wait-1, 0)
+	if n := begun - s.collected; !quiet || s.wait > 0 || n < burstSize || n < open/burstPart {
 		return false
 	}
-	s.settled, s.rest = begun, settleRest
+	s.collected, s.wait = begun, minIntervals
 	return true
 }
