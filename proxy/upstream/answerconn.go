@@ -6,11 +6,11 @@ import (
 	"syscall"
 )
 
-// answerConn is a connection to a server whose end is learnt by reading. A server
-// that answers before it has read a body, and closes, resets the connection: its
-// answer has come, but net/http would give the request up for the write that failed.
-// So such a write seems to work, and the next read brings the answer or, if there is
-// none, the error.
+// answerConn is a connection to a server on which only a read reports that the server has
+// closed it. A server that answers before it has read the whole body, and then closes, resets
+// the connection. Its answer has arrived, but net/http would fail the request because of the
+// write. So such a write appears to succeed, and the next read returns the answer or, if there
+// is none, the error.
 type answerConn struct{ net.Conn }
 
 // Write implements net.Conn.

@@ -12,9 +12,9 @@ import (
 // DialFunc dials as http.Transport has it done.
 type DialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// NewExternal makes one that dials with dial, which must refuse what a tenant must not
-// reach, and verifies hosts by the CAs of verify; nil: by the system's. It shows no
-// client certificate. A nil dial makes none: nil.
+// NewExternal returns one that dials with dial, which must refuse what a tenant must not
+// reach. It verifies hosts with the CAs of verify, or the system's if verify is nil, and sends
+// no client certificate. If dial is nil, it returns nil.
 func NewExternal(dial DialFunc, verify *tls.Config) *External {
 	if dial == nil {
 		return nil
@@ -30,9 +30,9 @@ func NewExternal(dial DialFunc, verify *tls.Config) *External {
 // all of them.
 const maxExternalConns = 256
 
-// newExternalTransport has egress' limits on what a host may cost. Tenants choose how
-// many hosts there are, so those connections that are idle are few and bounded over
-// all of them.
+// newExternalTransport returns a transport with the limits of package egress on what a host
+// may cost. Tenants choose how many hosts there are, so there are few idle connections, with
+// one bound for all hosts.
 func newExternalTransport(dial DialFunc, config *tls.Config, http2 bool) *http.Transport {
 	t := &http.Transport{
 		DialContext:         dial,

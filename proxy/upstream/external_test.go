@@ -17,7 +17,7 @@ func TestTransportsToStrangersAreLimited(t *testing.T) {
 	foreign := NewExternal((&net.Dialer{}).DialContext, nil)
 	listed := New("host", Files{CA: "ca"}, &Credentials{Roots: x509.NewCertPool()}, true, nil, klog.Logger{}).current.Load()
 	for name, transport := range map[string]*http.Transport{
-		"requests": foreign.requests, "upgrades": foreign.upgrades, "listed, shared": listed.shared, "listed, alone": listed.alone, "listed, watching": listed.watching,
+		"requests": foreign.requests, "upgrades": foreign.upgrades, "listed, shared": listed.shared, "listed, alone": listed.dedicated, "listed, watching": listed.watches,
 	} {
 		want := &http.Transport{}
 		egress.LimitTransport(want)

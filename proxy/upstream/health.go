@@ -13,54 +13,54 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// healthChecker notices backends that do not answer, frozen or cut off: without it their
-// requests would wait for as long as clients do, or for a connection each.
+// healthChecker finds backends that are frozen or cut off. Without it, requests to them would
+// wait for as long as their clients do.
 //
-// It dials all connections of an upstream. When something was written to one
-// and nothing came back for after, the backend is asked for a TLS handshake,
-// which takes none of its requests' time: a slow answer ends nothing as long as
-// the process is alive. When not even that is answered within patience, all
-// connections to it are closed, and no new ones made until a handshake, tried
-// again at every look, succeeds. When a connection could not be made in time, and
-// nothing was heard of the backend meanwhile, no others are tried until then
-// either, and those there are go on.
+// It dials all connections of an upstream, and checks them at every tick:
+//
+//   - When nothing came back for after since something was written to a connection, the
+//     backend is probed with a TLS handshake. So a slow answer is never cut off while the
+//     backend's process is alive.
+//   - When the handshake has no answer within patience, all connections to the backend are
+//     closed. No new one is made until a handshake succeeds; one is tried at every tick.
+//   - When a connection cannot be made in time, and nothing was heard of the backend
+//     meanwhile, no other is made until a handshake succeeds. Open connections go on.
 type healthChecker struct {
-	// every is how often connections are looked at.
+	// every is the time between two ticks.
 	every, after, patience time.Duration
-	config                 func() *tls.Config // of handshakes, without a server name
+	config                 func() *tls.Config // for probes, without a server name
 	log                    klog.Logger
 	dialer                 *net.Dialer
-	ticks                  atomic.Int64 // counted from 1, so that 0 is never
+	ticks                  atomic.Int64 // begins at 1: tick 0 means never
 
 	mu    sync.Mutex // guards hosts and what is in them
 	hosts map[string]*hostHealth
 }
 
-// hostHealth is a backend by its address.
+// hostHealth is the state of a backend, which is known by its address.
 type hostHealth struct {
 	conns   map[*trackedConn]struct{}
 	address string
-	heard   atomic.Int64 // the look at which it last said anything
-	asking  bool
-	// doubted: a connection is without an answer for too long. silent: and so was
-	// a handshake. unreachable: no connection could be made in time.
-	doubted, silent, unreachable bool
+	heard   atomic.Int64 // the tick at which it last sent anything
+	probing bool         // a probe is under way
+	// suspect: a connection has had no answer for too long. silent: nor had a probe.
+	// unreachable: no connection could be made in time.
+	suspect, silent, unreachable bool
 }
 
-// trackedConn is a connection that is looked at.
+// trackedConn is a connection that is checked.
 type trackedConn struct {
 	net.Conn
 	health *healthChecker
 	host   *hostHealth
-	// waits: it carries what may be silent for long, so that silence after an
-	// answer is looked into, too.
+	// waits: its requests may be silent for long, so that silence after an answer is
+	// checked, too.
 	waits bool
-	// since is the look before the first write that nothing has followed; 0: all
-	// is answered.
+	// since is the tick of the first write that has had no answer; 0: there is none.
 	since atomic.Int64
 }
 
-// errSilent is why no connection is made to a backend that does not answer.
+// errSilent says that no connection is made to a backend that does not answer.
 var errSilent = errors.New("the backend does not respond")
 
 func newHealthChecker(config func() *tls.Config, log klog.Logger) *healthChecker {
@@ -86,8 +86,8 @@ func (p *healthChecker) dial(ctx context.Context, network, address string) (net.
 	return c, nil
 }
 
-// dialWaiting is a DialContext for connections that wait, as those of watches do,
-// without pings.
+// dialWaiting is dial for connections of watches, which have no pings and may be silent for
+// long.
 func (p *healthChecker) dialWaiting(ctx context.Context, network, address string) (net.Conn, error) {
 	c, err := p.connect(ctx, network, address)
 	if err != nil {
@@ -108,7 +108,7 @@ func (p *healthChecker) connect(ctx context.Context, network, address string) (*
 	h := p.hosts[address]
 	if h == nil {
 		h = &hostHealth{conns: map[*trackedConn]struct{}{}, address: address}
-		p.hosts[address] = h // forgotten at the next look unless it is needed
+		p.hosts[address] = h // forgotten at the next tick unless it is needed
 	}
 	if err != nil {
 		if timedOut(err) && ctx.Err() == nil && !h.unreachable && h.heard.Load() < begun {
@@ -158,10 +158,10 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// run looks until ctx ends.
+// run checks all backends at every tick until ctx ends.
 func (p *healthChecker) run(ctx context.Context) {
-	var asking sync.WaitGroup
-	defer asking.Wait()
+	var probes sync.WaitGroup
+	defer probes.Wait()
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()
 	for {
@@ -171,12 +171,12 @@ func (p *healthChecker) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, h := range p.suspects() {
-			asking.Go(func() { p.probe(ctx, h) })
+			probes.Go(func() { p.probe(ctx, h) })
 		}
 	}
 }
 
-// suspects are the hosts to ask, which are marked as being asked.
+// suspects returns the hosts to probe, and marks them as probing.
 func (p *healthChecker) suspects() []*hostHealth {
 	now := p.ticks.Add(1)
 	late := now - int64(p.after/p.every)
@@ -184,24 +184,24 @@ func (p *healthChecker) suspects() []*hostHealth {
 	defer p.mu.Unlock()
 	var all []*hostHealth
 	for address, h := range p.hosts {
-		if len(h.conns) == 0 && !h.silent && !h.unreachable && !h.asking {
+		if len(h.conns) == 0 && !h.silent && !h.unreachable && !h.probing {
 			delete(p.hosts, address)
 			continue
 		}
-		h.doubted = false
+		h.suspect = false
 		for c := range h.conns {
 			since := c.since.Load()
-			h.doubted = h.doubted || since != 0 && since <= late
+			h.suspect = h.suspect || since != 0 && since <= late
 		}
-		if (h.doubted || h.silent || h.unreachable) && !h.asking {
-			h.asking = true
+		if (h.suspect || h.silent || h.unreachable) && !h.probing {
+			h.probing = true
 			all = append(all, h)
 		}
 	}
 	return all
 }
 
-// probe asks a host for a handshake, and acts on what comes of it.
+// probe tries a handshake with a host, and closes or allows connections accordingly.
 func (p *healthChecker) probe(ctx context.Context, h *hostHealth) {
 	err := p.handshake(ctx, h.address)
 	if ctx.Err() != nil {
@@ -209,8 +209,8 @@ func (p *healthChecker) probe(ctx context.Context, h *hostHealth) {
 	}
 	p.mu.Lock()
 	was, wasUnreachable := h.silent, h.unreachable
-	silent := err != nil && (h.doubted || h.silent)
-	h.silent, h.unreachable, h.asking = silent, err != nil && h.unreachable, false
+	silent := err != nil && (h.suspect || h.silent)
+	h.silent, h.unreachable, h.probing = silent, err != nil && h.unreachable, false
 	var closing []*trackedConn
 	for c := range h.conns {
 		if silent {
@@ -231,8 +231,8 @@ func (p *healthChecker) probe(ctx context.Context, h *hostHealth) {
 	}
 }
 
-// handshake returns an error when the host says nothing in time. One that
-// refuses the connection or the handshake has said something.
+// handshake returns an error when the host sends nothing in time. A host that refuses the
+// connection or the handshake has sent something.
 func (p *healthChecker) handshake(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Runs runs each of a changing set of upstreams: whoever makes upstreams
-// runs them with it, for what a health has found out only its run takes back. It
-// belongs to one goroutine.
+// Runs runs each upstream of a set that changes. An upstream has to run as long as it is used:
+// a backend that was found silent is served again only after a probe by Run. Runs belongs to
+// one goroutine.
 type Runs struct {
 	run     func(context.Context, *Upstream)
 	running sync.WaitGroup
@@ -20,8 +20,8 @@ func NewRuns(run func(context.Context, *Upstream)) *Runs {
 	return &Runs{run: run, stops: map[*Upstream]context.CancelFunc{}}
 }
 
-// Follow runs those of wanted that do not run yet, until ctx ends, and stops the
-// others; their requests under way end on the connections they have.
+// Follow runs the upstreams of wanted that do not run yet, until ctx ends, and stops those that
+// are no longer wanted; requests under way there stay on their connections.
 func (r *Runs) Follow(ctx context.Context, wanted []*Upstream) {
 	for _, u := range wanted {
 		if r.stops[u] == nil {

@@ -15,9 +15,9 @@ func Untrusted(transport http.RoundTripper) http.RoundTripper {
 	return sanitizingTransport{egress.LimitAnswers(transport)}
 }
 
-// SanitizeResponse takes from a foreign host's answer what would let it act as our
-// origin in a browser, whose certificate or token for us it could use. Trailers
-// are read with the body's end.
+// SanitizeResponse removes from an external host's answer what would let the host act as the
+// proxy's origin in a browser, where it could use the user's certificate or token. Trailers
+// are sanitized at the end of the body, when they have been read.
 func SanitizeResponse(res *http.Response) {
 	stripOriginHeaders(res.Header)
 	res.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'")
@@ -27,7 +27,7 @@ func SanitizeResponse(res *http.Response) {
 	}
 }
 
-// stripOriginHeaders takes from headers what speaks for an origin.
+// stripOriginHeaders removes headers that act for an origin.
 func stripOriginHeaders(header http.Header) {
 	for key := range header {
 		if strings.HasPrefix(key, "Access-Control-") {
@@ -42,7 +42,7 @@ func stripOriginHeaders(header http.Header) {
 	}
 }
 
-// sanitizedBody is a foreign host's, whose trailers are confined too.
+// sanitizedBody is the body of an external host's answer. It sanitizes the trailers.
 type sanitizedBody struct {
 	io.ReadCloser
 	res *http.Response
@@ -57,8 +57,8 @@ func (b *sanitizedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sanitizingTransport is a transport to a foreign host, whose informational answers (1xx)
-// are confined before ReverseProxy, whose hook is older, passes them on.
+// sanitizingTransport is a transport to an external host. It sanitizes informational answers
+// (1xx), which ReverseProxy passes on to the client.
 type sanitizingTransport struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.

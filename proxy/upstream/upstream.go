@@ -23,18 +23,18 @@ import (
 const (
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 10 * time.Second
-	// continueTimeout is how long a client that sent "Expect: 100-continue" has its
-	// body wait for the server's word; net/http's own. A server that refuses has
-	// answered by then and, having read nothing, closes the connection.
+	// continueTimeout is how long the body of a request with "Expect: 100-continue" waits
+	// for the server's 100; net/http's own. A server that refuses has answered by then, and
+	// closes the connection, because it has not read the body.
 	continueTimeout = time.Second
-	// idleTimeout is below that of API servers (90 s), which so close no
+	// idleTimeout is below that of API servers (90 s), so that they never close a
 	// connection that is about to be used.
 	idleTimeout = 80 * time.Second
-	// MaxDedicated is how many requests at a time have connections for
-	// themselves; so many may wait for the next ones, of a shard and of all.
+	// MaxDedicated is how many requests at a time have a connection of their own. As many
+	// connections may be idle for each shard, and maxIdleConns for all of them.
 	MaxDedicated = 256
-	idleInAll    = 4 * MaxDedicated
-	// MaxDedicatedWatches is how many watches at a time have connections for themselves.
+	maxIdleConns = 4 * MaxDedicated
+	// MaxDedicatedWatches is how many watches at a time have a connection of their own.
 	MaxDedicatedWatches = 32
 	// StreamWindow is what may be under way on an HTTP/2 stream, in bytes.
 	StreamWindow = 256 << 10
@@ -44,9 +44,8 @@ const (
 	pingTimeout = 10 * time.Second
 )
 
-// Upstream carries requests to backends under one TLS identity. Changed files
-// make a new pair of transports: new requests use it at once, those under way
-// end on the connections they have.
+// Upstream carries requests to backends under one TLS identity. When its files change, new
+// requests use new transports at once; requests under way stay on their connections.
 type Upstream struct {
 	source   string // the entry of the mapping file, for metrics
 	files    Files
@@ -54,24 +53,24 @@ type Upstream struct {
 	followed *filewatch.File[*Credentials] // files
 	current  atomic.Pointer[transports]
 	health   *healthChecker
-	// alone are the requests that have a connection for themselves, upgrades not
-	// counted; watching those of them that are watches, counted for themselves.
-	alone, watching atomic.Int64
+	// requests and watches count those under way that have a connection of their own,
+	// without upgrades. A watch is not counted in requests.
+	requests, watches atomic.Int64
 }
 
 // transports are the connections made with one state of the files.
 type transports struct {
-	material *Credentials
-	// shared offers HTTP/2, many requests on a connection; alone is HTTP/1.1, one
-	// at a time. Upgrades are on alone, for HTTP/2 has none; a connection that was
-	// upgraded is the tunnel's own and never carries another request: net/http
-	// takes it out of the pool. Watching is like alone, for what waits.
-	shared, alone, watching *http.Transport
+	credentials *Credentials
+	// shared uses HTTP/2 if the server does, with many requests on one connection.
+	// dedicated uses HTTP/1.1, with one request at a time. It carries upgrades, too, which
+	// HTTP/2 does not have: net/http takes an upgraded connection out of the pool.
+	// watches is like dedicated, for requests that may be silent for long.
+	shared, dedicated, watches *http.Transport
 }
 
-// New makes one of files that m was read from; Run follows them. Source is what logs,
-// metrics and /statusz call it. What is external has egress' limits. A nil clock is the
-// real one.
+// New returns one that uses the credentials m, which were read from files; Run follows them.
+// Source is its name in logs, metrics and /statusz. If external is set, it has the limits of
+// package egress. A nil clock is the real one.
 func New(source string, files Files, m *Credentials, external bool, clk clock.Clock, log klog.Logger) *Upstream {
 	u := &Upstream{source: source, files: files, external: external}
 	u.followed = filewatch.Resume(filewatch.Config[*Credentials]{
@@ -82,35 +81,34 @@ func New(source string, files Files, m *Credentials, external bool, clk clock.Cl
 		Use:   func(_, next *Credentials) { u.Use(next) },
 		Clock: clk, Log: log,
 	}, m, m.Contents(files))
-	u.health = newHealthChecker(func() *tls.Config { return u.current.Load().material.config() }, log)
+	u.health = newHealthChecker(func() *tls.Config { return u.current.Load().credentials.config() }, log)
 	u.current.Store(u.newTransports(m))
 	return u
 }
 
 func (u *Upstream) newTransports(m *Credentials) *transports {
 	return &transports{
-		material: m,
-		shared:   u.newTransport(m, u.health.dial, true),
-		alone:    u.newTransport(m, u.health.dial, false),
-		watching: u.newTransport(m, u.health.dialWaiting, false),
+		credentials: m,
+		shared:      u.newTransport(m, u.health.dial, true),
+		dedicated:   u.newTransport(m, u.health.dial, false),
+		watches:     u.newTransport(m, u.health.dialWaiting, false),
 	}
 }
 
 // dialFunc is a net.Dialer's DialContext.
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// newTransport makes one to servers that the operator chose, and whose answers are
-// believed: their headers and informational answers have net/http's limits (10 MiB).
-// How long an answer takes is theirs to say, as long as they live, which the health
-// finds out, and which it also does of connections that cannot be made in time.
-// There is no bound on connections: a shard has as many as requests that wait for it.
+// newTransport returns a transport to servers that the operator chose. Their answers are
+// trusted: headers and informational answers have only net/http's limits (10 MiB). An answer
+// may take any time as long as the server is alive, which the healthChecker finds out. There
+// is no bound on connections: a shard may have one for each request that waits for it.
 func (u *Upstream) newTransport(m *Credentials, dial dialFunc, http2 bool) *http.Transport {
 	t := &http.Transport{
 		DialContext:           dial,
 		TLSClientConfig:       m.config(),
 		TLSHandshakeTimeout:   handshakeTimeout,
 		ExpectContinueTimeout: continueTimeout,
-		MaxIdleConns:          idleInAll,
+		MaxIdleConns:          maxIdleConns,
 		MaxIdleConnsPerHost:   MaxDedicated,
 		IdleConnTimeout:       idleTimeout,
 		DisableCompression:    true, // bodies pass as they are
@@ -135,28 +133,29 @@ func (u *Upstream) newTransport(m *Credentials, dial dialFunc, http2 bool) *http
 // not wait for others; so most get one (docs/performance.md). Connections are
 // shared by
 //
-//   - watches, but for a few: they are many, and mostly wait;
-//   - writes whose body is in memory, so that they may be sent again: over HTTP/2 a
-//     server that winds a connection down says which requests it has not looked at;
-//   - bodies of unknown length: over HTTP/2 they may be answered while they last;
-//   - whatever comes while aloneAtMost have one: a burst makes no burst of
-//     handshakes at the shard.
+//   - watches beyond MaxDedicatedWatches: they are many, and mostly wait;
+//   - writes whose body is in memory, so that they can be sent again: over HTTP/2 a server
+//     that closes a connection says which requests it has not processed;
+//   - requests with a body of unknown length: over HTTP/2 they can be answered before the
+//     body has ended;
+//   - all requests beyond MaxDedicated, so that a burst of requests is no burst of
+//     handshakes for the shard.
 func (u *Upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	t := u.current.Load()
 	if _, upgrade := r.Header["Upgrade"]; upgrade {
-		return t.alone.RoundTrip(r)
+		return t.dedicated.RoundTrip(r)
 	}
 	switch {
 	case r.ContentLength < 0 || replayableWrite(r):
 		return t.shared.RoundTrip(r)
 	case requestinfo.Streaming(r.URL.Opaque, r.URL.RawQuery):
-		return withFallback(t.watching, &u.watching, MaxDedicatedWatches, t.shared, r)
+		return withFallback(t.watches, &u.watches, MaxDedicatedWatches, t.shared, r)
 	}
-	return withFallback(t.alone, &u.alone, MaxDedicated, t.shared, r)
+	return withFallback(t.dedicated, &u.requests, MaxDedicated, t.shared, r)
 }
 
-// withFallback carries r with first, as long as no more than most are under way there, and
-// else with then.
+// withFallback sends r by first while at most most requests are under way there, else by
+// then.
 func withFallback(first *http.Transport, count *atomic.Int64, most int64, then *http.Transport, r *http.Request) (*http.Response, error) {
 	if count.Add(1) > most {
 		count.Add(-1)
@@ -181,8 +180,8 @@ func replayableWrite(r *http.Request) bool {
 	return r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
 }
 
-// dedicatedBody is the answer's to a request with a connection for itself, until
-// it is closed.
+// dedicatedBody is the body of an answer on a connection of its own. Closing it ends the
+// count of the request.
 type dedicatedBody struct {
 	io.ReadCloser
 	count  *atomic.Int64
@@ -203,7 +202,7 @@ func (b *dedicatedBody) Close() error {
 // nothing is known.
 func (u *Upstream) Responds(address string) bool { return u.health.responds(address) }
 
-// Run follows the files and looks after connections until ctx ends.
+// Run follows the files and checks the connections until ctx ends.
 func (u *Upstream) Run(ctx context.Context) {
 	var looking sync.WaitGroup
 	defer looking.Wait()
@@ -216,7 +215,7 @@ func (u *Upstream) Run(ctx context.Context) {
 // called by one goroutine at a time.
 func (u *Upstream) Use(m *Credentials) (changed bool) {
 	old := u.current.Load()
-	if bytes.Equal(m.CAPEM, old.material.CAPEM) && bytes.Equal(m.CertPEM, old.material.CertPEM) && bytes.Equal(m.KeyPEM, old.material.KeyPEM) {
+	if bytes.Equal(m.CAPEM, old.credentials.CAPEM) && bytes.Equal(m.CertPEM, old.credentials.CertPEM) && bytes.Equal(m.KeyPEM, old.credentials.KeyPEM) {
 		return false
 	}
 	u.current.Store(u.newTransports(m))
@@ -224,42 +223,41 @@ func (u *Upstream) Use(m *Credentials) (changed bool) {
 	return true
 }
 
-// Certificates are what u shows and expects, as they are in use.
+// Certificates are those in use: the client certificate, and the CAs of servers.
 func (u *Upstream) Certificates() []certs.Source {
 	return []certs.Source{
-		{Role: "client", Source: u.source, PEM: func() []byte { return u.current.Load().material.CertPEM }},
-		{Role: "backend-ca", Source: u.source, PEM: func() []byte { return u.current.Load().material.CAPEM }},
+		{Role: "client", Source: u.source, PEM: func() []byte { return u.current.Load().credentials.CertPEM }},
+		{Role: "backend-ca", Source: u.source, PEM: func() []byte { return u.current.Load().credentials.CAPEM }},
 	}
 }
 
-// CheckHealth looks after the connections until ctx ends, for who follows the files by
-// itself; else Run does.
+// CheckHealth checks the connections until ctx ends. It is for callers that follow the files
+// themselves; all others call Run.
 func (u *Upstream) CheckHealth(ctx context.Context) { u.health.run(ctx) }
 
 // Source is what logs, metrics and /statusz call it.
 func (u *Upstream) Source() string { return u.source }
 
-// Files are those that it was made of.
+// Files are those that it was made from.
 func (u *Upstream) Files() Files { return u.files }
 
-// Followed is who follows the files.
+// Followed is the follower of the files.
 func (u *Upstream) Followed() *filewatch.File[*Credentials] { return u.followed }
 
 // Credentials are those in use.
-func (u *Upstream) Credentials() *Credentials { return u.current.Load().material }
+func (u *Upstream) Credentials() *Credentials { return u.current.Load().credentials }
 
 // External says whether it has egress' limits.
 func (u *Upstream) External() bool { return u.external }
 
-// Dedicated is how many requests, and how many watches, have connections for
-// themselves.
-func (u *Upstream) Dedicated() (requests, watches int64) { return u.alone.Load(), u.watching.Load() }
+// Dedicated is how many requests, and how many watches, have a connection of their own.
+func (u *Upstream) Dedicated() (requests, watches int64) { return u.requests.Load(), u.watches.Load() }
 
 // Close closes the connections that no request uses.
 func (u *Upstream) Close() { u.current.Load().close() }
 
 func (t *transports) close() {
 	t.shared.CloseIdleConnections()
-	t.alone.CloseIdleConnections()
-	t.watching.CloseIdleConnections()
+	t.dedicated.CloseIdleConnections()
+	t.watches.CloseIdleConnections()
 }
