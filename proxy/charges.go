@@ -104,8 +104,8 @@ func (c *charges) chargeAddress(l *requestLimits, r *http.Request, account strin
 		c.budget = &l.streams
 	}
 	c.account, c.address, c.stream = account, r.RemoteAddr, stream
-	payer := c.budget.payerAt(stranger, c.address, account)
-	if c.noRoom = !c.budget.take(payer, c.weight, strangersPart); !c.noRoom {
+	payer := c.budget.payerAt(addressPayer, c.address, account)
+	if c.noRoom = !c.budget.take(payer, c.weight, addressPart); !c.noRoom {
 		c.payer = payer
 	}
 }
@@ -124,11 +124,11 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 		return n
 	}
 	if u != nil {
-		payer, ok := c.budget.payer(known, u.GetName(), c.account), false
+		payer, ok := c.budget.payer(userPayer, u.GetName(), c.account), false
 		if c.noRoom {
-			ok = c.budget.take(payer, c.weight, part(usersPart))
+			ok = c.budget.take(payer, c.weight, part(userPart))
 		} else {
-			ok = c.budget.move(c.payer, payer, c.weight, part(usersPart))
+			ok = c.budget.move(c.payer, payer, c.weight, part(userPart))
 		}
 		if !ok {
 			return apistatus.TooManyRequests(payerName(u))
@@ -139,8 +139,8 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 	}
 	if d.Kind == destination.MountedHost {
 		last := d.Mounts[len(d.Mounts)-1]
-		payer := c.budget.payer(mountee, d.Base.Host, last.Path)
-		if !c.budget.take(payer, c.weight+answerBytes, part(hostsPart)) {
+		payer := c.budget.payer(hostPayer, d.Base.Host, last.Path)
+		if !c.budget.take(payer, c.weight+answerBytes, part(hostPart)) {
 			return apistatus.TooManyRequests("the mount of the workspace has")
 		}
 		c.host = payer
@@ -170,12 +170,12 @@ func (c *charges) startRunning(l *requestLimits, u user.Info, d *destination.Des
 
 // chargeAnswer charges the caller for an answer as well; false: there is no room. If the
 // caller is not authenticated here, the charge moves to a second account of its address
-// (delegated), so that requests that wait cannot take the room of those that run.
+// (delegatedPayer), so that requests that wait cannot take the room of those that run.
 func (c *charges) chargeAnswer(u user.Info) bool {
-	part := int64(usersPart)
+	part := int64(userPart)
 	if u == nil {
-		part = hostsPart
-		payer := c.budget.payerAt(delegated, c.address, c.account)
+		part = hostPart
+		payer := c.budget.payerAt(delegatedPayer, c.address, c.account)
 		if !c.budget.move(c.payer, payer, c.weight, part) {
 			return false
 		}

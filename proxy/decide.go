@@ -54,7 +54,7 @@ func (p *Proxy) decide(r *http.Request, d *destination.Destination) (admission, 
 		a.forwardedUser = a.decision.User
 	case destination.Listed:
 		a.forwardedUser, status = userForHost(a.decision.User)
-	case destination.Stranger, destination.PassThrough:
+	case destination.Untrusted, destination.PassThrough:
 	}
 	return a, status
 }

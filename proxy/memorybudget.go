@@ -58,9 +58,9 @@ const (
 
 // The part of the free bytes that a payer may have, as a divisor.
 const (
-	strangersPart = 16
-	usersPart     = 4
-	hostsPart     = 2
+	addressPart = 16
+	userPart    = 4
+	hostPart    = 2
 	// streamsPart is the part of users and hosts in the budget of requests for streams. It
 	// is larger, because clients that have lost their streams all come back at once.
 	streamsPart = 2
@@ -99,10 +99,10 @@ func (b *memoryBudget) move(from, to *atomic.Int64, weight, part int64) bool {
 
 // Kinds of payers.
 const (
-	stranger  = '?'
-	known     = 'u'
-	delegated = 'p' // an address, for requests that run on a backend that authenticates by itself
-	mountee   = 'm'
+	addressPayer   = '?' // the address of a caller that is not authenticated yet
+	userPayer      = 'u'
+	delegatedPayer = 'p' // an address, for requests that run on a backend that authenticates by itself
+	hostPayer      = 'm' // a mounted host
 )
 
 // payer is the account of a user or host in a logical cluster.

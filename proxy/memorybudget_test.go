@@ -324,21 +324,21 @@ func TestWaitingIsSharedOut(t *testing.T) {
 		}
 		return n
 	}
-	if n := fill(b.payer(known, "a", "ws"), usersPart); int64(n) > b.limit/requestBytes/usersPart {
+	if n := fill(b.payer(userPayer, "a", "ws"), userPart); int64(n) > b.limit/requestBytes/userPart {
 		t.Errorf("one user has %d requests of %d", n, b.limit/requestBytes)
 	}
 	for i := range 8 {
-		if fill(b.payerAt(stranger, fmt.Sprintf("10.0.0.%d:1", i), "ws"), strangersPart) == 0 {
+		if fill(b.payerAt(addressPayer, fmt.Sprintf("10.0.0.%d:1", i), "ws"), addressPart) == 0 {
 			t.Errorf("stranger %d has no room", i)
 		}
 	}
 	if b.limit-b.used.Load() < b.limit/4 {
 		t.Errorf("a user and eight strangers have taken %d of %d", b.used.Load(), b.limit)
 	}
-	if a, z := b.payerAt(stranger, "[2001:db8::1]:1", "ws"), b.payerAt(stranger, "[2001:db8::ffff:0:1]:2", "ws"); a != z {
+	if a, z := b.payerAt(addressPayer, "[2001:db8::1]:1", "ws"), b.payerAt(addressPayer, "[2001:db8::ffff:0:1]:2", "ws"); a != z {
 		t.Error("addresses of one /64 pay apart")
 	}
-	if b.payerAt(stranger, "10.0.0.1:1", "ws") != b.payerAt(stranger, "10.0.0.1:2", "ws") {
+	if b.payerAt(addressPayer, "10.0.0.1:1", "ws") != b.payerAt(addressPayer, "10.0.0.1:2", "ws") {
 		t.Error("ports of one address pay apart")
 	}
 }

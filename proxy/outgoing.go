@@ -40,7 +40,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 // see that.
 func writeIdentity(header http.Header, d *destination.Destination, a admission) {
 	switch {
-	case d.Trust == destination.Stranger:
+	case d.Trust == destination.Untrusted:
 		identityheaders.DropPrivate(header)
 	case d.Trust == destination.Listed:
 		identityheaders.DropCredentials(header)

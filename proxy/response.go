@@ -13,7 +13,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	if res.StatusCode != http.StatusSwitchingProtocols { // whose body is the tunnel
 		res.Body = x.upload.answered(res.Body)
 	}
-	if x.dest.Trust == destination.Stranger {
+	if x.dest.Trust == destination.Untrusted {
 		upstream.SanitizeResponse(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {

@@ -108,9 +108,9 @@ type Trust uint8
 
 // What servers may see. The zero Trust is nothing.
 const (
-	// Stranger sees neither our certificate nor whatever says who is asking: not a
-	// credential, not an identity, not an address. Its answers are not believed.
-	Stranger Trust = iota
+	// Untrusted sees neither our certificate nor anything that says who is asking: no
+	// credential, no identity, no address. Its answers are sanitized.
+	Untrusted Trust = iota
 	// Listed is a host that the operator lists with a certificate: it sees that, and
 	// the identity without what other hosts must not learn.
 	Listed

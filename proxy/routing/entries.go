@@ -73,8 +73,8 @@ func readEntries(data []byte, keys []string) ([]*entry, error) {
 	return all, nil
 }
 
-// look judges the keys of an entry, without those that it merges in: these are
-// some other entry's too.
+// look checks the keys of an entry, except those that it merges in, which belong to another
+// entry as well.
 func (e *entry) look(node *yamlv3.Node) {
 	if node.Kind == yamlv3.AliasNode {
 		node = node.Alias

@@ -12,10 +12,10 @@ import (
 // maxRoutingToken bounds the tokens that are decoded to route by.
 const maxRoutingToken = 64 << 10
 
-// inCluster returns the path with the logical cluster of a service account's
-// token put before it: pods know their API server's address and no cluster.
-// That is done for paths that belong to no mapping but "/". The claim only
-// routes; it proves nothing. The error wraps lookup.ErrAmbiguous.
+// inCluster puts the logical cluster of a service account's token before the path, because
+// pods know the address of their API server, but no cluster. It does so only for paths that
+// match no mapping except "/". The claim is unverified and is used for routing only. The error
+// wraps lookup.ErrAmbiguous.
 func (m *Mappings) inCluster(r *http.Request, path string) (string, error) {
 	first, _ := lookup.Segment(path)
 	if first == "clusters" || first == "services" || r.Header.Get("X-Kubernetes-Sharded-Request") != "" {
@@ -32,8 +32,8 @@ func (m *Mappings) inCluster(r *http.Request, path string) (string, error) {
 	return "/clusters/" + cluster + path, nil
 }
 
-// claimedCluster is the logical cluster that a service account's token says it
-// is of; empty when it says none that is valid.
+// claimedCluster returns the logical cluster in a service account's token; empty if there is
+// no valid one.
 func claimedCluster(token string) string {
 	if token == "" || len(token) > maxRoutingToken {
 		return ""
@@ -57,7 +57,7 @@ func claimedCluster(token string) string {
 	return cluster
 }
 
-// bearerOf returns the request's bearer token for routing; it proves nothing.
+// bearerOf returns the request's bearer token, unverified, for routing.
 func bearerOf(header http.Header) string {
 	if v := header["Authorization"]; len(v) == 1 {
 		scheme, token, _ := strings.Cut(v[0], " ")

@@ -45,7 +45,7 @@ type Mappings struct {
 	depth   int  // the longest pattern
 	shards  bool // there is an entry for /clusters/
 	data    []byte
-	// warnings are for the operator; none is a reason not to start
+	// warnings are for the operator; none prevents a start
 	warnings []string
 }
 
@@ -103,7 +103,7 @@ func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error
 	return m, errors.Join(errs...)
 }
 
-// Warnings are what the file has that means nothing, each with entry and line.
+// Warnings are about keys in the file that have no effect, each with entry and line.
 func (m *Mappings) Warnings() []string { return m.warnings }
 
 // entry is an entry being read, of this file or of one like it.
@@ -292,7 +292,7 @@ func (e *entry) tls(files upstream.Files, optional bool, readFile func(string) (
 	return m
 }
 
-// Certificates are those that the entries name, each TLS identity once.
+// Certificates are those of the entries, each TLS identity once.
 func (m *Mappings) Certificates() []certs.Source {
 	var all []certs.Source
 	seen := map[upstream.Files]bool{}

@@ -45,9 +45,9 @@ func (m *Mappings) find(s *segments) (*Mapping, error) {
 	return nil, nil
 }
 
-// cluster finds what cluster a matched path names. Whatever follows the segments
-// that decided must stay below them; of a shard's path, which may lead to a mount,
-// that is judged later.
+// cluster finds the cluster that a matched path names. What follows the segments that were
+// matched must stay below them (lookup.Stays). For a shard's path, which may lead to a mount,
+// that is checked later.
 func (m *Mappings) cluster(e *Mapping, s *segments, path string) (entryMatch, error) {
 	r := entryMatch{mapping: e, path: path}
 	var err error
@@ -108,8 +108,8 @@ func (e *Mapping) clusterAt() int {
 
 func placeholder(segment string) bool { return strings.HasPrefix(segment, "{") }
 
-// segments splits a path as far as it is asked to, so that nothing is judged
-// that does not decide.
+// segments splits a path only as far as needed, so that only segments that affect the match
+// are checked.
 type segments struct {
 	rest  string
 	n     int

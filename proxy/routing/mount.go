@@ -9,9 +9,9 @@ import (
 	"frontproxy/index/shards"
 )
 
-// localMountPath returns the path below a known shard or this proxy that a mount's URL
-// means there; false when the URL leads elsewhere. The result is escaped and
-// as ambiguous as the tenant made it: it is judged like any request's path.
+// localMountPath returns the path that a mount's URL has below a known shard or this proxy;
+// false when the URL leads elsewhere. The path is escaped, and may be ambiguous, since a tenant
+// wrote it: it has to be checked like any request's path.
 func (r *Router) localMountPath(mount *url.URL) (string, bool) {
 	for _, u := range r.ExternalURLs {
 		if path, ok := below(mount, u); ok {
@@ -65,11 +65,11 @@ func hostPort(u *url.URL) string {
 }
 
 const (
-	// LoopHeader lists the proxies a request has passed (RFC 8586), as Go spells
-	// it. A request that carries our mark is led to no other host again: its
-	// mount leads back here by a name that we do not know as ours.
+	// LoopHeader lists the proxies that a request has passed (RFC 8586), as Go spells it. A
+	// request with LoopMark is not sent to a mounted host again: its mount leads back to this
+	// proxy by a name that is not known to be the proxy's.
 	LoopHeader = "Cdn-Loop"
-	// LoopMark is this proxy in it.
+	// LoopMark is this proxy's entry in LoopHeader.
 	LoopMark = "front-proxy"
 )
 

@@ -20,18 +20,18 @@ import (
 	"frontproxy/proxy/upstream"
 )
 
-// keyURL begins an entry of the mount hosts file; the other keys are those of
-// the mapping file, for what they name is the same.
+// keyURL begins an entry of the mount hosts file. The other keys are those of the mapping
+// file, with the same meanings.
 const keyURL = "url"
 
 var mountHostKeys = []string{keyURL, keyCA, keyCert, keyKey, keyUser, keyGroup, keyExtra, keyUID}
 
-// MountHosts are the hosts, outside of kcp, that workspaces may mount and that
-// the operator vouches for: each with a CA, and, if the host may be told who is
-// calling, a client certificate that proves to it that it is us who tells.
+// MountHosts are the hosts outside of kcp that the operator trusts and that workspaces may
+// mount. Each has a CA and, if it gets the caller's identity, a client certificate by which it
+// knows this proxy.
 //
-// The list is a YAML file, followed while Run runs, as are the files it names. A
-// list that can't be used changes nothing. A nil *MountHosts has no hosts.
+// The list is a YAML file. Run follows it, and the files it names. A list that can't be used
+// changes nothing. A nil *MountHosts has no hosts.
 type MountHosts struct {
 	*filewatch.File[[]*mountHost]               // longest path first
 	changed                       chan struct{} // has one when the hosts are others
@@ -45,8 +45,8 @@ type mountHost struct {
 	upstream *upstream.Upstream
 }
 
-// vouches reports whether the host gets the caller's identity.
-func (h *mountHost) vouches() bool { return h.upstream.Files().Cert != "" }
+// getsIdentity says whether the host gets the caller's identity.
+func (h *mountHost) getsIdentity() bool { return h.upstream.Files().Cert != "" }
 
 // NewMountHosts reads the file of --mount-hosts-file. A nil clock is the real one.
 func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, error) {
@@ -58,7 +58,7 @@ func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, 
 			return nil, err
 		}
 		for _, host := range next {
-			if u := carriedOn(host, last); u != nil {
+			if u := reusedUpstream(host, last); u != nil {
 				u.Use(host.upstream.Credentials())
 				host.upstream = u
 			}
@@ -74,8 +74,7 @@ func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, 
 // mountHostsFlag is what logs, metrics and /statusz call the mount hosts file.
 const mountHostsFlag = "mount-hosts-file"
 
-// Run follows the files, and looks after the connections to the hosts, until ctx
-// ends.
+// Run follows the files, and checks the connections to the hosts, until ctx ends.
 func (h *MountHosts) Run(ctx context.Context) error {
 	running := upstream.NewRuns(func(ctx context.Context, u *upstream.Upstream) { u.CheckHealth(ctx) }) // the list's File has their files
 	defer running.End()
@@ -111,16 +110,16 @@ func loadMountHosts(file string, read filewatch.ReadFunc, log klog.Logger) ([]*m
 	return parseMountHosts(file, data, read, log)
 }
 
-// use lets go of hosts that were replaced, and has Run look after the new ones.
+// use closes the connections of hosts that were replaced, and tells Run of the new ones.
 func (h *MountHosts) use(old, next []*mountHost) {
 	closeUnused(old, next)
 	select {
 	case h.changed <- struct{}{}:
-	default: // it will be seen
+	default: // Run has not taken the last signal yet
 	}
 }
 
-// closeUnused closes the connections of old's hosts that next has no more.
+// closeUnused closes the connections of the hosts that are in old but not in next.
 func closeUnused(old, next []*mountHost) {
 	kept := map[*upstream.Upstream]bool{}
 	for _, host := range next {
@@ -133,9 +132,9 @@ func closeUnused(old, next []*mountHost) {
 	}
 }
 
-// carriedOn is the upstream of the entry of old that has host's place and
-// files: its connections are as good as new ones.
-func carriedOn(host *mountHost, old []*mountHost) *upstream.Upstream {
+// reusedUpstream returns the upstream of the entry of old with the same URL and files as host,
+// so that its connections go on; nil: there is none.
+func reusedUpstream(host *mountHost, old []*mountHost) *upstream.Upstream {
 	for _, o := range old {
 		if *o.url == *host.url && o.upstream.Files() == host.upstream.Files() {
 			return o.upstream
@@ -192,9 +191,8 @@ func (e *entry) loadMountHost(readFile func(string) ([]byte, error), log klog.Lo
 	return &mountHost{url: u, name: e.name(), headers: headers, upstream: upstream.New(mountHostsFlag+" "+u.String(), files, m, true, nil, log)}
 }
 
-// find returns the entry that a mount's URL is of, the most specific one; nil
-// when there is none. A path that could be read as another place than it seems
-// to be is of none.
+// find returns the most specific entry whose URL a mount's URL is below; nil when there is
+// none, or when the path has more than one reading.
 func (h *MountHosts) find(mount *url.URL) *mountHost {
 	if h == nil {
 		return nil
@@ -219,7 +217,7 @@ func plainPath(u *url.URL) error {
 	return nil
 }
 
-// Certificates are those of all entries, as they are in use now.
+// Certificates are those of all entries that are in use now.
 func (h *MountHosts) Certificates() []certs.Source {
 	if h == nil {
 		return nil
@@ -231,9 +229,10 @@ func (h *MountHosts) Certificates() []certs.Source {
 	return all
 }
 
-// transport carries requests to the host. Of the same upstream it is the same.
+// transport carries requests to the host. Two entries with the same upstream have the same
+// transport.
 func (h *mountHost) transport() http.RoundTripper {
-	if h.vouches() {
+	if h.getsIdentity() {
 		return egress.LimitAnswers(h.upstream)
 	}
 	return upstream.Untrusted(h.upstream)

@@ -205,19 +205,19 @@ func (q *resolution) leaveTypeOpen(err error) bool {
 // toHost finds what a mount's URL names outside of kcp.
 func (q *resolution) toHost(mount *url.URL) error {
 	host := q.MountHosts.find(mount)
-	if q.foreign == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
+	if q.external == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
 		return &destination.Error{Reason: destination.MountRefused, Message: "the workspace's mount leads to a URL that the proxy does not serve"}
 	}
 	if looped(q.request.Header) {
 		return &destination.Error{Reason: destination.MountLoop, Message: "the workspace's mount leads back to this proxy"}
 	}
 	d := &q.dest
-	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Stranger, q.strangers
+	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Untrusted, q.untrusted
 	d.Base = &url.URL{Scheme: "https", Host: mount.Host}
 	if host != nil {
 		d.Base.Host = host.url.Host // as the operator spells it
 		d.Transport, d.HostHeaders = host.transport(), host.headers
-		if host.vouches() {
+		if host.getsIdentity() {
 			d.Trust = destination.Listed
 		}
 	}

@@ -20,7 +20,7 @@ type Route struct {
 // RouteTo is the route to d, as of now.
 func (r *Router) RouteTo(d *destination.Destination) Route {
 	t := Route{shard: d.ShardRoute, mounts: d.Mounts}
-	if d.Kind == destination.MountedHost && d.Transport != r.strangers {
+	if d.Kind == destination.MountedHost && d.Transport != r.untrusted {
 		t.host = d.Transport
 	}
 	return t

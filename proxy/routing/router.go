@@ -81,9 +81,9 @@ type Router struct {
 	current   atomic.Pointer[routes]   // never nil
 	file      *filewatch.File[*routes] // nil: not followed
 	changed   chan struct{}            // has one when current is another
-	foreign   *upstream.External       // nil: not served
-	strangers http.RoundTripper        // foreign, with answers that are not believed
-	turn      atomic.Uint32            // of the shards, for what any shard can answer
+	external  *upstream.External       // to mounted hosts that tenants choose; nil: not served
+	untrusted http.RoundTripper        // external, with answers that are sanitized
+	turn      atomic.Uint32            // of the shards, for requests that any shard can answer
 }
 
 // New does no I/O and starts nothing.
@@ -91,9 +91,9 @@ func New(c Config) (*Router, error) {
 	if c.Mappings == nil {
 		return nil, errors.New("a router needs mappings")
 	}
-	r := &Router{Config: c, changed: make(chan struct{}, 1), foreign: upstream.NewExternal(c.MountDial, c.MountTLS)}
-	if r.foreign != nil {
-		r.strangers = upstream.Untrusted(r.foreign)
+	r := &Router{Config: c, changed: make(chan struct{}, 1), external: upstream.NewExternal(c.MountDial, c.MountTLS)}
+	if r.external != nil {
+		r.untrusted = upstream.Untrusted(r.external)
 	}
 	first, err := r.newRoutes(c.Mappings, nil)
 	if err != nil {
@@ -126,8 +126,8 @@ func (r *Router) Run(ctx context.Context) {
 
 // Close closes the idle connections to mounted hosts.
 func (r *Router) Close() {
-	if r.foreign != nil {
-		r.foreign.Close()
+	if r.external != nil {
+		r.external.Close()
 	}
 }
 

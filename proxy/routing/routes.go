@@ -10,8 +10,8 @@ import (
 	"frontproxy/proxy/upstream"
 )
 
-// routes are what a mapping file makes of the router. A request takes the one that is
-// current when it comes; a changed file makes another. Immutable.
+// routes are made from one version of the mapping file. A request uses those that are current
+// when it arrives. Immutable.
 type routes struct {
 	mappings  *Mappings
 	upstreams map[upstream.Files]*upstream.Upstream
@@ -19,8 +19,8 @@ type routes struct {
 	admin     *virtualWorkspaces // nil: not served
 }
 
-// newRoutes makes them. Upstreams of old with the same files go on with their
-// connections; nil: there is none.
+// newRoutes makes the routes of m. It takes over the upstreams of old that have the same files,
+// with their connections. old may be nil.
 func (r *Router) newRoutes(m *Mappings, old *routes) (*routes, error) {
 	if m.shards && r.Index == nil {
 		return nil, errors.New("a proxy with a mapping for /clusters/ needs an index")
@@ -45,7 +45,7 @@ func (r *Router) newRoutes(m *Mappings, old *routes) (*routes, error) {
 // mappingFileFlag is what metrics and /statusz call the mapping file.
 const mappingFileFlag = "mapping-file"
 
-// follow makes the follower of the mapping file, whose content first is made of.
+// follow makes the follower of the mapping file, from whose present content first was made.
 func (r *Router) follow(path string, first *routes) *filewatch.File[*routes] {
 	return filewatch.Resume(filewatch.Config[*routes]{
 		Name: mappingFileFlag,
@@ -54,15 +54,15 @@ func (r *Router) follow(path string, first *routes) *filewatch.File[*routes] {
 			r.current.Store(next)
 			select {
 			case r.changed <- struct{}{}:
-			default: // it will be seen
+			default: // Run has not taken the last signal yet
 			}
 		},
 		Clock: r.Clock, Log: r.Log,
 	}, first, map[string][]byte{path: first.mappings.data})
 }
 
-// load makes routes of the mapping file. TLS files that are in use already are
-// followed by their upstreams, and what was last good of them counts.
+// load makes routes from the mapping file. TLS files that are already in use are followed by
+// their upstreams, so they are not read here: their last good content is used.
 func (r *Router) load(path string, read filewatch.ReadFunc) (*routes, error) {
 	data, err := read(path)
 	if err != nil {

@@ -20,18 +20,18 @@ const (
 
 // virtualWorkspaces says where the virtual workspaces of each shard are.
 type virtualWorkspaces struct {
-	// servers are where virtual workspaces are of which the shard's object only
-	// tells the address here.
+	// servers has the addresses of virtual workspace servers, by shard. They are for shards
+	// whose objects have the address of this route instead.
 	servers map[string]*url.URL
-	// embedded has the TLS files and headers for shards' base URLs, separate those
-	// for virtual workspace servers of their own. Both are nil or neither is.
+	// embedded has the TLS files and headers for virtual workspaces at a shard's base URL,
+	// separate those for separate virtual workspace servers. Both are nil or neither is.
 	embedded, separate *Mapping
 }
 
-// newVirtualWorkspaces takes TLS files and header names from the mapping file: for
-// virtual workspaces embedded in a shard those of /clusters/, for others those
-// of /services/; each stands in for the other. Path is what clients and metrics see as
-// the entry's.
+// newVirtualWorkspaces takes TLS files and header names from the mapping file: from the entry
+// /clusters/ for virtual workspaces embedded in a shard, from /services/ for separate servers.
+// If only one of the entries exists, it is used for both. Clients and metrics see path as the
+// entry's.
 func newVirtualWorkspaces(m *Mappings, servers map[string]*url.URL, path string) virtualWorkspaces {
 	v := virtualWorkspaces{servers: servers}
 	route := func(e *Mapping) *Mapping {
@@ -106,9 +106,10 @@ func (s *shardServices) match(path string) (shard string, r entryMatch, err erro
 	return shard, r, err
 }
 
-// servicesCluster is the cluster whose type and scope count: for an APIExport's
-// virtual workspace the one that owns the export, since access is granted there
-// whatever cluster is reached through it; for others the one the path names.
+// servicesCluster returns the cluster that decides about the request: its type applies, and
+// identities are scoped to it. For an APIExport's virtual workspace it is the cluster that
+// owns the export, because access is granted there whatever cluster is reached through it. For
+// others it is the cluster that the path names.
 func servicesCluster(path string) (string, error) {
 	_, rest := lookup.Segment(path)
 	if rest != "" {
@@ -126,12 +127,11 @@ func servicesCluster(path string) (string, error) {
 	return cluster, err
 }
 
-// upstream says where the virtual workspaces of a shard are: where the operator
-// says, else at its virtual workspace URL, or embedded at its base URL when it has none or that URL leads
-// back here. It does if its path ends like this route, /shards/<shard>, whatever
-// the proxy's host is called by whom, or if it is the shard's external URL,
-// which is a front-proxy's. False: it leads to another shard's route, and could
-// lead in a circle.
+// upstream says where the virtual workspaces of a shard are: where the operator says, else at
+// the shard's virtual workspace URL. If the shard has no such URL, or if that leads back to a
+// front-proxy, they are embedded at the shard's base URL. The URL leads back if its path ends
+// like this route, /shards/<shard>, whatever its host is, or if its host is that of the shard's
+// external URL. False: it leads to the route of another shard, and could lead in a circle.
 func (v *virtualWorkspaces) upstream(shard *shards.Shard) (*url.URL, *Mapping, bool) {
 	if u := v.servers[shard.Name]; u != nil {
 		return u, v.separate, true
