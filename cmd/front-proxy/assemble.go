@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn"
-	"frontproxy/authn/clientcert"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/workspacetypes"
@@ -73,7 +71,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	p := &program{log: log, metrics: metrics.New(version)}
 	o.notices(log)
 
-	mappings, err := loadMappings(o.mappingFile)
+	mappings, err := loadMappings(o.routing.mappingFile)
 	if err != nil {
 		return nil, err
 	}
@@ -92,19 +90,19 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	}
 	addresses := []net.Addr{serving.Listener.Addr()}
 	var debug net.Listener
-	if o.debugAddress != "" {
-		if debug, err = debugListener(o.debugAddress); err != nil {
+	if o.debug.address != "" {
+		if debug, err = debugListener(o.debug.address); err != nil {
 			return nil, err
 		}
 		addresses = append(addresses, debug.Addr())
 	}
-	guard, err := o.egressGuard(addresses...)
+	guard, err := o.egress.guard(addresses...)
 	if err != nil {
 		return nil, err
 	}
 
-	if o.profilerAddress != "" {
-		run, err := profiler(o.profilerAddress)
+	if o.debug.profilerAddress != "" {
+		run, err := profiler(o.debug.profilerAddress)
 		if err != nil {
 			return nil, err
 		}
@@ -117,8 +115,8 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 
 	// Authentication.
 	config := authn.Config{
-		PassOnGroups: o.auth.passOnGroups.values,
-		DropGroups:   o.auth.droppedGroups(),
+		PassOnGroups: o.auth.groups.passOn.values,
+		DropGroups:   o.auth.groups.dropped(),
 		Instance:     instanceID(time.Now()),
 		ShardClients: o.across.clients(),
 		ShardCallers: o.across.callers(),
@@ -166,21 +164,21 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	door := o.acrossShards(idx, decider, proxy.Config{
 		Routing: routing.Config{
 			Mappings:     mappings,
-			MappingFile:  o.mappingFile,
+			MappingFile:  o.routing.mappingFile,
 			Index:        idx,
 			Shards:       idx.Shards,
 			ShardFails:   watcher.Failing,
-			ExternalURLs: must(externalURLs(o.externalURLs)), // validated
+			ExternalURLs: must(externalURLs(o.routing.externalURLs)), // validated
 			MountHosts:   mountHosts,
 			MountDial:    guard.DialContext,
 			Log:          log.WithName("proxy"),
 		},
 		Server: proxy.ServerConfig{
 			Serving:         serving,
-			Curves:          must(curveIDs(o.curves)), // validated
+			Curves:          must(curveIDs(o.serving.curves)), // validated
 			MaxConnections:  o.connections(),
-			ShutdownDelay:   o.shutdownDelay,
-			ShutdownTimeout: o.shutdownTimeout,
+			ShutdownDelay:   o.serving.shutdownDelay,
+			ShutdownTimeout: o.serving.shutdownTimeout,
 		},
 		Pages: proxy.PagesConfig{
 			Authorizer:     authorizer,
@@ -190,8 +188,8 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 			Flags:          flagValues(o.all),
 		},
 		Decider:     decider,
-		CORSOrigins: o.corsOrigins,
-		MaxInFlight: o.maxInFlight,
+		CORSOrigins: o.serving.corsOrigins,
+		MaxInFlight: o.limits.maxInFlight,
 		ShardStatus: watcher.Status,
 		Metrics:     p.metrics,
 		Log:         log.WithName("proxy"),
@@ -226,7 +224,7 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 		all = append(all, ca)
 		return ca, nil
 	}
-	a := &o.auth
+	a := &o.auth.certificates
 	if a.clientCA != "" {
 		ca, err := load("client-ca-file", a.clientCA)
 		if err != nil {
@@ -241,10 +239,9 @@ func (p *program) certificates(o *options, config *authn.Config) (dynamiccertifi
 			return nil, err
 		}
 		p.sources.Certificates = append(p.sources.Certificates, clientCAs("requestheader-ca", "requestheader-client-ca-file", ca))
-		config.RequestHeader = &clientcert.RequestHeader{
-			CAs: ca, AllowedNames: a.requestHeaderNames, UsernameHeaders: a.requestHeaderUsers, UIDHeaders: a.requestHeaderUIDs,
-			GroupHeaders: a.requestHeaderGroups, ExtraPrefixes: a.requestHeaderExtraPrefix,
-		}
+		trusted := a.requestHeader
+		trusted.CAs = ca
+		config.RequestHeader = &trusted
 	}
 	if len(all) == 0 {
 		return nil, nil
@@ -263,8 +260,8 @@ func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Ind
 		LoginDiscovery:    o.loginDiscoveryOn(),
 		Log:               p.log.WithName("types"),
 	}
-	if o.auth.audiencesSet && o.gates.enabled(gateWorkspaceTokenAPIAudiences) {
-		config.RequireAudiences = o.auth.audiences
+	if o.auth.tokens.audiencesSet && o.gates.enabled(gateWorkspaceTokenAPIAudiences) {
+		config.RequireAudiences = o.auth.tokens.audiences
 	}
 	types := workspacetypes.New(config)
 	p.add(types.Run)
@@ -282,64 +279,6 @@ func (p placement) ShardOf(cluster string) (string, bool) {
 		return "", false
 	}
 	return shard.Name, true
-}
-
-// egressGuard returns the guard for tenants' URLs.
-func (o *options) egressGuard(listeners ...net.Addr) (*egress.Guard, error) {
-	deny, err := prefixes("workspace-egress-deny-cidrs", o.egressDeny)
-	if err != nil {
-		return nil, err
-	}
-	allow, err := prefixes("workspace-egress-allow-cidrs", o.egressAllow)
-	if err != nil {
-		return nil, err
-	}
-	nat64, err := nat64Prefixes(o.egressNAT64)
-	if err != nil {
-		return nil, err
-	}
-	var own []netip.AddrPort
-	for _, l := range listeners {
-		if l.Network() == "unix" {
-			continue
-		}
-		address, err := netip.ParseAddrPort(l.String())
-		if err != nil {
-			return nil, fmt.Errorf("listener address %q: %w", l, err)
-		}
-		own = append(own, address)
-	}
-	return &egress.Guard{DenyCIDRs: deny, AllowCIDRs: allow, NAT64: nat64, Own: func() []netip.AddrPort { return own }}, nil
-}
-
-func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {
-	var all []netip.Prefix
-	for _, c := range cidrs {
-		p, err := netip.ParsePrefix(c)
-		if err != nil {
-			return nil, fmt.Errorf("--%s: %q is not a CIDR such as 10.0.0.0/8 or fd00::/8", flag, c)
-		}
-		if p.Addr().Is4In6() {
-			return nil, fmt.Errorf("--%s: %q would match nothing; write IPv4 ranges as IPv4, such as 10.0.0.0/8", flag, c)
-		}
-		all = append(all, p.Masked())
-	}
-	return all, nil
-}
-
-// nat64Prefixes parses --workspace-egress-nat64-prefixes.
-func nat64Prefixes(cidrs []string) ([]netip.Prefix, error) {
-	const flag = "workspace-egress-nat64-prefixes"
-	all, err := prefixes(flag, cidrs)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range all {
-		if err := egress.CheckNAT64(p); err != nil {
-			return nil, fmt.Errorf("--%s: %w", flag, err)
-		}
-	}
-	return all, nil
 }
 
 func loadMappings(file string) (*routing.Mappings, error) {
@@ -367,13 +306,13 @@ func instanceID(started time.Time) string {
 
 // notices warns about flags that are accepted but do not do what one might expect.
 func (o *options) notices(log klog.Logger) {
-	if a := &o.auth; len(a.withoutEffectNotices) > 0 {
-		log.Info("Flags without effect", "flags", strings.Join(a.withoutEffectNotices, " "))
+	if len(o.withoutEffect) > 0 {
+		log.Info("Flags without effect", "flags", strings.Join(o.withoutEffect, " "))
 	}
 	if text := o.gates.warning(); text != "" {
 		log.Info(text)
 	}
-	for flag, list := range map[string]groupList{"authentication-drop-groups": o.auth.dropGroups, "authentication-pass-on-groups": o.auth.passOnGroups} {
+	for flag, list := range map[string]groupList{"authentication-drop-groups": o.auth.groups.drop, "authentication-pass-on-groups": o.auth.groups.passOn} {
 		if list.quoted {
 			log.Info("Split a quoted list in a flag at its commas; remove the quotes from the argument", "flag", "--"+flag, "groups", list.String())
 		}
@@ -384,7 +323,7 @@ func (o *options) notices(log klog.Logger) {
 	for _, note := range o.unusable() {
 		log.Info("A value of a flag has no effect or is refused", "note", note)
 	}
-	if o.auth.config != "" && o.auth.oidcFlagsSet {
+	if o.auth.oidc.config != "" && o.auth.oidc.flagsSet {
 		log.Info("--authentication-config replaces the --oidc-* flags, which have no effect")
 	}
 }

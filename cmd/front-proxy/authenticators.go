@@ -21,33 +21,34 @@ import (
 // they are asked: token file, service accounts, OIDC, and last the webhook.
 func (p *program) globalTokens(o *options, config *authn.Config, everyShard *rest.Config, idx *index.Index) error {
 	a := &o.auth
-	if a.tokenFile != "" {
-		file, err := tokenfile.New(a.tokenFile, nil, p.log.WithName("token-file"))
+	if a.tokens.file != "" {
+		file, err := tokenfile.New(a.tokens.file, nil, p.log.WithName("token-file"))
 		if err != nil {
 			return err
 		}
 		p.follows("token-auth-file", file)
 		config.Tokens = append(config.Tokens, file)
 	}
-	if a.serviceAccountsOn() {
+	if a.accounts.on() {
 		accounts, err := p.serviceAccounts(a, everyShard, idx)
 		if err != nil {
 			return err
 		}
 		config.Tokens = append(config.Tokens, accounts)
 	}
-	flags := a.oidc()
-	if a.config != "" || flags.Set() {
-		tokens, err := p.oidc(a, flags)
+	if a.oidc.config != "" || a.oidc.issuer.Set() {
+		tokens, err := p.oidc(a)
 		if err != nil {
 			return err
 		}
 		config.Tokens = append(config.Tokens, tokens)
 	}
-	if a.webhookConfig == "" {
+	if a.webhook.ConfigFile == "" {
 		return nil
 	}
-	webhook, err := webhook.New(webhook.Config{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences(), Log: p.log.WithName("webhook")})
+	reviews := a.webhook
+	reviews.Audiences, reviews.Log = a.webhookAudiences(), p.log.WithName("webhook")
+	webhook, err := webhook.New(reviews)
 	if err != nil {
 		return err
 	}
@@ -59,10 +60,10 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 
 // oidc uses a separate pool of issuers: the operator's issuers may be at any address,
 // including those that tenants' issuers must not use.
-func (p *program) oidc(a *authOptions, flags oidc.Flags) (token.Authenticator, error) {
+func (p *program) oidc(a *authOptions) (token.Authenticator, error) {
 	pool := issuer.NewPool(operatorsIssuers(p.log))
 	tokens, err := oidc.New(oidc.Config{
-		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: pool, Log: p.log.WithName("oidc"),
+		Flags: a.oidc.issuer, ConfigFile: a.oidc.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: pool, Log: p.log.WithName("oidc"),
 	})
 	if err != nil {
 		return nil, err
@@ -82,25 +83,18 @@ func operatorsIssuers(log klog.Logger) issuer.Config {
 	return issuer.Config{Egress: egress.Unguarded(), Proxy: http.ProxyFromEnvironment, AnyRedirect: true, Log: log.WithName("issuers"), OwnersWaiters: math.MaxInt}
 }
 
-func (a *authOptions) oidc() oidc.Flags {
-	return oidc.Flags{
-		IssuerURL: a.oidcIssuer, ClientID: a.oidcClientID, CAFile: a.oidcCA, UsernameClaim: a.oidcUsernameClaim, UsernamePrefix: a.oidcUsernamePrefix,
-		GroupsClaim: a.oidcGroupsClaim, GroupsPrefix: a.oidcGroupsPrefix, RequiredClaims: a.oidcRequiredClaims, SigningAlgs: a.oidcSigningAlgs,
-	}
-}
-
 // disallowedIssuers are the issuers of service accounts: no OIDC issuer may assert
 // those names.
-func (a *authOptions) disallowedIssuers() []string { return a.serviceAccountIssuers }
+func (a *authOptions) disallowedIssuers() []string { return a.accounts.issuers }
 
 // webhookAudiences are sent to the webhook in the cases in which kcp sends them: if
 // service account keys are configured.
 func (a *authOptions) webhookAudiences() []string {
-	if !a.serviceAccountsOn() {
+	if !a.accounts.on() {
 		return nil
 	}
-	if len(a.audiences) == 0 {
-		return a.serviceAccountIssuers
+	if len(a.tokens.audiences) == 0 {
+		return a.accounts.issuers
 	}
-	return a.audiences
+	return a.tokens.audiences
 }

@@ -44,17 +44,17 @@ func one(flag, text string) []element {
 
 // requestHeaderLists returns the flags for which kube-apiserver accepts no value that
 // is only white space.
-func (a *authOptions) requestHeaderLists() (headers, names []element) {
+func (o *certificateOptions) requestHeaderLists() (headers, names []element) {
 	return slices.Concat(
-		elements("requestheader-username-headers", a.requestHeaderUsers), elements("requestheader-uid-headers", a.requestHeaderUIDs),
-		elements("requestheader-group-headers", a.requestHeaderGroups), elements("requestheader-extra-headers-prefix", a.requestHeaderExtraPrefix),
-	), elements("requestheader-allowed-names", a.requestHeaderNames)
+		elements("requestheader-username-headers", o.requestHeader.UsernameHeaders), elements("requestheader-uid-headers", o.requestHeader.UIDHeaders),
+		elements("requestheader-group-headers", o.requestHeader.GroupHeaders), elements("requestheader-extra-headers-prefix", o.requestHeader.ExtraPrefixes),
+	), elements("requestheader-allowed-names", o.requestHeader.AllowedNames)
 }
 
 // blankErrors returns an error for each value with which kube-apiserver does not
 // start.
-func (a *authOptions) blankErrors() (errs []error) {
-	headers, names := a.requestHeaderLists()
+func (o *certificateOptions) blankErrors() (errs []error) {
+	headers, names := o.requestHeaderLists()
 	for _, e := range slices.Concat(headers, names) {
 		if strings.TrimSpace(e.text) == "" {
 			errs = append(errs, fmt.Errorf("%v is empty: remove it", e))
@@ -77,7 +77,7 @@ func (o *options) unusable() (notes []string) {
 		}
 	}
 	a := &o.auth
-	headers, names := a.requestHeaderLists()
+	headers, names := a.certificates.requestHeaderLists()
 	for _, e := range headers { // white space around them is removed, as in kube
 		if name := strings.TrimSpace(e.text); name != "" && !httpguts.ValidHeaderFieldName(name) {
 			notes = append(notes, fmt.Sprintf("%v %+q has a character that header names do not have: it is never read", e, name))
@@ -86,23 +86,23 @@ func (o *options) unusable() (notes []string) {
 	for _, e := range o.exact(names) {
 		check(e, e.text, "it matches only values with the same characters")
 	}
-	for _, e := range elements("authentication-pass-on-groups", a.passOnGroups.values) {
+	for _, e := range elements("authentication-pass-on-groups", a.groups.passOn.values) {
 		check(e, groupLike(e.text), "it matches nothing")
 	}
-	for _, e := range elements("authentication-drop-groups", a.dropGroups.values) {
+	for _, e := range elements("authentication-drop-groups", a.groups.drop.values) {
 		effect := "it matches nothing"
 		if text := strings.TrimSpace(e.text); text != "" && text != e.text {
 			effect = fmt.Sprintf("no group has that, so %q is dropped", text)
 		}
 		check(e, groupLike(e.text), effect)
 	}
-	if a.config != "" {
+	if a.oidc.config != "" {
 		return notes // which replaces --oidc-*
 	}
-	for _, e := range one("oidc-username-prefix", a.oidcUsernamePrefix) {
+	for _, e := range one("oidc-username-prefix", a.oidc.issuer.UsernamePrefix) {
 		check(e, e.text+"x", "all its users are refused (401)")
 	}
-	for _, e := range one("oidc-groups-prefix", a.oidcGroupsPrefix) {
+	for _, e := range one("oidc-groups-prefix", a.oidc.issuer.GroupsPrefix) {
 		check(e, e.text+"x", "its users with groups are refused (401)")
 	}
 	return notes
@@ -121,9 +121,9 @@ func groupLike(pattern string) string {
 func (o *options) exact(allowedNames []element) []element {
 	a := &o.auth
 	all := slices.Concat(
-		allowedNames, elements("api-audiences", a.audiences), elements("service-account-issuer", a.serviceAccountIssuers),
-		one("oidc-issuer-url", a.oidcIssuer), one("oidc-client-id", a.oidcClientID), one("oidc-username-claim", a.oidcUsernameClaim), one("oidc-groups-claim", a.oidcGroupsClaim),
-		elements("cors-allowed-origins", o.corsOrigins),
+		allowedNames, elements("api-audiences", a.tokens.audiences), elements("service-account-issuer", a.accounts.issuers),
+		one("oidc-issuer-url", a.oidc.issuer.IssuerURL), one("oidc-client-id", a.oidc.issuer.ClientID), one("oidc-username-claim", a.oidc.issuer.UsernameClaim), one("oidc-groups-claim", a.oidc.issuer.GroupsClaim),
+		elements("cors-allowed-origins", o.serving.corsOrigins),
 	)
 	for n, c := range o.across.clients() {
 		// Each part separately: neither a shard nor a common name has white space
@@ -137,20 +137,20 @@ func (o *options) exact(allowedNames []element) []element {
 	for _, shard := range slices.Sorted(maps.Keys(o.across.shardServers)) {
 		all = append(all, element{"shard-virtual-workspace-server", 0, shard})
 	}
-	for _, claim := range slices.Sorted(maps.Keys(a.oidcRequiredClaims)) {
+	for _, claim := range slices.Sorted(maps.Keys(a.oidc.issuer.RequiredClaims)) {
 		all = append(all, element{"oidc-required-claim", 0, claim})
-		if value := a.oidcRequiredClaims[claim]; value != "" {
+		if value := a.oidc.issuer.RequiredClaims[claim]; value != "" {
 			all = append(all, element{"oidc-required-claim", 0, value})
 		}
 	}
 	return all
 }
 
-// droppedGroups returns the patterns without white space around them. No identity has
+// dropped returns the patterns without white space around them. No identity has
 // a group with such white space, so this drops the intended groups and no others.
-func (a *authOptions) droppedGroups() []string {
-	all := make([]string, 0, len(a.dropGroups.values))
-	for _, pattern := range a.dropGroups.values {
+func (o *groupOptions) dropped() []string {
+	all := make([]string, 0, len(o.drop.values))
+	for _, pattern := range o.drop.values {
 		if pattern = strings.TrimSpace(pattern); pattern != "" {
 			all = append(all, pattern)
 		}

@@ -96,10 +96,10 @@ func TestDroppedGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"system:masters", "ops", "dev*"}, o.auth.droppedGroups()); diff != "" {
+	if diff := cmp.Diff([]string{"system:masters", "ops", "dev*"}, o.auth.groups.dropped()); diff != "" {
 		t.Error(diff)
 	}
-	if all := newOptions().auth; !slices.Equal(all.droppedGroups(), all.dropGroups.values) {
-		t.Errorf("the default becomes %q", all.droppedGroups())
+	if all := newOptions().auth.groups; !slices.Equal(all.dropped(), all.drop.values) {
+		t.Errorf("the default becomes %q", all.dropped())
 	}
 }

@@ -188,7 +188,7 @@ func (c *checker) all() {
 		return
 	}
 	idx := index.New(clock.RealClock{})
-	_, err = proxy.New(o.acrossShards(idx, decider, proxy.Config{Routing: routing.Config{Mappings: mappings, Index: idx}, Decider: decider, CORSOrigins: o.corsOrigins}))
+	_, err = proxy.New(o.acrossShards(idx, decider, proxy.Config{Routing: routing.Config{Mappings: mappings, Index: idx}, Decider: decider, CORSOrigins: o.serving.corsOrigins}))
 	c.fail(err)
 }
 
@@ -204,10 +204,10 @@ func readable(path string) bool {
 }
 
 func (c *checker) mappings() *routing.Mappings {
-	if !readable(c.o.mappingFile) {
+	if !readable(c.o.routing.mappingFile) {
 		return nil
 	}
-	m, err := loadMappings(c.o.mappingFile)
+	m, err := loadMappings(c.o.routing.mappingFile)
 	c.fail(err)
 	if m == nil {
 		return nil
@@ -234,10 +234,10 @@ func (c *checker) backends(all []certs.Source) {
 }
 
 func (c *checker) mountHosts() {
-	if !readable(c.o.mountHostsFile) {
+	if !readable(c.o.routing.mountHostsFile) {
 		return
 	}
-	hosts, err := routing.NewMountHosts(c.o.mountHostsFile, nil, c.log())
+	hosts, err := routing.NewMountHosts(c.o.routing.mountHostsFile, nil, c.log())
 	c.fail(err)
 	if err == nil {
 		c.backends(hosts.Certificates())
@@ -315,20 +315,20 @@ func selfSigned(c *x509.Certificate) bool { return c.Subject.String() == c.Issue
 
 func (c *checker) kubeconfigs() {
 	o := c.o
-	if o.rootKubeconfig == "" || readable(o.rootKubeconfig) {
-		config, err := rootConfig(o.rootKubeconfig)
+	if o.shards.rootKubeconfig == "" || readable(o.shards.rootKubeconfig) {
+		config, err := rootConfig(o.shards.rootKubeconfig)
 		c.kubeconfig("--root-kubeconfig", config, err)
 	}
-	for flag, path := range map[string]string{"shards-kubeconfig": o.shardsKubeconfig, "service-account-lookup-kubeconfig": o.auth.serviceAccountLookupKubeconfig} {
+	for flag, path := range map[string]string{"shards-kubeconfig": o.shards.kubeconfig, "service-account-lookup-kubeconfig": o.auth.accounts.lookupKubeconfig} {
 		if readable(path) {
 			config, err := everyShardConfig(flag, path)
 			c.kubeconfig("--"+flag, config, err)
 		}
 	}
-	if slices.ContainsFunc(o.peerKubeconfigs, func(p string) bool { return !readable(p) }) {
+	if slices.ContainsFunc(o.shards.peerKubeconfigs, func(p string) bool { return !readable(p) }) {
 		return
 	}
-	peers, err := peerConfigs(o.peerKubeconfigs)
+	peers, err := peerConfigs(o.shards.peerKubeconfigs)
 	c.fail(err)
 	for _, p := range peers {
 		c.kubeconfig("--shard-peer-kubeconfig "+p.Host, p, nil)
@@ -370,7 +370,7 @@ func (c *checker) certificates() authn.Config {
 	config := authn.Config{}
 	p := &program{log: c.log(), sources: metrics.Sources{Reloads: map[string]func() error{}}}
 	_, err := p.certificates(c.o, &config)
-	if err != nil && (readable(c.o.auth.clientCA) || c.o.auth.clientCA == "") && (readable(c.o.auth.requestHeaderCA) || c.o.auth.requestHeaderCA == "") {
+	if err != nil && (readable(c.o.auth.certificates.clientCA) || c.o.auth.certificates.clientCA == "") && (readable(c.o.auth.certificates.requestHeaderCA) || c.o.auth.certificates.requestHeaderCA == "") {
 		c.fail(err)
 	}
 	if config.ClientCAs != nil {
@@ -390,26 +390,28 @@ func (c *checker) tokens(config *authn.Config) {
 	a := &c.o.auth
 	log := c.log()
 	jwt.DisableUpstreamMetrics()
-	if readable(a.tokenFile) {
-		_, err := tokenfile.New(a.tokenFile, nil, log)
+	if readable(a.tokens.file) {
+		_, err := tokenfile.New(a.tokens.file, nil, log)
 		c.fail(err)
 	}
-	for _, file := range a.serviceAccountKeys { // separately, so that all errors are reported
+	for _, file := range a.accounts.keyFiles { // separately, so that all errors are reported
 		if readable(file) {
 			_, err := serviceaccount.NewKeyFiles([]string{file}, nil, log)
 			c.fail(err)
 		}
 	}
-	if readable(a.webhookConfig) {
-		_, err := webhook.New(webhook.Config{ConfigFile: a.webhookConfig, Version: a.webhookVersion, TTL: a.webhookTTL, Audiences: a.webhookAudiences()})
+	if readable(a.webhook.ConfigFile) {
+		reviews := a.webhook
+		reviews.Audiences = a.webhookAudiences()
+		_, err := webhook.New(reviews)
 		c.fail(err)
 	}
-	flags := a.oidc()
-	if a.config != "" && !readable(a.config) || a.oidcCA != "" && !readable(a.oidcCA) || a.config == "" && (!flags.Set() || a.oidcIssuer == "" || a.oidcClientID == "") {
+	flags := a.oidc.issuer
+	if a.oidc.config != "" && !readable(a.oidc.config) || flags.CAFile != "" && !readable(flags.CAFile) || a.oidc.config == "" && (flags.IssuerURL == "" || flags.ClientID == "") {
 		return // nothing to read, or validate has reported it
 	}
 	tokens, err := oidc.New(oidc.Config{
-		Flags: flags, ConfigFile: a.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.NewPool(operatorsIssuers(log)), Log: log,
+		Flags: flags, ConfigFile: a.oidc.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.NewPool(operatorsIssuers(log)), Log: log,
 	})
 	c.fail(err)
 	if err == nil {
@@ -421,7 +423,7 @@ func (c *checker) tokens(config *authn.Config) {
 func (c *checker) logins(tokens []token.Authenticator) {
 	a := &c.o.auth
 	clients, err := parseLoginClients(c.o.loginClients)
-	if err != nil || !c.o.loginDiscoveryOn() || len(tokens) == 0 && (a.config != "" || a.oidc().Set()) {
+	if err != nil || !c.o.loginDiscoveryOn() || len(tokens) == 0 && (a.oidc.config != "" || a.oidc.issuer.Set()) {
 		return // already reported
 	}
 	c.fail(c.o.acceptsLogins(clients, tokens))

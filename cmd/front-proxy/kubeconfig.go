@@ -37,14 +37,14 @@ func (p *program) everyShard(flag, path string) (*kubeconfig.DynamicConfig, erro
 
 // kcp follows the kubeconfigs of the proxy's own identities in kcp.
 func (p *program) kcp(o *options) (root, shards *kubeconfig.DynamicConfig, peers []*rest.Config, err error) {
-	paths := rootRules(o.rootKubeconfig).GetLoadingPrecedence()
-	if root, err = p.follow("root-kubeconfig", paths, func() (*rest.Config, error) { return rootConfig(o.rootKubeconfig) }); err != nil {
+	paths := rootRules(o.shards.rootKubeconfig).GetLoadingPrecedence()
+	if root, err = p.follow("root-kubeconfig", paths, func() (*rest.Config, error) { return rootConfig(o.shards.rootKubeconfig) }); err != nil {
 		return nil, nil, nil, err
 	}
-	if shards, err = p.everyShard("shards-kubeconfig", o.shardsKubeconfig); err != nil {
+	if shards, err = p.everyShard("shards-kubeconfig", o.shards.kubeconfig); err != nil {
 		return nil, nil, nil, err
 	}
-	peers, err = p.peers(o.peerKubeconfigs)
+	peers, err = p.peers(o.shards.peerKubeconfigs)
 	return root, shards, peers, err
 }
 

@@ -31,7 +31,7 @@ var loginKeys = []string{loginIssuer, loginClientID, loginName, loginScopes, log
 // loginDiscoveryOn reports whether the gate is on; AllAlpha turns it on only if
 // --external-url is set.
 func (o *options) loginDiscoveryOn() bool {
-	return o.gates.enabled(gateLoginDiscovery) && (o.gates.set[gateLoginDiscovery] || len(o.externalURLs) > 0)
+	return o.gates.enabled(gateLoginDiscovery) && (o.gates.set[gateLoginDiscovery] || len(o.routing.externalURLs) > 0)
 }
 
 // validateLogin validates the flags of login discovery.
@@ -40,7 +40,7 @@ func (o *options) validateLogin() error {
 	if err != nil || !o.loginDiscoveryOn() {
 		return err
 	}
-	urls, err := externalURLs(o.externalURLs)
+	urls, err := externalURLs(o.routing.externalURLs)
 	if err != nil {
 		return nil // reported elsewhere
 	}
@@ -115,7 +115,7 @@ func (o *options) loginDiscovery(idx *index.Index, types *workspacetypes.Index, 
 	if !o.loginDiscoveryOn() {
 		return nil, nil
 	}
-	config := logindiscovery.Config{URLs: must(externalURLs(o.externalURLs)), Lookup: idx.Lookup} // validated
+	config := logindiscovery.Config{URLs: must(externalURLs(o.routing.externalURLs)), Lookup: idx.Lookup} // validated
 	var err error
 	if config.Operator, err = parseLoginClients(o.loginClients); err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func (o *options) loginDiscovery(idx *index.Index, types *workspacetypes.Index, 
 func (o *options) acceptsLogins(clients []protectedresource.Client, tokens []token.Authenticator) error {
 	var errs []error
 	for i := range clients {
-		if issuer := clients[i].Issuer; o.auth.webhookConfig == "" && !accepts(tokens, issuer) {
+		if issuer := clients[i].Issuer; o.auth.webhook.ConfigFile == "" && !accepts(tokens, issuer) {
 			errs = append(errs, fmt.Errorf("--login-client: no authenticator accepts tokens of %s: set exactly this URL as --oidc-issuer-url or in --authentication-config", issuer))
 		}
 	}

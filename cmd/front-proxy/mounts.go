@@ -10,10 +10,10 @@ import (
 
 // mountHosts reads --mount-hosts-file; it returns nil if the flag is not set.
 func (p *program) mountHosts(o *options) (*routing.MountHosts, error) {
-	if o.mountHostsFile == "" {
+	if o.routing.mountHostsFile == "" {
 		return nil, nil
 	}
-	hosts, err := routing.NewMountHosts(o.mountHostsFile, nil, p.log.WithName("mount-hosts"))
+	hosts, err := routing.NewMountHosts(o.routing.mountHostsFile, nil, p.log.WithName("mount-hosts"))
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
@@ -109,34 +108,11 @@ func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c
 	return c
 }
 
-// multiShardAccountOptions are the flags for service accounts of all shards.
-type multiShardAccountOptions struct {
-	keysFromShards bool
-	grace          time.Duration
-}
-
-func (o *multiShardAccountOptions) flags(fs *pflag.FlagSet) {
-	fs.BoolVar(&o.keysFromShards, "service-account-keys-from-shards", false, "Verify service account tokens with the keys that each shard publishes, for the accounts of the workspaces that it holds. May be combined with --service-account-key-file, whose keys are valid for every account.")
-	fs.DurationVar(&o.grace, "service-account-lookup-grace", 0, "How long a service account that was found stays valid while its shard is unreachable. 0 means that its tokens then get 503.")
-}
-
-func (o *multiShardAccountOptions) validate() []error {
-	if o.grace < 0 {
-		return []error{fmt.Errorf("--service-account-lookup-grace=%v: cannot be negative", o.grace)}
-	}
-	return nil
-}
-
-// serviceAccountsOn reports whether service account tokens are verified at all.
-func (a *authOptions) serviceAccountsOn() bool {
-	return len(a.serviceAccountKeys) > 0 || a.accountsAcross.keysFromShards
-}
-
 // serviceAccounts makes the authenticator of service account tokens.
 func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *index.Index) (token.Authenticator, error) {
-	config := serviceaccount.Config{Issuers: a.serviceAccountIssuers, Audiences: a.audiences}
-	if len(a.serviceAccountKeys) > 0 {
-		keys, err := serviceaccount.NewKeyFiles(a.serviceAccountKeys, nil, p.log.WithName("service-account-keys"))
+	config := serviceaccount.Config{Issuers: a.accounts.issuers, Audiences: a.tokens.audiences}
+	if len(a.accounts.keyFiles) > 0 {
+		keys, err := serviceaccount.NewKeyFiles(a.accounts.keyFiles, nil, p.log.WithName("service-account-keys"))
 		if err != nil {
 			return nil, err
 		}
@@ -144,21 +120,21 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		config.Keys = keys
 	}
 	client := everyShard
-	if path := a.serviceAccountLookupKubeconfig; path != "" {
+	if path := a.accounts.lookupKubeconfig; path != "" {
 		lookups, err := p.everyShard("service-account-lookup-kubeconfig", path)
 		if err != nil {
 			return nil, err
 		}
 		client = lookups.Config()
 	}
-	home, err := serviceaccount.NewShardHome(serviceaccount.HomeConfig{Shards: idx, Client: client, Grace: a.accountsAcross.grace})
+	home, err := serviceaccount.NewShardHome(serviceaccount.HomeConfig{Shards: idx, Client: client, Grace: a.accounts.grace})
 	if err != nil {
 		return nil, err
 	}
-	if a.serviceAccountLookup {
+	if a.accounts.lookup {
 		config.Home = home
 	}
-	if a.accountsAcross.keysFromShards {
+	if a.accounts.keysFromShards {
 		keys, err := serviceaccount.NewShardKeys(serviceaccount.ShardKeysConfig{Shards: idx.Shards, Client: client, Log: p.log.WithName("service-account-keys")})
 		if err != nil {
 			return nil, err

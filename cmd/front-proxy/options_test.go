@@ -75,11 +75,11 @@ func TestGroupList(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, o.auth.dropGroups.values); diff != "" {
+			if diff := cmp.Diff(tc.want, o.auth.groups.drop.values); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if o.auth.dropGroups.quoted != tc.quoted {
-				t.Errorf("quoted: got %t", o.auth.dropGroups.quoted)
+			if o.auth.groups.drop.quoted != tc.quoted {
+				t.Errorf("quoted: got %t", o.auth.groups.drop.quoted)
 			}
 		})
 	}

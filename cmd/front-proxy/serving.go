@@ -53,8 +53,8 @@ func (p *program) followServing(o *options, info *server.SecureServingInfo) erro
 // limit on file descriptors to the hard limit.
 func (o *options) connections() int {
 	var limit syscall.Rlimit
-	if o.maxConnections > 0 {
-		return o.maxConnections
+	if o.limits.maxConnections > 0 {
+		return o.limits.maxConnections
 	}
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 0

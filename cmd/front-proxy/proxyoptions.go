@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+)
+
+// routingOptions say where requests go.
+type routingOptions struct {
+	mappingFile    string
+	mountHostsFile string
+	externalURLs   []string
+}
+
+func (o *routingOptions) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.mappingFile, "mapping-file", "", "Required. YAML file that maps paths to backends; /clusters/ leads to the shards.")
+	fs.StringVar(&o.mountHostsFile, "mount-hosts-file", "", "YAML file of hosts outside kcp that workspaces may mount, each with a CA, and with a client certificate if the host is to get the caller's identity. Re-read when it changes. Empty means that mounted hosts never get the caller's identity.")
+	fs.StringArrayVar(&o.externalURLs, "external-url", nil, "URL at which clients reach this proxy. A mount below it gives callers only what they could reach here directly, and login discovery publishes it. May be repeated. For mounts, the base and external URLs of all shards are always included.")
+}
+
+// shardOptions say how to reach the shards.
+type shardOptions struct {
+	kubeconfig      string // for every shard
+	rootKubeconfig  string
+	peerKubeconfigs []string
+}
+
+func (o *shardOptions) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.kubeconfig, "shards-kubeconfig", "", "Required. Kubeconfig for watching workspaces on every shard. The proxy uses each shard's base URL as the server, so the kubeconfig needs none.")
+	fs.StringVar(&o.rootKubeconfig, "root-kubeconfig", "", "Kubeconfig of the root shard, which has the Shard objects. Empty means the default locations of a kubeconfig, then the pod's service account.")
+	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig whose clusters are shards that serve the full list of shards (from kcp 0.34 on); preferred to the root shard. Once one has responded, every listed shard may be asked as well, with the first kubeconfig's credentials. They need the group system:kcp:admin. May be repeated.")
+}
+
+// debugOptions are pages for operators on listeners of their own.
+type debugOptions struct {
+	profilerAddress string
+	address         string
+}
+
+func (o *debugOptions) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.profilerAddress, "profiler-address", "", "[address]:port for Go's profiler, without authentication. Empty means off.")
+	fs.StringVar(&o.address, "debug-address", "", "Loopback address:port, or unix:///path of a socket, for /statusz, /flagz, /metrics and explanations without TLS or authentication, for use when root is down and cannot authorize readers. Empty means off.")
+}
+
+// limitOptions bound what clients take.
+type limitOptions struct {
+	maxInFlight    int
+	maxConnections int
+}
+
+func (o *limitOptions) flags(fs *pflag.FlagSet) {
+	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "Maximum number of concurrent requests at shards and mapped backends; half of it at any one of them, an eighth in one logical cluster. Further requests get 429 and Retry-After. Watches, other streams and upgrades do not count. Nor do requests that wait for an issuer, a mounted host or their own client. All requests share a memory budget of 128 KiB times this number. 0 means no limit on either.")
+	fs.IntVar(&o.maxConnections, "max-connections", 0, "Maximum number of open client connections; further ones are closed on arrival. 0 means half of the process's file descriptors, since most requests also need a connection to a shard.")
+}
+
+// servingOptions are of the listener, and of its end.
+type servingOptions struct {
+	*genericoptions.SecureServingOptions
+	curves          []string
+	corsOrigins     []string
+	shutdownDelay   time.Duration
+	shutdownTimeout time.Duration
+}
+
+func (o *servingOptions) flags(fs *pflag.FlagSet) {
+	o.AddFlags(fs)
+	fs.StringSliceVar(&o.curves, "tls-curve-preferences", nil, "Key exchange mechanisms to offer, as Go's names or IDs, comma-separated. Empty means Go's defaults.")
+	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "How long to keep serving after SIGTERM while /readyz fails, so that load balancers notice.")
+	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "How long requests in flight, watches included, may still run after that delay.")
+}
+
+func (o *servingOptions) validate() (errs []error) {
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if v := o.MinTLSVersion; v == "VersionTLS10" || v == "VersionTLS11" {
+		fail("--tls-min-version=%s: the proxy does not serve TLS below 1.2 (RFC 8996); use VersionTLS12 or VersionTLS13", v)
+	}
+	if o.BindPort == 0 {
+		fail("--secure-port=0: the proxy serves on no other port; set a port from 1 to 65535")
+	}
+	if (o.ServerCert.CertKey.CertFile == "") != (o.ServerCert.CertKey.KeyFile == "") {
+		fail("--tls-cert-file and --tls-private-key-file must be set together: only one is set")
+	}
+	if o.shutdownDelay < 0 || o.shutdownTimeout < 0 {
+		fail("--shutdown-delay-duration and --shutdown-timeout cannot be negative")
+	}
+	if _, err := curveIDs(o.curves); err != nil {
+		fail("--tls-curve-preferences: %w", err)
+	}
+	return append(errs, o.Validate()...)
+}
+
+func (o *limitOptions) validate() (errs []error) {
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if o.maxConnections < 0 {
+		fail("--max-connections=%d: must be positive, or 0 for half of the available file descriptors", o.maxConnections)
+	}
+	if o.maxInFlight < 0 || o.maxInFlight == 1 {
+		fail("--max-requests-inflight=%d: must be 2 or more, or 0 for no limit", o.maxInFlight)
+	}
+	return errs
+}
+
+func (o *routingOptions) validate() (errs []error) {
+	if o.mappingFile == "" {
+		errs = append(errs, errors.New("--mapping-file is required: the YAML file that maps paths to backends"))
+	}
+	if _, err := externalURLs(o.externalURLs); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
