@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
@@ -20,6 +19,7 @@ import (
 
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 )
 
@@ -31,8 +31,8 @@ const (
 	// not answer is not asked the same again.
 	recently      = time.Second
 	lookupTimeout = 5 * time.Second
-	maxObject     = 3 << 20 // bytes; a Secret has at most 1 MiB of data, in base64
-	maxLookups    = 32 << 10
+	maxObject     = 3 << 20  // bytes; a Secret has at most 1 MiB of data, in base64
+	maxLookups    = 24 << 20 // bytes: some 32,000 answers
 	maxInFlight   = 64
 
 	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
@@ -70,13 +70,21 @@ type AccountClient struct {
 	client *http.Client
 	group  singleflight.Group
 	slots  chan struct{}
-	known  *lru.Cache[evaluation, answer]
+	known  *bytecache.Cache[evaluation, answer]
 }
 
 // evaluation is what is asked of a shard; comparable.
 type evaluation struct {
 	shard, cluster, namespace, resource, name string
 }
+
+// bytes is about the memory that its texts take.
+func (q *evaluation) bytes() int {
+	return len(q.shard) + len(q.cluster) + len(q.namespace) + len(q.resource) + len(q.name)
+}
+
+// answerBytes is about what an answer takes beside its question's texts.
+const answerBytes = 320
 
 // answer is what a shard said, and whether it could be asked since.
 type answer struct {
@@ -107,11 +115,7 @@ func NewShardHome(c HomeConfig) (*AccountClient, error) {
 		return nil, fmt.Errorf("service account lookup: client for shards: %w", err)
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	known, err := lru.New[evaluation, answer](maxLookups)
-	if err != nil {
-		return nil, err
-	}
-	return &AccountClient{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: known}, nil
+	return &AccountClient{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: bytecache.New[evaluation, answer](maxLookups, nil)}, nil
 }
 
 // ServiceAccount implements Home.
@@ -170,7 +174,7 @@ func (h *AccountClient) say(a answer, recent bool) (Secret, error) {
 func (h *AccountClient) fetchOnce(ctx context.Context, q evaluation) (answer, error) {
 	done := h.group.DoChan(fmt.Sprintf("%q", q), func() (any, error) {
 		// The one before may have ended while the caller looked.
-		if known, _ := h.known.Peek(q); h.usable(known, recently) {
+		if known, _ := h.known.Get(q); h.usable(known, recently) {
 			return known, nil
 		}
 		// Others may wait for it too: it outlives the caller.
@@ -192,10 +196,10 @@ func (h *AccountClient) fetchOnce(ctx context.Context, q evaluation) (answer, er
 func (h *AccountClient) remember(q evaluation, asked time.Time, secret Secret, err error) answer {
 	a := answer{settled: true, secret: secret, err: err, at: asked}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		a, _ = h.known.Peek(q)
+		a, _ = h.known.Get(q)
 		a.failure, a.failed = err, h.config.Clock.Now()
 	}
-	h.known.Add(q, a)
+	h.known.Add(q, a, answerBytes+q.bytes())
 	return a
 }
 
