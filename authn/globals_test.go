@@ -64,7 +64,7 @@ func serviceAccountToken(t *testing.T) (raw string, a token.Authenticator) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return raw, ServiceAccounts(inner, nil)
+	return raw, inner
 }
 
 // All global token authenticators together, through Decide.

@@ -295,16 +295,16 @@ func TestNewShardHomeErrors(t *testing.T) {
 // The whole way: a token, its keys, its home.
 func TestAuthenticateWithShardHome(t *testing.T) {
 	s := newShardServer(t)
-	raw := token(t, legacy())
+	raw := tokenOf(t, legacy())
 	s.set(accountPath, body(200, `{"metadata":{"uid":"`+accountUID+`"}}`))
 	s.set(secretPath, body(200, `{"metadata":{"uid":"x"},"data":{"token":"`+base64.StdEncoding.EncodeToString([]byte(raw))+`"}}`))
 	clk := clocktesting.NewFakePassiveClock(testNow)
 	a := newTest(t, func(c *Config) { c.Home = newShardHome(t, s, func(h *HomeConfig) { h.Clock = clk }) })
-	if _, _, err := a.Authenticate(t.Context(), raw); err != nil {
+	if _, _, err := a.authenticate(t.Context(), raw); err != nil {
 		t.Fatal(err)
 	}
 	s.set(secretPath, body(200, `{"metadata":{"uid":"x"},"data":{"token":"eA=="}}`))
 	clk.SetTime(testNow.Add(DefaultFresh))
-	_, _, err := a.Authenticate(t.Context(), raw)
+	_, _, err := a.authenticate(t.Context(), raw)
 	assertRefused(t, raw, err, Revoked)
 }

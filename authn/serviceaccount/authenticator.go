@@ -9,6 +9,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 )
 
@@ -28,18 +29,23 @@ type Config struct {
 	// Home is asked whether the account and the Secret still exist
 	// (--service-account-lookup); nil: nobody is asked.
 	Home AccountGetter
+	// Refused is called with the reason of every refusal, for a metric, but for
+	// explanations; nil: nothing is.
+	Refused func(Reason)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Authenticator judges service account tokens. Safe for concurrent use.
+// Authenticator judges service account tokens. It implements token.AccountAuthenticator
+// and token.RevocationChecker. Safe for concurrent use.
 type Authenticator struct {
 	issuers, audiences []string
 	keys               Keys
 	shards             *ShardKeyVerifier
 	home               AccountGetter
+	refused            func(Reason)
 	now                func() time.Time
-	verified           *verified
+	verified           verified
 }
 
 // New does no I/O.
@@ -54,28 +60,48 @@ func New(c Config) (*Authenticator, error) {
 	case c.FromShards != nil && (c.FromShards.Keys == nil || c.FromShards.Placement == nil):
 		return nil, errors.New("service accounts: keys from shards, and no keys or no placement")
 	}
-	a := &Authenticator{issuers: c.Issuers, audiences: c.Audiences, keys: c.Keys, shards: c.FromShards, home: c.Home, now: c.Now}
+	a := &Authenticator{issuers: c.Issuers, audiences: c.Audiences, keys: c.Keys, shards: c.FromShards, home: c.Home, refused: c.Refused, now: c.Now, verified: newVerified()}
 	if len(a.audiences) == 0 {
 		a.audiences = c.Issuers
 	}
 	if a.now == nil {
 		a.now = time.Now
 	}
-	var err error
-	a.verified, err = newVerified()
-	return a, err
+	return a, nil
 }
 
-// Issues says whether tokens of the issuer are judged here at all.
-func (a *Authenticator) Issues(issuer string) bool {
-	return issuer == LegacyIssuer || slices.Contains(a.issuers, issuer)
+// Name implements token.Authenticator.
+func (a *Authenticator) Name() string { return "service-accounts" }
+
+// Accounts implements token.AccountAuthenticator.
+func (a *Authenticator) Accounts() bool { return true }
+
+// AuthenticateToken implements token.Authenticator. The identity has its home cluster
+// and scope in the extras. An error is a *Refusal, or wraps ErrUndecided.
+func (a *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
+	if !a.judges(t) {
+		return nil, time.Time{}, nil
+	}
+	who, until, err := a.authenticate(ctx, t.Raw)
+	return who, until, a.counted(t, err)
 }
 
-// Authenticate judges a token of one of the issuers. It returns the identity,
-// shared and not to be modified, with its home cluster and scope in the extras,
-// and when the token ends (zero: never). The error is a *Refusal, or wraps
-// ErrUndecided; it never holds the token.
-func (a *Authenticator) Authenticate(ctx context.Context, raw string) (user.Info, time.Time, error) {
+// judges says whether the token is of one of the issuers.
+func (a *Authenticator) judges(t token.Token) bool {
+	return t.JWT && (t.Issuer == LegacyIssuer || slices.Contains(a.issuers, t.Issuer))
+}
+
+// counted returns err, and counts it if it refuses the token.
+func (a *Authenticator) counted(t token.Token, err error) error {
+	var refusal *Refusal
+	if a.refused != nil && errors.As(err, &refusal) && t.Purpose != token.ForExplanation {
+		a.refused(refusal.Reason)
+	}
+	return err
+}
+
+// authenticate returns the identity, and when the token ends (zero: never).
+func (a *Authenticator) authenticate(ctx context.Context, raw string) (user.Info, time.Time, error) {
 	account, err := a.verify(ctx, raw)
 	if err != nil {
 		return nil, time.Time{}, err
@@ -102,7 +128,7 @@ func (a *Authenticator) verify(ctx context.Context, raw string) (*account, error
 	if len(raw) > maxToken {
 		return nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
 	}
-	now, generation, digest := a.now(), a.generation(), a.verified.digest(raw)
+	now, generation, digest := a.now(), a.generation(), a.verified.digester.Digest(raw)
 	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stillTrusts(known.by, known.home)) {
 		return known, nil
 	}

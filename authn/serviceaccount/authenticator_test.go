@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/token"
+
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -188,8 +191,8 @@ func TestClaims(t *testing.T) {
 					c.Issuers = tc.issuers
 				}
 			})
-			raw := token(t, tc.claims)
-			got, until, err := a.Authenticate(t.Context(), raw)
+			raw := tokenOf(t, tc.claims)
+			got, until, err := a.authenticate(t.Context(), raw)
 			if tc.reason != "" {
 				assertRefused(t, raw, err, tc.reason)
 				return
@@ -259,8 +262,8 @@ func TestSignatures(t *testing.T) {
 		"JSON serialization":         {raw: func(*testing.T) string { return `{"payload":"","signatures":[]}` }, reason: Malformed},
 		"opaque":                     {raw: func(*testing.T) string { return "opaque-and-longer-than-twenty" }, reason: Malformed},
 		"critical header, unknown":   {raw: func(t *testing.T) string { return critical(t, payload) }, reason: Signature},
-		"longer than what is read":   {raw: func(t *testing.T) string { return token(t, with(bound(), object{"x": strings.Repeat("x", 13<<10)})) }, reason: Malformed},
-		"nearly as long":             {raw: func(t *testing.T) string { return token(t, with(bound(), object{"x": strings.Repeat("x", 11<<10)})) }},
+		"longer than what is read":   {raw: func(t *testing.T) string { return tokenOf(t, with(bound(), object{"x": strings.Repeat("x", 13<<10)})) }, reason: Malformed},
+		"nearly as long":             {raw: func(t *testing.T) string { return tokenOf(t, with(bound(), object{"x": strings.Repeat("x", 11<<10)})) }},
 		"algorithm of another curve": {raw: func(t *testing.T) string { return otherCurve(t, payload) }, keys: NewKeySet(testKey(p256())), reason: Signature},
 		"payload that is no object":  {raw: func(t *testing.T) string { return sign(t, rsaKey(), jose.RS256, "own", []byte(`"x"`)) }, reason: Malformed},
 		"payload with a name twice": {raw: func(t *testing.T) string {
@@ -278,7 +281,7 @@ func TestSignatures(t *testing.T) {
 				}
 			})
 			raw := tc.raw(t)
-			u, _, err := a.Authenticate(t.Context(), raw)
+			u, _, err := a.authenticate(t.Context(), raw)
 			if tc.reason != "" {
 				assertRefused(t, raw, err, tc.reason)
 				return
@@ -341,11 +344,11 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-func TestIssues(t *testing.T) {
+func TestJudgesTokensOfItsIssuers(t *testing.T) {
 	a := newTest(t, nil)
 	for issuer, want := range map[string]bool{testIssuer: true, LegacyIssuer: true, "https://other.example": false, "": false} {
-		if got := a.Issues(issuer); got != want {
-			t.Errorf("Issues(%q) = %t, want %t", issuer, got, want)
+		if got := a.judges(token.Token{JWT: true, Issuer: issuer}); got != want {
+			t.Errorf("a token of %q: %t, want %t", issuer, got, want)
 		}
 	}
 }
@@ -372,7 +375,7 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 		c.Now = func() time.Time { return now }
 	})
 	// Ends 5 s before a minute from now, so 5 s from now with the leeway.
-	raw := token(t, with(bound(), object{"exp": testNow.Add(time.Minute).Unix()}))
+	raw := tokenOf(t, with(bound(), object{"exp": testNow.Add(time.Minute).Unix()}))
 	asked := func(want int) {
 		t.Helper()
 		if keys.asked != want {
@@ -381,7 +384,7 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 	}
 	accept := func() {
 		t.Helper()
-		if _, _, err := a.Authenticate(context.Background(), raw); err != nil {
+		if _, _, err := a.authenticate(context.Background(), raw); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -399,20 +402,20 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 	accept()
 	asked(4)
 	now = testNow.Add(2*time.Minute + time.Second) // the token has ended
-	_, _, err := a.Authenticate(context.Background(), raw)
+	_, _, err := a.authenticate(context.Background(), raw)
 	assertRefused(t, raw, err, Expired)
 
 	// A removed key no longer vouches.
 	now = testNow
 	keys.KeySet, keys.generation = NewKeySet(), 9
-	_, _, err = a.Authenticate(context.Background(), raw)
+	_, _, err = a.authenticate(context.Background(), raw)
 	assertRefused(t, raw, err, UnknownKey)
 }
 
 func TestRefusalsAreNotRemembered(t *testing.T) {
 	a := newTest(t, nil)
 	for range 3 {
-		_, _, _ = a.Authenticate(t.Context(), token(t, with(bound(), object{"aud": "x"})))
+		_, _, _ = a.authenticate(t.Context(), tokenOf(t, with(bound(), object{"aud": "x"})))
 	}
 	if n := a.verified.tokens.Len(); n != 0 {
 		t.Errorf("%d refused tokens are remembered", n)
@@ -446,13 +449,13 @@ func FuzzJudge(f *testing.F) {
 }
 
 func FuzzAuthenticate(f *testing.F) {
-	f.Add(token(f, bound()))
+	f.Add(tokenOf(f, bound()))
 	f.Add("a.b.c")
 	f.Add("{}")
-	good := token(f, bound())
+	good := tokenOf(f, bound())
 	a := newTest(f, nil)
 	f.Fuzz(func(t *testing.T, raw string) {
-		_, _, err := a.Authenticate(context.Background(), raw)
+		_, _, err := a.authenticate(context.Background(), raw)
 		if err == nil && raw != good && !strings.HasPrefix(raw, good[:strings.LastIndex(good, ".")]) {
 			t.Errorf("%q was let in", raw)
 		}
@@ -463,4 +466,53 @@ func FuzzParseKeys(f *testing.F) {
 	f.Add(publicPEM(rsaKey()))
 	f.Add(certificatePEM(p256()))
 	f.Fuzz(func(_ *testing.T, text []byte) { _, _ = ParseKeys(text) })
+}
+
+// downHome can't be asked.
+type downHome struct{}
+
+func (downHome) ServiceAccount(context.Context, string, string, string, bool) (Object, error) {
+	return Object{}, errors.New("connection refused")
+}
+
+func (downHome) Secret(context.Context, string, string, string, bool) (Secret, error) {
+	return Secret{}, errors.New("connection refused")
+}
+
+// Each refusal is counted by its reason, and explanations count nothing.
+func TestOutcomesAndTheirCount(t *testing.T) {
+	good, expired := tokenOf(t, bound()), tokenOf(t, with(bound(), object{"exp": testNow.Add(-time.Hour).Unix()}))
+	for name, tc := range map[string]struct {
+		raw     string
+		purpose token.Purpose
+		home    AccountGetter
+		want    tokentest.Outcome
+		reasons []Reason
+	}{
+		"good":           {raw: good, want: tokentest.Accepted},
+		"expired":        {raw: expired, want: tokentest.Refused, reasons: []Reason{Expired}},
+		"an explanation": {raw: expired, purpose: token.ForExplanation, want: tokentest.Refused},
+		"home is down":   {raw: good, home: downHome{}, want: tokentest.Undecided},
+		"another issuer": {raw: tokenOf(t, with(bound(), object{"iss": "https://other.example"})), want: tokentest.Skipped},
+		"opaque":         {raw: "opaque", want: tokentest.Skipped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var reasons []Reason
+			a := newTest(t, func(c *Config) {
+				c.Home, c.Refused = tc.home, func(r Reason) { reasons = append(reasons, r) }
+			})
+			parsed := token.Parse(tc.raw)
+			parsed.Purpose = tc.purpose
+			u, _, err := a.AuthenticateToken(t.Context(), parsed)
+			if got := tokentest.OutcomeOf(u, err); got != tc.want {
+				t.Errorf("outcome %v (%v), want %v", got, err, tc.want)
+			}
+			if err != nil {
+				assertNoToken(t, tc.raw, err)
+			}
+			if diff := cmp.Diff(tc.reasons, reasons); diff != "" {
+				t.Errorf("reasons (-want +got):\n%s", diff)
+			}
+		})
+	}
 }

@@ -8,9 +8,9 @@ import (
 
 func BenchmarkAuthenticateRemembered(b *testing.B) {
 	a := newTest(b, nil)
-	raw := token(b, bound())
+	raw := tokenOf(b, bound())
 	for b.Loop() {
-		if _, _, err := a.Authenticate(context.Background(), raw); err != nil {
+		if _, _, err := a.authenticate(context.Background(), raw); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -19,11 +19,11 @@ func BenchmarkAuthenticateRemembered(b *testing.B) {
 func BenchmarkAuthenticateFirst(b *testing.B) {
 	now := testNow
 	a := newTest(b, func(c *Config) { c.Now = func() time.Time { return now } })
-	raw := token(b, bound())
+	raw := tokenOf(b, bound())
 	for b.Loop() {
 		now = now.Add(time.Nanosecond)
 		a.verified.tokens.RemoveFunc(func(verifiedToken) bool { return true })
-		if _, _, err := a.Authenticate(context.Background(), raw); err != nil {
+		if _, _, err := a.authenticate(context.Background(), raw); err != nil {
 			b.Fatal(err)
 		}
 	}

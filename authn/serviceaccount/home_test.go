@@ -45,7 +45,7 @@ func (h *fakeHome) Secret(_ context.Context, cluster, namespace, name string, _ 
 func TestLookup(t *testing.T) {
 	account := &Object{UID: accountUID}
 	toSecret := withKube(object{"secret": object{"name": "s", "uid": secretUID}})
-	legacyRaw := token(t, legacy())
+	legacyRaw := tokenOf(t, legacy())
 	holds := func(raw string) Secret {
 		return Secret{Object: Object{UID: secretUID}, TokenHash: sha256.Sum256([]byte(raw))}
 	}
@@ -88,8 +88,8 @@ func TestLookup(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newTest(t, func(c *Config) { c.Home = &tc.home })
-			raw := token(t, tc.claims)
-			u, _, err := a.Authenticate(t.Context(), raw)
+			raw := tokenOf(t, tc.claims)
+			u, _, err := a.authenticate(t.Context(), raw)
 			switch {
 			case tc.undecided:
 				if !errors.Is(err, ErrUndecided) {
@@ -117,12 +117,12 @@ func TestLookup(t *testing.T) {
 func TestLookupIsMadeForRememberedTokens(t *testing.T) {
 	home := &fakeHome{account: &Object{UID: accountUID}}
 	a := newTest(t, func(c *Config) { c.Home = home })
-	raw := token(t, bound())
-	if _, _, err := a.Authenticate(t.Context(), raw); err != nil {
+	raw := tokenOf(t, bound())
+	if _, _, err := a.authenticate(t.Context(), raw); err != nil {
 		t.Fatal(err)
 	}
 	home.account = nil
-	_, _, err := a.Authenticate(t.Context(), raw)
+	_, _, err := a.authenticate(t.Context(), raw)
 	assertRefused(t, raw, err, AccountGone)
 }
 
@@ -133,7 +133,7 @@ func TestForgedTokensAreNotLookedUp(t *testing.T) {
 		c.Home = home
 		c.Keys = NewKeySet(testKey(crypto.Signer(otherRSA())))
 	})
-	if _, _, err := a.Authenticate(t.Context(), token(t, bound())); err == nil {
+	if _, _, err := a.authenticate(t.Context(), tokenOf(t, bound())); err == nil {
 		t.Fatal("a forged token was let in")
 	}
 	if len(home.asked) > 0 {

@@ -1,13 +1,14 @@
 package serviceaccount
 
 import (
-	"errors"
 	"fmt"
+
+	"frontproxy/authn/token"
 )
 
 // ErrUndecided is wrapped by Authenticate's error when the token could not be
-// judged now: the shard that holds the account can't be asked.
-var ErrUndecided = errors.New("service account could not be looked up")
+// judged now: the shard that holds the account can't be asked. It wraps token.ErrUndecided.
+var ErrUndecided = fmt.Errorf("%w: service account could not be looked up", token.ErrUndecided)
 
 // Reason is why a token was refused: a small fixed set, fit for a metric label.
 type Reason string

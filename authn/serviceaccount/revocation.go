@@ -3,13 +3,21 @@ package serviceaccount
 import (
 	"context"
 	"time"
+
+	"frontproxy/authn/token"
 )
 
-// CheckRevoked returns nil when a token that was good until it expired at until would
-// still be accepted otherwise: its key is still trusted, and its account and Secret still
-// exist. It is for streams that outlive the token that opened them. Errors are those of
-// Authenticate.
-func (a *Authenticator) CheckRevoked(ctx context.Context, raw string, until time.Time) error {
+// CheckRevoked implements token.RevocationChecker: it returns nil when the token's key
+// is still trusted, and its account and Secret still exist. Errors are those of
+// AuthenticateToken.
+func (a *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until time.Time) (known bool, err error) {
+	if !a.judges(t) {
+		return false, nil
+	}
+	return true, a.counted(t, a.checkRevoked(ctx, t.Raw, until))
+}
+
+func (a *Authenticator) checkRevoked(ctx context.Context, raw string, until time.Time) error {
 	payload, by, err := a.open(ctx, raw)
 	if err != nil {
 		return err

@@ -117,7 +117,7 @@ func withKube(changes object) object {
 	return claims
 }
 
-func token(t testing.TB, claims object) string {
+func tokenOf(t testing.TB, claims object) string {
 	t.Helper()
 	return sign(t, rsaKey(), jose.RS256, "own", must(json.Marshal(claims)))
 }

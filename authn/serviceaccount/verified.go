@@ -1,11 +1,9 @@
 package serviceaccount
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"time"
 
+	"frontproxy/authn/token"
 	"frontproxy/internal/bytecache"
 )
 
@@ -17,12 +15,10 @@ const (
 	verifiedFor = 10 * time.Second
 )
 
-// verified remembers tokens whose signature and claims were good. It is keyed
-// by an HMAC, so that it holds no token and a look-up's time tells nothing of
-// one.
+// verified remembers tokens whose signature and claims were good.
 type verified struct {
-	secret [32]byte
-	tokens *bytecache.Cache[[sha256.Size]byte, verifiedToken]
+	digester *token.Digester
+	tokens   *bytecache.Cache[token.Digest, verifiedToken]
 }
 
 type verifiedToken struct {
@@ -32,25 +28,12 @@ type verifiedToken struct {
 	generation uint64 // of the keys
 }
 
-func newVerified() (*verified, error) {
-	v := new(verified)
-	if _, err := rand.Read(v.secret[:]); err != nil {
-		return nil, err
-	}
-	v.tokens = bytecache.New[[sha256.Size]byte, verifiedToken](maxVerified, nil)
-	return v, nil
-}
-
-// digest is the key of a token.
-func (v *verified) digest(raw string) (d [sha256.Size]byte) {
-	mac := hmac.New(sha256.New, v.secret[:])
-	mac.Write([]byte(raw))
-	mac.Sum(d[:0])
-	return d
+func newVerified() verified {
+	return verified{token.NewDigester(), bytecache.New[token.Digest, verifiedToken](maxVerified, nil)}
 }
 
 // get returns nil when the token has to be checked.
-func (v *verified) get(digest [sha256.Size]byte, generation uint64, now time.Time) *account {
+func (v verified) get(digest token.Digest, generation uint64, now time.Time) *account {
 	t, ok := v.tokens.Get(digest)
 	if !ok || t.generation != generation || !now.Before(t.until) {
 		return nil
@@ -58,7 +41,7 @@ func (v *verified) get(digest [sha256.Size]byte, generation uint64, now time.Tim
 	return t.account
 }
 
-func (v *verified) add(digest [sha256.Size]byte, generation uint64, now time.Time, a *account) {
+func (v verified) add(digest token.Digest, generation uint64, now time.Time, a *account) {
 	until := now.Add(verifiedFor)
 	if !a.until.IsZero() && a.until.Before(until) {
 		until = a.until

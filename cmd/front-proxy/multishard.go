@@ -110,7 +110,7 @@ func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c
 
 // serviceAccounts makes the authenticator of service account tokens.
 func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *index.Index) (token.Authenticator, error) {
-	config := serviceaccount.Config{Issuers: a.accounts.issuers, Audiences: a.tokens.audiences}
+	config := serviceaccount.Config{Issuers: a.accounts.issuers, Audiences: a.tokens.audiences, Refused: p.metrics.ServiceAccountRefused}
 	if len(a.accounts.keyFiles) > 0 {
 		keys, err := serviceaccount.NewKeyFiles(a.accounts.keyFiles, nil, p.log.WithName("service-account-keys"))
 		if err != nil {
@@ -143,9 +143,5 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		p.details.ShardKeys, p.sources.ShardKeys = keys.Status, keys.Status
 		config.FromShards = &serviceaccount.ShardKeyVerifier{Keys: keys, Placement: idx, Home: home}
 	}
-	accounts, err := serviceaccount.New(config)
-	if err != nil {
-		return nil, err
-	}
-	return authn.ServiceAccounts(accounts, p.metrics.ServiceAccountRefused), nil
+	return serviceaccount.New(config)
 }
