@@ -1,8 +1,6 @@
 package issuer
 
 import (
-	"cmp"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -18,9 +15,9 @@ import (
 	"testing"
 
 	kubeoidc "github.com/coreos/go-oidc"
-	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 
+	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/issuer/issuertest"
 )
 
@@ -89,16 +86,8 @@ func TestKeySetsAreReadAsKubeReadsThem(t *testing.T) {
 				signer = tc.key
 			}
 			body, token := keySetOf(t, signer, tc.edit, tc.others, tc.alg, tc.kid)
-			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) }))
-			defer s.Close()
-			_, kubes := oidc.NewRemoteKeySet(context.Background(), s.URL).VerifySignature(context.Background(), token)
-			want := kubes == nil
-			if tc.why != "" {
-				if want == tc.ours {
-					t.Errorf("no difference to kube any more (%v), and the table says one: %s", kubes, tc.why)
-				}
-				want = tc.ours
-			}
+			kubes := authntest.KubeVerifies(t, body, token)
+			want := authntest.AsKube(t, kubes == nil, tc.ours, tc.why)
 			jws, err := jose.ParseSignedCompact(token, algorithms)
 			if err != nil {
 				t.Fatal(err)
@@ -147,18 +136,7 @@ func keySetOf(t *testing.T, signer any, edit, others string, alg jose.SignatureA
 		alg = jose.RS256
 	}
 	jwk := jose.JSONWebKey{Key: signer, KeyID: "key"}
-	members := map[string]any{}
-	for _, text := range [][]byte{must(json.Marshal(jwk.Public())), []byte(edit)} {
-		if len(text) > 0 {
-			if err := json.Unmarshal(text, &members); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if others != "" {
-		others += ","
-	}
-	body = []byte(`{"keys":[` + others + string(must(json.Marshal(members))) + `]}`)
+	body = authntest.KeySet(t, jwk, edit, others)
 	switch kid {
 	case "-":
 		jwk.KeyID = ""
@@ -276,16 +254,7 @@ func TestDiscoveryDocumentsAreReadAsKubeReadsThem(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s.Handle(issuertest.DiscoveryPath, func(w http.ResponseWriter, _ *http.Request) {
-				switch tc.media {
-				case "":
-					w.Header().Set("Content-Type", "application/json")
-				case "-":
-					w.Header()["Content-Type"] = nil
-				default:
-					w.Header().Set("Content-Type", tc.media)
-				}
-				w.WriteHeader(cmp.Or(tc.code, http.StatusOK))
-				_, _ = w.Write([]byte(tc.text))
+				authntest.Answer(w, tc.code, tc.media, tc.text)
 			})
 			token := s.Sign(nil)
 			roots := x509.NewCertPool()
@@ -296,13 +265,7 @@ func TestDiscoveryDocumentsAreReadAsKubeReadsThem(t *testing.T) {
 			if kubes == nil {
 				_, kubes = provider.Verifier(&kubeoidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: []string{"RS256", "ES256"}}).Verify(ctx, token)
 			}
-			want := kubes == nil
-			if tc.why != "" {
-				if want == tc.ours {
-					t.Errorf("no difference to kube any more (%v), and the table says one: %s", kubes, tc.why)
-				}
-				want = tc.ours
-			}
+			want := authntest.AsKube(t, kubes == nil, tc.ours, tc.why)
 			i := acquire(t, running(t, Config{}), IssuerRef{URL: s.URL(), CA: s.CAPEM() + elsewhere.CAPEM()})
 			if err := verify(i, token); (err == nil) != want {
 				t.Errorf("we say %v, want success %t; kube says %v", err, want, kubes)

@@ -1,19 +1,17 @@
 package serviceaccount
 
 import (
-	"cmp"
-	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
-	"github.com/coreos/go-oidc/v3/oidc"
+	"frontproxy/authn/internal/authntest"
+
 	"github.com/go-jose/go-jose/v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,7 +68,7 @@ func TestShardKeySetsAreReadAsKubeReadsThem(t *testing.T) {
 			if id == "" {
 				id = testKey(signer).ID
 			}
-			set := publishedSet(t, signer, id, tc.edit, tc.others)
+			set := authntest.KeySet(t, jose.JSONWebKey{Key: signer.Public(), KeyID: id, Use: "sig"}, tc.edit, tc.others)
 			kid := id
 			switch tc.kid {
 			case "-":
@@ -80,16 +78,8 @@ func TestShardKeySetsAreReadAsKubeReadsThem(t *testing.T) {
 				kid = tc.kid
 			}
 			raw := sign(t, signer, jose.SignatureAlgorithm(testKey(signer).algorithm()), kid, must(json.Marshal(bound())))
-			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(set) }))
-			defer s.Close()
-			_, kubes := oidc.NewRemoteKeySet(context.Background(), s.URL).VerifySignature(context.Background(), raw)
-			want := kubes == nil
-			if tc.why != "" {
-				if want == tc.ours {
-					t.Errorf("no difference to kube any more (%v), and the table says one: %s", kubes, tc.why)
-				}
-				want = tc.ours
-			}
+			kubes := authntest.KubeVerifies(t, set, raw)
+			want := authntest.AsKube(t, kubes == nil, tc.ours, tc.why)
 			w, a, _ := newKeyWorld(t, nil)
 			w.holder[testHome] = "a"
 			a.set(keysPath, body(http.StatusOK, string(set)))
@@ -99,23 +89,6 @@ func TestShardKeySetsAreReadAsKubeReadsThem(t *testing.T) {
 			}
 		})
 	}
-}
-
-// publishedSet has the signer's key, with the id, behind the others.
-func publishedSet(t *testing.T, signer crypto.Signer, id, edit, others string) []byte {
-	t.Helper()
-	members := map[string]any{}
-	for _, text := range [][]byte{must(json.Marshal(jose.JSONWebKey{Key: signer.Public(), KeyID: id, Use: "sig"})), []byte(edit)} {
-		if len(text) > 0 {
-			if err := json.Unmarshal(text, &members); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if others != "" {
-		others += ","
-	}
-	return []byte(`{"keys":[` + others + string(must(json.Marshal(members))) + `]}`)
 }
 
 // TestShardsAnswersAreReadAsKubeReadsThem: what client-go makes of an answer about an
@@ -170,16 +143,7 @@ func TestShardsAnswersAreReadAsKubeReadsThem(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newShardServer(t)
 			s.set(accountPath, func(w http.ResponseWriter) {
-				switch tc.media {
-				case "":
-					w.Header().Set("Content-Type", "application/json")
-				case "-":
-					w.Header()["Content-Type"] = nil
-				default:
-					w.Header().Set("Content-Type", tc.media)
-				}
-				w.WriteHeader(cmp.Or(tc.code, http.StatusOK))
-				_, _ = w.Write([]byte(tc.text))
+				authntest.Answer(w, tc.code, tc.media, tc.text)
 			})
 			config := s.config()
 			config.Host = s.URL + "/base/clusters/" + testHome
@@ -189,13 +153,7 @@ func TestShardsAnswersAreReadAsKubeReadsThem(t *testing.T) {
 				t.Fatal(err)
 			}
 			account, err := client.CoreV1().ServiceAccounts("default").Get(t.Context(), "bot", metav1.GetOptions{})
-			want := said(string(account.GetUID()), account.GetDeletionTimestamp() != nil, err, apierrors.IsNotFound(err))
-			if tc.why != "" {
-				if want == tc.ours {
-					t.Errorf("no difference to client-go any more (%v), and the table says one: %s", err, tc.why)
-				}
-				want = tc.ours
-			}
+			want := authntest.AsKube(t, said(string(account.GetUID()), account.GetDeletionTimestamp() != nil, err, apierrors.IsNotFound(err)), tc.ours, tc.why)
 			object, ourErr := newShardHome(t, s, nil).ServiceAccount(t.Context(), testHome, "default", "bot", false)
 			if got := said(object.UID, object.Deleted, ourErr, errors.Is(ourErr, ErrNotFound)); got != want {
 				t.Errorf("we say %q (%v), want %q; client-go says %v", got, ourErr, want, err)
