@@ -79,11 +79,15 @@ func removeStale(path string) error {
 
 // serveDebug serves the handler on the listener until ctx ends.
 func serveDebug(listener net.Listener, handler http.Handler) func(context.Context) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute}
+	return serveUntil("debug address", listener, &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute})
+}
+
+// serveUntil serves on the listener until ctx ends; errors say what failed.
+func serveUntil(what string, listener net.Listener, server *http.Server) func(context.Context) error {
 	return func(ctx context.Context) error {
 		defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("debug address: %w", err)
+			return fmt.Errorf("%s: %w", what, err)
 		}
 		return nil
 	}

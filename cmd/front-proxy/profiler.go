@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,13 +21,5 @@ func profiler(address string) (func(context.Context) error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--profiler-address: %w", err)
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	return func(ctx context.Context) error {
-		stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-		defer stop()
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("profiler: %w", err)
-		}
-		return nil
-	}, nil
+	return serveUntil("profiler", listener, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}), nil
 }
