@@ -6,13 +6,14 @@ import (
 	"sync"
 )
 
-// standing is the class of an issuer's next fetch, by the result of its last one.
-type standing int
+// fetchClass is the class of an issuer's next fetch, by the result of its last one.
+type fetchClass int
 
 const (
-	failed  standing = iota // the last attempt failed
-	untried                 // no attempt has ended yet
-	proven                  // the last attempt read the keys
+	afterFailure fetchClass = iota // the last fetch failed
+	firstFetch                     // no fetch has ended yet
+	afterSuccess                   // the last fetch read the keys
+	fetchClasses                   // how many there are
 )
 
 // fetchScheduler bounds how many fetches run at once, in all and for each owner, so that
@@ -20,13 +21,13 @@ const (
 // they name. An issuer may have several owners: its fetch starts as soon as one of them
 // has room, and is charged to that one. The rules:
 //
-//   - No owner has more than perOwner fetches, and half of these for issuers
+//   - No owner has more than perOwner fetches, and at most half of these from issuers
 //     that failed last time.
-//   - Issuers that failed last time have a quarter of the total together, those
-//     and the untried ones three quarters: dead issuers cost a whole time-out
-//     each, and must not keep those that answer from being read again.
+//   - Fetches from issuers that failed last time take at most a quarter of the total;
+//     together with first fetches, three quarters. A dead issuer costs a whole timeout,
+//     and must not keep those that respond from being read again.
 //   - Each further fetch of an owner needs twice the room: its second starts only
-//     while less than half of what its issuer's standing may use is in use, its
+//     while less than half of what its issuer'class fetchClass may use is in use, its
 //     third while less than a quarter is. So owners with many issuers leave room for
 //     the first fetch of those who come later.
 //   - A slot that becomes free goes to the owner with the fewest fetches under way; among
@@ -35,33 +36,33 @@ type fetchScheduler struct {
 	total, perOwner int
 
 	mu      sync.Mutex // guards what follows
-	inUse   [proven + 1]int
-	busy    map[string]*[proven + 1]int // owners' fetches under way, by standing
-	waiting []*waiter                   // in order of arrival
+	inUse   [fetchClasses]int
+	busy    map[string]*[fetchClasses]int // owners' fetches under way, by class
+	waiting []*waiter                     // in order of arrival
 	// served is when each owner last had a turn, in turns; forgotten when nobody waits.
 	served map[string]uint64
 	turns  uint64
 }
 
-// waiter wants one slot, billed to any of its owners.
+// waiter is a fetch that waits for a slot, which is charged to one of its owners.
 type waiter struct {
-	standing standing
-	owners   []string
-	granted  chan struct{} // closed when it has the slot
-	owner    string        // who was billed; set before granted is closed
+	class   fetchClass
+	owners  []string
+	granted chan struct{} // closed when it has the slot
+	owner   string        // who was charged; set before granted is closed
 }
 
 func newFetchScheduler(total, perOwner int) *fetchScheduler {
-	return &fetchScheduler{total: total, perOwner: perOwner, busy: map[string]*[proven + 1]int{}, served: map[string]uint64{}}
+	return &fetchScheduler{total: total, perOwner: perOwner, busy: map[string]*[fetchClasses]int{}, served: map[string]uint64{}}
 }
 
 // join asks for a slot. The caller calls wait, and from then on may change the
 // owners with setOwners.
-func (f *fetchScheduler) join(s standing, owners []string) *waiter {
+func (f *fetchScheduler) join(class fetchClass, owners []string) *waiter {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	w := &waiter{standing: s, owners: owners, granted: make(chan struct{})}
-	// Fetches that already wait have no room, and no slot has become free.
+	w := &waiter{class: class, owners: owners, granted: make(chan struct{})}
+	// No fetch that already waits can start now: no slot has become free.
 	if owner, ok := f.chargeableOwner(w); ok {
 		f.grant(w, owner)
 	} else {
@@ -89,7 +90,7 @@ func (f *fetchScheduler) wait(ctx context.Context, w *waiter) (release func(), e
 	return nil, ctx.Err()
 }
 
-// setOwners changes who may be billed for w while it waits.
+// setOwners changes who may be charged for w while it waits.
 func (f *fetchScheduler) setOwners(w *waiter, owners []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -107,16 +108,16 @@ func (f *fetchScheduler) setOwners(w *waiter, owners []string) {
 func (f *fetchScheduler) release(w *waiter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.inUse[w.standing]--
+	f.inUse[w.class]--
 	own := f.busy[w.owner]
-	if own[w.standing]--; sum(own[:]) == 0 {
+	if own[w.class]--; sum(own[:]) == 0 {
 		delete(f.busy, w.owner)
 	}
 	for f.grantNext() {
 	}
 }
 
-// grantNext gives a slot to the first in turn that has room.
+// grantNext gives a slot to the fetch whose turn it is, and reports whether there was one.
 func (f *fetchScheduler) grantNext() bool {
 	best, payer := -1, ""
 	for n, w := range f.waiting {
@@ -143,11 +144,11 @@ func (f *fetchScheduler) remove(n int) {
 func (f *fetchScheduler) grant(w *waiter, owner string) {
 	own := f.busy[owner]
 	if own == nil {
-		own = new([proven + 1]int)
+		own = new([fetchClasses]int)
 		f.busy[owner] = own
 	}
-	own[w.standing]++
-	f.inUse[w.standing]++
+	own[w.class]++
+	f.inUse[w.class]++
 	if f.turns++; len(f.waiting) > 0 {
 		f.served[owner] = f.turns
 	}
@@ -155,14 +156,15 @@ func (f *fetchScheduler) grant(w *waiter, owner string) {
 	close(w.granted)
 }
 
-// chargeableOwner is who of w's owners is billed: of those with room the first in turn.
+// chargeableOwner returns the owner to charge for w: of those with room, the one whose turn
+// comes first.
 func (f *fetchScheduler) chargeableOwner(w *waiter) (payer string, ok bool) {
-	limit, used := f.limit(w.standing)
+	limit, used := f.limit(w.class)
 	if used >= limit || sum(f.inUse[:]) >= f.total {
 		return "", false
 	}
 	for _, owner := range w.owners {
-		if f.hasRoom(owner, w.standing, limit, used) && (!ok || f.before(owner, payer)) {
+		if f.hasRoom(owner, w.class, limit, used) && (!ok || f.before(owner, payer)) {
 			payer, ok = owner, true
 		}
 		if ok && f.busy[payer] == nil && f.served[payer] == 0 {
@@ -172,19 +174,19 @@ func (f *fetchScheduler) chargeableOwner(w *waiter) (payer string, ok bool) {
 	return payer, ok
 }
 
-// limit is how many fetches there may be of issuers of standing s or a worse one, and how
-// many there are.
-func (f *fetchScheduler) limit(s standing) (limit, used int) {
-	return max(1, f.total*[...]int{failed: 1, untried: 3, proven: 4}[s]/4), sum(f.inUse[:s+1])
+// limit returns how many fetches of this class and the classes below it may run together,
+// and how many do.
+func (f *fetchScheduler) limit(class fetchClass) (limit, used int) {
+	return max(1, f.total*[...]int{afterFailure: 1, firstFetch: 3, afterSuccess: 4}[class]/4), sum(f.inUse[:class+1])
 }
 
-func (f *fetchScheduler) hasRoom(owner string, s standing, limit, used int) bool {
+func (f *fetchScheduler) hasRoom(owner string, class fetchClass, limit, used int) bool {
 	own := f.busy[owner]
 	if own == nil {
 		return true
 	}
 	n := sum(own[:])
-	if n >= f.perOwner || s == failed && own[failed] >= max(1, f.perOwner/2) {
+	if n >= f.perOwner || class == afterFailure && own[afterFailure] >= max(1, f.perOwner/2) {
 		return false
 	}
 	return used < max(1, limit>>n)

@@ -31,8 +31,8 @@ func neverAnswering(t *testing.T) *issuertest.Issuer {
 	return s
 }
 
-// standingOf is how many fetches of each standing are under way.
-func standingOf(p *Pool) [proven + 1]int {
+// fetchesByClass is how many fetches of each class are under way.
+func fetchesByClass(p *Pool) [fetchClasses]int {
 	p.scheduler.mu.Lock()
 	defer p.scheduler.mu.Unlock()
 	return p.scheduler.inUse
@@ -53,7 +53,7 @@ func TestWhoNamesAnIssuerTooDoesNotHoldItUp(t *testing.T) {
 	for n := range 9 {
 		dead(t, p, slow, fmt.Sprint("hostile-", n), 24)
 	}
-	eventually(t, "the hostile owners' shares are used up", func() bool { return standingOf(p)[untried]+waitingIn(p) == 9*24 })
+	eventually(t, "the hostile owners' shares are used up", func() bool { return fetchesByClass(p)[firstFetch]+waitingIn(p) == 9*24 })
 	for n := range 9 { // they were there first
 		_, release, err := p.Acquire(trustOf(s), fmt.Sprint("hostile-", n))
 		if err != nil {
@@ -82,7 +82,7 @@ func TestManyOwnersLeaveRoomForAStranger(t *testing.T) {
 	for n := range 80 {
 		dead(t, p, slow, fmt.Sprint("hostile-", n), 8)
 	}
-	eventually(t, "all have come", func() bool { return standingOf(p)[untried]+waitingIn(p) == 80*8 })
+	eventually(t, "all have come", func() bool { return fetchesByClass(p)[firstFetch]+waitingIn(p) == 80*8 })
 	i, release, err := p.Acquire(trustOf(s), "stranger")
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestManyOwnersLeaveRoomForAStranger(t *testing.T) {
 }
 
 // slots asks for n slots of an owner and returns those who got one.
-func slots(l *fetchScheduler, s standing, owner string, n int) (got []*waiter) {
+func slots(l *fetchScheduler, s fetchClass, owner string, n int) (got []*waiter) {
 	for range n {
 		if w := l.join(s, []string{owner}); isGranted(w) {
 			got = append(got, w)
@@ -114,32 +114,32 @@ func isGranted(w *waiter) bool {
 
 func TestLanesShares(t *testing.T) {
 	type ask struct {
-		standing standing
-		owners   int // each asks for each
-		each     int
+		class  fetchClass
+		owners int // each asks for each
+		each   int
 	}
 	for _, tt := range []struct {
 		name string
 		asks []ask
-		want [proven + 1]int
+		want [fetchClasses]int
 	}{
-		{"one owner", []ask{{untried, 1, 10}}, [3]int{0, 4, 0}},
-		{"one owner's failing ones", []ask{{failed, 1, 10}}, [3]int{2, 0, 0}},
-		{"many failing owners", []ask{{failed, 100, 4}}, [3]int{16, 0, 0}},
-		{"many untried owners", []ask{{untried, 100, 4}}, [3]int{0, 48, 0}},
-		{"untried after failing", []ask{{failed, 100, 4}, {untried, 100, 4}}, [3]int{16, 32, 0}},
-		{"proven ones have a place", []ask{{failed, 100, 4}, {untried, 100, 4}, {proven, 200, 4}}, [3]int{16, 32, 16}},
-		{"proven ones first", []ask{{proven, 200, 4}, {failed, 300, 4}}, [3]int{0, 0, 64}},
+		{"one owner", []ask{{firstFetch, 1, 10}}, [3]int{0, 4, 0}},
+		{"one owner's failing ones", []ask{{afterFailure, 1, 10}}, [3]int{2, 0, 0}},
+		{"many failing owners", []ask{{afterFailure, 100, 4}}, [3]int{16, 0, 0}},
+		{"many owners of new issuers", []ask{{firstFetch, 100, 4}}, [3]int{0, 48, 0}},
+		{"new ones after failing ones", []ask{{afterFailure, 100, 4}, {firstFetch, 100, 4}}, [3]int{16, 32, 0}},
+		{"those that respond have a place", []ask{{afterFailure, 100, 4}, {firstFetch, 100, 4}, {afterSuccess, 200, 4}}, [3]int{16, 32, 16}},
+		{"those that respond come first", []ask{{afterSuccess, 200, 4}, {afterFailure, 300, 4}}, [3]int{0, 0, 64}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newFetchScheduler(64, 4)
 			for _, a := range tt.asks {
 				for n := range a.owners {
-					slots(l, a.standing, fmt.Sprint(a.standing, "-", n), a.each)
+					slots(l, a.class, fmt.Sprint(a.class, "-", n), a.each)
 				}
 			}
 			if diff := cmp.Diff(tt.want, l.inUse); diff != "" {
-				t.Errorf("under way, by standing (-want +got):\n%s", diff)
+				t.Errorf("under way, by class (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -149,13 +149,13 @@ func TestLanesShares(t *testing.T) {
 // had none for longest.
 func TestLanesTakeTurns(t *testing.T) {
 	l := newFetchScheduler(4, 4)
-	held := slots(l, proven, "a", 1)
+	held := slots(l, afterSuccess, "a", 1)
 	for _, owner := range []string{"b", "c", "d"} {
-		held = append(held, slots(l, proven, owner, 1)...)
+		held = append(held, slots(l, afterSuccess, owner, 1)...)
 	}
 	var all []*waiter
 	for _, owner := range []string{"a", "a", "a", "b", "b", "stranger"} {
-		all = append(all, l.join(proven, []string{owner}))
+		all = append(all, l.join(afterSuccess, []string{owner}))
 	}
 	var order []string
 	release := func(w *waiter) (next *waiter) {
@@ -186,8 +186,8 @@ func TestLanesTakeTurns(t *testing.T) {
 // owner's, and who gives up holds nothing.
 func TestLanesOwnersChange(t *testing.T) {
 	l := newFetchScheduler(16, 1)
-	busy := slots(l, proven, "busy", 1)
-	w := l.join(proven, []string{"busy"})
+	busy := slots(l, afterSuccess, "busy", 1)
+	w := l.join(afterSuccess, []string{"busy"})
 	if isGranted(w) {
 		t.Fatal("a second slot of one")
 	}
@@ -197,7 +197,7 @@ func TestLanesOwnersChange(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	given := l.join(proven, []string{"busy", "new"})
+	given := l.join(afterSuccess, []string{"busy", "new"})
 	if _, err := l.wait(ctx, given); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -344,7 +344,7 @@ func (i *Issuer) shutdown() {
 // read fetches the keys, and the discovery document when it is old or the last
 // attempt failed, which may mean that the keys have moved.
 func (i *Issuer) read(ctx context.Context, again bool) error {
-	release, err := i.pool.slot(ctx, i, i.standing(again))
+	release, err := i.pool.slot(ctx, i, i.fetchClass(again))
 	if err != nil {
 		return err
 	}
@@ -382,15 +382,15 @@ func reasons(ignored []string) string {
 	return ": " + clip.Clone(strings.Join(ignored, "; "), 300)
 }
 
-// standing is i's when its last attempt failed or did not.
-func (i *Issuer) standing(lastFailed bool) standing {
+// fetchClass returns the class of i's next fetch.
+func (i *Issuer) fetchClass(lastFailed bool) fetchClass {
 	switch {
 	case lastFailed:
-		return failed
+		return afterFailure
 	case i.keys.Load() == nil:
-		return untried
+		return firstFetch
 	}
-	return proven
+	return afterSuccess
 }
 
 // publish puts keys into use.

@@ -205,9 +205,9 @@ func (p *Pool) release(i *Issuer, owner string) {
 // slot waits until i may fetch. Any of its owners may be billed, also those who
 // come to share it meanwhile: nobody can hold up an issuer by naming it too. The
 // caller calls release when err is nil.
-func (p *Pool) slot(ctx context.Context, i *Issuer, s standing) (release func(), err error) {
+func (p *Pool) slot(ctx context.Context, i *Issuer, class fetchClass) (release func(), err error) {
 	p.mu.Lock()
-	i.waiting = p.scheduler.join(s, slices.Collect(maps.Keys(i.owners)))
+	i.waiting = p.scheduler.join(class, slices.Collect(maps.Keys(i.owners)))
 	w := i.waiting
 	p.mu.Unlock()
 	defer func() {
