@@ -114,16 +114,16 @@ func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 	return i.verifyLate(ctx, jws)
 }
 
-// verifyLate is for a token whose key is not known: the keys are read again,
-// unless they were since the token was issued.
+// verifyLate verifies a token with an unknown key: it has the keys read again, unless they
+// were read since the token was issued.
 func (i *Issuer) verifyLate(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	id := jws.Signatures[0].Protected.KeyID
 	if i.keys.Load() != nil && i.decided(id, jwks.IssuedAt(jws)) {
 		_, _, _ = i.requestRefresh(false) // nobody waits for it
 		return nil, i.noKeyFor(id)
 	}
-	// The second round is for those who joined a reading that had begun before
-	// they came: it may have missed what they need.
+	// A second round is needed after joining a reading that had begun before: it may
+	// have missed the key.
 	for joined, round := true, 0; joined && round < 2; round++ {
 		var err error
 		if joined, err = i.refresh(ctx); err != nil {
@@ -136,8 +136,8 @@ func (i *Issuer) verifyLate(ctx context.Context, jws *jose.JSONWebSignature) ([]
 	return nil, i.noKeyFor(id)
 }
 
-// decided says that the last good reading tells enough to refuse a token whose
-// key it did not bring.
+// decided reports whether a token whose key is unknown may be refused without another
+// reading. issued is when the token was issued; zero: unknown.
 func (i *Issuer) decided(id string, issued time.Time) bool {
 	i.mu.Lock()
 	empty := i.emptyNow()
@@ -159,8 +159,8 @@ func (i *Issuer) noKeyFor(id string) error {
 	return fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
 }
 
-// refresh has the keys read, or joins a reading under way, and waits for it. A
-// nil error means that the reading was good. Joined says that it had begun before.
+// refresh begins or joins a reading of the keys, and waits for it. joined means that it had
+// begun before. A nil error means that it succeeded.
 func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 	a, joined, err := i.requestRefresh(true)
 	if a == nil {
@@ -185,8 +185,8 @@ func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 	}
 }
 
-// requestRefresh returns the attempt to wait for and whether it has begun already, or nil and
-// why there is none when another is not due. Undecided is Refetch.Allow's.
+// requestRefresh has the keys read and returns the attempt. If one is under way it returns
+// that, with joined; if none is due, nil and the reason. For undecided see Refetch.Allow.
 func (i *Issuer) requestRefresh(undecided bool) (a *attempt, joined bool, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -196,11 +196,11 @@ func (i *Issuer) requestRefresh(undecided bool) (a *attempt, joined bool, err er
 	if i.current != nil {
 		return i.current, i.current.begun, nil
 	}
-	// Only readings that unknown keys caused count against the next of these: a
-	// key that appears just after a periodic one is found at once.
+	// refetch counts only readings for unknown keys. So a key that appears just after a
+	// periodic reading is found at once.
 	now := i.pool.config.Clock.Now()
 	switch {
-	case i.keys.Load() == nil: // a first reading leaves the next unknown key its turn
+	case i.keys.Load() == nil: // a first reading does not count against refetch's limit
 		if !i.lastStart.IsZero() && now.Sub(i.lastStart) < UndiscoveredEvery {
 			return nil, false, i.notDue()
 		}
@@ -215,8 +215,8 @@ func (i *Issuer) requestRefresh(undecided bool) (a *attempt, joined bool, err er
 	return i.current, false, nil
 }
 
-// notDue is why a token can't be judged while no reading is due. The caller holds
-// mu.
+// notDue returns the error for a token that can't be judged before the next reading. The
+// caller holds mu.
 func (i *Issuer) notDue() error {
 	if err := i.unavailable(i.lastErr); err != nil {
 		return err
@@ -224,9 +224,8 @@ func (i *Issuer) notDue() error {
 	return fmt.Errorf("%w: %s: its keys were just read for other tokens with unknown keys, and will be read again shortly", ErrUnavailable, i.trust.URL)
 }
 
-// unavailable turns a fetch's error into one of Verify's. An issuer without keys
-// becomes a refusal once it has been in that state for some time. The caller holds
-// mu.
+// unavailable turns a fetch's error into one of Verify's. It returns nil if the issuer has
+// had no usable key for some time, since its tokens are then refused. The caller holds mu.
 func (i *Issuer) unavailable(err error) error {
 	if err == nil || errors.Is(err, errNoUsableKey) && !i.emptyNow() {
 		return nil
@@ -234,13 +233,13 @@ func (i *Issuer) unavailable(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, i.trust.URL, err)
 }
 
-// emptyNow says that the issuer has had no usable key for too short a time to
-// refuse for it. The caller holds mu.
+// emptyNow reports whether the issuer has had no usable key for a short time only, in which
+// its tokens are undecided. The caller holds mu.
 func (i *Issuer) emptyNow() bool {
 	return !i.emptySince.IsZero() && i.pool.config.Clock.Since(i.emptySince) < NoKeyGrace
 }
 
-// run reads the issuer until ctx ends. It alone fetches.
+// run reads the issuer until ctx ends. Nothing else fetches.
 func (i *Issuer) run(ctx context.Context) {
 	defer i.shutdown()
 	failures := 0
@@ -267,7 +266,7 @@ func (i *Issuer) run(ctx context.Context) {
 	}
 }
 
-// pause is how long to wait after so many failures in a row.
+// pause returns how long to wait after this number of consecutive failures.
 func (i *Issuer) pause(failures int) time.Duration {
 	if failures == 0 {
 		return jitter(i.pool.config.Refresh, i.pool.config.Refresh/10)
@@ -279,7 +278,7 @@ func (i *Issuer) pause(failures int) time.Duration {
 	return jitter(d, d/4)
 }
 
-// jitter is d, give or take by.
+// jitter returns a random duration between d-by and d+by.
 func jitter(d, by time.Duration) time.Duration {
 	if by <= 0 {
 		return d
@@ -291,7 +290,7 @@ func (i *Issuer) begin() *attempt {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	select {
-	case <-i.refreshCh: // what it asks for begins now
+	case <-i.refreshCh: // the requested reading begins now
 	default:
 	}
 	if i.current == nil {
@@ -341,8 +340,8 @@ func (i *Issuer) shutdown() {
 	}
 }
 
-// read fetches the keys, and the discovery document when it is old or the last
-// attempt failed, which may mean that the keys have moved.
+// read fetches the keys. It fetches the discovery document, too, if that is old, or if the
+// last attempt failed: the keys may have moved.
 func (i *Issuer) read(ctx context.Context, again bool) error {
 	release, err := i.pool.slot(ctx, i, i.fetchClass(again))
 	if err != nil {
@@ -425,10 +424,10 @@ func (i *Issuer) fillStatus(s *Status) {
 	}
 }
 
-// CA is the PEM bundle of the trust, the copy that all its users may share.
+// CA returns the PEM bundle of the trust: one copy for all its users.
 func (i *Issuer) CA() string { return i.trust.CA }
 
-// state is i's health, and the last attempt's failure.
+// state returns i's health, and why the last attempt failed.
 func (i *Issuer) state() (State, error) {
 	i.mu.Lock()
 	err := i.lastErr

@@ -35,7 +35,8 @@ const (
 	// tokens undecided: it may be in the middle of a rotation. Then they are refused:
 	// it may have withdrawn its keys.
 	NoKeyGrace = 2 * time.Minute
-	// UndiscoveredEvery is the same while the keys were never read.
+	// UndiscoveredEvery is how often a token may cause a fetch from an issuer whose keys
+	// were never read.
 	UndiscoveredEvery = 2 * time.Second
 	// DiscoveryTTL is how long a discovery document is believed.
 	DiscoveryTTL = time.Hour
@@ -66,12 +67,12 @@ type Config struct {
 	Timeout time.Duration
 	// Wait is how long a verification waits for a fetch it needs.
 	Wait time.Duration
-	// Fetches is how many fetches may run at once; OwnersFetches how many of
-	// these for one owner. Issuers that failed last time, and owners who have
-	// fetches under way already, get only a part of it; see fetchScheduler.
+	// Fetches is how many fetches may run at once, OwnersFetches how many of these for
+	// one owner. Issuers that failed last time, and owners with fetches under way, get
+	// only a part of them; see fetchScheduler.
 	Fetches, OwnersFetches int
-	// OwnersWaiters is how many verifications may wait at once for fetches of one
-	// owner's issuers; those beyond are ErrUnavailable at once.
+	// OwnersWaiters is how many verifications may wait at once for fetches from one
+	// owner's issuers. Any more fail at once with ErrUnavailable.
 	OwnersWaiters int
 }
 
@@ -153,12 +154,11 @@ func (p *Pool) start(i *Issuer) {
 // ErrTooMany is wrapped by Acquire's error when an owner has too many issuers.
 var ErrTooMany = errors.New("too many issuers")
 
-// Acquire returns the issuer of trust, which it shares with everybody who has
-// the same trust, and starts to read it when nobody had. The owner (a logical
-// cluster, say) is who gets billed for fetches. Every Acquire needs one call of
-// release, after which the caller no longer uses the issuer; the last release
-// forgets its keys. An error wraps ErrTooMany when the owner has MaxOwnersIssuers
-// already; any other means that the trust can never work.
+// Acquire returns the issuer of a trust, which all users of the same trust share; the first
+// Acquire makes it and starts to read it. The owner, for example a logical cluster, is
+// charged for fetches. The caller must call release once, and not use the issuer after
+// that; the last release forgets its keys. An error wraps ErrTooMany if the owner already
+// has MaxOwnersIssuers; any other error means that the trust can never work.
 func (p *Pool) Acquire(trust IssuerRef, owner string) (issuer *Issuer, release func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -202,9 +202,9 @@ func (p *Pool) release(i *Issuer, owner string) {
 	}
 }
 
-// slot waits until i may fetch. Any of its owners may be billed, also those who
-// come to share it meanwhile: nobody can hold up an issuer by naming it too. The
-// caller calls release when err is nil.
+// slot waits until i may fetch. Any of its owners may be charged, also those that come to
+// share it meanwhile, so that nobody delays an issuer by naming it, too. If err is nil, the
+// caller must call release.
 func (p *Pool) slot(ctx context.Context, i *Issuer, class fetchClass) (release func(), err error) {
 	p.mu.Lock()
 	i.waiting = p.scheduler.join(class, slices.Collect(maps.Keys(i.owners)))
@@ -218,8 +218,8 @@ func (p *Pool) slot(ctx context.Context, i *Issuer, class fetchClass) (release f
 	return p.scheduler.wait(ctx, w)
 }
 
-// enter lets a verification wait for i, at the expense of any of i's owners that
-// has room; false: none has. The caller calls leave.
+// enter lets a verification wait for i, and charges an owner of i that has room; ok is false
+// if none has. The caller must call leave.
 func (p *Pool) enter(i *Issuer) (leave func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -26,14 +26,14 @@ type account struct {
 	namespace, name string
 	uid             string
 	legacy          bool
-	// secret is the Secret of a legacy token, or the one a token is bound to; pod
-	// and node likewise. nil: not bound to one.
+	// secret is the Secret of a legacy token, or the one that a token is bound to; pod
+	// and node are those that it is bound to. nil: none.
 	secret, pod, node *reference
 	jti               string
 	// until is when the token ends, leeway included; zero: never.
 	until time.Time
-	// by is by what right the token's key vouches for it.
-	by keyProvenance
+	// provenance says why the token's key is trusted.
+	provenance keyProvenance
 	// info is the identity to forward; shared, not to be modified.
 	info user.Info
 }
@@ -47,7 +47,7 @@ type reference struct {
 // accountBytes is about what an account takes beside its texts.
 const accountBytes = 256
 
-// bytes is about the memory that the account takes.
+// bytes returns about how much memory the account takes.
 func (a *account) bytes() int {
 	size := accountBytes + len(a.home) + len(a.namespace) + len(a.name) + len(a.uid) + len(a.jti)
 	for _, r := range []*reference{a.secret, a.pod, a.node} {
@@ -61,8 +61,8 @@ func (a *account) bytes() int {
 	return size
 }
 
-// check judges what does not depend on the time and the kind of token. sub is
-// the token's subject.
+// check checks what does not depend on the time and the kind of token. sub is the token's
+// subject.
 func (a *account) check(sub string) error {
 	if !validCluster(a.home) {
 		return refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip.Clone(a.home, maxQuoted))
@@ -85,14 +85,14 @@ func (a *account) check(sub string) error {
 	return nil
 }
 
-// validCluster keeps out names that would mean more than one cluster in a scope
-// or another path in a URL.
+// validCluster refuses names that would mean more than one cluster in a scope, or another
+// path in a URL.
 func validCluster(name string) bool {
 	name = strings.TrimPrefix(name, "system:")
 	return !strings.HasPrefix(name, "system:") && kcpcore.Name(name).IsValid()
 }
 
-// identity is what a shard would make of the token.
+// identity returns the identity that a shard would take from the token.
 func (a *account) identity() user.Info {
 	extra := map[string][]string{
 		clusterNameKey: {a.home},

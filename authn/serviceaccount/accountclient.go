@@ -23,12 +23,12 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// Defaults and bounds of ShardHome.
+// Defaults and bounds of an AccountClient.
 const (
 	DefaultFresh = 5 * time.Second
 
-	// recently is how old a recent answer may be, and how long a shard that could
-	// not answer is not asked the same again.
+	// recently is how old a recent answer may be, and for how long a shard that could
+	// not answer a question is not asked it again.
 	recently      = time.Second
 	lookupTimeout = 5 * time.Second
 	maxObject     = 3 << 20  // bytes; a Secret has at most 1 MiB of data, in base64
@@ -48,8 +48,8 @@ type Shards interface {
 	Holder(cluster string) (*shards.Shard, error)
 }
 
-// HomeConfig of a ShardHome.
-type HomeConfig struct {
+// AccountClientConfig of an AccountClient.
+type AccountClientConfig struct {
 	// Shards is required.
 	Shards Shards
 	// Client is how shards are reached (--shards-kubeconfig); its Host is not used.
@@ -63,45 +63,46 @@ type HomeConfig struct {
 	Clock clock.PassiveClock
 }
 
-// AccountClient asks shards over HTTP: each question once at a time, a bounded
-// number at all, and keeps the answers for a short time.
+// AccountClient asks shards over HTTP and keeps their answers for a short time. No
+// question is asked twice at the same time, and the number of requests is bounded. It
+// implements AccountGetter.
 type AccountClient struct {
-	config HomeConfig
+	config AccountClientConfig
 	client *http.Client
 	group  singleflight.Group
 	slots  chan struct{}
-	known  *bytecache.Cache[evaluation, answer]
+	known  *bytecache.Cache[question, answer]
 }
 
-// evaluation is what is asked of a shard; comparable.
-type evaluation struct {
+// question is what is asked of a shard; comparable.
+type question struct {
 	shard, cluster, namespace, resource, name string
 }
 
 // bytes is about the memory that its texts take.
-func (q *evaluation) bytes() int {
+func (q *question) bytes() int {
 	return len(q.shard) + len(q.cluster) + len(q.namespace) + len(q.resource) + len(q.name)
 }
 
 // answerBytes is about what an answer takes beside its question's texts.
 const answerBytes = 320
 
-// answer is what a shard said, and whether it could be asked since.
+// answer is what a shard last said, and why it could not be asked since.
 type answer struct {
-	// settled: the shard answered when it was asked at the time at; secret (an
-	// account uses its Object only) and err, nil or ErrNotFound, are the answer.
+	// settled: the shard has answered. It was asked at the time at, and the answer is
+	// secret (for an account only its Object) or err, which is ErrNotFound.
 	settled bool
 	secret  Secret
 	err     error
 	at      time.Time
-	// failure is why the shard could not be asked at the time failed, after at.
+	// failure is why the shard could not be asked later, at the time failed.
 	failure error
 	failed  time.Time
 }
 
-// NewShardHome does no I/O beyond reading the files that the client
+// NewAccountClient does no I/O beyond reading the files that the client
 // configuration names.
-func NewShardHome(c HomeConfig) (*AccountClient, error) {
+func NewAccountClient(c AccountClientConfig) (*AccountClient, error) {
 	if c.Shards == nil || c.Client == nil {
 		return nil, errors.New("service account lookup: no shards or no client configuration")
 	}
@@ -115,16 +116,16 @@ func NewShardHome(c HomeConfig) (*AccountClient, error) {
 		return nil, fmt.Errorf("service account lookup: client for shards: %w", err)
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &AccountClient{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: bytecache.New[evaluation, answer](maxLookups, nil)}, nil
+	return &AccountClient{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: bytecache.New[question, answer](maxLookups, nil)}, nil
 }
 
-// ServiceAccount implements Home.
+// ServiceAccount implements AccountGetter.
 func (h *AccountClient) ServiceAccount(ctx context.Context, cluster, namespace, name string, recent bool) (Object, error) {
 	s, err := h.ask(ctx, cluster, namespace, "serviceaccounts", name, recent)
 	return s.Object, err
 }
 
-// Secret implements Home.
+// Secret implements AccountGetter.
 func (h *AccountClient) Secret(ctx context.Context, cluster, namespace, name string, recent bool) (Secret, error) {
 	return h.ask(ctx, cluster, namespace, "secrets", name, recent)
 }
@@ -137,7 +138,7 @@ func (h *AccountClient) ask(ctx context.Context, cluster, namespace, resource, n
 	case err != nil:
 		return Secret{}, fmt.Errorf("find logical cluster %s: %w", cluster, err)
 	}
-	q := evaluation{shard.BaseURL.String(), cluster, namespace, resource, name}
+	q := question{shard.BaseURL.String(), cluster, namespace, resource, name}
 	freshness := h.config.Fresh
 	if recent {
 		freshness = min(freshness, recently)
@@ -157,8 +158,8 @@ func (h *AccountClient) usable(a answer, freshness time.Duration) bool {
 		a.failure != nil && h.config.Clock.Since(a.failed) < recently
 }
 
-// say is what a tells now: while the shard can't be asked and the grace lasts,
-// what it last answered, unless a recent answer is wanted.
+// say returns what an answer means now. While the shard can't be asked and the grace
+// lasts, it is what the shard last said, unless a recent answer is wanted.
 func (h *AccountClient) say(a answer, recent bool) (Secret, error) {
 	if recent && a.failure != nil {
 		return Secret{}, a.failure
@@ -169,11 +170,11 @@ func (h *AccountClient) say(a answer, recent bool) (Secret, error) {
 	return Secret{}, a.failure
 }
 
-// fetchOnce asks the shard, or waits for the one who already does. The error is
-// the caller's: its context ended.
-func (h *AccountClient) fetchOnce(ctx context.Context, q evaluation) (answer, error) {
+// fetchOnce asks the shard, or waits for the result if another request already does. An
+// error means that ctx has ended.
+func (h *AccountClient) fetchOnce(ctx context.Context, q question) (answer, error) {
 	done := h.group.DoChan(fmt.Sprintf("%q", q), func() (any, error) {
-		// The one before may have ended while the caller looked.
+		// Another request may have asked just before this one joined.
 		if known, _ := h.known.Get(q); h.usable(known, recently) {
 			return known, nil
 		}
@@ -193,7 +194,7 @@ func (h *AccountClient) fetchOnce(ctx context.Context, q evaluation) (answer, er
 }
 
 // remember keeps what became of a question.
-func (h *AccountClient) remember(q evaluation, asked time.Time, secret Secret, err error) answer {
+func (h *AccountClient) remember(q question, asked time.Time, secret Secret, err error) answer {
 	a := answer{settled: true, secret: secret, err: err, at: asked}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		a, _ = h.known.Get(q)
@@ -203,7 +204,7 @@ func (h *AccountClient) remember(q evaluation, asked time.Time, secret Secret, e
 	return a
 }
 
-func (h *AccountClient) fetch(ctx context.Context, q evaluation) (Secret, error) {
+func (h *AccountClient) fetch(ctx context.Context, q question) (Secret, error) {
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
@@ -217,8 +218,8 @@ func (h *AccountClient) fetch(ctx context.Context, q evaluation) (Secret, error)
 	return readObject(body, kinds[q.resource])
 }
 
-// get returns the object as the shard at q.shard tells it.
-func (h *AccountClient) get(ctx context.Context, q evaluation) ([]byte, error) {
+// get returns the object, as JSON, from the shard.
+func (h *AccountClient) get(ctx context.Context, q question) ([]byte, error) {
 	location := q.shard + "/clusters/" + url.PathEscape(q.cluster) + "/api/v1/namespaces/" + url.PathEscape(q.namespace) + "/" + q.resource + "/" + url.PathEscape(q.name)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {
@@ -244,14 +245,14 @@ func (h *AccountClient) get(ctx context.Context, q evaluation) ([]byte, error) {
 	return nil, fmt.Errorf("the shard answered %s to a get of %s (does the user of --service-account-lookup-kubeconfig, or else of --shards-kubeconfig, have that right?)", response.Status, q.resource)
 }
 
-// saysNotFound tells a missing object from a missing server: an address that is
-// no API server answers 404 too.
+// saysNotFound reports whether a 404 says that the object is missing: an address at
+// which there is no API server answers 404, too.
 func saysNotFound(body []byte) bool {
 	var status metav1.Status
 	return json.Unmarshal(body, &status) == nil && status.Kind == "Status" && status.Reason == metav1.StatusReasonNotFound
 }
 
-// readObject keeps of a Secret the hash of its token only.
+// readObject reads an account or a Secret. It keeps only the hash of a Secret's token.
 func readObject(body []byte, kind string) (Secret, error) {
 	var object struct {
 		metav1.TypeMeta

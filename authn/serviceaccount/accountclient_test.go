@@ -93,13 +93,13 @@ func (p place) Holder(cluster string) (*shards.Shard, error) {
 	return nil, fmt.Errorf("%q: %w", cluster, index.ErrUnknown)
 }
 
-func newShardHome(t *testing.T, s *shardServer, change func(*HomeConfig)) *AccountClient {
+func newAccountClient(t *testing.T, s *shardServer, change func(*AccountClientConfig)) *AccountClient {
 	t.Helper()
-	c := HomeConfig{Shards: place{testHome: s.URL + "/base"}, Client: s.config()}
+	c := AccountClientConfig{Shards: place{testHome: s.URL + "/base"}, Client: s.config()}
 	if change != nil {
 		change(&c)
 	}
-	h, err := NewShardHome(c)
+	h, err := NewAccountClient(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ const (
 	secretPath  = "/base/clusters/" + testHome + "/api/v1/namespaces/default/secrets/bot-token"
 )
 
-func TestShardHomeServiceAccount(t *testing.T) {
+func TestAccountClientServiceAccount(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer  func(http.ResponseWriter)
 		shards  place // nil: the server
@@ -142,7 +142,7 @@ func TestShardHomeServiceAccount(t *testing.T) {
 			if tc.answer != nil {
 				s.set(accountPath, tc.answer)
 			}
-			h := newShardHome(t, s, func(c *HomeConfig) {
+			h := newAccountClient(t, s, func(c *AccountClientConfig) {
 				if tc.shards != nil {
 					c.Shards = tc.shards
 				}
@@ -170,9 +170,9 @@ func TestShardHomeServiceAccount(t *testing.T) {
 	}
 }
 
-func TestShardHomeSecret(t *testing.T) {
+func TestAccountClientSecret(t *testing.T) {
 	s := newShardServer(t)
-	h := newShardHome(t, s, nil)
+	h := newAccountClient(t, s, nil)
 	token := base64.StdEncoding.EncodeToString([]byte("the token"))
 	s.set(secretPath, body(200, `{"metadata":{"uid":"u","labels":{"kubernetes.io/legacy-token-invalid-since":"2026-08-01"}},"data":{"token":"`+token+`","ca.crt":"eA=="}}`))
 	got, err := h.Secret(t.Context(), testHome, "default", "bot-token", false)
@@ -193,11 +193,11 @@ func TestShardHomeSecret(t *testing.T) {
 	}
 }
 
-func TestShardHomeKeepsAnswers(t *testing.T) {
+func TestAccountClientKeepsAnswers(t *testing.T) {
 	s := newShardServer(t)
 	clk := clocktesting.NewFakePassiveClock(testNow)
 	where := place{testHome: s.URL + "/base"}
-	h := newShardHome(t, s, func(c *HomeConfig) { c.Clock, c.Grace, c.Shards = clk, 10*time.Second, where })
+	h := newAccountClient(t, s, func(c *AccountClientConfig) { c.Clock, c.Grace, c.Shards = clk, 10*time.Second, where })
 	s.set(accountPath, body(200, `{"metadata":{"uid":"one"}}`))
 	step := func(after time.Duration, recent bool, wantUID string, wantErr, wantAsked int) {
 		t.Helper()
@@ -240,7 +240,7 @@ func TestShardHomeKeepsAnswers(t *testing.T) {
 	step(27*time.Second, false, "three", 0, 1)
 }
 
-func TestShardHomeAsksOnceAtATime(t *testing.T) {
+func TestAccountClientAsksOnceAtATime(t *testing.T) {
 	s := newShardServer(t)
 	arrived, leave := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -249,7 +249,7 @@ func TestShardHomeAsksOnceAtATime(t *testing.T) {
 		<-leave
 		body(200, `{"metadata":{"uid":"u"}}`)(w)
 	})
-	h := newShardHome(t, s, nil)
+	h := newAccountClient(t, s, nil)
 	var wg sync.WaitGroup
 	ask := func(ctx context.Context, check func(Object, error)) {
 		wg.Go(func() { check(h.ServiceAccount(ctx, testHome, "default", "bot", false)) })
@@ -280,26 +280,26 @@ func TestShardHomeAsksOnceAtATime(t *testing.T) {
 	}
 }
 
-func TestNewShardHomeErrors(t *testing.T) {
-	for name, c := range map[string]HomeConfig{
+func TestNewAccountClientErrors(t *testing.T) {
+	for name, c := range map[string]AccountClientConfig{
 		"no shards": {Client: &rest.Config{}},
 		"no client": {Shards: place{}},
 		"bad CA":    {Shards: place{}, Client: &rest.Config{TLSClientConfig: rest.TLSClientConfig{CAFile: "/missing/ca.crt"}}},
 	} {
-		if _, err := NewShardHome(c); err == nil {
+		if _, err := NewAccountClient(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 }
 
 // The whole way: a token, its keys, its home.
-func TestAuthenticateWithShardHome(t *testing.T) {
+func TestAuthenticateWithAccountClient(t *testing.T) {
 	s := newShardServer(t)
 	raw := tokenOf(t, legacy())
 	s.set(accountPath, body(200, `{"metadata":{"uid":"`+accountUID+`"}}`))
 	s.set(secretPath, body(200, `{"metadata":{"uid":"x"},"data":{"token":"`+base64.StdEncoding.EncodeToString([]byte(raw))+`"}}`))
 	clk := clocktesting.NewFakePassiveClock(testNow)
-	a := newTest(t, func(c *Config) { c.Home = newShardHome(t, s, func(h *HomeConfig) { h.Clock = clk }) })
+	a := newTest(t, func(c *Config) { c.Home = newAccountClient(t, s, func(h *AccountClientConfig) { h.Clock = clk }) })
 	if _, _, err := a.authenticate(t.Context(), raw); err != nil {
 		t.Fatal(err)
 	}

@@ -22,12 +22,13 @@ type Config struct {
 	Issuers []string
 	// Audiences are --api-audiences; empty means Issuers.
 	Audiences []string
-	// Keys vouch for every account's tokens; nil: there are none such.
+	// Keys verify the tokens of every account; nil: no key does.
 	Keys Keys
-	// FromShards lets the shards' own keys vouch beside Keys; nil: they do not.
+	// FromShards verifies tokens with the shards' own keys, in addition to Keys; nil:
+	// these are not trusted.
 	FromShards *ShardKeyVerifier
-	// Home is asked whether the account and the Secret still exist
-	// (--service-account-lookup); nil: nobody is asked.
+	// Home knows whether the account and the Secret still exist
+	// (--service-account-lookup); nil: they are not looked up.
 	Home AccountGetter
 	// Refused is called with the reason of every refusal, for a metric, but for
 	// explanations; nil: nothing is.
@@ -112,27 +113,28 @@ func (a *Authenticator) authenticate(ctx context.Context, raw string) (user.Info
 	return account.info, account.until, nil
 }
 
-// lookUp asks the account's home, if somebody wants that.
+// lookUp looks the account up at its home, if the configuration or its key demands that.
 func (a *Authenticator) lookUp(ctx context.Context, account *account, raw string) error {
 	switch {
 	case a.home != nil:
 		return lookUp(ctx, a.home, account, raw)
-	case account.by.moved:
+	case account.provenance.moved:
 		return lookUp(ctx, a.shards.Home, account, raw)
 	}
 	return nil
 }
 
-// verify checks signature and claims, or remembers that it has.
+// verify checks the signature and the claims, or finds the token among those that were
+// verified before.
 func (a *Authenticator) verify(ctx context.Context, raw string) (*account, error) {
 	if len(raw) > maxToken {
 		return nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
 	}
 	now, generation, digest := a.now(), a.generation(), a.verified.digester.Digest(raw)
-	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stillTrusts(known.by, known.home)) {
+	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stillTrusts(known.provenance, known.home)) {
 		return known, nil
 	}
-	payload, by, err := a.open(ctx, raw)
+	payload, provenance, err := a.open(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -140,12 +142,12 @@ func (a *Authenticator) verify(ctx context.Context, raw string) (*account, error
 	if err != nil {
 		return nil, err
 	}
-	account.by = by
+	account.provenance = provenance
 	a.verified.add(digest, generation, now, account)
 	return account, nil
 }
 
-// generation changes whenever any key does: each part only grows.
+// generation changes whenever any key does: the generations of both sources only grow.
 func (a *Authenticator) generation() (g uint64) {
 	if a.keys != nil {
 		g = a.keys.Generation()
@@ -156,8 +158,7 @@ func (a *Authenticator) generation() (g uint64) {
 	return g
 }
 
-// open checks the signature and returns the payload, and by what right the key
-// vouches for it.
+// open checks the signature and returns the payload, and why the key is trusted.
 func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, keyProvenance, error) {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // LegacyIssuer is the issuer of tokens that live in Secrets.
 const LegacyIssuer = "kubernetes/serviceaccount"
 
-// boundClaims are the private claims of a bound token. JSON keys are compared
-// by case, and a key that comes twice is an error (go-jose's reader).
+// boundClaims are the private claims of a bound token. go-jose's decoder compares JSON keys
+// by case, and refuses a key that occurs twice.
 type boundClaims struct {
 	Kubernetes *struct {
 		ClusterName string           `json:"clusterName"`
@@ -37,14 +37,14 @@ type legacyClaims struct {
 	UID         string `json:"kubernetes.io/serviceaccount/service-account.uid"`
 }
 
-// expected is what claims are judged by.
+// expected is what claims must match.
 type expected struct {
 	issuers, audiences []string
 	now                time.Time
 }
 
-// judge reads the payload of a token whose signature is good, and returns the
-// account it names.
+// judge checks the payload of a token whose signature was verified, and returns the
+// account that it names.
 func (e expected) judge(payload []byte) (*account, error) {
 	var public jwt.Claims
 	if err := json.Unmarshal(payload, &public); err != nil {
@@ -78,7 +78,7 @@ func (e expected) judge(payload []byte) (*account, error) {
 	return a, nil
 }
 
-// checkTimes allows the minute of leeway that kube does.
+// checkTimes allows a minute of leeway, as kube does.
 func checkTimes(c jwt.Claims, now time.Time) error {
 	err := c.ValidateWithLeeway(jwt.Expected{Time: now}, jwt.DefaultLeeway)
 	switch {
@@ -94,8 +94,8 @@ func checkTimes(c jwt.Claims, now time.Time) error {
 	return refuse(Claims, "the token's registered claims are not valid")
 }
 
-// readAccount reads the private claims. A token of the legacy issuer is a bound
-// one when that issuer is configured for those too and it has their claim.
+// readAccount reads the private claims. A token of the legacy issuer is a bound token if
+// that issuer is configured for bound tokens, too, and the token has their claim.
 func readAccount(payload []byte, legacy, legacyBound bool) (*account, error) {
 	if !legacy || legacyBound {
 		var c boundClaims

@@ -35,7 +35,7 @@
 //
 // # Caching
 //
-// A verified token is remembered by an HMAC for at most ten seconds, so that its signature is
+// A verified token is remembered by its HMAC for at most ten seconds, so that its signature is
 // not checked at every request, and never beyond its expiry or a change of the keys or of the
 // home's holder. Look-ups are separate: every request makes them, through a short cache of their own.
 package serviceaccount

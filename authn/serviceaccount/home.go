@@ -10,7 +10,7 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// Errors of a Home. Any other error means that it could not be asked.
+// Errors of an AccountGetter. Any other error means that the shard could not be asked.
 var (
 	// ErrNotFound: the object does not exist.
 	ErrNotFound = errors.New("not found")
@@ -27,7 +27,7 @@ type AccountGetter interface {
 	Secret(ctx context.Context, cluster, namespace, name string, recent bool) (Secret, error)
 }
 
-// Object is what matters of an object that vouches for tokens.
+// Object is what matters of an object that a token depends on.
 type Object struct {
 	UID string
 	// Deleted: it only waits for its finalizers.
@@ -43,8 +43,8 @@ type Secret struct {
 	InvalidSince string
 }
 
-// lookUp asks whether what a verified token rests on still exists. A "no" is
-// asked again: what it rests on may have been made, or made anew, since.
+// lookUp asks whether the objects that a verified token depends on still exist. After a
+// "no" from the cache it asks again: they may have been created since.
 func lookUp(ctx context.Context, home AccountGetter, a *account, raw string) error {
 	err := lookUpOnce(ctx, home, a, raw, false)
 	if refusal := (*Refusal)(nil); errors.As(err, &refusal) && refusal.Reason != BoundObject {
@@ -91,7 +91,7 @@ func checkSecret(s Secret, a *account, raw string) error {
 	case !a.legacy:
 		return nil
 	}
-	// Both are hashed: nothing to compare in other than constant time.
+	// Both are hashes, and are compared in constant time.
 	hash := sha256.Sum256([]byte(raw))
 	if subtle.ConstantTimeCompare(hash[:], s.TokenHash[:]) != 1 {
 		return refuse(Revoked, "secret %s of %s holds another token", name, a.where())
@@ -102,7 +102,7 @@ func checkSecret(s Secret, a *account, raw string) error {
 	return nil
 }
 
-// failed tells "gone" from "can't be asked".
+// failed returns a refusal if the object is gone, else that it is undecided.
 func failed(err error, gone Reason, a *account, what string) error {
 	switch {
 	case errors.Is(err, ErrNotFound):

@@ -15,7 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Keys are the public keys that vouch for tokens. Safe for concurrent use.
+// Keys are public keys that verify tokens. Safe for concurrent use.
 type Keys interface {
 	// Keys returns the keys with the id, or all for an empty id. Read-only.
 	Keys(id string) []Key
@@ -35,7 +35,7 @@ type Key struct {
 // algorithms are the ones that kcp signs with.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.ES512}
 
-// algorithm is the one that the key signs with.
+// algorithm returns the algorithm for which the key is used; "" if there is none.
 func (k Key) algorithm() string {
 	switch public := k.Public.(type) {
 	case *rsa.PublicKey:
@@ -53,8 +53,8 @@ func (k Key) algorithm() string {
 	return ""
 }
 
-// NewKey gives a public key its id. RSA keys and EC keys on P-256, P-384 and
-// P-521 are taken.
+// NewKey derives the id of a public key. It accepts RSA keys, and EC keys on P-256, P-384
+// and P-521.
 func NewKey(public crypto.PublicKey) (Key, error) {
 	k := Key{Public: public}
 	if k.algorithm() == "" {
@@ -75,7 +75,7 @@ type KeySet struct {
 	byID map[string][]Key
 }
 
-// NewKeySet makes a set; keys that come twice count once.
+// NewKeySet returns a set of the keys, without duplicates.
 func NewKeySet(keys ...Key) *KeySet {
 	s := &KeySet{byID: make(map[string][]Key, len(keys))}
 	for _, k := range keys {
@@ -111,9 +111,9 @@ func (s *KeySet) Keys(id string) []Key {
 // Generation implements Keys: a KeySet never changes.
 func (s *KeySet) Generation() uint64 { return 1 }
 
-// ParseKeys reads every key of PEM text: public keys, certificates and private
-// keys, of which it takes the public half. Blocks that are something else (EC
-// parameters, say) are skipped, as kcp does; no key at all is an error.
+// ParseKeys reads every key in PEM text: public keys, certificates, and private keys, of
+// which it takes the public half. As in kcp, it skips other blocks (EC parameters, for
+// example), and it is an error if there is no key at all.
 func ParseKeys(text []byte) ([]Key, error) {
 	var keys []Key
 	var skipped error

@@ -154,7 +154,7 @@ func TestShardsAnswersAreReadAsKubeReadsThem(t *testing.T) {
 			}
 			account, err := client.CoreV1().ServiceAccounts("default").Get(t.Context(), "bot", metav1.GetOptions{})
 			want := authntest.AsKube(t, said(string(account.GetUID()), account.GetDeletionTimestamp() != nil, err, apierrors.IsNotFound(err)), tc.ours, tc.why)
-			object, ourErr := newShardHome(t, s, nil).ServiceAccount(t.Context(), testHome, "default", "bot", false)
+			object, ourErr := newAccountClient(t, s, nil).ServiceAccount(t.Context(), testHome, "default", "bot", false)
 			if got := said(object.UID, object.Deleted, ourErr, errors.Is(ourErr, ErrNotFound)); got != want {
 				t.Errorf("we say %q (%v), want %q; client-go says %v", got, ourErr, want, err)
 			}

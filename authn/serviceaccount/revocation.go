@@ -18,7 +18,7 @@ func (a *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until t
 }
 
 func (a *Authenticator) checkRevoked(ctx context.Context, raw string, until time.Time) error {
-	payload, by, err := a.open(ctx, raw)
+	payload, provenance, err := a.open(ctx, raw)
 	if err != nil {
 		return err
 	}
@@ -26,6 +26,6 @@ func (a *Authenticator) checkRevoked(ctx context.Context, raw string, until time
 	if err != nil {
 		return err
 	}
-	account.by = by
+	account.provenance = provenance
 	return a.lookUp(ctx, account, raw)
 }

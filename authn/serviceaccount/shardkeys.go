@@ -25,9 +25,9 @@ import (
 const (
 	DefaultKeysPeriod = 30 * time.Second
 
-	// keysTick is how often the list of shards is looked at.
+	// keysTick is how often the list of shards is checked.
 	keysTick = time.Second
-	// unreadKeys is how often a token makes a shard be read that never was.
+	// unreadKeys is how often tokens may have a shard read whose keys were never read.
 	unreadKeys   = time.Second
 	keysTimeout  = 5 * time.Second
 	maxKeySet    = 1 << 20 // bytes
@@ -50,10 +50,10 @@ type ShardKeysConfig struct {
 	Log klog.Logger
 }
 
-// ShardKeys are the keys that each shard publishes: those it verifies service
-// account tokens with. They are read while Run runs, and out of turn when a
-// token needs a key that its shard is not known to have. Keys that were read
-// stay in use while their shard can't be read. Safe for concurrent use.
+// ShardKeys are the keys with which each shard verifies service account tokens, as it
+// publishes them. They are read periodically while Run runs, and at once when a token has
+// an unknown key. Keys that were read stay in use while their shard can't be read. Safe for
+// concurrent use.
 type ShardKeys struct {
 	config     ShardKeysConfig
 	client     *http.Client
@@ -63,8 +63,8 @@ type ShardKeys struct {
 	shards map[string]*shardKeys
 }
 
-// shardKeys is what is known of one shard. A shard at another address is
-// another one, except that its keys stay until the new ones are there.
+// shardKeys is what is known of one shard. A shard that moves to another address gets a
+// new one, which has the old keys until the new ones were read.
 type shardKeys struct {
 	url      string
 	keys     *KeySet // nil: never read
@@ -120,8 +120,7 @@ func (k *ShardKeys) Run(ctx context.Context) error {
 	}
 }
 
-// due brings the table in line with the listed shards, and returns those whose
-// turn it is to be read.
+// due updates the table from the list of shards, and returns the shards to read now.
 func (k *ShardKeys) due() []string {
 	listed := k.config.Shards()
 	now := k.config.Clock.Now()
@@ -146,8 +145,8 @@ func (k *ShardKeys) due() []string {
 	return due
 }
 
-// entry returns a listed shard's, a new one when there is none for it as it is.
-// The caller holds mu.
+// entry returns the entry of a listed shard. It makes one if there is none, or if the
+// shard has moved. The caller holds mu.
 func (k *ShardKeys) entry(s *shards.Shard) *shardKeys {
 	url := s.BaseURL.String()
 	entry := k.shards[s.Name]
@@ -162,7 +161,7 @@ func (k *ShardKeys) entry(s *shards.Shard) *shardKeys {
 	return entry
 }
 
-// readOnce reads a shard's keys, or waits for the one who already does.
+// readOnce reads a shard's keys, or waits for a reading under way.
 func (k *ShardKeys) readOnce(ctx context.Context, name string) {
 	k.mu.Lock()
 	entry := k.shards[name]
@@ -178,8 +177,8 @@ func (k *ShardKeys) readOnce(ctx context.Context, name string) {
 	_ = r.wait(ctx)
 }
 
-// begin starts a reading of a shard. Others than the caller may wait for it too:
-// it outlives ctx. The caller holds mu.
+// begin starts a reading of a shard. It outlives ctx, since others may wait for it, too.
+// The caller holds mu.
 func (k *ShardKeys) begin(ctx context.Context, name string, entry *shardKeys) *reading {
 	r := &reading{done: make(chan struct{})}
 	began := k.config.Clock.Now()
@@ -206,8 +205,7 @@ func (r *reading) wait(ctx context.Context) error {
 	}
 }
 
-// remember keeps what a reading brought that began at a time, unless the shard has
-// gone or moved.
+// remember stores the result of a reading, unless the shard has gone or moved.
 func (k *ShardKeys) remember(name string, entry *shardKeys, began time.Time, keys *KeySet, err error) {
 	now := k.config.Clock.Now()
 	k.mu.Lock()
@@ -234,7 +232,7 @@ func (k *ShardKeys) remember(name string, entry *shardKeys, began time.Time, key
 	entry.refetch.Read(began)
 }
 
-// fetch reads a key set from the shard at a base URL.
+// fetch reads the key set of the shard at a base URL.
 func (k *ShardKeys) fetch(ctx context.Context, base string) (*KeySet, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+keysPath, nil)
 	if err != nil {
@@ -258,8 +256,8 @@ func (k *ShardKeys) fetch(ctx context.Context, base string) (*KeySet, error) {
 	return parseKeySet(body)
 }
 
-// parseKeySet reads the public keys of a JWKS that can sign service account
-// tokens; others are skipped, none at all is an error.
+// parseKeySet reads those keys of a JWKS that can sign service account tokens. It is an
+// error if there is none.
 func parseKeySet(body []byte) (*KeySet, error) {
 	entries, err := jwks.Parse(body, maxShardKeys)
 	if err != nil {
@@ -281,7 +279,7 @@ func parseKeySet(body []byte) (*KeySet, error) {
 	return NewKeySet(keys...), nil
 }
 
-// of returns the keys of a shard that have the id, or all for an empty id.
+// of returns the keys of a shard with the id; all for an empty id.
 func (k *ShardKeys) of(shard, id string) []Key {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -292,9 +290,8 @@ func (k *ShardKeys) of(shard, id string) []Key {
 	return entry.keys.Keys(id)
 }
 
-// decided says that the last good reading of a shard tells enough to refuse a
-// token with the key id, issued at a time (zero: unknown), whose key it did not
-// bring.
+// decided reports whether a token whose key is not among the shard's may be refused without
+// another reading. issued is when the token was issued; zero: unknown.
 func (k *ShardKeys) decided(s *shards.Shard, id string, issued time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -305,9 +302,8 @@ func (k *ShardKeys) decided(s *shards.Shard, id string, issued time.Time) bool {
 // errNotDue is why a shard is not read for a token now.
 var errNotDue = errors.New("they were just read for other tokens with unknown keys, and will be read again shortly")
 
-// ask begins a reading of a shard for a token, or returns the one under way and
-// that it has begun already; nil and why when none is due. Undecided is
-// jwks.Refetch's.
+// ask begins a reading of a shard for a token. If one is under way it returns that, with
+// joined; if none is due, nil and the reason. For undecided see jwks.Refetch.
 func (k *ShardKeys) ask(ctx context.Context, s *shards.Shard, undecided bool) (r *reading, joined bool, err error) {
 	now := k.config.Clock.Now()
 	k.mu.Lock()
@@ -316,7 +312,7 @@ func (k *ShardKeys) ask(ctx context.Context, s *shards.Shard, undecided bool) (r
 	switch {
 	case entry.current != nil:
 		return entry.current, true, nil
-	case entry.keys == nil: // a first reading leaves the next unknown key its turn
+	case entry.keys == nil: // a first reading does not count against refetch's limit
 		if !entry.started.IsZero() && now.Sub(entry.started) < unreadKeys {
 			return nil, false, entry.err
 		}
@@ -329,8 +325,8 @@ func (k *ShardKeys) ask(ctx context.Context, s *shards.Shard, undecided bool) (r
 	return k.begin(ctx, s.Name, entry), false, nil
 }
 
-// refresh has a shard read, or joins a reading under way, and waits for it. A nil
-// error means that the reading was good. Joined says that it had begun before.
+// refresh begins or joins a reading of a shard, and waits for it. joined means that it had
+// begun before. A nil error means that it succeeded.
 func (k *ShardKeys) refresh(ctx context.Context, s *shards.Shard) (joined bool, err error) {
 	r, joined, err := k.ask(ctx, s, true)
 	if r == nil {

@@ -22,27 +22,28 @@ type Placement interface {
 	PreviousShards(cluster string) []string
 }
 
-// ShardKeyVerifier lets the keys that shards publish vouch for tokens: a shard's keys
-// for the accounts whose home cluster it holds, and for no others. After a
-// migration the keys of a previous holder vouch too, but only while the account
-// is found at its new home.
+// ShardKeyVerifier verifies tokens with the keys that shards publish. A shard's keys are
+// trusted for the accounts whose home cluster it holds, and for no others. After a
+// migration, the keys of a previous holder are trusted, too, but only while the account is
+// found at its new home.
 type ShardKeyVerifier struct {
 	// Keys and Placement are required.
 	Keys      *ShardKeys
 	Placement Placement
-	// Home confirms accounts that have moved; nil: a previous holder's keys do not
-	// vouch.
+	// Home confirms accounts that have moved; nil: a previous holder's keys are not
+	// trusted.
 	Home AccountGetter
 }
 
-// keyProvenance says why a key is trusted for an account. The zero keyProvenance is that of
-// the operator's keys, which are trusted for every account.
+// keyProvenance says why a key is trusted for an account. The zero value is that of the
+// operator's keys, which are trusted for every account.
 type keyProvenance struct {
 	holder string // the shard that held the home cluster
 	moved  bool   // the key is that of a previous holder
 }
 
-// stillTrusts says whether what was verified with v need not be verified again.
+// stillTrusts reports whether a key with this provenance is still trusted for the home
+// cluster.
 func (f *ShardKeyVerifier) stillTrusts(v keyProvenance, home string) bool {
 	if v.holder == "" {
 		return true
@@ -51,9 +52,9 @@ func (f *ShardKeyVerifier) stillTrusts(v keyProvenance, home string) bool {
 	return err == nil && holder.Name == v.holder
 }
 
-// open verifies a token with the keys that may vouch for the home cluster it
-// names. That name is not verified yet: it only selects keys, none of which
-// would vouch for another cluster.
+// open verifies a token with the keys that are trusted for the home cluster that it names.
+// That name is not verified yet: it only selects keys, none of which is trusted for another
+// cluster.
 func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature, issuers []string) ([]byte, keyProvenance, error) {
 	home, err := unverifiedHome(jws.UnsafePayloadWithoutVerification(), issuers)
 	if err != nil {
@@ -79,24 +80,24 @@ func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature,
 			}
 		}
 	}
-	// The id is that of a known key: nobody gives it to another (Kubernetes' ids are
-	// hashes of the keys), so the shard is not asked.
+	// The shard has a key with this id. No other key gets the same id, since Kubernetes'
+	// ids are hashes of the keys: so the shard is not asked.
 	if id != "" && len(keys) > 0 {
 		return nil, keyProvenance{}, refuse(Signature, "key %q of shard %s does not verify the signature", clip.Clone(id, maxQuoted), holder.Name)
 	}
 	return f.openLate(ctx, jws, holder)
 }
 
-// openLate is for a token whose key is not known: the shard is read again, unless
-// it was since the token was issued.
+// openLate verifies a token with an unknown key: it has the shard's keys read again, unless
+// they were read since the token was issued.
 func (f *ShardKeyVerifier) openLate(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, keyProvenance, error) {
 	id := jws.Signatures[0].Protected.KeyID
 	if f.Keys.decided(holder, id, jwks.IssuedAt(jws)) {
 		_, _, _ = f.Keys.ask(ctx, holder, false) // nobody waits for it
 		return nil, keyProvenance{}, noKeyOf(holder, id)
 	}
-	// The second round is for those who joined a reading that had begun before
-	// they came: it may have missed what they need.
+	// A second round is needed after joining a reading that had begun before: it may
+	// have missed the key.
 	for joined, round := true, 0; joined && round < 2; round++ {
 		var err error
 		if joined, err = f.Keys.refresh(ctx, holder); err != nil {
@@ -109,7 +110,7 @@ func (f *ShardKeyVerifier) openLate(ctx context.Context, jws *jose.JSONWebSignat
 	return nil, keyProvenance{}, noKeyOf(holder, id)
 }
 
-// noKeyOf refuses a token that no key of the shard that holds its home verifies.
+// noKeyOf refuses a token that no key of its home's holder verifies.
 func noKeyOf(holder *shards.Shard, id string) error {
 	if id == "" {
 		return refuse(Signature, "no key of shard %s, which holds the token's logical cluster, verifies the signature", holder.Name)
@@ -130,7 +131,7 @@ func tryKeys(jws *jose.JSONWebSignature, keys []Key) []byte {
 	return nil
 }
 
-// unverifiedHome reads the home cluster as judge does after verification.
+// unverifiedHome reads the home cluster, as judge does after verification.
 func unverifiedHome(payload []byte, issuers []string) (string, error) {
 	var public struct {
 		Issuer string `json:"iss"`

@@ -127,7 +127,7 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		}
 		client = lookups.Config()
 	}
-	home, err := serviceaccount.NewShardHome(serviceaccount.HomeConfig{Shards: idx, Client: client, Grace: a.accounts.grace})
+	home, err := serviceaccount.NewAccountClient(serviceaccount.AccountClientConfig{Shards: idx, Client: client, Grace: a.accounts.grace})
 	if err != nil {
 		return nil, err
 	}
