@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"frontproxy/internal/backoff"
 	"frontproxy/internal/clip"
 	"frontproxy/internal/jwks"
 )
@@ -271,10 +272,7 @@ func (i *Issuer) pause(failures int) time.Duration {
 	if failures == 0 {
 		return jitter(i.pool.config.Refresh, i.pool.config.Refresh/10)
 	}
-	d := backoffMax
-	if failures < 7 {
-		d = min(backoffMax, backoffStart<<(failures-1))
-	}
+	d := backoff.Exponential(backoffStart, backoffMax, failures-1)
 	return jitter(d, d/4)
 }
 

@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/index/shards"
+	"frontproxy/internal/backoff"
 	"frontproxy/internal/jwks"
 )
 
@@ -220,7 +221,7 @@ func (k *ShardKeys) remember(name string, entry *shardKeys, began time.Time, key
 		}
 		entry.err = err
 		entry.failures++
-		entry.next = now.Add(min(k.config.Period, keysTick<<min(entry.failures, 10)))
+		entry.next = now.Add(backoff.Exponential(keysTick, k.config.Period, entry.failures))
 		return
 	}
 	if entry.keys == nil || !entry.keys.equal(keys) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"frontproxy/authn/jwt"
+	"frontproxy/internal/backoff"
 )
 
 const (
@@ -77,7 +78,7 @@ func (i *Index) finish(c *configEntry, built *jwt.Configuration, err error) {
 		}
 		return
 	case err != nil:
-		pause := min(buildRetryMax, buildRetry<<min(c.failure.count, 10))
+		pause := backoff.Exponential(buildRetry, buildRetryMax, c.failure.count)
 		c.failure = buildFailure{err: err, count: c.failure.count + 1, due: now.Add(pause)}
 		i.transition(c, eventFailed)
 		i.tell(c)

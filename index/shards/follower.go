@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/klog/v2"
+
+	"frontproxy/internal/backoff"
 )
 
 const (
@@ -432,10 +434,7 @@ type Backoff struct {
 }
 
 func (b Backoff) delay(failures int) time.Duration {
-	d := b.Max
-	if failures < 20 {
-		d = min(d, b.First<<failures)
-	}
+	d := backoff.Exponential(b.First, b.Max, failures)
 	return d/2 + rand.N(d/2+1) //nolint:gosec // spreads retries, no secret
 }
 
