@@ -128,7 +128,32 @@ func (p *Proxy) endMoved(st *stream) {
 func (s *streamSet) follow(st *stream, cluster, shard string, w *watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.active[st]; !ok {
+		return // it is over
+	}
 	st.cluster, st.shard, st.watch = cluster, shard, w
+	if st.sibling = s.clusters[cluster]; st.sibling != nil {
+		st.sibling.before = st
+	}
+	s.clusters[cluster] = st
+}
+
+// unfollow undoes follow. The caller holds mu.
+func (s *streamSet) unfollow(st *stream) {
+	switch {
+	case st.shard == "":
+		return
+	case st.before != nil:
+		st.before.sibling = st.sibling
+	case st.sibling != nil:
+		s.clusters[st.cluster] = st.sibling
+	default:
+		delete(s.clusters, st.cluster)
+	}
+	if st.sibling != nil {
+		st.sibling.before = st.before
+	}
+	st.sibling, st.before = nil, nil
 }
 
 // of returns the streams of a cluster that follow its moves.
@@ -136,10 +161,8 @@ func (s *streamSet) of(cluster string) []*stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*stream
-	for st := range s.active {
-		if st.shard != "" && st.cluster == cluster {
-			all = append(all, st)
-		}
+	for st := s.clusters[cluster]; st != nil; st = st.sibling {
+		all = append(all, st)
 	}
 	return all
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -369,6 +370,56 @@ func TestVersionsOfAnotherShard(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStreamsOfClusters compares the streams of each cluster with what they should be, while
+// streams come and go in any order.
+func TestStreamsOfClusters(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	s, want := newStreamSet(), map[string]map[*stream]bool{}
+	var all []*stream
+	for range 5000 {
+		if len(all) > 0 && rnd.IntN(5) < 2 {
+			n := rnd.IntN(len(all))
+			s.remove(all[n])
+			delete(want[all[n].cluster], all[n])
+			all = slices.Delete(all, n, n+1)
+			continue
+		}
+		st := s.add(watchStream, nil, nil)
+		all = append(all, st)
+		if cluster := fmt.Sprint(rnd.IntN(20)); cluster != "0" { // some follow no moves
+			s.follow(st, cluster, "shard", nil)
+			if want[cluster] == nil {
+				want[cluster] = map[*stream]bool{}
+			}
+			want[cluster][st] = true
+		}
+		for cluster, streams := range want {
+			got := s.of(cluster)
+			for _, st := range got {
+				if !streams[st] {
+					t.Fatalf("a stream of %q is one of cluster %s", st.cluster, cluster)
+				}
+			}
+			if len(got) != len(streams) {
+				t.Fatalf("cluster %s has %d streams, want %d", cluster, len(got), len(streams))
+			}
+		}
+	}
+	for _, st := range all {
+		s.remove(st)
+		s.remove(st)
+	}
+	if len(s.clusters) != 0 {
+		t.Errorf("%d clusters are left", len(s.clusters))
+	}
+	over := s.add(watchStream, nil, nil)
+	s.remove(over)
+	s.follow(over, "c", "shard", nil)
+	if len(s.of("c")) != 0 {
+		t.Error("a stream that is over is followed")
 	}
 }
 

@@ -25,6 +25,9 @@ type streamSet struct {
 	begun  int           // since the start
 	idle   chan struct{} // closed when no watch or upgrade is open; nil: nobody waits for that
 
+	// clusters has the first of the streams that follow the moves of a cluster.
+	clusters map[string]*stream
+
 	rechecks recheckQueue
 }
 
@@ -43,6 +46,8 @@ type stream struct {
 	cluster, shard string
 	watch          *watch
 	moved          bool
+	// sibling and before are the next and the previous of the streams of the cluster.
+	sibling, before *stream
 
 	// What follows is the recheckQueue's. payer is nil when the stream neither waits for
 	// a recheck nor is being rechecked; queued is its place in the payer's queue while it
@@ -67,7 +72,9 @@ const (
 // String is a metric's label.
 func (k streamKind) String() string { return [streamKinds]string{"watch", "upgrade", "answer"}[k] }
 
-func newStreamSet() *streamSet { return &streamSet{active: map[*stream]struct{}{}} }
+func newStreamSet() *streamSet {
+	return &streamSet{active: map[*stream]struct{}{}, clusters: map[string]*stream{}}
+}
 
 // add registers a stream until remove. end ends the stream; a is nil when it is not
 // rechecked.
@@ -101,6 +108,7 @@ func (s *streamSet) remove(st *stream) {
 	}
 	delete(s.active, st)
 	s.rechecks.remove(st)
+	s.unfollow(st)
 	s.open[st.kind]--
 	if s.lasting() == 0 && s.idle != nil {
 		close(s.idle)
