@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -70,29 +69,8 @@ func TestMigration(t *testing.T) {
 		})
 	}
 
-	check(t, env.Admin().Create(t.Context(), o.Path, apiBindings, &object{
-		"apiVersion": "apis.kcp.io/v1alpha2", "kind": "APIBinding", "metadata": object{"name": "migration"},
-		"spec": object{"reference": object{"export": object{"path": "root", "name": "migration.kcp.io"}}},
-	}))
-	eventually(t, "to order the move", func(ctx context.Context) error {
-		return env.Admin().Create(ctx, o.Path, migrations, &object{
-			"apiVersion": "migration.kcp.io/v1alpha1", "kind": "LogicalClusterMigration", "metadata": object{"name": "move"},
-			"spec": object{"logicalCluster": ws.Cluster, "destinationShard": shardOne},
-		})
-	})
-	eventually(t, "the move", func(ctx context.Context) error {
-		var m struct {
-			Status struct {
-				Phase      string
-				Conditions []metav1.Condition
-			}
-		}
-		err := env.Admin().Get(ctx, o.Path, migrations, "move", &m)
-		if err == nil && m.Status.Phase != "Completed" {
-			err = fmt.Errorf("its phase is %q: %v", m.Status.Phase, m.Status.Conditions)
-		}
-		return err
-	})
+	bindMigrations(t, o)
+	moveTo(t, o, "move", ws, shardOne)
 	createConfigMapSoon(t, ws, "after")
 	eventuallyIn(t, ada, ws.Path)
 	stop()

@@ -227,3 +227,16 @@ func TestConcurrent(t *testing.T) {
 	readers.Wait()
 	w.check(t)
 }
+
+// BenchmarkNothingMoves is what each request costs for the sake of moves while there are
+// none.
+func BenchmarkNothingMoves(b *testing.B) {
+	w := newWorld()
+	w.synced("a")
+	w.add("a", lc("c"))
+	for b.Loop() {
+		if w.SettledAt("c", "a") != 0 {
+			b.Fatal("it has moved")
+		}
+	}
+}

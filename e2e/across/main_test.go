@@ -81,7 +81,8 @@ func run(m *testing.M) int {
 func acrossArgs() []string {
 	return []string{
 		"--service-account-keys-from-shards", "--shard-virtual-workspaces",
-		"--shard-client-common-names=" + harness.RootShard + "=shard-client-" + harness.RootShard + ",shard-client-" + shardOne + "," + shardTen + "=shard-client-" + shardTen,
+		"--shard-client-common-names=" + harness.RootShard + "=shard-client-" + harness.RootShard + ",shard-client-" + shardOne + "," + shardTen + "=shard-client-" + shardTen +
+			",external-logical-cluster-admin", // with which a shard copies a workspace from another
 	}
 }
 
