@@ -150,13 +150,14 @@ func (w *writer) run(ctx context.Context, kube kubernetes.Interface) {
 
 // TestMovesUnderInformers: client-go's informers, in JSON and in Protobuf, have what the
 // new shard has after a workspace was moved under writes, and have listed once more. It
-// moves as many workspaces as FRONT_PROXY_E2E_MOVES says, each once: kcp v0.32.3 serves
+// moves ten workspaces, or as many as FRONT_PROXY_E2E_MOVES says, each once: kcp v0.32.3 serves
 // nothing in a workspace that returns to a shard, until that is started again.
 func TestMovesUnderInformers(t *testing.T) {
+	t.Parallel()
 	if !env.Migrates() {
 		t.Skip("TestMigration shows that this kcp moves nothing")
 	}
-	moves := 4
+	moves := 10
 	if s := os.Getenv("FRONT_PROXY_E2E_MOVES"); s != "" {
 		var err error
 		moves, err = strconv.Atoi(s)
