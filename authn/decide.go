@@ -252,7 +252,7 @@ func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token)
 	if a.webhook == nil || named {
 		return nil
 	}
-	if t.Issuer != "" && errors.Is(q.request.Target.Type.Err, index.ErrConflict) {
+	if q.typeUnknown && t.Issuer != "" && errors.Is(q.request.Target.Type.Err, index.ErrConflict) {
 		// The type may name the issuer, and then the token is not the webhook's.
 		q.globalUndecided = true
 		q.addVerdict(a.webhook.Name(), Undecided, "it is not known now whether the workspace's type names the token's issuer")

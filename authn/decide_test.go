@@ -167,6 +167,7 @@ func TestDecide(t *testing.T) {
 		"type in conflict: the webhook gets no issuer's token": {config: withWebhook(withTypes(accepts), accepts), target: moving, headers: tokenHeader, status: 503, reason: "names the token's issuer"},
 		"type in conflict: the webhook gets other tokens": {config: withWebhook(withTypes(accepts), fakeToken{name: "good", users: map[string]user.Info{"opaque": alice}}),
 			target: moving, headers: http.Header{"Authorization": {"Bearer opaque"}}, want: globalAlice, by: byToken},
+		"gate off, type in conflict: the webhook is asked": {config: withWebhook(Config{ClientCAs: clients}, accepts), target: moving, headers: tokenHeader, want: globalAlice, by: byToken},
 		"webhook down": {config: withWebhook(withTypes(accepts), undecided), target: other, headers: tokenHeader, status: 503, reason: "never reached"},
 	} {
 		t.Run(name, func(t *testing.T) {
