@@ -498,6 +498,7 @@ func (c *collector) close(http.Header) error {
 func TestTimesOfMovedWatches(t *testing.T) {
 	files := routingtest.NewFiles(t)
 	for name, tc := range map[string]struct {
+		path  string // "": of a collection, which is watched
 		query string
 		said  string        // by the shard, at the beginning
 		after time.Duration // when the shard ends the watch; 0: never
@@ -514,6 +515,9 @@ func TestTimesOfMovedWatches(t *testing.T) {
 		"ended when its client asked":        {query: "timeoutSeconds=300", after: 5 * time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: 5 * time.Minute},
 		"a move that takes too long":         {query: "timeoutSeconds=300", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: 5 * time.Minute},
 		"a move that takes longer":           {after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: watchTimeout},
+		"logs that move":                     {path: "/api/v1/namespaces/n/pods/p/log", said: "{}\n", moves: map[time.Duration]index.MoveState{time.Minute: index.Moved}, ends: time.Minute, cut: true},
+		"logs that end":                      {path: "/api/v1/namespaces/n/pods/p/log", said: "{}\n", after: time.Minute, ends: time.Minute},
+		"another server's answer that ends":  {path: "/api/v1/namespaces/n/services/s/proxy/x", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: time.Minute},
 		"ended early within a frame":         {said: "{", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving, 3 * time.Minute: index.Moved}, ends: 3 * time.Minute, cut: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -529,11 +533,15 @@ func TestTimesOfMovedWatches(t *testing.T) {
 				}
 				begin := time.Now()
 				body, shard := io.Pipe()
-				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/x?"+tc.query, nil)
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/x?watch=1&"+tc.query, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				to := destination.Destination{Kind: destination.Shard, Target: index.Target{Cluster: "c", Shard: shardAt("old", nil)}}
+				path := "/api/v1/configmaps"
+				if tc.path != "" {
+					path = tc.path
+				}
+				to := destination.Destination{Kind: destination.Shard, APIPath: path, Target: index.Target{Cluster: "c", Shard: shardAt("old", nil)}}
 				watched := p.newWatch(r, &http.Response{Body: body, Header: http.Header{"Content-Type": {jsonMedia}}}, &to, nil, nil)
 				go func() {
 					if tc.said != "" {

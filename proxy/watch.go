@@ -11,6 +11,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/requestinfo"
 	"frontproxy/proxy/watchframes"
 )
 
@@ -35,7 +36,8 @@ type watch struct {
 // empty one. finish closes it. The server is at to, and d admitted r.
 func (p *Proxy) newWatch(r *http.Request, res *http.Response, to *destination.Destination, d *authn.Decision, received prometheus.Counter) *watch {
 	s := &watch{p: p, gone: r.Context().Done(), answer: res, body: res.Body, received: received}
-	if p.moves != nil {
+	// Logs and other servers' answers have no events, and are over when they end.
+	if p.moves != nil && requestinfo.VerbOf(r.Method, to.APIPath, r.URL.RawQuery, false) == requestinfo.Watch {
 		s.move.begin(watchframes.Of(r.Header, res.Header), r.URL.RawQuery, time.Now())
 	}
 	s.stream = p.streams.add(watchStream, s.end, p.streamAuthn(r, to, d))

@@ -31,7 +31,8 @@ var errMoved = errors.New("the logical cluster has moved to another shard")
 
 // watchMove is what a watch needs in order to end with an ERROR event when its logical
 // cluster has moved to another shard. The goroutine that copies the watch owns it, but for
-// expire and lookAgain.
+// expire and lookAgain. Without begin, nothing can be put into the watch, and it does not
+// wait for moves.
 type watchMove struct {
 	position watchframes.Position // of what has been read
 	timeout  time.Time            // when the shard ends the watch, or the client wants that

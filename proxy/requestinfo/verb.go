@@ -33,7 +33,7 @@ func (v Verb) String() string {
 }
 
 // VerbOf reads a request whose path below the cluster is path, still escaped, as apiserver's
-// RequestInfo does. It only counts: nothing is decided by it.
+// RequestInfo does. Nobody's access is decided by it.
 func VerbOf(method, path, query string, upgrade bool) Verb {
 	if upgrade {
 		return Connect
