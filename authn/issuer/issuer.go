@@ -22,6 +22,19 @@ import (
 // the token's key is unknown and the issuer can't be asked now.
 var ErrUnavailable = errors.New("issuer is unavailable")
 
+// ErrUnknownKey is what Verify's error is, for errors.Is, when the token is refused because
+// the issuer publishes no key for it.
+var ErrUnknownKey = errors.New("unknown key")
+
+// unknownKeyError is an ErrUnknownKey with a text of its own.
+type unknownKeyError struct{ text string }
+
+// Error implements error.
+func (e unknownKeyError) Error() string { return e.text }
+
+// Is says that e is an ErrUnknownKey.
+func (unknownKeyError) Is(target error) bool { return target == ErrUnknownKey } //nolint:errorlint // this is what errors.Is asks
+
 // Issuer is one trust's keys. Its methods are safe for concurrent use.
 type Issuer struct {
 	pool    *Pool
@@ -100,7 +113,8 @@ func (i *Issuer) HasKey(raw string) bool {
 
 // Verify checks the signature of a compact JWS and returns its payload. Claims
 // are not looked at. The error wraps ErrUnavailable when the token could not be
-// judged; it never holds the token. Verify may wait for a fetch.
+// judged, and is ErrUnknownKey when the issuer has no key for it; it never holds the token.
+// Verify may wait for a fetch.
 func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
@@ -153,9 +167,9 @@ func (i *Issuer) noKeyFor(id string) error {
 	case keys == nil: // not reached: a reading that brings no keys is an error
 		return fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.trust.URL)
 	case len(keys.all) == 0:
-		return fmt.Errorf("%s publishes no usable key", i.trust.URL)
+		return unknownKeyError{i.trust.URL + " publishes no usable key"}
 	case id != "":
-		return fmt.Errorf("%s has no key with id %q", i.trust.URL, clip.Clone(id, 64))
+		return unknownKeyError{fmt.Sprintf("%s has no key with id %q", i.trust.URL, clip.Clone(id, 64))}
 	}
 	return fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
 }

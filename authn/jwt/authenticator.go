@@ -101,7 +101,7 @@ func (m Member) AuthenticateToken(ctx context.Context, t token.Token) (user.Info
 		return nil, time.Time{}, nil
 	}
 	if len(t.Raw) > a.maxToken {
-		return nil, time.Time{}, fmt.Errorf("token has %d bytes, at most %d are allowed", len(t.Raw), a.maxToken)
+		return nil, time.Time{}, Refuse(Malformed, "token has %d bytes, at most %d are allowed", len(t.Raw), a.maxToken)
 	}
 	now, generation := a.clock.Now(), a.issuer.Generation()
 	key := a.digester.Digest(t.Raw)
@@ -136,7 +136,7 @@ func (m Member) CheckRevoked(_ context.Context, t token.Token, until time.Time) 
 	}
 	claims, err := token.ReadClaims(t.Raw)
 	if err != nil {
-		return true, err
+		return true, Refuse(Malformed, "%w", err)
 	}
 	return true, m.check(claims, until.Add(-time.Second))
 }
@@ -145,7 +145,7 @@ func (m Member) CheckRevoked(_ context.Context, t token.Token, until time.Time) 
 func (a *Authenticator) verify(ctx context.Context, raw string, now time.Time) (*token.Claims, error) {
 	claims, err := token.ReadClaims(raw)
 	if err != nil {
-		return nil, err
+		return nil, Refuse(Malformed, "%w", err)
 	}
 	if err := a.check(claims, now); err != nil {
 		return nil, err
@@ -154,10 +154,12 @@ func (a *Authenticator) verify(ctx context.Context, raw string, now time.Time) (
 	switch {
 	case errors.Is(err, issuer.ErrUnavailable):
 		return nil, fmt.Errorf("%w: %w", token.ErrUndecided, err)
+	case errors.Is(err, issuer.ErrUnknownKey):
+		return nil, Refuse(UnknownKey, "%w", err)
 	case err != nil:
-		return nil, err
+		return nil, Refuse(Signature, "%w", err)
 	case !bytes.Equal(payload, claims.Payload):
-		return nil, errors.New("the signed payload differs from the one that was read")
+		return nil, Refuse(Signature, "the signed payload differs from the one that was read")
 	}
 	return claims, nil
 }
@@ -166,15 +168,15 @@ func (a *Authenticator) verify(ctx context.Context, raw string, now time.Time) (
 func (a *Authenticator) check(c *token.Claims, now time.Time) error {
 	switch {
 	case !a.audiences.hasAny(c.Audiences):
-		return fmt.Errorf("audience: the token is for %s, the configuration wants one of %s", clip.Quoted(c.Audiences), clip.Quoted(a.audiences.list))
+		return Refuse(Audience, "audience: the token is for %s, the configuration wants one of %s", clip.Quoted(c.Audiences), clip.Quoted(a.audiences.list))
 	case len(a.required.list) > 0 && !a.required.hasAny(c.Audiences):
-		return fmt.Errorf("audience: the token is for %s, --api-audiences wants one of %s too", clip.Quoted(c.Audiences), clip.Quoted(a.required.list))
+		return Refuse(Audience, "audience: the token is for %s, --api-audiences wants one of %s too", clip.Quoted(c.Audiences), clip.Quoted(a.required.list))
 	case c.Expiry.IsZero():
-		return errors.New("the token has no expiry")
+		return Refuse(Malformed, "the token has no expiry")
 	case !now.Before(c.Expiry):
-		return fmt.Errorf("the token expired at %s", c.Expiry.UTC().Format(time.RFC3339))
+		return Refuse(Expired, "the token expired at %s", c.Expiry.UTC().Format(time.RFC3339))
 	case now.Add(notBeforeLeeway).Before(c.NotBefore):
-		return fmt.Errorf("the token is not valid before %s", c.NotBefore.UTC().Format(time.RFC3339))
+		return Refuse(NotYetValid, "the token is not valid before %s", c.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

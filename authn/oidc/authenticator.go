@@ -51,6 +51,8 @@ type Config struct {
 	// at addresses that tenants' issuers must not use, so it should be a separate
 	// pool.
 	Issuers jwt.Issuers
+	// Refused is called with the reason of every refusal, for a metric; nil: nobody counts.
+	Refused func(jwt.Reason)
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
 	// Log gets warnings, and a line for each reload. The zero Logger is silent.
@@ -91,6 +93,9 @@ func New(c Config) (*Authenticator, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
+	if c.Refused == nil {
+		c.Refused = func(jwt.Reason) {}
+	}
 	scheme := runtime.NewScheme()
 	install.Install(scheme)
 	codecs := serializer.NewCodecFactory(scheme, serializer.EnableStrict)
@@ -119,13 +124,22 @@ func (o *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (u
 		return nil, time.Time{}, nil
 	}
 	if err := state.checkAlgorithm(t.Raw); err != nil {
+		o.count(t.Purpose, err)
 		return nil, time.Time{}, fmt.Errorf("%s: %w", member.Name(), err)
 	}
 	u, until, err := member.AuthenticateToken(ctx, t)
 	if err != nil {
+		o.count(t.Purpose, err)
 		return nil, time.Time{}, fmt.Errorf("%s: %w", member.Name(), err)
 	}
 	return u, until, nil
+}
+
+// count counts err if it is a refusal, and if somebody asked to be let in.
+func (o *Authenticator) count(purpose token.Purpose, err error) {
+	if err != nil && purpose != token.ForExplanation && !errors.Is(err, token.ErrUndecided) {
+		o.config.Refused(jwt.ReasonOf(err))
+	}
 }
 
 // CheckRevoked implements token.RevocationChecker.
@@ -134,7 +148,9 @@ func (o *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until t
 	if !ok {
 		return false, nil
 	}
-	return member.CheckRevoked(ctx, t, until)
+	judged, err := member.CheckRevoked(ctx, t, until)
+	o.count(t.Purpose, err)
+	return judged, err
 }
 
 // checkAlgorithm reads the header as its verifier does: names by case, none
@@ -146,16 +162,16 @@ func (s *state) checkAlgorithm(raw string) error {
 	part, _, _ := strings.Cut(raw, ".")
 	text, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil {
-		return errors.New("malformed token header")
+		return jwt.Refuse(jwt.Malformed, "malformed token header")
 	}
 	var header struct {
 		Algorithm string `json:"alg"`
 	}
 	if err := josejson.Unmarshal(text, &header); err != nil {
-		return errors.New("malformed token header")
+		return jwt.Refuse(jwt.Malformed, "malformed token header")
 	}
 	if !slices.Contains(s.algs, header.Algorithm) {
-		return fmt.Errorf("the token is signed with %q, --oidc-signing-algs allows %q", clip.Clone(header.Algorithm, 64), s.algs)
+		return jwt.Refuse(jwt.Signature, "the token is signed with %q, --oidc-signing-algs allows %q", clip.Clone(header.Algorithm, 64), s.algs)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/internal/filewatch"
 )
@@ -161,6 +163,56 @@ func TestAuthConfigOutcomes(t *testing.T) {
 			}
 			if err != nil && (strings.Contains(err.Error(), tc.raw) || !strings.Contains(err.Error(), "jwt[")) {
 				t.Errorf("the error holds the token, or does not name the entry: %v", err)
+			}
+		})
+	}
+}
+
+// TestRefusalsAreCounted by reason, but not those that are only explained, and not what
+// could not be decided.
+func TestRefusalsAreCounted(t *testing.T) {
+	s, stranger, down := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
+	down.SetDown(true)
+	var counted []jwt.Reason
+	text := tokentest.AuthConfig("v1", s, down)
+	text = strings.Replace(text, "  claimMappings:", "  claimValidationRules: [{claim: team, requiredValue: x}]\n  claimMappings:", 1)
+	o, _, err := newTest(t, text, func(c *Config) { c.Refused = func(r jwt.Reason) { counted = append(counted, r) } })
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := func(more issuertest.Claims) issuertest.Claims {
+		all := issuertest.Claims{"sub": "u", "aud": "app", "team": "x"}
+		maps.Copy(all, more)
+		return all
+	}
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		raw  string
+		want []jwt.Reason
+	}{
+		"good":               {s.Sign(claims(nil)), nil},
+		"another's":          {stranger.Sign(claims(nil)), nil},
+		"issuer is down":     {down.Sign(claims(nil)), nil},
+		"audience":           {s.Sign(claims(issuertest.Claims{"aud": "other"})), []jwt.Reason{jwt.Audience}},
+		"expired":            {s.Sign(claims(issuertest.Claims{"exp": now.Add(-time.Hour).Unix()})), []jwt.Reason{jwt.Expired}},
+		"of tomorrow":        {s.Sign(claims(issuertest.Claims{"nbf": now.Add(24 * time.Hour).Unix(), "exp": now.Add(48 * time.Hour).Unix()})), []jwt.Reason{jwt.NotYetValid}},
+		"without an end":     {s.Sign(claims(issuertest.Claims{"exp": nil})), []jwt.Reason{jwt.Malformed}},
+		"unknown key":        {s.Sign(claims(nil), issuertest.KeyOf(stranger), issuertest.KeyID("none")), []jwt.Reason{jwt.UnknownKey}},
+		"signed by another":  {s.Sign(claims(nil), issuertest.KeyOf(stranger), issuertest.KeyID(s.KeyID())), []jwt.Reason{jwt.Signature}},
+		"not signed":         {s.Sign(claims(nil), issuertest.Unsigned()), []jwt.Reason{jwt.Signature}},
+		"a rule is not met":  {s.Sign(claims(issuertest.Claims{"team": "y"})), []jwt.Reason{jwt.Claims}},
+		"no claim of a name": {s.Sign(issuertest.Claims{"aud": "app", "team": "x", "sub": nil}), []jwt.Reason{jwt.Claims}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			counted = nil
+			asked := token.Parse(tt.raw)
+			_, _, err := o.AuthenticateToken(t.Context(), asked)
+			if diff := cmp.Diff(tt.want, counted); diff != "" {
+				t.Errorf("reasons (-want +got), of the error %v:\n%s", err, diff)
+			}
+			counted, asked.Purpose = nil, token.ForExplanation
+			if _, _, _ = o.AuthenticateToken(t.Context(), asked); counted != nil {
+				t.Errorf("an explanation is counted as %v", counted)
 			}
 		})
 	}

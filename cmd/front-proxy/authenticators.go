@@ -64,6 +64,7 @@ func (p *program) oidc(a *authOptions) (token.Authenticator, error) {
 	pool := issuer.NewPool(operatorsIssuers(p.log))
 	tokens, err := oidc.New(oidc.Config{
 		Flags: a.oidc.issuer, ConfigFile: a.oidc.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: pool, Log: p.log.WithName("oidc"),
+		Refused: p.metrics.OIDCTokenRefused,
 	})
 	if err != nil {
 		return nil, err

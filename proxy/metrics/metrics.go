@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"k8s.io/component-base/metrics/legacyregistry"
 
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/serviceaccount"
 )
 
@@ -28,7 +29,7 @@ type Metrics struct {
 	proxy     proxyDescs
 	sources   sourceDescs
 
-	reviews, accountRefusals *prometheus.CounterVec
+	reviews, accountRefusals, oidcRefusals *prometheus.CounterVec
 }
 
 // New makes the instruments; version is the program's. They serve one Proxy.
@@ -45,6 +46,10 @@ func New(version string) *Metrics {
 		m.reviews.WithLabelValues(result)
 	}
 	m.accountRefusals = b.counter("front_proxy_service_account_refusals_total", "Refused service account tokens.", "reason")
+	m.oidcRefusals = b.counter("front_proxy_oidc_refusals_total", "Refused tokens of the operator's OIDC issuers; those of workspaces' issuers are not counted here.", "reason")
+	for _, reason := range jwt.Reasons() {
+		m.oidcRefusals.WithLabelValues(string(reason))
+	}
 	info := b.gauge("front_proxy_build_info", "The version of front-proxy; always 1.", "version", "go_version")
 	info.WithLabelValues(version, runtime.Version()).Set(1)
 	m.families = b.families
@@ -72,6 +77,11 @@ func (m *Metrics) AccessReview(err error) {
 // ServiceAccountRefused counts a service account's token that was refused.
 func (m *Metrics) ServiceAccountRefused(reason serviceaccount.Reason) {
 	m.accountRefusals.WithLabelValues(string(reason)).Inc()
+}
+
+// OIDCTokenRefused counts a token of one of the operator's OIDC issuers that was refused.
+func (m *Metrics) OIDCTokenRefused(reason jwt.Reason) {
+	m.oidcRefusals.WithLabelValues(string(reason)).Inc()
 }
 
 // auditMetrics are what apiserver's audit counts by itself, in the registry
