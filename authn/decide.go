@@ -395,7 +395,10 @@ func (q *evaluation) refuse() *Decision {
 	}
 	undecided := slices.ContainsFunc(q.verdicts, func(v Verdict) bool { return v.Outcome == Undecided })
 	if q.asked && undecided || q.typeUnknown && !q.global && !q.malformed {
-		d.Status, d.RetryAfter = http.StatusServiceUnavailable, retryUndecided
+		d.Status, d.RetryAfter, d.Undecided = http.StatusServiceUnavailable, retryUndecided, Global
+		if q.typeUndecided && !q.globalUndecided {
+			d.Undecided = Workspace
+		}
 	}
 	return d
 }

@@ -202,6 +202,34 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestScopeOfUndecided: a workspace's issuer that is down is not the operator's concern, one
+// of the operator's authenticators is, whatever else is down.
+func TestScopeOfUndecided(t *testing.T) {
+	down, refuses := fakeToken{name: "down", undecided: true}, fakeToken{name: "refuses", users: map[string]user.Info{}}
+	r := httptest.NewRequest("GET", "https://proxy/clusters/c1/api", nil)
+	r.TLS = &tls.ConnectionState{}
+	r.Header.Set("Authorization", "Bearer t")
+	for name, tt := range map[string]struct {
+		global, workspace fakeToken
+		want              Scope
+	}{
+		"none":            {refuses, refuses, ""},
+		"the operator's":  {down, refuses, Global},
+		"the workspace's": {refuses, down, Workspace},
+		"both":            {down, down, Global},
+	} {
+		types := fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{"": {tt.workspace}}}}
+		a, err := New(Config{Tokens: []token.Authenticator{tt.global}, Types: types})
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team", Path: "root"}}
+		if d := a.Decide(r.Context(), requestOf(r, &target)); d.Undecided != tt.want || (d.Status == http.StatusServiceUnavailable) != (tt.want != "") {
+			t.Errorf("%s: scope %q of %d, want %q; verdicts %v", name, d.Undecided, d.Status, tt.want, d.Verdicts)
+		}
+	}
+}
+
 func checkUser(t *testing.T, want, got user.Info) {
 	t.Helper()
 	if want == nil || got == nil {

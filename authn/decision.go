@@ -40,6 +40,15 @@ type Verdict struct {
 	Private bool
 }
 
+// Scope says who configured something: a small fixed set, fit for a metric label.
+type Scope string
+
+// The scopes: the operator's, which apply to all requests, and those of a workspace's type.
+const (
+	Global    Scope = "global"
+	Workspace Scope = "workspace"
+)
+
 // String is the outcome as operators read it.
 func (o Outcome) String() string {
 	switch o {
@@ -70,6 +79,9 @@ type Decision struct {
 	Status int
 	// RetryAfter is how long a 503 asks the client to wait; else 0.
 	RetryAfter time.Duration
+	// Undecided says whose authenticators could not decide, when Status is 503; else it is
+	// empty.
+	Undecided Scope
 	// Authenticator is the kind of authenticator that admitted the request (a small fixed
 	// set, fit for a metric label); empty otherwise.
 	Authenticator string

@@ -113,7 +113,7 @@ func TestMetricsCountRequests(t *testing.T) {
 		case "":
 			return &authn.Decision{Status: 401}
 		case "undecided":
-			return &authn.Decision{Status: 503}
+			return &authn.Decision{Status: 503, Undecided: authn.Workspace}
 		case "pass":
 			return &authn.Decision{Status: 200, PassThrough: true}
 		case "panic":
@@ -181,8 +181,9 @@ func TestMetricsCountRequests(t *testing.T) {
 		`front_proxy_lookups_total{result="mount"} 0`, `front_proxy_lookups_total{result="not_synced"} 0`,
 		`front_proxy_lookups_total{result="unavailable"} 0`, `front_proxy_lookups_total{result="unknown"} 1`)
 	shows(t, m, "front_proxy_decisions_total",
-		`front_proxy_decisions_total{outcome="accepted"} 4`, `front_proxy_decisions_total{outcome="pass-through"} 1`,
-		`front_proxy_decisions_total{outcome="refused"} 1`, `front_proxy_decisions_total{outcome="undecided"} 1`)
+		`front_proxy_decisions_total{outcome="accepted",scope=""} 4`, `front_proxy_decisions_total{outcome="pass-through",scope=""} 1`,
+		`front_proxy_decisions_total{outcome="refused",scope=""} 1`,
+		`front_proxy_decisions_total{outcome="undecided",scope="global"} 0`, `front_proxy_decisions_total{outcome="undecided",scope="workspace"} 1`)
 	shows(t, m, "front_proxy_panics_total", `front_proxy_panics_total 1`)
 	shows(t, m, "front_proxy_build_info", fmt.Sprintf(`front_proxy_build_info{go_version=%q,version="v1"} 1`, goVersion(t)))
 

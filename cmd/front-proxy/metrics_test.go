@@ -83,7 +83,7 @@ func TestMetrics(t *testing.T) {
 		`front_proxy_authentication_configurations{state="Ready"} 1`,
 		`front_proxy_issuers{scope="workspace",state="Ready"} 1`,
 		`front_proxy_config_last_reload_successful{source="token-auth-file"} 1`,
-		`front_proxy_decisions_total{outcome="accepted"}`,
+		`front_proxy_decisions_total{outcome="accepted",scope=""}`,
 		`front_proxy_access_reviews_total{result="answered"} 2`,
 		`front_proxy_requests_total{authenticator="workspace-token",code="200",shard="root",verb="list"} 1`,
 		`proxy_request_duration_seconds_bucket{code="200",method="get",le="0.05"}`,

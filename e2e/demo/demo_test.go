@@ -55,7 +55,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Errorf("it ended with %v, want exit status 0", err)
 	}
-	for _, want := range []string{"oidc:alice@example.com", "configmap/hello created", "wants you to log in at", "You are oidc:alice@example.com", "Forbidden", "You must be logged in", "audience: the token is for", "Forwarded as: oidc:alice@example.com", "front-proxy statusz", "front_proxy_decisions_total{outcome=\"refused\"}", "\ndemo ready"} {
+	for _, want := range []string{"oidc:alice@example.com", "configmap/hello created", "wants you to log in at", "You are oidc:alice@example.com", "Forbidden", "You must be logged in", "audience: the token is for", "Forwarded as: oidc:alice@example.com", "front-proxy statusz", "front_proxy_decisions_total{outcome=\"refused\",scope=\"\"}", "\ndemo ready"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it did not print %q", want)
 		}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -34,7 +35,8 @@ type requestMetrics struct {
 	counts    *counterCache[requestKey, prometheus.Counter]
 	vec       *prometheus.CounterVec // of counts
 	lookups   [lookupResults]prometheus.Counter
-	decisions [authn.Undecided + 1]prometheus.Counter // by authn.Outcome
+	decisions [authn.Undecided]prometheus.Counter // by authn.Outcome, without Undecided
+	undecided map[authn.Scope]prometheus.Counter
 }
 
 // durationKey and requestKey are label sets.
@@ -65,9 +67,14 @@ func newRequestMetrics(b *familyBuilder) requestMetrics {
 	for r := range lookupResults {
 		m.lookups[r] = lookups.WithLabelValues(r.String())
 	}
-	decisions := b.counter("front_proxy_decisions_total", "Requests by the outcome of authentication.", "outcome")
-	for o, name := range map[authn.Outcome]string{authn.Skipped: "pass-through", authn.Accepted: "accepted", authn.Refused: "refused", authn.Undecided: "undecided"} {
-		m.decisions[o] = decisions.WithLabelValues(name)
+	decisions := b.counter("front_proxy_decisions_total",
+		"Requests by the outcome of authentication. Scope, of undecided requests: whether an authenticator of the operator (global) could not decide, or only those of workspaces; else empty.", "outcome", "scope")
+	for o, name := range map[authn.Outcome]string{authn.Skipped: "pass-through", authn.Accepted: "accepted", authn.Refused: "refused"} {
+		m.decisions[o] = decisions.WithLabelValues(name, "")
+	}
+	m.undecided = map[authn.Scope]prometheus.Counter{}
+	for _, scope := range []authn.Scope{authn.Global, authn.Workspace} {
+		m.undecided[scope] = decisions.WithLabelValues("undecided", string(scope))
 	}
 	return m
 }
@@ -98,7 +105,8 @@ func (m *Metrics) Decided(d *authn.Decision) {
 	case d.User != nil:
 		outcome = authn.Accepted
 	case d.Status == http.StatusServiceUnavailable:
-		outcome = authn.Undecided
+		m.requests.undecided[cmp.Or(d.Undecided, authn.Global)].Inc()
+		return
 	}
 	m.requests.decisions[outcome].Inc()
 }
