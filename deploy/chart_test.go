@@ -223,7 +223,7 @@ func TestAutoscaling(t *testing.T) {
 // Service and the disruption budget select no pods of helm test.
 func TestWaysIn(t *testing.T) {
 	ingress := objects(t, charted(t, valuesOf("ingress")))["Ingress kcp-front-proxy"]
-	if diff := cmp.Diff(map[string]string{"nginx.ingress.kubernetes.io/ssl-passthrough": "true", "nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}, ingress.GetAnnotations()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"nginx.ingress.kubernetes.io/ssl-passthrough": "true", "nginx.ingress.kubernetes.io/force-ssl-redirect": "true", "nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}, ingress.GetAnnotations()); diff != "" {
 		t.Errorf("annotations for ingress-nginx (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]string{"route.openshift.io/termination": "passthrough"}, objects(t, charted(t, valuesOf("openshift")))["Ingress kcp-front-proxy"].GetAnnotations()); diff != "" {
