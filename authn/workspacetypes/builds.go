@@ -99,8 +99,8 @@ func (i *Index) wakeUp() {
 }
 
 // requeue puts failed builds that are due back into todo, hands over what is ready,
-// and says how long there is nothing to do.
-func (i *Index) requeue(now, next time.Time) time.Duration {
+// and returns when there is something to do again, next at the latest.
+func (i *Index) requeue(now, next time.Time) time.Time {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for c := range i.retry {
@@ -120,7 +120,7 @@ func (i *Index) requeue(now, next time.Time) time.Duration {
 			next = earlier(next, c.handOver.until)
 		}
 	}
-	return next.Sub(now)
+	return next
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -155,7 +155,12 @@ func (i *Index) Run(ctx context.Context) error {
 			i.sweep(now)
 			sweep = now.Add(sweepEvery)
 		}
-		timer := i.config.Clock.NewTimer(i.requeue(now, sweep))
+		next := i.requeue(now, sweep)
+		timer := i.config.Clock.NewTimer(next.Sub(now))
+		if !i.config.Clock.Now().Before(next) { // the clock went on before there was a timer
+			timer.Stop()
+			continue
+		}
 		select {
 		case <-i.wake:
 		case <-timer.C():
