@@ -88,15 +88,7 @@ func (p *Proxy) followMoves(st *stream, d *destination.Destination, w *watch) {
 		return
 	}
 	p.streams.follow(st, t.Cluster, t.Shard.Name, w)
-	switch p.moves.MoveState(t.Cluster, t.Shard.Name) {
-	case index.NotMoving:
-	case index.Moving:
-		// A shard that moves a cluster begins no watch of it. So somebody else has marked
-		// it: whoever may update a LogicalCluster can.
-		if w != nil {
-			w.move.timeout = time.Time{}
-		}
-	case index.Moved: // since the lookup
+	if p.moves.MoveState(t.Cluster, t.Shard.Name) == index.Moved { // since the lookup
 		p.moveChanged(t.Cluster)
 	}
 }

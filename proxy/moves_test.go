@@ -500,9 +500,8 @@ func TestTimesOfMovedWatches(t *testing.T) {
 	for name, tc := range map[string]struct {
 		path  string // "": of a collection, which is watched
 		query string
-		first index.MoveState // when the watch begins
-		said  string          // by the shard, at the beginning
-		after time.Duration   // when the shard ends the watch; 0: never
+		said  string        // by the shard, at the beginning
+		after time.Duration // when the shard ends the watch; 0: never
 		moves map[time.Duration]index.MoveState
 		ends  time.Duration
 		told  bool // by an ERROR event
@@ -516,7 +515,6 @@ func TestTimesOfMovedWatches(t *testing.T) {
 		"ended when its client asked":        {query: "timeoutSeconds=300", after: 5 * time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: 5 * time.Minute},
 		"a move that takes too long":         {query: "timeoutSeconds=300", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: 5 * time.Minute},
 		"a move that takes longer":           {after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: watchTimeout},
-		"began after the mark":               {first: index.Moving, after: time.Minute, ends: time.Minute},
 		"logs that move":                     {path: "/api/v1/namespaces/n/pods/p/log", said: "{}\n", moves: map[time.Duration]index.MoveState{time.Minute: index.Moved}, ends: time.Minute, cut: true},
 		"logs that end":                      {path: "/api/v1/namespaces/n/pods/p/log", said: "{}\n", after: time.Minute, ends: time.Minute},
 		"another server's answer that ends":  {path: "/api/v1/namespaces/n/services/s/proxy/x", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: time.Minute},
@@ -527,7 +525,6 @@ func TestTimesOfMovedWatches(t *testing.T) {
 			mappings := w.mappings(t, routingtest.ShardsMapping)
 			synctest.Test(t, func(t *testing.T) {
 				moves := newFakeMoves()
-				moves.states["c old"] = tc.first
 				c := Config{Decider: deciderFunc(nil), Moves: moves}
 				c.Routing.Mappings, c.Routing.Index = mappings, fakeIndex{}
 				p, err := New(c)

@@ -31,10 +31,11 @@ var errMoved = errors.New("the logical cluster has moved to another shard")
 
 // watchMove is what a watch needs in order to end with an ERROR event when its logical
 // cluster has moved to another shard. The goroutine that copies the watch owns it, but for
-// expire and lookAgain. Without begin, nothing can be put into the watch.
+// expire and lookAgain. Without begin, nothing can be put into the watch, and it does not
+// wait for moves.
 type watchMove struct {
 	position watchframes.Position // of what has been read
-	timeout  time.Time            // when the shard ends the watch, or the client wants that; zero: it waits for no move
+	timeout  time.Time            // when the shard ends the watch, or the client wants that
 
 	due   atomic.Bool // the client is to get the ERROR event
 	quiet atomic.Bool // all that was read has been sent, and ends with a frame
