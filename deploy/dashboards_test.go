@@ -49,6 +49,7 @@ func TestDashboardShowsPoints(t *testing.T) {
 	s.await(`front_proxy_shard_service_account_keys_failed{shard="root"}`)
 	s.far.Stop()
 	s.await(`front_proxy_resource_watch_state{resource="workspaces.tenancy.kcp.io",shard="far",state="failed"}`)
+	s.ask() // none gets through
 	check(t, s.far.Start())
 	begin := s.scrape()
 	traffic()
