@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -84,5 +85,17 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if x.headerWritten {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
 	}
-	x.answer(w, apistatus.Unreachable(what))
+	x.answer(w, apistatus.Unreachable(what, x.p.failing(x.dest.Shard)))
+}
+
+// failing is how long the proxy has not been able to watch a shard; 0: it is, or the shard
+// is not known.
+func (p *Proxy) failing(shard string) time.Duration {
+	if p.shardFailingSince == nil {
+		return 0
+	}
+	if since := p.shardFailingSince(shard); !since.IsZero() {
+		return p.now().Sub(since)
+	}
+	return 0
 }

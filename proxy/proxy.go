@@ -67,6 +67,8 @@ type forwarding struct {
 	failures  *rate.Limiter // of log lines about upstreams
 	distrusts *rate.Limiter // of those about servers that do not believe the proxy
 	errorLog  *stdlog.Logger
+	// shardFailingSince is routing.Config's; nil: not known.
+	shardFailingSince func(shard string) time.Time
 }
 
 // streaming are the streams under way, and what decides about them again.
@@ -135,7 +137,7 @@ func New(c Config) (*Proxy, error) {
 		forwarding: forwarding{
 			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
 			failures: rate.NewLimiter(failureLines, failureBurst), distrusts: rate.NewLimiter(rate.Every(time.Minute), 1),
-			errorLog: stdlog.New(logWriter{c.Log}, "", 0),
+			errorLog: stdlog.New(logWriter{c.Log}, "", 0), shardFailingSince: c.ShardFailingSince,
 		},
 		observers: observers{metrics: c.Metrics, audit: c.Audit, log: c.Log, now: c.Now},
 		limits:    limits{progressTimeout: c.ProgressTimeout},

@@ -167,7 +167,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 			MappingFile:  o.routing.mappingFile,
 			Index:        idx,
 			Shards:       idx.Shards,
-			ShardFails:   watcher.Failing,
+			ShardFails:   func(shard string) bool { return !watcher.FailingSince(shard).IsZero() },
 			ExternalURLs: must(externalURLs(o.routing.externalURLs)), // validated
 			MountHosts:   mountHosts,
 			MountDial:    guard.DialContext,
@@ -190,9 +190,9 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Decider:     decider,
 		CORSOrigins: o.serving.corsOrigins,
 		MaxInFlight: o.limits.maxInFlight,
-		ShardStatus: watcher.Status,
-		Metrics:     p.metrics,
-		Log:         log.WithName("proxy"),
+		ShardStatus: watcher.Status, ShardFailingSince: watcher.FailingSince,
+		Metrics: p.metrics,
+		Log:     log.WithName("proxy"),
 	})
 	if err := p.observers(&o.observe, &door); err != nil {
 		return nil, err

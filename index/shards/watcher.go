@@ -170,13 +170,17 @@ func (w *Watcher) Status() Status {
 	return s
 }
 
-// Failing reports whether a watch of a shard fails now: its last list or watch failed, and
-// none has succeeded since. False for shards that are not listed.
-func (w *Watcher) Failing(shard string) bool {
+// FailingSince returns when the shard's state became Failed; zero when it is not Failed,
+// or the shard is not listed.
+func (w *Watcher) FailingSince(shard string) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e := w.entries[shard]
-	return e != nil && slices.ContainsFunc(e.notes, func(n *statusRecorder) bool { return n.get().State == Failed })
+	if e := w.entries[shard]; e != nil {
+		if s := e.status(); s.State == Failed {
+			return s.Since
+		}
+	}
+	return time.Time{}
 }
 
 func (w *Watcher) follower(c *client, n *statusRecorder, t Table, newObj func() Object, path func(context.Context, string) (string, error)) *follower {

@@ -405,6 +405,9 @@ func TestOtherContents(t *testing.T) {
 	shard.CloseClientConnections()
 	shard.Close()
 	r.until("the watches fail", func() bool { return r.Status().Shards[0].State == Failed })
+	if s := r.Status().Shards[0]; r.FailingSince(s.Name) != s.Since || s.Since.IsZero() || !r.FailingSince("other").IsZero() {
+		t.Errorf("failing since %v, and one that there is not since %v, want %v", r.FailingSince(s.Name), r.FailingSince("other"), s.Since)
+	}
 	if s := r.Status().Shards[0]; !s.Synced {
 		t.Errorf("a lost shard counts as never read: %+v", s)
 	}

@@ -76,22 +76,43 @@ func InternalError() *metav1.Status {
 	return New(http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: the proxy failed to serve this request")
 }
 
+// hopeless is how long an upstream must have been unreachable for clients not to be asked to
+// try again soon: client-go repeats each request ten times if they are, and kubectl does
+// that for each request of its discovery before it says anything.
+const hopeless = 30 * time.Second
+
 // Unreachable is a 503 for an upstream that could not be reached; what names it and
-// must not hold its address.
-func Unreachable(what string) *metav1.Status {
+// must not hold its address. The client is asked to try again soon, unless the upstream has
+// been failing for more than 30 s; 0: it has not, or that is not known.
+func Unreachable(what string, failing time.Duration) *metav1.Status {
+	if failing > hopeless {
+		return New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable,
+			"%s has not been reachable for %v; tell whoever operates kcp, or try again later", what, failing.Truncate(time.Second))
+	}
 	return soon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s could not be reached; try again later", what))
 }
 
 // Unauthenticated is the answer to a request that Decide did not admit: 401, or 503
-// when that could not be decided. The ID, by which operators find the reasons, is all
-// that the client learns about them.
+// when that could not be decided. The ID, by which administrators find the reasons, is all
+// that the client learns about them; the message says besides what kind of credential it sent.
 func Unauthenticated(d *authn.Decision) *metav1.Status {
-	s := New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+	s := New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: %s", refused[d.Credential])
 	if d.Status == http.StatusServiceUnavailable {
 		s = New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authentication is not possible right now; try again later")
 	}
+	if d.ID != "" {
+		s.Message += "; whoever administers the workspace can find out why by this id: " + d.ID
+	}
 	s.Details = &metav1.StatusDetails{UID: types.UID(d.ID), RetryAfterSeconds: seconds(d.RetryAfter)}
 	return s
+}
+
+// refused is what a 401 says of the credential.
+var refused = map[authn.CredentialKind]string{
+	authn.NoCredential:        "the request has no credentials that are used here; log in first",
+	authn.TokenCredential:     "the token was not accepted; log in again if it may have expired",
+	authn.CertificateOnly:     "the client certificate was not accepted",
+	authn.MalformedCredential: "the credentials could not be read",
 }
 
 // AuthorizationFailed is the answer to an authenticated request when err kept the
