@@ -32,6 +32,30 @@ type CredentialSummary struct {
 	NotBefore, NotAfter time.Time
 }
 
+// CredentialKind says what a request came with.
+type CredentialKind uint8
+
+// The kinds of credentials. A token counts before a client certificate.
+const (
+	NoCredential CredentialKind = iota
+	TokenCredential
+	CertificateOnly
+	// MalformedCredential is one that cannot be read.
+	MalformedCredential
+)
+
+func (p *CredentialSummary) kind() CredentialKind {
+	switch {
+	case p.Kind == "malformed":
+		return MalformedCredential
+	case p.Kind != "":
+		return TokenCredential
+	case p.Serial != "":
+		return CertificateOnly
+	}
+	return NoCredential
+}
+
 // maxPresented bounds what is kept of a text that a client chose.
 const maxPresented = 256
 

@@ -121,6 +121,7 @@ func (a *Authenticator) Decide(ctx context.Context, r Request) *Decision {
 	d := a.decide(ctx, &q)
 	if d.User == nil && !d.PassThrough {
 		q.presented.certificate(r.Certificates)
+		d.Credential = q.presented.kind()
 		a.refusals.add(&q.request, d, q.presented)
 	}
 	return d

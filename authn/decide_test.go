@@ -416,10 +416,11 @@ func TestNestedBundles(t *testing.T) {
 func TestRefusalsAreBounded(t *testing.T) {
 	s := newRefusals("pod", time.Now)
 	r := &Request{URL: &url.URL{Path: "/" + strings.Repeat("a", 1<<12)}}
-	first, last := &Decision{}, &Decision{}
+	because := func(reason string) *Decision { return &Decision{Verdicts: []Verdict{{Reason: reason}}} }
+	first, last := because("first"), because("last")
 	s.add(r, first, CredentialSummary{})
-	for range ringSize - 1 {
-		s.add(r, &Decision{}, CredentialSummary{})
+	for i := range ringSize - 1 {
+		s.add(r, because(fmt.Sprint(i)), CredentialSummary{})
 	}
 	if s.Find(first.ID) == nil {
 		t.Error("a recent refusal is not kept")
@@ -449,8 +450,8 @@ func TestRefusalsOfOthersAreKept(t *testing.T) {
 	if len(ids) != others {
 		t.Fatalf("%d ids of %d refusals", len(ids), others)
 	}
-	for range 10 * maxRefusals {
-		s.add(&Request{Target: index.Target{Cluster: "flooded"}}, &Decision{}, CredentialSummary{})
+	for i := range 10 * maxRefusals {
+		s.add(&Request{Target: index.Target{Cluster: "flooded"}}, &Decision{Verdicts: []Verdict{{Reason: fmt.Sprint(i)}}}, CredentialSummary{})
 	}
 	kept := 0
 	for i, d := range before {

@@ -97,6 +97,9 @@ type Decision struct {
 
 	// The rest is set on refusals, and by Explain.
 
+	// Credential is what the request came with.
+	Credential CredentialKind
+
 	// ID names this refusal and the instance that made it.
 	ID string
 	// Verdicts has every authenticator that was asked, in order.

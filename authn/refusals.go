@@ -28,12 +28,20 @@ const (
 	maxKeptMethod, maxKeptPath   = 32, 1 << 10
 	maxKeptName, maxKeptReason   = 512, 1 << 10
 	maxKeptVerdicts, maxKeptText = 64, 16 << 10
+
+	// repeatedWithin is how long a refusal that is repeated keeps its ID.
+	repeatedWithin = time.Minute
 )
 
 // Refusal tells why a request was not admitted, without its credentials. It
 // shares no memory with the request.
 type Refusal struct {
-	Time   time.Time
+	// Time is when the request was refused. Count is how many were refused within a
+	// minute after it because of the same credential, for the same workspace and reasons,
+	// itself included; Last is the time of the last one.
+	Time, Last time.Time
+	Count      int
+	// Method, like Path and Decision, is of the first.
 	Method string
 	// Path is the request's path as it came, cut at 1 KiB; no query.
 	Path      string
@@ -42,6 +50,8 @@ type Refusal struct {
 	Target     index.Target
 	ShardRoute string
 	Decision   *Decision
+
+	sum uint64 // of what Count goes by; see Refusals.sum
 }
 
 // Refusals remembers the latest refusals by id, a bounded number of them.
@@ -67,21 +77,67 @@ func newRefusals(instance string, now func() time.Time) *Refusals {
 // Instance is what every id here begins with, before a dash.
 func (s *Refusals) Instance() string { return s.instance }
 
-// add gives the decision its id and keeps a copy of it.
+// add gives the decision its id and keeps a copy of it. A refusal that is repeated within a
+// minute gets the id that it had, and only its count is kept: kubectl prints a warning once if
+// its text is the same, and a client's loop pushes out no others.
 func (s *Refusals) add(r *Request, d *Decision, p CredentialSummary) {
+	now, sum := s.now(), s.sum(r, d)
+	ring := &s.rings[maphash.String(s.seed, r.Target.Cluster)%refusalRings]
+	ring.mu.Lock()
+	defer ring.mu.Unlock()
+	if same := ring.repeated(sum, now); same != nil {
+		same.Count, same.Last, d.ID = same.Count+1, now, same.Decision.ID
+		return
+	}
 	d.ID = s.instance + "-" + newRefusalID()
 	refusal := &Refusal{
-		Time: s.now(), Method: clip.Clone(r.Method, maxKeptMethod),
-		Presented: p, Target: r.Target, ShardRoute: r.ShardRoute, Decision: d.kept(),
+		Time: now, Last: now, Count: 1, Method: clip.Clone(r.Method, maxKeptMethod),
+		Presented: p, Target: r.Target, ShardRoute: r.ShardRoute, Decision: d.kept(), sum: sum,
 	}
 	if r.URL != nil {
 		refusal.Path = clip.Clone(r.URL.EscapedPath(), maxKeptPath)
 	}
-	ring := &s.rings[maphash.String(s.seed, r.Target.Cluster)%refusalRings]
-	ring.mu.Lock()
-	defer ring.mu.Unlock()
 	ring.kept[ring.next%ringSize] = refusal
 	ring.next++
+}
+
+// sum is a hash of the credentials, the workspace and the reasons. Its seed is this process'
+// own, so it says nothing about the credentials.
+func (s *Refusals) sum(r *Request, d *Decision) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	add := func(text string) {
+		_, _ = h.WriteString(text) // never fails
+		_ = h.WriteByte(0)
+	}
+	add(r.Target.Cluster)
+	add(r.ShardRoute)
+	for _, name := range []string{"Authorization", "Sec-Websocket-Protocol"} {
+		for _, value := range r.Header[name] {
+			add(value)
+		}
+	}
+	if len(r.Certificates) > 0 {
+		_, _ = h.Write(r.Certificates[0].Raw)
+	}
+	add(strconv.Itoa(d.Status))
+	for _, v := range d.Verdicts {
+		add(v.Authenticator)
+		add(v.Outcome.String())
+		add(v.Reason)
+	}
+	return h.Sum64()
+}
+
+// repeated returns the latest refusal with the sum; nil if there has been none in the last
+// minute. The caller holds mu.
+func (ring *refusalRing) repeated(sum uint64, now time.Time) *Refusal {
+	for _, r := range ring.kept {
+		if r != nil && r.sum == sum && now.Sub(r.Time) < repeatedWithin {
+			return r
+		}
+	}
+	return nil
 }
 
 // newRefusalID is random: an ID reveals neither which ring a refusal is in, which
@@ -112,8 +168,8 @@ func (d *Decision) kept() *Decision {
 	return &out
 }
 
-// Find returns the refusal with the id; nil when it is not of this instance or
-// no longer kept. Read-only.
+// Find returns the refusal with the id as it is now; nil when it is not of this instance or
+// no longer kept. Its Decision is read-only.
 func (s *Refusals) Find(id string) *Refusal {
 	if !strings.HasPrefix(id, s.instance+"-") {
 		return nil
@@ -131,7 +187,8 @@ func (ring *refusalRing) find(id string) *Refusal {
 	defer ring.mu.Unlock()
 	for _, r := range ring.kept {
 		if r != nil && r.Decision.ID == id {
-			return r
+			now := *r
+			return &now
 		}
 	}
 	return nil

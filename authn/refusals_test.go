@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -30,7 +31,11 @@ func TestRefusalsKeepLittle(t *testing.T) {
 		part := base64.RawURLEncoding.EncodeToString
 		return part([]byte(`{"alg":"RS256"}`)) + "." + part([]byte(claims)) + ".c2ln"
 	}
-	plain := func(i int) *http.Request { return httptest.NewRequest("GET", "/clusters/c1/api?n="+fmt.Sprint(i), nil) }
+	plain := func(i int) *http.Request {
+		r := httptest.NewRequest("GET", "/clusters/c1/api", nil)
+		r.Header.Set("Authorization", "Bearer "+fmt.Sprint(i)) // else it is one refusal, repeated
+		return r
+	}
 	for name, request := range map[string]func(i int) *http.Request{
 		"request line": func(i int) *http.Request {
 			line := long("GET /clusters/c1/api?q=", i)
@@ -92,9 +97,9 @@ func TestRefusalsKeepLittle(t *testing.T) {
 func TestRefusalsKeepBoundedReasons(t *testing.T) {
 	s := newRefusals("pod", time.Now)
 	kept := authntest.Retained(func() {
-		for range ringSize {
-			d := &Decision{}
-			for range 1000 {
+		for i := range ringSize {
+			d := &Decision{Verdicts: []Verdict{{Reason: fmt.Sprint(i)}}}
+			for range 999 {
 				d.Verdicts = append(d.Verdicts, Verdict{Authenticator: strings.Repeat("a", 1<<10), Outcome: Refused, Reason: strings.Repeat("r", 1<<11)})
 				d.Guarded = append(d.Guarded, strings.Repeat("g", 1<<10))
 			}
@@ -118,7 +123,7 @@ func TestRefusalIDsTellNothing(t *testing.T) {
 	s := newRefusals("pod", time.Now)
 	rings := map[uint64]map[string]bool{}
 	for i := range 4096 {
-		d := &Decision{}
+		d := &Decision{Verdicts: []Verdict{{Reason: fmt.Sprint(i)}}}
 		cluster := []string{"one", "two"}[i%2]
 		s.add(&Request{Target: index.Target{Cluster: cluster}}, d, CredentialSummary{})
 		n, err := strconv.ParseUint(strings.TrimPrefix(d.ID, "pod-"), 36, 64)
@@ -135,5 +140,63 @@ func TestRefusalIDsTellNothing(t *testing.T) {
 		if len(rings[residue]) != 2 {
 			t.Errorf("ids of %v only are %d modulo the number of rings", rings[residue], residue)
 		}
+	}
+}
+
+// TestRepeatedRefusalKeepsItsID: the same credential is refused for the same reason in the
+// same workspace, within a minute.
+func TestRepeatedRefusalKeepsItsID(t *testing.T) {
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	team, other := index.Target{Cluster: "c1"}, index.Target{Cluster: "c2"}
+	request := func(path, token string) Request {
+		return Request{URL: &url.URL{Path: path}, Header: http.Header{"Authorization": {"Bearer " + token}}, Target: team}
+	}
+	certificate := func(raw string) Request {
+		return Request{Certificates: []*x509.Certificate{{Raw: []byte(raw)}}, Target: team}
+	}
+	elsewhere := request("/", "a")
+	elsewhere.Target = other
+	services := request("/", "a")
+	services.ShardRoute = "shard-1"
+	because := func(authenticator, reason string) *Decision {
+		return &Decision{Status: 401, Verdicts: []Verdict{{Authenticator: authenticator, Outcome: Refused, Reason: reason}}}
+	}
+	for name, tt := range map[string]struct {
+		after         time.Duration
+		first, second Request
+		decision      *Decision
+		same          bool
+	}{
+		"another path, as in kubectl's discovery": {first: request("/api", "a"), second: request("/apis", "a"), decision: because("m", "bad"), same: true},
+		"just before a minute":                    {after: time.Minute - 1, first: request("/", "a"), second: request("/", "a"), decision: because("m", "bad"), same: true},
+		"after a minute":                          {after: time.Minute, first: request("/", "a"), second: request("/", "a"), decision: because("m", "bad")},
+		"another token":                           {first: request("/", "a"), second: request("/", "b"), decision: because("m", "bad")},
+		"another certificate":                     {first: certificate("a"), second: certificate("b"), decision: because("m", "bad")},
+		"the same certificate":                    {first: certificate("a"), second: certificate("a"), decision: because("m", "bad"), same: true},
+		"another workspace":                       {first: request("/", "a"), second: elsewhere, decision: because("m", "bad")},
+		"a shard's route":                         {first: request("/", "a"), second: services, decision: because("m", "bad")},
+		"another reason":                          {first: request("/", "a"), second: request("/", "a"), decision: because("m", "worse")},
+		"another authenticator":                   {first: request("/", "a"), second: request("/", "a"), decision: because("n", "bad")},
+		"undecided":                               {first: request("/", "a"), second: request("/", "a"), decision: &Decision{Status: 503, Verdicts: because("m", "bad").Verdicts}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := start
+			s := newRefusals("pod", func() time.Time { return now })
+			first := because("m", "bad")
+			s.add(&tt.first, first, CredentialSummary{})
+			now = now.Add(tt.after)
+			s.add(&tt.second, tt.decision, CredentialSummary{})
+			if same := first.ID == tt.decision.ID; same != tt.same {
+				t.Fatalf("the ids are %s and %s", first.ID, tt.decision.ID)
+			}
+			want := Refusal{Time: now, Last: now, Count: 1}
+			if tt.same {
+				want = Refusal{Time: start, Last: now, Count: 2}
+			}
+			got := s.Find(tt.decision.ID)
+			if !got.Time.Equal(want.Time) || !got.Last.Equal(want.Last) || got.Count != want.Count {
+				t.Errorf("%d from %v to %v, want %d from %v to %v", got.Count, got.Time, got.Last, want.Count, want.Time, want.Last)
+			}
+		})
 	}
 }

@@ -24,6 +24,9 @@ func explainText(w io.Writer, e *zpages.Explanation) {
 	if e.ID != "" {
 		say("  refusal %s at %s", e.ID, when(e.Time))
 	}
+	if e.Count > 1 {
+		say("  repeated %d times, the last time at %s", e.Count-1, when(e.Last))
+	}
 	if e.Message != "" {
 		say("  %s", plainText(e.Message))
 	}

@@ -21,6 +21,9 @@ type Explanation struct {
 	// ID and Time are of a refusal that was kept; empty for a credential in hand.
 	ID   string       `json:"id,omitempty"`
 	Time *metav1.Time `json:"time,omitempty"`
+	// Count is how many requests were refused under ID, and Last the time of the last one.
+	Count int          `json:"count,omitempty"`
+	Last  *metav1.Time `json:"last,omitempty"`
 
 	Method string `json:"method"`
 	Path   string `json:"path"`
@@ -125,7 +128,7 @@ const withheld = "only the operator of the proxy may see the reason"
 // confined leaves out what is none of theirs.
 func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenticator, confined bool) *Explanation {
 	e := &Explanation{
-		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Method: f.Method, Path: f.Path,
+		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Count: f.Count, Last: timeOf(f.Last), Method: f.Method, Path: f.Path,
 		Place: PlaceOf(&f.Target, f.ShardRoute), Credential: credentialOf(&f.Presented),
 	}
 	e.AddDecision(f.Decision, confined)
