@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 
+	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/upstream"
 )
@@ -18,6 +19,10 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
 		x.p.checkIdentityRejected(res, &x.dest, x.decision.User, x.inbound.Header.Get("Impersonate-User") != "")
+	}
+	if res.StatusCode == http.StatusForbidden && x.dest.Kind == destination.Shard && (x.dest.Path == "/api" || x.dest.Path == "/apis") {
+		// Whoever has access to a workspace may ask which APIs it has.
+		apistatus.WarnNoAccess(res.Header, x.dest.ClusterPath)
 	}
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
