@@ -152,6 +152,38 @@ func TestKubectl(t *testing.T) {
 	}
 }
 
+// TestKubectlSaysWhy: kubectl, which shows little of a Status, prints one warning for all that
+// its discovery was refused.
+func TestKubectlSaysWhy(t *testing.T) {
+	t.Parallel()
+	issuer := newIssuer(t)
+	o := newOrg(t, harness.RootShard)
+	o.configure("a", trust(issuer))
+	ws := o.workspace("mine", o.kind("team", "a"), shardOne)
+	jwt := token(issuer, "ada@example.com", "developers")
+	eventuallyIn(t, env.Admin(), ws.Path)
+
+	k := kubectl{t: t, dir: t.TempDir()}
+	k.login("elsewhere", "root", jwt)
+	k.login("nobody", ws.Path, "")
+	k.login("unknown", o.Path+":unknown", jwt)
+	k.login("no-access", ws.Path, jwt)
+	noAccess := func(path string) string {
+		return `Warning: workspace "` + path + `" does not exist, or you have no access to it`
+	}
+	for _, c := range []struct{ where, want string }{
+		{"elsewhere", "Warning: Unauthorized: the token was not accepted; "},
+		{"nobody", "Warning: Unauthorized: the request has no credentials that are used here; log in first; "},
+		{"unknown", noAccess(o.Path + ":unknown")},
+		{"no-access", noAccess(ws.Path)},
+	} {
+		out, err := k.run(c.where, "get", "configmaps")
+		if err == nil || strings.Count(out, "Warning: ") != 1 || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %v, want the only warning %q in the output:\n%s", c.where, err, c.want, out)
+		}
+	}
+}
+
 // kubectl runs the real one with kubeconfigs in dir.
 type kubectl struct {
 	t   *testing.T
