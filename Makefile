@@ -60,7 +60,8 @@ soak: build $(KCP032) ## an hour of mixed load on two real shards while everythi
 	go run ./e2e/soak $(if $(DOCS),-docs docs/reliability.md) $(SOAK)
 
 demo: build $(KCP032) $(LOGIN) ## two shards, an issuer and the proxy, until Ctrl-C
-	go run ./e2e/demo
+	go build -o bin/demo ./e2e/demo
+	@bash -mc bin/demo # as a foreground job: Ctrl-C is for the demo alone, and no failure of make's
 
 $(KCP031): e2e/kcp-0.31/go.sum e2e/kcp-0.31/go.mod
 $(KCP032): e2e/kcp-0.32/go.sum e2e/kcp-0.32/go.mod $(VWF)

@@ -13,12 +13,11 @@ import (
 type company struct {
 	dex    *harness.Dex
 	filler string // fills its form for her
-	plugin string
 	home   string // of somebody who has nothing yet
 }
 
 func startCompany(ctx context.Context, env *harness.Environment, tools harness.LoginTools, progress func(string)) (*company, error) {
-	c := &company{plugin: tools.Plugin, home: filepath.Join(env.Dir, "elsewhere")}
+	c := &company{home: filepath.Join(env.Dir, "elsewhere")}
 	if err := os.Mkdir(c.home, 0o700); err != nil {
 		return nil, err
 	}
@@ -52,13 +51,4 @@ func (c *company) awaitDiscovery(ctx context.Context, env *harness.Environment, 
 		_, err := client.Raw(ctx, "/.well-known/oauth-protected-resource/clusters/"+workspace)
 		return err
 	})
-}
-
-// variables are those of a shell of Alice's on another machine.
-func (c *company) variables(env *harness.Environment) []string {
-	return []string{
-		"HOME=" + c.home, "KUBECONFIG=" + filepath.Join(c.home, "kubeconfig"), "KCP_LOGIN_HOME=" + filepath.Join(c.home, "logins"),
-		"PATH=" + filepath.Dir(env.Binaries().Kubectl) + ":" + filepath.Dir(c.plugin) + ":" + os.Getenv("PATH"),
-		"BROWSER=" + c.filler, "FORMFILLER_CA=" + c.dex.CAFile, "FORMFILLER_USER=" + harness.DexUser, "FORMFILLER_PASSWORD=" + harness.DexPassword,
-	}
 }

@@ -48,42 +48,44 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer issuer.Close()
-	begin := time.Now()
-	progress := func(message string) { say(out, "[%3.0fs] %s\n", time.Since(begin).Seconds(), message) }
-	env, err := harness.Start(ctx, harness.Config{Binaries: binaries, Shards: []string{"shard-1"}, Proxy: harness.ProxyOptions{LoginDiscovery: true}, Progress: progress})
+	t := newTerminal(out)
+	go t.count(ctx)
+	env, err := harness.Start(ctx, harness.Config{Binaries: binaries, Shards: []string{"shard-1"}, Proxy: harness.ProxyOptions{LoginDiscovery: true}, Progress: t.progress})
 	if ctx.Err() != nil {
 		return nil // ended before it was up; Start has cleaned up
 	}
 	if err != nil {
 		return err
 	}
-	err = play(ctx, env, issuer, tools, out, progress, *once)
-	progress("stopping")
+	err = play(ctx, env, issuer, tools, t, *once)
+	t.progress("stopping")
 	if ctx.Err() != nil {
 		err = nil // told to end: what was going on then is no failure
 	}
 	failed := err != nil
 	if failed {
-		say(out, "keeping the work directory %s; see logs/ in it\n", env.Dir)
+		t.say("keeping the work directory %s; see logs/ in it\n", env.Dir)
 	}
-	return errors.Join(err, env.Stop(failed))
+	err = errors.Join(err, env.Stop(failed))
+	t.say("")
+	return err
 }
 
 // play sets the scene, shows it, and waits for the end unless once is set.
-func play(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, tools harness.LoginTools, out io.Writer, progress func(string), once bool) error {
-	company, err := startCompany(ctx, env, tools, progress)
+func play(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, tools harness.LoginTools, t *terminal, once bool) error {
+	company, err := startCompany(ctx, env, tools, t.progress)
 	if err != nil {
 		return err
 	}
 	defer company.dex.Stop()
-	s, err := newScene(ctx, env, issuer, company, progress)
+	s, err := newScene(ctx, env, issuer, company, t.progress)
 	if err != nil {
 		return err
 	}
-	if err := s.show(ctx, out); err != nil {
+	if err := s.show(ctx, t); err != nil {
 		return err
 	}
-	s.explain(out)
+	s.explain(t)
 	if once {
 		return nil
 	}
@@ -109,6 +111,3 @@ func endWithParent(ctx context.Context, cancel context.CancelFunc) {
 		}
 	}
 }
-
-// say prints to a person; one who no longer listens is no error.
-func say(out io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) }

@@ -38,6 +38,13 @@ type scene struct {
 	kubectlCacheDir string
 }
 
+// hello is what Alice applies.
+const hello = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: hello}
+data: {from: alice}
+`
+
 func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, company *company, progress func(string)) (*scene, error) {
 	admin := env.Admin()
 	progress("creating workspace root:demo with the workspace type team and its issuer " + issuer.URL())
@@ -85,10 +92,7 @@ func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.
 	}
 	s.foreignToken = issuer.Sign(issuertest.Claims{"aud": []string{"something-else"}, "email": user})
 	s.tokenFile = filepath.Join(env.Dir, "alice.jwt")
-	if err := os.WriteFile(s.tokenFile, []byte(s.token), 0o600); err != nil {
-		return nil, fmt.Errorf("write alice's token: %w", err)
-	}
-	if err := s.writeShellFile(); err != nil {
+	if err := s.writeFiles(); err != nil {
 		return nil, err
 	}
 	progress("waiting until the proxy knows the issuer")
@@ -138,12 +142,22 @@ func (s *scene) writeUserKubeconfig(token string) error {
 	return nil
 }
 
-// writeShellFile has the variables of docs/quick-start.md, for a shell to read.
-func (s *scene) writeShellFile() error {
+// writeFiles writes what the commands need, among it demo.env: the variables of
+// docs/quick-start.md, for a shell to read.
+func (s *scene) writeFiles() error {
 	ca := filepath.Join(s.env.Dir, "issuer-ca.crt")
-	if err := os.WriteFile(ca, []byte(s.issuer.CAPEM()), 0o600); err != nil {
-		return fmt.Errorf("write the issuer's CA: %w", err)
+	for file, content := range map[string]string{
+		ca: s.issuer.CAPEM(), s.tokenFile: s.token, s.shellFile: s.variables(ca),
+		filepath.Join(s.env.Dir, "other-audience.jwt"): s.foreignToken, filepath.Join(s.env.Dir, "hello.yaml"): hello,
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			return fmt.Errorf("write what the commands need: %w", err)
+		}
 	}
+	return nil
+}
+
+func (s *scene) variables(ca string) string {
 	var b strings.Builder
 	for _, v := range [][2]string{
 		{"DEMO_DIR", s.env.Dir},
@@ -156,6 +170,7 @@ func (s *scene) writeShellFile() error {
 		{"KUBECACHEDIR", s.kubectlCacheDir},
 		{"SERVING_CA", s.env.ServingCA.File},
 		{"KCP_LOGIN_HOME", filepath.Join(s.env.Dir, "logins")},
+		{"ELSEWHERE", filepath.Join(s.company.home, "kubeconfig")},
 		{"BROWSER", s.company.filler},
 		{"FORMFILLER_CA", s.company.dex.CAFile},
 		{"FORMFILLER_USER", harness.DexUser},
@@ -164,8 +179,5 @@ func (s *scene) writeShellFile() error {
 	} {
 		fmt.Fprintf(&b, "export %s=\"%s\"\n", v[0], v[1])
 	}
-	if err := os.WriteFile(s.shellFile, []byte(b.String()), 0o600); err != nil {
-		return fmt.Errorf("write the shell's variables: %w", err)
-	}
-	return nil
+	return b.String()
 }

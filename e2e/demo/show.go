@@ -5,178 +5,160 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 // act is one command and what must come of it.
 type act struct {
-	about string
-	args  []string // of kubectl, without the kubeconfig
-	admin bool     // runs with the administrator's kubeconfig
-	ours  bool     // args are front-proxy's
-	login bool     // runs with what Alice has when she has nothing: no kubeconfig, but a browser
-	typed string   // by Alice
-	fails bool
-	want  string // in the output
-	only  string // what to print of it: lines that begin with one of these words; empty: all
+	about     string
+	line      string // as a person types it in a shell that has read demo.env
+	elsewhere bool   // on a machine where Alice has nothing but a browser
+	typed     string // by Alice
+	fails     bool
+	want      string // in the output
+	only      string // what to print of it: lines that begin with one of these words; empty: all
 }
 
 func (s *scene) acts() []act {
 	return []act{
-		{about: "Alice has the identity that her issuer asserts, tied to this one workspace.", args: []string{"auth", "whoami"}, want: prefix + user},
-		{about: "She works in blue, which is on shard-1.", args: []string{"create", "configmap", "hello", "--from-literal=from=alice"}, want: "created"},
-		{args: []string{"get", "configmaps"}, want: "hello"},
+		{about: "Alice has the identity that her issuer asserts, tied to this one workspace.", line: "kubectl auth whoami", want: prefix + user},
+		{about: "She works in blue, which is on shard-1.", line: "kubectl apply -f $DEMO_DIR/hello.yaml", want: "configmap/hello"},
+		{line: "kubectl get configmaps", want: "hello"},
 		{
 			about: "On another machine she has only blue's URL and an account at her company. She says yes once; the demo fills in her company's login form.",
-			args:  []string{"kcp-login", s.env.Proxy.URL + "/clusters/" + s.blue.Path, "--certificate-authority=" + s.env.ServingCA.File}, login: true, typed: "yes\n", want: "You are " + prefix + user,
+			line:  "kubectl kcp-login $PROXY/clusters/root:demo:blue --certificate-authority=$SERVING_CA", elsewhere: true, typed: "yes\n", want: "You are " + prefix + user,
 		},
-		{args: []string{"get", "configmaps"}, login: true, want: "hello"},
-		{about: "She has the same identity in green, which is on the root shard.", args: []string{"--context", "green", "auth", "whoami"}, want: prefix + user},
+		{line: "kubectl get configmaps", elsewhere: true, want: "hello"},
+		{about: "She has the same identity in green, which is on the root shard.", line: "kubectl --context green auth whoami", want: prefix + user},
+		{about: "There she may only ask who she is.", line: "kubectl --context green get configmaps", fails: true, want: "Forbidden"},
+		{about: "In root her issuer is not trusted.", line: "kubectl --context root get configmaps", fails: true, want: "You must be logged in"},
 		{
-			about: "There she may only ask who she is.",
-			args:  []string{"--context", "green", "get", "configmaps"}, fails: true, want: "Forbidden",
-		},
-		{
-			about: "In root her issuer is not trusted.",
-			args:  []string{"--context", "root", "get", "configmaps"}, fails: true, want: "You must be logged in",
+			about: "The administrator has a client certificate and full access everywhere.",
+			line:  "kubectl --kubeconfig $ADMIN --server $PROXY/clusters/root:demo:blue get configmap hello", want: "hello",
 		},
 		{
-			about: "The administrator has a client certificate and full access everywhere.", admin: true,
-			args: []string{"--server", s.env.Proxy.URL + "/clusters/" + s.blue.Path, "get", "configmap", "hello"}, want: "hello",
+			about: "A token for another audience is refused in blue. Alice gets an ID.",
+			line:  `kubectl --token "$(cat $DEMO_DIR/other-audience.jwt)" get configmaps`, fails: true, want: refusalPrefix,
 		},
 	}
 }
+
+// refusalPrefix is what an ID follows in a refusal.
+const refusalPrefix = "find out why by this id: "
+
+var refusalID = regexp.MustCompile(refusalPrefix + `([^\s)]+)`)
 
 // inside is what operators see: why somebody was refused, by the id that the
 // client was told, and how the proxy is.
 func (s *scene) inside(refusal string) []act {
 	return []act{
-		{about: "In blue she was refused with a token for another audience. The client got only an ID; the operator learns why.", ours: true, admin: true,
-			args: []string{"explain", refusal}, want: `audience: the token is for ["something-else"]`},
-		{about: "What would the proxy decide about her token in green?", ours: true, admin: true,
-			args: []string{"explain", "--path=/clusters/" + s.green.Path + "/api", "--token-file=" + s.tokenFile}, want: "Forwarded as: " + prefix + user},
-		{about: "The proxy's status: shards, issuers, configurations, certificates.", admin: true,
-			args: []string{"--server", s.env.Proxy.URL, "get", "--raw", "/statusz"}, want: "shard-1"},
-		{about: "Its metrics.", admin: true, only: "front_proxy_decisions_total{ front_proxy_issuers{",
-			args: []string{"--server", s.env.Proxy.URL, "get", "--raw", "/metrics"}, want: "front_proxy_decisions_total"},
+		{about: "With that ID the operator learns why.", line: "front-proxy explain --kubeconfig $ADMIN " + refusal, want: `audience: the token is for ["something-else"]`},
+		{
+			about: "What would the proxy decide about Alice's own token in green?",
+			line:  "front-proxy explain --kubeconfig $ADMIN --path /clusters/root:demo:green/api --token-file $TOKEN_FILE", want: "Forwarded as: " + prefix + user,
+		},
+		{about: "The proxy's status: shards, issuers, configurations, certificates.", line: "kubectl --kubeconfig $ADMIN --server $PROXY get --raw /statusz", want: "shard-1"},
+		{about: "Its metrics.", line: "kubectl --kubeconfig $ADMIN --server $PROXY get --raw /metrics", only: "front_proxy_decisions_total{ front_proxy_issuers{", want: "front_proxy_decisions_total"},
 	}
 }
 
 // show runs every act, prints it, and fails when one goes otherwise.
-func (s *scene) show(ctx context.Context, out io.Writer) error {
-	if err := s.play(ctx, out, s.acts()); err != nil {
-		return err
-	}
-	refusal, err := s.env.Token(s.foreignToken).RefusalID(ctx, s.blue.Path)
+func (s *scene) show(ctx context.Context, t *terminal) error {
+	last, err := s.play(ctx, t, s.acts())
 	if err != nil {
 		return err
 	}
-	return s.play(ctx, out, s.inside(refusal))
+	id := refusalID.FindSubmatch(last)
+	if id == nil {
+		return fmt.Errorf("the refusal has no id: %s", last)
+	}
+	_, err = s.play(ctx, t, s.inside(string(id[1])))
+	return err
 }
 
-func (s *scene) play(ctx context.Context, out io.Writer, acts []act) error {
+// play returns the output of the last act.
+func (s *scene) play(ctx context.Context, t *terminal, acts []act) (output []byte, err error) {
 	for _, a := range acts {
 		if a.about != "" {
-			say(out, "\n%s\n", a.about)
+			t.say("\n%s\n", wrapped(a.about, columns))
+			if a.elsewhere {
+				t.say("  $ %s\n", t.styled(bold, elsewhere))
+			}
 		}
-		say(out, "  $ %s\n", s.commandLine(a))
-		output, err := s.kubectl(ctx, a)
-		if a.fails {
-			output = lastLine(output) // kubectl repeats itself before it
-		}
-		say(out, "%s", indent(lines(output, a.only)))
+		t.say("  $ %s\n", t.styled(bold, a.line))
+		output, err = s.run(ctx, a)
+		t.say("%s", printed(output, a.only))
 		var exit *exec.ExitError
 		switch {
 		case err != nil && !errors.As(err, &exit):
-			return fmt.Errorf("run %s: %w", s.commandLine(a), err)
+			return nil, fmt.Errorf("run %s: %w", a.line, err)
 		case (err != nil) != a.fails, !bytes.Contains(output, []byte(a.want)):
-			return fmt.Errorf("%s: wanted %q in the output and failure to be %t; it failed: %t; the proxy's log is %s",
-				s.commandLine(a), a.want, a.fails, err != nil, s.env.Proxy.Log())
+			return nil, fmt.Errorf("%s: wanted %q in the output and failure to be %t; it failed: %t; the proxy's log is %s",
+				a.line, a.want, a.fails, err != nil, s.env.Proxy.Log())
+		case a.fails:
+			t.say("  %s\n", t.styled(green, "✓ refused, as it should be"))
+		default:
+			t.say("  %s\n", t.styled(green, "✓"))
 		}
 	}
-	return nil
+	return output, nil
 }
 
-func (s *scene) kubectl(ctx context.Context, a act) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, s.binary(a), s.args(a)...) //nolint:gosec // our own binaries
-	cmd.Env = append(os.Environ(), "KUBECACHEDIR="+s.kubectlCacheDir)
-	if a.login {
-		cmd.Env = append(cmd.Env, s.company.variables(s.env)...)
-		cmd.Stdin = strings.NewReader(a.typed)
+// elsewhere makes a shell one on a machine where Alice has nothing.
+const elsewhere = "export KUBECONFIG=$ELSEWHERE"
+
+// run has bash run a line as in the shell of a person who repeats it.
+func (s *scene) run(ctx context.Context, a act) ([]byte, error) {
+	script := "source " + s.shellFile + "\n"
+	if a.elsewhere {
+		script += elsewhere + "\n"
 	}
+	cmd := exec.CommandContext(ctx, "bash", "-c", script+a.line) //nolint:gosec // our own lines
+	cmd.Stdin = strings.NewReader(a.typed)
 	return cmd.CombinedOutput()
 }
 
-func (s *scene) args(a act) []string {
-	kubeconfig := s.userKubeconfig
-	switch {
-	case a.login:
-		return a.args
-	case a.admin:
-		kubeconfig = s.env.AdminKubeconfig()
-	}
-	if a.ours {
-		return append(slices.Clone(a.args), "--kubeconfig="+kubeconfig)
-	}
-	return append([]string{"--kubeconfig", kubeconfig}, a.args...)
-}
-
-func (s *scene) binary(a act) string {
-	if a.ours {
-		return s.env.Binaries().FrontProxy
-	}
-	return s.env.Binaries().Kubectl
-}
-
-func (s *scene) commandLine(a act) string {
-	return s.binary(a) + " " + strings.Join(s.args(a), " ")
-}
-
 // explain says what to try. Its last line starts with "demo ready".
-func (s *scene) explain(out io.Writer) {
-	say(out, `
-The commands above can be repeated in another terminal. Or go on with
-docs/quick-start.md there, in a shell that has read this file:
+func (s *scene) explain(t *terminal) {
+	t.say(`
+All these commands can be repeated in another terminal, in a bash that has read this file:
   source %s
-  kubectl kcp-login $PROXY/clusters/root:demo:blue --certificate-authority=$SERVING_CA
-  kubectl get configmaps                       # two commands, from a URL to work
-  kubectl auth whoami                          # alice in blue
-  kubectl --context green get configmaps       # refused: no role there
-  kubectl --kubeconfig $ADMIN get workspaces,workspacetypes,shards
+What to try there:
+  kubectl --kubeconfig $ADMIN --server $PROXY/clusters/root:demo get workspaces,workspacetypes
   front-proxy explain --help                   # why, for operators
+  docs/quick-start.md                          # a type of your own, step by step
 Logs: %s
 
 demo ready: front-proxy at %s (Ctrl-C ends it and everything it started)
 `, s.shellFile, s.env.Logs(), s.env.Proxy.URL)
 }
 
-func lastLine(output []byte) []byte {
-	trimmed := bytes.TrimSpace(output)
-	return append(trimmed[bytes.LastIndexByte(trimmed, '\n')+1:], '\n')
-}
+// logLine is one of kubectl's own log, which repeats what it then prints.
+var logLine = regexp.MustCompile(`^[EIW]\d{4} `)
 
-// lines are those that begin with one of the words; all when there are none.
-func lines(output []byte, words string) []byte {
-	if words == "" {
-		return output
-	}
-	var kept []byte
-	for line := range bytes.Lines(output) {
-		if slices.ContainsFunc(strings.Fields(words), func(w string) bool { return bytes.HasPrefix(line, []byte(w)) }) {
-			kept = append(kept, line...)
-		}
-	}
-	return kept
-}
-
-func indent(output []byte) string {
+// printed are the lines to show, indented and cut to the width of the demo: those that begin
+// with one of the words, or all when there are none.
+func printed(output []byte, words string) string {
 	var b strings.Builder
 	for line := range strings.Lines(string(output)) {
-		b.WriteString("    " + line)
+		begins := func(word string) bool { return strings.HasPrefix(line, word) }
+		if logLine.MatchString(line) || words != "" && !slices.ContainsFunc(strings.Fields(words), begins) {
+			continue
+		}
+		for part := range strings.SplitSeq(wrappedIfProse(strings.TrimSuffix(line, "\n")), "\n") {
+			b.WriteString("    " + clipped(part, columns-4) + "\n")
+		}
 	}
 	return b.String()
+}
+
+// wrappedIfProse breaks what kubectl says in sentences; tables are cut instead.
+func wrappedIfProse(line string) string {
+	if strings.HasPrefix(line, "Warning: ") || strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "Error from server") {
+		return wrapped(line, columns-4)
+	}
+	return line
 }
