@@ -65,9 +65,6 @@ type Config struct {
 	// ShardStatus says which shards have been read, for /readyz. Nil: /readyz waits for
 	// none.
 	ShardStatus func() shards.Status
-	// ShardFailingSince says since when the proxy has not been able to watch a shard, by
-	// its name; zero: it is, or the shard is not known. Nil: that is not known of any.
-	ShardFailingSince func(shard string) time.Time
 	// Metrics count what the Proxy does, and are served at /metrics. Nil: made by
 	// New, so that there are some.
 	Metrics *metrics.Metrics

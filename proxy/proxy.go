@@ -137,7 +137,7 @@ func New(c Config) (*Proxy, error) {
 		forwarding: forwarding{
 			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
 			failures: rate.NewLimiter(failureLines, failureBurst), distrusts: rate.NewLimiter(rate.Every(time.Minute), 1),
-			errorLog: stdlog.New(logWriter{c.Log}, "", 0), shardFailingSince: c.ShardFailingSince,
+			errorLog: stdlog.New(logWriter{c.Log}, "", 0), shardFailingSince: c.Routing.ShardFailingSince,
 		},
 		observers: observers{metrics: c.Metrics, audit: c.Audit, log: c.Log, now: c.Now},
 		limits:    limits{progressTimeout: c.ProgressTimeout},

@@ -32,7 +32,7 @@ func TestWarnings(t *testing.T) {
 	w.index["root:late"] = index.Target{Cluster: "4ab", Shard: late.Shard}
 	w.index["root:ws"], w.index["2kd9"] = there, there
 	w.config.Now = func() time.Time { return now }
-	w.config.ShardFailingSince = func(shard string) time.Time {
+	w.config.Routing.ShardFailingSince = func(shard string) time.Time {
 		switch shard {
 		case "shard-2":
 			return now.Add(-167 * time.Second)

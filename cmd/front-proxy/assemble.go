@@ -163,15 +163,15 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	p.metrics.RegisterSources(p.sources)
 	door := o.acrossShards(idx, decider, proxy.Config{
 		Routing: routing.Config{
-			Mappings:     mappings,
-			MappingFile:  o.routing.mappingFile,
-			Index:        idx,
-			Shards:       idx.Shards,
-			ShardFails:   func(shard string) bool { return !watcher.FailingSince(shard).IsZero() },
-			ExternalURLs: must(externalURLs(o.routing.externalURLs)), // validated
-			MountHosts:   mountHosts,
-			MountDial:    guard.DialContext,
-			Log:          log.WithName("proxy"),
+			Mappings:          mappings,
+			MappingFile:       o.routing.mappingFile,
+			Index:             idx,
+			Shards:            idx.Shards,
+			ShardFailingSince: watcher.FailingSince,
+			ExternalURLs:      must(externalURLs(o.routing.externalURLs)), // validated
+			MountHosts:        mountHosts,
+			MountDial:         guard.DialContext,
+			Log:               log.WithName("proxy"),
 		},
 		Server: proxy.ServerConfig{
 			Serving:         serving,
@@ -190,9 +190,9 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Decider:     decider,
 		CORSOrigins: o.serving.corsOrigins,
 		MaxInFlight: o.limits.maxInFlight,
-		ShardStatus: watcher.Status, ShardFailingSince: watcher.FailingSince,
-		Metrics: p.metrics,
-		Log:     log.WithName("proxy"),
+		ShardStatus: watcher.Status,
+		Metrics:     p.metrics,
+		Log:         log.WithName("proxy"),
 	})
 	if err := p.observers(&o.observe, &door); err != nil {
 		return nil, err

@@ -223,6 +223,7 @@ func (f *follower) follow(s *stream) (progress bool, err error) {
 		if v, _ := f.apply(e); v != "" {
 			f.version = v
 		}
+		f.note.changed(e.Type)
 	}
 }
 

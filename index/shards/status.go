@@ -52,8 +52,8 @@ type ResourceWatchStatus struct {
 	Since time.Time
 	// Synced reports whether the watch has been listed once.
 	Synced bool
-	// Objects is the number of objects in the last list; later changes through the
-	// watch are not counted.
+	// Objects is the number of objects, by the last list and by what the watch has added
+	// and deleted since.
 	Objects int
 	// Error is the last failure, kept after recovery; ErrorAt is its time. It may
 	// contain addresses, so it is only for operators and never for an unauthenticated

@@ -57,6 +57,18 @@ func (n *statusRecorder) listed(objects int) {
 	n.metrics.Listed(n.shard, n.status.Resource, objects)
 }
 
+// changed counts the object of a watch's event.
+func (n *statusRecorder) changed(event string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch event {
+	case "ADDED":
+		n.status.Objects++
+	case "DELETED":
+		n.status.Objects--
+	}
+}
+
 // synced records that the watch is open, and reports whether that is new.
 func (n *statusRecorder) synced() bool { return n.enter(Synced) }
 

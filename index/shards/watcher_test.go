@@ -393,6 +393,31 @@ func TestConnectionLost(t *testing.T) {
 	}
 }
 
+// TestStatusCountsObjects: those of the list, and what the watch tells afterwards.
+func TestStatusCountsObjects(t *testing.T) {
+	shard := newStandIn(t, "")
+	for i := range 3 {
+		shard.put(lcPath, fmt.Sprint("c", i), "cluster", value("1"))
+	}
+	r := newRig(t, shard).run()
+	r.synced()
+	objects := func() int {
+		for _, w := range r.Status().Shards[0].Watches {
+			if w.Resource == "logicalclusters.core.kcp.io" {
+				return w.Objects
+			}
+		}
+		return -1
+	}
+	r.until("the list is counted", func() bool { return objects() == 3 })
+	shard.put(lcPath, "c3", "cluster", value("1"))
+	shard.put(lcPath, "c4", "cluster", value("1"))
+	r.until("new objects are counted", func() bool { return objects() == 5 })
+	shard.put(lcPath, "c3", "cluster", value("2"))
+	shard.remove(lcPath, "c0", "cluster")
+	r.until("a deleted one is not, and a changed one once", func() bool { return objects() == 4 })
+}
+
 // TestOtherContents: a server comes back at the same address with new storage.
 func TestOtherContents(t *testing.T) {
 	shard := newStandIn(t, "")

@@ -90,7 +90,7 @@ func (q *resolution) adminShard() (*shards.Shard, *url.URL, *Mapping) {
 	for i := range all {
 		shard := all[(first+i)%len(all)]
 		base, mapping, ok := q.routes.admin.upstream(shard)
-		if ok && (q.ShardFails == nil || !q.ShardFails(shard.Name)) && q.routes.upstreams[mapping.tls].Responds(hostPort(base)) {
+		if ok && (q.ShardFailingSince == nil || q.ShardFailingSince(shard.Name).IsZero()) && q.routes.upstreams[mapping.tls].Responds(hostPort(base)) {
 			return shard, base, mapping
 		}
 	}

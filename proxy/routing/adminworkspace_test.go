@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -109,7 +110,12 @@ func TestAdminWorkspaceShards(t *testing.T) {
 					}
 					return listed
 				},
-				ShardFails: func(name string) bool { return len(tt.failing) > 0 && strings.Contains(tt.failing, name) },
+				ShardFailingSince: func(name string) (since time.Time) {
+					if len(tt.failing) > 0 && strings.Contains(tt.failing, name) {
+						since = time.Unix(1, 0)
+					}
+					return since
+				},
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -53,9 +54,10 @@ type Config struct {
 	// Shards are the shards known now: mounts below their URLs are resolved as
 	// if the caller had asked there itself, and each serves /services/admin. Nil means none.
 	Shards func() []*shards.Shard
-	// ShardFails says whether a shard, by its name, is known not to respond: it does not
-	// get requests that any shard can answer. Nil: of none is that known.
-	ShardFails func(name string) bool
+	// ShardFailingSince says since when a shard, by its name, has not been responding to the
+	// proxy's watches; zero: it is, or there is no such shard. One that fails does not get
+	// requests that any shard can answer. Nil: none is known to fail.
+	ShardFailingSince func(name string) time.Time
 	// ExternalURLs are the proxy's own, for mounts alike, beside those of shards.
 	ExternalURLs []*url.URL
 	// MountHosts are those of other mounts that the operator vouches for. Nil

@@ -78,7 +78,7 @@ func (o *ProxyStatus) shardsText(t *table) {
 	for _, s := range o.Shards {
 		t.row(s.Name, s.State, t.age(s.Since), fmt.Sprint(s.LogicalClusters), fmt.Sprint(s.Workspaces), s.Reason)
 	}
-	t.section("Watches", "SHARD", "RESOURCE", "STATE", "FOR", "LISTED", "LAST ERROR")
+	t.section("Watches", "SHARD", "RESOURCE", "STATE", "FOR", "OBJECTS", "LAST ERROR")
 	if o.Root != nil {
 		t.row(append([]string{"(root)"}, o.Root.columns(t)...)...)
 	}
