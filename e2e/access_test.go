@@ -156,30 +156,31 @@ func TestKubectl(t *testing.T) {
 // its discovery was refused.
 func TestKubectlSaysWhy(t *testing.T) {
 	t.Parallel()
-	issuer := newIssuer(t)
+	hers, others := newIssuer(t), newIssuer(t)
 	o := newOrg(t, harness.RootShard)
-	o.configure("a", trust(issuer))
-	ws := o.workspace("mine", o.kind("team", "a"), shardOne)
-	jwt := token(issuer, "ada@example.com", "developers")
-	eventuallyIn(t, env.Admin(), ws.Path)
+	o.configure("a", trust(hers))
+	o.configure("b", trust(others))
+	kind := o.kind("team", "a")
+	elsewhere := o.workspace("elsewhere", o.kind("others", "b"), harness.RootShard)
+	noRole, err := env.Admin().CreateWorkspace(t.Context(), o.Path, "no-role", kind, shardOne)
+	check(t, err)
+	jwt := token(hers, "ada@example.com", "developers")
+	eventuallyStatus(t, env.Token(jwt), elsewhere.Path, http.StatusUnauthorized)
+	eventuallyStatus(t, env.Token(jwt), noRole.Path, http.StatusForbidden)
 
 	k := kubectl{t: t, dir: t.TempDir()}
-	k.login("elsewhere", "root", jwt)
-	k.login("nobody", ws.Path, "")
+	k.login("elsewhere", elsewhere.Path, jwt)
 	k.login("unknown", o.Path+":unknown", jwt)
-	k.login("no-access", ws.Path, jwt)
+	k.login("no-role", noRole.Path, jwt)
 	noAccess := func(path string) string {
 		return `Warning: workspace "` + path + `" does not exist, or you have no access to it`
 	}
-	for _, c := range []struct{ where, want string }{
-		{"elsewhere", "Warning: Unauthorized: the token was not accepted; "},
-		{"nobody", "Warning: Unauthorized: the request has no credentials that are used here; log in first; "},
-		{"unknown", noAccess(o.Path + ":unknown")},
-		{"no-access", noAccess(ws.Path)},
+	for where, want := range map[string]string{
+		"elsewhere": "Warning: Unauthorized: the token was not accepted; ", "unknown": noAccess(o.Path + ":unknown"), "no-role": noAccess(noRole.Path),
 	} {
-		out, err := k.run(c.where, "get", "configmaps")
-		if err == nil || strings.Count(out, "Warning: ") != 1 || !strings.Contains(out, c.want) {
-			t.Errorf("%s: %v, want the only warning %q in the output:\n%s", c.where, err, c.want, out)
+		out, err := k.run(where, "get", "configmaps")
+		if err == nil || strings.Count(out, "Warning: ") != 1 || !strings.Contains(out, want) {
+			t.Errorf("%s: %v, want the only warning %q in the output:\n%s", where, err, want, out)
 		}
 	}
 }

@@ -150,9 +150,9 @@ func TestMetricsPage(t *testing.T) {
 		want              answer
 		reviews           int
 	}{
-		{"no credential", "GET", "", answer{401, "Unauthorized"}, 0},
-		{"nobody could decide", "GET", "undecided", answer{503, "authentication is not possible right now; try again later"}, 0},
-		{"no authenticator applies", "GET", "pass", answer{401, "Unauthorized"}, 0},
+		{"no credential", "GET", "", answer{401, "Unauthorized: the request has no credentials that are used here; log in first; an administrator can find out why by this id: front-1"}, 0},
+		{"nobody could decide", "GET", "undecided", answer{503, "authentication is not possible right now; try again later; an administrator can find out why by this id: front-2"}, 0},
+		{"no authenticator applies", "GET", "pass", answer{401, "Unauthorized: the request has no credentials that are used here; log in first"}, 0},
 		{"not allowed", "GET", "bob", forbidden("bob"), 1},
 		{"a no is kept", "GET", "bob", forbidden("bob"), 0},
 		{"allowed", "GET", "alice", answer{Code: 200}, 1},

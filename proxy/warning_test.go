@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"testing"
@@ -41,7 +42,7 @@ func TestWarnings(t *testing.T) {
 		}
 		return time.Time{}
 	}
-	w.decide = func(r *http.Request, _ *index.Target) *authn.Decision {
+	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		switch r.Header.Get("Authorization") {
 		case "":
 			return &authn.Decision{PassThrough: true, Status: 200}
@@ -64,7 +65,7 @@ func TestWarnings(t *testing.T) {
 		want        answer
 	}{
 		"refused": {"/clusters/root:ws/api", "bad", answer{401, "", []string{
-			`299 front-proxy "Unauthorized: the token was not accepted; log in again if it may have expired; whoever administers the workspace can find out why by this id: i-1"`}}},
+			`299 front-proxy "Unauthorized: the token was not accepted; log in again if it may have expired; an administrator can find out why by this id: i-1"`}}},
 		"no such workspace":                {"/clusters/root:nope/api", "good", answer{403, "", noAccess("root:nope")}},
 		"no such workspace, another path":  {"/clusters/root:nope/api/v1/pods", "good", answer{403, "", noAccess("root:nope")}},
 		"a workspace that may not be used": {"/clusters/root:ws/api", "good", answer{403, "", noAccess("root:ws")}},

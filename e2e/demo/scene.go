@@ -47,7 +47,7 @@ data: {from: alice}
 
 func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, company *company, progress func(string)) (*scene, error) {
 	admin := env.Admin()
-	progress("creating workspace root:demo with the workspace type team and its issuer " + issuer.URL())
+	progress("creating workspace root:demo, the workspace type team and its issuer " + issuer.URL())
 	org, err := admin.CreateWorkspace(ctx, "root", "demo", harness.TypeRef{}, harness.RootShard)
 	if err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ func (s *scene) variables(ca string) string {
 		{"KUBECACHEDIR", s.kubectlCacheDir},
 		{"SERVING_CA", s.env.ServingCA.File},
 		{"KCP_LOGIN_HOME", filepath.Join(s.env.Dir, "logins")},
-		{"ELSEWHERE", filepath.Join(s.company.home, "kubeconfig")},
+		{"ELSEWHERE", s.company.home},
 		{"BROWSER", s.company.filler},
 		{"FORMFILLER_CA", s.company.dex.CAFile},
 		{"FORMFILLER_USER", harness.DexUser},

@@ -58,7 +58,7 @@ func (s *scene) inside(refusal string) []act {
 		{about: "With that ID the operator learns why.", line: "front-proxy explain --kubeconfig $ADMIN " + refusal, want: `audience: the token is for ["something-else"]`},
 		{
 			about: "What would the proxy decide about Alice's own token in green?",
-			line:  "front-proxy explain --kubeconfig $ADMIN --path /clusters/root:demo:green/api --token-file $TOKEN_FILE", want: "Forwarded as: " + prefix + user,
+			line:  "front-proxy explain --kubeconfig $ADMIN --path /clusters/root:demo:green --token-file $TOKEN_FILE", want: "Forwarded as: " + prefix + user,
 		},
 		{about: "The proxy's status: shards, issuers, configurations, certificates.", line: "kubectl --kubeconfig $ADMIN --server $PROXY get --raw /statusz", want: "shard-1"},
 		{about: "Its metrics.", line: "kubectl --kubeconfig $ADMIN --server $PROXY get --raw /metrics", only: "front_proxy_decisions_total{ front_proxy_issuers{", want: "front_proxy_decisions_total"},
@@ -85,10 +85,10 @@ func (s *scene) play(ctx context.Context, t *terminal, acts []act) (output []byt
 		if a.about != "" {
 			t.say("\n%s\n", wrapped(a.about, columns))
 			if a.elsewhere {
-				t.say("  $ %s\n", t.styled(bold, elsewhere))
+				t.say("$ %s\n", t.styled(bold, elsewhere))
 			}
 		}
-		t.say("  $ %s\n", t.styled(bold, a.line))
+		t.say("$ %s\n", t.styled(bold, a.line))
 		output, err = s.run(ctx, a)
 		t.say("%s", printed(output, a.only))
 		var exit *exec.ExitError
@@ -108,7 +108,7 @@ func (s *scene) play(ctx context.Context, t *terminal, acts []act) (output []byt
 }
 
 // elsewhere makes a shell one on a machine where Alice has nothing.
-const elsewhere = "export KUBECONFIG=$ELSEWHERE"
+const elsewhere = "export KUBECONFIG=$ELSEWHERE/kubeconfig KCP_LOGIN_HOME=$ELSEWHERE/logins"
 
 // run has bash run a line as in the shell of a person who repeats it.
 func (s *scene) run(ctx context.Context, a act) ([]byte, error) {
@@ -155,10 +155,13 @@ func printed(output []byte, words string) string {
 	return b.String()
 }
 
-// wrappedIfProse breaks what kubectl says in sentences; tables are cut instead.
+// wrappedIfProse breaks what is said in sentences; tables are cut instead.
 func wrappedIfProse(line string) string {
-	if strings.HasPrefix(line, "Warning: ") || strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "Error from server") {
-		return wrapped(line, columns-4)
+	for _, begin := range []string{"Warning: ", "error: ", "Error from server", "  workspace ", "Configuration used: "} {
+		if strings.HasPrefix(line, begin) {
+			indentation := line[:len(line)-len(strings.TrimLeft(line, " "))]
+			return indentation + strings.ReplaceAll(wrapped(line, columns-4-2*len(indentation)), "\n", "\n"+indentation+indentation)
+		}
 	}
 	return line
 }

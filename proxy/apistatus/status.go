@@ -101,7 +101,7 @@ func Unauthenticated(d *authn.Decision) *metav1.Status {
 		s = New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authentication is not possible right now; try again later")
 	}
 	if d.ID != "" {
-		s.Message += "; whoever administers the workspace can find out why by this id: " + d.ID
+		s.Message += "; an administrator can find out why by this id: " + d.ID
 	}
 	s.Details = &metav1.StatusDetails{UID: types.UID(d.ID), RetryAfterSeconds: seconds(d.RetryAfter)}
 	return s
