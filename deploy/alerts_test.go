@@ -62,13 +62,13 @@ func newStage(t *testing.T) *stage {
 	s := &stage{t: t, kcp: k, issuer: issuertest.Serve(t, issuertest.Options{})}
 	s.far, err = k.AddShard("far")
 	check(t, err)
-	s.far.Forwarded = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.far.SetForwarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if answer := s.broken.Load(); answer != nil {
 			(*answer)(w, r)
 			return
 		}
 		_, _ = io.WriteString(w, "{}")
-	})
+	}))
 	for name, shard := range map[string]*standin.Shard{"team": k.Root, "far": s.far} {
 		cluster := fmt.Sprintf("%s%013d", name[:3], 1)
 		k.Root.PutWorkspace("root", name, cluster, "root", "team", nil)
@@ -385,9 +385,9 @@ func TestAlertsUnderFaults(t *testing.T) {
 		{
 			name: "a shard serves one resource not", sick: true,
 			prepare: func(s *stage) {
-				s.far.Many = func(resource string) (http.Handler, bool) {
+				s.far.SetMany(func(resource string) (http.Handler, bool) {
 					return http.NotFoundHandler(), resource == "workspaces"
-				}
+				})
 			},
 			want: []string{"FrontProxyShardNotSynced critical shard=far", "FrontProxyWatchFails warning resource=workspaces.tenancy.kcp.io shard=far"},
 		},

@@ -36,11 +36,11 @@ func (p *runningProxy) peak() int64 {
 func TestMemoryUnderOverload(t *testing.T) {
 	const places = 64
 	i := newInstallation(t)
-	i.shard.Forwarded = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	i.shard.SetForwarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		time.Sleep(20 * time.Millisecond)
 		_, _ = w.Write(make([]byte, 256<<10))
-	})
+	}))
 	args, _ := arguments(t, i.kcp)
 	// An eighth of the places are those of a logical cluster, where all of it goes.
 	p := newPod(t).run(i.kcp, append(args, fmt.Sprintf("--max-requests-inflight=%d", 8*places), "--vmodule=",

@@ -50,7 +50,7 @@ func BenchmarkStart(b *testing.B) {
 			var peak int64
 			for b.Loop() {
 				k := newKCP(b)
-				k.Root.Many = many(n)
+				k.Root.SetMany(many(n))
 				args, _ := arguments(b, k)
 				args = append(args, "-v=0", "--token-auth-file="+file(b, "tokens.csv", []byte("token-of-frank,frank,,abc\n")))
 				p := newPod(b).run(k, args)

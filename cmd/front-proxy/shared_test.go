@@ -24,7 +24,7 @@ func TestSharedConnections(t *testing.T) {
 	t.Parallel()
 	i := newInstallation(t)
 	dave := newIssuer(t)
-	i.shard.Forwarded = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	i.shard.SetForwarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
@@ -34,7 +34,7 @@ func TestSharedConnections(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 		}
 		_, _ = io.WriteString(w, seen)
-	})
+	}))
 	p := i.start("--client-ca-file="+i.kcp.ClientCA.File,
 		"--token-auth-file="+file(t, "tokens.csv", []byte("franks-token,frank,,\ngraces-token,grace,,\n")),
 		"--oidc-issuer-url="+dave.URL(), "--oidc-client-id=kcp", "--oidc-username-prefix=oidc:", "--oidc-ca-file="+file(t, "oidc-ca.crt", []byte(dave.CAPEM())))
@@ -153,10 +153,10 @@ func answerOf(user, id string, code int, got string) string {
 func TestPipelinedRequests(t *testing.T) {
 	t.Parallel()
 	i := newInstallation(t)
-	i.shard.Forwarded = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	i.shard.SetForwarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintf(w, "%s %s %q %q", r.Method, r.URL.RawQuery, r.Header["X-Remote-User"], body)
-	})
+	}))
 	p := i.start("--client-ca-file="+i.kcp.ClientCA.File, "--token-auth-file="+file(t, "tokens.csv", []byte("franks-token,frank,,\ngraces-token,grace,,\n")))
 	roots := i.client(p, "").Transport.(*http.Transport).TLSClientConfig.RootCAs
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.url, "https://"), &tls.Config{RootCAs: roots, NextProtos: []string{"http/1.1"}})

@@ -63,7 +63,7 @@ func runWorld(ctx context.Context, t worldTask) error {
 		return err
 	}
 	defer issuer.Close()
-	k.Root.Forwarded = &backend{shard: k.Root, object: bytes.Repeat([]byte("0123456789abcdef"), 64)}
+	k.Root.SetForwarded(&backend{shard: k.Root, object: bytes.Repeat([]byte("0123456789abcdef"), 64)})
 	fill(k.Root, issuer, t)
 	w, err := describe(k, issuer, t)
 	if err != nil {

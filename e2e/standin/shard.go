@@ -32,22 +32,13 @@ type Shard struct {
 	// ExternalURL is what its object says where clients reach it (the proxy, in a
 	// real kcp) when it is listed the next time; empty means URL.
 	ExternalURL string
-	// Forwarded answers what was forwarded, in place of WhoAmI, and looks at
-	// nothing before; nil: WhoAmI. Set it before requests come.
-	Forwarded http.Handler
-
-	// Many answers lists and watches over all clusters of the resources it says are
-	// its own, in place of what was put; nil: it has none. Set it before requests
-	// come.
-	Many func(resource string) (list http.Handler, ok bool)
-
-	kcp     *KCP
-	address string
-	serving harness.KeyPair
-	headers authenticator.Request
-	users   *x509.CertPool
-	proxies *x509.CertPool
-	version versions
+	kcp         *KCP
+	address     string
+	serving     harness.KeyPair
+	headers     authenticator.Request
+	users       *x509.CertPool
+	proxies     *x509.CertPool
+	version     versions
 
 	// Requests counts what was forwarded to it, not lists and watches.
 	Requests atomic.Int64
@@ -55,6 +46,9 @@ type Shard struct {
 	At atomic.Pointer[string]
 	// Lookups counts what the proxy itself asked about service accounts.
 	Lookups atomic.Int64
+
+	forwarded atomic.Pointer[http.Handler]
+	many      atomic.Pointer[manyObjects]
 
 	mu         sync.Mutex // guards what follows
 	stores     map[string]*store
@@ -238,10 +232,22 @@ func (s *Shard) PutAnnotatedConfiguration(cluster, name string, annotations map[
 	s.store("workspaceauthenticationconfigurations").put(cluster, name, annotations, Object{"spec": Object{"jwt": jwt}})
 }
 
+// SetForwarded has h answer what was forwarded, in place of WhoAmI. Nothing of it is looked at
+// before.
+func (s *Shard) SetForwarded(h http.Handler) { s.forwarded.Store(&h) }
+
+// manyObjects answers lists and watches over all clusters of a resource; not ok: those have
+// what was put.
+type manyObjects = func(resource string) (list http.Handler, ok bool)
+
+// SetMany has many answer lists and watches over all clusters of the resources that it says
+// are its own, in place of what was put.
+func (s *Shard) SetMany(many func(resource string) (list http.Handler, ok bool)) { s.many.Store(&many) }
+
 // ServeHTTP implements http.Handler.
 func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.Forwarded != nil && purposeOf(r) == ForClients {
-		s.Forwarded.ServeHTTP(w, r)
+	if h := s.forwarded.Load(); h != nil && purposeOf(r) == ForClients {
+		(*h).ServeHTTP(w, r)
 		return
 	}
 	s.called(r)
@@ -254,8 +260,8 @@ func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		resource, _, _ := strings.Cut(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], ":")
-		if s.Many != nil {
-			if list, ok := s.Many(resource); ok {
+		if many := s.many.Load(); many != nil {
+			if list, ok := (*many)(resource); ok {
 				list.ServeHTTP(w, r)
 				return
 			}
