@@ -31,8 +31,8 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	}
 	took := p.now().Sub(x.start)
 	p.metrics.RequestDone(x.labels(r, took))
-	p.inFlight.Add(-1)
 	x.charges.release()
+	p.inFlight.Add(-1)
 	if x.upload != nil {
 		x.upload.answerOver()
 	}
