@@ -9,9 +9,11 @@
 // Where to look:
 //
 //   - what ends a watch or an upgraded connection: streamSet (streams.go)
-//   - who gets 429: requestLimits (requestlimits.go) and memoryBudget (memorybudget.go), by
-//     Config.MaxInFlight; charges (charges.go) are what one request holds of them;
-//     for the proxy's own pages RootAuthorizer (authorizer.go) and package zpages
+//   - what happens to streams when a workspace has moved to another shard, which package
+//     index notices: moves.go, and for watches watchmove.go
+//   - who gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
+//     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
+//     RootAuthorizer (authorizer.go) and package zpages
 //   - which headers a server gets: exchange.rewrite (outgoing.go)
 //   - what log, metrics, audit and spans tell of a request: record (record.go)
 //   - what the proxy answers by itself: localendpoints.go, health.go, login.go, explain.go
@@ -31,10 +33,12 @@
 //   - Counting takes no lock and allocates for request bodies only; no label is a
 //     client's or a tenant's choice (package metrics, docs/metrics.md).
 //
-// Routes are built in: /metrics, /statusz, /flagz and /debug/explain, which the
-// proxy answers itself (localendpoints.go; the last also below each workspace), and, when
-// switched on, /shards/<shard>/services/, the virtual workspaces of every shard, and
-// /services/admin, kcp's Admin workspace, on any shard (package routing). Streams are decided about again while they run (recheck.go).
+// Some paths are in no mapping file: /metrics, /statusz, /flagz and /debug/explain, which the
+// proxy answers itself (localendpoints.go; the last also below each workspace: explain.go), and,
+// when switched on, /shards/<shard>/services/, the virtual workspaces of every shard, and
+// /services/admin, kcp's Admin workspace, on any shard (package routing).
+//
+// Streams are decided about again while they run (recheck.go).
 //
 // Wrinkles:
 //
@@ -44,6 +48,6 @@
 //   - Outgoing URLs carry the path in Opaque, because URL.EscapedPath re-encodes
 //     some bytes that clients send.
 //   - Upgrades need HTTP/1.1 upstream, and Go chooses that by itself for
-//     websocket only; so they go the way of requests with a connection alone
+//     websocket only; so they go the way of requests with a connection of their own
 //     (package upstream).
 package proxy

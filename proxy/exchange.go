@@ -8,10 +8,9 @@ import (
 )
 
 // exchange is one request's way: what each step has found out (record), and what the next
-// ones need. It holds the
-// ReverseProxy that forwards the request, so that its callbacks find the exchange without
-// a context. Exchanges are pooled, because creating the callbacks costs more than the rest.
-// Nothing may keep one after finish, which resets it.
+// ones need. It holds the ReverseProxy that forwards the request, so that its callbacks find
+// the exchange without a context. Exchanges are pooled, because creating the callbacks costs
+// more than the rest. Nothing may keep one after finish, which resets it.
 type exchange struct {
 	p  *Proxy
 	rp httputil.ReverseProxy

@@ -23,7 +23,9 @@ import (
 //     (locate.go, package routing)
 //  5. decide: who is asking, or why nobody is admitted (decide.go); the memory of a
 //     request that waits is charged to its address, then to its user (charges.go,
-//     memorybudget.go)
+//     memorybudget.go). In between, refused are a version of a shard that the cluster has
+//     left (checkVersion, moves.go), and a stream's request that is too large to keep
+//     (streamsize.go)
 //  6. forward: a small body is read, and a place among running requests taken, else the
 //     answer is 429 (forward.go); identity headers (outgoing.go); the answer
 //     (response.go)

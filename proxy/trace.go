@@ -84,8 +84,8 @@ func (p *Proxy) withSpan(r *http.Request, name string, do func(*http.Request) *m
 	return status
 }
 
-// forwardInSpan is forward with a span, and copyWatch. It is a function of its own for what its variables take of the stack,
-// which a watch keeps for as long as it lasts.
+// forwardInSpan is forward with a span, and copyWatch. It is a function of its own because
+// its variables take stack, which a watch would keep for as long as it lasts.
 func (x *exchange) forwardInSpan(w http.ResponseWriter, r *http.Request) {
 	ctx, span := x.p.tracer.Start(r.Context(), "upstream", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("front-proxy.to", x.dest.Kind.String())))
 	defer span.End()

@@ -1,5 +1,5 @@
-// Package identity decides which identities may be forwarded: whether a shard will read the
-// decided identity from its headers (Check), how large it may be (Limits), what a tenant's
+// Package identity decides which identities may be forwarded: whether a shard will read exactly
+// the decided identity out of the headers (Check), how large it may be (Limits), what a tenant's
 // configuration may not assert (Guard), which groups of a global identity reach a shard
 // (GroupFilter), and which identity an external mount host gets (ForExternalHost).
 //

@@ -27,8 +27,8 @@ const (
 //     together with first fetches, three quarters. A dead issuer costs a whole timeout,
 //     and must not keep those that respond from being read again.
 //   - Each further fetch of an owner needs twice the room: its second starts only
-//     while less than half of what its issuer'class fetchClass may use is in use, its
-//     third while less than a quarter is. So owners with many issuers leave room for
+//     while less than half of what fetches of its class may use is in use, its third
+//     while less than a quarter is. So owners with many issuers leave room for
 //     the first fetch of those who come later.
 //   - A slot that becomes free goes to the owner with the fewest fetches under way; among
 //     equals, to the one whose last turn is longest ago.

@@ -1,6 +1,7 @@
 package workspacetypes
 
-// configState says how far a configuration got. It changes by this table only, which
+// configState says how far a configuration of an Index got; operators see its
+// ConfigurationState. It is changed by transition only, according to this table, which
 // configState.after is; in a state that a row does not name, its event changes nothing.
 //
 //	event                         in state                               then

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// ConfigurationState says how far a configuration got.
+// ConfigurationState is the state of a configuration as operators see it: in fewer words
+// than configState, from which stateShown makes it.
 type ConfigurationState string
 
 // The states of a configuration.

@@ -1,6 +1,7 @@
 // Package harness starts a real kcp on loopback: a cache server, shards with
 // everything embedded (on demand with their virtual workspaces in a server
-// beside them), and a proxy in front of them, each a process of its own. The end-to-end tests and the demo share it.
+// beside them), and a proxy in front of them, each a process of its own. The end-to-end
+// tests and the demo share it.
 //
 // What it starts it stops: every process has a process group of its own, dies
 // with this process (Pdeathsig), and is ended by Stop in the order proxy,

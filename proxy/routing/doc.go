@@ -1,8 +1,8 @@
 // Package routing says where requests go: by the mapping file, by the claim of a service
 // account's token for paths that name no cluster, by the index, by the mounts of
 // workspaces, and by the built-in routes to shards' virtual workspaces and to the Admin
-// workspace. Its Router follows
-// the files that say so, and makes the one Destination that everybody else reads.
+// workspace. Its Router follows the mapping file and the files that it names, and makes the
+// one Destination that everybody else reads.
 //
 // A path is read once, by package lookup, and goes out byte for byte as it came; only the
 // cluster below /clusters/ is replaced by the logical cluster's name that was looked up.
