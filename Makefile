@@ -61,7 +61,7 @@ soak: build $(KCP032) ## an hour of mixed load on two real shards while everythi
 
 demo: build $(KCP032) $(LOGIN) ## two shards, an issuer and the proxy, until Ctrl-C
 	go build -o bin/demo ./e2e/demo
-	@bash -mc bin/demo # as a foreground job: Ctrl-C is for the demo alone, and no failure of make's
+	@if [ -t 0 ]; then bash -mc bin/demo; else bin/demo; fi # a foreground job: Ctrl-C is no failure of make's
 
 $(KCP031): e2e/kcp-0.31/go.sum e2e/kcp-0.31/go.mod
 $(KCP032): e2e/kcp-0.32/go.sum e2e/kcp-0.32/go.mod $(VWF)
