@@ -65,6 +65,6 @@ func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
 	if s.Code == http.StatusTooManyRequests && x.upload.remains() {
 		w.Header().Set("Connection", "close") // net/http would wait for the body first
 	}
-	apistatus.Warn(w.Header(), s, x.dest.ClusterPath)
+	apistatus.Warn(w.Header(), s, x.dest.Asked())
 	apistatus.Write(w, s)
 }

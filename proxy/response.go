@@ -22,7 +22,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	if res.StatusCode == http.StatusForbidden && x.dest.Kind == destination.Shard && (x.dest.Path == "/api" || x.dest.Path == "/apis") {
 		// Whoever has access to a workspace may ask which APIs it has.
-		apistatus.WarnNoAccess(res.Header, x.dest.ClusterPath)
+		apistatus.WarnNoAccess(res.Header, x.dest.Asked())
 	}
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:

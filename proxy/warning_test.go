@@ -11,6 +11,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/index/shards"
 )
 
 // TestWarnings: kubectl prints the Warning headers of what it is refused.
@@ -32,6 +33,8 @@ func TestWarnings(t *testing.T) {
 	late.Close()
 	w.index["root:late"] = index.Target{Cluster: "4ab", Shard: late.Shard}
 	w.index["root:ws"], w.index["2kd9"] = there, there
+	w.index["root:mount"] = index.Target{Mount: mustURL(t, there.(index.Target).Shard.BaseURL.String()+"/clusters/2kd9")}
+	w.config.Routing.Shards = func() []*shards.Shard { return []*shards.Shard{there.(index.Target).Shard} }
 	w.config.Now = func() time.Time { return now }
 	w.config.Routing.ShardFailingSince = func(shard string) time.Time {
 		switch shard {
@@ -69,6 +72,7 @@ func TestWarnings(t *testing.T) {
 		"no such workspace":                {"/clusters/root:nope/api", "good", answer{403, "", noAccess("root:nope")}},
 		"no such workspace, another path":  {"/clusters/root:nope/api/v1/pods", "good", answer{403, "", noAccess("root:nope")}},
 		"a workspace that may not be used": {"/clusters/root:ws/api", "good", answer{403, "", noAccess("root:ws")}},
+		"a mount of it":                    {"/clusters/root:mount/api", "good", answer{403, "", noAccess("root:mount")}},
 		"the same, groups":                 {"/clusters/root:ws/apis", "good", answer{403, "", noAccess("root:ws")}},
 		"a resource that may not be read":  {"/clusters/root:ws/api/v1/pods", "good", answer{403, "", nil}},
 		"a shard that is down":             {"/clusters/root:late/api", "good", answer{503, "1", []string{`299 front-proxy "shard \"shard-3\" could not be reached; try again later"`}}},

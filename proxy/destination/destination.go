@@ -134,6 +134,15 @@ func (d *Destination) Name() string {
 	return "the backend of \"" + d.Pattern + "\""
 }
 
+// Asked is the cluster path that the client asked for: not where its mounts lead, which a
+// caller need not know.
+func (d *Destination) Asked() string {
+	if len(d.Mounts) > 0 {
+		return d.Mounts[0].Path
+	}
+	return d.ClusterPath
+}
+
 // SetURL makes u, but for its query, the URL of path at the destination.
 func (d *Destination) SetURL(u *url.URL, path string) {
 	u.Scheme, u.Host, u.User = d.Base.Scheme, d.Base.Host, nil
