@@ -153,11 +153,7 @@ func TestPublicCertificate(t *testing.T) {
 // TestKeysOfCAsStayOut: of a CA's Secret the pods get the certificate only, though
 // cert-manager keeps the key in the same Secret.
 func TestKeysOfCAsStayOut(t *testing.T) {
-	streams := map[string][]byte{"kustomize": kustomized(t, "kustomize")}
-	for name, values := range valueSets(t) {
-		streams[name] = charted(t, values...)
-	}
-	for name, stream := range streams {
+	for name, stream := range allManifests(t) {
 		all := objects(t, stream)
 		for key := range all {
 			if !strings.HasPrefix(key, "Deployment ") {

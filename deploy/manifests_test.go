@@ -408,15 +408,21 @@ func TestKustomizePatch(t *testing.T) {
 	}
 }
 
+// allManifests are those of kustomize and of the chart with each set of values, by name.
+func allManifests(t *testing.T) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{"kustomize": kustomized(t, "kustomize")}
+	for name, values := range valueSets(t) {
+		all[name] = charted(t, values...)
+	}
+	return all
+}
+
 // TestPodsAreConfined in every value set: the restricted Pod Security Standard,
 // a read-only root, and every file an argument or a mapping names is mounted. Pods
 // of helm test are no exception.
 func TestPodsAreConfined(t *testing.T) {
-	streams := map[string][]byte{"kustomize": kustomized(t, "kustomize")}
-	for name, values := range valueSets(t) {
-		streams[name] = charted(t, values...)
-	}
-	for name, stream := range streams {
+	for name, stream := range allManifests(t) {
 		all := objects(t, stream)
 		for key := range all {
 			var pod corev1.PodSpec
