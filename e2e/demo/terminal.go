@@ -76,13 +76,18 @@ func (t *terminal) endStep() {
 	if t.step == "" {
 		return
 	}
-	_, _ = fmt.Fprintf(t.out, "%s%s %s %s\n", eraseLine, t.styled(green, "✓"), t.step, t.styled(faint, fmt.Sprintf("%.0f s", time.Since(t.started).Seconds())))
+	_, _ = fmt.Fprintf(t.out, "%s%s %s %s\n", eraseLine, t.styled(green, "✓"), t.step, t.lasted())
 	t.step = ""
+}
+
+// lasted is how long the step has lasted. The caller holds mu.
+func (t *terminal) lasted() string {
+	return t.styled(faint, fmt.Sprintf("%.0f s", time.Since(t.started).Seconds()))
 }
 
 // showStep shows how long the step has lasted. The caller holds mu.
 func (t *terminal) showStep() {
-	_, _ = fmt.Fprintf(t.out, "%s  %s %s", eraseLine, clipped(t.step, columns-10), t.styled(faint, fmt.Sprintf("%.0f s", time.Since(t.started).Seconds())))
+	_, _ = fmt.Fprintf(t.out, "%s  %s %s", eraseLine, clipped(t.step, columns-10), t.lasted())
 }
 
 // count shows every second how long a step has lasted, until ctx ends.
