@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -84,8 +83,6 @@ type ServerConfig struct {
 	// ClientCA is what the listener advertises to clients with certificates; it
 	// admits nobody.
 	Serving *genericapiserver.SecureServingInfo
-	// Curves are the key exchange mechanisms to offer; nil means Go's.
-	Curves []tls.CurveID
 	// MaxConnections bounds the clients' connections; 0: no bound.
 	MaxConnections int
 	// ShutdownDelay is how long Run goes on serving after its context ended, while

@@ -3,7 +3,6 @@ package proxy
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	stdlog "log"
 	"net/http"
@@ -97,7 +96,6 @@ type observers struct {
 // listening is what Run serves with.
 type listening struct {
 	serving         *genericapiserver.SecureServingInfo
-	curves          []tls.CurveID
 	connections     *connections  // nil: it does not run
 	returned        *connListener // nil, too
 	shutdownDelay   time.Duration
@@ -177,7 +175,7 @@ func newPages(c *Config) pages {
 
 func newListening(c *Config) listening {
 	s := &c.Server
-	l := listening{serving: s.Serving, curves: s.Curves, shutdownDelay: s.ShutdownDelay, shutdownTimeout: cmp.Or(s.ShutdownTimeout, defaultShutdownTimeout)}
+	l := listening{serving: s.Serving, shutdownDelay: s.ShutdownDelay, shutdownTimeout: cmp.Or(s.ShutdownTimeout, defaultShutdownTimeout)}
 	if s.Serving != nil && s.Serving.Listener != nil {
 		l.connections = &connections{Listener: s.Serving.Listener, most: int64(s.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: c.ProgressTimeout}
 		l.returned = newConnListener(s.Serving.Listener)

@@ -125,7 +125,7 @@ func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Co
 	config := &tls.Config{
 		MinVersion:       max(s.MinTLSVersion, tls.VersionTLS12),
 		CipherSuites:     s.CipherSuites,
-		CurvePreferences: p.curves,
+		CurvePreferences: s.CurvePreferences,
 		NextProtos:       []string{"h2", "http/1.1"},
 	}
 	if s.DisableHTTP2 {

@@ -55,7 +55,7 @@ func TestClientCertificates(t *testing.T) {
 func TestServingOptions(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", false, nil)
-	w.config.Server.Serving = &genericapiserver.SecureServingInfo{DisableHTTP2: true, MinTLSVersion: tls.VersionTLS10}
+	w.config.Server.Serving = &genericapiserver.SecureServingInfo{DisableHTTP2: true, MinTLSVersion: tls.VersionTLS10, CurvePreferences: []tls.CurveID{tls.CurveP384}}
 	f := w.front(t)
 	conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil {
@@ -68,5 +68,14 @@ func TestServingOptions(t *testing.T) {
 	if conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // that it is refused is the test
 		_ = conn.Close()
 		t.Error("TLS 1.1 is served")
+	}
+	for curve, served := range map[tls.CurveID]bool{tls.CurveP384: true, tls.X25519: false} {
+		conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, CurvePreferences: []tls.CurveID{curve}})
+		if err == nil {
+			_ = conn.Close()
+		}
+		if (err == nil) != served {
+			t.Errorf("%v: %v, want it served: %t", curve, err, served)
+		}
 	}
 }

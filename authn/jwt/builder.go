@@ -33,7 +33,7 @@ type Issuers interface {
 // are never removed. It works only before the first such authenticator is made.
 // NewBuilder does it too.
 func DisableUpstreamMetrics() {
-	metrics.SetDisabledMetric("apiserver_authentication_jwt_authenticator_latency_seconds")
+	metrics.SetDisabledMetrics([]string{"apiserver_authentication_jwt_authenticator_latency_seconds"})
 }
 
 // Builder makes configurations.

@@ -175,7 +175,6 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		},
 		Server: proxy.ServerConfig{
 			Serving:         serving,
-			Curves:          must(curveIDs(o.serving.curves)), // validated
 			MaxConnections:  o.connections(),
 			ShutdownDelay:   o.serving.shutdownDelay,
 			ShutdownTimeout: o.serving.shutdownTimeout,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	cliflag "k8s.io/component-base/cli/flag"
 )
 
 // routingOptions say where requests go.
@@ -60,7 +61,6 @@ func (o *limitOptions) flags(fs *pflag.FlagSet) {
 // servingOptions are of the listener, and of its end.
 type servingOptions struct {
 	*genericoptions.SecureServingOptions
-	curves          []string
 	corsOrigins     []string
 	shutdownDelay   time.Duration
 	shutdownTimeout time.Duration
@@ -68,7 +68,6 @@ type servingOptions struct {
 
 func (o *servingOptions) flags(fs *pflag.FlagSet) {
 	o.AddFlags(fs)
-	fs.StringSliceVar(&o.curves, "tls-curve-preferences", nil, "Key exchange mechanisms to offer, as Go's names or IDs, comma-separated. Empty means Go's defaults.")
 	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "How long to keep serving after SIGTERM while /readyz fails, so that load balancers notice.")
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "How long requests in flight, watches included, may still run after that delay.")
 }
@@ -87,8 +86,8 @@ func (o *servingOptions) validate() (errs []error) {
 	if o.shutdownDelay < 0 || o.shutdownTimeout < 0 {
 		fail("--shutdown-delay-duration and --shutdown-timeout cannot be negative")
 	}
-	if _, err := curveIDs(o.curves); err != nil {
-		fail("--tls-curve-preferences: %w", err)
+	if _, err := cliflag.TLSCurvePreferences(o.CurvePreferences); err != nil {
+		fail("--tls-curve-preferences: %w; its values are Go's numbers of key exchange mechanisms, such as 29 for X25519 (https://pkg.go.dev/crypto/tls#CurveID)", err)
 	}
 	return append(errs, o.Validate()...)
 }
