@@ -1,13 +1,8 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,14 +55,11 @@ func (p *Proxy) workspacePage(r *http.Request, c *charges, d *destination.Destin
 	return explanationPage(p.explanations.ForWorkspace(d.Target.Cluster, id))
 }
 
-// maxReview bounds a shard's answer to a review, in bytes.
-const maxReview = 1 << 20
-
-const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-
 // canExplain asks the shard at d, as the caller u, whether it may read explanations.
 func (p *Proxy) canExplain(ctx context.Context, d *destination.Destination, u user.Info) *metav1.Status {
-	allowed, err := selfReview(ctx, d, u)
+	allowed, err := selfReview(ctx, d, u, authorizationv1.SelfSubjectAccessReviewSpec{
+		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: zpages.ExplainPath, Verb: "get"},
+	})
 	if err != nil {
 		p.log.Error(err, "Could not authorize a request for an explanation", "cluster", d.Target.Cluster)
 		return apistatus.AuthorizationFailed(err)
@@ -76,47 +68,6 @@ func (p *Proxy) canExplain(ctx context.Context, d *destination.Destination, u us
 		return apistatus.Forbidden("forbidden: User %q cannot get path %q in this workspace", u.GetName(), zpages.ExplainPath)
 	}
 	return nil
-}
-
-// selfReview asks the shard at d whether u may read explanations.
-func selfReview(ctx context.Context, d *destination.Destination, u user.Info) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
-	defer cancel()
-	review := &authorizationv1.SelfSubjectAccessReview{
-		TypeMeta: metav1.TypeMeta{Kind: "SelfSubjectAccessReview", APIVersion: "authorization.k8s.io/v1"},
-		Spec:     authorizationv1.SelfSubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: zpages.ExplainPath, Verb: "get"}},
-	}
-	body, err := json.Marshal(review)
-	if err != nil {
-		return false, err
-	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Base.String(), bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
-	q.URL = &url.URL{}
-	d.SetURL(q.URL, selfReviewPath)
-	q.Header.Set("Content-Type", "application/json")
-	d.Headers.Set(q.Header, u)
-	resp, err := d.Transport.RoundTrip(q)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxReview))
-	switch {
-	case err != nil:
-		return false, err
-	case resp.StatusCode == http.StatusForbidden: // not even that: no access to the workspace
-		return false, nil
-	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
-		return false, fmt.Errorf("the shard answers a SelfSubjectAccessReview with %s", resp.Status)
-	}
-	*review = authorizationv1.SelfSubjectAccessReview{}
-	if err := json.Unmarshal(answer, review); err != nil {
-		return false, fmt.Errorf("the shard's answer is not a SelfSubjectAccessReview: %w", err)
-	}
-	return review.Status.Allowed, nil
 }
 
 // explain goes the way of a request as far as the decision, with a credential
