@@ -41,7 +41,7 @@ func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	st := x.p.streams.add(upgradeStream, cancel, x.p.streamAuthn(r, &x.dest, x.decision))
 	defer x.p.streams.remove(st)
-	x.p.followMoves(st, &x.dest, nil)
+	x.p.endWhenMoved(st, &x.dest, nil)
 	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 

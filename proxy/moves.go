@@ -38,8 +38,8 @@ const (
 	moveSpread = 5 * time.Second
 )
 
-// follow has the Proxy follow moves; nil: there are none.
-func (p *Proxy) follow(moves Moves) (err error) {
+// subscribeToMoves has moveChanged called about moves; nil: there are none.
+func (p *Proxy) subscribeToMoves(moves Moves) (err error) {
 	if moves == nil {
 		return nil
 	}
@@ -80,14 +80,14 @@ func (p *Proxy) expiresInConflict(r *http.Request, d *destination.Destination, e
 		requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery) != 0
 }
 
-// followMoves has a stream to d end when the cluster moves away from the shard. w is nil for a
+// endWhenMoved has a stream to d end when the cluster moves away from the shard. w is nil for a
 // stream that is not a watch.
-func (p *Proxy) followMoves(st *stream, d *destination.Destination, w *watch) {
+func (p *Proxy) endWhenMoved(st *stream, d *destination.Destination, w *watch) {
 	t := &d.Target
 	if p.moves == nil || d.Kind != destination.Shard || t.Shard == nil {
 		return
 	}
-	p.streams.follow(st, t.Cluster, t.Shard.Name, w)
+	p.streams.setCluster(st, t.Cluster, t.Shard.Name, w)
 	if p.moves.MoveState(t.Cluster, t.Shard.Name) == index.Moved { // since the lookup
 		p.moveChanged(t.Cluster)
 	}
@@ -98,7 +98,7 @@ func (p *Proxy) followMoves(st *stream, d *destination.Destination, w *watch) {
 // what becomes of a move look again.
 func (p *Proxy) moveChanged(cluster string) {
 	var moved []*stream
-	for _, st := range p.streams.of(cluster) {
+	for _, st := range p.streams.ofCluster(cluster) {
 		if p.moves.MoveState(cluster, st.shard) != index.Moved {
 			st.watch.lookAgain()
 		} else if p.streams.claim(st) {
@@ -124,8 +124,8 @@ func (p *Proxy) endMoved(st *stream) {
 	}
 }
 
-// follow has of return the stream for a cluster. w is nil when the stream is not a watch.
-func (s *streamSet) follow(st *stream, cluster, shard string, w *watch) {
+// setCluster has ofCluster return the stream for a cluster. w is nil when the stream is not a watch.
+func (s *streamSet) setCluster(st *stream, cluster, shard string, w *watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.active[st]; !ok {
@@ -138,8 +138,8 @@ func (s *streamSet) follow(st *stream, cluster, shard string, w *watch) {
 	s.clusters[cluster] = st
 }
 
-// unfollow undoes follow. The caller holds mu.
-func (s *streamSet) unfollow(st *stream) {
+// unsetCluster undoes setCluster. The caller holds mu.
+func (s *streamSet) unsetCluster(st *stream) {
 	switch {
 	case st.shard == "":
 		return
@@ -156,8 +156,8 @@ func (s *streamSet) unfollow(st *stream) {
 	st.sibling, st.before = nil, nil
 }
 
-// of returns the streams of a cluster that follow its moves.
-func (s *streamSet) of(cluster string) []*stream {
+// ofCluster returns the streams that end when the cluster moves.
+func (s *streamSet) ofCluster(cluster string) []*stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*stream

@@ -258,7 +258,7 @@ func TestWatchThatItsShardEndsInAMove(t *testing.T) {
 			close(s.channel("b"))
 			w.eventually(t, "both watches wait", func() bool {
 				n := 0
-				for _, st := range f.streams.of("2kd9") {
+				for _, st := range f.streams.ofCluster("2kd9") {
 					st.watch.move.mu.Lock()
 					if st.watch.move.wake != nil {
 						n++
@@ -268,7 +268,7 @@ func TestWatchThatItsShardEndsInAMove(t *testing.T) {
 				return n == 2
 			})
 			_ = gone.Body.Close() // a client that leaves
-			w.eventually(t, "one watch is left", func() bool { return len(f.streams.of("2kd9")) == 1 })
+			w.eventually(t, "one watch is left", func() bool { return len(f.streams.ofCluster("2kd9")) == 1 })
 			moves.set("2kd9", "old", outcome)
 			if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != want {
 				t.Errorf("when its state is %d, it ends with %q, %v", outcome, rest, err)
@@ -298,7 +298,7 @@ func TestMovedUpgrade(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	defer func() { _ = c.Close() }()
-	w.eventually(t, "the stream is known", func() bool { return len(f.streams.of("2kd9")) == 1 })
+	w.eventually(t, "the stream is known", func() bool { return len(f.streams.ofCluster("2kd9")) == 1 })
 	moves.set("2kd9", "old", index.Moved)
 	if _, _, err := c.ReadMessage(); err == nil {
 		t.Error("a message came instead of the end")
@@ -389,15 +389,15 @@ func TestStreamsOfClusters(t *testing.T) {
 		}
 		st := s.add(watchStream, nil, nil)
 		all = append(all, st)
-		if cluster := fmt.Sprint(rnd.IntN(20)); cluster != "0" { // some follow no moves
-			s.follow(st, cluster, "shard", nil)
+		if cluster := fmt.Sprint(rnd.IntN(20)); cluster != "0" { // some have no cluster
+			s.setCluster(st, cluster, "shard", nil)
 			if want[cluster] == nil {
 				want[cluster] = map[*stream]bool{}
 			}
 			want[cluster][st] = true
 		}
 		for cluster, streams := range want {
-			got := s.of(cluster)
+			got := s.ofCluster(cluster)
 			for _, st := range got {
 				if !streams[st] {
 					t.Fatalf("a stream of %q is one of cluster %s", st.cluster, cluster)
@@ -417,8 +417,8 @@ func TestStreamsOfClusters(t *testing.T) {
 	}
 	over := s.add(watchStream, nil, nil)
 	s.remove(over)
-	s.follow(over, "c", "shard", nil)
-	if len(s.of("c")) != 0 {
+	s.setCluster(over, "c", "shard", nil)
+	if len(s.ofCluster("c")) != 0 {
 		t.Error("a stream that is over is followed")
 	}
 }
@@ -445,11 +445,11 @@ func TestMovesAreSpread(t *testing.T) {
 					}, nil)
 					switch {
 					case n < tc.streams:
-						p.streams.follow(st, "c", "old", nil)
+						p.streams.setCluster(st, "c", "old", nil)
 					case n%3 == 0:
-						p.streams.follow(st, "c", "new", nil)
+						p.streams.setCluster(st, "c", "new", nil)
 					case n%3 == 1:
-						p.streams.follow(st, "other", "old", nil)
+						p.streams.setCluster(st, "other", "old", nil)
 					}
 				}
 				moves.set("c", "old", index.Moved)

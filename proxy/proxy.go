@@ -145,7 +145,7 @@ func New(c Config) (*Proxy, error) {
 	if p.router, err = routing.New(c.Routing); err != nil {
 		return nil, err
 	}
-	if err := p.follow(c.Moves); err != nil {
+	if err := p.subscribeToMoves(c.Moves); err != nil {
 		return nil, err
 	}
 	p.limit.init(c.MaxInFlight)

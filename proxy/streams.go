@@ -25,7 +25,7 @@ type streamSet struct {
 	begun  int           // since the start
 	idle   chan struct{} // closed when no watch or upgrade is open; nil: nobody waits for that
 
-	// clusters has the first of the streams that follow the moves of a cluster.
+	// clusters has the first of the streams that end when a cluster moves.
 	clusters map[string]*stream
 
 	rechecks recheckQueue
@@ -108,7 +108,7 @@ func (s *streamSet) remove(st *stream) {
 	}
 	delete(s.active, st)
 	s.rechecks.remove(st)
-	s.unfollow(st)
+	s.unsetCluster(st)
 	s.open[st.kind]--
 	if s.lasting() == 0 && s.idle != nil {
 		close(s.idle)

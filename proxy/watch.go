@@ -41,7 +41,7 @@ func (p *Proxy) newWatch(r *http.Request, res *http.Response, to *destination.De
 		s.move.begin(watchframes.Of(r.Header, res.Header), r.URL.RawQuery, time.Now())
 	}
 	s.stream = p.streams.add(watchStream, s.end, p.streamAuthn(r, to, d))
-	p.followMoves(s.stream, to, s)
+	p.endWhenMoved(s.stream, to, s)
 	res.Body, res.ContentLength = http.NoBody, 0
 	return s
 }
