@@ -30,7 +30,7 @@ type response struct {
 	writer        clientWriter     // where the answer goes
 	watch         *watch           // nil: the answer is no watch
 	detached      *detachedContext // the request's, when a watch may be detached; else nil
-	endless       *endless         // nil: the answer is none
+	rechecked     *recheckedBody   // nil: the body is no such one
 	// traffic is where the bytes to and from the shard are counted; empty for
 	// other upstreams.
 	traffic metrics.Traffic

@@ -39,7 +39,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	if x.upload != nil && w != nil {
 		x.upload.leave(w)
 	}
-	x.endless.end()
+	x.rechecked.end()
 	if log := p.log.V(3); log.Enabled() {
 		x.log(log, r, took)
 	}

@@ -34,9 +34,9 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 			x.watch = x.p.newWatch(x.inbound, res, &x.dest, x.decision, x.traffic.Received)
 			return nil
 		}
-		x.endless = x.p.followEndless(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision)) // ReverseProxy would end the upload
+		x.rechecked = x.p.newRecheckedBody(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision)) // ReverseProxy would end the upload
 	case res.ContentLength == -1:
-		x.endless = x.p.followEndless(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision))
+		x.rechecked = x.p.newRecheckedBody(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision))
 	}
 	if res.Body != http.NoBody {
 		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.Received}

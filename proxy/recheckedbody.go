@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// recheckedBody is the body of a response of unknown length that is not a watch, such as an
+// event stream or a long download. Once it has lasted for a while, the credential is
+// rechecked from time to time, as for watches. Nothing else ends it, because it may
+// be a download that must not be interrupted.
+type recheckedBody struct {
+	io.ReadCloser
+	p         *Proxy
+	admission *streamAuthn
+	timer     *time.Timer
+	cut       atomic.Bool
+
+	mu     sync.Mutex // guards what follows
+	over   bool
+	stream *stream // nil until it has lasted for a while, and so is rechecked
+}
+
+// newRecheckedBody puts one in place of the body of res; nil: a is nil, and there is
+// nothing to recheck.
+func (p *Proxy) newRecheckedBody(res *http.Response, a *streamAuthn) *recheckedBody {
+	if a == nil {
+		return nil
+	}
+	b := &recheckedBody{ReadCloser: res.Body, p: p, admission: a}
+	now := time.Now()
+	b.timer = time.AfterFunc(a.soonest(now, p.recheckPeriod).Sub(now), b.lasts)
+	res.Body = b
+	return b
+}
+
+func (b *recheckedBody) lasts() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		// net/http lets a body be closed while it is read: the client's answer breaks off.
+		b.stream = b.p.streams.addDue(answerStream, b.breakOff, b.admission)
+	}
+}
+
+func (b *recheckedBody) breakOff() {
+	b.cut.Store(true)
+	_ = b.Close()
+}
+
+// Read implements io.Reader.
+func (b *recheckedBody) Read(to []byte) (int, error) {
+	n, err := b.ReadCloser.Read(to)
+	if errors.Is(err, io.EOF) && b.cut.Load() {
+		err = io.ErrUnexpectedEOF // or the client would take it for a whole answer
+	}
+	return n, err
+}
+
+// end is for when the answer is over. A nil one is none.
+func (b *recheckedBody) end() {
+	if b == nil {
+		return
+	}
+	b.timer.Stop()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over = true; b.stream != nil {
+		b.p.streams.remove(b.stream)
+	}
+}
