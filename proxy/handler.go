@@ -21,7 +21,7 @@ import (
 //     where to log in (login.go)
 //  4. locate: can the request be read in one way only, and where does it go?
 //     (locate.go, package routing)
-//  5. decide: who is asking, or why nobody is admitted (decide.go); the memory of a
+//  5. admit: who is asking, or why nobody is admitted (admit.go); the memory of a
 //     request that waits is charged to its address, then to its user (charges.go,
 //     memorybudget.go). In between, refused are a version of a shard that the cluster has
 //     left (checkVersion, moves.go), and a stream's request that is too large to keep
@@ -125,7 +125,7 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	}
 	x.long = requestinfo.LongRunning(r.Method, x.dest.APIPath, r.URL.RawQuery)
 	if status := x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
-		x.admission, status = x.p.decide(r, &x.dest)
+		x.admission, status = x.p.admit(r, &x.dest)
 		return status
 	}); status != nil {
 		return status

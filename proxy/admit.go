@@ -30,9 +30,9 @@ var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
 // choice.
 var errNobody = errors.New("the decision admits a request without a user")
 
-// decide authenticates the caller and determines the identity that the server at d
+// admit authenticates the caller and determines the identity that the server at d
 // gets. A non-nil Status refuses the request; the decision is returned for records.
-func (p *Proxy) decide(r *http.Request, d *destination.Destination) (admission, *metav1.Status) {
+func (p *Proxy) admit(r *http.Request, d *destination.Destination) (admission, *metav1.Status) {
 	a := admission{decision: passedThrough}
 	if d.Trust != destination.PassThrough {
 		a.decision = p.authenticate(r, d)
