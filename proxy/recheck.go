@@ -94,7 +94,7 @@ func (p *Proxy) recheckFrom(ctx context.Context, st *stream) {
 
 // recheckStream decides again about one stream.
 func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
-	a := st.admission
+	a := st.admittedBy
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(a.ctx, cancel)() //nolint:contextcheck // two contexts end it
@@ -116,7 +116,7 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 
 func (p *Proxy) endStream(st *stream, why, refusal string) {
 	p.endedStreams.Add(1)
-	p.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admission.request.URL.Path)
+	p.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)
 	st.end()
 }
 
@@ -130,11 +130,11 @@ func (s *streamSet) queueDue(now time.Time, period time.Duration) {
 	defer s.mu.Unlock()
 	for st := range s.active {
 		switch {
-		case st.admission == nil || st.payer != nil:
+		case st.admittedBy == nil || st.payer != nil:
 		case st.next.IsZero(): // new: spread over the period
-			st.next = st.admission.soonest(now, period*3/4+rand.N(period/4+1)) //nolint:gosec // jitter
+			st.next = st.admittedBy.soonest(now, period*3/4+rand.N(period/4+1)) //nolint:gosec // jitter
 		case !now.Before(st.next):
-			st.next = st.admission.soonest(now, period)
+			st.next = st.admittedBy.soonest(now, period)
 			s.rechecks.add(st)
 		}
 	}

@@ -15,10 +15,10 @@ import (
 // be a download that must not be interrupted.
 type recheckedBody struct {
 	io.ReadCloser
-	p         *Proxy
-	admission *streamAuthn
-	timer     *time.Timer
-	cut       atomic.Bool
+	p          *Proxy
+	admittedBy *streamAuthn
+	timer      *time.Timer
+	cut        atomic.Bool
 
 	mu     sync.Mutex // guards what follows
 	over   bool
@@ -31,7 +31,7 @@ func (p *Proxy) newRecheckedBody(res *http.Response, a *streamAuthn) *recheckedB
 	if a == nil {
 		return nil
 	}
-	b := &recheckedBody{ReadCloser: res.Body, p: p, admission: a}
+	b := &recheckedBody{ReadCloser: res.Body, p: p, admittedBy: a}
 	now := time.Now()
 	b.timer = time.AfterFunc(a.soonest(now, p.recheckPeriod).Sub(now), b.lasts)
 	res.Body = b
@@ -43,7 +43,7 @@ func (b *recheckedBody) lasts() {
 	defer b.mu.Unlock()
 	if !b.over {
 		// net/http lets a body be closed while it is read: the client's answer breaks off.
-		b.stream = b.p.streams.addDue(answerStream, b.breakOff, b.admission)
+		b.stream = b.p.streams.addDue(answerStream, b.breakOff, b.admittedBy)
 	}
 }
 

@@ -60,8 +60,8 @@ func (q *recheckQueue) add(st *stream) {
 // payer returns the payer of a stream. A new payer is slow if the stream's last recheck was.
 func (q *recheckQueue) payer(st *stream) *recheckPayer {
 	var source, name string
-	if d := st.admission.decision; d != nil {
-		source, name = d.RecheckPayer(&st.admission.request.Target)
+	if d := st.admittedBy.decision; d != nil {
+		source, name = d.RecheckPayer(&st.admittedBy.request.Target)
 	}
 	s := q.sources[source]
 	if s == nil {

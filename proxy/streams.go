@@ -35,10 +35,10 @@ type stream struct {
 	kind streamKind
 	end  func()
 	conn io.Closer // the client's connection, when the stream has it; else nil
-	// admission is what admitted the stream; nil: the stream is not rechecked. next is
+	// admittedBy is what admitted the stream; nil: the stream is not rechecked. next is
 	// when the next recheck is due.
-	admission *streamAuthn
-	next      time.Time
+	admittedBy *streamAuthn
+	next       time.Time
 
 	// cluster and shard are where a stream goes that ends when the cluster moves away from
 	// the shard; shard is "" for any other. watch is nil when it is not a watch. They are
@@ -79,7 +79,7 @@ func newStreamSet() *streamSet {
 // add registers a stream until remove. end ends the stream; a is nil when it is not
 // rechecked.
 func (s *streamSet) add(kind streamKind, end func(), a *streamAuthn) *stream {
-	st := &stream{kind: kind, end: end, admission: a}
+	st := &stream{kind: kind, end: end, admittedBy: a}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active[st] = struct{}{}
