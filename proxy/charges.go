@@ -17,8 +17,7 @@ import (
 // and startRunning are called in this order, by the handler; the other methods by several
 // goroutines, also when the request is over.
 type charges struct {
-	// account identifies what is asked for, to tell payers apart. It, address (the
-	// client's), stream (the request is for one) and noRoom are the handler's only.
+	// account identifies what is asked for, to tell payers apart. X
 	account, address string
 	stream           bool
 	// noRoom: the client's address had no room, so only a caller whose credential needs
@@ -29,8 +28,8 @@ type charges struct {
 	budget      *memoryBudget // nil: no bound
 	weight      int64         // what payer pays; host pays answerBytes more
 	payer, host *atomic.Int64
-	running     running
-	runs        bool // it is counted in running, unless clientWaits > 0
+	places      places
+	hasPlaces   bool // it counts in places, unless clientWaits > 0
 	clientWaits int  // how many goroutines wait for the client
 }
 
@@ -39,8 +38,8 @@ type charges struct {
 func (c *charges) beginClientWait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.clientWaits++; c.clientWaits == 1 && c.runs {
-		c.running.add(-1)
+	if c.clientWaits++; c.clientWaits == 1 && c.hasPlaces {
+		c.places.add(-1)
 	}
 }
 
@@ -48,8 +47,8 @@ func (c *charges) beginClientWait() {
 func (c *charges) endClientWait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.clientWaits--; c.clientWaits == 0 && c.runs {
-		c.running.add(1)
+	if c.clientWaits--; c.clientWaits == 0 && c.hasPlaces {
+		c.places.add(1)
 	}
 }
 
@@ -63,19 +62,19 @@ func (c *charges) release() {
 	if c.host != nil {
 		c.budget.add(c.host, -c.weight-answerBytes)
 	}
-	if c.runs && c.clientWaits == 0 {
-		c.running.add(-1)
+	if c.hasPlaces && c.clientWaits == 0 {
+		c.places.add(-1)
 	}
-	c.payer, c.host, c.runs = nil, nil, false
+	c.payer, c.host, c.hasPlaces = nil, nil, false
 }
 
-// start counts the request in t from now on.
-func (c *charges) start(t running) {
+// start counts the request in p from now on.
+func (c *charges) start(p places) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.running, c.runs = t, true
+	c.places, c.hasPlaces = p, true
 	if c.clientWaits > 0 {
-		c.running.add(-1)
+		c.places.add(-1)
 	}
 }
 
@@ -153,18 +152,18 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 // refuse the request. A non-nil Status (429) refuses it now. u is the authenticated user;
 // nil: there is none.
 func (c *charges) startRunning(l *requestLimits, u user.Info, d *destination.Destination) *metav1.Status {
-	if c.budget == nil || c.stream || d.Kind == destination.MountedHost || c.runs {
+	if c.budget == nil || c.stream || d.Kind == destination.MountedHost || c.hasPlaces {
 		return nil
 	}
 	if !c.chargeAnswer(u) {
 		return apistatus.TooManyRequests(payerName(u))
 	}
-	t, status := l.takePlaces(d)
+	p, status := l.takePlaces(d)
 	if status != nil {
-		t.add(-1)
+		p.add(-1)
 		return status
 	}
-	c.start(t)
+	c.start(p)
 	return nil
 }
 

@@ -73,11 +73,11 @@ func (l *requestLimits) cluster(name string) *atomic.Int64 {
 	return &l.clusters[maphash.String(l.seed, name)%uint64(len(l.clusters))]
 }
 
-// running has the counters in which one running request is counted; any may be nil.
-type running struct{ all, cluster, shard *atomic.Int64 }
+// places has the counters in which one running request is counted; any may be nil.
+type places struct{ all, cluster, shard *atomic.Int64 }
 
-func (t *running) add(n int64) {
-	for _, c := range [...]*atomic.Int64{t.all, t.cluster, t.shard} {
+func (p *places) add(n int64) {
+	for _, c := range [...]*atomic.Int64{p.all, p.cluster, p.shard} {
 		if c != nil {
 			c.Add(n)
 		}
@@ -94,22 +94,22 @@ func takePlace(n *atomic.Int64, most int64) *atomic.Int64 {
 }
 
 // takePlaces takes the places of a request to d. A non-nil Status (429) says which of the
-// limits is reached; t then has the places that were taken before.
-func (l *requestLimits) takePlaces(d *destination.Destination) (t running, status *metav1.Status) {
-	if t.all = takePlace(&l.all, l.most); t.all == nil {
-		return t, apistatus.TooManyRequests("the proxy has")
+// limits is reached; p then has the places that were taken before.
+func (l *requestLimits) takePlaces(d *destination.Destination) (p places, status *metav1.Status) {
+	if p.all = takePlace(&l.all, l.most); p.all == nil {
+		return p, apistatus.TooManyRequests("the proxy has")
 	}
 	if cluster := d.Target.Cluster; cluster != "" {
-		if t.cluster = takePlace(l.cluster(cluster), l.most/8); t.cluster == nil {
-			return t, apistatus.TooManyRequests("the workspace has")
+		if p.cluster = takePlace(l.cluster(cluster), l.most/8); p.cluster == nil {
+			return p, apistatus.TooManyRequests("the workspace has")
 		}
 	}
 	to := d.Shard
 	if to == "" {
 		to = d.Pattern // which begins with a slash, and no shard's name does
 	}
-	if t.shard = takePlace(l.shard(to), l.most/2); t.shard == nil {
-		return t, apistatus.TooManyRequests(d.Name() + " has")
+	if p.shard = takePlace(l.shard(to), l.most/2); p.shard == nil {
+		return p, apistatus.TooManyRequests(d.Name() + " has")
 	}
-	return t, nil
+	return p, nil
 }
