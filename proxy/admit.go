@@ -95,8 +95,8 @@ func userForHost(caller user.Info) (user.Info, *metav1.Status) {
 // address for the time that it waits. If the address has no room, do may not wait, and what
 // would need it is refused with 429.
 func (x *exchange) authenticating(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
-	x.charges.chargeAddress(&x.p.limit, r, accountOf(x.localPath, &x.dest), x.long)
-	if !x.charges.noRoom {
+	x.charges.chargeAddress(&x.p.limit, r, chargedTarget(x.localPath, &x.dest), x.long)
+	if !x.charges.addressFull {
 		return x.p.withSpan(r, "authn", do)
 	}
 	ctx, cancel := context.WithCancel(r.Context())

@@ -17,20 +17,22 @@ import (
 // and startRunning are called in this order, by the handler; the other methods by several
 // goroutines, also when the request is over.
 type charges struct {
-	// account identifies what is asked for, to tell payers apart. X
-	account, address string
-	stream           bool
-	// noRoom: the client's address had no room, so only a caller whose credential needs
-	// no waiting is admitted.
-	noRoom bool
+	// target is what is asked for: a logical cluster, an entry of the mapping file or a page of
+	// the proxy. Each target has accounts of its own. address is the client's, and stream says
+	// that the request is for a watch or another stream. The handler alone uses these.
+	target, address string
+	stream          bool
+	// addressFull says that the account of the client's address was full, so that only a
+	// caller whose credential can be checked without waiting is admitted.
+	addressFull bool
 
-	mu          sync.Mutex
-	budget      *memoryBudget // nil: no bound
-	weight      int64         // what payer pays; host pays answerBytes more
-	payer, host *atomic.Int64
-	places      places
-	hasPlaces   bool // it counts in places, unless clientWaits > 0
-	clientWaits int  // how many goroutines wait for the client
+	mu            sync.Mutex
+	budget        *memoryBudget // nil: no bound
+	weight        int64         // what account pays; host pays answerBytes more
+	account, host *atomic.Int64
+	places        places
+	hasPlaces     bool // it counts in places, unless clientWaits > 0
+	clientWaits   int  // how many goroutines wait for the client
 }
 
 // beginClientWait is called before the proxy waits for the client. Meanwhile a running
@@ -56,8 +58,8 @@ func (c *charges) endClientWait() {
 func (c *charges) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.payer != nil {
-		c.budget.add(c.payer, -c.weight)
+	if c.account != nil {
+		c.budget.add(c.account, -c.weight)
 	}
 	if c.host != nil {
 		c.budget.add(c.host, -c.weight-answerBytes)
@@ -65,7 +67,7 @@ func (c *charges) release() {
 	if c.hasPlaces && c.clientWaits == 0 {
 		c.places.add(-1)
 	}
-	c.payer, c.host, c.hasPlaces = nil, nil, false
+	c.account, c.host, c.hasPlaces = nil, nil, false
 }
 
 // start counts the request in p from now on.
@@ -78,8 +80,8 @@ func (c *charges) start(p places) {
 	}
 }
 
-// accountOf is what a request for localPath, or else for d, is charged for.
-func accountOf(localPath string, d *destination.Destination) string {
+// chargedTarget is what a request for localPath, or else for d, is charged for.
+func chargedTarget(localPath string, d *destination.Destination) string {
 	switch {
 	case localPath != "":
 		return localPath
@@ -92,9 +94,9 @@ func accountOf(localPath string, d *destination.Destination) string {
 }
 
 // chargeAddress charges the client's address for the request while it is authenticated. If
-// the address has no room, noRoom is set. stream: the request is for a watch or another
+// the address has no room, addressFull is set. stream: the request is for a watch or another
 // stream.
-func (c *charges) chargeAddress(l *requestLimits, r *http.Request, account string, stream bool) {
+func (c *charges) chargeAddress(l *requestLimits, r *http.Request, target string, stream bool) {
 	if l.most == 0 {
 		return
 	}
@@ -102,10 +104,10 @@ func (c *charges) chargeAddress(l *requestLimits, r *http.Request, account strin
 	if stream {
 		c.budget = &l.streams
 	}
-	c.account, c.address, c.stream = account, r.RemoteAddr, stream
-	payer := c.budget.payerAt(addressPayer, c.address, account)
-	if c.noRoom = !c.budget.take(payer, c.weight, addressPart); !c.noRoom {
-		c.payer = payer
+	c.target, c.address, c.stream = target, r.RemoteAddr, stream
+	account := c.budget.accountAt(addressAccount, c.address, target)
+	if c.addressFull = !c.budget.take(account, c.weight, addressPart); !c.addressFull {
+		c.account = account
 	}
 }
 
@@ -123,26 +125,26 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 		return n
 	}
 	if u != nil {
-		payer, ok := c.budget.payer(userPayer, u.GetName(), c.account), false
-		if c.noRoom {
-			ok = c.budget.take(payer, c.weight, part(userPart))
+		account, ok := c.budget.account(userAccount, u.GetName(), c.target), false
+		if c.addressFull {
+			ok = c.budget.take(account, c.weight, part(userPart))
 		} else {
-			ok = c.budget.move(c.payer, payer, c.weight, part(userPart))
+			ok = c.budget.move(c.account, account, c.weight, part(userPart))
 		}
 		if !ok {
-			return apistatus.TooManyRequests(payerName(u))
+			return apistatus.TooManyRequests(limited(u))
 		}
-		c.payer = payer
-	} else if c.noRoom {
-		return apistatus.TooManyRequests(payerName(u))
+		c.account = account
+	} else if c.addressFull {
+		return apistatus.TooManyRequests(limited(u))
 	}
 	if d.Kind == destination.MountedHost {
 		last := d.Mounts[len(d.Mounts)-1]
-		payer := c.budget.payer(hostPayer, d.Base.Host, last.Path)
-		if !c.budget.take(payer, c.weight+answerBytes, part(hostPart)) {
+		account := c.budget.account(hostAccount, d.Base.Host, last.Path)
+		if !c.budget.take(account, c.weight+answerBytes, part(hostPart)) {
 			return apistatus.TooManyRequests("the mount of the workspace has")
 		}
-		c.host = payer
+		c.host = account
 	}
 	return nil
 }
@@ -156,7 +158,7 @@ func (c *charges) startRunning(l *requestLimits, u user.Info, d *destination.Des
 		return nil
 	}
 	if !c.chargeAnswer(u) {
-		return apistatus.TooManyRequests(payerName(u))
+		return apistatus.TooManyRequests(limited(u))
 	}
 	p, status := l.takePlaces(d)
 	if status != nil {
@@ -169,26 +171,26 @@ func (c *charges) startRunning(l *requestLimits, u user.Info, d *destination.Des
 
 // chargeAnswer charges the caller for an answer as well; false: there is no room. If the
 // caller is not authenticated here, the charge moves to a second account of its address
-// (delegatedPayer), so that requests that wait cannot take the room of those that run.
+// (delegatedAccount), so that requests that wait cannot take the room of those that run.
 func (c *charges) chargeAnswer(u user.Info) bool {
 	part := int64(userPart)
 	if u == nil {
 		part = hostPart
-		payer := c.budget.payerAt(delegatedPayer, c.address, c.account)
-		if !c.budget.move(c.payer, payer, c.weight, part) {
+		account := c.budget.accountAt(delegatedAccount, c.address, c.target)
+		if !c.budget.move(c.account, account, c.weight, part) {
 			return false
 		}
-		c.payer = payer
+		c.account = account
 	}
-	if !c.budget.grow(c.payer, c.weight, answerBytes, part) {
+	if !c.budget.grow(c.account, c.weight, answerBytes, part) {
 		return false
 	}
 	c.weight += answerBytes
 	return true
 }
 
-// payerName begins the message of a 429: whose limit it is.
-func payerName(u user.Info) string {
+// limited begins the message of a 429: whose limit it is.
+func limited(u user.Info) string {
 	if u == nil {
 		return "your address has, in this workspace,"
 	}

@@ -10,7 +10,7 @@ import (
 	"frontproxy/proxy/upstream"
 )
 
-// memoryBudget bounds the memory of requests, and how much of it one payer may use.
+// memoryBudget bounds the memory of requests, and how much of it one account may use.
 //
 // A request has two stages. It *waits* during authentication, while its body arrives,
 // while its client does not read, and while a mounted host handles it: then it costs
@@ -27,8 +27,8 @@ import (
 //   - a request that waits for a mounted host also counts for the host, for the
 //     workspace that mounts it.
 //
-// A payer may have a part of what is free, not of the total: the more the payers
-// take, the smaller that part is, and the first request of another payer has room as
+// An account may have a part of what is free, not of the total: the more the accounts
+// take, the smaller that part is, and the first request of another account has room as
 // long as there is any.
 //
 // A request whose address has no room is still served if its caller can be authenticated
@@ -37,7 +37,7 @@ type memoryBudget struct {
 	limit  int64 // bytes; 0: no bound
 	seed   maphash.Seed
 	used   atomic.Int64
-	payers [1 << 13]atomic.Int64 // by hash, as requestLimits.clusters are
+	accounts [1 << 13]atomic.Int64 // by hash, as requestLimits.clusters are
 }
 
 const (
@@ -56,7 +56,7 @@ const (
 	answerBytes = egress.StreamBuffer + 32<<10
 )
 
-// The part of the free bytes that a payer may have, as a divisor.
+// The part of the free bytes that an account may have, as a divisor.
 const (
 	addressPart = 16
 	userPart    = 4
@@ -66,28 +66,28 @@ const (
 	streamsPart = 2
 )
 
-// take charges a payer weight bytes; false: the payer would have more than 1/part of the
+// take charges an account weight bytes; false: the account would have more than 1/part of the
 // free bytes.
-func (b *memoryBudget) take(payer *atomic.Int64, weight, part int64) bool {
-	return b.grow(payer, 0, weight, part)
+func (b *memoryBudget) take(account *atomic.Int64, weight, part int64) bool {
+	return b.grow(account, 0, weight, part)
 }
 
-// grow charges more bytes for a request for which payer has been charged weight bytes.
-func (b *memoryBudget) grow(payer *atomic.Int64, weight, more, part int64) bool {
+// grow charges more bytes for a request for which account has been charged weight bytes.
+func (b *memoryBudget) grow(account *atomic.Int64, weight, more, part int64) bool {
 	free := b.limit - b.used.Add(more)
-	if n := payer.Add(more); n <= free/part || n == weight+more && free >= 0 {
+	if n := account.Add(more); n <= free/part || n == weight+more && free >= 0 {
 		return true
 	}
-	b.add(payer, -more)
+	b.add(account, -more)
 	return false
 }
 
-func (b *memoryBudget) add(payer *atomic.Int64, weight int64) {
-	payer.Add(weight)
+func (b *memoryBudget) add(account *atomic.Int64, weight int64) {
+	account.Add(weight)
 	b.used.Add(weight)
 }
 
-// move moves a charge of weight bytes from one payer to another; false: to has no room.
+// move moves a charge of weight bytes from one account to another; false: to has no room.
 func (b *memoryBudget) move(from, to *atomic.Int64, weight, part int64) bool {
 	if n := to.Add(weight); n > weight && n > (b.limit-b.used.Load())/part {
 		to.Add(-weight)
@@ -97,28 +97,28 @@ func (b *memoryBudget) move(from, to *atomic.Int64, weight, part int64) bool {
 	return true
 }
 
-// Kinds of payers.
+// Kinds of accounts.
 const (
-	addressPayer   = '?' // the address of a caller that is not authenticated yet
-	userPayer      = 'u'
-	delegatedPayer = 'p' // an address, for requests that run on a backend that authenticates by itself
-	hostPayer      = 'm' // a mounted host
+	addressAccount   = '?' // the address of a caller that is not authenticated yet
+	userAccount      = 'u'
+	delegatedAccount = 'p' // an address, for requests that run on a backend that authenticates by itself
+	hostAccount      = 'm' // a mounted host
 )
 
-// payer is the account of a user or host in a logical cluster.
-func (b *memoryBudget) payer(kind byte, who, cluster string) *atomic.Int64 {
+// account is the account of a user or host in a logical cluster.
+func (b *memoryBudget) account(kind byte, who, cluster string) *atomic.Int64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)
 	_ = h.WriteByte(kind) // a Hash never fails
 	_, _ = h.WriteString(cluster)
 	_ = h.WriteByte(0)
 	_, _ = h.WriteString(who)
-	return &b.payers[h.Sum64()%uint64(len(b.payers))]
+	return &b.accounts[h.Sum64()%uint64(len(b.accounts))]
 }
 
-// payerAt is the account of a caller of whom only the address is known. An IPv6 address
+// accountAt is the account of a caller of whom only the address is known. An IPv6 address
 // counts as its /64, because a host usually controls all of it.
-func (b *memoryBudget) payerAt(kind byte, remote, cluster string) *atomic.Int64 {
+func (b *memoryBudget) accountAt(kind byte, remote, cluster string) *atomic.Int64 {
 	var h maphash.Hash
 	h.SetSeed(b.seed)
 	_ = h.WriteByte(kind)
@@ -131,7 +131,7 @@ func (b *memoryBudget) payerAt(kind byte, remote, cluster string) *atomic.Int64 
 		}
 		_, _ = h.Write(ip[:])
 	}
-	return &b.payers[h.Sum64()%uint64(len(b.payers))]
+	return &b.accounts[h.Sum64()%uint64(len(b.accounts))]
 }
 
 // weightOf is how much memory a request may hold while it waits, in bytes.

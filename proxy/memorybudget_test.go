@@ -312,33 +312,33 @@ func TestStreamMustProveToBeOne(t *testing.T) {
 	}
 }
 
-// TestWaitingIsSharedOut: one payer leaves most of the budget, and many, however
+// TestWaitingIsSharedOut: one account leaves most of the budget, and many, however
 // many they are, leave room for the first request of the next.
 func TestWaitingIsSharedOut(t *testing.T) {
 	var f requestLimits
 	f.init(100)
 	b := &f.waiting
-	fill := func(payer *atomic.Int64, part int64) (n int) {
-		for b.take(payer, requestBytes, part) {
+	fill := func(account *atomic.Int64, part int64) (n int) {
+		for b.take(account, requestBytes, part) {
 			n++
 		}
 		return n
 	}
-	if n := fill(b.payer(userPayer, "a", "ws"), userPart); int64(n) > b.limit/requestBytes/userPart {
+	if n := fill(b.account(userAccount, "a", "ws"), userPart); int64(n) > b.limit/requestBytes/userPart {
 		t.Errorf("one user has %d requests of %d", n, b.limit/requestBytes)
 	}
 	for i := range 8 {
-		if fill(b.payerAt(addressPayer, fmt.Sprintf("10.0.0.%d:1", i), "ws"), addressPart) == 0 {
+		if fill(b.accountAt(addressAccount, fmt.Sprintf("10.0.0.%d:1", i), "ws"), addressPart) == 0 {
 			t.Errorf("stranger %d has no room", i)
 		}
 	}
 	if b.limit-b.used.Load() < b.limit/4 {
 		t.Errorf("a user and eight strangers have taken %d of %d", b.used.Load(), b.limit)
 	}
-	if a, z := b.payerAt(addressPayer, "[2001:db8::1]:1", "ws"), b.payerAt(addressPayer, "[2001:db8::ffff:0:1]:2", "ws"); a != z {
+	if a, z := b.accountAt(addressAccount, "[2001:db8::1]:1", "ws"), b.accountAt(addressAccount, "[2001:db8::ffff:0:1]:2", "ws"); a != z {
 		t.Error("addresses of one /64 pay apart")
 	}
-	if b.payerAt(addressPayer, "10.0.0.1:1", "ws") != b.payerAt(addressPayer, "10.0.0.1:2", "ws") {
+	if b.accountAt(addressAccount, "10.0.0.1:1", "ws") != b.accountAt(addressAccount, "10.0.0.1:2", "ws") {
 		t.Error("ports of one address pay apart")
 	}
 }

@@ -114,8 +114,8 @@ func (f *front) held() string {
 	l.mu.RUnlock()
 	for name, b := range map[string]*memoryBudget{"waiting": &l.waiting, "streams": &l.streams} {
 		count(name+": bytes", b.used.Load())
-		for i := range b.payers {
-			count(name+": bytes of a payer", b.payers[i].Load())
+		for i := range b.accounts {
+			count(name+": bytes of an account", b.accounts[i].Load())
 		}
 	}
 	return strings.Join(held, ", ")
