@@ -62,12 +62,12 @@ func (q *evaluation) couldNotTell(by string) bool {
 	return by == byToken && q.globalUndecided || by == byWorkspace && q.typeUndecided
 }
 
-// RecheckPayer names what a Recheck of d may have to wait for (source), and whose share
-// of that it uses (payer). The source is the issuers of workspace types, what the operator
-// configured, or, for a service account, the shard where it is looked up. The payer is the
+// RecheckFlow names what a Recheck of d may have to wait for (source), and whose share
+// of that it uses (flow). The source is the issuers of workspace types, what the operator
+// configured, or, for a service account, the shard where it is looked up. The flow is the
 // logical cluster that has the type, for the issuers of types, else the one of the request.
 // t is what the request's path named. Both names are only compared.
-func (d *Decision) RecheckPayer(t *index.Target) (source, payer string) {
+func (d *Decision) RecheckFlow(t *index.Target) (source, flow string) {
 	switch {
 	case d.Authenticator == byWorkspace:
 		return d.Authenticator, t.Type.Cluster

@@ -211,20 +211,20 @@ type typesFunc func() (*workspacetypes.Record, error)
 
 func (f *typesFunc) Authenticators(index.Type) (*workspacetypes.Record, error) { return (*f)() }
 
-func TestRecheckPayer(t *testing.T) {
+func TestRecheckFlow(t *testing.T) {
 	target := func(cluster, owner, shard string) *index.Target {
 		return &index.Target{Cluster: cluster, Shard: &shards.Shard{Name: shard}, Type: index.Type{Cluster: owner, Name: "x"}}
 	}
 	same := func(d *Decision, a, b *index.Target) [2]bool {
-		sourceA, payerA := d.RecheckPayer(a)
-		sourceB, payerB := d.RecheckPayer(b)
-		return [2]bool{sourceA == sourceB, payerA == payerB}
+		sourceA, flowA := d.RecheckFlow(a)
+		sourceB, flowB := d.RecheckFlow(b)
+		return [2]bool{sourceA == sourceB, flowA == flowB}
 	}
 	account := &Decision{Authenticator: byToken, ServiceAccount: true}
 	for name, tc := range map[string]struct {
 		d    *Decision
 		a, b *index.Target
-		want [2]bool // the same source, the same payer
+		want [2]bool // the same source, the same flow
 	}{
 		"two workspaces of an owner's type":         {&Decision{Authenticator: byWorkspace}, target("a", "owner", "s"), target("b", "owner", "r"), [2]bool{true, true}},
 		"two owners":                                {&Decision{Authenticator: byWorkspace}, target("a", "owner", "s"), target("b", "other", "s"), [2]bool{true, false}},
@@ -234,10 +234,10 @@ func TestRecheckPayer(t *testing.T) {
 		"a service account where no shard is known": {account, &index.Target{}, &index.Target{}, [2]bool{true, true}},
 	} {
 		if got := same(tc.d, tc.a, tc.b); got != tc.want {
-			t.Errorf("%s: the same source and payer: %v, want %v", name, got, tc.want)
+			t.Errorf("%s: the same source and flow: %v, want %v", name, got, tc.want)
 		}
 	}
-	if a, _ := account.RecheckPayer(target("a", "o", "s")); a == byToken {
+	if a, _ := account.RecheckFlow(target("a", "o", "s")); a == byToken {
 		t.Error("service accounts wait with the webhook's tokens")
 	}
 }

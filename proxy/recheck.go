@@ -19,8 +19,8 @@ import (
 const (
 	defaultRecheckPeriod = 15 * time.Second
 	recheckTimeout       = 3 * time.Second
-	// recheckTurn is how long a slot stays with one payer's streams, which are rechecked
-	// one after the other, while other payers wait for a slot.
+	// recheckTurn is how long a slot stays with one flow's streams, which are rechecked
+	// one after the other, while other flows wait for a slot.
 	recheckTurn = time.Second
 	// slowRecheck is the time from which a recheck counts as slow: it had to wait for an
 	// issuer, a shard or a webhook.
@@ -82,11 +82,11 @@ func (p *Proxy) recheckStreams(ctx context.Context) {
 func (p *Proxy) recheckFrom(ctx context.Context, st *stream) {
 	turn := time.Now()
 	for st != nil && ctx.Err() == nil {
-		begin, payer := time.Now(), st.payer
+		begin, flow := time.Now(), st.flow
 		p.recheckStream(ctx, st)
 		now := time.Now()
 		st = p.streams.rechecked(st, now.Sub(begin) >= slowRecheck, now.Sub(turn) < recheckTurn)
-		if st != nil && st.payer != payer {
+		if st != nil && st.flow != flow {
 			turn = now
 		}
 	}
@@ -130,7 +130,7 @@ func (s *streamSet) queueDue(now time.Time, period time.Duration) {
 	defer s.mu.Unlock()
 	for st := range s.active {
 		switch {
-		case st.admittedBy == nil || st.payer != nil:
+		case st.admittedBy == nil || st.flow != nil:
 		case st.next.IsZero(): // new: spread over the period
 			st.next = st.admittedBy.soonest(now, period*3/4+rand.N(period/4+1)) //nolint:gosec // jitter
 		case !now.Before(st.next):

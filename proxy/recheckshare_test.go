@@ -140,8 +140,8 @@ func TestRecheckQueue(t *testing.T) {
 			t.Fatal("a stream is decided about twice at a time")
 		}
 		checking = append(checking, st)
-		if st.payer.running > 1 && st.payer.running > rechecksAtOnce/recheckPayerPart || st.payer.source.running > rechecksAtOnce/recheckSourcePart || s.rechecks.running > rechecksAtOnce {
-			t.Fatalf("a payer has %d slots, its source %d, all %d", st.payer.running, st.payer.source.running, s.rechecks.running)
+		if st.flow.running > 1 && st.flow.running > rechecksAtOnce/recheckFlowPart || st.flow.source.running > rechecksAtOnce/recheckSourcePart || s.rechecks.running > rechecksAtOnce {
+			t.Fatalf("a flow has %d slots, its source %d, all %d", st.flow.running, st.flow.source.running, s.rechecks.running)
 		}
 	}
 	pick := func(from *[]*stream) *stream {

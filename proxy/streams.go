@@ -49,10 +49,10 @@ type stream struct {
 	// sibling and before are the next and the previous of the streams of the cluster.
 	sibling, before *stream
 
-	// What follows is the recheckQueue's. payer is nil when the stream neither waits for
-	// a recheck nor is being rechecked; queued is its place in the payer's queue while it
+	// What follows is the recheckQueue's. flow is nil when the stream neither waits for
+	// a recheck nor is being rechecked; queued is its place in the flow's queue while it
 	// waits, else nil; slow says that its last recheck took long.
-	payer  *recheckPayer
+	flow   *recheckFlow
 	queued *list.Element
 	slow   bool
 }
