@@ -112,7 +112,7 @@ func isGranted(w *waiter) bool {
 	}
 }
 
-func TestLanesShares(t *testing.T) {
+func TestFetchesAreSharedOut(t *testing.T) {
 	type ask struct {
 		class  fetchClass
 		owners int // each asks for each
@@ -147,7 +147,7 @@ func TestLanesShares(t *testing.T) {
 
 // What comes free goes round: who has none under way first, and of these who
 // had none for longest.
-func TestLanesTakeTurns(t *testing.T) {
+func TestOwnersTakeTurns(t *testing.T) {
 	l := newFetchScheduler(4, 4)
 	held := slots(l, afterSuccess, "a", 1)
 	for _, owner := range []string{"b", "c", "d"} {
@@ -184,7 +184,7 @@ func TestLanesTakeTurns(t *testing.T) {
 
 // A waiter takes the first of its owners' shares that has room, also a new
 // owner's, and who gives up holds nothing.
-func TestLanesOwnersChange(t *testing.T) {
+func TestFetchFollowsItsOwners(t *testing.T) {
 	l := newFetchScheduler(16, 1)
 	busy := slots(l, afterSuccess, "busy", 1)
 	w := l.join(afterSuccess, []string{"busy"})

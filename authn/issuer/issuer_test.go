@@ -801,7 +801,7 @@ func TestOwnersWaitersAreBounded(t *testing.T) {
 }
 
 // One owner's slow issuers leave room for the others'.
-func TestOwnersHaveTheirOwnLanes(t *testing.T) {
+func TestOwnersFetchesAreSeparate(t *testing.T) {
 	slow := issuertest.Serve(t, issuertest.Options{})
 	slow.SetDelay(time.Hour)
 	s := issuertest.Serve(t, issuertest.Options{})
