@@ -1,18 +1,17 @@
-// Bench compares front-proxy with kcp-front-proxy on this machine: what a
-// request costs, what stays resident, how long a start takes.
+// Bench compares front-proxy with kcp-front-proxy on one machine: what a request costs, how
+// much memory stays in use, and how long a start takes.
 //
-// Beside the two it measures a floor, a bare httputil.ReverseProxy with TLS on
-// both sides that authenticates nobody, and no proxy at all. All of them stand
-// before the same stand-in kcp (e2e/standin), which answers with a fixed object
-// of 1 KiB and serves the lists and watches that the proxies read. Every one is
-// a process of its own, and so is what makes the load; the CPU of a process is
-// read from the operating system's clock of it, at the first and at the last
-// moment that is counted.
+// For comparison it also measures the floor, which is a bare httputil.ReverseProxy with TLS on
+// both sides that authenticates nobody, and requests without any proxy. All of them use the
+// same stand-in kcp (e2e/standin), which answers with a fixed object of 1 KiB and serves the
+// lists and watches that the proxies read. Each of them is a separate process, and so is the
+// program that makes the load. The CPU time of a process is read from the operating system
+// before and after the measurement.
 //
-// Times on a shared machine drift by a third between two runs. So the targets
-// take turns, in short rounds, and only ratios of one round are compared: a
-// ratio is the median of the rounds', with the least and the greatest beside it.
+// Times on a shared machine may differ by a third between two runs. So the targets are measured
+// in turns, in short rounds, and only ratios within a round are compared. A reported ratio is
+// the median of those of all rounds, with the lowest and the highest.
 //
-// The program starts itself for every part but the two proxies: its first
-// argument then is the part's name (world, floor, load).
+// The program starts itself for every part except the two proxies. Its first argument is then
+// the name of the part: world (the stand-in kcp), floor, load or attack.
 package main

@@ -52,8 +52,9 @@ type Destination struct {
 	// Target is what ClusterPath names. The identity is tied to its Cluster: the
 	// workspace's type and the token's scope count.
 	Target index.Target
-	// Mounts are those that led here, the first one first; usually none. A mount whose
-	// URL is below a shard or this proxy makes the Destination what it leads to.
+	// Mounts are the mounted workspaces through which the request came here, in their
+	// order; usually none. If the URL of a mount is below a shard's or this proxy's, the
+	// other fields describe what is at that URL, as if the caller had asked for it.
 	Mounts []Mount
 }
 
