@@ -27,10 +27,10 @@ type exchange struct {
 type response struct {
 	// headerWritten: the upstream's answer is being written, so that no other can.
 	headerWritten bool
-	writer        clientWriter     // where the answer goes
-	watch         *watch           // nil: the answer is no watch
-	detached      *detachedContext // the request's, when a watch may be detached; else nil
-	rechecked     *recheckedBody   // nil: the body is no such one
+	writer        clientWriter   // where the answer goes
+	watch         *watch         // nil: the answer is no watch
+	watchContext  *watchContext  // the request's, if it may outlast the handler (hijackedwatch.go); else nil
+	rechecked     *recheckedBody // nil: the body is no such one
 	// traffic is where the bytes to and from the shard are counted; empty for
 	// other upstreams.
 	traffic metrics.Traffic

@@ -12,7 +12,7 @@ import (
 
 // finish contains the panic v, counts and logs the request, and returns the exchange to the
 // pool. True: the caller must abort the answer by a panic with http.ErrAbortHandler. w is nil
-// for a detached watch.
+// for a hijacked watch.
 func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v any) (cut bool) {
 	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
 		p.panics.Add(1)
@@ -26,8 +26,8 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 		p.metrics.ResponseInterrupted(x.dest.Kind, x.dest.Shard)
 	}
 	x.watch.close()
-	if x.detached != nil {
-		x.detached.end()
+	if x.watchContext != nil {
+		x.watchContext.end()
 	}
 	took := p.now().Sub(x.start)
 	p.metrics.RequestDone(x.labels(r, took))

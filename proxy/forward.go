@@ -15,7 +15,7 @@ import (
 // forward sends the request to its Destination and the answer to the client.
 func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool, x.rp.Transport = x.p.buffers.large, x.dest.Transport
-	r = x.withDetachedContext(r)
+	r = x.withWatchContext(r)
 	x.inbound = r
 	held := r
 	if !x.upgrade {

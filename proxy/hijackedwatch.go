@@ -19,16 +19,16 @@ import (
 // (hijacked), and a goroutine of its own copies the body in chunks. When the answer has
 // ended, net/http gets the connection back, as if it were new (connListener).
 
-// withDetachedContext returns r with a context that does not end when the handler returns,
-// if r asks for a watch that may be detached; else r. The context ends when the client
+// withWatchContext returns r with a context that does not end when the handler returns,
+// if r asks for a watch whose connection may be hijacked; else r. The context ends when the client
 // disconnects or the answer ends.
-func (x *exchange) withDetachedContext(r *http.Request) *http.Request {
+func (x *exchange) withWatchContext(r *http.Request) *http.Request {
 	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.audit != nil || x.p.tracer != nil {
 		return r
 	}
-	x.detached = newDetachedContext(r.Context())
-	x.rp.Transport = contextTransport{x.rp.Transport, x.detached}
-	return r.WithContext(x.detached) //nolint:contextcheck // it inherits what matters
+	x.watchContext = newWatchContext(r.Context())
+	x.rp.Transport = contextTransport{x.rp.Transport, x.watchContext}
+	return r.WithContext(x.watchContext) //nolint:contextcheck // it inherits what matters
 }
 
 // contextTransport sends requests with its own context instead of ReverseProxy's, which
@@ -44,42 +44,42 @@ func (t contextTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r.WithContext(t.context))
 }
 
-// detachedContext is a request's context that goes on when the handler has returned.
-type detachedContext struct {
+// watchContext is a request's context that goes on when the handler has returned.
+type watchContext struct {
 	context.Context
 	cancel context.CancelFunc
 	// keep separates it from the request's own context; false: that has ended already.
 	keep func() bool
 }
 
-func newDetachedContext(of context.Context) *detachedContext {
-	c := &detachedContext{}
+func newWatchContext(of context.Context) *watchContext {
+	c := &watchContext{}
 	c.Context, c.cancel = context.WithCancel(context.WithoutCancel(of))
 	c.keep = context.AfterFunc(of, c.cancel)
 	return c
 }
 
-func (c *detachedContext) end() {
+func (c *watchContext) end() {
 	c.keep()
 	c.cancel()
 }
 
-// detach takes the connection from net/http and leaves the rest of the watch to a
+// hijack takes the connection from net/http and leaves the rest of the watch to a
 // goroutine. False: net/http keeps it.
-func (x *exchange) detach(from *http.ResponseController) bool {
+func (x *exchange) hijack(from *http.ResponseController) bool {
 	conn, buffered, err := from.Hijack()
 	if err != nil {
 		return false
 	}
-	x.detached.keep()
-	x.p.streams.detached(x.watch.stream, conn)
-	go x.serveDetached(conn, buffered.Reader.Buffered() > 0)
+	x.watchContext.keep()
+	x.p.streams.setConn(x.watch.stream, conn)
+	go x.serveHijacked(conn, buffered.Reader.Buffered() > 0)
 	return true
 }
 
-// serveDetached copies the watch and finishes the exchange. It owns both, and the
+// serveHijacked copies the watch and finishes the exchange. It owns both, and the
 // connection. more says that the client has sent more than its request.
-func (x *exchange) serveDetached(conn net.Conn, more bool) {
+func (x *exchange) serveHijacked(conn net.Conn, more bool) {
 	p, last, whole, given := x.p, x.inbound.Close, false, false
 	to := &chunked{Conn: conn}
 	defer p.contain() // net/http contains no panic of this goroutine
@@ -93,7 +93,7 @@ func (x *exchange) serveDetached(conn net.Conn, more bool) {
 		given = whole && !last && to.silent && p.returned.put(conn)
 	}()
 	if !more {
-		to.listening = listen(conn, x.detached.cancel)
+		to.listening = listen(conn, x.watchContext.cancel)
 	}
 	whole = x.watch.copy(to) == nil
 }

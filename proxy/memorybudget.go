@@ -34,9 +34,9 @@ import (
 // A request whose address has no room is still served if its caller can be authenticated
 // without waiting, by a certificate or a token that was verified before.
 type memoryBudget struct {
-	limit  int64 // bytes; 0: no bound
-	seed   maphash.Seed
-	used   atomic.Int64
+	limit    int64 // bytes; 0: no bound
+	seed     maphash.Seed
+	used     atomic.Int64
 	accounts [1 << 13]atomic.Int64 // by hash, as requestLimits.clusters are
 }
 

@@ -134,14 +134,14 @@ func (s *streamSet) numbers() (begun, open int) {
 // caller holds mu.
 func (s *streamSet) lasting() int { return s.open[watchStream] + s.open[upgradeStream] }
 
-// detached notes the client's connection of a stream that net/http no longer serves.
-func (s *streamSet) detached(st *stream, conn io.Closer) {
+// setConn notes the client's connection of a stream that net/http no longer serves.
+func (s *streamSet) setConn(st *stream, conn io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.conn = conn
 }
 
-// cut closes the client connections of detached streams.
+// cut closes the client connections of hijacked watches.
 func (s *streamSet) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

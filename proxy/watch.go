@@ -79,7 +79,7 @@ func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
 	x.watch.begun = true
 	x.watch.answer.Header, x.watch.answer.Request = nil, nil // the transport keeps the answer
 	flush := http.NewResponseController(w)
-	if flush.Flush() == nil && x.detached != nil && x.detach(flush) {
+	if flush.Flush() == nil && x.watchContext != nil && x.hijack(flush) {
 		return true
 	}
 	if x.watch.copy(serverWriter{w, flush}) != nil {
