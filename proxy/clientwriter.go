@@ -12,7 +12,7 @@ import (
 type clientWriter struct {
 	http.ResponseWriter
 	charges *charges
-	upload  *pacedBody // nil: the request has no body
+	upload  *requestBody // nil: the request has no body
 	http2   bool
 }
 
@@ -53,7 +53,7 @@ func (w *clientWriter) WriteHeader(code int) {
 func (w *clientWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
-		unpaced(conn)
+		liftProgressDeadline(conn)
 	}
 	return conn, buffered, err //nolint:wrapcheck // net/http's, for net/http
 }

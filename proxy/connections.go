@@ -55,7 +55,7 @@ type connection struct {
 	net.Conn
 	of      *connections
 	closed  atomic.Bool
-	writing pace // TLS writes one record at a time
+	writing progressDeadline // TLS writes one record at a time
 	tunnel  atomic.Bool
 }
 
@@ -69,9 +69,9 @@ func (c *connection) Write(b []byte) (int, error) {
 	return n, cmp.Or(c.writing.end(n), err)
 }
 
-// unpaced lets a client's connection, which net/http has given away, wait for as
+// liftProgressDeadline lets a client's connection, which net/http has given away, wait for as
 // long as its client likes.
-func unpaced(conn net.Conn) {
+func liftProgressDeadline(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}

@@ -91,8 +91,8 @@ func TestAnswerToAnUploadThatEnds(t *testing.T) {
 }
 
 // uploads are the bodies of the requests that are forwarded.
-func (w *world) uploads() chan *pacedBody {
-	uploads := make(chan *pacedBody, 1)
+func (w *world) uploads() chan *requestBody {
+	uploads := make(chan *requestBody, 1)
 	w.prepare = func(p *Proxy) {
 		p.exchanges.New = func() any {
 			x := p.newExchange()
@@ -108,7 +108,7 @@ func (w *world) uploads() chan *pacedBody {
 }
 
 // ended waits until the transport's reading of the upload has ended.
-func ended(t *testing.T, b *pacedBody) {
+func ended(t *testing.T, b *requestBody) {
 	t.Helper()
 	until(t, "the end of the upload is seen", func() bool {
 		b.mu.Lock()

@@ -36,7 +36,7 @@ import (
 // 4, 5 and 6 have a span each (audit.go, trace.go).
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 2 {
-		p.servePaced(w, r)
+		p.serveHTTP2(w, r)
 		return
 	}
 	p.serveHTTP(w, r)
@@ -79,7 +79,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	p.inFlight.Add(1)
 	if r.ContentLength != 0 {
 		x.charges = &charges{} // the transport may read on when x serves another request already
-		x.upload = newPacedBody(w, r, p.progressTimeout, x.charges)
+		x.upload = newRequestBody(w, r, p.progressTimeout, x.charges)
 		r = r.WithContext(r.Context()) // net/http looks at what the body of its own is
 		r.Body = x.upload
 	}

@@ -24,10 +24,10 @@ const (
 	progressBytes          = 4 << 10
 )
 
-// pace bounds how long a client may keep the proxy waiting for one direction of its
+// progressDeadline bounds how long a client may keep the proxy waiting for one direction of its
 // connection or stream. Each step that may wait is put between begin and end, one at a
 // time.
-type pace struct {
+type progressDeadline struct {
 	timeout time.Duration
 	// quota is how many bytes have to move in that time.
 	quota int
@@ -46,7 +46,7 @@ type pace struct {
 }
 
 // begin is called before a step that may wait.
-func (p *pace) begin() {
+func (p *progressDeadline) begin() {
 	p.mu.Lock()
 	p.begun = time.Now()
 	left := p.timeout - p.spent
@@ -60,7 +60,7 @@ func (p *pace) begin() {
 
 // end is called when the step has returned and moved n bytes. It returns an error when
 // the time was up.
-func (p *pace) end(n int) error {
+func (p *progressDeadline) end(n int) error {
 	p.timer.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,7 +75,7 @@ func (p *pace) end(n int) error {
 	return nil
 }
 
-func (p *pace) fire() {
+func (p *progressDeadline) fire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -88,39 +88,39 @@ func (p *pace) fire() {
 }
 
 // stop turns the limit off, even for a step that is under way.
-func (p *pace) stop() {
+func (p *progressDeadline) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = true
 }
 
 // timedOut says whether a step was cut.
-func (p *pace) timedOut() bool {
+func (p *progressDeadline) timedOut() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.expired
 }
 
-// renew makes a pace that was stopped, and cut nothing, as good as new. Its timer may
+// renew makes one that was stopped, and cut nothing, as good as new. Its timer may
 // still be about to fire.
-func (p *pace) renew() {
+func (p *progressDeadline) renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spent, p.moved, p.stopped = 0, 0, false
 }
 
-// pacedStream is the ResponseWriter of an HTTP/2 stream. A client that grants no flow
+// http2Writer is the ResponseWriter of an HTTP/2 stream. A client that grants no flow
 // control window can stall one stream while its connection makes progress. Answers over
-// HTTP/1.1 are paced by their connection (connections.go).
-type pacedStream struct {
+// HTTP/1.1 have the deadline of their connection (connections.go).
+type http2Writer struct {
 	http.ResponseWriter
-	pace
+	progressDeadline
 	unflushed bool
 }
 
-// servePaced serves a request over HTTP/2.
-func (p *Proxy) servePaced(w http.ResponseWriter, r *http.Request) {
-	s := p.pacedStreams.Get().(*pacedStream)
+// serveHTTP2 serves a request over HTTP/2.
+func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
+	s := p.http2Writers.Get().(*http2Writer)
 	s.ResponseWriter = w
 	p.serveHTTP(s, r)
 	if s.unflushed {
@@ -131,12 +131,12 @@ func (p *Proxy) servePaced(w http.ResponseWriter, r *http.Request) {
 	if !s.timedOut() { // a cut is under way, or was
 		s.ResponseWriter = nil
 		s.renew()
-		p.pacedStreams.Put(s)
+		p.http2Writers.Put(s)
 	}
 }
 
-func (p *Proxy) newPacedStream() *pacedStream {
-	s := &pacedStream{pace: pace{timeout: p.progressTimeout, quota: progressBytes}}
+func (p *Proxy) newHTTP2Writer() *http2Writer {
+	s := &http2Writer{progressDeadline: progressDeadline{timeout: p.progressTimeout, quota: progressBytes}}
 	s.cut = func() { _ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(past) }
 	return s
 }
@@ -145,7 +145,7 @@ func (p *Proxy) newPacedStream() *pacedStream {
 var past = time.Unix(1, 0)
 
 // Write implements http.ResponseWriter.
-func (s *pacedStream) Write(b []byte) (int, error) {
+func (s *http2Writer) Write(b []byte) (int, error) {
 	s.unflushed = true
 	s.begin()
 	n, err := s.ResponseWriter.Write(b)
@@ -153,7 +153,7 @@ func (s *pacedStream) Write(b []byte) (int, error) {
 }
 
 // FlushError is what http.ResponseController calls.
-func (s *pacedStream) FlushError() error {
+func (s *http2Writer) FlushError() error {
 	s.unflushed = false
 	s.begin()
 	err := http.NewResponseController(s.ResponseWriter).Flush()
@@ -161,16 +161,16 @@ func (s *pacedStream) FlushError() error {
 }
 
 // Flush implements http.Flusher.
-func (s *pacedStream) Flush() { _ = s.FlushError() }
+func (s *http2Writer) Flush() { _ = s.FlushError() }
 
 // Unwrap is for http.ResponseController.
-func (s *pacedStream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+func (s *http2Writer) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// pacedBody is a request's body. While a read waits for the client, the request does not
+// requestBody is a request's body. While a read waits for the client, the request does not
 // count as running.
-type pacedBody struct {
+type requestBody struct {
 	io.ReadCloser
-	pace
+	progressDeadline
 	charges *charges
 	http1   bool
 	left    int64         // of its declared length; negative: none was declared
@@ -184,10 +184,10 @@ type pacedBody struct {
 	givenUp atomic.Bool
 }
 
-// newPacedBody makes one of r, which w answers.
-func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, held *charges) *pacedBody {
+// newRequestBody makes one of r, which w answers.
+func newRequestBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, held *charges) *requestBody {
 	connection := http.NewResponseController(w)
-	b := &pacedBody{ReadCloser: r.Body, charges: held, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
+	b := &requestBody{ReadCloser: r.Body, charges: held, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
 	b.timeout, b.quota, b.cut = timeout, progressBytes, func() { _ = connection.SetReadDeadline(past) }
 	if isBuffered(r) {
 		b.quota = math.MaxInt // all of it
@@ -197,7 +197,7 @@ func newPacedBody(w http.ResponseWriter, r *http.Request, timeout time.Duration,
 
 // Read implements io.Reader. A body that breaks off, or ends before its declared
 // length, does so for the transport only when the answer is over (answered).
-func (b *pacedBody) Read(to []byte) (int, error) {
+func (b *requestBody) Read(to []byte) (int, error) {
 	b.charges.beginClientWait()
 	b.begin()
 	n, err := b.ReadCloser.Read(to)
@@ -221,7 +221,7 @@ func (b *pacedBody) Read(to []byte) (int, error) {
 // awaitEnd returns when the answer is over, or when it is no use to wait for its end: the
 // client is gone, which the transport notices only after the upload, or nothing has come
 // for timeout, perhaps because the upstream waits for the rest of the upload.
-func (b *pacedBody) awaitEnd(answer <-chan struct{}) {
+func (b *requestBody) awaitEnd(answer <-chan struct{}) {
 	tick := time.NewTicker(b.timeout)
 	defer tick.Stop()
 	for came := b.came.Load(); ; {
@@ -247,7 +247,7 @@ func (b *pacedBody) awaitEnd(answer <-chan struct{}) {
 // closes the connection to the upstream when it cannot read what it sends, and the
 // rest of the answer would be lost; so it learns of it when the answer is over. A
 // nil body is none.
-func (b *pacedBody) answered(answer io.ReadCloser) io.ReadCloser {
+func (b *requestBody) answered(answer io.ReadCloser) io.ReadCloser {
 	if b == nil || answer == http.NoBody {
 		return answer
 	}
@@ -261,7 +261,7 @@ func (b *pacedBody) answered(answer io.ReadCloser) io.ReadCloser {
 }
 
 // expects says whether more of the body may come. A nil body is none.
-func (b *pacedBody) expects() bool {
+func (b *requestBody) expects() bool {
 	if b == nil {
 		return false
 	}
@@ -273,7 +273,7 @@ func (b *pacedBody) expects() bool {
 // answerOver ends all waiting in Read: for the end of the answer, if the body is broken,
 // and for the client. If no Read is under way over HTTP/1.1, the connection is left alone:
 // it may serve another request.
-func (b *pacedBody) answerOver() {
+func (b *requestBody) answerOver() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.answer == nil || b.over {
@@ -290,7 +290,7 @@ func (b *pacedBody) answerOver() {
 // earlyAnswer is the body of an answer that came before the end of upload.
 type earlyAnswer struct {
 	io.ReadCloser
-	upload *pacedBody
+	upload *requestBody
 }
 
 // Read implements io.Reader. Over HTTP/1.1 net/http notices that a client is gone by
@@ -319,7 +319,7 @@ func (a *earlyAnswer) Close() error {
 
 // leave is called when the proxy reads no more of the body. net/http may still read,
 // before it answers and before the next request on an HTTP/1.1 connection.
-func (b *pacedBody) leave(w http.ResponseWriter) {
+func (b *requestBody) leave(w http.ResponseWriter) {
 	b.stop()
 	if b.remains() {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.timeout)) // a writer that has none is a test's
@@ -328,7 +328,7 @@ func (b *pacedBody) leave(w http.ResponseWriter) {
 
 // remains says that the connection is HTTP/1.1, and may still bring some of the
 // body. A nil body is none.
-func (b *pacedBody) remains() bool {
+func (b *requestBody) remains() bool {
 	if b == nil || !b.http1 {
 		return false
 	}

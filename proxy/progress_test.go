@@ -14,7 +14,7 @@ import (
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cuts := 0
-		p := &pace{timeout: time.Minute, quota: 100, cut: func() { cuts++ }}
+		p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { cuts++ }}
 		step := func(lasts time.Duration, n int) error {
 			p.begin()
 			time.Sleep(lasts)
@@ -44,7 +44,7 @@ func TestPace(t *testing.T) {
 // TestPaceStops: nothing is cut when nobody waits any more, even if a step has not returned.
 func TestPaceStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &pace{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut") }}
+		p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut") }}
 		p.begin()
 		p.stop()
 		time.Sleep(time.Hour)
@@ -58,7 +58,7 @@ func TestPaceStops(t *testing.T) {
 // TestPaceRenewed: streams are reused, and the timer of an earlier request, which fires
 // late, must neither race with that nor cut anything. The race detector judges the first.
 func TestPaceRenewed(t *testing.T) {
-	p := &pace{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut without a step under way") }}
+	p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut without a step under way") }}
 	p.stop()
 	fired := make(chan struct{})
 	go func() {

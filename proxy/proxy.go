@@ -56,7 +56,7 @@ type pages struct {
 type limits struct {
 	limit           requestLimits
 	progressTimeout time.Duration
-	pacedStreams    sync.Pool // of *pacedStream
+	http2Writers    sync.Pool // of *http2Writer
 }
 
 // forwarding is what requests are forwarded with.
@@ -150,7 +150,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.limit.init(c.MaxInFlight)
 	p.exchanges.New = func() any { return p.newExchange() }
-	p.pacedStreams.New = func() any { return p.newPacedStream() }
+	p.http2Writers.New = func() any { return p.newHTTP2Writer() }
 	p.cors = p.withCORS(c.CORSOrigins)
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")

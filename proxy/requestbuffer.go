@@ -23,7 +23,7 @@ func isBuffered(r *http.Request) bool {
 
 // bufferBody returns r with its body in memory when that is small and of a known
 // length; other bodies stream, as do upgrades. The error is the client's: its
-// body broke off, or, os.ErrDeadlineExceeded, came too slowly (pacedBody). Then
+// body broke off, or, os.ErrDeadlineExceeded, came too slowly (requestBody). Then
 // the connection can serve no other request.
 func bufferBody(r *http.Request) (*http.Request, error) {
 	if !isBuffered(r) {

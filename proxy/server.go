@@ -87,7 +87,7 @@ func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
 const maxDrainWindow = 10 * time.Second
 
 func (p *Proxy) server(config *tls.Config) *http.Server {
-	// There is no time limit for a whole request: see pace.
+	// There is no time limit for a whole request: see progressDeadline.
 	s := &http.Server{
 		Handler:           p,
 		TLSConfig:         config,
