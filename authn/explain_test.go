@@ -230,7 +230,7 @@ func TestHangingIssuerDelaysNobody(t *testing.T) {
 	waitAccepted(t, types, "team", s)
 	w.SetType("root", "c1", "team", "hangs", "good")
 	authntest.Soon(t, "both are built", func() (bool, string) {
-		n := types.Counts()[workspacetypes.ConfigurationReady]
+		n := types.Counts()[workspacetypes.ShownReady]
 		return n == 2, fmt.Sprint(n)
 	})
 	a, err := New(Config{Types: types})

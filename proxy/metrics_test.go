@@ -342,8 +342,8 @@ func TestMetricsOfSources(t *testing.T) {
 	bundle := append(append([]byte("junk\n"), routingtest.NewAuthority(t, "x").PEM...), w.serving.PEM...)
 	m.RegisterSources(metrics.Sources{
 		Counts: func() []index.Count { return []index.Count{{Shard: "a", LogicalClusters: 3, Workspaces: 2}} },
-		Configurations: func() map[workspacetypes.ConfigurationState]int {
-			return map[workspacetypes.ConfigurationState]int{workspacetypes.ConfigurationReady: 4}
+		Configurations: func() map[workspacetypes.ShownState]int {
+			return map[workspacetypes.ShownState]int{workspacetypes.ShownReady: 4}
 		},
 		Issuers: map[string]func() map[issuer.State]int{
 			"workspace": func() map[issuer.State]int { return map[issuer.State]int{issuer.Failing: 2} },

@@ -14,7 +14,7 @@ type configEntry struct {
 	name  objectName
 	shard string
 	users map[*typeEntry]struct{} // that name it
-	state configState
+	state buildState
 	// object is the WorkspaceAuthenticationConfiguration as it is now; zero in
 	// stateMissing.
 	object configObject

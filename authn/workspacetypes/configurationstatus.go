@@ -5,28 +5,28 @@ import (
 	"slices"
 )
 
-// ConfigurationState is the state of a configuration as operators see it: in fewer words
-// than configState, from which stateShown makes it.
-type ConfigurationState string
+// ShownState is the state of a configuration as operators see it: in fewer words
+// than buildState, from which shownState makes it.
+type ShownState string
 
 // The states of a configuration.
 const (
-	// ConfigurationReady: it serves as its spec says. Its issuers have a health
+	// ShownReady: it serves as its spec says. Its issuers have a health
 	// of their own, see issuer.Status.
-	ConfigurationReady ConfigurationState = "Ready"
-	// ConfigurationPending: its present spec is not built yet.
-	ConfigurationPending ConfigurationState = "Pending"
-	// ConfigurationBroken: its present spec can't be built.
-	ConfigurationBroken ConfigurationState = "Broken"
-	// ConfigurationMissing: a type names it, but it does not exist.
-	ConfigurationMissing ConfigurationState = "Missing"
-	// ConfigurationUnused: no type names it, so it is not built.
-	ConfigurationUnused ConfigurationState = "Unused"
+	ShownReady ShownState = "Ready"
+	// ShownPending: its present spec is not built yet.
+	ShownPending ShownState = "Pending"
+	// ShownBroken: its present spec can't be built.
+	ShownBroken ShownState = "Broken"
+	// ShownMissing: a type names it, but it does not exist.
+	ShownMissing ShownState = "Missing"
+	// ShownUnused: no type names it, so it is not built.
+	ShownUnused ShownState = "Unused"
 )
 
-// ConfigurationStates are all there are.
-func ConfigurationStates() []ConfigurationState {
-	return []ConfigurationState{ConfigurationReady, ConfigurationPending, ConfigurationBroken, ConfigurationMissing, ConfigurationUnused}
+// ShownStates are all there are.
+func ShownStates() []ShownState {
+	return []ShownState{ShownReady, ShownPending, ShownBroken, ShownMissing, ShownUnused}
 }
 
 // ConfigurationStatus is what operators see of a
@@ -37,7 +37,7 @@ type ConfigurationStatus struct {
 	Version string
 	// Types are the names of the types, all in Cluster, that name it.
 	Types []string
-	State ConfigurationState
+	State ShownState
 	// Error says why it is Broken.
 	Error string
 	// LoginError says why people without a login are not told what the
@@ -64,20 +64,20 @@ func (i *Index) Status() []ConfigurationStatus {
 }
 
 // Counts says how many configurations are in each state.
-func (i *Index) Counts() map[ConfigurationState]int {
-	counts := map[ConfigurationState]int{}
+func (i *Index) Counts() map[ShownState]int {
+	counts := map[ShownState]int{}
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	for _, s := range i.shards {
 		for _, c := range s.configs {
-			counts[c.stateShown()]++
+			counts[c.shownState()]++
 		}
 	}
 	return counts
 }
 
 func (c *configEntry) status() ConfigurationStatus {
-	s := ConfigurationStatus{Shard: c.shard, Cluster: c.name.cluster, Name: c.name.name, Version: c.object.version, State: c.stateShown(), LoginError: c.loginError()}
+	s := ConfigurationStatus{Shard: c.shard, Cluster: c.name.cluster, Name: c.name.name, Version: c.object.version, State: c.shownState(), LoginError: c.loginError()}
 	for e := range c.users {
 		s.Types = append(s.Types, e.name.name)
 	}
@@ -91,18 +91,18 @@ func (c *configEntry) status() ConfigurationStatus {
 	return s
 }
 
-// stateShown is c's state as operators see it: in one word for all builds that failed
+// shownState is c's state as operators see it: in one word for all builds that failed
 // or are tried again, and one for all that are to come.
-func (c *configEntry) stateShown() ConfigurationState {
+func (c *configEntry) shownState() ShownState {
 	switch {
 	case c.state == stateMissing:
-		return ConfigurationMissing
+		return ShownMissing
 	case c.broken() != nil:
-		return ConfigurationBroken
+		return ShownBroken
 	case c.state == stateUnused:
-		return ConfigurationUnused
+		return ShownUnused
 	case c.state == stateReady:
-		return ConfigurationReady
+		return ShownReady
 	}
-	return ConfigurationPending
+	return ShownPending
 }

@@ -268,7 +268,7 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 		}
 		w.want("still", tokentest.Accepted, "team", a)
 	}
-	if s := w.state("x"); s.State != ConfigurationReady || s.CachedTokens < cached {
+	if s := w.state("x"); s.State != ShownReady || s.CachedTokens < cached {
 		t.Errorf("%d tokens are remembered of %d, it is %s", s.CachedTokens, cached, s.State)
 	}
 	if diff := cmp.Diff([2]int{1, 1}, [2]int{a.Discoveries(), a.KeyFetches()}); diff != "" {

@@ -37,7 +37,7 @@ func (w *typeWorld) state(name string) ConfigurationStatus {
 	return ConfigurationStatus{}
 }
 
-func (w *typeWorld) wantState(name string, want ConfigurationState) ConfigurationStatus {
+func (w *typeWorld) wantState(name string, want ShownState) ConfigurationStatus {
 	w.t.Helper()
 	var s ConfigurationStatus
 	authntest.Soon(w.t, name+" is "+string(want), func() (bool, string) {
@@ -91,7 +91,7 @@ func TestTypeIndexBrokenReplacement(t *testing.T) {
 			w.SetType("root", "c1", "team", "x")
 			w.want("built", tokentest.Accepted, "team", a)
 			w.SetConfig("root", "c1", "x", tc.spec)
-			s := w.wantState("x", ConfigurationBroken)
+			s := w.wantState("x", ShownBroken)
 			if serves := strings.Contains(s.Error, "stays in use"); serves != (tc.want == tokentest.Accepted) || strings.Contains(s.Error, "hush") {
 				t.Errorf("error %q", s.Error)
 			}
@@ -135,8 +135,8 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 	w.SetType("root", "c1", "team", "x")
 	for n, broken := range []string{tokentest.SpecFor(a, tokentest.With([]string{}, "issuer", "audiences")), `{"jwt":7}`} {
 		w.SetConfig("root", "c1", "x", broken)
-		w.wantState("x", ConfigurationBroken)
-		if got := w.index.Counts()[ConfigurationBroken]; got != 1 {
+		w.wantState("x", ShownBroken)
+		if got := w.index.Counts()[ShownBroken]; got != 1 {
 			t.Errorf("%d are counted as broken", got)
 		}
 		for again := range 5 {
@@ -155,7 +155,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 	}
 	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 	w.want("mended", tokentest.Accepted, "team", a)
-	w.wantState("x", ConfigurationReady)
+	w.wantState("x", ShownReady)
 	if got := count("works again"); got != 1 {
 		t.Errorf("that it is mended is told %d times", got)
 	}
@@ -209,12 +209,12 @@ func TestTypeIndexBuiltAfterAFailure(t *testing.T) {
 	a.SetDown(true)
 	w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 	gate <- errors.New("out of luck")
-	if s := w.wantState("x", ConfigurationBroken); !strings.Contains(s.Error, "out of luck") {
+	if s := w.wantState("x", ShownBroken); !strings.Contains(s.Error, "out of luck") {
 		t.Errorf("error %q", s.Error)
 	}
 	fake.Step(buildRetry)
 	gate <- nil
-	if s := w.wantState("x", ConfigurationPending); s.Error != "" {
+	if s := w.wantState("x", ShownPending); s.Error != "" {
 		t.Errorf("error %q", s.Error)
 	}
 }
@@ -257,7 +257,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != tokentest.Accepted {
 				t.Fatalf("%s: %s", got, reason)
 			}
-			return w.state("x").State == ConfigurationReady, "it is not"
+			return w.state("x").State == ShownReady, "it is not"
 		})
 		if diff := cmp.Diff(1, len(w.pool.Status())); diff != "" {
 			t.Errorf("issuers (-want +got):\n%s", diff)
@@ -268,14 +268,14 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		step(w, fake, handOverWait, a)
 		over(w, fake, "the old has ended", tokentest.Undecided, a)
-		w.wantState("x", ConfigurationReady)
+		w.wantState("x", ShownReady)
 		a.SetDown(false)
 		over(w, fake, "the new", tokentest.Accepted, a)
 	})
 	t.Run("the new does not build", func(t *testing.T) {
 		w, a, _, fake := setUp(t)
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, tokentest.With("rubbish", "issuer", "certificateAuthority")))
-		w.wantState("x", ConfigurationBroken)
+		w.wantState("x", ShownBroken)
 		step(w, fake, handOverWait, a)
 		over(w, fake, "the old has ended", tokentest.Undecided, a)
 		authntest.Soon(t, "its issuer is let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
@@ -286,7 +286,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b)))
 		step(w, fake, handOverWait/2, a)
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
-		w.wantState("x", ConfigurationReady)
+		w.wantState("x", ShownReady)
 		step(w, fake, 2*handOverWait, a)
 		if diff := cmp.Diff([2]int{1, fetches}, [2]int{len(w.pool.Status()), a.KeyFetches()}); diff != "" {
 			t.Errorf("issuers and fetches (-want +got):\n%s", diff)
@@ -327,7 +327,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		b.SetDown(true)
 		w.SetConfig("root", "c1", "y", tokentest.SpecFor(b))
 		w.SetType("root", "c1", "team", "x", "y")
-		w.wantState("y", ConfigurationReady)
+		w.wantState("y", ShownReady)
 		w.want("b is down", tokentest.Undecided, "team", b)
 		b.SetDown(false)
 		w.SetConfig("root", "c1", "y", tokentest.SpecFor(b, withMoreCAs(b, a)))
@@ -387,7 +387,7 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 			w.SetConfig("root", "c1", "x", c.spec)
 			authntest.Soon(t, c.name, func() (bool, string) {
 				s := w.state("x")
-				return t.Failed() || s.State == map[bool]ConfigurationState{true: ConfigurationReady, false: ConfigurationBroken}[c.ready], fmt.Sprintf("%+v", s)
+				return t.Failed() || s.State == map[bool]ShownState{true: ShownReady, false: ShownBroken}[c.ready], fmt.Sprintf("%+v", s)
 			})
 			for before := accepted.Load(); accepted.Load() < before+20 && !t.Failed(); {
 				time.Sleep(time.Millisecond)
@@ -406,7 +406,7 @@ func TestStatusWaitsForNobody(t *testing.T) {
 	t.Cleanup(func() { close(gate) })
 	w.SetConfig("root", "c1", "fetches", tokentest.SpecFor(s))
 	w.SetType("root", "c1", "team", "fetches")
-	w.wantState("fetches", ConfigurationReady)
+	w.wantState("fetches", ShownReady)
 	w.SetConfig("root", "c2", "builds", tokentest.SpecFor(s)) // and never ends
 	w.SetType("root", "c2", "team", "builds")
 	answered := make(chan struct{})
@@ -424,7 +424,7 @@ func TestStatusWaitsForNobody(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("somebody waits")
 	}
-	if s := w.state("builds").State; s != ConfigurationPending {
+	if s := w.state("builds").State; s != ShownPending {
 		t.Errorf("the build is %s: this tests nothing", s)
 	}
 }

@@ -17,7 +17,7 @@ type Sources struct {
 	// Counts are what the index has of each shard.
 	Counts func() []index.Count
 	// Configurations are how many there are in each state.
-	Configurations func() map[workspacetypes.ConfigurationState]int
+	Configurations func() map[workspacetypes.ShownState]int
 	// Issuers are how many there are in each state, by scope: "global" and
 	// "workspace".
 	Issuers map[string]func() map[issuer.State]int
@@ -82,7 +82,7 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.s.Configurations != nil {
 		counts := c.s.Configurations()
-		for _, state := range workspacetypes.ConfigurationStates() {
+		for _, state := range workspacetypes.ShownStates() {
 			gauge(m.configurations, float64(counts[state]), string(state))
 		}
 	}

@@ -234,7 +234,7 @@ func (o *ProxyStatus) addConfigurations(s *StatusSources) {
 		o.ConfigurationCounts[string(c.State)]++
 		o.Configurations = append(o.Configurations, ConfigurationState{c.Shard, c.Cluster, c.Name, c.Version, string(c.State), c.Error, c.Types, c.LoginError})
 	}
-	order := []string{string(workspacetypes.ConfigurationBroken), string(workspacetypes.ConfigurationMissing), string(workspacetypes.ConfigurationPending), string(workspacetypes.ConfigurationReady), string(workspacetypes.ConfigurationUnused)}
+	order := []string{string(workspacetypes.ShownBroken), string(workspacetypes.ShownMissing), string(workspacetypes.ShownPending), string(workspacetypes.ShownReady), string(workspacetypes.ShownUnused)}
 	slices.SortStableFunc(o.Configurations, func(a, b ConfigurationState) int {
 		return cmp.Compare(slices.Index(order, a.State), slices.Index(order, b.State))
 	})

@@ -1,8 +1,8 @@
 package workspacetypes
 
-// configState says how far a configuration of an Index got; operators see its
-// ConfigurationState. It is changed by transition only, according to this table, which
-// configState.after is; in a state that a row does not name, its event changes nothing.
+// buildState says how far a configuration of an Index got; operators see its
+// ShownState. It is changed by transition only, according to this table, which
+// buildState.after is; in a state that a row does not name, its event changes nothing.
 //
 //	event                         in state                               then
 //	good spec, a type names it    any                                    Queued
@@ -19,50 +19,50 @@ package workspacetypes
 //
 // A spec that is equal to the one before is no event. What serves meanwhile has a
 // life of its own, see configEntry.inUse and handOver.
-type configState string
+type buildState string
 
 // The states.
 const (
 	// stateMissing: there is no such object. The entry is kept while a type names it.
-	stateMissing configState = "Missing"
+	stateMissing buildState = "Missing"
 	// stateInvalid: the spec is not to be built, see configObject.err.
-	stateInvalid configState = "Invalid"
+	stateInvalid buildState = "Invalid"
 	// stateUnused: no type names it, so it is not built.
-	stateUnused configState = "Unused"
+	stateUnused buildState = "Unused"
 	// stateQueued: it is in Index.todo.
-	stateQueued configState = "Queued"
+	stateQueued buildState = "Queued"
 	// stateBuilding: it is being built. If it leaves this state before that is over,
 	// what was built is thrown away.
-	stateBuilding configState = "Building"
+	stateBuilding buildState = "Building"
 	// stateFailed: the last build failed. It is in Index.retry, see configEntry.failure.
-	stateFailed configState = "Failed"
+	stateFailed buildState = "Failed"
 	// stateWaiting: it is built, and waits for the keys of issuers that take over
 	// from others, see handOver.
-	stateWaiting configState = "Waiting"
+	stateWaiting buildState = "Waiting"
 	// stateReady: it serves as its spec says.
-	stateReady configState = "Ready"
+	stateReady buildState = "Ready"
 )
 
-// configEvent is what happens to a configuration.
-type configEvent string
+// buildEvent is what happens to a configuration.
+type buildEvent string
 
 // The events.
 const (
-	eventSpec       configEvent = "good spec, a type names it"
-	eventUnusedSpec configEvent = "good spec, no type names it"
-	eventBadSpec    configEvent = "bad spec"
-	eventDeleted    configEvent = "object deleted"
-	eventNamed      configEvent = "first type names it"
-	eventUnnamed    configEvent = "last type leaves"
-	eventTurn       configEvent = "its turn comes"
-	eventBuilt      configEvent = "build succeeds"
-	eventFailed     configEvent = "build fails"
-	eventDue        configEvent = "pause is over"
-	eventTakesOver  configEvent = "it takes over"
+	eventSpec       buildEvent = "good spec, a type names it"
+	eventUnusedSpec buildEvent = "good spec, no type names it"
+	eventBadSpec    buildEvent = "bad spec"
+	eventDeleted    buildEvent = "object deleted"
+	eventNamed      buildEvent = "first type names it"
+	eventUnnamed    buildEvent = "last type leaves"
+	eventTurn       buildEvent = "its turn comes"
+	eventBuilt      buildEvent = "build succeeds"
+	eventFailed     buildEvent = "build fails"
+	eventDue        buildEvent = "pause is over"
+	eventTakesOver  buildEvent = "it takes over"
 )
 
 // after returns the state that e leads to: s itself if e means nothing in it.
-func (s configState) after(e configEvent) configState {
+func (s buildState) after(e buildEvent) buildState {
 	switch {
 	case e == eventSpec:
 		return stateQueued
@@ -91,7 +91,7 @@ func (s configState) after(e configEvent) configState {
 }
 
 // specEvent is what c's present spec means to it when it is new.
-func (c *configEntry) specEvent() configEvent {
+func (c *configEntry) specEvent() buildEvent {
 	switch {
 	case c.object.err != nil:
 		return eventBadSpec
@@ -104,7 +104,7 @@ func (c *configEntry) specEvent() configEvent {
 // transition has e happen to c. What only the state that it leaves may have ends, and
 // what the new state asks for begins. The caller holds mu, has set what the new state
 // needs, and publishes c.
-func (i *Index) transition(c *configEntry, e configEvent) {
+func (i *Index) transition(c *configEntry, e buildEvent) {
 	from := c.state
 	c.state = from.after(e)
 	if c.state == from {

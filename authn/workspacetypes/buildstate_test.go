@@ -21,21 +21,21 @@ import (
 	"frontproxy/authn/jwt"
 )
 
-func allStates() []configState {
-	return []configState{stateMissing, stateInvalid, stateUnused, stateQueued, stateBuilding, stateFailed, stateWaiting, stateReady}
+func allStates() []buildState {
+	return []buildState{stateMissing, stateInvalid, stateUnused, stateQueued, stateBuilding, stateFailed, stateWaiting, stateReady}
 }
 
-// transitionRow is one of the table in configState's doc comment.
+// transitionRow is one of the table in buildState's doc comment.
 type transitionRow struct {
-	event configEvent
-	from  []configState
-	to    configState
+	event buildEvent
+	from  []buildState
+	to    buildState
 }
 
 // documentedTransitions reads the table.
 func documentedTransitions(t *testing.T) (rows []transitionRow) {
 	t.Helper()
-	file, err := parser.ParseFile(gotoken.NewFileSet(), "configurationstate.go", nil, parser.ParseComments)
+	file, err := parser.ParseFile(gotoken.NewFileSet(), "buildstate.go", nil, parser.ParseComments)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,11 +54,11 @@ func documentedTransitions(t *testing.T) (rows []transitionRow) {
 			if !strings.HasPrefix(line, "\t") || len(cells) != 3 || cells[0] == "event" {
 				continue
 			}
-			row := transitionRow{event: configEvent(cells[0]), from: allStates(), to: configState(cells[2])}
+			row := transitionRow{event: buildEvent(cells[0]), from: allStates(), to: buildState(cells[2])}
 			if cells[1] != "any" {
 				row.from = nil
 				for name := range strings.FieldsSeq(cells[1]) {
-					row.from = append(row.from, configState(name))
+					row.from = append(row.from, buildState(name))
 				}
 			}
 			rows = append(rows, row)
@@ -198,7 +198,7 @@ func (w *stateWorld) serveFirst() {
 func (w *stateWorld) awaitKeys() { <-w.entry().inUse.authenticators[0].Issuer().Ready() }
 
 // reach takes x to a state.
-func (w *stateWorld) reach(s configState) {
+func (w *stateWorld) reach(s buildState) {
 	switch s {
 	case stateMissing:
 		w.name(true)
@@ -227,7 +227,7 @@ func (w *stateWorld) reach(s configState) {
 }
 
 // happen has e happen.
-func (w *stateWorld) happen(e configEvent) {
+func (w *stateWorld) happen(e buildEvent) {
 	switch e {
 	case eventSpec:
 		w.name(true)
@@ -269,7 +269,7 @@ func (w *stateWorld) check(what string) {
 		"without a type at rest":                       len(c.users) > 0 || c.state == stateMissing || c.state == stateInvalid || c.state == stateUnused,
 		"with a type in use":                           len(c.users) == 0 || c.state != stateUnused,
 		"tried again exactly if the build failed":      retried == (c.state == stateFailed) && len(w.index.retry) <= 1,
-		"the failure of the present spec":              c.failure == buildFailure{} || slices.Contains([]configState{stateUnused, stateQueued, stateBuilding, stateFailed}, c.state),
+		"the failure of the present spec":              c.failure == buildFailure{} || slices.Contains([]buildState{stateUnused, stateQueued, stateBuilding, stateFailed}, c.state),
 		"a next one exactly if it waits":               (c.handOver.next != nil) == (c.state == stateWaiting),
 		"looked at while others are trusted":           changing == !c.handOver.until.IsZero() && len(w.index.changing) <= 1,
 		"others are trusted for a time only":           !serves || changing == c.servesOthers(),
@@ -329,7 +329,7 @@ func TestConfigurationStatesRandomEvents(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(1, seed))
-	reached := map[configState]bool{}
+	reached := map[buildState]bool{}
 	w := newStateWorld(t, good, down)
 	for range 5000 {
 		var what string
