@@ -97,8 +97,8 @@ type Request struct {
 	ShardRoute string
 }
 
-// Refusal says why a certificate admits nobody.
-type Refusal struct {
+// RefusedCertificate says why a certificate admits nobody.
+type RefusedCertificate struct {
 	// Authenticator is the kind that refused, Reason why; for operators.
 	Authenticator, Reason string
 }
@@ -149,7 +149,7 @@ func (c *Authenticator) ProxiesKnown() bool { return c.proxies != nil }
 
 // Authenticate judges the request's client certificate. Nil without refusals
 // means that there is none, or that no pool is configured.
-func (c *Authenticator) Authenticate(r Request) (*Identity, []Refusal) {
+func (c *Authenticator) Authenticate(r Request) (*Identity, []RefusedCertificate) {
 	if len(r.Certificates) == 0 {
 		return nil, nil
 	}
@@ -158,11 +158,11 @@ func (c *Authenticator) Authenticate(r Request) (*Identity, []Refusal) {
 			return who, refusals
 		}
 	}
-	var refusals []Refusal
+	var refusals []RefusedCertificate
 	proxy, err := c.proxy(r.Certificates)
 	switch {
 	case err != nil:
-		refusals = append(refusals, Refusal{ByRequestHeader, err.Error()})
+		refusals = append(refusals, RefusedCertificate{ByRequestHeader, err.Error()})
 	case proxy != nil:
 		return c.asserted(r, proxy)
 	}
@@ -174,7 +174,7 @@ func (c *Authenticator) Authenticate(r Request) (*Identity, []Refusal) {
 		err = chain.nobody
 	}
 	if err != nil {
-		return nil, append(refusals, Refusal{ByClientCertificate, err.Error()})
+		return nil, append(refusals, RefusedCertificate{ByClientCertificate, err.Error()})
 	}
 	return c.withShardGroups(r, &Identity{User: chain.user, Authenticator: ByClientCertificate, ExpiresAt: chain.until}), nil
 }
@@ -239,15 +239,15 @@ func (c *Authenticator) distinct(certs []*x509.Certificate) error {
 }
 
 // asserted reads the identity that a verified proxy asserts in headers.
-func (c *Authenticator) asserted(r Request, chain *verifiedChain) (*Identity, []Refusal) {
+func (c *Authenticator) asserted(r Request, chain *verifiedChain) (*Identity, []RefusedCertificate) {
 	// The authenticator deletes what it read; the request stays as it came.
 	resp, ok, err := c.headers.AuthenticateRequest(&http.Request{Header: r.Header.Clone()})
 	if err != nil || !ok {
-		return nil, []Refusal{{ByRequestHeader, "the certificate may assert an identity, but the request has no user name header"}}
+		return nil, []RefusedCertificate{{ByRequestHeader, "the certificate may assert an identity, but the request has no user name header"}}
 	}
 	u, err := c.groups.Global(resp.User)
 	if err != nil {
-		return nil, []Refusal{{ByRequestHeader, err.Error()}}
+		return nil, []RefusedCertificate{{ByRequestHeader, err.Error()}}
 	}
 	return &Identity{User: u, Authenticator: ByRequestHeader, ExpiresAt: chain.until}, nil
 }

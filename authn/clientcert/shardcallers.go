@@ -246,7 +246,7 @@ func skipsAuthorization(group string) bool { return bypassGroups.Has(strings.ToL
 // requestheader CA, so the name has no meaning. Otherwise the request is admitted
 // with the caller's identity, or refused: the shard's own rights must not go to a
 // caller that it forwards.
-func (c *Authenticator) shardCaller(r Request) (*Identity, []Refusal, bool) {
+func (c *Authenticator) shardCaller(r Request) (*Identity, []RefusedCertificate, bool) {
 	certs := r.Certificates
 	chain, err := c.proxies.verify(certs)
 	if err != nil {
@@ -255,7 +255,7 @@ func (c *Authenticator) shardCaller(r Request) (*Identity, []Refusal, bool) {
 	name := clip.Clone(certs[0].Subject.CommonName, maxQuotedName)
 	caller, err := c.assertedByShard(r)
 	if err != nil {
-		return nil, []Refusal{{ByShardCaller, fmt.Sprintf("shard certificate %q asserts a caller: %v", name, err)}}, true
+		return nil, []RefusedCertificate{{ByShardCaller, fmt.Sprintf("shard certificate %q asserts a caller: %v", name, err)}}, true
 	}
 	return &Identity{User: caller, Authenticator: ByShardCaller, AssertedBy: name, ExpiresAt: chain.until}, nil, true
 }

@@ -78,7 +78,7 @@ func (a *Authenticator) Name() string { return "service-accounts" }
 func (a *Authenticator) Accounts() bool { return true }
 
 // AuthenticateToken implements token.Authenticator. The identity has its home cluster
-// and scope in the extras. An error is a *Refusal, or wraps ErrUndecided.
+// and scope in the extras. An error is a *RefusalError, or wraps ErrUndecided.
 func (a *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	if !a.judges(t) {
 		return nil, time.Time{}, nil
@@ -94,7 +94,7 @@ func (a *Authenticator) judges(t token.Token) bool {
 
 // counted returns err, and counts it if it refuses the token.
 func (a *Authenticator) counted(t token.Token, err error) error {
-	var refusal *Refusal
+	var refusal *RefusalError
 	if a.refused != nil && errors.As(err, &refusal) && t.Purpose != token.ForExplanation {
 		a.refused(refusal.Reason)
 	}

@@ -62,7 +62,7 @@ func jti() map[string][]string {
 // assertRefused checks the reason and that the text has no part of the token.
 func assertRefused(t *testing.T, raw string, err error, want Reason) {
 	t.Helper()
-	var refusal *Refusal
+	var refusal *RefusalError
 	if !errors.As(err, &refusal) {
 		t.Fatalf("error %v, want a refusal for %s", err, want)
 	}
@@ -433,7 +433,7 @@ func FuzzJudge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		a, err := e.judge(payload)
 		if err != nil {
-			if refusal := (*Refusal)(nil); !errors.As(err, &refusal) {
+			if refusal := (*RefusalError)(nil); !errors.As(err, &refusal) {
 				t.Fatalf("%v is no refusal", err)
 			}
 			return

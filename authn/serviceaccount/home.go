@@ -47,7 +47,7 @@ type Secret struct {
 // "no" from the cache it asks again: they may have been created since.
 func lookUp(ctx context.Context, home AccountGetter, a *account, raw string) error {
 	err := lookUpOnce(ctx, home, a, raw, false)
-	if refusal := (*Refusal)(nil); errors.As(err, &refusal) && refusal.Reason != BoundObject {
+	if refusal := (*RefusalError)(nil); errors.As(err, &refusal) && refusal.Reason != BoundObject {
 		return lookUpOnce(ctx, home, a, raw, true)
 	}
 	return err

@@ -30,17 +30,17 @@ const (
 	BoundObject Reason = "bound_object"
 )
 
-// Refusal is the error of a token that was judged and is not good. It is for
+// RefusalError is the error of a token that was judged and is not good. It is for
 // operators and never holds the token.
-type Refusal struct {
+type RefusalError struct {
 	Reason Reason
 	Detail string
 }
 
-func (r *Refusal) Error() string { return r.Detail }
+func (r *RefusalError) Error() string { return r.Detail }
 
 func refuse(reason Reason, format string, args ...any) error {
-	return &Refusal{reason, fmt.Sprintf(format, args...)}
+	return &RefusalError{reason, fmt.Sprintf(format, args...)}
 }
 
 // maxQuoted bounds what a refusal quotes of a token, in bytes.

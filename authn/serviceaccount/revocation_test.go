@@ -32,7 +32,7 @@ func TestCheckRevoked(t *testing.T) {
 		t.Errorf("while the home is down: %v", err)
 	}
 	w.gone[testHome] = ErrNotFound
-	var refusal *Refusal
+	var refusal *RefusalError
 	if err := a.checkRevoked(t.Context(), raw, until); !errors.As(err, &refusal) || refusal.Reason != AccountGone {
 		t.Errorf("after the account is gone: %v", err)
 	}

@@ -140,7 +140,7 @@ func (w *keyWorld) want(raw, want string) {
 	w.t.Helper()
 	err := w.ask(raw)
 	got := ""
-	var refusal *Refusal
+	var refusal *RefusalError
 	switch {
 	case errors.Is(err, ErrUndecided):
 		got = "undecided"
