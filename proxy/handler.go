@@ -24,7 +24,7 @@ import (
 //  5. admit: who is asking, or why nobody is admitted (admit.go); the memory of a
 //     request that waits is charged to its address, then to its user (charges.go,
 //     memorybudget.go). In between, refused are a version of a shard that the cluster has
-//     left (checkVersion, moves.go), and a stream's request that is too large to keep
+//     left (checkResourceVersion, moves.go), and a stream's request that is too large to keep
 //     (streamsize.go)
 //  6. forward: a small body is read, and a place among running requests taken, else the
 //     answer is 429 (forward.go); identity headers (outgoing.go); the answer
@@ -130,7 +130,7 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	}); status != nil {
 		return status
 	}
-	if status := x.p.checkVersion(r, &x.dest); status != nil {
+	if status := x.p.checkResourceVersion(r, &x.dest); status != nil {
 		return status
 	}
 	if x.long || x.upgrade {

@@ -55,9 +55,9 @@ func expiredByMove() *metav1.Status {
 	return apistatus.New(http.StatusGone, metav1.StatusReasonExpired, "the workspace has moved to another shard, whose resource versions are different: list it again without a resource version or a continue token")
 }
 
-// checkVersion refuses to list or watch from a version of the shard from which the
+// checkResourceVersion refuses to list or watch from a version of the shard from which the
 // cluster came.
-func (p *Proxy) checkVersion(r *http.Request, d *destination.Destination) *metav1.Status {
+func (p *Proxy) checkResourceVersion(r *http.Request, d *destination.Destination) *metav1.Status {
 	if p.moves == nil || d.Kind != destination.Shard || d.Target.Shard == nil {
 		return nil
 	}
