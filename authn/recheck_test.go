@@ -129,7 +129,7 @@ func TestRecheck(t *testing.T) {
 }
 
 // TestRecheckOthersUndecided: what had admitted a stream refuses it now, and somebody
-// else, whom a tenant chose, can't tell: he would have vouched for another identity.
+// else, whom a tenant chose, can't tell: he would have admitted another identity.
 func TestRecheckOthersUndecided(t *testing.T) {
 	bot := &user.DefaultInfo{Name: "bot", Groups: []string{"a"}}
 	gone, undecided := errors.New("account is gone"), fmt.Errorf("%w: home is down", token.ErrUndecided)

@@ -369,21 +369,21 @@ func sharedCA(a, b CAPool, now time.Time) (string, bool) {
 		}
 	}
 	for _, c := range inA {
-		if vouchesFor(b, inA, c, now) {
+		if verifiesCA(b, inA, c, now) {
 			return c.Subject.String(), true
 		}
 	}
 	for _, c := range inB {
-		if vouchesFor(a, inB, c, now) {
+		if verifiesCA(a, inB, c, now) {
 			return c.Subject.String(), true
 		}
 	}
 	return "", false
 }
 
-// vouchesFor says whether the pool verifies the CA certificate, with others as
+// verifiesCA says whether the pool verifies the CA certificate, with others as
 // intermediates.
-func vouchesFor(pool CAPool, others []*x509.Certificate, c *x509.Certificate, now time.Time) bool {
+func verifiesCA(pool CAPool, others []*x509.Certificate, c *x509.Certificate, now time.Time) bool {
 	options, ok := pool.VerifyOptions()
 	if !ok {
 		return false

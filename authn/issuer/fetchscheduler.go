@@ -119,10 +119,10 @@ func (f *fetchScheduler) release(w *waiter) {
 
 // grantNext gives a slot to the fetch whose turn it is, and reports whether there was one.
 func (f *fetchScheduler) grantNext() bool {
-	best, payer := -1, ""
+	best, charged := -1, ""
 	for n, w := range f.waiting {
-		if owner, ok := f.chargeableOwner(w); ok && (best < 0 || f.before(owner, payer)) {
-			best, payer = n, owner
+		if owner, ok := f.chargeableOwner(w); ok && (best < 0 || f.before(owner, charged)) {
+			best, charged = n, owner
 		}
 	}
 	if best < 0 {
@@ -130,7 +130,7 @@ func (f *fetchScheduler) grantNext() bool {
 	}
 	w := f.waiting[best]
 	f.remove(best)
-	f.grant(w, payer)
+	f.grant(w, charged)
 	return true
 }
 
@@ -158,20 +158,20 @@ func (f *fetchScheduler) grant(w *waiter, owner string) {
 
 // chargeableOwner returns the owner to charge for w: of those with room, the one whose turn
 // comes first.
-func (f *fetchScheduler) chargeableOwner(w *waiter) (payer string, ok bool) {
+func (f *fetchScheduler) chargeableOwner(w *waiter) (first string, ok bool) {
 	limit, used := f.limit(w.class)
 	if used >= limit || sum(f.inUse[:]) >= f.total {
 		return "", false
 	}
 	for _, owner := range w.owners {
-		if f.hasRoom(owner, w.class, limit, used) && (!ok || f.before(owner, payer)) {
-			payer, ok = owner, true
+		if f.hasRoom(owner, w.class, limit, used) && (!ok || f.before(owner, first)) {
+			first, ok = owner, true
 		}
-		if ok && f.busy[payer] == nil && f.served[payer] == 0 {
+		if ok && f.busy[first] == nil && f.served[first] == 0 {
 			break // nobody is before it
 		}
 	}
-	return payer, ok
+	return first, ok
 }
 
 // limit returns how many fetches of this class and the classes below it may run together,

@@ -89,12 +89,12 @@ const answerBytes = 320
 
 // answer is what a shard last said, and why it could not be asked since.
 type answer struct {
-	// settled: the shard has answered. It was asked at the time at, and the answer is
+	// answered: the shard has answered. It was asked at the time at, and the answer is
 	// secret (for an account only its Object) or err, which is ErrNotFound.
-	settled bool
-	secret  Secret
-	err     error
-	at      time.Time
+	answered bool
+	secret   Secret
+	err      error
+	at       time.Time
 	// failure is why the shard could not be asked later, at the time failed.
 	failure error
 	failed  time.Time
@@ -154,7 +154,7 @@ func (h *AccountClient) ask(ctx context.Context, cluster, namespace, resource, n
 
 // usable: there is no need to ask again.
 func (h *AccountClient) usable(a answer, freshness time.Duration) bool {
-	return a.settled && h.config.Clock.Since(a.at) < freshness ||
+	return a.answered && h.config.Clock.Since(a.at) < freshness ||
 		a.failure != nil && h.config.Clock.Since(a.failed) < recently
 }
 
@@ -164,7 +164,7 @@ func (h *AccountClient) say(a answer, recent bool) (Secret, error) {
 	if recent && a.failure != nil {
 		return Secret{}, a.failure
 	}
-	if a.settled && (a.failure == nil || h.config.Clock.Since(a.at) < h.config.Fresh+h.config.Grace) {
+	if a.answered && (a.failure == nil || h.config.Clock.Since(a.at) < h.config.Fresh+h.config.Grace) {
 		return a.secret, a.err
 	}
 	return Secret{}, a.failure
@@ -195,7 +195,7 @@ func (h *AccountClient) fetchOnce(ctx context.Context, q question) (answer, erro
 
 // remember keeps what became of a question.
 func (h *AccountClient) remember(q question, asked time.Time, secret Secret, err error) answer {
-	a := answer{settled: true, secret: secret, err: err, at: asked}
+	a := answer{answered: true, secret: secret, err: err, at: asked}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		a, _ = h.known.Get(q)
 		a.failure, a.failed = err, h.config.Clock.Now()

@@ -405,7 +405,7 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 	_, _, err := a.authenticate(context.Background(), raw)
 	assertRefused(t, raw, err, Expired)
 
-	// A removed key no longer vouches.
+	// A removed key is no longer trusted.
 	now = testNow
 	keys.KeySet, keys.generation = NewKeySet(), 9
 	_, _, err = a.authenticate(context.Background(), raw)

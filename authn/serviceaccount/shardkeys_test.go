@@ -31,17 +31,17 @@ type keyWorld struct {
 	keys  *ShardKeys
 	auth  *Authenticator
 
-	mu     sync.Mutex
-	listed []*shards.Shard
-	holder map[string]any // by cluster: a shard's name, or an error
-	former map[string][]string
-	gone   map[string]error // of accounts, by cluster
+	mu       sync.Mutex
+	listed   []*shards.Shard
+	holder   map[string]any // by cluster: a shard's name, or an error
+	previous map[string][]string
+	gone     map[string]error // of accounts, by cluster
 }
 
 // newKeyWorld lists shards a and b, which have not been read.
 func newKeyWorld(t *testing.T, change func(*Config)) (*keyWorld, *shardServer, *shardServer) {
 	t.Helper()
-	w := &keyWorld{t: t, clock: clocktesting.NewFakeClock(testNow), holder: map[string]any{}, former: map[string][]string{}, gone: map[string]error{}}
+	w := &keyWorld{t: t, clock: clocktesting.NewFakeClock(testNow), holder: map[string]any{}, previous: map[string][]string{}, gone: map[string]error{}}
 	a, b := newShardServer(t), newShardServer(t)
 	w.list("a", a.URL)
 	w.list("b", b.URL)
@@ -96,7 +96,7 @@ func (w *keyWorld) Holder(cluster string) (*shards.Shard, error) {
 }
 
 // PreviousShards implements Placement.
-func (w *keyWorld) PreviousShards(cluster string) []string { return w.former[cluster] }
+func (w *keyWorld) PreviousShards(cluster string) []string { return w.previous[cluster] }
 
 // ServiceAccount implements Home.
 func (w *keyWorld) ServiceAccount(_ context.Context, cluster, _, _ string, _ bool) (Object, error) {
@@ -196,7 +196,7 @@ func TestKeysBesideKeyFile(t *testing.T) {
 	a.publishes(t, rsaKey())
 	w.read()
 	w.holder[testHome] = "a"
-	w.want(w.tokenOf(p384()), "") // the operator's key vouches everywhere
+	w.want(w.tokenOf(p384()), "") // the operator's key is trusted everywhere
 	w.want(w.tokenOf(rsaKey()), "")
 	w.want(w.tokenOf(p521()), "unknown_key")
 	w.holder[testHome] = index.ErrConflict
@@ -262,7 +262,7 @@ func TestRetiredShardKeyDoesNotDelayANewOne(t *testing.T) {
 		w.want(retired, "unknown_key") // at once: issued before the last good reading
 	}
 	// The reading that they cause, in case the shard's clock is behind, is not waited for.
-	w.settle()
+	w.awaitReading()
 	if n := a.asked.Load() - asked; n > 1 {
 		t.Errorf("100 tokens of a retired key made the shard be read %d times, want once at most", n)
 	}
@@ -298,8 +298,8 @@ func TestUnknownShardKeysShareReadings(t *testing.T) {
 	w.want(fresh, "")
 }
 
-// settle waits for a reading under way.
-func (w *keyWorld) settle() {
+// awaitReading waits for a reading under way.
+func (w *keyWorld) awaitReading() {
 	w.keys.mu.Lock()
 	r := w.keys.shards["a"].current
 	w.keys.mu.Unlock()
@@ -392,7 +392,7 @@ func TestKeysAfterMigration(t *testing.T) {
 	w.want(raw, "")
 	w.holder[testHome] = "b"
 	w.want(raw, "unknown_key") // remembered or not: nobody has seen a migration
-	w.former[testHome] = []string{"a"}
+	w.previous[testHome] = []string{"a"}
 	w.want(raw, "")
 	w.want(w.tokenOf(p256()), "")
 	w.gone[testHome] = ErrNotFound

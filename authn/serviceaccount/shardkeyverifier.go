@@ -74,8 +74,8 @@ func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature,
 	}
 	if f.Home != nil {
 		for _, shard := range f.Placement.PreviousShards(home) {
-			former := f.Keys.of(shard, id)
-			if payload := tryKeys(jws, former); payload != nil {
+			previous := f.Keys.of(shard, id)
+			if payload := tryKeys(jws, previous); payload != nil {
 				return payload, keyProvenance{holder: holder.Name, moved: true}, nil
 			}
 		}
