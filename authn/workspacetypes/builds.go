@@ -81,7 +81,7 @@ func (i *Index) finish(c *configEntry, built *jwt.Configuration, err error) {
 		pause := backoff.Exponential(buildRetry, buildRetryMax, c.failure.count)
 		c.failure = buildFailure{err: err, count: c.failure.count + 1, due: now.Add(pause)}
 		i.transition(c, eventFailed)
-		i.tell(c)
+		i.logHealth(c)
 	default:
 		c.failure, c.handOver.next = buildFailure{}, built
 		i.transition(c, eventBuilt)
@@ -115,7 +115,7 @@ func (i *Index) requeue(now, next time.Time) time.Time {
 		case i.continueHandOver(c, now):
 			i.publishUsers(c)
 		case c.state == stateWaiting:
-			next = earlier(next, now.Add(handOverLook))
+			next = earlier(next, now.Add(handOverPoll))
 		default:
 			next = earlier(next, c.handOver.until)
 		}

@@ -358,7 +358,7 @@ func TestConfigurationStatesRandomEvents(t *testing.T) {
 			w.finish([]error{nil, errors.New("out of luck")}[random.IntN(2)])
 		case 13:
 			what = "time passes"
-			w.pass([]time.Duration{handOverLook, buildRetry, handOverWait}[random.IntN(3)])
+			w.pass([]time.Duration{handOverPoll, buildRetry, handOverWait}[random.IntN(3)])
 		}
 		reached[w.entry().state] = true
 		w.check(what)

@@ -86,7 +86,7 @@ func (c *configEntry) status() ConfigurationStatus {
 		s.CachedTokens += a.CachedTokens()
 	}
 	if err := c.broken(); err != nil {
-		s.Error = err.Error() + c.instead()
+		s.Error = err.Error() + c.staleNote()
 	}
 	return s
 }

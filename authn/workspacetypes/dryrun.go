@@ -120,7 +120,7 @@ func draftOf(c *configEntry, shard string, name objectName, change *Change) *con
 		draft := newDraft(shard, name, configObject{version: given, spec: spec, err: err})
 		if c != nil { // what stays in use if the draft does not build
 			draft.inUse.authenticators, draft.inUse.version = c.inUse.authenticators, c.inUse.version
-			draft.distrust(true)
+			draft.dropUntrusted(true)
 		}
 		return draft
 	case c == nil:

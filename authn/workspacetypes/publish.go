@@ -27,7 +27,7 @@ func (i *Index) publish(e *typeEntry) {
 		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},
 	}
 	for _, c := range e.configs {
-		c.join(record, e)
+		c.contribute(record, e)
 		if client, err := c.loginClient(); client != nil && err == nil {
 			record.Login = append(record.Login, *client)
 		}
@@ -38,20 +38,20 @@ func (i *Index) publish(e *typeEntry) {
 	e.record = record
 }
 
-// join adds what c has to offer to a type's record.
-func (c *configEntry) join(record *Record, e *typeEntry) {
+// contribute adds what c has to offer to a type's record.
+func (c *configEntry) contribute(record *Record, e *typeEntry) {
 	who := "authentication configuration " + c.name.name
 	if c.state == stateMissing {
 		record.Undecided = append(record.Undecided, who+" does not exist")
 		return
 	}
-	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.object.version+c.instead())
+	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.object.version+c.staleNote())
 	served := map[issuer.Key]bool{}
 	for _, a := range c.inUse.authenticators {
 		served[a.Trust()] = true
 		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
 	}
-	why := c.trouble()
+	why := c.notReadyReason()
 	if why == "" {
 		return
 	}
@@ -68,8 +68,8 @@ func (c *configEntry) join(record *Record, e *typeEntry) {
 	}
 }
 
-// trouble says why c is not as its spec wants it; empty when it is.
-func (c *configEntry) trouble() string {
+// notReadyReason says why c is not as its spec wants it; empty when it is.
+func (c *configEntry) notReadyReason() string {
 	err := c.broken()
 	switch {
 	case err != nil:
@@ -82,8 +82,8 @@ func (c *configEntry) trouble() string {
 	return ""
 }
 
-// instead says that an earlier version serves; empty when none does.
-func (c *configEntry) instead() string {
+// staleNote says that an earlier version serves; empty when none does.
+func (c *configEntry) staleNote() string {
 	if c.state == stateReady || len(c.inUse.authenticators) == 0 {
 		return ""
 	}

@@ -11,14 +11,14 @@ const (
 	// handOverWait is how long, at most, a configuration goes on with what it
 	// trusted, for the same issuer URL, before it changed.
 	handOverWait = 10 * time.Second
-	// handOverLook is how often the new issuers are looked at meanwhile.
-	handOverLook = 50 * time.Millisecond
+	// handOverPoll is how often the new issuers are checked meanwhile.
+	handOverPoll = 50 * time.Millisecond
 )
 
 // handOver is from issuers that an earlier spec trusts to those that the present spec
 // trusts under the same URLs, but otherwise.
 type handOver struct {
-	// until is when the former end at the latest, and the entry is in Index.changing
+	// until is when the earlier issuers end at the latest, and the entry is in Index.changing
 	// so long; zero when none of them serves.
 	until time.Time
 	// next is built of the present spec; set in stateWaiting only.
@@ -30,7 +30,7 @@ func (i *Index) change(c *configEntry, spec *jwt.Spec, err error) {
 	c.object.spec, c.object.err = spec, err
 	c.failure = buildFailure{}
 	i.transition(c, c.specEvent())
-	c.distrust(false)
+	c.dropUntrusted(false)
 	switch {
 	case len(c.inUse.authenticators) == 0:
 		i.stopServing(c)
@@ -42,14 +42,14 @@ func (i *Index) change(c *configEntry, spec *jwt.Spec, err error) {
 		i.endHandOver(c)
 	}
 	if err != nil {
-		i.tell(c)
+		i.logHealth(c)
 	}
 }
 
-// distrust stops serving issuer URLs that the present spec does not name. What it
+// dropUntrusted stops serving issuer URLs that the present spec does not name. What it
 // names with another discoveryURL or CA goes on unless strictly; without keys
 // there is nothing to go on with.
-func (c *configEntry) distrust(strictly bool) {
+func (c *configEntry) dropUntrusted(strictly bool) {
 	trusts := c.object.spec.Trusts()
 	c.inUse.authenticators = slices.DeleteFunc(slices.Clone(c.inUse.authenticators), func(a *jwt.Authenticator) bool {
 		of := trusts[a.Issuer().URL()]
@@ -73,7 +73,7 @@ func (i *Index) continueHandOver(c *configEntry, now time.Time) bool {
 		i.transition(c, eventTakesOver)
 	case over:
 		i.endHandOver(c)
-		if c.distrust(true); len(c.inUse.authenticators) == 0 {
+		if c.dropUntrusted(true); len(c.inUse.authenticators) == 0 {
 			i.stopServing(c)
 		}
 	default:
@@ -101,7 +101,7 @@ func (i *Index) takeOver(c *configEntry) {
 	for n, a := range built.Authenticators { // one copy of a CA bundle for all
 		c.object.spec.Entries[n].Issuer.CertificateAuthority = a.Issuer().CA()
 	}
-	i.tell(c)
+	i.logHealth(c)
 }
 
 // endHandOver forgets until when others are trusted.
@@ -119,8 +119,8 @@ func (i *Index) stopServing(c *configEntry) {
 	c.inUse = configInUse{}
 }
 
-// tell logs that c is broken, or works again. A fault that repeats is logged once.
-func (i *Index) tell(c *configEntry) {
+// logHealth logs that c is broken, or works again. A fault that repeats is logged once.
+func (i *Index) logHealth(c *configEntry) {
 	log := i.config.Log.WithValues("shard", c.shard, "cluster", c.name.cluster, "name", c.name.name, "resourceVersion", c.object.version)
 	switch err := c.broken(); {
 	case err != nil && (c.loggedErr == nil || c.loggedErr.Error() != err.Error()):

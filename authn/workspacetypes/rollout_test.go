@@ -253,7 +253,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		a.SetDown(false)
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b), tokentest.With("new:", "claimMappings", "username", "prefix")))
 		authntest.Soon(t, "it is in use", func() (bool, string) {
-			fake.Step(handOverLook)
+			fake.Step(handOverPoll)
 			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != tokentest.Accepted {
 				t.Fatalf("%s: %s", got, reason)
 			}
