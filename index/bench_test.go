@@ -235,7 +235,7 @@ func BenchmarkNothingMoves(b *testing.B) {
 	w.synced("a")
 	w.add("a", lc("c"))
 	for b.Loop() {
-		if w.SettledAt("c", "a") != 0 {
+		if w.MovedAt("c", "a") != 0 {
 			b.Fatal("it has moved")
 		}
 	}

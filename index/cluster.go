@@ -168,9 +168,9 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 	if cp == nil {
 		return
 	}
-	name, settled, marked := idx.clusters.at(uint32(id)).name, idx.shards[s].name, cp.migrating
+	name, stable, marked := idx.clusters.at(uint32(id)).name, idx.shards[s].name, cp.migrating
 	if f := idx.previous[name]; f != nil {
-		settled = f.settled
+		stable = f.stable
 	}
 	idx.types.release(cp.typ)
 	idx.shards[s].clusters--
@@ -187,7 +187,7 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 	known := idx.previous[name] != nil
 	idx.updateHolder(id)
 	if marked && idx.clusters.at(uint32(id)).holder == 0 {
-		idx.vanish(name, settled)
+		idx.vanish(name, stable)
 	}
 	if known || marked || idx.previous[name] != nil {
 		idx.moveChanged(name)

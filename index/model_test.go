@@ -50,12 +50,12 @@ func (m *model) missing() error {
 }
 
 func (m *model) holder(cluster string) (string, error) {
-	var all, settled []string
+	var all, unmarked []string
 	for name, s := range m.shards {
 		if o := s.clusters[cluster]; o != nil {
 			all = append(all, name)
 			if o.Metadata.Annotations.Migrating == nil {
-				settled = append(settled, name)
+				unmarked = append(unmarked, name)
 			}
 		}
 	}
@@ -64,8 +64,8 @@ func (m *model) holder(cluster string) (string, error) {
 		return "", m.missing()
 	case len(all) == 1:
 		return all[0], nil
-	case len(settled) == 1:
-		return settled[0], nil
+	case len(unmarked) == 1:
+		return unmarked[0], nil
 	}
 	return "", ErrConflict
 }

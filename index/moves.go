@@ -10,9 +10,9 @@ const (
 	// NotMoving: as far as is known, the cluster is not moving away.
 	NotMoving MoveState = iota
 	// Moving: the copy on the shard is marked as migrating, or the cluster's move has
-	// begun in another way and it has not settled yet. It may still stay.
+	// begun in another way and is not complete. It may still stay.
 	Moving
-	// Moved: the cluster has settled on another shard: that one holds it, and its copy
+	// Moved: the move is complete: another shard holds the cluster, and its copy
 	// there is not marked as migrating.
 	Moved
 )
@@ -51,46 +51,46 @@ func (idx *Index) MoveState(cluster, shard string) MoveState {
 		return Moving
 	case idx.shards[holder].name == shard || f == nil:
 		return NotMoving
-	case f.settled == shard:
+	case f.stable == shard:
 		return Moving // the new shard's copy is still marked
 	}
 	return Moved
 }
 
-// SettledAt returns a resource version that the shard with the given name had reached
-// when a logical cluster settled on it. Versions below it are none that the shard can
+// MovedAt returns a resource version that the shard with the given name had reached
+// when a logical cluster's move there was complete. Versions below it are none that the shard can
 // have given out since for objects of the cluster, except from a cache that lagged
 // behind. It is 0 for a cluster that was not seen to move there; then it takes no lock
 // while no cluster has begun to move.
-func (idx *Index) SettledAt(cluster, shard string) uint64 {
+func (idx *Index) MovedAt(cluster, shard string) uint64 {
 	if !idx.anyMoves.Load() {
 		return 0
 	}
 	idx.mu.RLock()
 	defer idx.mu.RUnlock()
-	if f := idx.previous[cluster]; f != nil && f.settled == shard {
-		return f.settledAt
+	if f := idx.previous[cluster]; f != nil && f.stable == shard {
+		return f.stableAt
 	}
 	return 0
 }
 
-// settle notes where a cluster has settled, if it has moved.
-func (idx *Index) settle(id clusterID) {
+// completeMove notes to which shard a cluster has moved, if it has.
+func (idx *Index) completeMove(id clusterID) {
 	c := idx.clusters.at(uint32(id))
 	f := idx.previous[c.name]
 	if f == nil || c.holder == 0 || c.holder == conflict || idx.copyOn(id, c.holder).migrating {
 		return
 	}
-	if s := idx.shards[c.holder]; s.name != f.settled {
-		f.settled, f.settledAt = s.name, s.revision
+	if s := idx.shards[c.holder]; s.name != f.stable {
+		f.stable, f.stableAt = s.name, s.revision
 	}
 }
 
 // vanish remembers a cluster whose last copy was removed while it was marked: the events
 // of its new shard may come later. Its earlier shards are forgotten, because it may as well
-// be another cluster that appears under the name. settled is where it was.
-func (idx *Index) vanish(name, settled string) {
-	idx.previous[name] = &previousShards{settled: settled}
+// be another cluster that appears under the name. stable is where it was.
+func (idx *Index) vanish(name, stable string) {
+	idx.previous[name] = &previousShards{stable: stable}
 	if idx.vanished = append(idx.vanished, name); len(idx.vanished) <= maxVanished {
 		return
 	}
@@ -125,8 +125,8 @@ func (idx *Index) listedAt(s shardID, version uint64) {
 	shard := idx.shards[s]
 	shard.revision = version
 	for _, f := range idx.previous {
-		if f.settled == shard.name && f.settledAt > version {
-			f.settledAt = 0
+		if f.stable == shard.name && f.stableAt > version {
+			f.stableAt = 0
 		}
 	}
 }

@@ -25,11 +25,11 @@ func (w *world) relist(shard string, version uint64, objs ...shards.Object) {
 }
 
 // TestMoveState: what is known of the move of cluster c away from shard a, after each
-// step, and the version that shard b had reached when c settled there.
+// step, and the version that shard b had reached when c's move there was complete.
 func TestMoveState(t *testing.T) {
 	type want struct {
-		state     MoveState // away from a
-		settledAt uint64    // on b
+		state   MoveState // away from a
+		movedAt uint64    // on b
 	}
 	type step struct {
 		do   func(*world)
@@ -69,7 +69,7 @@ func TestMoveState(t *testing.T) {
 			{add("b", at(50)), want{Moved, 50}},
 			{del("a", at(910), migrating), want{Moved, 50}},
 		},
-		"settled by an event of the origin": {
+		"completed by an event of the origin": {
 			{add("a", at(900)), want{NotMoving, 0}},
 			{add("b", at(40)), want{Moving, 0}},
 			{other("b", 44), want{Moving, 0}},
@@ -149,7 +149,7 @@ func TestMoveState(t *testing.T) {
 			for n, s := range steps {
 				before, counted := w.MoveState("c", "a"), told["c"]
 				s.do(w)
-				got := want{w.MoveState("c", "a"), w.SettledAt("c", "b")}
+				got := want{w.MoveState("c", "a"), w.MovedAt("c", "b")}
 				if got != s.want {
 					t.Fatalf("after step %d: %+v, want %+v", n+1, got, s.want)
 				}
@@ -203,7 +203,7 @@ func TestNothingMoves(t *testing.T) {
 	w.add("a", lc("c"))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.MoveState("c", "a") != NotMoving || w.SettledAt("c", "a") != 0 {
+	if w.MoveState("c", "a") != NotMoving || w.MovedAt("c", "a") != 0 {
 		t.Error("a cluster has moved")
 	}
 }

@@ -10,11 +10,11 @@ type previousShards struct {
 	last   string   // the shard that held it last
 	shards []string // that held it earlier, oldest first; without last
 
-	// settled is the shard that held it last with a copy that was not marked as
-	// migrating. settledAt is a resource version that this shard had reached then; 0:
+	// stable is the shard that held it last with a copy that was not marked as
+	// migrating. stableAt is a resource version that this shard had reached then; 0:
 	// unknown, or it did not move there.
-	settled   string
-	settledAt uint64
+	stable   string
+	stableAt uint64
 }
 
 // updateHolder computes which shard holds a cluster, and remembers the previous one.
@@ -33,7 +33,7 @@ func (idx *Index) updateHolder(id clusterID) {
 	default:
 		idx.recordMove(c.name, idx.shards[was].name, idx.shards[c.holder].name)
 	}
-	idx.settle(id)
+	idx.completeMove(id)
 }
 
 // recordMove records the previous and the new holder of a cluster; "" means a
@@ -44,7 +44,7 @@ func (idx *Index) recordMove(cluster, from, to string) {
 		if from == "" {
 			return // it began as a conflict
 		}
-		f = &previousShards{settled: from}
+		f = &previousShards{stable: from}
 		idx.previous[cluster] = f
 	}
 	if from != "" {

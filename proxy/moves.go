@@ -26,9 +26,9 @@ type Moves interface {
 	OnMove(f func(cluster string))
 	// MoveState says how far the move of a cluster away from a shard has got.
 	MoveState(cluster, shard string) index.MoveState
-	// SettledAt is a resource version that a shard had reached when a cluster settled on
+	// MovedAt is a resource version that a shard had reached when a cluster had moved to
 	// it; 0 if that was not seen.
-	SettledAt(cluster, shard string) uint64
+	MovedAt(cluster, shard string) uint64
 }
 
 const (
@@ -61,11 +61,11 @@ func (p *Proxy) checkResourceVersion(r *http.Request, d *destination.Destination
 	if p.moves == nil || d.Kind != destination.Shard || d.Target.Shard == nil {
 		return nil
 	}
-	settled := p.moves.SettledAt(d.Target.Cluster, d.Target.Shard.Name)
-	if settled == 0 {
+	moved := p.moves.MovedAt(d.Target.Cluster, d.Target.Shard.Name)
+	if moved == 0 {
 		return nil
 	}
-	if v := requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery); v != 0 && v < settled {
+	if v := requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery); v != 0 && v < moved {
 		return expiredByMove()
 	}
 	return nil

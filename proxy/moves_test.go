@@ -45,7 +45,7 @@ func (m *fakeMoves) MoveState(cluster, shard string) index.MoveState {
 	return m.states[cluster+" "+shard]
 }
 
-func (m *fakeMoves) SettledAt(cluster, shard string) uint64 {
+func (m *fakeMoves) MovedAt(cluster, shard string) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.settled[cluster+" "+shard]
