@@ -137,7 +137,7 @@ func (o *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (u
 
 // count counts err if it is a refusal, and if somebody asked to be let in.
 func (o *Authenticator) count(purpose token.Purpose, err error) {
-	if err != nil && purpose != token.ForExplanation && !errors.Is(err, token.ErrUndecided) {
+	if err != nil && purpose.Counted() && !errors.Is(err, token.ErrUndecided) {
 		o.config.Refused(jwt.ReasonOf(err))
 	}
 }

@@ -30,6 +30,8 @@ type account struct {
 	// and node are those that it is bound to. nil: none.
 	secret, pod, node *reference
 	jti               string
+	// audiences are those that the token is for; none: it does not say.
+	audiences []string
 	// until is when the token ends, leeway included; zero: never.
 	until time.Time
 	// provenance says why the token's key is trusted.
@@ -44,12 +46,16 @@ type reference struct {
 	UID  string `json:"uid"`
 }
 
-// accountBytes is about what an account takes beside its texts.
-const accountBytes = 256
+// accountBytes is about what an account takes beside its texts, stringBytes what a text of a
+// list takes beside its bytes.
+const accountBytes, stringBytes = 256, 16
 
 // bytes returns about how much memory the account takes.
 func (a *account) bytes() int {
 	size := accountBytes + len(a.home) + len(a.namespace) + len(a.name) + len(a.uid) + len(a.jti)
+	for _, audience := range a.audiences {
+		size += stringBytes + len(audience)
+	}
 	for _, r := range []*reference{a.secret, a.pod, a.node} {
 		if r != nil {
 			size += len(r.Name) + len(r.UID)

@@ -31,7 +31,7 @@ type Config struct {
 	// (--service-account-lookup); nil: they are not looked up.
 	Home AccountGetter
 	// Refused is called with the reason of every refusal, for a metric, but for
-	// explanations; nil: nothing is.
+	// explanations and reviews; nil: nothing is.
 	Refused func(Reason)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -87,6 +87,19 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (u
 	return who, until, a.counted(t, err)
 }
 
+// AuthenticateFor implements token.AudienceAuthenticator: a token without audiences is for
+// the API's. Errors are those of AuthenticateToken.
+func (a *Authenticator) AuthenticateFor(ctx context.Context, t token.Token, audiences []string) (user.Info, []string, error) {
+	if !a.judges(t) {
+		return nil, nil, nil
+	}
+	account, found, err := a.authenticateFor(ctx, t.Raw, audiences)
+	if err != nil {
+		return nil, nil, a.counted(t, err)
+	}
+	return account.info, found, nil
+}
+
 // judges says whether the token is of one of the issuers.
 func (a *Authenticator) judges(t token.Token) bool {
 	return t.JWT && (t.Issuer == LegacyIssuer || slices.Contains(a.issuers, t.Issuer))
@@ -95,7 +108,7 @@ func (a *Authenticator) judges(t token.Token) bool {
 // counted returns err, and counts it if it refuses the token.
 func (a *Authenticator) counted(t token.Token, err error) error {
 	var refusal *RefusalError
-	if a.refused != nil && errors.As(err, &refusal) && t.Purpose != token.ForExplanation {
+	if a.refused != nil && errors.As(err, &refusal) && t.Purpose.Counted() {
 		a.refused(refusal.Reason)
 	}
 	return err
@@ -103,14 +116,41 @@ func (a *Authenticator) counted(t token.Token, err error) error {
 
 // authenticate returns the identity, and when the token ends (zero: never).
 func (a *Authenticator) authenticate(ctx context.Context, raw string) (user.Info, time.Time, error) {
-	account, err := a.verify(ctx, raw)
+	account, _, err := a.authenticateFor(ctx, raw, a.audiences)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	if err := a.lookUp(ctx, account, raw); err != nil {
-		return nil, time.Time{}, err
-	}
 	return account.info, account.until, nil
+}
+
+// authenticateFor returns the account of a token that is for one of the audiences, and those
+// of them that it is for.
+func (a *Authenticator) authenticateFor(ctx context.Context, raw string, audiences []string) (*account, []string, error) {
+	account, found, err := a.verify(ctx, raw, audiences)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := a.lookUp(ctx, account, raw); err != nil {
+		return nil, nil, err
+	}
+	return account, found, nil
+}
+
+// intended returns those of the audiences that the account's token is for, at least one.
+func (a *Authenticator) intended(account *account, audiences []string) ([]string, error) {
+	has := account.audiences
+	if len(has) == 0 {
+		has = a.audiences
+	}
+	found := token.Audiences(audiences, has)
+	if len(found) == 0 {
+		whose := "that the review asks for:"
+		if slices.Equal(audiences, a.audiences) {
+			whose = "of --api-audiences"
+		}
+		return nil, refuse(Audience, "audiences %q have none %s %q", clipAll(has), whose, clipAll(audiences))
+	}
+	return found, nil
 }
 
 // lookUp looks the account up at its home, if the configuration or its key demands that.
@@ -125,26 +165,31 @@ func (a *Authenticator) lookUp(ctx context.Context, account *account, raw string
 }
 
 // verify checks the signature and the claims, or finds the token among those that were
-// verified before.
-func (a *Authenticator) verify(ctx context.Context, raw string) (*account, error) {
+// verified before. The token is for those of the audiences that it returns.
+func (a *Authenticator) verify(ctx context.Context, raw string, audiences []string) (*account, []string, error) {
 	if len(raw) > maxToken {
-		return nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
+		return nil, nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
 	}
 	now, generation, digest := a.now(), a.generation(), a.verified.digester.Digest(raw)
 	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stillTrusts(known.provenance, known.home)) {
-		return known, nil
+		found, err := a.intended(known, audiences)
+		return known, found, err
 	}
 	payload, provenance, err := a.open(ctx, raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	account, err := expected{a.issuers, a.audiences, now}.judge(payload)
+	account, err := expected{a.issuers, now}.judge(payload)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	found, err := a.intended(account, audiences)
+	if err != nil {
+		return nil, nil, err
 	}
 	account.provenance = provenance
 	a.verified.add(digest, generation, now, account)
-	return account, nil
+	return account, found, nil
 }
 
 // generation changes whenever any key does: the generations of both sources only grow.

@@ -429,7 +429,7 @@ func FuzzJudge(f *testing.F) {
 		f.Add(must(json.Marshal(claims)))
 	}
 	f.Add([]byte(`{"kubernetes.io":{"clusterName":"system:x"}}`))
-	e := expected{[]string{testIssuer}, []string{testIssuer}, testNow}
+	e := expected{[]string{testIssuer}, testNow}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		a, err := e.judge(payload)
 		if err != nil {

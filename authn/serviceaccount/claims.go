@@ -39,12 +39,12 @@ type legacyClaims struct {
 
 // expected is what claims must match.
 type expected struct {
-	issuers, audiences []string
-	now                time.Time
+	issuers []string
+	now     time.Time
 }
 
 // judge checks the payload of a token whose signature was verified, and returns the
-// account that it names.
+// account that it names. The caller checks the account's audiences.
 func (e expected) judge(payload []byte) (*account, error) {
 	var public jwt.Claims
 	if err := json.Unmarshal(payload, &public); err != nil {
@@ -54,9 +54,6 @@ func (e expected) judge(payload []byte) (*account, error) {
 	if !legacy && !slices.Contains(e.issuers, public.Issuer) {
 		return nil, refuse(Issuer, "issuer %q is not one of --service-account-issuer", clip.Clone(public.Issuer, maxQuoted))
 	}
-	if len(public.Audience) > 0 && !slices.ContainsFunc(public.Audience, func(aud string) bool { return slices.Contains(e.audiences, aud) }) {
-		return nil, refuse(Audience, "audiences %q have none of --api-audiences %q", clipAll(public.Audience), e.audiences)
-	}
 	if err := checkTimes(public, e.now); err != nil {
 		return nil, err
 	}
@@ -64,7 +61,7 @@ func (e expected) judge(payload []byte) (*account, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.jti = public.ID
+	a.jti, a.audiences = public.ID, public.Audience
 	if a.legacy {
 		a.jti = ""
 	}

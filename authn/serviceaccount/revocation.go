@@ -22,8 +22,11 @@ func (a *Authenticator) checkRevoked(ctx context.Context, raw string, until time
 	if err != nil {
 		return err
 	}
-	account, err := expected{a.issuers, a.audiences, until.Add(-time.Second)}.judge(payload)
+	account, err := expected{a.issuers, until.Add(-time.Second)}.judge(payload)
 	if err != nil {
+		return err
+	}
+	if _, err := a.intended(account, a.audiences); err != nil {
 		return err
 	}
 	account.provenance = provenance

@@ -47,7 +47,14 @@ const (
 	ForRecheck
 	// ForExplanation is for people who want to know: it is counted nowhere.
 	ForExplanation
+	// ForReview is for somebody to whom the token was shown, and who waits for the answer
+	// (TokenReview). It has the limits of an admission, and no refusal is counted as one at
+	// the door.
+	ForReview
 )
+
+// Counted says whether refusals for this purpose count among those of callers.
+func (p Purpose) Counted() bool { return p == ForAdmission || p == ForRecheck }
 
 // Parse reads the parts of a bearer token that can be read without trusting it. A
 // token has the form of a JWT if it is three parts of unpadded base64url with dots
