@@ -105,6 +105,9 @@ type Authenticator struct {
 type answer struct {
 	user    user.Info
 	refusal error
+	// audiences are those asked for that the webhook says the token is for; none: it says
+	// nothing about audiences.
+	audiences []string
 	// unchecked: refused because the webhook could not check the token.
 	unchecked bool
 	// unauthorized is when the webhook was first asked of the questions about the
@@ -168,10 +171,24 @@ func (w *Authenticator) Name() string { return "webhook" }
 // while questions crowd, since new requests come first; and what ends no stream
 // is that the webhook could not check the token.
 func (w *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
+	a, err := w.answerFor(ctx, t, w.audiences)
+	return a.user, time.Time{}, err
+}
+
+// AuthenticateFor implements token.AudienceAuthenticator: the webhook is asked for these
+// audiences, unless it was just before.
+func (w *Authenticator) AuthenticateFor(ctx context.Context, t token.Token, audiences []string) (user.Info, []string, error) {
+	a, err := w.answerFor(ctx, t, audiences)
+	return a.user, a.audiences, err
+}
+
+// answerFor returns the answer about a token for the audiences, if it accepts. The error says
+// that it does not, or wraps token.ErrUndecided.
+func (w *Authenticator) answerFor(ctx context.Context, t token.Token, audiences []string) (answer, error) {
 	if len(t.Raw) > maxToken {
-		return nil, time.Time{}, fmt.Errorf("token has %d bytes; the webhook is asked only about tokens of at most %d", len(t.Raw), maxToken)
+		return answer{}, fmt.Errorf("token has %d bytes; the webhook is asked only about tokens of at most %d", len(t.Raw), maxToken)
 	}
-	key := w.digester.Digest(t.Raw)
+	key := w.key(t.Raw, audiences)
 	again := t.Purpose == token.ForRecheck
 	var since time.Time
 	if again && !w.halfBusy() {
@@ -180,14 +197,22 @@ func (w *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (u
 	a, known := w.known(key, since)
 	if !known {
 		var err error
-		if a, err = w.askOnce(ctx, key, t, since); err != nil {
-			return nil, time.Time{}, fmt.Errorf("%w: webhook: %s", token.ErrUndecided, withoutToken(err, t.Raw))
+		if a, err = w.askOnce(ctx, key, t, audiences, since); err != nil {
+			return answer{}, fmt.Errorf("%w: webhook: %s", token.ErrUndecided, withoutToken(err, t.Raw))
 		}
 	}
 	if again && a.unchecked && !w.meansToken(a) {
-		return nil, time.Time{}, fmt.Errorf("%w: %w", token.ErrUndecided, a.refusal)
+		return answer{}, fmt.Errorf("%w: %w", token.ErrUndecided, a.refusal)
 	}
-	return a.user, time.Time{}, a.refusal
+	return a, a.refusal
+}
+
+// key identifies a question. No token has a NUL: HTTP has none, and reviews take none.
+func (w *Authenticator) key(raw string, audiences []string) token.Digest {
+	if slices.Equal(audiences, w.audiences) {
+		return w.digester.Digest(raw)
+	}
+	return w.digester.Digest(fmt.Sprintf("%s\x00%q", raw, audiences))
 }
 
 // meansToken says that a 401 or 403 was about the token and not about the proxy's
@@ -223,15 +248,15 @@ func (w *Authenticator) halfBusy() bool {
 // askOnce asks the webhook, or waits for a call about the same token that is in
 // progress. A client that sends made-up tokens must not delay the first logins of
 // others: the calls are shared among client addresses and logical clusters.
-func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.Token, since time.Time) (answer, error) {
+func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.Token, audiences []string, since time.Time) (answer, error) {
 	return w.questions.Do(ctx, key, askerNames(t.Client, t.Cluster), func() func(context.Context) (answer, error) {
 		t := t
-		t.Raw = strings.Clone(t.Raw) // of a header that may be a megabyte
+		t.Raw, audiences = strings.Clone(t.Raw), slices.Clone(audiences) // of a header that may be a megabyte
 		return func(ctx context.Context) (answer, error) {
 			if a, known := w.known(key, since); known { // the one before may have ended while the caller looked
 				return a, nil
 			}
-			return w.ask(ctx, key, t)
+			return w.ask(ctx, key, t, audiences)
 		}
 	})
 }
@@ -254,9 +279,9 @@ func askerNames(address, cluster string) []string {
 	return []string{address, cluster}
 }
 
-func (w *Authenticator) ask(ctx context.Context, key token.Digest, t token.Token) (answer, error) {
+func (w *Authenticator) ask(ctx context.Context, key token.Digest, t token.Token, audiences []string) (answer, error) {
 	asked := w.clock.Now()
-	status, err := w.reviewer.review(ctx, t.Raw, w.audiences)
+	status, err := w.reviewer.review(ctx, t.Raw, audiences)
 	var a answer
 	switch {
 	case errors.Is(err, errUnauthorized):
@@ -269,7 +294,7 @@ func (w *Authenticator) ask(ctx context.Context, key token.Digest, t token.Token
 		w.health.note(Failed, asked, errors.New(withoutToken(err, t.Raw)))
 		return answer{}, err
 	default:
-		if a = w.judge(status, t); a.refusal == nil {
+		if a = judge(status, t, audiences); a.refusal == nil {
 			w.health.note(Accepted, asked, nil)
 		} else {
 			w.health.note(Refused, asked, nil)
@@ -279,7 +304,7 @@ func (w *Authenticator) ask(ctx context.Context, key token.Digest, t token.Token
 	switch {
 	case a.refusal == nil:
 		a.until = notBeyond(a.until, t)
-		w.accepted.Add(key, a, identity.KeptBytes(a.user))
+		w.accepted.Add(key, a, identity.KeptBytes(a.user)+textBytes(a.audiences))
 		w.refused.Remove(key)
 	case a.unchecked:
 		a.until = asked.Add(min(w.ttl, errorLife))
@@ -291,15 +316,16 @@ func (w *Authenticator) ask(ctx context.Context, key token.Digest, t token.Token
 	return a, nil
 }
 
-// judge makes an answer of what the webhook said.
-func (w *Authenticator) judge(s *authenticationv1.TokenReviewStatus, t token.Token) answer {
+// judge makes an answer of what the webhook said of a token for the audiences.
+func judge(s *authenticationv1.TokenReviewStatus, t token.Token, audiences []string) answer {
+	found := token.Audiences(audiences, s.Audiences)
 	switch {
 	case !s.Authenticated && s.Error != "":
 		return answer{unchecked: true, refusal: fmt.Errorf("the webhook refused the token: %s", withoutToken(errors.New(s.Error), t.Raw))}
 	case !s.Authenticated:
 		return answer{refusal: errors.New("the webhook refused the token")}
-	case len(w.audiences) > 0 && len(s.Audiences) > 0 && !intersects(s.Audiences, w.audiences):
-		return answer{refusal: fmt.Errorf("audience: the webhook accepted the token for %s, not for any of %q", clip.Quoted(s.Audiences), w.audiences)}
+	case len(audiences) > 0 && len(s.Audiences) > 0 && len(found) == 0:
+		return answer{refusal: fmt.Errorf("audience: the webhook accepted the token for %s, not for any of %s", clip.Quoted(s.Audiences), clip.Quoted(audiences))}
 	case s.User.Username == "":
 		return answer{refusal: errors.New("the webhook accepted the token without a user name")}
 	}
@@ -314,7 +340,7 @@ func (w *Authenticator) judge(s *authenticationv1.TokenReviewStatus, t token.Tok
 	if err != nil {
 		return answer{refusal: fmt.Errorf("the webhook accepted the token, but %w", err)}
 	}
-	return answer{user: u}
+	return answer{user: u, audiences: found}
 }
 
 // notBeyond ends an answer with a JWT's own expiry: nobody verified that here,
@@ -362,6 +388,10 @@ func newReviewer(config *rest.Config, version string) (*httpReviewer, error) {
 	return &httpReviewer{client: client, url: location.String(), version: version, decoder: decoder, pause: retryPause}, nil
 }
 
-func intersects(a, b []string) bool {
-	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+// textBytes is about the memory that a list of texts takes.
+func textBytes(list []string) (n int) {
+	for _, s := range list {
+		n += 16 + len(s)
+	}
+	return n
 }
