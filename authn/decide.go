@@ -62,6 +62,9 @@ type Config struct {
 	// EndAtExpiry ends watches and upgraded connections when the token or
 	// certificate that opened them expires; see Recheck.
 	EndAtExpiry bool
+	// APIAudiences are those of the API, for reviews: --api-audiences, else the issuers of
+	// service accounts. Empty: a review that asks for none gets no audience checked.
+	APIAudiences []string
 	// Instance names this process in the ids of refusals.
 	Instance string
 	// Now is the clock; nil means time.Now.
@@ -77,6 +80,8 @@ type Authenticator struct {
 	types    TypeSource
 	groups   identity.GroupFilter
 	refusals *Refusals
+
+	apiAudiences []string // of reviews
 
 	endAtExpiry bool
 	now         func() time.Time
@@ -96,8 +101,9 @@ func New(c Config) (*Authenticator, error) {
 		groups:   identity.GroupFilter{PassOn: identity.NewGroupSet(c.PassOnGroups), Drop: identity.NewGroupSet(c.DropGroups)},
 		refusals: newRefusals(c.Instance, now),
 
-		endAtExpiry: c.EndAtExpiry,
-		now:         now,
+		apiAudiences: c.APIAudiences,
+		endAtExpiry:  c.EndAtExpiry,
+		now:          now,
 	}
 	var err error
 	a.certs, err = clientcert.New(clientcert.Config{
@@ -189,9 +195,11 @@ type evaluation struct {
 	// globalOnly: the type's authenticators are not asked. A Recheck of a request that
 	// a global authenticator admitted need not wait for issuers that a tenant chose.
 	globalOnly bool
-	presented  CredentialSummary
-	verdicts   []Verdict
-	guarded    []string
+	// audiences are those that a review asks for; nil: a caller's token is judged, by the API's.
+	audiences *reviewedAudiences
+	presented CredentialSummary
+	verdicts  []Verdict
+	guarded   []string
 	// globalUndecided: a global token authenticator was undecided; typeUndecided: one
 	// of the type's was, or the type or one of its configurations is not known.
 	globalUndecided, typeUndecided bool
@@ -263,7 +271,7 @@ func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token)
 }
 
 func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.Authenticator, t token.Token) *authenticated {
-	u, until, err := m.AuthenticateToken(ctx, t)
+	u, until, err := q.ask(ctx, m, t)
 	if err == nil && u != nil {
 		u, err = a.groups.Global(u)
 	}
@@ -295,6 +303,15 @@ func (q *evaluation) workspaceTokens(ctx context.Context, members []token.Authen
 	return nil
 }
 
+// ask has m judge the token: a caller's by the API's audiences, a review's by those of the review.
+func (q *evaluation) ask(ctx context.Context, m token.Authenticator, t token.Token) (user.Info, time.Time, error) {
+	if q.audiences != nil {
+		u, err := q.audiences.ask(ctx, m, t)
+		return u, time.Time{}, err
+	}
+	return m.AuthenticateToken(ctx, t)
+}
+
 // readyFirst returns members with those at the end that may have to wait for their issuers.
 func readyFirst(members []token.Authenticator, t token.Token) []token.Authenticator {
 	var ready, others []token.Authenticator
@@ -311,7 +328,7 @@ func readyFirst(members []token.Authenticator, t token.Token) []token.Authentica
 // workspaceToken asks an authenticator that a tenant configured, and scopes the identity to
 // the target's logical cluster.
 func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, t token.Token) *authenticated {
-	u, until, err := m.AuthenticateToken(ctx, t)
+	u, until, err := q.ask(ctx, m, t)
 	var g identity.Guarded
 	if err == nil && u != nil {
 		if q.request.Target.Cluster == "" {

@@ -2,11 +2,10 @@ package authn
 
 import (
 	"encoding/json"
-	"frontproxy/authn/identity"
-	"strings"
 
-	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn/identity"
 )
 
 // warrant is a user info as kcp reads it from identity.WarrantKey.
@@ -29,9 +28,8 @@ func (a *Authenticator) AsOwner(d *Decision) *Decision {
 	if d.User == nil || !d.ServiceAccount {
 		return d
 	}
-	home := d.User.GetExtra()[identity.ClusterNameKey]
-	namespace, name, err := serviceaccount.SplitUsername(d.User.GetName())
-	if err != nil || len(home) != 1 || strings.Contains(home[0], ":") {
+	home, global, err := identity.Home(d.User)
+	if err != nil || home == "" {
 		return d
 	}
 	text, err := json.Marshal(warrant{User: d.User.GetName(), Groups: d.User.GetGroups(), Extra: d.User.GetExtra()})
@@ -40,9 +38,9 @@ func (a *Authenticator) AsOwner(d *Decision) *Decision {
 	}
 	owner := *d
 	owner.User = &user.DefaultInfo{
-		Name:   "system:kcp:serviceaccount:" + home[0] + ":" + namespace + ":" + name,
-		Groups: a.groups.Apply([]string{user.AllAuthenticated, "system:cluster:" + home[0]}),
-		Extra:  map[string][]string{identity.ClusterNameKey: home, identity.WarrantKey: {string(text)}},
+		Name:   global,
+		Groups: a.groups.Apply(identity.GlobalGroups(home)),
+		Extra:  map[string][]string{identity.ClusterNameKey: {home}, identity.WarrantKey: {string(text)}},
 	}
 	return &owner
 }
