@@ -23,9 +23,9 @@ import (
 //     (locate.go, package routing)
 //  5. admit: who is asking, or why nobody is admitted (admit.go); the memory of a
 //     request that waits is charged to its address, then to its user (charges.go,
-//     memorybudget.go). In between, refused are a version of a shard that the cluster has
-//     left (checkResourceVersion, moves.go), and a stream's request that is too large to keep
-//     (streamsize.go)
+//     memorybudget.go). In between, a stream's request that is too large to keep is refused
+//     (streamsize.go), and then a version of a shard that the cluster has left
+//     (checkResourceVersion, moves.go)
 //  6. forward: a small body is read, and a place among running requests taken, else the
 //     answer is 429 (forward.go); identity headers (outgoing.go); the answer
 //     (response.go)
@@ -130,15 +130,15 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	}); status != nil {
 		return status
 	}
-	if status := x.p.checkResourceVersion(r, &x.dest); status != nil {
-		return status
-	}
 	if x.long || x.upgrade {
 		if status := checkStreamSize(r, &x.dest, x.decision); status != nil {
 			return status
 		}
 	}
-	return x.charges.chargeCaller(x.decision.User, &x.dest)
+	if status := x.charges.chargeCaller(x.decision.User, &x.dest); status != nil {
+		return status
+	}
+	return x.checkResourceVersion(r)
 }
 
 // respond answers with status; when there is none, with a page of the proxy's

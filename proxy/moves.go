@@ -18,7 +18,8 @@ import (
 // Resource versions of two shards cannot be compared. So when a logical cluster has moved,
 // its clients must list again: watches on the old shard end with an ERROR event
 // (watchmove.go), and what lists or watches from a version that only the old shard can
-// have given out is 410 Expired.
+// have given out is 410 Expired. otherstores.go has the resources whose versions are neither
+// shard's.
 
 // Moves knows which logical clusters move between shards; *index.Index does.
 type Moves interface {
@@ -57,7 +58,8 @@ func expiredByMove() *metav1.Status {
 
 // checkResourceVersion refuses to list or watch from a version of the shard from which the
 // cluster came.
-func (p *Proxy) checkResourceVersion(r *http.Request, d *destination.Destination) *metav1.Status {
+func (x *exchange) checkResourceVersion(r *http.Request) *metav1.Status {
+	p, d := x.p, &x.dest
 	if p.moves == nil || d.Kind != destination.Shard || d.Target.Shard == nil {
 		return nil
 	}
@@ -66,7 +68,7 @@ func (p *Proxy) checkResourceVersion(r *http.Request, d *destination.Destination
 		return nil
 	}
 	if v := requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery); v != 0 && v < moved {
-		return expiredByMove()
+		return x.refuseVersion(r, completedMove{d.Target.Shard.Name, moved})
 	}
 	return nil
 }

@@ -80,6 +80,9 @@ type streaming struct {
 	moves        Moves              // nil: nothing moves
 	moveErrors   watchframes.Errors // that tell of a move
 	movedStreams atomic.Uint64      // ended because of moves
+	otherStores  otherStores
+	// listAnewTimeout is the constant, unless a test has changed it.
+	listAnewTimeout time.Duration
 }
 
 // observers are notified of the results of requests.
@@ -131,7 +134,7 @@ func New(c Config) (*Proxy, error) {
 		decider: c.Decider, owner: c.Owner, health: &health{now: c.Now, sync: c.ShardStatus},
 		pages:     newPages(&c),
 		listening: newListening(&c),
-		streaming: streaming{streams: newStreamSet(), recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod)},
+		streaming: streaming{streams: newStreamSet(), recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod), otherStores: newOtherStores(), listAnewTimeout: listAnewTimeout},
 		forwarding: forwarding{
 			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
 			failures: rate.NewLimiter(failureLines, failureBurst), distrusts: rate.NewLimiter(rate.Every(time.Minute), 1),
