@@ -75,11 +75,11 @@ func checkRedirect(anywhere bool) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {
 		switch {
 		case len(via) > most:
-			return fmt.Errorf("more than %d redirects", most)
+			return &fault{"the server redirects too often", fmt.Errorf("more than %d redirects", most)}
 		case r.URL.Scheme != "https":
-			return errors.New("redirect away from https")
+			return &fault{"the server redirects away from https", errors.New("redirect away from https")}
 		case !anywhere && r.URL.Host != via[0].URL.Host:
-			return fmt.Errorf("redirect to another host (%s)", r.URL.Host)
+			return &fault{"the server redirects to another host", fmt.Errorf("redirect to another host (%s)", r.URL.Host)}
 		}
 		return nil
 	}
@@ -89,20 +89,21 @@ func checkRedirect(anywhere bool) func(*http.Request, []*http.Request) error {
 func (f *fetcher) discover(ctx context.Context) (string, error) {
 	body, err := f.get(ctx, f.document)
 	if err != nil {
-		return "", fmt.Errorf("discovery: %w", err)
+		return "", &stepError{discoveryStep, err}
 	}
 	var document struct {
 		Issuer  string `json:"issuer"`
 		JWKSURI string `json:"jwks_uri"`
 	}
 	if err := json.Unmarshal(body, &document); err != nil {
-		return "", fmt.Errorf("discovery: %s: %w", f.document, err)
+		return "", &stepError{discoveryStep, &fault{"it is not JSON", fmt.Errorf("%s: %w", f.document, err)}}
 	}
 	if document.Issuer != f.trust.URL {
-		return "", fmt.Errorf("discovery: %s is the document of issuer %q, want %q", f.document, clip.Clone(document.Issuer, 200), f.trust.URL)
+		err := fmt.Errorf("%s is the document of issuer %q, want %q", f.document, clip.Clone(document.Issuer, 200), f.trust.URL)
+		return "", &stepError{discoveryStep, &fault{"it is the document of another issuer", err}}
 	}
 	if err := checkURL(document.JWKSURI); err != nil {
-		return "", fmt.Errorf("discovery: jwks_uri: %w", err)
+		return "", &stepError{discoveryStep, &fault{"its jwks_uri is not a usable https URL", fmt.Errorf("jwks_uri: %w", err)}}
 	}
 	return document.JWKSURI, nil
 }
@@ -111,11 +112,11 @@ func (f *fetcher) discover(ctx context.Context) (string, error) {
 func (f *fetcher) keys(ctx context.Context, location string) (*keySet, error) {
 	body, err := f.get(ctx, location)
 	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
+		return nil, &stepError{keysStep, err}
 	}
 	set, err := parseKeys(body)
 	if err != nil {
-		return nil, fmt.Errorf("keys: %s: %w", location, err)
+		return nil, &stepError{keysStep, &fault{"the answer is not a key set (RFC 7517)", fmt.Errorf("%s: %w", location, err)}}
 	}
 	return set, nil
 }
@@ -136,14 +137,14 @@ func (f *fetcher) get(ctx context.Context, location string) ([]byte, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", location, clip.Clone(response.Status, 100))
+		return nil, wrongAnswer(response.StatusCode, fmt.Errorf("%s answers %s", location, clip.Clone(response.Status, 100)))
 	}
 	body, err := f.body(ctx, cancel, response.Body)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", location, err)
 	}
 	if len(body) > MaxBody {
-		return nil, fmt.Errorf("%s is larger than %d bytes", location, MaxBody)
+		return nil, &fault{"the answer is too large", fmt.Errorf("%s is larger than %d bytes", location, MaxBody)}
 	}
 	return body, nil
 }

@@ -415,6 +415,7 @@ func (i *Issuer) publish(keys *keySet) {
 	default:
 		keys.generation = old.generation + 1
 	}
+	keys.remember(old, i.pool.config.Clock.Now())
 	i.keys.Store(keys)
 	if len(keys.all) > 0 {
 		i.readyOnce.Do(func() { close(i.ready) })
@@ -428,11 +429,14 @@ func (i *Issuer) fillStatus(s *Status) {
 	i.mu.Unlock()
 	var err error
 	if s.State, err = i.state(); err != nil {
-		s.LastError = clip.Clone(err.Error(), 500)
+		s.LastError, s.Fault = clip.Clone(err.Error(), 500), clip.Clone(faultOf(err), 500)
 	}
 	keys := i.keys.Load()
 	if keys != nil {
 		s.KeyIDs, s.Ignored, s.Generation = keys.ids, keys.ignored, keys.generation
+		for _, id := range keys.ids {
+			s.KeysSince = append(s.KeysSince, keys.since[id])
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	mathbits "math/bits"
 	"slices"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -45,7 +46,8 @@ type keySet struct {
 	byID        map[string][]*jose.JSONWebKey
 	all         []*jose.JSONWebKey
 	ids         []string
-	ignored     []string // what was left out and why
+	since       map[string]time.Time // when each of ids was first read
+	ignored     []string             // what was left out and why
 }
 
 // parseKeys reads a JWK set. Entries that can't be used are left out.
@@ -72,6 +74,17 @@ func parseKeys(body []byte) (*keySet, error) {
 	slices.Sort(set.ids)
 	set.fingerprint = fingerprint(set.all)
 	return set, nil
+}
+
+// remember notes since when each key is known: since the reading before, or since now.
+func (s *keySet) remember(before *keySet, now time.Time) {
+	s.since = make(map[string]time.Time, len(s.ids))
+	for _, id := range s.ids {
+		s.since[id] = now
+		if before != nil && !before.since[id].IsZero() {
+			s.since[id] = before.since[id]
+		}
+	}
 }
 
 // leftOut says which entry of a set is not used, and why.

@@ -288,10 +288,15 @@ type Status struct {
 	Users                    int
 	State                    State
 	LastAttempt, LastSuccess time.Time
-	// LastError is why the last attempt failed; empty when it did not.
+	// LastError is why the last attempt failed; empty when it did not. It is for operators.
 	LastError string
+	// Fault is LastError in words for whoever chose the issuer: without addresses of
+	// networks and without what servers said.
+	Fault string
 	// KeyIDs are the keys in use; Ignored says which of the set are not.
 	KeyIDs, Ignored []string
+	// KeysSince says of each of KeyIDs when it was first read, since the issuer is in use.
+	KeysSince []time.Time
 	// Generation counts the different key sets seen.
 	Generation uint64
 }

@@ -1,0 +1,94 @@
+package issuer
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+
+	"frontproxy/internal/egress"
+)
+
+// fault is an error with words for the owner of a configuration, who chose the issuer's
+// URLs but must not learn about the operator's networks. They hold no text that a server sent.
+type fault struct {
+	words string
+	err   error
+}
+
+// Error implements error: it is for operators.
+func (f *fault) Error() string { return f.err.Error() }
+
+// Unwrap gives errors.Is and errors.As the cause.
+func (f *fault) Unwrap() error { return f.err }
+
+// The documents of an issuer, as errors begin with them.
+const (
+	discoveryStep = "discovery"
+	keysStep      = "keys"
+)
+
+// stepError says which document could not be used.
+type stepError struct {
+	step string
+	err  error
+}
+
+// Error implements error.
+func (s *stepError) Error() string { return s.step + ": " + s.err.Error() }
+
+// Unwrap gives errors.Is and errors.As the cause.
+func (s *stepError) Unwrap() error { return s.err }
+
+// faultOf says in words why an issuer could not be read; empty for nil.
+func faultOf(err error) string {
+	if err == nil || errors.Is(err, errNoUsableKey) { // whose text has nothing but what is wrong with the keys
+		return textOf(err)
+	}
+	document := "its documents"
+	var step *stepError
+	if errors.As(err, &step) {
+		document = map[string]string{discoveryStep: "its discovery document", keysStep: "its keys"}[step.step]
+	}
+	return document + ": " + wordsFor(err)
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func wordsFor(err error) string {
+	var known *fault
+	var dns *net.DNSError
+	var certificate x509.CertificateInvalidError
+	var name x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	var network net.Error
+	switch {
+	case errors.As(err, &known):
+		return known.words
+	case errors.Is(err, egress.ErrRefused):
+		return "the operator of the proxy does not allow connections to the server's address"
+	case errors.As(err, &dns):
+		return "the server's name could not be resolved"
+	case errors.As(err, &authority):
+		return "the server's certificate is signed by an unknown authority; spec.jwt[].issuer.certificateAuthority names a CA"
+	case errors.As(err, &name):
+		return "the server's certificate is for other names"
+	case errors.As(err, &certificate):
+		return "the server's certificate is expired, not valid yet, or not for servers"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return "the server did not answer in time"
+	case errors.Is(err, egress.ErrAnswer):
+		return "the server's answer is too large"
+	}
+	return "the server could not be reached, or its answer could not be read"
+}
+
+func wrongAnswer(code int, err error) error {
+	return &fault{fmt.Sprintf("the server answers with HTTP status %d", code), err}
+}
