@@ -32,7 +32,7 @@ const (
 )
 
 // Authenticator is one entry of a configuration's spec.jwt, ready to use. It
-// is immutable but for its cache, and safe for concurrent use.
+// is immutable but for its cache and its counts, and safe for concurrent use.
 //
 // It looks at audience and times itself, then has the issuer verify the
 // signature, and leaves claims, mappings and rules to apiserver's OIDC
@@ -60,6 +60,7 @@ type Authenticator struct {
 	// all owners; nil means no limit.
 	evaluations chan struct{}
 	clock       clock.PassiveClock
+	recent      recentRefusals
 }
 
 // Member is an Authenticator as a member of one workspace type.
@@ -94,8 +95,23 @@ func (a *Authenticator) Describe(name string, workspace bool) authstatus.Authent
 // CachedTokens is how many verified tokens are remembered.
 func (a *Authenticator) CachedTokens() int { return a.cache.Len() }
 
+// Audiences are those of which a token must have one. Read-only.
+func (a *Authenticator) Audiences() []string { return a.audiences.list }
+
+// RecentRefusals counts the tokens of requests that were not accepted in the last hour, by
+// reason; nil: there were none. It begins anew when the configuration's spec changes.
+func (a *Authenticator) RecentRefusals() map[Reason]int { return a.recent.counts(a.clock.Now()) }
+
 // AuthenticateToken implements token.Authenticator.
 func (m Member) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
+	u, until, err := m.authenticate(ctx, t)
+	if err != nil && t.Purpose == token.ForAdmission {
+		m.recent.add(err, m.clock.Now())
+	}
+	return u, until, err
+}
+
+func (m Member) authenticate(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	a := m.Authenticator
 	if !t.JWT || t.Issuer != a.issuer.URL() {
 		return nil, time.Time{}, nil
