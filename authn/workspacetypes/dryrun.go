@@ -37,8 +37,9 @@ type DryRun struct {
 	record *Record
 	states []authstatus.Authenticator
 	// Notes say what of the change means nothing for the type.
-	Notes []string
-	built []*jwt.Configuration
+	Notes   []string
+	built   []*jwt.Configuration
+	entries []*configEntry
 }
 
 // Authenticators implements authn.TypeSource.
@@ -58,6 +59,11 @@ func (c *DryRun) Close() {
 // for every configuration. Configurations that the change leaves alone are those
 // in use. It costs a build of each changed one: the caller bounds how often.
 func (i *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
+	return i.dryRun(i.builder.BilledTo(changeOwner), t, change)
+}
+
+// dryRun builds with b.
+func (i *Index) dryRun(b *jwt.Builder, t index.Type, change *Change) (*DryRun, error) {
 	shard, ok := i.config.Placement.ShardOf(t.Cluster)
 	if !ok {
 		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
@@ -66,10 +72,10 @@ func (i *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &DryRun{}
+	out := &DryRun{entries: e.configs}
 	for _, c := range drafts {
 		if c.state == stateBuilding {
-			out.build(i.builder, e, c)
+			out.build(b, e, c)
 		}
 	}
 	i.mu.RLock()
@@ -142,7 +148,7 @@ func newDraft(shard string, name objectName, object configObject) *configEntry {
 
 // build builds what is not in use.
 func (c *DryRun) build(b *jwt.Builder, e *typeEntry, entry *configEntry) {
-	built, err := b.BilledTo(changeOwner).Build(entry.name.cluster, entry.name.name, entry.object.spec.Copy())
+	built, err := b.Build(entry.name.cluster, entry.name.name, entry.object.spec.Copy())
 	entry.users = map[*typeEntry]struct{}{e: {}}
 	if err != nil {
 		entry.failure.err, entry.state = err, entry.state.after(eventFailed)

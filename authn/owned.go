@@ -1,0 +1,63 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"frontproxy/authn/clientcert"
+	"frontproxy/authn/workspacetypes"
+	"frontproxy/index"
+)
+
+// errNoWorkspaceAuthentication says that nobody's configurations are in use.
+var errNoWorkspaceAuthentication = errors.New("the operator of the proxy has not turned on workspace authentication (feature gate WorkspaceAuthentication): no configuration has an effect")
+
+// configurationOwner is a TypeSource that can tell owners about their configurations.
+type configurationOwner interface {
+	Owned(cluster, name string) ([]workspacetypes.Owned, error)
+	DryRunOwned(cluster string, change *workspacetypes.Change) (*workspacetypes.DryRun, error)
+}
+
+// OwnConfigurations are the configurations of a logical cluster, or the one with the name,
+// as those may see them who may read the objects.
+func (a *Authenticator) OwnConfigurations(cluster, name string) ([]workspacetypes.Owned, error) {
+	types, ok := a.types.(configurationOwner)
+	if !ok {
+		return nil, errNoWorkspaceAuthentication
+	}
+	return types.Owned(cluster, name)
+}
+
+// TryConfigurations says how the change's configurations would be if they were applied in
+// the logical cluster, and, unless raw is empty, what they would decide about that token.
+// Nobody else is asked about it, so the answer tells nothing about the operator's
+// authenticators or other workspaces. Nothing is kept. It may take as long as ctx.
+func (a *Authenticator) TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, raw string) ([]workspacetypes.Owned, *Explanation, error) {
+	types, ok := a.types.(configurationOwner)
+	if !ok {
+		return nil, nil, errNoWorkspaceAuthentication
+	}
+	tried, err := types.DryRunOwned(cluster, change) //nolint:contextcheck // upstream keeps the context it is given: none may end
+	if err != nil {
+		return nil, nil, err
+	}
+	defer tried.Close()
+	var told *Explanation
+	if raw != "" {
+		certs, err := clientcert.New(clientcert.Config{Now: a.now})
+		if err != nil {
+			return nil, nil, fmt.Errorf("no certificates: %w", err)
+		}
+		only := &Authenticator{certs: certs, types: tried, refusals: a.refusals, now: a.now}
+		told, err = only.Explain(ctx, Request{
+			Header: http.Header{"Authorization": {"Bearer " + raw}},
+			Target: index.Target{Cluster: cluster, Type: index.Type{Cluster: cluster, Path: cluster, Name: "(as given)"}},
+		}, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return tried.Owned(ctx), told, nil
+}

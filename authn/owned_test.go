@@ -1,0 +1,169 @@
+package authn
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"frontproxy/authn/internal/authntest"
+	"frontproxy/authn/internal/tokentest"
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/authn/jwt"
+	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
+	"frontproxy/index"
+)
+
+func TestOwnersSeeTheirConfigurations(t *testing.T) {
+	w, types := newTypes(t)
+	i := issuertest.Serve(t, issuertest.Options{})
+	a, err := New(Config{Types: types, Instance: "pod-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.OwnConfigurations("c1", ""); err == nil {
+		t.Error("there is an answer before anything was read")
+	}
+	w.Sync()
+	w.SetConfig("root", "c1", "auth", tokentest.SpecFor(i))
+	w.SetConfig("root", "c1", "broken", `{"jwt":[{}]}`)
+	w.SetConfig("root", "c2", "foreign", tokentest.SpecFor(i))
+	w.SetType("root", "c1", "team", "auth", "broken", "gone")
+	waitAccepted(t, types, "team", i)
+	decide := func(raw string) int {
+		return a.Decide(t.Context(), Request{
+			Header: http.Header{"Authorization": {"Bearer " + raw}},
+			Target: index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team"}},
+		}).Status
+	}
+	for range 3 {
+		decide(i.Sign(issuertest.Claims{"sub": "alice", "aud": "other"}))
+	}
+	decide(i.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "exp": time.Now().Add(-time.Hour).Unix()}))
+	decide(i.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
+	all, err := a.OwnConfigurations("c1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range all {
+		got = append(got, fmt.Sprint(c.Name, " ", c.State, " ", c.Types, " ", c.Error != ""))
+	}
+	if want := []string{"auth Ready [team] false", "broken Broken [team] true", "gone Missing [team] false"}; !slices.Equal(got, want) {
+		t.Fatalf("%q, want %q", got, want)
+	}
+	entry := all[0].Entries[0]
+	if diff := cmp.Diff(map[jwt.Reason]int{jwt.Audience: 3, jwt.Expired: 1}, entry.Refused); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+	if s := entry.Issuer; s.URL != i.URL() || !slices.Equal(s.KeyIDs, []string{i.KeyID()}) || len(s.KeysSince) != 1 || s.KeysSince[0].IsZero() {
+		t.Errorf("issuer: %+v", s)
+	}
+	if entry.Issuer.Users != 0 {
+		t.Error("the owner learns how many others use the issuer")
+	}
+	for name, want := range map[string]int{"auth": 1, "gone": 1, "foreign": 0, "none": 0} {
+		if one, err := a.OwnConfigurations("c1", name); err != nil || len(one) != want {
+			t.Errorf("%s: %d configurations, %v; want %d", name, len(one), err, want)
+		}
+	}
+	off, err := New(Config{Instance: "pod-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := off.OwnConfigurations("c1", ""); err == nil || !strings.Contains(err.Error(), "WorkspaceAuthentication") {
+		t.Errorf("with the gate off: %v", err)
+	}
+}
+
+func TestOwnersTryConfigurations(t *testing.T) {
+	w, types := newTypes(t)
+	used, tried, down := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
+	down.SetDown(true)
+	w.Sync()
+	w.SetConfig("root", "c1", "auth", tokentest.SpecFor(used))
+	w.SetType("root", "c1", "team", "auth")
+	waitAccepted(t, types, "team", used)
+	var asked []string
+	a, err := New(Config{Types: types, Instance: "pod-1", Tokens: []token.Authenticator{fakeToken{name: "operator", asked: &asked}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(specs map[string]string) *workspacetypes.Change {
+		c := &workspacetypes.Change{Configurations: map[string][]byte{}}
+		for name, spec := range specs {
+			c.Configurations[name] = []byte(spec)
+		}
+		return c
+	}
+	many := map[string]string{}
+	for n := range workspacetypes.MaxConfigurations + 1 {
+		many[fmt.Sprint("c", n)] = tokentest.SpecFor(tried)
+	}
+	good := tried.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})
+	for name, tc := range map[string]struct {
+		specs  map[string]string
+		token  string
+		states []string
+		status int // of the token; 0: there is none
+		err    string
+	}{
+		"new, without a token": {map[string]string{"new": tokentest.SpecFor(tried)}, "", []string{"new Ready Ready"}, 0, ""},
+		"accepts":              {map[string]string{"new": tokentest.SpecFor(tried)}, good, []string{"new Ready Ready"}, 200, ""},
+		"instead of one in use": {map[string]string{"auth": tokentest.SpecFor(tried)}, used.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}),
+			[]string{"auth Ready Ready"}, 401, ""},
+		"wrong audience":  {map[string]string{"new": tokentest.SpecFor(tried)}, tried.Sign(issuertest.Claims{"sub": "alice", "aud": "x"}), []string{"new Ready Ready"}, 401, ""},
+		"no such issuer":  {map[string]string{"new": tokentest.SpecFor(down)}, "", []string{"new Ready Unavailable"}, 0, ""},
+		"does not build":  {map[string]string{"new": `{"jwt":[{}]}`}, good, []string{"new Broken"}, 503, ""},
+		"nothing to try":  {nil, good, nil, 0, "there is no WorkspaceAuthenticationConfiguration"},
+		"too many":        {many, "", nil, 0, "at most"},
+		"malformed token": {map[string]string{"new": tokentest.SpecFor(tried)}, "a b", []string{"new Ready Ready"}, 401, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := refusalsSoFar(a.refusals)
+			all, told, err := a.TryConfigurations(t.Context(), "c1", change(tc.specs), tc.token)
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Errorf("%v, want %q", err, tc.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var states []string
+			for _, c := range all {
+				text := c.Name + " " + string(c.State)
+				for _, e := range c.Entries {
+					text += " " + string(e.Issuer.State)
+				}
+				states = append(states, text)
+			}
+			if !slices.Equal(states, tc.states) {
+				t.Errorf("%q, want %q", states, tc.states)
+			}
+			status := 0
+			if told != nil {
+				status = told.Decision.Status
+			}
+			if status != tc.status {
+				t.Errorf("the token: %d, want %d: %v", status, tc.status, told)
+			}
+			if refusalsSoFar(a.refusals) != before {
+				t.Error("a refusal is kept")
+			}
+		})
+	}
+	if len(asked) != 0 {
+		t.Errorf("the operator's authenticator was asked %d times", len(asked))
+	}
+	authntest.Soon(t, "what was in use goes on", func() (bool, string) {
+		record, err := types.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+		return err == nil && len(record.ByIssuer[used.URL()]) == 1 && len(record.ByIssuer) == 1, fmt.Sprint(record, err)
+	})
+}

@@ -1,0 +1,122 @@
+package workspacetypes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"frontproxy/authn/issuer"
+	"frontproxy/authn/jwt"
+	"frontproxy/authn/token"
+	"frontproxy/index"
+)
+
+// Owned is a WorkspaceAuthenticationConfiguration as those may see it who may read the
+// object. It has nothing of other logical clusters, nor of the operator's networks.
+type Owned struct {
+	ConfigurationStatus
+	// Entries are those of spec.jwt that serve tokens now.
+	Entries []OwnedEntry
+}
+
+// OwnedEntry is an entry of an Owned's spec.jwt.
+type OwnedEntry struct {
+	Audiences []string
+	// Issuer is the one it trusts. Its LastError and Users are not for owners, and empty.
+	Issuer issuer.Status
+	// Refused counts the tokens that it did not accept in the last hour, by reason.
+	Refused map[jwt.Reason]int
+}
+
+// Owned lists the configurations of a logical cluster by name, those included that a type
+// names and that do not exist; with a name, only that one. The error wraps
+// token.ErrUndecided if they are not known now.
+func (i *Index) Owned(cluster, name string) ([]Owned, error) {
+	shard, ok := i.config.Placement.ShardOf(cluster)
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	s := i.shards[shard]
+	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
+		return nil, fmt.Errorf("%w: the shard of logical cluster %s has not been read yet", token.ErrUndecided, cluster)
+	}
+	if name != "" {
+		if c := s.configs[objectName{cluster, name}]; c != nil {
+			return []Owned{c.owned()}, nil
+		}
+		return nil, nil
+	}
+	var all []Owned
+	for _, c := range s.configs {
+		if c.name.cluster == cluster {
+			all = append(all, c.owned())
+		}
+	}
+	slices.SortFunc(all, func(a, b Owned) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// owned is c as its owner may see it. The caller holds Index.mu.
+func (c *configEntry) owned() Owned {
+	out := Owned{ConfigurationStatus: c.status()}
+	for _, a := range c.inUse.authenticators {
+		e := OwnedEntry{Audiences: a.Audiences(), Issuer: a.Issuer().Status(), Refused: a.RecentRefusals()}
+		e.Issuer.LastError, e.Issuer.Users = "", 0
+		out.Entries = append(out.Entries, e)
+	}
+	return out
+}
+
+// triedType names the type that DryRunOwned makes up. No object can have this name.
+const triedType = "(as given)"
+
+// DryRunOwned builds the change's configurations as if they were applied in the logical
+// cluster, within the limits that hold there and at its expense. What the change says of
+// types has no effect. Close the DryRun.
+func (i *Index) DryRunOwned(cluster string, change *Change) (*DryRun, error) {
+	names := slices.Sorted(maps.Keys(change.Configurations))
+	switch {
+	case len(names) == 0:
+		return nil, errors.New("there is no WorkspaceAuthenticationConfiguration in the files")
+	case len(names) > MaxConfigurations:
+		return nil, fmt.Errorf("there are %d WorkspaceAuthenticationConfigurations, at most %d can be tried at once", len(names), MaxConfigurations)
+	}
+	own := *change
+	own.Types = map[string][]string{triedType: names}
+	return i.dryRun(i.builder, index.Type{Cluster: cluster, Name: triedType}, &own)
+}
+
+// Owned are the configurations of the DryRun as their owner may see them, after their
+// issuers had until ctx ends to be read.
+func (c *DryRun) Owned(ctx context.Context) []Owned {
+	var all []Owned
+	for _, e := range c.entries {
+		for _, a := range e.inUse.authenticators {
+			awaitReading(ctx, a.Issuer())
+		}
+		one := e.owned()
+		one.Types = nil // the one that was made up
+		all = append(all, one)
+	}
+	return all
+}
+
+// readingPoll is how often awaitReading looks.
+const readingPoll = 50 * time.Millisecond
+
+// awaitReading returns when the issuer was read, or could not be, or when ctx ends.
+func awaitReading(ctx context.Context, i *issuer.Issuer) {
+	poll := time.NewTicker(readingPoll)
+	defer poll.Stop()
+	for i.Status().State == issuer.Pending {
+		select {
+		case <-i.Ready():
+		case <-poll.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
