@@ -102,6 +102,11 @@ type PagesConfig struct {
 	// Explainer says why requests are admitted or not, at ExplainPath. Nil: that
 	// path is like any other.
 	Explainer zpages.Explainer
+	// Configurer tells owners about their WorkspaceAuthenticationConfigurations, at
+	// AuthenticationPath, where Instance names this process. Nil: that path is like any
+	// other.
+	Configurer zpages.Configurer
+	Instance   string
 	// Status is what /statusz tells beyond what the Proxy knows itself.
 	Status zpages.StatusSources
 	// Flags are the command line's, by name, for /flagz. They must hold no secret.

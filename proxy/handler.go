@@ -152,12 +152,16 @@ func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav
 		return
 	}
 	id, explains := x.p.explainsWorkspace(&x.dest)
+	name, configurations := x.p.asksForConfigurations(&x.dest)
 	switch {
 	case x.localPath != "":
 		page, status := x.p.localPage(r, x.localPath)
 		x.answerPage(w, r, page, status)
 	case explains:
 		page, status := x.p.workspacePage(r, x.charges, &x.dest, x.decision.User, id)
+		x.answerPage(w, r, page, status)
+	case configurations:
+		page, status := x.p.configurationsPage(r, x.charges, &x.dest, x.decision.User, name)
 		x.answerPage(w, r, page, status)
 	case x.p.tracer != nil:
 		x.forwardInSpan(w, r)

@@ -44,12 +44,14 @@ type Proxy struct {
 
 // pages are what the proxy tells of itself, and who may read it.
 type pages struct {
-	authorizer   Authorizer                // nil: nobody may
-	explainer    zpages.Explainer          // nil: nothing is explained
-	explanations *zpages.Explanations      // nil, too
-	login        *logindiscovery.Discovery // nil: off
-	status       zpages.StatusSources
-	flags        map[string]string
+	authorizer   Authorizer           // nil: nobody may
+	explainer    zpages.Explainer     // nil: nothing is explained
+	explanations *zpages.Explanations // nil, too
+	// configurations tells owners about theirs; nil: nobody does.
+	configurations *zpages.Configurations
+	login          *logindiscovery.Discovery // nil: off
+	status         zpages.StatusSources
+	flags          map[string]string
 }
 
 // limits bound what clients may cost.
@@ -161,6 +163,9 @@ func New(c Config) (*Proxy, error) {
 	p.status.OwnCertificates, p.status.OwnReloads = p.certificates, p.router.Reloads
 	if p.explainer != nil {
 		p.explanations = zpages.NewExplanations(p.explainer, p.explain, p.now)
+	}
+	if configurer := c.Pages.Configurer; configurer != nil {
+		p.configurations = zpages.NewConfigurations(configurer, c.Pages.Instance, p.now)
 	}
 	p.status.ReportExpired(p.now(), c.Log)
 	p.metrics.RegisterProxy(p.state)

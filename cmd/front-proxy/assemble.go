@@ -182,6 +182,8 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Pages: proxy.PagesConfig{
 			Authorizer:     authorizer,
 			Explainer:      decider,
+			Configurer:     decider,
+			Instance:       decider.Refusals().Instance(),
 			LoginDiscovery: login,
 			Status:         p.status(),
 			Flags:          flagValues(o.all),

@@ -45,6 +45,15 @@ get (for --path: post) on the non-resource URL /debug/explain in the workspace
 root. Administrators of a workspace may ask for refusals of that workspace:
 with --workspace, and a kubeconfig whose server is that workspace.
 
+  front-proxy explain --workspace
+        shows how the workspace's WorkspaceAuthenticationConfigurations do: their
+        state, their issuers and keys, and what they refused in the last hour.
+        --configuration shows one of them. This needs get on the objects.
+  front-proxy explain --workspace --dry-run=new.yaml --token-file=token.jwt
+        shows how the WorkspaceAuthenticationConfigurations in the file would do if
+        they were applied there, and what they would decide about the token. This
+        needs update on the objects. Nothing is applied.
+
 Flags:
 `
 
@@ -53,6 +62,7 @@ type explainOptions struct {
 	kubeconfig, context, server, tlsName string
 	debugAddress                         string
 	workspace                            bool
+	configuration                        string
 	path, method                         string
 	tokenFile, certificateFile, dryRun   string
 	assertedFile                         string
@@ -67,6 +77,7 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 	fs.StringVar(&o.tlsName, "tls-server-name", "", "Name to expect in the proxy's certificate, if --server's host is not in it.")
 	fs.StringVar(&o.debugAddress, "debug-address", "", "Ask at the proxy's --debug-address instead: host:port, or unix:///path.")
 	fs.BoolVar(&o.workspace, "workspace", false, "Ask as an administrator of the workspace in the kubeconfig's server URL.")
+	fs.StringVar(&o.configuration, "configuration", "", "With --workspace and no ID: show only this WorkspaceAuthenticationConfiguration.")
 	fs.StringVar(&o.path, "path", "", "Path of a request to explain, instead of the ID of a refusal.")
 	fs.StringVar(&o.method, "method", http.MethodGet, "Method of that request.")
 	fs.StringVar(&o.tokenFile, "token-file", "", "File with the bearer token of that request; - is standard input.")
@@ -94,6 +105,9 @@ func runExplain(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("explain: %w", err)
 	}
 	id := fs.Arg(0)
+	if o.workspace && id == "" {
+		return o.explainConfigurations(ctx, asker, question, stdout)
+	}
 	e, err := asker.ask(ctx, id, question)
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
@@ -107,8 +121,12 @@ func (o *explainOptions) validate(args []string) error {
 		return fmt.Errorf("only one refusal at a time: unexpected %q", args[1])
 	case len(args) == 1 && o.path != "":
 		return errors.New("give either the ID of a refusal or --path, not both")
+	case o.configuration != "" && (!o.workspace || len(args) > 0 || o.dryRun != ""):
+		return errors.New("--configuration needs --workspace, and neither an ID nor --dry-run")
+	case o.workspace && len(args) == 0 && o.path == "":
+		return o.validateConfigurations()
 	case len(args) == 0 && o.path == "":
-		return errors.New("give the ID of a refusal or --path")
+		return errors.New("give the ID of a refusal, --path or --workspace")
 	case o.path == "" && (o.tokenFile != "" || o.certificateFile != "" || o.dryRun != ""):
 		return errors.New("--token-file, --certificate-file and --dry-run need --path")
 	case o.assertedFile != "" && o.certificateFile == "":
@@ -125,7 +143,7 @@ func (o *explainOptions) validate(args []string) error {
 
 // question returns nil if the command asks about a refusal.
 func (o *explainOptions) question() (*zpages.ExplainRequest, error) {
-	if o.path == "" {
+	if o.path == "" && o.dryRun == "" {
 		return nil, nil
 	}
 	q := &zpages.ExplainRequest{Path: o.path, Method: o.method}
@@ -222,7 +240,7 @@ func newExplainClient(config *rest.Config, server, tlsName string, workspace boo
 	case workspace && !inWorkspace:
 		return nil, fmt.Errorf("--workspace: the kubeconfig's server %s contains no workspace; it must be like https://host/clusters/root:org:ws", config.Host)
 	case workspace:
-		a.base, a.hint = u.Scheme+"://"+u.Host+prefix+"/clusters/"+cluster, "this needs get on the non-resource URL "+zpages.ExplainPath+" in that workspace"
+		a.base, a.hint = u.Scheme+"://"+u.Host+prefix+"/clusters/"+cluster, "an ID needs get on the non-resource URL "+zpages.ExplainPath+" in that workspace; without one, this needs get (with --dry-run: update) on workspaceauthenticationconfigurations there"
 	default:
 		a.base = u.Scheme + "://" + u.Host + prefix
 	}
@@ -288,34 +306,47 @@ func (a *explainClient) ask(ctx context.Context, id string, q *zpages.ExplainReq
 
 // once sends one question. elsewhere reports whether another replica must be asked.
 func (a *explainClient) once(ctx context.Context, method, path string, body []byte) (e *zpages.Explanation, elsewhere bool, err error) {
+	e = &zpages.Explanation{}
+	elsewhere, err = a.fetch(ctx, method, path, body, e)
+	if err != nil {
+		return nil, elsewhere, err
+	}
+	return e, false, nil
+}
+
+// fetch sends one question and decodes the answer into page. elsewhere reports whether
+// another replica must be asked.
+func (a *explainClient) fetch(ctx context.Context, method, path string, body []byte, page any) (elsewhere bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("Content-Type", "application/json")
 	resp, err := a.client.Do(r)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	if resp.StatusCode == http.StatusOK {
-		e = &zpages.Explanation{}
-		if err := json.Unmarshal(text, e); err != nil || e.Instance == "" {
-			return nil, false, fmt.Errorf("%s is not a front-proxy, or not one that serves explanations", a.base)
+		var header struct {
+			Instance string `json:"instance"`
 		}
-		return e, false, nil
+		if json.Unmarshal(text, &header) != nil || header.Instance == "" || json.Unmarshal(text, page) != nil {
+			return false, fmt.Errorf("%s is not a front-proxy, or not one that serves explanations", a.base)
+		}
+		return false, nil
 	}
 	var s metav1.Status
 	if json.Unmarshal(text, &s) != nil || s.Message == "" {
-		return nil, false, fmt.Errorf("%s answers %s", a.base, resp.Status)
+		return false, fmt.Errorf("%s answers %s", a.base, resp.Status)
 	}
 	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized {
-		return nil, false, fmt.Errorf("%s\n(%s)", s.Message, a.hint)
+		return false, fmt.Errorf("%s\n(%s)", s.Message, a.hint)
 	}
-	return nil, s.Reason == zpages.ReasonOtherInstance, errors.New(s.Message)
+	return s.Reason == zpages.ReasonOtherInstance, errors.New(s.Message)
 }

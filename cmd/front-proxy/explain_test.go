@@ -144,7 +144,7 @@ func TestExplainRefusal(t *testing.T) {
 		{"nobody knows the credential", []string{id, "--kubeconfig=" + w.kubeconfig("no-such-token", "")}, "Unauthorized"},
 		{"a refusal that never was", []string{id + "zzz", "--kubeconfig=" + operator}, "no longer has refusal"},
 		{"another instance's", []string{"pod-7-abc-1", "--kubeconfig=" + operator}, "ask the instance that its id begins with"},
-		{"nothing asked", nil, "give the ID of a refusal or --path"},
+		{"nothing asked", nil, "give the ID of a refusal, --path or --workspace"},
 		{"a token as an argument", []string{"--path=/", "--token=x"}, "unknown flag: --token"},
 	} {
 		if out, err := w.explain(tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -12,6 +12,10 @@ import (
 // WorkspaceAdmin is the group whose members administer every workspace here.
 const WorkspaceAdmin = "workspace-admins"
 
+// ConfigurationReader is the group whose members may read one
+// WorkspaceAuthenticationConfiguration of every workspace here, "auth".
+const ConfigurationReader = "configuration-readers"
+
 // MetricsReader is the group whose members may read what the proxy tells of
 // itself, as root's RBAC would have it.
 const MetricsReader = "metrics-readers"
@@ -47,14 +51,29 @@ func (s *Shard) selfReviewed(w http.ResponseWriter, r *http.Request) bool {
 	}
 	who, ok, err := s.headers.AuthenticateRequest(r)
 	var review authorizationv1.SelfSubjectAccessReview
-	if err != nil || !ok || json.NewDecoder(r.Body).Decode(&review) != nil || review.Spec.NonResourceAttributes == nil {
+	if err != nil || !ok || json.NewDecoder(r.Body).Decode(&review) != nil {
 		http.Error(w, "no review, or nobody asks", http.StatusBadRequest)
 		return true
 	}
-	asked := review.Spec.NonResourceAttributes
-	review.Status.Allowed = asked.Path == "/debug/explain" && asked.Verb == "get" && slices.Contains(who.User.GetGroups(), WorkspaceAdmin)
+	review.Status.Allowed = mayIn(who.User.GetGroups(), &review.Spec)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
 	_ = json.NewEncoder(w).Encode(review)
 	return true
+}
+
+// mayIn says whether members of the groups may do in a workspace what spec says:
+// WorkspaceAdmin may read explanations and configurations and change these,
+// ConfigurationReader may read the configuration "auth".
+func mayIn(groups []string, spec *authorizationv1.SelfSubjectAccessReviewSpec) bool {
+	admin := slices.Contains(groups, WorkspaceAdmin)
+	if path := spec.NonResourceAttributes; path != nil {
+		return admin && path.Path == "/debug/explain" && path.Verb == "get"
+	}
+	object := spec.ResourceAttributes
+	if object == nil || object.Group != "tenancy.kcp.io" || object.Resource != "workspaceauthenticationconfigurations" {
+		return false
+	}
+	return admin && (object.Verb == "get" || object.Verb == "update") ||
+		object.Verb == "get" && object.Name == "auth" && slices.Contains(groups, ConfigurationReader)
 }

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"frontproxy/proxy/zpages"
+)
+
+// validateConfigurations checks a command line that asks for a workspace's configurations.
+func (o *explainOptions) validateConfigurations() error {
+	switch {
+	case o.debugAddress != "":
+		return errors.New("--workspace and --debug-address cannot be combined")
+	case o.certificateFile != "" || o.assertedFile != "":
+		return errors.New("--certificate-file and --asserted-file need --path: configurations decide about tokens only")
+	case o.tokenFile != "" && o.dryRun == "":
+		return errors.New("with --workspace, --token-file needs --dry-run: a token is tried with the objects in a file")
+	case o.tokenFile == "-" && o.dryRun == "-":
+		return errors.New("--token-file and --dry-run cannot both be standard input")
+	}
+	return nil
+}
+
+// explainConfigurations shows how a workspace's configurations do, or how those of
+// question's change would.
+func (o *explainOptions) explainConfigurations(ctx context.Context, asker *explainClient, question *zpages.ExplainRequest, stdout io.Writer) error {
+	method, path, body := http.MethodGet, zpages.AuthenticationPath, []byte(nil)
+	if o.configuration != "" {
+		path += "/" + url.PathEscape(o.configuration)
+	}
+	if question != nil {
+		var err error
+		method = http.MethodPost
+		if body, err = json.Marshal(&zpages.ConfigurationsRequest{Change: question.Change, Token: question.Token}); err != nil {
+			return fmt.Errorf("explain: %w", err)
+		}
+	}
+	page := &zpages.ConfigurationsPage{}
+	if _, err := asker.fetch(ctx, method, path, body, page); err != nil {
+		return fmt.Errorf("explain: %w", err)
+	}
+	return render(stdout, o.output, page, func(w io.Writer) { configurationsText(w, page) })
+}
+
+// configurationsText writes the page as text.
+func configurationsText(w io.Writer, p *zpages.ConfigurationsPage) {
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+	if len(p.Configurations) == 0 {
+		say("Workspace %s has no WorkspaceAuthenticationConfigurations.", plainText(p.LogicalCluster))
+	}
+	for i := range p.Configurations {
+		configurationText(say, &p.Configurations[i])
+	}
+	if t := p.Token; t != nil {
+		triedTokenText(say, t)
+	}
+	say("Reported by instance %s; others may have read an issuer at another time", p.Instance)
+}
+
+func configurationText(say func(string, ...any), c *zpages.Configuration) {
+	say("%s: %s", plainText(c.Name), c.State)
+	if c.Error != "" {
+		say("  %s", plainText(c.Error))
+	}
+	if c.LoginError != "" {
+		say("  not published by login discovery: %s", plainText(c.LoginError))
+	}
+	if len(c.Types) > 0 {
+		say("  used by types %s", plainText(strings.Join(c.Types, ", ")))
+	}
+	for i := range c.Issuers {
+		configurationIssuerText(say, &c.Issuers[i])
+	}
+}
+
+func configurationIssuerText(say func(string, ...any), i *zpages.ConfigurationIssuer) {
+	say("  %s: %s, audiences %q", plainText(i.URL), i.State, i.Audiences)
+	if i.Error != "" {
+		say("    last attempt at %s failed: %s", when(i.LastAttempt), plainText(i.Error))
+	}
+	if i.LastSuccess != nil {
+		say("    last read at %s", when(i.LastSuccess))
+	}
+	for _, k := range i.Keys {
+		say("    key %q since %s", k.ID, when(k.Since))
+	}
+	for _, ignored := range i.IgnoredKeys {
+		say("    not used: %s", plainText(ignored))
+	}
+	for _, reason := range slices.Sorted(maps.Keys(i.RefusedInLastHour)) {
+		say("    refused in the last hour: %d for %s", i.RefusedInLastHour[reason], reason)
+	}
+}
+
+func triedTokenText(say func(string, ...any), t *zpages.TriedToken) {
+	say("The token: %s", t.Outcome)
+	credentialText(say, &t.Credential)
+	if t.Identity != nil {
+		say("  as %s, groups %q", plainText(t.Identity.Username), t.Identity.Groups)
+		for _, key := range slices.Sorted(maps.Keys(t.Identity.Extra)) {
+			say("  extra %s: %q", plainText(key), t.Identity.Extra[key])
+		}
+	}
+	for _, v := range t.Verdicts {
+		say("  %s %s: %s", plainText(v.Authenticator), v.Outcome, plainText(v.Reason))
+	}
+	for _, g := range t.Guard {
+		say("  the guard removed %s", plainText(g))
+	}
+}

@@ -1,0 +1,289 @@
+package zpages
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"frontproxy/authn"
+	"frontproxy/authn/token"
+	"frontproxy/authn/workspacetypes"
+	"frontproxy/proxy/apistatus"
+)
+
+// AuthenticationPath is where, below each workspace, those who may read its
+// WorkspaceAuthenticationConfigurations see how they do: all with GET, one with its name
+// after a slash. POST of a ConfigurationsRequest says what others would do.
+const AuthenticationPath = "/debug/authentication"
+
+const (
+	// ownersTrying is how many workspaces' configurations are tried at once. Of the
+	// workspaces of one share, it is one.
+	ownersTrying = 16
+	// tryTimeout bounds one, and what it waits for issuers.
+	tryTimeout = 15 * time.Second
+)
+
+// ConfigurationsRequest asks how configurations would do.
+type ConfigurationsRequest struct {
+	// Change has the objects that are taken for applied in the workspace.
+	Change *ExplainChange `json:"change"`
+	// Token is a bearer token to decide about; empty: none.
+	Token string `json:"token,omitempty"`
+}
+
+// ConfigurationsPage says how a workspace's WorkspaceAuthenticationConfigurations do, for
+// their owner.
+type ConfigurationsPage struct {
+	// Instance is the proxy that says it: each has read the issuers by itself.
+	Instance string `json:"instance"`
+	// LogicalCluster is the workspace's.
+	LogicalCluster string          `json:"logicalCluster"`
+	Configurations []Configuration `json:"configurations"`
+	// Token says what becomes of the token in the request; nil: there was none.
+	Token *TriedToken `json:"token,omitempty"`
+}
+
+// Configuration is one WorkspaceAuthenticationConfiguration.
+type Configuration struct {
+	Name            string   `json:"name"`
+	ResourceVersion string   `json:"resourceVersion,omitempty"`
+	State           string   `json:"state"`
+	Error           string   `json:"error,omitempty"`
+	LoginError      string   `json:"loginError,omitempty"`
+	Types           []string `json:"types,omitempty"`
+	// Issuers are those that serve tokens now, in the order of spec.jwt.
+	Issuers []ConfigurationIssuer `json:"issuers,omitempty"`
+}
+
+// ConfigurationIssuer is an entry of spec.jwt and the issuer that it trusts.
+type ConfigurationIssuer struct {
+	URL          string   `json:"url"`
+	DiscoveryURL string   `json:"discoveryURL,omitempty"`
+	CA           string   `json:"caSHA256,omitempty"`
+	Audiences    []string `json:"audiences"`
+	State        string   `json:"state"`
+	// Error is why it could not be read the last time.
+	Error       string       `json:"error,omitempty"`
+	LastAttempt *metav1.Time `json:"lastAttempt,omitempty"`
+	LastSuccess *metav1.Time `json:"lastSuccess,omitempty"`
+	Keys        []IssuerKey  `json:"keys,omitempty"`
+	IgnoredKeys []string     `json:"ignoredKeys,omitempty"`
+	// RefusedInLastHour counts the tokens that were not accepted, by reason.
+	RefusedInLastHour map[string]int `json:"refusedInLastHour,omitempty"`
+}
+
+// IssuerKey is a key in use. Since is when this instance first read it.
+type IssuerKey struct {
+	ID    string       `json:"id"`
+	Since *metav1.Time `json:"since,omitempty"`
+}
+
+// TriedToken says what the tried configurations decide about a token.
+type TriedToken struct {
+	Outcome    string     `json:"outcome"`
+	Credential Credential `json:"credential"`
+	// Identity is who its owner would be; nil unless it is accepted.
+	Identity *Identity `json:"identity,omitempty"`
+	Verdicts []Verdict `json:"verdicts,omitempty"`
+	Guard    []string  `json:"guard,omitempty"`
+}
+
+// Identity is a user as a workspace of the type would see it, without the scope that ties
+// it to that workspace.
+type Identity struct {
+	Username string              `json:"username"`
+	UID      string              `json:"uid,omitempty"`
+	Groups   []string            `json:"groups,omitempty"`
+	Extra    map[string][]string `json:"extra,omitempty"`
+}
+
+// Configurer tells owners about their configurations; *authn.Authenticator does.
+type Configurer interface {
+	// OwnConfigurations are those of a logical cluster, or the one with the name. See authn.
+	OwnConfigurations(cluster, name string) ([]workspacetypes.Owned, error)
+	// TryConfigurations says how others would do. See authn.
+	TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, token string) ([]workspacetypes.Owned, *authn.Explanation, error)
+}
+
+// Configurations answers owners. It bounds how often.
+type Configurations struct {
+	configurer Configurer
+	instance   string
+	now        func() time.Time
+	workspaces *workspaceLimiter
+	tries      tries
+}
+
+// NewConfigurations makes one that asks c. instance names this process.
+func NewConfigurations(c Configurer, instance string, now func() time.Time) *Configurations {
+	return &Configurations{configurer: c, instance: instance, now: now, workspaces: newWorkspaceLimiter(), tries: tries{seed: maphash.MakeSeed()}}
+}
+
+// ConfigurationName says whether a path is one of Configurations', and which of them it
+// names; empty: all.
+func ConfigurationName(path string) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(path, AuthenticationPath)
+	if !ok || rest == "" {
+		return "", ok
+	}
+	name, ok = strings.CutPrefix(rest, "/")
+	return name, ok && name != "" && len(validation.IsDNS1123Subdomain(name)) == 0
+}
+
+// Page says how the configurations of a logical cluster do, to somebody who may read them:
+// whoever calls has asked. With a name it is about that one, and a 404 if there is none.
+func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav1.Status) {
+	if !c.workspaces.of(cluster).AllowN(c.now(), 1) {
+		return nil, apistatus.TooManyExplanations()
+	}
+	all, err := c.configurer.OwnConfigurations(cluster, name)
+	switch {
+	case errors.Is(err, token.ErrUndecided):
+		return nil, apistatus.New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s", err.Error())
+	case err != nil:
+		return nil, apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "%s", err.Error())
+	case name != "" && len(all) == 0:
+		return nil, apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "the workspace has no WorkspaceAuthenticationConfiguration %q", name)
+	}
+	return c.page(cluster, all), nil
+}
+
+func (c *Configurations) page(cluster string, all []workspacetypes.Owned) *ConfigurationsPage {
+	p := &ConfigurationsPage{Instance: c.instance, LogicalCluster: cluster, Configurations: make([]Configuration, 0, len(all))}
+	for i := range all {
+		p.Configurations = append(p.Configurations, configurationOf(&all[i]))
+	}
+	return p
+}
+
+func configurationOf(o *workspacetypes.Owned) Configuration {
+	out := Configuration{Name: o.Name, ResourceVersion: o.Version, State: string(o.State), Error: o.Error, LoginError: o.LoginError, Types: o.Types}
+	for i := range o.Entries {
+		out.Issuers = append(out.Issuers, issuerOf(&o.Entries[i]))
+	}
+	return out
+}
+
+func issuerOf(e *workspacetypes.OwnedEntry) ConfigurationIssuer {
+	s := &e.Issuer
+	out := ConfigurationIssuer{
+		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, Audiences: e.Audiences, State: string(s.State), Error: s.Fault,
+		LastAttempt: timeOf(s.LastAttempt), LastSuccess: timeOf(s.LastSuccess), IgnoredKeys: s.Ignored,
+	}
+	for n, id := range s.KeyIDs {
+		out.Keys = append(out.Keys, IssuerKey{ID: id, Since: timeOf(s.KeysSince[n])})
+	}
+	for reason, n := range e.Refused {
+		if out.RefusedInLastHour == nil {
+			out.RefusedInLastHour = map[string]int{}
+		}
+		out.RefusedInLastHour[string(reason)] = n
+	}
+	return out
+}
+
+// Try says how the configurations in the body of r would do in a logical cluster, to
+// somebody who may change them there: whoever calls has asked.
+func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPage, *metav1.Status) {
+	if !c.workspaces.of(cluster).AllowN(c.now(), 1) {
+		return nil, apistatus.TooManyExplanations()
+	}
+	q, err := readConfigurationsRequest(r)
+	if err != nil {
+		return nil, apistatus.BadRequest("%s", err.Error())
+	}
+	leave, ok := c.tries.enter(cluster)
+	if !ok {
+		return nil, apistatus.TooManyExplanations()
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(r.Context(), tryTimeout)
+	defer cancel()
+	all, told, err := c.configurer.TryConfigurations(ctx, cluster, q.Change.change(), q.Token)
+	if err != nil {
+		return nil, apistatus.BadRequest("the configurations can't be tried: %s", err.Error())
+	}
+	p := c.page(cluster, all)
+	if told != nil {
+		p.Token = triedToken(told)
+	}
+	return p, nil
+}
+
+// readConfigurationsRequest reads r's body. Errors hold no part of the token.
+func readConfigurationsRequest(r *http.Request) (*ConfigurationsRequest, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxRequest))
+	if err != nil {
+		return nil, fmt.Errorf("read the question (at most %d bytes): %w", MaxRequest, err)
+	}
+	var q ConfigurationsRequest
+	if err := json.Unmarshal(body, &q); err != nil || q.Change == nil {
+		return nil, errors.New("the body is not a ConfigurationsRequest in JSON with a change")
+	}
+	return &q, nil
+}
+
+// triedToken leaves out what is none of an owner's. That is the text of verdicts about
+// networks; and the scope, which names the workspace that the request was for.
+func triedToken(told *authn.Explanation) *TriedToken {
+	out := &TriedToken{Outcome: told.Decision.Result(), Credential: credentialOf(&told.Presented), Guard: told.Decision.Guarded}
+	for _, v := range told.Decision.Verdicts {
+		reason := v.Reason
+		if v.Private {
+			reason = "the issuer's keys could not be read; see the issuer's error"
+		}
+		out.Verdicts = append(out.Verdicts, Verdict{v.Authenticator, v.Outcome.String(), reason})
+	}
+	if u := told.Decision.User; u != nil {
+		out.Identity = &Identity{Username: u.GetName(), UID: u.GetUID(), Groups: slices.Clone(u.GetGroups())}
+		for k, v := range u.GetExtra() {
+			if strings.HasPrefix(k, "authentication.kcp.io/") {
+				continue
+			}
+			if out.Identity.Extra == nil {
+				out.Identity.Extra = map[string][]string{}
+			}
+			out.Identity.Extra[k] = v
+		}
+	}
+	return out
+}
+
+// tries has the shares of workspaces that try configurations now.
+type tries struct {
+	seed maphash.Seed
+
+	mu  sync.Mutex
+	now map[uint64]struct{}
+}
+
+// enter takes the place of the logical cluster's share, until leave.
+func (t *tries) enter(cluster string) (leave func(), ok bool) {
+	share := maphash.String(t.seed, cluster) % shares
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, taken := t.now[share]; taken || len(t.now) >= ownersTrying {
+		return nil, false
+	}
+	if t.now == nil {
+		t.now = map[uint64]struct{}{}
+	}
+	t.now[share] = struct{}{}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.now, share)
+	}, true
+}
