@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,6 +102,61 @@ func TestExplain(t *testing.T) {
 		for _, want := range tt.want {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s lacks %q:\n%s", tt.name, want, out)
+			}
+		}
+	}
+}
+
+// TestOwnersSeeHowConfigurationsDo: the shard's RBAC says who may, in the workspace that has
+// the configurations, for all of them or one.
+func TestOwnersSeeHowConfigurationsDo(t *testing.T) {
+	t.Parallel()
+	issuer := newIssuer(t)
+	o := newOrg(t, shardOne)
+	o.configure("a", trust(issuer))
+	o.configure("unused", trust(issuer))
+	mine := o.workspace("mine", o.kind("team", "a"), harness.RootShard)
+	eventuallyIn(t, env.Token(token(issuer, "ada@example.com")), mine.Path)
+	refusedID(t, env.Token(issuer.Sign(expired())), mine.Path)
+
+	check(t, env.Admin().Grant(t.Context(), o.Path, "e2e-reader-of-a", append(harness.AskWhoAmI(), rbacv1.PolicyRule{
+		Verbs: []string{"get"}, APIGroups: []string{"tenancy.kcp.io"}, Resources: []string{"workspaceauthenticationconfigurations"}, ResourceNames: []string{"a"},
+	}), harness.User("e2e-config-reader")))
+	reader := kubeconfigOf(t, atProxy(t, env.Proxy, "e2e-config-reader").Config(o.Path))
+	admin := kubeconfigOf(t, env.Admin().Config(o.Path))
+	draft := filepath.Join(t.TempDir(), "draft.yaml")
+	check(t, os.WriteFile(draft, fmt.Appendf(nil, `{"kind":"WorkspaceAuthenticationConfiguration","metadata":{"name":"a"},"spec":{"jwt":[{"issuer":{"url":%q,"audiences":["new"],"certificateAuthority":%q},"claimMappings":{"username":{"claim":"email","prefix":""}}}]}}`,
+		issuer.URL(), issuer.CAPEM()), 0o600))
+	tokenFile := filepath.Join(t.TempDir(), "token")
+	check(t, os.WriteFile(tokenFile, []byte(token(issuer, "ada@example.com")), 0o600))
+
+	eventually(t, "e2e-config-reader to have rights in "+o.Path, func(context.Context) error {
+		if out, code := frontProxy(t, "explain", "--workspace", "--configuration=a", "--kubeconfig="+reader); code != 0 {
+			return errors.New(out)
+		}
+		return nil
+	})
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+		want []string
+	}{
+		"all":                              {[]string{"--kubeconfig=" + admin}, 0, []string{"a: Ready", "used by types team", "refused in the last hour: 1 for expired", `key "` + issuer.KeyID() + `"`, "unused: Unused"}},
+		"one":                              {[]string{"--configuration=a", "--kubeconfig=" + reader}, 0, []string{"a: Ready", "1 for expired"}},
+		"all, with the right for one":      {[]string{"--kubeconfig=" + reader}, 1, []string{`User "e2e-config-reader" cannot get resource`}},
+		"another, with the right for one":  {[]string{"--configuration=unused", "--kubeconfig=" + reader}, 1, []string{`User "e2e-config-reader" cannot get resource`}},
+		"a user of the type":               {[]string{"--kubeconfig=" + kubeconfigOf(t, env.Token(token(issuer, "ada@example.com")).Config(mine.Path))}, 1, []string{"cannot get resource"}},
+		"a draft":                          {[]string{"--dry-run=" + draft, "--token-file=" + tokenFile, "--kubeconfig=" + admin}, 0, []string{"a: Ready", "The token: refused", `the configuration wants one of ["new"]`}},
+		"a draft, with the right to read":  {[]string{"--dry-run=" + draft, "--kubeconfig=" + reader}, 1, []string{"cannot update resource"}},
+		"a workspace without any of these": {[]string{"--kubeconfig=" + kubeconfigOf(t, env.Admin().Config(mine.Path))}, 0, []string{"has no WorkspaceAuthenticationConfigurations"}},
+	} {
+		out, code := frontProxy(t, append([]string{"explain", "--workspace"}, tt.args...)...)
+		if code != tt.code {
+			t.Errorf("%s: exit %d, want %d:\n%s", name, code, tt.code, out)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s lacks %q:\n%s", name, want, out)
 			}
 		}
 	}

@@ -73,7 +73,7 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 	fs := o.flagSet("explain", time.Minute)
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "Kubeconfig for the proxy. Empty means the default locations.")
 	fs.StringVar(&o.context, "context", "", "Context of the kubeconfig. Empty means the current one.")
-	fs.StringVar(&o.server, "server", "", "https://host:port of the proxy, instead of the kubeconfig's; for example, of one replica.")
+	fs.StringVar(&o.server, "server", "", "https://host:port of the proxy, instead of the kubeconfig's; for example, of one replica. With --workspace, /clusters/<path> after it names another workspace.")
 	fs.StringVar(&o.tlsName, "tls-server-name", "", "Name to expect in the proxy's certificate, if --server's host is not in it.")
 	fs.StringVar(&o.debugAddress, "debug-address", "", "Ask at the proxy's --debug-address instead: host:port, or unix:///path.")
 	fs.BoolVar(&o.workspace, "workspace", false, "Ask as an administrator of the workspace in the kubeconfig's server URL.")
@@ -227,7 +227,7 @@ func newExplainClient(config *rest.Config, server, tlsName string, workspace boo
 		return nil, fmt.Errorf("the server %q is not a URL", host)
 	}
 	path := strings.TrimRight(u.Path, "/")
-	if server != "" && workspace {
+	if server != "" && workspace && !strings.Contains(path, "/clusters/") {
 		from, err := url.Parse(config.Host)
 		if err != nil {
 			return nil, fmt.Errorf("the kubeconfig's server: %w", err)

@@ -37,6 +37,7 @@ func TestOwnersSeeHowConfigurationsDo(t *testing.T) {
 	w.explains("one", []string{"--workspace", "--configuration=auth", "--kubeconfig=" + owner}, all...)
 	w.explains("one, to somebody who may read only that", []string{"--workspace", "--configuration=auth", "--kubeconfig=" + reader}, all...)
 	w.explains("none", []string{"--workspace", "--kubeconfig=" + w.kubeconfig("owner-token", "/clusters/root:two")}, "Workspace cluster0two has no WorkspaceAuthenticationConfigurations")
+	w.explains("another workspace than the kubeconfig's", []string{"--workspace", "--server=" + w.url + "/clusters/root", "--kubeconfig=" + w.kubeconfig("owner-token", "/clusters/root:two")}, all...)
 	for name, tc := range map[string]struct{ kubeconfig, configuration, want string }{
 		"all, to somebody who may read one": {reader, "", "cannot get resource"},
 		"another":                           {reader, "other", "cannot get resource"},

@@ -60,6 +60,10 @@ func (s *scene) inside(refusal string) []act {
 			about: "What would the proxy decide about Alice's own token in green?",
 			line:  "front-proxy explain --kubeconfig $ADMIN --path /clusters/root:demo:green --token-file $TOKEN_FILE", want: "Forwarded as: " + prefix + user,
 		},
+		{
+			about: "The owner of root:demo sees how its authentication configurations do.",
+			line:  "front-proxy explain --workspace --kubeconfig $ADMIN --server $PROXY/clusters/root:demo", want: "refused in the last hour: 1 for audience",
+		},
 		{about: "The proxy's status: shards, issuers, configurations, certificates.", line: "kubectl --kubeconfig $ADMIN --server $PROXY get --raw /statusz", want: "shard-1"},
 		{about: "Its metrics.", line: "kubectl --kubeconfig $ADMIN --server $PROXY get --raw /metrics", only: "front_proxy_decisions_total{ front_proxy_issuers{", want: "front_proxy_decisions_total"},
 	}
