@@ -20,7 +20,9 @@ type bench struct {
 	binaries   harness.Binaries
 	results    *results
 	progress   func(string)
-	started    int
+	// haproxyPath is HAProxy; empty: there is none.
+	haproxyPath string
+	started     int
 }
 
 // Nothing takes longer to start, or to report beyond its time, on a machine

@@ -37,7 +37,10 @@ func TestBench(t *testing.T) {
 	for _, c := range cells {
 		of := []target{ours, incumbent}
 		if c.admits {
-			of = append(of, floor)
+			of = append(of, floor, usualFloor)
+		}
+		if c.takes(haproxy) && findHAProxy() != "" {
+			of = append(of, haproxy)
 		}
 		for _, who := range of {
 			for _, metric := range []string{metricCPU, metricThroughput} {

@@ -37,6 +37,18 @@ var cells = []cell{
 
 func (c *cell) large() bool { return c.kind == download || c.kind == upload || c.kind == events }
 
+// takes says whether the cell can be measured of t: those that refuse nobody take only loads
+// that are admitted, and HAProxy is made for small requests with a token.
+func (c *cell) takes(t target) bool {
+	switch t {
+	case floor, usualFloor, direct:
+		return c.admits
+	case haproxy:
+		return c.kind == small && !c.cert
+	}
+	return true
+}
+
 // requests measures every cell of every target, in rounds.
 func (b *bench) requests(ctx context.Context) error {
 	var chosen []cell
@@ -55,7 +67,7 @@ func (b *bench) requests(ctx context.Context) error {
 	}
 	defer end()
 	var all []*running
-	for _, t := range b.wanted(ours, incumbent, floor, direct) {
+	for _, t := range b.wanted(ours, incumbent, floor, usualFloor, haproxy, direct) {
 		r, _, err := b.start(ctx, t, w)
 		if err != nil {
 			return err
@@ -78,7 +90,7 @@ func (b *bench) requests(ctx context.Context) error {
 
 // cell measures one cell of one target in one round.
 func (b *bench) cell(ctx context.Context, c *cell, r *running, w *world, round int) error {
-	if !c.admits && (r.target == floor || r.target == direct) {
+	if !c.takes(r.target) {
 		return nil
 	}
 	t := loadTask{World: *w, URL: r.url, PID: r.pid, Kind: c.kind, HTTP2: c.http2, Certificate: c.cert,

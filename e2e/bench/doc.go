@@ -2,7 +2,9 @@
 // much memory stays in use, and how long a start takes.
 //
 // For comparison it also measures the floor, which is a bare httputil.ReverseProxy with TLS on
-// both sides that authenticates nobody, and requests without any proxy. All of them use the
+// both sides that authenticates nobody, and requests without any proxy. Where HAProxy is
+// installed, it is measured, too, with a configuration that does what it can of the same
+// (haproxy.go). All of them use the
 // same stand-in kcp (e2e/standin), which answers with a fixed object of 1 KiB and serves the
 // lists and watches that the proxies read. Each of them is a separate process, and so is the
 // program that makes the load. The CPU time of a process is read from the operating system

@@ -168,7 +168,7 @@ func (p *plan) run(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("find the benchmark's own binary: %w", err)
 	}
 	begin := time.Now()
-	b := &bench{plan: p, self: self, work: work, binaries: binaries, results: &results{},
+	b := &bench{plan: p, self: self, work: work, binaries: binaries, haproxyPath: findHAProxy(), results: &results{},
 		progress: func(s string) { _, _ = fmt.Fprintf(out, "[%4.0fs] %s\n", time.Since(begin).Seconds(), s) }}
 	err = errors.Join(b.requests(ctx), b.neighbours(ctx), b.watches(ctx), b.configurations(ctx), b.installations(ctx))
 	if err != nil {

@@ -169,8 +169,10 @@ func (c *cell) bounds(k series) []bound {
 // table is the report for people, in Markdown.
 func (r *results) table() string {
 	others := []target{incumbent, floor}
-	if slices.ContainsFunc(r.samples, func(s sample) bool { return s.Target == earlier }) {
-		others = append(others, earlier)
+	for _, t := range []target{usualFloor, haproxy, earlier} {
+		if slices.ContainsFunc(r.samples, func(s sample) bool { return s.Target == t }) {
+			others = append(others, t)
+		}
 	}
 	columns := append([]target{ours, direct}, others...)
 	var b strings.Builder

@@ -18,8 +18,12 @@ const (
 	ours      target = "front-proxy"
 	incumbent target = "kcp-front-proxy"
 	floor     target = "floor"
-	direct    target = "no proxy"
-	earlier   target = "front-proxy before" // another build of ours; only with -before
+	// usualFloor is floor with the settings of http.DefaultTransport, which speaks HTTP/2 to
+	// the backend.
+	usualFloor target = "floor, HTTP/2 to the backend"
+	haproxy    target = "HAProxy" // only where it is installed
+	direct     target = "no proxy"
+	earlier    target = "front-proxy before" // another build of ours; only with -before
 )
 
 // running is a target's process before a world.
@@ -42,6 +46,9 @@ func (b *bench) wanted(all ...target) []target {
 	if b.before != "" {
 		all = append(all, earlier)
 	}
+	if b.haproxyPath == "" {
+		all = slices.DeleteFunc(all, func(t target) bool { return t == haproxy })
+	}
 	return slices.DeleteFunc(all, func(t target) bool { return len(b.targets) > 0 && !slices.Contains(b.targets, string(t)) })
 }
 
@@ -60,6 +67,10 @@ func (b *bench) start(ctx context.Context, t target, w *world) (r *running, took
 	switch t {
 	case floor:
 		r.program, err = b.part(ctx, "floor", "", floorTask{Address: r.url[len("https://"):], Backend: w.URL, CA: w.ServingCA, Serving: w.Serving, Client: w.Forwarding}, nil)
+	case usualFloor:
+		r.program, err = b.part(ctx, "floor", "", floorTask{Address: r.url[len("https://"):], Backend: w.URL, CA: w.ServingCA, Serving: w.Serving, Client: w.Forwarding, HTTP2: true}, nil)
+	case haproxy:
+		r.program, err = b.haproxy(w, port)
 	case ours:
 		r.program, err = b.proxy(t, b.binaries.FrontProxy, w, port)
 	case earlier:

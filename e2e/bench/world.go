@@ -33,7 +33,9 @@ type world struct {
 	// Token is alice's; Keyed is the head of a token of its issuer, whose
 	// signature anybody may invent.
 	Token, Keyed, Issuer string
-	Workspaces           int
+	// IssuerKey is the file with the issuer's public key.
+	IssuerKey  string
+	Workspaces int
 	// Of a hostile world: the host that never answers, and the file that trusts it
 	// as a mounted one.
 	Silent, MountHosts string
@@ -170,6 +172,10 @@ func describe(k *standin.KCP, issuer *issuertest.Issuer, t worldTask) (*world, e
 		return nil, err
 	}
 	w.Serving, w.Client = files(serving), files(client)
+	w.IssuerKey = filepath.Join(t.Dir, "issuer.pem")
+	if err := writeIssuerKey(issuer, w.IssuerKey); err != nil {
+		return nil, err
+	}
 	w.Token = issuer.Sign(issuertest.Claims{"sub": "alice", "aud": []string{audience}, "groups": []string{"developers", "reviewers"}})
 	w.Keyed, _, _ = strings.Cut(w.Token, ".")
 	return w, nil
