@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/featuregate"
 	logsapi "k8s.io/component-base/logs/api/v1"
@@ -114,6 +115,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP) // by default it ends the process
 	defer signal.Stop(hangups)
+	followMemoryLimit(ctx, memlimit.FromCgroup, klog.Background())
 	p, err := assemble(o, klog.Background()) //nolint:contextcheck // it runs nothing
 	if err != nil {
 		return err

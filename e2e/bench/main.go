@@ -92,11 +92,12 @@ type plan struct {
 }
 
 func parsePlan(args []string) (*plan, error) {
-	p := &plan{workers: 16}
+	p := &plan{}
 	var only, targets string
 	var quick bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&p.rounds, "rounds", 5, "how often every cell is measured")
+	f.IntVar(&p.workers, "workers", 16, "how many clients of small requests wait for their answers at once")
 	f.DurationVar(&p.measure, "measure", time.Second, "how long a cell is measured in a round")
 	f.DurationVar(&p.warm, "warm", 300*time.Millisecond, "how long load runs before that")
 	f.IntVar(&p.workspaces, "workspaces", 1000, "workspaces of the installation that requests go to")

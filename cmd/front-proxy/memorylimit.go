@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+)
+
+const (
+	// memoryLimitShare is how much of the container's memory the Go runtime may use before
+	// it collects garbage more often. The rest is for what the runtime does not count: the
+	// program itself and the kernel's buffers of connections.
+	memoryLimitShare = 0.9
+	// memoryLimitInterval is how often the container's limit is read again: Kubernetes can
+	// change it while a pod runs.
+	memoryLimitInterval = time.Minute
+)
+
+// followMemoryLimit has the runtime's memory limit follow the container's until ctx ends.
+// The environment variable GOMEMLIMIT, if set, wins. Without a limit there is none. No error
+// keeps the program from serving.
+func followMemoryLimit(ctx context.Context, container memlimit.Provider, log klog.Logger) {
+	log = log.WithName("memory")
+	limit, err := memlimit.Set(
+		memlimit.WithProvider(container), memlimit.WithRatio(memoryLimitShare),
+		memlimit.WithRefreshInterval(ctx, memoryLimitInterval), memlimit.WithLogger(slog.New(logr.ToSlogHandler(log.V(4)))),
+	)
+	switch {
+	case err != nil:
+		log.Error(err, "Could not read the container's memory limit; set GOMEMLIMIT to nine tenths of it")
+	case limit < math.MaxInt64:
+		log.Info("The garbage collector keeps memory below a limit", "bytes", limit)
+	}
+}
