@@ -123,7 +123,8 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	}); status != nil {
 		return status
 	}
-	x.long = requestinfo.LongRunning(r.Method, x.dest.APIPath, r.URL.RawQuery)
+	x.info = requestinfo.Of(r.Method, x.dest.APIPath, r.URL.RawQuery)
+	x.long = requestinfo.LongRunning(x.info)
 	if status := x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
 		x.admission, status = x.p.admit(r, &x.dest)
 		return status

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/klog/v2"
 
 	"frontproxy/proxy/destination"
@@ -22,7 +23,8 @@ type record struct {
 
 	localPath string // the path of the proxy's own that is asked for; usually empty
 	upgrade   bool
-	long      bool // long-running, as an API server sees it
+	info      *request.RequestInfo // as an API server sees it; nil until located
+	long      bool                 // long-running, as an API server sees it
 	dest      destination.Destination
 	admission
 }
@@ -50,7 +52,11 @@ func (rec *record) log(log klog.Logger, r *http.Request, took time.Duration) {
 
 // labels are what metrics tell of the request r, which took so long.
 func (rec *record) labels(r *http.Request, took time.Duration) metrics.Request {
-	m := metrics.Request{Method: r.Method, Code: rec.code, Shard: rec.dest.Shard, Took: took, Verb: requestinfo.VerbOf(r.Method, rec.dest.APIPath, r.URL.RawQuery, rec.upgrade)}
+	m := metrics.Request{Method: r.Method, Code: rec.code, Shard: rec.dest.Shard, Took: took}
+	if rec.info == nil {
+		rec.info = requestinfo.Of(r.Method, rec.dest.APIPath, r.URL.RawQuery)
+	}
+	m.Verb = requestinfo.Verb(rec.info, rec.upgrade)
 	if d := rec.decision; d != nil {
 		if m.Authenticator = d.Authenticator; d.PassThrough {
 			m.Authenticator = "pass-through"

@@ -37,7 +37,7 @@ type watch struct {
 func (p *Proxy) newWatch(r *http.Request, res *http.Response, to *destination.Destination, d *authn.Decision, received prometheus.Counter) *watch {
 	s := &watch{p: p, gone: r.Context().Done(), answer: res, body: res.Body, received: received}
 	// Logs and other servers' answers have no events, and are over when they end.
-	if p.moves != nil && requestinfo.VerbOf(r.Method, to.APIPath, r.URL.RawQuery, false) == requestinfo.Watch {
+	if p.moves != nil && requestinfo.Of(r.Method, to.APIPath, r.URL.RawQuery).Verb == "watch" {
 		s.move.begin(watchframes.Of(r.Header, res.Header), r.URL.RawQuery, time.Now())
 	}
 	s.stream = p.streams.add(watchStream, s.end, p.streamAuthn(r, to, d))

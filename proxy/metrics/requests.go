@@ -12,7 +12,6 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/lookup"
-	"frontproxy/proxy/requestinfo"
 )
 
 // Request is one that is over.
@@ -20,7 +19,7 @@ type Request struct {
 	Method string
 	// Code is that of the response; 0: the client disconnected before there was one.
 	Code int
-	Verb requestinfo.Verb
+	Verb string // one of requestinfo.Verb's
 	// Shard is the one that the request went to; empty: it went elsewhere.
 	Shard string
 	// Authenticator is what admitted the request; empty: nothing did.
@@ -44,7 +43,7 @@ type (
 	durationKey struct{ method, code string }
 	requestKey  struct {
 		code                 string
-		verb                 requestinfo.Verb
+		verb                 string
 		shard, authenticator string
 	}
 )
@@ -61,7 +60,7 @@ func newRequestMetrics(b *familyBuilder) requestMetrics {
 			"Authenticator: the one that admitted the request; empty if none did.", "code", "verb", "shard", "authenticator")
 	m.vec = vec
 	m.counts = newCounterCache(func(k requestKey) prometheus.Counter {
-		return vec.WithLabelValues(k.code, k.verb.String(), k.shard, k.authenticator)
+		return vec.WithLabelValues(k.code, k.verb, k.shard, k.authenticator)
 	})
 	lookups := b.counter("front_proxy_lookups_total", "Lookups of clusters by result.", "result")
 	for r := range lookupResults {

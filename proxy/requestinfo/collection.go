@@ -12,8 +12,8 @@ import (
 //
 // The path is what follows the logical cluster, still escaped.
 func Collection(path string) (resource, list string) {
-	decoded, ok := decode(path)
-	if !ok {
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
 		return "", path
 	}
 	parts := strings.Split(strings.Trim(decoded, "/"), "/")

@@ -3,10 +3,7 @@ package requestinfo
 import (
 	"encoding/base64"
 	"encoding/json"
-	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 )
 
 // maxContinue bounds the continue tokens that are read; apiserver's are shorter, unless a
@@ -20,7 +17,10 @@ const maxContinue = 4 << 10
 //
 // The path is what follows the logical cluster, still escaped; query is the raw one.
 func ListedVersion(method, path, query string) uint64 {
-	if method != http.MethodGet && method != http.MethodHead || query == "" || !collection(path) {
+	if query == "" {
+		return 0
+	}
+	if info := Of(method, path, query); !info.IsResourceRequest || info.Verb != "list" && info.Verb != "watch" {
 		return 0
 	}
 	if token := First(query, "continue"); token != "" {
@@ -31,20 +31,6 @@ func ListedVersion(method, path, query string) uint64 {
 		return 0
 	}
 	return version
-}
-
-// collection says whether a GET of path lists or watches: a collection, or anything in the
-// old form of watches.
-func collection(path string) bool {
-	if strings.IndexByte(path, '%') >= 0 {
-		decoded, err := url.PathUnescape(path)
-		if err != nil {
-			return false // no server takes it
-		}
-		path = decoded
-	}
-	r := read(path)
-	return r.kind && (r.verb == "watch" || r.verb == "" && r.name == "")
 }
 
 // continuedVersion reads apiserver's continue tokens (apiserver's storage.DecodeContinue).

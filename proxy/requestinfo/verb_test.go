@@ -3,6 +3,7 @@ package requestinfo
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,8 +11,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 )
 
-// TestVerbOf compares with what an API server calls the same request.
-func TestVerbOf(t *testing.T) {
+// TestVerb compares with what an API server calls the same request.
+func TestVerb(t *testing.T) {
 	factory := request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
 	for _, path := range []string{
 		"/", "/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1", "/apis/apps/v1/", "/version", "/openapi/v3/apis/apps/v1", "/healthz",
@@ -38,7 +39,7 @@ func TestVerbOf(t *testing.T) {
 				case want == "proxy":
 					want = "connect"
 				}
-				if got := VerbOf(method, path, query, false).String(); got != want {
+				if got := Verb(Of(method, path, query), false); got != want {
 					t.Errorf("%s %s?%s: %q, an API server says %q", method, path, query, got, want)
 				}
 			}
@@ -47,30 +48,38 @@ func TestVerbOf(t *testing.T) {
 	for _, tt := range []struct {
 		method, path, query string
 		upgrade             bool
-		want                Verb
+		want                string
 	}{
-		{"GET", "/api/v1/namespaces/a/pods/p/exec", "", true, Connect},
-		{"POST", "/api/v1/namespaces/a/pods/p/exec", "", true, Connect},
-		{"GET", "/api/v1/namespaces/a/pods/p/log", "follow=true", false, Get},
-		{"BREW", "/api/v1/pods", "", false, Other},
-		{"BREW", "/", "", false, Other},
-		{"GET", "", "", false, Get},
-		{"GET", "/api/v1/watch", "", false, Get}, // an error, and so no resource
-		{"GET", "/api/v1/pods/%zz", "", false, Get},
+		{"GET", "/api/v1/namespaces/a/pods/p/exec", "", true, "connect"},
+		{"POST", "/api/v1/namespaces/a/pods/p/exec", "", true, "connect"},
+		{"GET", "/api/v1/namespaces/a/pods/p/log", "follow=true", false, "get"},
+		{"BREW", "/api/v1/pods", "", false, "other"},
+		{"BREW", "/", "", false, "other"},
+		{"WATCH", "/", "", false, "other"},
+		{"PROXY", "/version", "", false, "other"},
+		{"GET", "", "", false, "get"},
+		{"GET", "/api/v1/watch", "", false, "get"}, // an error, and so no resource
+		{"GET", "/api/v1/pods/%zz", "", false, "get"},
 	} {
-		if got := VerbOf(tt.method, tt.path, tt.query, tt.upgrade); got != tt.want {
+		if got := Verb(Of(tt.method, tt.path, tt.query), tt.upgrade); got != tt.want {
 			t.Errorf("%s %s?%s: %s, want %s", tt.method, tt.path, tt.query, got, tt.want)
 		}
 	}
 }
 
-// FuzzVerbOf: no path or query makes a verb there is no name for.
-func FuzzVerbOf(f *testing.F) {
+// FuzzVerb: no method, path or query makes another verb, which is a metric's label.
+func FuzzVerb(f *testing.F) {
+	known := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect", "head", "post", "put", "options", "other"}
 	f.Add("GET", "/api/v1/namespaces/a/pods/p", "watch=1")
 	f.Add("DELETE", "//apis//", "%")
+	f.Add("WATCH", "/", "")
 	f.Fuzz(func(t *testing.T, method, path, query string) {
-		if v := VerbOf(method, path, query, false); v >= verbs || v.String() == "" {
-			t.Errorf("verb %d", v)
+		info := Of(method, path, query)
+		if v := Verb(info, false); !slices.Contains(known, v) {
+			t.Errorf("verb %q", v)
+		}
+		if LongRunning(info) && !info.IsResourceRequest && !strings.HasPrefix(info.Path, "/debug/pprof/") {
+			t.Errorf("%s %s is long-running and for no resource", method, path)
 		}
 	})
 }

@@ -1,0 +1,88 @@
+package requestinfo
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/server/filters"
+)
+
+var (
+	factory = &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
+	// longRunning has what kube-apiserver and kcp give it.
+	longRunning = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+)
+
+// Of reads a request as an API server does, but for selectors. The path is what follows the
+// logical cluster, still escaped; query is the raw one. What no server takes is not for a
+// resource.
+func Of(method, path, query string) *request.RequestInfo {
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		return &request.RequestInfo{Path: path, Verb: methodVerb(method)}
+	}
+	u := &url.URL{Path: decoded}
+	if flag(query, "watch") { // the factory logs queries that it cannot read, so it gets no more than this
+		u.RawQuery = "watch=1"
+	}
+	info, err := factory.NewRequestInfo(&http.Request{Method: method, URL: u})
+	if err != nil || !info.IsResourceRequest {
+		info.IsResourceRequest, info.Verb = false, methodVerb(method)
+	}
+	return info
+}
+
+// methodVerb is the verb of a request that is for no resource: a method called WATCH makes no
+// watch.
+func methodVerb(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return strings.ToLower(method)
+	}
+	return ""
+}
+
+// LongRunning says whether an API server takes a request for one that may last as long as it
+// likes, which it neither counts nor limits in time.
+func LongRunning(info *request.RequestInfo) bool { return longRunning(nil, info) }
+
+// Verb is what a request does, as Kubernetes names it, or its method if it is for no resource.
+// There are few, for it is a metric's label. Nobody's access is decided by it.
+func Verb(info *request.RequestInfo, upgrade bool) string {
+	if upgrade || info.Verb == "proxy" {
+		return "connect"
+	}
+	return cmp.Or(info.Verb, "other")
+}
+
+// Streaming says whether a request looks as if it asked for an answer without an end: a watch
+// (the old form has it in the path), or logs that are followed. That is good enough to choose a
+// connection by, and for nothing else: LongRunning is exact.
+func Streaming(path, query string) bool {
+	if decoded, err := url.PathUnescape(path); err == nil {
+		path = decoded
+	}
+	return strings.Contains(path, "/watch/") || flag(query, "watch") || flag(query, "follow")
+}
+
+// First is the first value that a raw query has for a key; "" when it has none.
+func First(query, key string) string {
+	values, _ := url.ParseQuery(query) // as (*url.URL).Query does
+	return values.Get(key)
+}
+
+// flag says whether a query sets a flag.
+func flag(query, name string) (set bool) {
+	if query == "" {
+		return false
+	}
+	values, _ := url.ParseQuery(query)
+	in := values[name]
+	_ = runtime.Convert_Slice_string_To_bool(&in, &set, nil) // never fails
+	return set
+}
