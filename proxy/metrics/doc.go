@@ -5,6 +5,4 @@
 //
 // It must not know the proxy nor its routing: who counts passes labels (Request), and
 // what can be read at a scrape is read then, from Sources and ProxyState.
-//
-// Counting a request takes no lock and allocates nothing (countercache.go).
 package metrics

@@ -30,84 +30,66 @@ type Request struct {
 
 // requestMetrics count requests, what they look up and what is decided about them.
 type requestMetrics struct {
-	durations *counterCache[durationKey, prometheus.Observer]
-	counts    *counterCache[requestKey, prometheus.Counter]
-	vec       *prometheus.CounterVec // of counts
-	lookups   [lookupResults]prometheus.Counter
-	decisions [authn.Undecided]prometheus.Counter // by authn.Outcome, without Undecided
-	undecided map[authn.Scope]prometheus.Counter
+	durations                  *prometheus.HistogramVec
+	counts, lookups, decisions *prometheus.CounterVec
 }
-
-// durationKey and requestKey are label sets.
-type (
-	durationKey struct{ method, code string }
-	requestKey  struct {
-		code                 string
-		verb                 string
-		shard, authenticator string
-	}
-)
 
 // durationBuckets are kcp-front-proxy's, in seconds.
 var durationBuckets = []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}
 
 func newRequestMetrics(b *familyBuilder) requestMetrics {
-	var m requestMetrics
-	durations := b.histogram("proxy_request_duration_seconds", "Duration of requests, until the end of the response.", durationBuckets, "method", "code")
-	m.durations = newCounterCache(func(k durationKey) prometheus.Observer { return durations.WithLabelValues(k.method, k.code) })
-	vec := b.counter("front_proxy_requests_total",
-		"Completed requests. Code 0: the client disconnected before the response. Shard: the one that holds the cluster in the path; empty for other backends. "+
-			"Authenticator: the one that admitted the request; empty if none did.", "code", "verb", "shard", "authenticator")
-	m.vec = vec
-	m.counts = newCounterCache(func(k requestKey) prometheus.Counter {
-		return vec.WithLabelValues(k.code, k.verb, k.shard, k.authenticator)
-	})
-	lookups := b.counter("front_proxy_lookups_total", "Lookups of clusters by result.", "result")
-	for r := range lookupResults {
-		m.lookups[r] = lookups.WithLabelValues(r.String())
+	m := requestMetrics{
+		durations: b.histogram("proxy_request_duration_seconds", "Duration of requests, until the end of the response.", durationBuckets, "method", "code"),
+		counts: b.counter("front_proxy_requests_total",
+			"Completed requests. Code 0: the client disconnected before the response. Shard: the one that holds the cluster in the path; empty for other backends. "+
+				"Authenticator: the one that admitted the request; empty if none did.", "code", "verb", "shard", "authenticator"),
+		lookups: b.counter("front_proxy_lookups_total", "Lookups of clusters by result.", "result"),
+		decisions: b.counter("front_proxy_decisions_total",
+			"Requests by the outcome of authentication. Scope, of undecided requests: whether an authenticator of the operator (global) could not decide, or only those of workspaces; else empty.", "outcome", "scope"),
 	}
-	decisions := b.counter("front_proxy_decisions_total",
-		"Requests by the outcome of authentication. Scope, of undecided requests: whether an authenticator of the operator (global) could not decide, or only those of workspaces; else empty.", "outcome", "scope")
-	for o, name := range map[authn.Outcome]string{authn.Skipped: "pass-through", authn.Accepted: "accepted", authn.Refused: "refused"} {
-		m.decisions[o] = decisions.WithLabelValues(name, "")
+	for _, result := range []string{"found", "mount", "invalid", "unknown", "not_synced", "unavailable", "conflict", "failed"} {
+		m.lookups.WithLabelValues(result)
 	}
-	m.undecided = map[authn.Scope]prometheus.Counter{}
+	for _, outcome := range []string{"pass-through", "accepted", "refused"} {
+		m.decisions.WithLabelValues(outcome, "")
+	}
 	for _, scope := range []authn.Scope{authn.Global, authn.Workspace} {
-		m.undecided[scope] = decisions.WithLabelValues("undecided", string(scope))
+		m.decisions.WithLabelValues("undecided", string(scope))
 	}
 	return m
 }
 
 func (m *requestMetrics) forget(shard string) {
-	m.counts.forget(func(k requestKey) bool { return k.shard == shard }, func() { m.vec.DeletePartialMatch(prometheus.Labels{"shard": shard}) })
+	m.counts.DeletePartialMatch(prometheus.Labels{"shard": shard})
 }
 
 // RequestDone counts a request that is over.
 func (m *Metrics) RequestDone(r Request) {
 	code := codeLabel(r.Code)
 	if r.Code != 0 { // as in kcp, where only what was answered counts
-		m.requests.durations.get(durationKey{methodLabel(r.Method), code}).Observe(r.Took.Seconds())
+		m.requests.durations.WithLabelValues(cmp.Or(methodLabels[r.Method], "unknown"), code).Observe(r.Took.Seconds())
 	}
-	m.requests.counts.get(requestKey{code, r.Verb, r.Shard, r.Authenticator}).Inc()
+	m.requests.counts.WithLabelValues(code, r.Verb, r.Shard, r.Authenticator).Inc()
 }
 
 // Lookup counts a cluster that was looked up: what was found, or an error of package
 // lookup or index.
-func (m *Metrics) Lookup(t *index.Target, err error) { m.requests.lookups[resultOf(t, err)].Inc() }
+func (m *Metrics) Lookup(t *index.Target, err error) {
+	m.requests.lookups.WithLabelValues(lookupResult(t, err)).Inc()
+}
 
 // Decided counts a Decision.
 func (m *Metrics) Decided(d *authn.Decision) {
-	outcome := authn.Refused
+	outcome, scope := "refused", ""
 	switch {
 	case d.PassThrough:
-		outcome = authn.Skipped
+		outcome = "pass-through"
 	case d.User != nil:
-		outcome = authn.Accepted
+		outcome = "accepted"
 	case d.Status == http.StatusServiceUnavailable:
-		m.requests.undecided[cmp.Or(d.Undecided, authn.Global)].Inc()
-		return
+		outcome, scope = "undecided", string(cmp.Or(d.Undecided, authn.Global))
 	}
-	m.requests.decisions[outcome].Inc()
+	m.requests.decisions.WithLabelValues(outcome, scope).Inc()
 }
 
 // codeLabel is bounded: upstreams could answer any three digits.
@@ -123,67 +105,29 @@ func codeLabel(code int) string {
 	return strconv.Itoa(code)
 }
 
-// methodLabel is as kcp has it, which has it from client_golang.
-func methodLabel(method string) string {
-	switch method {
-	case http.MethodGet:
-		return "get"
-	case http.MethodPut:
-		return "put"
-	case http.MethodHead:
-		return "head"
-	case http.MethodPost:
-		return "post"
-	case http.MethodDelete:
-		return "delete"
-	case http.MethodConnect:
-		return "connect"
-	case http.MethodOptions:
-		return "options"
-	case http.MethodTrace:
-		return "trace"
-	case http.MethodPatch:
-		return "patch"
-	}
-	return "unknown"
+// methodLabels are as kcp has them, which has them from client_golang.
+var methodLabels = map[string]string{
+	http.MethodGet: "get", http.MethodPut: "put", http.MethodHead: "head", http.MethodPost: "post", http.MethodDelete: "delete",
+	http.MethodConnect: "connect", http.MethodOptions: "options", http.MethodTrace: "trace", http.MethodPatch: "patch",
 }
 
-// lookupResult is what a lookup came to.
-type lookupResult int
-
-const (
-	lookupFound lookupResult = iota
-	lookupMount
-	lookupInvalid
-	lookupUnknown
-	lookupNotSynced
-	lookupUnavailable
-	lookupConflict
-	lookupFailed
-	lookupResults // how many there are
-)
-
-// String is the label's value.
-func (r lookupResult) String() string {
-	return [lookupResults]string{"found", "mount", "invalid", "unknown", "not_synced", "unavailable", "conflict", "failed"}[r]
-}
-
-func resultOf(t *index.Target, err error) lookupResult {
+// lookupResult is what a lookup came to, as a label.
+func lookupResult(t *index.Target, err error) string {
 	switch {
 	case err == nil && t.Mount != nil:
-		return lookupMount
+		return "mount"
 	case err == nil:
-		return lookupFound
+		return "found"
 	case errors.Is(err, index.ErrUnknown):
-		return lookupUnknown
+		return "unknown"
 	case errors.Is(err, lookup.ErrNotACluster):
-		return lookupInvalid
+		return "invalid"
 	case errors.Is(err, index.ErrNotSynced):
-		return lookupNotSynced
+		return "not_synced"
 	case errors.Is(err, index.ErrUnavailable):
-		return lookupUnavailable
+		return "unavailable"
 	case errors.Is(err, index.ErrConflict):
-		return lookupConflict
+		return "conflict"
 	}
-	return lookupFailed
+	return "failed"
 }

@@ -13,9 +13,7 @@ import (
 
 // upstreamMetrics count what is exchanged with upstreams, and what fails there.
 type upstreamMetrics struct {
-	tlsErrors, errors *prometheus.CounterVec
-	traffic           *counterCache[string, Traffic]
-	sent, received    *prometheus.CounterVec // of traffic
+	tlsErrors, errors, sent, received *prometheus.CounterVec
 }
 
 // Traffic are the bytes of bodies sent to a shard and received from it. The zero Traffic
@@ -26,31 +24,25 @@ type Traffic struct{ Sent, Received prometheus.Counter }
 const unknownShard = "unknown"
 
 func newUpstreamMetrics(b *familyBuilder) upstreamMetrics {
-	var m upstreamMetrics
-	m.tlsErrors = b.counter("kcp_listener_tls_connection_error", "Failed TLS connections to shards, by kind of error.", "shard", "error_type")
-	m.errors = b.counter("front_proxy_upstream_errors_total",
-		"Requests that could not be forwarded, or whose response was interrupted, while the client was connected. Upstream: shard, backend (of another mapping) or mount (a host that a tenant chose).", "upstream", "shard", "reason")
-	sent := b.counter("kcp_backend_rq_body_bytes", "Bytes of request bodies sent to shards, without upgraded connections.", "shard")
-	received := b.counter("kcp_backend_rs_body_bytes", "Bytes of response bodies received from shards, without upgraded connections.", "shard")
-	m.sent, m.received = sent, received
-	m.traffic = newCounterCache(func(shard string) Traffic {
-		return Traffic{Sent: sent.WithLabelValues(shard), Received: received.WithLabelValues(shard)}
-	})
-	return m
+	return upstreamMetrics{
+		tlsErrors: b.counter("kcp_listener_tls_connection_error", "Failed TLS connections to shards, by kind of error.", "shard", "error_type"),
+		errors: b.counter("front_proxy_upstream_errors_total",
+			"Requests that could not be forwarded, or whose response was interrupted, while the client was connected. Upstream: shard, backend (of another mapping) or mount (a host that a tenant chose).", "upstream", "shard", "reason"),
+		sent:     b.counter("kcp_backend_rq_body_bytes", "Bytes of request bodies sent to shards, without upgraded connections.", "shard"),
+		received: b.counter("kcp_backend_rs_body_bytes", "Bytes of response bodies received from shards, without upgraded connections.", "shard"),
+	}
 }
 
 func (m *upstreamMetrics) forget(shard string) {
-	labels := prometheus.Labels{"shard": shard}
-	m.traffic.forget(func(k string) bool { return k == shard }, func() {
-		m.sent.DeletePartialMatch(labels)
-		m.received.DeletePartialMatch(labels)
-	})
-	m.tlsErrors.DeletePartialMatch(labels)
-	m.errors.DeletePartialMatch(labels)
+	for _, v := range []*prometheus.CounterVec{m.tlsErrors, m.errors, m.sent, m.received} {
+		v.DeletePartialMatch(prometheus.Labels{"shard": shard})
+	}
 }
 
 // Traffic are the counters of a shard.
-func (m *Metrics) Traffic(shard string) Traffic { return m.upstreams.traffic.get(shard) }
+func (m *Metrics) Traffic(shard string) Traffic {
+	return Traffic{Sent: m.upstreams.sent.WithLabelValues(shard), Received: m.upstreams.received.WithLabelValues(shard)}
+}
 
 // ResponseInterrupted counts a response that broke off while the client was connected.
 // Shard is empty unless to is a shard's.
