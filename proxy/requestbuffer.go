@@ -13,9 +13,6 @@ import (
 // transport can do that only with a body it can have twice.
 const maxBufferedBody = 64 << 10
 
-// firstBufferSize is the room made before any of a body has come.
-const firstBufferSize = 4 << 10
-
 // isBuffered says whether r's body is one that bufferBody reads.
 func isBuffered(r *http.Request) bool {
 	return r.ContentLength > 0 && r.ContentLength <= maxBufferedBody
@@ -29,7 +26,11 @@ func bufferBody(r *http.Request) (*http.Request, error) {
 	if !isBuffered(r) {
 		return r, nil
 	}
-	body, err := readAll(r.Body, int(r.ContentLength))
+	// A length is easily said: memory is taken as the body comes.
+	body, err := io.ReadAll(r.Body)
+	if err == nil && int64(len(body)) < r.ContentLength {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -41,21 +42,4 @@ func bufferBody(r *http.Request) (*http.Request, error) {
 	held.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	held.Body, _ = held.GetBody()
 	return held, nil
-}
-
-// readAll reads n bytes. Room is made as they come: a length is easily said.
-func readAll(from io.Reader, n int) ([]byte, error) {
-	body := make([]byte, min(n, firstBufferSize))
-	for done := 0; ; {
-		got, err := io.ReadFull(from, body[done:])
-		if err != nil {
-			return nil, err
-		}
-		if done += got; done == n {
-			return body, nil
-		}
-		grown := make([]byte, min(n, 4*done))
-		copy(grown, body)
-		body = grown
-	}
 }
