@@ -105,33 +105,31 @@ const (
 	hostAccount      = 'm' // a mounted host
 )
 
-// account is the account of a user or host in a logical cluster.
-func (b *memoryBudget) account(kind byte, who, cluster string) *atomic.Int64 {
-	var h maphash.Hash
-	h.SetSeed(b.seed)
-	_ = h.WriteByte(kind) // a Hash never fails
-	_, _ = h.WriteString(cluster)
-	_ = h.WriteByte(0)
-	_, _ = h.WriteString(who)
-	return &b.accounts[h.Sum64()%uint64(len(b.accounts))]
+// account is the account of a user or host for a target (charges.target).
+func (b *memoryBudget) account(kind byte, who, target string) *atomic.Int64 {
+	return b.at(accountKey{kind: kind, who: who, target: target})
 }
 
 // accountAt is the account of a caller of whom only the address is known. An IPv6 address
 // counts as its /64, because a host usually controls all of it.
-func (b *memoryBudget) accountAt(kind byte, remote, cluster string) *atomic.Int64 {
-	var h maphash.Hash
-	h.SetSeed(b.seed)
-	_ = h.WriteByte(kind)
-	_, _ = h.WriteString(cluster)
-	_ = h.WriteByte(0)
+func (b *memoryBudget) accountAt(kind byte, remote, target string) *atomic.Int64 {
+	key := accountKey{kind: kind, target: target}
 	if at, err := netip.ParseAddrPort(remote); err == nil {
-		ip := at.Addr().Unmap().As16()
-		if !at.Addr().Unmap().Is4() {
-			clear(ip[8:])
-		}
-		_, _ = h.Write(ip[:])
+		ip := at.Addr().Unmap()
+		key.network, _ = ip.Prefix(min(ip.BitLen(), 64)) // never fails
 	}
-	return &b.accounts[h.Sum64()%uint64(len(b.accounts))]
+	return b.at(key)
+}
+
+// accountKey is what tells accounts apart.
+type accountKey struct {
+	kind        byte
+	who, target string
+	network     netip.Prefix
+}
+
+func (b *memoryBudget) at(key accountKey) *atomic.Int64 {
+	return &b.accounts[maphash.Comparable(b.seed, key)%uint64(len(b.accounts))]
 }
 
 // weightOf is how much memory a request may hold while it waits, in bytes.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,11 +108,9 @@ func (f *front) held() string {
 	for i := range l.clusters {
 		count("places of a cluster", l.clusters[i].Load())
 	}
-	l.mu.RLock()
-	for name, n := range l.shards {
-		count("places at "+name, n.Load())
+	for name, n := range l.shards.Range {
+		count("places at "+name.(string), n.(*atomic.Int64).Load())
 	}
-	l.mu.RUnlock()
 	for name, b := range map[string]*memoryBudget{"waiting": &l.waiting, "streams": &l.streams} {
 		count(name+": bytes", b.used.Load())
 		for i := range b.accounts {

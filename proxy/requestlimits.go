@@ -23,9 +23,7 @@ type requestLimits struct {
 	// counters by name would pile up. Clusters with the same hash share a limit.
 	seed     maphash.Seed
 	clusters [4096]atomic.Int64
-
-	mu     sync.RWMutex // guards shards
-	shards map[string]*atomic.Int64
+	shards   sync.Map // of *atomic.Int64, by name
 
 	// waiting is the memory budget of requests; streams is that of requests for watches
 	// and other streams, until the response begins. They are separate, so that many watches
@@ -51,22 +49,11 @@ func budget(most, each int64) int64 {
 // shard counts the requests of a shard, or, by its path, of a mapping's backend.
 // They are few, and none is forgotten.
 func (l *requestLimits) shard(name string) *atomic.Int64 {
-	l.mu.RLock()
-	n := l.shards[name]
-	l.mu.RUnlock()
-	if n != nil {
-		return n
+	n, ok := l.shards.Load(name)
+	if !ok {
+		n, _ = l.shards.LoadOrStore(name, &atomic.Int64{})
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n = l.shards[name]; n == nil {
-		n = &atomic.Int64{}
-		if l.shards == nil {
-			l.shards = map[string]*atomic.Int64{}
-		}
-		l.shards[name] = n
-	}
-	return n
+	return n.(*atomic.Int64) //nolint:forcetypeassert // nothing else is in it
 }
 
 func (l *requestLimits) cluster(name string) *atomic.Int64 {
