@@ -16,6 +16,8 @@ const (
 	adminWorkspace = "/" + servicesSegment + "/" + adminSegment
 )
 
+var adminPattern = &Mapping{pattern: []string{servicesSegment, adminSegment}}
+
 // newAdminWorkspace makes the route to the Admin workspace, which every shard serves from
 // kcp 0.34 on, with the same contents. Nil: it is not served, because the mapping file sends
 // nothing to shards under an identity of the proxy's, or no shards are known.
@@ -68,17 +70,15 @@ func (q *resolution) adminWorkspacePath(path string) (rest string, ok bool) {
 	if q.routes.admin == nil {
 		return "", false
 	}
-	s := segments{rest: path}
-	for i, want := range [...]string{servicesSegment, adminSegment} {
-		if got, ok, err := s.at(i); !ok || err != nil || got != want {
-			return "", false
-		}
+	if below, err := adminPattern.matches(path); !below || err != nil {
+		return "", false
 	}
-	e, err := q.routes.mappings.find(&s)
+	e, err := q.routes.mappings.find(path)
 	if err != nil || e != nil && len(e.pattern) > 1 && e.pattern[0] == servicesSegment && e.pattern[1] == adminSegment {
 		return "", false
 	}
-	return s.after[1], true
+	_, rest = adminPattern.split(path)
+	return rest, true
 }
 
 // adminShard takes the shards by turns, so that a client that tries again gets another one.

@@ -25,7 +25,7 @@ func (m *Mappings) inCluster(r *http.Request, path string) (string, error) {
 	if cluster == "" {
 		return path, nil
 	}
-	e, err := m.find(&segments{rest: path})
+	e, err := m.find(path)
 	if err != nil || e != nil && len(e.pattern) > 0 {
 		return path, err
 	}

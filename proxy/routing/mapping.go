@@ -42,7 +42,6 @@ type Mapping struct {
 type Mappings struct {
 	// entries are in the order they are tried: more specific ones first.
 	entries []*Mapping
-	depth   int  // the longest pattern
 	shards  bool // there is an entry for /clusters/
 	data    []byte
 	// warnings are for the operator; none prevents a start

@@ -24,21 +24,23 @@ type entryMatch struct {
 // match finds the mapping of an escaped path and the cluster the path names.
 // The error wraps lookup.ErrAmbiguous.
 func (m *Mappings) match(path string) (entryMatch, error) {
-	s := segments{rest: path}
-	e, err := m.find(&s)
+	e, err := m.find(path)
 	if e == nil || err != nil {
 		return entryMatch{}, err
 	}
-	return m.cluster(e, &s, path)
+	return m.cluster(e, path)
 }
 
 // find finds the mapping alone; nil when there is none.
-func (m *Mappings) find(s *segments) (*Mapping, error) {
-	if _, ok, err := s.at(0); ok && err != nil {
-		return nil, err // the first segment always decides
+func (m *Mappings) find(path string) (*Mapping, error) {
+	if !ended(path) { // the first segment always decides
+		first, _ := lookup.Segment(path)
+		if _, err := lookup.DecodeSegment(first); err != nil {
+			return nil, err
+		}
 	}
 	for _, e := range m.entries {
-		if ok, err := e.matches(s); ok || err != nil {
+		if ok, err := e.matches(path); ok || err != nil {
 			return e, err
 		}
 	}
@@ -48,22 +50,22 @@ func (m *Mappings) find(s *segments) (*Mapping, error) {
 // cluster finds the cluster that a matched path names. What follows the segments that were
 // matched must stay below them (lookup.Stays). For a shard's path, which may lead to a mount,
 // that is checked later.
-func (m *Mappings) cluster(e *Mapping, s *segments, path string) (entryMatch, error) {
+func (m *Mappings) cluster(e *Mapping, path string) (entryMatch, error) {
 	r := entryMatch{mapping: e, path: path}
 	var err error
-	switch placeholder := e.clusterAt(); {
+	switch segment, below := e.split(path); {
 	case !m.shards:
-		return r, lookup.Stays(e.below(s, path)) // no index is asked
-	case placeholder >= 0:
-		if r.cluster, err = lookup.Cluster(s.raw[placeholder]); err == nil && !e.Shards {
-			err = lookup.Stays(e.below(s, path))
+		return r, lookup.Stays(below) // no index is asked
+	case e.Shards:
+		r.path = below
+		r.cluster, err = lookup.Cluster(segment)
+		return r, err
+	case segment != "":
+		if r.cluster, err = lookup.Cluster(segment); err == nil {
+			err = lookup.Stays(below)
 		}
 	default:
 		r.cluster, _, err = lookup.ClusterInPath(path)
-	}
-	if e.Shards {
-		r.path = s.after[1]
-		return r, err
 	}
 	if r.cluster == lookup.Wildcard {
 		r.cluster = ""
@@ -71,21 +73,16 @@ func (m *Mappings) cluster(e *Mapping, s *segments, path string) (entryMatch, er
 	return r, err
 }
 
-// below is what follows the pattern in a path that it matches.
-func (e *Mapping) below(s *segments, path string) string {
-	if len(e.pattern) == 0 {
-		return path
-	}
-	return s.after[len(e.pattern)-1]
-}
-
-// matches says whether the pattern matches the path's first segments.
-func (e *Mapping) matches(s *segments) (bool, error) {
-	for i, want := range e.pattern {
-		got, ok, err := s.at(i)
-		if !ok {
+// matches says whether the pattern matches the path's first segments. Only segments that
+// decide that are decoded.
+func (e *Mapping) matches(path string) (bool, error) {
+	for _, want := range e.pattern {
+		if ended(path) {
 			return false, nil
 		}
+		var segment string
+		segment, path = lookup.Segment(path)
+		got, err := lookup.DecodeSegment(segment)
 		if err != nil {
 			return false, err
 		}
@@ -96,43 +93,22 @@ func (e *Mapping) matches(s *segments) (bool, error) {
 	return true, nil
 }
 
-// clusterAt is the position of the placeholder {cluster}, or -1.
-func (e *Mapping) clusterAt() int {
-	for i, p := range e.pattern {
-		if p == "{cluster}" {
-			return i
+// split cuts a path that the pattern matches: it returns the segment for the placeholder
+// {cluster}, as it came, if the pattern has one, and what follows the pattern.
+func (e *Mapping) split(path string) (cluster, below string) {
+	for _, want := range e.pattern {
+		var segment string
+		if segment, path = lookup.Segment(path); want == "{cluster}" {
+			cluster = segment
 		}
 	}
-	return -1
+	return cluster, path
 }
+
+// ended says whether no segment is left. A slash at the end begins none.
+func ended(path string) bool { return path == "" || path == "/" }
 
 func placeholder(segment string) bool { return strings.HasPrefix(segment, "{") }
-
-// segments splits a path only as far as needed, so that only segments that affect the match
-// are checked.
-type segments struct {
-	rest  string
-	n     int
-	raw   [maxDepth]string
-	plain [maxDepth]string
-	after [maxDepth]string
-	err   [maxDepth]error
-}
-
-// at returns segment i decoded; false when the path is shorter. A slash at the
-// end begins no segment.
-func (s *segments) at(i int) (string, bool, error) {
-	for s.n <= i {
-		if s.rest == "" || s.rest == "/" {
-			return "", false, nil
-		}
-		s.raw[s.n], s.rest = lookup.Segment(s.rest)
-		s.after[s.n] = s.rest
-		s.plain[s.n], s.err[s.n] = lookup.DecodeSegment(s.raw[s.n])
-		s.n++
-	}
-	return s.plain[i], true, s.err[i]
-}
 
 // order sorts the entries, more specific ones first, and returns an error for
 // every two that match the same path without one being more specific.
@@ -144,7 +120,6 @@ func (m *Mappings) order() []error {
 			errs = append(errs, fmt.Errorf("%s: the path has more than %d segments", e.name(), maxDepth))
 			continue
 		}
-		m.depth = max(m.depth, len(e.pattern))
 		m.shards = m.shards || e.Shards
 		at := len(ordered)
 		for i, other := range ordered {

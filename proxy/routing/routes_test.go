@@ -38,7 +38,7 @@ func TestReloadMappings(t *testing.T) {
 	write(routingtest.ShardsMapping + other)
 	routingtest.Settle(t, p.file, clk)
 	second := p.current.Load()
-	if m, _ := second.mappings.find(&segments{rest: "/other/x"}); m == nil {
+	if m, _ := second.mappings.find("/other/x"); m == nil {
 		t.Error("the new entry is not used")
 	}
 	shards := first.mappings.entries[0].tls
