@@ -76,18 +76,10 @@ const mountHostsFlag = "mount-hosts-file"
 
 // Run follows the files, and checks the connections to the hosts, until ctx ends.
 func (h *MountHosts) Run(ctx context.Context) error {
-	running := upstream.NewRuns(func(ctx context.Context, u *upstream.Upstream) { u.CheckHealth(ctx) }) // the list's File has their files
-	defer running.End()
 	var files sync.WaitGroup
-	defer files.Wait()
 	files.Go(func() { _ = h.File.Run(ctx) })
-	for ctx.Err() == nil {
-		running.Follow(ctx, h.upstreams())
-		select {
-		case <-ctx.Done():
-		case <-h.changed:
-		}
-	}
+	checkHealth := func(ctx context.Context, u *upstream.Upstream) { u.CheckHealth(ctx) } // the list's File has their files
+	upstream.RunAll(ctx, checkHealth, h.upstreams, h.changed)
 	files.Wait()
 	closeUnused(h.Get(), nil)
 	return nil

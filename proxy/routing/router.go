@@ -110,20 +110,12 @@ func New(c Config) (*Router, error) {
 
 // Run follows the mapping file and what it names until ctx ends.
 func (r *Router) Run(ctx context.Context) {
-	running := upstream.NewRuns(func(ctx context.Context, u *upstream.Upstream) { u.Run(ctx) })
-	defer running.End()
 	var mappings sync.WaitGroup
 	defer mappings.Wait()
 	if r.file != nil {
 		mappings.Go(func() { _ = r.file.Run(ctx) })
 	}
-	for ctx.Err() == nil {
-		running.Follow(ctx, r.Upstreams())
-		select {
-		case <-ctx.Done():
-		case <-r.changed:
-		}
-	}
+	upstream.RunAll(ctx, func(ctx context.Context, u *upstream.Upstream) { u.Run(ctx) }, r.Upstreams, r.changed)
 }
 
 // Close closes the idle connections to mounted hosts.
