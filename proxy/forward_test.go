@@ -252,7 +252,7 @@ func TestPanicContained(t *testing.T) {
 		if st := status(t, body); res.StatusCode != 500 || st.Reason != "InternalError" || strings.Contains(string(body), "boom") {
 			t.Errorf("answer %d %s", res.StatusCode, body)
 		}
-		if got := f.Panics(); got != uint64(i+1) {
+		if got := f.panics.Load(); got != uint64(i+1) {
 			t.Errorf("%d panics counted, want %d", got, i+1)
 		}
 		if res, _ := do(t, c, "GET", f.URL+"/clusters/root:ws/api", nil); res.StatusCode != 200 {
@@ -289,7 +289,7 @@ func testCutShort(t *testing.T, code int) {
 		if body, err := io.ReadAll(res.Body); err == nil {
 			t.Errorf("the client takes %q for the whole answer", body)
 		}
-		if f.Panics() != 0 {
+		if f.panics.Load() != 0 {
 			t.Error("an upstream's failure was counted as a panic")
 		}
 	})

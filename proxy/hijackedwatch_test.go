@@ -182,7 +182,7 @@ func TestPanicOfWatchContained(t *testing.T) {
 	close(boom)
 	end <- struct{}{}
 	_, _ = io.Copy(io.Discard, in) // until the connection is closed
-	w.eventually(t, "the panic is counted", func() bool { return f.Panics() == 1 })
+	w.eventually(t, "the panic is counted", func() bool { return f.panics.Load() == 1 })
 }
 
 // TestOldWatch: a client of HTTP/1.0 knows no chunks.

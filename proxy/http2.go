@@ -3,8 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"net"
 	"net/http"
 )
 
@@ -15,7 +13,9 @@ import (
 //
 // Where net/http does not set HTTP/2 up in TLSNextProto, nothing is changed.
 func shortenHTTP2Stack(s *http.Server) {
-	_ = s.Serve(noConnections{}) // sets HTTP/2 up, as ServeTLS would; its error is ServeTLS' to return
+	none := newConnListener(nil)
+	none.close()
+	_ = s.Serve(none) // sets HTTP/2 up, as ServeTLS would; its error is ServeTLS' to return
 	serve := s.TLSNextProto["h2"]
 	if serve == nil {
 		return
@@ -53,17 +53,3 @@ func (d *direct) setTLS(r *http.Request) {
 	state := d.conn.ConnectionState()
 	r.TLS = &state
 }
-
-// noConnections is a listener that has ended.
-type noConnections struct{}
-
-var errNoConnections = errors.New("nobody listens")
-
-// Accept implements net.Listener.
-func (noConnections) Accept() (net.Conn, error) { return nil, errNoConnections }
-
-// Close implements net.Listener.
-func (noConnections) Close() error { return nil }
-
-// Addr implements net.Listener.
-func (noConnections) Addr() net.Addr { return &net.TCPAddr{} }

@@ -191,9 +191,6 @@ func newListening(c *Config) listening {
 	return l
 }
 
-// Panics is how many panics have been contained.
-func (p *Proxy) Panics() uint64 { return p.panics.Load() }
-
 // logWriter passes on what net/http logs by itself: noise of single
 // connections, wanted only by those who look for it.
 type logWriter struct{ log klog.Logger }

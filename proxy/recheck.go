@@ -120,9 +120,6 @@ func (p *Proxy) endStream(st *stream, why, refusal string) {
 	st.end()
 }
 
-// EndedStreams is how many streams have been ended by rechecks.
-func (p *Proxy) EndedStreams() uint64 { return p.endedStreams.Load() }
-
 // queueDue queues the streams whose recheck is due. The caller calls rechecked for each one
 // that nextRecheck has returned.
 func (s *streamSet) queueDue(now time.Time, period time.Duration) {

@@ -128,8 +128,8 @@ func TestStreamsEndWithWhatAdmittedThem(t *testing.T) {
 			t.Fatalf("decided again %d times within 20 s", calls.Load())
 		}
 	}
-	if n := f.streams.counts(); n[watchStream] != 4 || n[upgradeStream] != 1 || n[answerStream] != 2 || f.EndedStreams() != 0 {
-		t.Fatalf("%v streams are left, %d were ended, while they are admitted", n, f.EndedStreams())
+	if n := f.streams.counts(); n[watchStream] != 4 || n[upgradeStream] != 1 || n[answerStream] != 2 || f.endedStreams.Load() != 0 {
+		t.Fatalf("%v streams are left, %d were ended, while they are admitted", n, f.endedStreams.Load())
 	}
 	revoked.Store(true)
 	for name, read := range streams {
@@ -138,8 +138,8 @@ func TestStreamsEndWithWhatAdmittedThem(t *testing.T) {
 			t.Errorf("%s ends with %v", name, err)
 		}
 	}
-	if f.EndedStreams() != 7 {
-		t.Errorf("%d streams count as ended, want 7", f.EndedStreams())
+	if f.endedStreams.Load() != 7 {
+		t.Errorf("%d streams count as ended, want 7", f.endedStreams.Load())
 	}
 }
 
@@ -168,7 +168,7 @@ func TestStreamEndsWithItsWorkspace(t *testing.T) {
 			t.Fatal("the workspace is not looked up within 20 s")
 		}
 	}
-	if f.EndedStreams() != 0 {
+	if f.endedStreams.Load() != 0 {
 		t.Fatal("the watch is ended though nobody knows where its workspace is")
 	}
 	mu.Lock()
@@ -208,7 +208,7 @@ func TestStreamEndsWithItsShard(t *testing.T) {
 			t.Fatal("the shard is not looked up within 20 s")
 		}
 	}
-	if f.EndedStreams() != 0 {
+	if f.endedStreams.Load() != 0 {
 		t.Fatal("the watch is ended though nobody knows whether its shard is there")
 	}
 	answer.Store(&gone)
@@ -339,7 +339,7 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 					t.Fatal("the mount is not looked up within 20 s")
 				}
 			}
-			if f.EndedStreams() != 0 {
+			if f.endedStreams.Load() != 0 {
 				t.Fatal("the stream is ended though its mount is as it was")
 			}
 			if tc.delist {
@@ -351,8 +351,8 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 			}
 			changed.Store(true)
 			_ = ends(t, read)
-			if f.EndedStreams() != 1 {
-				t.Errorf("%d streams count as ended, want 1", f.EndedStreams())
+			if f.endedStreams.Load() != 1 {
+				t.Errorf("%d streams count as ended, want 1", f.endedStreams.Load())
 			}
 		})
 	}
