@@ -37,12 +37,12 @@ func (p *Proxy) admit(r *http.Request, d *destination.Destination) (admission, *
 	if d.Trust != destination.PassThrough {
 		a.decision = p.authenticate(r, d)
 	}
-	if p.owner != nil && a.decision.ServiceAccount {
+	if p.Owner != nil && a.decision.ServiceAccount {
 		switch creates, err := createsWorkspace(r, d); {
 		case err != nil:
 			return a, apistatus.ForLookup(err, r)
 		case creates:
-			a.decision = p.owner(a.decision)
+			a.decision = p.Owner(a.decision)
 		}
 	}
 	if a.decision.User == nil && !a.decision.PassThrough {
@@ -61,11 +61,11 @@ func (p *Proxy) admit(r *http.Request, d *destination.Destination) (admission, *
 
 // authenticate asks the Decider who is calling.
 func (p *Proxy) authenticate(r *http.Request, to *destination.Destination) *authn.Decision {
-	d := p.decider.Decide(r.Context(), authnRequest(r, to))
+	d := p.Decider.Decide(r.Context(), authnRequest(r, to))
 	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
 		panic(errNobody)
 	}
-	p.metrics.Decided(d)
+	p.Metrics.Decided(d)
 	return d
 }
 

@@ -72,7 +72,7 @@ func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *meta
 		x.respond(w, r.WithContext(shown.Context()), status)
 		x.copyWatch(w)
 	}
-	x.p.audit.around(end, x.upgrade || x.long).ServeHTTP(w, recordable(r))
+	x.p.Audit.around(end, x.upgrade || x.long).ServeHTTP(w, recordable(r))
 	if x.code == 0 { // it could not be recorded, and so was not served
 		x.code = http.StatusInternalServerError
 	}

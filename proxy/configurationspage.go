@@ -17,7 +17,7 @@ import (
 // asksForConfigurations says whether a request to d asks how the workspace's
 // WorkspaceAuthenticationConfigurations do, and for which; empty: for all. Any other request
 // is for the shard.
-func (p *pages) asksForConfigurations(d *destination.Destination) (name string, ok bool) {
+func (p *Proxy) asksForConfigurations(d *destination.Destination) (name string, ok bool) {
 	if p.configurations == nil || d.Kind != destination.Shard {
 		return "", false
 	}
@@ -71,7 +71,7 @@ func (p *Proxy) mayConfigurations(ctx context.Context, d *destination.Destinatio
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Version: "*", Resource: resource, Name: name},
 	})
 	if err != nil {
-		p.log.Error(err, "Could not authorize a request about authentication configurations", "cluster", d.Target.Cluster)
+		p.Log.Error(err, "Could not authorize a request about authentication configurations", "cluster", d.Target.Cluster)
 		return apistatus.AuthorizationFailed(err)
 	}
 	if !allowed {

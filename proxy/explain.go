@@ -25,7 +25,7 @@ func explanationPage(e *zpages.Explanation, status *metav1.Status) (http.Handler
 
 // explainsWorkspace says whether a request to d asks for an explanation in a workspace, and
 // of which refusal. Any other request is for the shard.
-func (p *pages) explainsWorkspace(d *destination.Destination) (id string, ok bool) {
+func (p *Proxy) explainsWorkspace(d *destination.Destination) (id string, ok bool) {
 	if p.explanations == nil || d.Kind != destination.Shard {
 		return "", false
 	}
@@ -61,7 +61,7 @@ func (p *Proxy) canExplain(ctx context.Context, d *destination.Destination, u us
 		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: zpages.ExplainPath, Verb: "get"},
 	})
 	if err != nil {
-		p.log.Error(err, "Could not authorize a request for an explanation", "cluster", d.Target.Cluster)
+		p.Log.Error(err, "Could not authorize a request for an explanation", "cluster", d.Target.Cluster)
 		return apistatus.AuthorizationFailed(err)
 	}
 	if !allowed {
@@ -73,7 +73,7 @@ func (p *Proxy) canExplain(ctx context.Context, d *destination.Destination, u us
 // explain goes the way of a request as far as the decision, with a credential
 // in hand, and tells what it meets.
 func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages.Explanation, error) {
-	out := &zpages.Explanation{Instance: p.explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
+	out := &zpages.Explanation{Instance: p.Pages.Explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
 	_, to, status := p.locate(r)
 	out.Place = zpages.PlaceOf(&to.Target, to.ShardRoute)
 	out.Place.Cluster, out.Place.Mount = to.ClusterPath, out.Place.Mount || to.Kind == destination.MountedHost
@@ -87,7 +87,7 @@ func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages
 		out.Message = "the mapping leaves authentication to its backend"
 		return out, nil
 	}
-	told, err := p.explainer.Explain(r.Context(), authnRequest(r, &to), change)
+	told, err := p.Pages.Explainer.Explain(r.Context(), authnRequest(r, &to), change)
 	if err != nil {
 		return nil, err
 	}

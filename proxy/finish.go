@@ -16,21 +16,21 @@ import (
 func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v any) (cut bool) {
 	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
 		p.panics.Add(1)
-		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
+		p.Log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
 		if !x.headerWritten && x.code == 0 {
 			x.answer(w, apistatus.InternalError())
 			v = nil
 		}
 	}
 	if (x.download.broken || x.watch != nil && x.watch.broken) && r.Context().Err() == nil && (x.upload == nil || !x.upload.givenUp.Load()) {
-		p.metrics.ResponseInterrupted(x.dest.Kind, x.dest.Shard)
+		p.Metrics.ResponseInterrupted(x.dest.Kind, x.dest.Shard)
 	}
 	x.watch.close()
 	if x.watchContext != nil {
 		x.watchContext.end()
 	}
-	took := p.now().Sub(x.start)
-	p.metrics.RequestDone(x.labels(r, took))
+	took := p.Now().Sub(x.start)
+	p.Metrics.RequestDone(x.labels(r, took))
 	x.charges.release()
 	p.inFlight.Add(-1)
 	if x.upload != nil {
@@ -40,7 +40,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 		x.upload.leave(w)
 	}
 	x.rechecked.end()
-	if log := p.log.V(3); log.Enabled() {
+	if log := p.Log.V(3); log.Enabled() {
 		x.log(log, r, took)
 	}
 	x.endSpan(r)
@@ -53,7 +53,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 func (p *Proxy) contain() {
 	if v := recover(); v != nil {
 		p.panics.Add(1)
-		p.log.Error(fmt.Errorf("panic: %v", v), "Contained a panic at the end of a request", "stack", stack())
+		p.Log.Error(fmt.Errorf("panic: %v", v), "Contained a panic at the end of a request", "stack", stack())
 	}
 }
 

@@ -77,10 +77,10 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	x.p.metrics.NotForwarded(x.dest.Kind, x.dest.Shard, err)
+	x.p.Metrics.NotForwarded(x.dest.Kind, x.dest.Shard, err)
 	what := x.dest.Name()
-	if x.p.failures.AllowN(x.p.now(), 1) {
-		x.p.log.Error(err, "Request could not be forwarded; the number of these lines is limited", "to", what, "method", r.Method)
+	if x.p.failures.AllowN(x.p.Now(), 1) {
+		x.p.Log.Error(err, "Request could not be forwarded; the number of these lines is limited", "to", what, "method", r.Method)
 	}
 	if x.headerWritten {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
@@ -91,11 +91,11 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 // failing is how long the proxy has not been able to watch a shard; 0: it is, or the shard
 // is not known.
 func (p *Proxy) failing(shard string) time.Duration {
-	if p.shardFailingSince == nil {
+	if p.Routing.ShardFailingSince == nil {
 		return 0
 	}
-	if since := p.shardFailingSince(shard); !since.IsZero() {
-		return p.now().Sub(since)
+	if since := p.Routing.ShardFailingSince(shard); !since.IsZero() {
+		return p.Now().Sub(since)
 	}
 	return 0
 }

@@ -75,11 +75,11 @@ func checkOrigins(origins []string) error {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x := p.exchanges.Get().(*exchange)
-	x.start = p.now()
+	x.start = p.Now()
 	p.inFlight.Add(1)
 	if r.ContentLength != 0 {
 		x.charges = &charges{} // the transport may read on when x serves another request already
-		x.upload = newRequestBody(w, r, p.progressTimeout, x.charges)
+		x.upload = newRequestBody(w, r, p.ProgressTimeout, x.charges)
 		r = r.WithContext(r.Context()) // net/http looks at what the body of its own is
 		r.Body = x.upload
 	}
@@ -89,11 +89,11 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}()
-	if p.audit != nil || p.tracer != nil || p.log.V(3).Enabled() {
+	if p.Audit != nil || p.tracer != nil || p.Log.V(3).Enabled() {
 		x.id, x.span, r = p.observe(r, x.start)
 	}
 	status := x.authorize(r)
-	if p.audit != nil {
+	if p.Audit != nil {
 		x.conclude(w, r, status)
 		return
 	}

@@ -23,7 +23,7 @@ import (
 // if r asks for a watch whose connection may be hijacked; else r. The context ends when the client
 // disconnects or the answer ends.
 func (x *exchange) withWatchContext(r *http.Request) *http.Request {
-	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.audit != nil || x.p.tracer != nil {
+	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.Audit != nil || x.p.tracer != nil {
 		return r
 	}
 	x.watchContext = newWatchContext(r.Context())

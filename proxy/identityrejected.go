@@ -30,9 +30,9 @@ func (p *Proxy) checkIdentityRejected(res *http.Response, d *destination.Destina
 	if res.StatusCode == http.StatusForbidden && !isAnonymousForbidden(res) {
 		return
 	}
-	p.metrics.IdentityRejected(d.Kind, d.Shard)
-	if p.distrusts.AllowN(p.now(), 1) {
-		p.log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", d.Name(), "code", res.StatusCode)
+	p.Metrics.IdentityRejected(d.Kind, d.Shard)
+	if p.distrusts.AllowN(p.Now(), 1) {
+		p.Log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", d.Name(), "code", res.StatusCode)
 	}
 }
 

@@ -22,7 +22,7 @@ const maxQuotedHost = 256
 
 // ownPath returns which of the proxy's own paths is asked for, as root's rights
 // name it; empty: the request is for somebody else.
-func (p *pages) ownPath(r *http.Request) string {
+func (p *Proxy) ownPath(r *http.Request) string {
 	switch path := r.URL.Path; path {
 	case zpages.MetricsPath, zpages.StatuszPath, zpages.FlagzPath:
 		return path
@@ -44,11 +44,11 @@ func (p *Proxy) localPage(r *http.Request, path string) (http.HandlerFunc, *meta
 	case protectedresource.WellKnownPath:
 		return p.loginPage(r)
 	case zpages.StatuszPath:
-		return func(w http.ResponseWriter, r *http.Request) { p.status.ServeStatusz(w, r, p.now()) }, nil
+		return func(w http.ResponseWriter, r *http.Request) { p.Pages.Status.ServeStatusz(w, r, p.Now()) }, nil
 	case zpages.FlagzPath:
-		return func(w http.ResponseWriter, r *http.Request) { zpages.ServeFlagz(w, r, p.flags) }, nil
+		return func(w http.ResponseWriter, r *http.Request) { zpages.ServeFlagz(w, r, p.Pages.Flags) }, nil
 	}
-	return p.metrics.ServeHTTP, nil
+	return p.Metrics.ServeHTTP, nil
 }
 
 // Debug serves /statusz, /flagz, /metrics and explanations to every client: for a
@@ -101,12 +101,12 @@ func (p *Proxy) authorizeLocal(r *http.Request, path string) (*authn.Decision, *
 		return d, apistatus.Unauthenticated(d)
 	}
 	allowed := false
-	if p.authorizer != nil {
+	if p.Pages.Authorizer != nil {
 		var err error
-		allowed, err = p.authorizer.Authorize(r.Context(), d.User, verb, path)
+		allowed, err = p.Pages.Authorizer.Authorize(r.Context(), d.User, verb, path)
 		if err != nil {
 			if !errors.Is(err, fairqueue.ErrFull) {
-				p.log.Error(err, "Could not authorize a request", "path", path)
+				p.Log.Error(err, "Could not authorize a request", "path", path)
 			}
 			return d, apistatus.AuthorizationFailed(err)
 		}

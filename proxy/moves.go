@@ -118,7 +118,7 @@ func (p *Proxy) endMoved(st *stream) {
 		return // it has ended in another way
 	}
 	p.movedStreams.Add(1)
-	p.log.V(2).Info("Ended a "+st.kind.String(), "because", "its logical cluster has moved to another shard", "cluster", st.cluster, "from", st.shard)
+	p.Log.V(2).Info("Ended a "+st.kind.String(), "because", "its logical cluster has moved to another shard", "cluster", st.cluster, "from", st.shard)
 	if st.watch != nil {
 		st.watch.expire()
 	} else {

@@ -203,9 +203,9 @@ func TestMovedWatches(t *testing.T) {
 				s.channel("c") <- event
 				read(t, other.Body, event)
 				w.eventually(t, "two watches are counted", func() bool {
-					return value(t, f.metrics, `front_proxy_streams_revoked_total{reason="moved"}`) == 2
+					return value(t, f.Metrics, `front_proxy_streams_revoked_total{reason="moved"}`) == 2
 				})
-				if n := value(t, f.metrics, `front_proxy_streams_revoked_total{reason="not_admitted"}`); n != 0 || f.panics.Load() != 0 {
+				if n := value(t, f.Metrics, `front_proxy_streams_revoked_total{reason="not_admitted"}`); n != 0 || f.panics.Load() != 0 {
 					t.Errorf("%v are counted as not admitted, %d panics", n, f.panics.Load())
 				}
 			})

@@ -131,7 +131,7 @@ func (x *exchange) refuseVersion(r *http.Request, m completedMove) *metav1.Statu
 		return expiredByMove()
 	}
 	p.otherStores.add(cluster, m, resource)
-	p.log.V(2).Info("Found a resource that the shard keeps in another store, with versions below the one at which the workspace had moved there",
+	p.Log.V(2).Info("Found a resource that the shard keeps in another store, with versions below the one at which the workspace had moved there",
 		"cluster", cluster, "shard", m.shard, "resource", resource, "version", version, "movedAt", m.at)
 	return nil
 }

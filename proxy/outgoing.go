@@ -20,7 +20,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.RawQuery = in.URL.RawQuery
 	out.Trailer = nil
 	if shard := x.dest.Shard; shard != "" {
-		x.traffic = x.p.metrics.Traffic(shard)
+		x.traffic = x.p.Metrics.Traffic(shard)
 	}
 	if x.traffic.Sent != nil && out.Body != nil {
 		// The transport may read on when the handler has returned.

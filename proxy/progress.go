@@ -136,7 +136,7 @@ func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Proxy) newHTTP2Writer() *http2Writer {
-	s := &http2Writer{progressDeadline: progressDeadline{timeout: p.progressTimeout, quota: progressBytes}}
+	s := &http2Writer{progressDeadline: progressDeadline{timeout: p.ProgressTimeout, quota: progressBytes}}
 	s.cut = func() { _ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(past) }
 	return s
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	stdlog "log"
 	"net/http"
@@ -14,13 +13,10 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/authn"
 	"frontproxy/index"
-	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
 	"frontproxy/proxy/watchframes"
@@ -29,55 +25,37 @@ import (
 
 // Proxy serves requests; see ServeHTTP for their way.
 type Proxy struct {
-	router  *routing.Router
-	decider Decider
-	owner   func(*authn.Decision) *authn.Decision // nil: nobody but who is decided
-	health  *health
-	cors    http.Handler // the chain from CORS on; nil: no browser may call
-	pages
-	limits
-	forwarding
-	streaming
-	observers
-	listening
-}
+	Config // what New got, with its defaults
 
-// pages are what the proxy tells of itself, and who may read it.
-type pages struct {
-	authorizer   Authorizer           // nil: nobody may
-	explainer    zpages.Explainer     // nil: nothing is explained
-	explanations *zpages.Explanations // nil, too
+	router       *routing.Router
+	health       *health
+	cors         http.Handler         // the chain from CORS on; nil: no browser may call
+	explanations *zpages.Explanations // nil: nothing is explained
 	// configurations tells owners about theirs; nil: nobody does.
 	configurations *zpages.Configurations
-	login          *logindiscovery.Discovery // nil: off
-	status         zpages.StatusSources
-	flags          map[string]string
-}
-
-// limits bound what clients may cost.
-type limits struct {
-	limit           requestLimits
-	progressTimeout time.Duration
-	http2Writers    sync.Pool // of *http2Writer
+	tracer         trace.Tracer // nil: off
+	limit          requestLimits
+	streaming
+	forwarding
+	listening
+	panics   atomic.Uint64
+	inFlight atomic.Int64
 }
 
 // forwarding is what requests are forwarded with.
 type forwarding struct {
-	exchanges sync.Pool // of *exchange
-	buffers   copyBuffers
-	failures  *rate.Limiter // of log lines about upstreams
-	distrusts *rate.Limiter // of those about servers that do not believe the proxy
-	errorLog  *stdlog.Logger
-	// shardFailingSince is routing.Config's; nil: not known.
-	shardFailingSince func(shard string) time.Time
+	exchanges    sync.Pool // of *exchange
+	http2Writers sync.Pool // of *http2Writer
+	buffers      copyBuffers
+	failures     *rate.Limiter // of log lines about upstreams
+	distrusts    *rate.Limiter // of those about servers that do not believe the proxy
+	errorLog     *stdlog.Logger
 }
 
-// streaming are the streams under way, and what decides about them again.
+// streaming are the streams under way, and how many have been ended.
 type streaming struct {
-	streams       *streamSet
-	recheck       func(context.Context, authn.Request, *authn.Decision) *authn.Decision
-	recheckPeriod time.Duration
-	endedStreams  atomic.Uint64
+	streams      *streamSet
+	endedStreams atomic.Uint64
 
 	moves        Moves              // nil: nothing moves
 	moveErrors   watchframes.Errors // that tell of a move
@@ -87,24 +65,10 @@ type streaming struct {
 	listAnewTimeout time.Duration
 }
 
-// observers are notified of the results of requests.
-type observers struct {
-	metrics  *metrics.Metrics
-	audit    *Audit       // nil: off
-	tracer   trace.Tracer // nil: off
-	log      klog.Logger
-	now      func() time.Time
-	panics   atomic.Uint64
-	inFlight atomic.Int64
-}
-
-// listening is what Run serves with.
+// listening are the listeners that Run serves; nil: it does not run.
 type listening struct {
-	serving         *genericapiserver.SecureServingInfo
-	connections     *connections  // nil: it does not run
-	returned        *connListener // nil, too
-	shutdownDelay   time.Duration
-	shutdownTimeout time.Duration
+	connections *connections
+	returned    *connListener
 }
 
 // defaultShutdownTimeout is kcp's.
@@ -132,23 +96,22 @@ func New(c Config) (*Proxy, error) {
 		c.Now = time.Now
 	}
 	c.ProgressTimeout = cmp.Or(c.ProgressTimeout, defaultProgressTimeout)
+	c.RecheckPeriod = cmp.Or(c.RecheckPeriod, defaultRecheckPeriod)
+	c.Server.ShutdownTimeout = cmp.Or(c.Server.ShutdownTimeout, defaultShutdownTimeout)
+	c.Routing.Lookups = func(t index.Target, err error) { c.Metrics.Lookup(&t, err) }
+	router, err := routing.New(c.Routing)
+	if err != nil {
+		return nil, err
+	}
 	p := &Proxy{
-		decider: c.Decider, owner: c.Owner, health: &health{now: c.Now, sync: c.ShardStatus},
-		pages:     newPages(&c),
-		listening: newListening(&c),
-		streaming: streaming{streams: newStreamSet(), recheck: c.Recheck, recheckPeriod: cmp.Or(c.RecheckPeriod, defaultRecheckPeriod), otherStores: newOtherStores(), listAnewTimeout: listAnewTimeout},
+		Config: c, router: router, health: &health{now: c.Now, sync: c.ShardStatus},
+		streaming: streaming{streams: newStreamSet(), otherStores: newOtherStores(), listAnewTimeout: listAnewTimeout},
 		forwarding: forwarding{
 			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
 			failures: rate.NewLimiter(failureLines, failureBurst), distrusts: rate.NewLimiter(rate.Every(time.Minute), 1),
-			errorLog: stdlog.New(logWriter{c.Log}, "", 0), shardFailingSince: c.Routing.ShardFailingSince,
+			errorLog: stdlog.New(logWriter{c.Log}, "", 0),
 		},
-		observers: observers{metrics: c.Metrics, audit: c.Audit, log: c.Log, now: c.Now},
-		limits:    limits{progressTimeout: c.ProgressTimeout},
-	}
-	c.Routing.Lookups = func(t index.Target, err error) { c.Metrics.Lookup(&t, err) }
-	var err error
-	if p.router, err = routing.New(c.Routing); err != nil {
-		return nil, err
+		listening: newListening(&c),
 	}
 	if err := p.subscribeToMoves(c.Moves); err != nil {
 		return nil, err
@@ -160,35 +123,35 @@ func New(c Config) (*Proxy, error) {
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}
-	p.status.OwnCertificates, p.status.OwnReloads = p.certificates, p.router.Reloads
-	if p.explainer != nil {
-		p.explanations = zpages.NewExplanations(p.explainer, p.explain, p.now)
+	if c.Pages.Explainer != nil {
+		p.explanations = zpages.NewExplanations(c.Pages.Explainer, p.explain, c.Now)
 	}
-	if configurer := c.Pages.Configurer; configurer != nil {
-		p.configurations = zpages.NewConfigurations(configurer, c.Pages.Instance, p.now)
+	if c.Pages.Configurer != nil {
+		p.configurations = zpages.NewConfigurations(c.Pages.Configurer, c.Pages.Instance, c.Now)
 	}
-	p.status.ReportExpired(p.now(), c.Log)
-	p.metrics.RegisterProxy(p.state)
+	p.completeStatus()
+	c.Metrics.RegisterProxy(p.state)
 	return p, nil
 }
 
-func newPages(c *Config) pages {
-	status := c.Pages.Status
-	status.Shards, status.Started = c.ShardStatus, c.Now()
-	return pages{
-		authorizer: c.Pages.Authorizer, login: c.Pages.LoginDiscovery, status: status, flags: c.Pages.Flags,
-		explainer: c.Pages.Explainer,
-	}
+// completeStatus has /statusz tell what the Proxy knows itself, and logs what is wrong from
+// the start.
+func (p *Proxy) completeStatus() {
+	s := &p.Pages.Status
+	s.Shards, s.Started = p.ShardStatus, p.Now()
+	s.OwnCertificates, s.OwnReloads = p.certificates, p.router.Reloads
+	s.ReportExpired(p.Now(), p.Log)
 }
 
 func newListening(c *Config) listening {
 	s := &c.Server
-	l := listening{serving: s.Serving, shutdownDelay: s.ShutdownDelay, shutdownTimeout: cmp.Or(s.ShutdownTimeout, defaultShutdownTimeout)}
-	if s.Serving != nil && s.Serving.Listener != nil {
-		l.connections = &connections{Listener: s.Serving.Listener, most: int64(s.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: c.ProgressTimeout}
-		l.returned = newConnListener(s.Serving.Listener)
+	if s.Serving == nil || s.Serving.Listener == nil {
+		return listening{}
 	}
-	return l
+	return listening{
+		connections: &connections{Listener: s.Serving.Listener, most: int64(s.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: c.ProgressTimeout},
+		returned:    newConnListener(s.Serving.Listener),
+	}
 }
 
 // logWriter passes on what net/http logs by itself: noise of single

@@ -19,8 +19,8 @@ func (p *Proxy) state() metrics.ProxyState {
 	if l := p.connections; l != nil {
 		s.Connections = &metrics.Connections{Open: l.open.Load(), Refused: l.refused.Load()}
 	}
-	if p.status.Shards != nil {
-		s.Shards = p.status.Shards().Shards
+	if p.Pages.Status.Shards != nil {
+		s.Shards = p.Pages.Status.Shards().Shards
 	}
 	return s
 }
@@ -29,9 +29,9 @@ func (p *Proxy) state() metrics.ProxyState {
 // backends and mount hosts and expects of them, as of now.
 func (p *Proxy) certificates() []certs.Source {
 	var all []certs.Source
-	if p.serving != nil && p.serving.Cert != nil {
-		all = append(all, certs.Source{Role: "serving", Source: "tls-cert-file", PEM: func() []byte { cert, _ := p.serving.Cert.CurrentCertKeyContent(); return cert }})
-		for i, c := range p.serving.SNICerts {
+	if p.Server.Serving != nil && p.Server.Serving.Cert != nil {
+		all = append(all, certs.Source{Role: "serving", Source: "tls-cert-file", PEM: func() []byte { cert, _ := p.Server.Serving.Cert.CurrentCertKeyContent(); return cert }})
+		for i, c := range p.Server.Serving.SNICerts {
 			all = append(all, certs.Source{Role: "serving", Source: fmt.Sprintf("tls-sni-cert-key[%d]", i), PEM: func() []byte { cert, _ := c.CurrentCertKeyContent(); return cert }})
 		}
 	}

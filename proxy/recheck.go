@@ -48,7 +48,7 @@ func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 // streamAuthn returns what d admitted r by, which goes to to; nil when there is nothing to
 // recheck.
 func (p *Proxy) streamAuthn(r *http.Request, to *destination.Destination, d *authn.Decision) *streamAuthn {
-	if p.recheck == nil || d == passedThrough && len(to.Mounts) == 0 {
+	if p.Recheck == nil || d == passedThrough && len(to.Mounts) == 0 {
 		return nil
 	}
 	return &streamAuthn{r.Context(), authnRequest(r, to), p.router.RouteTo(to), d}
@@ -57,12 +57,12 @@ func (p *Proxy) streamAuthn(r *http.Request, to *destination.Destination, d *aut
 // recheckStreams rechecks all streams at intervals and ends those that are no longer
 // admitted, until ctx ends.
 func (p *Proxy) recheckStreams(ctx context.Context) {
-	if p.recheck == nil {
+	if p.Recheck == nil {
 		return
 	}
 	var checking sync.WaitGroup
 	defer checking.Wait()
-	tick := time.NewTicker(p.recheckPeriod / 15)
+	tick := time.NewTicker(p.RecheckPeriod / 15)
 	defer tick.Stop()
 	for {
 		select {
@@ -70,7 +70,7 @@ func (p *Proxy) recheckStreams(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		p.streams.queueDue(time.Now(), p.recheckPeriod)
+		p.streams.queueDue(time.Now(), p.RecheckPeriod)
 		for st := p.streams.nextRecheck(); st != nil; st = p.streams.nextRecheck() {
 			checking.Go(func() { p.recheckFrom(ctx, st) })
 		}
@@ -109,14 +109,14 @@ func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
 	}
 	request := a.request
 	request.Target = target
-	if d := p.recheck(ctx, request, a.decision); d != nil && ctx.Err() == nil {
+	if d := p.Recheck(ctx, request, a.decision); d != nil && ctx.Err() == nil {
 		p.endStream(st, "it is no longer admitted", d.ID)
 	}
 }
 
 func (p *Proxy) endStream(st *stream, why, refusal string) {
 	p.endedStreams.Add(1)
-	p.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)
+	p.Log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)
 	st.end()
 }
 

@@ -33,7 +33,7 @@ func (p *Proxy) newRecheckedBody(res *http.Response, a *streamAuthn) *recheckedB
 	}
 	b := &recheckedBody{ReadCloser: res.Body, p: p, admittedBy: a}
 	now := time.Now()
-	b.timer = time.AfterFunc(a.soonest(now, p.recheckPeriod).Sub(now), b.lasts)
+	b.timer = time.AfterFunc(a.soonest(now, p.RecheckPeriod).Sub(now), b.lasts)
 	res.Body = b
 	return b
 }

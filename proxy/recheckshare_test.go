@@ -75,10 +75,10 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 		t.Fatal(err)
 	}
 	p := &Proxy{
-		router:    router,
-		streaming: streaming{streams: newStreamSet(), recheckPeriod: defaultRecheckPeriod}, observers: observers{log: klog.Background()},
+		Config: Config{RecheckPeriod: defaultRecheckPeriod, Log: klog.Background()},
+		router: router, streaming: streaming{streams: newStreamSet()},
 	}
-	p.recheck = func(ctx context.Context, r authn.Request, d *authn.Decision) *authn.Decision {
+	p.Recheck = func(ctx context.Context, r authn.Request, d *authn.Decision) *authn.Decision {
 		if r.Header.Get("Hangs") == "" {
 			if gone.Load() {
 				return &authn.Decision{Status: http.StatusUnauthorized}

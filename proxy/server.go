@@ -31,7 +31,7 @@ const (
 // ended at random moments; what still runs at ShutdownTimeout is cut. It returns nil
 // after a drain, and owns everything that it starts.
 func (p *Proxy) Run(ctx context.Context) error {
-	if p.serving == nil || p.connections == nil || p.serving.Cert == nil {
+	if p.Server.Serving == nil || p.connections == nil || p.Server.Serving.Cert == nil {
 		return errors.New("a proxy that runs needs a listener and a serving certificate")
 	}
 	// What the proxy itself needs outlives ctx by the time of the drain.
@@ -54,7 +54,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	running.Go(func() { served <- server.Serve(p.returned) })
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve %s: %w", p.serving.Listener.Addr(), err)
+		return fmt.Errorf("serve %s: %w", p.Server.Serving.Listener.Addr(), err)
 	case <-ctx.Done():
 	}
 	return p.drain(inner, server)
@@ -63,19 +63,19 @@ func (p *Proxy) Run(ctx context.Context) error {
 // drain ends the server as Run says.
 func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
 	p.health.draining.Store(true)
-	if p.shutdownDelay > 0 {
-		p.log.Info("Shutting down: still serving until load balancers notice", "delay", p.shutdownDelay)
-		time.Sleep(p.shutdownDelay)
+	if p.Server.ShutdownDelay > 0 {
+		p.Log.Info("Shutting down: still serving until load balancers notice", "delay", p.Server.ShutdownDelay)
+		time.Sleep(p.Server.ShutdownDelay)
 	}
-	deadline, cancel := context.WithTimeout(ctx, p.shutdownTimeout)
+	deadline, cancel := context.WithTimeout(ctx, p.Server.ShutdownTimeout)
 	defer cancel()
 	var streams sync.WaitGroup
-	streams.Go(func() { p.streams.drain(min(p.shutdownTimeout/2, maxDrainWindow), deadline.Done()) })
+	streams.Go(func() { p.streams.drain(min(p.Server.ShutdownTimeout/2, maxDrainWindow), deadline.Done()) })
 	err := server.Shutdown(deadline)
 	streams.Wait()
 	p.streams.cut()
 	if err != nil {
-		p.log.Info("Shutting down: cutting the requests that still run", "after", p.shutdownTimeout)
+		p.Log.Info("Shutting down: cutting the requests that still run", "after", p.Server.ShutdownTimeout)
 		if err := server.Close(); err != nil {
 			return fmt.Errorf("close the server: %w", err)
 		}
@@ -100,11 +100,11 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		DisableGeneralOptionsHandler: true,
 	}
 	s.Protocols.SetHTTP1(true)
-	if p.serving.DisableHTTP2 {
+	if p.Server.Serving.DisableHTTP2 {
 		return s
 	}
 	s.Protocols.SetHTTP2(true)
-	streams := p.serving.HTTP2MaxStreamsPerConnection
+	streams := p.Server.Serving.HTTP2MaxStreamsPerConnection
 	if streams <= 0 {
 		streams = defaultStreams
 	}
@@ -121,7 +121,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 // tlsConfig follows the serving certificates and the advertised client CAs as
 // their files change.
 func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Config, error) {
-	s := p.serving
+	s := p.Server.Serving
 	config := &tls.Config{
 		MinVersion:       max(s.MinTLSVersion, tls.VersionTLS12),
 		CipherSuites:     s.CipherSuites,

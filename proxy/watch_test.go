@@ -139,7 +139,7 @@ func TestWatchEnds(t *testing.T) {
 			}
 		}
 		w.eventually(t, "the answer that broke off is counted once", func() bool {
-			return value(t, f.metrics, `front_proxy_upstream_errors_total{reason="response_interrupted",shard="shard-1",upstream="shard"}`) == 1
+			return value(t, f.Metrics, `front_proxy_upstream_errors_total{reason="response_interrupted",shard="shard-1",upstream="shard"}`) == 1
 		})
 		if f.panics.Load() != 0 {
 			t.Error("an upstream's failure was counted as a panic")
