@@ -32,14 +32,16 @@ type Audit struct {
 
 // Annotations of every event. What is not known is left out.
 const (
-	annotationCluster       = "front-proxy.kcp.io/cluster"       // the logical cluster
-	annotationPath          = "front-proxy.kcp.io/path"          // the cluster path as the client wrote it
-	annotationShard         = "front-proxy.kcp.io/shard"         // where it went
-	annotationAuthenticator = "front-proxy.kcp.io/authenticator" // the kind that admitted it
-	annotationAssertedBy    = "front-proxy.kcp.io/asserted-by"   // the shard's certificate that named the user, as shard=common name
-	annotationDecision      = "front-proxy.kcp.io/decision"      // admitted, passed-through, refused, undecided
-	annotationRefusal       = "front-proxy.kcp.io/refusal"       // the id of the refusal, as the client saw it
-	annotationReasons       = "front-proxy.kcp.io/reasons"       // what each authenticator said, on refusals
+	annotationCluster       = "front-proxy.kcp.io/cluster"        // the logical cluster
+	annotationPath          = "front-proxy.kcp.io/path"           // the cluster path as the client wrote it
+	annotationShard         = "front-proxy.kcp.io/shard"          // where it went
+	annotationAuthenticator = "front-proxy.kcp.io/authenticator"  // the kind that admitted it
+	annotationAssertedBy    = "front-proxy.kcp.io/asserted-by"    // the shard's certificate that named the user, as shard=common name
+	annotationDecision      = "front-proxy.kcp.io/decision"       // admitted, passed-through, refused, undecided
+	annotationRefusal       = "front-proxy.kcp.io/refusal"        // the id of the refusal, as the client saw it
+	annotationReasons       = "front-proxy.kcp.io/reasons"        // what each authenticator said, on refusals
+	annotationReview        = "front-proxy.kcp.io/review"         // what became of the token that a TokenReview is about
+	annotationReviewReasons = "front-proxy.kcp.io/review-reasons" // what each authenticator said of that, unless it was accepted
 )
 
 // maxReasons bounds what a refusal adds to an event, in bytes: part of it is

@@ -9,6 +9,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
+	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
@@ -36,6 +37,9 @@ type Config struct {
 	// Owner returns the Decision to create a Workspace under (authn's AsOwner).
 	// Nil: it is created under the Decision as it is.
 	Owner func(*authn.Decision) *authn.Decision
+	// Review says whose token somebody else was shown (authn's Review), for TokenReviews in
+	// workspaces. Nil: shards answer these.
+	Review func(ctx context.Context, t *index.Target, raw string, audiences []string) *authn.Review
 	// Recheck decides again about a stream that is under way. It gets the Decision that
 	// admitted the stream, and returns nil when the stream may go on, else the refusal. It
 	// may be called while the request is served. Nil: streams are not decided about again.

@@ -67,7 +67,7 @@ func (p *Proxy) configurationsPage(r *http.Request, c *charges, d *destination.D
 // configuration name; empty: with all.
 func (p *Proxy) mayConfigurations(ctx context.Context, d *destination.Destination, u user.Info, verb, name string) *metav1.Status {
 	const group, resource = "tenancy.kcp.io", "workspaceauthenticationconfigurations"
-	allowed, err := selfReview(ctx, d, u, authorizationv1.SelfSubjectAccessReviewSpec{
+	allowed, err := selfReview(ctx, d, u, nil, authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Version: "*", Resource: resource, Name: name},
 	})
 	if err != nil {

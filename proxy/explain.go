@@ -57,7 +57,7 @@ func (p *Proxy) workspacePage(r *http.Request, c *charges, d *destination.Destin
 
 // canExplain asks the shard at d, as the caller u, whether it may read explanations.
 func (p *Proxy) canExplain(ctx context.Context, d *destination.Destination, u user.Info) *metav1.Status {
-	allowed, err := selfReview(ctx, d, u, authorizationv1.SelfSubjectAccessReviewSpec{
+	allowed, err := selfReview(ctx, d, u, nil, authorizationv1.SelfSubjectAccessReviewSpec{
 		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: zpages.ExplainPath, Verb: "get"},
 	})
 	if err != nil {

@@ -26,6 +26,8 @@ import (
 //     memorybudget.go). In between, a stream's request that is too large to keep is refused
 //     (streamsize.go), and then a version of a shard that the cluster has left
 //     (checkResourceVersion, moves.go)
+//     A TokenReview in a workspace may be answered then (tokenreviews.go), and explanations
+//     are (explain.go)
 //  6. forward: a small body is read, and a place among running requests taken, else the
 //     answer is 429 (forward.go); identity headers (outgoing.go); the answer
 //     (response.go)
@@ -154,7 +156,12 @@ func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav
 	}
 	id, explains := x.p.explainsWorkspace(&x.dest)
 	name, configurations := x.p.asksForConfigurations(&x.dest)
+	reviews, status := x.reviewsToken(r)
 	switch {
+	case status != nil:
+		x.answer(w, status)
+	case reviews:
+		x.reviewToken(w, r)
 	case x.localPath != "":
 		page, status := x.p.localPage(r, x.localPath)
 		x.answerPage(w, r, page, status)

@@ -33,7 +33,8 @@ type Proxy struct {
 	explanations *zpages.Explanations // nil: nothing is explained
 	// configurations tells owners about theirs; nil: nobody does.
 	configurations *zpages.Configurations
-	tracer         trace.Tracer // nil: off
+	reviews        *tokenReviews // nil: shards answer TokenReviews
+	tracer         trace.Tracer  // nil: off
 	limit          requestLimits
 	streaming
 	forwarding
@@ -114,6 +115,9 @@ func New(c Config) (*Proxy, error) {
 		listening: newListening(&c),
 	}
 	if err := p.subscribeToMoves(c.Moves); err != nil {
+		return nil, err
+	}
+	if p.reviews, err = newTokenReviews(c.Review); err != nil {
 		return nil, err
 	}
 	p.limit.init(c.MaxInFlight)

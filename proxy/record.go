@@ -27,6 +27,8 @@ type record struct {
 	long      bool                 // long-running, as an API server sees it
 	dest      destination.Destination
 	admission
+	// reviewOutcome is what became of the token that a TokenReview is about; else it is empty.
+	reviewOutcome metrics.ReviewOutcome
 }
 
 // log writes the line of the request r, which took so long.
@@ -46,6 +48,9 @@ func (rec *record) log(log klog.Logger, r *http.Request, took time.Duration) {
 		if d.ID != "" {
 			values = append(values, "refusal", d.ID, "because", reasons(d))
 		}
+	}
+	if rec.reviewOutcome != "" {
+		values = append(values, "review", rec.reviewOutcome)
 	}
 	log.Info("Request", values...)
 }

@@ -22,44 +22,56 @@ const maxReview = 1 << 20
 const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 // selfReview asks the shard at d whether u may do in the workspace what spec says
-// (SelfSubjectAccessReview), under u's own identity. An error means that the shard did not
-// say.
-func selfReview(ctx context.Context, d *destination.Destination, u user.Info, spec authorizationv1.SelfSubjectAccessReviewSpec) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
-	defer cancel()
+// (SelfSubjectAccessReview), under u's own identity. With impersonation, which are headers of
+// u's request, it asks whether the user may that u impersonates, and u may do that. An error
+// means that the shard did not say.
+func selfReview(ctx context.Context, d *destination.Destination, u user.Info, impersonation http.Header, spec authorizationv1.SelfSubjectAccessReviewSpec) (bool, error) {
 	review := &authorizationv1.SelfSubjectAccessReview{
 		TypeMeta: metav1.TypeMeta{Kind: "SelfSubjectAccessReview", APIVersion: "authorization.k8s.io/v1"},
 		Spec:     spec,
 	}
-	body, err := json.Marshal(review)
-	if err != nil {
-		return false, err
-	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Base.String(), bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
-	q.URL = &url.URL{}
-	d.SetURL(q.URL, selfReviewPath)
-	q.Header.Set("Content-Type", "application/json")
-	d.Headers.Set(q.Header, u)
-	resp, err := d.Transport.RoundTrip(q)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxReview))
+	code, answer, err := postReview(ctx, d, u, impersonation, selfReviewPath, review)
 	switch {
 	case err != nil:
 		return false, err
-	case resp.StatusCode == http.StatusForbidden: // not even that: no access to the workspace
+	case code == http.StatusForbidden: // not even that: no access to the workspace
 		return false, nil
-	case resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK:
-		return false, fmt.Errorf("the shard answers a SelfSubjectAccessReview with %s", resp.Status)
+	case code != http.StatusCreated && code != http.StatusOK:
+		return false, fmt.Errorf("the shard answers a SelfSubjectAccessReview with %d", code)
 	}
 	*review = authorizationv1.SelfSubjectAccessReview{}
 	if err := json.Unmarshal(answer, review); err != nil {
 		return false, fmt.Errorf("the shard's answer is not a SelfSubjectAccessReview: %w", err)
 	}
 	return review.Status.Allowed, nil
+}
+
+// postReview posts a review to the shard at d as u, and returns the status and the body of
+// the answer. impersonation is added to the headers; nil: none is.
+func postReview(ctx context.Context, d *destination.Destination, u user.Info, impersonation http.Header, path string, review any) (code int, answer []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
+	defer cancel()
+	body, err := json.Marshal(review)
+	if err != nil {
+		return 0, nil, err
+	}
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Base.String(), bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	q.URL = &url.URL{}
+	d.SetURL(q.URL, path)
+	for key, values := range impersonation {
+		q.Header[key] = values
+	}
+	d.Headers.Clear(q.Header) // none is an identity's, whatever the mapping names these
+	q.Header.Set("Content-Type", "application/json")
+	d.Headers.Set(q.Header, u)
+	resp, err := d.Transport.RoundTrip(q)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxReview))
+	return resp.StatusCode, answer, err
 }

@@ -121,6 +121,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		ShardClients: o.across.clients(),
 		ShardCallers: o.across.callers(),
 		EndAtExpiry:  o.across.endAtExpiry,
+		APIAudiences: o.auth.apiAudiences(),
 	}
 	advertised, err := p.certificates(o, &config)
 	if err != nil {

@@ -143,6 +143,14 @@ func (a *authOptions) validate() []error {
 	return append(errs, a.certificates.blankErrors()...)
 }
 
+// apiAudiences are those of the API, for reviews of tokens.
+func (a *authOptions) apiAudiences() []string {
+	if len(a.tokens.audiences) > 0 {
+		return a.tokens.audiences
+	}
+	return a.accounts.issuers
+}
+
 // files are the files that these flags name.
 func (a *authOptions) files() []namedFile {
 	files := []namedFile{

@@ -22,6 +22,7 @@ const (
 	gateWorkspaceTokenAPIAudiences = "WorkspaceTokenAPIAudiences"
 	gateServiceAccountOwners       = "ServiceAccountWorkspaceOwners"
 	gateLoginDiscovery             = "LoginDiscovery"
+	gateWorkspaceTokenReviews      = "WorkspaceTokenReviews"
 )
 
 var ourGates = []gate{
@@ -29,6 +30,7 @@ var ourGates = []gate{
 	{gateServiceAccountOwners, true, false, "creates Workspaces under the global names of service accounts, so that accounts of any workspace can own them; see docs/service-accounts.md"},
 	{gateWorkspaceAuthentication, true, false, "admits users to workspaces by the WorkspaceAuthenticationConfigurations of the workspace's type"},
 	{gateWorkspaceTokenAPIAudiences, false, true, "requires tokens of workspace issuers to also have one of --api-audiences, if that is set"},
+	{gateWorkspaceTokenReviews, true, false, "answers TokenReviews in workspaces, about users of the workspace's type and service accounts of every shard; see docs/token-reviews.md"},
 }
 
 // gates is the value of --feature-gates: the gates that were set, by name. A name is

@@ -105,6 +105,9 @@ func (o *options) acrossShards(idx *index.Index, decider *authn.Authenticator, c
 	if o.gates.enabled(gateServiceAccountOwners) {
 		c.Owner = decider.AsOwner
 	}
+	if o.gates.enabled(gateWorkspaceTokenReviews) {
+		c.Review = decider.Review
+	}
 	return c
 }
 

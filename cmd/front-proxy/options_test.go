@@ -91,9 +91,9 @@ func TestGates(t *testing.T) {
 		on   map[string]bool
 		err  string
 	}{
-		"defaults":               {nil, map[string]bool{gateWorkspaceAuthentication: false, gateWorkspaceTokenAPIAudiences: true}, ""},
+		"defaults":               {nil, map[string]bool{gateWorkspaceAuthentication: false, gateWorkspaceTokenAPIAudiences: true, gateWorkspaceTokenReviews: false}, ""},
 		"on":                     {[]string{"--feature-gates=WorkspaceAuthentication=true"}, map[string]bool{gateWorkspaceAuthentication: true}, ""},
-		"AllAlpha":               {[]string{"--feature-gates=AllAlpha=true"}, map[string]bool{gateWorkspaceAuthentication: true}, ""},
+		"AllAlpha":               {[]string{"--feature-gates=AllAlpha=true"}, map[string]bool{gateWorkspaceAuthentication: true, gateWorkspaceTokenReviews: true}, ""},
 		"AllAlpha, but this one": {[]string{"--feature-gates=AllAlpha=true,WorkspaceAuthentication=false"}, map[string]bool{gateWorkspaceAuthentication: false}, ""},
 		"AllBeta off":            {[]string{"--feature-gates=AllBeta=false"}, map[string]bool{gateWorkspaceTokenAPIAudiences: false}, ""},
 		"kcp's and Kubernetes'": {[]string{"--feature-gates=WorkspaceMounts=true, CacheAPIs=true", "--feature-gates=WatchList=true,ContextualLogging=false"},

@@ -30,6 +30,7 @@ type Metrics struct {
 	sources   sourceDescs
 
 	reviews, accountRefusals, oidcRefusals *prometheus.CounterVec
+	tokenReviews                           *prometheus.CounterVec
 }
 
 // New makes the instruments; version is the program's. They serve one Proxy.
@@ -45,6 +46,7 @@ func New(version string) *Metrics {
 	for _, result := range []string{"answered", "failed"} {
 		m.reviews.WithLabelValues(result)
 	}
+	m.tokenReviews = newTokenReviewMetric(b)
 	m.accountRefusals = b.counter("front_proxy_service_account_refusals_total", "Refused service account tokens.", "reason")
 	m.oidcRefusals = b.counter("front_proxy_oidc_refusals_total", "Refused tokens of the operator's OIDC issuers; those of workspaces' issuers are not counted here.", "reason")
 	for _, reason := range jwt.Reasons() {

@@ -1,0 +1,26 @@
+package apistatus
+
+import (
+	"net/http"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// CannotReview is the answer to a TokenReview about a token of which it cannot be told now
+// whether it is good: a 503, with how long to wait.
+func CannotReview(retryAfter time.Duration) *metav1.Status {
+	s := New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the token cannot be reviewed right now; try again later")
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: seconds(retryAfter)}
+	return s
+}
+
+// TooManyReviews is a 429 for TokenReviews in one workspace.
+func TooManyReviews() *metav1.Status {
+	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many TokenReviews in this workspace; try again later"))
+}
+
+// TooLarge is a 413 for a body of more than limit bytes.
+func TooLarge(limit int) *metav1.Status {
+	return New(http.StatusRequestEntityTooLarge, metav1.StatusReasonRequestEntityTooLarge, "Request entity is too large: limit is %d", limit)
+}
