@@ -22,6 +22,7 @@ type bench struct {
 	progress   func(string)
 	// haproxyPath is HAProxy; empty: there is none.
 	haproxyPath string
+	extra       []string // further arguments for both proxies
 	started     int
 }
 
