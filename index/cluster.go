@@ -76,6 +76,7 @@ func (t *clusterTable) Upsert(obj shards.Object) {
 	cp.gen = t.gen
 	was := cp.migrating
 	cp.migrating = o.Metadata.Annotations.Migrating != nil
+	idx.countMarks(was, cp.migrating)
 	changed := added || was != cp.migrating
 	marked := was || cp.migrating
 	cp.owned = o.Spec.Owner != nil
@@ -173,6 +174,7 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 		stable = f.stable
 	}
 	idx.types.release(cp.typ)
+	idx.countMarks(marked, false)
 	idx.shards[s].clusters--
 	// The last of the extra copies replaces the dropped one.
 	*cp = clusterCopy{}

@@ -137,6 +137,7 @@ func (w *world) check(t *testing.T) {
 	refs := map[clusterID]uint32{}
 	uses := map[typeID]uint32{}
 	claims := map[clusterID]int{}
+	marked := 0
 	for id := workspaceID(1); uint32(id) <= x.workspaces.last; id++ {
 		rec := x.workspaces.at(uint32(id))
 		if rec.length == 0 {
@@ -169,6 +170,9 @@ func (w *world) check(t *testing.T) {
 		for _, cp := range copies {
 			refs[id]++
 			uses[cp.typ]++
+			if cp.migrating {
+				marked++
+			}
 		}
 		n := 0
 		for at := c.claimants; at != 0; at = x.workspaces.at(uint32(at)).next {
@@ -177,6 +181,10 @@ func (w *world) check(t *testing.T) {
 		if x.clusterByName(name) != id || c.refs != refs[id] && refs[id] != 0 || n != claims[id] || c.holder != x.holderOf(id) {
 			t.Fatalf("cluster %q: %+v, want refs %d, claims %d, holder %d", name, *c, refs[id], claims[id], x.holderOf(id))
 		}
+	}
+	if some := marked > 0 || len(x.previous) > 0 || len(x.extraCopies) > 0; x.marked != marked || x.anyMoves.Load() != some {
+		t.Fatalf("%d copies are counted as marked, and there are %d; %d clusters have moved, %d are on several shards, and moves count: %v",
+			x.marked, marked, len(x.previous), len(x.extraCopies), x.anyMoves.Load())
 	}
 	for id, n := range refs {
 		if c := x.clusters.at(uint32(id)); c.refs != n || x.clusterByName(c.name) != id {

@@ -40,11 +40,14 @@ type Index struct {
 	// previous has the clusters that were seen on several shards, by name, and those in
 	// vanished. A cluster that is gone is in it only if it is in vanished.
 	previous map[string]*previousShards
-	vanished []string // names of clusters; see vanish
+	vanished []string // names of clusters, each once; see vanish
+	marked   int      // copies that are marked as migrating
 
 	onMove       func(cluster string) // nil: nobody wants to know
 	changedMoves []string             // that onMove is to be told of
-	anyMoves     atomic.Bool          // false: no cluster has begun to move; may be read without the lock
+	// anyMoves may be read without the lock. False: no cluster is moving, and none that has
+	// moved is left.
+	anyMoves atomic.Bool
 
 	workspaceKeys hashIndex // of workspaces
 	workspaces    slab[workspace]

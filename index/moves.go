@@ -1,6 +1,9 @@
 package index
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // MoveState says how far the move of a logical cluster away from a shard has got.
 type MoveState uint8
@@ -28,7 +31,7 @@ func (idx *Index) OnMove(f func(cluster string)) { idx.onMove = f }
 
 // MoveState says how far the move of a logical cluster away from a shard has got, by
 // their names. Moves from before this process began to watch are unknown. While no
-// cluster has begun to move, it takes no lock.
+// cluster moves, and none that has moved is left, it takes no lock.
 func (idx *Index) MoveState(cluster, shard string) MoveState {
 	if !idx.anyMoves.Load() {
 		return NotMoving
@@ -60,8 +63,8 @@ func (idx *Index) MoveState(cluster, shard string) MoveState {
 // MovedAt returns a resource version that the shard with the given name had reached
 // when a logical cluster's move there was complete. Versions below it are none that the shard can
 // have given out since for objects of the cluster, except from a cache that lagged
-// behind. It is 0 for a cluster that was not seen to move there; then it takes no lock
-// while no cluster has begun to move.
+// behind. It is 0 for a cluster that was not seen to move there. It takes a lock only
+// when MoveState does.
 func (idx *Index) MovedAt(cluster, shard string) uint64 {
 	if !idx.anyMoves.Load() {
 		return 0
@@ -91,6 +94,7 @@ func (idx *Index) completeMove(id clusterID) {
 // be another cluster that appears under the name. stable is where it was.
 func (idx *Index) vanish(name, stable string) {
 	idx.previous[name] = &previousShards{stable: stable}
+	idx.vanished = slices.DeleteFunc(idx.vanished, func(s string) bool { return s == name })
 	if idx.vanished = append(idx.vanished, name); len(idx.vanished) <= maxVanished {
 		return
 	}
@@ -101,16 +105,29 @@ func (idx *Index) vanish(name, stable string) {
 	}
 }
 
+// countMarks counts a copy that was, or is, marked as migrating.
+func (idx *Index) countMarks(was, is bool) {
+	switch {
+	case is && !was:
+		idx.marked++
+	case was && !is:
+		idx.marked--
+	}
+}
+
 // moveChanged notes that a cluster's MoveState may have changed.
 func (idx *Index) moveChanged(name string) {
-	idx.anyMoves.Store(true)
 	if idx.onMove != nil {
 		idx.changedMoves = append(idx.changedMoves, name)
 	}
 }
 
-// unlock releases the lock, and then tells of the moves that have changed.
+// unlock releases the lock after changes of clusters, and then tells of the moves that have
+// changed.
 func (idx *Index) unlock() {
+	if some := idx.marked > 0 || len(idx.previous) > 0 || len(idx.extraCopies) > 0; some != idx.anyMoves.Load() {
+		idx.anyMoves.Store(some)
+	}
 	changed := idx.changedMoves
 	idx.changedMoves = nil
 	idx.mu.Unlock()

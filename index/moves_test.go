@@ -195,6 +195,83 @@ func TestVanishedClustersAreBounded(t *testing.T) {
 	}
 }
 
+// TestVanishedTwice: a cluster that vanishes again is remembered for as long as any that
+// vanishes then.
+func TestVanishedTwice(t *testing.T) {
+	w := newWorld()
+	w.synced("a")
+	vanish := func(name string) {
+		w.add("a", lc(name, migrating))
+		w.del("a", lc(name, migrating))
+	}
+	vanish("c")
+	w.add("a", lc("c"))
+	w.del("a", lc("c")) // a new cluster of the name comes and goes
+	for n := range maxVanished - 1 {
+		vanish(fmt.Sprint("other", n))
+	}
+	vanish("c")
+	vanish("last")
+	if w.MoveState("c", "a") != Moving || len(w.vanished) != maxVanished || len(w.previous) != maxVanished {
+		t.Errorf("it is in state %d; %d names and %d records are kept", w.MoveState("c", "a"), len(w.vanished), len(w.previous))
+	}
+}
+
+// TestMovesAreOver: when no cluster that has moved, is marked or is claimed twice is left,
+// questions about moves take no lock again.
+func TestMovesAreOver(t *testing.T) {
+	for name, do := range map[string]func(*world){
+		"a mark that goes": func(w *world) {
+			w.add("a", lc("c", migrating))
+			w.add("a", lc("c"))
+		},
+		"a conflict that goes": func(w *world) {
+			w.add("a", lc("c"))
+			w.add("b", lc("c"))
+			w.del("b", lc("c"))
+			w.del("a", lc("c"))
+		},
+		"a moved cluster that is deleted": func(w *world) {
+			w.add("a", lc("c", migrating))
+			w.add("b", lc("c", migrating))
+			w.del("a", lc("c", migrating))
+			w.add("b", lc("c"))
+			w.del("b", lc("c"))
+		},
+		"a marked one that a list lacks": func(w *world) {
+			w.add("a", lc("c"))
+			w.add("b", lc("c", migrating))
+			w.relist("b", 9)
+			w.relist("a", 9)
+		},
+		"a shard that is removed": func(w *world) {
+			w.add("a", lc("c"))
+			w.add("b", lc("c"))
+			w.RemoveShard("b")
+			w.relist("a", 9)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.synced("a", "b")
+			var states []MoveState
+			w.OnMove(func(cluster string) { states = append(states, w.MoveState(cluster, "a")) })
+			do(w)
+			if w.anyMoves.Load() {
+				t.Error("it still asks under the lock")
+			}
+			if len(states) == 0 || states[len(states)-1] != NotMoving {
+				t.Errorf("the states that were told are %v", states)
+			}
+			w.check(t)
+			w.add("a", lc("d", migrating))
+			if !w.anyMoves.Load() || w.MoveState("d", "a") != Moving {
+				t.Error("a move that begins later is not seen")
+			}
+		})
+	}
+}
+
 // TestNothingMoves: while no cluster has begun to move, questions about moves do not wait
 // for the tables' lock.
 func TestNothingMoves(t *testing.T) {
