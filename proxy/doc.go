@@ -34,9 +34,10 @@
 //     client's or a tenant's choice (package metrics, docs/metrics.md).
 //
 // Some paths are in no mapping file: /metrics, /statusz, /flagz and /debug/explain, which the
-// proxy answers itself (localendpoints.go; the last also below each workspace: explain.go), and,
-// when switched on, /shards/<shard>/services/, the virtual workspaces of every shard, and
-// /services/admin, kcp's Admin workspace, on any shard (package routing).
+// proxy answers itself (localendpoints.go; the last also below each workspace: explain.go);
+// when switched on, /shards/<shard>/services/, the virtual workspaces of every shard; and
+// /services/admin, kcp's Admin workspace, on any shard, if the mapping file has no entry there
+// and one for /clusters/ that does not pass credentials through (package routing).
 //
 // Streams are decided about again while they run (recheck.go).
 //

@@ -88,7 +88,7 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	x.answer(w, apistatus.Unreachable(what, x.p.failing(x.dest.Shard)))
 }
 
-// failing is how long the proxy has not been able to watch a shard; 0: it is, or the shard
+// failing is how long the proxy has not been able to watch anything on a shard; 0: it is, or the shard
 // is not known.
 func (p *Proxy) failing(shard string) time.Duration {
 	if p.Routing.ShardFailingSince == nil {

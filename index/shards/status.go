@@ -106,3 +106,25 @@ func summarize(s *ShardStatus, unusable time.Time) {
 		s.State, s.Since = Failed, unusable
 	}
 }
+
+// failingSince returns since when a shard has not been responding: none of its watches is
+// synced, and one fails, or its address is unusable. Zero: it responds, or nothing is known
+// yet. A watch that fails while another is synced says nothing about the shard: the
+// credentials may not read that resource, or the shard may lack it.
+func failingSince(s *ShardStatus) (since time.Time) {
+	if len(s.Watches) == 0 && s.State == Failed {
+		return s.Since
+	}
+	for _, w := range s.Watches {
+		switch w.State {
+		case Synced:
+			return time.Time{}
+		case Failed:
+			if w.Since.After(since) {
+				since = w.Since
+			}
+		case Waiting, Syncing:
+		}
+	}
+	return since
+}

@@ -170,15 +170,14 @@ func (w *Watcher) Status() Status {
 	return s
 }
 
-// FailingSince returns when the shard's state became Failed; zero when it is not Failed,
-// or the shard is not listed.
+// FailingSince returns since when a shard has not been responding to any of the watches;
+// zero: it responds to one, or is not listed, or nothing is known yet.
 func (w *Watcher) FailingSince(shard string) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e := w.entries[shard]; e != nil {
-		if s := e.status(); s.State == Failed {
-			return s.Since
-		}
+		s := e.status()
+		return failingSince(&s)
 	}
 	return time.Time{}
 }

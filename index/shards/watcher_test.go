@@ -418,6 +418,28 @@ func TestStatusCountsObjects(t *testing.T) {
 	r.until("a deleted one is not, and a changed one once", func() bool { return objects() == 4 })
 }
 
+// TestFailingSince: a shard fails when it responds to none of its watches.
+func TestFailingSince(t *testing.T) {
+	at := func(seconds int64) time.Time { return time.Unix(seconds, 0) }
+	for name, tt := range map[string]struct {
+		status ShardStatus
+		want   time.Time
+	}{
+		"all fail":                  {ShardStatus{State: Failed, Since: at(3), Watches: []ResourceWatchStatus{{State: Failed, Since: at(3)}, {State: Failed, Since: at(5)}}}, at(5)},
+		"one fails":                 {ShardStatus{State: Failed, Since: at(3), Watches: []ResourceWatchStatus{{State: Failed, Since: at(3)}, {State: Synced, Since: at(1)}}}, time.Time{}},
+		"one fails, one has begun":  {ShardStatus{State: Failed, Since: at(3), Watches: []ResourceWatchStatus{{State: Syncing, Since: at(9)}, {State: Failed, Since: at(3)}}}, at(3)},
+		"none has been tried":       {ShardStatus{State: Waiting, Watches: []ResourceWatchStatus{{State: Waiting, Since: at(1)}}}, time.Time{}},
+		"all respond":               {ShardStatus{State: Synced, Since: at(3), Watches: []ResourceWatchStatus{{State: Synced, Since: at(3)}}}, time.Time{}},
+		"an address without a host": {ShardStatus{State: Failed, Since: at(3), Reason: "x"}, at(3)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := failingSince(&tt.status); !got.Equal(tt.want) {
+				t.Errorf("failing since %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestOtherContents: a server comes back at the same address with new storage.
 func TestOtherContents(t *testing.T) {
 	shard := newStandIn(t, "")
@@ -429,8 +451,8 @@ func TestOtherContents(t *testing.T) {
 	addr := shard.Listener.Addr().String()
 	shard.CloseClientConnections()
 	shard.Close()
-	r.until("the watches fail", func() bool { return r.Status().Shards[0].State == Failed })
-	if s := r.Status().Shards[0]; r.FailingSince(s.Name) != s.Since || s.Since.IsZero() || !r.FailingSince("other").IsZero() {
+	r.until("the watches fail", func() bool { return !r.FailingSince("s0").IsZero() })
+	if s := r.Status().Shards[0]; s.State != Failed || r.FailingSince(s.Name) != s.Since || s.Since.IsZero() || !r.FailingSince("other").IsZero() {
 		t.Errorf("failing since %v, and one that there is not since %v, want %v", r.FailingSince(s.Name), r.FailingSince("other"), s.Since)
 	}
 	if s := r.Status().Shards[0]; !s.Synced {

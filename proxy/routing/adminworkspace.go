@@ -19,8 +19,10 @@ const (
 var adminPattern = &Mapping{pattern: []string{servicesSegment, adminSegment}}
 
 // newAdminWorkspace makes the route to the Admin workspace, which every shard serves from
-// kcp 0.34 on, with the same contents. Nil: it is not served, because the mapping file sends
-// nothing to shards under an identity of the proxy's, or no shards are known.
+// kcp 0.34 on, with the same contents. Nil: there is no such route, and paths below
+// /services/admin go where the mapping file says. So it is when there is no entry for
+// /clusters/, or that entry passes credentials through, even if another for /services/ does
+// not; and when the proxy follows no shards.
 func (r *Router) newAdminWorkspace(m *Mappings) *virtualWorkspaces {
 	if r.Shards == nil {
 		return nil

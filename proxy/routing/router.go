@@ -54,8 +54,8 @@ type Config struct {
 	// Shards are the shards known now: mounts below their URLs are resolved as
 	// if the caller had asked there itself, and each serves /services/admin. Nil means none.
 	Shards func() []*shards.Shard
-	// ShardFailingSince says since when a shard, by its name, has not been responding to the
-	// proxy's watches; zero: it is, or there is no such shard. One that fails does not get
+	// ShardFailingSince says since when a shard, by its name, has not been responding to any of
+	// the proxy's watches; zero: it is, or there is no such shard. One that fails does not get
 	// requests that any shard can answer. Nil: none is known to fail.
 	ShardFailingSince func(name string) time.Time
 	// ExternalURLs are the proxy's own, for mounts alike, beside those of shards.
