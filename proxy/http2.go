@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net/http"
@@ -53,3 +54,57 @@ func (d *direct) setTLS(r *http.Request) {
 	state := d.conn.ConnectionState()
 	r.TLS = &state
 }
+
+// http2Writer is the ResponseWriter of an HTTP/2 stream. A client that grants no flow
+// control window can stall one stream while its connection makes progress. Answers over
+// HTTP/1.1 have the deadline of their connection (connections.go).
+type http2Writer struct {
+	http.ResponseWriter
+	progressDeadline
+	unflushed bool
+}
+
+// serveHTTP2 serves a request over HTTP/2.
+func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
+	s := p.http2Writers.Get().(*http2Writer)
+	s.ResponseWriter = w
+	p.serveHTTP(s, r)
+	if s.unflushed {
+		// net/http would flush after the handler has returned, and nothing would bound that.
+		_ = s.FlushError()
+	}
+	s.stop()
+	if !s.timedOut() { // a cut is under way, or was
+		s.ResponseWriter = nil
+		s.renew()
+		p.http2Writers.Put(s)
+	}
+}
+
+func (p *Proxy) newHTTP2Writer() *http2Writer {
+	s := &http2Writer{progressDeadline: progressDeadline{timeout: p.ProgressTimeout, quota: progressBytes}}
+	s.cut = func() { _ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(past) }
+	return s
+}
+
+// Write implements http.ResponseWriter.
+func (s *http2Writer) Write(b []byte) (int, error) {
+	s.unflushed = true
+	s.begin()
+	n, err := s.ResponseWriter.Write(b)
+	return n, cmp.Or(s.end(n), err)
+}
+
+// FlushError is what http.ResponseController calls.
+func (s *http2Writer) FlushError() error {
+	s.unflushed = false
+	s.begin()
+	err := http.NewResponseController(s.ResponseWriter).Flush()
+	return cmp.Or(s.end(0), err)
+}
+
+// Flush implements http.Flusher.
+func (s *http2Writer) Flush() { _ = s.FlushError() }
+
+// Unwrap is for http.ResponseController.
+func (s *http2Writer) Unwrap() http.ResponseWriter { return s.ResponseWriter }
