@@ -14,8 +14,8 @@
 //   - who gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
 //     RootAuthorizer (authorizer.go) and package zpages
-//   - which headers a server gets: exchange.rewrite (outgoing.go)
-//   - what log, metrics, audit and spans tell of a request: record (record.go)
+//   - which headers a server gets: exchange.rewrite (forward.go)
+//   - what log, metrics, audit and spans tell of a request: record (exchange.go)
 //   - what the proxy answers by itself: localendpoints.go, health.go, login.go, explain.go
 //
 // What holds everywhere:

@@ -3,7 +3,12 @@ package proxy
 import (
 	"net/http"
 	"net/http/httputil"
+	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"frontproxy/proxy/destination"
 	"frontproxy/proxy/metrics"
 )
 
@@ -21,6 +26,24 @@ type exchange struct {
 	upload  *requestBody  // nil: the request has no body
 	inbound *http.Request // as it came; set when it is forwarded
 	response
+}
+
+// record is what the steps have found out about a request. The log, metrics, audit events
+// and spans tell it.
+type record struct {
+	start time.Time
+	id    string     // empty unless audit, tracing or logging needs it
+	span  trace.Span // nil unless tracing is on
+	code  int        // of the answer; 0 until there is one
+
+	localPath string // the path of the proxy's own that is asked for; usually empty
+	upgrade   bool
+	info      *request.RequestInfo // as an API server sees it; nil until located
+	long      bool                 // long-running, as an API server sees it
+	dest      destination.Destination
+	admission
+	// reviewOutcome is what became of the token that a TokenReview is about; else it is empty.
+	reviewOutcome metrics.ReviewOutcome
 }
 
 // response is the state of the answer.

@@ -3,11 +3,15 @@ package proxy
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+	"k8s.io/klog/v2"
 
 	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/requestinfo"
 )
 
 // finish contains the panic v, counts and logs the request, and returns the exchange to the
@@ -47,6 +51,45 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	x.reset()
 	p.exchanges.Put(x)
 	return v != nil
+}
+
+// log writes the line of the request r, which took so long.
+func (rec *record) log(log klog.Logger, r *http.Request, took time.Duration) {
+	values := []any{"requestID", rec.id, "method", r.Method, "path", r.URL.Path, "code", rec.code, "latency", took, "client", r.RemoteAddr}
+	if rec.dest.Target.Cluster != "" {
+		values = append(values, "cluster", rec.dest.Target.Cluster)
+	}
+	if rec.dest.Target.Shard != nil {
+		values = append(values, "shard", rec.dest.Target.Shard.Name)
+	}
+	if d := rec.decision; d != nil {
+		values = append(values, "by", d.Authenticator)
+		if d.User != nil {
+			values = append(values, "user", d.User.GetName())
+		}
+		if d.ID != "" {
+			values = append(values, "refusal", d.ID, "because", reasons(d))
+		}
+	}
+	if rec.reviewOutcome != "" {
+		values = append(values, "review", rec.reviewOutcome)
+	}
+	log.Info("Request", values...)
+}
+
+// labels are what metrics tell of the request r, which took so long.
+func (rec *record) labels(r *http.Request, took time.Duration) metrics.Request {
+	m := metrics.Request{Method: r.Method, Code: rec.code, Shard: rec.dest.Shard, Took: took}
+	if rec.info == nil {
+		rec.info = requestinfo.Of(r.Method, rec.dest.APIPath, r.URL.RawQuery)
+	}
+	m.Verb = requestinfo.Verb(rec.info, rec.upgrade)
+	if d := rec.decision; d != nil {
+		if m.Authenticator = d.Authenticator; d.PassThrough {
+			m.Authenticator = "pass-through"
+		}
+	}
+	return m
 }
 
 // contain is deferred: a panic then ends only its goroutine.

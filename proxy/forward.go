@@ -3,13 +3,21 @@ package proxy
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
+	"net/http/httputil"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/destination"
+	"frontproxy/proxy/identityheaders"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/upstream"
 )
 
 // forward sends the request to its Destination and the answer to the client.
@@ -65,6 +73,106 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 		w.Header().Set("Connection", "close")
 	}
 	x.answer(w, apistatus.New(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not arrive in time"))
+}
+
+// rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
+// headers by now, so nothing that is set here can be removed again.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	in, out := pr.In, pr.Out
+	x.dest.SetURL(out.URL, x.dest.Path)
+	out.URL.RawQuery = in.URL.RawQuery
+	out.Trailer = nil
+	if shard := x.dest.Shard; shard != "" {
+		x.traffic = x.p.Metrics.Traffic(shard)
+	}
+	if x.traffic.Sent != nil && out.Body != nil {
+		// The transport may read on when the handler has returned.
+		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.Sent}
+	}
+	restoreForwarding(in, out)
+	x.dest.Headers.Clear(out.Header)
+	x.p.propagateTrace(out, x.id, &x.dest)
+	writeIdentity(out.Header, &x.dest, x.admission)
+	if x.dest.Kind == destination.MountedHost {
+		out.Host = x.dest.Base.Host
+		out.Header[routing.LoopHeader] = append(slices.Clone(in.Header[routing.LoopHeader]), routing.LoopMark)
+	}
+}
+
+// writeIdentity writes into cleared headers who is asking, as far as the server at d may
+// see that.
+func writeIdentity(header http.Header, d *destination.Destination, a admission) {
+	switch {
+	case d.Trust == destination.Untrusted:
+		identityheaders.DropPrivate(header)
+	case d.Trust == destination.Listed:
+		identityheaders.DropCredentials(header)
+		identityheaders.DropCookies(header)
+		d.HostHeaders.Clear(header)
+		d.HostHeaders.Set(header, a.forwardedUser)
+	case a.forwardedUser == nil: // the server judges the credentials
+	case a.decision.AssertedBy != "":
+		identityheaders.DropCredentials(header)
+		d.Headers.SetUnchanged(header, a.forwardedUser)
+	default:
+		identityheaders.DropCredentials(header)
+		d.Headers.Set(header, a.forwardedUser)
+	}
+}
+
+// restoreForwarding puts back what ReverseProxy removed, for shards see these
+// headers as a chain of proxies left them, and adds the client's address.
+func restoreForwarding(in, out *http.Request) {
+	for _, key := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v, ok := in.Header[key]; ok {
+			out.Header[key] = v
+		}
+	}
+	client, _, err := net.SplitHostPort(in.RemoteAddr)
+	if err != nil {
+		return
+	}
+	if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 {
+		client = strings.Join(prior, ", ") + ", " + client
+	}
+	out.Header["X-Forwarded-For"] = []string{client}
+}
+
+// modifyResponse sees the upstream's answer before the client does.
+func (x *exchange) modifyResponse(res *http.Response) error {
+	x.headerWritten, x.code = true, res.StatusCode
+	if res.StatusCode != http.StatusSwitchingProtocols { // whose body is the tunnel
+		res.Body = x.upload.answered(res.Body)
+	}
+	if x.dest.Trust == destination.Untrusted {
+		upstream.SanitizeResponse(res)
+	}
+	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
+		x.p.checkIdentityRejected(res, &x.dest, x.decision.User, x.inbound.Header.Get("Impersonate-User") != "")
+	}
+	if res.StatusCode == http.StatusForbidden && x.dest.Kind == destination.Shard && (x.dest.Path == "/api" || x.dest.Path == "/apis") {
+		// Whoever has access to a workspace may ask which APIs it has.
+		apistatus.WarnNoAccess(res.Header, x.dest.Asked())
+	}
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		x.charges.release() // a tunnel needs none
+		return nil
+	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
+		x.charges.release()
+		if x.inbound.Method == http.MethodGet || !x.upload.expects() {
+			x.watch = x.p.newWatch(x.inbound, res, &x.dest, x.decision, x.traffic.Received)
+			return nil
+		}
+		x.rechecked = x.p.newRecheckedBody(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision)) // ReverseProxy would end the upload
+	case res.ContentLength == -1:
+		x.rechecked = x.p.newRecheckedBody(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision))
+	}
+	if res.Body != http.NoBody {
+		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.Received}
+		res.Body = &x.download
+	}
+	return nil
 }
 
 // failed answers when the upstream did not: a client that went away gets

@@ -10,6 +10,9 @@ import (
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
 	"frontproxy/internal/protectedresource"
+	"frontproxy/lookup"
+	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/destination"
 	"frontproxy/proxy/requestinfo"
 )
 
@@ -20,17 +23,16 @@ import (
 //  3. what the proxy answers itself: /metrics and the like (localendpoints.go), and
 //     where to log in (login.go)
 //  4. locate: can the request be read in one way only, and where does it go?
-//     (locate.go, package routing)
+//     (package routing)
 //  5. admit: who is asking, or why nobody is admitted (admit.go); the memory of a
 //     request that waits is charged to its address, then to its user (charges.go,
 //     memorybudget.go). In between, a stream's request that is too large to keep is refused
 //     (streamsize.go), and then a version of a shard that the cluster has left
-//     (checkResourceVersion, moves.go)
-//     A TokenReview in a workspace may be answered then (tokenreviews.go), and explanations
-//     are (explain.go)
+//     (checkResourceVersion, moves.go). A TokenReview in a workspace may be answered then
+//     (tokenreviews.go), and explanations are (explain.go)
 //  6. forward: a small body is read, and a place among running requests taken, else the
-//     answer is 429 (forward.go); identity headers (outgoing.go); the answer
-//     (response.go)
+//     answer is 429; URL and identity headers are written; the answer is looked at
+//     (forward.go)
 //  7. copyWatch: the body of a watch, after the other steps have returned (watch.go)
 //  8. finish: panics are contained, the request is counted and logged (finish.go)
 //
@@ -142,6 +144,31 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 		return status
 	}
 	return x.checkResourceVersion(r)
+}
+
+// locate finds out whether the request can be read in one way only, whether it asks
+// for an upgrade, and where it goes. With a Status that answers it, there is as much
+// as was found out before.
+func (p *Proxy) locate(r *http.Request) (upgrade bool, to destination.Destination, status *metav1.Status) {
+	to.APIPath = r.URL.Path
+	path, err := lookup.RawPath(r)
+	if err != nil {
+		return false, to, apistatus.ForLookup(err, r)
+	}
+	if err = requestinfo.CheckFraming(r); err != nil {
+		return false, to, apistatus.BadRequest("%v", err)
+	}
+	if upgrade, err = requestinfo.Upgrade(r); err != nil {
+		return false, to, apistatus.BadRequest("%v", err)
+	}
+	to, err = p.router.Resolve(r, path)
+	if p.expiresInConflict(r, &to, err) {
+		return upgrade, to, expiredByMove()
+	}
+	if err != nil {
+		return upgrade, to, apistatus.ForDestination(err, r)
+	}
+	return upgrade, to, nil
 }
 
 // respond answers with status; when there is none, with a page of the proxy's

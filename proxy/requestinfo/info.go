@@ -2,6 +2,7 @@ package requestinfo
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -86,3 +87,38 @@ func flag(query, name string) (set bool) {
 	_ = runtime.Convert_Slice_string_To_bool(&in, &set, nil) // never fails
 	return set
 }
+
+// CheckFraming returns an error, which the client may read, for a request that says
+// twice how long it is. HTTP/1.1 ones do not get this far; net/http's HTTP/2 takes the
+// first and goes on (RFC 9113, section 8.1.1 calls it malformed).
+func CheckFraming(r *http.Request) error {
+	if len(r.Header["Content-Length"]) > 1 {
+		return errTwoLengths
+	}
+	return nil
+}
+
+var errTwoLengths = errors.New("the request has more than one content-length")
+
+// upgrades are the protocols that a connection may be switched to. Any other,
+// h2c above all, would be a tunnel in which requests pass unjudged.
+var upgrades = []string{"websocket", "SPDY/3.1"}
+
+// Upgrade says whether a request asks for an upgrade. The error, which the client may
+// read, is that the upgrade it asks for is not served.
+func Upgrade(r *http.Request) (bool, error) {
+	values, ok := r.Header["Upgrade"]
+	if !ok {
+		return false, nil
+	}
+	if len(values) == 1 && r.ProtoMajor == 1 {
+		for _, p := range upgrades {
+			if strings.EqualFold(values[0], p) {
+				return true, nil
+			}
+		}
+	}
+	return false, errUpgrade
+}
+
+var errUpgrade = errors.New("upgrade refused: only " + strings.Join(upgrades, " and ") + " are served, one at a time")
