@@ -79,25 +79,16 @@ func (p *healthChecker) responds(address string) bool {
 
 // dial is a transport's DialContext.
 func (p *healthChecker) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := p.connect(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+	return p.connect(ctx, network, address, false)
 }
 
 // dialWaiting is dial for connections of watches, which have no pings and may be silent for
 // long.
 func (p *healthChecker) dialWaiting(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := p.connect(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	c.waits = true
-	return c, nil
+	return p.connect(ctx, network, address, true)
 }
 
-func (p *healthChecker) connect(ctx context.Context, network, address string) (*trackedConn, error) {
+func (p *healthChecker) connect(ctx context.Context, network, address string, waits bool) (net.Conn, error) {
 	if !p.responds(address) {
 		return nil, fmt.Errorf("dial %s: %w", address, errSilent)
 	}
@@ -118,7 +109,7 @@ func (p *healthChecker) connect(ctx context.Context, network, address string) (*
 		return nil, err
 	}
 	h.heard.Store(p.ticks.Load())
-	c := &trackedConn{Conn: answerConn{conn}, health: p, host: h}
+	c := &trackedConn{Conn: answerConn{conn}, health: p, host: h, waits: waits}
 	h.conns[c] = struct{}{}
 	return c, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -95,14 +94,11 @@ func (u *Upstream) newTransports(m *Credentials) *transports {
 	}
 }
 
-// dialFunc is a net.Dialer's DialContext.
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
-
 // newTransport returns a transport to servers that the operator chose. Their answers are
 // trusted: headers and informational answers have only net/http's limits (10 MiB). An answer
 // may take any time as long as the server is alive, which the healthChecker finds out. There
 // is no bound on connections: a shard may have one for each request that waits for it.
-func (u *Upstream) newTransport(m *Credentials, dial dialFunc, http2 bool) *http.Transport {
+func (u *Upstream) newTransport(m *Credentials, dial DialFunc, http2 bool) *http.Transport {
 	t := &http.Transport{
 		DialContext:           dial,
 		TLSClientConfig:       m.config(),
