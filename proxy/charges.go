@@ -125,13 +125,8 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 		return n
 	}
 	if u != nil {
-		account, ok := c.budget.account(userAccount, u.GetName(), c.target), false
-		if c.addressFull {
-			ok = c.budget.take(account, c.weight, part(userPart))
-		} else {
-			ok = c.budget.move(c.account, account, c.weight, part(userPart))
-		}
-		if !ok {
+		account := c.budget.account(userAccount, u.GetName(), c.target)
+		if !c.budget.move(c.account, account, c.weight, part(userPart)) {
 			return apistatus.TooManyRequests(limited(u))
 		}
 		c.account = account

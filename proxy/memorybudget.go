@@ -87,8 +87,12 @@ func (b *memoryBudget) add(account *atomic.Int64, weight int64) {
 	b.used.Add(weight)
 }
 
-// move moves a charge of weight bytes from one account to another; false: to has no room.
+// move moves a charge of weight bytes from one account to another; false: to has no room. If
+// from is nil, it takes them.
 func (b *memoryBudget) move(from, to *atomic.Int64, weight, part int64) bool {
+	if from == nil {
+		return b.take(to, weight, part)
+	}
 	if n := to.Add(weight); n > weight && n > (b.limit-b.used.Load())/part {
 		to.Add(-weight)
 		return false
