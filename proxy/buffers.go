@@ -21,10 +21,8 @@ func newBufferPool(size int) *bufferPool {
 	return p
 }
 
-// Get implements httputil.BufferPool.
 func (p *bufferPool) Get() []byte { return *p.pool.Get().(*[]byte) }
 
-// Put implements httputil.BufferPool.
 func (p *bufferPool) Put(b []byte) {
 	if cap(b) >= p.size {
 		b = b[:p.size]

@@ -16,7 +16,6 @@ type clientWriter struct {
 	http2   bool
 }
 
-// Write implements http.ResponseWriter.
 func (w *clientWriter) Write(b []byte) (int, error) {
 	w.charges.beginClientWait()
 	defer w.charges.endClientWait()

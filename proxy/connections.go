@@ -28,7 +28,6 @@ type connections struct {
 // sayEvery is how often refused connections are logged, at most.
 const sayEvery = time.Minute
 
-// Accept implements net.Listener.
 func (l *connections) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -59,7 +58,6 @@ type connection struct {
 	tunnel  atomic.Bool
 }
 
-// Write implements net.Conn.
 func (c *connection) Write(b []byte) (int, error) {
 	if c.tunnel.Load() {
 		return c.Conn.Write(b) //nolint:wrapcheck // a net.Conn's

@@ -17,7 +17,6 @@ type countedBody struct {
 	broken bool
 }
 
-// Read implements io.Reader.
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 && b.bytes != nil {

@@ -39,7 +39,6 @@ type contextTransport struct {
 	context context.Context
 }
 
-// RoundTrip implements http.RoundTripper.
 func (t contextTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r.WithContext(t.context))
 }
@@ -147,7 +146,6 @@ func (r *connListener) put(conn net.Conn) bool {
 	}
 }
 
-// Accept implements net.Listener.
 func (r *connListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-r.conns:
@@ -157,7 +155,6 @@ func (r *connListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener.
 func (r *connListener) Close() error {
 	r.close()
 	return nil

@@ -39,7 +39,6 @@ type direct struct {
 	conn *tls.Conn
 }
 
-// ServeHTTP implements http.Handler.
 func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.TLS == nil {
 		d.setTLS(r)
@@ -87,7 +86,6 @@ func (p *Proxy) newHTTP2Writer() *http2Writer {
 	return s
 }
 
-// Write implements http.ResponseWriter.
 func (s *http2Writer) Write(b []byte) (int, error) {
 	s.unflushed = true
 	s.begin()
@@ -103,7 +101,6 @@ func (s *http2Writer) FlushError() error {
 	return cmp.Or(s.end(0), err)
 }
 
-// Flush implements http.Flusher.
 func (s *http2Writer) Flush() { _ = s.FlushError() }
 
 // Unwrap is for http.ResponseController.

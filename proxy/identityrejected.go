@@ -59,5 +59,4 @@ func isAnonymousForbidden(res *http.Response) bool {
 // brokenOff is a body that broke off.
 type brokenOff struct{ err error }
 
-// Read implements io.Reader.
 func (b brokenOff) Read([]byte) (int, error) { return 0, b.err }

@@ -228,11 +228,8 @@ func skipValue(in *json.Decoder) error {
 // noWriter is the writer of a ReverseProxy whose answer nobody gets.
 type noWriter struct{}
 
-// Header implements http.ResponseWriter.
 func (noWriter) Header() http.Header { return http.Header{} }
 
-// Write implements http.ResponseWriter.
 func (noWriter) Write(b []byte) (int, error) { return len(b), nil }
 
-// WriteHeader implements http.ResponseWriter.
 func (noWriter) WriteHeader(int) {}

@@ -162,7 +162,6 @@ func newListening(c *Config) listening {
 // connections, wanted only by those who look for it.
 type logWriter struct{ log klog.Logger }
 
-// Write implements io.Writer.
 func (w logWriter) Write(line []byte) (int, error) {
 	w.log.V(4).Info("net/http: " + strings.TrimSpace(string(line)))
 	return len(line), nil

@@ -52,7 +52,6 @@ func (b *recheckedBody) breakOff() {
 	_ = b.Close()
 }
 
-// Read implements io.Reader.
 func (b *recheckedBody) Read(to []byte) (int, error) {
 	n, err := b.ReadCloser.Read(to)
 	if errors.Is(err, io.EOF) && b.cut.Load() {

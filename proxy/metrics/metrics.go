@@ -90,7 +90,6 @@ func (m *Metrics) OIDCTokenRefused(reason jwt.Reason) {
 // that all of Kubernetes' libraries share; the rest of that is left out.
 type auditMetrics struct{}
 
-// Gather implements prometheus.Gatherer.
 func (auditMetrics) Gather() ([]*dto.MetricFamily, error) {
 	all, err := legacyregistry.DefaultGatherer.Gather()
 	return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool { return !strings.HasPrefix(f.GetName(), "apiserver_audit_") }), err

@@ -58,10 +58,8 @@ type proxyCollector struct {
 	state func() ProxyState
 }
 
-// Describe implements prometheus.Collector.
 func (c *proxyCollector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect implements prometheus.Collector.
 func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	s, d, gauge := c.state(), &c.m.proxy, gaugesInto(out)
 	count := func(d *prometheus.Desc, n float64) {

@@ -36,7 +36,6 @@ func (m *Metrics) Watches() shards.Metrics { return watchReporter{m} }
 // watchReporter implements shards.Metrics.
 type watchReporter struct{ m *Metrics }
 
-// ResourceWatchState implements shards.Metrics.
 func (w watchReporter) ResourceWatchState(shard, resource string, s shards.State) {
 	for _, state := range []shards.State{shards.Waiting, shards.Syncing, shards.Synced, shards.Failed} {
 		value := 0.0
@@ -47,18 +46,15 @@ func (w watchReporter) ResourceWatchState(shard, resource string, s shards.State
 	}
 }
 
-// Listed implements shards.Metrics.
 func (w watchReporter) Listed(shard, resource string, objects int) {
 	w.m.watches.lists.WithLabelValues(shard, resource).Inc()
 	w.m.watches.objects.WithLabelValues(shard, resource).Set(float64(objects))
 }
 
-// ResourceWatchFailed implements shards.Metrics.
 func (w watchReporter) ResourceWatchFailed(shard, resource, why string) {
 	w.m.watches.failures.WithLabelValues(shard, resource, strings.ReplaceAll(why, " ", "_")).Inc()
 }
 
-// Skipped implements shards.Metrics.
 func (w watchReporter) Skipped(shard, resource string) {
 	w.m.watches.skipped.WithLabelValues(shard, resource).Inc()
 }

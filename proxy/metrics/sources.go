@@ -68,10 +68,8 @@ type sourceCollector struct {
 	s Sources
 }
 
-// Describe implements prometheus.Collector.
 func (c *sourceCollector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect implements prometheus.Collector.
 func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	m, gauge := &c.m.sources, gaugesInto(out)
 	if c.s.Counts != nil {

@@ -13,7 +13,6 @@ import (
 // is none, the error.
 type answerConn struct{ net.Conn }
 
-// Write implements net.Conn.
 func (c answerConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {

@@ -119,7 +119,6 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// Write implements net.Conn.
 func (c *trackedConn) Write(b []byte) (int, error) {
 	if c.since.Load() == 0 {
 		c.since.Store(c.health.ticks.Load())
@@ -127,7 +126,6 @@ func (c *trackedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Read implements net.Conn.
 func (c *trackedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && c.since.Load() != 0 {
@@ -141,7 +139,6 @@ func (c *trackedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close implements net.Conn.
 func (c *trackedConn) Close() error {
 	c.health.mu.Lock()
 	delete(c.host.conns, c)

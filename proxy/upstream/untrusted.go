@@ -48,7 +48,6 @@ type sanitizedBody struct {
 	res *http.Response
 }
 
-// Read implements io.Reader.
 func (b *sanitizedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
@@ -61,7 +60,6 @@ func (b *sanitizedBody) Read(p []byte) (int, error) {
 // (1xx), which ReverseProxy passes on to the client.
 type sanitizingTransport struct{ http.RoundTripper }
 
-// RoundTrip implements http.RoundTripper.
 func (c sanitizingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {

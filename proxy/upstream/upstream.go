@@ -184,7 +184,6 @@ type dedicatedBody struct {
 	closed atomic.Bool
 }
 
-// Close implements io.Closer.
 func (b *dedicatedBody) Close() error {
 	if !b.closed.Swap(true) {
 		b.count.Add(-1)
