@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"net/http"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -47,7 +46,7 @@ func (p *Proxy) configurationsPage(r *http.Request, c *charges, d *destination.D
 	if status := c.startRunning(&p.limit, u, d); status != nil { // the shard is asked
 		return nil, status
 	}
-	if status := p.mayConfigurations(r.Context(), d, u, verb, name); status != nil {
+	if status := p.mayConfigurations(r, d, u, verb, name); status != nil {
 		return nil, status
 	}
 	var page *zpages.ConfigurationsPage
@@ -63,11 +62,11 @@ func (p *Proxy) configurationsPage(r *http.Request, c *charges, d *destination.D
 	return func(w http.ResponseWriter, _ *http.Request) { zpages.WriteJSON(w, page) }, nil
 }
 
-// mayConfigurations asks the shard at d whether u may do verb with the workspace's
-// configuration name; empty: with all.
-func (p *Proxy) mayConfigurations(ctx context.Context, d *destination.Destination, u user.Info, verb, name string) *metav1.Status {
+// mayConfigurations asks the shard at d whether u, or whom it impersonates, may do verb with the
+// workspace's configuration name; empty: with all.
+func (p *Proxy) mayConfigurations(r *http.Request, d *destination.Destination, u user.Info, verb, name string) *metav1.Status {
 	const group, resource = "tenancy.kcp.io", "workspaceauthenticationconfigurations"
-	allowed, err := selfReview(ctx, d, u, nil, authorizationv1.SelfSubjectAccessReviewSpec{
+	allowed, err := selfReview(r.Context(), d, u, impersonationOf(r.Header), authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Version: "*", Resource: resource, Name: name},
 	})
 	if err != nil {

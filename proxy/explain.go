@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"net/http"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -49,15 +48,16 @@ func (p *Proxy) workspacePage(r *http.Request, c *charges, d *destination.Destin
 	if status := c.startRunning(&p.limit, u, d); status != nil { // the shard is asked
 		return nil, status
 	}
-	if status := p.canExplain(r.Context(), d, u); status != nil {
+	if status := p.canExplain(r, d, u); status != nil {
 		return nil, status
 	}
 	return explanationPage(p.explanations.ForWorkspace(d.Target.Cluster, id))
 }
 
-// canExplain asks the shard at d, as the caller u, whether it may read explanations.
-func (p *Proxy) canExplain(ctx context.Context, d *destination.Destination, u user.Info) *metav1.Status {
-	allowed, err := selfReview(ctx, d, u, nil, authorizationv1.SelfSubjectAccessReviewSpec{
+// canExplain asks the shard at d, as the caller u or whom it impersonates, whether it may read
+// explanations.
+func (p *Proxy) canExplain(r *http.Request, d *destination.Destination, u user.Info) *metav1.Status {
+	allowed, err := selfReview(r.Context(), d, u, impersonationOf(r.Header), authorizationv1.SelfSubjectAccessReviewSpec{
 		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: zpages.ExplainPath, Verb: "get"},
 	})
 	if err != nil {

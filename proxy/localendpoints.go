@@ -93,6 +93,9 @@ func (p *Proxy) authorizeLocal(r *http.Request, path string) (*authn.Decision, *
 	case !readOnly(r):
 		return nil, apistatus.MethodNotAllowed("only GET is served here")
 	}
+	if len(impersonationOf(r.Header)) > 0 { // root could be asked about either user, and both would be surprised
+		return nil, apistatus.Forbidden("forbidden: the proxy's own pages are served to callers as themselves: send no Impersonate-* headers (kubectl --as)")
+	}
 	d := p.authenticate(r, &destination.Destination{})
 	switch {
 	case d.PassThrough: // there is no shard here to decide

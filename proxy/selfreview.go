@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,18 @@ import (
 const maxReview = 1 << 20
 
 const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+// impersonationOf returns the headers by which the caller acts as another user, whose rights
+// count then.
+func impersonationOf(header http.Header) http.Header {
+	out := http.Header{}
+	for key, values := range header {
+		if strings.HasPrefix(key, "Impersonate-") {
+			out[key] = values
+		}
+	}
+	return out
+}
 
 // selfReview asks the shard at d whether u may do in the workspace what spec says
 // (SelfSubjectAccessReview), under u's own identity. With impersonation, which are headers of

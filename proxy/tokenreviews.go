@@ -178,18 +178,6 @@ func (x *exchange) createReview(r *http.Request, body []byte) (*tokenreview.Nego
 	return negotiated, review, nil
 }
 
-// impersonationOf returns the headers by which the caller acts as another user, whose rights
-// count then.
-func impersonationOf(header http.Header) http.Header {
-	out := http.Header{}
-	for key, values := range header {
-		if strings.HasPrefix(key, "Impersonate-") {
-			out[key] = values
-		}
-	}
-	return out
-}
-
 // mayReview asks the shard whether the caller may create TokenReviews.
 func (x *exchange) mayReview(ctx context.Context, impersonation http.Header) *metav1.Status {
 	allowed, err := selfReview(ctx, &x.dest, x.forwardedUser, impersonation, authorizationv1.SelfSubjectAccessReviewSpec{
