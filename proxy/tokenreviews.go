@@ -15,7 +15,6 @@ import (
 	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -131,7 +130,7 @@ func (x *exchange) reviewBody(w http.ResponseWriter, r *http.Request) (body []by
 		return nil, true
 	}
 	x.upload.quota = math.MaxInt // in time as a whole: the decision about its sender must not become old
-	err := error(nil)
+	var err error
 	if r.ContentLength <= maxBufferedBody {
 		body, err = io.ReadAll(io.LimitReader(r.Body, maxBufferedBody+1))
 	}
@@ -193,7 +192,9 @@ func (x *exchange) mayReview(ctx context.Context, impersonation http.Header) *me
 		if as := impersonation.Get("Impersonate-User"); as != "" {
 			name = clip.Clone(as, identity.MaxQuoted)
 		}
-		return &apierrors.NewForbidden(tokenreview.Resource, "", fmt.Errorf("User %q cannot create resource %q in API group %q at the cluster scope", name, tokenreview.Resource.Resource, tokenreview.Resource.Group)).ErrStatus
+		s := apistatus.Forbidden("%s is forbidden: User %q cannot create resource %q in API group %q at the cluster scope", tokenreview.Resource, name, tokenreview.Resource.Resource, tokenreview.Resource.Group)
+		s.Details = &metav1.StatusDetails{Group: tokenreview.Resource.Group, Kind: tokenreview.Resource.Resource}
+		return s
 	}
 	return nil
 }
