@@ -300,5 +300,7 @@ func TestTokenReviewsWithoutKeys(t *testing.T) {
 	}
 	got, err = review(t.Context(), kubeOf(t, env.Admin(), s.ws), neighbour.token)
 	check(t, err)
-	t.Logf("without the gate, the shard says of another workspace's account: %v %q", got.Authenticated, got.User.Username)
+	if !got.Authenticated || got.User.Username != own.local() { // then docs/token-reviews.md is wrong about kcp
+		t.Errorf("without the gate, the shard says of another workspace's account: %v %q", got.Authenticated, got.User.Username)
+	}
 }
