@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -221,10 +220,8 @@ func (p *proxy) client(k *standin.KCP, certs ...tls.Certificate) *http.Client {
 func (c *container) start(k *standin.KCP, spec corev1.Container) *proxy {
 	t := c.t
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := harness.FreePort()
 	check(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	check(t, listener.Close())
 	var args []string
 	for _, a := range spec.Args {
 		args = append(args, c.in(a))

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -82,14 +81,7 @@ func arguments(t testing.TB, k *standin.KCP, entries ...string) (args []string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := freePort(t)
 	return []string{
 		"--mapping-file=" + mapping, "--root-kubeconfig=" + kubeconfig, "--shards-kubeconfig=" + kubeconfig, "--root-directory=" + t.TempDir(),
 		"--bind-address=127.0.0.1", "--secure-port=" + port, "--tls-cert-file=" + serving.CertFile, "--tls-private-key-file=" + serving.KeyFile,

@@ -22,7 +22,7 @@ func (e *Environment) startCacheServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	port, err := e.ports.pick()
+	port, err := FreePort()
 	if err != nil {
 		return err
 	}
@@ -62,11 +62,11 @@ func (e *Environment) startCacheServer(ctx context.Context) error {
 
 // etcdFlags picks the ports of one more embedded etcd.
 func (e *Environment) etcdFlags() ([]string, error) {
-	client, err := e.ports.pick()
+	client, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
-	peer, err := e.ports.pick()
+	peer, err := FreePort()
 	if err != nil {
 		return nil, err
 	}

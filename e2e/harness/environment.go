@@ -50,7 +50,6 @@ type Environment struct {
 	ClientCA, ServingCA, RequestHeaderCA *CA
 
 	config     Config
-	ports      ports
 	rootPort   int
 	cache      *cacheServer
 	admin      KeyPair // O=system:kcp:admin, through the proxy
@@ -75,7 +74,6 @@ func Start(ctx context.Context, config Config) (*Environment, error) {
 		config.Progress = func(string) {}
 	}
 	e := &Environment{Dir: config.Dir, config: config}
-	e.ports.taken = map[int]bool{}
 	if e.Dir == "" {
 		dir, err := os.MkdirTemp("", "front-proxy-e2e-")
 		if err != nil {
@@ -102,7 +100,7 @@ func (e *Environment) start(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if e.rootPort, err = e.ports.pick(); err != nil {
+	if e.rootPort, err = FreePort(); err != nil {
 		return err
 	}
 	proxy, err := e.NewProxy("proxy", e.config.Proxy)

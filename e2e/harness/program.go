@@ -28,9 +28,3 @@ func (p *Program) Stop() { p.process.stop(stopGrace) }
 
 // Kill ends it at once.
 func (p *Program) Kill() { p.process.kill() }
-
-// FreePort finds a port of 127.0.0.1 that nobody has now, below those that the
-// system gives to outgoing connections.
-func FreePort() (int, error) {
-	return (&ports{taken: map[int]bool{}}).pick()
-}

@@ -47,7 +47,7 @@ func (e *Environment) NewProxy(name string, o ProxyOptions) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := e.ports.pick()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}

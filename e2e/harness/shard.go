@@ -89,7 +89,7 @@ func (s *Shard) prepare() error {
 	}
 	port := e.rootPort // chosen earlier: kubeconfigs name it
 	if s.Name != RootShard {
-		if port, err = e.ports.pick(); err != nil {
+		if port, err = FreePort(); err != nil {
 			return err
 		}
 	}

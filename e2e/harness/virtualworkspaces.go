@@ -30,7 +30,7 @@ func newVirtualServer(s *Shard) (*virtualServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := e.ports.pick()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
