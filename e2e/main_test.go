@@ -26,7 +26,7 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "e2e: cannot run without real binaries:\n%v\n`make test` builds them and runs everything; `make test-unit` runs what needs none\n", err)
 		return 1
 	}
-	release, err := harness.Exclusive()
+	started, release, err := harness.Shared()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
@@ -45,6 +45,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
+	started()
 	code := m.Run()
 	if found := troubles(env.Logs()); len(found) > 0 {
 		fmt.Fprintf(os.Stderr, "e2e: what no proxy should log:\n%s\n", strings.Join(found, "\n"))

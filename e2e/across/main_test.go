@@ -29,7 +29,7 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "e2e/across: cannot run without real binaries:\n%v\n", err)
 		return 1
 	}
-	release, err := harness.Exclusive()
+	started, release, err := harness.Shared()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e/across:", err)
 		return 1
@@ -62,6 +62,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e/across:", err)
 		return 1
 	}
+	started()
 	code := m.Run()
 	if leaks, err := env.Leaks(); err != nil || len(leaks) > 0 {
 		fmt.Fprintf(os.Stderr, "e2e/across: credentials in what the proxies wrote (%v):\n%s\n", err, strings.Join(leaks, "\n"))

@@ -25,7 +25,7 @@ import (
 // Ctrl-C with status 0, and leaves neither processes nor files. In between, what
 // docs/quick-start.md says is done, and the demo's own commands are repeated.
 func TestDemo(t *testing.T) {
-	release, err := harness.Exclusive()
+	started, release, err := harness.Shared()
 	check(t, err)
 	defer release()
 	work := filepath.Join(t.TempDir(), "tmp")
@@ -46,6 +46,7 @@ func TestDemo(t *testing.T) {
 	defer deadline.Stop()
 	select {
 	case <-out.ready:
+		started()
 		quickStart(t, out.shellFile())
 		repeatCommands(t, out)
 		_, err = keyboard.WriteString("\x03")

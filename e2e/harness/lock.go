@@ -7,18 +7,38 @@ import (
 	"syscall"
 )
 
-// Exclusive waits until no other test on this machine holds the lock, takes it
-// and returns what releases it. Test packages run side by side; two kcps at
-// once would make both too slow for what they test. The demo takes no lock.
-func Exclusive() (release func(), err error) {
-	path := filepath.Join(os.TempDir(), "front-proxy-e2e.lock")
+// Exclusive waits until no test and no measurement with a kcp runs on this machine,
+// keeps others from beginning, and returns what lets them: for what measures. The demo
+// takes no lock.
+func Exclusive() (release func(), err error) { return lock("front-proxy-e2e.lock", syscall.LOCK_EX) }
+
+// Shared is for tests, which run beside each other. It waits until nobody has the
+// machine for himself (see Exclusive) and until no other test starts its kcp: a kcp
+// computes while it starts and waits afterwards, and several that start at once would
+// keep each other from being ready in time. It returns what to call when kcp runs, and
+// what to call at the end.
+func Shared() (started, release func(), err error) {
+	if release, err = lock("front-proxy-e2e.lock", syscall.LOCK_SH); err != nil {
+		return nil, nil, err
+	}
+	if started, err = lock("front-proxy-e2e-start.lock", syscall.LOCK_EX); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return started, func() { started(); release() }, nil
+}
+
+// lock takes a lock on a file of the directory for temporary files. The kernel gives it
+// up when this process ends.
+func lock(name string, how int) (release func(), err error) {
+	path := filepath.Join(os.TempDir(), name)
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a name of our own
 	if err != nil {
 		return nil, fmt.Errorf("take the lock of end-to-end tests: %w", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // a descriptor fits
+	if err := syscall.Flock(int(file.Fd()), how); err != nil { //nolint:gosec // a descriptor fits
 		_ = file.Close()
 		return nil, fmt.Errorf("take the lock of end-to-end tests (%s): %w", path, err)
 	}
-	return func() { _ = file.Close() }, nil
+	return func() { _ = file.Close() }, nil // again does nothing
 }
