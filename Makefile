@@ -10,6 +10,7 @@ ON031   := ChangeOfImage|ArgumentsOfKcpFrontProxy|Shadow|Health|UsersOfATypeGetI
 ONKCP   := /e2e(/across|/demo)?$$
 VWF     := bin/virtual-workspace-framework
 LOGIN   := bin/login-tools-$(shell sha256sum e2e/login-tools/go.sum | cut -c1-12)
+IMAGE   := bin/image-tool-$(shell cat deploy/image/go.sum deploy/image/*.go | sha256sum | cut -c1-12)
 DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go | sha256sum | cut -c1-12)
 # Which Kubernetes helm takes for granted where it asks none, as its own builds do: that of its client.
 K8SMINOR = $(shell awk '$$1 == "k8s.io/client-go" {split($$2, v, "."); print v[2]; exit}' deploy/tools/go.mod)
@@ -17,22 +18,28 @@ HELMK8S  = $(foreach p,chartutil lint/rules,-X helm.sh/helm/v3/pkg/$(p).k8sVersi
 DOCTESTS := Links|Doc$$|NamesTests
 LINT    := bin/lint-$(shell sha256sum .ci/lint/go.sum | cut -c1-12)
 
-.PHONY: build image test test-unit test-browser lint docs bench pgo conformance soak demo fuzz clean
+# Where make image puts it, for which architectures, and the commit that its label names.
+OUT      ?= bin/image
+ARCHS    ?= amd64 arm64
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+
+.PHONY: build image deploy-tools test test-unit test-browser lint docs bench pgo conformance soak demo fuzz clean
 
 build: ## bin/front-proxy and the kubectl plugin bin/kubectl-kcp_login
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kubectl-kcp_login ./cmd/kubectl-kcp-login
 
-image: $(DEPLOY) ## bin/image: an OCI image for amd64 and arm64, without a container engine
-	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' \
-	  -o bin/image-$$arch/front-proxy ./cmd/front-proxy || exit 1; done
-	$(DEPLOY)/image -version '$(VERSION)' -revision "$$(git rev-parse HEAD 2>/dev/null)" -out bin/image \
-	  linux/amd64=bin/image-amd64/front-proxy linux/arm64=bin/image-arm64/front-proxy
+image: $(IMAGE) ## bin/image: an OCI image for amd64 and arm64, without a container engine; an SBOM beside each program, bin/image-…/front-proxy.cdx.json
+	for arch in $(ARCHS); do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' \
+	  -o $(OUT)-$$arch/front-proxy ./cmd/front-proxy || exit 1; done
+	@$(IMAGE)/image -version '$(VERSION)' -revision '$(REVISION)' -out $(OUT) $(foreach a,$(ARCHS),linux/$(a)=$(OUT)-$(a)/front-proxy)
 
-test: build image $(KCP031) $(KCP032) $(LOGIN) ## everything, real kcp included
+test: build image deploy-tools $(KCP031) $(KCP032) $(LOGIN) ## everything, real kcp included
 	go test -race -timeout 20m $$(go list ./... | grep -v -E '$(ONKCP)')
 	go test -race -timeout 40m -p 1 $$(go list ./... | grep -E '$(ONKCP)')
 	FRONT_PROXY_E2E_KCP=0.31 go test -race -timeout 20m -run '^Test($(ON031))$$' ./e2e
+
+deploy-tools: $(DEPLOY) ## helm and the checks that the tests of deploy/ run
 
 test-unit: ## fast, no kcp
 	go test -race $$(go list ./... | grep -v -e /e2e -e /deploy)
@@ -93,8 +100,13 @@ $(LINT): .ci/lint/go.mod .ci/lint/go.sum
 	go build -C .ci/lint -o $(CURDIR)/$@.tmp/ tool
 	rm -rf $@ && mv $@.tmp $@ && touch $@
 
+$(IMAGE): deploy/image/go.mod deploy/image/go.sum $(wildcard deploy/image/*.go)
+	go vet -C deploy/image ./...
+	go build -C deploy/image -ldflags '-s -w' -o $(CURDIR)/$@.tmp/ .
+	rm -rf $@ && mv $@.tmp $@ && touch $@
+
 $(DEPLOY): deploy/tools/go.mod deploy/tools/go.sum $(wildcard deploy/tools/*/*.go)
 	@echo "building helm and the checks of deploy/ into $@: a few minutes, once"
 	go vet -C deploy/tools ./...
-	go build -C deploy/tools -ldflags '-s -w $(HELMK8S)' -o $(CURDIR)/$@.tmp/ tool ./strict ./alerts ./image
+	go build -C deploy/tools -ldflags '-s -w $(HELMK8S)' -o $(CURDIR)/$@.tmp/ tool ./strict ./alerts
 	rm -rf $@ && mv $@.tmp $@ && touch $@

@@ -5,14 +5,18 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"crypto/x509"
+	"debug/buildinfo"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,24 +173,106 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// TestImageIsReproducible: the same binaries give the same bytes.
+// TestImageIsReproducible: two builds of the same sources, in two directories, have the
+// same digest.
 func TestImageIsReproducible(t *testing.T) {
-	image := tool(t, "image")
-	binary := filepath.Join(t.TempDir(), "front-proxy")
-	if err := os.WriteFile(binary, []byte("a binary"), 0o600); err != nil {
-		t.Fatal(err)
+	t.Parallel()
+	elsewhere := t.TempDir()
+	check(t, copySources(elsewhere, ".."))
+	found, err := filepath.Glob("../bin/image-tool-*")
+	if err != nil || len(found) == 0 {
+		t.Fatalf("bin/image-tool-… is missing (%v): `make image` builds it", err)
 	}
-	var made [2][]byte
-	for n := range made {
-		out := filepath.Join(t.TempDir(), "layout")
-		run(t, nil, image, "-version=v1", "-revision=x", "-out="+out, "linux/amd64="+binary, "linux/arm64="+binary)
-		var err error
-		if made[n], err = os.ReadFile(out + ".tar"); err != nil {
-			t.Fatal(err)
+	tool, err := filepath.Abs(found[len(found)-1])
+	check(t, err)
+	digest := func(sources string) string {
+		out := filepath.Join(t.TempDir(), "image")
+		printed := string(run(t, nil, "env", "MAKEFLAGS=", "make", "-s", "-C", sources, "-o", tool, "image", "OUT="+out, "ARCHS="+runtime.GOARCH, "IMAGE="+tool, "VERSION=v1", "REVISION=x"))
+		name, digest, _ := strings.Cut(strings.TrimSpace(printed), ": ")
+		if name != out || !strings.HasPrefix(digest, "sha256:") {
+			t.Fatalf("make image prints %q", printed)
 		}
+		if _, err := os.Stat(filepath.Join(out, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))); err != nil {
+			t.Errorf("the image has no content of the digest that is printed: %v", err)
+		}
+		return digest
 	}
-	if string(made[0]) != string(made[1]) {
-		t.Error("two builds differ")
+	if here, there := digest(".."), digest(elsewhere); here != there {
+		t.Errorf("two builds have the digests %s and %s", here, there)
+	}
+}
+
+// copySources copies the repository's files but for bin/ and what is hidden.
+func copySources(to, from string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil || name == "." {
+			return err
+		}
+		switch {
+		case entry.IsDir() && (name == "bin" || strings.HasPrefix(entry.Name(), ".")):
+			return filepath.SkipDir
+		case entry.IsDir():
+			return os.Mkdir(filepath.Join(to, name), 0o755) //nolint:gosec // as in the repository
+		case !entry.Type().IsRegular():
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), content, 0o644) //nolint:gosec // as in the repository
+	})
+}
+
+// TestSBOM: beside each program is a list of what it was built from: every module that
+// it has itself, the standard library, and its own hash.
+func TestSBOM(t *testing.T) {
+	t.Parallel()
+	type property struct{ Name, Value string }
+	for _, arch := range []string{"amd64", "arm64"} {
+		program := layout + "-" + arch + "/front-proxy"
+		content, err := os.ReadFile(program + ".cdx.json")
+		if err != nil {
+			t.Fatalf("%v; `make image` writes it", err)
+		}
+		bom := decoded[struct {
+			Format     string `json:"bomFormat"`
+			Serial     string `json:"serialNumber"`
+			Components []struct{ Name, Version string }
+			Metadata   struct {
+				Timestamp  string
+				Properties []property
+			}
+		}](t, content)
+		if bom.Format != "CycloneDX" || bom.Serial != "" || bom.Metadata.Timestamp != "" {
+			t.Errorf("%s: format %q, serial number %q, time %q", arch, bom.Format, bom.Serial, bom.Metadata.Timestamp)
+		}
+		listed := map[string]string{}
+		for _, c := range bom.Components {
+			listed[c.Name] = c.Version
+		}
+		info, err := buildinfo.ReadFile(program)
+		check(t, err)
+		for _, m := range info.Deps {
+			if m.Replace != nil {
+				m = m.Replace
+			}
+			if listed[m.Path] != m.Version {
+				t.Errorf("%s: %s %s is listed as %q", arch, m.Path, m.Version, listed[m.Path])
+			}
+		}
+		if listed["std"] != info.GoVersion {
+			t.Errorf("%s: the standard library is listed as %q, it is %s", arch, listed["std"], info.GoVersion)
+		}
+		binary, err := os.ReadFile(program)
+		check(t, err)
+		if want := (property{"cdx:gomod:binary:hash:SHA-256", fmt.Sprintf("%x", sha256.Sum256(binary))}); !slices.Contains(bom.Metadata.Properties, want) {
+			t.Errorf("%s: no %v", arch, want)
+		}
 	}
 }
 

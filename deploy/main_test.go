@@ -5,26 +5,38 @@ package deploy
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/e2e/harness"
 )
 
-// tool is a program that `make image` builds, of the newest build.
+func TestMain(m *testing.M) {
+	// Most of them wait for other programs most of the time.
+	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// tool is a program that `make deploy-tools` builds, of the newest build.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	found, err := filepath.Glob("../bin/deploy-tools-*/" + name)
 	if err != nil || len(found) == 0 {
-		t.Fatalf("bin/deploy-tools-…/%s is missing: `make image` builds it (a few minutes, once)", name)
+		t.Fatalf("bin/deploy-tools-…/%s is missing: `make deploy-tools` builds it (many minutes, once)", name)
 	}
 	newest, at := "", int64(0)
 	for _, path := range found {
@@ -72,10 +84,20 @@ func kustomized(t *testing.T, dir string) []byte {
 	return run(t, nil, binaries.Kubectl, "kustomize", dir)
 }
 
+// rendered are the results of charted so far, by its values: many tests look at each
+// set of values.
+var rendered sync.Map
+
 // charted is the chart rendered as release kcp in namespace kcp.
 func charted(t *testing.T, values ...string) []byte {
 	t.Helper()
-	return run(t, nil, tool(t, "helm"), append([]string{"template", "kcp", "charts/front-proxy", "--namespace=kcp"}, values...)...)
+	key := strings.Join(values, "\n")
+	if out, ok := rendered.Load(key); ok {
+		return out.([]byte)
+	}
+	out := run(t, nil, tool(t, "helm"), append([]string{"template", "kcp", "charts/front-proxy", "--namespace=kcp"}, values...)...)
+	rendered.Store(key, out)
+	return out
 }
 
 // valuesOf is helm's argument for a file of ci/, as in valuesOf("acme").
@@ -126,7 +148,7 @@ func typed[T any](t *testing.T, all map[string]*unstructured.Unstructured, key s
 	if all[key] == nil {
 		t.Fatalf("no %s", key)
 	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(all[key].Object, &out, true); err != nil {
+	if err := apiruntime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(all[key].Object, &out, true); err != nil {
 		t.Fatalf("%s: %v", key, err)
 	}
 	return out

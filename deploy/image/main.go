@@ -1,9 +1,13 @@
 // Command image packs built binaries into a container image for several
-// architectures, without a container engine and without pulling anything. The
-// same binaries give the same image, byte for byte.
+// architectures, without a container engine and without pulling anything, and
+// prints the image's digest. The same binaries give the same image, byte for
+// byte. Beside each binary it writes what that was built from, as a CycloneDX
+// SBOM named like the binary with .cdx.json.
 //
 //	image -version v1 -out DIR linux/amd64=bin/front-proxy-amd64 …   an OCI image layout in DIR and DIR.tar
 //	image -roots                                                     only prints the CA bundle
+//
+// It is a module of its own so that front-proxy does not depend on its libraries.
 package main
 
 import (
@@ -19,6 +23,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/CycloneDX/cyclonedx-go"
+	"github.com/CycloneDX/cyclonedx-gomod/pkg/generate/bin"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -26,6 +32,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/rs/zerolog"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
@@ -47,7 +54,7 @@ func main() {
 	if *roots {
 		_, err = os.Stdout.Write(caBundle())
 	} else {
-		err = build(*version, *revision, *out, flag.Args())
+		err = build(os.Stdout, *version, *revision, *out, flag.Args())
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "image: %v\n", err)
@@ -55,10 +62,11 @@ func main() {
 	}
 }
 
-// build writes the layout, reads it back and checks every digest in it.
-func build(version, revision, out string, binaries []string) error {
+// build writes the layout, reads it back and checks every digest in it, and prints
+// the one by which the image is pushed, signed and pulled.
+func build(stdout io.Writer, version, revision, out string, binaries []string) error {
 	if version == "" || out == "" || len(binaries) == 0 {
-		return fmt.Errorf("-version, -out and at least one os/arch=file are needed; see the comment in deploy/tools/image/main.go")
+		return fmt.Errorf("-version, -out and at least one os/arch=file are needed; see the comment in deploy/image/main.go")
 	}
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, b := range binaries {
@@ -74,6 +82,9 @@ func build(version, revision, out string, binaries []string) error {
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
 			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: system, Architecture: arch}},
 		})
+		if err := writeSBOM(file, version); err != nil {
+			return fmt.Errorf("SBOM of %s: %w", file, err)
+		}
 	}
 	if err := os.RemoveAll(out); err != nil {
 		return err
@@ -92,7 +103,35 @@ func build(version, revision, out string, binaries []string) error {
 	if err := validate.Index(written); err != nil {
 		return fmt.Errorf("what was written to %s does not read back: %w", out, err)
 	}
-	return pack(out, out+".tar")
+	if err := pack(out, out+".tar"); err != nil {
+		return err
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %s\n", out, digest)
+	return err
+}
+
+// writeSBOM writes what the Go binary says it was built from to the file named like it
+// with .cdx.json: modules with their checksums, the standard library, and the binary's
+// own hashes. It has no time and no random number, so that it is the same each time.
+func writeSBOM(binary, version string) error {
+	generator, err := bin.NewGenerator(binary, bin.WithLogger(zerolog.Nop()), bin.WithIncludeStdlib(true), bin.WithVersionOverride(version))
+	if err != nil {
+		return err
+	}
+	bom, err := generator.Generate()
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	encoder := cyclonedx.NewBOMEncoder(&out, cyclonedx.BOMFileFormatJSON).SetPretty(true)
+	if err := encoder.EncodeVersion(bom, cyclonedx.SpecVersion1_6); err != nil {
+		return err
+	}
+	return os.WriteFile(binary+".cdx.json", out.Bytes(), 0o644)
 }
 
 func one(version, revision, system, arch, file string) (v1.Image, error) {
