@@ -6,7 +6,7 @@ kcp      = bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e
 KCP031  := $(call kcp,0.31)
 KCP032  := $(call kcp,0.32)
 ON031   := ChangeOfImage|ArgumentsOfKcpFrontProxy|Shadow|Health|UsersOfATypeGetIntoItsWorkspacesOnly|UnknownCluster|HomeWorkspace|GlobalWayAlone|GlobalWaysTogether|ServiceAccountTokensClaimByClaim|BadTokensAreRefused|MountReentry|Migration|LifecycleGroups
-# The packages that start kcp, which run one after the other.
+# The packages that start kcp.
 ONKCP   := /e2e(/across|/demo)?$$
 VWF     := bin/virtual-workspace-framework
 LOGIN   := bin/login-tools-$(shell sha256sum e2e/login-tools/go.sum | cut -c1-12)
@@ -36,8 +36,21 @@ image: $(IMAGE) ## bin/image: an OCI image for amd64 and arm64, without a contai
 
 test: build image deploy-tools $(KCP031) $(KCP032) $(LOGIN) ## everything, real kcp included
 	go test -race -timeout 20m $$(go list ./... | grep -v -E '$(ONKCP)')
-	go test -race -timeout 40m -p 1 $$(go list ./... | grep -E '$(ONKCP)')
-	FRONT_PROXY_E2E_KCP=0.31 go test -race -timeout 20m -run '^Test($(ON031))$$' ./e2e
+	+@$(MAKE) --no-print-directory -j$(KCPS) --output-sync=target $(PHASES)
+
+# They wait for kcp more than they compute, so two run at a time: on-kcp takes as long as the others together.
+# Each prints all of its output when it ends. TestDemo starts a make, for which these flags are not.
+KCPS   ?= 2
+PHASES := on-kcp on-kcp-across on-kcp-demo on-kcp-0.31
+ONEKCP  = @MAKEFLAGS='$(MAKEOVERRIDES)' go test -race -timeout 40m
+.PHONY: $(PHASES)
+on-kcp:
+	$(ONEKCP) ./e2e
+on-kcp-across on-kcp-demo: on-kcp-%:
+	$(ONEKCP) ./e2e/$*
+on-kcp-0.31: export FRONT_PROXY_E2E_KCP = 0.31
+on-kcp-0.31:
+	$(ONEKCP) -timeout 20m -run '^Test($(ON031))$$' ./e2e
 
 deploy-tools: $(DEPLOY) ## helm and the checks that the tests of deploy/ run
 
