@@ -183,15 +183,22 @@ func TestConfigurationsChange(t *testing.T) {
 			states("Missing", 0)
 		}},
 		{"written without a change, and listed again", 20, func(t *testing.T, n int) {
-			fetches := tenants.KeyFetches()
-			put(trusting(tenants))
-			k.Root.PutType("root", "tenant", "issuer")
-			if n%5 == 0 {
-				k.Root.Expire()
+			fetches := func() int {
+				before := tenants.KeyFetches()
+				put(trusting(tenants))
+				k.Root.PutType("root", "tenant", "issuer")
+				if n%5 == 0 {
+					k.Root.Expire()
+				}
+				load.passed(t, 50)
+				return tenants.KeyFetches() - before
 			}
-			load.passed(t, 50)
-			if more := tenants.KeyFetches() - fetches; more > 0 {
-				t.Errorf("the keys were fetched %d times more", more)
+			// Keys are also read again every five minutes: what comes of the writing comes
+			// the second time, too.
+			if fetches() > 0 {
+				if more := fetches(); more > 0 {
+					t.Errorf("the keys were fetched %d times more", more)
+				}
 			}
 		}},
 		{"another configuration and another type removed and put back", 5, func(t *testing.T, _ int) {
@@ -237,6 +244,7 @@ func TestConfigurationsChange(t *testing.T) {
 		})
 	}
 	load.end()
+	load.none(t, "at the end") // those that were under way, too
 }
 
 // TestIssuerDownAfterItWasReady: tokens by its keys go on, also those never seen

@@ -156,6 +156,7 @@ func TestMountsOfWorkspaces(t *testing.T) {
 // TestInClusterPaths: pods know their API server's address and no cluster; the
 // claim of their token routes, and only its signature proves.
 func TestInClusterPaths(t *testing.T) {
+	t.Parallel()
 	r := newRouted(t)
 	anyone := r.p.client()
 	r.shard.PutServiceAccount(farTeam, "default", "bot", "bot-uid")

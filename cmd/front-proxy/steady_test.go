@@ -28,7 +28,8 @@ import (
 // answered with 200 is lost. Each of its visitors has its own connection.
 type steady struct {
 	asked    atomic.Int64
-	mu       sync.Mutex // guards lost
+	of       []*atomic.Int64 // those of each visitor
+	mu       sync.Mutex      // guards lost
 	lost     []string
 	stopped  chan struct{}
 	visitors sync.WaitGroup
@@ -58,14 +59,15 @@ func (p *runningProxy) load(visitors ...visitor) *steady {
 			transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 		}
 		transport.DisableKeepAlives = a.anew
-		s.clients = append(s.clients, client)
-		s.visitors.Go(func() { s.ask(client, p.url, a) })
+		asked := new(atomic.Int64)
+		s.clients, s.of = append(s.clients, client), append(s.of, asked)
+		s.visitors.Go(func() { s.ask(client, p.url, a, asked) })
 	}
 	p.t.Cleanup(s.end)
 	return s
 }
 
-func (s *steady) ask(client *http.Client, url string, a visitor) {
+func (s *steady) ask(client *http.Client, url string, a visitor, asked *atomic.Int64) {
 	for {
 		select {
 		case <-s.stopped:
@@ -77,6 +79,7 @@ func (s *steady) ask(client *http.Client, url string, a visitor) {
 			s.lost = append(s.lost, fmt.Sprintf("%s %s: %v", time.Now().Format("05.000"), a.name, err))
 			s.mu.Unlock()
 		}
+		asked.Add(1)
 		s.asked.Add(1)
 	}
 }
@@ -116,19 +119,30 @@ func (s *steady) end() {
 	}
 }
 
-// passed waits until n more requests have been answered, so that what was
-// changed has been met by some. It gives up when none is answered any more.
+// passed waits until n more requests have been answered, and of each visitor's two, the
+// second of which began after passed was called: so every visitor has met what was
+// changed. It gives up when a visitor is not answered any more.
 func (s *steady) passed(t *testing.T, n int64) {
 	t.Helper()
-	seen := s.asked.Load()
-	want, deadline := seen+n, time.Now().Add(30*time.Second)
+	want := s.asked.Load() + n
+	for v, asked := range s.of {
+		s.answered(t, fmt.Sprint("visitor ", v), asked, asked.Load()+2)
+	}
+	s.answered(t, "any visitor", &s.asked, want)
+}
+
+// answered waits until asked is as large as wanted. It gives up when it has not grown
+// for half a minute; a request of its own gives up after 20 s.
+func (s *steady) answered(t *testing.T, whose string, asked *atomic.Int64, want int64) {
+	t.Helper()
+	seen, deadline := asked.Load(), time.Now().Add(30*time.Second)
 	for seen < want {
 		if time.Now().After(deadline) {
-			t.Fatalf("no request is answered any more: %d in all, want %d", seen, want)
+			t.Fatalf("no request of %s is answered any more: %d in all, want %d", whose, seen, want)
 		}
 		time.Sleep(5 * time.Millisecond)
-		if asked := s.asked.Load(); asked > seen {
-			seen, deadline = asked, time.Now().Add(30*time.Second)
+		if now := asked.Load(); now > seen {
+			seen, deadline = now, time.Now().Add(30*time.Second)
 		}
 	}
 }
@@ -436,6 +450,7 @@ func TestNothingIsLost(t *testing.T) {
 		})
 	}
 	load.end()
+	load.none(t, "at the end") // those that were under way, too
 	t.Logf("%d requests in all", load.asked.Load())
 }
 

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	// with the same ones.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
 	// Most of them wait most of the time: for files that settle, for a drain.
-	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0))); err != nil {
 		panic(err)
 	}
 	os.Exit(recorded(m.Run))
