@@ -224,6 +224,14 @@ func (s *stage) await(name string) {
 	}))
 }
 
+// awaitFailedWatches waits until every watch of a shard has failed.
+func (s *stage) awaitFailedWatches(shard string) {
+	s.t.Helper()
+	for _, resource := range []string{"workspaces.tenancy.kcp.io", "logicalclusters.core.kcp.io", "workspacetypes.tenancy.kcp.io", "workspaceauthenticationconfigurations.tenancy.kcp.io"} {
+		s.await(`front_proxy_resource_watch_state{resource="` + resource + `",shard="` + shard + `",state="failed"}`)
+	}
+}
+
 // phase is some minutes in which a metric is as between two scrapes: counters grow each
 // minute as they grew between them.
 type phase struct {
@@ -350,7 +358,15 @@ func TestAlertsUnderFaults(t *testing.T) {
 	var code atomic.Int64
 	code.Store(http.StatusOK)
 	answers := func(s *stage, answer http.HandlerFunc) { s.broken.Store(&answer) }
-	fired, complete := map[string]bool{}, true
+	var mu sync.Mutex // guards fired and ran
+	fired, ran, faults := map[string]bool{}, 0, 0
+	t.Cleanup(func() { // after all faults, unless -run leaves some out
+		for _, r := range rulesOf(t) {
+			if ran == faults && !fired[r.Alert] && !t.Failed() {
+				t.Errorf("no fault has %s fire", r.Alert)
+			}
+		}
+	})
 	for _, tt := range []struct {
 		name    string
 		prepare func(*stage)               // before it starts
@@ -372,11 +388,19 @@ func TestAlertsUnderFaults(t *testing.T) {
 			name: "a shard dies",
 			breaks: func(s *stage) {
 				s.far.Stop()
-				for _, resource := range []string{"workspaces.tenancy.kcp.io", "logicalclusters.core.kcp.io", "workspacetypes.tenancy.kcp.io", "workspaceauthenticationconfigurations.tenancy.kcp.io"} {
-					s.await(`front_proxy_resource_watch_state{resource="` + resource + `",shard="far",state="failed"}`)
-				}
+				s.awaitFailedWatches("far")
 			},
 			want: []string{"FrontProxyShardDown critical shard=far"},
+		},
+		{
+			// Read at the debug address: Prometheus would soon be refused, see docs/runbooks.md.
+			name: "the root shard dies",
+			breaks: func(s *stage) {
+				s.kcp.Root.Stop()
+				s.awaitFailedWatches("root")
+				s.await(`front_proxy_resource_watch_state{resource="shards.core.kcp.io",shard="",state="failed"}`)
+			},
+			want: []string{"FrontProxyShardDown critical shard=root"},
 		},
 		{
 			name: "a shard is dead at the start", sick: true, prepare: func(s *stage) { s.far.Stop() },
@@ -507,9 +531,9 @@ func TestAlertsUnderFaults(t *testing.T) {
 			},
 		},
 	} {
-		ran := false
+		faults++
 		t.Run(tt.name, func(t *testing.T) {
-			ran = true
+			t.Parallel()
 			s := newStage(t)
 			if tt.prepare != nil {
 				tt.prepare(s)
@@ -550,16 +574,13 @@ func TestAlertsUnderFaults(t *testing.T) {
 			if diff := cmp.Diff(tt.want, named(t, got[1])); diff != "" {
 				t.Errorf("fires (-want +got):\n%s", diff)
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			ran++
 			for _, a := range got[1] {
 				fired[a.Labels["alertname"]] = true
 			}
 		})
-		complete = complete && ran // unless -run leaves some out
-	}
-	for _, r := range rulesOf(t) {
-		if complete && !fired[r.Alert] && !t.Failed() {
-			t.Errorf("no fault has %s fire", r.Alert)
-		}
 	}
 }
 
