@@ -88,7 +88,7 @@
 {{- else }}
 {{- range $i, $path := list "/clusters/" "/services/" }}
 - path: {{ $path }}
-  backend: {{ $.kcp.rootURL }}
+  backend: {{ $.kcp.rootURL | quote }}
   backend_server_ca: /etc/front-proxy/server-ca/tls.crt
   proxy_client_cert: /etc/front-proxy/requestheader-client/tls.crt
   proxy_client_key: /etc/front-proxy/requestheader-client/tls.key
@@ -108,7 +108,7 @@ clusters:
   cluster:
     certificate-authority: /etc/front-proxy/server-ca/tls.crt
     {{- with .server }}
-    server: {{ . }}
+    server: {{ . | quote }}
     {{- end }}
 users:
 - name: front-proxy-{{ .name }}
@@ -207,19 +207,19 @@ secrets:
 {{- if .keys }}
 - name: {{ .name }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ .secret | quote }}
     defaultMode: 0440
     items:
     {{- range .keys }}
     - {key: {{ . }}, path: {{ . }}}
     {{- end }}
 {{- else }}
-- {name: {{ .name }}, secret: {secretName: {{ .secret }}, defaultMode: 0440}}
+- {name: {{ .name }}, secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}}
 {{- end }}
 {{- end }}
 {{- range .files }}
 {{- if .secret }}
-- {name: {{ .name }}, secret: {secretName: {{ .secret }}, defaultMode: 0440}}
+- {name: {{ .name }}, secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}}
 {{- else }}
 - {name: {{ .name }}, configMap: {name: {{ .configMap }}}}
 {{- end }}
