@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -98,6 +99,10 @@ func run(rulesFile, file string) ([]firing, error) {
 	return found, nil
 }
 
+// longestFor is no shorter than any rule's for: what fires depends on no evaluation that
+// is longer ago.
+const longestFor = time.Hour
+
 // run evaluates every rule at each step, as Prometheus does, and returns what fires at
 // the times that are asked about.
 func (u unit) run(p parser.Parser, groups *rulefmt.RuleGroups, step time.Duration) (found []firing, err error) {
@@ -119,16 +124,19 @@ func (u unit) run(p parser.Parser, groups *rulefmt.RuleGroups, step time.Duratio
 			if err != nil {
 				return nil, err
 			}
+			if time.Duration(r.For) > longestFor || r.KeepFiringFor > 0 {
+				return nil, fmt.Errorf("%s: for is longer than %v, or it keeps firing", r.Alert, longestFor)
+			}
 			all = append(all, rules.NewAlertingRule(r.Alert, expr, time.Duration(r.For), time.Duration(r.KeepFiringFor),
 				labels.FromMap(r.Labels), labels.FromMap(r.Annotations), labels.EmptyLabels(), "", true, slog.Default()))
 		}
 	}
-	var last time.Duration
+	first, last := time.Duration(math.MaxInt64), time.Duration(0)
 	for _, t := range u.Times {
-		last = max(last, time.Duration(t.At))
+		first, last = min(first, time.Duration(t.At)), max(last, time.Duration(t.At))
 	}
 	var errs []error
-	for at := time.Duration(0); at <= last; at += step {
+	for at := max(0, first-longestFor).Truncate(step); at <= last; at += step {
 		now := time.Unix(0, 0).UTC().Add(at)
 		data.WithSamplesTill(now, func(err error) { errs = append(errs, err) })
 		for _, r := range all {
