@@ -36,7 +36,7 @@ func (p *runningProxy) peak() int64 {
 // that have no place are refused while the others still have theirs.
 func TestMemoryUnderOverload(t *testing.T) {
 	t.Parallel() // the memory is that of a process of its own
-	const places, rounds, beyondRounds = 64, 40, 8
+	const places, rounds, beyondRounds = 64, 5, 3
 	i := newInstallation(t)
 	var full atomic.Pointer[chan struct{}] // until it is closed, requests stay at the shard; nil: hardly
 	i.shard.SetForwarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
