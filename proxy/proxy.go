@@ -34,7 +34,8 @@ type Proxy struct {
 	// configurations tells owners about theirs; nil: nobody does.
 	configurations *zpages.Configurations
 	reviews        *tokenReviews // nil: shards answer TokenReviews
-	tracer         trace.Tracer  // nil: off
+	expired        *zpages.ExpiredCertificates
+	tracer         trace.Tracer // nil: off
 	limit          requestLimits
 	streaming
 	forwarding
@@ -144,7 +145,8 @@ func (p *Proxy) completeStatus() {
 	s := &p.Pages.Status
 	s.Shards, s.Started = p.ShardStatus, p.Now()
 	s.OwnCertificates, s.OwnReloads = p.certificates, p.router.Reloads
-	s.ReportExpired(p.Now(), p.Log)
+	p.expired = zpages.NewExpiredCertificates(s, p.Log)
+	p.expired.Report(p.Now())
 }
 
 func newListening(c *Config) listening {

@@ -43,6 +43,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	running.Go(func() { p.router.Run(inner) })
 	running.Go(func() { p.recheckStreams(inner) })
 	running.Go(func() { p.freeMemoryAfterBurst(inner) })
+	running.Go(func() { p.reportExpired(inner) })
 	defer p.router.Close()
 	config, err := p.tlsConfig(inner, &running)
 	if err != nil {
@@ -58,6 +59,25 @@ func (p *Proxy) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return p.drain(inner, server)
+}
+
+// expiredInterval is how often certificates are looked at: so soon is one logged that had
+// expired when its file was swapped in.
+const expiredInterval = 10 * time.Second
+
+// reportExpired logs certificates that expire, or that have expired when they come into use,
+// until ctx ends.
+func (p *Proxy) reportExpired(ctx context.Context) {
+	tick := time.NewTicker(expiredInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.expired.Report(p.Now())
+		}
+	}
 }
 
 // drain ends the server as Run says.

@@ -10,7 +10,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statusz "k8s.io/apiserver/pkg/server/statusz/api/v1alpha1"
-	"k8s.io/klog/v2"
 
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
@@ -274,19 +273,6 @@ func (o *ProxyStatus) addWebhook(s *StatusSources) {
 func atMost[T any](all []T) (some []T, omitted int) {
 	n := min(len(all), maxListed)
 	return all[:n], len(all) - n
-}
-
-// ReportExpired logs the certificates that have already expired. The proxy serves
-// nevertheless: files are followed, and requests that do not need the certificate
-// work.
-func (s *StatusSources) ReportExpired(now time.Time, log klog.Logger) {
-	var o ProxyStatus
-	o.addCertificates(s)
-	for _, c := range o.Certificates {
-		if c.Expires.Time.Before(now) {
-			log.Error(nil, "A certificate has expired: replace it, or remove it from its bundle", "source", c.Source, "role", c.Role, "subject", c.Subject, "expired", c.Expires.UTC())
-		}
-	}
 }
 
 func (o *ProxyStatus) addCertificates(s *StatusSources) {

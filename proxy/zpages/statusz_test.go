@@ -11,18 +11,38 @@ import (
 	"frontproxy/internal/certs"
 )
 
-// TestExpiredCertificates: one that has ended is told at the start and on
-// /statusz, and does not keep the proxy from starting.
+// TestExpiredCertificates: each is logged once, when it expires and when it comes into use, and
+// shown on /statusz.
 func TestExpiredCertificates(t *testing.T) {
 	now := time.Unix(1700000000, 0)
+	swapped := endsAt(t, now.Add(time.Hour))
 	sources := StatusSources{Certificates: []certs.Source{
 		{Role: "client", Source: "ended", PEM: func() []byte { return endsAt(t, now.Add(-90*time.Minute)) }},
 		{Role: "client", Source: "good", PEM: func() []byte { return endsAt(t, now.Add(90*time.Minute)) }},
+		{Role: "serving", Source: "swapped", PEM: func() []byte { return swapped }},
 	}}
 	var lines []string
-	sources.ReportExpired(now, funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{}))
-	if len(lines) != 1 || !strings.Contains(lines[0], `"source"="ended"`) || !strings.Contains(lines[0], "replace it") {
-		t.Errorf("the log has %q, want one line about the expired one", lines)
+	expired := NewExpiredCertificates(&sources, funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{}))
+	for _, tt := range []struct {
+		name string
+		now  time.Time
+		end  time.Duration // of the certificate that is swapped in
+		want string        // the source of the line; empty: there is none
+	}{
+		{"at the start", now, time.Hour, "ended"},
+		{"again", now, time.Hour, ""},
+		{"an expired one is swapped in", now, -time.Hour, "swapped"},
+		{"it is still there", now, -time.Hour, ""},
+		{"another expired one", now, -2 * time.Hour, "swapped"},
+		{"a good one", now, time.Hour, ""},
+		{"the first one again", now, -time.Hour, "swapped"},
+		{"one expires in use", now.Add(100 * time.Minute), -time.Hour, "good"},
+	} {
+		lines, swapped = nil, endsAt(t, now.Add(tt.end))
+		expired.Report(tt.now)
+		if tt.want == "" && len(lines) > 0 || tt.want != "" && (len(lines) != 1 || !strings.Contains(lines[0], `"source"="`+tt.want+`"`) || !strings.Contains(lines[0], "replace it")) {
+			t.Errorf("%s: the log has %q, want a line about %q", tt.name, lines, tt.want)
+		}
 	}
 	var page Statusz
 	page.Status.addCertificates(&sources)
