@@ -59,7 +59,7 @@ func TestBlanksInFlags(t *testing.T) {
 		{"--login-client=issuer-url=https://a,client-id=b\u200b", nil, "--login-client: the client id must be of visible ASCII"},
 	} {
 		t.Run(tt.arg, func(t *testing.T) {
-			o, _, err := parse([]string{tt.arg})
+			o, err := parse([]string{tt.arg})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +92,7 @@ func TestBlanksInFlags(t *testing.T) {
 
 // TestDroppedGroups: white space around a group to drop keeps nobody in it.
 func TestDroppedGroups(t *testing.T) {
-	o, _, err := parse([]string{"--authentication-drop-groups=system:masters, ops,dev* ,"})
+	o, err := parse([]string{"--authentication-drop-groups=system:masters, ops,dev* ,"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
 	"k8s.io/apiserver/pkg/audit/policy"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
@@ -34,16 +34,13 @@ import (
 	"frontproxy/proxy/routing"
 )
 
-const checkUsage = `Check takes the flags of a start and reports every fault in them and in the files
-that they name: the mapping file, kubeconfigs, certificates and keys, authentication
-and audit configuration. It does not listen, connect to anything or write a file.
+const checkUsage = `Check takes the flags of the server and reports every fault in them and in the
+files that they name: the mapping file, kubeconfigs, certificates and keys,
+authentication and audit configuration. It does not listen, connect to anything
+or write a file.
 
-  front-proxy check [flags of front-proxy] [-o text|json|yaml]
-
-The exit status is 0 if front-proxy would start, even if there are warnings; 1 if there
-are errors; 2 if the command line cannot be read.
-
-Flags:
+The exit status is 0 if front-proxy would start, even if there are warnings; 1
+if there are errors; 2 if the command line cannot be read.
 `
 
 // soon is how long before a certificate's expiry check warns.
@@ -55,27 +52,36 @@ type Findings struct {
 	Warnings []string `json:"warnings"`
 }
 
-// runCheck is the subcommand.
-func runCheck(_ context.Context, args []string, stdout io.Writer) error {
-	o := newOptions()
-	o.output = "text"
-	sections, err := o.parse(args, func(sections *cliflag.NamedFlagSets) {
-		sections.FlagSet("check").StringVarP(&o.output, "output", "o", "text", "Output format of check: text, json or yaml.")
-	})
-	if err == nil {
-		err = checkOutput(o.output)
+// newCheckCommand returns the command with the sections of its flags.
+func newCheckCommand() (*cobra.Command, *cliflag.NamedFlagSets) {
+	o, output := newOptions(), ""
+	sections := o.flags()
+	flags := sections.FlagSet("check")
+	flags.StringVarP(&output, "output", "o", "text", outputUsage)
+	c := &cobra.Command{
+		DisableFlagsInUseLine: true,
+		Use:                   "check [flags of the server] [-o text|json|yaml]", Short: "Report what is wrong with flags and files, before a start", Long: checkUsage,
+		Args: func(c *cobra.Command, args []string) error {
+			if err := checkOutput(output); err != nil {
+				return usageError(c, err)
+			}
+			return noArguments(c, args)
+		},
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.read(c.Flags())
+			return runCheck(o, output, c.OutOrStdout())
+		},
 	}
-	if err != nil {
-		return &exitError{2, "check: " + err.Error()}
-	}
-	if o.help {
-		_, _ = fmt.Fprint(stdout, checkUsage)
-		cliflag.PrintSections(stdout, *sections, 0)
-		return nil
-	}
+	addSections(c.Flags(), sections)
+	completeOutput(c)
+	return c, sections
+}
+
+// runCheck prints what is wrong with the flags and files.
+func runCheck(o *options, output string, stdout io.Writer) error {
 	c := &checker{o: o, now: time.Now(), found: Findings{Errors: []string{}, Warnings: []string{}}}
 	c.all() //nolint:contextcheck // it starts nothing
-	if err := render(stdout, o.output, c.found, c.text); err != nil {
+	if err := render(stdout, output, c.found, c.text); err != nil {
 		return err
 	}
 	if len(c.found.Errors) > 0 {

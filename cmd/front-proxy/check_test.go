@@ -118,23 +118,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// A misspelt flag is told with the one that it may be.
-func TestDidYouMean(t *testing.T) {
-	for arg, want := range map[string]string{
-		"--maping-file=x":  "unknown flag: --maping-file (did you mean --mapping-file?); see --help",
-		"--feature-gate=x": "unknown flag: --feature-gate (did you mean --feature-gates?); see --help",
-		"--nothing-alike":  "unknown flag: --nothing-alike; see --help",
-	} {
-		if _, _, err := parse([]string{arg}); err == nil || err.Error() != want {
-			t.Errorf("%s: %v, want %s", arg, err, want)
-		}
-	}
-	err := run(context.Background(), []string{"explain", "--tokenfile=x"}, new(bytes.Buffer))
-	if err == nil || !strings.Contains(err.Error(), "unknown flag: --tokenfile (did you mean --token-file?)") {
-		t.Errorf("explain: %v", err)
-	}
-}
-
 // TestCheckEnds: certificates that have ended, or will soon.
 func TestCheckEnds(t *testing.T) {
 	t.Parallel()

@@ -1,44 +1,39 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/proxy/zpages"
 )
 
-const explainUsage = `Explain asks a running front-proxy why it refused a request, or what it would decide
-about a credential.
+const explainUsage = `Explain asks a running front-proxy why it refused a request, or what it would
+decide about a credential.
 
   front-proxy explain <id>
-        explains a refusal, by the ID in details.uid of the Status that the client
-        got. This does not need the client's credential.
-  front-proxy explain --path=/clusters/root:org:ws/api/v1/namespaces --token-file=token.jwt
-        explains what the proxy decides about a token on a path; - reads the token
-        from standard input. --certificate-file gives a client certificate instead
-        (without its key). With neither, the request has no credential.
-        --asserted-file gives the user that a proxy or a shard with this certificate
-        asserts in X-Remote-* headers.
+      explains a refusal, by the ID that the client was told in the warning and
+      in details.uid of the Status. This does not need the client's credential.
+  front-proxy explain --path=/clusters/root:org:ws/api --token-file=token.jwt
+      explains what the proxy decides about a token on a path; - reads the token
+      from standard input. --certificate-file gives a client certificate instead
+      (without its key). With neither, the request has no credential.
+      --asserted-file gives the user that a proxy or a shard with this
+      certificate asserts in X-Remote-* headers.
   front-proxy explain --path=… --token-file=… --dry-run=new.yaml
-        does the same as if the WorkspaceAuthenticationConfigurations and
-        WorkspaceTypes in the file were applied in the workspace that owns the type.
-        Nothing is applied.
+      does the same as if the WorkspaceAuthenticationConfigurations and
+      WorkspaceTypes in the file were applied in the workspace that owns the
+      type. Other objects in the file are not used. Nothing is applied.
 
 The proxy is the one of the kubeconfig, or that of --debug-address. Asking needs
 get (for --path: post) on the non-resource URL /debug/explain in the workspace
@@ -46,36 +41,28 @@ root. Administrators of a workspace may ask for refusals of that workspace:
 with --workspace, and a kubeconfig whose server is that workspace.
 
   front-proxy explain --workspace
-        shows how the workspace's WorkspaceAuthenticationConfigurations do: their
-        state, their issuers and keys, and what they refused in the last hour.
-        --configuration shows one of them. This needs get on the objects.
+      shows how the workspace's WorkspaceAuthenticationConfigurations do: their
+      state, their issuers and keys, and what they refused in the last hour.
+      --configuration shows one of them. This needs get on the objects.
   front-proxy explain --workspace --dry-run=new.yaml --token-file=token.jwt
-        shows how the WorkspaceAuthenticationConfigurations in the file would do if
-        they were applied there, and what they would decide about the token. This
-        needs update on the objects. Nothing is applied.
-
-Flags:
+      shows how the WorkspaceAuthenticationConfigurations in the file would do
+      if they were applied there, and what they would decide about the token.
+      This needs update on the objects. Nothing is applied.
 `
 
 // explainOptions are the flags of explain.
 type explainOptions struct {
-	kubeconfig, context, server, tlsName string
-	debugAddress                         string
-	workspace                            bool
-	configuration                        string
-	path, method                         string
-	tokenFile, certificateFile, dryRun   string
-	assertedFile                         string
-	clientOptions
+	connectOptions
+	workspace                          bool
+	configuration                      string
+	path, method                       string
+	tokenFile, certificateFile, dryRun string
+	assertedFile                       string
 }
 
 func (o *explainOptions) flags() *pflag.FlagSet {
-	fs := o.flagSet("explain", time.Minute)
-	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "Kubeconfig for the proxy. Empty means the default locations.")
-	fs.StringVar(&o.context, "context", "", "Context of the kubeconfig. Empty means the current one.")
-	fs.StringVar(&o.server, "server", "", "https://host:port of the proxy, instead of the kubeconfig's; for example, of one replica. With --workspace, /clusters/<path> after it names another workspace.")
-	fs.StringVar(&o.tlsName, "tls-server-name", "", "Name to expect in the proxy's certificate, if --server's host is not in it.")
-	fs.StringVar(&o.debugAddress, "debug-address", "", "Ask at the proxy's --debug-address instead: host:port, or unix:///path.")
+	fs := pflag.NewFlagSet("explain", pflag.ContinueOnError)
+	o.connectOptions.flags(fs)
 	fs.BoolVar(&o.workspace, "workspace", false, "Ask as an administrator of the workspace in the kubeconfig's server URL.")
 	fs.StringVar(&o.configuration, "configuration", "", "With --workspace and no ID: show only this WorkspaceAuthenticationConfiguration.")
 	fs.StringVar(&o.path, "path", "", "Path of a request to explain, instead of the ID of a refusal.")
@@ -87,28 +74,46 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 	return fs
 }
 
-// runExplain is the subcommand.
-func runExplain(ctx context.Context, args []string, stdout io.Writer) error {
+func newExplainCommand() *cobra.Command {
 	o := &explainOptions{}
-	fs := o.flags()
-	if done, err := o.parse(fs, args, explainUsage, stdout, o.validate); done || err != nil {
-		return err
+	c := &cobra.Command{
+		Use: "explain {<id> | --path=…} [flags]", Short: "Explain why a running proxy refuses or admits a request", Long: explainUsage,
+		Args: func(c *cobra.Command, args []string) error {
+			if err := o.validate(args); err != nil {
+				return usageError(c, err)
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(c *cobra.Command, args []string) error {
+			id := ""
+			if len(args) > 0 {
+				id = args[0]
+			}
+			return o.run(c.Context(), id, c.OutOrStdout())
+		},
 	}
+	c.Flags().AddFlagSet(o.flags())
+	completeOutput(c)
+	return c
+}
+
+// run asks about the refusal id, or about --path if that is empty, and prints the answer.
+func (o *explainOptions) run(ctx context.Context, id string, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	question, err := o.question()
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
-	asker, err := o.client()
+	proxy, err := o.client(o.workspace)
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
-	id := fs.Arg(0)
 	if o.workspace && id == "" {
-		return o.explainConfigurations(ctx, asker, question, stdout)
+		return o.explainConfigurations(ctx, proxy, question, stdout)
 	}
-	e, err := asker.ask(ctx, id, question)
+	e, err := proxy.explain(ctx, id, question)
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
@@ -138,7 +143,7 @@ func (o *explainOptions) validate(args []string) error {
 	case o.workspace && o.debugAddress != "":
 		return errors.New("--workspace and --debug-address cannot be combined")
 	}
-	return nil
+	return o.connectOptions.validate()
 }
 
 // question returns nil if the command asks about a refusal.
@@ -197,156 +202,52 @@ func readInput(name string) ([]byte, error) {
 	return os.ReadFile(name) //nolint:gosec // the user's file
 }
 
-// explainClient asks a proxy for explanations.
-type explainClient struct {
-	client *http.Client
-	base   string // the URL in front of /debug/explain
-	hint   string // advice if it is forbidden
-}
-
-func (o *explainOptions) client() (*explainClient, error) {
-	if o.debugAddress != "" {
-		return newDebugClient(o.debugAddress), nil
-	}
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context}).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	return newExplainClient(config, o.server, o.tlsName, o.workspace)
-}
-
-func newExplainClient(config *rest.Config, server, tlsName string, workspace bool) (*explainClient, error) {
-	host := config.Host
-	if server != "" {
-		host = server
-	}
-	u, err := url.Parse(host)
-	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("the server %q is not a URL", host)
-	}
-	path := strings.TrimRight(u.Path, "/")
-	if server != "" && workspace && !strings.Contains(path, "/clusters/") {
-		from, err := url.Parse(config.Host)
-		if err != nil {
-			return nil, fmt.Errorf("the kubeconfig's server: %w", err)
-		}
-		path = strings.TrimRight(from.Path, "/")
-	}
-	prefix, cluster, inWorkspace := strings.Cut(path, "/clusters/")
-	a := &explainClient{hint: "this needs get (with --path: post) on the non-resource URL " + zpages.ExplainPath + " in the workspace root; administrators of a workspace use --workspace"}
-	switch {
-	case workspace && !inWorkspace:
-		return nil, fmt.Errorf("--workspace: the kubeconfig's server %s contains no workspace; it must be like https://host/clusters/root:org:ws", config.Host)
-	case workspace:
-		a.base, a.hint = u.Scheme+"://"+u.Host+prefix+"/clusters/"+cluster, "an ID needs get on the non-resource URL "+zpages.ExplainPath+" in that workspace; without one, this needs get (with --dry-run: update) on workspaceauthenticationconfigurations there"
-	default:
-		a.base = u.Scheme + "://" + u.Host + prefix
-	}
-	config = rest.CopyConfig(config)
-	if tlsName != "" {
-		config.ServerName = tlsName
-	}
-	transport, err := rest.TLSConfigFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	// Use a new connection for each question, so that a load balancer may choose
-	// another replica the next time. The operator chose the server, so the only time
-	// limit is the command's context.
-	rounds, err := rest.HTTPWrappersForConfig(config, &http.Transport{TLSClientConfig: transport, DisableKeepAlives: true, ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second})
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	a.client = &http.Client{Transport: rounds, CheckRedirect: noRedirect}
-	return a, nil
-}
-
-// noRedirect prevents redirects, because a question may contain a token.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-// newDebugClient returns a client for a debug address on this machine.
-func newDebugClient(address string) *explainClient {
-	a := &explainClient{base: "http://" + address, hint: "the debug address serves only localhost and loopback addresses"}
-	transport := &http.Transport{}
-	if path, socket := strings.CutPrefix(address, unixScheme); socket {
-		a.base = "http://localhost"
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		}
-	}
-	a.client = &http.Client{Transport: transport, CheckRedirect: noRedirect}
-	return a
-}
-
 // replicaTries is how often explain asks for a refusal, each time on a new
 // connection, until it reaches the replica that has it.
 const replicaTries = 12
 
-func (a *explainClient) ask(ctx context.Context, id string, q *zpages.ExplainRequest) (*zpages.Explanation, error) {
+// explain asks about the refusal id or, unless q is nil, about a request.
+func (c *proxyClient) explain(ctx context.Context, id string, q *zpages.ExplainRequest) (*zpages.Explanation, error) {
 	if q != nil {
 		body, err := json.Marshal(q)
 		if err != nil {
 			return nil, err
 		}
-		e, _, err := a.once(ctx, http.MethodPost, zpages.ExplainPath, body)
+		e, _, err := c.explainOnce(ctx, http.MethodPost, zpages.ExplainPath, body)
 		return e, err
 	}
 	var err error
 	for range replicaTries {
 		var e *zpages.Explanation
 		var elsewhere bool
-		if e, elsewhere, err = a.once(ctx, http.MethodGet, zpages.ExplainPath+"/"+url.PathEscape(id), nil); !elsewhere {
+		if e, elsewhere, err = c.explainOnce(ctx, http.MethodGet, zpages.ExplainPath+"/"+url.PathEscape(id), nil); !elsewhere {
 			return e, err
 		}
 	}
 	return nil, fmt.Errorf("%w\n(none of %d tries reached that instance: set --server to it, or use its --debug-address, for example through kubectl port-forward)", err, replicaTries)
 }
 
-// once sends one question. elsewhere reports whether another replica must be asked.
-func (a *explainClient) once(ctx context.Context, method, path string, body []byte) (e *zpages.Explanation, elsewhere bool, err error) {
+// explainOnce sends one question. elsewhere reports whether another replica must be asked.
+func (c *proxyClient) explainOnce(ctx context.Context, method, path string, body []byte) (e *zpages.Explanation, elsewhere bool, err error) {
 	e = &zpages.Explanation{}
-	elsewhere, err = a.fetch(ctx, method, path, body, e)
-	if err != nil {
-		return nil, elsewhere, err
+	if err := c.page(ctx, method, path, body, e); err != nil {
+		var refused *statusError
+		return nil, errors.As(err, &refused) && refused.reason == zpages.ReasonOtherInstance, err
 	}
 	return e, false, nil
 }
 
-// fetch sends one question and decodes the answer into page. elsewhere reports whether
-// another replica must be asked.
-func (a *explainClient) fetch(ctx context.Context, method, path string, body []byte, page any) (elsewhere bool, err error) {
-	r, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
+// page sends one question and decodes the answer, which names its instance, into page.
+func (c *proxyClient) page(ctx context.Context, method, path string, body []byte, page any) error {
+	text, err := c.do(ctx, method, path, "application/json", body)
 	if err != nil {
-		return false, err
+		return err
 	}
-	r.Header.Set("Accept", "application/json")
-	r.Header.Set("Content-Type", "application/json")
-	resp, err := a.client.Do(r)
-	if err != nil {
-		return false, err
+	var header struct {
+		Instance string `json:"instance"`
 	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return false, err
+	if json.Unmarshal(text, &header) != nil || header.Instance == "" || json.Unmarshal(text, page) != nil {
+		return fmt.Errorf("%s is not a front-proxy, or not one that serves explanations", c.base)
 	}
-	if resp.StatusCode == http.StatusOK {
-		var header struct {
-			Instance string `json:"instance"`
-		}
-		if json.Unmarshal(text, &header) != nil || header.Instance == "" || json.Unmarshal(text, page) != nil {
-			return false, fmt.Errorf("%s is not a front-proxy, or not one that serves explanations", a.base)
-		}
-		return false, nil
-	}
-	var s metav1.Status
-	if json.Unmarshal(text, &s) != nil || s.Message == "" {
-		return false, fmt.Errorf("%s answers %s", a.base, resp.Status)
-	}
-	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized {
-		return false, fmt.Errorf("%s\n(%s)", s.Message, a.hint)
-	}
-	return s.Reason == zpages.ReasonOtherInstance, errors.New(s.Message)
+	return nil
 }

@@ -27,12 +27,12 @@ func (o *explainOptions) validateConfigurations() error {
 	case o.tokenFile == "-" && o.dryRun == "-":
 		return errors.New("--token-file and --dry-run cannot both be standard input")
 	}
-	return nil
+	return o.connectOptions.validate()
 }
 
 // explainConfigurations shows how a workspace's configurations do, or how those of
 // question's change would.
-func (o *explainOptions) explainConfigurations(ctx context.Context, asker *explainClient, question *zpages.ExplainRequest, stdout io.Writer) error {
+func (o *explainOptions) explainConfigurations(ctx context.Context, asker *proxyClient, question *zpages.ExplainRequest, stdout io.Writer) error {
 	method, path, body := http.MethodGet, zpages.AuthenticationPath, []byte(nil)
 	if o.configuration != "" {
 		path += "/" + url.PathEscape(o.configuration)
@@ -45,7 +45,7 @@ func (o *explainOptions) explainConfigurations(ctx context.Context, asker *expla
 		}
 	}
 	page := &zpages.ConfigurationsPage{}
-	if _, err := asker.fetch(ctx, method, path, body, page); err != nil {
+	if err := asker.page(ctx, method, path, body, page); err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
 	return render(stdout, o.output, page, func(w io.Writer) { configurationsText(w, page) })

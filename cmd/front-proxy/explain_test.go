@@ -373,7 +373,7 @@ func TestPages(t *testing.T) {
 // TestFlagsHoldNoSecret: a flag that looks like one that holds a secret names a
 // file, or it is classified.
 func TestFlagsHoldNoSecret(t *testing.T) {
-	o, _, err := parse(nil)
+	o, err := parse(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,23 +493,6 @@ func TestRefusedAccountsExplained(t *testing.T) {
 	}
 }
 
-// TestHelpOfSubcommands: each says what it does and every flag of its own.
-func TestHelpOfSubcommands(t *testing.T) {
-	for name, want := range map[string]string{"explain": "--token-file", "check": "--mapping-file", "shadow": "--incumbent"} {
-		var out bytes.Buffer
-		if err := run(context.Background(), []string{name, "--help"}, &out); err != nil || !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "front-proxy "+name) {
-			t.Errorf("%s --help: %v\n%s", name, err, out.String())
-		}
-	}
-	var out bytes.Buffer
-	if err := run(context.Background(), []string{"--help"}, &out); err != nil || !strings.Contains(out.String(), "front-proxy explain <id>") {
-		t.Errorf("--help does not name the subcommands: %v", err)
-	}
-	if err := run(context.Background(), []string{"serve"}, &out); err == nil || !strings.Contains(err.Error(), `unexpected argument "serve"`) {
-		t.Errorf("an unknown subcommand: %v", err)
-	}
-}
-
 // TestExplainFindsTheReplica: behind one address the refusal is asked for until
 // the replica that has it answers; one that nobody has ends the search.
 func TestExplainFindsTheReplica(t *testing.T) {
@@ -537,11 +520,11 @@ func TestExplainFindsTheReplica(t *testing.T) {
 			server.StartTLS()
 			t.Cleanup(server.Close)
 			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-			a, err := newExplainClient(&rest.Config{Host: server.URL + "/clusters/root", TLSClientConfig: rest.TLSClientConfig{CAData: ca}}, "", "", false)
+			a, err := newProxyClient(&rest.Config{Host: server.URL + "/clusters/root", TLSClientConfig: rest.TLSClientConfig{CAData: ca}}, "", "", false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			e, err := a.ask(t.Context(), "pod-2-x-1", nil)
+			e, err := a.explain(t.Context(), "pod-2-x-1", nil)
 			if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) || err == nil && e.Instance != "pod-2" {
 				t.Errorf("%+v, %v", e, err)
 			}

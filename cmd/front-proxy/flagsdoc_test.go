@@ -43,11 +43,12 @@ func TestFlagsDoc(t *testing.T) {
 // flagTables has a table for each section of --help and each subcommand.
 func flagTables() string {
 	var b strings.Builder
-	_, sections := newOptions().flags(nil)
+	sections := newOptions().flags()
 	for _, name := range sections.Order {
 		flagTable(&b, strings.ToUpper(name[:1])+name[1:], sections.FlagSets[name])
 	}
 	flagTable(&b, "front-proxy explain", new(explainOptions).flags())
+	flagTable(&b, "front-proxy statusz", new(connectOptions).statuszFlags())
 	flagTable(&b, "front-proxy shadow", new(shadowOptions).flags())
 	return b.String()
 }

@@ -9,11 +9,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
-	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/featuregate"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/klog/v2"
@@ -56,53 +54,16 @@ func exitCode(err error, stderr io.Writer) int {
 	return 1
 }
 
-const usage = `front-proxy gives all shards of kcp one address: it finds the workspace of a request,
-authenticates the caller, and forwards the request to the right shard.
-It takes the arguments of kcp-front-proxy.
-
-Usage:
-  front-proxy --mapping-file=… --root-kubeconfig=… --shards-kubeconfig=… [flags]
-  front-proxy check [the same flags]   reports what is wrong with the flags and files
-  front-proxy explain <id> [flags]     explains why a running proxy refused a request
-  front-proxy shadow [flags]           compares the responses of two proxies
-
-Each subcommand has its own --help.
-`
-
-// subcommand returns a subcommand by its name. Without one the program serves, as
-// kcp-front-proxy does.
-func subcommand(name string) func(context.Context, []string, io.Writer) error {
-	switch name {
-	case "check":
-		return runCheck
-	case "explain":
-		return runExplain
-	case "shadow":
-		return runShadow
-	}
-	return nil
+// run runs the program. When it serves, it returns when ctx has ended and everything is drained.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	c := newCommand()
+	c.SetArgs(append([]string{}, args...)) // nil would mean the process' own
+	c.SetOut(stdout)
+	return c.ExecuteContext(ctx)
 }
 
-// run runs the program. It returns when ctx has ended and everything is drained.
-func run(ctx context.Context, args []string, stdout io.Writer) error {
-	if len(args) > 0 {
-		if sub := subcommand(args[0]); sub != nil {
-			return sub(ctx, args[1:], stdout)
-		}
-	}
-	o, sections, err := parse(args)
-	if err != nil {
-		return err
-	}
-	switch {
-	case o.help:
-		_, _ = fmt.Fprint(stdout, usage)
-		cliflag.PrintSections(stdout, *sections, 0)
-		return nil
-	case o.version:
-		_, err := fmt.Fprintf(stdout, "front-proxy version %s %s\n", version, runtime.Version())
-		return err
-	}
+// serve runs the proxy until ctx has ended and everything is drained.
+func serve(ctx context.Context, o *options) error {
 	if err := logsapi.ValidateAndApply(o.logging, loggingGates()); err != nil {
 		return fmt.Errorf("logging flags: %w", err)
 	}

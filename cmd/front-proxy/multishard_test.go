@@ -217,7 +217,7 @@ func TestFlagsAcrossShards(t *testing.T) {
 		"--service-account-lookup-grace=10m --service-account-keys-from-shards":                       "",
 		"--service-account-keys-from-shards --service-account-issuer=":                                "--service-account-issuer",
 	} {
-		o, _, err := parse(strings.Fields(args))
+		o, err := parse(strings.Fields(args))
 		if err != nil {
 			t.Errorf("%s: %v", args, err)
 			continue

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -34,10 +33,7 @@ type options struct {
 	withoutEffect []string // flags that were given and have none
 
 	version bool
-	help    bool
-
-	all    *pflag.FlagSet // for /flagz
-	output string         // for check
+	all     *pflag.FlagSet // for /flagz
 }
 
 func newOptions() *options {
@@ -50,8 +46,8 @@ func newOptions() *options {
 	return o
 }
 
-// flags registers every flag, in the sections of --help.
-func (o *options) flags(more func(*cliflag.NamedFlagSets)) (*pflag.FlagSet, *cliflag.NamedFlagSets) {
+// flags returns every flag, in the sections of --help.
+func (o *options) flags() *cliflag.NamedFlagSets {
 	sections := &cliflag.NamedFlagSets{}
 	proxy := sections.FlagSet("proxy")
 	o.routing.flags(proxy)
@@ -76,40 +72,13 @@ func (o *options) flags(more func(*cliflag.NamedFlagSets)) (*pflag.FlagSet, *cli
 	other := sections.FlagSet("other")
 	other.Var(&o.gates, "feature-gates", gateHelp())
 	other.BoolVar(&o.version, "version", false, "Print the version and exit.")
-	other.BoolVarP(&o.help, "help", "h", false, "Print this help and exit.")
-
-	if more != nil {
-		more(sections)
-	}
-	all := pflag.NewFlagSet("front-proxy", pflag.ContinueOnError)
-	all.SetOutput(io.Discard)
-	all.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
-	for _, name := range sections.Order {
-		all.AddFlagSet(sections.FlagSets[name])
-	}
-	return all, sections
+	other.BoolP("help", "h", false, "Print this help and exit.")
+	return sections
 }
 
-// parse parses the arguments. Errors name the flag.
-func parse(args []string) (*options, *cliflag.NamedFlagSets, error) {
-	o := newOptions()
-	sections, err := o.parse(args, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	return o, sections, nil
-}
-
-// parse parses the arguments; more adds the flags of a subcommand.
-func (o *options) parse(args []string, more func(*cliflag.NamedFlagSets)) (*cliflag.NamedFlagSets, error) {
-	all, sections := o.flags(more)
+// read notes what the parsed flags say together.
+func (o *options) read(all *pflag.FlagSet) {
 	o.all = all
-	if err := all.Parse(args); err != nil {
-		return nil, fmt.Errorf("%w%s; see --help", err, didYouMean(all, err))
-	}
-	if all.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q; flags begin with --, see --help", all.Arg(0))
-	}
 	o.auth.tokens.audiencesSet = all.Changed("api-audiences")
 	all.Visit(func(f *pflag.Flag) {
 		switch f.Name {
@@ -120,27 +89,6 @@ func (o *options) parse(args []string, more func(*cliflag.NamedFlagSets)) (*clif
 			o.withoutEffect = append(o.withoutEffect, "--"+f.Name)
 		}
 	})
-	return sections, nil
-}
-
-// didYouMean returns, in parentheses, the flag that an unknown flag may be a
-// misspelling of. It returns "" if there is none, or for another error.
-func didYouMean(known *pflag.FlagSet, err error) string {
-	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) {
-		return ""
-	}
-	const maxTypos = 2 // flags differ less from each other than gates do
-	name, best := "", maxTypos+1
-	known.VisitAll(func(f *pflag.Flag) {
-		if n := edits(unknown.GetSpecifiedName(), f.Name); n < best {
-			name, best = f.Name, n
-		}
-	})
-	if name == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean --%s?)", name)
 }
 
 // complete makes paths absolute. Certificates have the same default locations as in

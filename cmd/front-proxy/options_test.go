@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -34,8 +35,17 @@ var kcpFlags = map[string]string{
 	"tls-curve-preferences": "[]", "anonymous-auth": "false", "shard-peer-kubeconfig": "[]",
 }
 
+// parse parses the arguments of the server.
+func parse(args []string) (*options, error) {
+	o := newOptions()
+	c := newServer(o, o.flags())
+	c.RunE = func(c *cobra.Command, _ []string) error { o.read(c.Flags()); return nil }
+	c.SetArgs(append([]string{}, args...))
+	return o, c.Execute()
+}
+
 func TestFlagsAreKcpFrontProxys(t *testing.T) {
-	all, _ := newOptions().flags(nil)
+	all := newCommand().Flags()
 	for name, want := range kcpFlags {
 		f := all.Lookup(name)
 		if f == nil {
@@ -71,7 +81,7 @@ func TestGroupList(t *testing.T) {
 		"quotes around some of it": {[]string{`--authentication-drop-groups=g0,"g1,g2"`}, []string{"g0", "g1", "g2"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, _, err := parse(tc.args)
+			o, err := parse(tc.args)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +114,7 @@ func TestGates(t *testing.T) {
 		"not a bool": {[]string{"--feature-gates=WorkspaceAuthentication=on"}, nil, "Name=true or Name=false"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, _, err := parse(tc.args)
+			o, err := parse(tc.args)
 			if tc.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.err) || !strings.Contains(err.Error(), "--feature-gates") {
 					t.Fatalf("got %v, want an error with %q that names the flag", err, tc.err)
@@ -139,7 +149,7 @@ func TestGatesWithoutEffect(t *testing.T) {
 		"letters missing":     {"ServiceAccountWorkspaceOwner=true", "ServiceAccountWorkspaceOwner (did you mean ServiceAccountWorkspaceOwners?)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, _, err := parse([]string{"--feature-gates=" + tc.value})
+			o, err := parse([]string{"--feature-gates=" + tc.value})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,7 +207,7 @@ func TestValidate(t *testing.T) {
 		"flag without effect is valid": {append(good, "--anonymous-auth=true"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, _, err := parse(tc.args)
+			o, err := parse(tc.args)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,8 +225,8 @@ func TestValidate(t *testing.T) {
 }
 
 func TestParseErrors(t *testing.T) {
-	for arg, want := range map[string]string{"--no-such-flag": "--no-such-flag", "positional": `"positional"`, "--secure-port=x": "--secure-port"} {
-		if _, _, err := parse([]string{arg}); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--help") {
+	for arg, want := range map[string]string{"--no-such-flag": "--no-such-flag", "--secure-port=x": "--secure-port"} {
+		if _, err := parse([]string{arg}); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--help") {
 			t.Errorf("%s: got %v", arg, err)
 		}
 	}

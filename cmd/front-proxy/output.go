@@ -6,48 +6,31 @@ import (
 	"io"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
 )
 
-// clientOptions are the common flags of explain and shadow, which send requests to
-// proxies and print a report.
+// clientOptions are the common flags of the commands that send requests to proxies and print a
+// report.
 type clientOptions struct {
 	output  string
-	timeout time.Duration // for one response in shadow, for the whole run in explain
-	help    bool
+	timeout time.Duration // for one response in shadow, else for the whole run
 }
 
-// flagSet returns the common flags; name is the subcommand.
-func (a *clientOptions) flagSet(name string, timeout time.Duration) *pflag.FlagSet {
-	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.StringVarP(&a.output, "output", "o", "text", "Output format: text, json or yaml.")
-	fs.DurationVar(&a.timeout, "timeout", timeout, "How long to wait for a response.")
-	fs.BoolVarP(&a.help, "help", "h", false, "Print this help and exit.")
-	return fs
+// outputUsage is the usage of --output.
+const outputUsage = "Output format: text, json or yaml."
+
+func (o *clientOptions) flags(fs *pflag.FlagSet, timeout time.Duration) {
+	fs.StringVarP(&o.output, "output", "o", "text", outputUsage)
+	fs.DurationVar(&o.timeout, "timeout", timeout, "How long to wait for a response.")
 }
 
-// parse parses args and passes the arguments that are not flags to validate. done
-// means that help was requested and printed. An error is a wrong command line: exit
-// status 2.
-func (a *clientOptions) parse(fs *pflag.FlagSet, args []string, usage string, stdout io.Writer, validate func([]string) error) (done bool, err error) {
-	if err = fs.Parse(args); err != nil {
-		err = fmt.Errorf("%w%s", err, didYouMean(fs, err))
-	} else if a.help {
-		_, err := fmt.Fprint(stdout, usage, fs.FlagUsages())
-		return true, err
+// completeOutput has shells complete --output.
+func completeOutput(c *cobra.Command) {
+	if err := c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag was just defined
 	}
-	if err == nil {
-		err = validate(fs.Args())
-	}
-	if err == nil {
-		err = checkOutput(a.output)
-	}
-	if err != nil {
-		return false, &exitError{2, fmt.Sprintf("%s: %v; see %[1]s --help", fs.Name(), err)}
-	}
-	return false, nil
 }
 
 // checkOutput returns an error if --output is unknown.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/rest"
@@ -22,24 +23,23 @@ import (
 )
 
 const shadowUsage = `Shadow sends the same read-only requests to two proxies, the one in use (the
-incumbent) and its intended replacement (the candidate), and reports every difference
-in status, body or identity. It changes nothing: it sends GETs and, to learn which
-identity each proxy decides, SelfSubjectReviews, which store nothing.
+incumbent) and its intended replacement (the candidate), and reports every
+difference in status, body or identity. It changes nothing: it sends GETs and,
+to learn which identity each proxy decides, SelfSubjectReviews, which store
+nothing.
 
   front-proxy shadow --incumbent=https://old:6443 --candidate=https://new:6443 \
       --kubeconfig=admin.kubeconfig --kubeconfig=alice.kubeconfig \
       --paths-file=paths.txt
 
 It requests each path with each credential (every --kubeconfig, and none with
---anonymous). Paths come from --paths-file, one per line (- is standard input), or from
-the GETs in --audit-log, the JSON lines of an API server's audit log. It does not
-compare what changes by itself: resource versions, managed fields, times of conditions
-and leases, the order of list items, the ID of a refusal.
+--anonymous). Paths come from --paths-file, one per line (- is standard input),
+or from the GETs in --audit-log, the JSON lines of an API server's audit log. It
+does not compare what changes by itself: resource versions, managed fields,
+times of conditions and leases, the order of list items, the ID of a refusal.
 
 It exits with 0 when there is no difference, 1 when there is any or a proxy
 could not be asked, 2 when the command line cannot be read.
-
-Flags:
 `
 
 type shadowOptions struct {
@@ -55,7 +55,8 @@ type shadowOptions struct {
 }
 
 func (o *shadowOptions) flags() *pflag.FlagSet {
-	fs := o.flagSet("shadow", 30*time.Second)
+	fs := pflag.NewFlagSet("shadow", pflag.ContinueOnError)
+	o.clientOptions.flags(fs, 30*time.Second)
 	fs.StringVar(&o.incumbent, "incumbent", "", "Required. https://host:port of the proxy in use.")
 	fs.StringVar(&o.candidate, "candidate", "", "Required. https://host:port of its intended replacement.")
 	fs.StringArrayVar(&o.kubeconfigs, "kubeconfig", nil, "Kubeconfig whose current context has the user for the requests. Its server is ignored. May be repeated.")
@@ -84,7 +85,7 @@ func (o *shadowOptions) validate(args []string) error {
 	case o.sample < 1 || o.limit < 1:
 		return errors.New("--sample and --limit must be at least 1")
 	}
-	return nil
+	return checkOutput(o.output)
 }
 
 // ShadowReport is the result of shadow.
@@ -102,13 +103,25 @@ type Difference struct {
 	Candidate string `json:"candidate"`
 }
 
-// runShadow is the subcommand.
-func runShadow(ctx context.Context, args []string, stdout io.Writer) error {
+func newShadowCommand() *cobra.Command {
 	o := &shadowOptions{}
-	fs := o.flags()
-	if done, err := o.parse(fs, args, shadowUsage, stdout, o.validate); done || err != nil {
-		return err
+	c := &cobra.Command{
+		Use: "shadow --incumbent=… --candidate=… [flags]", Short: "Compare the responses of two proxies", Long: shadowUsage,
+		Args: func(c *cobra.Command, args []string) error {
+			if err := o.validate(args); err != nil {
+				return usageError(c, err)
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
+	c.Flags().AddFlagSet(o.flags())
+	completeOutput(c)
+	return c
+}
+
+// run compares the proxies and prints the report.
+func (o *shadowOptions) run(ctx context.Context, stdout io.Writer) error {
 	paths, err := o.paths()
 	if err != nil {
 		return fmt.Errorf("shadow: %w", err)

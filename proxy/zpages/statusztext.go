@@ -47,7 +47,7 @@ func (t *table) row(columns ...string) {
 			c = "-"
 		}
 		columns[i] = strings.Map(func(r rune) rune { // a tenant's text stays in its cell
-			if r < ' ' || r == 0x7f {
+			if r < ' ' || r >= 0x7f && r < 0xa0 {
 				return ' '
 			}
 			return r

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"frontproxy/proxy/zpages"
+)
+
+// connectOptions say which running proxy is asked, and how its answer is printed.
+type connectOptions struct {
+	kubeconfig, context, server, tlsName string
+	debugAddress                         string
+	clientOptions
+}
+
+func (o *connectOptions) flags(fs *pflag.FlagSet) {
+	o.clientOptions.flags(fs, time.Minute)
+	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "Kubeconfig for the proxy. Empty means the default locations.")
+	fs.StringVar(&o.context, "context", "", "Context of the kubeconfig. Empty means the current one.")
+	fs.StringVar(&o.server, "server", "", "https://host:port of the proxy, instead of the kubeconfig's; for example, of one replica. With explain --workspace, /clusters/<path> after it names another workspace.")
+	fs.StringVar(&o.tlsName, "tls-server-name", "", "Name to expect in the proxy's certificate, if --server's host is not in it.")
+	fs.StringVar(&o.debugAddress, "debug-address", "", "Ask at the proxy's --debug-address instead: host:port, or unix:///path. It answers when root is down, too.")
+}
+
+func (o *connectOptions) validate() error { return checkOutput(o.output) }
+
+// proxyClient asks a running proxy about itself.
+type proxyClient struct {
+	client *http.Client
+	base   string // the URL in front of the proxy's own paths
+	// forbidden is advice for when the proxy refuses, unavailable for when it cannot find out
+	// who may ask.
+	forbidden, unavailable string
+}
+
+// client returns a client of the proxy. With workspace, it asks in the workspace that the
+// kubeconfig's server names.
+func (o *connectOptions) client(workspace bool) (*proxyClient, error) {
+	if o.debugAddress != "" {
+		return newDebugClient(o.debugAddress), nil
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	return newProxyClient(config, o.server, o.tlsName, workspace)
+}
+
+func newProxyClient(config *rest.Config, server, tlsName string, workspace bool) (*proxyClient, error) {
+	base, err := baseURL(config.Host, server, workspace)
+	if err != nil {
+		return nil, err
+	}
+	c := &proxyClient{
+		base:        base,
+		forbidden:   "this needs get (for explain --path: post) on the non-resource URL in the workspace root; administrators of a workspace use explain --workspace",
+		unavailable: "if root is down, ask at the proxy's --debug-address, which needs nobody's permission: docs/troubleshooting.md, When root is down",
+	}
+	if workspace {
+		c.forbidden = "an ID needs get on the non-resource URL " + zpages.ExplainPath + " in that workspace; without one, this needs get (with --dry-run: update) on workspaceauthenticationconfigurations there"
+	}
+	config = rest.CopyConfig(config)
+	if tlsName != "" {
+		config.ServerName = tlsName
+	}
+	transport, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	// Use a new connection for each question, so that a load balancer may choose
+	// another replica the next time. The operator chose the server, so the only time
+	// limit is the command's context.
+	rounds, err := rest.HTTPWrappersForConfig(config, &http.Transport{TLSClientConfig: transport, DisableKeepAlives: true, ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second})
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	c.client = &http.Client{Transport: rounds, CheckRedirect: noRedirect}
+	return c, nil
+}
+
+// baseURL returns the URL in front of the proxy's own paths, or with workspace in front of
+// those of the workspace that the kubeconfig's server names. server, unless empty, replaces the
+// kubeconfig's host.
+func baseURL(kubeconfigs, server string, workspace bool) (string, error) {
+	host := kubeconfigs
+	if server != "" {
+		host = server
+	}
+	u, err := url.Parse(host)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("the server %q is not a URL", host)
+	}
+	path := strings.TrimRight(u.Path, "/")
+	if server != "" && workspace && !strings.Contains(path, "/clusters/") {
+		from, err := url.Parse(kubeconfigs)
+		if err != nil {
+			return "", fmt.Errorf("the kubeconfig's server: %w", err)
+		}
+		path = strings.TrimRight(from.Path, "/")
+	}
+	prefix, cluster, inWorkspace := strings.Cut(path, "/clusters/")
+	switch {
+	case workspace && !inWorkspace:
+		return "", fmt.Errorf("--workspace: the kubeconfig's server %s contains no workspace; it must be like https://host/clusters/root:org:ws", kubeconfigs)
+	case workspace:
+		return u.Scheme + "://" + u.Host + prefix + "/clusters/" + cluster, nil
+	}
+	return u.Scheme + "://" + u.Host + prefix, nil
+}
+
+// noRedirect prevents redirects, because a question may contain a token.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// newDebugClient returns a client for a debug address on this machine.
+func newDebugClient(address string) *proxyClient {
+	c := &proxyClient{base: "http://" + address, forbidden: "the debug address serves only localhost and loopback addresses"}
+	transport := &http.Transport{}
+	if path, socket := strings.CutPrefix(address, unixScheme); socket {
+		c.base = "http://localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}
+	}
+	c.client = &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	return c
+}
+
+// maxPage bounds, in bytes, what is read of an answer.
+const maxPage = 16 << 20
+
+// statusError is an answer that is no success.
+type statusError struct {
+	reason metav1.StatusReason
+	text   string
+}
+
+// Error implements error.
+func (e *statusError) Error() string { return e.text }
+
+// do sends one request and returns the body of the answer. If that is a Status, the error is a
+// statusError.
+func (c *proxyClient) do(ctx context.Context, method, path, accept string, body []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", accept)
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := c.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return text, nil
+	}
+	var s metav1.Status
+	if json.Unmarshal(text, &s) != nil || s.Message == "" {
+		return nil, fmt.Errorf("%s answers %s", c.base, resp.Status)
+	}
+	message, advice := s.Message, ""
+	switch resp.StatusCode {
+	case http.StatusForbidden, http.StatusUnauthorized:
+		advice = c.forbidden
+	case http.StatusServiceUnavailable:
+		advice = c.unavailable
+	}
+	if advice != "" {
+		message += "\n(" + advice + ")"
+	}
+	return nil, &statusError{s.Reason, message}
+}
+
+// errNoPage is for answers that are no page of a front-proxy's.
+var errNoPage = errors.New("it answers, but not with a page of front-proxy's; a /clusters/… in --server leads to a shard")

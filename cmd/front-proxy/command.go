@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+	cliflag "k8s.io/component-base/cli/flag"
+)
+
+const usage = `front-proxy gives all shards of kcp one address: it finds the workspace of a
+request, authenticates the caller, and forwards the request to the right shard.
+Without a command it serves, with the arguments of kcp-front-proxy.
+`
+
+// newCommand returns the program's command line: the server, which has the flags of
+// kcp-front-proxy and needs no command, and the commands beside it.
+func newCommand() *cobra.Command {
+	o := newOptions()
+	sections := o.flags()
+	root := newServer(o, sections)
+	check, checkSections := newCheckCommand()
+	root.AddCommand(check, newExplainCommand(), newShadowCommand(), newStatuszCommand(), newVersionCommand())
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
+		own := &cliflag.NamedFlagSets{}
+		switch c {
+		case root:
+			own = sections
+		case check:
+			own = checkSections
+		default:
+			own.FlagSet(c.Name()).AddFlagSet(c.Flags())
+		}
+		printHelp(c, own)
+	})
+	return root
+}
+
+// newServer returns the command that serves. Its flags are those in sections.
+func newServer(o *options, sections *cliflag.NamedFlagSets) *cobra.Command {
+	c := &cobra.Command{
+		Use:           "front-proxy --mapping-file=… --root-kubeconfig=… --shards-kubeconfig=… [flags]",
+		Long:          usage,
+		SilenceErrors: true, // exitCode prints them
+		SilenceUsage:  true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := noArguments(c, args); err != nil { // after --
+				return err
+			}
+			if o.version {
+				return printVersion(c.OutOrStdout())
+			}
+			o.read(c.Flags())
+			return serve(c.Context(), o)
+		},
+	}
+	c.SetGlobalNormalizationFunc(cliflag.WordSepNormalizeFunc)
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError(c, fmt.Errorf("%w%s", err, didYouMean(c.Flags(), err)))
+	})
+	addSections(c.Flags(), sections)
+	return c
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Long: "Version prints the version of front-proxy and of Go.\n",
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return printVersion(c.OutOrStdout()) },
+	}
+}
+
+func printVersion(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "front-proxy version %s %s\n", version, runtime.Version())
+	return err
+}
+
+// addSections adds the flags of all sections.
+func addSections(to *pflag.FlagSet, sections *cliflag.NamedFlagSets) {
+	for _, name := range sections.Order {
+		to.AddFlagSet(sections.FlagSets[name])
+	}
+}
+
+// usageError says that c's command line cannot be used. The exit status of the server is then
+// 1, like kcp-front-proxy's; that of other commands is 2.
+func usageError(c *cobra.Command, err error) error {
+	if !c.HasParent() {
+		return fmt.Errorf("%w; see --help", err)
+	}
+	return &exitError{2, fmt.Sprintf("%s: %v; see %s --help", c.Name(), err, c.CommandPath())}
+}
+
+// noArguments refuses arguments that are not flags.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError(c, fmt.Errorf("unexpected argument %q; flags begin with --", args[0]))
+}
+
+// didYouMean returns, in parentheses, the flag that an unknown flag may be a
+// misspelling of. It returns "" if there is none, or for another error.
+func didYouMean(known *pflag.FlagSet, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return ""
+	}
+	const maxTypos = 2 // flags differ less from each other than gates do
+	name, best := "", maxTypos+1
+	known.VisitAll(func(f *pflag.Flag) {
+		if n := edits(unknown.GetSpecifiedName(), f.Name); n < best {
+			name, best = f.Name, n
+		}
+	})
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean --%s?)", name)
+}
+
+// printHelp prints what c does, the commands below it, and its flags.
+func printHelp(c *cobra.Command, flags *cliflag.NamedFlagSets) {
+	w := c.OutOrStdout()
+	_, _ = fmt.Fprintf(w, "%s\nUsage:\n  %s\n", c.Long, c.UseLine())
+	if c.HasAvailableSubCommands() {
+		_, _ = fmt.Fprintf(w, "  %s <command> --help\n\nCommands:\n", c.CommandPath())
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() || sub.Name() == "help" {
+				_, _ = fmt.Fprintf(table, "  %s\t%s\n", sub.Name(), sub.Short)
+			}
+		}
+		_ = table.Flush()
+	}
+	var sections strings.Builder
+	cliflag.PrintSections(&sections, *flags, helpColumns(w))
+	for line := range strings.Lines(sections.String()) { // PrintSections pads them
+		_, _ = fmt.Fprintln(w, strings.TrimRight(line, " \n"))
+	}
+}
+
+// maxHelpColumns is how wide help is where it is not written to a terminal, and at most.
+const maxHelpColumns = 120
+
+// helpColumns returns how wide help may be.
+func helpColumns(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 { //nolint:gosec // a file descriptor is small
+			return min(columns, maxHelpColumns)
+		}
+	}
+	return maxHelpColumns
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"frontproxy/proxy/zpages"
+)
+
+const statuszUsage = `Statusz prints what a running front-proxy knows: shards and their watches,
+issuers, authentication configurations, certificates, and changed files that it
+cannot use.
+
+  front-proxy statusz --debug-address=unix:///run/front-proxy/debug.sock
+      asks the proxy on this machine, which needs nobody's permission.
+  front-proxy statusz --kubeconfig=admin.kubeconfig
+      asks the proxy of the kubeconfig. This needs get on the non-resource URL
+      /statusz in the workspace root.
+`
+
+func newStatuszCommand() *cobra.Command {
+	o := &connectOptions{}
+	c := &cobra.Command{
+		Use: "statusz [flags]", Short: "Print what a running proxy knows of shards and issuers", Long: statuszUsage,
+		Args: func(c *cobra.Command, args []string) error {
+			if err := o.validate(); err != nil {
+				return usageError(c, err)
+			}
+			return noArguments(c, args)
+		},
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.statusz(c.Context(), c.OutOrStdout()); err != nil {
+				return fmt.Errorf("statusz: %w", err)
+			}
+			return nil
+		},
+	}
+	c.Flags().AddFlagSet(o.statuszFlags())
+	completeOutput(c)
+	return c
+}
+
+func (o *connectOptions) statuszFlags() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("statusz", pflag.ContinueOnError)
+	o.flags(fs)
+	return fs
+}
+
+// statusz prints the proxy's /statusz.
+func (o *connectOptions) statusz(ctx context.Context, stdout io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	proxy, err := o.client(false)
+	if err != nil {
+		return err
+	}
+	if o.output == "text" {
+		page, err := proxy.do(ctx, http.MethodGet, zpages.StatuszPath, "text/plain", nil)
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(string(page), "\nfront-proxy statusz\n") {
+			return errNoPage
+		}
+		_, err = stdout.Write(page)
+		return err
+	}
+	text, err := proxy.do(ctx, http.MethodGet, zpages.StatuszPath, "application/json", nil)
+	if err != nil {
+		return err
+	}
+	page := &zpages.Statusz{}
+	if err := json.Unmarshal(text, page); err != nil || page.Kind != "Statusz" {
+		return errNoPage
+	}
+	return render(stdout, o.output, page, nil)
+}
