@@ -128,7 +128,7 @@ func (b *Builder) Build(owner, name string, spec *Spec) (c *Configuration, err e
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.Entries}
 	if errs := validation.ValidateAuthenticationConfiguration(compiler, original, b.disallowed); len(errs) > 0 {
-		return c, specError(errs)
+		return c, newSpecError(errs, b.limited)
 	}
 	for i := range spec.Entries {
 		if err := b.add(c, owner, name, i, &spec.Entries[i], compiler); err != nil {
@@ -144,11 +144,13 @@ const (
 	maxBadValue   = 80   // bytes of the value that a fault is in
 )
 
-// specError tells the faults of a spec on one line, each with its field and its
-// cause. A long value is cut, so that it does not push out the cause, which comes
-// after it. Faults that do not fit are counted.
-func specError(faults field.ErrorList) error {
-	var shown []string
+// specError has the faults of a spec, each on one line, with its field and its cause.
+type specError []error
+
+// newSpecError cuts long values, so that they do not push out the causes, which come after them.
+// When limited, it counts faults that do not fit.
+func newSpecError(faults field.ErrorList, limited bool) specError {
+	var all specError
 	left := maxSpecErrors
 	for n, fault := range faults {
 		short := *fault
@@ -159,14 +161,25 @@ func specError(faults field.ErrorList) error {
 		lines := slices.DeleteFunc(strings.Split(fault.Detail, "\n"), func(line string) bool { return strings.HasPrefix(line, " |") })
 		short.Detail = strings.Join(lines, "; ")
 		text := clip.Clone(short.Error(), maxSpecError)
-		if left -= len(text); left < 0 {
-			shown = append(shown, fmt.Sprintf("and %d more", len(faults)-n))
-			break
+		if left -= len(text); left < 0 && limited {
+			return append(all, fmt.Errorf("and %d more", len(faults)-n))
 		}
-		shown = append(shown, text)
+		all = append(all, errors.New(text))
 	}
-	return errors.New("invalid spec: " + strings.Join(shown, "; "))
+	return all
 }
+
+// Error implements error.
+func (e specError) Error() string {
+	var shown []string
+	for _, fault := range e {
+		shown = append(shown, fault.Error())
+	}
+	return "invalid spec: " + strings.Join(shown, "; ")
+}
+
+// Unwrap returns the faults.
+func (e specError) Unwrap() []error { return e }
 
 func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
 	trust := TrustOf(entry)

@@ -153,7 +153,7 @@ func loadConfig(file string) (*rest.Config, error) {
 	}
 	config, err := clientcmd.NewDefaultClientConfig(*loaded, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", configFlag, file, err)
+		return nil, fmt.Errorf("%s %q: %w", configFlag, file, kubeconfig.LoadError(file, err))
 	}
 	return config, nil
 }

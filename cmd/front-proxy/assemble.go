@@ -75,7 +75,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, warning := range mappings.Warnings() {
+	for _, warning := range append(mappings.Warnings(), mappings.Unserved()...) {
 		log.Info(warning)
 	}
 	idx := index.New(clock.RealClock{})

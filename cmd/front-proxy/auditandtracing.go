@@ -87,7 +87,7 @@ const lastSpans = 5 * time.Second
 func tracingConfig(file string) (*tracingapi.TracingConfiguration, error) {
 	config, err := genericoptions.ReadTracingConfiguration(file)
 	if err != nil {
-		return nil, fmt.Errorf("--tracing-config-file: %w", err)
+		return nil, fmt.Errorf("--tracing-config-file %q: %w", file, err)
 	}
 	if errs := tracingapi.ValidateTracingConfiguration(config, utilfeature.DefaultFeatureGate, nil); len(errs) > 0 {
 		return nil, fmt.Errorf("--tracing-config-file %q: %w", file, errs.ToAggregate())

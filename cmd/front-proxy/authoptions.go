@@ -154,12 +154,12 @@ func (a *authOptions) apiAudiences() []string {
 // files are the files that these flags name.
 func (a *authOptions) files() []namedFile {
 	files := []namedFile{
-		{"client-ca-file", a.certificates.clientCA}, {"requestheader-client-ca-file", a.certificates.requestHeaderCA}, {"oidc-ca-file", a.oidc.issuer.CAFile},
-		{"authentication-config", a.oidc.config}, {"authentication-token-webhook-config-file", a.webhook.ConfigFile}, {"token-auth-file", a.tokens.file},
-		{"service-account-lookup-kubeconfig", a.accounts.lookupKubeconfig},
+		{"client-ca-file", &a.certificates.clientCA}, {"requestheader-client-ca-file", &a.certificates.requestHeaderCA}, {"oidc-ca-file", &a.oidc.issuer.CAFile},
+		{"authentication-config", &a.oidc.config}, {"authentication-token-webhook-config-file", &a.webhook.ConfigFile}, {"token-auth-file", &a.tokens.file},
+		{"service-account-lookup-kubeconfig", &a.accounts.lookupKubeconfig},
 	}
-	for _, f := range a.accounts.keyFiles {
-		files = append(files, namedFile{"service-account-key-file", f})
+	for i := range a.accounts.keyFiles {
+		files = append(files, namedFile{"service-account-key-file", &a.accounts.keyFiles[i]})
 	}
 	return files
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -12,12 +13,18 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/audit/policy"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/yaml"
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
@@ -115,24 +122,26 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// fail records an error. Joined errors are recorded separately, each once.
-func (c *checker) fail(err error) {
+// fail records an error, each of several that are joined by itself, and each once.
+func (c *checker) fail(err error) { c.failIn("", err) }
+
+// failIn is fail for an error about the content of a YAML file.
+func (c *checker) failIn(file string, err error) {
 	if err == nil {
 		return
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only what is joined at the top
-		for _, e := range joined.Unwrap() {
-			c.fail(e)
+	for _, problem := range problems(err) {
+		if file != "" {
+			problem = withLine(problem, file)
 		}
-		return
-	}
-	if !slices.Contains(c.found.Errors, err.Error()) {
-		c.found.Errors = append(c.found.Errors, err.Error())
+		if !slices.Contains(c.found.Errors, problem) {
+			c.found.Errors = append(c.found.Errors, problem)
+		}
 	}
 }
 
 func (c *checker) warn(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(c.found.Warnings, text) {
+	if text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "); !slices.Contains(c.found.Warnings, text) {
 		c.found.Warnings = append(c.found.Warnings, text)
 	}
 }
@@ -221,6 +230,11 @@ func (c *checker) mappings() *routing.Mappings {
 	for _, warning := range m.Warnings() {
 		c.warn("%s", warning)
 	}
+	if err == nil {
+		for _, unserved := range m.Unserved() {
+			c.warn("mapping file %s: %s", c.o.routing.mappingFile, unserved)
+		}
+	}
 	c.backends(m.Certificates())
 	if err != nil {
 		return nil
@@ -261,6 +275,9 @@ func (c *checker) serving() {
 		c.warn("--tls-cert-file is not set: the proxy creates a self-signed certificate in %s, which no client trusts", s.ServerCert.CertDirectory)
 	}
 	for _, sni := range s.SNICertKeys {
+		if !readable(sni.CertFile) || !readable(sni.KeyFile) {
+			continue
+		}
 		c.pair("--tls-sni-cert-key", sni.CertFile, "its key", sni.KeyFile)
 	}
 }
@@ -419,7 +436,7 @@ func (c *checker) tokens(config *authn.Config) {
 	tokens, err := oidc.New(oidc.Config{
 		Flags: flags, ConfigFile: a.oidc.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.NewPool(operatorsIssuers(log)), Log: log,
 	})
-	c.fail(err)
+	c.failIn(a.oidc.config, err)
 	if err == nil {
 		config.Tokens = append(config.Tokens, tokens)
 	}
@@ -438,14 +455,39 @@ func (c *checker) logins(tokens []token.Authenticator) {
 // observers checks audit and tracing.
 func (c *checker) observers() {
 	o := &c.o.observe
-	if file := o.audit.PolicyFile; readable(file) {
-		if _, err := policy.LoadPolicyFromFile(file); err != nil {
-			c.fail(fmt.Errorf("--audit-policy-file %s: %w", file, err))
-		}
+	if readable(o.audit.PolicyFile) {
+		c.auditPolicy(o.audit.PolicyFile)
 	}
 	if readable(o.tracingFile) {
-		if _, err := tracingConfig(o.tracingFile); err != nil {
-			c.fail(err)
+		_, err := tracingConfig(o.tracingFile)
+		c.failIn(o.tracingFile, err)
+	}
+}
+
+// auditPolicy checks an audit policy. The server logs fields that are unknown or duplicate and
+// ignores them.
+func (c *checker) auditPolicy(file string) {
+	const flag = "--audit-policy-file "
+	text, err := os.ReadFile(file) //nolint:gosec // the operator's file
+	if err != nil {
+		c.fail(fmt.Errorf("%s%w", flag, err))
+		return
+	}
+	var known auditv1.Policy
+	if err := yaml.Unmarshal(text, &known); err != nil {
+		c.fail(fmt.Errorf("%s%s: %w", flag, file, err))
+		return
+	}
+	decoder := serializer.NewCodecFactory(audit.Scheme, serializer.EnableStrict).UniversalDecoder()
+	if _, _, err := decoder.Decode(text, nil, &auditinternal.Policy{}); runtime.IsStrictDecodingError(err) {
+		for _, problem := range problems(err) {
+			c.warn("%s, which is ignored", withLine(flag+file+": "+problem, file))
 		}
+	}
+	if text, err = json.Marshal(&known); err == nil { // of what is ignored the policy's reader would write to the log
+		_, err = policy.LoadPolicyFromBytes(text)
+	}
+	if err != nil {
+		c.failIn(file, fmt.Errorf("%s%s: %w", flag, file, err))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 )
 
 // check runs the subcommand and returns what it found and its exit status.
@@ -71,8 +75,13 @@ func TestCheck(t *testing.T) {
 			`entry 2 (path "b", line 3): path: must begin with a slash`, `entry 2 (path "b", line 3): backend is missing`,
 			`entry 2 (path "b", line 3): backend_server_ca is missing`, `entry 2 (path "b", line 3): proxy_client_cert is missing`, `entry 2 (path "b", line 3): proxy_client_key is missing`}, []string{`entry 2 (path "b", line 3): line 4: the key "bakend" is unknown`}},
 		{"token file that refuses", []string{"--token-auth-file=" + file(t, "t", []byte("secret,alice,1,\"devs, ops\"\n,bob,2\n"))}, 0, nil, []string{"the token of line 1 is refused (401): group 2", "line 2 has no token"}},
-		{"authentication configuration", []string{"--authentication-config=" + authentication("- issuer: {url: 'http://x', audiences: [a]}\n  claimMappings: {username: {expression: 'claims.'}}\n")}, 1, []string{"jwt[0].issuer.url"}, nil},
-		{"a field that does not exist", []string{"--authentication-config=" + authentication("- issuer: {uri: x}\n")}, 1, []string{`unknown field "jwt[0].issuer.uri"`}, nil},
+		{"mapping file without the usual entries", []string{"--mapping-file=" + mapping(k.MappingEntry("/x/"))}, 0, nil, []string{
+			"no entry has the path /clusters/: every request for a workspace gets 404, and the proxy is ready all the same", "no entry has the path /services/: requests for virtual workspaces"}},
+		{"mapping file that sends all to one backend", []string{"--mapping-file=" + mapping(k.MappingEntry("/"))}, 0, nil, []string{
+			`no entry has the path /clusters/: requests for workspaces go to the backend of entry 1 (path "/", line 1), whatever their shard`}},
+		{"authentication configuration", []string{"--authentication-config=" + authentication("- issuer: {url: 'http://x', audiences: [a]}\n  claimMappings:\n    username: {expression: 'claims.'}\n")}, 1, []string{
+			`/auth.yaml": jwt[0].issuer.url (line 4): Invalid value: "http://x"`, `/auth.yaml": jwt[0].claimMappings.username.expression (line 6): Invalid value: "claims."`}, nil},
+		{"a field that does not exist", []string{"--authentication-config=" + authentication("- issuer:\n    uri: x\n  claims: y\n")}, 1, []string{`unknown field "jwt[0].issuer.uri" (line 5)`, `unknown field "jwt[0].claims" (line 6)`}, nil},
 		{"key and certificate", []string{"--tls-private-key-file=" + expired.KeyFile}, 1, []string{"do not match"}, nil},
 		{"kubeconfig", []string{"--root-kubeconfig=" + file(t, "k", []byte("kind: Config\n")), "--shards-kubeconfig=" + file(t, "k2", []byte("{"))}, 1, []string{"--root-kubeconfig", "--shards-kubeconfig"}, nil},
 		{"a kubeconfig's files", []string{"--root-kubeconfig=" + file(t, "k", []byte("kind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\nclusters: [{name: a, cluster: {server: 'https://x', certificate-authority: /gone.crt}}]\nusers: [{name: a, user: {token: x}}]\n"))}, 1, []string{"/gone.crt"}, nil},
@@ -81,6 +90,11 @@ func TestCheck(t *testing.T) {
 		{"token file", []string{"--token-auth-file=" + file(t, "t", []byte("a,b\n"))}, 1, []string{"line 1 has 2 columns"}, nil},
 		{"CORS", []string{"--cors-allowed-origins=("}, 1, []string{"--cors-allowed-origins"}, nil},
 		{"audit policy", []string{"--audit-log-path=" + auditLog, "--audit-policy-file=" + file(t, "p", []byte("kind: Nothing\n"))}, 1, []string{"--audit-policy-file"}, nil},
+		{"audit policy's rules", []string{"--audit-log-path=" + auditLog, "--audit-policy-file=" + file(t, "p", []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Nothing\n- level: None\n  lvl: x\n- verbs: [get]\n"))}, 1, []string{
+			"/p: rules[0].level (line 4): Unsupported value", "/p: rules[2].level (line 7): Required value"}, []string{`/p: unknown field "rules[1].lvl" (line 6), which is ignored`}},
+		{"tracing", []string{"--tracing-config-file=" + file(t, "tr", []byte("apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\nsamplingRatePerMillion: -3\n"))}, 1, []string{`/tr": samplingRatePerMillion (line 3): Invalid value`}, nil},
+		{"a kubeconfig whose context leads nowhere", []string{"--root-kubeconfig=" + file(t, "k", []byte("kind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: b, user: c}}]\nusers: [{name: c, user: {token: x}}]\n"))}, 1, []string{
+			`cluster "b" was not found for context "a"`, `no server found for cluster "b"`}, nil},
 		{"debug address", []string{"--debug-address=0.0.0.0:1"}, 1, []string{"--debug-address=0.0.0.0:1: must be a loopback"}, nil},
 		{"blanks in lists", []string{"--authentication-pass-on-groups=devs, ops"}, 0, nil, []string{`A value of a flag has no effect or is refused: --authentication-pass-on-groups, value 2 " ops" has leading or trailing white space`}},
 		{"an origin that is empty", []string{"--cors-allowed-origins=//a$,"}, 1, []string{"--cors-allowed-origins: a value is empty"}, nil},
@@ -114,6 +128,58 @@ func TestCheck(t *testing.T) {
 				_ = c.Close()
 				t.Error("check listens")
 			}
+		}
+	}
+}
+
+// TestCheckPrintsOneProblemALine: with absolute paths of files, and nothing else but the count.
+func TestCheckPrintsOneProblemALine(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.WriteFile("mapping.yaml", []byte("- path: /clusters/\n  backend_server_ca: ca.crt\n  proxy_client_cert: tls.crt\n- backend: https://x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, stderr, code := command("check", "--mapping-file=mapping.yaml", "--root-kubeconfig=none.kubeconfig", "--tls-cert-file=tls.crt", "--tls-private-key-file=tls.key")
+	if code != 1 || stderr != "" {
+		t.Errorf("exit status %d: %s", code, stderr)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.ReplaceAll(`error: --shards-kubeconfig is required: the kubeconfig for watching workspaces on every shard
+error: --root-kubeconfig: open DIR/none.kubeconfig: no such file or directory
+error: --tls-cert-file: open DIR/tls.crt: no such file or directory
+error: --tls-private-key-file: open DIR/tls.key: no such file or directory
+error: mapping file DIR/mapping.yaml: entry 1 (path "/clusters/", line 1): backend_server_ca: open DIR/ca.crt: no such file or directory; it must name a PEM bundle of the CAs that sign the backend's certificate
+error: mapping file DIR/mapping.yaml: entry 1 (path "/clusters/", line 1): proxy_client_cert: open DIR/tls.crt: no such file or directory; it must name the PEM certificate that the proxy shows to the backend
+error: mapping file DIR/mapping.yaml: entry 1 (path "/clusters/", line 1): proxy_client_key is missing: the PEM private key of proxy_client_cert
+error: mapping file DIR/mapping.yaml: entry 2 (path "", line 4): path: must begin with a slash, as in /services/
+error: mapping file DIR/mapping.yaml: entry 2 (path "", line 4): backend_server_ca is missing: a PEM bundle of the CAs that sign the backend's certificate
+error: mapping file DIR/mapping.yaml: entry 2 (path "", line 4): proxy_client_cert is missing: the PEM certificate that the proxy shows to the backend
+error: mapping file DIR/mapping.yaml: entry 2 (path "", line 4): proxy_client_key is missing: the PEM private key of proxy_client_cert
+11 errors, 0 warnings
+`, "DIR", dir)
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Errorf("it prints (-want +got):\n%s", diff)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	leaf := func(text string) error { return errors.New(text) }
+	for name, tt := range map[string]struct {
+		err  error
+		want []string
+	}{
+		"one":               {leaf("a"), []string{"a"}},
+		"joined":            {errors.Join(leaf("a"), leaf("b")), []string{"a", "b"}},
+		"wrapped":           {fmt.Errorf("file x: %w", errors.Join(leaf("a"), fmt.Errorf("y: %w", errors.Join(leaf("b"), leaf("c"))))), []string{"file x: a", "file x: y: b", "file x: y: c"}},
+		"an aggregate":      {fmt.Errorf("x: %w", utilerrors.NewAggregate([]error{leaf("a"), leaf("b")})), []string{"x: a", "x: b"}},
+		"several lines":     {leaf("a\n\nb\n"), []string{"a; b"}},
+		"wrapped elsewhere": {fmt.Errorf("x (%w)", leaf("a")), []string{"x (a)"}},
+	} {
+		if diff := cmp.Diff(tt.want, problems(tt.err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }

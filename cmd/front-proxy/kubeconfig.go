@@ -64,10 +64,7 @@ func rootConfig(path string) (*rest.Config, error) {
 // unusableKubeconfig returns an error that says why the kubeconfig of a flag cannot
 // be used.
 func unusableKubeconfig(flag, path string, err error) error {
-	if clientcmd.IsEmptyConfig(err) { // its text mentions another program's variables
-		err = errors.New("it is empty")
-	}
-	return fmt.Errorf("--%s %q is not a usable kubeconfig (kind: Config, with a current-context): %w", flag, path, err)
+	return fmt.Errorf("--%s %q is not a usable kubeconfig (kind: Config, with a current-context): %w", flag, path, kubeconfig.LoadError(path, err))
 }
 
 func rootRules(path string) *clientcmd.ClientConfigLoadingRules {

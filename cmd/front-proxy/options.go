@@ -91,8 +91,8 @@ func (o *options) read(all *pflag.FlagSet) {
 	})
 }
 
-// complete makes paths absolute. Certificates have the same default locations as in
-// kcp.
+// complete makes paths absolute, so that errors and /flagz say which files are meant.
+// Certificates have the same default locations as in kcp.
 func (o *options) complete() error {
 	root, err := filepath.Abs(o.rootDirectory)
 	if err != nil {
@@ -104,6 +104,14 @@ func (o *options) complete() error {
 		dir = filepath.Join(root, dir)
 	}
 	o.serving.ServerCert.CertDirectory = dir
+	for _, f := range o.files() {
+		if *f.path == "" {
+			continue
+		}
+		if *f.path, err = filepath.Abs(*f.path); err != nil {
+			return fmt.Errorf("--%s: %w", f.flag, err)
+		}
+	}
 	return nil
 }
 
@@ -132,10 +140,10 @@ func (o *options) validate() error {
 	errs = append(errs, o.across.validate()...)
 	errs = append(errs, o.observe.validate()...)
 	for _, f := range o.files() {
-		if f.path == "" {
+		if *f.path == "" {
 			continue
 		}
-		file, err := os.Open(f.path)
+		file, err := os.Open(*f.path)
 		if err != nil {
 			fail("--%s: %w", f.flag, err)
 			continue
@@ -145,20 +153,26 @@ func (o *options) validate() error {
 	return errors.Join(errs...)
 }
 
-type namedFile struct{ flag, path string }
+// namedFile is a file that the value of a flag names; "" names none.
+type namedFile struct {
+	flag string
+	path *string
+}
 
 // files returns the files that flags name and that must be readable.
 func (o *options) files() []namedFile {
 	files := []namedFile{
-		{"mapping-file", o.routing.mappingFile}, {"shards-kubeconfig", o.shards.kubeconfig}, {"root-kubeconfig", o.shards.rootKubeconfig},
-		{"mount-hosts-file", o.routing.mountHostsFile},
-		{"tls-cert-file", o.serving.ServerCert.CertKey.CertFile}, {"tls-private-key-file", o.serving.ServerCert.CertKey.KeyFile},
-		{"audit-policy-file", o.observe.audit.PolicyFile}, {"audit-webhook-config-file", o.observe.audit.WebhookOptions.ConfigFile},
-		{"tracing-config-file", o.observe.tracingFile},
+		{"mapping-file", &o.routing.mappingFile}, {"shards-kubeconfig", &o.shards.kubeconfig}, {"root-kubeconfig", &o.shards.rootKubeconfig},
+		{"mount-hosts-file", &o.routing.mountHostsFile},
+		{"tls-cert-file", &o.serving.ServerCert.CertKey.CertFile}, {"tls-private-key-file", &o.serving.ServerCert.CertKey.KeyFile},
+		{"audit-policy-file", &o.observe.audit.PolicyFile}, {"audit-webhook-config-file", &o.observe.audit.WebhookOptions.ConfigFile},
+		{"tracing-config-file", &o.observe.tracingFile},
 	}
-	for _, f := range o.shards.peerKubeconfigs {
-		files = append(files, namedFile{"shard-peer-kubeconfig", f})
+	for i := range o.serving.SNICertKeys {
+		files = append(files, namedFile{"tls-sni-cert-key", &o.serving.SNICertKeys[i].CertFile}, namedFile{"tls-sni-cert-key", &o.serving.SNICertKeys[i].KeyFile})
 	}
-	files = append(files, o.auth.files()...)
-	return files
+	for i := range o.shards.peerKubeconfigs {
+		files = append(files, namedFile{"shard-peer-kubeconfig", &o.shards.peerKubeconfigs[i]})
+	}
+	return append(files, o.auth.files()...)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -105,6 +106,28 @@ func LoadMappings(name string, data []byte, readFile func(string) ([]byte, error
 // Warnings are about keys in the file that have no effect, each with entry and line.
 func (m *Mappings) Warnings() []string { return m.warnings }
 
+// Unserved says which requests of kcp's clients do not get where they should, because no entry
+// has their path: the proxy is ready all the same. Empty: there are none.
+func (m *Mappings) Unserved() []string {
+	var all []string
+	switch e := m.entryOf("/clusters/root/api"); {
+	case e == nil:
+		all = append(all, "no entry has the path "+shardsPattern+": every request for a workspace gets 404, and the proxy is ready all the same")
+	case !m.shards:
+		all = append(all, "no entry has the path "+shardsPattern+": requests for workspaces go to the backend of "+e.name()+", whatever their shard")
+	}
+	if m.entryOf("/services/apiexport/root/x") == nil {
+		all = append(all, "no entry has the path /services/: requests for virtual workspaces, as controllers of APIExports and workspaces send them, get 404")
+	}
+	return all
+}
+
+// entryOf returns the entry of a path that has one reading; nil: there is none.
+func (m *Mappings) entryOf(path string) *Mapping {
+	e, _ := m.find(path)
+	return e
+}
+
 // entry is an entry being read, of this file or of one like it.
 type entry struct {
 	index, line int
@@ -145,7 +168,7 @@ func (e *entry) load(readFile func(string) ([]byte, error)) *Mapping {
 	default:
 		e.fail("%s: unknown value %q; remove it, or write %q to let the backend authenticate clients", keyAuth, v, passThrough)
 	}
-	m.tls = upstream.Files{CA: e.fields[keyCA], Cert: e.fields[keyCert], Key: e.fields[keyKey]}
+	m.tls = e.files()
 	m.material = e.tls(m.tls, m.PassThrough, readFile)
 	return m
 }
@@ -253,6 +276,19 @@ func (e *entry) headers() *identityheaders.Headers {
 		}
 	}
 	return identityheaders.New(user, group, extra, uid)
+}
+
+// files are the TLS files that the entry names. Relative names are relative to the working
+// directory, as in kcp-front-proxy.
+func (e *entry) files() upstream.Files {
+	absolute := func(key string) string {
+		name := e.fields[key]
+		if abs, err := filepath.Abs(name); name != "" && err == nil {
+			return abs
+		}
+		return name
+	}
+	return upstream.Files{CA: absolute(keyCA), Cert: absolute(keyCert), Key: absolute(keyKey)}
 }
 
 // tls reads the TLS files. Only an entry whose destination gets no identity may omit

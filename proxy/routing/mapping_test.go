@@ -284,3 +284,52 @@ func TestDefaultOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestUnserved(t *testing.T) {
+	w := routingtest.NewFiles(t)
+	const tls = "\n  backend_server_ca: DIR/ca.crt\n  proxy_client_cert: DIR/client.crt\n  proxy_client_key: DIR/client.key\n"
+	const clusters, services, all = "- path: /clusters/" + tls, "- path: /services/\n  backend: https://a" + tls, "- path: /\n  backend: https://a" + tls
+	for name, tt := range map[string]struct {
+		yaml string
+		want []string // the beginnings
+	}{
+		"both":         {clusters + services, nil},
+		"no services":  {clusters, []string{"no entry has the path /services/: "}},
+		"no clusters":  {services, []string{"no entry has the path /clusters/: every request for a workspace gets 404"}},
+		"one for all":  {all, []string{`no entry has the path /clusters/: requests for workspaces go to the backend of entry 1 (path "/", line 1)`}},
+		"all but that": {all + clusters, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := LoadMappings("mapping.yaml", []byte(strings.ReplaceAll(tt.yaml, "DIR", w.Dir)), os.ReadFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := m.Unserved()
+			if len(got) != len(tt.want) {
+				t.Fatalf("%q, want %d", got, len(tt.want))
+			}
+			for i, want := range tt.want {
+				if !strings.HasPrefix(got[i], want) {
+					t.Errorf("%q, want %q", got[i], want)
+				}
+			}
+		})
+	}
+}
+
+// TestFilesAreAbsolute: errors, logs and /statusz say which files are meant.
+func TestFilesAreAbsolute(t *testing.T) {
+	w := routingtest.NewFiles(t)
+	t.Chdir(w.Dir)
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadMappings("mapping.yaml", []byte("- path: /clusters/\n  backend_server_ca: ca.crt\n  proxy_client_cert: client.crt\n  proxy_client_key: client.key\n"), os.ReadFile); err != nil {
+		t.Errorf("files relative to the working directory: %v", err)
+	}
+	_, err = LoadMappings("mapping.yaml", []byte("- path: /clusters/\n  backend_server_ca: gone.crt\n  proxy_client_cert: client.crt\n  proxy_client_key: client.key\n"), os.ReadFile)
+	if err == nil || !strings.Contains(err.Error(), "open "+dir+"/gone.crt: no such file") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}

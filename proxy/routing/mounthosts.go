@@ -170,7 +170,7 @@ func (e *entry) loadMountHost(readFile func(string) ([]byte, error), log klog.Lo
 		return nil
 	}
 	u := e.url(keyURL)
-	files := upstream.Files{CA: e.fields[keyCA], Cert: e.fields[keyCert], Key: e.fields[keyKey]}
+	files := e.files()
 	m := e.tls(files, true, readFile)
 	headers := e.headers()
 	if u == nil || len(e.errs) > 0 {

@@ -86,7 +86,7 @@ func (r *Router) load(path string, read filewatch.ReadFunc) (*routes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mapping file %s: %w", path, err)
 	}
-	for _, warning := range m.Warnings() {
+	for _, warning := range append(m.Warnings(), m.Unserved()...) {
 		r.Log.Info(warning)
 	}
 	return next, nil

@@ -1,0 +1,24 @@
+package kubeconfig
+
+import (
+	"errors"
+
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// LoadError returns why the kubeconfig at path cannot be used, for which client-go's loader gave
+// err. Where the file has no cluster that its context could use, that says only that there is no
+// configuration, and mentions variables of other programs.
+func LoadError(path string, err error) error {
+	if !clientcmd.IsEmptyConfig(err) {
+		return err
+	}
+	config, loadErr := clientcmd.LoadFromFile(path)
+	if loadErr != nil {
+		return loadErr
+	}
+	if unusable := clientcmd.ConfirmUsable(*config, ""); unusable != nil && !clientcmd.IsEmptyConfig(unusable) {
+		return unusable
+	}
+	return errors.New("it is empty")
+}
