@@ -16,8 +16,7 @@ import (
 // CredentialSummary is what credential a request came with, as far as that can be told
 // without trusting it. It never holds the credential.
 type CredentialSummary struct {
-	// Kind of the bearer token: "JWT", "opaque token" or "malformed"; empty when
-	// there is none.
+	// Kind of the bearer token: "JWT", OpaqueKind or MalformedKind; empty when there is none.
 	Kind string
 	// Issuer is a JWT's unverified "iss".
 	Issuer string
@@ -31,6 +30,13 @@ type CredentialSummary struct {
 	Audiences           []string
 	NotBefore, NotAfter time.Time
 }
+
+// The kinds of bearer tokens, in words.
+const (
+	jwtKind       = "JWT"
+	OpaqueKind    = "opaque token"
+	MalformedKind = "malformed"
+)
 
 // CredentialKind says what a request came with.
 type CredentialKind uint8
@@ -46,7 +52,7 @@ const (
 
 func (p *CredentialSummary) kind() CredentialKind {
 	switch {
-	case p.Kind == "malformed":
+	case p.Kind == MalformedKind:
 		return MalformedCredential
 	case p.Kind != "":
 		return TokenCredential
@@ -74,7 +80,7 @@ func presented(r *Request) (p CredentialSummary) {
 	raw, err := bearer(r.Header)
 	switch {
 	case err != nil:
-		p.Kind = "malformed"
+		p.Kind = MalformedKind
 	case raw != "":
 		t := token.Parse(raw)
 		p.token(&t)
@@ -84,15 +90,15 @@ func presented(r *Request) (p CredentialSummary) {
 
 // token adds what a Token tells at once.
 func (p *CredentialSummary) token(t *token.Token) {
-	p.Kind = "opaque token"
+	p.Kind = OpaqueKind
 	if t.JWT {
-		p.Kind, p.Issuer = "JWT", clip.Clone(t.Issuer, maxPresented)
+		p.Kind, p.Issuer = jwtKind, clip.Clone(t.Issuer, maxPresented)
 	}
 }
 
 // details adds what has to be decoded.
 func (p *CredentialSummary) details(raw string) {
-	if p.Kind != "JWT" {
+	if p.Kind != jwtKind {
 		return
 	}
 	part, _, _ := strings.Cut(raw, ".")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -149,7 +150,7 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 	raw, err := bearer(r.Header)
 	switch {
 	case err != nil:
-		q.malformed, q.presented.Kind = true, "malformed"
+		q.malformed, q.presented.Kind = true, MalformedKind
 		q.addVerdict("credentials", Refused, err.Error())
 	case raw != "":
 		q.asked = true
@@ -163,8 +164,20 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 	if !q.global && q.types == nil && !q.typeUnknown {
 		return &Decision{PassThrough: true, Status: http.StatusOK}
 	}
-	return q.refuse()
+	return a.gateOff(q, q.refuse())
 }
+
+// gateOff adds to a refusal of a JWT that the issuers of the target's type were not asked, if
+// that is because none are known.
+func (a *Authenticator) gateOff(q *evaluation, d *Decision) *Decision {
+	if t := &q.request.Target.Type; a.types == nil && q.asked && q.presented.Kind == jwtKind && t.Name != "" {
+		d.Verdicts = append(d.Verdicts, Verdict{Authenticator: workspacetypes.TypeName(t), Outcome: Skipped, Reason: GateOff})
+	}
+	return d
+}
+
+// GateOff is the reason of the verdict of a workspace type while its issuers are not asked.
+const GateOff = "issuers that the type names are not asked: the feature gate WorkspaceAuthentication is off"
 
 // authenticated is an identity and how it was proved.
 type authenticated struct {
@@ -225,7 +238,7 @@ func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record
 	}
 	if err != nil {
 		q.typeUnknown, q.typeUndecided = true, true
-		q.addVerdict(workspacetypes.TypeName(t), Undecided, err.Error())
+		q.addVerdict(workspacetypes.TypeName(t), Undecided, undecidedReason(err))
 		return nil
 	}
 	if types != nil {
@@ -249,7 +262,7 @@ func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token)
 		members := q.types.ByIssuer[t.Issuer]
 		named = len(members) > 0
 		if !named {
-			q.addVerdict(workspacetypes.TypeName(&q.request.Target.Type), Refused, fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented)))
+			q.addVerdict(workspacetypes.TypeName(&q.request.Target.Type), Refused, untrusted(&t))
 		}
 		if q.globalOnly {
 			members = nil
@@ -350,7 +363,7 @@ func (q *evaluation) accepted(m token.Authenticator, u user.Info, until time.Tim
 	v := Verdict{Authenticator: m.Name(), Private: private}
 	switch {
 	case errors.Is(err, token.ErrUndecided):
-		v.Outcome, v.Reason = Undecided, err.Error()
+		v.Outcome, v.Reason = Undecided, undecidedReason(err)
 	case err != nil:
 		v.Outcome, v.Reason = Refused, err.Error()
 	case u == nil:
@@ -362,6 +375,20 @@ func (q *evaluation) accepted(m token.Authenticator, u user.Info, until time.Tim
 	}
 	q.verdicts = append(q.verdicts, v)
 	return v.Outcome == Accepted
+}
+
+// undecidedReason is the text of an error that wraps token.ErrUndecided, without the text of
+// that, which the verdict says.
+func undecidedReason(err error) string {
+	return strings.Replace(err.Error(), token.ErrUndecided.Error()+": ", "", 1)
+}
+
+// untrusted is the reason of a workspace type that names no issuer of the token.
+func untrusted(t *token.Token) string {
+	if !t.JWT {
+		return "the token is no JWT, and the type's configurations accept nothing else"
+	}
+	return fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented))
 }
 
 func (w *authenticated) decision() *Decision {

@@ -79,12 +79,13 @@ func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages
 	out.Place.Cluster, out.Place.Mount = to.ClusterPath, out.Place.Mount || to.Kind == destination.MountedHost
 	out.Place.Mapping = to.Pattern
 	if status != nil {
-		out.Code, out.Outcome, out.Message = int(status.Code), "not authenticated", status.Message
+		out.Code, out.Outcome, out.Message = int(status.Code), "not routed", status.Message
+		out.Answer, out.Next = p.unrouted(&to, status)
 		return out, nil
 	}
 	if to.Trust == destination.PassThrough {
 		out.AddDecision(passedThrough, false)
-		out.Message = "the mapping leaves authentication to its backend"
+		out.Answer = "the mapping leaves authentication to its backend"
 		return out, nil
 	}
 	told, err := p.Pages.Explainer.Explain(r.Context(), authnRequest(r, &to), change)
@@ -92,5 +93,8 @@ func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages
 		return nil, err
 	}
 	out.AddAuthn(told)
+	if told.Decision.Status == http.StatusOK {
+		p.explainForwarding(r.Context(), out, &to)
+	}
 	return out, nil
 }

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
-
-	"frontproxy/proxy/destination"
+	"sync"
+	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/proxy/destination"
 )
 
 // errIdentityRejected tells the operator that a server does not trust the proxy's
@@ -31,9 +34,41 @@ func (p *Proxy) checkIdentityRejected(res *http.Response, d *destination.Destina
 		return
 	}
 	p.Metrics.IdentityRejected(d.Kind, d.Shard)
+	p.rejections.add(d.Name(), p.Now())
 	if p.distrusts.AllowN(p.Now(), 1) {
 		p.Log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", d.Name(), "code", res.StatusCode)
 	}
+}
+
+// rejectionCounts is for how long explanations tell of a server that refused a user whom the
+// proxy had admitted. Whether it would again is not known.
+const rejectionCounts = 5 * time.Minute
+
+// identityRejections are the servers that lately refused users whom the proxy had admitted. The
+// zero value has none. Safe for concurrent use.
+type identityRejections struct {
+	mu  sync.Mutex
+	all map[string]time.Time // the last refusals, by Destination.Name
+}
+
+func (i *identityRejections) add(server string, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.all == nil {
+		i.all = map[string]time.Time{}
+	}
+	maps.DeleteFunc(i.all, func(_ string, at time.Time) bool { return now.Sub(at) >= rejectionCounts })
+	i.all[server] = now
+}
+
+// last is when a server last refused a user; zero: it has not lately.
+func (i *identityRejections) last(server string, now time.Time) time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if at := i.all[server]; now.Sub(at) < rejectionCounts {
+		return at
+	}
+	return time.Time{}
 }
 
 // isAnonymousForbidden says whether an API server's short refusal is one of

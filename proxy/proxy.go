@@ -51,6 +51,7 @@ type forwarding struct {
 	buffers      copyBuffers
 	failures     *rate.Limiter // of log lines about upstreams
 	distrusts    *rate.Limiter // of those about servers that do not believe the proxy
+	rejections   identityRejections
 	errorLog     *stdlog.Logger
 }
 

@@ -102,7 +102,7 @@ func newExplainCommand() *cobra.Command {
 func (o *explainOptions) run(ctx context.Context, id string, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	question, err := o.question()
+	question, ignored, err := o.question()
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
@@ -111,11 +111,14 @@ func (o *explainOptions) run(ctx context.Context, id string, stdout io.Writer) e
 		return fmt.Errorf("explain: %w", err)
 	}
 	if o.workspace && id == "" {
-		return o.explainConfigurations(ctx, proxy, question, stdout)
+		return o.explainConfigurations(ctx, proxy, question, ignored, stdout)
 	}
 	e, err := proxy.explain(ctx, id, question)
 	if err != nil {
 		return fmt.Errorf("explain: %w", err)
+	}
+	if len(ignored) > 0 {
+		e.Notes = append(e.Notes, notUsed(ignored))
 	}
 	return render(stdout, o.output, e, func(w io.Writer) { explainText(w, e) })
 }
@@ -146,50 +149,64 @@ func (o *explainOptions) validate(args []string) error {
 	return o.connectOptions.validate()
 }
 
-// question returns nil if the command asks about a refusal.
-func (o *explainOptions) question() (*zpages.ExplainRequest, error) {
+// notUsed names the objects of a file that are not used.
+func notUsed(objects []string) string {
+	return "not used of the file of --dry-run: " + strings.Join(objects, ", ")
+}
+
+// question returns nil if the command asks about a refusal. ignored are the objects of the file of
+// --dry-run that are not used.
+func (o *explainOptions) question() (q *zpages.ExplainRequest, ignored []string, err error) {
 	if o.path == "" && o.dryRun == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
-	q := &zpages.ExplainRequest{Path: o.path, Method: o.method}
+	q = &zpages.ExplainRequest{Path: o.path, Method: o.method}
+	if err := o.credential(q); err != nil {
+		return nil, nil, err
+	}
+	if o.dryRun == "" {
+		return q, nil, nil
+	}
+	text, err := readInput(o.dryRun)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--dry-run: %w", err)
+	}
+	if q.Change, ignored, err = readChange(text); err != nil {
+		return nil, nil, fmt.Errorf("--dry-run %s: %w", o.dryRun, err)
+	}
+	return q, ignored, nil
+}
+
+// credential reads the credential of the request to explain.
+func (o *explainOptions) credential(q *zpages.ExplainRequest) error {
 	if o.tokenFile != "" {
 		text, err := readInput(o.tokenFile)
 		if err != nil {
-			return nil, fmt.Errorf("--token-file: %w", err)
+			return fmt.Errorf("--token-file: %w", err)
 		}
 		if q.Token = strings.TrimSpace(string(text)); q.Token == "" {
-			return nil, fmt.Errorf("--token-file %s is empty", o.tokenFile)
+			return fmt.Errorf("--token-file %s is empty", o.tokenFile)
 		}
 	}
 	if o.certificateFile != "" {
 		text, err := os.ReadFile(o.certificateFile)
 		if err != nil {
-			return nil, fmt.Errorf("--certificate-file: %w", err)
+			return fmt.Errorf("--certificate-file: %w", err)
 		}
 		if q.Certificates = certificatesOnly(text); q.Certificates == "" {
-			return nil, fmt.Errorf("--certificate-file %s has no PEM certificate", o.certificateFile)
+			return fmt.Errorf("--certificate-file %s has no PEM certificate", o.certificateFile)
 		}
 	}
 	if o.assertedFile != "" {
 		text, err := os.ReadFile(o.assertedFile)
 		if err != nil {
-			return nil, fmt.Errorf("--asserted-file: %w", err)
+			return fmt.Errorf("--asserted-file: %w", err)
 		}
 		if err := yaml.UnmarshalStrict(text, &q.Asserted); err != nil {
-			return nil, fmt.Errorf("--asserted-file %s: not a UserInfo: %w", o.assertedFile, err)
+			return fmt.Errorf("--asserted-file %s: not a UserInfo: %w", o.assertedFile, err)
 		}
 	}
-	if o.dryRun == "" {
-		return q, nil
-	}
-	text, err := readInput(o.dryRun)
-	if err != nil {
-		return nil, fmt.Errorf("--dry-run: %w", err)
-	}
-	if q.Change, err = readChange(text); err != nil {
-		return nil, fmt.Errorf("--dry-run %s: %w", o.dryRun, err)
-	}
-	return q, nil
+	return nil
 }
 
 // maxInput limits how much of a file is read.

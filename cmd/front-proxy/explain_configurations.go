@@ -32,7 +32,7 @@ func (o *explainOptions) validateConfigurations() error {
 
 // explainConfigurations shows how a workspace's configurations do, or how those of
 // question's change would.
-func (o *explainOptions) explainConfigurations(ctx context.Context, asker *proxyClient, question *zpages.ExplainRequest, stdout io.Writer) error {
+func (o *explainOptions) explainConfigurations(ctx context.Context, asker *proxyClient, question *zpages.ExplainRequest, ignored []string, stdout io.Writer) error {
 	method, path, body := http.MethodGet, zpages.AuthenticationPath, []byte(nil)
 	if o.configuration != "" {
 		path += "/" + url.PathEscape(o.configuration)
@@ -48,7 +48,12 @@ func (o *explainOptions) explainConfigurations(ctx context.Context, asker *proxy
 	if err := asker.page(ctx, method, path, body, page); err != nil {
 		return fmt.Errorf("explain: %w", err)
 	}
-	return render(stdout, o.output, page, func(w io.Writer) { configurationsText(w, page) })
+	return render(stdout, o.output, page, func(w io.Writer) {
+		configurationsText(w, page)
+		if len(ignored) > 0 {
+			_, _ = fmt.Fprintf(w, "Note: %s\n", plainText(notUsed(ignored)))
+		}
+	})
 }
 
 // configurationsText writes the page as text.

@@ -115,8 +115,8 @@ func TestExplainRefusal(t *testing.T) {
 	id := w.refused("/clusters/root:one/api/v1/pods", bad)
 	operator := w.kubeconfig("operator-token", "/clusters/root")
 	story := []string{
-		"GET /clusters/root:one/api/v1/pods: refused (401)", "refusal " + id, "logical cluster    cluster0one", "shard              root",
-		"workspace type     root:team (of logical cluster root)", "issuer     " + w.issuer.URL(),
+		"GET /clusters/root:one/api/v1/pods: refused (401)", "refusal " + id, "workspace          root:one (logical cluster cluster0one)", "shard              root",
+		"workspace type     root:team\n", "issuer     " + w.issuer.URL(),
 		`audience: the token is for ["elsewhere"], the configuration wants one of ["ws"]`, "workspaceauthenticationconfiguration/auth@",
 		"configuration root/auth: Ready", "token-file not asked",
 	}
@@ -225,9 +225,9 @@ func TestExplainCredential(t *testing.T) {
 		{"elsewhere", []string{"--path=/clusters/root/api", "--token-file=" + good}, []string{"refused (401)"}},
 		{"no credential", []string{path}, []string{"refused (401)", "Credential: none"}},
 		{"certificate", []string{path, "--certificate-file=" + pair.CertFile}, []string{"admitted (200)", "Forwarded as: eve", "client-certificate accepted"}},
-		{"unknown workspace", []string{"--path=/clusters/root:nowhere/api"}, []string{"not authenticated (403)", "workspace access not permitted"}},
-		{"ambiguous path", []string{"--path=/clusters/root%2Fone/api"}, []string{"not authenticated (400)"}},
-		{"no mapping", []string{"--path=/nothing"}, []string{"not authenticated (404)"}},
+		{"unknown workspace", []string{"--path=/clusters/root:nowhere/api"}, []string{"not routed (403)\n  root has no workspace nowhere. Next: check the path", "the client is told: forbidden:", "workspace access not permitted"}},
+		{"ambiguous path", []string{"--path=/clusters/root%2Fone/api"}, []string{"not routed (400)\n  the request path is ambiguous: "}},
+		{"no mapping", []string{"--path=/nothing"}, []string{"not routed (404)\n  no entry of the mapping file has the path. Next: "}},
 		{"issuer nobody trusts", []string{path, "--token-file=" + foreign}, []string{"no configuration of the type trusts issuer"}},
 		{"with it", []string{path, "--token-file=" + foreign, "--dry-run=" + configuration(other, "auth", other.URL())}, []string{"admitted (200)", "Forwarded as: x:zoe", "auth@(as given)"}},
 		{"with one that nobody names", []string{path, "--token-file=" + foreign, "--dry-run=" + configuration(other, "new", other.URL())}, []string{"refused (401)", "Note: the type team does not name the configuration new"}},
@@ -541,7 +541,7 @@ func FuzzReadChange(f *testing.F) {
 	f.Add([]byte("{"))
 	f.Add([]byte("---\n---\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := readChange(text)
+		c, _, err := readChange(text)
 		if err != nil {
 			return
 		}

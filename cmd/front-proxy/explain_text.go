@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"encoding/pem"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/authn/workspacetypes"
@@ -21,17 +24,26 @@ import (
 func explainText(w io.Writer, e *zpages.Explanation) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	say("%s %s: %s (%d)", plainText(e.Method), plainText(e.Path), e.Outcome, e.Code)
+	if e.Answer != "" {
+		line := "  " + plainText(e.Answer)
+		if e.Next != "" {
+			line += ". Next: " + plainText(e.Next)
+		}
+		say("%s", line)
+	}
 	if e.ID != "" {
 		say("  refusal %s at %s", e.ID, when(e.Time))
 	}
 	if e.Count > 1 {
 		say("  repeated %d times, the last time at %s", e.Count-1, when(e.Last))
 	}
-	if e.Message != "" {
-		say("  %s", plainText(e.Message))
+	if e.Message != "" && e.Message != e.Answer {
+		say("  the client is told: %s", plainText(e.Message))
 	}
 	placeText(say, &e.Place)
-	credentialText(say, &e.Credential)
+	if e.Message == "" { // else nobody looked at the credential
+		credentialText(say, &e.Credential)
+	}
 	if u := e.User; u != nil {
 		say("Forwarded as: %s, groups %q", plainText(u.Username), u.Groups)
 		for k, v := range u.Extra {
@@ -61,6 +73,9 @@ func explainText(w io.Writer, e *zpages.Explanation) {
 }
 
 func placeText(say func(string, ...any), p *zpages.Place) {
+	if *p == (zpages.Place{}) {
+		return
+	}
 	say("What the path means:")
 	field := func(name, value string) {
 		if value != "" {
@@ -68,8 +83,14 @@ func placeText(say func(string, ...any), p *zpages.Place) {
 		}
 	}
 	field("mapping", p.Mapping)
-	field("cluster", p.Cluster)
-	field("logical cluster", p.LogicalCluster)
+	switch {
+	case p.Cluster == "" || p.Cluster == p.LogicalCluster:
+		field("logical cluster", p.LogicalCluster)
+	case p.LogicalCluster == "":
+		field("workspace", p.Cluster)
+	default:
+		field("workspace", p.Cluster+" (logical cluster "+p.LogicalCluster+")")
+	}
 	field("shard", p.Shard)
 	field("virtual workspaces", p.Services)
 	if p.Mount {
@@ -79,11 +100,11 @@ func placeText(say func(string, ...any), p *zpages.Place) {
 	case t == nil && p.LogicalCluster != "":
 		field("workspace type", "none")
 	case t != nil && t.Error != "":
-		field("workspace type", strings.TrimPrefix(t.Path+":"+t.Name, ":")+" (not known now: "+t.Error+")")
+		field("workspace type", t.String()+" (not known now: "+t.Error+")")
+	case t != nil && t.Owner == t.Path:
+		field("workspace type", t.String())
 	case t != nil:
-		field("workspace type", t.Path+":"+t.Name+" (of logical cluster "+t.Owner+")")
-	case p.Mapping == "" && p.LogicalCluster == "":
-		say("  nothing that needs a workspace")
+		field("workspace type", t.String()+" (of logical cluster "+t.Owner+")")
 	}
 }
 
@@ -170,66 +191,104 @@ func certificatesOnly(text []byte) string {
 	}
 }
 
-// readChange reads WorkspaceAuthenticationConfigurations and WorkspaceTypes.
-func readChange(text []byte) (*zpages.ExplainChange, error) {
-	change := &zpages.ExplainChange{Configurations: map[string]json.RawMessage{}, Annotations: map[string]map[string]string{}, Types: map[string][]string{}}
-	for n, document := range strings.Split("\n"+string(text), "\n---") {
-		if strings.TrimSpace(document) == "" {
-			continue
+// readChange reads the WorkspaceAuthenticationConfigurations and WorkspaceTypes in a file of YAML
+// documents, or of JSON. ignored are the other objects, each with its kind and name.
+func readChange(text []byte) (change *zpages.ExplainChange, ignored []string, err error) {
+	change = &zpages.ExplainChange{Configurations: map[string]json.RawMessage{}, Annotations: map[string]map[string]string{}, Types: map[string][]string{}}
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
+	for n := 1; ; n++ {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			break
 		}
-		var o struct {
-			metav1.TypeMeta `json:",inline"`
-			Metadata        struct {
-				Name        string            `json:"name"`
-				Annotations map[string]string `json:"annotations"`
-			} `json:"metadata"`
-			Spec json.RawMessage `json:"spec"`
+		if err != nil {
+			return nil, nil, fmt.Errorf("document %d: %w", n, err)
 		}
-		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
-			return nil, fmt.Errorf("document %d: %w", n+1, err)
+		var o changeObject
+		if err := yaml.Unmarshal(document, &o); err != nil {
+			return nil, nil, fmt.Errorf("document %d: %w", n, err)
 		}
-		if err := addChange(change, o.Kind, o.Metadata.Name, o.Spec); err != nil {
-			return nil, fmt.Errorf("document %d: %w", n+1, err)
-		}
-		for annotation, value := range o.Metadata.Annotations {
-			if !strings.HasPrefix(annotation, workspacetypes.LoginAnnotations) { // kubectl stores an old spec in one
-				continue
+		for _, o := range o.each() {
+			used, err := addChange(change, o)
+			if err != nil {
+				return nil, nil, fmt.Errorf("document %d: %w", n, err)
 			}
-			if change.Annotations[o.Metadata.Name] == nil {
-				change.Annotations[o.Metadata.Name] = map[string]string{}
+			if !used {
+				ignored = append(ignored, strings.TrimSpace(cmp.Or(o.Kind, "an object without a kind")+" "+o.Metadata.Name))
 			}
-			change.Annotations[o.Metadata.Name][annotation] = value
 		}
 	}
 	if len(change.Configurations)+len(change.Types) == 0 {
-		return nil, errors.New("has no object")
+		return nil, nil, fmt.Errorf("has no WorkspaceAuthenticationConfiguration and no WorkspaceType of tenancy.kcp.io, but %s", cmp.Or(strings.Join(ignored, ", "), "nothing"))
 	}
-	return change, nil
+	return change, ignored, nil
 }
 
-func addChange(change *zpages.ExplainChange, kind, name string, spec json.RawMessage) error {
-	if name == "" {
-		return errors.New("metadata.name is missing")
+// changeObject is an object of a file, or a list of them.
+type changeObject struct {
+	metav1.TypeMeta `json:",inline"`
+	Metadata        struct {
+		Name        string            `json:"name"`
+		Annotations map[string]string `json:"annotations"`
+	} `json:"metadata"`
+	Spec  json.RawMessage `json:"spec"`
+	Items []changeObject  `json:"items"`
+}
+
+// each returns the items of a list, or the object itself; a document of comments has none.
+func (o *changeObject) each() []*changeObject {
+	var all []*changeObject
+	switch {
+	case strings.HasSuffix(o.Kind, "List"):
+		for i := range o.Items {
+			all = append(all, &o.Items[i])
+		}
+	case o.Kind != "" || o.APIVersion != "" || o.Metadata.Name != "" || o.Spec != nil:
+		all = append(all, o)
 	}
-	switch kind {
-	case "WorkspaceAuthenticationConfiguration":
-		change.Configurations[name] = spec
-	case "WorkspaceType":
+	return all
+}
+
+// addChange adds an object to the change, unless it is of another kind.
+func addChange(change *zpages.ExplainChange, o *changeObject) (used bool, err error) {
+	name := o.Metadata.Name
+	switch group, _, _ := strings.Cut(o.APIVersion, "/"); {
+	case group != "" && group != tenancyGroup, o.Kind != configurationKind && o.Kind != typeKind:
+		return false, nil
+	case name == "":
+		return false, fmt.Errorf("%s: metadata.name is missing", o.Kind)
+	case o.Kind == configurationKind:
+		change.Configurations[name] = o.Spec
+	default:
 		var s struct {
 			AuthenticationConfigurations []struct {
 				Name string `json:"name"`
 			} `json:"authenticationConfigurations"`
 		}
-		if err := json.Unmarshal(spec, &s); err != nil {
-			return fmt.Errorf("spec of WorkspaceType %s: %w", name, err)
+		if err := json.Unmarshal([]byte(cmp.Or(string(o.Spec), "{}")), &s); err != nil {
+			return false, fmt.Errorf("spec of WorkspaceType %s: %w", name, err)
 		}
 		names := []string{}
 		for _, c := range s.AuthenticationConfigurations {
 			names = append(names, c.Name)
 		}
 		change.Types[name] = names
-	default:
-		return fmt.Errorf("kind %q is neither WorkspaceAuthenticationConfiguration nor WorkspaceType", cmp.Or(kind, "(none)"))
 	}
-	return nil
+	for annotation, value := range o.Metadata.Annotations {
+		if !strings.HasPrefix(annotation, workspacetypes.LoginAnnotations) { // kubectl stores an old spec in one
+			continue
+		}
+		if change.Annotations[name] == nil {
+			change.Annotations[name] = map[string]string{}
+		}
+		change.Annotations[name][annotation] = value
+	}
+	return true, nil
 }
+
+// The objects that --dry-run uses.
+const (
+	tenancyGroup      = "tenancy.kcp.io"
+	configurationKind = "WorkspaceAuthenticationConfiguration"
+	typeKind          = "WorkspaceType"
+)

@@ -100,7 +100,7 @@ func TestLoginDiscoveryFlagsAreChecked(t *testing.T) {
 
 // What is tried has the annotations that say how to log in, and no others.
 func TestDryRunTakesLoginAnnotations(t *testing.T) {
-	change, err := readChange([]byte(`kind: WorkspaceAuthenticationConfiguration
+	change, _, err := readChange([]byte(`kind: WorkspaceAuthenticationConfiguration
 metadata: {name: a, annotations: {front-proxy.kcp.io/login-client-id: kubectl, other: x}}
 spec: {jwt: []}
 `))

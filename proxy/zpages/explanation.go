@@ -11,6 +11,7 @@ import (
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
+	"frontproxy/lookup"
 )
 
 // Explanation is the whole story of one request and why it was answered as it
@@ -31,7 +32,11 @@ type Explanation struct {
 	// forwarded. Outcome says so in a word.
 	Code    int    `json:"code"`
 	Outcome string `json:"outcome"`
-	// Message is why, when the request does not get as far as authentication.
+	// Answer says why, and Next what to do about it; empty when there is nothing to be done.
+	Answer string `json:"answer,omitempty"`
+	Next   string `json:"next,omitempty"`
+	// Message is what the client is told when the request does not get as far as
+	// authentication.
 	Message string `json:"message,omitempty"`
 
 	Place      Place      `json:"place"`
@@ -57,7 +62,7 @@ type Explanation struct {
 type Place struct {
 	// Mapping is the entry of the mapping file; empty: none.
 	Mapping string `json:"mapping,omitempty"`
-	// Cluster is what the path names, Workspace the logical cluster that is.
+	// Cluster is what the path names, LogicalCluster the logical cluster that is.
 	Cluster        string         `json:"cluster,omitempty"`
 	LogicalCluster string         `json:"logicalCluster,omitempty"`
 	Shard          string         `json:"shard,omitempty"`
@@ -131,8 +136,12 @@ func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenti
 		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Count: f.Count, Last: timeOf(f.Last), Method: f.Method, Path: f.Path,
 		Place: PlaceOf(&f.Target, f.ShardRoute), Credential: credentialOf(&f.Presented),
 	}
+	if cluster, _, err := lookup.ClusterInPath(f.Path); err == nil {
+		e.Place.Cluster = cluster
+	}
 	e.AddDecision(f.Decision, confined)
 	e.applying(now, confined)
+	e.summarize()
 	return e
 }
 
@@ -146,7 +155,7 @@ func (e *Explanation) AddDecision(d *authn.Decision, confined bool) {
 		if confined && v.Private {
 			reason = withheld
 		}
-		e.Verdicts = append(e.Verdicts, Verdict{v.Authenticator, v.Outcome.String(), reason})
+		e.Verdicts = append(e.Verdicts, Verdict{e.Place.ownersPath(v.Authenticator), v.Outcome.String(), reason})
 	}
 }
 
@@ -157,7 +166,7 @@ func (e *Explanation) applying(now []authstatus.Authenticator, confined bool) {
 		if confined && !s.Workspace {
 			continue
 		}
-		state := AuthenticatorState{Name: s.Name, State: s.State, Detail: s.Detail, Version: s.Version}
+		state := AuthenticatorState{Name: e.Place.ownersPath(s.Name), State: s.State, Detail: s.Detail, Version: s.Version}
 		if s.Issuer != nil {
 			state.Issuer = issuerState(s.Issuer)
 			if confined {
@@ -233,4 +242,5 @@ func (e *Explanation) AddAuthn(told *authn.Explanation) {
 	e.Credential, e.Notes = credentialOf(&told.Presented), told.Notes
 	e.AddDecision(told.Decision, false)
 	e.applying(told.Applying, false)
+	e.summarize()
 }
