@@ -35,7 +35,7 @@ func serveMany(t testing.TB, n int) *rest.Config {
 		case "/clusters/root/apis/core.kcp.io/v1alpha1/shards":
 			send(`{"metadata":{"name":"root"},"spec":{"baseURL":%q}}`, base)
 		case "/clusters/*/apis/core.kcp.io/v1alpha1/logicalclusters":
-			send(`%s`, rootLC)
+			send(`%s`, strings.Join(strings.Fields(rootLC), ""))
 			for i := range n {
 				send(`{"metadata":{"name":"cluster","resourceVersion":"1","annotations":{"kcp.io/cluster":"c%015d"}%s},"spec":{"owner":{}}}`, i, padding)
 			}
@@ -44,7 +44,7 @@ func serveMany(t testing.TB, n int) *rest.Config {
 				send(`{"metadata":{"name":"ws-%d","resourceVersion":"1","annotations":{"kcp.io/cluster":"root"}%s},"spec":{"cluster":"c%015d","type":{"name":"universal","path":"root"}},"status":{"phase":"Ready"}}`, i, padding, i)
 			}
 		}
-		_, _ = io.WriteString(w, `{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"2","annotations":{"k8s.io/initial-events-end":"true"}}}}`)
+		_, _ = io.WriteString(w, `{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"2","annotations":{"k8s.io/initial-events-end":"true"}}}}`+"\n")
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	}))

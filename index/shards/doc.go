@@ -37,8 +37,8 @@
 //   - A watch that receives nothing for Config.WatchIdleTimeout, not even a bookmark, is
 //     reopened; the request before it notices a server that vanished. Watches use HTTP/1.1,
 //     which has no pings.
-//   - The frames of a watch are cut by their braces (frames). Fields that slim structs do
-//     not read are skipped (fastDecoder) and not validated.
+//   - Each line of a watch is an event, as API servers send them (frames). Fields that slim
+//     structs do not read are skipped (fastDecoder) and not validated.
 //   - Slim objects are decoded with case-sensitive field names. An object that cannot be
 //     decoded is skipped, counted and logged; it does not stop the others.
 //

@@ -392,7 +392,7 @@ func (f *follower) open(ctx context.Context, path string, query url.Values) (*st
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	s := &stream{body: b, frames: frames{r: b}}
+	s := &stream{body: b, frames: newFrames(b)}
 	// The client enforces the time limit, in case the server does not.
 	s.limit = time.AfterFunc(asked+time.Minute, s.close)
 	return s, nil
@@ -412,7 +412,7 @@ type stream struct {
 func (s *stream) next() (*event, error) {
 	frame, err := s.frames.next()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF // cut within a frame: the next watch sends it again
+		err = io.EOF // the connection was cut, which the next request notices
 	}
 	if err != nil {
 		return nil, err

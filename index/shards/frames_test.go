@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -14,7 +15,7 @@ import (
 
 // framesOf reads all there are, and the error that ended it.
 func framesOf(r io.Reader) (all []string, err error) {
-	f := frames{r: r}
+	f := newFrames(r)
 	for {
 		b, err := f.next()
 		if err != nil {
@@ -32,13 +33,13 @@ func TestFrames(t *testing.T) {
 		err      error
 	}{
 		{"lines", "{\"a\":1}\n{\"b\":[{}]}\n", []string{`{"a":1}`, `{"b":[{}]}`}, io.EOF},
-		{"nothing between", `{}{}`, []string{`{}`, `{}`}, io.EOF},
-		{"braces and escapes in strings", `{"a":"}\"}\\"} {"b":"]"}`, []string{`{"a":"}\"}\\"}`, `{"b":"]"}`}, io.EOF},
-		{"spread over lines", "\r\n{\n\t\"a\": 1\n}\n", []string{"{\n\t\"a\": 1\n}"}, io.EOF},
-		{"long ones", long + "\n{}\n" + long, []string{long, `{}`, long}, io.EOF},
-		{"many", strings.Repeat(long[:firstFrame-100]+`"}`, 3), []string{long[:firstFrame-100] + `"}`, long[:firstFrame-100] + `"}`, long[:firstFrame-100] + `"}`}, io.EOF},
-		{"cut within one", `{"a":1}{"b`, []string{`{"a":1}`}, io.ErrUnexpectedEOF},
-		{"something else", `{"a":1} "b"`, []string{`{"a":1}`}, errNoObject},
+		{"braces and escapes in strings", `{"a":"}\"}\\n"}` + "\n" + `{"b":"]"}` + "\n", []string{`{"a":"}\"}\\n"}`, `{"b":"]"}`}, io.EOF},
+		{"blank lines", "\r\n{\"a\": 1}\r\n \n{}\n\n", []string{`{"a": 1}`, `{}`}, io.EOF},
+		{"more blank lines than bufio takes", strings.Repeat("\n", 500) + "{}\n", []string{`{}`}, io.EOF},
+		{"long ones", long + "\n{}\n" + long + "\n", []string{long, `{}`, long}, io.EOF},
+		{"many", strings.Repeat(long[:firstFrame-100]+"\"}\n", 3), []string{long[:firstFrame-100] + `"}`, long[:firstFrame-100] + `"}`, long[:firstFrame-100] + `"}`}, io.EOF},
+		{"cut within one", "{\"a\":1}\n{\"b", []string{`{"a":1}`}, io.EOF},
+		{"cut before the end of its line", "{\"a\":1}\n{}", []string{`{"a":1}`}, io.EOF},
 		{"empty", "", nil, io.EOF},
 	} {
 		for how, r := range map[string]io.Reader{
@@ -57,22 +58,43 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// FuzzFrames: a stream of objects is cut where encoding/json cuts it.
+func TestFramesAreBounded(t *testing.T) {
+	if _, err := newFrames(io.LimitReader(unterminated{}, maxFrame+firstFrame)).next(); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// unterminated is a line without an end.
+type unterminated struct{}
+
+func (unterminated) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '{'
+	}
+	return len(p), nil
+}
+
+// FuzzFrames: what an API server sends is cut where encoding/json cuts it.
 func FuzzFrames(f *testing.F) {
-	for _, s := range []string{"{\"a\":\"\\\\\\\"}\"}\n{}", `{"a":[{"b":{}}]} {`, `{]`, ` x`, `{"a":"{`} {
+	for _, s := range []string{"{\"a\":\"\\\\\\\"}\"}\n{}", `{"a":[{"b":{}}]} {"b":"\n"}`, `{]`, ` x`, `{"a":"{`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, _ := framesOf(iotest.HalfReader(bytes.NewReader(in)))
-		d := json.NewDecoder(bytes.NewReader(in))
-		for i := 0; ; i++ {
-			var want json.RawMessage
-			if d.Decode(&want) != nil || want[0] != '{' {
-				return // what is no JSON may be cut anyhow
+		var want []string
+		var sent bytes.Buffer
+		for d, encoder := json.NewDecoder(bytes.NewReader(in)), json.NewEncoder(&sent); ; {
+			var object json.RawMessage
+			if d.Decode(&object) != nil {
+				break
 			}
-			if i >= len(got) || got[i] != string(want) {
-				t.Fatalf("%q: object %d of %q, want %q", in, i, got, want)
+			before := sent.Len()
+			if err := encoder.Encode(object); err != nil {
+				t.Fatal(err)
 			}
+			want = append(want, strings.TrimSpace(sent.String()[before:]))
+		}
+		if got, _ := framesOf(iotest.HalfReader(&sent)); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }

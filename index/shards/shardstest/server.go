@@ -71,8 +71,8 @@ type Server struct {
 	sent, resumed map[string]bool
 }
 
-// New serves objects, by the paths of their resources, until the test ends. Address in an
-// object becomes the Server's own.
+// New serves objects, by the paths of their resources, until the test ends, each as one
+// line. Address in an object becomes the Server's own.
 func New(t testing.TB, delivery Delivery, objects map[string][]string) *Server {
 	t.Helper()
 	s := &Server{delivery: delivery, objects: map[string][]string{}, delivered: make(chan struct{}), sent: map[string]bool{}, resumed: map[string]bool{}}
@@ -82,7 +82,7 @@ func New(t testing.TB, delivery Delivery, objects map[string][]string) *Server {
 	for path, all := range objects {
 		s.objects[path] = []string{}
 		for _, object := range all {
-			s.objects[path] = append(s.objects[path], strings.ReplaceAll(object, Address, server.URL))
+			s.objects[path] = append(s.objects[path], strings.NewReplacer(Address, server.URL, "\n", "", "\t", "").Replace(object))
 		}
 	}
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
