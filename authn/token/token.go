@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
@@ -86,12 +87,13 @@ func Parse(raw string) Token {
 	if err != nil || !looksLikeObject(claims) {
 		return token
 	}
-	issuer, ok := quickIssuer(claims)
-	if !ok {
-		if issuer, ok = slowIssuer(claims); !ok {
-			return token
-		}
+	var c struct {
+		Issuer string `json:"iss"`
 	}
+	if json.Unmarshal(claims, &c) != nil {
+		return token
+	}
+	issuer := c.Issuer
 	if issuer == googleIssuerNoScheme {
 		issuer = googleIssuer
 	}
@@ -122,126 +124,5 @@ func isBase64URL(s string) bool {
 }
 
 func looksLikeObject(b []byte) bool {
-	i := skipSpace(b, 0)
-	return i < len(b) && b[i] == '{'
-}
-
-// slowIssuer asks encoding/json, as the verifier does.
-func slowIssuer(claims []byte) (string, bool) {
-	var c struct {
-		Issuer string `json:"iss"`
-	}
-	err := json.Unmarshal(claims, &c)
-	return c.Issuer, err == nil
-}
-
-// quickIssuer finds "iss" in a JSON object without decoding the rest. It gives up
-// (false) on anything unusual: escapes or non-ASCII bytes in a key or the issuer, an
-// "iss" that is not a string, malformed structure. It may miss some malformed input.
-// That is harmless, because the issuer only selects the verifier, and the verifier
-// checks the token.
-func quickIssuer(b []byte) (issuer string, ok bool) {
-	i := skipSpace(b, 0) + 1 // past the brace that looksLikeObject saw
-	if i = skipSpace(b, i); i < len(b) && b[i] == '}' {
-		return "", skipSpace(b, i+1) == len(b)
-	}
-	var found []byte
-	for {
-		key, next, plain := quickString(b, i)
-		if !plain {
-			return "", false
-		}
-		if i = skipSpace(b, next); i >= len(b) || b[i] != ':' {
-			return "", false
-		}
-		i = skipSpace(b, i+1)
-		if len(key) == 3 && strings.EqualFold(string(key), "iss") {
-			if found, i, plain = quickString(b, i); !plain {
-				return "", false
-			}
-		} else if i = skipValue(b, i); i < 0 {
-			return "", false
-		}
-		i = skipSpace(b, i)
-		if i >= len(b) {
-			return "", false
-		}
-		switch b[i] {
-		case ',':
-			i = skipSpace(b, i+1)
-		case '}':
-			return string(found), skipSpace(b, i+1) == len(b)
-		default:
-			return "", false
-		}
-	}
-}
-
-func skipSpace(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
-		i++
-	}
-	return i
-}
-
-// quickString reads a string of plain ASCII at i.
-func quickString(b []byte, i int) (s []byte, next int, plain bool) {
-	if i >= len(b) || b[i] != '"' {
-		return nil, 0, false
-	}
-	for j := i + 1; j < len(b); j++ {
-		switch c := b[j]; {
-		case c == '"':
-			return b[i+1 : j], j + 1, true
-		case c == '\\' || c < 0x20 || c >= 0x80:
-			return nil, 0, false
-		}
-	}
-	return nil, 0, false
-}
-
-// skipValue returns where the value at i ends, or -1.
-func skipValue(b []byte, i int) int {
-	depth := 0
-	for start := i; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			if i = skipString(b, i); i < 0 {
-				return -1
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return empty(start, i)
-			}
-			depth--
-		case ',':
-			if depth == 0 {
-				return empty(start, i)
-			}
-		}
-	}
-	return -1
-}
-
-// empty is -1 for a value of no bytes, else its end.
-func empty(start, end int) int {
-	if start == end {
-		return -1
-	}
-	return end
-}
-
-// skipString returns where the closing quote of the string at i is, or -1.
-func skipString(b []byte, i int) int {
-	for i++; i < len(b); i++ {
-		switch b[i] {
-		case '\\':
-			i++
-		case '"':
-			return i
-		}
-	}
-	return -1
+	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{"))
 }
