@@ -232,12 +232,12 @@ func (p *person) wantSaid(parts ...string) {
 	}
 }
 
-func newIssuer(t *testing.T) (*issuertest.Issuer, *issuertest.Logins) {
+func newIssuer(t *testing.T) (*issuertest.Issuer, *issuerLogins) {
 	t.Helper()
 	i, err := issuertest.New(issuertest.Options{Algorithm: "ES256"})
 	check(t, err)
 	t.Cleanup(i.Close)
-	return i, i.ServeLogins("kubectl", issuertest.Claims{"sub": "alice", "email": "alice@example.com"})
+	return i, serveLogins(i, "kubectl", issuertest.Claims{"sub": "alice", "email": "alice@example.com"})
 }
 
 func clientOf(i *issuertest.Issuer) protectedresource.Client {
