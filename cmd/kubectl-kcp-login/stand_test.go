@@ -64,9 +64,7 @@ func newHost(t *testing.T) *host {
 	h.Server = httptest.NewUnstartedServer(h)
 	ca, err := issuertest.NewCA()
 	check(t, err)
-	serving, err := ca.Serving()
-	check(t, err)
-	h.TLS = &tls.Config{Certificates: []tls.Certificate{serving}}
+	h.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Serving()}}
 	h.Config.ErrorLog = nil
 	h.StartTLS()
 	t.Cleanup(h.Close)

@@ -14,11 +14,8 @@ import (
 	"time"
 )
 
-// CA signs serving certificates for loopback.
-type CA struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+// CA is a certificate for loopback that is its own authority.
+type CA struct{ pair tls.Certificate }
 
 // NewCA makes a CA that is good for a day.
 func NewCA() (*CA, error) {
@@ -27,57 +24,27 @@ func NewCA() (*CA, error) {
 		return nil, fmt.Errorf("issuertest: CA key: %w", err)
 	}
 	template := &x509.Certificate{
-		SerialNumber:          serial(),
+		SerialNumber:          new(big.Int).SetBytes([]byte(rand.Text())[:15]),
 		Subject:               pkix.Name{CommonName: "issuertest CA"},
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageCertSign,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		DNSNames:              []string{"localhost"},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return nil, fmt.Errorf("issuertest: CA certificate: %w", err)
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("issuertest: CA certificate: %w", err)
-	}
-	return &CA{cert: cert, key: key}, nil
+	return &CA{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}, nil
 }
 
 // PEM is the CA's certificate.
 func (c *CA) PEM() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw}))
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.pair.Certificate[0]}))
 }
 
-// Serving makes a serving certificate for 127.0.0.1, ::1 and localhost.
-func (c *CA) Serving() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issuertest: serving key: %w", err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial(),
-		Subject:      pkix.Name{CommonName: "issuertest"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, c.cert, key.Public(), c.key)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("issuertest: serving certificate: %w", err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
-}
-
-func serial() *big.Int {
-	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		panic(err) // crypto/rand never fails
-	}
-	return n
-}
+// Serving is the certificate for servers at 127.0.0.1, ::1 and localhost.
+func (c *CA) Serving() tls.Certificate { return c.pair }

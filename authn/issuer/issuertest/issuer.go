@@ -1,24 +1,21 @@
 package issuertest
 
 import (
-	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log"
 	"maps"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
-
-	"crypto/tls"
-	"io"
 
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Paths the issuer serves, below its own path.
+// Paths that the issuer serves.
 const (
 	DiscoveryPath = "/.well-known/openid-configuration"
 	KeysPath      = "/keys"
@@ -26,14 +23,8 @@ const (
 
 // Options of an issuer. The zero value is usable.
 type Options struct {
-	// Addr is where to listen; empty means 127.0.0.1 and a free port.
-	Addr string
-	// Path is the issuer URL's path, for example "/realms/a"; empty means none.
-	Path string
 	// Algorithm signs tokens unless Sign gets another one; empty means RS256.
 	Algorithm jose.SignatureAlgorithm
-	// CA signs the serving certificate; nil makes a CA of its own.
-	CA *CA
 	// Name, when set, is the issuer URL it claims in its documents and tokens,
 	// instead of where it listens: for use with a discoveryURL.
 	Name string
@@ -42,7 +33,7 @@ type Options struct {
 // Issuer is a running issuer. Its methods are safe for concurrent use.
 type Issuer struct {
 	opts   Options
-	base   string // where it listens, with Path
+	base   string // where it listens
 	ca     *CA
 	server *http.Server
 	done   chan struct{}
@@ -59,42 +50,32 @@ type Issuer struct {
 
 // New starts an issuer. Close ends it.
 func New(opts Options) (*Issuer, error) {
-	if opts.Addr == "" {
-		opts.Addr = "127.0.0.1:0"
-	}
 	if opts.Algorithm == "" {
 		opts.Algorithm = jose.RS256
 	}
-	if opts.CA == nil {
-		ca, err := NewCA()
-		if err != nil {
-			return nil, err
-		}
-		opts.CA = ca
+	ca, err := NewCA()
+	if err != nil {
+		return nil, err
 	}
 	keys, err := newKeyring(opts.Algorithm)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := opts.CA.Serving()
-	if err != nil {
-		return nil, err
-	}
-	listener, err := net.Listen("tcp", opts.Addr)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("issuertest: listen: %w", err)
 	}
 	s := &Issuer{
 		opts:     opts,
-		base:     "https://" + listener.Addr().String() + strings.TrimSuffix(opts.Path, "/"),
-		ca:       opts.CA,
+		base:     "https://" + listener.Addr().String(),
+		ca:       ca,
 		done:     make(chan struct{}),
 		keys:     keys,
 		handlers: map[string]http.HandlerFunc{},
 	}
 	s.server = &http.Server{
 		Handler:           s,
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{ca.Serving()}, MinVersion: tls.VersionTLS12},
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // refused handshakes are what tests do
 	}
@@ -128,13 +109,6 @@ func (s *Issuer) Close() {
 	<-s.done
 }
 
-// Shutdown ends it like Close but lets requests in flight finish until ctx ends.
-func (s *Issuer) Shutdown(ctx context.Context) error {
-	err := s.server.Shutdown(ctx)
-	<-s.done
-	return err
-}
-
 // SetDown makes it cut every new connection (true), or serve again.
 func (s *Issuer) SetDown(down bool) {
 	s.mu.Lock()
@@ -155,8 +129,7 @@ func (s *Issuer) SetDelay(d time.Duration) {
 	s.delay = d
 }
 
-// Handle replaces what is served at path (DiscoveryPath, KeysPath or another
-// one below the issuer's path); nil restores it. Replaced paths still count.
+// Handle replaces what is served at path (DiscoveryPath, KeysPath or another one); nil restores it. Replaced paths still count.
 func (s *Issuer) Handle(path string, h http.HandlerFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,12 +164,7 @@ func (s *Issuer) KeyFetches() int {
 
 // ServeHTTP serves the issuer's endpoints.
 func (s *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path, ok := strings.CutPrefix(r.URL.Path, strings.TrimSuffix(s.opts.Path, "/"))
-	if !ok {
-		http.NotFound(w, r)
-		return
-	}
-	handler, delay := s.route(path)
+	handler, delay := s.route(r.URL.Path)
 	if delay > 0 {
 		timer := time.NewTimer(delay)
 		defer timer.Stop()

@@ -19,7 +19,6 @@ type keyring struct {
 	current map[jose.SignatureAlgorithm]*signingKey
 	old     []*signingKey // published, no longer signed with
 	extra   []json.RawMessage
-	hidden  map[string]bool // kids that are not published
 }
 
 type signingKey struct {
@@ -29,7 +28,7 @@ type signingKey struct {
 }
 
 func newKeyring(alg jose.SignatureAlgorithm) (*keyring, error) {
-	k := &keyring{current: map[jose.SignatureAlgorithm]*signingKey{}, hidden: map[string]bool{}}
+	k := &keyring{current: map[jose.SignatureAlgorithm]*signingKey{}}
 	_, err := k.signing(alg)
 	return k, err
 }
@@ -69,9 +68,7 @@ func (k *keyring) published() []any {
 		keys = append(keys, key.jwk())
 	}
 	for _, key := range k.current {
-		if !k.hidden[key.id] {
-			keys = append(keys, key.jwk())
-		}
+		keys = append(keys, key.jwk())
 	}
 	for _, raw := range k.extra {
 		keys = append(keys, raw)

@@ -90,24 +90,15 @@ func (s *Issuer) key(alg jose.SignatureAlgorithm) *signingKey {
 
 // Rotate makes a new signing key; the old ones are no longer published.
 // It returns the new key's id.
-func (s *Issuer) Rotate() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return must(s.keys.rotate(s.opts.Algorithm, false)).id
-}
+func (s *Issuer) Rotate() string { return s.rotate(false) }
 
 // RotateKeeping makes a new signing key and goes on publishing the old ones.
-func (s *Issuer) RotateKeeping() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return must(s.keys.rotate(s.opts.Algorithm, true)).id
-}
+func (s *Issuer) RotateKeeping() string { return s.rotate(true) }
 
-// SetPublished says whether the current keys with this id are in the key set.
-func (s *Issuer) SetPublished(kid string, published bool) {
+func (s *Issuer) rotate(keep bool) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys.hidden[kid] = !published
+	return must(s.keys.rotate(s.opts.Algorithm, keep)).id
 }
 
 // AddKeys publishes these JSON values too, sound keys or not.
@@ -129,14 +120,10 @@ func unsigned(payload []byte, kid string) string {
 }
 
 func compact(alg jose.SignatureAlgorithm, key any, kid string, headers map[jose.HeaderKey]any, payload []byte) string {
-	opts := &jose.SignerOptions{ExtraHeaders: map[jose.HeaderKey]any{}}
 	if kid != "" {
-		opts.ExtraHeaders["kid"] = kid
+		headers["kid"] = kid
 	}
-	for k, v := range headers {
-		opts.ExtraHeaders[k] = v
-	}
-	signer := must(jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, opts))
+	signer := must(jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, &jose.SignerOptions{ExtraHeaders: headers}))
 	return must(must(signer.Sign(payload)).CompactSerialize())
 }
 
