@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/utils/clock"
@@ -17,6 +18,7 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
+	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 )
 
@@ -46,7 +48,10 @@ type Authenticator struct {
 	upstream authenticator.Token
 	// audiences are the configuration's; a token must have one of them, and one
 	// of required too unless that is empty.
-	audiences, required stringSet
+	audiences, required []string
+	// audienceSet and requiredSet are the same, for look-ups that do not take longer for a
+	// longer list.
+	audienceSet, requiredSet sets.Set[string]
 	// maxToken bounds a token, in bytes, and limits the identity that it maps to.
 	maxToken int
 	limits   identity.Limits
@@ -54,8 +59,11 @@ type Authenticator struct {
 	// nobody waits for a place.
 	evaluates bool
 	digester  *token.Digester
-	cache     token.Cache
-	mappings  mappingCache
+	cache     token.Cache[user.Info]
+	// mappings remembers what expressions made of verified payloads, refusals included. A
+	// payload's signature is verified before it is looked up here, so nothing is believed
+	// for being remembered.
+	mappings *bytecache.Cache[token.Digest, mapping]
 	// evaluations has a slot for each evaluation that may run now, for all types of
 	// all owners; nil means no limit.
 	evaluations chan struct{}
@@ -83,20 +91,20 @@ func (a *Authenticator) Trust() issuer.Key { return a.trust }
 // Sweep forgets what has ended.
 func (a *Authenticator) Sweep(now time.Time) {
 	a.cache.Sweep(now)
-	a.mappings.sweep(now)
+	a.mappings.RemoveFunc(func(m mapping) bool { return !now.Before(m.expiry) })
 }
 
 // Describe says how a's issuer is.
 func (a *Authenticator) Describe(name string, workspace bool) authstatus.Authenticator {
 	s := a.issuer.Status()
-	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences.list), Issuer: &s}
+	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences), Issuer: &s}
 }
 
 // CachedTokens is how many verified tokens are remembered.
 func (a *Authenticator) CachedTokens() int { return a.cache.Len() }
 
 // Audiences are those of which a token must have one. Read-only.
-func (a *Authenticator) Audiences() []string { return a.audiences.list }
+func (a *Authenticator) Audiences() []string { return a.audiences }
 
 // RecentRefusals counts the tokens of requests that were not accepted in the last hour, by
 // reason; nil: there were none. It begins anew when the configuration's spec changes.
@@ -132,7 +140,7 @@ func (m Member) authenticate(ctx context.Context, t token.Token) (user.Info, tim
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	a.cache.Add(key, u, claims.Expiry, now, generation)
+	a.cache.Add(key, u, claims.Expiry, now, generation, identity.KeptBytes(u))
 	return u, claims.Expiry, nil
 }
 
@@ -183,10 +191,10 @@ func (a *Authenticator) verify(ctx context.Context, raw string, now time.Time) (
 // check is cheap, so it comes before anything that may fetch or compute.
 func (a *Authenticator) check(c *token.Claims, now time.Time) error {
 	switch {
-	case !a.audiences.hasAny(c.Audiences):
-		return Refuse(Audience, "audience: the token is for %s, the configuration wants one of %s", clip.Quoted(c.Audiences), clip.Quoted(a.audiences.list))
-	case len(a.required.list) > 0 && !a.required.hasAny(c.Audiences):
-		return Refuse(Audience, "audience: the token is for %s, --api-audiences wants one of %s too", clip.Quoted(c.Audiences), clip.Quoted(a.required.list))
+	case !a.audienceSet.HasAny(c.Audiences...):
+		return Refuse(Audience, "audience: the token is for %s, the configuration wants one of %s", clip.Quoted(c.Audiences), clip.Quoted(a.audiences))
+	case len(a.required) > 0 && !a.requiredSet.HasAny(c.Audiences...):
+		return Refuse(Audience, "audience: the token is for %s, --api-audiences wants one of %s too", clip.Quoted(c.Audiences), clip.Quoted(a.required))
 	case c.Expiry.IsZero():
 		return Refuse(Malformed, "the token has no expiry")
 	case !now.Before(c.Expiry):
@@ -206,7 +214,7 @@ func (m Member) evaluate(ctx context.Context, raw string, claims *token.Claims) 
 		return m.applyUpstream(ctx, raw)
 	}
 	key := m.digester.Digest(string(claims.Payload))
-	if known, ok := m.mappings.get(key); ok {
+	if known, ok := m.mappings.Get(key); ok {
 		return known.user, known.err
 	}
 	if err := checkNesting(claims.Payload); err != nil {
@@ -224,7 +232,8 @@ func (m Member) evaluate(ctx context.Context, raw string, claims *token.Claims) 
 	if err != nil && (errors.Is(err, token.ErrUndecided) || !budget.Used()) {
 		return nil, err
 	}
-	m.mappings.add(key, mapping{user: u, err: err, expiry: claims.Expiry})
+	outcome := mapping{user: u, err: err, expiry: claims.Expiry}
+	m.mappings.Add(key, outcome, outcome.size())
 	return u, err
 }
 

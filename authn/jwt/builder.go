@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
 	"k8s.io/component-base/metrics"
 	"k8s.io/utils/clock"
@@ -19,6 +21,7 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
+	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
 )
 
@@ -208,11 +211,12 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 		issuer:    keys,
 		trust:     trust.Key(),
 		upstream:  upstream,
-		audiences: newStringSet(entry.Issuer.Audiences),
-		required:  newStringSet(b.required),
+		audiences: entry.Issuer.Audiences, audienceSet: sets.New(entry.Issuer.Audiences...),
+		required: b.required, requiredSet: sets.New(b.required...),
 		evaluates: len(expressions(entry)) > 0,
 		digester:  b.digester,
-		cache:     token.Cache{Budget: budget},
+		cache:     token.NewCache[user.Info](token.CacheBytes, budget),
+		mappings:  bytecache.New[token.Digest, mapping](mappingCacheBytes, nil),
 		clock:     b.clock,
 	}
 	a.maxToken, a.limits = operatorsTokenBytes, identity.OperatorsLimits

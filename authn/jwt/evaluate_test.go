@@ -17,6 +17,7 @@ import (
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
+	"frontproxy/internal/bytecache"
 )
 
 // doublingSum is a sum of terms times a list, nested in itself.
@@ -107,7 +108,7 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 			m := mustBuild(t, Config{Issuers: pool}, spec)
 			signed := s.Sign(issuertest.Claims{"sub": tt.sub, "aud": "app", "l": make([]string, 3900)})
 			first, _, firstErr := m.AuthenticateToken(t.Context(), token.Parse(signed))
-			m.cache = token.Cache{}
+			m.cache = token.NewCache[user.Info](token.CacheBytes, nil)
 			for range placesOfType {
 				m.Types <- struct{}{} // nothing can be evaluated any more
 			}
@@ -217,7 +218,8 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 }
 
 func TestMappingCacheIsBounded(t *testing.T) {
-	var c mappingCache
+	c := bytecache.New[token.Digest, mapping](mappingCacheBytes, nil)
+	add := func(key token.Digest, m mapping) { c.Add(key, m, m.size()) }
 	now := time.Now()
 	key := func(i int) (d token.Digest) {
 		d[0], d[1], d[2] = byte(i), byte(i>>8), byte(i>>16)
@@ -225,25 +227,26 @@ func TestMappingCacheIsBounded(t *testing.T) {
 	}
 	name := strings.Repeat("a", 10_000)
 	for i := range 1000 {
-		c.add(key(i), mapping{user: &user.DefaultInfo{Name: name}, expiry: now.Add(time.Duration(i) * time.Second)})
-		c.add(key(i), mapping{err: errors.New(name), expiry: now.Add(time.Duration(i) * time.Second)})
-		if n := c.entries.Load().Bytes(); n > mappingCacheBytes {
+		add(key(i), mapping{user: &user.DefaultInfo{Name: name}, expiry: now.Add(time.Duration(i) * time.Second)})
+		add(key(i), mapping{err: errors.New(name), expiry: now.Add(time.Duration(i) * time.Second)})
+		if n := c.Bytes(); n > mappingCacheBytes {
 			t.Fatalf("%d bytes after %d outcomes", n, i+1)
 		}
 	}
-	if _, ok := c.get(key(999)); !ok {
+	if _, ok := c.Get(key(999)); !ok {
 		t.Error("the last outcome is forgotten")
 	}
-	if _, ok := c.get(key(0)); ok {
+	if _, ok := c.Get(key(0)); ok {
 		t.Error("the first is still there")
 	}
-	c.add(key(1000), mapping{err: errors.New(strings.Repeat("a", mappingCacheBytes))})
-	if _, ok := c.get(key(1000)); ok {
+	add(key(1000), mapping{err: errors.New(strings.Repeat("a", mappingCacheBytes))})
+	if _, ok := c.Get(key(1000)); ok {
 		t.Error("one that is larger than all may be is kept")
 	}
-	c.sweep(now.Add(999 * time.Second))
-	if left := c.entries.Load(); left.Bytes() != 0 || left.Len() != 0 {
-		t.Errorf("%d bytes of %d outcomes are left of expired tokens", left.Bytes(), left.Len())
+	a := Authenticator{cache: token.NewCache[user.Info](token.CacheBytes, nil), mappings: c}
+	a.Sweep(now.Add(999 * time.Second))
+	if c.Bytes() != 0 || c.Len() != 0 {
+		t.Errorf("%d bytes of %d outcomes are left of expired tokens", c.Bytes(), c.Len())
 	}
 }
 
@@ -289,7 +292,7 @@ func BenchmarkVerify(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if name == "CEL" {
-					m.mappings = mappingCache{}
+					m.mappings = bytecache.New[token.Digest, mapping](mappingCacheBytes, nil)
 				}
 				if _, err := m.evaluate(context.Background(), signed, claims); err != nil {
 					b.Fatal(err)

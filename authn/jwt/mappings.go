@@ -2,14 +2,11 @@ package jwt
 
 import (
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/identity"
-	"frontproxy/authn/token"
-	"frontproxy/internal/bytecache"
 )
 
 const (
@@ -28,37 +25,7 @@ type mapping struct {
 	expiry time.Time
 }
 
-// mappingCache remembers what expressions made of verified payloads, refusals
-// included, for one entry of one generation of a configuration: a changed one has
-// another authenticator. A payload's signature is verified before it is looked up
-// here, so nothing is believed for being remembered. It is bounded by bytes; what
-// was not used for longest goes first. The zero mappingCache is empty and ready.
-type mappingCache struct {
-	entries atomic.Pointer[bytecache.Cache[token.Digest, mapping]] // made at first use: most configurations rest
-}
-
-func (c *mappingCache) get(key token.Digest) (mapping, bool) {
-	entries := c.entries.Load()
-	if entries == nil {
-		return mapping{}, false
-	}
-	return entries.Get(key)
-}
-
-func (c *mappingCache) add(key token.Digest, m mapping) {
-	if c.entries.Load() == nil {
-		c.entries.CompareAndSwap(nil, bytecache.New[token.Digest, mapping](mappingCacheBytes, nil))
-	}
-	c.entries.Load().Add(key, m, m.size())
-}
-
-// sweep drops outcomes for tokens that have expired.
-func (c *mappingCache) sweep(now time.Time) {
-	if entries := c.entries.Load(); entries != nil {
-		entries.RemoveFunc(func(m mapping) bool { return !now.Before(m.expiry) })
-	}
-}
-
+// size is about the memory that it takes, in bytes.
 func (m mapping) size() (n int) {
 	if m.user != nil {
 		n += identity.KeptBytes(m.user)

@@ -13,8 +13,13 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// maxToken bounds the tokens that are looked into, in bytes.
-const maxToken = 16 << 10
+const (
+	// maxToken bounds the tokens that are looked into, in bytes.
+	maxToken = 16 << 10
+	// maxVerified bounds what is remembered of verified tokens, in bytes: some 8,000
+	// of usual accounts.
+	maxVerified = 8 << 20
+)
 
 // Config of an Authenticator.
 type Config struct {
@@ -46,7 +51,9 @@ type Authenticator struct {
 	home               AccountGetter
 	refused            func(Reason)
 	now                func() time.Time
-	verified           verified
+	// digester and verified are for tokens whose signature and claims were good.
+	digester *token.Digester
+	verified token.Cache[*account]
 }
 
 // New does no I/O.
@@ -61,7 +68,10 @@ func New(c Config) (*Authenticator, error) {
 	case c.FromShards != nil && (c.FromShards.Keys == nil || c.FromShards.Placement == nil):
 		return nil, errors.New("service accounts: keys from shards, and no keys or no placement")
 	}
-	a := &Authenticator{issuers: c.Issuers, audiences: c.Audiences, keys: c.Keys, shards: c.FromShards, home: c.Home, refused: c.Refused, now: c.Now, verified: newVerified()}
+	a := &Authenticator{
+		issuers: c.Issuers, audiences: c.Audiences, keys: c.Keys, shards: c.FromShards, home: c.Home, refused: c.Refused, now: c.Now,
+		digester: token.NewDigester(), verified: token.NewCache[*account](maxVerified, nil),
+	}
 	if len(a.audiences) == 0 {
 		a.audiences = c.Issuers
 	}
@@ -170,8 +180,8 @@ func (a *Authenticator) verify(ctx context.Context, raw string, audiences []stri
 	if len(raw) > maxToken {
 		return nil, nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
 	}
-	now, generation, digest := a.now(), a.generation(), a.verified.digester.Digest(raw)
-	if known := a.verified.get(digest, generation, now); known != nil && (a.shards == nil || a.shards.stillTrusts(known.provenance, known.home)) {
+	now, generation, digest := a.now(), a.generation(), a.digester.Digest(raw)
+	if known, _, ok := a.verified.Get(digest, now, generation); ok && (a.shards == nil || a.shards.stillTrusts(known.provenance, known.home)) {
 		found, err := a.intended(known, audiences)
 		return known, found, err
 	}
@@ -188,7 +198,7 @@ func (a *Authenticator) verify(ctx context.Context, raw string, audiences []stri
 		return nil, nil, err
 	}
 	account.provenance = provenance
-	a.verified.add(digest, generation, now, account)
+	a.verified.Add(digest, account, account.until, now, generation, account.bytes())
 	return account, found, nil
 }
 

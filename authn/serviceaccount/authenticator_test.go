@@ -417,7 +417,7 @@ func TestRefusalsAreNotRemembered(t *testing.T) {
 	for range 3 {
 		_, _, _ = a.authenticate(t.Context(), tokenOf(t, with(bound(), object{"aud": "x"})))
 	}
-	if n := a.verified.tokens.Len(); n != 0 {
+	if n := a.verified.Len(); n != 0 {
 		t.Errorf("%d refused tokens are remembered", n)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"frontproxy/authn/token"
 )
 
 func BenchmarkAuthenticateRemembered(b *testing.B) {
@@ -22,7 +24,7 @@ func BenchmarkAuthenticateFirst(b *testing.B) {
 	raw := tokenOf(b, bound())
 	for b.Loop() {
 		now = now.Add(time.Nanosecond)
-		a.verified.tokens.RemoveFunc(func(verifiedToken) bool { return true })
+		a.verified.Sweep(now.Add(token.CacheLife))
 		if _, _, err := a.authenticate(context.Background(), raw); err != nil {
 			b.Fatal(err)
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"frontproxy/authn/identity"
 )
 
 func TestTokenCache(t *testing.T) {
@@ -30,8 +32,8 @@ func TestTokenCache(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var c Cache
-			c.Add(key, alice, now.Add(tt.expiry), now, 1)
+			c := NewCache[user.Info](CacheBytes, nil)
+			c.Add(key, alice, now.Add(tt.expiry), now, 1, 0)
 			u, expiry, ok := c.Get(key, now.Add(tt.after), tt.generation)
 			if ok != tt.hit {
 				t.Fatalf("hit %v, want %v", ok, tt.hit)
@@ -54,14 +56,14 @@ func TestTokenCacheIsBounded(t *testing.T) {
 	large := func(n int) user.Info {
 		return &user.DefaultInfo{Name: fmt.Sprint(n), Groups: strings.Split(strings.Repeat(strings.Repeat("g", 60)+",", 1024), ",")}
 	}
-	fill := func(c *Cache, n int) {
+	fill := func(c Cache[user.Info], n int) {
 		for i := range n {
-			c.Add(d.Digest(fmt.Sprint(i)), large(i), now.Add(time.Hour), now, 1)
+			c.Add(d.Digest(fmt.Sprint(i)), large(i), now.Add(time.Hour), now, 1, identity.KeptBytes(large(i)))
 		}
 	}
-	var alone Cache
-	fill(&alone, 200)
-	if got := alone.tokens.Load().Bytes(); got > cacheBytes || alone.Len() < 40 {
+	alone := NewCache[user.Info](CacheBytes, nil)
+	fill(alone, 200)
+	if got := alone.tokens.Bytes(); got > CacheBytes || alone.Len() < 40 {
 		t.Errorf("one cache: %d identities of %d bytes together", alone.Len(), got)
 	}
 	alone.Sweep(now.Add(CacheLife))
@@ -70,10 +72,10 @@ func TestTokenCacheIsBounded(t *testing.T) {
 	}
 
 	all := NewBudgets()
-	caches := func(owner string, n int) (caches []*Cache, release []func()) {
+	caches := func(owner string, n int) (caches []Cache[user.Info], release []func()) {
 		for range n {
 			b, r := all.Acquire(owner)
-			c := &Cache{Budget: b}
+			c := NewCache[user.Info](CacheBytes, b)
 			caches, release = append(caches, c), append(release, func() { c.Close(); r() })
 		}
 		return caches, release
@@ -82,7 +84,7 @@ func TestTokenCacheIsBounded(t *testing.T) {
 	owners := 0
 	for _, c := range mine {
 		fill(c, 100)
-		owners += c.tokens.Load().Bytes()
+		owners += c.tokens.Bytes()
 	}
 	if owners > ownersCacheBytes {
 		t.Errorf("the caches of one owner have %d bytes, want at most %d", owners, ownersCacheBytes)
