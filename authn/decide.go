@@ -139,7 +139,7 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 	r := &q.request
 	who, refusals := a.certs.Authenticate(r.forCertificates())
 	if who != nil {
-		return q.admit(&authenticated{user: who.User, by: who.Authenticator, until: who.ExpiresAt, assertedBy: who.AssertedBy}, who.Authenticator)
+		return q.admit(&Decision{User: who.User, Authenticator: who.Authenticator, ExpiresAt: who.ExpiresAt, AssertedBy: who.AssertedBy}, who.Authenticator)
 	}
 	for _, refusal := range refusals {
 		q.verdicts = append(q.verdicts, Verdict{refusal.Authenticator, Refused, refusal.Reason, true})
@@ -157,8 +157,8 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 		token := token.Parse(raw)
 		token.Client, token.Cluster, token.Purpose = r.RemoteAddr, r.Target.Cluster, q.purpose
 		q.presented.token(&token)
-		if who := a.token(ctx, q, token); who != nil {
-			return q.admit(who, "")
+		if d := a.token(ctx, q, token); d != nil {
+			return q.admit(d, "")
 		}
 	}
 	if !q.global && q.types == nil && !q.typeUnknown {
@@ -178,18 +178,6 @@ func (a *Authenticator) gateOff(q *evaluation, d *Decision) *Decision {
 
 // GateOff is the reason of the verdict of a workspace type while its issuers are not asked.
 const GateOff = "issuers that the type names are not asked: the feature gate WorkspaceAuthentication is off"
-
-// authenticated is an identity and how it was proved.
-type authenticated struct {
-	user  user.Info
-	by    string
-	until time.Time
-	// assertedBy is the common name of the shard's certificate that asserted user;
-	// empty: none did.
-	assertedBy string
-	// account: user is a service account, proved by its own token.
-	account bool
-}
 
 // evaluation is the state of one Decide.
 type evaluation struct {
@@ -251,10 +239,10 @@ func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record
 }
 
 // token asks the authenticators that may know the token, until one accepts it; nil: none.
-func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token) *authenticated {
+func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token) *Decision {
 	for _, m := range a.tokens {
-		if who := a.globalToken(ctx, q, m, t); who != nil {
-			return who
+		if d := a.globalToken(ctx, q, m, t); d != nil {
+			return d
 		}
 	}
 	named := false
@@ -267,8 +255,8 @@ func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token)
 		if q.globalOnly {
 			members = nil
 		}
-		if who := q.workspaceTokens(ctx, members, t); who != nil {
-			return who
+		if d := q.workspaceTokens(ctx, members, t); d != nil {
+			return d
 		}
 	}
 	if a.webhook == nil || named {
@@ -283,7 +271,7 @@ func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token)
 	return a.globalToken(ctx, q, a.webhook, t)
 }
 
-func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.Authenticator, t token.Token) *authenticated {
+func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.Authenticator, t token.Token) *Decision {
 	u, until, err := q.ask(ctx, m, t)
 	if err == nil && u != nil {
 		u, err = a.groups.Global(u)
@@ -293,7 +281,7 @@ func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.
 		return nil
 	}
 	accounts, ok := m.(token.AccountAuthenticator)
-	return &authenticated{user: u, by: byToken, until: until, account: ok && accounts.Accounts()}
+	return &Decision{User: u, Authenticator: byToken, ExpiresAt: until, ServiceAccount: ok && accounts.Accounts()}
 }
 
 // workspaceTokens asks the type's authenticators for the token's issuer. They share one
@@ -301,7 +289,7 @@ func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.
 // deadline, those that need not wait still answer, and the others are undecided. Those that
 // need not wait come first: an issuer that hangs must not delay callers whom another
 // configuration admits.
-func (q *evaluation) workspaceTokens(ctx context.Context, members []token.Authenticator, t token.Token) *authenticated {
+func (q *evaluation) workspaceTokens(ctx context.Context, members []token.Authenticator, t token.Token) *Decision {
 	if len(members) > 1 { // a single one has its own time limit
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, workspaceWait)
@@ -309,8 +297,8 @@ func (q *evaluation) workspaceTokens(ctx context.Context, members []token.Authen
 		members = readyFirst(members, t)
 	}
 	for _, m := range members {
-		if who := q.workspaceToken(ctx, m, t); who != nil {
-			return who
+		if d := q.workspaceToken(ctx, m, t); d != nil {
+			return d
 		}
 	}
 	return nil
@@ -340,7 +328,7 @@ func readyFirst(members []token.Authenticator, t token.Token) []token.Authentica
 
 // workspaceToken asks an authenticator that a tenant configured, and scopes the identity to
 // the target's logical cluster.
-func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, t token.Token) *authenticated {
+func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, t token.Token) *Decision {
 	u, until, err := q.ask(ctx, m, t)
 	var g identity.Guarded
 	if err == nil && u != nil {
@@ -354,7 +342,7 @@ func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, 
 		q.typeUndecided = q.typeUndecided || errors.Is(err, token.ErrUndecided)
 		return nil
 	}
-	return &authenticated{user: g.Scoped(q.request.Target.Cluster), by: byWorkspace, until: until}
+	return &Decision{User: g.Scoped(q.request.Target.Cluster), Authenticator: byWorkspace, ExpiresAt: until}
 }
 
 // accepted says whether m accepted the token. It records m's verdict; an acceptance only for
@@ -391,19 +379,15 @@ func untrusted(t *token.Token) string {
 	return fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented))
 }
 
-func (w *authenticated) decision() *Decision {
-	return &Decision{User: w.user, Status: http.StatusOK, Authenticator: w.by, ExpiresAt: w.until, ServiceAccount: w.account, AssertedBy: w.assertedBy}
-}
-
-// admit makes the Decision of an admitted request. by is the authenticator whose verdict is
-// not recorded yet; "" when it is.
-func (q *evaluation) admit(who *authenticated, by string) *Decision {
-	d := who.decision()
+// admit completes the Decision of an admitted request. by is the authenticator whose verdict
+// is not recorded yet; "" when it is.
+func (q *evaluation) admit(d *Decision, by string) *Decision {
+	d.Status = http.StatusOK
 	if q.purpose != token.ForExplanation { // only explanations show verdicts that admit
 		return d
 	}
 	if by != "" {
-		q.verdicts = append(q.verdicts, Verdict{Authenticator: by, Outcome: Accepted, Reason: accepts(who.until), Private: true})
+		q.verdicts = append(q.verdicts, Verdict{Authenticator: by, Outcome: Accepted, Reason: accepts(d.ExpiresAt), Private: true})
 	}
 	q.attachTrace(d)
 	return d
