@@ -22,18 +22,9 @@ import (
 // the token's key is unknown and the issuer can't be asked now.
 var ErrUnavailable = errors.New("issuer is unavailable")
 
-// ErrUnknownKey is what Verify's error is, for errors.Is, when the token is refused because
-// the issuer publishes no key for it.
+// ErrUnknownKey is wrapped by Verify's error when the token is refused because the issuer
+// publishes no key for it.
 var ErrUnknownKey = errors.New("unknown key")
-
-// unknownKeyError is an ErrUnknownKey with a text of its own.
-type unknownKeyError struct{ text string }
-
-// Error implements error.
-func (e unknownKeyError) Error() string { return e.text }
-
-// Is says that e is an ErrUnknownKey.
-func (unknownKeyError) Is(target error) bool { return target == ErrUnknownKey } //nolint:errorlint // this is what errors.Is asks
 
 // Issuer is one trust's keys. Its methods are safe for concurrent use.
 type Issuer struct {
@@ -113,7 +104,7 @@ func (i *Issuer) HasKey(raw string) bool {
 
 // Verify checks the signature of a compact JWS and returns its payload. Claims
 // are not looked at. The error wraps ErrUnavailable when the token could not be
-// judged, and is ErrUnknownKey when the issuer has no key for it; it never holds the token.
+// judged, and ErrUnknownKey when the issuer has no key for it; it never holds the token.
 // Verify may wait for a fetch.
 func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
@@ -167,9 +158,9 @@ func (i *Issuer) noKeyFor(id string) error {
 	case keys == nil: // not reached: a reading that brings no keys is an error
 		return fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.trust.URL)
 	case len(keys.all) == 0:
-		return unknownKeyError{i.trust.URL + " publishes no usable key"}
+		return fmt.Errorf("%w: %s publishes no usable key", ErrUnknownKey, i.trust.URL)
 	case id != "":
-		return unknownKeyError{fmt.Sprintf("%s has no key with id %q", i.trust.URL, clip.Clone(id, 64))}
+		return fmt.Errorf("%w: %s has no key with id %q", ErrUnknownKey, i.trust.URL, clip.Clone(id, 64))
 	}
 	return fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
 }
@@ -419,24 +410,6 @@ func (i *Issuer) publish(keys *keySet) {
 	i.keys.Store(keys)
 	if len(keys.all) > 0 {
 		i.readyOnce.Do(func() { close(i.ready) })
-	}
-}
-
-// fillStatus adds what i knows of itself.
-func (i *Issuer) fillStatus(s *Status) {
-	i.mu.Lock()
-	s.LastAttempt, s.LastSuccess = i.lastStart, i.lastSuccess
-	i.mu.Unlock()
-	var err error
-	if s.State, err = i.state(); err != nil {
-		s.LastError, s.Fault = clip.Clone(err.Error(), 500), clip.Clone(faultOf(err), 500)
-	}
-	keys := i.keys.Load()
-	if keys != nil {
-		s.KeyIDs, s.Ignored, s.Generation = keys.ids, keys.ignored, keys.generation
-		for _, id := range keys.ids {
-			s.KeysSince = append(s.KeysSince, keys.since[id])
-		}
 	}
 }
 

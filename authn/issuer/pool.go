@@ -16,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"frontproxy/internal/clip"
 	"frontproxy/internal/egress"
 )
 
@@ -268,11 +269,8 @@ func States() []State { return []State{Pending, Ready, Failing, Unavailable, NoU
 
 // Counts says how many issuers are in each state.
 func (p *Pool) Counts() map[State]int {
-	p.mu.Lock()
-	issuers := slices.Collect(maps.Values(p.issuers))
-	p.mu.Unlock()
 	counts := map[State]int{}
-	for _, i := range issuers {
+	for _, i := range p.inUse() {
 		state, _ := i.state()
 		counts[state]++
 	}
@@ -303,38 +301,44 @@ type Status struct {
 
 // Status is what operators see of the issuer.
 func (i *Issuer) Status() Status {
-	i.pool.mu.Lock()
-	s := i.identity()
-	i.pool.mu.Unlock()
-	i.fillStatus(&s)
-	return s
-}
-
-// identity is the part of the status that never changes, and who uses it. The
-// caller holds the pool's mu.
-func (i *Issuer) identity() Status {
 	s := Status{URL: i.trust.URL, DiscoveryURL: i.trust.DiscoveryURL}
 	if i.trust.CA != "" {
 		key := i.trust.Key()
 		s.CA = hex.EncodeToString(key.ca[:6])
 	}
+	i.pool.mu.Lock()
 	for _, n := range i.owners {
 		s.Users += n
+	}
+	i.pool.mu.Unlock()
+	i.mu.Lock()
+	s.LastAttempt, s.LastSuccess = i.lastStart, i.lastSuccess
+	i.mu.Unlock()
+	var err error
+	if s.State, err = i.state(); err != nil {
+		s.LastError, s.Fault = clip.Clone(err.Error(), 500), clip.Clone(faultOf(err), 500)
+	}
+	if keys := i.keys.Load(); keys != nil {
+		s.KeyIDs, s.Ignored, s.Generation = keys.ids, keys.ignored, keys.generation
+		for _, id := range keys.ids {
+			s.KeysSince = append(s.KeysSince, keys.since[id])
+		}
 	}
 	return s
 }
 
+// inUse lists the issuers in use.
+func (p *Pool) inUse() []*Issuer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.issuers))
+}
+
 // Status lists the issuers in use, sorted by URL.
 func (p *Pool) Status() []Status {
-	p.mu.Lock()
-	all := make([]Status, 0, len(p.issuers))
-	issuers := make([]*Issuer, 0, len(p.issuers))
-	for _, i := range p.issuers {
-		all, issuers = append(all, i.identity()), append(issuers, i)
-	}
-	p.mu.Unlock()
-	for n, i := range issuers {
-		i.fillStatus(&all[n])
+	var all []Status
+	for _, i := range p.inUse() {
+		all = append(all, i.Status())
 	}
 	slices.SortFunc(all, func(a, b Status) int {
 		return cmp.Or(cmp.Compare(a.URL, b.URL), cmp.Compare(a.DiscoveryURL, b.DiscoveryURL), cmp.Compare(a.CA, b.CA))
