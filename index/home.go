@@ -1,8 +1,9 @@
 package index
 
-import "crypto/sha256"
-
-const base36Digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+import (
+	"crypto/sha256"
+	"strconv"
+)
 
 // A home cluster's name encodes 8 bytes: at most 13 digits, and at least one digit
 // for each byte.
@@ -22,13 +23,10 @@ func homeCluster(buf []byte, user string) []byte {
 		}
 		n = n<<8 | uint64(b)
 	}
-	var digits [maxHomeLen]byte
-	i := len(digits)
-	for ; n > 0; n /= 36 {
-		i--
-		digits[i] = base36Digits[n%36]
+	if n == 0 {
+		return buf
 	}
-	return append(buf, digits[i:]...)
+	return strconv.AppendUint(buf, n, 36)
 }
 
 // homeShaped reports whether a logical cluster's name could be that of a home

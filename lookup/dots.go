@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -99,9 +100,8 @@ func decodeOnce(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] == '%' && i+2 < len(s) {
-			high, low := unhex(s[i+1]), unhex(s[i+2])
-			if high >= 0 && low >= 0 {
-				b.WriteByte(byte(high<<4 | low)) //nolint:gosec // two digits
+			if decoded, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(decoded))
 				i += 2
 				continue
 			}
@@ -109,15 +109,6 @@ func decodeOnce(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
-}
-
-func unhex(c byte) int { return strings.IndexByte("0123456789abcdef", lower(c)) }
-
-func lower(c byte) byte {
-	if c >= 'A' && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }
 
 // walk follows one reading of a segment. lowest is how far up it leads at most, end

@@ -129,8 +129,7 @@ func (g *Guard) checkOne(addr netip.Addr, port uint16) error {
 	if g.isOwn(addr, port) {
 		return fmt.Errorf("%w: %s is this proxy's own listener", ErrRefused, netip.AddrPortFrom(addr, port))
 	}
-	deny, denied := longest(g.DenyCIDRs, addr)
-	if allow, _ := longest(g.AllowCIDRs, addr); denied && deny.Bits() >= bits(allow) {
+	if deny := longest(g.DenyCIDRs, addr); deny.IsValid() && deny.Bits() >= longest(g.AllowCIDRs, addr).Bits() {
 		return fmt.Errorf("%w: %s is in the denied range %s", ErrRefused, addr, deny)
 	}
 	return nil
@@ -250,22 +249,13 @@ func CheckNAT64(p netip.Prefix) error {
 	return nil
 }
 
-// longest returns the longest of prefixes that contains addr.
-func longest(prefixes []netip.Prefix, addr netip.Addr) (netip.Prefix, bool) {
-	var best netip.Prefix
-	found := false
+// longest returns the longest of prefixes that contains addr; if there is none, the zero
+// Prefix, which has -1 Bits.
+func longest(prefixes []netip.Prefix, addr netip.Addr) (best netip.Prefix) {
 	for _, p := range prefixes {
-		if p.Contains(addr) && (!found || p.Bits() > best.Bits()) {
-			best, found = p, true
+		if p.Contains(addr) && p.Bits() > best.Bits() {
+			best = p
 		}
 	}
-	return best, found
-}
-
-// bits returns -1 for the zero Prefix, which contains nothing.
-func bits(p netip.Prefix) int {
-	if !p.IsValid() {
-		return -1
-	}
-	return p.Bits()
+	return best
 }
