@@ -62,7 +62,7 @@ type File[T any] struct {
 	config Config[T]
 	key    [sha256.Size]byte // of digests, so that they reveal nothing about a secret
 	value  atomic.Pointer[T]
-	status status
+	failed atomic.Pointer[error] // why the last seen content is not in use; nil: it is
 	wake   chan struct{}
 
 	looking sync.Mutex // serializes Look; guards the fields below
@@ -134,7 +134,24 @@ func (f *File[T]) Get() T { return *f.value.Load() }
 
 // LastError returns why the last seen content of the files is not in use; nil if it
 // is, or if that is not known yet. It never blocks.
-func (f *File[T]) LastError() error { return f.status.lastError() }
+func (f *File[T]) LastError() error {
+	if err := f.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// setError records the result of a check; nil is a success. It reports whether err is a
+// failure that the check before did not have, so that repeated ones are logged once.
+func (f *File[T]) setError(err error) (news bool) {
+	before := f.LastError()
+	if err == nil {
+		f.failed.Store(nil)
+		return false
+	}
+	f.failed.Store(&err)
+	return before == nil || before.Error() != err.Error()
+}
 
 // Reload makes Run check the files now. It does not wait for that, and does not
 // change the rules for when a change takes effect.
@@ -225,7 +242,7 @@ func (f *File[T]) look(ctx context.Context, renamed renames) time.Duration {
 	switch {
 	case unsettled:
 		return min(next, Settle)
-	case f.status.set(err):
+	case f.setError(err):
 		f.config.Log.Error(err, "A changed file cannot be used; the previous content stays in use", "flag", f.config.Name)
 	case reload && err == nil:
 		f.config.Log.Info("Reloaded", "flag", f.config.Name)

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
+
+	"frontproxy/internal/clip"
 )
 
 // WellKnownPath is the path of metadata. The path of the resource, if there is one,
@@ -48,10 +51,8 @@ func New(resource, name string, clients []Client) *Metadata {
 }
 
 func appendNew(all []string, s string) []string {
-	for _, have := range all {
-		if have == s {
-			return all
-		}
+	if slices.Contains(all, s) {
+		return all
 	}
 	return append(all, s)
 }
@@ -74,7 +75,7 @@ func Parse(body []byte, resource string) (*Metadata, error) {
 		return nil, errors.New("the metadata is not a JSON object of RFC 9728")
 	}
 	if m.Resource != resource {
-		return nil, fmt.Errorf("the metadata is about %q, not about %q, which was asked for", clipped(m.Resource), resource)
+		return nil, fmt.Errorf("the metadata is about %q, not about %q, which was asked for", clip.Clone(m.Resource, MaxURLBytes), resource)
 	}
 	if len(m.Clients) > MaxClients {
 		return nil, fmt.Errorf("the metadata has %d clients, at most %d are allowed", len(m.Clients), MaxClients)
@@ -85,11 +86,4 @@ func Parse(body []byte, resource string) (*Metadata, error) {
 		}
 	}
 	return &m, nil
-}
-
-func clipped(s string) string {
-	if len(s) > MaxURLBytes {
-		return s[:MaxURLBytes] + "…"
-	}
-	return s
 }
