@@ -13,13 +13,6 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// Extra keys that kcp reads: where the account lives, and where its identity is
-// good.
-const (
-	clusterNameKey = "authentication.kcp.io/cluster-name"
-	scopesKey      = "authentication.kcp.io/scopes"
-)
-
 // account is what a verified token says.
 type account struct {
 	home            string // logical cluster
@@ -101,8 +94,8 @@ func validCluster(name string) bool {
 // identity returns the identity that a shard would take from the token.
 func (a *account) identity() user.Info {
 	extra := map[string][]string{
-		clusterNameKey: {a.home},
-		scopesKey:      {"cluster:" + a.home},
+		identity.ClusterNameKey: {a.home},
+		identity.ScopesKey:      {"cluster:" + a.home},
 	}
 	if a.jti != "" {
 		extra[user.CredentialIDKey] = []string{"JTI=" + a.jti}

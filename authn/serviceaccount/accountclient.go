@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -68,7 +67,7 @@ type AccountClientConfig struct {
 // implements AccountGetter.
 type AccountClient struct {
 	config AccountClientConfig
-	client *http.Client
+	client shardClient
 	group  singleflight.Group
 	slots  chan struct{}
 	known  *bytecache.Cache[question, answer]
@@ -110,12 +109,10 @@ func NewAccountClient(c AccountClientConfig) (*AccountClient, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	// client-go's transport, to shards: each question has lookupTimeout, and its answer maxObject.
-	client, err := rest.HTTPClientFor(c.Client)
+	client, err := newShardClient(c.Client)
 	if err != nil {
-		return nil, fmt.Errorf("service account lookup: client for shards: %w", err)
+		return nil, fmt.Errorf("service account lookup: %w", err)
 	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &AccountClient{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: bytecache.New[question, answer](maxLookups, nil)}, nil
 }
 
@@ -221,28 +218,16 @@ func (h *AccountClient) fetch(ctx context.Context, q question) (Secret, error) {
 // get returns the object, as JSON, from the shard.
 func (h *AccountClient) get(ctx context.Context, q question) ([]byte, error) {
 	location := q.shard + "/clusters/" + url.PathEscape(q.cluster) + "/api/v1/namespaces/" + url.PathEscape(q.namespace) + "/" + q.resource + "/" + url.PathEscape(q.name)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Accept", "application/json")
-	response, err := h.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxObject+1))
+	response, body, err := h.client.get(ctx, location, "application/json", maxObject)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read the shard's answer: %w", err)
-	case len(body) > maxObject:
-		return nil, fmt.Errorf("the shard's answer has more than %d bytes", maxObject)
+		return nil, err
 	case response.StatusCode == http.StatusOK:
 		return body, nil
 	case response.StatusCode == http.StatusNotFound && saysNotFound(body):
 		return nil, ErrNotFound
 	}
-	return nil, fmt.Errorf("the shard answered %s to a get of %s (does the user of --service-account-lookup-kubeconfig, or else of --shards-kubeconfig, have that right?)", response.Status, q.resource)
+	return nil, unexpected(response, q.resource)
 }
 
 // saysNotFound reports whether a 404 says that the object is missing: an address at

@@ -103,7 +103,7 @@ func newAccountClient(t *testing.T, s *shardServer, change func(*AccountClientCo
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(h.client.CloseIdleConnections)
+	t.Cleanup(h.client.http.CloseIdleConnections)
 	return h
 }
 

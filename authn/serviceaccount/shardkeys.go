@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ type ShardKeysConfig struct {
 // concurrent use.
 type ShardKeys struct {
 	config     ShardKeysConfig
-	client     *http.Client
+	client     shardClient
 	generation atomic.Uint64
 
 	mu     sync.RWMutex // guards what follows
@@ -94,12 +93,10 @@ func NewShardKeys(c ShardKeysConfig) (*ShardKeys, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	// client-go's transport, to shards: each question has keysTimeout, and its answer maxKeySet.
-	client, err := rest.HTTPClientFor(c.Client)
+	client, err := newShardClient(c.Client)
 	if err != nil {
-		return nil, fmt.Errorf("service account keys of shards: client: %w", err)
+		return nil, fmt.Errorf("service account keys of shards: %w", err)
 	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &ShardKeys{config: c, client: client, shards: map[string]*shardKeys{}}, nil
 }
 
@@ -235,24 +232,12 @@ func (k *ShardKeys) remember(name string, entry *shardKeys, began time.Time, key
 
 // fetch reads the key set of the shard at a base URL.
 func (k *ShardKeys) fetch(ctx context.Context, base string) (*KeySet, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+keysPath, nil)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Accept", jwks.Accept)
-	response, err := k.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxKeySet+1))
+	response, body, err := k.client.get(ctx, base+keysPath, jwks.Accept, maxKeySet)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read the shard's key set: %w", err)
+		return nil, err
 	case response.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the shard answered %s to a get of %s (does the user of --service-account-lookup-kubeconfig, or else of --shards-kubeconfig, have that right?)", response.Status, keysPath)
-	case len(body) > maxKeySet:
-		return nil, fmt.Errorf("the shard's key set has more than %d bytes", maxKeySet)
+		return nil, unexpected(response, keysPath)
 	}
 	return parseKeySet(body)
 }

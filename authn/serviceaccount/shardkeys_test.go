@@ -52,7 +52,7 @@ func newKeyWorld(t *testing.T, change func(*Config)) (*keyWorld, *shardServer, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.keys.client.CloseIdleConnections)
+	t.Cleanup(w.keys.client.http.CloseIdleConnections)
 	c := Config{Issuers: []string{testIssuer}, FromShards: &ShardKeyVerifier{Keys: w.keys, Placement: w, Home: w}, Now: w.clock.Now}
 	if change != nil {
 		change(&c)

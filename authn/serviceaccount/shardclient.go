@@ -1,0 +1,50 @@
+package serviceaccount
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	"k8s.io/client-go/rest"
+)
+
+// shardClient sends GET requests to shards, by client-go's transport for trusted servers.
+// It follows no redirects. Callers limit the time of a request.
+type shardClient struct{ http *http.Client }
+
+func newShardClient(config *rest.Config) (shardClient, error) {
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return shardClient{}, fmt.Errorf("client for shards: %w", err)
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return shardClient{client}, nil
+}
+
+// get returns the headers of a response, and its body of at most so many bytes.
+func (c shardClient) get(ctx context.Context, location, accept string, most int64) (*http.Response, []byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	request.Header.Set("Accept", accept)
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("read the shard's answer: %w", err)
+	case int64(len(body)) > most:
+		return nil, nil, fmt.Errorf("the shard's answer has more than %d bytes", most)
+	}
+	return response, body, nil
+}
+
+// unexpected is the error for a response to a get of what.
+func unexpected(response *http.Response, what string) error {
+	return fmt.Errorf("the shard answered %s to a get of %s (does the user of --service-account-lookup-kubeconfig, or else of --shards-kubeconfig, have that right?)", response.Status, what)
+}
