@@ -23,7 +23,7 @@ func ForExternalHost(u user.Info) (user.Info, error) {
 		return nil, fmt.Errorf("user names that begin with %q belong to this installation", systemPrefix)
 	}
 	if !slices.Contains(u.GetGroups(), user.AllAuthenticated) {
-		g.groups = g.groups[:len(g.groups)-1]
+		g.user.Groups = g.user.Groups[:len(g.user.Groups)-1]
 	}
-	return &user.DefaultInfo{Name: g.name, UID: g.uid, Groups: g.groups, Extra: g.extra}, nil
+	return &g.user, nil
 }

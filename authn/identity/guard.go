@@ -93,40 +93,25 @@ func CheckName(what, s string) error {
 
 // checkText says whether a header carries s unchanged.
 func checkText(what, s string) error {
-	if s == "" {
+	var problem string
+	switch {
+	case s == "":
 		return fmt.Errorf("%s is empty", what)
-	}
-	ascii := true
-	for i := range len(s) {
-		c := s[i]
-		if c < ' ' || c == 0x7f {
-			return fmt.Errorf("%s %q has a control character", what, clip.Clone(s, MaxQuoted))
-		}
-		ascii = ascii && c < utf8.RuneSelf
-	}
-	if ascii {
-		if s[0] == ' ' || s[len(s)-1] == ' ' {
-			return fmt.Errorf("%s %q has leading or trailing white space", what, clip.Clone(s, MaxQuoted))
-		}
+	case !utf8.ValidString(s):
+		problem = "is not UTF-8"
+	case strings.ContainsFunc(s, unicode.IsControl):
+		problem = "has a control character"
+	case strings.TrimSpace(s) != s:
+		problem = "has leading or trailing white space"
+	default:
 		return nil
 	}
-	if !utf8.ValidString(s) {
-		return fmt.Errorf("%s %q is not UTF-8", what, clip.Clone(s, MaxQuoted))
-	}
-	if strings.TrimSpace(s) != s {
-		return fmt.Errorf("%s %q has leading or trailing white space", what, clip.Clone(s, MaxQuoted))
-	}
-	if strings.ContainsFunc(s, unicode.IsControl) {
-		return fmt.Errorf("%s %q has a control character", what, clip.Clone(s, MaxQuoted))
-	}
-	return nil
+	return fmt.Errorf("%s %q %s", what, clip.Clone(s, MaxQuoted), problem)
 }
 
 // Guarded is a workspace authenticator's identity after the guard.
 type Guarded struct {
-	name, uid string
-	groups    []string
-	extra     map[string][]string
+	user user.DefaultInfo
 	// Removed says what was taken away; nil when nothing was.
 	Removed []string
 }
@@ -139,27 +124,27 @@ func Guard(u user.Info) (Guarded, error) {
 	if err := Check(u); err != nil {
 		return Guarded{}, err
 	}
-	g := Guarded{name: u.GetName(), uid: u.GetUID()}
-	if hasSystemPrefix(g.name) {
-		return Guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may assert", clip.Clone(g.name, MaxQuoted), systemPrefix)
+	g := Guarded{user: user.DefaultInfo{Name: u.GetName(), UID: u.GetUID()}}
+	if hasSystemPrefix(g.user.Name) {
+		return Guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may assert", clip.Clone(g.user.Name, MaxQuoted), systemPrefix)
 	}
-	g.groups = make([]string, 0, len(u.GetGroups())+1)
+	g.user.Groups = make([]string, 0, len(u.GetGroups())+1)
 	for _, group := range once(u.GetGroups()) {
 		if hasSystemPrefix(group) {
 			g.remove("group ", group)
 			continue
 		}
-		g.groups = append(g.groups, group)
+		g.user.Groups = append(g.user.Groups, group)
 	}
-	g.groups = append(g.groups, user.AllAuthenticated)
-	g.extra = make(map[string][]string, len(u.GetExtra())+2)
+	g.user.Groups = append(g.user.Groups, user.AllAuthenticated)
+	g.user.Extra = make(map[string][]string, len(u.GetExtra())+2)
 	for key, values := range u.GetExtra() {
 		if strings.Contains(key, KCPDomain) { // keys are lower case: Check
 			g.remove("extra ", key)
 			continue
 		}
 		if len(values) > 0 {
-			g.extra[key] = values
+			g.user.Extra[key] = values
 		}
 	}
 	return g, nil
@@ -187,9 +172,9 @@ func once(list []string) []string {
 // Scoped ties the identity to one logical cluster: a fresh value, so that no
 // two requests ever share a scope.
 func (g Guarded) Scoped(cluster string) user.Info {
-	g.extra[ScopesKey] = []string{"cluster:" + cluster}
-	g.extra[ClusterNameKey] = []string{cluster}
-	return &user.DefaultInfo{Name: g.name, UID: g.uid, Groups: g.groups, Extra: g.extra}
+	g.user.Extra[ScopesKey] = []string{"cluster:" + cluster}
+	g.user.Extra[ClusterNameKey] = []string{cluster}
+	return &g.user
 }
 
 func hasSystemPrefix(s string) bool {

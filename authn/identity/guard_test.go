@@ -70,7 +70,7 @@ func TestGuard(t *testing.T) {
 			if diff := cmp.Diff(tc.removed, got.Removed); diff != "" {
 				t.Errorf("removed (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(tc.want, user.DefaultInfo{Name: got.name, UID: got.uid, Groups: got.groups, Extra: got.extra}); diff != "" {
+			if diff := cmp.Diff(tc.want, got.user); diff != "" {
 				t.Errorf("identity (-want +got):\n%s", diff)
 			}
 		})
