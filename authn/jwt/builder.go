@@ -49,7 +49,7 @@ type Builder struct {
 	// limited: the configurations are tenants', and held to their limits.
 	limited bool
 	named   func(owner, configuration string, n int, issuer string) string
-	// owner is billed for expressions; empty means the cluster that is built for.
+	// owner is billed for all; empty means the cluster that is built for.
 	owner string
 	// evaluations has a place for each of tenants' evaluations.
 	evaluations chan struct{}
@@ -186,7 +186,7 @@ func (e specError) Unwrap() []error { return e }
 
 func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
 	trust := TrustOf(entry)
-	keys, release, err := b.issuers.Acquire(trust, owner)
+	keys, release, err := b.issuers.Acquire(trust, cmp.Or(b.owner, owner))
 	if err != nil {
 		return err
 	}
@@ -246,17 +246,6 @@ func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {
 // BilledTo returns a builder that bills one owner for all that it builds.
 func (b *Builder) BilledTo(owner string) *Builder {
 	billed := *b
-	billed.issuers, billed.owner = ownerOverride{b.issuers, owner}, owner
+	billed.owner = owner
 	return &billed
-}
-
-// ownerOverride charges one owner, whichever owner asks.
-type ownerOverride struct {
-	Issuers
-	owner string
-}
-
-// Acquire implements Issuers.
-func (b ownerOverride) Acquire(trust issuer.IssuerRef, _ string) (*issuer.Issuer, func(), error) {
-	return b.Issuers.Acquire(trust, b.owner)
 }

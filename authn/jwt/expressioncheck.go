@@ -37,7 +37,7 @@ const (
 // while it runs, by the package expression. It takes milliseconds for each
 // expression.
 func checkSafety(entries []apiserver.JWTAuthenticator) error {
-	safe := newExpressionCheck()
+	var safe expressionCheck
 	for i := range entries {
 		if p := entries[i].ClaimMappings.Groups.Prefix; p != nil && len(*p) > maxGroupsPrefix {
 			return fmt.Errorf("spec.jwt[%d].claimMappings.groups.prefix has %d bytes, at most %d are allowed: each group gets it", i, len(*p), maxGroupsPrefix)
@@ -60,9 +60,6 @@ type expressionCheck struct {
 	bytes    int64
 	composed int // lists, maps and macros so far
 }
-
-// newExpressionCheck starts the check of one configuration.
-func newExpressionCheck() *expressionCheck { return &expressionCheck{} }
 
 // expressionEnv has all syntax that apiserver's compiler for authentication
 // takes, macros and optionals included.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"testing"
-	"time"
 
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -32,20 +31,15 @@ func Settle[T any](t *testing.T, f *filewatch.File[T], clk *clocktesting.FakeClo
 // Follow runs, makes a change and waits until it is seen.
 func Follow(t *testing.T, run func(context.Context) error, change func(), seen func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = run(ctx)
 	}()
 	change()
-	for tick := time.NewTicker(5 * time.Millisecond); !seen(); {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("the change was never seen")
-		}
-	}
+	Soon(t, "the change", func() (bool, string) { return seen(), "it was never seen" })
 	cancel()
 	<-done
 }

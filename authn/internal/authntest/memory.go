@@ -4,15 +4,9 @@ import "runtime"
 
 // Retained is how many bytes of heap are in use for what do leaves behind.
 func Retained(do func()) int64 {
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&before)
+	before := HeapInUse()
 	do()
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	return int64(after.HeapAlloc) - int64(before.HeapAlloc) //nolint:gosec // below 2^63
+	return HeapInUse() - before
 }
 
 // HeapInUse is what is live.

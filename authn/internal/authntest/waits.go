@@ -23,14 +23,7 @@ func NewClock() Clock { return Clock{clocktesting.NewFakeClock(time.Now())} }
 // Await returns when somebody waits for a timer.
 func (c Clock) Await(t *testing.T) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
-	for tick := time.NewTicker(time.Millisecond); !c.HasWaiters(); {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatal("nobody waits for a timer")
-		}
-	}
+	Soon(t, "a wait for a timer", func() (bool, string) { return c.HasWaiters(), "nobody waits" })
 }
 
 // Soon polls for what the code under test gives no signal of.
