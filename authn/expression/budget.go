@@ -25,11 +25,11 @@ const (
 	// decodingFactor is how many bytes a byte of JSON takes at most when claims
 	// are decoded.
 	decodingFactor = 96
-	// claimBytes is what looking at a claim takes beside that: its place in
-	// apiserver's map and a decoder of its own, also for one of six bytes.
+	// claimBytes is what reading a claim takes in addition: its entry in apiserver's map and
+	// a decoder, however small the claim is.
 	claimBytes = 256
-	// errorBytes is what the error of a function takes beside its arguments. It is
-	// only known afterwards, so one is always held back.
+	// errorBytes is what the error of a function takes beside its arguments. Whether there
+	// is one is known only after the call, so the budget always holds one back.
 	errorBytes = 1 << 10
 	// lookEvery is after how many steps an evaluation looks whether its context
 	// has ended.
@@ -86,7 +86,8 @@ func WithBudget(ctx context.Context, b *Budget) context.Context {
 // absorbs errors (||, &&, all, exists) can go on.
 type stopped struct{ err error }
 
-// charge pays for what comes next, or ends the evaluation.
+// charge takes the cost of the next step from the budget, or ends the evaluation if that is
+// too little.
 func (e *evaluation) charge(steps, bytes int64) {
 	b := e.budget
 	if steps > b.steps || steps < 0 {

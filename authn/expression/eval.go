@@ -17,19 +17,19 @@ type evaluation struct {
 	vars   []ref.Val // of macros
 }
 
-// node is a part of an expression. Like in cel-go, an error is a value, that some
-// operators absorb; the end of the budget is none.
+// node is a part of an expression. As in cel-go, an error is a value, which some operators
+// absorb. The end of the budget is not such a value: it ends the evaluation.
 type node interface {
 	eval(e *evaluation) ref.Val
 }
 
-// fail is an error that is paid for. Formats print no container.
+// fail returns an error value and charges for it. Formats must not print containers.
 func (e *evaluation) fail(format string, args ...any) ref.Val {
 	e.charge(8, errorBytes)
 	return types.NewErr(format, args...)
 }
 
-// noOverload is the error for operands of the wrong type, or their own.
+// noOverload returns v if that is an error, else the error for an operand of the wrong type.
 func (e *evaluation) noOverload(v ref.Val) ref.Val {
 	if types.IsError(v) {
 		return v
@@ -105,7 +105,8 @@ func (n *selection) absent(none ref.Val) ref.Val {
 	return none
 }
 
-// find looks a part up. Without it: an error, or with optional neither.
+// find looks up a field or an element. If there is none it returns an error, or nothing at
+// all if the part is optional.
 func (e *evaluation) find(v, key ref.Val, optional bool) (found, err ref.Val) {
 	e.charge(1+weightOf(key).steps(), scalarBytes+2*weightOf(key).bytes)
 	switch v := v.(type) {
@@ -150,8 +151,8 @@ func (e *evaluation) noKey(key ref.Val) ref.Val {
 	return e.fail("no such key")
 }
 
-// findClaim decodes and weighs a claim once for all expressions of a token. Most of
-// the decoding was charged with the budget.
+// findClaim decodes and weighs a claim once for all expressions of a token. NewBudget has
+// charged most of the decoding already.
 func (e *evaluation) findClaim(m *lazy.MapValue, key ref.Val, optional bool) (found, err ref.Val) {
 	name, ok := key.(types.String)
 	if !ok {
@@ -180,7 +181,7 @@ func (e *evaluation) findClaim(m *lazy.MapValue, key ref.Val, optional bool) (fo
 	return nil, e.noKey(name)
 }
 
-// logical is && or ||: one side that decides makes the other's error good.
+// logical is && or ||: if one side decides, an error of the other side does not matter.
 type logical struct {
 	left, right node
 	decides     types.Bool
@@ -241,12 +242,12 @@ func (n *equality) eval(e *evaluation) ref.Val {
 	return equal
 }
 
-// comparison is the steps of comparing two values: it ends with the smaller one.
+// comparison returns the steps of comparing two values, which ends with the smaller one.
 func (e *evaluation) comparison(a, b ref.Val) int64 {
 	return min(weightOf(a).steps(), weightOf(b).steps()) * 2
 }
 
-// notFalse makes errors in a macro's condition go on.
+// notFalse lets a macro continue after an error in its condition.
 type notFalse struct{ arg node }
 
 func (n notFalse) eval(e *evaluation) ref.Val {
@@ -290,7 +291,7 @@ func (n *listing) appendTo(e *evaluation, l *list) (err ref.Val) {
 	return nil
 }
 
-// add appends in place, to a list that nobody else sees yet.
+// add appends in place to a list that nothing else refers to yet.
 func (e *evaluation) add(l *list, v ref.Val) {
 	e.charge(1, 0)
 	if n := len(l.elems); n == cap(l.elems) {
@@ -340,8 +341,8 @@ func (n *mapLiteral) eval(e *evaluation) ref.Val {
 	return m
 }
 
-// put sets an entry in place, in a map that nobody else sees yet. What it
-// replaces still weighs.
+// put sets an entry in place, in a map that nothing else refers to yet. An entry that it
+// replaces still counts in the map's weight.
 func (e *evaluation) put(m *mapping, key, value ref.Val) (err ref.Val) {
 	e.charge(1+weightOf(key).steps(), entryBytes)
 	switch key.(type) {
@@ -354,7 +355,7 @@ func (e *evaluation) put(m *mapping, key, value ref.Val) (err ref.Val) {
 	return nil
 }
 
-// insert is put, but replaces nothing.
+// insert is like put, but fails if the key exists.
 func (e *evaluation) insert(m *mapping, key, value ref.Val) (err ref.Val) {
 	e.charge(weightOf(key).steps(), 0)
 	switch key.(type) {
@@ -386,8 +387,8 @@ func (n sum) eval(e *evaluation) ref.Val {
 	return newList(elems, a.deep.plus(b.deep))
 }
 
-// growing is the step of a macro that makes a list: its accumulator, which only
-// macros can name, and [x]. It is appended to in place.
+// growing is the step of a macro that creates a list: it appends [x] in place to the
+// accumulator, which only macros can name.
 type growing struct {
 	slot int
 	elem *listing
@@ -404,7 +405,7 @@ func (n growing) eval(e *evaluation) ref.Val {
 	return l
 }
 
-// inserting is the same for maps: one entry, or those of a map.
+// inserting is the same for maps: it inserts one entry, or all entries of a map.
 type inserting struct {
 	slot       int
 	key, value node // without value, key is a map
@@ -501,7 +502,7 @@ func (n *fold) eachElement(e *evaluation, l *list) {
 	}
 }
 
-// eachClaim has the values, as apiserver's iterator does.
+// eachClaim iterates over the values of all claims, as apiserver's iterator does.
 func (n *fold) eachClaim(e *evaluation, m *lazy.MapValue) (err ref.Val) {
 	if n.second >= 0 {
 		return e.fail("no such overload: a macro with two variables over all claims")
@@ -524,7 +525,7 @@ func (n *fold) eachClaim(e *evaluation, m *lazy.MapValue) (err ref.Val) {
 	return nil
 }
 
-// once says whether to go on.
+// once runs one iteration and reports whether to continue.
 func (n *fold) once(e *evaluation, first, second ref.Val) bool {
 	e.charge(2, 0)
 	e.vars[n.first] = first
@@ -538,12 +539,12 @@ func (n *fold) once(e *evaluation, first, second ref.Val) bool {
 	return true
 }
 
-// call is a function of the table.
+// call calls a function in the table allowed.
 type call struct {
 	name     string
 	overload string
 	args     []node
-	function *function
+	price    price
 	impl     implementation
 }
 
@@ -556,14 +557,14 @@ func (n *call) eval(e *evaluation) ref.Val {
 	return n.apply(e, args)
 }
 
-// apply pays for the call, then makes it.
+// apply charges for the call, then makes it.
 func (n *call) apply(e *evaluation, args []ref.Val) ref.Val {
 	for _, arg := range args {
 		if types.IsError(arg) {
 			return arg
 		}
 	}
-	e.charge(n.function.price(args))
+	e.charge(n.price(args))
 	v := e.own(n.impl.apply(n, args), false)
 	if types.IsError(v) {
 		e.charge(8, errorBytes)
@@ -653,8 +654,8 @@ func (n *match) eval(e *evaluation) ref.Val {
 		e.charge(1, entryBytes+n.pattern.size*instructionBytes)
 		e.budget.patterns[n.pattern] = true
 	}
-	// Of a reader, Go's regular expressions keep a state for each instruction; of a
-	// string, they may note each place that they could come back to.
+	// For a reader, package regexp keeps a state for each instruction; for a string, it may
+	// keep each position to come back to.
 	switch n.name {
 	case "matches":
 		e.charge(steps, readerBytes)

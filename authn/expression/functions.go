@@ -7,54 +7,51 @@ import (
 	"github.com/google/cel-go/common/types/traits"
 )
 
-// function is one that expressions may call.
-type function struct {
-	// price is what a call may take at most: steps, and bytes with its result. It
-	// is constant work.
-	price func(args []ref.Val) (steps, bytes int64)
-}
+// price returns what a call may take at most: steps, and bytes including its result.
+// Computing it takes constant time.
+type price func(args []ref.Val) (steps, bytes int64)
 
-// allowed are the functions and operators that cel-go and apiserver implement and
-// expressions may call, all overloads of a name. Those with a node of their own
-// are in plan.go. A name that is not here is refused.
-var allowed = map[string]function{
-	// One instruction, or a comparison that ends with the shorter one.
-	"!_": {constantPrice}, "-_": {constantPrice}, "_-_": {constantPrice}, "_*_": {constantPrice}, "_/_": {constantPrice}, "_%_": {constantPrice},
-	"_<_": {walk}, "_<=_": {walk}, "_>_": {walk}, "_>=_": {walk},
-	"_+_": {concatenate},
-	"@in": {member}, "in": {member}, "_in_": {member},
-	"size": {walk}, "type": {constantPrice}, "dyn": {constantPrice},
+// allowed has the price of each function and operator that expressions may call and that
+// cel-go or apiserver implements, with all overloads of its name. Functions with a node of
+// their own are in plan.go. An expression that calls any other function is refused.
+var allowed = map[string]price{
+	// These take one instruction, or a comparison that ends with the shorter operand.
+	"!_": constantPrice, "-_": constantPrice, "_-_": constantPrice, "_*_": constantPrice, "_/_": constantPrice, "_%_": constantPrice,
+	"_<_": walk, "_<=_": walk, "_>_": walk, "_>=_": walk,
+	"_+_": concatenate,
+	"@in": member, "in": member, "_in_": member,
+	"size": walk, "type": constantPrice, "dyn": constantPrice,
 
-	// They read their argument once, and copy it a few times.
-	"bool": {copies}, "bytes": {copies}, "double": {copies}, "duration": {copies}, "int": {copies}, "string": {copies}, "timestamp": {copies}, "uint": {copies},
-	"charAt": {copies}, "lowerAscii": {copies}, "upperAscii": {copies}, "substring": {copies}, "trim": {copies}, "strings.quote": {copies},
-	"startsWith": {walk}, "endsWith": {walk},
-	"isIP": {copies}, "isCIDR": {copies}, "ip": {copies}, "cidr": {copies}, "ip.isCanonical": {copies},
-	"containsIP": {copies}, "containsCIDR": {copies}, "family": {copies}, "masked": {copies}, "prefixLength": {copies},
-	"isUnspecified": {copies}, "isLoopback": {copies}, "isLinkLocalMulticast": {copies}, "isLinkLocalUnicast": {copies}, "isGlobalUnicast": {copies},
+	// These read their argument once and copy it a few times.
+	"bool": copies, "bytes": copies, "double": copies, "duration": copies, "int": copies, "string": copies, "timestamp": copies, "uint": copies,
+	"charAt": copies, "lowerAscii": copies, "upperAscii": copies, "substring": copies, "trim": copies, "strings.quote": copies,
+	"startsWith": walk, "endsWith": walk,
+	"isIP": copies, "isCIDR": copies, "ip": copies, "cidr": copies, "ip.isCanonical": copies,
+	"containsIP": copies, "containsCIDR": copies, "family": copies, "masked": copies, "prefixLength": copies,
+	"isUnspecified": copies, "isLoopback": copies, "isLinkLocalMulticast": copies, "isLinkLocalUnicast": copies, "isGlobalUnicast": copies,
 
-	// They look for one argument in the other.
-	"contains": {search}, "indexOf": {search}, "lastIndexOf": {search},
-	"split": {split}, "replace": {replace},
+	// These look for one argument in the other.
+	"contains": search, "indexOf": search, "lastIndexOf": search,
+	"split": split, "replace": replace,
 
-	// With the name of a time zone, they read a file.
-	"getDate": {clock}, "getDayOfMonth": {clock}, "getDayOfWeek": {clock}, "getDayOfYear": {clock}, "getFullYear": {clock}, "getHours": {clock},
-	"getMilliseconds": {clock}, "getMinutes": {clock}, "getMonth": {clock}, "getSeconds": {clock},
+	// If these get the name of a time zone, they read a file.
+	"getDate": clock, "getDayOfMonth": clock, "getDayOfWeek": clock, "getDayOfYear": clock, "getFullYear": clock, "getHours": clock,
+	"getMilliseconds": clock, "getMinutes": clock, "getMonth": clock, "getSeconds": clock,
 
 	// Lists.
-	"isSorted": {copies}, "min": {copies}, "max": {copies}, "sum": {copies},
-	"first": {constantPrice}, "last": {constantPrice},
-	"reverse": {elements}, "slice": {elements}, "flatten": {elements},
-	"sort": {sorting}, "@sortByAssociatedKeys": {sorting},
-	"distinct": {pairs}, "sets.contains": {pairs}, "sets.equivalent": {pairs}, "sets.intersects": {pairs},
-	"lists.range": {rangePrice},
+	"isSorted": copies, "min": copies, "max": copies, "sum": copies,
+	"first": constantPrice, "last": constantPrice,
+	"reverse": elements, "slice": elements, "flatten": elements,
+	"sort": sorting, "@sortByAssociatedKeys": sorting,
+	"distinct": pairs, "sets.contains": pairs, "sets.equivalent": pairs, "sets.intersects": pairs,
+	"lists.range": rangePrice,
 
 	// Optionals.
-	"optional.of": {constantPrice}, "optional.none": {constantPrice}, "optional.ofNonZeroValue": {constantPrice},
-	"optional.unwrap": {elements}, "unwrapOpt": {elements}, "hasValue": {constantPrice}, "value": {constantPrice},
+	"optional.of": constantPrice, "optional.none": constantPrice, "optional.ofNonZeroValue": constantPrice,
+	"optional.unwrap": elements, "unwrapOpt": elements, "hasValue": constantPrice, "value": constantPrice,
 }
 
-// times multiplies and saturates; neither is negative.
+// times returns the product of two numbers that are not negative, or heavy if that is less.
 func times(a, b int64) int64 {
 	if a == 0 || b == 0 {
 		return 0
@@ -74,22 +71,24 @@ func total(args []ref.Val) (w weight) {
 
 func constantPrice([]ref.Val) (int64, int64) { return 4, scalarBytes }
 
-// walk reads the arguments and makes nothing.
+// walk is the price of a function that reads its arguments and creates nothing.
 func walk(args []ref.Val) (int64, int64) { return 4 + total(args).steps(), scalarBytes }
 
-// copies reads the arguments a few times and makes a few strings as long.
+// copies is the price of a function that reads its arguments a few times and creates a few
+// strings of their length.
 func copies(args []ref.Val) (int64, int64) {
 	w := total(args)
 	return 16 + times(w.steps(), 8), 256 + times(w.bytes, 16) + times(w.nodes, scalarBytes)
 }
 
-// concatenate is for strings and bytes; lists have a node of their own.
+// concatenate is the price of + for strings and bytes; lists have a node of their own.
 func concatenate(args []ref.Val) (int64, int64) {
 	w := total(args)
 	return 4 + w.bytes/16, scalarBytes + w.bytes + 16
 }
 
-// member compares one value with each of a list, or looks it up in a map.
+// member is the price of comparing a value with each element of a list, or of looking it up
+// in a map.
 func member(args []ref.Val) (int64, int64) {
 	one, all := weightOf(args[0]), weightOf(args[1])
 	l, ok := args[1].(*list)
@@ -100,8 +99,8 @@ func member(args []ref.Val) (int64, int64) {
 	return 4 + n + 2*min(times(n, one.steps()), all.steps()), scalarBytes
 }
 
-// search may compare at each place, and copies both into runes. With a list, it
-// compares with each element.
+// search is the price of a search that may compare at each position and copies both texts
+// into runes. In a list, it compares with each element.
 func search(args []ref.Val) (int64, int64) {
 	if _, ok := args[0].(*list); ok {
 		steps, bytes := member([]ref.Val{args[1], args[0]})
@@ -111,7 +110,7 @@ func search(args []ref.Val) (int64, int64) {
 	return 8 + w.bytes/4 + times(weightOf(args[0]).bytes, weightOf(args[1]).bytes)/16, scalarBytes + times(w.bytes, 4)
 }
 
-// split makes at most one string for each byte, or as many as its argument says.
+// split creates at most one string for each byte, or as many as its argument says.
 func split(args []ref.Val) (int64, int64) {
 	steps, _ := search(args)
 	n := weightOf(args[0]).bytes + 1
@@ -125,8 +124,8 @@ func split(args []ref.Val) (int64, int64) {
 	return steps + n, listBytes + n*slotBytes*4
 }
 
-// replace puts the third argument at most once before each byte and at the end,
-// or in place of each that the second takes.
+// replace inserts the third argument at most once before each byte and at the end, or in
+// place of each occurrence of the second.
 func replace(args []ref.Val) (int64, int64) {
 	steps, _ := search(args)
 	if len(args) < 3 {
@@ -143,7 +142,7 @@ func replace(args []ref.Val) (int64, int64) {
 	return steps + size/16, scalarBytes + size + 64
 }
 
-// clock is a field of a time or a duration.
+// clock is the price of reading a field of a time or a duration.
 func clock(args []ref.Val) (int64, int64) {
 	if len(args) == 1 {
 		return 32, 128
@@ -151,13 +150,13 @@ func clock(args []ref.Val) (int64, int64) {
 	return 10_000 + total(args).bytes, 64<<10 + times(total(args).bytes, 16)
 }
 
-// elements makes a list of the arguments' parts. Its buffer grows.
+// elements is the price of a list of the arguments' parts, whose buffer grows.
 func elements(args []ref.Val) (int64, int64) {
 	w := total(args)
 	return 8 + times(w.nodes, 4), listBytes + times(w.nodes, 8*slotBytes) + times(times(w.nodes, w.depth), 4*slotBytes)
 }
 
-// sorting makes lists of the arguments' length, and n log n comparisons.
+// sorting is the price of lists of the arguments' length and of n log n comparisons.
 func sorting(args []ref.Val) (int64, int64) {
 	w := total(args)
 	n, log := w.nodes, int64(2)
@@ -167,8 +166,8 @@ func sorting(args []ref.Val) (int64, int64) {
 	return 8 + times(times(w.steps(), log), 2), listBytes + times(w.nodes, 10*slotBytes)
 }
 
-// pairs compares each element with each other, of two lists at most twice, and
-// makes a list of those that it wants.
+// pairs is the price of comparing each element with each other one (at most twice for two
+// lists) and of a list of some of them.
 func pairs(args []ref.Val) (int64, int64) {
 	first, last := args[0], args[len(args)-1]
 	w := min(times(length(first), weightOf(last).steps()), times(length(last), weightOf(first).steps()))
@@ -186,7 +185,7 @@ func length(v ref.Val) int64 {
 	return 1
 }
 
-// rangePrice is for as many elements as the argument says.
+// rangePrice is the price of a list with as many elements as the argument says.
 func rangePrice(args []ref.Val) (int64, int64) {
 	n, _ := args[0].(types.Int)
 	size := min(max(0, int64(n)), heavy)

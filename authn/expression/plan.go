@@ -14,7 +14,7 @@ import (
 	"github.com/google/cel-go/parser"
 )
 
-// environment is what a plan needs of a CEL environment.
+// environment has the parts of a CEL environment that a planner needs.
 type environment struct {
 	provider        types.Provider
 	implementations map[string]*functions.Overload // by name and by overload
@@ -43,11 +43,11 @@ type planner struct {
 	slots   int
 }
 
-// scoped is a macro's variable where it is known.
+// scoped is a macro's variable that is in scope.
 type scoped struct {
 	name  string
 	slot  int
-	grows bool // a macro's own accumulator, appended to in place
+	grows bool // it is a macro's accumulator, which is appended to in place
 }
 
 func (p *planner) plan(x ast.Expr) (node, error) {
@@ -84,7 +84,7 @@ func (p *planner) all(exprs []ast.Expr) ([]node, error) {
 	return nodes, nil
 }
 
-// identifier is a variable or a type.
+// identifier plans a variable or a type.
 func (p *planner) identifier(x ast.Expr, name string) (node, error) {
 	if r, ok := p.checked.ReferenceMap()[x.ID()]; ok {
 		if r.Value != nil {
@@ -177,7 +177,7 @@ func (p *planner) call(x ast.Expr) (node, error) {
 	return p.function(x, c.FunctionName(), args)
 }
 
-// operator is one that has a node of its own.
+// operator returns the node of an operator or function that has one of its own, or nil.
 func operator(name string, args []node) node {
 	switch name {
 	case operators.LogicalAnd:
@@ -202,13 +202,13 @@ func operator(name string, args []node) node {
 	return nil
 }
 
-// function is one of the table.
+// function plans a call of a function in the table allowed.
 func (p *planner) function(x ast.Expr, name string, args []node) (node, error) {
 	f, ok := allowed[name]
 	if !ok {
 		return nil, fmt.Errorf("%s() is not supported here: its cost is not bounded; docs/workspace-authentication.md lists what is supported", name)
 	}
-	n := &call{name: name, args: args, function: &f}
+	n := &call{name: name, args: args, price: f}
 	if r, ok := p.checked.ReferenceMap()[x.ID()]; ok && len(r.OverloadIDs) == 1 {
 		n.overload = r.OverloadIDs[0]
 		n.impl = implementation{p.implementations[n.overload]}
@@ -222,7 +222,7 @@ func (p *planner) function(x ast.Expr, name string, args []node) (node, error) {
 	return n, nil
 }
 
-// step is that of a macro that makes a list or a map.
+// step plans the step of a macro that creates a list or a map; nil if c is not one.
 func (p *planner) step(c ast.CallExpr, exprs []ast.Expr) (node, error) {
 	if len(exprs) == 0 || exprs[0].Kind() != ast.IdentKind {
 		return nil, nil
@@ -307,15 +307,16 @@ const (
 	readerBytes = 96
 )
 
-// price is what looking through a string of so many bytes takes. Go's regular
-// expressions take time in proportion to both. Where the product is small, they
-// may note each pair as a place to come back to, in a list that grows.
+// price returns what searching a string of the given length takes. The time of Go's regular
+// expressions is proportional to the lengths of string and program. If the product is small,
+// they may keep each pair of positions to come back to, in a list that grows.
 func (p *pattern) price(length int64) (steps, bytes int64) {
 	pairs := times(length, p.size)
 	return 4 + pairs/4, min(pairs, 256<<10) * 192
 }
 
-// match plans functions with a regular expression, which must be known.
+// match plans the functions with a regular expression, which must be a literal; nil if c is
+// not one of them.
 func (p *planner) match(c ast.CallExpr, exprs []ast.Expr) (node, error) {
 	name := c.FunctionName()
 	switch name {
@@ -348,8 +349,8 @@ func (p *planner) match(c ast.CallExpr, exprs []ast.Expr) (node, error) {
 	return n, err
 }
 
-// compilePattern compiles a pattern, by itself, as Go's regular expressions do. It refuses
-// what they refuse.
+// compilePattern compiles a pattern to the program that package regexp would run. It refuses
+// the patterns that regexp refuses.
 func compilePattern(text string) (*syntax.Prog, error) {
 	parsed, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
@@ -358,8 +359,8 @@ func compilePattern(text string) (*syntax.Prog, error) {
 	return syntax.Compile(parsed.Simplify())
 }
 
-// searched is a pattern that matches what text does, with a group that is empty
-// before it. Without, Go's regular expressions make a second form of one that
-// begins with ^, where each instruction has its own copy of its character class:
-// ^\pC{900}$ keeps eight megabytes.
+// searched returns a pattern with the same matches as text: it puts an empty group before it.
+// Without that group, package regexp compiles a pattern that begins with ^ a second time, in a
+// form where each instruction has its own copy of its character class: ^\pC{900}$ keeps eight
+// megabytes.
 func searched(text string) string { return "()" + text }

@@ -28,7 +28,7 @@ type Size struct {
 const (
 	// expressionBytes is what the smallest expression keeps, beside its text.
 	expressionBytes = 2 << 10
-	// nodeBytes is what one node keeps: as it was parsed, its type, and its plan.
+	// nodeBytes is what one node keeps: its syntax tree, its type and its plan.
 	nodeBytes = 300
 	// instructionSize is an instruction of a pattern, runeBytes a rune of a
 	// character class: a class such as \pC, of three bytes, has two thousand.
@@ -61,12 +61,13 @@ func SizeOf(text string) (Size, error) {
 	return s, nil
 }
 
-// plus adds and saturates: macros double what they repeat.
+// plus returns the sum, bounded so that it cannot overflow: nested macros double what they
+// repeat.
 func (s Size) plus(t Size) Size {
 	return Size{min(s.Nodes+t.Nodes, MaxNodes+1), min(s.Instructions+t.Instructions, math.MaxInt32), min(s.Bytes+t.Bytes, heavy)}
 }
 
-// macroNodes is what a macro adds of its own.
+// macroNodes is how many nodes a macro adds.
 const macroNodes = 12
 
 func sizeOf(x ast.NavigableExpr) Size {
@@ -97,7 +98,7 @@ func sizeOf(x ast.NavigableExpr) Size {
 	return s
 }
 
-// sizeOfPattern is that of the literal pattern in x.matches(p), x.find(p),
+// sizeOfPattern returns the size of the literal pattern in x.matches(p), x.find(p),
 // x.findAll(p[, n]) or matches(x, p).
 func sizeOfPattern(c ast.CallExpr) Size {
 	args := c.Args()

@@ -20,8 +20,8 @@ const (
 	scalarBytes = 32  // a string's or a number's header
 )
 
-// weight is the total size of a value: a value that occurs in it twice counts twice,
-// as it does when the value is traversed.
+// weight is the total size of a value. A part that occurs twice counts twice, because
+// traversing the value visits it twice.
 type weight struct {
 	nodes, bytes int64 // saturating
 	depth        int64
@@ -34,10 +34,10 @@ func (w weight) plus(v weight) weight {
 	return weight{min(w.nodes+v.nodes, heavy), min(w.bytes+v.bytes, heavy), max(w.depth, v.depth)}
 }
 
-// steps is what a walk takes.
+// steps returns the steps of traversing the value.
 func (w weight) steps() int64 { return w.nodes + w.bytes/16 }
 
-// weightOf is constant work.
+// weightOf takes constant time.
 func weightOf(v ref.Val) weight {
 	switch v := v.(type) {
 	case types.String:
@@ -95,10 +95,10 @@ func (l *list) IsZeroValue() bool { return !l.claim && len(l.elems) == 0 }
 // String keeps whatever prints a value from walking through it.
 func (l *list) String() string { return "list" }
 
-// escape is in each name that is escaped.
+// escape is a part of every escaped name.
 const escape = "__"
 
-// mapping is the same for maps. In claims, a key is looked up by its name as
+// mapping is the same as list for maps. In claims, a key is looked up by its name as
 // Kubernetes escapes it (foo__dot__bar) or as it is.
 type mapping struct {
 	traits.Mapper // over entries
@@ -164,8 +164,8 @@ func (m *mapping) IsZeroValue() bool { return !m.claim && len(m.entries) == 0 }
 // String keeps whatever prints a value from walking through it.
 func (m *mapping) String() string { return "map" }
 
-// own returns a value whose parts are all there, of one that is not known to be:
-// a claim, or what a function returned.
+// own returns a fully built copy of a value that may be a lazy view: a claim, or the result of
+// a function.
 func (e *evaluation) own(v ref.Val, claim bool) ref.Val {
 	switch v := v.(type) {
 	case *list, *mapping, *lazy.MapValue:
@@ -211,7 +211,8 @@ func (e *evaluation) ownMap(m traits.Mapper, claim bool) ref.Val {
 	return out
 }
 
-// result is what may leave an evaluation.
+// result returns the result of an evaluation, or an error if it is too large or of a type that
+// no expression may have.
 func (e *evaluation) result(v ref.Val) (ref.Val, error) {
 	switch v := v.(type) {
 	case types.Bool, types.Int, types.Uint, types.Double, types.Null:

@@ -1,6 +1,6 @@
-// Package oidc has the operator's OIDC issuers, by --oidc-* or
-// --authentication-config: it decides what these say, follows their files, and
-// which issuer's authenticator judges a token.
+// Package oidc authenticates tokens of the operator's OIDC issuers. It reads the issuers from
+// --oidc-* or --authentication-config, follows the files that these flags name, and chooses
+// the authenticator for a token by the token's issuer.
 //
 // It must not know requests, workspaces or other authenticators.
 package oidc
