@@ -48,8 +48,6 @@ type endpoints struct {
 	open func(base *url.URL) (*client, error)
 }
 
-func (s *endpoints) get() *source { return s.current }
-
 // read records that the current source was listed.
 func (s *endpoints) read() { s.peerRead = s.peerRead || s.current.peer }
 
@@ -146,14 +144,14 @@ func (w *Watcher) newEndpoints(root *client) (*endpoints, error) {
 	return s, nil
 }
 
-// peerURL returns the server of a peer's configuration.
-func peerURL(config *rest.Config) (*url.URL, error) {
+// serverURL returns the server of a configuration, without a slash at its end.
+func serverURL(config *rest.Config) (*url.URL, error) {
 	if config == nil {
-		return nil, errors.New("peer kubeconfig: it is missing")
+		return nil, errors.New("it is missing")
 	}
 	u, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("peer kubeconfig: server %q: %w", config.Host, err)
+		return nil, fmt.Errorf("server %q: %w", config.Host, err)
 	}
 	u.Path, u.RawPath, u.RawQuery, u.Fragment = strings.TrimSuffix(u.Path, "/"), "", "", ""
 	return u, nil

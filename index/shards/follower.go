@@ -134,10 +134,10 @@ func (f *follower) failover() {
 	if !f.from.advance() {
 		return
 	}
-	f.client = f.from.get().client
+	f.client = f.from.current.client
 	// A version is meaningful only to the server that issued it.
 	f.version, f.stale, f.noPages, f.noStream = "", "", false, false
-	f.log.Info("Reading shards from another server now", "server", f.from.get().name)
+	f.log.Info("Reading shards from another server now", "server", f.from.current.name)
 }
 
 // cycle lists if necessary, and watches until the watch ends. progress reports

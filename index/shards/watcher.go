@@ -87,17 +87,16 @@ func New(cfg Config) (*Watcher, error) {
 	if cfg.Root == nil || cfg.Shards == nil {
 		return nil, errors.New("shards: Config needs Root and Shards")
 	}
-	root, _, err := rest.DefaultServerUrlFor(cfg.Root)
+	root, err := serverURL(cfg.Root)
 	if err != nil {
-		return nil, fmt.Errorf("root kubeconfig: server %q: %w", cfg.Root.Host, err)
+		return nil, fmt.Errorf("root kubeconfig: %w", err)
 	}
-	root.Path = strings.TrimSuffix(strings.TrimSuffix(root.Path, "/"), "/clusters/root")
-	root.RawPath, root.RawQuery, root.Fragment = "", "", ""
+	root.Path = strings.TrimSuffix(root.Path, "/clusters/root")
 	var peers []*url.URL
 	for _, p := range cfg.Peers {
-		u, err := peerURL(p)
+		u, err := serverURL(p)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("peer kubeconfig: %w", err)
 		}
 		peers = append(peers, u)
 	}
@@ -150,8 +149,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer from.close()
 	t := &rootTable{w: w, ctx: ctx, from: from}
 	defer t.stop()
-	f := w.follower(from.get().client, w.note, t, func() Object { return &shardObject{} },
-		func(context.Context, string) (string, error) { return from.get().path, nil })
+	f := w.follower(from.current.client, w.note, t, func() Object { return &shardObject{} },
+		func(context.Context, string) (string, error) { return from.current.path, nil })
 	f.from = from
 	f.run(ctx)
 	return nil
