@@ -6,6 +6,7 @@ kcp      = bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e
 KCP031  := $(call kcp,0.31)
 KCP032  := $(call kcp,0.32)
 ON031   := ChangeOfImage|ArgumentsOfKcpFrontProxy|Shadow|Health|UsersOfATypeGetIntoItsWorkspacesOnly|UnknownCluster|HomeWorkspace|GlobalWayAlone|GlobalWaysTogether|ServiceAccountTokensClaimByClaim|BadTokensAreRefused|MountReentry|Migration|LifecycleGroups
+ACROSS031 := InitializersOfAccountsWorkspaces
 # The packages that start kcp.
 ONKCP   := /e2e(/across|/demo)?$$
 VWF     := bin/virtual-workspace-framework
@@ -51,6 +52,7 @@ on-kcp-across on-kcp-demo: on-kcp-%:
 on-kcp-0.31: export FRONT_PROXY_E2E_KCP = 0.31
 on-kcp-0.31:
 	$(ONEKCP) -timeout 20m -run '^Test($(ON031))$$' ./e2e
+	$(ONEKCP) -timeout 20m -run '^Test($(ACROSS031))$$' ./e2e/across
 
 deploy-tools: $(DEPLOY) ## helm and the checks that the tests of deploy/ run
 
