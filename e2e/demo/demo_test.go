@@ -64,7 +64,7 @@ func TestDemo(t *testing.T) {
 	}
 	for _, want := range []string{
 		"oidc:alice@example.com", "configmap/hello created", "wants you to log in at", "You are oidc:alice@example.com", "Forbidden", "You must be logged in",
-		"Warning: Unauthorized: the token was not accepted", "[\"something-else\"]", "Forwarded as: oidc:alice@example.com", "front-proxy statusz", "front_proxy_decisions_total{outcome=\"refused\",scope=\"\"}", "\ndemo ready",
+		"Warning: Unauthorized: the token was not accepted", "[\"something-else\"]", "Forwarded as: oidc:alice@example.com", "authenticated: true", "username: oidc:alice@example.com", "front-proxy statusz", "front_proxy_decisions_total{outcome=\"refused\",scope=\"\"}", "\ndemo ready",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it did not print %q", want)

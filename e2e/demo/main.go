@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	defer issuer.Close()
 	t := newTerminal(out)
 	go t.count(ctx)
-	env, err := harness.Start(ctx, harness.Config{Binaries: binaries, Shards: []string{"shard-1"}, Proxy: harness.ProxyOptions{LoginDiscovery: true}, Progress: t.progress})
+	env, err := harness.Start(ctx, harness.Config{Binaries: binaries, Shards: []string{"shard-1"}, Proxy: harness.ProxyOptions{LoginDiscovery: true, Args: []string{"--feature-gates=WorkspaceTokenReviews=true"}}, Progress: t.progress})
 	if ctx.Err() != nil {
 		return nil // ended before it was up; Start has cleaned up
 	}

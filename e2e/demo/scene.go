@@ -32,6 +32,7 @@ type scene struct {
 	token           string // alice's
 	foreignToken    string // alice's, for another audience
 	tokenFile       string
+	reviewFile      string // a TokenReview about it
 	issuer          *issuertest.Issuer
 	company         *company
 	shellFile       string // what docs/quick-start.md's commands need
@@ -43,6 +44,12 @@ const hello = `apiVersion: v1
 kind: ConfigMap
 metadata: {name: hello}
 data: {from: alice}
+`
+
+// review asks whose a token is.
+const review = `apiVersion: authentication.k8s.io/v1
+kind: TokenReview
+spec: {token: %s}
 `
 
 func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.Issuer, company *company, progress func(string)) (*scene, error) {
@@ -91,7 +98,7 @@ func newScene(ctx context.Context, env *harness.Environment, issuer *issuertest.
 		return nil, err
 	}
 	s.foreignToken = issuer.Sign(issuertest.Claims{"aud": []string{"something-else"}, "email": user})
-	s.tokenFile = filepath.Join(env.Dir, "alice.jwt")
+	s.tokenFile, s.reviewFile = filepath.Join(env.Dir, "alice.jwt"), filepath.Join(env.Dir, "review.yaml")
 	if err := s.writeFiles(); err != nil {
 		return nil, err
 	}
@@ -149,6 +156,7 @@ func (s *scene) writeFiles() error {
 	for file, content := range map[string]string{
 		ca: s.issuer.CAPEM(), s.tokenFile: s.token, s.shellFile: s.variables(ca),
 		filepath.Join(s.env.Dir, "other-audience.jwt"): s.foreignToken, filepath.Join(s.env.Dir, "hello.yaml"): hello,
+		s.reviewFile: fmt.Sprintf(review, s.token),
 	} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			return fmt.Errorf("write what the commands need: %w", err)
@@ -167,6 +175,7 @@ func (s *scene) variables(ca string) string {
 		{"ISSUER_URL", s.issuer.URL()},
 		{"ISSUER_CA", ca},
 		{"TOKEN_FILE", s.tokenFile},
+		{"REVIEW", s.reviewFile},
 		{"KUBECACHEDIR", s.kubectlCacheDir},
 		{"SERVING_CA", s.env.ServingCA.File},
 		{"KCP_LOGIN_HOME", filepath.Join(s.env.Dir, "logins")},

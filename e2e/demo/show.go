@@ -64,6 +64,10 @@ func (s *scene) inside(refusal string) []act {
 			about: "The owner of root:demo sees how its authentication configurations do.",
 			line:  "front-proxy explain --workspace --kubeconfig $ADMIN --server $PROXY/clusters/root:demo", want: "refused in the last hour: 1 for audience",
 		},
+		{
+			about: "A controller in blue that is shown a token asks whose it is. Blue's own shard does not know: her issuer's configuration is on another.",
+			line:  "kubectl --kubeconfig $ADMIN --server $PROXY/clusters/root:demo:blue create -o yaml -f $REVIEW", only: "authenticated: username:", want: "username: " + prefix + user,
+		},
 		{about: "The proxy's status: shards, issuers, configurations, certificates.", line: "kubectl --kubeconfig $ADMIN --server $PROXY get --raw /statusz", want: "shard-1"},
 		{about: "Its metrics.", line: "kubectl --kubeconfig $ADMIN --server $PROXY get --raw /metrics", only: "front_proxy_decisions_total{ front_proxy_issuers{", want: "front_proxy_decisions_total"},
 	}
@@ -148,7 +152,7 @@ var logLine = regexp.MustCompile(`^[EIW]\d{4} `)
 func printed(output []byte, words string) string {
 	var b strings.Builder
 	for line := range strings.Lines(string(output)) {
-		begins := func(word string) bool { return strings.HasPrefix(line, word) }
+		begins := func(word string) bool { return strings.HasPrefix(strings.TrimLeft(line, " "), word) }
 		if logLine.MatchString(line) || words != "" && !slices.ContainsFunc(strings.Fields(words), begins) {
 			continue
 		}
