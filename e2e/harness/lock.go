@@ -18,14 +18,16 @@ func Exclusive() (release func(), err error) { return lock("front-proxy-e2e.lock
 // keep each other from being ready in time. It returns what to call when kcp runs, and
 // what to call at the end.
 func Shared() (started, release func(), err error) {
-	if release, err = lock("front-proxy-e2e.lock", syscall.LOCK_SH); err != nil {
+	unlock, err := lock("front-proxy-e2e.lock", syscall.LOCK_SH)
+	if err != nil {
 		return nil, nil, err
 	}
-	if started, err = lock("front-proxy-e2e-start.lock", syscall.LOCK_EX); err != nil {
-		release()
+	started, err = lock("front-proxy-e2e-start.lock", syscall.LOCK_EX)
+	if err != nil {
+		unlock()
 		return nil, nil, err
 	}
-	return started, func() { started(); release() }, nil
+	return started, func() { started(); unlock() }, nil
 }
 
 // lock takes a lock on a file of the directory for temporary files. The kernel gives it
