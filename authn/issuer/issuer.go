@@ -255,12 +255,18 @@ func (i *Issuer) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		ended := i.pool.config.Clock.Now() // before anybody sees how it ended
 		i.end(a, err)
 		failures++
 		if err == nil {
 			failures = 0
 		}
-		timer := i.pool.config.Clock.NewTimer(i.pause(failures))
+		due := ended.Add(i.pause(failures))
+		timer := i.pool.config.Clock.NewTimer(due.Sub(i.pool.config.Clock.Now()))
+		if !i.pool.config.Clock.Now().Before(due) { // the clock went on before there was a timer
+			timer.Stop()
+			continue
+		}
 		select {
 		case <-timer.C():
 		case <-i.refreshCh:

@@ -175,13 +175,19 @@ func (f *File[T]) follow(ctx context.Context, files []string) {
 	events, unsubscribe := subscribe(f.config.Log, files)
 	defer unsubscribe()
 	renamed := renames{}
-	next := f.look(ctx, renamed)
-	for slices.Equal(files, f.files()) {
-		timer := f.config.Clock.NewTimer(next)
+	for ctx.Err() == nil {
+		now := f.config.Clock.Now()
+		due := now.Add(f.look(ctx, renamed))
+		if !slices.Equal(files, f.files()) {
+			return
+		}
+		timer := f.config.Clock.NewTimer(due.Sub(f.config.Clock.Now()))
+		if !f.config.Clock.Now().Before(due) { // the clock went on before there was a timer
+			timer.Stop()
+			continue
+		}
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return
 		case <-timer.C():
 		case <-f.wake:
 		case e := <-events:
@@ -189,7 +195,6 @@ func (f *File[T]) follow(ctx context.Context, files []string) {
 			f.drain(ctx, events, renamed)
 		}
 		timer.Stop()
-		next = f.look(ctx, renamed)
 	}
 }
 
