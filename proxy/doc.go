@@ -30,8 +30,8 @@
 //   - What wraps the ResponseWriter has Unwrap, so watches flush and upgrades hijack.
 //   - What a client sees of a failure is a kube Status in JSON that names no
 //     address (package apistatus).
-//   - Counting takes no lock and allocates for request bodies only; no label is a
-//     client's or a tenant's choice (package metrics, docs/metrics.md).
+//   - No metric's label is a client's or a tenant's choice (package metrics,
+//     docs/metrics.md).
 //
 // Some paths are in no mapping file: /metrics, /statusz, /flagz and /debug/explain, which the
 // proxy answers itself (localendpoints.go; the last also below each workspace: explain.go);
