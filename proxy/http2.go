@@ -65,25 +65,14 @@ type http2Writer struct {
 
 // serveHTTP2 serves a request over HTTP/2.
 func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
-	s := p.http2Writers.Get().(*http2Writer)
-	s.ResponseWriter = w
+	s := &http2Writer{ResponseWriter: w, progressDeadline: progressDeadline{timeout: p.ProgressTimeout, quota: progressBytes}}
+	s.cut = func() { _ = http.NewResponseController(w).SetWriteDeadline(past) }
 	p.serveHTTP(s, r)
 	if s.unflushed {
 		// net/http would flush after the handler has returned, and nothing would bound that.
 		_ = s.FlushError()
 	}
 	s.stop()
-	if !s.timedOut() { // a cut is under way, or was
-		s.ResponseWriter = nil
-		s.renew()
-		p.http2Writers.Put(s)
-	}
-}
-
-func (p *Proxy) newHTTP2Writer() *http2Writer {
-	s := &http2Writer{progressDeadline: progressDeadline{timeout: p.ProgressTimeout, quota: progressBytes}}
-	s.cut = func() { _ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(past) }
-	return s
 }
 
 func (s *http2Writer) Write(b []byte) (int, error) {

@@ -95,13 +95,5 @@ func (p *progressDeadline) timedOut() bool {
 	return p.expired
 }
 
-// renew makes one that was stopped, and cut nothing, as good as new. Its timer may
-// still be about to fire.
-func (p *progressDeadline) renew() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.spent, p.moved, p.stopped = 0, 0, false
-}
-
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestPace: the time in which nothing is waited for does not count, bytes buy more
+// TestProgressDeadline: the time in which nothing is waited for does not count, bytes buy more
 // time, and what has used its time up is cut, once.
-func TestPace(t *testing.T) {
+func TestProgressDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cuts := 0
 		p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { cuts++ }}
@@ -41,8 +41,8 @@ func TestPace(t *testing.T) {
 	})
 }
 
-// TestPaceStops: nothing is cut when nobody waits any more, even if a step has not returned.
-func TestPaceStops(t *testing.T) {
+// TestProgressDeadlineStops: nothing is cut when nobody waits any more, even if a step has not returned.
+func TestProgressDeadlineStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut") }}
 		p.begin()
@@ -55,22 +55,24 @@ func TestPaceStops(t *testing.T) {
 	})
 }
 
-// TestPaceRenewed: streams are reused, and the timer of an earlier request, which fires
-// late, must neither race with that nor cut anything. The race detector judges the first.
-func TestPaceRenewed(t *testing.T) {
-	p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut without a step under way") }}
-	p.stop()
+// TestProgressDeadlineFiresLate: the timer of an earlier step, which fires late, must neither
+// race with the next step nor cut it. The race detector judges the first.
+func TestProgressDeadlineFiresLate(t *testing.T) {
+	p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut the next step") }}
+	p.begin()
+	if err := p.end(0); err != nil {
+		t.Fatal(err)
+	}
 	fired := make(chan struct{})
 	go func() {
 		defer close(fired)
 		p.fire()
 	}()
-	p.renew()
-	<-fired
 	p.begin()
+	<-fired
 	p.fire()
 	if err := p.end(0); err != nil {
-		t.Errorf("the first step of the next request: %v", err)
+		t.Errorf("the next step: %v", err)
 	}
 }
 

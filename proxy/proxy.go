@@ -46,13 +46,12 @@ type Proxy struct {
 
 // forwarding is what requests are forwarded with.
 type forwarding struct {
-	exchanges    sync.Pool // of *exchange
-	http2Writers sync.Pool // of *http2Writer
-	buffers      copyBuffers
-	failures     *rate.Limiter // of log lines about upstreams
-	distrusts    *rate.Limiter // of those about servers that do not believe the proxy
-	rejections   identityRejections
-	errorLog     *stdlog.Logger
+	exchanges  sync.Pool // of *exchange
+	buffers    copyBuffers
+	failures   *rate.Limiter // of log lines about upstreams
+	distrusts  *rate.Limiter // of those about servers that do not believe the proxy
+	rejections identityRejections
+	errorLog   *stdlog.Logger
 }
 
 // streaming are the streams under way, and how many have been ended.
@@ -124,7 +123,6 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.limit.init(c.MaxInFlight)
 	p.exchanges.New = func() any { return p.newExchange() }
-	p.http2Writers.New = func() any { return p.newHTTP2Writer() }
 	p.cors = p.withCORS(c.CORSOrigins)
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
