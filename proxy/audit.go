@@ -53,13 +53,8 @@ const maxReasons = 2048
 // bytes. No object's path is longer: names have 253 bytes at most.
 const maxRecordedURI, maxRecordedSources = 4 << 10, 1 << 10
 
-// around puts apiserver's audit around the end of a request's way, where all that an
-// event says is known; long: the answer has no end of its own.
-func (a *Audit) around(end http.HandlerFunc, long bool) http.Handler {
-	return genericapifilters.WithAudit(end, a.Sink, a.Policy, func(*http.Request, *genericapirequest.RequestInfo) bool { return long })
-}
-
-// conclude answers the request, as respond does, and has that recorded.
+// conclude answers the request, as respond does, and has apiserver's audit record that: here
+// all that an event says is known.
 func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	ctx := audit.WithAuditContext(r.Context())
 	audit.WithAuditID(ctx, types.UID(x.id))
@@ -70,11 +65,13 @@ func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *meta
 	}
 	x.annotate(ctx)
 	r = r.WithContext(ctx)
-	end := func(w http.ResponseWriter, shown *http.Request) {
+	long := x.upgrade || x.long // the answer has no end of its own
+	end := http.HandlerFunc(func(w http.ResponseWriter, shown *http.Request) {
 		x.respond(w, r.WithContext(shown.Context()), status)
 		x.copyWatch(w)
-	}
-	x.p.Audit.around(end, x.upgrade || x.long).ServeHTTP(w, recordable(r))
+	})
+	audited := genericapifilters.WithAudit(end, x.p.Audit.Sink, x.p.Audit.Policy, func(*http.Request, *genericapirequest.RequestInfo) bool { return long })
+	audited.ServeHTTP(w, recordable(r))
 	if x.code == 0 { // it could not be recorded, and so was not served
 		x.code = http.StatusInternalServerError
 	}
