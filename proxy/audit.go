@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/audit"
@@ -144,12 +145,27 @@ func (rec *record) requestInfo(r *http.Request) *genericapirequest.RequestInfo {
 	if longLine(r) {
 		path, method = clip.Clone(path, maxRecordedURI), clip.Clone(method, maxRecordedURI)
 	}
-	info, err := apiPrefixes.NewRequestInfo(&http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: r.URL.RawQuery}, Header: r.Header})
+	info, err := apiPrefixes.NewRequestInfo(&http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: infoQuery(r.URL.RawQuery)}, Header: r.Header})
 	if err != nil {
 		return &genericapirequest.RequestInfo{Path: path, Verb: strings.ToLower(method)}
 	}
 	info.Name = clip.Clone(info.Name, maxRecordedURI) // it may be a field selector's, from the query
 	return info
+}
+
+// infoQuery has what a RequestInfo has of a query. The factory logs queries that it cannot
+// read, as they are, so it gets none of these.
+func infoQuery(query string) string {
+	values, _ := url.ParseQuery(query) // as (*url.URL).Query does
+	out := url.Values{}
+	if watch := values["watch"]; len(watch) > 0 {
+		out.Set("watch", watch[0])
+	}
+	selector := values.Get("fieldSelector")
+	if _, err := fields.ParseSelector(selector); err == nil && selector != "" {
+		out.Set("fieldSelector", selector)
+	}
+	return out.Encode()
 }
 
 // annotate adds the annotations of the request to the event in ctx.

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -11,9 +13,11 @@ import (
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/audit/policy"
+	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
 	"frontproxy/authn/token"
+	"frontproxy/proxy/destination"
 )
 
 // trail is a sink that keeps what is complete.
@@ -228,5 +232,34 @@ func TestAuditHoldsNoCredential(t *testing.T) {
 		if got := s.one(t).URI; !strings.HasSuffix(got, strings.TrimPrefix(target, "/clusters/root:ws")) {
 			t.Errorf("the shard got %s of %s", got, target)
 		}
+	}
+}
+
+// TestAuditLogsNoQuery: what a client writes into a query is not logged, even if no API server
+// can read it: it may be a credential, anybody may send it, and there may be much of it.
+func TestAuditLogsNoQuery(t *testing.T) {
+	state := klog.CaptureState()
+	defer state.Restore()
+	var logged bytes.Buffer
+	klog.LogToStderr(false)
+	klog.SetOutput(&logged)
+	for _, query := range []string{
+		"limit=x&access_token=s3cret", "timeoutSeconds=s3cret", "fieldSelector=s3cret", "labelSelector=%3D%3Ds3cret%3D",
+		"resourceVersionMatch=s3cret&limit=%zz&continue=s3cret&limit=s3cret", "fieldSelector=metadata.name%3Done&limit=s3cret",
+	} {
+		rec := record{dest: destination.Destination{APIPath: "/api/v1/pods"}}
+		r := httptest.NewRequest("GET", "/clusters/a/api/v1/pods?"+query, nil)
+		if got := rec.requestInfo(r); got.Verb != "list" || got.Resource != "pods" {
+			t.Errorf("%s: %s %s", query, got.Verb, got.Resource)
+		}
+	}
+	klog.Flush()
+	if logged.Len() > 0 {
+		t.Errorf("logged %s", &logged)
+	}
+	rec := record{dest: destination.Destination{APIPath: "/api/v1/pods"}}
+	r := httptest.NewRequest("GET", "/clusters/a/api/v1/pods?fieldSelector=metadata.name%3Done&watch=1", nil)
+	if got := rec.requestInfo(r); got.Verb != "watch" || got.Name != "one" {
+		t.Errorf("a selector of one object: %s of %q", got.Verb, got.Name)
 	}
 }
