@@ -71,10 +71,8 @@ func wordsFor(err error) string {
 	switch {
 	case errors.As(err, &known):
 		return known.words
-	case errors.Is(err, egress.ErrRefused):
-		return "the operator of the proxy does not allow connections to the server's address"
-	case errors.As(err, &dns):
-		return "the server's name could not be resolved"
+	case errors.Is(err, egress.ErrRefused), errors.As(err, &dns): // apart, they would say which names exist in closed networks
+		return "the server's name could not be resolved, or the operator of the proxy does not allow connections to its address"
 	case errors.As(err, &authority):
 		return "the server's certificate is signed by an unknown authority; spec.jwt[].issuer.certificateAuthority names a CA"
 	case errors.As(err, &name):

@@ -49,8 +49,8 @@ func TestFaultsSayWhyInWordsOfOurs(t *testing.T) {
 			i.Handle(issuertest.KeysPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"keys":[]}`)) })
 		}, want: "it publishes no usable key"},
 		"unknown authority": {set: nothing, trust: func(r *IssuerRef) { r.CA = stranger.CAPEM() }, want: "its discovery document: the server's certificate is signed by an unknown authority; spec.jwt[].issuer.certificateAuthority names a CA"},
-		"no such name":      {set: nothing, trust: func(r *IssuerRef) { r.DiscoveryURL = "https://nowhere.invalid/" }, want: "its discovery document: the server's name could not be resolved"},
-		"not allowed":       {set: nothing, guard: &egress.Guard{DenyCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}, want: "its discovery document: the operator of the proxy does not allow connections to the server's address"},
+		"no such name":      {set: nothing, trust: func(r *IssuerRef) { r.DiscoveryURL = "https://nowhere.invalid/" }, want: "its discovery document: the server's name could not be resolved, or the operator of the proxy does not allow connections to its address"},
+		"not allowed":       {set: nothing, guard: &egress.Guard{DenyCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}, want: "its discovery document: the server's name could not be resolved, or the operator of the proxy does not allow connections to its address"},
 		"down":              {set: func(i *issuertest.Issuer) { i.SetDown(true) }, want: "its discovery document: the server could not be reached, or its answer could not be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
