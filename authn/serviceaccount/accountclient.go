@@ -218,16 +218,16 @@ func (h *AccountClient) fetch(ctx context.Context, q question) (Secret, error) {
 // get returns the object, as JSON, from the shard.
 func (h *AccountClient) get(ctx context.Context, q question) ([]byte, error) {
 	location := q.shard + "/clusters/" + url.PathEscape(q.cluster) + "/api/v1/namespaces/" + url.PathEscape(q.namespace) + "/" + q.resource + "/" + url.PathEscape(q.name)
-	response, body, err := h.client.get(ctx, location, "application/json", maxObject)
+	status, code, body, err := h.client.get(ctx, location, "application/json", maxObject)
 	switch {
 	case err != nil:
 		return nil, err
-	case response.StatusCode == http.StatusOK:
+	case code == http.StatusOK:
 		return body, nil
-	case response.StatusCode == http.StatusNotFound && saysNotFound(body):
+	case code == http.StatusNotFound && saysNotFound(body):
 		return nil, ErrNotFound
 	}
-	return nil, unexpected(response, q.resource)
+	return nil, unexpected(status, q.resource)
 }
 
 // saysNotFound reports whether a 404 says that the object is missing: an address at

@@ -22,29 +22,30 @@ func newShardClient(config *rest.Config) (shardClient, error) {
 	return shardClient{client}, nil
 }
 
-// get returns the headers of a response, and its body of at most so many bytes.
-func (c shardClient) get(ctx context.Context, location, accept string, most int64) (*http.Response, []byte, error) {
+// get returns a response's status, as "404 Not Found" and as 404, and its body of at most so
+// many bytes.
+func (c shardClient) get(ctx context.Context, location, accept string, most int64) (status string, code int, body []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {
-		return nil, nil, err
+		return "", 0, nil, err
 	}
 	request.Header.Set("Accept", accept)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, nil, err
+		return "", 0, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+	body, err = io.ReadAll(io.LimitReader(response.Body, most+1))
 	switch {
 	case err != nil:
-		return nil, nil, fmt.Errorf("read the shard's answer: %w", err)
+		return "", 0, nil, fmt.Errorf("read the shard's answer: %w", err)
 	case int64(len(body)) > most:
-		return nil, nil, fmt.Errorf("the shard's answer has more than %d bytes", most)
+		return "", 0, nil, fmt.Errorf("the shard's answer has more than %d bytes", most)
 	}
-	return response, body, nil
+	return response.Status, response.StatusCode, body, nil
 }
 
-// unexpected is the error for a response to a get of what.
-func unexpected(response *http.Response, what string) error {
-	return fmt.Errorf("the shard answered %s to a get of %s (does the user of --service-account-lookup-kubeconfig, or else of --shards-kubeconfig, have that right?)", response.Status, what)
+// unexpected is the error for a response with the status to a get of what.
+func unexpected(status, what string) error {
+	return fmt.Errorf("the shard answered %s to a get of %s (does the user of --service-account-lookup-kubeconfig, or else of --shards-kubeconfig, have that right?)", status, what)
 }

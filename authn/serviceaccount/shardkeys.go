@@ -232,12 +232,12 @@ func (k *ShardKeys) remember(name string, entry *shardKeys, began time.Time, key
 
 // fetch reads the key set of the shard at a base URL.
 func (k *ShardKeys) fetch(ctx context.Context, base string) (*KeySet, error) {
-	response, body, err := k.client.get(ctx, base+keysPath, jwks.Accept, maxKeySet)
+	status, code, body, err := k.client.get(ctx, base+keysPath, jwks.Accept, maxKeySet)
 	switch {
 	case err != nil:
 		return nil, err
-	case response.StatusCode != http.StatusOK:
-		return nil, unexpected(response, keysPath)
+	case code != http.StatusOK:
+		return nil, unexpected(status, keysPath)
 	}
 	return parseKeySet(body)
 }

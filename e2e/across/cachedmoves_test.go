@@ -152,14 +152,16 @@ func raise(t *testing.T, ws harness.Workspace, version uint64) {
 	t.Helper()
 	configMaps := kubeOf(t, env.ShardAdmin(env.Shard(ws.Shard)), harness.Workspace{Path: ws.Cluster}).CoreV1().ConfigMaps("default")
 	made, err := configMaps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "raise"}}, metav1.CreateOptions{})
-	for n := 0; err == nil; n++ {
-		var at uint64
-		if at, err = strconv.ParseUint(made.ResourceVersion, 10, 64); at >= version {
+	check(t, err)
+	for n := 0; ; n++ {
+		at, err := strconv.ParseUint(made.ResourceVersion, 10, 64)
+		check(t, err)
+		if at >= version {
 			t.Logf("%s has reached version %d after %d writes; the flavors had %d", ws.Shard, at, n, version-1000)
 			return
 		}
 		made.Data = map[string]string{"n": fmt.Sprint(n)}
 		made, err = configMaps.Update(t.Context(), made, metav1.UpdateOptions{})
+		check(t, err)
 	}
-	t.Fatal(err)
 }
