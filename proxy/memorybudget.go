@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"frontproxy/internal/clientaddr"
 	"frontproxy/internal/egress"
 	"frontproxy/proxy/upstream"
 )
@@ -118,9 +119,8 @@ func (b *memoryBudget) account(kind byte, who, target string) *atomic.Int64 {
 // counts as its /64, because a host usually controls all of it.
 func (b *memoryBudget) accountAt(kind byte, remote, target string) *atomic.Int64 {
 	key := accountKey{kind: kind, target: target}
-	if at, err := netip.ParseAddrPort(remote); err == nil {
-		ip := at.Addr().Unmap()
-		key.network, _ = ip.Prefix(min(ip.BitLen(), 64)) // never fails
+	if network, ok := clientaddr.Of(remote); ok {
+		key.network = network
 	}
 	return b.at(key)
 }

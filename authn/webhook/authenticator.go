@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
 	"frontproxy/internal/bytecache"
+	"frontproxy/internal/clientaddr"
 	"frontproxy/internal/clip"
 	"frontproxy/internal/fairqueue"
 	"frontproxy/internal/kubeconfig"
@@ -262,19 +262,14 @@ func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.T
 }
 
 // askerNames are the names under which a caller shares the webhook: its address, as
-// in http.Request.RemoteAddr, and the logical cluster. For IPv6 addresses the first
-// 64 bits count, because a host usually controls all addresses with that prefix.
+// in http.Request.RemoteAddr, and the logical cluster.
 // Without an address and cluster there are no names.
 func askerNames(address, cluster string) []string {
 	if address == "" && cluster == "" {
 		return nil
 	}
-	if from, err := netip.ParseAddrPort(address); err == nil {
-		address = ""
-		bits := from.Addr().Unmap().BitLen()
-		if prefix, err := from.Addr().Unmap().WithZone("").Prefix(min(bits, 64)); err == nil {
-			address = prefix.String()
-		}
+	if network, ok := clientaddr.Of(address); ok {
+		address = network.String()
 	}
 	return []string{address, cluster}
 }
