@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -116,6 +117,12 @@ func New(c Config) (*Authenticator, error) {
 // Refusals returns the recent refusals, for explanations.
 func (a *Authenticator) Refusals() *Refusals { return a.refusals }
 
+// Infrastructure says of a client certificate, before its request is decided about, what
+// Decision.Infrastructure says afterwards.
+func (a *Authenticator) Infrastructure(certs []*x509.Certificate) bool {
+	return a.certs.Infrastructure(certs)
+}
+
 // Decide says who is asking, or why nobody is admitted. What it may have to wait for ends
 // with ctx.
 //
@@ -139,7 +146,7 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 	r := &q.request
 	who, refusals := a.certs.Authenticate(r.forCertificates())
 	if who != nil {
-		return q.admit(&Decision{User: who.User, Authenticator: who.Authenticator, ExpiresAt: who.ExpiresAt, AssertedBy: who.AssertedBy}, who.Authenticator)
+		return q.admit(&Decision{User: who.User, Authenticator: who.Authenticator, ExpiresAt: who.ExpiresAt, AssertedBy: who.AssertedBy, Infrastructure: who.Infrastructure}, who.Authenticator)
 	}
 	for _, refusal := range refusals {
 		q.verdicts = append(q.verdicts, Verdict{refusal.Authenticator, Refused, refusal.Reason, true})

@@ -91,6 +91,10 @@ type Decision struct {
 	// ServiceAccount says that User is a service account whose own token admitted
 	// the request.
 	ServiceAccount bool
+	// Infrastructure says that the certificate that admitted the request is a shard's or has
+	// the group system:masters, also when that group is not forwarded: bounds on how often
+	// clients may ask are not for it.
+	Infrastructure bool
 	// ExpiresAt is when the token or certificate that admitted the request expires; zero
 	// when that is unknown or never.
 	ExpiresAt time.Time

@@ -138,6 +138,8 @@ type Identity struct {
 	// AssertedBy is the common name of the shard's certificate that asserted User;
 	// empty: none did.
 	AssertedBy string
+	// Infrastructure is what Authenticator.Infrastructure says of the certificate.
+	Infrastructure bool
 }
 
 // UsersKnown says whether client certificates name users, and ProxiesKnown
@@ -176,7 +178,9 @@ func (c *Authenticator) Authenticate(r Request) (*Identity, []RefusedCertificate
 	if err != nil {
 		return nil, append(refusals, RefusedCertificate{ByClientCertificate, err.Error()})
 	}
-	return c.withShardGroups(r, &Identity{User: chain.user, Authenticator: ByClientCertificate, ExpiresAt: chain.until}), nil
+	return c.withShardGroups(r, &Identity{
+		User: chain.user, Authenticator: ByClientCertificate, ExpiresAt: chain.until, Infrastructure: chain.masters || c.isShardClient(r.Certificates),
+	}), nil
 }
 
 // CheckRevoked is for certificates that the authenticator by accepted until they expired at
@@ -285,6 +289,8 @@ type verifiedChain struct {
 	roots *x509.CertPool
 	until time.Time
 	user  user.Info // nil when the verifier names nobody, or nobody is why
+	// masters: the certificate has the group system:masters, which user may lack.
+	masters bool
 	// nobody says why the certificate, good as it is, names no user.
 	nobody error
 }
@@ -318,6 +324,7 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 	}
 	if c.user != nil {
 		kept = identity.KeptBytes(c.user)
+		c.masters = slices.Contains(certs[0].Subject.Organization, user.SystemPrivilegedGroup)
 	}
 	v.known.Add(key, c, kept)
 	// Each connection has a copy of its own, which nobody shows after it.

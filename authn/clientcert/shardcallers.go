@@ -257,7 +257,7 @@ func (c *Authenticator) shardCaller(r Request) (*Identity, []RefusedCertificate,
 	if err != nil {
 		return nil, []RefusedCertificate{{ByShardCaller, fmt.Sprintf("shard certificate %q asserts a caller: %v", name, err)}}, true
 	}
-	return &Identity{User: caller, Authenticator: ByShardCaller, AssertedBy: name, ExpiresAt: chain.until}, nil, true
+	return &Identity{User: caller, Authenticator: ByShardCaller, AssertedBy: name, ExpiresAt: chain.until, Infrastructure: true}, nil, true
 }
 
 func (c *Authenticator) assertedByShard(r Request) (user.Info, error) {
