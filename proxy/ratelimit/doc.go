@@ -1,0 +1,20 @@
+// Package ratelimit says which requests come too fast: it has token buckets
+// (golang.org/x/time/rate) for workspaces, for identities in a workspace and for client
+// addresses. It decides nothing else: it does not know requests, decisions or answers.
+//
+// Buckets are kept in LRU caches of a fixed number of entries. A bucket that has been evicted
+// is full when its key comes back. That is worth something only for a key that was used less
+// than Burst / PerSecond seconds ago, because any other bucket would be full by then anyway.
+// So whoever wants a bucket evicted must use as many other keys as the cache has entries
+// (maxWorkspaces, maxIdentities, maxAddresses), within that time:
+//
+//   - Anybody who administers a workspace can make up identities in it. Each costs a token
+//     of that workspace's bucket, which is asked first, and all of them together never get
+//     more than that bucket has.
+//   - A workspace's key is the name of a logical cluster that exists. Each of the other keys
+//     is a request that another workspace's bucket let pass.
+//   - A client that has so many addresses has as many buckets.
+//
+// Others' buckets that are evicted are full when they are used next: nobody can have another
+// refused in this way.
+package ratelimit
