@@ -447,6 +447,13 @@ func TestAlertsUnderFaults(t *testing.T) {
 			want: []string{"FrontProxyTooManyRequests warning"},
 		},
 		{
+			name: "a user sends too fast",
+			prepare: func(s *stage) {
+				s.args = append(s.args, "--identity-requests-per-second=0.001", "--identity-requests-burst=1", "--rate-limit-dry-run")
+			},
+			want: []string{"FrontProxyRateLimited info bucket=identity dry_run=true"},
+		},
+		{
 			name:    "connections are full",
 			prepare: func(s *stage) { s.args = append(s.args, "--max-connections=60") },
 			traffic: func(s *stage) {

@@ -150,6 +150,27 @@ func TestPublicCertificate(t *testing.T) {
 	}
 }
 
+// TestRatesOfTheChart: what an instance sets arrives in its flags, and the rest is the program's
+// own default.
+func TestRatesOfTheChart(t *testing.T) {
+	all := objects(t, charted(t, valuesOf("everything")))
+	for name, want := range map[string][]string{
+		"front-proxy": {"--address-requests-per-second=0", "--address-requests-burst=4000", "--identity-requests-per-second=400", "--identity-requests-burst=4000", "--workspace-requests-per-second=1000", "--workspace-requests-burst=10000"},
+		"tenants": {"--address-requests-per-second=20", "--address-requests-burst=200", "--identity-requests-per-second=400", "--identity-requests-burst=4000", "--workspace-requests-per-second=250.5", "--workspace-requests-burst=10000",
+			"--rate-limit-dry-run", "--proxy-protocol-trusted-cidrs=10.9.0.0/24,fd00:9::/64"},
+	} {
+		args := typed[appsv1.Deployment](t, all, "Deployment kcp-"+name).Spec.Template.Spec.Containers[0].Args
+		got := slices.DeleteFunc(slices.Clone(args), func(a string) bool {
+			return !strings.Contains(a, "-requests-per-") && !strings.Contains(a, "-requests-burst") && !strings.HasPrefix(a, "--rate-") && !strings.HasPrefix(a, "--proxy-protocol")
+		})
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("flags of %s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // TestKeysOfCAsStayOut: of a CA's Secret the pods get the certificate only, though
 // cert-manager keeps the key in the same Secret.
 func TestKeysOfCAsStayOut(t *testing.T) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -60,6 +61,8 @@ type Config struct {
 	// times MaxInFlight, that of requests for streams by 256 KiB times it; see memoryBudget. 0:
 	// no bound on any of these.
 	MaxInFlight int
+	// Rates bounds how many requests a second there may be. Its clock is Now.
+	Rates RatesConfig
 	// ProgressTimeout is how long a client may take to send the next 4 KiB of its
 	// request's body, or to read a piece of its answer (at most 32 KiB); 0 means a minute.
 	// Upgraded connections have no such limit.
@@ -89,6 +92,10 @@ type ServerConfig struct {
 	Serving *genericapiserver.SecureServingInfo
 	// MaxConnections bounds the clients' connections; 0: no bound.
 	MaxConnections int
+	// Balancers are the addresses from which connections must begin with a header of the
+	// PROXY protocol's version 2, which says who the client is. Empty: there are none, and
+	// every connection's peer is the client.
+	Balancers []netip.Prefix
 	// ShutdownDelay is how long Run goes on serving after its context ended, while
 	// /readyz fails already.
 	ShutdownDelay time.Duration

@@ -11,7 +11,8 @@
 //   - what ends a watch or an upgraded connection: streamSet (streams.go)
 //   - what happens to streams when a workspace has moved to another shard, which package
 //     index notices: moves.go, and for watches watchmove.go
-//   - who gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
+//   - whose requests come too fast: rates.go and package ratelimit
+//   - who else gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
 //     RootAuthorizer (authorizer.go) and package zpages
 //   - which headers a server gets: exchange.rewrite (forward.go)

@@ -20,24 +20,26 @@ import (
 //
 //  1. health checks: local, unauthenticated, never forwarded (health.go)
 //  2. CORS
-//  3. what the proxy answers itself: /metrics and the like (localendpoints.go), and
+//  3. a client address that sends requests too fast gets 429 (rates.go)
+//  4. what the proxy answers itself: /metrics and the like (localendpoints.go), and
 //     where to log in (login.go)
-//  4. locate: can the request be read in one way only, and where does it go?
+//  5. locate: can the request be read in one way only, and where does it go?
 //     (package routing)
-//  5. admit: who is asking, or why nobody is admitted (admit.go); the memory of a
+//  6. admit: who is asking, or why nobody is admitted (admit.go); the memory of a
 //     request that waits is charged to its address, then to its user (charges.go,
-//     memorybudget.go). In between, a stream's request that is too large to keep is refused
-//     (streamsize.go), and then a version of a shard that the cluster has left
-//     (checkResourceVersion, moves.go). A TokenReview in a workspace may be answered then
-//     (tokenreviews.go), and explanations are (explain.go)
-//  6. forward: a small body is read, and a place among running requests taken, else the
+//     memorybudget.go). In between, a workspace or a user that sends requests too fast is
+//     refused (rates.go), a stream's request that is too large to keep (streamsize.go), and
+//     then a version of a shard that the cluster has left (checkResourceVersion, moves.go).
+//     A TokenReview in a workspace may be answered then (tokenreviews.go), and
+//     explanations are (explain.go)
+//  7. forward: a small body is read, and a place among running requests taken, else the
 //     answer is 429; URL and identity headers are written; the answer is looked at
 //     (forward.go)
-//  7. copyWatch: the body of a watch, after the other steps have returned (watch.go)
-//  8. finish: panics are contained, the request is counted and logged (finish.go)
+//  8. copyWatch: the body of a watch, after the other steps have returned (watch.go)
+//  9. finish: panics are contained, the request is counted and logged (finish.go)
 //
-// With audit on, all that is known after 5 is recorded around 6; with tracing on,
-// 4, 5 and 6 have a span each (audit.go, trace.go).
+// With audit on, all that is known after 6 is recorded around 7; with tracing on,
+// 5, 6 and 7 have a span each (audit.go, trace.go).
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 2 {
 		p.serveHTTP2(w, r)
@@ -111,6 +113,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 // the Status is its answer.
 func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	x.dest.APIPath = r.URL.Path
+	if status := x.p.checkAddressRate(r); status != nil {
+		return status
+	}
 	if x.localPath = x.p.ownPath(r); x.localPath != "" {
 		return x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
 			x.decision, status = x.p.authorizeLocal(r, x.localPath)
@@ -133,6 +138,10 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 		x.admission, status = x.p.admit(r, &x.dest)
 		return status
 	}); status != nil {
+		return status
+	}
+	place, workspace := ratePlace(&x.dest)
+	if status := x.p.checkCallerRate(r, x.decision, place, workspace); status != nil {
 		return status
 	}
 	if x.long || x.upgrade {

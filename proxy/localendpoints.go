@@ -103,6 +103,9 @@ func (p *Proxy) authorizeLocal(r *http.Request, path string) (*authn.Decision, *
 	case d.User == nil:
 		return d, apistatus.Unauthenticated(d)
 	}
+	if status := p.checkCallerRate(r, d, path, false); status != nil {
+		return d, status
+	}
 	allowed := false
 	if p.Pages.Authorizer != nil {
 		var err error

@@ -18,6 +18,7 @@ import (
 
 	"frontproxy/index"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/proxyprotocol"
 	"frontproxy/proxy/routing"
 	"frontproxy/proxy/watchframes"
 	"frontproxy/proxy/zpages"
@@ -37,6 +38,7 @@ type Proxy struct {
 	expired        *zpages.ExpiredCertificates
 	tracer         trace.Tracer // nil: off
 	limit          requestLimits
+	rates          rates
 	streaming
 	forwarding
 	listening
@@ -70,6 +72,7 @@ type streaming struct {
 // listening are the listeners that Run serves; nil: it does not run.
 type listening struct {
 	connections *connections
+	headers     *refusedHeaders
 	returned    *connListener
 }
 
@@ -97,6 +100,7 @@ func New(c Config) (*Proxy, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.Rates.Now = c.Now
 	c.ProgressTimeout = cmp.Or(c.ProgressTimeout, defaultProgressTimeout)
 	c.RecheckPeriod = cmp.Or(c.RecheckPeriod, defaultRecheckPeriod)
 	c.Server.ShutdownTimeout = cmp.Or(c.Server.ShutdownTimeout, defaultShutdownTimeout)
@@ -114,6 +118,7 @@ func New(c Config) (*Proxy, error) {
 			errorLog: stdlog.New(logWriter{c.Log}, "", 0),
 		},
 		listening: newListening(&c),
+		rates:     newRates(&c.Rates),
 	}
 	if err := p.subscribeToMoves(c.Moves); err != nil {
 		return nil, err
@@ -153,8 +158,11 @@ func newListening(c *Config) listening {
 	if s.Serving == nil || s.Serving.Listener == nil {
 		return listening{}
 	}
+	headers := newRefusedHeaders(c.Log)
+	inner := proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: headers.add})
 	return listening{
-		connections: &connections{Listener: s.Serving.Listener, most: int64(s.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: c.ProgressTimeout},
+		connections: &connections{Listener: inner, most: int64(s.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: c.ProgressTimeout},
+		headers:     headers,
 		returned:    newConnListener(s.Serving.Listener),
 	}
 }

@@ -177,6 +177,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Server: proxy.ServerConfig{
 			Serving:         serving,
 			MaxConnections:  o.connections(),
+			Balancers:       must(o.limits.balancerNetworks()), // validated
 			ShutdownDelay:   o.serving.shutdownDelay,
 			ShutdownTimeout: o.serving.shutdownTimeout,
 		},
@@ -192,6 +193,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Decider:     decider,
 		CORSOrigins: o.serving.corsOrigins,
 		MaxInFlight: o.limits.maxInFlight,
+		Rates:       o.rates.config(decider),
 		ShardStatus: watcher.Status,
 		Metrics:     p.metrics,
 		Log:         log.WithName("proxy"),

@@ -18,6 +18,7 @@ import (
 type options struct {
 	serving servingOptions
 	limits  limitOptions
+	rates   rateOptions
 	routing routingOptions
 	shards  shardOptions
 	egress  egressOptions
@@ -60,6 +61,7 @@ func (o *options) flags() *cliflag.NamedFlagSets {
 	serving := sections.FlagSet("serving")
 	o.serving.flags(serving)
 	o.limits.flags(serving)
+	o.rates.flags(serving)
 	certificates := sections.FlagSet("authentication by certificate")
 	o.auth.certificates.flags(certificates)
 	o.auth.groups.flags(certificates)
@@ -125,6 +127,7 @@ func (o *options) validate() error {
 	}
 	errs = append(errs, o.serving.validate()...)
 	errs = append(errs, o.limits.validate()...)
+	errs = append(errs, o.rates.validate()...)
 	if err := o.egress.validate(); err != nil {
 		errs = append(errs, err)
 	}

@@ -50,7 +50,7 @@ func TestMemoryUnderOverload(t *testing.T) {
 	}))
 	args, _ := arguments(t, i.kcp)
 	// An eighth of the places are those of a logical cluster, where all of it goes.
-	p := newPod(t).run(i.kcp, append(args, fmt.Sprintf("--max-requests-inflight=%d", 8*places), "--vmodule=",
+	p := newPod(t).run(i.kcp, append(args, fmt.Sprintf("--max-requests-inflight=%d", 8*places), "--workspace-requests-per-second=0", "--identity-requests-per-second=0", "--vmodule=",
 		"-v=0", "--token-auth-file="+file(t, "tokens.csv", []byte("token-of-frank,frank,,abc\n"))))
 	p.await(p.client(), "/clusters/root:team/api", "token-of-frank", http.StatusOK)
 	l := &overload{p: p}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -51,11 +52,13 @@ func (o *debugOptions) flags(fs *pflag.FlagSet) {
 type limitOptions struct {
 	maxInFlight    int
 	maxConnections int
+	balancers      []string
 }
 
 func (o *limitOptions) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.maxInFlight, "max-requests-inflight", 4000, "Maximum number of concurrent requests at shards and mapped backends; half of it at any one of them, an eighth in one logical cluster. Further requests get 429 and Retry-After. Watches, other streams and upgrades do not count. Nor do requests that wait for an issuer, a mounted host or their own client. All requests share a memory budget of 128 KiB times this number. 0 means no limit on either.")
 	fs.IntVar(&o.maxConnections, "max-connections", 0, "Maximum number of open client connections; further ones are closed on arrival. 0 means half of the process's file descriptors, since most requests also need a connection to a shard.")
+	fs.StringSliceVar(&o.balancers, "proxy-protocol-trusted-cidrs", nil, "Load balancers, as networks, comma-separated, whose connections begin with a PROXY protocol version 2 header, which names the client: for limits, audit and X-Forwarded-For. A connection from one of these networks without such a header is closed, and a header from elsewhere is not believed. List only addresses from which nobody but the load balancers connects. Empty means that connections come from clients themselves.")
 }
 
 // servingOptions are of the listener, and of its end.
@@ -94,6 +97,9 @@ func (o *servingOptions) validate() (errs []error) {
 
 func (o *limitOptions) validate() (errs []error) {
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if _, err := o.balancerNetworks(); err != nil {
+		errs = append(errs, err)
+	}
 	if o.maxConnections < 0 {
 		fail("--max-connections=%d: must be positive, or 0 for half of the available file descriptors", o.maxConnections)
 	}
@@ -101,6 +107,10 @@ func (o *limitOptions) validate() (errs []error) {
 		fail("--max-requests-inflight=%d: must be 2 or more, or 0 for no limit", o.maxInFlight)
 	}
 	return errs
+}
+
+func (o *limitOptions) balancerNetworks() ([]netip.Prefix, error) {
+	return prefixes("proxy-protocol-trusted-cidrs", o.balancers)
 }
 
 func (o *routingOptions) validate() (errs []error) {

@@ -28,6 +28,7 @@ type Metrics struct {
 	watches   resourceWatchMetrics
 	proxy     proxyDescs
 	sources   sourceDescs
+	rates     rateMetrics
 
 	reviews, accountRefusals, oidcRefusals *prometheus.CounterVec
 	tokenReviews                           *prometheus.CounterVec
@@ -42,6 +43,7 @@ func New(version string) *Metrics {
 	m.watches = newResourceWatchMetrics(b)
 	m.proxy = newProxyDescs(b)
 	m.sources = newSourceDescs(b)
+	m.rates = newRateMetrics(b)
 	m.reviews = b.counter("front_proxy_access_reviews_total", "SubjectAccessReviews sent to root for readers of the proxy's own pages.", "result")
 	for _, result := range []string{"answered", "failed"} {
 		m.reviews.WithLabelValues(result)

@@ -26,13 +26,14 @@ type ProxyState struct {
 	Shards []shards.ShardStatus
 }
 
-// Connections are the clients' that are open, and those refused since the start.
-type Connections struct{ Open, Refused int64 }
+// Connections are the clients' that are open, those refused since the start, and those of
+// load balancers that had no header of the PROXY protocol.
+type Connections struct{ Open, Refused, WithoutHeader int64 }
 
 // proxyDescs describe what is read from ProxyState alone.
 type proxyDescs struct {
 	inFlight, openStreams, panics, shardReady, endedStreams *prometheus.Desc
-	openConnections, refusedConnections                     *prometheus.Desc
+	openConnections, refusedConnections, withoutHeader      *prometheus.Desc
 }
 
 func newProxyDescs(b *familyBuilder) proxyDescs {
@@ -41,6 +42,7 @@ func newProxyDescs(b *familyBuilder) proxyDescs {
 		openStreams:        b.read("front_proxy_open_streams", gaugeType, "Open watches and upgraded connections, and other responses of unknown length that have lasted for 15 s (kind answer).", "kind"),
 		openConnections:    b.read("front_proxy_open_connections", gaugeType, "Open client connections."),
 		refusedConnections: b.read("front_proxy_refused_connections_total", counterType, "Client connections closed on arrival because --max-connections were open."),
+		withoutHeader:      b.read("front_proxy_connections_without_proxy_header_total", counterType, "Connections from --proxy-protocol-trusted-cidrs that were closed because they did not begin with a PROXY protocol version 2 header of a TCP client."),
 		endedStreams:       b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what admitted them was gone (reason not_admitted), or because their logical cluster had moved to another shard (moved).", "reason"),
 		panics:             b.read("front_proxy_panics_total", counterType, "Contained panics; each one is a bug to report."),
 		shardReady:         b.read("front_proxy_shard_synced", gaugeType, "1 once everything that the proxy reads from a shard has been read.", "shard"),
@@ -76,6 +78,7 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	if s.Connections != nil {
 		gauge(d.openConnections, float64(s.Connections.Open))
 		count(d.refusedConnections, float64(s.Connections.Refused))
+		count(d.withoutHeader, float64(s.Connections.WithoutHeader))
 	}
 	c.m.sources.collectFiles(gauge, s.Reloads, s.Certificates)
 	for _, shard := range s.Shards {

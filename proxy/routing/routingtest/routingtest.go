@@ -86,19 +86,19 @@ func NewAuthority(t testing.TB, name string) *Authority {
 }
 
 // Issue returns a certificate for loopback servers and for clients, in PEM.
-func (a *Authority) Issue(t testing.TB, name string) (cert, key []byte) {
+func (a *Authority) Issue(t testing.TB, name string, groups ...string) (cert, key []byte) {
 	t.Helper()
 	_, _, cert, key = signed(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		Subject: pkix.Name{CommonName: name, Organization: groups}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:    []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, a)
 	return cert, key
 }
 
 // Pair is Issue for crypto/tls.
-func (a *Authority) Pair(t testing.TB, name string) tls.Certificate {
+func (a *Authority) Pair(t testing.TB, name string, groups ...string) tls.Certificate {
 	t.Helper()
-	pair, err := tls.X509KeyPair(a.Issue(t, name))
+	pair, err := tls.X509KeyPair(a.Issue(t, name, groups...))
 	if err != nil {
 		t.Fatal(err)
 	}

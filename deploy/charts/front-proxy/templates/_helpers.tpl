@@ -147,6 +147,16 @@ users:
 {{- if .debugSocket.enabled }}
 - --debug-address=unix:///run/front-proxy/debug.sock
 {{- end }}
+{{- range $bucket, $rate := omit .rates "dryRun" }}
+- --{{ $bucket }}-requests-per-second={{ $rate.perSecond }}
+- --{{ $bucket }}-requests-burst={{ $rate.burst | int64 }}
+{{- end }}
+{{- if .rates.dryRun }}
+- --rate-limit-dry-run
+{{- end }}
+{{- with .proxyProtocolTrustedCIDRs }}
+- --proxy-protocol-trusted-cidrs={{ join "," . }}
+{{- end }}
 {{- if .featureGates }}
 {{- $gates := list }}
 {{- range $gate, $on := .featureGates }}{{ $gates = append $gates (printf "%s=%t" $gate $on) }}{{ end }}

@@ -1,0 +1,104 @@
+package proxy
+
+import (
+	"crypto/x509"
+	"net/http"
+
+	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/authn"
+	"frontproxy/authn/identity"
+	"frontproxy/internal/clip"
+	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/destination"
+	"frontproxy/proxy/ratelimit"
+)
+
+// RatesConfig bounds how many requests a second clients may send. The zero value bounds
+// nothing.
+type RatesConfig struct {
+	ratelimit.Config
+	// DryRun: requests that come too fast are counted and logged, and served.
+	DryRun bool
+	// Infrastructure says whether a client certificate is of those that no rate is for,
+	// as Decision.Infrastructure does later. Nil: none is, before authentication.
+	Infrastructure func([]*x509.Certificate) bool
+}
+
+// rates says which requests come too fast.
+type rates struct {
+	limiter *ratelimit.Limiter
+	lines   *rate.Limiter // of the log, about all buckets
+}
+
+// Lines of the log about requests that come too fast. Each bucket has one a minute at most
+// (package ratelimit), but clients can make up buckets.
+const (
+	rateLines = 1 // a second
+	rateBurst = 20
+)
+
+// maxLoggedUser bounds what a line has of a user's name, in bytes.
+const maxLoggedUser = 256
+
+func newRates(c *RatesConfig) rates {
+	return rates{limiter: ratelimit.New(c.Config), lines: rate.NewLimiter(rateLines, rateBurst)}
+}
+
+// checkAddressRate is for a request of which nothing is known yet but its connection. A
+// non-nil Status (429) refuses it. The certificate is looked at last, because one that is not
+// good is verified anew each time.
+func (p *Proxy) checkAddressRate(r *http.Request) *metav1.Status {
+	refusal, refused := p.rates.limiter.Address(r.RemoteAddr)
+	if !refused || p.Rates.Infrastructure != nil && r.TLS != nil && p.Rates.Infrastructure(r.TLS.PeerCertificates) {
+		return nil
+	}
+	return p.rateExceeded(refusal, r, "", "")
+}
+
+// checkCallerRate is for an admitted request to place, which is a logical cluster or, if
+// workspace is false, something else. A non-nil Status (429) refuses it.
+func (p *Proxy) checkCallerRate(r *http.Request, d *authn.Decision, place string, workspace bool) *metav1.Status {
+	if d.Infrastructure {
+		return nil
+	}
+	q := ratelimit.Request{Place: place, Workspace: workspace}
+	if d.User != nil {
+		q.User = d.User.GetName()
+		if home := d.User.GetExtra()[identity.ClusterNameKey]; len(home) > 0 {
+			q.Home = home[0]
+		}
+	}
+	refusal, refused := p.rates.limiter.Caller(&q)
+	if !refused {
+		return nil
+	}
+	return p.rateExceeded(refusal, r, place, q.User)
+}
+
+// ratePlace is what the rates of an admitted request to d are for.
+func ratePlace(d *destination.Destination) (place string, workspace bool) {
+	switch {
+	case d.Target.Cluster != "":
+		return d.Target.Cluster, true
+	case d.Kind == destination.MountedHost: // a workspace without a logical cluster
+		return d.Mounts[len(d.Mounts)-1].Path, true
+	}
+	return d.Pattern, false
+}
+
+// rateExceeded counts a request that came too fast and, now and then, logs it. Nil: it is
+// served, because this is a dry run.
+func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, place, user string) *metav1.Status {
+	p.Metrics.RateLimited(refusal.Kind, p.Rates.DryRun)
+	if refusal.Report && p.rates.lines.AllowN(p.Now(), 1) {
+		p.Log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "place", place,
+			"user", clip.Clone(user, maxLoggedUser), "client", r.RemoteAddr, "dryRun", p.Rates.DryRun)
+	}
+	if p.Rates.DryRun {
+		return nil
+	}
+	why := [ratelimit.Kinds]string{apistatus.WorkspaceRate, apistatus.IdentityRate, apistatus.AddressRate}[refusal.Kind]
+	return apistatus.RateExceeded(why, refusal.RetryAfter)
+}
