@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,9 @@ type attack struct {
 	body bool
 	// unread: by streams that take nothing of their answers.
 	unread bool
+	// loops: a few clients send one request after the other for as long as it lasts. Of
+	// these, those that obey come back when a 429 tells them to, as client-go does.
+	loops, obeys bool
 	// plain: a proxy that knows neither mounts nor issuers gets it, too.
 	plain bool
 }
@@ -42,7 +46,20 @@ var attacks = []attack{
 		return w.open(i)
 	}},
 	{name: "neighbour of answers that nobody reads", unread: true, plain: true, path: func(w *world, i int) string { return w.open(i) + "1MiB" }},
+	{name: loopAttack, loops: true, obeys: true, plain: true, path: func(w *world, _ int) string { return w.open(0) + "x" }},
+	{name: "neighbour of a loop that comes back at once", loops: true, plain: true, path: func(w *world, _ int) string { return w.open(0) + "x" }},
 }
+
+// loopAttack is what has a bound in the table.
+const loopAttack = "neighbour of a loop that waits as it is told"
+
+const (
+	// looping is how many clients loop.
+	looping = 16
+	// loopSettles is how long a loop may take until it is refused for the first time, which
+	// is when its bucket's burst is used up; a proxy without rates never refuses it.
+	loopSettles = 10 * time.Second
+)
 
 // The attacker's workspaces, beyond those of the load: four of a type whose issuer
 // never answers, and four of one without issuers, in which strangers are the
@@ -93,6 +110,9 @@ func runAttack(ctx context.Context, t attackTask) error {
 	if a.unread {
 		transport.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 1}
 	}
+	if a.loops {
+		return a.loop(ctx, transport, &t)
+	}
 	tokens := newAsker(&loadTask{World: t.World})
 	var sent atomic.Int64
 	ends := make(chan string, t.Requests)
@@ -128,6 +148,76 @@ func runAttack(ctx context.Context, t attackTask) error {
 			}
 			changed = false
 		}
+	}
+}
+
+// loop has clients send requests until ctx ends. It reports when the first one is refused, or
+// when that has not happened for a while.
+func (a *attack) loop(ctx context.Context, transport *http.Transport, t *attackTask) error {
+	transport.MaxIdleConnsPerHost = looping
+	refused := make(chan struct{}, 1)
+	for range looping {
+		go func() {
+			for ctx.Err() == nil {
+				after := a.once(ctx, transport, t)
+				if after < 0 {
+					continue
+				}
+				select {
+				case refused <- struct{}{}:
+				default:
+				}
+				if a.obeys {
+					sleep(ctx, after)
+				}
+			}
+		}()
+	}
+	report := attackReport{Waiting: looping, Ends: map[string]int{}}
+	select {
+	case <-refused:
+		report.Ends["refused"] = 1
+	case <-time.After(loopSettles):
+	case <-ctx.Done():
+		return nil
+	}
+	if err := writeReport(t.Report, report); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// once sends a request of a loop. It returns what a 429 says about when to come back, and -1
+// for any other end.
+func (a *attack) once(ctx context.Context, transport *http.Transport, t *attackTask) time.Duration {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.URL+a.path(&t.World, 0), nil)
+	if err != nil {
+		return -1
+	}
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		return -1
+	}
+	_, _ = copyAll(answer.Body)
+	_ = answer.Body.Close() // nothing is wanted of it
+	if answer.StatusCode != http.StatusTooManyRequests {
+		return -1
+	}
+	seconds, err := strconv.Atoi(answer.Header.Get("Retry-After"))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// sleep returns early if ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 
@@ -217,8 +307,10 @@ func (b *bench) neighbour(ctx context.Context, a *attack, t target, w *world, ro
 		return fmt.Errorf("%s, %s: %w", a.name, t, err)
 	}
 	defer p.Kill()
-	if err := b.awaitRest(ctx, r.pid, p.PID()); err != nil {
-		return fmt.Errorf("%s, %s: the attack does not come to rest: %w", a.name, t, err)
+	if !a.loops {
+		if err := b.awaitRest(ctx, r.pid, p.PID()); err != nil {
+			return fmt.Errorf("%s, %s: the attack does not come to rest: %w", a.name, t, err)
+		}
 	}
 	if err := awaitReport(ctx, p, attacking.Report, &report); err != nil {
 		return err
@@ -232,9 +324,11 @@ func (b *bench) neighbour(ctx context.Context, a *attack, t target, w *world, ro
 	add := func(metric, unit string, value float64) {
 		b.results.add(sample{Measure: a.name, Metric: metric, Unit: unit, Target: t, Round: round, Value: value})
 	}
-	add("p99 ÷ p99 without", "×", during.P99/before.P99)
+	add(metricRatio, "×", during.P99/before.P99)
 	add("refused", "%", 100*float64(during.Refused)/float64(during.Refused+during.Requests))
-	add(fmt.Sprintf("waiting of %d", b.attack), "requests", float64(report.Waiting))
+	if !a.loops {
+		add(fmt.Sprintf("waiting of %d", b.attack), "requests", float64(report.Waiting))
+	}
 	return nil
 }
 

@@ -68,7 +68,7 @@ func TestBench(t *testing.T) {
 				t.Errorf("%s: no figure of %s", a.name, who)
 			}
 		}
-		if !got[[3]string{a.name, "waiting of 20", string(ours)}] {
+		if !a.loops && !got[[3]string{a.name, "waiting of 20", string(ours)}] {
 			t.Errorf("%s: nothing of it waits at front-proxy", a.name)
 		}
 	}

@@ -21,6 +21,7 @@ const (
 	metricResident   = "resident memory"
 	metricStart      = "start to first answer"
 	metricEvents     = "CPU at 50 events a second"
+	metricRatio      = "p99 ÷ p99 without"
 )
 
 // sample is one figure.
@@ -136,6 +137,8 @@ func bounds(k series) []bound {
 		return []bound{{of: incumbent, value: 1. / 3}}
 	case k.metric == metricPeak && k.measure == "100000 workspaces":
 		return []bound{{value: 120}}
+	case k.metric == metricRatio && k.measure == loopAttack:
+		return []bound{{value: 1.5}}
 	case k.measure == "idle watch, HTTP/2":
 		return []bound{{value: 27}, {of: incumbent, value: 0.5}}
 	case k.measure == "idle watch, HTTP/1.1":
