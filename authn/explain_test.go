@@ -37,7 +37,7 @@ func told(d *Decision) string {
 // newTypes is an index of types that a test feeds.
 func newTypes(t *testing.T) (*typestest.World, *workspacetypes.Index) {
 	types := workspacetypes.New(workspacetypes.Config{
-		Issuers: tokentest.RunPool(t, issuer.Config{}), Placement: &typestest.Placement{Of: map[string]string{"c1": "root"}}, Clock: clock.RealClock{},
+		Issuers: tokentest.RunPool(t, issuer.Config{}), Placement: &typestest.Placement{Of: map[string]string{"c1": "root", "c2": "root"}}, Clock: clock.RealClock{},
 	})
 	w := typestest.New(t, types.Watches(), "root")
 	tokentest.Background(t, types.Run)

@@ -81,6 +81,46 @@ func TestOwnersSeeTheirConfigurations(t *testing.T) {
 	}
 }
 
+// TestOwnersSeeNoneOfOthersUse: an issuer that others have used for long looks as it does to
+// whoever is the first to use it.
+func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
+	w, types := newTypes(t)
+	i := issuertest.Serve(t, issuertest.Options{})
+	a, err := New(Config{Types: types, Instance: "pod-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Sync()
+	w.SetConfig("root", "c1", "auth", tokentest.SpecFor(i))
+	w.SetType("root", "c1", "team", "auth")
+	waitAccepted(t, types, "team", i)
+	begun := time.Now()
+	change := &workspacetypes.Change{Configurations: map[string][]byte{"mine": []byte(tokentest.SpecFor(i))}}
+	tried, _, err := a.TryConfigurations(t.Context(), "c2", change, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.SetConfig("root", "c2", "mine", tokentest.SpecFor(i))
+	w.SetType("root", "c2", "mine", "mine")
+	var applied []workspacetypes.Owned
+	authntest.Soon(t, "it is in use", func() (bool, string) {
+		applied, err = a.OwnConfigurations("c2", "")
+		return len(applied) == 1 && len(applied[0].Entries) == 1, fmt.Sprint(applied, err)
+	})
+	for name, all := range map[string][]workspacetypes.Owned{"tried": tried, "applied": applied} {
+		s := all[0].Entries[0].Issuer
+		for _, at := range append(s.KeysSince, s.LastAttempt, s.LastSuccess) {
+			if at.Before(begun) {
+				t.Errorf("%s: the owner sees what happened before: %+v", name, s)
+			}
+		}
+	}
+	first, err := a.OwnConfigurations("c1", "")
+	if err != nil || len(first) != 1 || !first[0].Entries[0].Issuer.LastSuccess.Before(begun) {
+		t.Errorf("who used it first does not see since when: %+v, %v", first, err)
+	}
+}
+
 func TestOwnersTryConfigurations(t *testing.T) {
 	w, types := newTypes(t)
 	used, tried, down := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})

@@ -68,6 +68,7 @@ type Authenticator struct {
 	// all owners; nil means no limit.
 	evaluations chan struct{}
 	clock       clock.PassiveClock
+	built       time.Time
 	recent      recentRefusals
 }
 
@@ -84,6 +85,9 @@ func (a *Authenticator) Name() string { return a.name }
 
 // Issuer is the issuer that it trusts.
 func (a *Authenticator) Issuer() *issuer.Issuer { return a.issuer }
+
+// Built is when it was built, and so began to use its issuer.
+func (a *Authenticator) Built() time.Time { return a.built }
 
 // Trust is how it trusts its issuer.
 func (a *Authenticator) Trust() issuer.Key { return a.trust }

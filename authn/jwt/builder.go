@@ -218,6 +218,7 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 		cache:     token.NewCache[user.Info](token.CacheBytes, budget),
 		mappings:  bytecache.New[token.Digest, mapping](mappingCacheBytes, nil),
 		clock:     b.clock,
+		built:     b.clock.Now(),
 	}
 	a.maxToken, a.limits = operatorsTokenBytes, identity.OperatorsLimits
 	if b.limited {

@@ -26,7 +26,8 @@ type Owned struct {
 // OwnedEntry is an entry of an Owned's spec.jwt.
 type OwnedEntry struct {
 	Audiences []string
-	// Issuer is the one it trusts. Its LastError and Users are not for owners, and empty.
+	// Issuer is the one it trusts. Its LastError and Users are not for owners, and empty. Nor
+	// is since when others use it: no time is before the one at which this entry began to.
 	Issuer issuer.Status
 	// Refused counts the tokens that it did not accept in the last hour, by reason.
 	Refused map[jwt.Reason]int
@@ -65,6 +66,15 @@ func (c *configEntry) owned() Owned {
 	for _, a := range c.inUse.authenticators {
 		e := OwnedEntry{Audiences: a.Audiences(), Issuer: a.Issuer().Status(), Refused: a.RecentRefusals()}
 		e.Issuer.LastError, e.Issuer.Users = "", 0
+		since := []*time.Time{&e.Issuer.LastAttempt, &e.Issuer.LastSuccess}
+		for n := range e.Issuer.KeysSince {
+			since = append(since, &e.Issuer.KeysSince[n])
+		}
+		for _, at := range since {
+			if !at.IsZero() && at.Before(a.Built()) {
+				*at = a.Built()
+			}
+		}
 		out.Entries = append(out.Entries, e)
 	}
 	return out

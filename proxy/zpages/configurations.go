@@ -84,7 +84,8 @@ type ConfigurationIssuer struct {
 	RefusedInLastHour map[string]int `json:"refusedInLastHour,omitempty"`
 }
 
-// IssuerKey is a key in use. Since is when this instance first read it.
+// IssuerKey is a key in use. Since is when this instance first read it, or when the
+// configuration began to use the issuer, whichever is later.
 type IssuerKey struct {
 	ID    string       `json:"id"`
 	Since *metav1.Time `json:"since,omitempty"`
