@@ -21,13 +21,9 @@ import (
 	"frontproxy/internal/clip"
 )
 
-const (
-	// retryUndecided is the Retry-After of a 503.
-	retryUndecided = 2 * time.Second
-	// workspaceWait bounds how long a workspace type's authenticators may wait for
-	// issuers and evaluations, all that share a token's issuer together.
-	workspaceWait = 10 * time.Second
-)
+// workspaceWait bounds how long a workspace type's authenticators may wait for issuers and
+// evaluations, all that share a token's issuer together.
+const workspaceWait = 10 * time.Second
 
 // Metric labels of the token authenticators.
 const (
@@ -431,7 +427,7 @@ func (q *evaluation) refuse() *Decision {
 	}
 	undecided := slices.ContainsFunc(q.verdicts, func(v Verdict) bool { return v.Outcome == Undecided })
 	if q.asked && undecided || q.typeUnknown && !q.global && !q.malformed {
-		d.Status, d.RetryAfter, d.Undecided = http.StatusServiceUnavailable, retryUndecided, Global
+		d.Status, d.Undecided = http.StatusServiceUnavailable, Global
 		if q.typeUndecided && !q.globalUndecided {
 			d.Undecided = Workspace
 		}

@@ -257,9 +257,6 @@ func checkRefusal(t *testing.T, a *Authenticator, d *Decision, status int, reaso
 	if d.Status != status || d.User != nil || d.PassThrough {
 		t.Fatalf("got status %d, user %v, pass-through %t; want %d; verdicts %v", d.Status, d.User, d.PassThrough, status, d.Verdicts)
 	}
-	if (d.RetryAfter > 0) != (status == http.StatusServiceUnavailable) {
-		t.Errorf("RetryAfter is %v", d.RetryAfter)
-	}
 	said := fmt.Sprint(d.Verdicts)
 	if !strings.Contains(said, reason) {
 		t.Errorf("verdicts %q lack %q", said, reason)

@@ -77,8 +77,6 @@ type Decision struct {
 	// Status is 200 when admitted (User or PassThrough), 401 when refused, 503
 	// when nobody could decide.
 	Status int
-	// RetryAfter is how long a 503 asks the client to wait; else 0.
-	RetryAfter time.Duration
 	// Undecided says whose authenticators could not decide, when Status is 503; else it is
 	// empty.
 	Undecided Scope

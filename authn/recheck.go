@@ -50,7 +50,7 @@ func (a *Authenticator) Recheck(ctx context.Context, r Request, d *Decision) *De
 	case a.ended(d):
 		return a.afterEnd(ctx, r, d) // it ended meanwhile
 	}
-	fresh.Status, fresh.RetryAfter = http.StatusUnauthorized, 0
+	fresh.Status = http.StatusUnauthorized
 	q.presented.certificate(r.Certificates)
 	a.refusals.add(&q.request, fresh, q.presented)
 	return fresh

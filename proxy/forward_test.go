@@ -99,7 +99,7 @@ func TestAnswers(t *testing.T) {
 		case "Bearer good":
 			return &authn.Decision{User: alice, Status: 200}
 		case "Bearer later":
-			return &authn.Decision{Status: 503, ID: "i-2", RetryAfter: 1500e6}
+			return &authn.Decision{Status: 503, ID: "i-2"}
 		case "Bearer nobody":
 			return &authn.Decision{User: &user.DefaultInfo{}, Status: 200}
 		}

@@ -107,7 +107,7 @@ func TestMetricsPage(t *testing.T) {
 		case "":
 			return &authn.Decision{Status: 401, ID: "front-1"}
 		case "undecided":
-			return &authn.Decision{Status: 503, ID: "front-2", RetryAfter: 2e9}
+			return &authn.Decision{Status: 503, ID: "front-2"}
 		case "pass":
 			return &authn.Decision{Status: 200, PassThrough: true}
 		case "alice":

@@ -211,7 +211,7 @@ func (x *exchange) judgeReview(ctx context.Context, impersonation http.Header, r
 		x.reviewEnds(ctx, metrics.ReviewAccepted, nil)
 	case found.Outcome == authn.Undecided:
 		x.reviewEnds(ctx, metrics.ReviewUndecided, found.Decision)
-		return apistatus.CannotReview(found.Decision.RetryAfter)
+		return apistatus.CannotReview()
 	case found.Outcome == authn.Skipped, routing.ClaimedCluster(review.Spec.Token) == x.dest.Target.Cluster:
 		return x.askShard(ctx, impersonation, review)
 	default:

@@ -14,13 +14,9 @@ import (
 	"frontproxy/lookup"
 )
 
-const (
-	// notPermitted is what kcp says about workspaces that do not exist, or may
-	// not be known to exist.
-	notPermitted = "workspace access not permitted"
-	// lookupRetrySeconds is what a 503 asks the client to wait.
-	lookupRetrySeconds = 2
-)
+// notPermitted is what kcp says about workspaces that do not exist, or may
+// not be known to exist.
+const notPermitted = "workspace access not permitted"
 
 // ForLookup is the answer to a request whose path was ambiguous, named no cluster,
 // or named one that the index did not find: the one place where errors of
@@ -46,7 +42,7 @@ func ForLookup(err error, r *http.Request) *metav1.Status {
 
 func unavailable(why string) *metav1.Status {
 	s := New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s; try again later", why)
-	s.Details = &metav1.StatusDetails{RetryAfterSeconds: lookupRetrySeconds}
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: undecidedSeconds}
 	return s
 }
 

@@ -23,3 +23,8 @@ func RateExceeded(why string, after time.Duration) *metav1.Status {
 	s.Details = &metav1.StatusDetails{RetryAfterSeconds: retry}
 	return s
 }
+
+// seconds rounds up.
+func seconds(d time.Duration) int32 {
+	return int32(min(math.MaxInt32, (d+time.Second-1)/time.Second)) //nolint:gosec // bounded
+}

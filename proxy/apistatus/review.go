@@ -2,16 +2,15 @@ package apistatus
 
 import (
 	"net/http"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // CannotReview is the answer to a TokenReview about a token of which it cannot be told now
 // whether it is good: a 503, with how long to wait.
-func CannotReview(retryAfter time.Duration) *metav1.Status {
+func CannotReview() *metav1.Status {
 	s := New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the token cannot be reviewed right now; try again later")
-	s.Details = &metav1.StatusDetails{RetryAfterSeconds: seconds(retryAfter)}
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: undecidedSeconds}
 	return s
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,6 +13,15 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/internal/fairqueue"
+)
+
+// How long a client is asked to wait, in seconds.
+const (
+	// undecidedSeconds is for a 503 because the workspace was not found yet, or because it
+	// cannot be told whether the caller is good.
+	undecidedSeconds = 2
+	// soonSeconds is for a 429, and for a 503 because a server did not answer.
+	soonSeconds = 1
 )
 
 // Write answers with s as JSON: the only way a failure of the proxy's own reaches a
@@ -96,14 +104,15 @@ func Unreachable(what string, failing time.Duration) *metav1.Status {
 // when that could not be decided. The ID, by which administrators find the reasons, is all
 // that the client learns about them; the message says besides what kind of credential it sent.
 func Unauthenticated(d *authn.Decision) *metav1.Status {
-	s := New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: %s", refused[d.Credential])
+	s, details := New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: %s", refused[d.Credential]), metav1.StatusDetails{UID: types.UID(d.ID)}
 	if d.Status == http.StatusServiceUnavailable {
+		details.RetryAfterSeconds = undecidedSeconds
 		s = New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authentication is not possible right now; try again later")
 	}
 	if d.ID != "" {
 		s.Message += "; an administrator can find out why by this id: " + d.ID
 	}
-	s.Details = &metav1.StatusDetails{UID: types.UID(d.ID), RetryAfterSeconds: seconds(d.RetryAfter)}
+	s.Details = &details
 	return s
 }
 
@@ -125,13 +134,8 @@ func AuthorizationFailed(err error) *metav1.Status {
 	return soon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorization is not possible right now; try again later"))
 }
 
-// soon asks the client to try again in a second.
+// soon asks the client to try again soon.
 func soon(s *metav1.Status) *metav1.Status {
-	s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	s.Details = &metav1.StatusDetails{RetryAfterSeconds: soonSeconds}
 	return s
-}
-
-// seconds rounds up.
-func seconds(d time.Duration) int32 {
-	return int32(min(math.MaxInt32, (d+time.Second-1)/time.Second)) //nolint:gosec // bounded
 }

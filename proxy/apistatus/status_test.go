@@ -37,7 +37,7 @@ func TestWrite(t *testing.T) {
 			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"shard \"s\" could not be reached; try again later","reason":"ServiceUnavailable","details":{"retryAfterSeconds":1},"code":503}`}},
 		{"a shard that has been down for longer", Unreachable("shard \"s\"", 167*time.Second+1), answer{503, "",
 			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"shard \"s\" has not been reachable for 2m47s; tell whoever operates kcp, or try again later","reason":"ServiceUnavailable","code":503}`}},
-		{"undecided, a second and a bit", Unauthenticated(&authn.Decision{ID: "a-2", Status: http.StatusServiceUnavailable, RetryAfter: time.Second + 1}), answer{503, "2",
+		{"undecided", Unauthenticated(&authn.Decision{ID: "a-2", Status: http.StatusServiceUnavailable}), answer{503, "2",
 			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"authentication is not possible right now; try again later; an administrator can find out why by this id: a-2","reason":"ServiceUnavailable","details":{"uid":"a-2","retryAfterSeconds":2},"code":503}`}},
 		{"too many reviews", AuthorizationFailed(fmt.Errorf("ask: %w", fairqueue.ErrFull)), answer{429, "1",
 			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too many requests are waiting for authorization; try again later","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}`}},
