@@ -54,7 +54,7 @@ func (s *watch) close() {
 	}
 }
 
-// end ends the answer as if the upstream had.
+// end ends the answer as if the upstream had. streamSet lists what makes a watch end.
 func (s *watch) end() {
 	s.ended.Store(true)
 	s.lookAgain()
