@@ -50,10 +50,8 @@ func newServer(o *options, sections *cliflag.NamedFlagSets) *cobra.Command {
 		Long:          usage,
 		SilenceErrors: true, // exitCode prints them
 		SilenceUsage:  true,
-		RunE: func(c *cobra.Command, args []string) error {
-			if err := noArguments(c, args); err != nil { // after --
-				return err
-			}
+		Args:          noUnknownCommand,
+		RunE: func(c *cobra.Command, _ []string) error {
 			if o.version {
 				return printVersion(c.OutOrStdout())
 			}
@@ -106,6 +104,24 @@ func noArguments(c *cobra.Command, args []string) error {
 	return usageError(c, fmt.Errorf("unexpected argument %q; flags begin with --", args[0]))
 }
 
+// noUnknownCommand refuses arguments of the server: the first one was meant for a command,
+// unless it comes after --.
+func noUnknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 || c.ArgsLenAtDash() == 0 {
+		return noArguments(c, args)
+	}
+	meant := ""
+	c.SuggestionsMinimumDistance = maxFlagTypos
+	if names := c.SuggestionsFor(args[0]); len(names) > 0 {
+		meant = fmt.Sprintf(" (did you mean %s?)", names[0])
+	}
+	return usageError(c, fmt.Errorf("unknown command %q%s", args[0], meant))
+}
+
+// maxFlagTypos is by how many edits a name may differ from the one that was meant: commands and
+// flags differ less from each other than gates do.
+const maxFlagTypos = 2
+
 // didYouMean returns, in parentheses, the flag that an unknown flag may be a
 // misspelling of. It returns "" if there is none, or for another error.
 func didYouMean(known *pflag.FlagSet, err error) string {
@@ -113,8 +129,7 @@ func didYouMean(known *pflag.FlagSet, err error) string {
 	if !errors.As(err, &unknown) {
 		return ""
 	}
-	const maxTypos = 2 // flags differ less from each other than gates do
-	name, best := "", maxTypos+1
+	name, best := "", maxFlagTypos+1
 	known.VisitAll(func(f *pflag.Flag) {
 		if n := edits(unknown.GetSpecifiedName(), f.Name); n < best {
 			name, best = f.Name, n

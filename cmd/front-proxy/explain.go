@@ -77,7 +77,7 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 func newExplainCommand() *cobra.Command {
 	o := &explainOptions{}
 	c := &cobra.Command{
-		Use: "explain {<id> | --path=…} [flags]", Short: "Explain why a running proxy refuses or admits a request", Long: explainUsage,
+		Use: "explain {<id> | --path=… | --workspace} [flags]", Short: "Explain why a running proxy refuses or admits a request", Long: explainUsage,
 		Args: func(c *cobra.Command, args []string) error {
 			if err := o.validate(args); err != nil {
 				return usageError(c, err)
