@@ -295,7 +295,7 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 		{"too large", tokentest.SpecFor(s, tokentest.With(strings.Repeat("x", MaxSpecBytes), "issuer", "certificateAuthority")), "131072"},
 		{"too many entries", entries(MaxJWTs + 1), "17 entries"},
 		{"too many expressions", tokentest.SpecFor(s, rules(MaxExpressions+1, "true")), "more than 32 CEL expressions"},
-		{"expression too long", tokentest.SpecFor(s, rules(1, "'"+strings.Repeat("x", MaxExpressionBytes)+"' == ''")), "at most 8192"},
+		{"expression too long", tokentest.SpecFor(s, rules(1, "'"+strings.Repeat("x", MaxExpressionBytes)+"' == ''")), "spec.jwt[0].claimValidationRules[0].expression has 8218 bytes, at most 8192"},
 		{"service account issuer", tokentest.SpecFor(s, tokentest.With("https://kcp.default.svc", "issuer", "url")), "disallowed issuers"},
 		{"password", tokentest.SpecFor(s, tokentest.With("https://me:hunter2@issuer.example", "issuer", "url")), "username or password"},
 		{"http", tokentest.SpecFor(s, tokentest.With("http://issuer.example", "issuer", "url")), "https"},
@@ -306,13 +306,16 @@ func TestJWTSpecsThatDoNotBuild(t *testing.T) {
 		{"no match policy", tokentest.SpecFor(s, tokentest.With([]string{"a", "b"}, "issuer", "audiences")), "audienceMatchPolicy"},
 		{"no username", tokentest.SpecFor(s, tokentest.With(tokentest.Object{}, "claimMappings", "username")), "username"},
 		{"no prefix", tokentest.SpecFor(s, tokentest.With(tokentest.Object{"claim": "sub"}, "claimMappings", "username")), "prefix"},
-		{"bad expression", tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims."}, "claimMappings", "username")), "does not parse"},
+		{"bad expression", tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims."}, "claimMappings", "username")), "spec.jwt[0].claimMappings.username.expression: does not parse: <input>:1:8: Syntax error"},
 		{"the same issuer twice", strings.Replace(tokentest.SpecFor(s), `{"jwt":[`, `{"jwt":[`+strings.TrimSuffix(strings.TrimPrefix(tokentest.SpecFor(s), `{"jwt":[`), `]}`)+",", 1), "Duplicate value"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := buildSpec(t, Config{DisallowedIssuers: []string{"https://kcp.default.svc"}}, tt.spec)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want it to say %q", err, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("the error has several lines: %v", err)
 			}
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("a password is in the error: %v", err)

@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/google/cel-go/cel"
@@ -43,8 +44,8 @@ func checkSafety(entries []apiserver.JWTAuthenticator) error {
 			return fmt.Errorf("spec.jwt[%d].claimMappings.groups.prefix has %d bytes, at most %d are allowed: each group gets it", i, len(*p), maxGroupsPrefix)
 		}
 		for _, e := range expressions(&entries[i]) {
-			if err := safe.check(e); err != nil {
-				return fmt.Errorf("a CEL expression in spec.jwt[%d]: %w", i, err)
+			if err := safe.check(e.text); err != nil {
+				return fmt.Errorf("spec.jwt[%d].%s: %w", i, e.field, err)
 			}
 		}
 	}
@@ -72,7 +73,7 @@ var expressionEnv = sync.OnceValue(func() *cel.Env {
 func (c *expressionCheck) check(text string) error {
 	size, err := expression.SizeOf(text) // before anything expands macros
 	if err != nil {
-		return fmt.Errorf("does not parse: %s", clip.Clone(err.Error(), 300))
+		return errDoesNotParse(err)
 	}
 	if c.nodes += size.Nodes; c.nodes > maxNodes {
 		return fmt.Errorf("the expressions of spec.jwt together have more than %d nodes after macro expansion", maxNodes)
@@ -85,9 +86,16 @@ func (c *expressionCheck) check(text string) error {
 	}
 	parsed, issues := expressionEnv().Parse(text)
 	if err := issues.Err(); err != nil {
-		return fmt.Errorf("does not parse: %s", clip.Clone(err.Error(), 300))
+		return errDoesNotParse(err)
 	}
 	return c.compose(ast.NavigateAST(parsed.NativeRep()), 0)
+}
+
+// errDoesNotParse says why the parser refuses an expression, without the lines in which it
+// draws where the fault is: errors are shown in one line.
+func errDoesNotParse(err error) error {
+	why, _, _ := strings.Cut(err.Error(), "\n")
+	return fmt.Errorf("does not parse: %s", clip.Clone(strings.TrimPrefix(why, "ERROR: "), 300))
 }
 
 // compose counts lists, maps and macros, in depth and in number.

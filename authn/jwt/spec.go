@@ -140,34 +140,36 @@ func countExpressions(entries []apiserver.JWTAuthenticator) error {
 			if total++; total > MaxExpressions {
 				return fmt.Errorf("more than %d CEL expressions in spec.jwt", MaxExpressions)
 			}
-			if len(e) > MaxExpressionBytes {
-				return fmt.Errorf("a CEL expression in spec.jwt[%d] has %d bytes, at most %d are allowed", i, len(e), MaxExpressionBytes)
+			if len(e.text) > MaxExpressionBytes {
+				return fmt.Errorf("spec.jwt[%d].%s has %d bytes, at most %d are allowed", i, e.field, len(e.text), MaxExpressionBytes)
 			}
 		}
 	}
 	return nil
 }
 
+// celExpression is a CEL expression of an entry of spec.jwt. field is where it is, below the
+// entry.
+type celExpression struct{ field, text string }
+
 // expressions are the CEL expressions of an entry.
-func expressions(e *apiserver.JWTAuthenticator) []string {
+func expressions(e *apiserver.JWTAuthenticator) []celExpression {
 	m := e.ClaimMappings
-	all := []string{m.Username.Expression, m.Groups.Expression, m.UID.Expression}
-	for _, x := range m.Extra {
-		all = append(all, x.ValueExpression)
+	all := []celExpression{
+		{"claimMappings.username.expression", m.Username.Expression},
+		{"claimMappings.groups.expression", m.Groups.Expression},
+		{"claimMappings.uid.expression", m.UID.Expression},
 	}
-	for _, r := range e.ClaimValidationRules {
-		all = append(all, r.Expression)
+	for i, x := range m.Extra {
+		all = append(all, celExpression{fmt.Sprintf("claimMappings.extra[%d].valueExpression", i), x.ValueExpression})
 	}
-	for _, r := range e.UserValidationRules {
-		all = append(all, r.Expression)
+	for i, r := range e.ClaimValidationRules {
+		all = append(all, celExpression{fmt.Sprintf("claimValidationRules[%d].expression", i), r.Expression})
 	}
-	used := all[:0]
-	for _, x := range all {
-		if x != "" {
-			used = append(used, x)
-		}
+	for i, r := range e.UserValidationRules {
+		all = append(all, celExpression{fmt.Sprintf("userValidationRules[%d].expression", i), r.Expression})
 	}
-	return used
+	return slices.DeleteFunc(all, func(x celExpression) bool { return x.text == "" })
 }
 
 // TrustOf is how an entry trusts its issuer.

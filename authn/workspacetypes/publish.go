@@ -87,7 +87,7 @@ func (c *configEntry) staleNote() string {
 	if c.state == stateReady || len(c.inUse.authenticators) == 0 {
 		return ""
 	}
-	return " (as far as it trusts the same, " + c.inUse.version + " stays in use)"
+	return " (version " + c.inUse.version + " stays in use for issuers that are still trusted in the same way)"
 }
 
 // entryInWorkspace is how an entry of a configuration is called in verdicts.
