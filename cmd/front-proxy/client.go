@@ -70,7 +70,7 @@ func newProxyClient(config *rest.Config, server, tlsName string, workspace bool)
 	}
 	c := &proxyClient{
 		base:        base,
-		forbidden:   "this needs get (for explain --path: post) on the non-resource URL in the workspace root; administrators of a workspace use explain --workspace",
+		forbidden:   "this needs get (for --path: post) on the non-resource URL " + zpages.ExplainPath + " in the workspace root; administrators of a workspace use --workspace",
 		unavailable: "if root is down, ask at the proxy's --debug-address, which needs nobody's permission: docs/troubleshooting.md, When root is down",
 	}
 	if workspace {

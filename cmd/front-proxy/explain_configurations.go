@@ -60,7 +60,7 @@ func (o *explainOptions) explainConfigurations(ctx context.Context, asker *proxy
 func configurationsText(w io.Writer, p *zpages.ConfigurationsPage) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	if len(p.Configurations) == 0 {
-		say("Workspace %s has no WorkspaceAuthenticationConfigurations.", plainText(p.LogicalCluster))
+		say("Workspace %s has no WorkspaceAuthenticationConfigurations. Those of its type are in the workspace that owns the type.", plainText(p.LogicalCluster))
 	}
 	for i := range p.Configurations {
 		configurationText(say, &p.Configurations[i])

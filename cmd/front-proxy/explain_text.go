@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,8 +48,8 @@ func explainText(w io.Writer, e *zpages.Explanation) {
 	}
 	if u := e.User; u != nil {
 		say("Forwarded as: %s, groups %q", plainText(u.Username), u.Groups)
-		for k, v := range u.Extra {
-			say("  extra %s: %q", plainText(k), []string(v))
+		for _, key := range slices.Sorted(maps.Keys(u.Extra)) {
+			say("  extra %s: %q", plainText(key), []string(u.Extra[key]))
 		}
 	}
 	if e.AssertedBy != "" {
@@ -170,6 +172,9 @@ func when(t *metav1.Time) string {
 // plainText removes terminal control codes from text of clients and tenants.
 func plainText(s string) string {
 	return strings.Map(func(r rune) rune {
+		if r == '\n' {
+			return ' '
+		}
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return '�'
 		}

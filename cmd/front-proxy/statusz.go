@@ -61,6 +61,9 @@ func (o *connectOptions) statusz(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.debugAddress == "" {
+		proxy.forbidden = "this needs get on the non-resource URL " + zpages.StatuszPath + " in the workspace root"
+	}
 	if o.output == "text" {
 		page, err := proxy.do(ctx, http.MethodGet, zpages.StatuszPath, "text/plain", nil)
 		if err != nil {
