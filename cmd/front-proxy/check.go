@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -218,6 +219,12 @@ func readable(path string) bool {
 	return true
 }
 
+// blank says that a file has nothing but white space: a start refuses that.
+func blank(path string) bool {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's file
+	return err == nil && len(bytes.TrimSpace(text)) == 0
+}
+
 func (c *checker) mappings() *routing.Mappings {
 	if !readable(c.o.routing.mappingFile) {
 		return nil
@@ -343,10 +350,15 @@ func (c *checker) kubeconfigs() {
 		c.kubeconfig("--root-kubeconfig", config, err)
 	}
 	for flag, path := range map[string]string{"shards-kubeconfig": o.shards.kubeconfig, "service-account-lookup-kubeconfig": o.auth.accounts.lookupKubeconfig} {
-		if readable(path) {
-			config, err := everyShardConfig(flag, path)
-			c.kubeconfig("--"+flag, config, err)
+		if !readable(path) {
+			continue
 		}
+		if blank(path) { // client-go takes that for a kubeconfig without a credential
+			c.fail(fmt.Errorf("--%s: %q is empty", flag, path))
+			continue
+		}
+		config, err := everyShardConfig(flag, path)
+		c.kubeconfig("--"+flag, config, err)
 	}
 	if slices.ContainsFunc(o.shards.peerKubeconfigs, func(p string) bool { return !readable(p) }) {
 		return

@@ -99,6 +99,7 @@ func TestCheck(t *testing.T) {
 		{"blanks in lists", []string{"--authentication-pass-on-groups=devs, ops"}, 0, nil, []string{`A value of a flag has no effect or is refused: --authentication-pass-on-groups, value 2 " ops" has leading or trailing white space`}},
 		{"an origin that is empty", []string{"--cors-allowed-origins=//a$,"}, 1, []string{"--cors-allowed-origins: a value is empty"}, nil},
 		{"an empty kubeconfig", []string{"--root-kubeconfig=" + file(t, "k", nil)}, 1, []string{"with a current-context): it is empty"}, nil},
+		{"an empty kubeconfig for every shard", []string{"--shards-kubeconfig=" + file(t, "k", nil)}, 1, []string{`/k" is empty`}, nil},
 		{"no effect", []string{"--anonymous-auth"}, 0, nil, []string{"Flags without effect: flags --anonymous-auth"}},
 		{"logins that nobody tells", []string{"--login-client=issuer-url=https://a,client-id=b"}, 0, nil, []string{"--login-client has no effect without"}},
 	} {
