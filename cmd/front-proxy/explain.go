@@ -41,13 +41,13 @@ root. Administrators of a workspace may ask for refusals of that workspace:
 with --workspace, and a kubeconfig whose server is that workspace.
 
   front-proxy explain --workspace
-      shows how the workspace's WorkspaceAuthenticationConfigurations do: their
-      state, their issuers and keys, and what they refused in the last hour.
+      shows the state of the workspace's WorkspaceAuthenticationConfigurations,
+      their issuers and keys, and what they refused in the last hour.
       --configuration shows one of them. This needs get on the objects.
   front-proxy explain --workspace --dry-run=new.yaml --token-file=token.jwt
-      shows how the WorkspaceAuthenticationConfigurations in the file would do
-      if they were applied there, and what they would decide about the token.
-      This needs update on the objects. Nothing is applied.
+      shows which state the WorkspaceAuthenticationConfigurations in the file
+      would have if they were applied there, and what they would decide about
+      the token. This needs update on the objects. Nothing is applied.
 `
 
 // explainOptions are the flags of explain.

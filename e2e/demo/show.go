@@ -61,7 +61,7 @@ func (s *scene) inside(refusal string) []act {
 			line:  "front-proxy explain --kubeconfig $ADMIN --path /clusters/root:demo:green --token-file $TOKEN_FILE", want: "Forwarded as: " + prefix + user,
 		},
 		{
-			about: "The owner of root:demo sees how its authentication configurations do.",
+			about: "The owner of root:demo sees the state of its authentication configurations.",
 			line:  "front-proxy explain --workspace --kubeconfig $ADMIN --server $PROXY/clusters/root:demo", want: "refused in the last hour: 1 for audience",
 		},
 		{
