@@ -16,16 +16,16 @@ var errNoWorkspaceAuthentication = errors.New("the operator of the proxy has not
 
 // configurationOwner is a TypeSource that can tell owners about their configurations.
 type configurationOwner interface {
-	Owned(cluster, name string) ([]workspacetypes.Owned, error)
+	Owned(cluster, name string) (all []workspacetypes.Owned, more int, err error)
 	DryRunOwned(cluster string, change *workspacetypes.Change) (*workspacetypes.DryRun, error)
 }
 
 // OwnConfigurations are the configurations of a logical cluster, or the one with the name,
-// as those may see them who may read the objects.
-func (a *Authenticator) OwnConfigurations(cluster, name string) ([]workspacetypes.Owned, error) {
+// as those may see them who may read the objects. more is how many of them there are beside.
+func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspacetypes.Owned, more int, err error) {
 	types, ok := a.types.(configurationOwner)
 	if !ok {
-		return nil, errNoWorkspaceAuthentication
+		return nil, 0, errNoWorkspaceAuthentication
 	}
 	return types.Owned(cluster, name)
 }

@@ -17,8 +17,8 @@ import (
 // noConfigurations has none to tell of.
 type noConfigurations struct{}
 
-func (noConfigurations) OwnConfigurations(string, string) ([]workspacetypes.Owned, error) {
-	return nil, nil
+func (noConfigurations) OwnConfigurations(string, string) ([]workspacetypes.Owned, int, error) {
+	return nil, 0, nil
 }
 
 func (noConfigurations) TryConfigurations(context.Context, string, *workspacetypes.Change, string) ([]workspacetypes.Owned, *authn.Explanation, error) {

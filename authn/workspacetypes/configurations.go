@@ -69,7 +69,7 @@ func (i *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
 	i.transition(c, eventUnnamed)
 	i.stopServing(c)
 	if c.state == stateMissing {
-		delete(s.configs, c.name)
+		s.removeConfig(c)
 	}
 }
 
@@ -79,8 +79,21 @@ func (i *Index) configEntry(s *typeShard, shard string, name objectName) *config
 	if c == nil {
 		c = &configEntry{name: name, shard: shard, state: stateMissing, users: map[*typeEntry]struct{}{}}
 		s.configs[name] = c
+		if s.configsOf[name.cluster] == nil {
+			s.configsOf[name.cluster] = map[*configEntry]struct{}{}
+		}
+		s.configsOf[name.cluster][c] = struct{}{}
 	}
 	return c
+}
+
+// removeConfig is the reverse of Index.configEntry.
+func (s *typeShard) removeConfig(c *configEntry) {
+	delete(s.configs, c.name)
+	cluster := c.name.cluster
+	if delete(s.configsOf[cluster], c); len(s.configsOf[cluster]) == 0 {
+		delete(s.configsOf, cluster)
+	}
 }
 
 // upsertConfig takes a WorkspaceAuthenticationConfiguration as it is now; spec
@@ -118,7 +131,7 @@ func (i *Index) dropConfig(s *typeShard, c *configEntry) {
 	i.transition(c, eventDeleted)
 	i.stopServing(c)
 	if len(c.users) == 0 {
-		delete(s.configs, c.name)
+		s.removeConfig(c)
 		return
 	}
 	i.publishUsers(c)

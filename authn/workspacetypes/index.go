@@ -91,7 +91,8 @@ type typeShard struct {
 	typesSynced, configsSynced bool
 	types                      map[objectName]*typeEntry
 	configs                    map[objectName]*configEntry
-	owners                     map[string]*owner // of types, by cluster
+	configsOf                  map[string]map[*configEntry]struct{} // the same, by cluster
+	owners                     map[string]*owner                    // of types, by cluster
 }
 
 // New makes an empty Index.
@@ -133,7 +134,7 @@ func (i *Index) Authenticators(t index.Type) (*Record, error) {
 func (i *Index) shard(name string) *typeShard {
 	s := i.shards[name]
 	if s == nil {
-		s = &typeShard{types: map[objectName]*typeEntry{}, configs: map[objectName]*configEntry{}, owners: map[string]*owner{}}
+		s = &typeShard{types: map[objectName]*typeEntry{}, configs: map[objectName]*configEntry{}, configsOf: map[string]map[*configEntry]struct{}{}, owners: map[string]*owner{}}
 		i.shards[name] = s
 	}
 	return s

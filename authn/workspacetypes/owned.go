@@ -13,6 +13,7 @@ import (
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
+	"frontproxy/internal/clip"
 )
 
 // Owned is a WorkspaceAuthenticationConfiguration as those may see it who may read the
@@ -33,36 +34,43 @@ type OwnedEntry struct {
 	Refused map[jwt.Reason]int
 }
 
+// Bounds of what an owner is told: of how many configurations at once, of how many types of
+// each, and how many bytes of an error. A workspace may have any number of objects.
+const maxOwned, maxOwnedTypes, maxOwnedError = 256, 64, 4 << 10
+
 // Owned lists the configurations of a logical cluster by name, those included that a type
-// names and that do not exist; with a name, only that one. The error wraps
-// token.ErrUndecided if they are not known now.
-func (i *Index) Owned(cluster, name string) ([]Owned, error) {
+// names and that do not exist, but no more than some hundreds: more is how many it leaves out.
+// With a name, it lists only that one. The error wraps token.ErrUndecided if they are not known
+// now.
+func (i *Index) Owned(cluster, name string) (all []Owned, more int, err error) {
 	shard, ok := i.config.Placement.ShardOf(cluster)
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	s := i.shards[shard]
 	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
-		return nil, fmt.Errorf("%w: the shard of logical cluster %s has not been read yet", token.ErrUndecided, cluster)
+		return nil, 0, fmt.Errorf("%w: the shard of logical cluster %s has not been read yet", token.ErrUndecided, cluster)
 	}
 	if name != "" {
 		if c := s.configs[objectName{cluster, name}]; c != nil {
-			return []Owned{c.owned()}, nil
+			return []Owned{c.owned()}, 0, nil
 		}
-		return nil, nil
+		return nil, 0, nil
 	}
-	var all []Owned
-	for _, c := range s.configs {
-		if c.name.cluster == cluster {
-			all = append(all, c.owned())
-		}
+	entries := slices.SortedFunc(maps.Keys(s.configsOf[cluster]), func(a, b *configEntry) int { return cmp.Compare(a.name.name, b.name.name) })
+	more = max(0, len(entries)-maxOwned)
+	for _, c := range entries[:len(entries)-more] {
+		all = append(all, c.owned())
 	}
-	slices.SortFunc(all, func(a, b Owned) int { return cmp.Compare(a.Name, b.Name) })
-	return all, nil
+	return all, more, nil
 }
 
 // owned is c as its owner may see it. The caller holds Index.mu.
 func (c *configEntry) owned() Owned {
 	out := Owned{ConfigurationStatus: c.status()}
+	out.Error = clip.Clone(out.Error, maxOwnedError)
+	if n := len(out.Types) - maxOwnedTypes; n > 0 {
+		out.Types = append(slices.Clone(out.Types[:maxOwnedTypes]), fmt.Sprintf("and %d more", n))
+	}
 	for _, a := range c.inUse.authenticators {
 		e := OwnedEntry{Audiences: a.Audiences(), Issuer: a.Issuer().Status(), Refused: a.RecentRefusals()}
 		e.Issuer.LastError, e.Issuer.Users = "", 0

@@ -65,6 +65,9 @@ func configurationsText(w io.Writer, p *zpages.ConfigurationsPage) {
 	for i := range p.Configurations {
 		configurationText(say, &p.Configurations[i])
 	}
+	if p.More > 0 {
+		say("%d more are not listed; ask for one by its name", p.More)
+	}
 	if t := p.Token; t != nil {
 		triedTokenText(say, t)
 	}

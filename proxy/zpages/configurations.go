@@ -51,6 +51,8 @@ type ConfigurationsPage struct {
 	// LogicalCluster is the workspace's.
 	LogicalCluster string          `json:"logicalCluster"`
 	Configurations []Configuration `json:"configurations"`
+	// More is how many there are beside. Ask for one by its name.
+	More int `json:"more,omitempty"`
 	// Token says what becomes of the token in the request; nil: there was none.
 	Token *TriedToken `json:"token,omitempty"`
 }
@@ -113,7 +115,7 @@ type Identity struct {
 // Configurer tells owners about their configurations; *authn.Authenticator does.
 type Configurer interface {
 	// OwnConfigurations are those of a logical cluster, or the one with the name. See authn.
-	OwnConfigurations(cluster, name string) ([]workspacetypes.Owned, error)
+	OwnConfigurations(cluster, name string) (all []workspacetypes.Owned, more int, err error)
 	// TryConfigurations says how others would do. See authn.
 	TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, token string) ([]workspacetypes.Owned, *authn.Explanation, error)
 }
@@ -149,7 +151,7 @@ func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav
 	if !c.workspaces.of(cluster).AllowN(c.now(), 1) {
 		return nil, apistatus.TooManyExplanations()
 	}
-	all, err := c.configurer.OwnConfigurations(cluster, name)
+	all, more, err := c.configurer.OwnConfigurations(cluster, name)
 	switch {
 	case errors.Is(err, token.ErrUndecided):
 		return nil, apistatus.New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s", err.Error())
@@ -158,7 +160,9 @@ func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav
 	case name != "" && len(all) == 0:
 		return nil, apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "the workspace has no WorkspaceAuthenticationConfiguration %q", name)
 	}
-	return c.page(cluster, all), nil
+	p := c.page(cluster, all)
+	p.More = more
+	return p, nil
 }
 
 func (c *Configurations) page(cluster string, all []workspacetypes.Owned) *ConfigurationsPage {
