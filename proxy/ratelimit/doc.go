@@ -11,8 +11,8 @@
 //   - Anybody who administers a workspace can make up identities in it. Each costs a token
 //     of that workspace's bucket, which is asked first, and all of them together never get
 //     more than that bucket has.
-//   - A workspace's key is the name of a logical cluster that exists. Each of the other keys
-//     is a request that another workspace's bucket let pass.
+//   - A workspace's key is the name of a logical cluster that exists, or, for accounts of
+//     another, two of them. Each of the other keys is a request that another bucket let pass.
 //   - A client that has so many addresses has as many buckets.
 //
 // Others' buckets that are evicted are full when they are used next: nobody can have another

@@ -80,7 +80,7 @@ type Request struct {
 	// User is the caller's name, and Home the logical cluster that the caller is of; ""
 	// means of none. An empty User is a caller who has been authenticated by nobody yet:
 	// all of them share a bucket of the workspace, which the others do not draw from, and
-	// have no other.
+	// have no other. Those of a Home that is not Place share one, too.
 	User, Home string
 }
 
@@ -173,12 +173,17 @@ func (l *Limiter) refuse(kind Kind, p *part, key uint64, b bucket, wait time.Dur
 	return r
 }
 
+// workspaceKey is that of the bucket of Place from which the caller draws. Accounts of another
+// workspace have one of their own there: anybody with a workspace can make up as many as it
+// takes to empty a bucket, and nobody in Place has to have let them in.
 func (l *Limiter) workspaceKey(r *Request) uint64 {
-	authenticated := ""
-	if r.User != "" {
-		authenticated = "user"
+	switch {
+	case r.User == "":
+		return l.key(r.Place, "", "")
+	case r.Home != "" && r.Home != r.Place:
+		return l.key(r.Place, "accounts", r.Home)
 	}
-	return l.key(r.Place, authenticated, "")
+	return l.key(r.Place, "users", "")
 }
 
 func (l *Limiter) identityKey(r *Request) uint64 { return l.key(r.Place, r.Home, r.User) }
