@@ -455,6 +455,7 @@ func TestTokenReviewBodies(t *testing.T) {
 		for _, http2 := range []bool{false, true} {
 			for _, length := range []bool{false, true} {
 				client := f.client(t, http2)
+				client.Transport.(*http.Transport).ExpectContinueTimeout = stuck //nolint:forcetypeassert // zero would mean: do not wait, and be cut off
 				var body io.Reader = bytes.NewReader(tt.body)
 				if !length {
 					body = struct{ io.Reader }{body}
