@@ -92,7 +92,7 @@ func TestRates(t *testing.T) {
 	}{
 		{"a workspace", workspaces, []request{{"alice", one}}, []request{{"alice", one}, {"bob", one}, {"bob", alias}, {"bob", one + "?watch=true"}},
 			"the workspace sends requests faster than it may; look for a client of it that loops; try again in 2 s", 2,
-			[]request{{"alice", other}, {"", one}, {"alice", "/mapped/x"}}},
+			[]request{{"alice", other}, {"", one}, {"account/9xyz", one}, {"alice", "/mapped/x"}}},
 		{"callers whom nobody here authenticates", workspaces, []request{{"", one}}, []request{{"", one}},
 			"the workspace sends requests faster than it may; look for a client of it that loops; try again in 2 s", 2,
 			[]request{{"alice", one}, {"", other}}},
