@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -472,6 +473,9 @@ func TestTokenReviewBodies(t *testing.T) {
 					r.Header.Set("Expect", "100-continue")
 				}
 				res, err := client.Do(r)
+				if errors.Is(err, syscall.ECONNRESET) && tt.code == 413 && !http2 && !length {
+					continue // the proxy stops reading in the middle; a client that is slow to look for an answer loses it
+				}
 				if err != nil {
 					t.Errorf("%s, HTTP/2 %v, length %v: %v", name, http2, length, err)
 					continue
