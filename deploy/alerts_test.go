@@ -449,7 +449,12 @@ func TestAlertsUnderFaults(t *testing.T) {
 		{
 			name: "a user sends too fast",
 			prepare: func(s *stage) {
-				s.args = append(s.args, "--identity-requests-per-second=0.001", "--identity-requests-burst=1", "--rate-limit-dry-run")
+				s.args = append(s.args, "--identity-requests-per-second=0.001", "--identity-requests-burst=40", "--rate-limit-dry-run")
+			},
+			traffic: func(s *stage) {
+				for range 4 {
+					s.ask()
+				}
 			},
 			want: []string{"FrontProxyRateLimited info bucket=identity dry_run=true"},
 		},

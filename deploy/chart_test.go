@@ -155,8 +155,8 @@ func TestPublicCertificate(t *testing.T) {
 func TestRatesOfTheChart(t *testing.T) {
 	all := objects(t, charted(t, valuesOf("everything")))
 	for name, want := range map[string][]string{
-		"front-proxy": {"--address-requests-per-second=0", "--address-requests-burst=4000", "--identity-requests-per-second=400", "--identity-requests-burst=4000", "--workspace-requests-per-second=1000", "--workspace-requests-burst=10000"},
-		"tenants": {"--address-requests-per-second=20", "--address-requests-burst=200", "--identity-requests-per-second=400", "--identity-requests-burst=4000", "--workspace-requests-per-second=250.5", "--workspace-requests-burst=10000",
+		"front-proxy": {},
+		"tenants": {"--address-requests-per-second=20", "--address-requests-burst=200", "--workspace-requests-per-second=250.5",
 			"--rate-limit-dry-run", "--proxy-protocol-trusted-cidrs=10.9.0.0/24,fd00:9::/64"},
 	} {
 		args := typed[appsv1.Deployment](t, all, "Deployment kcp-"+name).Spec.Template.Spec.Containers[0].Args

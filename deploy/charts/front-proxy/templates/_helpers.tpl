@@ -148,8 +148,12 @@ users:
 - --debug-address=unix:///run/front-proxy/debug.sock
 {{- end }}
 {{- range $bucket, $rate := omit .rates "dryRun" }}
+{{- if not (kindIs "invalid" $rate.perSecond) }}
 - --{{ $bucket }}-requests-per-second={{ $rate.perSecond }}
+{{- end }}
+{{- if not (kindIs "invalid" $rate.burst) }}
 - --{{ $bucket }}-requests-burst={{ $rate.burst | int64 }}
+{{- end }}
 {{- end }}
 {{- if .rates.dryRun }}
 - --rate-limit-dry-run
