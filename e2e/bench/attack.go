@@ -56,9 +56,6 @@ const loopAttack = "neighbour of a loop that waits as it is told"
 const (
 	// looping is how many clients loop.
 	looping = 16
-	// loopSettles is how long a loop may take until it is refused for the first time, which
-	// is when its bucket's burst is used up; a proxy without rates never refuses it.
-	loopSettles = 10 * time.Second
 )
 
 // The attacker's workspaces, beyond those of the load: four of a type whose issuer
@@ -83,6 +80,9 @@ type attackTask struct {
 	World       world
 	Attack      string
 	Requests    int
+	// Loops is how long a loop may take until it is refused for the first time, which is
+	// when its bucket's burst is used up; a proxy without rates never refuses it.
+	Loops time.Duration
 }
 
 // attackReport is written once every request is sent, and when it changes.
@@ -177,7 +177,7 @@ func (a *attack) loop(ctx context.Context, transport *http.Transport, t *attackT
 	select {
 	case <-refused:
 		report.Ends["refused"] = 1
-	case <-time.After(loopSettles):
+	case <-time.After(t.Loops):
 	case <-ctx.Done():
 		return nil
 	}
@@ -300,7 +300,7 @@ func (b *bench) neighbour(ctx context.Context, a *attack, t target, w *world, ro
 	if err != nil {
 		return fmt.Errorf("%s, %s, before: %w", a.name, t, err)
 	}
-	attacking := attackTask{Report: b.file("attack.json"), URL: r.url, World: *w, Attack: a.name, Requests: b.attack}
+	attacking := attackTask{Report: b.file("attack.json"), URL: r.url, World: *w, Attack: a.name, Requests: b.attack, Loops: b.loops}
 	var report attackReport
 	p, err := b.part(ctx, "attack", attacking.Report, attacking, &report)
 	if err != nil {

@@ -81,6 +81,7 @@ type plan struct {
 	watches         int
 	watchConns      int
 	settle          time.Duration
+	loops           time.Duration
 	events          time.Duration
 	bodyMiB         int
 	attack          int // requests of one
@@ -108,6 +109,7 @@ func parsePlan(args []string) (*plan, error) {
 	f.IntVar(&p.watchConns, "watch-connections", 50, "connections of the idle watches on HTTP/2")
 	f.IntVar(&p.bodyMiB, "body", 16, "MiB of a large body")
 	f.IntVar(&p.attack, "attack", 4100, "requests of an attack on a neighbour; 0: leave them out")
+	f.DurationVar(&p.loops, "loops", 10*time.Second, "how long an attack that loops runs, unless it is refused before, until its neighbour is measured")
 	f.DurationVar(&p.settle, "settle", 6*time.Second, "how long a process rests before its memory is read")
 	f.DurationVar(&p.events, "events", 20*time.Second, "how long 50 events a second are sent to the large installation")
 	f.StringVar(&only, "only", "", "measure the cells whose names contain one of these, with commas between")
