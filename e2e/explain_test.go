@@ -85,7 +85,7 @@ func TestExplain(t *testing.T) {
 		code int
 		want []string
 	}{
-		{"administrator of kcp", []string{id, "--kubeconfig=" + admin}, 0, []string{"refused (401)", "the token expired at", "shard              " + shardOne, "logical cluster    " + mine.Cluster, ":team"}},
+		{"administrator of kcp", []string{id, "--kubeconfig=" + admin}, 0, []string{"refused (401)", "the token expired at", "shard              " + shardOne, "(logical cluster " + mine.Cluster + ")", ":team"}},
 		{"who may only read", []string{id, "--kubeconfig=" + reader}, 0, []string{"the token expired at"}},
 		{"who may only read asks about a token", []string{path, "--token-file=" + tokenFile, "--kubeconfig=" + reader}, 1, []string{`cannot post path "/debug/explain"`}},
 		{"administrator of the workspace", []string{id, "--workspace", "--kubeconfig=" + kubeconfigOf(t, ada.Config(mine.Path))}, 0, []string{"the token expired at"}},
