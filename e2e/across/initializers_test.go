@@ -109,10 +109,10 @@ func TestInitializersOfAccountsWorkspaces(t *testing.T) {
 			})
 			wantContent(t, vw, tt.content)
 
-			left := initializersOf(t, child)
-			left = slices.DeleteFunc(left, func(s string) bool { return s == initializer })
-			patch := fmt.Sprintf(`{"status":{"initializers":[%s]}}`, quoted(left))
 			eventually(t, "the initializer to finish", func(ctx context.Context) error {
+				left := initializersOf(t, child) // others finish meanwhile
+				left = slices.DeleteFunc(left, func(s string) bool { return s == initializer })
+				patch := fmt.Sprintf(`{"status":{"initializers":[%s]}}`, quoted(left))
 				_, err := vw.Resource(logicalClusters).Patch(ctx, "cluster", types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status")
 				return err
 			})
