@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -71,7 +72,7 @@ func (a *asker) request() *request {
 	case watch:
 		r.watch, r.query = true, "watch=true"
 	case events:
-		r.query = "watch=true"
+		r.query = eventsQuery
 	case small, download:
 	}
 	return r
@@ -83,15 +84,15 @@ func (a *asker) next(r *request, i int) {
 	switch a.task.Kind {
 	case download:
 		r.path = a.paths[i%len(a.paths)] + strconv.Itoa(a.task.BodyMiB) + "MiB"
-	case events:
-		r.path = a.paths[i%len(a.paths)] + strconv.Itoa(eventsPerWatch) + "events"
+	case watch, events: // of a collection: API servers know no watch of an object
+		r.path = strings.TrimSuffix(a.paths[i%len(a.paths)], "/")
 	case forged:
 		r.token = a.jwt(a.task.World.Issuer)
 	case stranger:
 		r.token = a.jwt("https://stranger.example")
 	case garbage:
 		r.token = "garbage-" + a.run + "-" + strconv.FormatUint(a.serial.Add(1), 10)
-	case small, upload, watch:
+	case small, upload:
 	}
 }
 

@@ -190,12 +190,12 @@ type backend struct {
 }
 
 // ServeHTTP implements http.Handler: a watch gets one event and then waits,
-// one of a path that ends in "events" gets many and ends; a
+// one with eventsQuery gets many and ends; a
 // path that ends in "MiB" names the size of its answer, an upload is read to
 // its end, and anything else gets the object.
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case strings.HasSuffix(r.URL.Path, "events") && r.URL.Path != eventsPath:
+	case r.URL.RawQuery == eventsQuery:
 		b.stream(w)
 	case strings.HasSuffix(r.URL.RawQuery, "watch=true"):
 		w.Header().Set("Content-Type", "application/json")
@@ -243,6 +243,9 @@ func (b *backend) large(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 }
+
+// eventsQuery is a watch's that gets eventsPerWatch events.
+const eventsQuery = "labelSelector=many&watch=true"
 
 // eventsPath makes the world change; it is asked there itself, not through a
 // proxy.
