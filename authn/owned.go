@@ -53,7 +53,7 @@ func (a *Authenticator) TryConfigurations(ctx context.Context, cluster string, c
 		only := &Authenticator{certs: certs, types: tried, refusals: a.refusals, now: a.now}
 		told, err = only.Explain(ctx, Request{
 			Header: http.Header{"Authorization": {"Bearer " + raw}},
-			Target: index.Target{Cluster: cluster, Type: index.Type{Cluster: cluster, Path: cluster, Name: "(as given)"}},
+			Target: index.Target{Cluster: cluster, Type: index.Type{Cluster: cluster, Path: cluster, Name: workspacetypes.TriedType}},
 		}, nil)
 		if err != nil {
 			return nil, nil, err

@@ -43,8 +43,11 @@ func (s *stepError) Unwrap() error { return s.err }
 
 // faultOf says in words why an issuer could not be read; empty for nil.
 func faultOf(err error) string {
-	if err == nil || errors.Is(err, errNoUsableKey) { // whose text has nothing but what is wrong with the keys
-		return textOf(err)
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, errNoUsableKey): // it says what is wrong with the keys, and nothing else
+		return err.Error()
 	}
 	document := "its documents"
 	var step *stepError
@@ -52,13 +55,6 @@ func faultOf(err error) string {
 		document = map[string]string{discoveryStep: "its discovery document", keysStep: "its keys"}[step.step]
 	}
 	return document + ": " + wordsFor(err)
-}
-
-func textOf(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 func wordsFor(err error) string {

@@ -88,8 +88,8 @@ func (c *configEntry) owned() Owned {
 	return out
 }
 
-// triedType names the type that DryRunOwned makes up. No object can have this name.
-const triedType = "(as given)"
+// TriedType names the type that DryRunOwned makes up. No object can have this name.
+const TriedType = given
 
 // DryRunOwned builds the change's configurations as if they were applied in the logical
 // cluster, within the limits that hold there and at its expense. What the change says of
@@ -103,8 +103,8 @@ func (i *Index) DryRunOwned(cluster string, change *Change) (*DryRun, error) {
 		return nil, fmt.Errorf("there are %d WorkspaceAuthenticationConfigurations, at most %d can be tried at once", len(names), MaxConfigurations)
 	}
 	own := *change
-	own.Types = map[string][]string{triedType: names}
-	return i.dryRun(i.builder, index.Type{Cluster: cluster, Name: triedType}, &own)
+	own.Types = map[string][]string{TriedType: names}
+	return i.dryRun(i.builder, index.Type{Cluster: cluster, Name: TriedType}, &own)
 }
 
 // Owned are the configurations of the DryRun as their owner may see them, after their
