@@ -93,7 +93,7 @@ func TestDashboards(t *testing.T) {
 		check(t, err)
 		want[filepath.Base(file)] = strings.TrimSpace(string(content))
 	}
-	const key = "ConfigMap kcp-front-proxy-dashboards"
+	const key = "ConfigMap front-proxy-dashboards"
 	if objects(t, charted(t))[key] != nil {
 		t.Error("dashboards are on by default")
 	}
@@ -125,27 +125,27 @@ func field(t *testing.T, o *unstructured.Unstructured, path ...string) any {
 func TestPublicCertificate(t *testing.T) {
 	all := objects(t, charted(t, valuesOf("acme")))
 	for name, want := range map[string][]any{
-		"kcp-front-proxy-tls":        {"kcp-front-proxy", "kcp-front-proxy.kcp.svc", "kcp-front-proxy.kcp.svc.cluster.local"},
-		"kcp-front-proxy-public-tls": {"kcp.example.com"},
+		"front-proxy-tls":        {"front-proxy", "front-proxy.kcp.svc", "front-proxy.kcp.svc.cluster.local"},
+		"front-proxy-public-tls": {"kcp.example.com"},
 	} {
 		if diff := cmp.Diff(any(want), field(t, all["Certificate "+name], "spec", "dnsNames")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if got := field(t, all["Certificate kcp-front-proxy-public-tls"], "spec", "issuerRef", "name"); got != "letsencrypt" {
+	if got := field(t, all["Certificate front-proxy-public-tls"], "spec", "issuerRef", "name"); got != "letsencrypt" {
 		t.Errorf("the public certificate is of %v", got)
 	}
-	if got := field(t, all["Certificate kcp-front-proxy-requestheader-client"], "spec", "commonName"); got != "kcp-front-proxy" {
+	if got := field(t, all["Certificate front-proxy-requestheader-client"], "spec", "commonName"); got != "kcp-front-proxy" {
 		t.Errorf("the certificate for shards is of %v, whom virtual workspaces' servers do not allow", got)
 	}
-	args := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy").Spec.Template.Spec.Containers[0].Args
+	args := typed[appsv1.Deployment](t, all, "Deployment front-proxy").Spec.Template.Spec.Containers[0].Args
 	for _, want := range []string{"--tls-cert-file=/etc/front-proxy/tls/tls.crt", "--tls-sni-cert-key=/etc/front-proxy/public-tls/tls.crt,/etc/front-proxy/public-tls/tls.key"} {
 		if !slices.Contains(args, want) {
 			t.Errorf("no %s in %v", want, args)
 		}
 	}
-	if alone := objects(t, charted(t, valuesOf("everything"))); alone["Certificate kcp-front-proxy-public-tls"] != nil ||
-		!slices.Contains(field(t, alone["Certificate kcp-front-proxy-tls"], "spec", "dnsNames").([]any), any("kcp.example.com")) {
+	if alone := objects(t, charted(t, valuesOf("everything"))); alone["Certificate front-proxy-public-tls"] != nil ||
+		!slices.Contains(field(t, alone["Certificate front-proxy-tls"], "spec", "dnsNames").([]any), any("kcp.example.com")) {
 		t.Error("without a public issuer the one serving certificate has not all names")
 	}
 }
@@ -156,10 +156,10 @@ func TestRatesOfTheChart(t *testing.T) {
 	all := objects(t, charted(t, valuesOf("everything")))
 	for name, want := range map[string][]string{
 		"front-proxy": {},
-		"tenants": {"--address-requests-per-second=20", "--address-requests-burst=200", "--workspace-requests-per-second=250.5",
+		"front-proxy-tenants": {"--address-requests-per-second=20", "--address-requests-burst=200", "--workspace-requests-per-second=250.5",
 			"--rate-limit-dry-run", "--proxy-protocol-trusted-cidrs=10.9.0.0/24,fd00:9::/64"},
 	} {
-		args := typed[appsv1.Deployment](t, all, "Deployment kcp-"+name).Spec.Template.Spec.Containers[0].Args
+		args := typed[appsv1.Deployment](t, all, "Deployment "+name).Spec.Template.Spec.Containers[0].Args
 		got := slices.DeleteFunc(slices.Clone(args), func(a string) bool {
 			return !strings.Contains(a, "-requests-per-") && !strings.Contains(a, "-requests-burst") && !strings.HasPrefix(a, "--rate-") && !strings.HasPrefix(a, "--proxy-protocol")
 		})
@@ -207,17 +207,17 @@ func TestPodFields(t *testing.T) {
 		"first delay": c.LivenessProbe.InitialDelaySeconds, "failures": c.LivenessProbe.FailureThreshold,
 	}
 	want := map[string]any{
-		"env": 3, "envFrom": 1, "host alias": "10.96.2.2", "grace": int64(120), "pull secret": "pull", "label": "4711", "annotation": "false", "account": "kcp-proxy",
+		"env": 3, "envFrom": 1, "host alias": "10.96.2.2", "grace": int64(120), "pull secret": "pull", "label": "4711", "annotation": "false", "account": "edge-account",
 		"surge": "25%", "unavailable": "0", "delay": true, "constraints": 1, "mounted": true, "first delay": int32(5), "failures": int32(6),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if typed[appsv1.Deployment](t, all, "Deployment kcp-guests").Spec.Template.Spec.ServiceAccountName != "kcp-guests" {
+	if typed[appsv1.Deployment](t, all, "Deployment front-proxy-guests").Spec.Template.Spec.ServiceAccountName != "guests" {
 		t.Error("nameOverride does not rename the second instance, or it has the first one's account")
 	}
 	second := objects(t, charted(t, "--set=instances.second.podSecurityContext.fsGroup=null"))
-	for name, want := range map[string]bool{"kcp-front-proxy": true, "kcp-second": false} {
+	for name, want := range map[string]bool{"front-proxy": true, "front-proxy-second": false} {
 		if group := typed[appsv1.Deployment](t, second, "Deployment "+name).Spec.Template.Spec.SecurityContext.FSGroup; (group != nil) != want {
 			t.Errorf("%s has the group %v", name, group)
 		}
@@ -228,10 +228,10 @@ func TestPodFields(t *testing.T) {
 // upgrade.
 func TestAutoscaling(t *testing.T) {
 	all := objects(t, charted(t, valuesOf("autoscaling")))
-	if n := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy").Spec.Replicas; n != nil {
+	if n := typed[appsv1.Deployment](t, all, "Deployment front-proxy").Spec.Replicas; n != nil {
 		t.Errorf("%d replicas beside the HorizontalPodAutoscaler", *n)
 	}
-	if target := field(t, all["HorizontalPodAutoscaler kcp-front-proxy"], "spec", "scaleTargetRef", "name"); target != "kcp-front-proxy" {
+	if target := field(t, all["HorizontalPodAutoscaler front-proxy"], "spec", "scaleTargetRef", "name"); target != "front-proxy" {
 		t.Errorf("it scales %v", target)
 	}
 }
@@ -239,15 +239,15 @@ func TestAutoscaling(t *testing.T) {
 // TestWaysIn: routes and Ingresses lead to the instance's own Service, and the
 // Service and the disruption budget select no pods of helm test.
 func TestWaysIn(t *testing.T) {
-	ingress := objects(t, charted(t, valuesOf("ingress")))["Ingress kcp-front-proxy"]
+	ingress := objects(t, charted(t, valuesOf("ingress")))["Ingress front-proxy"]
 	if diff := cmp.Diff(map[string]string{"nginx.ingress.kubernetes.io/ssl-passthrough": "true", "nginx.ingress.kubernetes.io/force-ssl-redirect": "true", "nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}, ingress.GetAnnotations()); diff != "" {
 		t.Errorf("annotations for ingress-nginx (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"route.openshift.io/termination": "passthrough"}, objects(t, charted(t, valuesOf("openshift")))["Ingress kcp-front-proxy"].GetAnnotations()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"route.openshift.io/termination": "passthrough"}, objects(t, charted(t, valuesOf("openshift")))["Ingress front-proxy"].GetAnnotations()); diff != "" {
 		t.Errorf("annotations for OpenShift (-want +got):\n%s", diff)
 	}
 	gateway := objects(t, charted(t, valuesOf("gateway")))
-	for name, host := range map[string]any{"kcp-front-proxy": "kcp.example.com", "kcp-tenants": "tenants.kcp.example.com"} {
+	for name, host := range map[string]any{"front-proxy": "kcp.example.com", "front-proxy-tenants": "tenants.kcp.example.com"} {
 		if got := field(t, gateway["TLSRoute "+name], "spec", "hostnames"); !cmp.Equal(got, any([]any{host})) {
 			t.Errorf("the route of %s is for %v", name, got)
 		}
@@ -263,7 +263,7 @@ func TestWaysIn(t *testing.T) {
 			continue
 		}
 		tests++
-		service := typed[corev1.Service](t, all, "Service kcp-front-proxy")
+		service := typed[corev1.Service](t, all, "Service front-proxy")
 		labels := o.GetLabels()
 		selected := true
 		for name, value := range service.Spec.Selector {
@@ -282,7 +282,7 @@ func TestWaysIn(t *testing.T) {
 // and names only what that namespace must have.
 func TestServiceMonitorElsewhere(t *testing.T) {
 	all := objects(t, charted(t, valuesOf("secrets")))
-	m := all["ServiceMonitor kcp-front-proxy"]
+	m := all["ServiceMonitor front-proxy"]
 	if m.GetNamespace() != "monitoring" || !cmp.Equal(field(t, m, "spec", "namespaceSelector", "matchNames"), any([]any{"kcp"})) {
 		t.Errorf("it is in %s and selects %v", m.GetNamespace(), field(t, m, "spec", "namespaceSelector"))
 	}
@@ -294,7 +294,7 @@ func TestServiceMonitorElsewhere(t *testing.T) {
 	if diff := cmp.Diff(any(want), tls); diff != "" {
 		t.Errorf("tlsConfig (-want +got):\n%s", diff)
 	}
-	for _, kind := range []string{"PrometheusRule kcp-front-proxy", "ConfigMap kcp-front-proxy-dashboards"} {
+	for _, kind := range []string{"PrometheusRule front-proxy", "ConfigMap front-proxy-dashboards"} {
 		if all[kind].GetNamespace() != "monitoring" {
 			t.Errorf("%s is in %s", kind, all[kind].GetNamespace())
 		}
@@ -310,7 +310,7 @@ func notes(t *testing.T, values ...string) string {
 	check(t, os.Rename(filepath.Join(dir, "templates/NOTES.txt"), filepath.Join(dir, "files/notes.txt")))
 	const template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {text: {{ tpl (.Files.Get \"files/notes.txt\") . | toJson }}}\n"
 	check(t, os.WriteFile(filepath.Join(dir, "templates/notes.yaml"), []byte(template), 0o600))
-	out := run(t, nil, tool(t, "helm"), append([]string{"template", "kcp", dir, "--namespace=kcp", "--show-only=templates/notes.yaml"}, values...)...)
+	out := run(t, nil, tool(t, "helm"), append([]string{"template", "front-proxy", dir, "--namespace=kcp", "--show-only=templates/notes.yaml"}, values...)...)
 	return typed[corev1.ConfigMap](t, objects(t, out), "ConfigMap notes").Data["text"]
 }
 
@@ -322,13 +322,13 @@ func TestNotes(t *testing.T) {
 		omitted []string
 	}{
 		"defaults": {nil, []string{
-			"  - kcp-front-proxy-tls (tls.crt, tls.key)\n", "  - kcp-front-proxy-client-ca (tls.crt)\n", "  - kcp-front-proxy-root-kubeconfig (kubeconfig)\n",
-			"Missing: image.repository", "Missing: hostnames", "Not monitored", "No alerts", "No dashboards", "deploy/rbac/root.yaml", "helm test kcp --namespace kcp",
-			"https://kcp-front-proxy.kcp.svc:6443", "exec deploy/kcp-front-proxy -- /front-proxy explain --debug-address=unix:///run/front-proxy/debug.sock",
+			"  - front-proxy-tls (tls.crt, tls.key)\n", "  - front-proxy-client-ca (tls.crt)\n", "  - front-proxy-root-kubeconfig (kubeconfig)\n",
+			"Missing: image.repository", "Missing: hostnames", "Not monitored", "No alerts", "No dashboards", "deploy/rbac/root.yaml", "helm test front-proxy --namespace kcp",
+			"https://front-proxy.kcp.svc:6443", "exec deploy/front-proxy -- /front-proxy explain --debug-address=unix:///run/front-proxy/debug.sock",
 		}, []string{"One replica"}},
 		"everything": {[]string{valuesOf("everything")}, []string{
-			"https://kcp.example.com", "  - kcp-tenants-mounts\n", "  - kcp-front-proxy-server-ca (tls.crt)\n", "Missing: a way in", "in namespace kcp, for its ServiceMonitor: the Secret front-proxy-metrics (tls.crt, tls.key).",
-		}, []string{"kcp-front-proxy-tls (", "kubeconfig (kubeconfig)", "image.repository", "No alerts", "No dashboards"}},
+			"https://kcp.example.com", "  - front-proxy-tenants-mounts\n", "  - front-proxy-server-ca (tls.crt)\n", "Missing: a way in", "in namespace kcp, for its ServiceMonitor: the Secret front-proxy-metrics (tls.crt, tls.key).",
+		}, []string{"front-proxy-tls (", "kubeconfig (kubeconfig)", "image.repository", "No alerts", "No dashboards"}},
 		"secrets": {[]string{valuesOf("secrets")}, []string{
 			"  - kcp-public (tls.crt, tls.key)\n", "in namespace monitoring, for its ServiceMonitor: the Secret kcp-metrics (tls.crt, tls.key) and kcp-serving-ca (ca.crt).",
 		}, []string{"Missing: hostnames"}},

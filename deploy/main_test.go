@@ -88,14 +88,14 @@ func kustomized(t *testing.T, dir string) []byte {
 // set of values.
 var rendered sync.Map
 
-// charted is the chart rendered as release kcp in namespace kcp.
+// charted is the chart rendered as release front-proxy in namespace kcp.
 func charted(t *testing.T, values ...string) []byte {
 	t.Helper()
 	key := strings.Join(values, "\n")
 	if out, ok := rendered.Load(key); ok {
 		return out.([]byte)
 	}
-	out := run(t, nil, tool(t, "helm"), append([]string{"template", "kcp", "charts/front-proxy", "--namespace=kcp"}, values...)...)
+	out := run(t, nil, tool(t, "helm"), append([]string{"template", "front-proxy", "charts/front-proxy", "--namespace=kcp"}, values...)...)
 	rendered.Store(key, out)
 	return out
 }

@@ -296,7 +296,7 @@ func TestChartLints(t *testing.T) {
 		"defaults.certManager.enabled=true,defaults.certManager.publicIssuer.name=letsencrypt", "defaults.autoscaling.enabled=true,defaults.autoscaling.minReplicas=11",
 		"defaults.fullnameOverride=kcp,instances.second.replicaCount=1", "defaults.serviceAccount.name=kcp,instances.second.replicaCount=1",
 	} {
-		if _, err := attempt(nil, helm, "template", "kcp", "charts/front-proxy", "--set="+wrong); err == nil {
+		if _, err := attempt(nil, helm, "template", "front-proxy", "charts/front-proxy", "--set="+wrong); err == nil {
 			t.Errorf("%s is taken", wrong)
 		}
 	}
@@ -314,7 +314,7 @@ func TestNamespaceIsAComponent(t *testing.T) {
 	}
 	dir := overlay(t, map[string]string{"kustomization.yaml": "namespace: proxies\nresources: [../kustomize]\ncomponents: [../kustomize/components/namespace]\n"})
 	all := objects(t, kustomized(t, dir))
-	if all["Namespace proxies"].GetLabels()["pod-security.kubernetes.io/enforce"] != "restricted" || all["Deployment kcp-front-proxy"].GetNamespace() != "proxies" {
+	if all["Namespace proxies"].GetLabels()["pod-security.kubernetes.io/enforce"] != "restricted" || all["Deployment front-proxy"].GetNamespace() != "proxies" {
 		t.Error("an overlay's namespace is not created with its labels, or not used")
 	}
 }
@@ -331,11 +331,11 @@ func overlay(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// TestChartAndKustomizeAgree: with default values the chart's release kcp is
-// what the kustomize base is.
+// TestChartAndKustomizeAgree: with default values the chart's release
+// front-proxy is what the kustomize base is.
 func TestChartAndKustomizeAgree(t *testing.T) {
 	k, c := objects(t, kustomized(t, "kustomize")), objects(t, charted(t))
-	const name = "kcp-front-proxy"
+	const name = "front-proxy"
 	compare := func(what string, want, got any) {
 		t.Helper()
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -344,8 +344,8 @@ func TestChartAndKustomizeAgree(t *testing.T) {
 	}
 	kd, cd := typed[appsv1.Deployment](t, k, "Deployment "+name), typed[appsv1.Deployment](t, c, "Deployment "+name)
 	config := kd.Spec.Template.Spec.Volumes[0].ConfigMap
-	kc, cc := typed[corev1.ConfigMap](t, k, "ConfigMap "+config.Name), typed[corev1.ConfigMap](t, c, "ConfigMap "+name+"-config")
-	config.Name = name + "-config" // the base's has a hash of the content; the chart has it in an annotation
+	kc, cc := typed[corev1.ConfigMap](t, k, "ConfigMap "+config.Name), typed[corev1.ConfigMap](t, c, "ConfigMap "+name+"-routing")
+	config.Name = name + "-routing" // the base's has a hash of the content; the chart has it in an annotation
 	if cd.Spec.Template.Annotations["checksum/mapping"] == "" {
 		t.Error("pods of the chart outlive a change of the mapping, which is read at the start")
 	}
@@ -369,7 +369,7 @@ func parsed(t *testing.T, text string) any {
 // TestInstancesAreTheirOwn: each has its own gates, Secrets and selector.
 func TestInstancesAreTheirOwn(t *testing.T) {
 	all := objects(t, charted(t, valuesOf("everything")))
-	first, second := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy"), typed[appsv1.Deployment](t, all, "Deployment kcp-tenants")
+	first, second := typed[appsv1.Deployment](t, all, "Deployment front-proxy"), typed[appsv1.Deployment](t, all, "Deployment front-proxy-tenants")
 	args := second.Spec.Template.Spec.Containers[0].Args
 	for _, want := range []string{"--feature-gates=ServiceAccountWorkspaceOwners=false,WorkspaceAuthentication=true", "--service-account-keys-from-shards"} {
 		if !slices.Contains(args, want) || slices.Contains(first.Spec.Template.Spec.Containers[0].Args, want) {
@@ -383,11 +383,11 @@ func TestInstancesAreTheirOwn(t *testing.T) {
 		t.Error("both select the same pods")
 	}
 	for _, v := range second.Spec.Template.Spec.Volumes {
-		if v.Secret != nil && !strings.HasPrefix(v.Secret.SecretName, "kcp-tenants-") {
+		if v.Secret != nil && !strings.HasPrefix(v.Secret.SecretName, "front-proxy-tenants-") {
 			t.Errorf("the second instance mounts %s", v.Secret.SecretName)
 		}
 	}
-	if all["ServiceMonitor kcp-front-proxy"] == nil || all["ServiceMonitor kcp-tenants"] != nil {
+	if all["ServiceMonitor front-proxy"] == nil || all["ServiceMonitor front-proxy-tenants"] != nil {
 		t.Error("what is on for all and off for the second instance is not the first one's alone")
 	}
 }
@@ -396,8 +396,8 @@ func TestInstancesAreTheirOwn(t *testing.T) {
 // one, and what it names can be mounted.
 func TestMountHosts(t *testing.T) {
 	all := objects(t, charted(t, valuesOf("everything")))
-	for name, want := range map[string]bool{"kcp-front-proxy": false, "kcp-tenants": true} {
-		file, has := typed[corev1.ConfigMap](t, all, "ConfigMap "+name+"-config").Data["mount-hosts.yaml"]
+	for name, want := range map[string]bool{"front-proxy": false, "front-proxy-tenants": true} {
+		file, has := typed[corev1.ConfigMap](t, all, "ConfigMap "+name+"-routing").Data["mount-hosts.yaml"]
 		pod := typed[appsv1.Deployment](t, all, "Deployment "+name).Spec.Template.Spec
 		told := slices.Contains(pod.Containers[0].Args, "--mount-hosts-file=/etc/front-proxy/config/mount-hosts.yaml")
 		mounted := slices.ContainsFunc(pod.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/etc/front-proxy/mounts" })
@@ -428,13 +428,13 @@ func TestKustomizePatch(t *testing.T) {
 	}
 	dir := overlay(t, map[string]string{"kustomization.yaml": "resources: [../kustomize]\n" + patch, "mapping.yaml": "[]\n", "mount-hosts.yaml": "[]\n"})
 	all := objects(t, kustomized(t, dir))
-	pod := typed[appsv1.Deployment](t, all, "Deployment kcp-front-proxy").Spec.Template.Spec
+	pod := typed[appsv1.Deployment](t, all, "Deployment front-proxy").Spec.Template.Spec
 	if wrong := confined(pod); len(wrong) > 0 {
 		t.Error(wrong)
 	}
 	told := slices.Contains(pod.Containers[0].Args, "--mount-hosts-file=/etc/front-proxy/config/mount-hosts.yaml")
 	mounted := slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == "kcp-mounts" })
-	_, has := config(t, all, "kcp-front-proxy")["mount-hosts.yaml"]
+	_, has := config(t, all, "front-proxy")["mount-hosts.yaml"]
 	if !told || !mounted || !has {
 		t.Errorf("is told of the file %t, its files are mounted %t, has the file %t", told, mounted, has)
 	}

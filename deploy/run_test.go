@@ -42,7 +42,7 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 	chart, acme, own := objects(t, charted(t, valuesOf("everything"))), objects(t, charted(t, valuesOf("acme"))), objects(t, charted(t, valuesOf("secrets")))
 	byChart := map[string]string{}
 	for name := range byHand {
-		byChart[name] = typed[corev1.Secret](t, chart, "Secret kcp-front-proxy-"+name+"-kubeconfig").StringData["kubeconfig"]
+		byChart[name] = typed[corev1.Secret](t, chart, "Secret front-proxy-"+name+"-kubeconfig").StringData["kubeconfig"]
 	}
 	base := objects(t, kustomized(t, "kustomize"))
 	for _, tt := range []struct {
@@ -51,11 +51,11 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 		instance    string
 		kubeconfigs map[string]string
 	}{
-		{"kustomize", base, "kcp-front-proxy", byHand},
-		{"chart with cert-manager", chart, "kcp-front-proxy", byChart},
-		{"chart, second instance", chart, "kcp-tenants", byChart},
-		{"chart with two serving certificates", acme, "kcp-front-proxy", byChart},
-		{"chart with Secrets made by hand", own, "kcp-front-proxy", byHand},
+		{"kustomize", base, "front-proxy", byHand},
+		{"chart with cert-manager", chart, "front-proxy", byChart},
+		{"chart, second instance", chart, "front-proxy-tenants", byChart},
+		{"chart with two serving certificates", acme, "front-proxy", byChart},
+		{"chart with Secrets made by hand", own, "front-proxy", byHand},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k, err := standin.New(t.TempDir())
@@ -93,7 +93,7 @@ func TestImageRunsAsTheManifestsSay(t *testing.T) {
 func config(t *testing.T, all map[string]*unstructured.Unstructured, name string) map[string]string {
 	t.Helper()
 	for key := range all {
-		if strings.HasPrefix(key, "ConfigMap "+name+"-config") {
+		if strings.HasPrefix(key, "ConfigMap "+name+"-routing") {
 			return typed[corev1.ConfigMap](t, all, key).Data
 		}
 	}
@@ -293,7 +293,7 @@ func (c *container) explain() {
 	c.t.Helper()
 	page, err := os.ReadFile("../docs/troubleshooting.md")
 	check(c.t, err)
-	_, rest, found := strings.Cut(string(page), " exec deploy/kcp-front-proxy -- ")
+	_, rest, found := strings.Cut(string(page), " exec deploy/front-proxy -- ")
 	line, _, _ := strings.Cut(rest, "\n")
 	words := strings.Fields(line)
 	if !found || len(words) < 2 || !slices.Contains(words, "--debug-address=unix:///run/front-proxy/debug.sock") {

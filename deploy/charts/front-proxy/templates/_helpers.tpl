@@ -14,11 +14,22 @@
 {{- toYaml $out -}}
 {{- end -}}
 
+{{/* <release>-<name>, or the release's own name for the instance front-proxy of a release that has
+     front-proxy in its name; takes (list $ name). */}}
+{{- define "front-proxy.name" -}}
+{{- $root := index . 0 -}}{{- $name := index . 1 -}}
+{{- if and (eq $name $root.Chart.Name) (contains $name $root.Release.Name) -}}
+{{- $root.Release.Name -}}
+{{- else -}}
+{{- printf "%s-%s" $root.Release.Name $name -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The values of one instance as YAML, with its names and labels; takes (list $ name). */}}
 {{- define "front-proxy.instance" -}}
 {{- $root := index . 0 -}}{{- $name := index . 1 -}}
 {{- $v := include "front-proxy.overlay" (list $root.Values.defaults (default dict (index $root.Values.instances $name))) | fromYaml -}}
-{{- $full := default (printf "%s-%s" $root.Release.Name (default $name $v.nameOverride)) $v.fullnameOverride -}}
+{{- $full := default (include "front-proxy.name" (list $root (default $name $v.nameOverride))) $v.fullnameOverride -}}
 {{- if gt (len $full) 41 -}}
 {{- fail (printf "instance %q: the name %q has more than 41 characters, so that the names of Secrets do not fit" $name $full) -}}
 {{- end -}}
@@ -216,7 +227,7 @@ secrets:
 {{- end -}}
 
 {{- define "front-proxy.volumes" -}}
-- {name: config, configMap: {name: {{ .fullname }}-config}}
+- {name: config, configMap: {name: {{ .fullname }}-routing}}
 {{- range (include "front-proxy.secretVolumes" . | fromYaml).secrets }}
 {{- if .keys }}
 - name: {{ .name }}
@@ -273,6 +284,6 @@ httpGet: {path: {{ index . 1 }}, port: https, scheme: HTTPS}
 {{/* name and namespace of the objects of the release; takes (list $ suffix namespace). */}}
 {{- define "front-proxy.releaseMetadata" -}}
 {{- $root := index . 0 -}}
-name: {{ $root.Release.Name }}-front-proxy{{ index . 1 }}
+name: {{ include "front-proxy.name" (list $root $root.Chart.Name) }}{{ index . 1 }}
 namespace: {{ default $root.Release.Namespace (index . 2) }}
 {{- end -}}
