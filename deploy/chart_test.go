@@ -347,33 +347,3 @@ func TestNotes(t *testing.T) {
 		}
 	}
 }
-
-// TestPagesRender: values in docs/ are what the chart takes, and manifests there
-// what their types take.
-func TestPagesRender(t *testing.T) {
-	for page, want := range map[string]int{"install.md": 3, "regions.md": 1} {
-		content, err := os.ReadFile("../docs/" + page)
-		check(t, err)
-		rendered := 0
-		for n, block := range strings.Split(string(content), "```yaml\n")[1:] {
-			block, _, _ = strings.Cut(block, "```")
-			stream := []byte(block)
-			switch {
-			case strings.Contains(block, "kind: ") && strings.Contains(block, "metadata: "):
-			case strings.HasPrefix(block, "defaults:"), strings.Contains(block, "\ndefaults:"), strings.HasPrefix(block, "instances:"):
-				values := filepath.Join(t.TempDir(), "values.yaml")
-				check(t, os.WriteFile(values, stream, 0o600))
-				stream = charted(t, "--values="+values)
-			default:
-				continue // a kustomization: TestKustomizePatch
-			}
-			rendered++
-			if _, err := attempt(stream, tool(t, "strict")); err != nil {
-				t.Errorf("%s, block %d: %v", page, n+1, err)
-			}
-		}
-		if rendered != want {
-			t.Errorf("%s has %d blocks of values and manifests, want %d", page, rendered, want)
-		}
-	}
-}

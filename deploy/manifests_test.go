@@ -74,13 +74,9 @@ type frontProxy struct {
 		RootShard struct {
 			Reference *corev1.LocalObjectReference `json:"ref"`
 		} `json:"rootShard"`
-		Replicas *int32 `json:"replicas"`
-		Auth     struct {
-			ServiceAccount struct {
-				Enabled bool `json:"enabled"`
-			} `json:"serviceAccount"`
-		} `json:"auth"`
-		Image struct {
+		Replicas *int32         `json:"replicas"`
+		Auth     frontProxyAuth `json:"auth"`
+		Image    struct {
 			Repository string `json:"repository"`
 			Tag        string `json:"tag"`
 		} `json:"image"`
@@ -118,6 +114,25 @@ type frontProxy struct {
 			} `json:"spec"`
 		} `json:"certificateTemplates"`
 	} `json:"spec"`
+}
+
+// frontProxyAuth has the fields of spec.auth that docs/install.md shows, as of kcp-operator 0.10.
+type frontProxyAuth struct {
+	ServiceAccount struct {
+		Enabled bool `json:"enabled"`
+	} `json:"serviceAccount"`
+	OIDC *struct {
+		IssuerURL      string `json:"issuerURL"`
+		ClientID       string `json:"clientID"`
+		UsernameClaim  string `json:"usernameClaim"`
+		UsernamePrefix string `json:"usernamePrefix"`
+		GroupsClaim    string `json:"groupsClaim"`
+		GroupsPrefix   string `json:"groupsPrefix"`
+		CAFile         *struct {
+			Name string `json:"name"`
+			Key  string `json:"key"`
+		} `json:"caFileRef"`
+	} `json:"oidc"`
 }
 
 type kubeconfig struct {
@@ -331,8 +346,8 @@ func overlay(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// TestChartAndKustomizeAgree: with default values the chart's release
-// front-proxy is what the kustomize base is.
+// TestChartAndKustomizeAgree: with default values the chart's release front-proxy
+// is what the kustomize base is.
 func TestChartAndKustomizeAgree(t *testing.T) {
 	k, c := objects(t, kustomized(t, "kustomize")), objects(t, charted(t))
 	const name = "front-proxy"
@@ -414,29 +429,6 @@ func TestMountHosts(t *testing.T) {
 		if diff := cmp.Diff(any([]any{entry}), parsed(t, file)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-	}
-}
-
-// TestKustomizePatch: the patch in docs/install.md does what it says.
-func TestKustomizePatch(t *testing.T) {
-	page, err := os.ReadFile("../docs/install.md")
-	check(t, err)
-	_, rest, _ := strings.Cut(string(page), "# kustomization.yaml, as above, and\n")
-	patch, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatal("docs/install.md has no such patch")
-	}
-	dir := overlay(t, map[string]string{"kustomization.yaml": "resources: [../kustomize]\n" + patch, "mapping.yaml": "[]\n", "mount-hosts.yaml": "[]\n"})
-	all := objects(t, kustomized(t, dir))
-	pod := typed[appsv1.Deployment](t, all, "Deployment front-proxy").Spec.Template.Spec
-	if wrong := confined(pod); len(wrong) > 0 {
-		t.Error(wrong)
-	}
-	told := slices.Contains(pod.Containers[0].Args, "--mount-hosts-file=/etc/front-proxy/config/mount-hosts.yaml")
-	mounted := slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == "kcp-mounts" })
-	_, has := config(t, all, "front-proxy")["mount-hosts.yaml"]
-	if !told || !mounted || !has {
-		t.Errorf("is told of the file %t, its files are mounted %t, has the file %t", told, mounted, has)
 	}
 }
 
