@@ -29,9 +29,16 @@ import (
 	"frontproxy/index"
 )
 
-// serviceAccountToken makes a bound token and an authenticator that knows its
-// key.
-func serviceAccountToken(t *testing.T) (raw string, a token.Authenticator) {
+// apiAudience is the API's in these tests, and the issuer of service accounts.
+const apiAudience = "https://kcp.default.svc"
+
+// accountKey signs service accounts' tokens.
+type accountKey struct {
+	key    serviceaccount.Key
+	signer jose.Signer
+}
+
+func newAccountKey(t *testing.T) *accountKey {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -41,52 +48,73 @@ func serviceAccountToken(t *testing.T) (raw string, a token.Authenticator) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const iss = "https://kcp.default.svc"
-	payload, err := json.Marshal(map[string]any{
-		"iss": iss, "sub": "system:serviceaccount:default:bot", "aud": iss, "exp": time.Now().Add(time.Hour).Unix(),
-		"kubernetes.io": map[string]any{"clusterName": "root", "namespace": "default", "serviceaccount": map[string]any{"name": "bot", "uid": "u"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: key.ID}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	jws, err := signer.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if raw, err = jws.CompactSerialize(); err != nil {
-		t.Fatal(err)
-	}
-	inner, err := serviceaccount.New(serviceaccount.Config{Issuers: []string{iss}, Keys: serviceaccount.NewKeySet(key)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw, inner
+	return &accountKey{key, signer}
 }
 
-// All global token authenticators together, through Decide.
-func TestGlobalAuthenticatorsTogether(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "tokens.csv")
-	authntest.WriteFile(t, file, "static-token,carol,3,ops\n")
-	tokens, err := tokenfile.New(file, nil, klog.Logger{})
+// token is one of account bot in namespace default of the logical cluster.
+func (k *accountKey) token(t *testing.T, cluster string, audiences ...string) string {
+	t.Helper()
+	payload, err := json.Marshal(map[string]any{
+		"iss": apiAudience, "sub": "system:serviceaccount:default:bot", "aud": audiences, "exp": time.Now().Add(time.Hour).Unix(), "jti": "1",
+		"kubernetes.io": map[string]any{"clusterName": cluster, "namespace": "default", "serviceaccount": map[string]any{"name": "bot", "uid": "u"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	saToken, accounts := serviceAccountToken(t)
+	jws, err := k.signer.Sign(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := jws.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// operators are global token authenticators of three kinds, in the order in which
+// they are asked, and what makes tokens that they know.
+type operators struct {
+	tokens    []token.Authenticator
+	accounts  *accountKey
+	oidcToken string // i0:dave's
+}
+
+// newOperators makes them, with the lines of a token file.
+func newOperators(t *testing.T, lines string) *operators {
+	t.Helper()
+	file, config := filepath.Join(t.TempDir(), "tokens.csv"), filepath.Join(t.TempDir(), "authn.yaml")
+	authntest.WriteFile(t, file, lines)
+	static, err := tokenfile.New(file, nil, klog.Logger{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := newAccountKey(t)
+	accounts, err := serviceaccount.New(serviceaccount.Config{Issuers: []string{apiAudience}, Keys: serviceaccount.NewKeySet(key.key)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := issuertest.Serve(t, issuertest.Options{})
-	config := filepath.Join(t.TempDir(), "authn.yaml")
 	authntest.WriteFile(t, config, tokentest.AuthConfig("v1", s))
 	openID, err := oidc.New(oidc.Config{ConfigFile: config, Issuers: tokentest.RunPool(t, issuer.Config{})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	oidcToken := s.Sign(issuertest.Claims{"sub": "dave", "aud": "app"})
-	if _, err := tokentest.Ask(t, openID, oidcToken); err != nil {
+	o := &operators{[]token.Authenticator{static, accounts, openID}, key, s.Sign(issuertest.Claims{"sub": "dave", "aud": "app"})}
+	if _, err := tokentest.Ask(t, openID, o.oidcToken); err != nil {
 		t.Fatal(err)
 	}
+	return o
+}
+
+// All global token authenticators together, through Decide.
+func TestGlobalAuthenticatorsTogether(t *testing.T) {
+	o := newOperators(t, "static-token,carol,3,ops\n")
+	saToken, oidcToken := o.accounts.token(t, "root", apiAudience), o.oidcToken
 	server := tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		if q.Spec.Token == "opaque-token-0123456789" {
 			tokentest.Says(tokentest.SaysAlice)(w, q)
@@ -98,7 +126,7 @@ func TestGlobalAuthenticatorsTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(Config{Tokens: []token.Authenticator{tokens, accounts, openID}, Webhook: webhook})
+	a, err := New(Config{Tokens: o.tokens, Webhook: webhook})
 	if err != nil {
 		t.Fatal(err)
 	}

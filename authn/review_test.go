@@ -2,83 +2,24 @@ package authn
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/klog/v2"
 
 	"frontproxy/authn/identity"
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
-	"frontproxy/authn/issuer"
-	"frontproxy/authn/issuer/issuertest"
-	"frontproxy/authn/oidc"
-	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
-	"frontproxy/authn/tokenfile"
 	"frontproxy/authn/webhook"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 )
-
-// apiAudience is the API's in these tests, and the issuer of service accounts.
-const apiAudience = "https://kcp.default.svc"
-
-// accountKey signs service accounts' tokens.
-type accountKey struct {
-	key    serviceaccount.Key
-	signer jose.Signer
-}
-
-func newAccountKey(t *testing.T) *accountKey {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := serviceaccount.NewKey(private.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: key.ID}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &accountKey{key, signer}
-}
-
-// token is one of account bot in namespace default of the logical cluster.
-func (k *accountKey) token(t *testing.T, cluster string, audiences ...string) string {
-	t.Helper()
-	payload, err := json.Marshal(map[string]any{
-		"iss": apiAudience, "sub": "system:serviceaccount:default:bot", "aud": audiences, "exp": time.Now().Add(time.Hour).Unix(), "jti": "1",
-		"kubernetes.io": map[string]any{"clusterName": cluster, "namespace": "default", "serviceaccount": map[string]any{"name": "bot", "uid": "u"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := k.signer.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := jws.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
 
 // reviewed is a review's result, for comparison.
 type reviewed struct {
@@ -89,28 +30,8 @@ type reviewed struct {
 
 // TestReview: every kind of authenticator, for every audience, at every kind of target.
 func TestReview(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "tokens.csv")
-	authntest.WriteFile(t, file, "static-token,carol,3,\"ops,system:masters\"\nstatic-account,system:serviceaccount:default:bot,4\n")
-	tokens, err := tokenfile.New(file, nil, klog.Logger{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := newAccountKey(t)
-	accounts, err := serviceaccount.New(serviceaccount.Config{Issuers: []string{apiAudience}, Keys: serviceaccount.NewKeySet(key.key)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := issuertest.Serve(t, issuertest.Options{})
-	config := filepath.Join(t.TempDir(), "authn.yaml")
-	authntest.WriteFile(t, config, tokentest.AuthConfig("v1", s))
-	openID, err := oidc.New(oidc.Config{ConfigFile: config, Issuers: tokentest.RunPool(t, issuer.Config{})})
-	if err != nil {
-		t.Fatal(err)
-	}
-	oidcToken := s.Sign(issuertest.Claims{"sub": "dave", "aud": "app"})
-	if _, err := tokentest.Ask(t, openID, oidcToken); err != nil {
-		t.Fatal(err)
-	}
+	o := newOperators(t, "static-token,carol,3,\"ops,system:masters\"\nstatic-account,system:serviceaccount:default:bot,4\n")
+	key, oidcToken := o.accounts, o.oidcToken
 	server := tokentest.ServeReviews(t, func(w http.ResponseWriter, q authenticationv1.TokenReview) {
 		status := authenticationv1.TokenReviewStatus{User: authenticationv1.UserInfo{Username: "erin"}}
 		switch q.Spec.Token {
@@ -131,7 +52,7 @@ func TestReview(t *testing.T) {
 	members := fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{
 		iss: {fakeToken{name: "type", users: map[string]user.Info{ofType: &user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", "system:masters"}}}}},
 	}}}
-	a, err := New(Config{Tokens: []token.Authenticator{tokens, accounts, openID}, Webhook: hook, Types: members, APIAudiences: []string{apiAudience}, DropGroups: []string{"system:masters"}})
+	a, err := New(Config{Tokens: o.tokens, Webhook: hook, Types: members, APIAudiences: []string{apiAudience}, DropGroups: []string{"system:masters"}})
 	if err != nil {
 		t.Fatal(err)
 	}
