@@ -26,10 +26,7 @@ func answersWorld(t *testing.T, more ...string) (w *explainWorld, far *standin.S
 	t.Helper()
 	const org = "org0000000000001"
 	k := newKCP(t)
-	far, err := k.AddShard("shard-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	far = addShard(t, k, "shard-1")
 	w = &explainWorld{issuer: newIssuer(t), debug: "unix://" + filepath.Join(t.TempDir(), "debug.sock")}
 	k.Root.PutWorkspace("root", "org", org, "root", "universal", nil)
 	k.Root.PutCluster(org, "root:universal", nil)

@@ -12,10 +12,7 @@ import (
 // HTTP/2 and HTTP/1.1, and a good one still works on the same connection.
 func TestBigToken(t *testing.T) {
 	t.Parallel()
-	k := newKCP(t)
-	issuer := newIssuer(t)
-	k.Root.PutConfiguration("root", "issuer", trusting(issuer))
-	k.Root.PutType("root", "team", "issuer")
+	k, issuer := newTeam(t)
 	k.Root.PutWorkspace("root", "ws", "c000000000000001", "root", "team", nil)
 	k.Root.PutCluster("c000000000000001", "root:team", nil)
 	args, url := arguments(t, k)

@@ -101,19 +101,13 @@ const (
 func newInstallation(t *testing.T) *installation {
 	t.Helper()
 	k := newKCP(t)
-	i := &installation{t: t, kcp: k, users: map[string]tls.Certificate{}}
-	var err error
-	if i.shard, err = k.AddShard("shard-1"); err != nil {
-		t.Fatal(err)
-	}
+	i := &installation{t: t, kcp: k, shard: addShard(t, k, "shard-1"), users: map[string]tls.Certificate{}}
 	k.Root.PutWorkspace("root", "team", rootTeam, "root", "organization", nil)
 	k.Root.PutCluster(rootTeam, "root:organization", nil)
 	k.Root.PutWorkspace("root", "far", farTeam, "root", "organization", nil)
 	i.shard.PutCluster(farTeam, "root:organization", nil)
 	for n := range i.accounts {
-		if i.accounts[n], err = k.ServingCA.Serving(t.TempDir(), fmt.Sprintf("service-account-%d", n)); err != nil {
-			t.Fatal(err)
-		}
+		i.accounts[n] = keyPair(t, k, fmt.Sprintf("service-account-%d", n))
 	}
 	i.users["alice"] = i.issue(k.ClientCA.Client(t.TempDir(), "alice", "devs", "system:kcp:admin", "system:masters"))
 	i.users["mounts"] = i.issue(k.RequestHeaderCA.Client(t.TempDir(), "kcp-mounts-proxy"))

@@ -46,9 +46,7 @@ func (p *runningProxy) get(path, token string) (int, []byte) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	k := newKCP(t)
-	if _, err := k.AddShard("shard-1"); err != nil {
-		t.Fatal(err)
-	}
+	addShard(t, k, "shard-1")
 	issuer := newIssuer(t)
 	k.Root.PutConfiguration("root", "tenantconfig", trusting(issuer))
 	k.Root.PutType("root", "tenanttype", "tenantconfig")

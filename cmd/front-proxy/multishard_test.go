@@ -82,15 +82,9 @@ func (p *runningProxy) endsWithin(what string, ended <-chan time.Time, limit tim
 func TestAccountsAcrossShards(t *testing.T) {
 	t.Parallel()
 	const home = "moving0000000001"
-	k := newKCP(t)
-	other, err := k.AddShard("shard-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	k, issuer := newTeam(t)
+	other := addShard(t, k, "shard-1")
 	rootKey, otherKey := keyPair(t, k, "root"), keyPair(t, k, "other")
-	issuer := newIssuer(t)
-	k.Root.PutConfiguration("root", "issuer", trusting(issuer))
-	k.Root.PutType("root", "team", "issuer")
 	k.Root.PutWorkspace("root", "ws", home, "root", "team", nil)
 	k.Root.PutCluster(home, "root:team", nil)
 	k.Root.PutServiceAccount(home, "default", "bot", "bot-uid")
@@ -148,9 +142,7 @@ func TestAccountsAcrossShards(t *testing.T) {
 func TestShardsVirtualWorkspacesByFlag(t *testing.T) {
 	t.Parallel()
 	k := newKCP(t)
-	if _, err := k.AddShard("root-1"); err != nil {
-		t.Fatal(err)
-	}
+	addShard(t, k, "root-1")
 	args, url := arguments(t, k)
 	p := startProxy(t, k, url, append(args, "--shard-virtual-workspaces", "--shard-client-common-names=shard-client-root,root-1=shard-client-root-1"))
 	shardClient, err := k.ClientCA.Client(t.TempDir(), "shard-client-root", "system:masters")

@@ -20,10 +20,8 @@ import (
 // later.
 func TestRefusedStaysRefused(t *testing.T) {
 	t.Parallel()
-	k := newKCP(t)
-	one, other := newIssuer(t), newIssuer(t)
-	k.Root.PutConfiguration("root", "issuer", trusting(one))
-	k.Root.PutType("root", "team", "issuer")
+	k, one := newTeam(t)
+	other := newIssuer(t)
 	k.Root.PutWorkspace("root", "ws", "workspace0000001", "root", "team", nil)
 	k.Root.PutCluster("workspace0000001", "root:team", nil)
 	p := startGated(t, k)
@@ -77,10 +75,7 @@ func TestRefusedStaysRefused(t *testing.T) {
 func TestWorkspaceMadeAnew(t *testing.T) {
 	t.Parallel()
 	k := newKCP(t)
-	far, err := k.AddShard("shard-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	far := addShard(t, k, "shard-1")
 	issuers := [2]*issuertest.Issuer{newIssuer(t), newIssuer(t)}
 	var tokens [2]string
 	for n, i := range issuers {

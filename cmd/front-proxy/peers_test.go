@@ -54,20 +54,14 @@ func TestShardPeers(t *testing.T) {
 	p.await(alice, "/clusters/newonthird000001/api", "", http.StatusForbidden)
 
 	i.kcp.Root.Stop()
-	third, err := i.kcp.AddShard("shard-2")
-	if err != nil {
-		t.Fatal(err)
-	}
+	third := addShard(t, i.kcp, "shard-2")
 	third.PutCluster("newonthird000001", "root:organization", nil)
 	p.await(alice, "/clusters/newonthird000001/api", "", http.StatusOK)
 	p.await(alice, "/clusters/root:far/api", "", http.StatusOK)
 	p.await(alice, "/clusters/root:team/api", "", http.StatusServiceUnavailable) // known, but its shard is down
 
 	i.shard.Stop() // no configured peer is left: the third shard tells of a fourth
-	fourth, err := i.kcp.AddShard("shard-3")
-	if err != nil {
-		t.Fatal(err)
-	}
+	fourth := addShard(t, i.kcp, "shard-3")
 	fourth.PutCluster("newonfourth00001", "root:organization", nil)
 	p.await(alice, "/clusters/newonfourth00001/api", "", http.StatusOK)
 }

@@ -17,21 +17,12 @@ import (
 // certificate never goes with a client's request.
 func TestEachPowerForItsOwnUse(t *testing.T) {
 	t.Parallel()
-	k := newKCP(t)
-	other, err := k.AddShard("shard-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer := newIssuer(t)
-	k.Root.PutConfiguration("root", "issuer", trusting(issuer))
-	k.Root.PutType("root", "team", "issuer")
+	k, issuer := newTeam(t)
+	other := addShard(t, k, "shard-1")
 	k.Root.PutWorkspace("root", "ws", clusterName(1), "root", "team", nil)
 	other.PutCluster(clusterName(1), "root:team", nil)
 	other.PutServiceAccount(clusterName(1), "default", "robot", "uid-1")
-	keys, err := k.ServingCA.Serving(t.TempDir(), "accounts")
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := keyPair(t, k, "accounts")
 	identity := func(name string, purposes ...standin.Purpose) string {
 		path, err := k.KubeconfigFor(name, purposes...)
 		if err != nil {
@@ -86,10 +77,7 @@ func TestLookUpsNeedTheirRight(t *testing.T) {
 	t.Parallel()
 	k := newKCP(t)
 	k.Root.PutServiceAccount("root", "default", "robot", "uid-1")
-	keys, err := k.ServingCA.Serving(t.TempDir(), "accounts")
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := keyPair(t, k, "accounts")
 	powerless, err := k.KubeconfigFor("powerless")
 	if err != nil {
 		t.Fatal(err)

@@ -39,9 +39,7 @@ type callersWorld struct {
 func newCallersWorld(t *testing.T) *callersWorld {
 	t.Helper()
 	k := newKCP(t)
-	if _, err := k.AddShard("root-1"); err != nil {
-		t.Fatal(err)
-	}
+	addShard(t, k, "root-1")
 	w := &callersWorld{audit: filepath.Join(t.TempDir(), "audit.log"), debug: "unix://" + filepath.Join(t.TempDir(), "debug.sock")}
 	args, url := arguments(t, k)
 	w.runningProxy = startProxy(t, k, url, append(args, "--shard-virtual-workspaces", "--requestheader-client-ca-file="+k.RequestHeaderCA.File,

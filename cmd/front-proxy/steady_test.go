@@ -422,10 +422,7 @@ func TestNothingIsLost(t *testing.T) {
 			}
 		}},
 		{"a third shard comes and goes", func(t *testing.T) {
-			third, err := k.AddShard("shard-2")
-			if err != nil {
-				t.Fatal(err)
-			}
+			third := addShard(t, k, "shard-2")
 			k.Root.PutWorkspace("root", "third", "third00000000001", "root", "organization", nil)
 			third.PutCluster("third00000000001", "root:organization", nil)
 			p.await(p.client(), "/clusters/root:third/api", "token-of-frank", http.StatusOK)

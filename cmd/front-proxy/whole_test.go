@@ -62,6 +62,24 @@ func newKCP(t testing.TB) *standin.KCP {
 	return k
 }
 
+func addShard(t testing.TB, k *standin.KCP, name string) *standin.Shard {
+	t.Helper()
+	s, err := k.AddShard(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// newTeam is a kcp whose workspace type root:team trusts an issuer.
+func newTeam(t *testing.T) (*standin.KCP, *issuertest.Issuer) {
+	t.Helper()
+	k, issuer := newKCP(t), newIssuer(t)
+	k.Root.PutConfiguration("root", "issuer", trusting(issuer))
+	k.Root.PutType("root", "team", "issuer")
+	return k, issuer
+}
+
 // arguments are what every proxy in front of k needs, with its mapping file
 // made of entries; empty means one for /clusters/.
 func arguments(t testing.TB, k *standin.KCP, entries ...string) (args []string, url string) {
@@ -217,14 +235,8 @@ func newIssuer(t *testing.T) *issuertest.Issuer {
 func TestOneTokenAtAThousandWorkspaces(t *testing.T) {
 	t.Parallel()
 	const workspaces, rounds, workers = 1000, 4, 16
-	k := newKCP(t)
-	other, err := k.AddShard("shard-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer := newIssuer(t)
-	k.Root.PutConfiguration("root", "issuer", trusting(issuer))
-	k.Root.PutType("root", "team", "issuer")
+	k, issuer := newTeam(t)
+	other := addShard(t, k, "shard-1")
 	cluster := func(n int) string { return fmt.Sprintf("c%015d", n) }
 	for n := range workspaces {
 		k.Root.PutWorkspace("root", fmt.Sprintf("ws-%d", n), cluster(n), "root", "team", nil)
@@ -267,14 +279,8 @@ func TestOneTokenAtAThousandWorkspaces(t *testing.T) {
 // fast for (e2e.TestMigration).
 func TestMigration(t *testing.T) {
 	t.Parallel()
-	k := newKCP(t)
-	other, err := k.AddShard("shard-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer := newIssuer(t)
-	k.Root.PutConfiguration("root", "issuer", trusting(issuer))
-	k.Root.PutType("root", "team", "issuer")
+	k, issuer := newTeam(t)
+	other := addShard(t, k, "shard-1")
 	k.Root.PutWorkspace("root", "ws", "moving0000000001", "root", "team", nil)
 	k.Root.PutCluster("moving0000000001", "root:team", nil)
 	args, url := arguments(t, k)
