@@ -24,6 +24,7 @@ func newOwnersWorld(t *testing.T) *explainWorld {
 }
 
 func TestOwnersSeeHowConfigurationsDo(t *testing.T) {
+	t.Parallel()
 	w := newOwnersWorld(t)
 	owner, reader := w.kubeconfig("owner-token", "/clusters/root"), w.kubeconfig("reader-token", "/clusters/root")
 	w.refused("/clusters/root:one/api/v1/pods", w.token("bob", "elsewhere"))
@@ -60,6 +61,7 @@ func TestOwnersSeeHowConfigurationsDo(t *testing.T) {
 }
 
 func TestOwnersTryConfigurationsInAFile(t *testing.T) {
+	t.Parallel()
 	w := newOwnersWorld(t)
 	other := newIssuer(t)
 	owner := w.kubeconfig("owner-token", "/clusters/root")
