@@ -56,6 +56,17 @@ func acquire(t testing.TB, p *Pool, trust IssuerRef) *Issuer {
 	return i
 }
 
+// ready returns a pool that has read s, and its clock, which stands.
+func ready(t testing.TB, s *issuertest.Issuer) (*clocktesting.FakeClock, *Pool, *Issuer) {
+	t.Helper()
+	clock := clocktesting.NewFakeClock(time.Now())
+	p := running(t, Config{Clock: clock})
+	i := acquire(t, p, trustOf(s))
+	<-i.Ready()
+	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	return clock, p, i
+}
+
 // eventually polls, for what the code under test gives no signal of.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
@@ -436,11 +447,7 @@ func TestKnownKeysNeedNoFetch(t *testing.T) {
 // seconds. Each token is undecided at most until a later fetch.
 func TestUnknownKeysShareFetches(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
-	clock := clocktesting.NewFakeClock(time.Now())
-	p := running(t, Config{Clock: clock})
-	i := acquire(t, p, trustOf(s))
-	<-i.Ready()
-	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	clock, _, i := ready(t, s)
 	before := s.KeyFetches()
 	const seconds = 60
 	for n := range seconds {
@@ -479,11 +486,7 @@ func TestUnknownKeyIsDecidedByALaterFetch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := issuertest.Serve(t, issuertest.Options{})
-			clock := clocktesting.NewFakeClock(time.Now())
-			p := running(t, Config{Clock: clock})
-			i := acquire(t, p, trustOf(s))
-			<-i.Ready()
-			eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+			clock, _, i := ready(t, s)
 			for i.refetch.Allow(clock.Now(), true) { // others use the burst up
 			}
 			before := s.KeyFetches()
@@ -621,11 +624,7 @@ func TestNoUsableKey(t *testing.T) {
 
 func TestRotation(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
-	clock := clocktesting.NewFakeClock(time.Now())
-	p := running(t, Config{Clock: clock})
-	i := acquire(t, p, trustOf(s))
-	<-i.Ready()
-	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	clock, _, i := ready(t, s)
 	old := s.Sign(nil)
 
 	s.RotateKeeping() // just after a reading
@@ -677,11 +676,7 @@ func TestSameKeysSameGeneration(t *testing.T) {
 
 func TestKeysOutliveTheIssuer(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
-	clock := clocktesting.NewFakeClock(time.Now())
-	p := running(t, Config{Clock: clock})
-	i := acquire(t, p, trustOf(s))
-	<-i.Ready()
-	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	clock, p, i := ready(t, s)
 	s.SetDown(true)
 	for range 5 {
 		eventually(t, "run waits for the time", clock.HasWaiters)
