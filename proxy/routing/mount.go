@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"frontproxy/index/shards"
+	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 )
 
 // localMountPath returns the path that a mount's URL has below a known shard or this proxy;
@@ -29,6 +31,38 @@ func (r *Router) localMountPath(mount *url.URL) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// toHost finds what a mount's URL names outside of kcp.
+func (q *resolution) toHost(mount *url.URL) error {
+	host := q.MountHosts.find(mount)
+	if q.external == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
+		return &destination.Error{Reason: destination.MountRefused, Message: "the workspace's mount leads to a URL that the proxy does not serve"}
+	}
+	if looped(q.request.Header) {
+		return &destination.Error{Reason: destination.MountLoop, Message: "the workspace's mount leads back to this proxy"}
+	}
+	d := &q.dest
+	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Untrusted, q.untrusted
+	d.Base = &url.URL{Scheme: "https", Host: mount.Host}
+	if host != nil {
+		d.Base.Host = host.url.Host // as the operator spells it
+		d.Transport, d.HostHeaders = host.transport(), host.headers
+		if host.getsIdentity() {
+			d.Trust = destination.Listed
+		}
+	}
+	d.Prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
+	if err := lookup.Stays(d.Path); err != nil { // the host, or what is before it, may resolve dot segments
+		return err
+	}
+	switch path := d.Prefix + d.Path; {
+	case path == "":
+		d.Prefix = "/"
+	case strings.HasPrefix(path, "//"): // it would name another host
+		return &destination.Error{Reason: destination.MountPath, Message: "the path below the mount begins with two slashes"}
+	}
+	return nil
 }
 
 func shardURLs(s *shards.Shard) []*url.URL {

@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -150,86 +149,4 @@ func (q *resolution) lookUp(cluster string) error {
 		q.Lookups(d.Target, err)
 	}
 	return err
-}
-
-// toServices finds where a path below /shards/ goes; false when it is none.
-func (q *resolution) toServices(path string) (ours bool, err error) {
-	s := q.routes.services
-	if s == nil {
-		return false, nil
-	}
-	name, found, err := s.match(path)
-	switch {
-	case err != nil:
-		return true, err
-	case name == "":
-		return false, nil
-	case found.path == "":
-		return true, &destination.Error{Reason: destination.NotMapped, Message: "only virtual workspaces are served there"}
-	}
-	shard, err := s.find(name)
-	if err != nil {
-		return true, err
-	}
-	if err := q.lookUp(found.cluster); err != nil && !q.leaveTypeOpen(err) {
-		return true, err
-	}
-	if q.dest.Target.Mount != nil {
-		return true, index.ErrUnknown // a mount has no virtual workspaces
-	}
-	base, mapping, ok := s.upstream(shard)
-	found.mapping = mapping
-	q.enter(found)
-	d := &q.dest
-	d.Kind, d.Shard, d.ShardRoute = destination.VirtualWorkspace, shard.Name, shard.Name
-	d.Base, d.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")
-	if !ok {
-		return true, &destination.Error{Reason: destination.Misplaced, Message: fmt.Sprintf("the virtual workspace URL of shard %q leads to another shard's", name)}
-	}
-	return true, nil
-}
-
-// leaveTypeOpen says whether a request below /shards/ goes on although two shards claim
-// its cluster: the path says which shard is asked, so only the cluster's type is unknown.
-// kcp itself asks so, when it copies a cluster from one shard to another. Whoever comes
-// through a mount asked for a workspace, not for a shard.
-func (q *resolution) leaveTypeOpen(err error) bool {
-	d := &q.dest
-	if !errors.Is(err, index.ErrConflict) || d.Target.Cluster == "" || len(d.Mounts) > 0 {
-		return false
-	}
-	d.Target = index.Target{Cluster: d.Target.Cluster, Type: index.Type{Err: index.ErrConflict}}
-	return true
-}
-
-// toHost finds what a mount's URL names outside of kcp.
-func (q *resolution) toHost(mount *url.URL) error {
-	host := q.MountHosts.find(mount)
-	if q.external == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
-		return &destination.Error{Reason: destination.MountRefused, Message: "the workspace's mount leads to a URL that the proxy does not serve"}
-	}
-	if looped(q.request.Header) {
-		return &destination.Error{Reason: destination.MountLoop, Message: "the workspace's mount leads back to this proxy"}
-	}
-	d := &q.dest
-	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Untrusted, q.untrusted
-	d.Base = &url.URL{Scheme: "https", Host: mount.Host}
-	if host != nil {
-		d.Base.Host = host.url.Host // as the operator spells it
-		d.Transport, d.HostHeaders = host.transport(), host.headers
-		if host.getsIdentity() {
-			d.Trust = destination.Listed
-		}
-	}
-	d.Prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
-	if err := lookup.Stays(d.Path); err != nil { // the host, or what is before it, may resolve dot segments
-		return err
-	}
-	switch path := d.Prefix + d.Path; {
-	case path == "":
-		d.Prefix = "/"
-	case strings.HasPrefix(path, "//"): // it would name another host
-		return &destination.Error{Reason: destination.MountPath, Message: "the path below the mount begins with two slashes"}
-	}
-	return nil
 }

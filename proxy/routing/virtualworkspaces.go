@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/lookup"
+	"frontproxy/proxy/destination"
 )
 
 // Segments of the built-in route /shards/<shard>/services/….
@@ -77,6 +79,56 @@ func newShardServices(m *Mappings, find func(string) (*shards.Shard, error), ser
 		return nil, errors.New("--shard-virtual-workspaces needs an entry for /clusters/ or /services/ in the mapping file without authentication: pass-through; its certificate asserts the caller")
 	}
 	return s, nil
+}
+
+// toServices finds where a path below /shards/ goes; false when it is none.
+func (q *resolution) toServices(path string) (ours bool, err error) {
+	s := q.routes.services
+	if s == nil {
+		return false, nil
+	}
+	name, found, err := s.match(path)
+	switch {
+	case err != nil:
+		return true, err
+	case name == "":
+		return false, nil
+	case found.path == "":
+		return true, &destination.Error{Reason: destination.NotMapped, Message: "only virtual workspaces are served there"}
+	}
+	shard, err := s.find(name)
+	if err != nil {
+		return true, err
+	}
+	if err := q.lookUp(found.cluster); err != nil && !q.leaveTypeOpen(err) {
+		return true, err
+	}
+	if q.dest.Target.Mount != nil {
+		return true, index.ErrUnknown // a mount has no virtual workspaces
+	}
+	base, mapping, ok := s.upstream(shard)
+	found.mapping = mapping
+	q.enter(found)
+	d := &q.dest
+	d.Kind, d.Shard, d.ShardRoute = destination.VirtualWorkspace, shard.Name, shard.Name
+	d.Base, d.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")
+	if !ok {
+		return true, &destination.Error{Reason: destination.Misplaced, Message: fmt.Sprintf("the virtual workspace URL of shard %q leads to another shard's", name)}
+	}
+	return true, nil
+}
+
+// leaveTypeOpen says whether a request below /shards/ goes on although two shards claim
+// its cluster: the path says which shard is asked, so only the cluster's type is unknown.
+// kcp itself asks so, when it copies a cluster from one shard to another. Whoever comes
+// through a mount asked for a workspace, not for a shard.
+func (q *resolution) leaveTypeOpen(err error) bool {
+	d := &q.dest
+	if !errors.Is(err, index.ErrConflict) || d.Target.Cluster == "" || len(d.Mounts) > 0 {
+		return false
+	}
+	d.Target = index.Target{Cluster: d.Target.Cluster, Type: index.Type{Err: index.ErrConflict}}
+	return true
 }
 
 // match finds the shard that a path names, and what it names there. The shard's
