@@ -63,18 +63,6 @@ type http2Writer struct {
 	unflushed bool
 }
 
-// serveHTTP2 serves a request over HTTP/2.
-func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
-	s := &http2Writer{ResponseWriter: w, progressDeadline: progressDeadline{timeout: p.ProgressTimeout, quota: progressBytes}}
-	s.cut = func() { _ = http.NewResponseController(w).SetWriteDeadline(past) }
-	p.serveHTTP(s, r)
-	if s.unflushed {
-		// net/http would flush after the handler has returned, and nothing would bound that.
-		_ = s.FlushError()
-	}
-	s.stop()
-}
-
 func (s *http2Writer) Write(b []byte) (int, error) {
 	s.unflushed = true
 	s.begin()
