@@ -35,51 +35,6 @@ type charges struct {
 	clientWaits   int  // how many goroutines wait for the client
 }
 
-// beginClientWait is called before the proxy waits for the client. Meanwhile a running
-// request does not count as running; its memory was charged when it began to run.
-func (c *charges) beginClientWait() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.clientWaits++; c.clientWaits == 1 && c.hasPlaces {
-		c.places.add(-1)
-	}
-}
-
-// endClientWait is called when that wait is over.
-func (c *charges) endClientWait() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.clientWaits--; c.clientWaits == 0 && c.hasPlaces {
-		c.places.add(1)
-	}
-}
-
-// release gives back everything that the request holds.
-func (c *charges) release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.account != nil {
-		c.budget.add(c.account, -c.weight)
-	}
-	if c.host != nil {
-		c.budget.add(c.host, -c.weight-answerBytes)
-	}
-	if c.hasPlaces && c.clientWaits == 0 {
-		c.places.add(-1)
-	}
-	c.account, c.host, c.hasPlaces = nil, nil, false
-}
-
-// start counts the request in p from now on.
-func (c *charges) start(p places) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.places, c.hasPlaces = p, true
-	if c.clientWaits > 0 {
-		c.places.add(-1)
-	}
-}
-
 // chargedTarget is what a request for localPath, or else for d, is charged for.
 func chargedTarget(localPath string, d *destination.Destination) string {
 	switch {
@@ -184,10 +139,55 @@ func (c *charges) chargeAnswer(u user.Info) bool {
 	return true
 }
 
+// start counts the request in p from now on.
+func (c *charges) start(p places) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.places, c.hasPlaces = p, true
+	if c.clientWaits > 0 {
+		c.places.add(-1)
+	}
+}
+
 // limited begins the message of a 429: whose limit it is.
 func limited(u user.Info) string {
 	if u == nil {
 		return "your address has, in this workspace,"
 	}
 	return "you have, in this workspace,"
+}
+
+// beginClientWait is called before the proxy waits for the client. Meanwhile a running
+// request does not count as running; its memory was charged when it began to run.
+func (c *charges) beginClientWait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.clientWaits++; c.clientWaits == 1 && c.hasPlaces {
+		c.places.add(-1)
+	}
+}
+
+// endClientWait is called when that wait is over.
+func (c *charges) endClientWait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.clientWaits--; c.clientWaits == 0 && c.hasPlaces {
+		c.places.add(1)
+	}
+}
+
+// release gives back everything that the request holds.
+func (c *charges) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.account != nil {
+		c.budget.add(c.account, -c.weight)
+	}
+	if c.host != nil {
+		c.budget.add(c.host, -c.weight-answerBytes)
+	}
+	if c.hasPlaces && c.clientWaits == 0 {
+		c.places.add(-1)
+	}
+	c.account, c.host, c.hasPlaces = nil, nil, false
 }
