@@ -30,9 +30,34 @@ var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
 // choice.
 var errNobody = errors.New("the decision admits a request without a user")
 
-// admit authenticates the caller and determines the identity that the server at d
+// admit authenticates the caller and determines the identity that the server gets.
+func (x *exchange) admit(r *http.Request) *metav1.Status {
+	return x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
+		x.admission, status = x.p.identify(r, &x.dest)
+		return status
+	})
+}
+
+// authenticating calls do, which authenticates the request, and charges the client's
+// address for the time that it waits. If the address has no room, do may not wait, and what
+// would need it is refused with 429.
+func (x *exchange) authenticating(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
+	x.charges.chargeAddress(&x.p.limit, r, chargedTarget(x.localPath, &x.dest), x.long)
+	if !x.charges.addressFull {
+		return x.p.withSpan(r, "authn", do)
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	cancel() // do gets a canceled context: it can use only what is known already
+	status := x.p.withSpan(r.WithContext(ctx), "authn", do)
+	if status != nil && status.Code == http.StatusServiceUnavailable {
+		return apistatus.TooManyRequests("your address has, in this workspace,")
+	}
+	return status
+}
+
+// identify authenticates the caller and determines the identity that the server at d
 // gets. A non-nil Status refuses the request; the decision is returned for records.
-func (p *Proxy) admit(r *http.Request, d *destination.Destination) (admission, *metav1.Status) {
+func (p *Proxy) identify(r *http.Request, d *destination.Destination) (admission, *metav1.Status) {
 	a := admission{decision: passedThrough}
 	if d.Trust != destination.PassThrough {
 		a.decision = p.authenticate(r, d)
@@ -91,19 +116,17 @@ func userForHost(caller user.Info) (user.Info, *metav1.Status) {
 	return u, nil
 }
 
-// authenticating calls do, which authenticates the request, and charges the client's
-// address for the time that it waits. If the address has no room, do may not wait, and what
-// would need it is refused with 429.
-func (x *exchange) authenticating(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
-	x.charges.chargeAddress(&x.p.limit, r, chargedTarget(x.localPath, &x.dest), x.long)
-	if !x.charges.addressFull {
-		return x.p.withSpan(r, "authn", do)
+// limitCaller refuses a request of an admitted caller that comes too fast, is too large to be
+// kept as long as a stream lasts, or for which its user has no room.
+func (x *exchange) limitCaller(r *http.Request) *metav1.Status {
+	place, workspace := ratePlace(&x.dest)
+	if status := x.p.checkCallerRate(r, x.decision, place, workspace); status != nil {
+		return status
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	cancel() // do gets a canceled context: it can use only what is known already
-	status := x.p.withSpan(r.WithContext(ctx), "authn", do)
-	if status != nil && status.Code == http.StatusServiceUnavailable {
-		return apistatus.TooManyRequests("your address has, in this workspace,")
+	if x.long || x.upgrade {
+		if status := checkStreamSize(r, &x.dest, x.decision); status != nil {
+			return status
+		}
 	}
-	return status
+	return x.charges.chargeCaller(x.decision.User, &x.dest)
 }

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
-	"frontproxy/internal/protectedresource"
 	"frontproxy/lookup"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
@@ -128,43 +127,33 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	if status := x.p.checkAddressRate(r); status != nil {
 		return status
 	}
-	if x.localPath = x.p.ownPath(r); x.localPath != "" {
-		return x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
-			x.decision, status = x.p.authorizeLocal(r, x.localPath)
-			return status
-		})
+	if x.localPath = x.p.localPath(r); x.localPath != "" {
+		return x.admitLocal(r)
 	}
-	if x.p.asksForLogin(r) {
-		x.localPath = protectedresource.WellKnownPath
-		return nil
+	if status := x.locate(r); status != nil {
+		return status
 	}
-	if status := x.p.withSpan(r, "lookup", func(r *http.Request) (status *metav1.Status) {
+	if status := x.admit(r); status != nil {
+		return status
+	}
+	if status := x.limitCaller(r); status != nil {
+		return status
+	}
+	return x.checkResourceVersion(r)
+}
+
+// locate finds out where the request goes, and what it is for an API server there.
+func (x *exchange) locate(r *http.Request) *metav1.Status {
+	status := x.p.withSpan(r, "lookup", func(r *http.Request) (status *metav1.Status) {
 		x.upgrade, x.dest, status = x.p.locate(r)
 		return status
-	}); status != nil {
+	})
+	if status != nil {
 		return status
 	}
 	x.info = requestinfo.Of(r.Method, x.dest.APIPath, r.URL.RawQuery)
 	x.long = requestinfo.LongRunning(x.info)
-	if status := x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
-		x.admission, status = x.p.admit(r, &x.dest)
-		return status
-	}); status != nil {
-		return status
-	}
-	place, workspace := ratePlace(&x.dest)
-	if status := x.p.checkCallerRate(r, x.decision, place, workspace); status != nil {
-		return status
-	}
-	if x.long || x.upgrade {
-		if status := checkStreamSize(r, &x.dest, x.decision); status != nil {
-			return status
-		}
-	}
-	if status := x.charges.chargeCaller(x.decision.User, &x.dest); status != nil {
-		return status
-	}
-	return x.checkResourceVersion(r)
+	return nil
 }
 
 // locate finds out whether the request can be read in one way only, whether it asks
@@ -192,8 +181,8 @@ func (p *Proxy) locate(r *http.Request) (upgrade bool, to destination.Destinatio
 	return upgrade, to, nil
 }
 
-// respond answers with status; when there is none, with a page of the proxy's
-// own or by forwarding.
+// respond answers with status; when there is none, with what the proxy answers by itself or by
+// forwarding.
 func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	if status != nil {
 		if status.Code == http.StatusUnauthorized {
@@ -202,36 +191,11 @@ func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav
 		x.answer(w, status)
 		return
 	}
-	id, explains := x.p.explainsWorkspace(&x.dest)
-	name, configurations := x.p.asksForConfigurations(&x.dest)
-	reviews, status := x.reviewsToken(r)
 	switch {
-	case status != nil:
-		x.answer(w, status)
-	case reviews:
-		x.reviewToken(w, r)
-	case x.localPath != "":
-		page, status := x.p.localPage(r, x.localPath)
-		x.answerPage(w, r, page, status)
-	case explains:
-		page, status := x.p.workspacePage(r, x.charges, &x.dest, x.decision.User, id)
-		x.answerPage(w, r, page, status)
-	case configurations:
-		page, status := x.p.configurationsPage(r, x.charges, &x.dest, x.decision.User, name)
-		x.answerPage(w, r, page, status)
+	case x.answerLocally(w, r):
 	case x.p.tracer != nil:
 		x.forwardInSpan(w, r)
 	default:
 		x.forward(w, r)
 	}
-}
-
-// answerPage answers with status or, when there is none, with a page.
-func (x *exchange) answerPage(w http.ResponseWriter, r *http.Request, page http.HandlerFunc, status *metav1.Status) {
-	if status != nil {
-		x.answer(w, status)
-		return
-	}
-	x.headerWritten, x.code = true, http.StatusOK
-	page(w, r)
 }

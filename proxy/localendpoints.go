@@ -20,6 +20,17 @@ import (
 // maxQuotedHost bounds what an answer quotes of a request's host, in bytes.
 const maxQuotedHost = 256
 
+// localPath is ownPath, or where the proxy says where to log in, if r asks for that.
+func (p *Proxy) localPath(r *http.Request) string {
+	if path := p.ownPath(r); path != "" {
+		return path
+	}
+	if p.asksForLogin(r) {
+		return protectedresource.WellKnownPath
+	}
+	return ""
+}
+
 // ownPath returns which of the proxy's own paths is asked for, as root's rights
 // name it; empty: the request is for somebody else.
 func (p *Proxy) ownPath(r *http.Request) string {
@@ -31,6 +42,57 @@ func (p *Proxy) ownPath(r *http.Request) string {
 		return zpages.ExplainPath
 	}
 	return ""
+}
+
+// admitLocal authenticates and authorizes a request for x.localPath. Where to log in, anybody may
+// read.
+func (x *exchange) admitLocal(r *http.Request) *metav1.Status {
+	if x.localPath == protectedresource.WellKnownPath {
+		return nil
+	}
+	return x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
+		x.decision, status = x.p.authorizeLocal(r, x.localPath)
+		return status
+	})
+}
+
+// answerLocally answers what the proxy answers by itself: its own pages, those of workspaces, and
+// TokenReviews. False: the request is to be forwarded.
+func (x *exchange) answerLocally(w http.ResponseWriter, r *http.Request) bool {
+	reviews, status := x.reviewsToken(r)
+	if reviews {
+		x.reviewToken(w, r)
+		return true
+	}
+	var page http.HandlerFunc
+	if status == nil {
+		page, status = x.page(r)
+	}
+	switch {
+	case status != nil:
+		x.answer(w, status)
+	case page != nil:
+		x.headerWritten, x.code = true, http.StatusOK
+		page(w, r)
+	default:
+		return false
+	}
+	return true
+}
+
+// page returns what writes the page that is asked for, or a Status instead. Both are nil if none
+// is asked for.
+func (x *exchange) page(r *http.Request) (http.HandlerFunc, *metav1.Status) {
+	if x.localPath != "" {
+		return x.p.localPage(r, x.localPath)
+	}
+	if id, ok := x.p.explainsWorkspace(&x.dest); ok {
+		return x.p.workspacePage(r, x.charges, &x.dest, x.decision.User, id)
+	}
+	if name, ok := x.p.asksForConfigurations(&x.dest); ok {
+		return x.p.configurationsPage(r, x.charges, &x.dest, x.decision.User, name)
+	}
+	return nil, nil
 }
 
 // localPage returns what writes the page at path, one of the proxy's own (ownPath, or
