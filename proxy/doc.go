@@ -17,7 +17,8 @@
 //     RootAuthorizer (authorizer.go) and package zpages
 //   - which headers a server gets: exchange.rewrite (forward.go)
 //   - what log, metrics, audit and spans tell of a request: record (exchange.go)
-//   - what the proxy answers by itself: localendpoints.go, health.go, login.go, explain.go
+//   - what the proxy answers by itself: localendpoints.go, login.go, explain.go, and
+//     health checks package healthz
 //
 // What holds everywhere:
 //

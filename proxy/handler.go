@@ -17,7 +17,7 @@ import (
 
 // ServeHTTP serves a request in these steps:
 //
-//  1. health checks: local, unauthenticated, never forwarded (health.go)
+//  1. health checks: local, unauthenticated, never forwarded (package healthz)
 //  2. CORS
 //  3. a client address that sends requests too fast gets 429 (rates.go)
 //  4. what the proxy answers itself: /metrics and the like (localendpoints.go), and
@@ -60,7 +60,7 @@ func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if p.health.serve(w, r) {
+	if p.health.Serve(w, r) {
 		return
 	}
 	if p.cors == nil {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/index"
+	"frontproxy/proxy/healthz"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/proxyprotocol"
 	"frontproxy/proxy/routing"
@@ -29,7 +30,7 @@ type Proxy struct {
 	Config // what New got, with its defaults
 
 	router       *routing.Router
-	health       *health
+	health       *healthz.Health
 	cors         http.Handler         // the chain from CORS on; nil: no browser may call
 	explanations *zpages.Explanations // nil: nothing is explained
 	// configurations tells owners about theirs; nil: nobody does.
@@ -110,7 +111,7 @@ func New(c Config) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		Config: c, router: router, health: &health{now: c.Now, sync: c.ShardStatus},
+		Config: c, router: router, health: &healthz.Health{Now: c.Now, Shards: c.ShardStatus},
 		streaming: streaming{streams: newStreamSet(), otherStores: newOtherStores(), listAnewTimeout: listAnewTimeout},
 		forwarding: forwarding{
 			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},

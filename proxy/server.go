@@ -82,7 +82,7 @@ func (p *Proxy) reportExpired(ctx context.Context) {
 
 // drain ends the server as Run says.
 func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
-	p.health.draining.Store(true)
+	p.health.Drain()
 	if p.Server.ShutdownDelay > 0 {
 		p.Log.Info("Shutting down: still serving until load balancers notice", "delay", p.Server.ShutdownDelay)
 		time.Sleep(p.Server.ShutdownDelay)

@@ -1,4 +1,4 @@
-package proxy
+package healthz
 
 import (
 	"net/http/httptest"
@@ -14,14 +14,14 @@ func TestHealth(t *testing.T) {
 	start := time.Unix(1000, 0)
 	status := shards.Status{}
 	now := start
-	h := &health{now: func() time.Time { return now }, sync: func() shards.Status { return status }}
+	h := &Health{Now: func() time.Time { return now }, Shards: func() shards.Status { return status }}
 	type answer struct {
 		Code int
 		Body string
 	}
 	ask := func(path string) answer {
 		w := httptest.NewRecorder()
-		if !h.serve(w, httptest.NewRequest("GET", path, nil)) {
+		if !h.Serve(w, httptest.NewRequest("GET", path, nil)) {
 			return answer{}
 		}
 		return answer{w.Code, w.Body.String()}
@@ -61,7 +61,7 @@ func TestHealth(t *testing.T) {
 	check("/readyz/shards?verbose", answer{200, "[+]shards ok: some cannot be read now; see the log or /statusz\nreadyz check passed\n"})
 	status.Shards[1].State = shards.Synced
 	check("/readyz/shards?verbose", answer{200, "[+]shards ok: synced\nreadyz check passed\n"})
-	h.draining.Store(true)
+	h.Drain()
 	check("/readyz/shutdown", answer{500, "[-]shutdown failed: reason withheld\nreadyz check failed\n"})
 	check("/livez", answer{200, "ok"})
 	check("/api", answer{})

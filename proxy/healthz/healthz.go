@@ -1,4 +1,8 @@
-package proxy
+// Package healthz answers health checks, as Kubernetes' components do: /livez, /healthz, which is
+// the same, and /readyz. It decides when the proxy is ready.
+//
+// It must not know requests, nor the proxy: it gets the status of the shards.
+package healthz
 
 import (
 	"fmt"
@@ -14,14 +18,18 @@ import (
 // requests for that shard get 503, but all others must be served.
 const patience = 30 * time.Second
 
-// health answers /livez, /healthz, which is the same, and /readyz: locally, to
-// anybody, before any mapping. So it names no shard, and tells neither addresses
-// nor errors: /statusz does, to those who may read it.
-type health struct {
-	now      func() time.Time
-	sync     func() shards.Status // nil: nothing to wait for
+// Health answers health checks locally, to anybody, before any mapping. So it names no shard,
+// and tells neither addresses nor errors: /statusz does, to those who may read it.
+type Health struct {
+	// Now is the clock.
+	Now func() time.Time
+	// Shards says which shards have been read. Nil: there is nothing to wait for.
+	Shards   func() shards.Status
 	draining atomic.Bool
 }
+
+// Drain makes /readyz fail from now on.
+func (h *Health) Drain() { h.draining.Store(true) }
 
 // check is one line of a verbose answer.
 type check struct {
@@ -30,8 +38,8 @@ type check struct {
 	note string
 }
 
-// serve answers health checks; false when r is none.
-func (h *health) serve(w http.ResponseWriter, r *http.Request) bool {
+// Serve answers health checks; false when r is none.
+func (h *Health) Serve(w http.ResponseWriter, r *http.Request) bool {
 	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	var checks []check
 	switch kind {
@@ -56,21 +64,21 @@ func (h *health) serve(w http.ResponseWriter, r *http.Request) bool {
 
 // readiness: root has answered, and each listed shard has synced or has failed
 // for a while.
-func (h *health) readiness() []check {
+func (h *Health) readiness() []check {
 	checks := []check{{name: "ping", ok: true}, {name: "shutdown", ok: !h.draining.Load()}}
-	if h.sync == nil {
+	if h.Shards == nil {
 		return checks
 	}
-	s, now := h.sync(), h.now()
+	s, now := h.Shards(), h.Now()
 	checks = append(checks, check{name: "root", ok: s.RootAnswered, note: progress(s.Root.State, s.RootAnswered)})
 	if !s.RootAnswered { // which shards there are is not known
 		return checks
 	}
-	return append(checks, h.shards(s.Shards, now))
+	return append(checks, h.synced(s.Shards, now))
 }
 
-// shards is the check of all shards together.
-func (h *health) shards(all []shards.ShardStatus, now time.Time) check {
+// synced is the check of all shards together.
+func (h *Health) synced(all []shards.ShardStatus, now time.Time) check {
 	c := check{name: "shards", ok: true, note: string(shards.Synced)}
 	for _, sh := range all {
 		given := sh.State == shards.Failed && now.Sub(sh.Since) >= patience
