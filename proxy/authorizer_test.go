@@ -11,16 +11,16 @@ import (
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/utils/clock"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn"
+	"frontproxy/proxy/accessreview"
+	"frontproxy/proxy/accessreview/accessreviewtest"
 )
 
 // patientAuthorizer asks root, whose answers it waits for as long as tests do.
-func patientAuthorizer(t *testing.T, root *rootStandIn) *RootAuthorizer {
+func patientAuthorizer(t *testing.T, root *accessreviewtest.Root) *accessreview.RootAuthorizer {
 	t.Helper()
-	a, err := newRootAuthorizer(root.config(""), nil, 2*stuck, clock.RealClock{})
+	a, err := accessreview.NewRootAuthorizer(accessreview.RootConfig{Kubeconfig: root.Config(""), Timeout: 2 * stuck})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,10 +57,8 @@ func TestCrowdLeavesRoomForReviews(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := newRootStandIn(t, "", "carol")
-			root.hold = make(chan struct{})
-			release := sync.OnceFunc(func() { close(root.hold) })
-			t.Cleanup(release)
+			root := accessreviewtest.NewRoot(t, "", "carol")
+			release := root.Hold(t)
 			w := newWorld(t)
 			w.shard(t, "shard-1", true, nil)
 			w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
@@ -99,14 +97,9 @@ func TestCrowdLeavesRoomForReviews(t *testing.T) {
 					}
 				})
 			}
-			asked := func() int {
-				root.mu.Lock()
-				defer root.mu.Unlock()
-				return len(root.asked)
-			}
-			for deadline := time.Now().Add(stuck); refused.Load() != int64(requests-tc.waiting) || asked() != tc.sent; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(stuck); refused.Load() != int64(requests-tc.waiting) || root.Asked() != tc.sent; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) || other.Load() > 0 {
-					t.Errorf("%d are refused, want %d; %d have another answer; root is asked %d times, want %d", refused.Load(), requests-tc.waiting, other.Load(), asked(), tc.sent)
+					t.Errorf("%d are refused, want %d; %d have another answer; root is asked %d times, want %d", refused.Load(), requests-tc.waiting, other.Load(), root.Asked(), tc.sent)
 					break
 				}
 			}
@@ -116,7 +109,7 @@ func TestCrowdLeavesRoomForReviews(t *testing.T) {
 					t.Errorf("somebody else: %s gets %d, want %d", who, code, want)
 				}
 			}
-			if n := asked(); n != tc.sent+2 {
+			if n := root.Asked(); n != tc.sent+2 {
 				t.Errorf("root is asked %d times, want %d", n, tc.sent+2)
 			}
 			release()
@@ -126,60 +119,4 @@ func TestCrowdLeavesRoomForReviews(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestReviewsAreKept: a yes counts for five minutes, a no for thirty seconds, for the
-// same identity only; the cache holds little of an identity's size; a review that fails,
-// or contradicts itself, allows nothing and is not kept.
-func TestReviewsAreKept(t *testing.T) {
-	root := newRootStandIn(t, "", "carol")
-	clk := clocktesting.NewFakePassiveClock(time.Now())
-	a, err := newRootAuthorizer(root.config(""), nil, reviewTimeout, clk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ask := func(u *user.DefaultInfo, allowed, failed bool, reviews int) {
-		t.Helper()
-		if got, err := a.Authorize(context.Background(), u, "get", "/metrics"); got != allowed || (err != nil) != failed {
-			t.Errorf("%s: %v, %v", u.Name, got, err)
-		}
-		if n := len(root.take()); n != reviews {
-			t.Errorf("%s: root is asked %d times, want %d", u.Name, n, reviews)
-		}
-	}
-	carol, dave := &user.DefaultInfo{Name: "carol"}, &user.DefaultInfo{Name: "dave", Groups: []string{strings.Repeat("g", 64<<10)}}
-	ask(carol, true, false, 1)
-	ask(dave, false, false, 1)
-	for name, u := range map[string]*user.DefaultInfo{
-		"uid":    {Name: "carol", UID: "1"},
-		"group":  {Name: "carol", Groups: []string{"g"}},
-		"groups": {Name: "carol", Groups: []string{"g", "h"}},
-		"joined": {Name: "carol", Groups: []string{"g,h"}},
-		"extra":  {Name: "carol", Extra: map[string][]string{"g": {"h"}}},
-	} {
-		t.Run(name, func(*testing.T) { ask(u, true, false, 1) })
-	}
-	if n, bytes := a.answers.Len(), a.answers.Bytes(); n != 7 || bytes > 7*512 {
-		t.Errorf("%d answers take %d bytes", n, bytes)
-	}
-	clk.SetTime(clk.Now().Add(deniedFor - 1))
-	ask(dave, false, false, 0)
-	clk.SetTime(clk.Now().Add(1))
-	ask(dave, false, false, 1)
-	ask(carol, true, false, 0)
-	clk.SetTime(clk.Now().Add(allowedFor - deniedFor - 1))
-	ask(carol, true, false, 0)
-	clk.SetTime(clk.Now().Add(1))
-	root.mu.Lock()
-	root.denied = true
-	root.mu.Unlock()
-	ask(carol, false, true, 1)
-	root.mu.Lock()
-	root.denied, root.fail = false, http.StatusForbidden
-	root.mu.Unlock()
-	ask(carol, false, true, 1)
-	root.mu.Lock()
-	root.fail = 0
-	root.mu.Unlock()
-	ask(carol, true, false, 1)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"k8s.io/apiserver/pkg/authentication/user"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
 
@@ -22,6 +23,14 @@ import (
 type Decider interface {
 	// Decide never returns nil, and keeps nothing of the request.
 	Decide(ctx context.Context, r authn.Request) *authn.Decision
+}
+
+// Authorizer says who may read what the proxy tells of itself; accessreview.RootAuthorizer does.
+type Authorizer interface {
+	// Authorize reports whether u may do verb at a non-resource path. An error means
+	// that this could not be determined now. If the error wraps fairqueue.ErrFull,
+	// too many reviews of this caller are in progress, and it should try again.
+	Authorize(ctx context.Context, u user.Info, verb, path string) (bool, error)
 }
 
 // Config is what a Proxy is made of.

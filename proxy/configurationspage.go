@@ -8,6 +8,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
+	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/zpages"
@@ -66,7 +67,7 @@ func (p *Proxy) configurationsPage(r *http.Request, c *charges, d *destination.D
 // workspace's configuration name; empty: with all.
 func (p *Proxy) mayConfigurations(r *http.Request, d *destination.Destination, u user.Info, verb, name string) *metav1.Status {
 	const group, resource = "tenancy.kcp.io", "workspaceauthenticationconfigurations"
-	allowed, err := selfReview(r.Context(), d, u, impersonationOf(r.Header), authorizationv1.SelfSubjectAccessReviewSpec{
+	allowed, err := accessreview.Self(r.Context(), d, u, accessreview.Impersonation(r.Header), authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Version: "*", Resource: resource, Name: name},
 	})
 	if err != nil {

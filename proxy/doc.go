@@ -14,7 +14,7 @@
 //   - whose requests come too fast: rates.go and package ratelimit
 //   - who else gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
-//     RootAuthorizer (authorizer.go) and package zpages
+//     packages accessreview and zpages
 //   - which headers a server gets: exchange.rewrite (forward.go)
 //   - what log, metrics, audit and spans tell of a request: record (exchange.go)
 //   - what the proxy answers by itself: localendpoints.go, login.go, explain.go, and

@@ -9,6 +9,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/workspacetypes"
+	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/zpages"
@@ -57,7 +58,7 @@ func (p *Proxy) workspacePage(r *http.Request, c *charges, d *destination.Destin
 // canExplain asks the shard at d, as the caller u or whom it impersonates, whether it may read
 // explanations.
 func (p *Proxy) canExplain(r *http.Request, d *destination.Destination, u user.Info) *metav1.Status {
-	allowed, err := selfReview(r.Context(), d, u, impersonationOf(r.Header), authorizationv1.SelfSubjectAccessReviewSpec{
+	allowed, err := accessreview.Self(r.Context(), d, u, accessreview.Impersonation(r.Header), authorizationv1.SelfSubjectAccessReviewSpec{
 		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: zpages.ExplainPath, Verb: "get"},
 	})
 	if err != nil {

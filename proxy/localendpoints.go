@@ -12,6 +12,7 @@ import (
 	"frontproxy/internal/clip"
 	"frontproxy/internal/fairqueue"
 	"frontproxy/internal/protectedresource"
+	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/zpages"
@@ -155,7 +156,7 @@ func (p *Proxy) authorizeLocal(r *http.Request, path string) (*authn.Decision, *
 	case !readOnly(r):
 		return nil, apistatus.MethodNotAllowed("only GET is served here")
 	}
-	if len(impersonationOf(r.Header)) > 0 { // root could be asked about either user, and both would be surprised
+	if len(accessreview.Impersonation(r.Header)) > 0 { // root could be asked about either user, and both would be surprised
 		return nil, apistatus.Forbidden("forbidden: the proxy's own pages are served to callers as themselves: send no Impersonate-* headers (kubectl --as)")
 	}
 	d := p.authenticate(r, &destination.Destination{})

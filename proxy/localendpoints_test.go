@@ -3,99 +3,27 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"encoding/pem"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/client-go/rest"
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/accessreview"
+	"frontproxy/proxy/accessreview/accessreviewtest"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing/routingtest"
 )
 
-// rootStandIn answers SubjectAccessReviews as the workspace root.
-type rootStandIn struct {
-	*httptest.Server
-	allowed map[string]bool // by user
-
-	mu     sync.Mutex
-	asked  []authorizationv1.SubjectAccessReviewSpec
-	fail   int  // answer this status instead
-	denied bool // besides what is allowed
-
-	hold chan struct{} // reviews of users that begin with crowd wait until it is closed; nil: none does
-}
-
-func newRootStandIn(t *testing.T, path string, allowed ...string) *rootStandIn {
-	t.Helper()
-	s := &rootStandIn{allowed: map[string]bool{}}
-	for _, u := range allowed {
-		s.allowed[u] = true
-	}
-	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != "POST" || r.URL.Path != path+"/clusters/root/apis/authorization.k8s.io/v1/subjectaccessreviews" {
-			t.Errorf("root is asked %s %s", r.Method, r.URL)
-		}
-		var review authorizationv1.SubjectAccessReview
-		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
-			t.Errorf("review: %v", err)
-		}
-		s.mu.Lock()
-		s.asked = append(s.asked, review.Spec)
-		s.mu.Unlock()
-		if s.hold != nil && strings.HasPrefix(review.Spec.User, "crowd") {
-			<-s.hold
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.fail != 0 {
-			w.WriteHeader(s.fail)
-			return
-		}
-		review.Status.Allowed, review.Status.Denied = s.allowed[review.Spec.User], s.denied
-		review.TypeMeta = metav1.TypeMeta{Kind: "SubjectAccessReview", APIVersion: "authorization.k8s.io/v1"}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusCreated)
-		if err := json.NewEncoder(w).Encode(review); err != nil {
-			t.Errorf("answer: %v", err)
-		}
-	}))
-	t.Cleanup(s.Close)
-	return s
-}
-
-// config reaches it by a kubeconfig's host.
-func (s *rootStandIn) config(suffix string) *rest.Config {
-	return &rest.Config{Host: s.URL + suffix, TLSClientConfig: rest.TLSClientConfig{CAData: certificatePEM(s.Server)}}
-}
-
-func (s *rootStandIn) take() []authorizationv1.SubjectAccessReviewSpec {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	asked := s.asked
-	s.asked = nil
-	return asked
-}
-
-func certificatePEM(s *httptest.Server) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-}
-
 // TestMetricsPage: who may read /metrics, with a mapping for everything.
 func TestMetricsPage(t *testing.T) {
-	root := newRootStandIn(t, "", "alice", "carol")
+	root := accessreviewtest.NewRoot(t, "", "alice", "carol")
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, nil)
 	w.mapping = "- path: /\n  backend: " + s.URL + routingtest.TLSEntry
@@ -117,7 +45,7 @@ func TestMetricsPage(t *testing.T) {
 		}
 	}
 	m := metrics.New("v1")
-	authorizer, err := NewRootAuthorizer(root.config(""), m)
+	authorizer, err := accessreview.NewRootAuthorizer(accessreview.RootConfig{Kubeconfig: root.Config(""), Metrics: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,16 +99,14 @@ func TestMetricsPage(t *testing.T) {
 					parses(t, body)
 				}
 			}
-			if asked := root.take(); len(asked) != tt.reviews {
+			if asked := root.Take(); len(asked) != tt.reviews {
 				t.Errorf("root is asked %d times, want %d: %+v", len(asked), tt.reviews, asked)
 			}
 		})
 	}
 
 	t.Run("root fails", func(t *testing.T) {
-		root.mu.Lock()
-		root.fail = 500
-		root.mu.Unlock()
+		root.Fail(500)
 		want := answer{503, "authorization is not possible right now; try again later"}
 		if got, _ := get(t, "GET", "carol", false); got != want {
 			t.Errorf("%+v, want %+v", got, want)
@@ -237,38 +163,5 @@ func TestMetricsPageForNobody(t *testing.T) {
 		if res, body := do(t, f.client(t, true), "GET", f.URL+path, nil); res.StatusCode == 403 {
 			t.Errorf("%s is taken for /metrics: %s", path, body)
 		}
-	}
-}
-
-func TestRootAuthorizer(t *testing.T) {
-	for _, path := range []string{"", "/base"} {
-		for _, suffix := range []string{"", "/", "/clusters/root"} {
-			root := newRootStandIn(t, path, "alice")
-			a, err := NewRootAuthorizer(root.config(path+suffix), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ok, err := a.Authorize(context.Background(), alice, "get", "/metrics")
-			if err != nil || !ok {
-				t.Errorf("host %q: %v, %v", path+suffix, ok, err)
-			}
-			want := []authorizationv1.SubjectAccessReviewSpec{{
-				NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
-				User:                  "alice", UID: "u1", Groups: []string{"dev", "system:authenticated"},
-				Extra: map[string]authorizationv1.ExtraValue{"authentication.kcp.io/scopes": {"cluster:2kd9"}, "authentication.kcp.io/cluster-name": {"2kd9"}},
-			}}
-			if diff := cmp.Diff(want, root.take()); diff != "" {
-				t.Errorf("host %q: reviews (-want +got):\n%s", path+suffix, diff)
-			}
-			if ok, err := a.Authorize(context.Background(), alice, "get", "/statusz"); err != nil || !ok {
-				t.Errorf("another path: %v, %v", ok, err)
-			}
-			if asked := root.take(); len(asked) != 1 {
-				t.Errorf("a path's answer counts for another: %+v", asked)
-			}
-		}
-	}
-	if _, err := NewRootAuthorizer(&rest.Config{Host: "https://x", TLSClientConfig: rest.TLSClientConfig{CAFile: "/does/not/exist"}}, nil); err == nil {
-		t.Error("a missing CA file is no error")
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
+	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/metrics"
@@ -155,7 +156,7 @@ func (x *exchange) createReview(r *http.Request, body []byte) (*tokenreview.Nego
 	if status := x.charges.startRunning(&x.p.limit, x.decision.User, &x.dest); status != nil { // the shard is asked
 		return nil, nil, status
 	}
-	impersonation := impersonationOf(r.Header)
+	impersonation := accessreview.Impersonation(r.Header)
 	if status := x.mayReview(r.Context(), impersonation); status != nil {
 		return nil, nil, status
 	}
@@ -179,7 +180,7 @@ func (x *exchange) createReview(r *http.Request, body []byte) (*tokenreview.Nego
 
 // mayReview asks the shard whether the caller may create TokenReviews.
 func (x *exchange) mayReview(ctx context.Context, impersonation http.Header) *metav1.Status {
-	allowed, err := selfReview(ctx, &x.dest, x.forwardedUser, impersonation, authorizationv1.SelfSubjectAccessReviewSpec{
+	allowed, err := accessreview.Self(ctx, &x.dest, x.forwardedUser, impersonation, authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "create", Group: tokenreview.Resource.Group, Version: "v1", Resource: tokenreview.Resource.Resource},
 	})
 	if err != nil {
@@ -236,7 +237,7 @@ func (x *exchange) reviewEnds(ctx context.Context, outcome metrics.ReviewOutcome
 func (x *exchange) askShard(ctx context.Context, impersonation http.Header, review *authenticationv1.TokenReview) *metav1.Status {
 	question := &authenticationv1.TokenReview{Spec: review.Spec}
 	question.SetGroupVersionKind(authenticationv1.SchemeGroupVersion.WithKind("TokenReview"))
-	code, body, err := postReview(ctx, &x.dest, x.forwardedUser, impersonation, tokenReviewPath, question)
+	code, body, err := accessreview.Post(ctx, &x.dest, x.forwardedUser, impersonation, tokenReviewPath, question)
 	var answer authenticationv1.TokenReview
 	switch {
 	case err == nil && code != http.StatusCreated && code != http.StatusOK:

@@ -31,6 +31,7 @@ import (
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
 	"frontproxy/index"
+	"frontproxy/proxy/accessreview"
 )
 
 // reviewedToken is what these tests ask about.
@@ -97,7 +98,7 @@ func (s *reviewShard) serve(rw http.ResponseWriter, r *http.Request) {
 	s.as = append(s.as, u.Name+">"+r.Header.Get("Impersonate-User"))
 	rw.Header().Set("Content-Type", "application/json")
 	switch r.URL.Path {
-	case "/clusters/2kd9" + selfReviewPath:
+	case "/clusters/2kd9" + accessreview.SelfPath:
 		var review authorizationv1.SelfSubjectAccessReview
 		_ = json.NewDecoder(r.Body).Decode(&review)
 		s.access = append(s.access, review.Spec)
@@ -344,7 +345,7 @@ func TestTokenReviewsOfTheShard(t *testing.T) {
 			w := newWorld(t)
 			shard := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
-				if strings.HasSuffix(r.URL.Path, selfReviewPath) {
+				if strings.HasSuffix(r.URL.Path, accessreview.SelfPath) {
 					rw.Header().Set("Content-Type", "application/json")
 					_, _ = io.WriteString(rw, `{"status":{"allowed":true}}`)
 					return
@@ -384,7 +385,7 @@ func TestTokenReviewsOfTheShard(t *testing.T) {
 				t.Errorf("answered %d by %s, ours: %v", code, body, tt.ours)
 			}
 			for _, seen := range shard.take() {
-				if tt.ours && !strings.HasSuffix(seen.URI, selfReviewPath) || !tt.ours && !strings.HasSuffix(seen.URI, tt.path) {
+				if tt.ours && !strings.HasSuffix(seen.URI, accessreview.SelfPath) || !tt.ours && !strings.HasSuffix(seen.URI, tt.path) {
 					t.Errorf("the shard has seen %s", seen.URI)
 				}
 			}

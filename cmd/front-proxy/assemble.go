@@ -24,6 +24,7 @@ import (
 	"frontproxy/internal/certs"
 	"frontproxy/internal/egress"
 	"frontproxy/proxy"
+	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
 	"frontproxy/proxy/zpages"
@@ -153,7 +154,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	authorizer, err := proxy.NewRootAuthorizer(root.Config(), p.metrics)
+	authorizer, err := accessreview.NewRootAuthorizer(accessreview.RootConfig{Kubeconfig: root.Config(), Metrics: p.metrics})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
-package proxy
+package accessreview
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -23,14 +24,6 @@ import (
 	"frontproxy/internal/fairqueue"
 	"frontproxy/proxy/metrics"
 )
-
-// Authorizer says who may read what the proxy tells of itself.
-type Authorizer interface {
-	// Authorize reports whether u may do verb at a non-resource path. An error means
-	// that this could not be determined now. If the error wraps fairqueue.ErrFull,
-	// too many reviews of this caller are in progress, and it should try again.
-	Authorize(ctx context.Context, u user.Info, verb, path string) (bool, error)
-}
 
 const (
 	// kcp's: how long root's answers count.
@@ -74,15 +67,26 @@ type reviewAnswer struct {
 	until   time.Time
 }
 
-// NewRootAuthorizer takes the configuration that reaches the root shard, with
-// or without /clusters/root at the end of its host. It reads the files which
-// that names. m counts the reviews; nil: nobody does.
-func NewRootAuthorizer(root *rest.Config, m *metrics.Metrics) (*RootAuthorizer, error) {
-	return newRootAuthorizer(root, m, reviewTimeout, clock.RealClock{})
+// RootConfig is what a RootAuthorizer is made of.
+type RootConfig struct {
+	// Kubeconfig reaches the root shard, with or without /clusters/root at the end of its
+	// host. Required.
+	Kubeconfig *rest.Config
+	// Metrics count the reviews; nil: nobody does.
+	Metrics *metrics.Metrics
+	// Timeout bounds one review, its retries and the wait for its turn included; 0 means 5 s.
+	Timeout time.Duration
+	// Clock says how long answers count; nil means the real one.
+	Clock clock.PassiveClock
 }
 
-func newRootAuthorizer(root *rest.Config, m *metrics.Metrics, timeout time.Duration, c clock.PassiveClock) (*RootAuthorizer, error) {
-	root = rest.CopyConfig(root)
+// NewRootAuthorizer reads the files that the kubeconfig names.
+func NewRootAuthorizer(c RootConfig) (*RootAuthorizer, error) {
+	timeout := cmp.Or(c.Timeout, reviewTimeout)
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	root := rest.CopyConfig(c.Kubeconfig)
 	root.Host = strings.TrimSuffix(strings.TrimSuffix(root.Host, "/"), "/clusters/root") + "/clusters/root"
 	root.Timeout = timeout
 	root.ContentType, root.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // as the keys of answers are made
@@ -92,13 +96,15 @@ func newRootAuthorizer(root *rest.Config, m *metrics.Metrics, timeout time.Durat
 		return nil, fmt.Errorf("root kubeconfig: make the client for SubjectAccessReviews: %w", err)
 	}
 	return &RootAuthorizer{
-		client: client.SubjectAccessReviews(), metrics: m, clock: c,
+		client: client.SubjectAccessReviews(), metrics: c.Metrics, clock: c.Clock,
 		answers: bytecache.New[reviewKey, reviewAnswer](reviewCacheBytes, nil),
 		queue:   fairqueue.New[reviewKey, bool](fairqueue.Limits{Running: reviewsRunning, Calls: reviewsInLine, Waiters: reviewWaiters, Timeout: timeout}),
 	}, nil
 }
 
-// Authorize implements Authorizer.
+// Authorize reports whether u may do verb at a non-resource path. An error means that this could
+// not be determined now. If the error wraps fairqueue.ErrFull, too many reviews of this caller are
+// in progress, and it should try again.
 func (a *RootAuthorizer) Authorize(ctx context.Context, u user.Info, verb, path string) (bool, error) {
 	spec := reviewOf(u, verb, path)
 	asked, err := json.Marshal(spec)

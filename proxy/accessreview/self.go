@@ -1,4 +1,4 @@
-package proxy
+package accessreview
 
 import (
 	"bytes"
@@ -20,11 +20,12 @@ import (
 // maxReview bounds a shard's answer to a review, in bytes.
 const maxReview = 1 << 20
 
-const selfReviewPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+// SelfPath is where SelfSubjectAccessReviews are created.
+const SelfPath = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
-// impersonationOf returns the headers by which the caller acts as another user, whose rights
+// Impersonation returns the headers by which the caller acts as another user, whose rights
 // count then.
-func impersonationOf(header http.Header) http.Header {
+func Impersonation(header http.Header) http.Header {
 	out := http.Header{}
 	for key, values := range header {
 		if strings.HasPrefix(key, "Impersonate-") {
@@ -34,16 +35,16 @@ func impersonationOf(header http.Header) http.Header {
 	return out
 }
 
-// selfReview asks the shard at d whether u may do in the workspace what spec says
+// Self asks the shard at d whether u may do in the workspace what spec says
 // (SelfSubjectAccessReview), under u's own identity. With impersonation, which are headers of
 // u's request, it asks whether the user may that u impersonates, and u may do that. An error
 // means that the shard did not say.
-func selfReview(ctx context.Context, d *destination.Destination, u user.Info, impersonation http.Header, spec authorizationv1.SelfSubjectAccessReviewSpec) (bool, error) {
+func Self(ctx context.Context, d *destination.Destination, u user.Info, impersonation http.Header, spec authorizationv1.SelfSubjectAccessReviewSpec) (bool, error) {
 	review := &authorizationv1.SelfSubjectAccessReview{
 		TypeMeta: metav1.TypeMeta{Kind: "SelfSubjectAccessReview", APIVersion: "authorization.k8s.io/v1"},
 		Spec:     spec,
 	}
-	code, answer, err := postReview(ctx, d, u, impersonation, selfReviewPath, review)
+	code, answer, err := Post(ctx, d, u, impersonation, SelfPath, review)
 	switch {
 	case err != nil:
 		return false, err
@@ -59,9 +60,9 @@ func selfReview(ctx context.Context, d *destination.Destination, u user.Info, im
 	return review.Status.Allowed, nil
 }
 
-// postReview posts a review to the shard at d as u, and returns the status and the body of
+// Post posts a review to the shard at d as u, and returns the status and the body of
 // the answer. impersonation is added to the headers; nil: none is.
-func postReview(ctx context.Context, d *destination.Destination, u user.Info, impersonation http.Header, path string, review any) (code int, answer []byte, err error) {
+func Post(ctx context.Context, d *destination.Destination, u user.Info, impersonation http.Header, path string, review any) (code int, answer []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
 	body, err := json.Marshal(review)
