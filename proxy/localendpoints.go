@@ -57,6 +57,47 @@ func (x *exchange) admitLocal(r *http.Request) *metav1.Status {
 	})
 }
 
+// authorizeLocal authenticates and authorizes a request for a path of the proxy's: get,
+// and for explanations of credentials post. A non-nil Status refuses it; the decision, which
+// may be nil then, is returned for records.
+func (p *Proxy) authorizeLocal(r *http.Request, path string) (*authn.Decision, *metav1.Status) {
+	verb := "get"
+	switch {
+	case path == zpages.ExplainPath && r.Method == http.MethodPost:
+		verb = "post"
+	case !readOnly(r):
+		return nil, apistatus.MethodNotAllowed("only GET is served here")
+	}
+	if len(accessreview.Impersonation(r.Header)) > 0 { // root could be asked about either user, and both would be surprised
+		return nil, apistatus.Forbidden("forbidden: the proxy's own pages are served to callers as themselves: send no Impersonate-* headers (kubectl --as)")
+	}
+	d := p.authenticate(r, &destination.Destination{})
+	switch {
+	case d.PassThrough: // there is no shard here to decide
+		return d, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized})
+	case d.User == nil:
+		return d, apistatus.Unauthenticated(d)
+	}
+	if status := p.checkCallerRate(r, d, path, false); status != nil {
+		return d, status
+	}
+	allowed := false
+	if p.Pages.Authorizer != nil {
+		var err error
+		allowed, err = p.Pages.Authorizer.Authorize(r.Context(), d.User, verb, path)
+		if err != nil {
+			if !errors.Is(err, fairqueue.ErrFull) {
+				p.Log.Error(err, "Could not authorize a request", "path", path)
+			}
+			return d, apistatus.AuthorizationFailed(err)
+		}
+	}
+	if !allowed {
+		return d, apistatus.Forbidden("forbidden: User %q cannot %s path %q", d.User.GetName(), verb, path)
+	}
+	return d, nil
+}
+
 // answerLocally answers what the proxy answers by itself: its own pages, those of workspaces, and
 // TokenReviews. False: the request is to be forwarded.
 func (x *exchange) answerLocally(w http.ResponseWriter, r *http.Request) bool {
@@ -144,44 +185,3 @@ func loopbackHost(host string) bool {
 }
 
 func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
-
-// authorizeLocal authenticates and authorizes a request for a path of the proxy's: get,
-// and for explanations of credentials post. A non-nil Status refuses it; the decision, which
-// may be nil then, is returned for records.
-func (p *Proxy) authorizeLocal(r *http.Request, path string) (*authn.Decision, *metav1.Status) {
-	verb := "get"
-	switch {
-	case path == zpages.ExplainPath && r.Method == http.MethodPost:
-		verb = "post"
-	case !readOnly(r):
-		return nil, apistatus.MethodNotAllowed("only GET is served here")
-	}
-	if len(accessreview.Impersonation(r.Header)) > 0 { // root could be asked about either user, and both would be surprised
-		return nil, apistatus.Forbidden("forbidden: the proxy's own pages are served to callers as themselves: send no Impersonate-* headers (kubectl --as)")
-	}
-	d := p.authenticate(r, &destination.Destination{})
-	switch {
-	case d.PassThrough: // there is no shard here to decide
-		return d, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized})
-	case d.User == nil:
-		return d, apistatus.Unauthenticated(d)
-	}
-	if status := p.checkCallerRate(r, d, path, false); status != nil {
-		return d, status
-	}
-	allowed := false
-	if p.Pages.Authorizer != nil {
-		var err error
-		allowed, err = p.Pages.Authorizer.Authorize(r.Context(), d.User, verb, path)
-		if err != nil {
-			if !errors.Is(err, fairqueue.ErrFull) {
-				p.Log.Error(err, "Could not authorize a request", "path", path)
-			}
-			return d, apistatus.AuthorizationFailed(err)
-		}
-	}
-	if !allowed {
-		return d, apistatus.Forbidden("forbidden: User %q cannot %s path %q", d.User.GetName(), verb, path)
-	}
-	return d, nil
-}
