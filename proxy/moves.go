@@ -11,6 +11,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/otherstores"
 	"frontproxy/proxy/requestinfo"
 	"frontproxy/proxy/watchframes"
 )
@@ -18,7 +19,7 @@ import (
 // Resource versions of two shards cannot be compared. So when a logical cluster has moved,
 // its clients must list again: watches on the old shard end with an ERROR event
 // (watchmove.go), and what lists or watches from a version that only the old shard can
-// have given out is 410 Expired. otherstores.go has the resources whose versions are neither
+// have given out is 410 Expired. Package otherstores knows the resources whose versions are neither
 // shard's.
 
 // Moves knows which logical clusters move between shards; *index.Index does.
@@ -37,6 +38,9 @@ const (
 	// ended: one in 10 ms on average, but all within 5 s.
 	movePace   = 10 * time.Millisecond
 	moveSpread = 5 * time.Second
+	// listAnewTimeout is how long a shard may take for the list that says whether a resource is
+	// in another store.
+	listAnewTimeout = 5 * time.Second
 )
 
 // subscribeToMoves has moveChanged called about moves; nil: there are none.
@@ -68,8 +72,34 @@ func (x *exchange) checkResourceVersion(r *http.Request) *metav1.Status {
 		return nil
 	}
 	if v := requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery); v != 0 && v < moved {
-		return x.refuseVersion(r, completedMove{d.Target.Shard.Name, moved})
+		return x.refuseVersion(r, otherstores.Move{Shard: d.Target.Shard.Name, At: moved})
 	}
+	return nil
+}
+
+// refuseVersion answers a request that lists or watches from a version below m.At. Nil: the
+// resource is in another store, and the request goes on.
+func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.Status {
+	p, cluster := x.p, x.dest.Target.Cluster
+	resource, list := requestinfo.Collection(x.dest.APIPath)
+	if p.otherStores.Has(cluster, m, resource) {
+		return nil
+	}
+	if p.limit.most > 0 {
+		places, status := p.limit.takePlaces(&x.dest)
+		defer places.add(-1)
+		if status != nil {
+			return status
+		}
+	}
+	question := otherstores.Question{Request: r, To: &x.dest, Rewrite: x.rewrite, Timeout: p.listAnewTimeout, ErrorLog: p.errorLog}
+	version, ok := question.ListedVersion(list)
+	if !ok || version >= m.At {
+		return expiredByMove()
+	}
+	p.otherStores.Add(cluster, m, resource)
+	p.Log.V(2).Info("Found a resource that the shard keeps in another store, with versions below the one at which the workspace had moved there",
+		"cluster", cluster, "shard", m.Shard, "resource", resource, "version", version, "movedAt", m.At)
 	return nil
 }
 

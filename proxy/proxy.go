@@ -19,6 +19,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/proxy/healthz"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/otherstores"
 	"frontproxy/proxy/proxyprotocol"
 	"frontproxy/proxy/routing"
 	"frontproxy/proxy/watchframes"
@@ -65,7 +66,7 @@ type streaming struct {
 	moves        Moves              // nil: nothing moves
 	moveErrors   watchframes.Errors // that tell of a move
 	movedStreams atomic.Uint64      // ended because of moves
-	otherStores  otherStores
+	otherStores  otherstores.Stores
 	// listAnewTimeout is the constant, unless a test has changed it.
 	listAnewTimeout time.Duration
 }
@@ -112,7 +113,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		Config: c, router: router, health: &healthz.Health{Now: c.Now, Shards: c.ShardStatus},
-		streaming: streaming{streams: newStreamSet(), otherStores: newOtherStores(), listAnewTimeout: listAnewTimeout},
+		streaming: streaming{streams: newStreamSet(), otherStores: otherstores.New(), listAnewTimeout: listAnewTimeout},
 		forwarding: forwarding{
 			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
 			failures: rate.NewLimiter(failureLines, failureBurst), distrusts: rate.NewLimiter(rate.Every(time.Minute), 1),
