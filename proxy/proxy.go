@@ -74,7 +74,7 @@ type streaming struct {
 // listening are the listeners that Run serves; nil: it does not run.
 type listening struct {
 	connections *connections
-	headers     *refusedHeaders
+	headers     *proxyprotocol.Refused
 	returned    *connListener
 }
 
@@ -160,8 +160,8 @@ func newListening(c *Config) listening {
 	if s.Serving == nil || s.Serving.Listener == nil {
 		return listening{}
 	}
-	headers := newRefusedHeaders(c.Log)
-	inner := proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: headers.add})
+	headers := proxyprotocol.NewRefused(c.Log)
+	inner := proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: headers.Add})
 	return listening{
 		connections: &connections{Listener: inner, most: int64(s.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: c.ProgressTimeout},
 		headers:     headers,
