@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"net/http"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -122,6 +123,20 @@ func (d *Decision) ByToken() bool {
 // Asserted is ByToken's for identity headers.
 func (d *Decision) Asserted() bool {
 	return d.Authenticator == clientcert.ByRequestHeader || d.Authenticator == clientcert.ByShardCaller
+}
+
+// Result is what was decided, in a word: "admitted", "passed-through", "undecided" or
+// "refused".
+func (d *Decision) Result() string {
+	switch {
+	case d.User != nil:
+		return "admitted"
+	case d.PassThrough:
+		return "passed-through"
+	case d.Status == http.StatusServiceUnavailable:
+		return "undecided"
+	}
+	return "refused"
 }
 
 // TypeSource finds the ready-made authenticators of a workspace type.
