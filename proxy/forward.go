@@ -43,16 +43,6 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.ServeHTTP(&x.writer, held)
 }
 
-// tunnel is forward for upgrades.
-func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	st := x.p.streams.add(upgradeStream, cancel, x.p.streamAuthn(r, &x.dest, x.decision))
-	defer x.p.streams.remove(st)
-	x.p.endWhenMoved(st, &x.dest, nil)
-	x.rp.ServeHTTP(w, r.WithContext(ctx))
-}
-
 // bufferRequest reads a small body; nil: the body did not arrive in time, and the client has
 // its answer.
 func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.Request {
@@ -73,6 +63,16 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 		w.Header().Set("Connection", "close")
 	}
 	x.answer(w, apistatus.New(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not arrive in time"))
+}
+
+// tunnel is forward for upgrades.
+func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	st := x.p.streams.add(upgradeStream, cancel, x.p.streamAuthn(r, &x.dest, x.decision))
+	defer x.p.streams.remove(st)
+	x.p.endWhenMoved(st, &x.dest, nil)
+	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop
@@ -99,6 +99,24 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
+// restoreForwarding puts back what ReverseProxy removed, for shards see these
+// headers as a chain of proxies left them, and adds the client's address.
+func restoreForwarding(in, out *http.Request) {
+	for _, key := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v, ok := in.Header[key]; ok {
+			out.Header[key] = v
+		}
+	}
+	client, _, err := net.SplitHostPort(in.RemoteAddr)
+	if err != nil {
+		return
+	}
+	if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 {
+		client = strings.Join(prior, ", ") + ", " + client
+	}
+	out.Header["X-Forwarded-For"] = []string{client}
+}
+
 // writeIdentity writes into cleared headers who is asking, as far as the server at d may
 // see that.
 func writeIdentity(header http.Header, d *destination.Destination, a admission) {
@@ -118,24 +136,6 @@ func writeIdentity(header http.Header, d *destination.Destination, a admission) 
 		identityheaders.DropCredentials(header)
 		d.Headers.Set(header, a.forwardedUser)
 	}
-}
-
-// restoreForwarding puts back what ReverseProxy removed, for shards see these
-// headers as a chain of proxies left them, and adds the client's address.
-func restoreForwarding(in, out *http.Request) {
-	for _, key := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-		if v, ok := in.Header[key]; ok {
-			out.Header[key] = v
-		}
-	}
-	client, _, err := net.SplitHostPort(in.RemoteAddr)
-	if err != nil {
-		return
-	}
-	if prior := in.Header["X-Forwarded-For"]; len(prior) > 0 {
-		client = strings.Join(prior, ", ") + ", " + client
-	}
-	out.Header["X-Forwarded-For"] = []string{client}
 }
 
 // modifyResponse sees the upstream's answer before the client does.

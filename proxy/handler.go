@@ -78,18 +78,6 @@ func (p *Proxy) withCORS(origins []string) http.Handler {
 	return genericfilters.WithCORS(http.HandlerFunc(p.serve), origins, nil, nil, nil, "true")
 }
 
-func checkOrigins(origins []string) error {
-	for _, o := range origins {
-		if o == "" {
-			return errors.New("--cors-allowed-origins: a value is empty, which would match every origin; remove it")
-		}
-		if _, err := regexp.Compile(o); err != nil {
-			return fmt.Errorf("--cors-allowed-origins: %q is not a regular expression: %w", o, err)
-		}
-	}
-	return nil
-}
-
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x := p.exchanges.Get().(*exchange)
 	x.start = p.Now()
@@ -198,4 +186,16 @@ func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav
 	default:
 		x.forward(w, r)
 	}
+}
+
+func checkOrigins(origins []string) error {
+	for _, o := range origins {
+		if o == "" {
+			return errors.New("--cors-allowed-origins: a value is empty, which would match every origin; remove it")
+		}
+		if _, err := regexp.Compile(o); err != nil {
+			return fmt.Errorf("--cors-allowed-origins: %q is not a regular expression: %w", o, err)
+		}
+	}
+	return nil
 }

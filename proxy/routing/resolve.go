@@ -23,16 +23,6 @@ func (r *Router) Resolve(req *http.Request, path string) (destination.Destinatio
 	return q.dest, err
 }
 
-// Pattern is the path of the mapping file's entry that a path belongs to; "" when
-// there is none.
-func (r *Router) Pattern(path string) (string, error) {
-	found, err := r.current.Load().mappings.match(path)
-	if err != nil || found.mapping == nil {
-		return "", err
-	}
-	return found.mapping.Path, nil
-}
-
 // resolution is one call of Resolve.
 type resolution struct {
 	*Router
@@ -149,4 +139,14 @@ func (q *resolution) lookUp(cluster string) error {
 		q.Lookups(d.Target, err)
 	}
 	return err
+}
+
+// Pattern is the path of the mapping file's entry that a path belongs to; "" when
+// there is none.
+func (r *Router) Pattern(path string) (string, error) {
+	found, err := r.current.Load().mappings.match(path)
+	if err != nil || found.mapping == nil {
+		return "", err
+	}
+	return found.mapping.Path, nil
 }
