@@ -10,15 +10,14 @@
 //
 //   - what ends a watch or an upgraded connection: streamSet (streams.go)
 //   - what happens to streams when a workspace has moved to another shard, which package
-//     index notices: moves.go, and for watches watchmove.go
+//     index notices: moves.go, for watches watchmove.go, and package otherstores
 //   - whose requests come too fast: rates.go and package ratelimit
 //   - who else gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
 //     packages accessreview and zpages
 //   - which headers a server gets: exchange.rewrite (forward.go)
 //   - what log, metrics, audit and spans tell of a request: record (exchange.go)
-//   - what the proxy answers by itself: localendpoints.go, login.go, explain.go, and
-//     health checks package healthz
+//   - what the proxy answers by itself: answerLocally (localendpoints.go), and package healthz
 //
 // What holds everywhere:
 //
