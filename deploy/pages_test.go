@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/e2e/harness"
@@ -127,10 +129,22 @@ func TestKustomizePatch(t *testing.T) {
 	}
 }
 
-// TestComponentForOpenShift: the pods choose neither user nor group, and are as confined as ever.
+// TestComponentForOpenShift: the pods choose neither user nor group, are as confined as ever, and reach
+// DNS, whose pods are on another port there; with the values for OpenShift, too.
 func TestComponentForOpenShift(t *testing.T) {
 	dir := overlay(t, map[string]string{"kustomization.yaml": "resources: [../kustomize]\ncomponents: [../kustomize/components/openshift]\n"})
-	pod := typed[appsv1.Deployment](t, objects(t, kustomized(t, dir)), "Deployment front-proxy").Spec.Template.Spec
+	all := objects(t, kustomized(t, dir))
+	for name, from := range map[string]map[string]*unstructured.Unstructured{"component": all, "values": objects(t, charted(t, valuesOf("openshift")))} {
+		policy := typed[networkingv1.NetworkPolicy](t, from, "NetworkPolicy front-proxy")
+		if !slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
+			return len(rule.To) == 0 && slices.ContainsFunc(rule.Ports, func(p networkingv1.NetworkPolicyPort) bool {
+				return p.Port.IntValue() == 5353 && *p.Protocol == corev1.ProtocolUDP
+			})
+		}) {
+			t.Errorf("%s: no DNS on port 5353: %+v", name, policy.Spec.Egress)
+		}
+	}
+	pod := typed[appsv1.Deployment](t, all, "Deployment front-proxy").Spec.Template.Spec
 	if s := pod.SecurityContext; s.RunAsUser != nil || s.RunAsGroup != nil || s.FSGroup != nil {
 		t.Errorf("OpenShift cannot choose: %+v", s)
 	}
