@@ -3,9 +3,13 @@ package token
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"sync"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // maxParsedToken bounds what Parse looks into, as headers do. Longer tokens
@@ -74,26 +78,19 @@ func Parse(raw string) Token {
 	if !ok || header == "" || payload == "" || !isBase64URL(header) || !isBase64URL(payload) || !isBase64URL(signature) {
 		return token
 	}
-	scratch := scratches.Get().(*[]byte)
-	defer func() {
-		if cap(*scratch) <= maxScratch {
-			scratches.Put(scratch)
-		}
-	}()
-	if object, err := decodeInto(scratch, header); err != nil || !looksLikeObject(object) {
+	d := decoders.Get().(*decoder)
+	defer d.release()
+	if object, err := d.decode(header); err != nil || !looksLikeObject(object) {
 		return token
 	}
-	claims, err := decodeInto(scratch, payload)
+	claims, err := d.decode(payload)
 	if err != nil || !looksLikeObject(claims) {
 		return token
 	}
-	var c struct {
-		Issuer string `json:"iss"`
-	}
-	if json.Unmarshal(claims, &c) != nil {
+	issuer, ok := d.issuer(claims)
+	if !ok {
 		return token
 	}
-	issuer := c.Issuer
 	if issuer == googleIssuerNoScheme {
 		issuer = googleIssuer
 	}
@@ -101,14 +98,82 @@ func Parse(raw string) Token {
 	return token
 }
 
-// scratches are buffers for decoded tokens; nothing keeps a part of one.
-var scratches = sync.Pool{New: func() any { return new([]byte) }}
+// decoder reads the parts of one token at a time. What it returns is only good until it is used
+// again.
+type decoder struct {
+	part   []byte
+	reader bytes.Buffer
+	json   *jsontext.Decoder
+}
 
-// decodeInto is only good until scratch is used again.
-func decodeInto(scratch *[]byte, part string) ([]byte, error) {
-	decoded, err := base64.RawURLEncoding.AppendDecode((*scratch)[:0], []byte(part))
-	*scratch = decoded
-	return decoded, err
+var decoders = sync.Pool{New: func() any {
+	return &decoder{json: jsontext.NewDecoder(new(bytes.Buffer))}
+}}
+
+// release makes the decoder available for other tokens. Nothing may keep a part of one.
+func (d *decoder) release() {
+	if cap(d.part) <= maxScratch {
+		decoders.Put(d)
+	}
+}
+
+func (d *decoder) decode(part string) (decoded []byte, err error) {
+	d.part, err = base64.RawURLEncoding.AppendDecode(d.part[:0], []byte(part))
+	return d.part, err
+}
+
+// issuer skims the claims, a JSON object, and decodes only the issuer; "" when there is none.
+// False: encoding/json would not decode them.
+func (d *decoder) issuer(claims []byte) (issuer string, ok bool) {
+	d.reader = *bytes.NewBuffer(claims)
+	d.json.Reset(&d.reader, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) // as encoding/json does
+	if _, err := d.json.ReadToken(); err != nil {
+		return "", false
+	}
+	for d.json.PeekKind() == '"' {
+		key, err := d.json.ReadValue()
+		if err == nil && !isIssuer(key) {
+			err = d.json.SkipValue()
+		} else if err == nil {
+			issuer, err = d.text(issuer)
+		}
+		if err != nil {
+			return "", false
+		}
+	}
+	if _, err := d.json.ReadToken(); err != nil {
+		return "", false
+	}
+	_, err := d.json.ReadToken()
+	return issuer, errors.Is(err, io.EOF)
+}
+
+var errNoText = errors.New("not a string")
+
+// text reads a string; null leaves it as it was.
+func (d *decoder) text(before string) (string, error) {
+	switch value, err := d.json.ReadToken(); {
+	case err != nil:
+		return "", err
+	case value.Kind() == '"':
+		return value.String(), nil
+	case value.Kind() == 'n':
+		return before, nil
+	}
+	return "", errNoText
+}
+
+// isIssuer compares a key, with its quotes, as encoding/json does.
+func isIssuer(key jsontext.Value) bool {
+	const plain = `"iss"`
+	if len(key) <= len(plain) {
+		return bytes.EqualFold(key, []byte(plain))
+	}
+	if !bytes.ContainsFunc(key, func(r rune) bool { return r == '\\' || r >= utf8.RuneSelf }) {
+		return false
+	}
+	name, err := jsontext.AppendUnquote(nil, key)
+	return err == nil && bytes.EqualFold(name, []byte("iss"))
 }
 
 // isBase64URL keeps out what base64 decoders skip, such as line ends.
