@@ -274,8 +274,8 @@ func (b *bench) neighbours(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for round := range b.rounds {
-			b.progress(fmt.Sprintf("%s: round %d of %d", a.name, round+1, b.rounds))
+		for round := range b.attackRounds {
+			b.progress(fmt.Sprintf("%s: round %d of %d", a.name, round+1, b.attackRounds))
 			for n := range targets {
 				if err := b.neighbour(ctx, a, targets[(n+round)%len(targets)], w, round); err != nil {
 					end()

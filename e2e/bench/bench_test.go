@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 func TestBench(t *testing.T) {
 	dir := t.TempDir()
 	var out strings.Builder
-	err := run(t.Context(), []string{"-shared", "-rounds=1", "-measure=60ms", "-warm=30ms", "-workspaces=20", "-many=40", "-configurations=2",
+	err := run(t.Context(), []string{"-shared", "-rounds=1", "-attack-rounds=1", "-measure=60ms", "-warm=30ms", "-workspaces=20", "-many=40", "-configurations=2",
 		"-watches=6", "-watch-connections=2", "-settle=50ms", "-loops=100ms", "-events=100ms", "-body=1", "-attack=20", "-out=" + dir}, &out)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)

@@ -12,7 +12,7 @@
 //
 // Times on a shared machine may differ by a third between two runs. So the targets are measured
 // in turns, in short rounds, and only ratios within a round are compared. A reported ratio is
-// the median of those of all rounds, with the lowest and the highest.
+// the median of those of all rounds, with what the middle half of them lies between.
 //
 // The program starts itself for every part except the two proxies. Its first argument is then
 // the name of the part: world (the stand-in kcp), floor, load or attack.

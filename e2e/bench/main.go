@@ -73,6 +73,7 @@ func part[T any](ctx context.Context, args []string, do func(context.Context, T)
 // plan says what is measured, and how long.
 type plan struct {
 	rounds          int
+	attackRounds    int
 	warm, measure   time.Duration
 	workers         int
 	workspaces      int // of the world that requests go to
@@ -98,10 +99,11 @@ func parsePlan(args []string) (*plan, error) {
 	var only, targets string
 	var quick bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&p.rounds, "rounds", 5, "how often every cell is measured")
+	f.IntVar(&p.rounds, "rounds", 15, "how often every cell is measured")
+	f.IntVar(&p.attackRounds, "attack-rounds", 5, "how often the neighbours of attacks are measured")
 	f.IntVar(&p.workers, "workers", 16, "how many clients of small requests wait for their answers at once")
-	f.DurationVar(&p.measure, "measure", time.Second, "how long a cell is measured in a round")
-	f.DurationVar(&p.warm, "warm", 300*time.Millisecond, "how long load runs before that")
+	f.DurationVar(&p.measure, "measure", 300*time.Millisecond, "how long a cell is measured in a round")
+	f.DurationVar(&p.warm, "warm", 150*time.Millisecond, "how long load runs before that")
 	f.IntVar(&p.workspaces, "workspaces", 1000, "workspaces of the installation that requests go to")
 	f.IntVar(&p.many, "many", 100_000, "workspaces of the large installation; 0: leave it out")
 	f.IntVar(&p.configurations, "configurations", 1000, "authentication configurations of one issuer; 0: leave them out")
@@ -129,7 +131,7 @@ func parsePlan(args []string) (*plan, error) {
 	}
 	if quick {
 		p.attack = 0
-		p.rounds, p.measure, p.warm = 3, 600*time.Millisecond, 200*time.Millisecond
+		p.rounds = 5
 		p.many, p.configurations, p.watches, p.settle, p.events = min(p.many, 10_000), min(p.configurations, 200), min(p.watches, 1000), 2*time.Second, 4*time.Second
 	}
 	p.only, p.targets = list(only), list(targets)

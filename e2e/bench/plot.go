@@ -23,7 +23,7 @@ var colours = []struct {
 }{{ours, "#1b7837"}, {incumbent, "#b2182b"}, {floor, "#878787"}}
 
 // plot is an SVG with the CPU that a request costs: a bar for the median, a line
-// for what all rounds lie between.
+// for what the middle half of the rounds lies between.
 func (r *results) plot() []byte {
 	var rows []series
 	most := 0.0
@@ -39,7 +39,7 @@ func (r *results) plot() []byte {
 	height := plotTop + len(rows)*(len(colours)*barHeight+groupSpace) + 10
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"12\">\n", plotWidth, height)
-	fmt.Fprintf(&b, "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n<text x=\"10\" y=\"22\" font-size=\"15\">CPU per request, µs: median, least and greatest of the rounds</text>\n")
+	fmt.Fprintf(&b, "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n<text x=\"10\" y=\"22\" font-size=\"15\">CPU per request, µs: median, and the middle half of the rounds</text>\n")
 	for i, c := range colours {
 		x := 10 + i*160
 		fmt.Fprintf(&b, "<rect x=\"%d\" y=\"34\" width=\"12\" height=\"12\" fill=\"%s\"/><text x=\"%d\" y=\"45\">%s</text>\n", x, c.colour, x+18, html.EscapeString(string(c.target)))

@@ -62,8 +62,8 @@ func (r *results) values(k series, t target) map[int]float64 {
 	return all
 }
 
-// spread is a median with the least and the greatest value. The zero spread
-// is of no values.
+// spread is a median, and what the middle half of the values lies between. The zero spread is
+// of no values.
 type spread struct {
 	median, low, high float64
 	n                 int
@@ -75,7 +75,7 @@ func spreadOf(values []float64) spread {
 	}
 	values = slices.Sorted(slices.Values(values))
 	n := len(values)
-	return spread{median: (values[(n-1)/2] + values[n/2]) / 2, low: values[0], high: values[n-1], n: n}
+	return spread{median: (values[(n-1)/2] + values[n/2]) / 2, low: values[n/4], high: values[n-1-n/4], n: n}
 }
 
 // of is a target's spread.
@@ -134,15 +134,13 @@ func bounds(k series) []bound {
 	}
 	switch {
 	case k.metric == metricStart && k.measure == "100000 workspaces", k.metric == metricEvents:
-		return []bound{{of: incumbent, value: 1. / 3}}
+		return []bound{{of: incumbent, value: 0.5}}
 	case k.metric == metricPeak && k.measure == "100000 workspaces":
 		return []bound{{value: 120}}
 	case k.metric == metricRatio && k.measure == loopAttack:
 		return []bound{{value: 1.5}}
-	case k.measure == "idle watch, HTTP/2":
-		return []bound{{value: 27}, {of: incumbent, value: 0.5}}
-	case k.measure == "idle watch, HTTP/1.1":
-		return []bound{{value: 44}, {of: incumbent, value: 0.5}}
+	case k.measure == "idle watch, HTTP/2", k.measure == "idle watch, HTTP/1.1":
+		return []bound{{of: incumbent, value: 0.75}}
 	case k.measure == "configuration of one issuer":
 		return []bound{{value: 20}}
 	}
@@ -160,6 +158,7 @@ func (c *cell) bounds(k series) []bound {
 	case metricCPU:
 		add(incumbent, c.ofIncumbent, false)
 		add(floor, c.ofFloor, false)
+		add(usualFloor, c.ofFloor, false)
 	case metricThroughput:
 		add(incumbent, 1, true)
 		add(floor, c.throughput, true)

@@ -244,8 +244,10 @@ func (b *backend) large(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// eventsQuery is a watch's that gets eventsPerWatch events.
-const eventsQuery = "labelSelector=many&watch=true"
+// eventsQuery is a watch's that gets eventsPerWatch events. It ends in the ordinary way, within
+// the second that it asks for: the proxy would hold back an earlier end for a second, to see
+// whether the logical cluster is being moved.
+const eventsQuery = "labelSelector=many&timeoutSeconds=1&watch=true"
 
 // eventsPath makes the world change; it is asked there itself, not through a
 // proxy.
