@@ -125,7 +125,7 @@ func New(c Config) (*Proxy, error) {
 	if err := p.subscribeToMoves(c.Moves); err != nil {
 		return nil, err
 	}
-	if p.reviews, err = newTokenReviews(c.Review); err != nil {
+	if p.reviews, err = newTokenReviews(c.Review, c.Now); err != nil {
 		return nil, err
 	}
 	p.limit.init(c.MaxInFlight)

@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"math"
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
-	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +26,7 @@ import (
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/metrics"
+	"frontproxy/proxy/ratelimit"
 	"frontproxy/proxy/routing"
 	"frontproxy/proxy/tokenreview"
 )
@@ -36,26 +36,19 @@ const tokenReviewPath = "/apis/authentication.k8s.io/v1/tokenreviews" //nolint:g
 // tokenReviewSegments are those of tokenReviewPath.
 var tokenReviewSegments = strings.Split(tokenReviewPath[1:], "/")
 
-const (
-	// reviewRate is how many TokenReviews one workspace may have a second, reviewBurst how
-	// many at once; workspaces whose names have the same hash, of reviewShares, have these
-	// together.
-	reviewRate   = 20
-	reviewBurst  = 100
-	reviewShares = 4096
-)
+// reviewRate is how many TokenReviews one workspace may have.
+var reviewRate = ratelimit.Rate{PerSecond: 20, Burst: 100}
 
 // tokenReviews answers TokenReviews in workspaces. A shard knows neither the users of a
 // workspace's type nor the service accounts of other shards; Decide does.
 type tokenReviews struct {
 	review func(ctx context.Context, t *index.Target, raw string, audiences []string) *authn.Review
 	codec  tokenreview.Codec
-	seed   maphash.Seed
-	rates  [reviewShares]*rate.Limiter
+	rates  *ratelimit.PerKey // by logical cluster
 }
 
 // newTokenReviews returns nil if review is.
-func newTokenReviews(review func(context.Context, *index.Target, string, []string) *authn.Review) (*tokenReviews, error) {
+func newTokenReviews(review func(context.Context, *index.Target, string, []string) *authn.Review, now func() time.Time) (*tokenReviews, error) {
 	if review == nil {
 		return nil, nil
 	}
@@ -63,15 +56,7 @@ func newTokenReviews(review func(context.Context, *index.Target, string, []strin
 	if err != nil {
 		return nil, fmt.Errorf("TokenReviews: %w", err)
 	}
-	t := &tokenReviews{review: review, codec: codec, seed: maphash.MakeSeed()}
-	for i := range t.rates {
-		t.rates[i] = rate.NewLimiter(reviewRate, reviewBurst)
-	}
-	return t, nil
-}
-
-func (t *tokenReviews) rateOf(cluster string) *rate.Limiter {
-	return t.rates[maphash.String(t.seed, cluster)%reviewShares]
+	return &tokenReviews{review: review, codec: codec, rates: ratelimit.NewPerKey(reviewRate, now)}, nil
 }
 
 // reviewsToken says whether the request is a TokenReview that the proxy answers: one in a
@@ -161,7 +146,7 @@ func (x *exchange) createReview(r *http.Request, body []byte) (*tokenreview.Nego
 		return nil, nil, status
 	}
 	// Not before: others must not use up what the workspace's own controllers may have.
-	if !x.p.reviews.rateOf(x.dest.Target.Cluster).AllowN(x.p.Now(), 1) {
+	if !x.p.reviews.rates.Allow(x.dest.Target.Cluster) {
 		return nil, nil, apistatus.TooManyReviews()
 	}
 	negotiated, status := x.p.reviews.codec.Negotiate(r)

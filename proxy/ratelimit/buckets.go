@@ -12,6 +12,8 @@ const (
 	// How many buckets of each kind are kept. One takes some 200 bytes, whatever the
 	// length of its key, so all take 30 MB at most.
 	maxWorkspaces, maxIdentities, maxAddresses = 1 << 14, 1 << 16, 1 << 16
+	// maxKeys is how many buckets a PerKey has; these take 1 MB at most.
+	maxKeys = 1 << 12
 	// parts is how many caches there are for each kind, so that requests seldom wait for
 	// each other. The first bits of a key choose one.
 	parts, partBits = 1 << 6, 6

@@ -1,6 +1,7 @@
 // Package ratelimit says which requests come too fast: it has token buckets
 // (golang.org/x/time/rate) for workspaces, for identities in a workspace and for client
-// addresses. It decides nothing else: it does not know requests, decisions or answers.
+// addresses, and for what workspaces ask of the proxy itself (PerKey). It decides nothing else:
+// it does not know requests, decisions or answers.
 //
 // Buckets are kept in LRU caches of a fixed number of entries. A bucket that has been evicted
 // is full when its key comes back. That is worth something only for a key that was used less

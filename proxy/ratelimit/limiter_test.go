@@ -328,3 +328,33 @@ func BenchmarkAddress(b *testing.B) {
 		}
 	})
 }
+
+// TestPerKey: each key has a bucket of its own, and what is kept of a million keys is bounded.
+func TestPerKey(t *testing.T) {
+	clock := &testClock{}
+	k := NewPerKey(Rate{PerSecond: 2, Burst: 3}, clock.now)
+	passed := func(key string) (n int) {
+		for range 10 {
+			if k.Allow(key) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		key   string
+		after time.Duration
+		want  int
+	}{{"a", 0, 3}, {"b", 0, 3}, {"a", 0, 0}, {"a", time.Second, 2}, {"a", time.Hour, 3}} {
+		clock.advance(tt.after)
+		if got := passed(tt.key); got != tt.want {
+			t.Errorf("%s, %s later: %d of 10 pass, want %d", tt.key, tt.after, got, tt.want)
+		}
+	}
+	for n := range 1_000_000 {
+		k.Allow(strconv.Itoa(n))
+	}
+	if n := k.buckets.len(); n != maxKeys {
+		t.Errorf("%d buckets are kept of a million keys, want %d", n, maxKeys)
+	}
+}

@@ -2,11 +2,7 @@ package zpages
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"hash/maphash"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,12 +10,14 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"frontproxy/authn"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/ratelimit"
 )
 
 // AuthenticationPath is where, below each workspace, those who may read its
@@ -28,8 +26,7 @@ import (
 const AuthenticationPath = "/debug/authentication"
 
 const (
-	// ownersTrying is how many workspaces' configurations are tried at once. Of the
-	// workspaces of one share, it is one.
+	// ownersTrying is how many workspaces' configurations are tried at once: one at a time of each.
 	ownersTrying = 16
 	// tryTimeout bounds one, and what it waits for issuers.
 	tryTimeout = 15 * time.Second
@@ -124,14 +121,13 @@ type Configurer interface {
 type Configurations struct {
 	configurer Configurer
 	instance   string
-	now        func() time.Time
-	workspaces *workspaceLimiter
+	workspaces *ratelimit.PerKey
 	tries      tries
 }
 
 // NewConfigurations makes one that asks c. instance names this process.
 func NewConfigurations(c Configurer, instance string, now func() time.Time) *Configurations {
-	return &Configurations{configurer: c, instance: instance, now: now, workspaces: newWorkspaceLimiter(), tries: tries{seed: maphash.MakeSeed()}}
+	return &Configurations{configurer: c, instance: instance, workspaces: newWorkspaceLimiter(now), tries: tries{now: sets.Set[string]{}}}
 }
 
 // ConfigurationName says whether a path is one of Configurations', and which of them it
@@ -148,7 +144,7 @@ func ConfigurationName(path string) (name string, ok bool) {
 // Page says how the configurations of a logical cluster do, to somebody who may read them:
 // whoever calls has asked. With a name it is about that one, and a 404 if there is none.
 func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav1.Status) {
-	if !c.workspaces.of(cluster).AllowN(c.now(), 1) {
+	if !c.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()
 	}
 	all, more, err := c.configurer.OwnConfigurations(cluster, name)
@@ -202,12 +198,15 @@ func issuerOf(e *workspacetypes.OwnedEntry) ConfigurationIssuer {
 // Try says how the configurations in the body of r would do in a logical cluster, to
 // somebody who may change them there: whoever calls has asked.
 func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPage, *metav1.Status) {
-	if !c.workspaces.of(cluster).AllowN(c.now(), 1) {
+	if !c.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()
 	}
-	q, err := readConfigurationsRequest(r)
-	if err != nil {
+	var q ConfigurationsRequest
+	if err := readQuestion(r, "a ConfigurationsRequest", &q); err != nil {
 		return nil, apistatus.BadRequest("%s", err.Error())
+	}
+	if q.Change == nil {
+		return nil, apistatus.BadRequest("the body is a ConfigurationsRequest without a change")
 	}
 	leave, ok := c.tries.enter(cluster)
 	if !ok {
@@ -225,19 +224,6 @@ func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPa
 		p.Token = triedToken(told)
 	}
 	return p, nil
-}
-
-// readConfigurationsRequest reads r's body. Errors hold no part of the token.
-func readConfigurationsRequest(r *http.Request) (*ConfigurationsRequest, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxRequest))
-	if err != nil {
-		return nil, fmt.Errorf("read the question (at most %d bytes): %w", MaxRequest, err)
-	}
-	var q ConfigurationsRequest
-	if err := json.Unmarshal(body, &q); err != nil || q.Change == nil {
-		return nil, errors.New("the body is not a ConfigurationsRequest in JSON with a change")
-	}
-	return &q, nil
 }
 
 // triedToken leaves out what is none of an owner's. That is the text of verdicts about
@@ -266,29 +252,23 @@ func triedToken(told *authn.Explanation) *TriedToken {
 	return out
 }
 
-// tries has the shares of workspaces that try configurations now.
+// tries has the logical clusters that try configurations now.
 type tries struct {
-	seed maphash.Seed
-
 	mu  sync.Mutex
-	now map[uint64]struct{}
+	now sets.Set[string]
 }
 
-// enter takes the place of the logical cluster's share, until leave.
+// enter takes the logical cluster's place, until leave.
 func (t *tries) enter(cluster string) (leave func(), ok bool) {
-	share := maphash.String(t.seed, cluster) % shares
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, taken := t.now[share]; taken || len(t.now) >= ownersTrying {
+	if t.now.Has(cluster) || len(t.now) >= ownersTrying {
 		return nil, false
 	}
-	if t.now == nil {
-		t.now = map[uint64]struct{}{}
-	}
-	t.now[share] = struct{}{}
+	t.now.Insert(cluster)
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		delete(t.now, share)
+		t.now.Delete(cluster)
 	}, true
 }

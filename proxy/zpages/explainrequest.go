@@ -48,13 +48,9 @@ type ExplainChange struct {
 // readExplainRequest makes the request to explain. Errors hold no part of the
 // credential.
 func readExplainRequest(r *http.Request) (*http.Request, *workspacetypes.Change, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxRequest))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the question (at most %d bytes): %w", MaxRequest, err)
-	}
 	var q ExplainRequest
-	if err := json.Unmarshal(body, &q); err != nil {
-		return nil, nil, errors.New("the body is not an ExplainRequest in JSON")
+	if err := readQuestion(r, "an ExplainRequest", &q); err != nil {
+		return nil, nil, err
 	}
 	u, err := url.ParseRequestURI(q.Path)
 	if err != nil || !strings.HasPrefix(q.Path, "/") {
@@ -77,6 +73,18 @@ func readExplainRequest(r *http.Request) (*http.Request, *workspacetypes.Change,
 		return nil, nil, err
 	}
 	return asked, q.Change.change(), nil
+}
+
+// readQuestion reads r's body into q, which is what it is called. Errors hold no part of it.
+func readQuestion(r *http.Request, what string, q any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxRequest))
+	if err != nil {
+		return fmt.Errorf("read the question (at most %d bytes): %w", MaxRequest, err)
+	}
+	if err := json.Unmarshal(body, q); err != nil { // which may quote the body
+		return fmt.Errorf("the body is not %s in JSON", what)
+	}
+	return nil
 }
 
 // maxChain bounds the certificates of a client.

@@ -3,7 +3,6 @@ package zpages
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"net/http"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/internal/clip"
 	"frontproxy/proxy/apistatus"
+	"frontproxy/proxy/ratelimit"
 )
 
 // ExplainPath is where explanations are, at the proxy itself and below each
@@ -30,11 +30,9 @@ const (
 	// how many more a second.
 	OperatorBurst = 30
 	operatorRate  = 10
-	// WorkspaceBurst and workspaceRate are the same for the workspaces of one share, of
-	// which there are shares.
+	// WorkspaceBurst and workspaceRate are the same for each workspace.
 	WorkspaceBurst = 10
 	workspaceRate  = 1
-	shares         = 256
 	// explainTimeout bounds one, fetches from issuers included.
 	explainTimeout = 30 * time.Second
 	// MaxRequest is the largest ExplainRequest, in bytes.
@@ -62,7 +60,7 @@ type Explanations struct {
 	now        func() time.Time
 	trying     chan struct{} // has the one credential that is being explained
 	operators  *rate.Limiter
-	workspaces *workspaceLimiter
+	workspaces *ratelimit.PerKey
 	sameSite   http.CrossOriginProtection
 }
 
@@ -74,7 +72,7 @@ type TryFunc func(r *http.Request, change *workspacetypes.Change) (*Explanation,
 func NewExplanations(e Explainer, try TryFunc, now func() time.Time) *Explanations {
 	return &Explanations{
 		explainer: e, try: try, now: now, trying: make(chan struct{}, 1),
-		operators: rate.NewLimiter(operatorRate, OperatorBurst), workspaces: newWorkspaceLimiter(),
+		operators: rate.NewLimiter(operatorRate, OperatorBurst), workspaces: newWorkspaceLimiter(now),
 	}
 }
 
@@ -112,7 +110,7 @@ func (e *Explanations) ForOperator(r *http.Request, id string) (*Explanation, *m
 // ForWorkspace explains the refusal id to an administrator of the logical cluster, for
 // whom others' refusals are as if they were not there.
 func (e *Explanations) ForWorkspace(cluster, id string) (*Explanation, *metav1.Status) {
-	if !e.workspaces.of(cluster).AllowN(e.now(), 1) {
+	if !e.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()
 	}
 	f := e.explainer.Refusals().Find(id)
@@ -158,23 +156,9 @@ func (e *Explanations) credential(r *http.Request) (*Explanation, *metav1.Status
 	return out, nil
 }
 
-// workspaceLimiter bounds what logical clusters ask for, so that who asks for much leaves
-// room for others: those whose names have the same hash have one bound.
-type workspaceLimiter struct {
-	seed     maphash.Seed
-	limiters [shares]*rate.Limiter
-}
-
-func newWorkspaceLimiter() *workspaceLimiter {
-	s := &workspaceLimiter{seed: maphash.MakeSeed()}
-	for i := range s.limiters {
-		s.limiters[i] = rate.NewLimiter(workspaceRate, WorkspaceBurst)
-	}
-	return s
-}
-
-func (s *workspaceLimiter) of(cluster string) *rate.Limiter {
-	return s.limiters[maphash.String(s.seed, cluster)%shares]
+// newWorkspaceLimiter bounds what one logical cluster asks for, so that it leaves room for others.
+func newWorkspaceLimiter(now func() time.Time) *ratelimit.PerKey {
+	return ratelimit.NewPerKey(ratelimit.Rate{PerSecond: workspaceRate, Burst: WorkspaceBurst}, now)
 }
 
 // maxQuoted bounds what an answer quotes of a request, in bytes.
