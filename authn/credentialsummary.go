@@ -5,7 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strings"
-	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
@@ -17,18 +18,21 @@ import (
 // without trusting it. It never holds the credential.
 type CredentialSummary struct {
 	// Kind of the bearer token: "JWT", OpaqueKind or MalformedKind; empty when there is none.
-	Kind string
+	Kind string `json:"token,omitempty"`
 	// Issuer is a JWT's unverified "iss".
-	Issuer string
+	Issuer string `json:"issuer,omitempty"`
 	// Certificate is the common name of the client certificate, and Serial its
 	// number; empty when there is none.
-	Certificate, Serial string
+	Certificate string `json:"certificate,omitempty"`
+	Serial      string `json:"serial,omitempty"`
 
 	// The rest is read of a JWT, unverified, by Explain only.
 
-	Algorithm, KeyID    string
-	Audiences           []string
-	NotBefore, NotAfter time.Time
+	Algorithm string      `json:"algorithm,omitempty"`
+	KeyID     string      `json:"keyID,omitempty"`
+	Audiences []string    `json:"audiences,omitempty"`
+	NotBefore metav1.Time `json:"notBefore,omitzero"`
+	NotAfter  metav1.Time `json:"expires,omitzero"`
 }
 
 // The kinds of bearer tokens, in words.
@@ -116,5 +120,5 @@ func (p *CredentialSummary) details(raw string) {
 	for _, a := range claims.Audiences[:min(len(claims.Audiences), identity.MaxRemoved)] {
 		p.Audiences = append(p.Audiences, clip.Clone(a, maxPresented))
 	}
-	p.NotBefore, p.NotAfter = claims.NotBefore, claims.Expiry
+	p.NotBefore, p.NotAfter = metav1.NewTime(claims.NotBefore), metav1.NewTime(claims.Expiry)
 }

@@ -143,14 +143,14 @@ func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
 	})
 	for name, all := range map[string][]workspacetypes.Owned{"tried": tried, "applied": applied} {
 		s := all[0].Entries[0].Issuer
-		for _, at := range append(s.KeysSince, s.LastAttempt, s.LastSuccess) {
+		for _, at := range append(s.KeysSince, s.LastAttempt.Time, s.LastSuccess.Time) {
 			if at.Before(begun) {
 				t.Errorf("%s: the owner sees what happened before: %+v", name, s)
 			}
 		}
 	}
 	first, _, err := a.OwnConfigurations("c1", "")
-	if err != nil || len(first) != 1 || !first[0].Entries[0].Issuer.LastSuccess.Before(begun) {
+	if err != nil || len(first) != 1 || !first[0].Entries[0].Issuer.LastSuccess.Time.Before(begun) {
 		t.Errorf("who used it first does not see since when: %+v, %v", first, err)
 	}
 }

@@ -12,17 +12,17 @@ const (
 // state now.
 type Authenticator struct {
 	// Name is as in verdicts, or that of a configuration.
-	Name string
+	Name string `json:"name"`
 	// Workspace: the target's type brings it. Else it is the operator's.
-	Workspace bool
+	Workspace bool `json:"-"`
 	// State is Ready or Unknown, or that of its configuration, issuer or webhook.
-	State string
+	State string `json:"state"`
 	// Detail says more, of a broken one why.
-	Detail string
+	Detail string `json:"detail,omitempty"`
 	// Version is the configuration's resourceVersion.
-	Version string
+	Version string `json:"version,omitempty"`
 	// Issuer is nil when it has none.
-	Issuer *issuer.Status
+	Issuer *issuer.Status `json:"issuer,omitempty"`
 }
 
 // NotReloaded notes that what is in use is not what the file says.

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
@@ -279,24 +280,27 @@ func (p *Pool) Counts() map[State]int {
 
 // Status is what operators see of an issuer.
 type Status struct {
-	URL, DiscoveryURL string
+	URL          string `json:"url"`
+	DiscoveryURL string `json:"discoveryURL,omitempty"`
 	// CA is the start of the CA bundle's SHA-256; empty means system roots.
-	CA string
+	CA    string `json:"caSHA256,omitempty"`
+	State State  `json:"state"`
 	// Users is how many configurations use the issuer.
-	Users                    int
-	State                    State
-	LastAttempt, LastSuccess time.Time
+	Users int `json:"users,omitempty"`
+	// KeyIDs are the keys in use; Ignored says which of the set are not, and why.
+	KeyIDs  []string `json:"keyIDs,omitempty"`
+	Ignored []string `json:"ignoredKeys,omitempty"`
+	// KeysSince says of each of KeyIDs when it was first read, since the issuer is in use.
+	KeysSince   []time.Time `json:"-"`
+	LastAttempt metav1.Time `json:"lastAttempt,omitzero"`
+	LastSuccess metav1.Time `json:"lastSuccess,omitzero"`
 	// LastError is why the last attempt failed; empty when it did not. It is for operators.
-	LastError string
+	LastError string `json:"lastError,omitempty"`
 	// Fault is LastError in words for whoever chose the issuer: without addresses of
 	// networks and without what servers said.
-	Fault string
-	// KeyIDs are the keys in use; Ignored says which of the set are not.
-	KeyIDs, Ignored []string
-	// KeysSince says of each of KeyIDs when it was first read, since the issuer is in use.
-	KeysSince []time.Time
+	Fault string `json:"-"`
 	// Generation counts the different key sets seen.
-	Generation uint64
+	Generation uint64 `json:"-"`
 }
 
 // Status is what operators see of the issuer.
@@ -312,7 +316,7 @@ func (i *Issuer) Status() Status {
 	}
 	i.pool.mu.Unlock()
 	i.mu.Lock()
-	s.LastAttempt, s.LastSuccess = i.lastStart, i.lastSuccess
+	s.LastAttempt, s.LastSuccess = metav1.NewTime(i.lastStart), metav1.NewTime(i.lastSuccess)
 	i.mu.Unlock()
 	var err error
 	if s.State, err = i.state(); err != nil {

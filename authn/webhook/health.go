@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -61,11 +62,11 @@ const doubt = "the webhook may not accept our credential: it sends only 401 or 4
 
 // Status is what operators see of the webhook.
 type Status struct {
-	State State
+	State State `json:"state"`
 	// Detail says why it is not ready; empty when there is nothing to say.
-	Detail string
+	Detail string `json:"detail,omitempty"`
 	// Counts are questions by result.
-	Counts map[Result]uint64
+	Counts map[Result]uint64 `json:"reviews,omitempty"`
 }
 
 // health is what the webhook's answers say about it. Safe for concurrent
@@ -139,11 +140,7 @@ func (w *Authenticator) Status() Status {
 	h := w.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := Status{State: h.state, Detail: h.detail, Counts: make(map[Result]uint64, len(h.counts))}
-	for result, n := range h.counts {
-		s.Counts[result] = n
-	}
-	return s
+	return Status{State: h.state, Detail: h.detail, Counts: maps.Clone(h.counts)}
 }
 
 // Describe implements describer.

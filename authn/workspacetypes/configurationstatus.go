@@ -32,19 +32,21 @@ func ShownStates() []ShownState {
 // ConfigurationStatus is what operators see of a
 // WorkspaceAuthenticationConfiguration.
 type ConfigurationStatus struct {
-	Shard, Cluster, Name string
+	Shard   string `json:"shard"`
+	Cluster string `json:"cluster"`
+	Name    string `json:"name"`
 	// Version is the resourceVersion.
-	Version string
-	// Types are the names of the types, all in Cluster, that name it.
-	Types []string
-	State ShownState
+	Version string     `json:"version,omitempty"`
+	State   ShownState `json:"state"`
 	// Error says why it is Broken.
-	Error string
+	Error string `json:"error,omitempty"`
+	// Types are the names of the types, all in Cluster, that name it.
+	Types []string `json:"types,omitempty"`
 	// LoginError says why people without a login are not told what the
 	// configuration's annotations say; empty when they are, or are to be told nothing.
-	LoginError string
+	LoginError string `json:"loginError,omitempty"`
 	// CachedTokens is how many verified tokens are remembered.
-	CachedTokens int
+	CachedTokens int `json:"-"`
 }
 
 // Status lists all configurations by shard, cluster and name.

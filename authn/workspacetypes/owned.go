@@ -74,7 +74,7 @@ func (c *configEntry) owned() Owned {
 	for _, a := range c.inUse.authenticators {
 		e := OwnedEntry{Audiences: a.Audiences(), Issuer: a.Issuer().Status(), Refused: a.RecentRefusals()}
 		e.Issuer.LastError, e.Issuer.Users = "", 0
-		since := []*time.Time{&e.Issuer.LastAttempt, &e.Issuer.LastSuccess}
+		since := []*time.Time{&e.Issuer.LastAttempt.Time, &e.Issuer.LastSuccess.Time}
 		for n := range e.Issuer.KeysSince {
 			since = append(since, &e.Issuer.KeysSince[n])
 		}

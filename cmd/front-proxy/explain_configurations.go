@@ -95,7 +95,7 @@ func configurationIssuerText(say func(string, ...any), i *zpages.ConfigurationIs
 	if i.Error != "" {
 		say("    last attempt at %s failed: %s", when(i.LastAttempt), plainText(i.Error))
 	}
-	if i.LastSuccess != nil {
+	if !i.LastSuccess.IsZero() {
 		say("    last read at %s", when(i.LastSuccess))
 	}
 	for _, k := range i.Keys {
@@ -115,7 +115,7 @@ func triedTokenText(say func(string, ...any), t *zpages.TriedToken) {
 	if t.Identity != nil {
 		say("  as %s, groups %q", plainText(t.Identity.Username), t.Identity.Groups)
 		for _, key := range slices.Sorted(maps.Keys(t.Identity.Extra)) {
-			say("  extra %s: %q", plainText(key), t.Identity.Extra[key])
+			say("  extra %s: %q", plainText(key), []string(t.Identity.Extra[key]))
 		}
 	}
 	for _, v := range t.Verdicts {

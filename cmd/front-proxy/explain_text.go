@@ -18,6 +18,8 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
+	"frontproxy/authn"
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/zpages"
 )
@@ -110,17 +112,17 @@ func placeText(say func(string, ...any), p *zpages.Place) {
 	}
 }
 
-func credentialText(say func(string, ...any), c *zpages.Credential) {
+func credentialText(say func(string, ...any), c *authn.CredentialSummary) {
 	if c.Certificate != "" || c.Serial != "" {
 		say("Client certificate: %q, serial %s", c.Certificate, c.Serial)
 	}
-	if c.Token == "" {
+	if c.Kind == "" {
 		if c.Certificate == "" && c.Serial == "" {
 			say("Credential: none")
 		}
 		return
 	}
-	say("Token: %s", c.Token)
+	say("Token: %s", c.Kind)
 	for _, f := range [][2]string{{"issuer", c.Issuer}, {"algorithm", c.Algorithm}, {"key id", c.KeyID}} {
 		if f[1] != "" {
 			say("  %-10s %s (unverified)", f[0], plainText(f[1]))
@@ -129,12 +131,12 @@ func credentialText(say func(string, ...any), c *zpages.Credential) {
 	if len(c.Audiences) > 0 {
 		say("  %-10s %q (unverified)", "audiences", c.Audiences)
 	}
-	if c.Expires != nil {
-		say("  %-10s %s (unverified)", "expires", when(c.Expires))
+	if !c.NotAfter.IsZero() {
+		say("  %-10s %s (unverified)", "expires", when(c.NotAfter))
 	}
 }
 
-func statesText(say func(string, ...any), all []zpages.AuthenticatorState) {
+func statesText(say func(string, ...any), all []authstatus.Authenticator) {
 	if len(all) == 0 {
 		return
 	}
@@ -148,22 +150,24 @@ func statesText(say func(string, ...any), all []zpages.AuthenticatorState) {
 			line += ", " + s.Detail
 		}
 		say("  %s", plainText(line))
-		if i := s.Issuer; i != nil && i.LastSuccess != nil {
+		i := s.Issuer
+		if i == nil {
+			continue
+		}
+		if !i.LastSuccess.IsZero() {
 			say("    keys %q, read %s", i.KeyIDs, when(i.LastSuccess))
 		}
-		if i := s.Issuer; i != nil {
-			for _, reason := range i.IgnoredKeys {
-				say("    not used: %s", plainText(reason))
-			}
+		for _, reason := range i.Ignored {
+			say("    not used: %s", plainText(reason))
 		}
-		if i := s.Issuer; i != nil && i.LastError != "" {
+		if i.LastError != "" {
 			say("    last attempt failed: %s", plainText(i.LastError))
 		}
 	}
 }
 
-func when(t *metav1.Time) string {
-	if t == nil {
+func when(t metav1.Time) string {
+	if t.IsZero() {
 		return "an unknown time"
 	}
 	return t.UTC().Format(time.RFC3339)

@@ -1,6 +1,10 @@
 package shards
 
-import "time"
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // State is the state of a watch on a shard, or of a shard as a whole.
 type State string
@@ -30,36 +34,36 @@ type Status struct {
 
 // ShardStatus is one listed shard.
 type ShardStatus struct {
-	Name string
+	Name string `json:"name"`
 	// State is Failed if a watch fails or the address is unusable, else the least
 	// advanced state of its watches.
-	State State
+	State State `json:"state"`
 	// Synced reports whether every watch has been listed once.
-	Synced bool
+	Synced bool `json:"synced"`
 	// Since is when State began.
-	Since time.Time
+	Since metav1.Time `json:"since,omitzero"`
 	// Reason says what is wrong with the Shard object; only for operators.
-	Reason  string
-	Watches []ResourceWatchStatus
+	Reason  string                `json:"reason,omitempty"`
+	Watches []ResourceWatchStatus `json:"watches,omitempty"`
 }
 
 // ResourceWatchStatus is one watch on one shard.
 type ResourceWatchStatus struct {
 	// Resource is "resource.group".
-	Resource string
-	State    State
+	Resource string `json:"resource"`
+	State    State  `json:"state"`
 	// Since is when State began.
-	Since time.Time
+	Since metav1.Time `json:"since,omitzero"`
 	// Synced reports whether the watch has been listed once.
-	Synced bool
+	Synced bool `json:"-"`
 	// Objects is the number of objects, by the last list and by what the watch has added
 	// and deleted since.
-	Objects int
+	Objects int `json:"objects"`
 	// Error is the last failure, kept after recovery; ErrorAt is its time. It may
 	// contain addresses, so it is only for operators and never for an unauthenticated
 	// response.
-	Error   string
-	ErrorAt time.Time
+	Error   string      `json:"error,omitempty"`
+	ErrorAt metav1.Time `json:"errorAt,omitzero"`
 }
 
 // Metrics receives events about the watches. Labels are shard names and
@@ -96,14 +100,14 @@ func summarize(s *ShardStatus, unusable time.Time) {
 		switch {
 		case rank[f.State] < rank[s.State]:
 			s.State, s.Since = f.State, f.Since
-		case f.State == s.State && s.State == Synced && f.Since.After(s.Since):
+		case f.State == s.State && s.State == Synced && f.Since.After(s.Since.Time):
 			s.Since = f.Since
-		case f.State == s.State && s.State != Synced && f.Since.Before(s.Since):
+		case f.State == s.State && s.State != Synced && f.Since.Before(&s.Since):
 			s.Since = f.Since
 		}
 	}
 	if s.Reason != "" && len(s.Watches) == 0 {
-		s.State, s.Since = Failed, unusable
+		s.State, s.Since = Failed, metav1.NewTime(unusable)
 	}
 }
 
@@ -113,7 +117,7 @@ func summarize(s *ShardStatus, unusable time.Time) {
 // credentials may not read that resource, or the shard may lack it.
 func failingSince(s *ShardStatus) (since time.Time) {
 	if len(s.Watches) == 0 && s.State == Failed {
-		return s.Since
+		return s.Since.Time
 	}
 	for _, w := range s.Watches {
 		switch w.State {
@@ -121,7 +125,7 @@ func failingSince(s *ShardStatus) (since time.Time) {
 			return time.Time{}
 		case Failed:
 			if w.Since.After(since) {
-				since = w.Since
+				since = w.Since.Time
 			}
 		case Waiting, Syncing:
 		}

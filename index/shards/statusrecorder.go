@@ -3,6 +3,7 @@ package shards
 import (
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 )
 
@@ -18,7 +19,7 @@ type statusRecorder struct {
 
 func newStatusRecorder(c clock.PassiveClock, m Metrics, shard, resource string) *statusRecorder {
 	n := &statusRecorder{clock: c, metrics: m, shard: shard}
-	n.status = ResourceWatchStatus{Resource: resource, State: Waiting, Since: c.Now()}
+	n.status = ResourceWatchStatus{Resource: resource, State: Waiting, Since: metav1.NewTime(c.Now())}
 	return n
 }
 
@@ -33,7 +34,7 @@ func (n *statusRecorder) enter(s State) bool {
 	n.mu.Lock()
 	changed := n.status.State != s
 	if changed {
-		n.status.State, n.status.Since = s, n.clock.Now()
+		n.status.State, n.status.Since = s, metav1.NewTime(n.clock.Now())
 	}
 	n.mu.Unlock()
 	if changed {
@@ -76,7 +77,7 @@ func (n *statusRecorder) skipped() { n.metrics.Skipped(n.shard, n.status.Resourc
 
 func (n *statusRecorder) failed(err error) {
 	n.mu.Lock()
-	n.status.Error, n.status.ErrorAt = err.Error(), n.clock.Now()
+	n.status.Error, n.status.ErrorAt = err.Error(), metav1.NewTime(n.clock.Now())
 	n.mu.Unlock()
 	n.metrics.ResourceWatchFailed(n.shard, n.status.Resource, failureReason(err))
 	if !expired(err) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -425,12 +426,12 @@ func TestFailingSince(t *testing.T) {
 		status ShardStatus
 		want   time.Time
 	}{
-		"all fail":                  {ShardStatus{State: Failed, Since: at(3), Watches: []ResourceWatchStatus{{State: Failed, Since: at(3)}, {State: Failed, Since: at(5)}}}, at(5)},
-		"one fails":                 {ShardStatus{State: Failed, Since: at(3), Watches: []ResourceWatchStatus{{State: Failed, Since: at(3)}, {State: Synced, Since: at(1)}}}, time.Time{}},
-		"one fails, one has begun":  {ShardStatus{State: Failed, Since: at(3), Watches: []ResourceWatchStatus{{State: Syncing, Since: at(9)}, {State: Failed, Since: at(3)}}}, at(3)},
-		"none has been tried":       {ShardStatus{State: Waiting, Watches: []ResourceWatchStatus{{State: Waiting, Since: at(1)}}}, time.Time{}},
-		"all respond":               {ShardStatus{State: Synced, Since: at(3), Watches: []ResourceWatchStatus{{State: Synced, Since: at(3)}}}, time.Time{}},
-		"an address without a host": {ShardStatus{State: Failed, Since: at(3), Reason: "x"}, at(3)},
+		"all fail":                  {ShardStatus{State: Failed, Since: metav1.Unix(3, 0), Watches: []ResourceWatchStatus{{State: Failed, Since: metav1.Unix(3, 0)}, {State: Failed, Since: metav1.Unix(5, 0)}}}, at(5)},
+		"one fails":                 {ShardStatus{State: Failed, Since: metav1.Unix(3, 0), Watches: []ResourceWatchStatus{{State: Failed, Since: metav1.Unix(3, 0)}, {State: Synced, Since: metav1.Unix(1, 0)}}}, time.Time{}},
+		"one fails, one has begun":  {ShardStatus{State: Failed, Since: metav1.Unix(3, 0), Watches: []ResourceWatchStatus{{State: Syncing, Since: metav1.Unix(9, 0)}, {State: Failed, Since: metav1.Unix(3, 0)}}}, at(3)},
+		"none has been tried":       {ShardStatus{State: Waiting, Watches: []ResourceWatchStatus{{State: Waiting, Since: metav1.Unix(1, 0)}}}, time.Time{}},
+		"all respond":               {ShardStatus{State: Synced, Since: metav1.Unix(3, 0), Watches: []ResourceWatchStatus{{State: Synced, Since: metav1.Unix(3, 0)}}}, time.Time{}},
+		"an address without a host": {ShardStatus{State: Failed, Since: metav1.Unix(3, 0), Reason: "x"}, at(3)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := failingSince(&tt.status); !got.Equal(tt.want) {
@@ -452,7 +453,7 @@ func TestOtherContents(t *testing.T) {
 	shard.CloseClientConnections()
 	shard.Close()
 	r.until("the watches fail", func() bool { return !r.FailingSince("s0").IsZero() })
-	if s := r.Status().Shards[0]; s.State != Failed || r.FailingSince(s.Name) != s.Since || s.Since.IsZero() || !r.FailingSince("other").IsZero() {
+	if s := r.Status().Shards[0]; s.State != Failed || r.FailingSince(s.Name) != s.Since.Time || s.Since.IsZero() || !r.FailingSince("other").IsZero() {
 		t.Errorf("failing since %v, and one that there is not since %v, want %v", r.FailingSince(s.Name), r.FailingSince("other"), s.Since)
 	}
 	if s := r.Status().Shards[0]; !s.Synced {
@@ -534,7 +535,7 @@ func TestUnusableAddress(t *testing.T) {
 	r.until("both are listed", func() bool { return len(r.Status().Shards) == 2 && r.Status().Shards[1].State == Synced })
 	bad := r.Status().Shards[0]
 	want := ShardStatus{
-		Name: "bad", State: Failed, Since: time.Unix(1000, 0),
+		Name: "bad", State: Failed, Since: metav1.Unix(1000, 0),
 		Reason: `spec.baseURL of Shard "bad": "http://plain.example" does not begin with https://`,
 	}
 	if diff := cmp.Diff(want, bad); diff != "" {

@@ -81,7 +81,7 @@ func (h *Health) readiness() []check {
 func (h *Health) synced(all []shards.ShardStatus, now time.Time) check {
 	c := check{name: "shards", ok: true, note: string(shards.Synced)}
 	for _, sh := range all {
-		given := sh.State == shards.Failed && now.Sub(sh.Since) >= patience
+		given := sh.State == shards.Failed && now.Sub(sh.Since.Time) >= patience
 		switch {
 		case !sh.Synced && !given:
 			c.ok, c.note = false, "not all have been read; see the log or /statusz"

@@ -45,8 +45,8 @@ func TestHealth(t *testing.T) {
 	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[-]root failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
 	status.RootAnswered, status.Root.State = true, shards.Synced
 	status.Shards = []shards.ShardStatus{
-		{Name: "a", State: shards.Synced, Synced: true, Since: start},
-		{Name: "b", State: shards.Failed, Since: start, Reason: secret, Watches: []shards.ResourceWatchStatus{{Error: secret}}},
+		{Name: "a", State: shards.Synced, Synced: true, Since: metav1.NewTime(start)},
+		{Name: "b", State: shards.Failed, Since: metav1.NewTime(start), Reason: secret, Watches: []shards.ResourceWatchStatus{{Error: secret}}},
 	}
 	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[-]shards failed: not all have been read; see the log or /statusz\nreadyz check failed\n"})
 	check("/readyz/shards", answer{500, "[-]shards failed: not all have been read; see the log or /statusz\nreadyz check failed\n"})
@@ -56,7 +56,7 @@ func TestHealth(t *testing.T) {
 	check("/readyz?verbose", answer{200, "[+]ping ok\n[+]shutdown ok\n[+]root ok: synced\n[+]shards ok: some cannot be read now; see the log or /statusz\nreadyz check passed\n"})
 	status.Shards[1].State = shards.Syncing
 	check("/readyz/shards", answer{500, "[-]shards failed: not all have been read; see the log or /statusz\nreadyz check failed\n"})
-	status.Shards[1] = shards.ShardStatus{Name: "b", State: shards.Failed, Synced: true, Since: now} // lost after it was read
+	status.Shards[1] = shards.ShardStatus{Name: "b", State: shards.Failed, Synced: true, Since: metav1.NewTime(now)} // lost after it was read
 	check("/readyz", answer{200, "ok"})
 	check("/readyz/shards?verbose", answer{200, "[+]shards ok: some cannot be read now; see the log or /statusz\nreadyz check passed\n"})
 	status.Shards[1].State = shards.Synced

@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"frontproxy/authn"
+	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/apistatus"
@@ -74,11 +75,11 @@ type ConfigurationIssuer struct {
 	Audiences    []string `json:"audiences"`
 	State        string   `json:"state"`
 	// Error is why it could not be read the last time.
-	Error       string       `json:"error,omitempty"`
-	LastAttempt *metav1.Time `json:"lastAttempt,omitempty"`
-	LastSuccess *metav1.Time `json:"lastSuccess,omitempty"`
-	Keys        []IssuerKey  `json:"keys,omitempty"`
-	IgnoredKeys []string     `json:"ignoredKeys,omitempty"`
+	Error       string      `json:"error,omitempty"`
+	LastAttempt metav1.Time `json:"lastAttempt,omitzero"`
+	LastSuccess metav1.Time `json:"lastSuccess,omitzero"`
+	Keys        []IssuerKey `json:"keys,omitempty"`
+	IgnoredKeys []string    `json:"ignoredKeys,omitempty"`
 	// RefusedInLastHour counts the tokens that were not accepted, by reason.
 	RefusedInLastHour map[string]int `json:"refusedInLastHour,omitempty"`
 }
@@ -86,27 +87,19 @@ type ConfigurationIssuer struct {
 // IssuerKey is a key in use. Since is when this instance first read it, or when the
 // configuration began to use the issuer, whichever is later.
 type IssuerKey struct {
-	ID    string       `json:"id"`
-	Since *metav1.Time `json:"since,omitempty"`
+	ID    string      `json:"id"`
+	Since metav1.Time `json:"since,omitzero"`
 }
 
 // TriedToken says what the tried configurations decide about a token.
 type TriedToken struct {
-	Outcome    string     `json:"outcome"`
-	Credential Credential `json:"credential"`
-	// Identity is who its owner would be; nil unless it is accepted.
-	Identity *Identity `json:"identity,omitempty"`
-	Verdicts []Verdict `json:"verdicts,omitempty"`
-	Guard    []string  `json:"guard,omitempty"`
-}
-
-// Identity is a user as a workspace of the type would see it, without the scope that ties
-// it to that workspace.
-type Identity struct {
-	Username string              `json:"username"`
-	UID      string              `json:"uid,omitempty"`
-	Groups   []string            `json:"groups,omitempty"`
-	Extra    map[string][]string `json:"extra,omitempty"`
+	Outcome    string                  `json:"outcome"`
+	Credential authn.CredentialSummary `json:"credential"`
+	// Identity is who its owner would be in a workspace of the type, without the scope that ties
+	// it to that workspace; nil unless it is accepted.
+	Identity *authenticationv1.UserInfo `json:"identity,omitempty"`
+	Verdicts []Verdict                  `json:"verdicts,omitempty"`
+	Guard    []string                   `json:"guard,omitempty"`
 }
 
 // Configurer tells owners about their configurations; *authn.Authenticator does.
@@ -181,10 +174,10 @@ func issuerOf(e *workspacetypes.OwnedEntry) ConfigurationIssuer {
 	s := &e.Issuer
 	out := ConfigurationIssuer{
 		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, Audiences: e.Audiences, State: string(s.State), Error: s.Fault,
-		LastAttempt: timeOf(s.LastAttempt), LastSuccess: timeOf(s.LastSuccess), IgnoredKeys: s.Ignored,
+		LastAttempt: s.LastAttempt, LastSuccess: s.LastSuccess, IgnoredKeys: s.Ignored,
 	}
 	for n, id := range s.KeyIDs {
-		out.Keys = append(out.Keys, IssuerKey{ID: id, Since: timeOf(s.KeysSince[n])})
+		out.Keys = append(out.Keys, IssuerKey{ID: id, Since: metav1.NewTime(s.KeysSince[n])})
 	}
 	for reason, n := range e.Refused {
 		if out.RefusedInLastHour == nil {
@@ -229,7 +222,7 @@ func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPa
 // triedToken leaves out what is none of an owner's. That is the text of verdicts about
 // networks; and the scope, which names the workspace that the request was for.
 func triedToken(told *authn.Explanation) *TriedToken {
-	out := &TriedToken{Outcome: told.Decision.Result(), Credential: credentialOf(&told.Presented), Guard: told.Decision.Guarded}
+	out := &TriedToken{Outcome: told.Decision.Result(), Credential: told.Presented, Guard: told.Decision.Guarded}
 	for _, v := range told.Decision.Verdicts {
 		reason := v.Reason
 		if v.Private {
@@ -237,17 +230,9 @@ func triedToken(told *authn.Explanation) *TriedToken {
 		}
 		out.Verdicts = append(out.Verdicts, Verdict{v.Authenticator, v.Outcome.String(), reason})
 	}
-	if u := told.Decision.User; u != nil {
-		out.Identity = &Identity{Username: u.GetName(), UID: u.GetUID(), Groups: slices.Clone(u.GetGroups())}
-		for k, v := range u.GetExtra() {
-			if strings.HasPrefix(k, "authentication.kcp.io/") {
-				continue
-			}
-			if out.Identity.Extra == nil {
-				out.Identity.Extra = map[string][]string{}
-			}
-			out.Identity.Extra[k] = v
-		}
+	if out.Identity = userOf(told.Decision.User); out.Identity != nil {
+		delete(out.Identity.Extra, identity.ScopesKey)
+		delete(out.Identity.Extra, identity.ClusterNameKey)
 	}
 	return out
 }

@@ -1,8 +1,6 @@
 package zpages
 
 import (
-	"time"
-
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -20,11 +18,11 @@ type Explanation struct {
 	// Instance is the proxy that tells it.
 	Instance string `json:"instance"`
 	// ID and Time are of a refusal that was kept; empty for a credential in hand.
-	ID   string       `json:"id,omitempty"`
-	Time *metav1.Time `json:"time,omitempty"`
+	ID   string      `json:"id,omitempty"`
+	Time metav1.Time `json:"time,omitzero"`
 	// Count is how many requests were refused under ID, and Last the time of the last one.
-	Count int          `json:"count,omitempty"`
-	Last  *metav1.Time `json:"last,omitempty"`
+	Count int         `json:"count,omitempty"`
+	Last  metav1.Time `json:"last,omitzero"`
 
 	Method string `json:"method"`
 	Path   string `json:"path"`
@@ -39,8 +37,8 @@ type Explanation struct {
 	// authentication.
 	Message string `json:"message,omitempty"`
 
-	Place      Place      `json:"place"`
-	Credential Credential `json:"credential"`
+	Place      Place                   `json:"place"`
+	Credential authn.CredentialSummary `json:"credential"`
 	// User is who the request is forwarded as.
 	User *authenticationv1.UserInfo `json:"user,omitempty"`
 	// AssertedBy is the common name of the certificate by which the shard of
@@ -54,8 +52,8 @@ type Explanation struct {
 	// Versions are the objects that were used then, as "kind/name@resourceVersion".
 	Versions []string `json:"versions,omitempty"`
 	// Authenticators may be asked about such requests; their states are now's.
-	Authenticators []AuthenticatorState `json:"authenticators,omitempty"`
-	Notes          []string             `json:"notes,omitempty"`
+	Authenticators []authstatus.Authenticator `json:"authenticators,omitempty"`
+	Notes          []string                   `json:"notes,omitempty"`
 }
 
 // Place is what a path means.
@@ -82,48 +80,11 @@ type WorkspaceType struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Credential is what is known of a credential without trusting it.
-type Credential struct {
-	Token       string       `json:"token,omitempty"`
-	Issuer      string       `json:"issuer,omitempty"`
-	Algorithm   string       `json:"algorithm,omitempty"`
-	KeyID       string       `json:"keyID,omitempty"`
-	Audiences   []string     `json:"audiences,omitempty"`
-	NotBefore   *metav1.Time `json:"notBefore,omitempty"`
-	Expires     *metav1.Time `json:"expires,omitempty"`
-	Certificate string       `json:"certificate,omitempty"`
-	Serial      string       `json:"serial,omitempty"`
-}
-
 // Verdict is one authenticator's word.
 type Verdict struct {
 	Authenticator string `json:"authenticator"`
 	Outcome       string `json:"outcome"`
 	Reason        string `json:"reason,omitempty"`
-}
-
-// AuthenticatorState is an authenticator and its state now.
-type AuthenticatorState struct {
-	Name    string       `json:"name"`
-	State   string       `json:"state"`
-	Detail  string       `json:"detail,omitempty"`
-	Version string       `json:"version,omitempty"`
-	Issuer  *IssuerState `json:"issuer,omitempty"`
-}
-
-// IssuerState is an issuer and its keys.
-type IssuerState struct {
-	URL          string   `json:"url"`
-	DiscoveryURL string   `json:"discoveryURL,omitempty"`
-	CA           string   `json:"caSHA256,omitempty"`
-	State        string   `json:"state"`
-	Users        int      `json:"users,omitempty"`
-	KeyIDs       []string `json:"keyIDs,omitempty"`
-	// IgnoredKeys are the keys that are not used, each with the reason.
-	IgnoredKeys []string     `json:"ignoredKeys,omitempty"`
-	LastSuccess *metav1.Time `json:"lastSuccess,omitempty"`
-	LastAttempt *metav1.Time `json:"lastAttempt,omitempty"`
-	LastError   string       `json:"lastError,omitempty"`
 }
 
 // withheld replaces what a workspace's administrators may not see.
@@ -133,8 +94,8 @@ const withheld = "only the operator of the proxy may see the reason"
 // confined leaves out what is none of theirs.
 func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenticator, confined bool) *Explanation {
 	e := &Explanation{
-		Instance: instance, ID: f.Decision.ID, Time: timeOf(f.Time), Count: f.Count, Last: timeOf(f.Last), Method: f.Method, Path: f.Path,
-		Place: PlaceOf(&f.Target, f.ShardRoute), Credential: credentialOf(&f.Presented),
+		Instance: instance, ID: f.Decision.ID, Time: metav1.NewTime(f.Time), Count: f.Count, Last: metav1.NewTime(f.Last), Method: f.Method, Path: f.Path,
+		Place: PlaceOf(&f.Target, f.ShardRoute), Credential: f.Presented,
 	}
 	if cluster, _, err := lookup.ClusterInPath(f.Path); err == nil {
 		e.Place.Cluster = cluster
@@ -166,21 +127,11 @@ func (e *Explanation) applying(now []authstatus.Authenticator, confined bool) {
 		if confined && !s.Workspace {
 			continue
 		}
-		state := AuthenticatorState{Name: e.Place.ownersPath(s.Name), State: s.State, Detail: s.Detail, Version: s.Version}
-		if s.Issuer != nil {
-			state.Issuer = issuerState(s.Issuer)
-			if confined {
-				state.Issuer = &IssuerState{URL: s.Issuer.URL, State: string(s.Issuer.State)}
-			}
+		s.Name = e.Place.ownersPath(s.Name)
+		if s.Issuer != nil && confined {
+			s.Issuer = &issuer.Status{URL: s.Issuer.URL, State: s.Issuer.State}
 		}
-		e.Authenticators = append(e.Authenticators, state)
-	}
-}
-
-func issuerState(s *issuer.Status) *IssuerState {
-	return &IssuerState{
-		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, State: string(s.State), Users: s.Users, KeyIDs: s.KeyIDs, IgnoredKeys: s.Ignored,
-		LastSuccess: timeOf(s.LastSuccess), LastAttempt: timeOf(s.LastAttempt), LastError: s.LastError,
+		e.Authenticators = append(e.Authenticators, s)
 	}
 }
 
@@ -198,13 +149,6 @@ func PlaceOf(t *index.Target, shardRoute string) Place {
 		}
 	}
 	return p
-}
-
-func credentialOf(p *authn.CredentialSummary) Credential {
-	return Credential{
-		Token: p.Kind, Issuer: p.Issuer, Algorithm: p.Algorithm, KeyID: p.KeyID, Audiences: p.Audiences,
-		NotBefore: timeOf(p.NotBefore), Expires: timeOf(p.NotAfter), Certificate: p.Certificate, Serial: p.Serial,
-	}
 }
 
 func userOf(u user.Info) *authenticationv1.UserInfo {
@@ -229,17 +173,9 @@ func infoOf(u *authenticationv1.UserInfo) user.Info {
 	return out
 }
 
-// timeOf is nil for the zero time.
-func timeOf(t time.Time) *metav1.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &metav1.Time{Time: t}
-}
-
 // AddAuthn adds what an Explainer says.
 func (e *Explanation) AddAuthn(told *authn.Explanation) {
-	e.Credential, e.Notes = credentialOf(&told.Presented), told.Notes
+	e.Credential, e.Notes = told.Presented, told.Notes
 	e.AddDecision(told.Decision, false)
 	e.applying(told.Applying, false)
 	e.summarize()

@@ -60,84 +60,47 @@ type Statusz struct {
 
 // ProxyStatus is what a front-proxy tells beyond other components.
 type ProxyStatus struct {
-	Root           *ResourceWatchState  `json:"root,omitempty"`
-	Shards         []ShardState         `json:"shards"`
-	Configurations []ConfigurationState `json:"configurations,omitempty"`
+	Root           *shards.ResourceWatchStatus          `json:"root,omitempty"`
+	Shards         []ShardState                         `json:"shards"`
+	Configurations []workspacetypes.ConfigurationStatus `json:"configurations,omitempty"`
 	// ConfigurationCounts are all, by state; Omitted is how many are not listed.
-	ConfigurationCounts  map[string]int     `json:"configurationCounts,omitempty"`
-	OmittedConfiguration int                `json:"omittedConfigurations,omitempty"`
-	Issuers              []ScopedIssuer     `json:"issuers,omitempty"`
-	OmittedIssuers       int                `json:"omittedIssuers,omitempty"`
-	Webhook              *WebhookState      `json:"webhook,omitempty"`
-	Certificates         []CertificateState `json:"certificates,omitempty"`
-	ServiceAccountKeys   []ShardKeys        `json:"serviceAccountKeys,omitempty"`
-	FailedReloads        map[string]string  `json:"failedReloads,omitempty"`
+	ConfigurationCounts  map[workspacetypes.ShownState]int `json:"configurationCounts,omitempty"`
+	OmittedConfiguration int                               `json:"omittedConfigurations,omitempty"`
+	Issuers              []ScopedIssuer                    `json:"issuers,omitempty"`
+	OmittedIssuers       int                               `json:"omittedIssuers,omitempty"`
+	Webhook              *webhook.Status                   `json:"webhook,omitempty"`
+	Certificates         []CertificateState                `json:"certificates,omitempty"`
+	ServiceAccountKeys   []ShardKeys                       `json:"serviceAccountKeys,omitempty"`
+	FailedReloads        map[string]string                 `json:"failedReloads,omitempty"`
 }
 
-// ShardState is one shard.
+// ShardState is one shard, and what the index has of it.
 type ShardState struct {
-	Name            string               `json:"name"`
-	State           string               `json:"state"`
-	Synced          bool                 `json:"synced"`
-	Since           *metav1.Time         `json:"since,omitempty"`
-	Reason          string               `json:"reason,omitempty"`
-	LogicalClusters int                  `json:"logicalClusters"`
-	Workspaces      int                  `json:"workspaces"`
-	Watches         []ResourceWatchState `json:"watches,omitempty"`
-}
-
-// ResourceWatchState is a list and watch.
-type ResourceWatchState struct {
-	Resource string       `json:"resource"`
-	State    string       `json:"state"`
-	Since    *metav1.Time `json:"since,omitempty"`
-	Objects  int          `json:"objects"`
-	Error    string       `json:"error,omitempty"`
-	ErrorAt  *metav1.Time `json:"errorAt,omitempty"`
-}
-
-// ConfigurationState is a WorkspaceAuthenticationConfiguration.
-type ConfigurationState struct {
-	Shard   string   `json:"shard"`
-	Cluster string   `json:"cluster"`
-	Name    string   `json:"name"`
-	Version string   `json:"version,omitempty"`
-	State   string   `json:"state"`
-	Error   string   `json:"error,omitempty"`
-	Types   []string `json:"types,omitempty"`
-	// LoginError is why login discovery tells nothing of it, though its annotations
-	// ask for that.
-	LoginError string `json:"loginError,omitempty"`
+	shards.ShardStatus `json:",inline"`
+	LogicalClusters    int `json:"logicalClusters"`
+	Workspaces         int `json:"workspaces"`
 }
 
 // ScopedIssuer is an issuer of the operator's or of workspaces.
 type ScopedIssuer struct {
-	Scope       string `json:"scope"`
-	IssuerState `json:",inline"`
-}
-
-// WebhookState is the authentication webhook; Reviews are the questions it was
-// asked, by result.
-type WebhookState struct {
-	State   string            `json:"state"`
-	Detail  string            `json:"detail,omitempty"`
-	Reviews map[string]uint64 `json:"reviews,omitempty"`
+	Scope         string `json:"scope"`
+	issuer.Status `json:",inline"`
 }
 
 // CertificateState is a certificate, or the first to end of a bundle.
 type CertificateState struct {
-	Role    string       `json:"role"`
-	Source  string       `json:"source"`
-	Subject string       `json:"subject"`
-	Expires *metav1.Time `json:"expires"`
+	Role    string      `json:"role"`
+	Source  string      `json:"source"`
+	Subject string      `json:"subject"`
+	Expires metav1.Time `json:"expires"`
 }
 
 // ShardKeys are the service account keys that a shard publishes.
 type ShardKeys struct {
-	Shard  string       `json:"shard"`
-	KeyIDs []string     `json:"keyIDs,omitempty"`
-	Read   *metav1.Time `json:"read,omitempty"`
-	Error  string       `json:"error,omitempty"`
+	Shard  string      `json:"shard"`
+	KeyIDs []string    `json:"keyIDs,omitempty"`
+	Read   metav1.Time `json:"read,omitzero"`
+	Error  string      `json:"error,omitempty"`
 }
 
 // ServeStatusz answers in text, as Kubernetes' components do, or in JSON.
@@ -164,7 +127,7 @@ func (s *StatusSources) Statusz(now time.Time) *Statusz {
 	out.Status.addCertificates(s)
 	if s.ShardKeys != nil {
 		for _, k := range s.ShardKeys() {
-			out.Status.ServiceAccountKeys = append(out.Status.ServiceAccountKeys, ShardKeys{k.Shard, k.IDs, timeOf(k.Read), textOf(k.Err)})
+			out.Status.ServiceAccountKeys = append(out.Status.ServiceAccountKeys, ShardKeys{k.Shard, k.IDs, metav1.NewTime(k.Read), textOf(k.Err)})
 		}
 	}
 	out.Status.addReloads(s.Reloads)
@@ -203,24 +166,11 @@ func (o *ProxyStatus) addShards(s *StatusSources) {
 		return
 	}
 	all := s.Shards()
-	root := resourceWatchState(&all.Root)
-	o.Root = &root
-	for i := range all.Shards {
-		from := &all.Shards[i]
-		c := counts[from.Name]
-		to := ShardState{
-			Name: from.Name, State: string(from.State), Synced: from.Synced, Since: timeOf(from.Since), Reason: from.Reason,
-			LogicalClusters: c.LogicalClusters, Workspaces: c.Workspaces,
-		}
-		for n := range from.Watches {
-			to.Watches = append(to.Watches, resourceWatchState(&from.Watches[n]))
-		}
-		o.Shards = append(o.Shards, to)
+	o.Root = &all.Root
+	for _, s := range all.Shards {
+		c := counts[s.Name]
+		o.Shards = append(o.Shards, ShardState{s, c.LogicalClusters, c.Workspaces})
 	}
-}
-
-func resourceWatchState(f *shards.ResourceWatchStatus) ResourceWatchState {
-	return ResourceWatchState{f.Resource, string(f.State), timeOf(f.Since), f.Objects, f.Error, timeOf(f.ErrorAt)}
 }
 
 // addConfigurations lists those in trouble first.
@@ -228,26 +178,26 @@ func (o *ProxyStatus) addConfigurations(s *StatusSources) {
 	if s.Configurations == nil {
 		return
 	}
-	o.ConfigurationCounts = map[string]int{}
-	for _, c := range s.Configurations() {
-		o.ConfigurationCounts[string(c.State)]++
-		o.Configurations = append(o.Configurations, ConfigurationState{c.Shard, c.Cluster, c.Name, c.Version, string(c.State), c.Error, c.Types, c.LoginError})
+	all := s.Configurations()
+	o.ConfigurationCounts = map[workspacetypes.ShownState]int{}
+	for i := range all {
+		o.ConfigurationCounts[all[i].State]++
 	}
-	order := []string{string(workspacetypes.ShownBroken), string(workspacetypes.ShownMissing), string(workspacetypes.ShownPending), string(workspacetypes.ShownReady), string(workspacetypes.ShownUnused)}
-	slices.SortStableFunc(o.Configurations, func(a, b ConfigurationState) int {
+	order := []workspacetypes.ShownState{workspacetypes.ShownBroken, workspacetypes.ShownMissing, workspacetypes.ShownPending, workspacetypes.ShownReady, workspacetypes.ShownUnused}
+	slices.SortStableFunc(all, func(a, b workspacetypes.ConfigurationStatus) int {
 		return cmp.Compare(slices.Index(order, a.State), slices.Index(order, b.State))
 	})
-	o.Configurations, o.OmittedConfiguration = atMost(o.Configurations)
+	o.Configurations, o.OmittedConfiguration = atMost(all)
 }
 
 func (o *ProxyStatus) addIssuers(s *StatusSources) {
 	for _, scope := range slices.Sorted(maps.Keys(s.Issuers)) {
 		for _, i := range s.Issuers[scope]() {
-			o.Issuers = append(o.Issuers, ScopedIssuer{scope, *issuerState(&i)})
+			o.Issuers = append(o.Issuers, ScopedIssuer{scope, i})
 		}
 	}
 	ready := func(i ScopedIssuer) int { // to be listed last
-		if i.State == string(issuer.Ready) {
+		if i.State == issuer.Ready {
 			return 1
 		}
 		return 0
@@ -261,13 +211,7 @@ func (o *ProxyStatus) addWebhook(s *StatusSources) {
 		return
 	}
 	w := s.Webhook()
-	o.Webhook = &WebhookState{State: string(w.State), Detail: w.Detail}
-	for result, n := range w.Counts {
-		if o.Webhook.Reviews == nil {
-			o.Webhook.Reviews = map[string]uint64{}
-		}
-		o.Webhook.Reviews[string(result)] = n
-	}
+	o.Webhook = &w
 }
 
 func atMost[T any](all []T) (some []T, omitted int) {
@@ -282,8 +226,8 @@ func (o *ProxyStatus) addCertificates(s *StatusSources) {
 	}
 	for _, c := range all {
 		if first := certs.Earliest(c.PEM()); first != nil {
-			o.Certificates = append(o.Certificates, CertificateState{c.Role, c.Source, first.Subject.String(), timeOf(first.NotAfter)})
+			o.Certificates = append(o.Certificates, CertificateState{c.Role, c.Source, first.Subject.String(), metav1.NewTime(first.NotAfter)})
 		}
 	}
-	slices.SortStableFunc(o.Certificates, func(a, b CertificateState) int { return a.Expires.Compare(b.Expires.Time) })
+	slices.SortStableFunc(o.Certificates, func(a, b CertificateState) int { return a.Expires.Time.Compare(b.Expires.Time) })
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/authn/webhook"
+	"frontproxy/index/shards"
 )
 
 // text is the page for people.
@@ -57,7 +58,7 @@ func (t *table) row(columns ...string) {
 }
 
 // until is how long a certificate is still good.
-func (t *table) until(end *metav1.Time) string {
+func (t *table) until(end metav1.Time) string {
 	left := end.Sub(t.now).Round(time.Minute)
 	if end.Time.Before(t.now) {
 		return "expired " + (-left).String() + " ago"
@@ -66,8 +67,8 @@ func (t *table) until(end *metav1.Time) string {
 }
 
 // age is how long ago a time was.
-func (t *table) age(at *metav1.Time) string {
-	if at == nil {
+func (t *table) age(at metav1.Time) string {
+	if at.IsZero() {
 		return "never"
 	}
 	return t.now.Sub(at.Time).Round(time.Second).String()
@@ -76,36 +77,37 @@ func (t *table) age(at *metav1.Time) string {
 func (o *ProxyStatus) shardsText(t *table) {
 	t.section("Shards", "NAME", "STATE", "FOR", "LOGICAL CLUSTERS", "WORKSPACES", "NOTE")
 	for _, s := range o.Shards {
-		t.row(s.Name, s.State, t.age(s.Since), fmt.Sprint(s.LogicalClusters), fmt.Sprint(s.Workspaces), s.Reason)
+		t.row(s.Name, string(s.State), t.age(s.Since), fmt.Sprint(s.LogicalClusters), fmt.Sprint(s.Workspaces), s.Reason)
 	}
 	t.section("Watches", "SHARD", "RESOURCE", "STATE", "FOR", "OBJECTS", "LAST ERROR")
 	if o.Root != nil {
-		t.row(append([]string{"(root)"}, o.Root.columns(t)...)...)
+		t.row(append([]string{"(root)"}, t.watch(o.Root)...)...)
 	}
 	for _, s := range o.Shards {
 		for i := range s.Watches {
-			t.row(append([]string{s.Name}, s.Watches[i].columns(t)...)...)
+			t.row(append([]string{s.Name}, t.watch(&s.Watches[i])...)...)
 		}
 	}
 }
 
-func (f *ResourceWatchState) columns(t *table) []string {
-	last := f.Error
+// watch has the columns of a watch, without its shard.
+func (t *table) watch(s *shards.ResourceWatchStatus) []string {
+	last := s.Error
 	if last != "" {
-		last += " (" + t.age(f.ErrorAt) + " ago)"
+		last += " (" + t.age(s.ErrorAt) + " ago)"
 	}
-	return []string{f.Resource, f.State, t.age(f.Since), fmt.Sprint(f.Objects), last}
+	return []string{s.Resource, string(s.State), t.age(s.Since), fmt.Sprint(s.Objects), last}
 }
 
 func (o *ProxyStatus) issuersText(t *table) {
 	t.section("Issuers", "SCOPE", "URL", "STATE", "READ", "USERS", "KEY IDS", "LAST ERROR")
 	for _, i := range o.Issuers {
-		t.row(i.Scope, i.URL, i.State, t.age(i.LastSuccess), fmt.Sprint(i.Users), strings.Join(i.KeyIDs, ","), i.LastError)
+		t.row(i.Scope, i.URL, string(i.State), t.age(i.LastSuccess), fmt.Sprint(i.Users), strings.Join(i.KeyIDs, ","), i.LastError)
 	}
 	omitted(t, o.OmittedIssuers)
 	t.section("Authentication configurations", "SHARD", "CLUSTER", "NAME", "STATE", "USED BY TYPES", "ERROR", "LOGIN DISCOVERY")
 	for _, c := range o.Configurations {
-		t.row(c.Shard, c.Cluster, c.Name, c.State, strings.Join(c.Types, ","), c.Error, c.LoginError)
+		t.row(c.Shard, c.Cluster, c.Name, string(c.State), strings.Join(c.Types, ","), c.Error, c.LoginError)
 	}
 	omitted(t, o.OmittedConfiguration)
 }
@@ -119,8 +121,8 @@ func omitted(t *table, n int) {
 func (o *ProxyStatus) othersText(t *table) {
 	if w := o.Webhook; w != nil {
 		t.section("Authentication webhook", "STATE", "ACCEPTED", "REFUSED", "401 OR 403", "FAILED", "DETAIL")
-		n := func(r webhook.Result) string { return fmt.Sprint(w.Reviews[string(r)]) }
-		t.row(w.State, n(webhook.Accepted), n(webhook.Refused), n(webhook.Unauthorized), n(webhook.Failed), w.Detail)
+		n := func(r webhook.Result) string { return fmt.Sprint(w.Counts[r]) }
+		t.row(string(w.State), n(webhook.Accepted), n(webhook.Refused), n(webhook.Unauthorized), n(webhook.Failed), w.Detail)
 	}
 	t.section("Certificates", "ROLE", "SOURCE", "SUBJECT", "EXPIRES", "IN")
 	for _, c := range o.Certificates {

@@ -25,7 +25,7 @@ func (e *Explanation) summarize() {
 		e.Answer = "no authenticator applies to it, so it goes on as it came, and the server decides who is asking"
 	case e.Code == http.StatusServiceUnavailable:
 		e.summarizeUndecided()
-	case e.Credential.Token == "" && e.Credential.Serial == "":
+	case e.Credential.Kind == "" && e.Credential.Serial == "":
 		e.Answer, e.Next = "the request has no credential, and this target requires one", "log in first"
 	default:
 		e.summarizeRefused()
@@ -53,9 +53,9 @@ func (e *Explanation) summarizeRefused() {
 		e.Answer, e.Next = v.said(), askOperator
 	case v != nil:
 		e.Answer, e.Next = v.said(), nextAfter(v.Reason)
-	case e.Credential.Token == authn.OpaqueKind:
+	case e.Credential.Kind == authn.OpaqueKind:
 		e.Answer, e.Next = "this is no JWT, and no authenticator here knows it", "if an OIDC issuer gave it, use the ID token instead of the access token"
-	case e.Credential.Token == "":
+	case e.Credential.Kind == "":
 		e.Answer, e.Next = "no authenticator here knows the client certificate", "use one of a CA in --client-ca-file"
 	case e.verdict(authn.Skipped, func(v *Verdict) bool { return v.Reason == authn.GateOff }) != nil:
 		e.Answer = fmt.Sprintf("no authenticator here trusts issuer %q; if the type %s names it, that has no effect: WorkspaceAuthentication is off", e.Credential.Issuer, e.Place.Type)
