@@ -30,8 +30,8 @@ func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspace
 	return types.Owned(cluster, name)
 }
 
-// TryConfigurations says how the change's configurations would be if they were applied in
-// the logical cluster, and, unless raw is empty, what they would decide about that token.
+// TryConfigurations returns the state that the change's configurations would have if they were
+// applied in the logical cluster, and, unless raw is empty, what they would decide about that token.
 // Nobody else is asked about it, so the answer tells nothing about the operator's
 // authenticators or other workspaces. Nothing is kept. It may take as long as ctx.
 func (a *Authenticator) TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, raw string) ([]workspacetypes.Owned, *Explanation, error) {

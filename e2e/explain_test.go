@@ -107,9 +107,9 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// TestOwnersSeeHowConfigurationsDo: the shard's RBAC says who may, in the workspace that has
+// TestOwnersSeeTheStateOfConfigurations: the shard's RBAC says who may, in the workspace that has
 // the configurations, for all of them or one.
-func TestOwnersSeeHowConfigurationsDo(t *testing.T) {
+func TestOwnersSeeTheStateOfConfigurations(t *testing.T) {
 	t.Parallel()
 	issuer := newIssuer(t)
 	o := newOrg(t, shardOne)

@@ -14,9 +14,9 @@ import (
 	"frontproxy/proxy/zpages"
 )
 
-// asksForConfigurations says whether a request to d asks how the workspace's
-// WorkspaceAuthenticationConfigurations do, and for which; empty: for all. Any other request
-// is for the shard.
+// asksForConfigurations says whether a request to d asks for the state of the workspace's
+// WorkspaceAuthenticationConfigurations, and of which; empty: of all. Any other request is for
+// the shard.
 func (p *Proxy) asksForConfigurations(d *destination.Destination) (name string, ok bool) {
 	if p.configurations == nil || d.Kind != destination.Shard {
 		return "", false
@@ -24,8 +24,8 @@ func (p *Proxy) asksForConfigurations(d *destination.Destination) (name string, 
 	return zpages.ConfigurationName(d.Path)
 }
 
-// configurationsPage says how the configurations of the workspace at d do: all, or the one
-// with the name. u is the caller, authenticated like anybody's; nil: it passed through.
+// configurationsPage serves the state of the configurations of the workspace at d: of all, or of
+// the one with the name. u is the caller, authenticated like anybody's; nil: it passed through.
 //
 // The shard decides who may know, asked with the caller's own identity
 // (SelfSubjectAccessReview): whoever may get the objects. Who may update them may also try

@@ -30,8 +30,8 @@ func (o *explainOptions) validateConfigurations() error {
 	return o.connectOptions.validate()
 }
 
-// explainConfigurations shows how a workspace's configurations do, or how those of
-// question's change would.
+// explainConfigurations shows the state of a workspace's configurations, or the state that those
+// of question's change would have.
 func (o *explainOptions) explainConfigurations(ctx context.Context, asker *proxyClient, question *zpages.ExplainRequest, ignored []string, stdout io.Writer) error {
 	method, path, body := http.MethodGet, zpages.AuthenticationPath, []byte(nil)
 	if o.configuration != "" {

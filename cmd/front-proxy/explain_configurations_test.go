@@ -23,7 +23,7 @@ func newOwnersWorld(t *testing.T) *explainWorld {
 	return newExplainWorld(t, "--token-auth-file="+file(t, "owners.csv", []byte("owner-token,owner,3,"+standin.WorkspaceAdmin+"\nreader-token,reader,4,"+standin.ConfigurationReader+"\n")))
 }
 
-func TestOwnersSeeHowConfigurationsDo(t *testing.T) {
+func TestOwnersSeeTheStateOfConfigurations(t *testing.T) {
 	t.Parallel()
 	w := newOwnersWorld(t)
 	owner, reader := w.kubeconfig("owner-token", "/clusters/root"), w.kubeconfig("reader-token", "/clusters/root")

@@ -22,8 +22,8 @@ import (
 )
 
 // AuthenticationPath is where, below each workspace, those who may read its
-// WorkspaceAuthenticationConfigurations see how they do: all with GET, one with its name
-// after a slash. POST of a ConfigurationsRequest says what others would do.
+// WorkspaceAuthenticationConfigurations see their state: of all with GET, of one with its name
+// after a slash. POST of a ConfigurationsRequest shows which state others would have.
 const AuthenticationPath = "/debug/authentication"
 
 const (
@@ -33,7 +33,7 @@ const (
 	tryTimeout = 15 * time.Second
 )
 
-// ConfigurationsRequest asks how configurations would do.
+// ConfigurationsRequest asks which state configurations would have.
 type ConfigurationsRequest struct {
 	// Change has the objects that are taken for applied in the workspace.
 	Change *ExplainChange `json:"change"`
@@ -41,7 +41,7 @@ type ConfigurationsRequest struct {
 	Token string `json:"token,omitempty"`
 }
 
-// ConfigurationsPage says how a workspace's WorkspaceAuthenticationConfigurations do, for
+// ConfigurationsPage is the state of a workspace's WorkspaceAuthenticationConfigurations, for
 // their owner.
 type ConfigurationsPage struct {
 	// Instance is the proxy that says it: each has read the issuers by itself.
@@ -106,7 +106,7 @@ type TriedToken struct {
 type Configurer interface {
 	// OwnConfigurations are those of a logical cluster, or the one with the name. See authn.
 	OwnConfigurations(cluster, name string) (all []workspacetypes.Owned, more int, err error)
-	// TryConfigurations says how others would do. See authn.
+	// TryConfigurations returns the state that others would have. See authn.
 	TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, token string) ([]workspacetypes.Owned, *authn.Explanation, error)
 }
 
@@ -134,8 +134,8 @@ func ConfigurationName(path string) (name string, ok bool) {
 	return name, ok && name != "" && len(validation.IsDNS1123Subdomain(name)) == 0
 }
 
-// Page says how the configurations of a logical cluster do, to somebody who may read them:
-// whoever calls has asked. With a name it is about that one, and a 404 if there is none.
+// Page returns the state of the configurations of a logical cluster, for somebody who may read
+// them: the caller has checked that. With a name it is about that one, and a 404 if there is none.
 func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav1.Status) {
 	if !c.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()
@@ -188,8 +188,8 @@ func issuerOf(e *workspacetypes.OwnedEntry) ConfigurationIssuer {
 	return out
 }
 
-// Try says how the configurations in the body of r would do in a logical cluster, to
-// somebody who may change them there: whoever calls has asked.
+// Try returns the state that the configurations in the body of r would have in a logical cluster,
+// for somebody who may change them there: the caller has checked that.
 func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPage, *metav1.Status) {
 	if !c.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()
