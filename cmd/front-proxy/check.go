@@ -69,12 +69,7 @@ func newCheckCommand() (*cobra.Command, *cliflag.NamedFlagSets) {
 	c := &cobra.Command{
 		DisableFlagsInUseLine: true,
 		Use:                   "check [flags of the server] [-o text|json|yaml]", Short: "Report what is wrong with flags and files, before a start", Long: checkUsage,
-		Args: func(c *cobra.Command, args []string) error {
-			if err := checkOutput(output); err != nil {
-				return usageError(c, err)
-			}
-			return noArguments(c, args)
-		},
+		Args: outputOnly(&output),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.read(c.Flags())
 			return runCheck(o, output, c.OutOrStdout())

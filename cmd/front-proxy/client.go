@@ -37,8 +37,6 @@ func (o *connectOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.debugAddress, "debug-address", "", "Ask at the proxy's --debug-address instead: host:port, or unix:///path. It answers when root is down, too.")
 }
 
-func (o *connectOptions) validate() error { return checkOutput(o.output) }
-
 // proxyClient asks a running proxy about itself.
 type proxyClient struct {
 	client *http.Client

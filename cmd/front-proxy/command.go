@@ -22,12 +22,14 @@ Without a command it serves, with the arguments of kcp-front-proxy.
 
 // newCommand returns the program's command line: the server, which has the flags of
 // kcp-front-proxy and needs no command, and the commands beside it.
-func newCommand() *cobra.Command {
+func newCommand(stdout io.Writer) *cobra.Command {
 	o := newOptions()
 	sections := o.flags()
 	root := newServer(o, sections)
 	check, checkSections := newCheckCommand()
 	root.AddCommand(check, newExplainCommand(), newShadowCommand(), newStatuszCommand(), newVersionCommand())
+	root.SetOut(stdout)
+	checkCobrasCommands(root)
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		own := &cliflag.NamedFlagSets{}
 		switch c {
@@ -53,7 +55,7 @@ func newServer(o *options, sections *cliflag.NamedFlagSets) *cobra.Command {
 		Args:          noUnknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.version {
-				return printVersion(c.OutOrStdout())
+				return printVersion(c.OutOrStdout(), "text")
 			}
 			o.read(c.Flags())
 			return serve(c.Context(), o)
@@ -68,16 +70,23 @@ func newServer(o *options, sections *cliflag.NamedFlagSets) *cobra.Command {
 }
 
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Long: "Version prints the version of front-proxy and of Go.\n",
-		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return printVersion(c.OutOrStdout()) },
+	output := ""
+	c := &cobra.Command{
+		Use: "version [-o text|json|yaml]", Short: "Print the version", Long: "Version prints the version of front-proxy and of Go.\n",
+		Args: outputOnly(&output),
+		RunE: func(c *cobra.Command, _ []string) error { return printVersion(c.OutOrStdout(), output) },
 	}
+	c.Flags().StringVarP(&output, "output", "o", "text", outputUsage)
+	completeOutput(c)
+	return c
 }
 
-func printVersion(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "front-proxy version %s %s\n", version, runtime.Version())
-	return err
+// printVersion names what it prints like kubectl version.
+func printVersion(w io.Writer, output string) error {
+	named := map[string]string{"gitVersion": version, "goVersion": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+	return render(w, output, named, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "front-proxy version %s %s\n", version, runtime.Version())
+	})
 }
 
 // addSections adds the flags of all sections.
@@ -104,18 +113,56 @@ func noArguments(c *cobra.Command, args []string) error {
 	return usageError(c, fmt.Errorf("unexpected argument %q; flags begin with --", args[0]))
 }
 
-// noUnknownCommand refuses arguments of the server: the first one was meant for a command,
-// unless it comes after --.
+// outputOnly refuses arguments that are not flags, and unknown values of --output.
+func outputOnly(output *string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := checkOutput(*output); err != nil {
+			return usageError(c, err)
+		}
+		return noArguments(c, args)
+	}
+}
+
+// noUnknownCommand refuses arguments of a command that has others below it: the first one was
+// meant for one of these, unless it comes after --.
 func noUnknownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 || c.ArgsLenAtDash() == 0 {
 		return noArguments(c, args)
 	}
+	return unknownCommand(c, c, args[0])
+}
+
+// unknownCommand is the usage error of c for a name that none of the commands below parent has.
+func unknownCommand(c, parent *cobra.Command, name string) error {
 	meant := ""
-	c.SuggestionsMinimumDistance = maxFlagTypos
-	if names := c.SuggestionsFor(args[0]); len(names) > 0 {
+	parent.SuggestionsMinimumDistance = maxFlagTypos
+	if names := parent.SuggestionsFor(name); len(names) > 0 {
 		meant = fmt.Sprintf(" (did you mean %s?)", names[0])
 	}
-	return usageError(c, fmt.Errorf("unknown command %q%s", args[0], meant))
+	return usageError(c, fmt.Errorf("unknown command %q%s", name, meant))
+}
+
+// checkCobrasCommands makes cobra's own commands refuse arguments that they do not know, which they
+// would answer with help and exit status 0.
+func checkCobrasCommands(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(c *cobra.Command, args []string) error {
+				if found, rest, _ := root.Find(args); len(rest) > 0 {
+					return unknownCommand(c, found, rest[0])
+				}
+				return nil
+			}
+		case "completion":
+			c.Args, c.RunE = noUnknownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
+			for _, shell := range c.Commands() {
+				shell.Args = noArguments
+			}
+		}
+	}
 }
 
 // maxFlagTypos is by how many edits a name may differ from the one that was meant: commands and

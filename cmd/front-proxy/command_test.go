@@ -33,6 +33,7 @@ func TestHelp(t *testing.T) {
 	}{
 		{"--help", []string{"front-proxy --mapping-file=…", "explain     Explain why", "completion  Generate", "Proxy flags:", "--mapping-file string\n", "Other flags:", "--feature-gates Name=bool,…\n"}},
 		{"help", []string{"explain     Explain why", "Proxy flags:"}},
+		{"completion", []string{"front-proxy completion", "bash", "zsh", "fish"}},
 		{"help check", []string{"front-proxy check [flags of the server]", "--mapping-file string", "Check flags:", "-o, --output string"}},
 		{"check --help", []string{"front-proxy check [flags of the server]", "--mapping-file string", "Check flags:", "-o, --output string"}},
 		{"explain -h", []string{"front-proxy explain {<id> | --path=… | --workspace} [flags]", "--token-file string", "--debug-address string"}},
@@ -77,10 +78,9 @@ func TestHelpOnTerminal(t *testing.T) {
 		}
 	}
 	for _, args := range []string{"--help", "check --help", "explain --help", "shadow --help", "statusz --help", "version --help"} {
-		c := newCommand()
-		c.SetArgs(strings.Fields(args))
 		var out bytes.Buffer
-		c.SetOut(&out)
+		c := newCommand(&out)
+		c.SetArgs(strings.Fields(args))
 		if err := c.Execute(); err != nil {
 			t.Fatal(err)
 		}
@@ -111,6 +111,12 @@ func TestDidYouMean(t *testing.T) {
 		{"check -oxml", "front-proxy: check: --output=xml: must be text, json or yaml; see front-proxy check --help\n", 2},
 		{"statusz -oxml", "front-proxy: statusz: --output=xml: must be text, json or yaml; see front-proxy statusz --help\n", 2},
 		{"version 1", "front-proxy: version: unexpected argument \"1\"; flags begin with --; see front-proxy version --help\n", 2},
+		{"version -oxml", "front-proxy: version: --output=xml: must be text, json or yaml; see front-proxy version --help\n", 2},
+		{"help nosuch", "front-proxy: help: unknown command \"nosuch\"; see front-proxy help --help\n", 2},
+		{"help explan", "front-proxy: help: unknown command \"explan\" (did you mean explain?); see front-proxy help --help\n", 2},
+		{"help check more", "front-proxy: help: unknown command \"more\"; see front-proxy help --help\n", 2},
+		{"completion fsh", "front-proxy: completion: unknown command \"fsh\" (did you mean fish?); see front-proxy completion --help\n", 2},
+		{"completion bash more", "front-proxy: bash: unexpected argument \"more\"; flags begin with --; see front-proxy completion bash --help\n", 2},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			stdout, stderr, code := command(strings.Fields(tt.args)...)
@@ -126,6 +132,14 @@ func TestVersion(t *testing.T) {
 		if out, stderr, code := command(arg); out != "front-proxy version "+version+" "+runtime.Version()+"\n" || code != 0 {
 			t.Errorf("%s prints %q, and ends with %d: %s", arg, out, code, stderr)
 		}
+	}
+	out, stderr, code := command("version", "-ojson")
+	var got map[string]string
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
+		t.Errorf("in JSON it prints %q (%v), and ends with %d: %s", out, err, code, stderr)
+	}
+	if diff := cmp.Diff(map[string]string{"gitVersion": version, "goVersion": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}, got); diff != "" {
+		t.Errorf("in JSON (-want +got):\n%s", diff)
 	}
 }
 

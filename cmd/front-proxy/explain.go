@@ -60,8 +60,7 @@ type explainOptions struct {
 	assertedFile                       string
 }
 
-func (o *explainOptions) flags() *pflag.FlagSet {
-	fs := pflag.NewFlagSet("explain", pflag.ContinueOnError)
+func (o *explainOptions) flags(fs *pflag.FlagSet) {
 	o.connectOptions.flags(fs)
 	fs.BoolVar(&o.workspace, "workspace", false, "Ask as an administrator of the workspace in the kubeconfig's server URL.")
 	fs.StringVar(&o.configuration, "configuration", "", "With --workspace and no ID: show only this WorkspaceAuthenticationConfiguration.")
@@ -71,7 +70,6 @@ func (o *explainOptions) flags() *pflag.FlagSet {
 	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with the client certificate of that request and the chain.")
 	fs.StringVar(&o.assertedFile, "asserted-file", "", "YAML or JSON file of the UserInfo (username, uid, groups, extra) that the certificate's owner asserts.")
 	fs.StringVar(&o.dryRun, "dry-run", "", "YAML or JSON file of objects to treat as applied; - is standard input.")
-	return fs
 }
 
 func newExplainCommand() *cobra.Command {
@@ -93,7 +91,7 @@ func newExplainCommand() *cobra.Command {
 			return o.run(c.Context(), id, c.OutOrStdout())
 		},
 	}
-	c.Flags().AddFlagSet(o.flags())
+	o.flags(c.Flags())
 	completeOutput(c)
 	return c
 }
@@ -124,29 +122,33 @@ func (o *explainOptions) run(ctx context.Context, id string, stdout io.Writer) e
 }
 
 func (o *explainOptions) validate(args []string) error {
+	configurations := o.workspace && len(args) == 0 && o.path == ""
 	switch {
 	case len(args) > 1:
 		return fmt.Errorf("only one refusal at a time: unexpected %q", args[1])
 	case len(args) == 1 && o.path != "":
 		return errors.New("give either the ID of a refusal or --path, not both")
+	case o.tokenFile == "-" && o.dryRun == "-":
+		return errors.New("--token-file and --dry-run cannot both be standard input")
+	case o.workspace && o.debugAddress != "":
+		return errors.New("--workspace and --debug-address cannot be combined")
 	case o.configuration != "" && (!o.workspace || len(args) > 0 || o.dryRun != ""):
 		return errors.New("--configuration needs --workspace, and neither an ID nor --dry-run")
-	case o.workspace && len(args) == 0 && o.path == "":
-		return o.validateConfigurations()
+	case configurations && (o.certificateFile != "" || o.assertedFile != ""):
+		return errors.New("--certificate-file and --asserted-file need --path: configurations decide about tokens only")
+	case configurations && o.tokenFile != "" && o.dryRun == "":
+		return errors.New("with --workspace, --token-file needs --dry-run: a token is tried with the objects in a file")
+	case configurations:
 	case len(args) == 0 && o.path == "":
 		return errors.New("give the ID of a refusal, --path or --workspace")
 	case o.path == "" && (o.tokenFile != "" || o.certificateFile != "" || o.dryRun != ""):
 		return errors.New("--token-file, --certificate-file and --dry-run need --path")
 	case o.assertedFile != "" && o.certificateFile == "":
 		return errors.New("--asserted-file needs --certificate-file: the proxy reads identity headers only from a client with a certificate")
-	case o.tokenFile == "-" && o.dryRun == "-":
-		return errors.New("--token-file and --dry-run cannot both be standard input")
 	case o.workspace && o.path != "":
 		return errors.New("--workspace is only for refusals: only operators may use --path")
-	case o.workspace && o.debugAddress != "":
-		return errors.New("--workspace and --debug-address cannot be combined")
 	}
-	return o.connectOptions.validate()
+	return checkOutput(o.output)
 }
 
 // notUsed names the objects of a file that are not used.
@@ -193,8 +195,8 @@ func (o *explainOptions) credential(q *zpages.ExplainRequest) error {
 		if err != nil {
 			return fmt.Errorf("--certificate-file: %w", err)
 		}
-		if q.Certificates = certificatesOnly(text); q.Certificates == "" {
-			return fmt.Errorf("--certificate-file %s has no PEM certificate", o.certificateFile)
+		if q.Certificates, err = certificatesOnly(text); err != nil {
+			return fmt.Errorf("--certificate-file %s: %w", o.certificateFile, err)
 		}
 	}
 	if o.assertedFile != "" {

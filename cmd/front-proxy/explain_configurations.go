@@ -15,21 +15,6 @@ import (
 	"frontproxy/proxy/zpages"
 )
 
-// validateConfigurations checks a command line that asks for a workspace's configurations.
-func (o *explainOptions) validateConfigurations() error {
-	switch {
-	case o.debugAddress != "":
-		return errors.New("--workspace and --debug-address cannot be combined")
-	case o.certificateFile != "" || o.assertedFile != "":
-		return errors.New("--certificate-file and --asserted-file need --path: configurations decide about tokens only")
-	case o.tokenFile != "" && o.dryRun == "":
-		return errors.New("with --workspace, --token-file needs --dry-run: a token is tried with the objects in a file")
-	case o.tokenFile == "-" && o.dryRun == "-":
-		return errors.New("--token-file and --dry-run cannot both be standard input")
-	}
-	return o.connectOptions.validate()
-}
-
 // explainConfigurations shows the state of a workspace's configurations, or the state that those
 // of question's change would have.
 func (o *explainOptions) explainConfigurations(ctx context.Context, asker *proxyClient, question *zpages.ExplainRequest, ignored []string, stdout io.Writer) error {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/authn"
@@ -187,17 +187,13 @@ func plainText(s string) string {
 }
 
 // certificatesOnly returns the certificates in a PEM file, without private keys.
-func certificatesOnly(text []byte) string {
-	var b strings.Builder
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			return b.String()
-		}
-		if block.Type == "CERTIFICATE" {
-			b.Write(pem.EncodeToMemory(block))
-		}
+func certificatesOnly(text []byte) (string, error) {
+	all, err := cert.ParseCertsPEM(text)
+	if err != nil {
+		return "", err
 	}
+	text, err = cert.EncodeCertificates(all...)
+	return string(text), err
 }
 
 // readChange reads the WorkspaceAuthenticationConfigurations and WorkspaceTypes in a file of YAML

@@ -47,9 +47,9 @@ func flagTables() string {
 	for _, name := range sections.Order {
 		flagTable(&b, strings.ToUpper(name[:1])+name[1:], sections.FlagSets[name])
 	}
-	flagTable(&b, "front-proxy explain", new(explainOptions).flags())
-	flagTable(&b, "front-proxy statusz", new(connectOptions).statuszFlags())
-	flagTable(&b, "front-proxy shadow", new(shadowOptions).flags())
+	flagTable(&b, "front-proxy explain", newExplainCommand().Flags())
+	flagTable(&b, "front-proxy statusz", newStatuszCommand().Flags())
+	flagTable(&b, "front-proxy shadow", newShadowCommand().Flags())
 	return b.String()
 }
 

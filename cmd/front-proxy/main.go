@@ -56,9 +56,8 @@ func exitCode(err error, stderr io.Writer) int {
 
 // run runs the program. When it serves, it returns when ctx has ended and everything is drained.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	c := newCommand()                      //nolint:contextcheck // its RunE gets ctx by ExecuteContext
+	c := newCommand(stdout)                //nolint:contextcheck // its RunE gets ctx by ExecuteContext
 	c.SetArgs(append([]string{}, args...)) // nil would mean the process' own
-	c.SetOut(stdout)
 	return c.ExecuteContext(ctx)
 }
 

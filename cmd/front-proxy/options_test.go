@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,7 +46,7 @@ func parse(args []string) (*options, error) {
 }
 
 func TestFlagsAreKcpFrontProxys(t *testing.T) {
-	all := newCommand().Flags()
+	all := newCommand(io.Discard).Flags()
 	for name, want := range kcpFlags {
 		f := all.Lookup(name)
 		if f == nil {

@@ -54,8 +54,7 @@ type shadowOptions struct {
 	clientOptions
 }
 
-func (o *shadowOptions) flags() *pflag.FlagSet {
-	fs := pflag.NewFlagSet("shadow", pflag.ContinueOnError)
+func (o *shadowOptions) flags(fs *pflag.FlagSet) {
 	o.clientOptions.flags(fs, 30*time.Second)
 	fs.StringVar(&o.incumbent, "incumbent", "", "Required. https://host:port of the proxy in use.")
 	fs.StringVar(&o.candidate, "candidate", "", "Required. https://host:port of its intended replacement.")
@@ -69,7 +68,6 @@ func (o *shadowOptions) flags() *pflag.FlagSet {
 	fs.IntVar(&o.sample, "sample", 1, "Use one in this many requests.")
 	fs.IntVar(&o.limit, "limit", 1000, "Maximum number of different requests.")
 	fs.StringSliceVar(&o.ignore, "ignore-field", nil, "Names of additional JSON fields to ignore, comma-separated.")
-	return fs
 }
 
 func (o *shadowOptions) validate(args []string) error {
@@ -115,7 +113,7 @@ func newShadowCommand() *cobra.Command {
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
-	c.Flags().AddFlagSet(o.flags())
+	o.flags(c.Flags())
 	completeOutput(c)
 	return c
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"frontproxy/proxy/zpages"
 )
@@ -29,12 +28,7 @@ func newStatuszCommand() *cobra.Command {
 	o := &connectOptions{}
 	c := &cobra.Command{
 		Use: "statusz [flags]", Short: "Print what a running proxy knows of shards and issuers", Long: statuszUsage,
-		Args: func(c *cobra.Command, args []string) error {
-			if err := o.validate(); err != nil {
-				return usageError(c, err)
-			}
-			return noArguments(c, args)
-		},
+		Args: outputOnly(&o.output),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.statusz(c.Context(), c.OutOrStdout()); err != nil {
 				return fmt.Errorf("statusz: %w", err)
@@ -42,15 +36,9 @@ func newStatuszCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().AddFlagSet(o.statuszFlags())
+	o.flags(c.Flags())
 	completeOutput(c)
 	return c
-}
-
-func (o *connectOptions) statuszFlags() *pflag.FlagSet {
-	fs := pflag.NewFlagSet("statusz", pflag.ContinueOnError)
-	o.flags(fs)
-	return fs
 }
 
 // statusz prints the proxy's /statusz.

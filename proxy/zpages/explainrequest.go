@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/client-go/util/cert"
 
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/identityheaders"
@@ -91,25 +91,15 @@ func readQuestion(r *http.Request, what string, q any) error {
 const maxChain = 16
 
 func parseCertificates(text string) ([]*x509.Certificate, error) {
-	var all []*x509.Certificate
-	for rest := []byte(text); ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificates: %w", err)
-		}
-		if all = append(all, c); len(all) > maxChain {
-			return nil, fmt.Errorf("certificates: more than %d", maxChain)
-		}
+	if text == "" {
+		return nil, nil
 	}
-	if len(all) == 0 && text != "" {
-		return nil, errors.New("certificates: no PEM certificate")
+	all, err := cert.ParseCertsPEM([]byte(text))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("certificates: no PEM certificate, or one that cannot be read: %w", err)
+	case len(all) > maxChain:
+		return nil, fmt.Errorf("certificates: more than %d", maxChain)
 	}
 	return all, nil
 }
