@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"frontproxy/authn"
+	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/zpages"
 )
 
@@ -53,8 +55,8 @@ func configurationsText(w io.Writer, p *zpages.ConfigurationsPage) {
 	if p.More > 0 {
 		say("%d more are not listed; ask for one by its name", p.More)
 	}
-	if t := p.Token; t != nil {
-		triedTokenText(say, t)
+	if p.Token != nil {
+		triedTokenText(say, p)
 	}
 	say("Reported by instance %s; others may have read an issuer at another time", p.Instance)
 }
@@ -94,8 +96,14 @@ func configurationIssuerText(say func(string, ...any), i *zpages.ConfigurationIs
 	}
 }
 
-func triedTokenText(say func(string, ...any), t *zpages.TriedToken) {
+func triedTokenText(say func(string, ...any), p *zpages.ConfigurationsPage) {
+	t := p.Token
 	say("The token: %s", t.Outcome)
+	for i := range p.Configurations {
+		if c := &p.Configurations[i]; c.State == string(workspacetypes.ShownBroken) && decided(t, c.Name) {
+			say("  The version of %s in use now decided this, because the one in the file is broken", plainText(c.Name))
+		}
+	}
 	credentialText(say, &t.Credential)
 	if t.Identity != nil {
 		say("  as %s, groups %q", plainText(t.Identity.Username), t.Identity.Groups)
@@ -109,4 +117,11 @@ func triedTokenText(say func(string, ...any), t *zpages.TriedToken) {
 	for _, g := range t.Guard {
 		say("  the guard removed %s", plainText(g))
 	}
+}
+
+// decided reports whether an entry of a configuration accepted or refused the token.
+func decided(t *zpages.TriedToken, configuration string) bool {
+	return slices.ContainsFunc(t.Verdicts, func(v zpages.Verdict) bool {
+		return v.Outcome != authn.Undecided.String() && strings.Contains(v.Authenticator, "/"+configuration+" jwt[")
+	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,6 +16,21 @@ func trustingYAML(name string, i *issuertest.Issuer) string {
 	ca := "\n        " + strings.ReplaceAll(strings.TrimSpace(i.CAPEM()), "\n", "\n        ")
 	return "apiVersion: tenancy.kcp.io/v1alpha1\nkind: WorkspaceAuthenticationConfiguration\nmetadata: {name: " + name + "}\nspec:\n  jwt:\n  - issuer:\n      url: " + i.URL() +
 		"\n      audiences: [ws]\n      certificateAuthority: |" + ca + "\n    claimMappings: {username: {claim: sub, prefix: 'x:'}}\n"
+}
+
+// brokenJSON is a configuration that trusts the issuer as trusting does, and is broken.
+func brokenJSON(t *testing.T, name string, i *issuertest.Issuer) []byte {
+	t.Helper()
+	entry := trusting(i)
+	entry["issuer"].(standin.Object)["audiences"] = []string{}
+	text, err := json.Marshal(standin.Object{
+		"apiVersion": "tenancy.kcp.io/v1alpha1", "kind": "WorkspaceAuthenticationConfiguration", "metadata": standin.Object{"name": name},
+		"spec": standin.Object{"jwt": []standin.Object{entry}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // newOwnersWorld has an owner of configurations, and one who may read the configuration auth.
@@ -68,6 +84,8 @@ func TestOwnersTryConfigurationsInAFile(t *testing.T) {
 	raw := other.Sign(issuertest.Claims{"sub": "zoe", "aud": []string{"ws"}})
 	written.secret(raw)
 	token := "--token-file=" + file(t, "token.jwt", []byte(raw))
+	known := w.token("alice", "ws")
+	written.secret(known)
 	with := "--dry-run=" + file(t, "with.yaml", []byte(trustingYAML("auth", other)))
 	for name, tc := range map[string]struct {
 		args []string
@@ -75,6 +93,8 @@ func TestOwnersTryConfigurationsInAFile(t *testing.T) {
 	}{
 		"the file":   {[]string{with}, []string{"auth: Ready", other.URL() + ": Ready", `key "`}},
 		"a token":    {[]string{with, token}, []string{"The token: admitted", "as x:zoe", "accepted: valid until"}},
+		"a bad file for what is in use": {[]string{"--dry-run=" + file(t, "worse.yaml", brokenJSON(t, "auth", w.issuer)), "--token-file=" + file(t, "known.jwt", []byte(known))},
+			[]string{"auth: Broken", "The token: admitted", "  The version of auth in use now decided this, because the one in the file is broken\n"}},
 		"a bad file": {[]string{"--dry-run=" + file(t, "bad.yaml", []byte(strings.ReplaceAll(trustingYAML("auth", other), "audiences: [ws]", "audiences: []"))), token}, []string{"auth: Broken", "audiences", "The token: undecided"}},
 	} {
 		out := w.explains(name, append(tc.args, "--workspace", "--kubeconfig="+owner), tc.want...)
