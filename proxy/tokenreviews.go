@@ -16,7 +16,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/audit"
-	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
 	"frontproxy/authn/identity"
@@ -193,7 +192,7 @@ func (x *exchange) judgeReview(ctx context.Context, impersonation http.Header, r
 	x.charges.endClientWait()
 	switch {
 	case found.Outcome == authn.Accepted:
-		review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(found.User), Audiences: found.Audiences}
+		review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: *identity.UserInfo(found.User), Audiences: found.Audiences}
 		x.reviewEnds(ctx, metrics.ReviewAccepted, nil)
 	case found.Outcome == authn.Undecided:
 		x.reviewEnds(ctx, metrics.ReviewUndecided, found.Decision)
@@ -241,8 +240,8 @@ func (x *exchange) askShard(ctx context.Context, impersonation http.Header, revi
 		review.Status.Error = strings.ReplaceAll(answer.Status.Error, review.Spec.Token, "(token)")
 		return nil
 	}
-	if u, err := identity.ForReview(infoOf(&answer.Status.User), x.dest.Target.Cluster); err == nil {
-		review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(u), Audiences: answer.Status.Audiences}
+	if u, err := identity.ForReview(identity.FromUserInfo(&answer.Status.User), x.dest.Target.Cluster); err == nil {
+		review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: *identity.UserInfo(u), Audiences: answer.Status.Audiences}
 	}
 	return nil
 }
@@ -252,28 +251,4 @@ func (x *exchange) logFailure(err error, message string) {
 	if x.p.failures.AllowN(x.p.Now(), 1) {
 		x.p.Log.Error(err, message+"; the number of these lines is limited", "cluster", x.dest.Target.Cluster, "shard", x.dest.Shard)
 	}
-}
-
-// userInfo is u as TokenReviews have it.
-func userInfo(u user.Info) authenticationv1.UserInfo {
-	out := authenticationv1.UserInfo{Username: u.GetName(), UID: u.GetUID(), Groups: u.GetGroups()}
-	for key, values := range u.GetExtra() {
-		if out.Extra == nil {
-			out.Extra = map[string]authenticationv1.ExtraValue{}
-		}
-		out.Extra[key] = values
-	}
-	return out
-}
-
-// infoOf is the reverse of userInfo.
-func infoOf(u *authenticationv1.UserInfo) user.Info {
-	out := &user.DefaultInfo{Name: u.Username, UID: u.UID, Groups: u.Groups}
-	for key, values := range u.Extra {
-		if out.Extra == nil {
-			out.Extra = map[string][]string{}
-		}
-		out.Extra[key] = values
-	}
-	return out
 }

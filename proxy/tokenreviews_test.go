@@ -236,7 +236,7 @@ func TestTokenReviews(t *testing.T) {
 		{name: "an account that nobody knows", token: ownToken, shard: authenticationv1.TokenReviewStatus{Error: "not " + ownToken}, asked: true, outcome: "shard", want: authenticationv1.TokenReviewStatus{Error: "not (token)"}},
 		{name: "an account of another that nobody here knows", token: foreignToken, shard: ownOfShard, outcome: "refused", want: no},
 		{name: "a shard that takes the token for another's", token: ownToken, asked: true, outcome: "shard", want: foreign,
-			shard: authenticationv1.TokenReviewStatus{Authenticated: true, Audiences: []string{"api"}, User: userInfo(bot("other"))}},
+			shard: authenticationv1.TokenReviewStatus{Authenticated: true, Audiences: []string{"api"}, User: *identity.UserInfo(bot("other"))}},
 		{name: "a shard that does not say whose account it is", token: ownToken, asked: true, outcome: "shard", want: no,
 			shard: authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{Username: "system:serviceaccount:default:bot"}}},
 	} {

@@ -324,14 +324,7 @@ func judge(s *authenticationv1.TokenReviewStatus, t token.Token, audiences []str
 	case s.User.Username == "":
 		return answer{refusal: errors.New("the webhook accepted the token without a user name")}
 	}
-	var extra map[string][]string
-	for key, values := range s.User.Extra {
-		if extra == nil {
-			extra = make(map[string][]string, len(s.User.Extra))
-		}
-		extra[key] = values
-	}
-	u, err := identity.Normalize(&user.DefaultInfo{Name: s.User.Username, UID: s.User.UID, Groups: s.User.Groups, Extra: extra}, identity.OperatorsLimits)
+	u, err := identity.Normalize(identity.FromUserInfo(&s.User), identity.OperatorsLimits)
 	if err != nil {
 		return answer{refusal: fmt.Errorf("the webhook accepted the token, but %w", err)}
 	}
@@ -376,11 +369,7 @@ func newReviewer(config *rest.Config, version string) (*httpReviewer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	decoder, err := newReviewDecoder()
-	if err != nil {
-		return nil, err
-	}
-	return &httpReviewer{client: client, url: location.String(), version: version, decoder: decoder, pause: retryPause}, nil
+	return &httpReviewer{client: client, url: location.String(), version: version, decoder: newReviewDecoder(), pause: retryPause}, nil
 }
 
 // textBytes is about the memory that a list of texts takes.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	authenticationv1beta1 "k8s.io/api/authentication/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -105,13 +104,13 @@ func (r *httpReviewer) post(ctx context.Context, question []byte) (*authenticati
 }
 
 // newReviewDecoder makes the decoder that kube's webhook client has, but of the
-// two versions of TokenReview only.
-func newReviewDecoder() (runtime.Decoder, error) {
+// two versions of TokenReview only, which look the same.
+func newReviewDecoder() runtime.Decoder {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(authenticationv1.AddToScheme(scheme), authenticationv1beta1.AddToScheme(scheme)); err != nil {
-		return nil, err
+	for _, version := range []string{"v1", "v1beta1"} {
+		scheme.AddKnownTypeWithName(schema.GroupVersionKind{Group: authenticationv1.GroupName, Version: version, Kind: reviewKind}, &authenticationv1.TokenReview{})
 	}
-	return serializer.NewCodecFactory(scheme).UniversalDeserializer(), nil
+	return serializer.NewCodecFactory(scheme).UniversalDeserializer()
 }
 
 // read takes what kube takes: what the answer does not say of its kind and
@@ -123,32 +122,11 @@ func (r *httpReviewer) read(body []byte) (*authenticationv1.TokenReviewStatus, e
 	if err != nil && !runtime.IsNotRegisteredError(err) { // it may quote the answer, and that the token
 		return nil, errors.New("its answer is not a TokenReview: the JSON does not fit")
 	}
-	switch review := answer.(type) {
-	case *authenticationv1.TokenReview:
+	if review, ok := answer.(*authenticationv1.TokenReview); ok {
 		return &review.Status, nil
-	case *authenticationv1beta1.TokenReview:
-		return &authenticationv1.TokenReviewStatus{
-			Authenticated: review.Status.Authenticated,
-			User: authenticationv1.UserInfo{
-				Username: review.Status.User.Username, UID: review.Status.User.UID, Groups: review.Status.User.Groups, Extra: extraOf(review.Status.User.Extra),
-			},
-			Audiences: review.Status.Audiences,
-			Error:     review.Status.Error,
-		}, nil
 	}
 	if kind == nil {
 		kind = &schema.GroupVersionKind{}
 	}
 	return nil, fmt.Errorf("its answer is not a TokenReview but kind %q of %q", clip.Clone(kind.Kind, 64), clip.Clone(kind.GroupVersion().String(), 64))
-}
-
-func extraOf(from map[string]authenticationv1beta1.ExtraValue) map[string]authenticationv1.ExtraValue {
-	if from == nil {
-		return nil
-	}
-	to := make(map[string]authenticationv1.ExtraValue, len(from))
-	for key, values := range from {
-		to[key] = authenticationv1.ExtraValue(values)
-	}
-	return to
 }

@@ -230,7 +230,7 @@ func triedToken(told *authn.Explanation) *TriedToken {
 		}
 		out.Verdicts = append(out.Verdicts, Verdict{v.Authenticator, v.Outcome.String(), reason})
 	}
-	if out.Identity = userOf(told.Decision.User); out.Identity != nil {
+	if out.Identity = identity.UserInfo(told.Decision.User); out.Identity != nil {
 		delete(out.Identity.Extra, identity.ScopesKey)
 		delete(out.Identity.Extra, identity.ClusterNameKey)
 	}

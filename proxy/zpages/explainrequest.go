@@ -14,6 +14,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/client-go/util/cert"
 
+	"frontproxy/authn/identity"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/identityheaders"
 )
@@ -67,7 +68,7 @@ func readExplainRequest(r *http.Request) (*http.Request, *workspacetypes.Change,
 		asked.Header.Set("Authorization", "Bearer "+q.Token)
 	}
 	if q.Asserted != nil {
-		identityheaders.New(identityheaders.DefaultUser, identityheaders.DefaultGroup, identityheaders.DefaultExtra, identityheaders.DefaultUID).Set(asked.Header, infoOf(q.Asserted))
+		identityheaders.New(identityheaders.DefaultUser, identityheaders.DefaultGroup, identityheaders.DefaultExtra, identityheaders.DefaultUID).Set(asked.Header, identity.FromUserInfo(q.Asserted))
 	}
 	if asked.TLS.PeerCertificates, err = parseCertificates(q.Certificates); err != nil {
 		return nil, nil, err

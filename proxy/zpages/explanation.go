@@ -3,10 +3,10 @@ package zpages
 import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
 	"frontproxy/authn/authstatus"
+	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
 	"frontproxy/lookup"
@@ -110,7 +110,7 @@ func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenti
 // administrators are not told.
 func (e *Explanation) AddDecision(d *authn.Decision, confined bool) {
 	e.Code, e.Outcome, e.Guard, e.Versions = d.Status, d.Result(), d.Guarded, d.Versions
-	e.User, e.AssertedBy = userOf(d.User), d.AssertedBy
+	e.User, e.AssertedBy = identity.UserInfo(d.User), d.AssertedBy
 	for _, v := range d.Verdicts {
 		reason := v.Reason
 		if confined && v.Private {
@@ -149,28 +149,6 @@ func PlaceOf(t *index.Target, shardRoute string) Place {
 		}
 	}
 	return p
-}
-
-func userOf(u user.Info) *authenticationv1.UserInfo {
-	if u == nil {
-		return nil
-	}
-	out := &authenticationv1.UserInfo{Username: u.GetName(), UID: u.GetUID(), Groups: u.GetGroups()}
-	for k, v := range u.GetExtra() {
-		if out.Extra == nil {
-			out.Extra = map[string]authenticationv1.ExtraValue{}
-		}
-		out.Extra[k] = v
-	}
-	return out
-}
-
-func infoOf(u *authenticationv1.UserInfo) user.Info {
-	out := &user.DefaultInfo{Name: u.Username, UID: u.UID, Groups: u.Groups, Extra: map[string][]string{}}
-	for k, v := range u.Extra {
-		out.Extra[k] = v
-	}
-	return out
 }
 
 // AddAuthn adds what an Explainer says.
