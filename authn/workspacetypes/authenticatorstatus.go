@@ -9,13 +9,11 @@ import (
 
 // DescribeType is for explanations.
 func (i *Index) DescribeType(t index.Type) []authstatus.Authenticator {
-	shard, ok := i.config.Placement.ShardOf(t.Cluster)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	s := i.shards[shard]
-	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
+	_, s, err := i.lockShardOf(t.Cluster)
+	if err != nil {
 		return []authstatus.Authenticator{{Name: TypeName(&t), Workspace: true, State: authstatus.Unknown, Detail: "its shard has not been read yet"}}
 	}
+	defer i.mu.RUnlock()
 	e := s.types[objectName{t.Cluster, t.Name}]
 	if e == nil {
 		return nil

@@ -96,19 +96,22 @@ func (s *typeShard) removeConfig(c *configEntry) {
 	}
 }
 
-// upsertConfig takes a WorkspaceAuthenticationConfiguration as it is now; spec
-// is its spec's JSON.
-func (i *Index) upsertConfig(shard string, name objectName, version string, raw []byte, seen uint64) {
-	spec, err := jwt.ParseSpec(raw)
+// upsertConfig takes a WorkspaceAuthenticationConfiguration as it is now.
+func (i *Index) upsertConfig(shard string, o *slimConfig, seen uint64) {
+	spec, err := jwt.ParseSpec(o.Spec)
+	version, login := o.Version(), loginAnnotations{}
+	if i.config.LoginDiscovery {
+		login = o.login()
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	c := i.configEntry(i.shard(shard), shard, name)
+	c := i.configEntry(i.shard(shard), shard, o.name())
 	old := c.object
-	c.object.version, c.object.seen = version, seen
+	c.object.version, c.object.seen, c.object.login = version, seen, login
 	switch {
 	case c.state == stateMissing || spec.Sum != old.spec.Sum:
 		i.change(c, spec, err)
-	case old.version == version:
+	case old.version == version && old.login == login:
 		return
 	case c.state == stateReady: // only the record names the version
 		c.inUse.version = version

@@ -8,7 +8,6 @@ import (
 
 	"frontproxy/authn/authstatus"
 	"frontproxy/authn/jwt"
-	"frontproxy/authn/token"
 	"frontproxy/index"
 )
 
@@ -64,11 +63,7 @@ func (i *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
 
 // dryRun builds with b.
 func (i *Index) dryRun(b *jwt.Builder, t index.Type, change *Change) (*DryRun, error) {
-	shard, ok := i.config.Placement.ShardOf(t.Cluster)
-	if !ok {
-		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
-	}
-	e, drafts, err := i.draft(shard, objectName{t.Cluster, t.Name}, change)
+	e, drafts, err := i.draft(objectName{t.Cluster, t.Name}, change)
 	if err != nil {
 		return nil, err
 	}
@@ -88,13 +83,12 @@ func (i *Index) dryRun(b *jwt.Builder, t index.Type, change *Change) (*DryRun, e
 
 // draft makes the type's entry with the configurations it would name. Those in
 // use are in it as they are; the others are new, and returned to be built.
-func (i *Index) draft(shard string, name objectName, change *Change) (e *typeEntry, drafts []*configEntry, err error) {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	s := i.shards[shard]
-	if s == nil || !s.typesSynced || !s.configsSynced {
-		return nil, nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", token.ErrUndecided, shard)
+func (i *Index) draft(name objectName, change *Change) (e *typeEntry, drafts []*configEntry, err error) {
+	shard, s, err := i.lockShardOf(name.cluster)
+	if err != nil {
+		return nil, nil, err
 	}
+	defer i.mu.RUnlock()
 	e = &typeEntry{name: name, version: given, evaluations: make(chan struct{}, evaluationsAtOnce), owner: &owner{evaluations: make(chan struct{}, 1)}}
 	names, changed := change.Types[name.name]
 	if now := s.types[name]; now != nil && !changed {

@@ -114,20 +114,31 @@ func New(c Config) *Index {
 
 // Authenticators implements authn.TypeSource.
 func (i *Index) Authenticators(t index.Type) (*Record, error) {
-	shard, ok := i.config.Placement.ShardOf(t.Cluster)
-	if !ok {
-		return nil, fmt.Errorf("%w: the shard of the type's logical cluster %s is not known", token.ErrUndecided, t.Cluster)
+	_, s, err := i.lockShardOf(t.Cluster)
+	if err != nil {
+		return nil, err
 	}
-	i.mu.RLock()
 	defer i.mu.RUnlock()
-	s := i.shards[shard]
-	if s == nil || !s.typesSynced || !s.configsSynced {
-		return nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", token.ErrUndecided, shard)
-	}
 	if e := s.types[objectName{t.Cluster, t.Name}]; e != nil {
 		return e.record, nil
 	}
 	return nil, nil
+}
+
+// lockShardOf returns the shard that holds a logical cluster, and what has been read of it, with mu
+// locked for reading: the caller unlocks it. If that is not known now, the error wraps
+// token.ErrUndecided, and mu is not locked.
+func (i *Index) lockShardOf(cluster string) (name string, s *typeShard, err error) {
+	name, ok := i.config.Placement.ShardOf(cluster)
+	if !ok {
+		return "", nil, fmt.Errorf("%w: the shard of logical cluster %s is not known", token.ErrUndecided, cluster)
+	}
+	i.mu.RLock()
+	if s = i.shards[name]; s == nil || !s.typesSynced || !s.configsSynced {
+		i.mu.RUnlock()
+		return "", nil, fmt.Errorf("%w: types and authentication configurations of shard %s have not been read yet", token.ErrUndecided, name)
+	}
+	return name, s, nil
 }
 
 // shard is the shard's part, made when there is none. The caller holds mu.

@@ -46,22 +46,6 @@ func loginAnnotationsOf(all map[string]string) loginAnnotations {
 	}.bounded()
 }
 
-// setLogin takes the annotations of a configuration as they are now.
-func (i *Index) setLogin(shard string, name objectName, login loginAnnotations) {
-	if !i.config.LoginDiscovery {
-		return
-	}
-	login = login.bounded()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	c := i.shard(shard).configs[name]
-	if c == nil || c.object.login == login {
-		return
-	}
-	c.object.login = login
-	i.publishUsers(c)
-}
-
 // loginClient is what to tell of c to people without a login; nil when its owner
 // asks for nothing. The error says why that can't be told.
 func (c *configEntry) loginClient() (*protectedresource.Client, error) {

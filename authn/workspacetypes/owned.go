@@ -43,13 +43,11 @@ const maxOwned, maxOwnedTypes, maxOwnedError = 256, 64, 4 << 10
 // With a name, it lists only that one. The error wraps token.ErrUndecided if they are not known
 // now.
 func (i *Index) Owned(cluster, name string) (all []Owned, more int, err error) {
-	shard, ok := i.config.Placement.ShardOf(cluster)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	s := i.shards[shard]
-	if !ok || s == nil || !s.typesSynced || !s.configsSynced {
+	_, s, err := i.lockShardOf(cluster)
+	if err != nil { // which names the shard
 		return nil, 0, fmt.Errorf("%w: the shard of logical cluster %s has not been read yet", token.ErrUndecided, cluster)
 	}
+	defer i.mu.RUnlock()
 	if name != "" {
 		if c := s.configs[objectName{cluster, name}]; c != nil {
 			return []Owned{c.owned()}, 0, nil

@@ -68,7 +68,7 @@ func (o *slimConfig) name() objectName {
 
 func (o *slimConfig) login() loginAnnotations {
 	a := &o.Metadata.Annotations
-	return loginAnnotations{clientID: a.LoginClientID, scopes: a.LoginScopes, issuer: a.LoginIssuer, name: a.LoginName, secret: a.LoginClientSecret}
+	return loginAnnotations{clientID: a.LoginClientID, scopes: a.LoginScopes, issuer: a.LoginIssuer, name: a.LoginName, secret: a.LoginClientSecret}.bounded()
 }
 
 // Version implements shards.Object.
@@ -142,8 +142,7 @@ func (i *Index) configTable(shard string) shards.Table {
 	return &table[*slimConfig]{
 		shard: shard,
 		upsert: func(o *slimConfig, list uint64) {
-			i.upsertConfig(shard, o.name(), o.Version(), o.Spec, list)
-			i.setLogin(shard, o.name(), o.login())
+			i.upsertConfig(shard, o, list)
 		},
 		delete: func(o *slimConfig) { i.deleteConfig(shard, o.name()) },
 		end:    i.endConfigs,
