@@ -73,7 +73,11 @@ type Authenticator struct {
 	decoder     runtime.Decoder
 	evaluations chan struct{}
 
-	file *filewatch.File[*state]
+	// A changed configuration is used when the keys of its new issuers have been
+	// read, or after ten seconds: an issuer that is down must not keep the operator
+	// from taking another one back.
+	*filewatch.File[*state]
+
 	last *state // loaded; used by load alone
 }
 
@@ -109,7 +113,7 @@ func New(c Config) (*Authenticator, error) {
 		c.Log.Info("--oidc-* has no effect with --authentication-config; remove it", "file", c.ConfigFile)
 	}
 	var err error
-	o.file, err = filewatch.New(context.Background(), filewatch.Config[*state]{Name: o.Flag(), Load: o.load, Use: o.close, Clock: c.Clock, Log: c.Log})
+	o.File, err = filewatch.New(filewatch.Config[*state]{Name: o.Flag(), Load: o.load, Use: o.close, Clock: c.Clock, Log: c.Log})
 	return o, err
 }
 
@@ -118,7 +122,7 @@ func (o *Authenticator) Name() string { return "oidc" }
 
 // AuthenticateToken implements token.Authenticator.
 func (o *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
-	state := o.file.Get()
+	state := o.Get()
 	member, ok := state.byIssuer[t.Issuer]
 	if !t.JWT || !ok {
 		return nil, time.Time{}, nil
@@ -144,7 +148,7 @@ func (o *Authenticator) count(purpose token.Purpose, err error) {
 
 // CheckRevoked implements token.RevocationChecker.
 func (o *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until time.Time) (bool, error) {
-	member, ok := o.file.Get().byIssuer[t.Issuer]
+	member, ok := o.Get().byIssuer[t.Issuer]
 	if !ok {
 		return false, nil
 	}
@@ -176,16 +180,6 @@ func (s *state) checkAlgorithm(raw string) error {
 	return nil
 }
 
-// Run follows the configuration's file, or the CA's of the flags, until ctx ends.
-// A changed configuration is used when the keys of its new issuers have been
-// read, or after ten seconds: an issuer that is down must not keep the operator
-// from taking another one back.
-func (o *Authenticator) Run(ctx context.Context) error { return o.file.Run(ctx) }
-
-// LastError is why the configuration that the file has now is not in use; nil
-// when it is. It waits for nothing.
-func (o *Authenticator) LastError() error { return o.file.LastError() }
-
 // Flag names the file that is followed.
 func (o *Authenticator) Flag() string {
 	if o.config.ConfigFile == "" {
@@ -194,13 +188,10 @@ func (o *Authenticator) Flag() string {
 	return strings.TrimPrefix(configFlag, "--")
 }
 
-// Reload has Run look at the file now.
-func (o *Authenticator) Reload() { o.file.Reload() }
-
 // Issuers are the issuer URLs in use, sorted.
 func (o *Authenticator) Issuers() []string {
 	var all []string
-	for url := range o.file.Get().byIssuer {
+	for url := range o.Get().byIssuer {
 		all = append(all, url)
 	}
 	slices.Sort(all)
@@ -353,7 +344,7 @@ func (o *Authenticator) awaitKeys(ctx context.Context, s *state) {
 // Describe implements describer.
 func (o *Authenticator) Describe() []authstatus.Authenticator {
 	var all []authstatus.Authenticator
-	for _, a := range o.file.Get().built.Authenticators {
+	for _, a := range o.Get().built.Authenticators {
 		all = append(all, a.Describe(o.Name()+" "+a.Name(), false))
 	}
 	return authstatus.NotReloaded(all, o.LastError())

@@ -290,25 +290,25 @@ func TestAuthConfigReload(t *testing.T) {
 		}
 		return u.GetName()
 	}
-	before := o.file.Get()
-	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil || o.file.Get() != before {
+	before := o.File.Get()
+	if err := authntest.Settle(t, o.File, clk.FakeClock); err != nil || o.File.Get() != before {
 		t.Errorf("an unchanged file is a change (%v)", err)
 	}
 	authntest.WriteFile(t, file, strings.Replace(tokentest.AuthConfig("v1", one), "audiences", "audience", 1))
-	if err := authntest.Settle(t, o.file, clk.FakeClock); err == nil || o.LastError() == nil || name(one) != "i0:u" {
+	if err := authntest.Settle(t, o.File, clk.FakeClock); err == nil || o.LastError() == nil || name(one) != "i0:u" {
 		t.Errorf("a bad file: error %v, user %q", err, name(one))
 	}
 	// Both, in another order: the new issuer works from the first request on, and
 	// the terms of the old one have changed.
 	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", two, one))
-	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil || o.LastError() != nil {
+	if err := authntest.Settle(t, o.File, clk.FakeClock); err != nil || o.LastError() != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "i1:u" || got[1] != "i0:u" {
 		t.Errorf("users %q", got)
 	}
 	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", two))
-	if err := authntest.Settle(t, o.file, clk.FakeClock); err != nil {
+	if err := authntest.Settle(t, o.File, clk.FakeClock); err != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "" || got[1] != "i0:u" {
@@ -320,7 +320,7 @@ func TestAuthConfigReload(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := authntest.Settle(t, o.file, clk.FakeClock); err == nil || name(two) != "i0:u" {
+	if err := authntest.Settle(t, o.File, clk.FakeClock); err == nil || name(two) != "i0:u" {
 		t.Errorf("a missing file: error %v, user %q", err, name(two))
 	}
 }
@@ -336,10 +336,10 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 	}
 	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", down))
 	done := make(chan error)
-	o.file.Look(t.Context())
+	o.File.Look(t.Context())
 	clk.Step(filewatch.Settle)
 	go func() {
-		o.file.Look(t.Context())
+		o.File.Look(t.Context())
 		done <- o.LastError()
 	}()
 	clk.Await(t)
@@ -402,9 +402,9 @@ func TestScrapesWaitForNoReload(t *testing.T) {
 	defer func() { cancel(); <-reloaded }()
 	go func() {
 		defer close(reloaded)
-		o.file.Look(ctx)
+		o.File.Look(ctx)
 		clk.Step(filewatch.Settle)
-		o.file.Look(ctx) // waits for the keys
+		o.File.Look(ctx) // waits for the keys
 	}()
 	answered := make(chan struct{})
 	go func() {

@@ -31,7 +31,7 @@ func NewKeyFiles(files []string, clk clock.Clock, log klog.Logger) (*KeyFiles, e
 		return nil, fmt.Errorf("%s: no file", keyFileFlag)
 	}
 	var last *keyFilesState
-	file, err := filewatch.New(context.Background(), filewatch.Config[*keyFilesState]{
+	file, err := filewatch.New(filewatch.Config[*keyFilesState]{
 		Name: strings.TrimPrefix(keyFileFlag, "--"),
 		Load: func(_ context.Context, read filewatch.ReadFunc) (*keyFilesState, error) {
 			keys, err := readKeys(files, read)

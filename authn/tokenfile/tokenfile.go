@@ -54,7 +54,7 @@ func New(file string, clk clock.Clock, log klog.Logger) (*Authenticator, error) 
 		return tokens, nil
 	}
 	var err error
-	f.File, err = filewatch.New(context.Background(), filewatch.Config[map[token.Digest]user.Info]{Name: strings.TrimPrefix(flag, "--"), Load: load, Clock: clk, Log: log})
+	f.File, err = filewatch.New(filewatch.Config[map[token.Digest]user.Info]{Name: strings.TrimPrefix(flag, "--"), Load: load, Clock: clk, Log: log})
 	return f, err
 }
 

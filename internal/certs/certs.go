@@ -53,7 +53,7 @@ type pair struct{ cert, key []byte }
 func NewPair(flag, certFile, keyFile string, names []string, clk clock.Clock, log klog.Logger) (*Pair, error) {
 	p := &Pair{flag: flag, names: names}
 	var err error
-	p.File, err = filewatch.New(context.Background(), filewatch.Config[pair]{
+	p.File, err = filewatch.New(filewatch.Config[pair]{
 		Name: flag,
 		Load: func(_ context.Context, read filewatch.ReadFunc) (next pair, err error) {
 			if next.cert, err = read(certFile); err != nil {
@@ -98,7 +98,7 @@ type Bundle struct {
 func NewBundle(flag, file string, clk clock.Clock, log klog.Logger) (*Bundle, error) {
 	b := &Bundle{flag: flag}
 	var err error
-	b.File, err = filewatch.New(context.Background(), filewatch.Config[dynamiccertificates.CAContentProvider]{
+	b.File, err = filewatch.New(filewatch.Config[dynamiccertificates.CAContentProvider]{
 		Name: flag,
 		Load: func(_ context.Context, read filewatch.ReadFunc) (dynamiccertificates.CAContentProvider, error) {
 			text, err := read(file)

@@ -97,9 +97,9 @@ var errUnsettled = errors.New("the file may not be complete yet")
 
 // New loads the value for the first time, from the files' current content, complete
 // or not: there is no earlier content. An empty file is an error.
-func New[T any](ctx context.Context, c Config[T]) (*File[T], error) {
+func New[T any](c Config[T]) (*File[T], error) {
 	f := blank(c)
-	v, read, _, err := f.load(ctx, false)
+	v, read, _, err := f.load(context.Background(), false)
 	if err != nil {
 		return nil, err
 	}

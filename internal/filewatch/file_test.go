@@ -38,7 +38,7 @@ func newFollowed(t *testing.T, text string) *followed {
 func (f *followed) start(c clock.Clock) {
 	f.t.Helper()
 	var err error
-	if f.File, err = New(f.t.Context(), Config[string]{Name: "flag", Load: f.load, Clock: c}); err != nil {
+	if f.File, err = New(Config[string]{Name: "flag", Load: f.load, Clock: c}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -161,7 +161,7 @@ func TestEmptyIsNeverTaken(t *testing.T) {
 	}
 	f := &followed{t: t, dir: t.TempDir()}
 	f.write("f", "")
-	if _, err := New(t.Context(), Config[string]{Load: f.load}); err == nil || !strings.Contains(err.Error(), "is empty") {
+	if _, err := New(Config[string]{Load: f.load}); err == nil || !strings.Contains(err.Error(), "is empty") {
 		t.Errorf("the first reading of an empty file: %v", err)
 	}
 }

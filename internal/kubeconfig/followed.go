@@ -31,7 +31,7 @@ type DynamicConfig struct {
 	paths []string
 	load  func() (*rest.Config, error)
 
-	file *filewatch.File[*loaded]
+	*filewatch.File[*loaded]
 }
 
 // loaded is one reading. Immutable.
@@ -56,7 +56,7 @@ func NewDynamicConfig(name string, paths []string, load func() (*rest.Config, er
 	f := &DynamicConfig{name: name, paths: paths, load: load}
 	var last *loaded
 	var err error
-	f.file, err = filewatch.New(context.Background(), filewatch.Config[*loaded]{
+	f.File, err = filewatch.New(filewatch.Config[*loaded]{
 		Name: name,
 		Load: func(_ context.Context, read filewatch.ReadFunc) (*loaded, error) {
 			next, err := f.read(read)
@@ -92,21 +92,12 @@ func (f *DynamicConfig) Config() *rest.Config { return f.config(http2) }
 func (f *DynamicConfig) HTTP1() *rest.Config { return f.config(http1) }
 
 func (f *DynamicConfig) config(p protocol) *rest.Config {
-	c := f.file.Get().config
+	c := f.Get().config
 	return &rest.Config{Host: c.Host, APIPath: c.APIPath, UserAgent: c.UserAgent, Transport: &transport{f, p}}
 }
 
 // Certificate returns the client certificate in use, as PEM; nil if there is none.
-func (f *DynamicConfig) Certificate() []byte { return f.file.Get().config.CertData }
-
-// Run follows the files until ctx ends.
-func (f *DynamicConfig) Run(ctx context.Context) error { return f.file.Run(ctx) }
-
-// LastError returns why the current content of the files is not in use; nil if it is.
-func (f *DynamicConfig) LastError() error { return f.file.LastError() }
-
-// Reload makes Run check the files now.
-func (f *DynamicConfig) Reload() { f.file.Reload() }
+func (f *DynamicConfig) Certificate() []byte { return f.Get().config.CertData }
 
 // read makes new transports. They cost nothing until they are used.
 func (f *DynamicConfig) read(read filewatch.ReadFunc) (*loaded, error) {
@@ -220,10 +211,10 @@ type transport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return t.f.file.Get().http[t.p].RoundTrip(r)
+	return t.f.Get().http[t.p].RoundTrip(r)
 }
 
 // CloseIdleConnections closes the idle connections of all clients of the kubeconfig.
 func (t *transport) CloseIdleConnections() {
-	utilnet.CloseIdleConnectionsFor(t.f.file.Get().http[t.p])
+	utilnet.CloseIdleConnectionsFor(t.f.Get().http[t.p])
 }

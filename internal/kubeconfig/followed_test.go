@@ -214,7 +214,7 @@ func TestFollowed(t *testing.T) {
 
 	w.rotate("bob") // first a certificate without its key
 	w.await(f, "bob  HTTP/2.0")
-	before := f.file.Get()
+	before := f.Get()
 
 	w.write("tls.key", []byte("no key"))
 	failing(t, f, "--some-kubeconfig: ")
@@ -222,15 +222,15 @@ func TestFollowed(t *testing.T) {
 	w.rotate("carol")
 	failing(t, f, "")
 	w.await(f, "carol  HTTP/2.0")
-	if f.file.Get() == before || !strings.Contains(string(f.Certificate()), "CERTIFICATE") {
+	if f.Get() == before || !strings.Contains(string(f.Certificate()), "CERTIFICATE") {
 		t.Error("what is in use is not what was read")
 	}
 
 	// As CAs are rotated: both, the server's next certificate, the next only.
 	w.write("ca.crt", append(append([]byte(nil), w.servers.PEM...), w.next.PEM...))
-	before = f.file.Get()
+	before = f.Get()
 	eventually(t, "both CAs", func() error {
-		if f.file.Get() == before {
+		if f.Get() == before {
 			return errors.New("the CAs are still the old ones")
 		}
 		return nil
@@ -238,7 +238,7 @@ func TestFollowed(t *testing.T) {
 	w.serveWith(w.next)
 	w.write("ca.crt", w.next.PEM)
 	eventually(t, "the next CA", func() error {
-		if string(f.file.Get().config.CAData) != string(w.next.PEM) {
+		if string(f.Get().config.CAData) != string(w.next.PEM) {
 			return errors.New("both CAs are still in use")
 		}
 		return nil
@@ -275,13 +275,13 @@ func TestUnchanged(t *testing.T) {
 	w := newWorld(t)
 	f := w.follow()
 	w.await(f, "alice  HTTP/2.0")
-	before := f.file.Get()
+	before := f.Get()
 	for range 5 {
 		w.config(w.server.URL, "")
 		w.write("ca.crt", w.servers.PEM)
-		f.file.Look(t.Context())
+		f.Look(t.Context())
 	}
-	if f.file.Get() != before || f.LastError() != nil {
+	if f.Get() != before || f.LastError() != nil {
 		t.Errorf("it was made anew: %v", f.LastError())
 	}
 }

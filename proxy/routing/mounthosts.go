@@ -67,7 +67,7 @@ func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, 
 		return next, nil
 	}
 	var err error
-	h.File, err = filewatch.New(context.Background(), filewatch.Config[[]*mountHost]{Name: mountHostsFlag, Load: load, Use: h.use, Clock: clk, Log: log})
+	h.File, err = filewatch.New(filewatch.Config[[]*mountHost]{Name: mountHostsFlag, Load: load, Use: h.use, Clock: clk, Log: log})
 	return h, err
 }
 
