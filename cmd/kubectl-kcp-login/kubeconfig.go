@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 
+	clientauthentication "k8s.io/client-go/pkg/apis/clientauthentication/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -61,7 +62,7 @@ func (p *program) execOf(a *trust.Agreement) *clientcmdapi.ExecConfig {
 		args = append(args, "--listen-address="+address)
 	}
 	return &clientcmdapi.ExecConfig{
-		APIVersion: "client.authentication.k8s.io/v1", Command: command(), Args: args,
+		APIVersion: execCredential.GroupVersion().String(), Command: command(), Args: args,
 		InteractiveMode: clientcmdapi.IfAvailableExecInteractiveMode, ProvideClusterInfo: true,
 		InstallHint: binary + " is not installed: it comes with front-proxy, see docs/login.md there.",
 	}
@@ -167,7 +168,7 @@ func (p *program) current() (*server, *trust.Agreement, error) {
 		return nil, nil, fmt.Errorf("the context %q was not made by kubectl kcp-login: log in with the workspace's URL", name)
 	}
 	cluster := config.Clusters[c.Cluster]
-	a, err := p.agreed(key, &clusterInfo{Server: cluster.Server, CA: cluster.CertificateAuthorityData, Insecure: cluster.InsecureSkipTLSVerify, TLSServerName: cluster.TLSServerName})
+	a, err := p.agreed(key, &clientauthentication.Cluster{Server: cluster.Server, CertificateAuthorityData: cluster.CertificateAuthorityData, InsecureSkipTLSVerify: cluster.InsecureSkipTLSVerify, TLSServerName: cluster.TLSServerName})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -188,19 +189,10 @@ func keyOf(ask *clientcmdapi.ExecConfig) string {
 	return ""
 }
 
-// clusterInfo is the server to which a token will be sent.
-type clusterInfo struct {
-	Server        string `json:"server"`
-	TLSServerName string `json:"tls-server-name"`
-	Insecure      bool   `json:"insecure-skip-tls-verify"`
-	CA            []byte `json:"certificate-authority-data"`
-	ProxyURL      string `json:"proxy-url"`
-}
-
 // agreed returns the agreement with a key, if it was made for this server: the same
 // host, verified in the same way. It does not trust the kubeconfig, in which somebody
 // may have written another server.
-func (p *program) agreed(key string, c *clusterInfo) (*trust.Agreement, error) {
+func (p *program) agreed(key string, c *clientauthentication.Cluster) (*trust.Agreement, error) {
 	a, err := p.trust.Get(key)
 	switch {
 	case err != nil:
@@ -212,11 +204,11 @@ func (p *program) agreed(key string, c *clusterInfo) (*trust.Agreement, error) {
 	switch {
 	case err != nil || trust.HostOf(u) != a.Host:
 		return nil, fmt.Errorf("the login is for %s, but the kubeconfig would send its token to %q: refused; log in with the URL of that server", a.Host, c.Server)
-	case c.Insecure:
+	case c.InsecureSkipTLSVerify:
 		return nil, errors.New("the kubeconfig does not verify the server (insecure-skip-tls-verify): anybody could read the token, so the plugin gives none")
 	case c.TLSServerName != "" && !strings.EqualFold(c.TLSServerName, u.Hostname()):
 		return nil, fmt.Errorf("the kubeconfig accepts a certificate of %q for %s (tls-server-name): refused", c.TLSServerName, a.Host)
-	case string(bytes.TrimSpace(c.CA)) != a.HostCA:
+	case string(bytes.TrimSpace(c.CertificateAuthorityData)) != a.HostCA:
 		return nil, fmt.Errorf("the kubeconfig verifies %s with another CA than when you logged in: log in again, with --certificate-authority if the CA is private", a.Host)
 	}
 	return a, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
+	clientauthentication "k8s.io/client-go/pkg/apis/clientauthentication/v1"
 
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/internal/protectedresource"
@@ -171,25 +172,25 @@ func TestTokenGoesToNoOtherHost(t *testing.T) {
 	check(t, p.login(h, "root:one", "yes\n"))
 	strangersCA, err := os.ReadFile(stranger.caFile)
 	check(t, err)
-	for name, edit := range map[string]func(*clusterInfo){
-		"another host": func(c *clusterInfo) { c.Server = stranger.workspace("root:one") },
-		"another port": func(c *clusterInfo) { c.Server = "https://127.0.0.1:1/clusters/root:one" },
-		"no TLS":       func(c *clusterInfo) { c.Server = strings.Replace(c.Server, "https", "http", 1) },
-		"the host as a user": func(c *clusterInfo) {
+	for name, edit := range map[string]func(*clientauthentication.Cluster){
+		"another host": func(c *clientauthentication.Cluster) { c.Server = stranger.workspace("root:one") },
+		"another port": func(c *clientauthentication.Cluster) { c.Server = "https://127.0.0.1:1/clusters/root:one" },
+		"no TLS":       func(c *clientauthentication.Cluster) { c.Server = strings.Replace(c.Server, "https", "http", 1) },
+		"the host as a user": func(c *clientauthentication.Cluster) {
 			c.Server = strings.Replace(h.URL, "https://", "https://"+strings.TrimPrefix(h.URL, "https://")+"@evil.example:", 1)
 		},
-		"no server":           func(c *clusterInfo) { c.Server = "" },
-		"another CA":          func(c *clusterInfo) { c.CA = strangersCA },
-		"one CA more":         func(c *clusterInfo) { c.CA = append(c.CA, strangersCA...) },
-		"the system's CAs":    func(c *clusterInfo) { c.CA = nil },
-		"no verification":     func(c *clusterInfo) { c.Insecure = true },
-		"another name in TLS": func(c *clusterInfo) { c.TLSServerName = "evil.example" },
+		"no server":           func(c *clientauthentication.Cluster) { c.Server = "" },
+		"another CA":          func(c *clientauthentication.Cluster) { c.CertificateAuthorityData = strangersCA },
+		"one CA more":         func(c *clientauthentication.Cluster) { c.CertificateAuthorityData = append(c.CertificateAuthorityData, strangersCA...) },
+		"the system's CAs":    func(c *clientauthentication.Cluster) { c.CertificateAuthorityData = nil },
+		"no verification":     func(c *clientauthentication.Cluster) { c.InsecureSkipTLSVerify = true },
+		"another name in TLS": func(c *clientauthentication.Cluster) { c.TLSServerName = "evil.example" },
 	} {
 		if token, err := p.getToken(true, edit); err == nil || token != "" {
 			t.Errorf("%s: it gave a token", name)
 		}
 	}
-	if _, err := p.getToken(false, func(c *clusterInfo) { c.Server = h.workspace("root:other") }); err != nil {
+	if _, err := p.getToken(false, func(c *clientauthentication.Cluster) { c.Server = h.workspace("root:other") }); err != nil {
 		t.Errorf("another workspace of the host: %v", err)
 	}
 	for name, info := range map[string]string{

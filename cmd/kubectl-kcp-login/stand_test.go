@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	clientauthentication "k8s.io/client-go/pkg/apis/clientauthentication/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -190,22 +191,24 @@ func (p *person) config() *clientcmdapi.Config {
 }
 
 // cluster is the current context's, as kubectl tells it to the program.
-func (p *person) cluster() clusterInfo {
+func (p *person) cluster() clientauthentication.Cluster {
 	c := p.config()
 	cluster := c.Clusters[c.Contexts[c.CurrentContext].Cluster]
-	return clusterInfo{Server: cluster.Server, CA: cluster.CertificateAuthorityData}
+	return clientauthentication.Cluster{Server: cluster.Server, CertificateAuthorityData: cluster.CertificateAuthorityData}
 }
 
 // getToken asks as kubectl does with the current context, but for a cluster that
 // edit may change.
-func (p *person) getToken(interactive bool, edit func(*clusterInfo)) (string, error) {
+func (p *person) getToken(interactive bool, edit func(*clientauthentication.Cluster)) (string, error) {
 	p.t.Helper()
 	c := p.config()
 	cluster := p.cluster()
 	if edit != nil {
 		edit(&cluster)
 	}
-	info, err := json.Marshal(execCredential{APIVersion: execVersion, Kind: "ExecCredential", Spec: execSpec{Interactive: interactive, Cluster: &cluster}})
+	asked := clientauthentication.ExecCredential{Spec: clientauthentication.ExecCredentialSpec{Interactive: interactive, Cluster: &cluster}}
+	asked.SetGroupVersionKind(execCredential)
+	info, err := json.Marshal(&asked)
 	check(p.t, err)
 	p.t.Setenv(execInfo, string(info))
 	out, err := p.run(c.AuthInfos[c.Contexts[c.CurrentContext].AuthInfo].Exec.Args...)
@@ -215,7 +218,7 @@ func (p *person) getToken(interactive bool, edit func(*clusterInfo)) (string, er
 		}
 		return "", err
 	}
-	var answer execCredential
+	var answer clientauthentication.ExecCredential
 	check(p.t, json.Unmarshal([]byte(out), &answer))
 	return answer.Status.Token, nil
 }
