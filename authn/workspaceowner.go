@@ -8,13 +8,6 @@ import (
 	"frontproxy/authn/identity"
 )
 
-// warrant is a user info as kcp reads it from identity.WarrantKey.
-type warrant struct {
-	User   string              `json:"user,omitempty"`
-	Groups []string            `json:"groups,omitempty"`
-	Extra  map[string][]string `json:"extra,omitempty"`
-}
-
 // AsOwner returns the Decision for a request that makes its user the owner of
 // something elsewhere. For one that a service account's token admitted, that is
 // the account under its global name, which means the same account in every
@@ -32,7 +25,7 @@ func (a *Authenticator) AsOwner(d *Decision) *Decision {
 	if err != nil || home == "" {
 		return d
 	}
-	text, err := json.Marshal(warrant{User: d.User.GetName(), Groups: d.User.GetGroups(), Extra: d.User.GetExtra()})
+	text, err := json.Marshal(identity.Warrant{User: d.User.GetName(), Groups: d.User.GetGroups(), Extra: d.User.GetExtra()})
 	if err != nil {
 		return d // strings always encode
 	}

@@ -216,11 +216,7 @@ func (s *shardCallers) judge(u user.Info) error {
 		return fmt.Errorf("a service account needs one value of extra key %s, without which it would be an account of every workspace", identity.ClusterNameKey)
 	}
 	for _, text := range u.GetExtra()[identity.WarrantKey] {
-		var w struct {
-			User   string              `json:"user"`
-			Groups []string            `json:"groups"`
-			Extra  map[string][]string `json:"extra"`
-		}
+		var w identity.Warrant
 		// kcp reads warrants with the same decoder, and passes over what does not
 		// decode. One within another doubles its escapes, so they end soon.
 		if err := json.Unmarshal([]byte(text), &w); err != nil {

@@ -31,6 +31,13 @@ func GlobalGroups(cluster string) []string {
 	return []string{user.AllAuthenticated, "system:cluster:" + cluster}
 }
 
+// Warrant is a user info as kcp reads it from WarrantKey.
+type Warrant struct {
+	User   string              `json:"user,omitempty"`
+	Groups []string            `json:"groups,omitempty"`
+	Extra  map[string][]string `json:"extra,omitempty"`
+}
+
 // ForReview returns u as others in the logical cluster may tell it from everybody else: a
 // service account of another cluster has its global name, with the groups that kcp gives that,
 // and without its scope, which is not of that name. Its UID stays. Like every identity at a

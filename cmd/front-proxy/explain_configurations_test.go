@@ -91,8 +91,8 @@ func TestOwnersTryConfigurationsInAFile(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"the file":   {[]string{with}, []string{"auth: Ready", other.URL() + ": Ready", `key "`}},
-		"a token":    {[]string{with, token}, []string{"The token: admitted", "as x:zoe", "accepted: valid until"}},
+		"the file": {[]string{with}, []string{"auth: Ready", other.URL() + ": Ready", `key "`}},
+		"a token":  {[]string{with, token}, []string{"The token: admitted", "as x:zoe", "accepted: valid until"}},
 		"a bad file for what is in use": {[]string{"--dry-run=" + file(t, "worse.yaml", brokenJSON(t, "auth", w.issuer)), "--token-file=" + file(t, "known.jwt", []byte(known))},
 			[]string{"auth: Broken", "The token: admitted", "  The version of auth in use now decided this, because the one in the file is broken\n"}},
 		"a bad file": {[]string{"--dry-run=" + file(t, "bad.yaml", []byte(strings.ReplaceAll(trustingYAML("auth", other), "audiences: [ws]", "audiences: []"))), token}, []string{"auth: Broken", "audiences", "The token: undecided"}},

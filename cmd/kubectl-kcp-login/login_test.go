@@ -179,9 +179,11 @@ func TestTokenGoesToNoOtherHost(t *testing.T) {
 		"the host as a user": func(c *clientauthentication.Cluster) {
 			c.Server = strings.Replace(h.URL, "https://", "https://"+strings.TrimPrefix(h.URL, "https://")+"@evil.example:", 1)
 		},
-		"no server":           func(c *clientauthentication.Cluster) { c.Server = "" },
-		"another CA":          func(c *clientauthentication.Cluster) { c.CertificateAuthorityData = strangersCA },
-		"one CA more":         func(c *clientauthentication.Cluster) { c.CertificateAuthorityData = append(c.CertificateAuthorityData, strangersCA...) },
+		"no server":  func(c *clientauthentication.Cluster) { c.Server = "" },
+		"another CA": func(c *clientauthentication.Cluster) { c.CertificateAuthorityData = strangersCA },
+		"one CA more": func(c *clientauthentication.Cluster) {
+			c.CertificateAuthorityData = append(c.CertificateAuthorityData, strangersCA...)
+		},
 		"the system's CAs":    func(c *clientauthentication.Cluster) { c.CertificateAuthorityData = nil },
 		"no verification":     func(c *clientauthentication.Cluster) { c.InsecureSkipTLSVerify = true },
 		"another name in TLS": func(c *clientauthentication.Cluster) { c.TLSServerName = "evil.example" },

@@ -9,9 +9,7 @@ import (
 // CannotReview is the answer to a TokenReview about a token of which it cannot be told now
 // whether it is good: a 503, with how long to wait.
 func CannotReview() *metav1.Status {
-	s := New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "the token cannot be reviewed right now; try again later")
-	s.Details = &metav1.StatusDetails{RetryAfterSeconds: undecidedSeconds}
-	return s
+	return unavailable("the token cannot be reviewed right now")
 }
 
 // TooManyReviews is a 429 for TokenReviews in one workspace.
