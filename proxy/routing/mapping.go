@@ -1,8 +1,6 @@
 package routing
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -53,9 +51,9 @@ type Mappings struct {
 const (
 	keyPath       = "path"
 	keyBackend    = "backend"
-	keyCA         = "backend_server_ca"
-	keyCert       = "proxy_client_cert"
-	keyKey        = "proxy_client_key"
+	keyCA         = upstream.KeyCA
+	keyCert       = upstream.KeyCert
+	keyKey        = upstream.KeyKey
 	keyUser       = "user_header"
 	keyGroup      = "group_header"
 	keyExtra      = "extra_header_prefix"
@@ -294,36 +292,8 @@ func (e *entry) files() upstream.Files {
 // tls reads the TLS files. Only an entry whose destination gets no identity may omit
 // the client certificate.
 func (e *entry) tls(files upstream.Files, optional bool, readFile func(string) ([]byte, error)) *upstream.Credentials {
-	read := func(key, file, what string) []byte {
-		if file == "" {
-			e.fail("%s is missing: %s", key, what)
-			return nil
-		}
-		data, err := readFile(file)
-		if err != nil {
-			e.fail("%s: %w; it must name %s", key, err, what)
-		}
-		return data
-	}
-	m := &upstream.Credentials{}
-	if ca := read(keyCA, files.CA, "a PEM bundle of the CAs that sign the backend's certificate"); ca != nil {
-		m.CAPEM, m.Roots = ca, x509.NewCertPool()
-		if !m.Roots.AppendCertsFromPEM(ca) {
-			e.fail("%s: %s has no PEM certificate", keyCA, files.CA)
-		}
-	}
-	if optional && files.Cert == "" && files.Key == "" {
-		return m
-	}
-	cert := read(keyCert, files.Cert, "the PEM certificate that the proxy shows to the backend")
-	key := read(keyKey, files.Key, "the PEM private key of "+keyCert)
-	if cert != nil && key != nil {
-		pair, err := tls.X509KeyPair(cert, key)
-		if err != nil {
-			e.fail("%s %s and %s %s do not match: %w", keyCert, files.Cert, keyKey, files.Key, err)
-		}
-		m.CertPEM, m.KeyPEM, m.Pair = cert, key, &pair
-	}
+	m, errs := upstream.ReadCredentials(files, optional, readFile)
+	e.errs = append(e.errs, errs...)
 	return m
 }
 

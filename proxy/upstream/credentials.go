@@ -3,10 +3,7 @@ package upstream
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-
-	"frontproxy/internal/filewatch"
 )
 
 // Files names the files of one TLS identity. Comparable: mappings with the
@@ -40,30 +37,46 @@ func (m *Credentials) Contents(files Files) map[string][]byte {
 	return all
 }
 
-func readCredentials(files Files, readFile filewatch.ReadFunc) (*Credentials, error) {
-	m := &Credentials{Roots: x509.NewCertPool()}
-	var err error
-	if m.CAPEM, err = readFile(files.CA); err != nil {
-		return nil, fmt.Errorf("read the CA bundle: %w", err)
-	}
-	if !m.Roots.AppendCertsFromPEM(m.CAPEM) {
-		return nil, fmt.Errorf("CA bundle %s: %w", files.CA, errNoCertificate)
-	}
-	if files.Cert == "" {
-		return m, nil
-	}
-	if m.CertPEM, err = readFile(files.Cert); err != nil {
-		return nil, fmt.Errorf("read the client certificate: %w", err)
-	}
-	if m.KeyPEM, err = readFile(files.Key); err != nil {
-		return nil, fmt.Errorf("read the client key: %w", err)
-	}
-	pair, err := tls.X509KeyPair(m.CertPEM, m.KeyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("client certificate %s and key %s: %w", files.Cert, files.Key, err)
-	}
-	m.Pair = &pair
-	return m, nil
-}
+// KeyCA, KeyCert and KeyKey are what the mapping file and errors call the Files.
+const (
+	KeyCA   = "backend_server_ca"
+	KeyCert = "proxy_client_cert"
+	KeyKey  = "proxy_client_key"
+)
 
-var errNoCertificate = errors.New("no PEM certificate in it")
+// ReadCredentials reads the files. The errors are all that is wrong with them. If optional is set,
+// the client certificate and its key may be missing both.
+func ReadCredentials(files Files, optional bool, readFile func(string) ([]byte, error)) (m *Credentials, errs []error) {
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	read := func(key, file, what string) []byte {
+		if file == "" {
+			fail("%s is missing: %s", key, what)
+			return nil
+		}
+		data, err := readFile(file)
+		if err != nil {
+			fail("%s: %w; it must name %s", key, err, what)
+		}
+		return data
+	}
+	m = &Credentials{}
+	if ca := read(KeyCA, files.CA, "a PEM bundle of the CAs that sign the backend's certificate"); ca != nil {
+		m.CAPEM, m.Roots = ca, x509.NewCertPool()
+		if !m.Roots.AppendCertsFromPEM(ca) {
+			fail("%s: %s has no PEM certificate", KeyCA, files.CA)
+		}
+	}
+	if optional && files.Cert == "" && files.Key == "" {
+		return m, errs
+	}
+	cert := read(KeyCert, files.Cert, "the PEM certificate that the proxy shows to the backend")
+	key := read(KeyKey, files.Key, "the PEM private key of "+KeyCert)
+	if cert != nil && key != nil {
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			fail("%s %s and %s %s do not match: %w", KeyCert, files.Cert, KeyKey, files.Key, err)
+		}
+		m.CertPEM, m.KeyPEM, m.Pair = cert, key, &pair
+	}
+	return m, errs
+}

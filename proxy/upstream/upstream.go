@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -75,7 +76,8 @@ func New(source string, files Files, m *Credentials, external bool, clk clock.Cl
 	u.followed = filewatch.Resume(filewatch.Config[*Credentials]{
 		Name: source,
 		Load: func(_ context.Context, read filewatch.ReadFunc) (*Credentials, error) {
-			return readCredentials(files, read)
+			next, errs := ReadCredentials(files, true, read)
+			return next, errors.Join(errs...)
 		},
 		Use:   func(_, next *Credentials) { u.Use(next) },
 		Clock: clk, Log: log,
@@ -208,14 +210,13 @@ func (u *Upstream) Run(ctx context.Context) {
 
 // Use swaps the transports when m differs from what they were made with. It is
 // called by one goroutine at a time.
-func (u *Upstream) Use(m *Credentials) (changed bool) {
+func (u *Upstream) Use(m *Credentials) {
 	old := u.current.Load()
 	if bytes.Equal(m.CAPEM, old.credentials.CAPEM) && bytes.Equal(m.CertPEM, old.credentials.CertPEM) && bytes.Equal(m.KeyPEM, old.credentials.KeyPEM) {
-		return false
+		return
 	}
 	u.current.Store(u.newTransports(m))
 	old.close()
-	return true
 }
 
 // Certificates are those in use: the client certificate, and the CAs of servers.
