@@ -1,6 +1,7 @@
 package shards
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,18 +112,10 @@ func New(cfg Config) (*Watcher, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = noMetrics{}
 	}
-	if cfg.Backoff.First <= 0 || cfg.Backoff.Max < cfg.Backoff.First {
-		cfg.Backoff = Backoff{First: 500 * time.Millisecond, Max: 30 * time.Second}
-	}
-	if cfg.ListIdleTimeout <= 0 {
-		cfg.ListIdleTimeout = 20 * time.Second
-	}
-	if cfg.WatchIdleTimeout <= 0 {
-		cfg.WatchIdleTimeout = 90 * time.Second
-	}
-	if cfg.Timeout <= 0 {
-		cfg.Timeout = 30 * time.Second
-	}
+	cfg.Backoff = cmp.Or(cfg.Backoff, Backoff{First: 500 * time.Millisecond, Max: 30 * time.Second})
+	cfg.ListIdleTimeout = cmp.Or(cfg.ListIdleTimeout, 20*time.Second)
+	cfg.WatchIdleTimeout = cmp.Or(cfg.WatchIdleTimeout, 90*time.Second)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
 	return &Watcher{
 		cfg:     cfg,
 		root:    root,
