@@ -39,7 +39,6 @@ type logicalCluster struct {
 	} `json:"spec"`
 }
 
-// Version implements shards.Object.
 func (o *logicalCluster) Version() string { return o.Metadata.ResourceVersion }
 
 // valid reports whether the object is the one that represents its logical cluster.
@@ -54,10 +53,8 @@ type clusterTable struct {
 	gen   uint32
 }
 
-// Begin implements shards.Table.
 func (t *clusterTable) Begin() { t.gen = nextGen(t.gen) }
 
-// Upsert implements shards.Table.
 func (t *clusterTable) Upsert(obj shards.Object) {
 	o, ok := obj.(*logicalCluster)
 	if !ok || !o.valid() {
@@ -91,7 +88,6 @@ func (t *clusterTable) Upsert(obj shards.Object) {
 	}
 }
 
-// Delete implements shards.Table.
 func (t *clusterTable) Delete(obj shards.Object) {
 	o, ok := obj.(*logicalCluster)
 	if !ok || !o.valid() {
@@ -106,7 +102,6 @@ func (t *clusterTable) Delete(obj shards.Object) {
 	}
 }
 
-// End implements shards.Table.
 func (t *clusterTable) End(version string) {
 	t.idx.sweepClusters(t.shard, t.gen)
 	t.idx.mu.Lock()

@@ -96,7 +96,6 @@ type workspaceObject struct {
 	} `json:"status"`
 }
 
-// Version implements shards.Object.
 func (o *workspaceObject) Version() string { return o.Metadata.ResourceVersion }
 
 func (o *workspaceObject) valid() bool {
@@ -133,10 +132,8 @@ type workspaceTable struct {
 	gen   uint32
 }
 
-// Begin implements shards.Table.
 func (t *workspaceTable) Begin() { t.gen = nextGen(t.gen) }
 
-// Upsert implements shards.Table.
 func (t *workspaceTable) Upsert(obj shards.Object) {
 	o, ok := obj.(*workspaceObject)
 	if !ok || !o.valid() {
@@ -166,7 +163,6 @@ func (t *workspaceTable) Upsert(obj shards.Object) {
 	}
 }
 
-// Delete implements shards.Table.
 func (t *workspaceTable) Delete(obj shards.Object) {
 	o, ok := obj.(*workspaceObject)
 	if !ok || !o.valid() {
@@ -184,7 +180,6 @@ func (t *workspaceTable) Delete(obj shards.Object) {
 	}
 }
 
-// End implements shards.Table.
 func (t *workspaceTable) End(string) {
 	t.idx.sweepWorkspaces(t.shard, t.gen)
 	t.idx.mu.Lock()

@@ -86,7 +86,6 @@ var (
 	errResultType = errors.New("the result is neither a string nor a list of strings, a boolean, a number or null")
 )
 
-// Eval implements cel.Program.
 func (p *program) Eval(input any) (ref.Val, *celgo.EvalDetails, error) {
 	return p.ContextEval(context.Background(), input)
 }

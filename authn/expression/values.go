@@ -109,7 +109,6 @@ type mapping struct {
 
 func (m *mapping) freeze() { m.Mapper = types.NewRefValMap(types.DefaultTypeAdapter, m.entries) }
 
-// Find implements traits.Mapper.
 func (m *mapping) Find(key ref.Val) (ref.Val, bool) {
 	if name, ok := key.(types.String); ok && m.claim && strings.Contains(string(name), escape) {
 		if plain, ok := cel.Unescape(string(name)); ok {

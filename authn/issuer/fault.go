@@ -20,7 +20,6 @@ type fault struct {
 // Error implements error: it is for operators.
 func (f *fault) Error() string { return f.err.Error() }
 
-// Unwrap gives errors.Is and errors.As the cause.
 func (f *fault) Unwrap() error { return f.err }
 
 // The documents of an issuer, as errors begin with them.
@@ -35,10 +34,8 @@ type stepError struct {
 	err  error
 }
 
-// Error implements error.
 func (s *stepError) Error() string { return s.step + ": " + s.err.Error() }
 
-// Unwrap gives errors.Is and errors.As the cause.
 func (s *stepError) Unwrap() error { return s.err }
 
 // faultOf says in words why an issuer could not be read; empty for nil.

@@ -172,7 +172,6 @@ func newSpecError(faults field.ErrorList, limited bool) specError {
 	return all
 }
 
-// Error implements error.
 func (e specError) Error() string {
 	var shown []string
 	for _, fault := range e {
@@ -236,7 +235,6 @@ func refusingClient() *http.Client { return &http.Client{Transport: refusing{}} 
 
 type refusing struct{}
 
-// RoundTrip implements http.RoundTripper.
 func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		_ = r.Body.Close()

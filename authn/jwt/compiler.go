@@ -78,12 +78,10 @@ func (s *sharedCompiler) begin(owner string, limited bool) *compilation {
 	return &compilation{shared: s, owner: owner, limited: limited, end: s.clock.Now().Add(buildTime), keys: map[expressionKey]cel.CompilationResult{}}
 }
 
-// CompileClaimsExpression implements cel.Compiler.
 func (c *compilation) CompileClaimsExpression(x cel.ExpressionAccessor) (cel.CompilationResult, error) {
 	return c.compile("claims", x, c.shared.compiler.CompileClaimsExpression)
 }
 
-// CompileUserExpression implements cel.Compiler.
 func (c *compilation) CompileUserExpression(x cel.ExpressionAccessor) (cel.CompilationResult, error) {
 	return c.compile("user", x, c.shared.compiler.CompileUserExpression)
 }

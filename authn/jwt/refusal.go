@@ -40,10 +40,8 @@ type refusal struct {
 	err    error
 }
 
-// Error implements error.
 func (r *refusal) Error() string { return r.err.Error() }
 
-// Unwrap gives errors.Is and errors.As the cause.
 func (r *refusal) Unwrap() error { return r.err }
 
 // Refuse is an error with a reason.

@@ -65,7 +65,6 @@ func numericDate(n *json.Number) (time.Time, error) {
 // audienceClaim is a string or a list of strings.
 type audienceClaim []string
 
-// UnmarshalJSON implements json.Unmarshaler.
 func (a *audienceClaim) UnmarshalJSON(b []byte) error {
 	var one string
 	if json.Unmarshal(b, &one) == nil {

@@ -107,10 +107,8 @@ func (t buildTurns) Less(i, j int) bool {
 
 func (t buildTurns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
 
-// Push implements heap.Interface.
 func (t *buildTurns) Push(o any) { *t = append(*t, o.(*buildOwner)) }
 
-// Pop implements heap.Interface.
 func (t *buildTurns) Pop() any {
 	last := len(*t) - 1
 	o := (*t)[last]

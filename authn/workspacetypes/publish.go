@@ -98,10 +98,8 @@ func entryInWorkspace(cluster, name string, n int, issuer string) string {
 // notReady replaces an authenticator that is not built yet, or cannot be built.
 type notReady struct{ name, issuer, reason string }
 
-// Name implements token.Authenticator.
 func (n notReady) Name() string { return n.name }
 
-// AuthenticateToken implements token.Authenticator.
 func (n notReady) AuthenticateToken(_ context.Context, t token.Token) (user.Info, time.Time, error) {
 	if !t.JWT || t.Issuer != n.issuer {
 		return nil, time.Time{}, nil

@@ -41,7 +41,6 @@ type slimType struct {
 	} `json:"spec"`
 }
 
-// Version implements shards.Object.
 func (o *slimType) Version() string { return o.Metadata.ResourceVersion }
 
 // slimConfig is what matters of a WorkspaceAuthenticationConfiguration. The spec
@@ -71,13 +70,11 @@ func (o *slimConfig) login() loginAnnotations {
 	return loginAnnotations{clientID: a.LoginClientID, scopes: a.LoginScopes, issuer: a.LoginIssuer, name: a.LoginName, secret: a.LoginClientSecret}.bounded()
 }
 
-// Version implements shards.Object.
 func (o *slimConfig) Version() string { return o.Metadata.ResourceVersion }
 
 // rawJSON is a copy of a JSON value.
 type rawJSON []byte
 
-// UnmarshalJSON implements json.Unmarshaler.
 func (r *rawJSON) UnmarshalJSON(b []byte) error {
 	*r = append((*r)[:0], b...)
 	return nil
@@ -95,24 +92,20 @@ type table[O shards.Object] struct {
 	end    func(shard string, list uint64)
 }
 
-// Begin implements shards.Table.
 func (t *table[O]) Begin() { t.list++ }
 
-// Upsert implements shards.Table.
 func (t *table[O]) Upsert(o shards.Object) {
 	if object, ok := o.(O); ok {
 		t.upsert(object, t.list)
 	}
 }
 
-// Delete implements shards.Table.
 func (t *table[O]) Delete(o shards.Object) {
 	if object, ok := o.(O); ok {
 		t.delete(object)
 	}
 }
 
-// End implements shards.Table.
 func (t *table[O]) End(string) { t.end(t.shard, t.list) }
 
 // typeTable starts a shard's life: what a shard of that name had is forgotten.

@@ -149,7 +149,6 @@ type statusError struct {
 	text   string
 }
 
-// Error implements error.
 func (e *statusError) Error() string { return e.text }
 
 // do sends one request and returns the body of the answer. If that is a Status, the error is a

@@ -35,7 +35,6 @@ type exitError struct {
 	text string
 }
 
-// Error implements error.
 func (e *exitError) Error() string { return e.text }
 
 // exitCode prints an error and returns the program's exit status.

@@ -20,7 +20,6 @@ type listeners struct {
 	all []dynamiccertificates.Listener
 }
 
-// AddListener implements dynamiccertificates.Notifier.
 func (l *listeners) AddListener(one dynamiccertificates.Listener) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -96,7 +96,6 @@ var ErrAnswer = errors.New("the answer is too large")
 
 type limitedAnswers struct{ transport http.RoundTripper }
 
-// RoundTrip implements http.RoundTripper.
 func (l limitedAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	trace := httptrace.ContextClientTrace(r.Context())
 	if trace == nil {

@@ -209,7 +209,6 @@ type transport struct {
 	p protocol
 }
 
-// RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.f.Get().http[t.p].RoundTrip(r)
 }

@@ -7,7 +7,6 @@ type Error struct {
 	Message string
 }
 
-// Error implements error.
 func (e *Error) Error() string { return e.Message }
 
 // Reason is the kind of an Error.

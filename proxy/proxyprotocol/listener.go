@@ -90,7 +90,6 @@ type listener struct {
 	refused func(net.Addr, error)
 }
 
-// Accept implements net.Listener.
 func (l *listener) Accept() (net.Conn, error) {
 	inner, err := l.Listener.Accept()
 	if err != nil {
@@ -127,13 +126,11 @@ func (c *conn) RemoteAddr() net.Addr {
 // of the balancer's.
 func (c *conn) LocalAddr() net.Addr { return c.Raw().LocalAddr() }
 
-// Read implements net.Conn.
 func (c *conn) Read(b []byte) (int, error) {
 	c.checked()
 	return c.Conn.Read(b) //nolint:wrapcheck // a net.Conn's
 }
 
-// Write implements net.Conn.
 func (c *conn) Write(b []byte) (int, error) {
 	c.checked()
 	return c.Conn.Write(b) //nolint:wrapcheck // a net.Conn's

@@ -29,7 +29,6 @@ func (r *Router) RouteTo(d *destination.Destination) Route {
 // Gone is the reason why a route leads nowhere now.
 type Gone string
 
-// Error implements error.
 func (e Gone) Error() string { return string(e) }
 
 // ResolveAgain follows a route again, which led to the target was, and returns the target that

@@ -104,7 +104,6 @@ func (s *Server) Wait(t testing.TB) {
 	}
 }
 
-// ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	objects, ok := s.objects[r.URL.Path]

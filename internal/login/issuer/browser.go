@@ -120,11 +120,8 @@ func local(host string) bool {
 // discard is a ResponseWriter that discards everything.
 type discard struct{ header http.Header }
 
-// Header implements http.ResponseWriter.
 func (d discard) Header() http.Header { return d.header }
 
-// Write implements http.ResponseWriter.
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 
-// WriteHeader implements http.ResponseWriter.
 func (d discard) WriteHeader(int) {}

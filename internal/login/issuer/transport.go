@@ -18,7 +18,6 @@ type guarded struct {
 	clock *clock
 }
 
-// RoundTrip implements http.RoundTripper.
 func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" {
 		return nil, errors.New("the issuer redirects to a URL that is not https: " + r.URL.Redacted())
@@ -40,7 +39,6 @@ type boundedBody struct {
 	left int
 }
 
-// Read implements io.Reader.
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, errors.New("the issuer's answer is too large")
