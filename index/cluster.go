@@ -122,10 +122,10 @@ func (idx *Index) ensureCluster(name string) clusterID {
 	return id
 }
 
-// unref removes n references.
-func (idx *Index) unref(id clusterID, n uint32) {
+// unref removes a reference.
+func (idx *Index) unref(id clusterID) {
 	c := idx.clusters.at(uint32(id))
-	if c.refs -= n; c.refs == 0 {
+	if c.refs--; c.refs == 0 {
 		idx.clusterNames.remove(idx.clusterNames.hashString(c.name), uint32(id))
 		idx.clusters.drop(uint32(id))
 	}
@@ -189,7 +189,7 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 	if known || marked || idx.previous[name] != nil {
 		idx.moveChanged(name)
 	}
-	idx.unref(id, 1)
+	idx.unref(id)
 }
 
 // holderOf computes which shard holds a cluster: that of its only copy, or that of

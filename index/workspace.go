@@ -216,7 +216,7 @@ func (idx *Index) setChild(id workspaceID, child clusterID) {
 			at = &idx.workspaces.at(uint32(*at)).next
 		}
 		*at = w.next
-		idx.unref(old, 1)
+		idx.unref(old)
 	}
 	w.child, w.next = child, 0
 	if child != 0 {
@@ -234,5 +234,5 @@ func (idx *Index) dropWorkspace(id workspaceID) {
 	idx.workspaceKeys.remove(idx.workspaceKeys.hashKey(p), uint32(id))
 	idx.shards[p.shard].workspaces--
 	idx.workspaces.drop(uint32(id))
-	idx.unref(p.parent, 1)
+	idx.unref(p.parent)
 }

@@ -349,7 +349,7 @@ func TestMetricsOfSources(t *testing.T) {
 			"workspace": func() map[issuer.State]int { return map[issuer.State]int{issuer.Failing: 2} },
 		},
 		ShardKeys: func() []serviceaccount.ShardKeysStatus {
-			return []serviceaccount.ShardKeysStatus{{Shard: "a", IDs: []string{"k", "l"}, Read: time.Unix(1700000000, 0)}, {Shard: "b", Err: errors.New("at 10.0.0.1: down")}}
+			return []serviceaccount.ShardKeysStatus{{Shard: "a", IDs: []string{"k", "l"}, Read: metav1.Unix(1700000000, 0)}, {Shard: "b", Error: "at 10.0.0.1: down"}}
 		},
 		Webhook: func() webhook.Status {
 			return webhook.Status{State: webhook.DoubtsProxy, Counts: map[webhook.Result]uint64{webhook.Unauthorized: 7}}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -190,12 +191,7 @@ func (o *Authenticator) Flag() string {
 
 // Issuers are the issuer URLs in use, sorted.
 func (o *Authenticator) Issuers() []string {
-	var all []string
-	for url := range o.Get().byIssuer {
-		all = append(all, url)
-	}
-	slices.Sort(all)
-	return all
+	return slices.Sorted(maps.Keys(o.Get().byIssuer))
 }
 
 // close lets go of a state that was replaced; what is under way still ends as it

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -326,14 +327,14 @@ func (k *ShardKeys) Generation() uint64 { return k.generation.Load() }
 
 // ShardKeysStatus is what is known of one shard's keys.
 type ShardKeysStatus struct {
-	Shard string
+	Shard string `json:"shard"`
 	// IDs are the ids of its keys, sorted; nil when it was never read.
-	IDs []string
+	IDs []string `json:"keyIDs,omitempty"`
 	// Read is when it was last read well; zero: never.
-	Read time.Time
-	// Err is why the last reading failed; nil when it did not. It may name the
+	Read metav1.Time `json:"read,omitzero"`
+	// Error is why the last reading failed; empty when it did not. It may name the
 	// shard's address.
-	Err error
+	Error string `json:"error,omitempty"`
 }
 
 // Status returns the shards' states, by name.
@@ -342,7 +343,10 @@ func (k *ShardKeys) Status() []ShardKeysStatus {
 	defer k.mu.RUnlock()
 	all := make([]ShardKeysStatus, 0, len(k.shards))
 	for name, entry := range k.shards {
-		s := ShardKeysStatus{Shard: name, Read: entry.read, Err: entry.err}
+		s := ShardKeysStatus{Shard: name, Read: metav1.NewTime(entry.read)}
+		if entry.err != nil {
+			s.Error = entry.err.Error()
+		}
 		if entry.keys != nil {
 			for _, key := range entry.keys.all {
 				s.IDs = append(s.IDs, key.ID)

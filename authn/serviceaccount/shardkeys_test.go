@@ -221,7 +221,7 @@ func TestKeysNeverRead(t *testing.T) {
 	forged := sign(t, otherRSA(), jose.SignatureAlgorithm(testKey(rsaKey()).algorithm()), testKey(rsaKey()).ID, must(json.Marshal(bound())))
 	w.want(forged, "signature") // no newer key has that id
 	got := w.keys.Status()[0]
-	if got.Err == nil || !got.Read.Equal(testNow.Add(unreadKeys)) || !slices.Equal(got.IDs, []string{testKey(rsaKey()).ID}) {
+	if got.Error == "" || !got.Read.Time.Equal(testNow.Add(unreadKeys)) || !slices.Equal(got.IDs, []string{testKey(rsaKey()).ID}) {
 		t.Errorf("Status is %+v", got)
 	}
 }
@@ -419,7 +419,7 @@ func TestRunReadsKeys(t *testing.T) {
 	}
 	await("a to be read, b to fail", func() bool {
 		s := w.keys.Status()
-		return len(s) == 2 && s[0].IDs != nil && s[1].Err != nil
+		return len(s) == 2 && s[0].IDs != nil && s[1].Error != ""
 	})
 	b.publishes(t, p256())
 	await("the next tick", w.clock.HasWaiters)

@@ -124,7 +124,7 @@ func (c *sourceCollector) shardKeys(gauge gaugeFunc) {
 		}
 		gauge(c.m.sources.shardKeys, float64(len(s.IDs)), s.Shard)
 		gauge(c.m.sources.shardKeysRead, read, s.Shard)
-		gauge(c.m.sources.shardKeysFailed, boolValue(s.Err != nil), s.Shard)
+		gauge(c.m.sources.shardKeysFailed, boolValue(s.Error != ""), s.Shard)
 	}
 }
 

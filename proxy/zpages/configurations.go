@@ -15,6 +15,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/identity"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/apistatus"
@@ -81,7 +82,7 @@ type ConfigurationIssuer struct {
 	Keys        []IssuerKey `json:"keys,omitempty"`
 	IgnoredKeys []string    `json:"ignoredKeys,omitempty"`
 	// RefusedInLastHour counts the tokens that were not accepted, by reason.
-	RefusedInLastHour map[string]int `json:"refusedInLastHour,omitempty"`
+	RefusedInLastHour map[jwt.Reason]int `json:"refusedInLastHour,omitempty"`
 }
 
 // IssuerKey is a key in use. Since is when this instance first read it, or when the
@@ -174,16 +175,10 @@ func issuerOf(e *workspacetypes.OwnedEntry) ConfigurationIssuer {
 	s := &e.Issuer
 	out := ConfigurationIssuer{
 		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, Audiences: e.Audiences, State: string(s.State), Error: s.Fault,
-		LastAttempt: s.LastAttempt, LastSuccess: s.LastSuccess, IgnoredKeys: s.Ignored,
+		LastAttempt: s.LastAttempt, LastSuccess: s.LastSuccess, IgnoredKeys: s.Ignored, RefusedInLastHour: e.Refused,
 	}
 	for n, id := range s.KeyIDs {
 		out.Keys = append(out.Keys, IssuerKey{ID: id, Since: metav1.NewTime(s.KeysSince[n])})
-	}
-	for reason, n := range e.Refused {
-		if out.RefusedInLastHour == nil {
-			out.RefusedInLastHour = map[string]int{}
-		}
-		out.RefusedInLastHour[string(reason)] = n
 	}
 	return out
 }

@@ -70,7 +70,7 @@ type ProxyStatus struct {
 	OmittedIssuers       int                               `json:"omittedIssuers,omitempty"`
 	Webhook              *webhook.Status                   `json:"webhook,omitempty"`
 	Certificates         []CertificateState                `json:"certificates,omitempty"`
-	ServiceAccountKeys   []ShardKeys                       `json:"serviceAccountKeys,omitempty"`
+	ServiceAccountKeys   []serviceaccount.ShardKeysStatus  `json:"serviceAccountKeys,omitempty"`
 	FailedReloads        map[string]string                 `json:"failedReloads,omitempty"`
 }
 
@@ -93,14 +93,6 @@ type CertificateState struct {
 	Source  string      `json:"source"`
 	Subject string      `json:"subject"`
 	Expires metav1.Time `json:"expires"`
-}
-
-// ShardKeys are the service account keys that a shard publishes.
-type ShardKeys struct {
-	Shard  string      `json:"shard"`
-	KeyIDs []string    `json:"keyIDs,omitempty"`
-	Read   metav1.Time `json:"read,omitzero"`
-	Error  string      `json:"error,omitempty"`
 }
 
 // ServeStatusz answers in text, as Kubernetes' components do, or in JSON.
@@ -126,9 +118,7 @@ func (s *StatusSources) Statusz(now time.Time) *Statusz {
 	out.Status.addWebhook(s)
 	out.Status.addCertificates(s)
 	if s.ShardKeys != nil {
-		for _, k := range s.ShardKeys() {
-			out.Status.ServiceAccountKeys = append(out.Status.ServiceAccountKeys, ShardKeys{k.Shard, k.IDs, metav1.NewTime(k.Read), textOf(k.Err)})
-		}
+		out.Status.ServiceAccountKeys = s.ShardKeys()
 	}
 	out.Status.addReloads(s.Reloads)
 	if s.OwnReloads != nil {
@@ -146,13 +136,6 @@ func (o *ProxyStatus) addReloads(lastErrors map[string]func() error) {
 			o.FailedReloads[source] = err.Error()
 		}
 	}
-}
-
-func textOf(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 func (o *ProxyStatus) addShards(s *StatusSources) {

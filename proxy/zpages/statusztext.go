@@ -131,7 +131,7 @@ func (o *ProxyStatus) othersText(t *table) {
 	if len(o.ServiceAccountKeys) > 0 {
 		t.section("Service account keys of shards", "SHARD", "READ", "KEY IDS", "ERROR")
 		for _, k := range o.ServiceAccountKeys {
-			t.row(k.Shard, t.age(k.Read), strings.Join(k.KeyIDs, ","), k.Error)
+			t.row(k.Shard, t.age(k.Read), strings.Join(k.IDs, ","), k.Error)
 		}
 	}
 	if len(o.FailedReloads) > 0 {

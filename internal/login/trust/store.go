@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"frontproxy/internal/login/privatefile"
@@ -62,11 +64,7 @@ func (s *Store) All() ([]Agreement, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Agreement
-	for _, a := range f.Agreements {
-		all = append(all, a)
-	}
-	return all, nil
+	return slices.Collect(maps.Values(f.Agreements)), nil
 }
 
 // Get returns the agreement with the key, or nil.
