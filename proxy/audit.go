@@ -194,19 +194,11 @@ func (rec *record) annotate(ctx context.Context) {
 // reasons are the verdicts of a refusal in a line; of a Decision that admits,
 // empty.
 func reasons(d *authn.Decision) string {
-	var b strings.Builder
+	var all []string
 	for _, v := range d.Verdicts {
-		if v.Reason == "" {
-			continue
+		if v.Reason != "" {
+			all = append(all, v.Authenticator+": "+v.Reason)
 		}
-		if b.Len() > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(v.Authenticator + ": " + v.Reason)
 	}
-	s := b.String()
-	if len(s) > maxReasons {
-		s = strings.ToValidUTF8(s[:maxReasons], "") + "…"
-	}
-	return s
+	return clip.Clone(strings.Join(all, "; "), maxReasons)
 }

@@ -151,21 +151,27 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.text }
 
-// do sends one request and returns the body of the answer. If that is a Status, the error is a
-// statusError.
-func (c *proxyClient) do(ctx context.Context, method, path, accept string, body []byte) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+// send sends one request. It reads at most so many bytes of the answer's body, and closes it.
+func send(ctx context.Context, client *http.Client, method, url, accept string, body []byte, most int64) (*http.Response, []byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r.Header.Set("Accept", accept)
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := c.client.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, most))
+	return resp, text, err
+}
+
+// do sends one request and returns the body of the answer. If that is a Status, the error is a
+// statusError.
+func (c *proxyClient) do(ctx context.Context, method, path, accept string, body []byte) ([]byte, error) {
+	resp, text, err := send(ctx, c.client, method, c.base+path, accept, body, maxPage)
 	if err != nil {
 		return nil, err
 	}

@@ -369,23 +369,15 @@ func errorText(err error) string {
 const maxAnswer = 32 << 20
 
 func get(ctx context.Context, client *http.Client, method, url string, ignored sets.Set[string]) (shadowAnswer, error) {
-	var body io.Reader
+	var body []byte
 	if method == http.MethodPost {
-		body = strings.NewReader(selfReviewBody)
+		body = []byte(selfReviewBody)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	resp, text, err := send(ctx, client, method, url, "application/json", body, maxAnswer)
 	if err != nil {
 		return shadowAnswer{}, err
 	}
-	r.Header.Set("Accept", "application/json")
-	r.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(r)
-	if err != nil {
-		return shadowAnswer{}, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return shadowAnswer{resp.Status, normal(text, ignored)}, err
+	return shadowAnswer{resp.Status, normal(text, ignored)}, nil
 }
 
 // normal returns a body without the parts that differ between any two responses.
