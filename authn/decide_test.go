@@ -2,15 +2,10 @@ package authn
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -24,10 +19,10 @@ import (
 
 	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
+	"frontproxy/internal/certstest"
 )
 
 // fakeToken accepts, refuses or cannot decide about tokens by their text.
@@ -77,7 +72,7 @@ func jwtOf(issuer string) string {
 }
 
 func TestDecide(t *testing.T) {
-	clients, proxies, strangers := authntest.NewCA(t, "clients"), authntest.NewCA(t, "proxies"), authntest.NewCA(t, "strangers")
+	clients, proxies, strangers := certstest.New(t, "clients"), certstest.New(t, "proxies"), certstest.New(t, "strangers")
 	alice := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:masters"}}
 	aliceCert := clients.Client(t, time.Hour, "alice", "devs", "system:masters")
 	proxyCert := proxies.Client(t, time.Hour, "proxy")
@@ -301,7 +296,7 @@ func TestWebhookIsAskedLast(t *testing.T) {
 
 func TestCertificatesLoseTheirStanding(t *testing.T) {
 	now := time.Now()
-	clients := authntest.NewCA(t, "clients")
+	clients := certstest.New(t, "clients")
 	a, err := New(Config{ClientCAs: clients, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
@@ -322,14 +317,14 @@ func TestCertificatesLoseTheirStanding(t *testing.T) {
 	if got := decide(); got != 200 {
 		t.Fatalf("good certificate: %d", got)
 	}
-	clients.Pool = authntest.NewCA(t, "clients").Pool
+	clients.Pool = certstest.New(t, "clients").Pool
 	if got := decide(); got != 401 {
 		t.Errorf("after the CA was replaced, on the same connection: %d", got)
 	}
 }
 
 func TestSharedCA(t *testing.T) {
-	both := authntest.NewCA(t, "both")
+	both := certstest.New(t, "both")
 	rh := clientcert.RequestHeader{CAs: both, UsernameHeaders: []string{"X-Remote-User"}}
 	if _, err := New(Config{ClientCAs: both, RequestHeader: &rh}); err == nil || !strings.Contains(err.Error(), "--requestheader-allowed-names") {
 		t.Errorf("same CA, any name: got %v", err)
@@ -366,7 +361,7 @@ func TestBundlesThatComeToOverlap(t *testing.T) {
 		"a control character":         {"a\tb", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clients, proxies := authntest.NewCA(t, "clients"), authntest.NewCA(t, "proxies")
+			clients, proxies := certstest.New(t, "clients"), certstest.New(t, "proxies")
 			a, err := New(Config{ClientCAs: clients, RequestHeader: &clientcert.RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}})
 			if err != nil {
 				t.Fatal(err)
@@ -388,17 +383,9 @@ func TestBundlesThatComeToOverlap(t *testing.T) {
 
 // TestNestedBundles: one pool's CA is signed by the other's.
 func TestNestedBundles(t *testing.T) {
-	root := authntest.NewCA(t, "root")
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	authntest.Serial++
-	intermediate := &authntest.CA{Key: key, Pool: x509.NewCertPool()}
-	intermediate.Cert = authntest.Sign(t, &x509.Certificate{SerialNumber: big.NewInt(authntest.Serial), Subject: pkix.Name{CommonName: "intermediate"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, root.Cert, key, root.Key)
-	intermediate.Pool.AddCert(intermediate.Cert)
-	for name, pools := range map[string][2]*authntest.CA{"clients below proxies": {intermediate, root}, "proxies below clients": {root, intermediate}} {
+	root := certstest.New(t, "root")
+	intermediate := root.Below(t, "intermediate")
+	for name, pools := range map[string][2]*certstest.CA{"clients below proxies": {intermediate, root}, "proxies below clients": {root, intermediate}} {
 		rh := &clientcert.RequestHeader{CAs: pools[1], UsernameHeaders: []string{"X-Remote-User"}}
 		if _, err := New(Config{ClientCAs: pools[0], RequestHeader: rh}); err == nil || !strings.Contains(err.Error(), "--requestheader-allowed-names") {
 			t.Errorf("%s: got %v", name, err)

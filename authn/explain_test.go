@@ -23,6 +23,7 @@ import (
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
+	"frontproxy/internal/certstest"
 )
 
 // told is what a Decision tells, in one line.
@@ -66,7 +67,7 @@ func TestExplainIsDecide(t *testing.T) {
 	w.SetConfig("root", "c1", "auth", tokentest.SpecFor(i))
 	w.SetType("root", "c1", "team", "auth")
 	waitAccepted(t, types, "team", i)
-	clients := authntest.NewCA(t, "clients")
+	clients := certstest.New(t, "clients")
 	a, err := New(Config{ClientCAs: clients, Types: types, Instance: "pod-1"})
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +123,7 @@ func TestExplainIsDecide(t *testing.T) {
 	}
 	nowhere := index.Target{Cluster: "ws2", Type: index.Type{Cluster: "c1", Name: "plain", Path: "root:org"}}
 	r := httptest.NewRequest("GET", "/clusters/ws2/api", nil)
-	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{authntest.NewCA(t, "strangers").Client(t, time.Hour, "x")}}
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certstest.New(t, "strangers").Client(t, time.Hour, "x")}}
 	onlyProxies, err := New(Config{RequestHeader: &clientcert.RequestHeader{CAs: clients, UsernameHeaders: []string{"X-Remote-User"}}, Instance: "pod-1", Webhook: fakeToken{name: "webhook"}})
 	if err != nil {
 		t.Fatal(err)

@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"frontproxy/authn/clientcert"
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
+	"frontproxy/internal/certstest"
 )
 
 // TestInfrastructure: a certificate is judged by its own groups, before the drop list, and by
 // nothing that a request asserts.
 func TestInfrastructure(t *testing.T) {
-	users, proxies, strangers := authntest.NewCA(t, "users"), authntest.NewCA(t, "proxies"), authntest.NewCA(t, "strangers")
+	users, proxies, strangers := certstest.New(t, "users"), certstest.New(t, "proxies"), certstest.New(t, "strangers")
 	workspace, virtual := Request{Target: index.Target{Cluster: "c1"}}, Request{ShardRoute: "shard-1"}
 	asserted := func(groups ...string) http.Header {
 		return http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": groups}

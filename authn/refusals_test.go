@@ -20,6 +20,7 @@ import (
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
+	"frontproxy/internal/certstest"
 )
 
 // TestRefusalsKeepLittle: whatever a request that is refused brings, and however
@@ -71,7 +72,7 @@ func TestRefusalsKeepLittle(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ca := authntest.NewCA(t, "clients")
+			ca := certstest.New(t, "clients")
 			a, err := New(Config{ClientCAs: ca, Tokens: []token.Authenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &workspacetypes.Record{}}, Instance: "pod-1"})
 			if err != nil {
 				t.Fatal(err)

@@ -13,15 +13,15 @@ import (
 
 	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
+	"frontproxy/internal/certstest"
 )
 
 // TestCertificateOfBothCAs: shards that have one certificate for all are listed as
 // client and as caller. Their CA is then in both bundles, which allowed names
 // permit. With headers the request is the caller's, never the shard's own.
 func TestCertificateOfBothCAs(t *testing.T) {
-	both := authntest.NewCA(t, "both")
+	both := certstest.New(t, "both")
 	at := func(shard string) Request { return Request{ShardRoute: shard} }
 	workspace := Request{Target: index.Target{Cluster: "c1"}}
 	caller := http.Header{"X-Remote-User": {"alice"}, "X-Remote-Group": {"devs"}, "X-Remote-Extra-Authentication.kcp.io%2fscopes": {"cluster:c1"}}
@@ -45,7 +45,7 @@ func TestCertificateOfBothCAs(t *testing.T) {
 		"the bundles have come to overlap": {nil, at("shard-1"), caller, nil, "", "verifies against --client-ca-file too"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clients := authntest.NewCA(t, "users")
+			clients := certstest.New(t, "users")
 			a, err := New(Config{
 				ClientCAs: clients, DropGroups: []string{"system:masters", "secret"},
 				RequestHeader: &clientcert.RequestHeader{CAs: both, AllowedNames: tc.allowed, UsernameHeaders: []string{"X-Remote-User"}},
@@ -79,7 +79,7 @@ func TestCertificateOfBothCAs(t *testing.T) {
 // TestRecheckShardCaller: a caller's watch ends when its shard's certificate is
 // trusted no more, and not before.
 func TestRecheckShardCaller(t *testing.T) {
-	proxies := authntest.NewCA(t, "proxies")
+	proxies := certstest.New(t, "proxies")
 	a, err := New(Config{RequestHeader: &clientcert.RequestHeader{CAs: proxies, UsernameHeaders: []string{"X-Remote-User"}}, ShardCallers: []clientcert.ShardCaller{{CommonName: "shard", Shard: "shard-1"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestRecheckShardCaller(t *testing.T) {
 	if ended := a.Recheck(t.Context(), r, d); d.User == nil || ended != nil {
 		t.Fatalf("decides %+v, then %+v", d, ended)
 	}
-	proxies.Pool = authntest.NewCA(t, "others").Pool
+	proxies.Pool = certstest.New(t, "others").Pool
 	if ended := a.Recheck(t.Context(), r, d); ended == nil {
 		t.Error("it goes on though the CA is trusted no more")
 	}

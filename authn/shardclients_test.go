@@ -8,15 +8,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"frontproxy/authn/clientcert"
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/index"
+	"frontproxy/internal/certstest"
 )
 
 func TestShardClientsKeepGroupsAtVirtualWorkspacesOnly(t *testing.T) {
-	users, strangers := authntest.NewCA(t, "users"), authntest.NewCA(t, "strangers")
+	users, strangers := certstest.New(t, "users"), certstest.New(t, "strangers")
 	shard, other, workspace := Request{ShardRoute: "shard-1"}, Request{ShardRoute: "shard-10"}, Request{Target: index.Target{Cluster: "root"}}
 	for name, tc := range map[string]struct {
-		ca   *authntest.CA
+		ca   *certstest.CA
 		cn   string
 		at   Request
 		want []string // nil: refused

@@ -48,7 +48,7 @@ func BenchmarkRequest(b *testing.B) {
 			server.EnableHTTP2 = true
 			server.StartTLS()
 			defer server.Close()
-			f := &front{root: w.serving.Pool()}
+			f := &front{root: w.serving.Pool}
 			requests(b, f.client(b, http2), server.URL+"/clusters/root:ws/api/v1/namespaces/default/configmaps/x")
 		})
 	}
@@ -57,7 +57,7 @@ func BenchmarkRequest(b *testing.B) {
 // usualTransport shares connections over HTTP/2.
 func usualTransport(w *world) *http.Transport {
 	t := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: w.serving.Pool(), MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 256,
+		TLSClientConfig: &tls.Config{RootCAs: w.serving.Pool, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 256,
 		DisableCompression: true, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxReadFrameSize: upstream.StreamWindow},
 	}
 	t.Protocols.SetHTTP1(true)

@@ -26,7 +26,7 @@ func (w *world) forbidding(t *testing.T, http2 bool) {
 	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.EnableHTTP2 = http2
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "shard-1")}, ClientCAs: w.clients.Pool(), ClientAuth: tls.VerifyClientCertIfGiven}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "shard-1")}, ClientCAs: w.clients.Pool, ClientAuth: tls.VerifyClientCertIfGiven}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: shardAt("shard-1", parse(t, s.URL))}

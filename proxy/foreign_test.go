@@ -37,7 +37,7 @@ func (w *world) mountedHost(t *testing.T, http2 bool, handler http.HandlerFunc) 
 	other.EnableHTTP2 = http2
 	other.StartTLS()
 	t.Cleanup(other.Close)
-	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool()}
+	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool}
 	w.config.Routing.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}

@@ -26,6 +26,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/certs"
+	"frontproxy/internal/certstest"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
 	"frontproxy/proxy/routing/routingtest"
@@ -282,7 +283,7 @@ func TestMetricsOfGoneClients(t *testing.T) {
 func TestMetricsOfTLSErrors(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, nil)
-	w.write(t, "ca.crt", routingtest.NewAuthority(t, "other").PEM)
+	w.write(t, "ca.crt", certstest.New(t, "other").PEM)
 	m := metrics.New("")
 	w.config.Metrics = m
 	f := w.front(t)
@@ -340,7 +341,7 @@ func TestMetricsOfSources(t *testing.T) {
 	}
 	f := w.front(t)
 	var broken error
-	bundle := append(append([]byte("junk\n"), routingtest.NewAuthority(t, "x").PEM...), w.serving.PEM...)
+	bundle := append(append([]byte("junk\n"), certstest.New(t, "x").PEM...), w.serving.PEM...)
 	m.RegisterSources(metrics.Sources{
 		Counts: func() []index.Count { return []index.Count{{Shard: "a", LogicalClusters: 3, Workspaces: 2}} },
 		Configurations: func() map[workspacetypes.ShownState]int {

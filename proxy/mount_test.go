@@ -87,7 +87,7 @@ func TestForeignMount(t *testing.T) {
 	other.StartTLS()
 	t.Cleanup(other.Close)
 	allow := true
-	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool(), Certificates: []tls.Certificate{w.clients.Pair(t, "never")}}
+	w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool, Certificates: []tls.Certificate{w.clients.Pair(t, "never")}}
 	w.config.Routing.MountDial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if !allow {
 			return nil, errors.New("egress refused: " + address)

@@ -185,7 +185,7 @@ func TestMountHostsAnswersAreLimited(t *testing.T) {
 				case "listed with a certificate":
 					w.mountHosts(t, "- url: "+host.URL+routingtest.TLSEntry)
 				default:
-					w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool()}
+					w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool}
 					w.config.Routing.MountDial = (&net.Dialer{}).DialContext
 				}
 				f := w.front(t)

@@ -40,7 +40,7 @@ func TestPathsStayBelowTheirMount(t *testing.T) {
 			if how == "listed" {
 				w.mountHosts(t, "- url: "+host.URL+"/team-a"+routingtest.TLSEntry)
 			} else {
-				w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool()}
+				w.config.Routing.MountTLS = &tls.Config{RootCAs: w.serving.Pool}
 				w.config.Routing.MountDial = (&net.Dialer{}).DialContext
 			}
 			f := w.front(t)

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
 	"frontproxy/authn"
-	"frontproxy/proxy/routing/routingtest"
+	"frontproxy/internal/certstest"
 )
 
 // TestClientCertificates: the listener asks for certificates of the advertised
@@ -18,7 +18,7 @@ import (
 func TestClientCertificates(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", false, nil)
-	stranger := routingtest.NewAuthority(t, "stranger")
+	stranger := certstest.New(t, "stranger")
 	cas, err := dynamiccertificates.NewStaticCAContent("clients", w.clients.PEM)
 	if err != nil {
 		t.Fatal(err)

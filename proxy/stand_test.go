@@ -27,6 +27,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/internal/certstest"
 	"frontproxy/proxy/routing"
 	"frontproxy/proxy/routing/routingtest"
 )
@@ -35,7 +36,7 @@ import (
 type world struct {
 	*routingtest.Files
 	dir              string
-	serving, clients *routingtest.Authority // sign servers' certificates, and the proxy's client certificate
+	serving, clients *certstest.CA // sign servers' certificates, and the proxy's client certificate
 	index            fakeIndex
 	decide           func(context.Context, authn.Request) *authn.Decision
 	config           Config       // what New gets beyond what front fills in
@@ -132,7 +133,7 @@ func (w *world) shard(t testing.TB, name string, http2 bool, handler http.Handle
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = io.WriteString(rw, "ok")
 	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, name)}, ClientCAs: w.clients.Pool(), ClientAuth: tls.VerifyClientCertIfGiven}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, name)}, ClientCAs: w.clients.Pool, ClientAuth: tls.VerifyClientCertIfGiven}
 	s.EnableHTTP2 = http2
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -234,7 +235,7 @@ func (w *world) front(t testing.TB) *front {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return &front{Proxy: p, URL: "https://" + listener.Addr().String(), addr: listener.Addr().String(), root: w.serving.Pool(), stop: stop}
+	return &front{Proxy: p, URL: "https://" + listener.Addr().String(), addr: listener.Addr().String(), root: w.serving.Pool, stop: stop}
 }
 
 // client returns an HTTP client of the proxy.

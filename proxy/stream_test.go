@@ -21,6 +21,8 @@ import (
 	"github.com/gorilla/websocket"
 	"golang.org/x/net/http2"
 	testingclock "k8s.io/utils/clock/testing"
+
+	"frontproxy/internal/certstest"
 )
 
 // TestWatchStreams: the client reads each event before the shard sends the next.
@@ -307,7 +309,7 @@ func TestRotation(t *testing.T) {
 	if got := get(); got.Certificate != "front-proxy-2" || got.Remote == first.Remote {
 		t.Errorf("after the rotation: certificate %s", got.Certificate)
 	}
-	w.write(t, "ca.crt", routingtest.NewAuthority(t, "other").PEM)
+	w.write(t, "ca.crt", certstest.New(t, "other").PEM)
 	if err := reload(); err != nil {
 		t.Fatal(err)
 	}

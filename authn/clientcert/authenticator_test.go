@@ -9,14 +9,14 @@ import (
 	"weak"
 
 	"frontproxy/authn/identity"
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/internal/bytecache"
+	"frontproxy/internal/certstest"
 )
 
 // TestVerifiedCertificatesAreNotKept: a verified certificate is remembered as long
 // as its connection, and neither it nor what its client sent with it is kept after.
 func TestVerifiedCertificatesAreNotKept(t *testing.T) {
-	clients := authntest.NewCA(t, "clients")
+	clients := certstest.New(t, "clients")
 	a, err := New(Config{ClientCAs: clients, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func forgotten(t *testing.T, v *verifier) {
 // TestMoreConnectionsThanAreRemembered: when more are open than there is room for,
 // their certificates are verified again at each request, which costs no memory.
 func TestMoreConnectionsThanAreRemembered(t *testing.T) {
-	clients := authntest.NewCA(t, "clients")
+	clients := certstest.New(t, "clients")
 	a, err := New(Config{ClientCAs: clients, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
