@@ -11,34 +11,34 @@ import (
 	"frontproxy/index"
 )
 
-// Outcome is what an authenticator, or Decide as a whole, made of a request.
-type Outcome int
+// Outcome is what an authenticator, or Decide as a whole, made of a request, as operators read it.
+type Outcome string
 
 const (
 	// Skipped says that the request carries no credential of the authenticator's kind.
-	Skipped Outcome = iota
+	Skipped Outcome = "not asked"
 	// Accepted says that the credential is good and the identity known.
-	Accepted
+	Accepted Outcome = "accepted"
 	// Refused says that the credential was judged and is not good.
-	Refused
+	Refused Outcome = "refused"
 	// Undecided says that the authenticator could not judge it now (an issuer whose keys
 	// were never read, a webhook that does not answer). Never treated as
 	// Refused and never as Accepted.
-	Undecided
+	Undecided Outcome = "could not decide"
 )
 
 // Verdict is what one authenticator made of the request; see Decision.Verdicts.
 type Verdict struct {
 	// Authenticator names it, for example "client-certificate" or
 	// "workspace 2kd9…/github jwt[0] https://issuer.example".
-	Authenticator string
-	Outcome       Outcome
+	Authenticator string  `json:"authenticator"`
+	Outcome       Outcome `json:"outcome"`
 	// Reason is for operators. It never holds a token or a secret.
-	Reason string
+	Reason string `json:"reason,omitempty"`
 	// Private says that only operators may see Reason, because it may be about networks,
 	// the operator's own configuration or other workspaces. Other reasons are for the
 	// workspace's administrators as well.
-	Private bool
+	Private bool `json:"-"`
 }
 
 // Scope says who configured something: a small fixed set, fit for a metric label.
@@ -49,21 +49,6 @@ const (
 	Global    Scope = "global"
 	Workspace Scope = "workspace"
 )
-
-// String is the outcome as operators read it.
-func (o Outcome) String() string {
-	switch o {
-	case Skipped:
-		return "not asked"
-	case Accepted:
-		return "accepted"
-	case Refused:
-		return "refused"
-	case Undecided:
-		return "could not decide"
-	}
-	return "unknown"
-}
 
 // Decision is the answer to one request: an identity to forward, a pass-through
 // (the shard decides), or a refusal. Everything that forwards, logs, counts,

@@ -3,6 +3,7 @@ package authn
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -30,7 +31,7 @@ import (
 func told(d *Decision) string {
 	var b strings.Builder
 	for _, v := range d.Verdicts {
-		b.WriteString(v.Authenticator + " " + v.Outcome.String() + ": " + v.Reason + "; ")
+		b.WriteString(v.Authenticator + " " + string(v.Outcome) + ": " + v.Reason + "; ")
 	}
 	return b.String() + strings.Join(d.Guarded, "; ")
 }
@@ -159,7 +160,7 @@ func TestExplainWithAChange(t *testing.T) {
 	team := index.Target{Cluster: "ws1", Type: index.Type{Cluster: "c1", Name: "team", Path: "root:org"}}
 	plain := index.Target{Cluster: "ws2", Type: index.Type{Cluster: "c1", Name: "plain", Path: "root:org"}}
 	config := func(name, spec string) *workspacetypes.Change {
-		return &workspacetypes.Change{Configurations: map[string][]byte{name: []byte(spec)}}
+		return &workspacetypes.Change{Configurations: map[string]json.RawMessage{name: []byte(spec)}}
 	}
 	names := func(kind string, configs ...string) *workspacetypes.Change {
 		return &workspacetypes.Change{Types: map[string][]string{kind: configs}}

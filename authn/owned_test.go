@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -129,7 +130,7 @@ func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
 	w.SetType("root", "c1", "team", "auth")
 	waitAccepted(t, types, "team", i)
 	begun := time.Now()
-	change := &workspacetypes.Change{Configurations: map[string][]byte{"mine": []byte(tokentest.SpecFor(i))}}
+	change := &workspacetypes.Change{Configurations: map[string]json.RawMessage{"mine": []byte(tokentest.SpecFor(i))}}
 	tried, _, err := a.TryConfigurations(t.Context(), "c2", change, "")
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +170,7 @@ func TestOwnersTryConfigurations(t *testing.T) {
 		t.Fatal(err)
 	}
 	change := func(specs map[string]string) *workspacetypes.Change {
-		c := &workspacetypes.Change{Configurations: map[string][]byte{}}
+		c := &workspacetypes.Change{Configurations: map[string]json.RawMessage{}}
 		for name, spec := range specs {
 			c.Configurations[name] = []byte(spec)
 		}

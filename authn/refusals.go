@@ -123,7 +123,7 @@ func (s *Refusals) sum(r *Request, d *Decision) uint64 {
 	add(strconv.Itoa(d.Status))
 	for _, v := range d.Verdicts {
 		add(v.Authenticator)
-		add(v.Outcome.String())
+		add(string(v.Outcome))
 		add(v.Reason)
 	}
 	return h.Sum64()

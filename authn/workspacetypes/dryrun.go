@@ -2,6 +2,7 @@ package workspacetypes
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,14 +22,13 @@ const given = "(as given)"
 // Change is what somebody thinks of applying in the logical cluster that owns a
 // workspace type.
 type Change struct {
-	// Configurations are the specs of WorkspaceAuthenticationConfigurations as
-	// JSON, by name.
-	Configurations map[string][]byte
+	// Configurations are the specs of WorkspaceAuthenticationConfigurations, by name.
+	Configurations map[string]json.RawMessage `json:"configurations,omitempty"`
 	// Annotations are those of these objects, by name: they say how people log in.
-	Annotations map[string]map[string]string
+	Annotations map[string]map[string]string `json:"annotations,omitempty"`
 	// Types are the names in spec.authenticationConfigurations of WorkspaceTypes,
 	// by name.
-	Types map[string][]string
+	Types map[string][]string `json:"types,omitempty"`
 }
 
 // DryRun is one type as a Change would make it: an index of that type alone.

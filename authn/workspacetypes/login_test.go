@@ -164,7 +164,7 @@ func TestTryingLoginAnnotations(t *testing.T) {
 		}
 		return details
 	}
-	configs := map[string][]byte{"login": []byte(spec)}
+	configs := map[string]json.RawMessage{"login": []byte(spec)}
 	bad := tried(&Change{Configurations: configs, Annotations: map[string]map[string]string{"login": {LoginClientIDAnnotation: "other"}}})
 	if !strings.Contains(bad, "the client ID is not in spec.jwt[0].issuer.audiences") {
 		t.Errorf("a client that nobody accepts: %s", bad)

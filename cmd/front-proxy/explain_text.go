@@ -198,8 +198,8 @@ func certificatesOnly(text []byte) (string, error) {
 
 // readChange reads the WorkspaceAuthenticationConfigurations and WorkspaceTypes in a file of YAML
 // documents, or of JSON. ignored are the other objects, each with its kind and name.
-func readChange(text []byte) (change *zpages.ExplainChange, ignored []string, err error) {
-	change = &zpages.ExplainChange{Configurations: map[string]json.RawMessage{}, Annotations: map[string]map[string]string{}, Types: map[string][]string{}}
+func readChange(text []byte) (change *workspacetypes.Change, ignored []string, err error) {
+	change = &workspacetypes.Change{Configurations: map[string]json.RawMessage{}, Annotations: map[string]map[string]string{}, Types: map[string][]string{}}
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
 	for n := 1; ; n++ {
 		document, err := documents.Read()
@@ -255,7 +255,7 @@ func (o *changeObject) each() []*changeObject {
 }
 
 // addChange adds an object to the change, unless it is of another kind.
-func addChange(change *zpages.ExplainChange, o *changeObject) (used bool, err error) {
+func addChange(change *workspacetypes.Change, o *changeObject) (used bool, err error) {
 	name := o.Metadata.Name
 	switch group, _, _ := strings.Cut(o.APIVersion, "/"); {
 	case group != "" && group != tenancyGroup, o.Kind != configurationKind && o.Kind != typeKind:

@@ -37,7 +37,7 @@ const (
 // ConfigurationsRequest asks which state configurations would have.
 type ConfigurationsRequest struct {
 	// Change has the objects that are taken for applied in the workspace.
-	Change *ExplainChange `json:"change"`
+	Change *workspacetypes.Change `json:"change"`
 	// Token is a bearer token to decide about; empty: none.
 	Token string `json:"token,omitempty"`
 }
@@ -99,7 +99,7 @@ type TriedToken struct {
 	// Identity is who its owner would be in a workspace of the type, without the scope that ties
 	// it to that workspace; nil unless it is accepted.
 	Identity *authenticationv1.UserInfo `json:"identity,omitempty"`
-	Verdicts []Verdict                  `json:"verdicts,omitempty"`
+	Verdicts []authn.Verdict            `json:"verdicts,omitempty"`
 	Guard    []string                   `json:"guard,omitempty"`
 }
 
@@ -203,7 +203,7 @@ func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPa
 	defer leave()
 	ctx, cancel := context.WithTimeout(r.Context(), tryTimeout)
 	defer cancel()
-	all, told, err := c.configurer.TryConfigurations(ctx, cluster, q.Change.change(), q.Token)
+	all, told, err := c.configurer.TryConfigurations(ctx, cluster, q.Change, q.Token)
 	if err != nil {
 		return nil, apistatus.BadRequest("the configurations can't be tried: %s", err.Error())
 	}
@@ -219,11 +219,10 @@ func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPa
 func triedToken(told *authn.Explanation) *TriedToken {
 	out := &TriedToken{Outcome: told.Decision.Result(), Credential: told.Presented, Guard: told.Decision.Guarded}
 	for _, v := range told.Decision.Verdicts {
-		reason := v.Reason
 		if v.Private {
-			reason = "the issuer's keys could not be read; see the issuer's error"
+			v.Reason = "the issuer's keys could not be read; see the issuer's error"
 		}
-		out.Verdicts = append(out.Verdicts, Verdict{v.Authenticator, v.Outcome.String(), reason})
+		out.Verdicts = append(out.Verdicts, v)
 	}
 	if out.Identity = identity.UserInfo(told.Decision.User); out.Identity != nil {
 		delete(out.Identity.Extra, identity.ScopesKey)

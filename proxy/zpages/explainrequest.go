@@ -33,17 +33,7 @@ type ExplainRequest struct {
 	// one.
 	Asserted *authenticationv1.UserInfo `json:"asserted,omitempty"`
 	// Change has objects that are taken for applied.
-	Change *ExplainChange `json:"change,omitempty"`
-}
-
-// ExplainChange is workspacetypes.Change.
-type ExplainChange struct {
-	// Configurations are the specs of WorkspaceAuthenticationConfigurations, by name.
-	Configurations map[string]json.RawMessage `json:"configurations,omitempty"`
-	// Annotations are those of these objects, by name.
-	Annotations map[string]map[string]string `json:"annotations,omitempty"`
-	// Types have spec.authenticationConfigurations' names, by name.
-	Types map[string][]string `json:"types,omitempty"`
+	Change *workspacetypes.Change `json:"change,omitempty"`
 }
 
 // readExplainRequest makes the request to explain. Errors hold no part of the
@@ -73,7 +63,7 @@ func readExplainRequest(r *http.Request) (*http.Request, *workspacetypes.Change,
 	if asked.TLS.PeerCertificates, err = parseCertificates(q.Certificates); err != nil {
 		return nil, nil, err
 	}
-	return asked, q.Change.change(), nil
+	return asked, q.Change, nil
 }
 
 // readQuestion reads r's body into q, which is what it is called. Errors hold no part of it.
@@ -103,15 +93,4 @@ func parseCertificates(text string) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("certificates: more than %d", maxChain)
 	}
 	return all, nil
-}
-
-func (c *ExplainChange) change() *workspacetypes.Change {
-	if c == nil {
-		return nil
-	}
-	out := &workspacetypes.Change{Configurations: map[string][]byte{}, Annotations: c.Annotations, Types: c.Types}
-	for name, spec := range c.Configurations {
-		out.Configurations[name] = spec
-	}
-	return out
 }

@@ -46,7 +46,7 @@ type Explanation struct {
 	AssertedBy string `json:"assertedBy,omitempty"`
 
 	// Verdicts are what each authenticator that was asked said, in order.
-	Verdicts []Verdict `json:"verdicts,omitempty"`
+	Verdicts []authn.Verdict `json:"verdicts,omitempty"`
 	// Guard is what the guard removed from identities.
 	Guard []string `json:"guard,omitempty"`
 	// Versions are the objects that were used then, as "kind/name@resourceVersion".
@@ -80,13 +80,6 @@ type WorkspaceType struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Verdict is one authenticator's word.
-type Verdict struct {
-	Authenticator string `json:"authenticator"`
-	Outcome       string `json:"outcome"`
-	Reason        string `json:"reason,omitempty"`
-}
-
 // withheld replaces what a workspace's administrators may not see.
 const withheld = "only the operator of the proxy may see the reason"
 
@@ -112,11 +105,11 @@ func (e *Explanation) AddDecision(d *authn.Decision, confined bool) {
 	e.Code, e.Outcome, e.Guard, e.Versions = d.Status, d.Result(), d.Guarded, d.Versions
 	e.User, e.AssertedBy = identity.UserInfo(d.User), d.AssertedBy
 	for _, v := range d.Verdicts {
-		reason := v.Reason
 		if confined && v.Private {
-			reason = withheld
+			v.Reason = withheld
 		}
-		e.Verdicts = append(e.Verdicts, Verdict{e.Place.ownersPath(v.Authenticator), v.Outcome.String(), reason})
+		v.Authenticator = e.Place.ownersPath(v.Authenticator)
+		e.Verdicts = append(e.Verdicts, v)
 	}
 }
 

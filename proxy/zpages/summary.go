@@ -33,12 +33,12 @@ func (e *Explanation) summarize() {
 }
 
 func (e *Explanation) summarizeUndecided() {
-	v := e.verdict(authn.Undecided, func(*Verdict) bool { return true })
+	v := e.verdict(authn.Undecided, func(*authn.Verdict) bool { return true })
 	if v == nil {
 		e.Answer = "it is not known now whether the request needs a credential"
 		return
 	}
-	e.Answer, e.Next = "could not decide: "+v.said(), "the client may try again; the states of authenticators are below and in /statusz"
+	e.Answer, e.Next = "could not decide: "+said(v), "the client may try again; the states of authenticators are below and in /statusz"
 	if v.Reason == withheld {
 		e.Next = askOperator
 	}
@@ -48,16 +48,16 @@ func (e *Explanation) summarizeUndecided() {
 const askOperator = "ask the operator of the proxy, with the id of the refusal"
 
 func (e *Explanation) summarizeRefused() {
-	switch v := e.verdict(authn.Refused, func(v *Verdict) bool { return !ofType(v) }); {
+	switch v := e.verdict(authn.Refused, func(v *authn.Verdict) bool { return !ofType(v) }); {
 	case v != nil && v.Reason == withheld:
-		e.Answer, e.Next = v.said(), askOperator
+		e.Answer, e.Next = said(v), askOperator
 	case v != nil:
-		e.Answer, e.Next = v.said(), nextAfter(v.Reason)
+		e.Answer, e.Next = said(v), nextAfter(v.Reason)
 	case e.Credential.Kind == authn.OpaqueKind:
 		e.Answer, e.Next = "this is no JWT, and no authenticator here knows it", "if an OIDC issuer gave it, use the ID token instead of the access token"
 	case e.Credential.Kind == "":
 		e.Answer, e.Next = "no authenticator here knows the client certificate", "use one of a CA in --client-ca-file"
-	case e.verdict(authn.Skipped, func(v *Verdict) bool { return v.Reason == authn.GateOff }) != nil:
+	case e.verdict(authn.Skipped, func(v *authn.Verdict) bool { return v.Reason == authn.GateOff }) != nil:
 		e.Answer = fmt.Sprintf("no authenticator here trusts issuer %q; if the type %s names it, that has no effect: WorkspaceAuthentication is off", e.Credential.Issuer, e.Place.Type)
 		e.Next = "start the proxy with --feature-gates=WorkspaceAuthentication=true, or use a token of an issuer of the operator's"
 	case e.Place.Type != nil && e.verdict(authn.Refused, ofType) != nil:
@@ -69,13 +69,13 @@ func (e *Explanation) summarizeRefused() {
 }
 
 // said is the reason, and whose it is.
-func (v *Verdict) said() string { return v.Reason + " (" + v.Authenticator + ")" }
+func said(v *authn.Verdict) string { return v.Reason + " (" + v.Authenticator + ")" }
 
 // verdict returns the first verdict with the outcome that is one of those wanted; nil: there is
 // none.
-func (e *Explanation) verdict(outcome authn.Outcome, wanted func(*Verdict) bool) *Verdict {
+func (e *Explanation) verdict(outcome authn.Outcome, wanted func(*authn.Verdict) bool) *authn.Verdict {
 	for i := range e.Verdicts {
-		if v := &e.Verdicts[i]; v.Outcome == outcome.String() && wanted(v) {
+		if v := &e.Verdicts[i]; v.Outcome == outcome && wanted(v) {
 			return v
 		}
 	}
@@ -83,7 +83,7 @@ func (e *Explanation) verdict(outcome authn.Outcome, wanted func(*Verdict) bool)
 }
 
 // ofType says whether a verdict is that of the workspace's type as a whole.
-func ofType(v *Verdict) bool {
+func ofType(v *authn.Verdict) bool {
 	return strings.HasPrefix(v.Authenticator, workspacetypes.TypeName(&index.Type{}))
 }
 
