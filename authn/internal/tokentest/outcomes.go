@@ -9,14 +9,14 @@ import (
 )
 
 // Outcome is what an authenticator made of a token.
-type Outcome int
+type Outcome string
 
 // The outcomes there are.
 const (
-	Skipped Outcome = iota
-	Accepted
-	Refused
-	Undecided
+	Skipped   Outcome = "skipped"
+	Accepted  Outcome = "accepted"
+	Refused   Outcome = "refused"
+	Undecided Outcome = "undecided"
 )
 
 // OutcomeOf is the outcome of an AuthenticateToken.
@@ -30,9 +30,4 @@ func OutcomeOf(u user.Info, err error) Outcome {
 		return Skipped
 	}
 	return Accepted
-}
-
-// String is the outcome's name.
-func (o Outcome) String() string {
-	return [...]string{"skipped", "accepted", "refused", "undecided"}[o]
 }
