@@ -196,7 +196,7 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 	upstream, err := oidc.New(context.Background(), oidc.Options{
 		JWTAuthenticator:     blank,
 		KeySet:               preverifiedKeySet{keys},
-		Client:               refusingClient(),
+		Client:               &http.Client{Transport: refusing{}},
 		Compiler:             compiler,
 		SupportedSigningAlgs: oidc.AllValidSigningAlgorithms(),
 		DisallowedIssuers:    b.disallowed,
@@ -229,10 +229,7 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 	return nil
 }
 
-// refusingClient is what upstream would fetch distributed claims with, from
-// wherever a token says.
-func refusingClient() *http.Client { return &http.Client{Transport: refusing{}} }
-
+// refusing is what upstream would fetch distributed claims with, from wherever a token says.
 type refusing struct{}
 
 func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {

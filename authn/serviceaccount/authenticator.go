@@ -189,7 +189,7 @@ func (a *Authenticator) verify(ctx context.Context, raw string, audiences []stri
 	if err != nil {
 		return nil, nil, err
 	}
-	account, err := expected{a.issuers, now}.judge(payload)
+	account, err := judge(payload, a.issuers, now)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -429,9 +429,8 @@ func FuzzJudge(f *testing.F) {
 		f.Add(must(json.Marshal(claims)))
 	}
 	f.Add([]byte(`{"kubernetes.io":{"clusterName":"system:x"}}`))
-	e := expected{[]string{testIssuer}, testNow}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		a, err := e.judge(payload)
+		a, err := judge(payload, []string{testIssuer}, testNow)
 		if err != nil {
 			if refusal := (*RefusalError)(nil); !errors.As(err, &refusal) {
 				t.Fatalf("%v is no refusal", err)

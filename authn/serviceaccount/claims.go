@@ -37,27 +37,22 @@ type legacyClaims struct {
 	UID         string `json:"kubernetes.io/serviceaccount/service-account.uid"`
 }
 
-// expected is what claims must match.
-type expected struct {
-	issuers []string
-	now     time.Time
-}
-
 // judge checks the payload of a token whose signature was verified, and returns the
-// account that it names. The caller checks the account's audiences.
-func (e expected) judge(payload []byte) (*account, error) {
+// account that it names. The token must be of one of the issuers, and valid now. The caller
+// checks the account's audiences.
+func judge(payload []byte, issuers []string, now time.Time) (*account, error) {
 	var public jwt.Claims
 	if err := json.Unmarshal(payload, &public); err != nil {
 		return nil, refuse(Malformed, "the token's registered claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 	}
 	legacy := public.Issuer == LegacyIssuer
-	if !legacy && !slices.Contains(e.issuers, public.Issuer) {
+	if !legacy && !slices.Contains(issuers, public.Issuer) {
 		return nil, refuse(Issuer, "issuer %q is not one of --service-account-issuer", clip.Clone(public.Issuer, maxQuoted))
 	}
-	if err := checkTimes(public, e.now); err != nil {
+	if err := checkTimes(public, now); err != nil {
 		return nil, err
 	}
-	a, err := readAccount(payload, legacy, slices.Contains(e.issuers, LegacyIssuer))
+	a, err := readAccount(payload, legacy, slices.Contains(issuers, LegacyIssuer))
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func (a *Authenticator) checkRevoked(ctx context.Context, raw string, until time
 	if err != nil {
 		return err
 	}
-	account, err := expected{a.issuers, until.Add(-time.Second)}.judge(payload)
+	account, err := judge(payload, a.issuers, until.Add(-time.Second))
 	if err != nil {
 		return err
 	}
