@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -137,7 +138,8 @@ func unknownCommand(c, parent *cobra.Command, name string) error {
 	meant := ""
 	parent.SuggestionsMinimumDistance = maxFlagTypos
 	if names := parent.SuggestionsFor(name); len(names) > 0 {
-		meant = fmt.Sprintf(" (did you mean %s?)", names[0])
+		nearest := slices.MinFunc(names, func(a, b string) int { return edits(name, a) - edits(name, b) })
+		meant = fmt.Sprintf(" (did you mean %s?)", nearest)
 	}
 	return usageError(c, fmt.Errorf("unknown command %q%s", name, meant))
 }
