@@ -9,14 +9,14 @@ import (
 )
 
 // Outcome is what an authenticator made of a token.
-type Outcome string
+type Outcome int
 
 // The outcomes there are.
 const (
-	Skipped   Outcome = "skipped"
-	Accepted  Outcome = "accepted"
-	Refused   Outcome = "refused"
-	Undecided Outcome = "undecided"
+	Skipped Outcome = iota
+	Accepted
+	Refused
+	Undecided
 )
 
 // OutcomeOf is the outcome of an AuthenticateToken.
@@ -30,4 +30,9 @@ func OutcomeOf(u user.Info, err error) Outcome {
 		return Skipped
 	}
 	return Accepted
+}
+
+// String is the outcome's name.
+func (o Outcome) String() string {
+	return [...]string{"skipped", "accepted", "refused", "undecided"}[o]
 }
