@@ -37,7 +37,7 @@ func TestBench(t *testing.T) {
 	for _, c := range cells {
 		of := []target{ours, incumbent}
 		if c.admits {
-			of = append(of, floor, usualFloor)
+			of = append(of, floor, usualFloor, pooledFloor)
 		}
 		if c.takes(haproxy) && findHAProxy() != "" {
 			of = append(of, haproxy)

@@ -42,7 +42,7 @@ func (c *cell) large() bool { return c.kind == download || c.kind == upload || c
 // that are admitted, and HAProxy is made for small requests with a token.
 func (c *cell) takes(t target) bool {
 	switch t {
-	case floor, usualFloor, direct:
+	case floor, usualFloor, pooledFloor, direct:
 		return c.admits
 	case haproxy:
 		return c.kind == small && !c.cert
@@ -68,7 +68,7 @@ func (b *bench) requests(ctx context.Context) error {
 	}
 	defer end()
 	var all []*running
-	for _, t := range b.wanted(ours, incumbent, floor, usualFloor, haproxy, direct) {
+	for _, t := range b.wanted(ours, incumbent, floor, usualFloor, pooledFloor, haproxy, direct) {
 		r, _, err := b.start(ctx, t, w)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type floorTask struct {
 	Address, Backend, CA string
 	Serving, Client      pair
 	HTTP2                bool // to the backend
+	Pooled               bool // the buffers for copying bodies
 }
 
 // runFloor is the least that a reverse proxy in Go costs: TLS on both sides, the
@@ -41,9 +43,13 @@ func runFloor(ctx context.Context, t floorTask) error {
 		ForceAttemptHTTP2:   t.HTTP2,
 		DisableCompression:  true,
 	}
+	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(backend) }}
+	if t.Pooled {
+		proxy.BufferPool = &buffers{}
+	}
 	server := &http.Server{
 		Addr:              t.Address,
-		Handler:           &httputil.ReverseProxy{Transport: transport, Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(backend) }},
+		Handler:           proxy,
 		ReadHeaderTimeout: 30 * time.Second,
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
@@ -52,6 +58,20 @@ func runFloor(ctx context.Context, t floorTask) error {
 	}
 	return nil
 }
+
+// buffers are as large as those that ReverseProxy makes without a pool.
+type buffers struct{ pool sync.Pool }
+
+// Get implements httputil.BufferPool.
+func (b *buffers) Get() []byte {
+	if buf, ok := b.pool.Get().(*[]byte); ok {
+		return *buf
+	}
+	return make([]byte, 32<<10)
+}
+
+// Put implements httputil.BufferPool.
+func (b *buffers) Put(buf []byte) { b.pool.Put(&buf) }
 
 func roots(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file) //nolint:gosec // a file of the benchmark's own

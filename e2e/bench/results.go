@@ -171,7 +171,7 @@ func (c *cell) bounds(k series) []bound {
 // table is the report for people, in Markdown.
 func (r *results) table() string {
 	others := []target{incumbent, floor}
-	for _, t := range []target{usualFloor, haproxy, earlier} {
+	for _, t := range []target{usualFloor, pooledFloor, haproxy, earlier} {
 		if slices.ContainsFunc(r.samples, func(s sample) bool { return s.Target == t }) {
 			others = append(others, t)
 		}

@@ -21,9 +21,11 @@ const (
 	// usualFloor is floor with the settings of http.DefaultTransport, which speaks HTTP/2 to
 	// the backend.
 	usualFloor target = "floor, HTTP/2 to the backend"
-	haproxy    target = "HAProxy" // only where it is installed
-	direct     target = "no proxy"
-	earlier    target = "front-proxy before" // another build of ours; only with -before
+	// pooledFloor is floor without the allocation of a buffer for each answer.
+	pooledFloor target = "floor, pooled buffers"
+	haproxy     target = "HAProxy" // only where it is installed
+	direct      target = "no proxy"
+	earlier     target = "front-proxy before" // another build of ours; only with -before
 )
 
 // running is a target's process before a world.
@@ -65,10 +67,9 @@ func (b *bench) start(ctx context.Context, t target, w *world) (r *running, took
 	r = &running{target: t, url: fmt.Sprintf("https://127.0.0.1:%d", port)}
 	begin := time.Now()
 	switch t {
-	case floor:
-		r.program, err = b.part(ctx, "floor", "", floorTask{Address: r.url[len("https://"):], Backend: w.URL, CA: w.ServingCA, Serving: w.Serving, Client: w.Forwarding}, nil)
-	case usualFloor:
-		r.program, err = b.part(ctx, "floor", "", floorTask{Address: r.url[len("https://"):], Backend: w.URL, CA: w.ServingCA, Serving: w.Serving, Client: w.Forwarding, HTTP2: true}, nil)
+	case floor, usualFloor, pooledFloor:
+		r.program, err = b.part(ctx, "floor", "", floorTask{Address: r.url[len("https://"):], Backend: w.URL, CA: w.ServingCA,
+			Serving: w.Serving, Client: w.Forwarding, HTTP2: t == usualFloor, Pooled: t == pooledFloor}, nil)
 	case haproxy:
 		r.program, err = b.haproxy(w, port)
 	case ours:
