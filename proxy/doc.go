@@ -1,7 +1,7 @@
 // Package proxy takes a request from the listener to a server and the answer back, in a
 // chain of steps (handler.go lists them with their files). It also has the streams that
 // outlast what admitted them, the limits, audit and tracing, and the server with its
-// health checks and its drain. docs/architecture.md has a drawing of the steps.
+// health checks and its drain. docs/architecture.md lists the files of an ordinary request.
 //
 // Package routing says where a request goes: its Destination is all that this package
 // knows of that. Package authn says who is asking. Package upstream carries the request.
@@ -35,10 +35,11 @@
 //     docs/metrics.md).
 //
 // Some paths are in no mapping file: /metrics, /statusz, /flagz and /debug/explain, which the
-// proxy answers itself (localendpoints.go; the last also below each workspace: explain.go);
-// when switched on, /shards/<shard>/services/, the virtual workspaces of every shard; and
-// /services/admin, kcp's Admin workspace, on any shard, if the mapping file has no entry there
-// and one for /clusters/ that does not pass credentials through (package routing).
+// proxy answers itself (localendpoints.go); below each workspace /debug/explain (explain.go) and
+// /debug/authentication (configurationspage.go); when switched on,
+// /shards/<shard>/services/, the virtual workspaces of every shard; and /services/admin, kcp's
+// Admin workspace, on any shard, if the mapping file has no entry there and one for /clusters/
+// that does not pass credentials through (package routing).
 //
 // Streams are decided about again while they run (recheck.go).
 //
