@@ -70,7 +70,7 @@ lint: $(LINT) ## golangci-lint, govulncheck, the docs' links and generated pages
 docs: ## updates the generated pages
 	UPDATE_DOCS=1 go test -count=1 -run 'Test(Metrics|Flags|ChartReadme|ChartFiles)Doc' ./proxy/metrics ./cmd/front-proxy ./deploy
 
-bench: build $(KCP031) ## the comparison of docs/performance.md, 12 minutes and 10 for the attacks on neighbours; BENCH= sets its flags, DOCS=1 updates that page
+bench: build $(KCP031) ## the comparison of docs/performance.md, 15 minutes and 10 for the attacks on neighbours; BENCH= sets its flags, DOCS=1 updates that page
 	go build -o bin/bench ./e2e/bench
 	bin/bench -out bin/bench-results $(if $(DOCS),-docs docs/performance.md) $(BENCH)
 	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy ./cmd/front-proxy | tee bin/bench-results/go.txt
