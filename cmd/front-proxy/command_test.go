@@ -167,7 +167,6 @@ func TestCompletion(t *testing.T) {
 // TestStatusz: it prints the page of the proxy at the debug address or of the kubeconfig, for
 // whom that may read it.
 func TestStatusz(t *testing.T) {
-	t.Parallel()
 	w := newExplainWorld(t)
 	operator := w.kubeconfig("operator-token", "/clusters/root:one")
 	for name, at := range map[string]string{"debug address": "--debug-address=" + w.debug, "kubeconfig": "--kubeconfig=" + operator} {

@@ -77,7 +77,6 @@ func TestOwnersSeeTheStateOfConfigurations(t *testing.T) {
 }
 
 func TestOwnersTryConfigurationsInAFile(t *testing.T) {
-	t.Parallel()
 	w := newOwnersWorld(t)
 	other := newIssuer(t)
 	owner := w.kubeconfig("owner-token", "/clusters/root")

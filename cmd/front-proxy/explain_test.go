@@ -110,7 +110,6 @@ func (w *explainWorld) explains(name string, args []string, want ...string) stri
 
 // TestExplainRefusal: the story of a refusal, for whom it may be told.
 func TestExplainRefusal(t *testing.T) {
-	t.Parallel()
 	w := newExplainWorld(t)
 	bad := w.token("bob", "elsewhere")
 	id := w.refused("/clusters/root:one/api/v1/pods", bad)
@@ -157,7 +156,6 @@ func TestExplainRefusal(t *testing.T) {
 // TestExplainInWorkspace: a workspace's administrator is told of that workspace,
 // without what is the operator's, and of nothing else.
 func TestExplainInWorkspace(t *testing.T) {
-	t.Parallel()
 	w := newExplainWorld(t)
 	one := w.refused("/clusters/root:one/api/v1/pods", w.token("bob", "elsewhere"))
 	two := w.refused("/clusters/root:two/api/v1/pods", w.token("bob", "elsewhere"))
@@ -198,7 +196,6 @@ func TestExplainInWorkspace(t *testing.T) {
 // TestExplainCredential: what becomes of a credential in hand, by the code that
 // decides, also as if a configuration were applied.
 func TestExplainCredential(t *testing.T) {
-	t.Parallel()
 	w := newExplainWorld(t)
 	other := newIssuer(t)
 	operator := w.kubeconfig("operator-token", "")
@@ -253,7 +250,6 @@ func TestExplainCredential(t *testing.T) {
 // TestDebugAddress: loopback and sockets only, and not for a name that somebody
 // else's page could make mean loopback.
 func TestDebugAddress(t *testing.T) {
-	t.Parallel()
 	for _, address := range []string{"0.0.0.0:9443", ":9443", "10.0.0.1:9443", "localhost:9443", "[::]:9443", "unix://relative", "127.0.0.1"} {
 		if _, err := debugListener(address); err == nil || !strings.Contains(err.Error(), "--debug-address") {
 			t.Errorf("%s: %v", address, err)
@@ -310,7 +306,6 @@ func TestDebugAddress(t *testing.T) {
 
 // TestPages: /statusz and /flagz, in text and JSON, for whom root allows.
 func TestPages(t *testing.T) {
-	t.Parallel()
 	w := newExplainWorld(t)
 	w.kcp.Root.PutConfiguration("root", "broken", standin.Object{"issuer": standin.Object{"url": "http://plain"}})
 	w.kcp.Root.PutType("root", "other", "broken")
@@ -501,7 +496,6 @@ func TestRefusedAccountsExplained(t *testing.T) {
 // TestExplainFindsTheReplica: behind one address the refusal is asked for until
 // the replica that has it answers; one that nobody has ends the search.
 func TestExplainFindsTheReplica(t *testing.T) {
-	t.Parallel()
 	for _, tt := range []struct {
 		name      string
 		elsewhere int // answers of other replicas before the right one

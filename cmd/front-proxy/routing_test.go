@@ -81,7 +81,6 @@ func dave(shard, path string) reply {
 }
 
 func TestRouting(t *testing.T) {
-	t.Parallel()
 	r := newRouted(t)
 	anyone, alice := r.p.client(), r.client(r.p, "alice")
 	reaches := func(shard, path string) reply {
@@ -117,7 +116,6 @@ func TestRouting(t *testing.T) {
 // TestWorkspaceUsersOnOtherMappings: a type's users get in wherever the path
 // names their workspace, tied to it, and nowhere else.
 func TestWorkspaceUsersOnOtherMappings(t *testing.T) {
-	t.Parallel()
 	r := newRouted(t)
 	anyone := r.p.client()
 	r.p.check([]call{
@@ -137,7 +135,6 @@ func TestWorkspaceUsersOnOtherMappings(t *testing.T) {
 // TestMountsOfWorkspaces: below a shard or the proxy's own address a mount is
 // as if the caller had asked there.
 func TestMountsOfWorkspaces(t *testing.T) {
-	t.Parallel()
 	r := newRouted(t)
 	anyone, alice := r.p.client(), r.client(r.p, "alice")
 	at := "/clusters/" + typedTeam + "/api"
@@ -191,7 +188,6 @@ func TestInClusterPaths(t *testing.T) {
 // TestIdentityHeadersByMapping: the names of a mapping's headers, and the UID
 // where one is named for it.
 func TestIdentityHeadersByMapping(t *testing.T) {
-	t.Parallel()
 	r := newRouted(t)
 	anyone := r.p.client()
 	frank := as("root", "/uid/x", "frank", "abc", "system:authenticated")
@@ -245,7 +241,6 @@ func (p *runningProxy) whoAmI(c *http.Client, path string, change func(*http.Req
 // TestHostAndForwarding: the client's Host stays, X-Forwarded-For grows,
 // Impersonate-* is the shard's to judge.
 func TestHostAndForwarding(t *testing.T) {
-	t.Parallel()
 	r := newRouted(t)
 	me := r.p.whoAmI(r.client(r.p, "alice"), "/clusters/root:far/api", func(q *http.Request) {
 		q.Host = "kcp.example:6443"
@@ -267,7 +262,6 @@ func TestHostAndForwarding(t *testing.T) {
 
 // TestCORSAndProfiler: the flags of both.
 func TestCORSAndProfiler(t *testing.T) {
-	t.Parallel()
 	profiler := "127.0.0.1:" + freePort(t)
 	r := newRouted(t, "--cors-allowed-origins=//console\\.example$,//other\\.example(:|$)", "--profiler-address="+profiler)
 	for origin, allowed := range map[string]bool{"https://console.example": true, "https://other.example:8443": true, "https://console.example.evil": false} {

@@ -51,7 +51,6 @@ func newAnswering(t *testing.T, answers map[string]string) *answering {
 // TestShadow: every difference in status, body and identity is told, and none
 // that is none; only reads are sent.
 func TestShadow(t *testing.T) {
-	t.Parallel()
 	review := "POST /clusters/root:ws" + selfReview
 	same := map[string]string{
 		"GET /clusters/root:ws/api/v1/pods?limit=5": `{"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[{"a":1},{"b":2}]}`,
@@ -168,7 +167,6 @@ func FuzzNormal(f *testing.F) {
 
 // TestShadowShowsNoSecrets: where Secrets differ that is told, and not how.
 func TestShadowShowsNoSecrets(t *testing.T) {
-	t.Parallel()
 	for name, path := range map[string]string{"one": "/clusters/root:ws/api/v1/namespaces/x/secrets/a", "a list": "/clusters/root:ws/api/v1/secrets", "elsewhere": "/x"} {
 		t.Run(name, func(t *testing.T) {
 			body := `{"kind":"Secret","data":{"k":"%s"}}`

@@ -101,7 +101,6 @@ func with(header, changes http.Header) http.Header {
 // TestCallersKeepTheirIdentityThroughAShard: what a listed shard asserts at its own
 // virtual workspaces arrives unchanged; whatever else asserts is cleared or refused.
 func TestCallersKeepTheirIdentityThroughAShard(t *testing.T) {
-	t.Parallel()
 	w := newCallersWorld(t)
 	k := w.kcp
 	listed, other := w.as(k.RequestHeaderCA, "caller-root"), w.as(k.RequestHeaderCA, "caller-root-1")
@@ -203,7 +202,6 @@ func (w *callersWorld) check(t *testing.T, name string, client *http.Client, pat
 
 // TestShardAndCallerAreNamed by the audit log and by explain.
 func TestShardAndCallerAreNamed(t *testing.T) {
-	t.Parallel()
 	w := newCallersWorld(t)
 	caller := w.as(w.kcp.RequestHeaderCA, "caller-root")
 	path := "/shards/root" + vwPath
