@@ -180,7 +180,7 @@ func (w *agentIn) reviewed(manifests []*unstructured.Unstructured, everywhere bo
 	}
 	for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete"} {
 		for _, namespace := range []string{"kcp", "kube-system", ""} {
-			expect(false, verb, "", "secrets", namespace, "kcp-front-proxy-tls")
+			expect(false, verb, "", "secrets", namespace, "front-proxy-tls")
 			expect(false, verb, "", "pods", namespace, "x")
 		}
 		for _, resource := range []string{"clusterroles", "clusterrolebindings", "roles", "rolebindings"} {
@@ -192,9 +192,9 @@ func (w *agentIn) reviewed(manifests []*unstructured.Unstructured, everywhere bo
 		expect(false, verb, "rbac.authorization.k8s.io", "roles", "kcp", "x")
 	}
 	expect(false, "create", "", "pods/exec", "kcp", "")
-	expect(false, "create", "", "serviceaccounts/token", "kcp", "kcp-front-proxy")
+	expect(false, "create", "", "serviceaccounts/token", "kcp", "front-proxy")
 	expect(false, "impersonate", "", "users", "", "admin")
-	expect(false, "impersonate", "", "serviceaccounts", "kcp", "kcp-front-proxy")
+	expect(false, "impersonate", "", "serviceaccounts", "kcp", "front-proxy")
 }
 
 func (w *agentIn) allowed(what string, err error) {
@@ -218,13 +218,13 @@ func (w *agentIn) attempts(namespaceExists bool) {
 		_, err := core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kcp"}}, create)
 		w.allowed("create the namespace", err)
 	}
-	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kcp-front-proxy-config"}}
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "front-proxy-routing"}}
 	_, err := core.ConfigMaps("kcp").Create(ctx, config, create)
 	w.allowed("create the ConfigMap", err)
 	config.Data = map[string]string{"mapping.yaml": "[]"}
 	_, err = core.ConfigMaps("kcp").Update(ctx, config, metav1.UpdateOptions{})
 	w.allowed("update the ConfigMap", err)
-	_, err = core.ServiceAccounts("kcp").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "kcp-front-proxy"}}, create)
+	_, err = core.ServiceAccounts("kcp").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "front-proxy"}}, create)
 	w.allowed("create the ServiceAccount", err)
 	w.allowed("delete the ConfigMap", core.ConfigMaps("kcp").Delete(ctx, config.Name, metav1.DeleteOptions{}))
 	_, err = core.Secrets("kcp").Get(ctx, "x", metav1.GetOptions{})

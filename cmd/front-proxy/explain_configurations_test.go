@@ -40,7 +40,6 @@ func newOwnersWorld(t *testing.T) *explainWorld {
 }
 
 func TestOwnersSeeTheStateOfConfigurations(t *testing.T) {
-	t.Parallel()
 	w := newOwnersWorld(t)
 	owner, reader := w.kubeconfig("owner-token", "/clusters/root"), w.kubeconfig("reader-token", "/clusters/root")
 	w.refused("/clusters/root:one/api/v1/pods", w.token("bob", "elsewhere"))
