@@ -165,11 +165,11 @@ func (d *decoder) text(before string) (string, error) {
 
 // isIssuer compares a key, with its quotes, as encoding/json does.
 func isIssuer(key jsontext.Value) bool {
-	const plain = `"iss"`
+	const plain, longest = `"iss"`, `"\u0069\u0073\u0073"`
 	if len(key) <= len(plain) {
 		return bytes.EqualFold(key, []byte(plain))
 	}
-	if !bytes.ContainsFunc(key, func(r rune) bool { return r == '\\' || r >= utf8.RuneSelf }) {
+	if len(key) > len(longest) || !bytes.ContainsFunc(key, func(r rune) bool { return r == '\\' || r >= utf8.RuneSelf }) {
 		return false
 	}
 	name, err := jsontext.AppendUnquote(nil, key)

@@ -60,6 +60,22 @@ func TestParseToken(t *testing.T) {
 	}
 }
 
+// TestLongKeys: no key that is too long to be "iss", however it is escaped, costs memory of its own.
+func TestLongKeys(t *testing.T) {
+	for name, key := range map[string]string{"escapes": `"\u0069ss` + strings.Repeat(`\u0069`, 1000) + `"`, "not UTF-8": `"` + strings.Repeat("\xff", 1000) + `"`} {
+		if n := testing.AllocsPerRun(10, func() {
+			if isIssuer([]byte(key)) {
+				t.Errorf("%s: is taken for the issuer", name)
+			}
+		}); n > 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+	if key := `"\u0069\u017f\u0053"`; !isIssuer([]byte(key)) {
+		t.Errorf("the longest spelling, %s, is not taken for the issuer", key)
+	}
+}
+
 // Whatever encoding/json reads, which is what verifies, Parse reads too.
 func FuzzParseToken(f *testing.F) {
 	for _, s := range []string{
