@@ -72,7 +72,7 @@ type RootConfig struct {
 	// Kubeconfig reaches the root shard, with or without /clusters/root at the end of its
 	// host. Required.
 	Kubeconfig *rest.Config
-	// Metrics count the reviews; nil: nobody does.
+	// Metrics count the reviews; nil: they are not counted.
 	Metrics *metrics.Metrics
 	// Timeout bounds one review, its retries and the wait for its turn included; 0 means 5 s.
 	Timeout time.Duration

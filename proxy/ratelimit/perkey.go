@@ -12,8 +12,8 @@ type PerKey struct {
 	now     func() time.Time
 }
 
-// NewPerKey makes one with a bucket of rate r, which limits something, for each key. now is the
-// clock, which must not go back.
+// NewPerKey makes one that has a bucket of rate r for each key; r.PerSecond must be positive. now
+// is the clock, which must not go back.
 func NewPerKey(r Rate, now func() time.Time) *PerKey {
 	return &PerKey{buckets: newBuckets(r, maxKeys), seed: maphash.MakeSeed(), now: now}
 }

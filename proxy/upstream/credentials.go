@@ -44,8 +44,8 @@ const (
 	KeyKey  = "proxy_client_key"
 )
 
-// ReadCredentials reads the files. The errors are all that is wrong with them. If optional is set,
-// the client certificate and its key may be missing both.
+// ReadCredentials reads the files. errs is everything that is wrong with them; unless it is empty, m
+// is not to be used. If optional is set, files may name no client certificate and no key.
 func ReadCredentials(files Files, optional bool, readFile func(string) ([]byte, error)) (m *Credentials, errs []error) {
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	read := func(key, file, what string) []byte {
