@@ -208,6 +208,36 @@ func TestSecretsOfThePage(t *testing.T) {
 	}
 }
 
+// TestAdministratorsKeysStayPrivate runs the commands of docs/install.md that write an administrator's
+// keys, with answers of ours to kubectl's questions to a cluster: nobody else may read the files.
+func TestAdministratorsKeysStayPrivate(t *testing.T) {
+	page, err := os.ReadFile("../docs/install.md")
+	check(t, err)
+	binaries, err := harness.FindBinaries("")
+	check(t, err)
+	for from, files := range map[string][]string{"secret/kcp-admin-kubeconfig": {"admin.kubeconfig"}, "certificate/kcp-admin": {"admin.kubeconfig", "admin.key"}} {
+		_, rest, found := strings.Cut(string(page), from+"\n")
+		commands, _, _ := strings.Cut(rest, "\n\n")
+		if !found {
+			t.Errorf("docs/install.md has no commands after %q", from)
+			continue
+		}
+		script := "set -e; umask 022\nkubectl() { case \"$1 $4\" in 'config '*) '" + binaries.Kubectl + "' \"$@\";; *secret) echo c2VjcmV0;; esac; }\n" + commands
+		cmd := exec.Command("sh", "-c", script)
+		cmd.Dir = t.TempDir()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		for _, name := range files {
+			info, err := os.Stat(filepath.Join(cmd.Dir, name))
+			check(t, err)
+			if info.Mode() != 0o600 || info.Size() == 0 {
+				t.Errorf("after %s, %s has mode %o and %d bytes", from, name, info.Mode(), info.Size())
+			}
+		}
+	}
+}
+
 // TestAlertsFromThePage: the line of docs/install.md that prints the alerts for a Prometheus that was
 // not installed with the chart gives them the label by which it selects them; and the ServiceMonitor that
 // it prints with more options selects the base's Service.
