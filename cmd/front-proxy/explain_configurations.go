@@ -121,6 +121,6 @@ func triedTokenText(say func(string, ...any), p *zpages.ConfigurationsPage) {
 // decided reports whether an entry of a configuration accepted or refused the token.
 func decided(t *zpages.TriedToken, configuration string) bool {
 	return slices.ContainsFunc(t.Verdicts, func(v authn.Verdict) bool {
-		return v.Outcome != authn.Undecided && strings.Contains(v.Authenticator, "/"+configuration+" jwt[")
+		return (v.Outcome == authn.Accepted || v.Outcome == authn.Refused) && strings.Contains(v.Authenticator, "/"+configuration+" jwt[")
 	})
 }

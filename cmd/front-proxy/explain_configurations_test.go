@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"frontproxy/authn"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/e2e/standin"
 	"frontproxy/proxy/zpages"
@@ -128,6 +129,20 @@ func TestOwnersTryConfigurationsInAFile(t *testing.T) {
 		_ = resp.Body.Close()
 		if resp.StatusCode != want {
 			t.Errorf("a body of %d bytes: %d, want %d", len(body), resp.StatusCode, want)
+		}
+	}
+}
+
+// TestDecided: a configuration decided about a token only if one of its own entries accepted or refused it.
+func TestDecided(t *testing.T) {
+	t.Parallel()
+	for outcome, want := range map[authn.Outcome]bool{authn.Accepted: true, authn.Refused: true, authn.Undecided: false, authn.Skipped: false} {
+		tried := &zpages.TriedToken{Verdicts: []authn.Verdict{{Authenticator: "workspace root/auth jwt[0] https://issuer.example", Outcome: outcome}}}
+		if got := decided(tried, "auth"); got != want {
+			t.Errorf("%s: %t, want %t", outcome, got, want)
+		}
+		if decided(tried, "other") {
+			t.Errorf("%s: another configuration decided", outcome)
 		}
 	}
 }
