@@ -290,8 +290,8 @@ func TestAuthConfigReload(t *testing.T) {
 		}
 		return u.GetName()
 	}
-	before := o.File.Get()
-	if err := authntest.Settle(t, o.File, clk.FakeClock); err != nil || o.File.Get() != before {
+	before := o.Get()
+	if err := authntest.Settle(t, o.File, clk.FakeClock); err != nil || o.Get() != before {
 		t.Errorf("an unchanged file is a change (%v)", err)
 	}
 	authntest.WriteFile(t, file, strings.Replace(tokentest.AuthConfig("v1", one), "audiences", "audience", 1))
@@ -336,10 +336,10 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 	}
 	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", down))
 	done := make(chan error)
-	o.File.Look(t.Context())
+	o.Look(t.Context())
 	clk.Step(filewatch.Settle)
 	go func() {
-		o.File.Look(t.Context())
+		o.Look(t.Context())
 		done <- o.LastError()
 	}()
 	clk.Await(t)
@@ -402,9 +402,9 @@ func TestScrapesWaitForNoReload(t *testing.T) {
 	defer func() { cancel(); <-reloaded }()
 	go func() {
 		defer close(reloaded)
-		o.File.Look(ctx)
+		o.Look(ctx)
 		clk.Step(filewatch.Settle)
-		o.File.Look(ctx) // waits for the keys
+		o.Look(ctx) // waits for the keys
 	}()
 	answered := make(chan struct{})
 	go func() {

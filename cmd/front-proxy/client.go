@@ -152,38 +152,45 @@ type statusError struct {
 func (e *statusError) Error() string { return e.text }
 
 // send sends one request. It reads at most so many bytes of the answer's body, and closes it.
-func send(ctx context.Context, client *http.Client, method, url, accept string, body []byte, most int64) (*http.Response, []byte, error) {
+func send(ctx context.Context, client *http.Client, method, url, accept string, body []byte, most int64) (serverAnswer, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return serverAnswer{}, err
 	}
 	r.Header.Set("Accept", accept)
 	r.Header.Set("Content-Type", "application/json")
 	resp, err := client.Do(r)
 	if err != nil {
-		return nil, nil, err
+		return serverAnswer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, most))
-	return resp, text, err
+	return serverAnswer{resp.StatusCode, resp.Status, text}, err
+}
+
+// serverAnswer is a response whose body has been read.
+type serverAnswer struct {
+	code   int
+	status string // with the code
+	body   []byte
 }
 
 // do sends one request and returns the body of the answer. If that is a Status, the error is a
 // statusError.
 func (c *proxyClient) do(ctx context.Context, method, path, accept string, body []byte) ([]byte, error) {
-	resp, text, err := send(ctx, c.client, method, c.base+path, accept, body, maxPage)
+	a, err := send(ctx, c.client, method, c.base+path, accept, body, maxPage)
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode == http.StatusOK {
-		return text, nil
+	if a.code == http.StatusOK {
+		return a.body, nil
 	}
 	var s metav1.Status
-	if json.Unmarshal(text, &s) != nil || s.Message == "" {
-		return nil, fmt.Errorf("%s answers %s", c.base, resp.Status)
+	if json.Unmarshal(a.body, &s) != nil || s.Message == "" {
+		return nil, fmt.Errorf("%s answers %s", c.base, a.status)
 	}
 	message, advice := s.Message, ""
-	switch resp.StatusCode {
+	switch a.code {
 	case http.StatusForbidden, http.StatusUnauthorized:
 		advice = c.forbidden
 	case http.StatusServiceUnavailable:

@@ -373,11 +373,11 @@ func get(ctx context.Context, client *http.Client, method, url string, ignored s
 	if method == http.MethodPost {
 		body = []byte(selfReviewBody)
 	}
-	resp, text, err := send(ctx, client, method, url, "application/json", body, maxAnswer)
+	a, err := send(ctx, client, method, url, "application/json", body, maxAnswer)
 	if err != nil {
 		return shadowAnswer{}, err
 	}
-	return shadowAnswer{resp.Status, normal(text, ignored)}, nil
+	return shadowAnswer{a.status, normal(a.body, ignored)}, nil
 }
 
 // normal returns a body without the parts that differ between any two responses.

@@ -212,5 +212,5 @@ func (o *ProxyStatus) addCertificates(s *StatusSources) {
 			o.Certificates = append(o.Certificates, CertificateState{c.Role, c.Source, first.Subject.String(), metav1.NewTime(first.NotAfter)})
 		}
 	}
-	slices.SortStableFunc(o.Certificates, func(a, b CertificateState) int { return a.Expires.Time.Compare(b.Expires.Time) })
+	slices.SortStableFunc(o.Certificates, func(a, b CertificateState) int { return a.Expires.Compare(b.Expires.Time) })
 }
