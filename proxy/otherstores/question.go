@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/requestinfo"
 )
@@ -85,45 +87,33 @@ func listQuery(query string) string {
 
 // listVersion reads the resource version of a list in JSON; false: it has none.
 func listVersion(from io.Reader) (version uint64, ok bool) {
-	in := json.NewDecoder(from)
-	if t, err := in.Token(); err != nil || t != json.Delim('{') {
+	in := jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) // as encoding/json does
+	if t, err := in.ReadToken(); err != nil || t.Kind() != '{' {
 		return 0, false
 	}
-	for in.More() {
-		key, err := in.Token()
+	for in.PeekKind() == '"' {
+		key, err := in.ReadToken()
 		if err != nil {
 			return 0, false
 		}
-		if key == "metadata" {
-			var m struct{ ResourceVersion string }
-			if in.Decode(&m) != nil {
-				return 0, false
-			}
-			version, err = strconv.ParseUint(m.ResourceVersion, 10, 64)
-			return version, err == nil
+		if key.String() == "metadata" {
+			return metadataVersion(in)
 		}
-		if skipValue(in) != nil {
+		if in.SkipValue() != nil {
 			return 0, false
 		}
 	}
 	return 0, false
 }
 
-// skipValue reads a value without keeping it.
-func skipValue(in *json.Decoder) error {
-	for depth := 0; ; {
-		switch t, err := in.Token(); {
-		case err != nil:
-			return err
-		case t == json.Delim('{') || t == json.Delim('['):
-			depth++
-		case t == json.Delim('}') || t == json.Delim(']'):
-			depth--
-		}
-		if depth == 0 {
-			return nil
-		}
+func metadataVersion(in *jsontext.Decoder) (version uint64, ok bool) {
+	value, err := in.ReadValue()
+	var m struct{ ResourceVersion string }
+	if err != nil || json.Unmarshal(value, &m) != nil {
+		return 0, false
 	}
+	version, err = strconv.ParseUint(m.ResourceVersion, 10, 64)
+	return version, err == nil
 }
 
 // noWriter is the writer of a ReverseProxy whose answer nobody gets.

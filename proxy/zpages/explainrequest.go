@@ -66,7 +66,7 @@ func readExplainRequest(r *http.Request) (*http.Request, *workspacetypes.Change,
 	return asked, q.Change, nil
 }
 
-// readQuestion reads r's body into q, whose type errors call what. They hold no part of the body.
+// readQuestion decodes r's body into q. Errors call it what, and hold no part of the body.
 func readQuestion(r *http.Request, what string, q any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxRequest))
 	if err != nil {
