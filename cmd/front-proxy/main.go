@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
-	"k8s.io/component-base/featuregate"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/klog/v2"
 )
@@ -62,7 +61,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 // serve runs the proxy until ctx has ended and everything is drained.
 func serve(ctx context.Context, o *options) error {
-	if err := logsapi.ValidateAndApply(o.logging, loggingGates()); err != nil {
+	if err := logsapi.ValidateAndApply(o.logging, nil); err != nil { // nil: logging's gates have their defaults
 		return fmt.Errorf("logging flags: %w", err)
 	}
 	if err := o.complete(); err != nil {
@@ -81,13 +80,4 @@ func serve(ctx context.Context, o *options) error {
 	}
 	p.add(func(ctx context.Context) error { return p.reloadOn(ctx, hangups) })
 	return p.run(ctx)
-}
-
-// loggingGates returns the default feature gates for the logging flags.
-func loggingGates() featuregate.FeatureGate {
-	g := featuregate.NewFeatureGate()
-	if err := logsapi.AddFeatureGates(g); err != nil {
-		panic(err) // a fixed list added to an empty one
-	}
-	return g
 }
