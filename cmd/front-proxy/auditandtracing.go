@@ -30,7 +30,7 @@ func (o *observeOptions) flags(audit, tracing *pflag.FlagSet) {
 	tracing.StringVar(&o.tracingFile, "tracing-config-file", "", "TracingConfiguration file (apiserver.config.k8s.io): where to send OTLP spans, and for how many requests. Empty means no tracing.")
 }
 
-func (o *observeOptions) validate() []error {
+func (o *observeOptions) validate() error {
 	errs := o.audit.Validate()
 	for flag, value := range map[string]string{"audit-log-path": o.audit.LogOptions.Path, "audit-webhook-config-file": o.audit.WebhookOptions.ConfigFile} {
 		if value != "" && o.audit.PolicyFile == "" {
@@ -40,7 +40,7 @@ func (o *observeOptions) validate() []error {
 	if o.audit.PolicyFile != "" && o.audit.LogOptions.Path == "" && o.audit.WebhookOptions.ConfigFile == "" {
 		errs = append(errs, errors.New("--audit-policy-file is set but neither --audit-log-path nor --audit-webhook-config-file is: events would go nowhere"))
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // observers makes the audit backend and the tracer; both are off without their flags.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,7 +114,7 @@ func (o *serviceAccountOptions) flags(fs *pflag.FlagSet) {
 	fs.Bool("service-account-extend-token-expiration", true, "No effect: the proxy issues no tokens.")
 }
 
-func (a *authOptions) validate() []error {
+func (a *authOptions) validate() error {
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if a.certificates.requestHeaderCA != "" && len(a.certificates.requestHeader.UsernameHeaders) == 0 {
@@ -140,7 +141,7 @@ func (a *authOptions) validate() []error {
 	if a.accounts.grace < 0 {
 		fail("--service-account-lookup-grace=%v: cannot be negative", a.accounts.grace)
 	}
-	return append(errs, a.certificates.blankErrors()...)
+	return errors.Join(append(errs, a.certificates.blankErrors()...)...)
 }
 
 // apiAudiences are those of the API, for reviews of tokens.
@@ -151,7 +152,7 @@ func (a *authOptions) apiAudiences() []string {
 	return a.accounts.issuers
 }
 
-// files are the files that these flags name.
+// files are the files that these flags may name.
 func (a *authOptions) files() []namedFile {
 	files := []namedFile{
 		{"client-ca-file", &a.certificates.clientCA}, {"requestheader-client-ca-file", &a.certificates.requestHeaderCA}, {"oidc-ca-file", &a.oidc.issuer.CAFile},

@@ -44,6 +44,13 @@ func debugListener(address string) (net.Listener, error) {
 	return listener, nil
 }
 
+func (o *debugOptions) validate() error {
+	if o.address == "" {
+		return nil
+	}
+	return checkDebugAddress(o.address)
+}
+
 // checkDebugAddress returns what is wrong with a --debug-address, or nil.
 func checkDebugAddress(address string) error {
 	if path, socket := strings.CutPrefix(address, unixScheme); socket {

@@ -34,13 +34,11 @@ func (o *multiShardOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.endAtExpiry, "end-streams-at-expiry", false, "End watches and upgraded connections when the token or certificate that opened them expires. They end within 30 s of its revocation in any case.")
 }
 
-func (o *multiShardOptions) validate() []error {
-	var errs []error
+func (o *multiShardOptions) validate() error {
+	_, err := o.servers()
+	errs := []error{err}
 	if (len(o.shardClients) > 0 || len(o.shardCallers) > 0 || len(o.shardServers) > 0) && !o.virtualWorkspaces {
 		errs = append(errs, errors.New("--shard-client-common-names, --shard-caller-common-names and --shard-virtual-workspace-server have no effect without --shard-virtual-workspaces; set it, too"))
-	}
-	if _, err := o.servers(); err != nil {
-		errs = append(errs, err)
 	}
 	for _, text := range o.shardClients {
 		if text == "" || strings.HasPrefix(text, "=") || strings.HasSuffix(text, "=") {
@@ -52,7 +50,7 @@ func (o *multiShardOptions) validate() []error {
 			errs = append(errs, fmt.Errorf("--shard-caller-common-names: %q must be shard=name: a certificate may assert callers for one shard only", text))
 		}
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // clients returns the shards' own certificates.

@@ -214,7 +214,7 @@ func TestFlagsAcrossShards(t *testing.T) {
 			t.Errorf("%s: %v", args, err)
 			continue
 		}
-		err = errors.Join(append(o.across.validate(), o.auth.validate()...)...)
+		err = errors.Join(o.across.validate(), o.auth.validate())
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}

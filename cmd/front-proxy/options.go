@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/pflag"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
@@ -107,9 +108,6 @@ func (o *options) complete() error {
 	}
 	o.serving.ServerCert.CertDirectory = dir
 	for _, f := range o.files() {
-		if *f.path == "" {
-			continue
-		}
 		if *f.path, err = filepath.Abs(*f.path); err != nil {
 			return fmt.Errorf("--%s: %w", f.flag, err)
 		}
@@ -120,35 +118,14 @@ func (o *options) complete() error {
 // validate returns everything that is wrong with the flags themselves. Each error
 // names its flag.
 func (o *options) validate() error {
-	errs := o.routing.validate()
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if o.shards.kubeconfig == "" {
-		fail("--shards-kubeconfig is required: the kubeconfig for watching workspaces on every shard")
+	errs := []error{
+		o.routing.validate(), o.shards.validate(), o.serving.validate(), o.limits.validate(), o.rates.validate(), o.egress.validate(), o.validateLogin(),
+		o.debug.validate(), o.auth.validate(), o.across.validate(), o.observe.validate(),
 	}
-	errs = append(errs, o.serving.validate()...)
-	errs = append(errs, o.limits.validate()...)
-	errs = append(errs, o.rates.validate()...)
-	if err := o.egress.validate(); err != nil {
-		errs = append(errs, err)
-	}
-	if err := o.validateLogin(); err != nil {
-		errs = append(errs, err)
-	}
-	if o.debug.address != "" {
-		if err := checkDebugAddress(o.debug.address); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	errs = append(errs, o.auth.validate()...)
-	errs = append(errs, o.across.validate()...)
-	errs = append(errs, o.observe.validate()...)
 	for _, f := range o.files() {
-		if *f.path == "" {
-			continue
-		}
 		file, err := os.Open(*f.path)
 		if err != nil {
-			fail("--%s: %w", f.flag, err)
+			errs = append(errs, fmt.Errorf("--%s: %w", f.flag, err))
 			continue
 		}
 		_ = file.Close()
@@ -156,7 +133,7 @@ func (o *options) validate() error {
 	return errors.Join(errs...)
 }
 
-// namedFile is a file that the value of a flag names; "" names none.
+// namedFile is a file that the value of a flag names.
 type namedFile struct {
 	flag string
 	path *string
@@ -177,5 +154,5 @@ func (o *options) files() []namedFile {
 	for i := range o.shards.peerKubeconfigs {
 		files = append(files, namedFile{"shard-peer-kubeconfig", &o.shards.peerKubeconfigs[i]})
 	}
-	return append(files, o.auth.files()...)
+	return slices.DeleteFunc(append(files, o.auth.files()...), func(f namedFile) bool { return *f.path == "" })
 }

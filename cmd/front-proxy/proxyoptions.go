@@ -37,6 +37,13 @@ func (o *shardOptions) flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.peerKubeconfigs, "shard-peer-kubeconfig", nil, "Kubeconfig whose clusters are shards that serve the full list of shards (from kcp 0.34 on); preferred to the root shard. Once one has responded, every listed shard may be asked as well, with the first kubeconfig's credentials. They need the group system:kcp:admin. May be repeated.")
 }
 
+func (o *shardOptions) validate() error {
+	if o.kubeconfig == "" {
+		return errors.New("--shards-kubeconfig is required: the kubeconfig for watching workspaces on every shard")
+	}
+	return nil
+}
+
 // debugOptions are pages for operators on listeners of their own.
 type debugOptions struct {
 	profilerAddress string
@@ -75,7 +82,8 @@ func (o *servingOptions) flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "How long requests in flight, watches included, may still run after that delay.")
 }
 
-func (o *servingOptions) validate() (errs []error) {
+func (o *servingOptions) validate() error {
+	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if v := o.MinTLSVersion; v == "VersionTLS10" || v == "VersionTLS11" {
 		fail("--tls-min-version=%s: the proxy does not serve TLS below 1.2 (RFC 8996); use VersionTLS12 or VersionTLS13", v)
@@ -92,33 +100,29 @@ func (o *servingOptions) validate() (errs []error) {
 	if _, err := cliflag.TLSCurvePreferences(o.CurvePreferences); err != nil {
 		fail("--tls-curve-preferences: %w; its values are Go's numbers of key exchange mechanisms, such as 29 for X25519 (https://pkg.go.dev/crypto/tls#CurveID)", err)
 	}
-	return append(errs, o.Validate()...)
+	return errors.Join(append(errs, o.Validate()...)...)
 }
 
-func (o *limitOptions) validate() (errs []error) {
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if _, err := o.balancerNetworks(); err != nil {
-		errs = append(errs, err)
-	}
+func (o *limitOptions) validate() error {
+	_, err := o.balancerNetworks()
+	errs := []error{err}
 	if o.maxConnections < 0 {
-		fail("--max-connections=%d: must be positive, or 0 for half of the available file descriptors", o.maxConnections)
+		errs = append(errs, fmt.Errorf("--max-connections=%d: must be positive, or 0 for half of the available file descriptors", o.maxConnections))
 	}
 	if o.maxInFlight < 0 || o.maxInFlight == 1 {
-		fail("--max-requests-inflight=%d: must be 2 or more, or 0 for no limit", o.maxInFlight)
+		errs = append(errs, fmt.Errorf("--max-requests-inflight=%d: must be 2 or more, or 0 for no limit", o.maxInFlight))
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 func (o *limitOptions) balancerNetworks() ([]netip.Prefix, error) {
 	return prefixes("proxy-protocol-trusted-cidrs", o.balancers)
 }
 
-func (o *routingOptions) validate() (errs []error) {
+func (o *routingOptions) validate() error {
+	_, err := externalURLs(o.externalURLs)
 	if o.mappingFile == "" {
-		errs = append(errs, errors.New("--mapping-file is required: the YAML file that maps paths to backends"))
+		return errors.Join(errors.New("--mapping-file is required: the YAML file that maps paths to backends"), err)
 	}
-	if _, err := externalURLs(o.externalURLs); err != nil {
-		errs = append(errs, err)
-	}
-	return errs
+	return err
 }

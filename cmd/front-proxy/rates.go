@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -27,7 +28,8 @@ func (o *rateOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.dryRun, "rate-limit-dry-run", false, "Count and log the requests that the limits above would refuse, and serve them.")
 }
 
-func (o *rateOptions) validate() (errs []error) {
+func (o *rateOptions) validate() error {
+	var errs []error
 	for _, l := range []struct {
 		name string
 		rate ratelimit.Rate
@@ -39,7 +41,7 @@ func (o *rateOptions) validate() (errs []error) {
 			errs = append(errs, fmt.Errorf("--%s-requests-burst=%d: must be at least 1, or no request passes; to turn the limit off, set --%s-requests-per-second=0", l.name, l.rate.Burst, l.name))
 		}
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // config returns the limits; decider knows whom they are not for.
