@@ -93,7 +93,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	var debug net.Listener
 	if o.debug.address != "" {
 		if debug, err = debugListener(o.debug.address); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--debug-address: %w", err)
 		}
 		addresses = append(addresses, debug.Addr())
 	}

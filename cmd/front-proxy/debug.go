@@ -24,22 +24,18 @@ func debugListener(address string) (net.Listener, error) {
 	}
 	path, socket := strings.CutPrefix(address, unixScheme)
 	if !socket {
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			return nil, fmt.Errorf("--debug-address: %w", err)
-		}
-		return listener, nil
+		return net.Listen("tcp", address)
 	}
 	if err := removeStale(path); err != nil {
-		return nil, fmt.Errorf("--debug-address: %w", err)
+		return nil, err
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("--debug-address: %w", err)
+		return nil, err
 	}
 	if err := os.Chmod(path, 0o600); err != nil { //nolint:gosec // the operator names it
 		_ = listener.Close()
-		return nil, fmt.Errorf("--debug-address: %w", err)
+		return nil, err
 	}
 	return listener, nil
 }
