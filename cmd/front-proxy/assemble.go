@@ -220,30 +220,29 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 // nil if there are none.
 func (p *program) certificates(o *options, config *authn.Config) (dynamiccertificates.CAContentProvider, error) {
 	var all []dynamiccertificates.CAContentProvider
-	load := func(flag, file string) (*certs.Bundle, error) {
+	load := func(role, flag, file string) (*certs.Bundle, error) {
 		ca, err := certs.NewBundle(flag, file, nil, p.log.WithName("certificates"))
 		if err != nil {
 			return nil, err
 		}
 		p.follows(flag, ca)
+		p.sources.Certificates = append(p.sources.Certificates, certs.Source{Role: role, Source: flag, PEM: ca.CurrentCABundleContent})
 		all = append(all, ca)
 		return ca, nil
 	}
 	a := &o.auth.certificates
 	if a.clientCA != "" {
-		ca, err := load("client-ca-file", a.clientCA)
+		ca, err := load("client-ca", "client-ca-file", a.clientCA)
 		if err != nil {
 			return nil, err
 		}
 		config.ClientCAs = ca
-		p.sources.Certificates = append(p.sources.Certificates, clientCAs("client-ca", "client-ca-file", ca))
 	}
 	if a.requestHeaderCA != "" {
-		ca, err := load("requestheader-client-ca-file", a.requestHeaderCA)
+		ca, err := load("requestheader-ca", "requestheader-client-ca-file", a.requestHeaderCA)
 		if err != nil {
 			return nil, err
 		}
-		p.sources.Certificates = append(p.sources.Certificates, clientCAs("requestheader-ca", "requestheader-client-ca-file", ca))
 		trusted := a.requestHeader
 		trusted.CAs = ca
 		config.RequestHeader = &trusted

@@ -6,10 +6,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"frontproxy/authn/clientcert"
 	"frontproxy/authn/issuer"
 	"frontproxy/index"
-	"frontproxy/internal/certs"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/zpages"
 )
@@ -77,9 +75,4 @@ func (p *program) reloadOn(ctx context.Context, signals <-chan os.Signal) error 
 			}
 		}
 	}
-}
-
-// clientCAs returns the bundle that verifies client certificates as a source.
-func clientCAs(role, flag string, ca clientcert.CAPool) certs.Source {
-	return certs.Source{Role: role, Source: flag, PEM: ca.CurrentCABundleContent}
 }
