@@ -43,6 +43,15 @@ type program struct {
 	parts []func(context.Context) error
 }
 
+// newProgram returns a program without parts; they add to its sources and details.
+func newProgram(log klog.Logger, idx *index.Index) *program {
+	return &program{
+		log: log, metrics: metrics.New(version),
+		sources: metrics.Sources{Counts: idx.Counts, Issuers: map[string]func() map[issuer.State]int{}, Reloads: map[string]func() error{}},
+		details: zpages.StatusSources{Issuers: map[string]func() []issuer.Status{}},
+	}
+}
+
 func (p *program) add(run func(context.Context) error) { p.parts = append(p.parts, run) }
 
 // run serves until ctx has ended and requests are drained, or until a part fails,
@@ -69,7 +78,8 @@ func (p *program) run(ctx context.Context) error {
 // assemble makes the program from the flags. It reads every file and listens, but
 // does not run anything yet. All wiring is here.
 func assemble(o *options, log klog.Logger) (*program, error) {
-	p := &program{log: log, metrics: metrics.New(version)}
+	idx := index.New(clock.RealClock{})
+	p := newProgram(log, idx)
 	o.notices(log)
 
 	mappings, err := loadMappings(o.routing.mappingFile)
@@ -79,8 +89,6 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	for _, warning := range append(mappings.Warnings(), mappings.Unserved()...) {
 		log.Info(warning)
 	}
-	idx := index.New(clock.RealClock{})
-	p.sources = newSources(idx)
 	root, everyShard, peers, err := p.kcp(o)
 	if err != nil {
 		return nil, err
@@ -112,7 +120,6 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 
 	// Routing: which shard has the cluster.
 	watches := idx.Watches()
-	p.details.Issuers = map[string]func() []issuer.Status{}
 
 	// Authentication.
 	config := authn.Config{

@@ -43,19 +43,26 @@ func (p *program) globalTokens(o *options, config *authn.Config, everyShard *res
 		}
 		config.Tokens = append(config.Tokens, tokens)
 	}
-	if a.webhook.ConfigFile == "" {
-		return nil
+	if a.webhook.ConfigFile != "" {
+		reviews, err := p.webhook(a)
+		if err != nil {
+			return err
+		}
+		config.Webhook = reviews
 	}
-	reviews := a.webhook
-	reviews.Audiences, reviews.Log = a.webhookAudiences(), p.log.WithName("webhook")
-	webhook, err := webhook.New(reviews)
-	if err != nil {
-		return err
-	}
-	p.followsKubeconfig("authentication-token-webhook-config-file", webhook.Kubeconfig())
-	p.sources.Webhook = webhook.Status
-	config.Webhook = webhook
 	return nil
+}
+
+func (p *program) webhook(a *authOptions) (*webhook.Authenticator, error) {
+	config := a.webhook
+	config.Audiences, config.Log = a.webhookAudiences(), p.log.WithName("webhook")
+	reviews, err := webhook.New(config)
+	if err != nil {
+		return nil, err
+	}
+	p.followsKubeconfig("authentication-token-webhook-config-file", reviews.Kubeconfig())
+	p.sources.Webhook = reviews.Status
+	return reviews, nil
 }
 
 // oidc uses a separate pool of issuers: the operator's issuers may be at any address,

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,22 +22,17 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
 	cliflag "k8s.io/component-base/cli/flag"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/authn"
-	"frontproxy/authn/issuer"
 	"frontproxy/authn/jwt"
-	"frontproxy/authn/oidc"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
-	"frontproxy/authn/webhook"
 	"frontproxy/index"
 	"frontproxy/internal/certs"
 	"frontproxy/proxy"
-	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
 )
 
@@ -98,6 +92,7 @@ type checker struct {
 	o     *options
 	now   time.Time
 	found Findings
+	parts *program // makes what can be made without listening; never runs
 }
 
 func (c *checker) text(w io.Writer) {
@@ -142,10 +137,8 @@ func (c *checker) warn(format string, args ...any) {
 	}
 }
 
-// log returns a logger that turns the log lines of loading into warnings.
-func (c *checker) log() klog.Logger { return logr.New(warnings{c.warn}) }
-
-// warnings is a log sink whose lines become warnings: the message with its values.
+// warnings is a log sink that turns the log lines of loading into warnings: the message with
+// its values.
 type warnings struct {
 	warn func(format string, args ...any)
 }
@@ -184,7 +177,10 @@ func (c *checker) all() {
 		c.fail(err)
 	}
 	c.fail(o.validate())
-	o.notices(c.log())
+	log := logr.New(warnings{c.warn})
+	o.notices(log)
+	idx := index.New(clock.RealClock{})
+	c.parts = newProgram(log, idx)
 	mappings := c.mappings()
 	c.serving()
 	c.kubeconfigs()
@@ -198,7 +194,6 @@ func (c *checker) all() {
 	if mappings == nil || decider == nil {
 		return
 	}
-	idx := index.New(clock.RealClock{})
 	_, err = proxy.New(o.acrossShards(idx, decider, proxy.Config{Routing: routing.Config{Mappings: mappings, Index: idx}, Decider: decider, CORSOrigins: o.serving.corsOrigins}))
 	c.fail(err)
 }
@@ -256,12 +251,9 @@ func (c *checker) backends(all []certs.Source) {
 }
 
 func (c *checker) mountHosts() {
-	if !readable(c.o.routing.mountHostsFile) {
-		return
-	}
-	hosts, err := routing.NewMountHosts(c.o.routing.mountHostsFile, nil, c.log())
+	hosts, err := c.parts.mountHosts(c.o)
 	c.fail(err)
-	if err == nil {
+	if hosts != nil {
 		c.backends(hosts.Certificates())
 	}
 }
@@ -327,7 +319,7 @@ func (c *checker) bundle(what string, text []byte) {
 			ended++
 			c.warn("%s: the CA %q expired at %s", what, ca.Subject.String(), ca.NotAfter.UTC().Format(time.RFC3339))
 		}
-		if !ca.IsCA && !selfSigned(ca) {
+		if selfSigned := ca.Subject.String() == ca.Issuer.String(); !ca.IsCA && !selfSigned {
 			c.warn("%s: %q is not a CA certificate", what, ca.Subject.String())
 		}
 	}
@@ -335,8 +327,6 @@ func (c *checker) bundle(what string, text []byte) {
 		c.fail(fmt.Errorf("%s: every CA in it has expired", what))
 	}
 }
-
-func selfSigned(c *x509.Certificate) bool { return c.Subject.String() == c.Issuer.String() }
 
 func (c *checker) kubeconfigs() {
 	o := c.o
@@ -398,11 +388,8 @@ func (c *checker) kubeconfig(what string, config *rest.Config, err error) {
 // certificates checks the CA bundles of clients.
 func (c *checker) certificates() authn.Config {
 	config := authn.Config{}
-	p := &program{log: c.log(), sources: metrics.Sources{Reloads: map[string]func() error{}}}
-	_, err := p.certificates(c.o, &config)
-	if err != nil && (readable(c.o.auth.certificates.clientCA) || c.o.auth.certificates.clientCA == "") && (readable(c.o.auth.certificates.requestHeaderCA) || c.o.auth.certificates.requestHeaderCA == "") {
-		c.fail(err)
-	}
+	_, err := c.parts.certificates(c.o, &config)
+	c.fail(err)
 	if config.ClientCAs != nil {
 		c.bundle("--client-ca-file", config.ClientCAs.CurrentCABundleContent())
 	}
@@ -417,8 +404,7 @@ func (c *checker) certificates() authn.Config {
 
 // tokens checks the files of the token authenticators.
 func (c *checker) tokens(config *authn.Config) {
-	a := &c.o.auth
-	log := c.log()
+	a, log := &c.o.auth, c.parts.log
 	jwt.DisableUpstreamMetrics()
 	if readable(a.tokens.file) {
 		_, err := tokenfile.New(a.tokens.file, nil, log)
@@ -431,18 +417,13 @@ func (c *checker) tokens(config *authn.Config) {
 		}
 	}
 	if readable(a.webhook.ConfigFile) {
-		reviews := a.webhook
-		reviews.Audiences = a.webhookAudiences()
-		_, err := webhook.New(reviews)
+		_, err := c.parts.webhook(a)
 		c.fail(err)
 	}
-	flags := a.oidc.issuer
-	if a.oidc.config != "" && !readable(a.oidc.config) || flags.CAFile != "" && !readable(flags.CAFile) || a.oidc.config == "" && (flags.IssuerURL == "" || flags.ClientID == "") {
+	if a.oidc.config == "" && (a.oidc.issuer.IssuerURL == "" || a.oidc.issuer.ClientID == "") {
 		return // nothing to read, or validate has reported it
 	}
-	tokens, err := oidc.New(oidc.Config{
-		Flags: flags, ConfigFile: a.oidc.config, DisallowedIssuers: a.disallowedIssuers(), Issuers: issuer.NewPool(operatorsIssuers(log)), Log: log,
-	})
+	tokens, err := c.parts.oidc(a)
 	c.failIn(a.oidc.config, err)
 	if err == nil {
 		config.Tokens = append(config.Tokens, tokens)

@@ -6,21 +6,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"frontproxy/authn/issuer"
-	"frontproxy/index"
-	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/zpages"
 )
-
-// newSources returns the sources of /metrics other than requests; the parts add to
-// it.
-func newSources(idx *index.Index) metrics.Sources {
-	return metrics.Sources{
-		Counts:  idx.Counts,
-		Issuers: map[string]func() map[issuer.State]int{},
-		Reloads: map[string]func() error{},
-	}
-}
 
 // status returns the content of /statusz.
 func (p *program) status() zpages.StatusSources {
