@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -143,14 +144,6 @@ func newDebugClient(address string) *proxyClient {
 // maxPage bounds, in bytes, what is read of an answer.
 const maxPage = 16 << 20
 
-// statusError is an answer that is no success.
-type statusError struct {
-	reason metav1.StatusReason
-	text   string
-}
-
-func (e *statusError) Error() string { return e.text }
-
 // send sends one request. It reads at most so many bytes of the answer's body, and closes it.
 func send(ctx context.Context, client *http.Client, method, url, accept string, body []byte, most int64) (serverAnswer, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
@@ -175,8 +168,8 @@ type serverAnswer struct {
 	body   []byte
 }
 
-// do sends one request and returns the body of the answer. If that is a Status, the error is a
-// statusError.
+// do sends one request and returns the body of the answer. If that is a Status, the error is an
+// apierrors.StatusError.
 func (c *proxyClient) do(ctx context.Context, method, path, accept string, body []byte) ([]byte, error) {
 	a, err := send(ctx, c.client, method, c.base+path, accept, body, maxPage)
 	if err != nil {
@@ -189,7 +182,7 @@ func (c *proxyClient) do(ctx context.Context, method, path, accept string, body 
 	if json.Unmarshal(a.body, &s) != nil || s.Message == "" {
 		return nil, fmt.Errorf("%s answers %s", c.base, a.status)
 	}
-	message, advice := s.Message, ""
+	advice := ""
 	switch a.code {
 	case http.StatusForbidden, http.StatusUnauthorized:
 		advice = c.forbidden
@@ -197,9 +190,9 @@ func (c *proxyClient) do(ctx context.Context, method, path, accept string, body 
 		advice = c.unavailable
 	}
 	if advice != "" {
-		message += "\n(" + advice + ")"
+		s.Message += "\n(" + advice + ")"
 	}
-	return nil, &statusError{s.Reason, message}
+	return nil, &apierrors.StatusError{ErrStatus: s}
 }
 
 // errNoPage is for answers that are no page of a front-proxy's.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/proxy/zpages"
@@ -227,33 +228,22 @@ const replicaTries = 12
 
 // explain asks about the refusal id or, unless q is nil, about a request.
 func (c *proxyClient) explain(ctx context.Context, id string, q *zpages.ExplainRequest) (*zpages.Explanation, error) {
+	e := &zpages.Explanation{}
 	if q != nil {
 		body, err := json.Marshal(q)
 		if err != nil {
 			return nil, err
 		}
-		e, _, err := c.explainOnce(ctx, http.MethodPost, zpages.ExplainPath, body)
-		return e, err
+		return e, c.page(ctx, http.MethodPost, zpages.ExplainPath, body, e)
 	}
 	var err error
 	for range replicaTries {
-		var e *zpages.Explanation
-		var elsewhere bool
-		if e, elsewhere, err = c.explainOnce(ctx, http.MethodGet, zpages.ExplainPath+"/"+url.PathEscape(id), nil); !elsewhere {
+		err = c.page(ctx, http.MethodGet, zpages.ExplainPath+"/"+url.PathEscape(id), nil, e)
+		if apierrors.ReasonForError(err) != zpages.ReasonOtherInstance {
 			return e, err
 		}
 	}
 	return nil, fmt.Errorf("%w\n(none of %d tries reached that instance: set --server to it, or use its --debug-address, for example through kubectl port-forward)", err, replicaTries)
-}
-
-// explainOnce sends one question. elsewhere reports whether another replica must be asked.
-func (c *proxyClient) explainOnce(ctx context.Context, method, path string, body []byte) (e *zpages.Explanation, elsewhere bool, err error) {
-	e = &zpages.Explanation{}
-	if err := c.page(ctx, method, path, body, e); err != nil {
-		var refused *statusError
-		return nil, errors.As(err, &refused) && refused.reason == zpages.ReasonOtherInstance, err
-	}
-	return e, false, nil
 }
 
 // page sends one question and decodes the answer, which names its instance, into page.
