@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/json"
@@ -13,10 +12,10 @@ import (
 	"strings"
 	"time"
 
+	tenancyv1alpha1 "github.com/kcp-dev/sdk/apis/tenancy/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/util/cert"
-	"sigs.k8s.io/yaml"
 
 	"frontproxy/authn"
 	"frontproxy/authn/authstatus"
@@ -200,17 +199,14 @@ func certificatesOnly(text []byte) (string, error) {
 // documents, or of JSON. ignored are the other objects, each with its kind and name.
 func readChange(text []byte) (change *workspacetypes.Change, ignored []string, err error) {
 	change = &workspacetypes.Change{Configurations: map[string]json.RawMessage{}, Annotations: map[string]map[string]string{}, Types: map[string][]string{}}
-	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
+	documents := utilyaml.NewYAMLToJSONDecoder(bytes.NewReader(text))
 	for n := 1; ; n++ {
-		document, err := documents.Read()
+		var o changeObject
+		err := documents.Decode(&o)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("document %d: %w", n, err)
-		}
-		var o changeObject
-		if err := yaml.Unmarshal(document, &o); err != nil {
 			return nil, nil, fmt.Errorf("document %d: %w", n, err)
 		}
 		for _, o := range o.each() {
@@ -219,7 +215,7 @@ func readChange(text []byte) (change *workspacetypes.Change, ignored []string, e
 				return nil, nil, fmt.Errorf("document %d: %w", n, err)
 			}
 			if !used {
-				ignored = append(ignored, strings.TrimSpace(cmp.Or(o.Kind, "an object without a kind")+" "+o.Metadata.Name))
+				ignored = append(ignored, strings.TrimSpace(cmp.Or(o.Kind, "an object without a kind")+" "+o.Name))
 			}
 		}
 	}
@@ -231,11 +227,8 @@ func readChange(text []byte) (change *workspacetypes.Change, ignored []string, e
 
 // changeObject is an object of a file, or a list of them.
 type changeObject struct {
-	metav1.TypeMeta `json:",inline"`
-	Metadata        struct {
-		Name        string            `json:"name"`
-		Annotations map[string]string `json:"annotations"`
-	} `json:"metadata"`
+	metav1.PartialObjectMetadata `json:",inline"`
+
 	Spec  json.RawMessage `json:"spec"`
 	Items []changeObject  `json:"items"`
 }
@@ -248,7 +241,7 @@ func (o *changeObject) each() []*changeObject {
 		for i := range o.Items {
 			all = append(all, &o.Items[i])
 		}
-	case o.Kind != "" || o.APIVersion != "" || o.Metadata.Name != "" || o.Spec != nil:
+	case o.Kind != "" || o.APIVersion != "" || o.Name != "" || o.Spec != nil:
 		all = append(all, o)
 	}
 	return all
@@ -256,7 +249,7 @@ func (o *changeObject) each() []*changeObject {
 
 // addChange adds an object to the change, unless it is of another kind.
 func addChange(change *workspacetypes.Change, o *changeObject) (used bool, err error) {
-	name := o.Metadata.Name
+	name := o.Name
 	switch group, _, _ := strings.Cut(o.APIVersion, "/"); {
 	case group != "" && group != tenancyGroup, o.Kind != configurationKind && o.Kind != typeKind:
 		return false, nil
@@ -265,11 +258,7 @@ func addChange(change *workspacetypes.Change, o *changeObject) (used bool, err e
 	case o.Kind == configurationKind:
 		change.Configurations[name] = o.Spec
 	default:
-		var s struct {
-			AuthenticationConfigurations []struct {
-				Name string `json:"name"`
-			} `json:"authenticationConfigurations"`
-		}
+		var s tenancyv1alpha1.WorkspaceTypeSpec
 		if err := json.Unmarshal([]byte(cmp.Or(string(o.Spec), "{}")), &s); err != nil {
 			return false, fmt.Errorf("spec of WorkspaceType %s: %w", name, err)
 		}
@@ -279,7 +268,7 @@ func addChange(change *workspacetypes.Change, o *changeObject) (used bool, err e
 		}
 		change.Types[name] = names
 	}
-	for annotation, value := range o.Metadata.Annotations {
+	for annotation, value := range o.Annotations {
 		if !strings.HasPrefix(annotation, workspacetypes.LoginAnnotations) { // kubectl stores an old spec in one
 			continue
 		}
