@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -153,7 +154,8 @@ type caller struct {
 
 func (o *shadowOptions) callers() ([]caller, error) {
 	var all []caller
-	for _, file := range o.kubeconfigs {
+	anonymous := &rest.Config{}
+	for n, file := range o.kubeconfigs {
 		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}, nil).ClientConfig()
 		if err != nil {
 			return nil, fmt.Errorf("--kubeconfig %s: %w", file, err)
@@ -163,18 +165,15 @@ func (o *shadowOptions) callers() ([]caller, error) {
 			return nil, fmt.Errorf("--kubeconfig %s: %w", file, err)
 		}
 		all = append(all, c)
-		if o.anonymous && len(all) == 1 {
-			if c, err = o.caller("nobody", rest.AnonymousClientConfig(config)); err != nil {
-				return nil, err
-			}
-			all = append(all, c)
+		if n == 0 { // for its CA
+			anonymous = rest.AnonymousClientConfig(config)
 		}
 	}
-	if len(all) > 0 {
+	if !o.anonymous {
 		return all, nil
 	}
-	c, err := o.caller("nobody", &rest.Config{Host: o.incumbent})
-	return []caller{c}, err
+	c, err := o.caller("nobody", anonymous)
+	return append(all, c), err
 }
 
 func (o *shadowOptions) caller(name string, config *rest.Config) (c caller, err error) {
@@ -229,7 +228,7 @@ func (o *shadowOptions) paths() ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", name, line, err)
 		}
-		if path == "" || seen.Has(path) || endless(path) {
+		if path == "" || seen.Has(path) || stream.MatchString(path) {
 			continue
 		}
 		seen.Insert(path)
@@ -274,16 +273,8 @@ func pathOfEvent(line []byte) (string, error) {
 	return e.RequestURI, nil
 }
 
-// endless reports whether a GET opens a stream, and so has no end or has an effect.
-func endless(path string) bool {
-	path, query, _ := strings.Cut(path, "?")
-	for _, part := range []string{"/watch/", "/exec", "/attach", "/portforward", "/proxy"} {
-		if strings.Contains(path+"/", part+"/") || strings.Contains(path, part) && part == "/watch/" {
-			return true
-		}
-	}
-	return strings.Contains(query, "watch=") || strings.Contains(query, "follow=")
-}
+// stream matches a GET that opens a stream, and so has no end or has an effect.
+var stream = regexp.MustCompile(`^[^?]*(/watch/|/(exec|attach|portforward|proxy)(/|\?|$))|\?.*(watch|follow)=`)
 
 // compare sends each request to both proxies, one at a time. It asks for the identity
 // once for each workspace in the paths.
