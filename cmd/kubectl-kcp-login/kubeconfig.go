@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -123,15 +124,9 @@ func (p *program) writeKubeconfig(s *server, a *trust.Agreement) error {
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	for name, c := range config.Clusters {
-		merged.Clusters[name] = c
-	}
-	for name, u := range config.AuthInfos {
-		merged.AuthInfos[name] = u
-	}
-	for name, c := range config.Contexts {
-		merged.Contexts[name] = c
-	}
+	maps.Copy(merged.Clusters, config.Clusters)
+	maps.Copy(merged.AuthInfos, config.AuthInfos)
+	maps.Copy(merged.Contexts, config.Contexts)
 	merged.CurrentContext = config.CurrentContext
 	if err := clientcmd.ModifyConfig(access, *merged, false); err != nil {
 		return fmt.Errorf("write the kubeconfig: %w", err)
