@@ -53,7 +53,7 @@ func (p *program) login(ctx context.Context, text string) error {
 	case err != nil:
 		return err
 	default:
-		p.say("You are %s at %s.\n", id.name, s.url)
+		p.say("You are %s at %s.\n", id.Username, s.url)
 	}
 	return p.writeKubeconfig(s, a)
 }
@@ -72,7 +72,7 @@ func (p *program) whoami(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.out, "User:    %s\nGroups:  %s\nServer:  %s\nIssuer:  %s\n", id.name, strings.Join(id.groups, ", "), s.url, a.Issuer)
+	_, err = fmt.Fprintf(p.out, "User:    %s\nGroups:  %s\nServer:  %s\nIssuer:  %s\n", id.Username, strings.Join(id.Groups, ", "), s.url, a.Issuer)
 	return err
 }
 

@@ -149,8 +149,8 @@ func (s *server) do(ctx context.Context, method, at, token string, body []byte) 
 
 // identity is the identity that the workspace gives a user.
 type identity struct {
-	name   string
-	groups []string
+	Username string
+	Groups   []string
 }
 
 // errMayNotAsk is for users who are admitted but may not ask who they are.
@@ -207,13 +207,12 @@ func (s *server) review(ctx context.Context, token string) (*identity, error) {
 		return nil, err
 	}
 	var answer struct {
-		Message string `json:"message"`
-		Details struct {
-			UID string `json:"uid"`
-		} `json:"details"`
-		Status json.RawMessage `json:"status"`
+		Message string
+		Details struct{ UID string }
+		Status  struct{ UserInfo identity }
 	}
-	_ = json.Unmarshal(body, &answer) // ignore a body that is not JSON
+	err = json.Unmarshal(body, &answer) // of a Status, whose status is a text, the rest is read all the same
+	id := &answer.Status.UserInfo
 	switch {
 	case code == http.StatusUnauthorized:
 		return nil, refusedError{s.url.String(), issuer.Printable(answer.Details.UID)}
@@ -221,19 +220,12 @@ func (s *server) review(ctx context.Context, token string) (*identity, error) {
 		return nil, errMayNotAsk
 	case code >= 300:
 		return nil, fmt.Errorf("the server answers %d: %s", code, issuer.Printable(answer.Message))
-	}
-	var status struct {
-		UserInfo struct {
-			Username string   `json:"username"`
-			Groups   []string `json:"groups"`
-		} `json:"userInfo"`
-	}
-	if err := json.Unmarshal(answer.Status, &status); err != nil {
+	case err != nil || id.Username == "":
 		return nil, errors.New("the server's answer about who you are cannot be read")
 	}
-	id := &identity{name: issuer.Printable(status.UserInfo.Username)}
-	for _, g := range status.UserInfo.Groups {
-		id.groups = append(id.groups, issuer.Printable(g))
+	id.Username = issuer.Printable(id.Username)
+	for n, group := range id.Groups {
+		id.Groups[n] = issuer.Printable(group)
 	}
 	return id, nil
 }
