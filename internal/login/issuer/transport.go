@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,32 +51,17 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// clock is the issuer's clock.
-type clock struct {
-	mu    sync.Mutex // guards ahead
-	ahead time.Duration
-}
+// clock is the issuer's clock: how far it is ahead of this machine's, a time.Duration.
+type clock struct{ ahead atomic.Int64 }
 
 // read reads a Date header and ignores an invalid one.
 func (c *clock) read(date string) {
-	at, err := http.ParseTime(date)
-	if err != nil {
-		return
+	if at, err := http.ParseTime(date); err == nil {
+		c.ahead.Store(int64(time.Until(at)))
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ahead = time.Until(at)
 }
 
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead)
-}
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
 // local converts a time of the issuer to this machine's clock.
-func (c *clock) local(t time.Time) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return t.Add(-c.ahead)
-}
+func (c *clock) local(t time.Time) time.Time { return t.Add(-time.Duration(c.ahead.Load())) }
