@@ -123,7 +123,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 
 	// Authentication.
 	config := authn.Config{
-		PassOnGroups: o.auth.groups.passOn.values,
+		PassOnGroups: o.auth.groups.passOn,
 		DropGroups:   o.auth.groups.dropped(),
 		Instance:     instanceID(time.Now()),
 		ShardClients: o.across.clients(),
@@ -323,10 +323,8 @@ func (o *options) notices(log klog.Logger) {
 	if text := o.gates.warning(); text != "" {
 		log.Info(text)
 	}
-	for flag, list := range map[string]groupList{"authentication-drop-groups": o.auth.groups.drop, "authentication-pass-on-groups": o.auth.groups.passOn} {
-		if list.quoted {
-			log.Info("Split a quoted list in a flag at its commas; remove the quotes from the argument", "flag", "--"+flag, "groups", list.String())
-		}
+	for flag, groups := range o.auth.groups.quoted {
+		log.Info("Split a quoted list in a flag at its commas; remove the quotes from the argument", "flag", flag, "groups", strings.Join(groups, ","))
 	}
 	if len(o.loginClients) > 0 && !o.loginDiscoveryOn() {
 		log.Info("--login-client has no effect without --feature-gates=LoginDiscovery=true")

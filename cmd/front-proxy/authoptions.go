@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,7 +33,8 @@ type certificateOptions struct {
 
 // groupOptions filter the groups of identities.
 type groupOptions struct {
-	passOn, drop groupList
+	passOn, drop []string
+	quoted       map[string][]string // by flag, the lists in which a manifest left quotes
 }
 
 // tokenOptions are of bearer tokens of all kinds.
@@ -76,8 +76,20 @@ func (o *certificateOptions) flags(fs *pflag.FlagSet) {
 }
 
 func (o *groupOptions) flags(fs *pflag.FlagSet) {
-	fs.Var(&o.passOn, "authentication-pass-on-groups", "Groups that the proxy forwards to shards; a trailing * matches a prefix. Empty means all. --authentication-drop-groups takes precedence.")
-	fs.Var(&o.drop, "authentication-drop-groups", "Groups that the proxy never forwards to shards; a trailing * matches a prefix. Replaces the default.")
+	fs.StringSliceVar(&o.passOn, "authentication-pass-on-groups", nil, "Groups that the proxy forwards to shards; a trailing * matches a prefix. Empty means all. --authentication-drop-groups takes precedence.")
+	fs.StringSliceVar(&o.drop, "authentication-drop-groups", o.drop, "Groups that the proxy never forwards to shards; a trailing * matches a prefix. Replaces the default.")
+}
+
+// splitQuoted splits the groups that contain a comma: that was in quotes that a manifest left in
+// the argument.
+func (o *groupOptions) splitQuoted() {
+	o.quoted = map[string][]string{}
+	for flag, list := range map[string]*[]string{"--authentication-pass-on-groups": &o.passOn, "--authentication-drop-groups": &o.drop} {
+		if slices.ContainsFunc(*list, func(group string) bool { return strings.Contains(group, ",") }) {
+			*list = strings.Split(strings.Join(*list, ","), ",")
+			o.quoted[flag] = *list
+		}
+	}
 }
 
 func (a *authOptions) tokenFlags(fs *pflag.FlagSet) {
@@ -164,36 +176,3 @@ func (a *authOptions) files() []namedFile {
 	}
 	return files
 }
-
-// groupList is a comma-separated list of groups. An element that contains a comma was
-// in quotes that a manifest left in the argument. It is split, and quoted records
-// that, to warn the operator.
-type groupList struct {
-	values  []string
-	changed bool
-	quoted  bool
-}
-
-func (l *groupList) Set(value string) error {
-	if !l.changed {
-		l.values, l.changed = nil, true
-	}
-	if value == "" {
-		return nil
-	}
-	fields, err := csv.NewReader(strings.NewReader(value)).Read()
-	if err != nil {
-		return fmt.Errorf("%q is not a comma-separated list: %w", value, err)
-	}
-	for _, f := range fields {
-		l.quoted = l.quoted || strings.Contains(f, ",")
-		l.values = append(l.values, strings.Split(f, ",")...)
-	}
-	return nil
-}
-
-// String returns the groups.
-func (l *groupList) String() string { return strings.Join(l.values, ",") }
-
-// Type is the name of the value in --help.
-func (l *groupList) Type() string { return "strings" }

@@ -86,10 +86,10 @@ func (o *options) unusable() (notes []string) {
 	for _, e := range o.exact(names) {
 		check(e, e.text, "it matches only values with the same characters")
 	}
-	for _, e := range elements("authentication-pass-on-groups", a.groups.passOn.values) {
+	for _, e := range elements("authentication-pass-on-groups", a.groups.passOn) {
 		check(e, groupLike(e.text), "it matches nothing")
 	}
-	for _, e := range elements("authentication-drop-groups", a.groups.drop.values) {
+	for _, e := range elements("authentication-drop-groups", a.groups.drop) {
 		effect := "it matches nothing"
 		if text := strings.TrimSpace(e.text); text != "" && text != e.text {
 			effect = fmt.Sprintf("no group has that, so %q is dropped", text)
@@ -149,8 +149,8 @@ func (o *options) exact(allowedNames []element) []element {
 // dropped returns the patterns without white space around them. No identity has
 // a group with such white space, so this drops the intended groups and no others.
 func (o *groupOptions) dropped() []string {
-	all := make([]string, 0, len(o.drop.values))
-	for _, pattern := range o.drop.values {
+	all := make([]string, 0, len(o.drop))
+	for _, pattern := range o.drop {
 		if pattern = strings.TrimSpace(pattern); pattern != "" {
 			all = append(all, pattern)
 		}

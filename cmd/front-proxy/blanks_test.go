@@ -99,7 +99,7 @@ func TestDroppedGroups(t *testing.T) {
 	if diff := cmp.Diff([]string{"system:masters", "ops", "dev*"}, o.auth.groups.dropped()); diff != "" {
 		t.Error(diff)
 	}
-	if all := newOptions().auth.groups; !slices.Equal(all.dropped(), all.drop.values) {
+	if all := newOptions().auth.groups; !slices.Equal(all.dropped(), all.drop) {
 		t.Errorf("the default becomes %q", all.dropped())
 	}
 }

@@ -44,7 +44,7 @@ func newOptions() *options {
 	o.serving.ServerCert.CertDirectory = ""
 	o.serving.ServerCert.PairName = "apiserver" // the file names of a kcp root directory
 	o.logging.Verbosity = 2
-	o.auth.groups.drop.values = []string{"system:masters", "system:kcp:logical-cluster-admin", "system:kcp:initializer:*", "system:kcp:terminator:*"}
+	o.auth.groups.drop = []string{"system:masters", "system:kcp:logical-cluster-admin", "system:kcp:initializer:*", "system:kcp:terminator:*"}
 	return o
 }
 
@@ -82,6 +82,7 @@ func (o *options) flags() *cliflag.NamedFlagSets {
 // read notes what the parsed flags say together.
 func (o *options) read(all *pflag.FlagSet) {
 	o.all = all
+	o.auth.groups.splitQuoted()
 	o.auth.tokens.audiencesSet = all.Changed("api-audiences")
 	all.Visit(func(f *pflag.Flag) {
 		switch f.Name {

@@ -29,8 +29,8 @@ var kcpFlags = map[string]string{
 	"authentication-token-webhook-config-file": "", "authentication-token-webhook-version": "v1beta1", "authentication-token-webhook-cache-ttl": "2m0s",
 	"token-auth-file": "", "api-audiences": "[]", "service-account-key-file": "[]", "service-account-lookup": "true",
 	"service-account-issuer": "[https://kcp.default.svc]", "service-account-jwks-uri": "", "service-account-max-token-expiration": "0s",
-	"service-account-extend-token-expiration": "true", "authentication-pass-on-groups": "",
-	"authentication-drop-groups": "system:masters,system:kcp:logical-cluster-admin,system:kcp:initializer:*,system:kcp:terminator:*",
+	"service-account-extend-token-expiration": "true", "authentication-pass-on-groups": "[]",
+	"authentication-drop-groups": "[system:masters,system:kcp:logical-cluster-admin,system:kcp:initializer:*,system:kcp:terminator:*]",
 	"feature-gates":              "", "logging-format": "text", "v": "2", "vmodule": "", "log-flush-frequency": "5s", "log-json-info-buffer-size": "0",
 	"log-json-split-stream": "false", "log-text-info-buffer-size": "0", "log-text-split-stream": "false", "help": "false", "version": "false",
 	"tls-curve-preferences": "[]", "anonymous-auth": "false", "shard-peer-kubeconfig": "[]",
@@ -76,7 +76,7 @@ func TestGroupList(t *testing.T) {
 		"default":                  {nil, []string{"system:masters", "system:kcp:logical-cluster-admin", "system:kcp:initializer:*", "system:kcp:terminator:*"}, false},
 		"replaced":                 {[]string{"--authentication-drop-groups=a,b"}, []string{"a", "b"}, false},
 		"repeated":                 {[]string{"--authentication-drop-groups=a", "--authentication_drop_groups=b"}, []string{"a", "b"}, false},
-		"none":                     {[]string{"--authentication-drop-groups="}, nil, false},
+		"none":                     {[]string{"--authentication-drop-groups="}, []string{}, false},
 		"the operator's quotes":    {[]string{`--authentication-drop-groups="g1,g2"`}, []string{"g1", "g2"}, true},
 		"quotes around one group":  {[]string{`--authentication-drop-groups="g1"`}, []string{"g1"}, false},
 		"quotes around some of it": {[]string{`--authentication-drop-groups=g0,"g1,g2"`}, []string{"g0", "g1", "g2"}, true},
@@ -86,11 +86,11 @@ func TestGroupList(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, o.auth.groups.drop.values); diff != "" {
+			if diff := cmp.Diff(tc.want, o.auth.groups.drop); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if o.auth.groups.drop.quoted != tc.quoted {
-				t.Errorf("quoted: got %t", o.auth.groups.drop.quoted)
+			if _, quoted := o.auth.groups.quoted["--authentication-drop-groups"]; quoted != tc.quoted {
+				t.Errorf("quoted: got %t", quoted)
 			}
 		})
 	}
