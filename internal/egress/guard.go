@@ -43,8 +43,6 @@ type Guard struct {
 	Own func() []netip.AddrPort
 	// LocalAddrs returns the machine's addresses; nil means net.InterfaceAddrs.
 	LocalAddrs func() ([]net.Addr, error)
-	// Resolver resolves names; nil means the system's.
-	Resolver *net.Resolver
 
 	unguarded bool
 }
@@ -78,11 +76,7 @@ var (
 
 // DialContext dials like net.Dialer, but only addresses that Check allows.
 func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	dialer := &net.Dialer{
-		Timeout:        10 * time.Second,
-		Resolver:       g.Resolver,
-		ControlContext: g.control,
-	}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, ControlContext: g.control}
 	return dialer.DialContext(ctx, network, address)
 }
 
