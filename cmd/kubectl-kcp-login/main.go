@@ -17,7 +17,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"frontproxy/internal/login/privatefile"
 	"frontproxy/internal/login/tokencache"
 	"frontproxy/internal/login/trust"
 )
@@ -131,8 +130,8 @@ func (p *program) open() error {
 		home = filepath.Join(config, "kcp-login")
 	}
 	tokens := filepath.Join(home, "tokens")
-	if err := privatefile.Dir(tokens); err != nil {
-		return err
+	if err := os.MkdirAll(tokens, 0o700); err != nil { //nolint:gosec // the user names it
+		return fmt.Errorf("make the directory for logins: %w", err)
 	}
 	p.trust, p.tokens = trust.NewStore(home), tokencache.New(tokens)
 	return nil

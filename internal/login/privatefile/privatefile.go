@@ -12,14 +12,6 @@ import (
 	"time"
 )
 
-// Dir creates a directory for private files and its parents, unless it exists.
-func Dir(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return fmt.Errorf("make the directory for logins: %w", err)
-	}
-	return nil
-}
-
 // Read reads a file. It refuses a file that others may read or write, because they
 // could have changed it. For a missing file the error is fs.ErrNotExist.
 func Read(path string) ([]byte, error) {

@@ -30,8 +30,9 @@ func New(dir string) *Cache { return &Cache{dir: dir} }
 
 // Entry has the tokens of one tuple, locked.
 type Entry struct {
-	path   string
-	unlock func()
+	path string
+	// Unlock releases the entry.
+	Unlock func()
 }
 
 // Lock locks the entry of a tuple's key, and waits for that until ctx ends. The
@@ -42,11 +43,8 @@ func (c *Cache) Lock(ctx context.Context, key string) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Entry{path: path, unlock: unlock}, nil
+	return &Entry{path, unlock}, nil
 }
-
-// Unlock releases the entry.
-func (e *Entry) Unlock() { e.unlock() }
 
 // Load returns the tokens; if there are none, or the file is broken, it returns empty
 // ones.
