@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -29,26 +28,8 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodPost { // a GET may be answered from a cache, with an old date
 		g.clock.read(res.Header.Get("Date"))
 	}
-	res.Body = &boundedBody{ReadCloser: res.Body, left: maxAnswer}
+	res.Body = http.MaxBytesReader(nil, res.Body, maxAnswer)
 	return res, nil
-}
-
-// boundedBody returns an error if there are more than left bytes.
-type boundedBody struct {
-	io.ReadCloser
-	left int
-}
-
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, errors.New("the issuer's answer is too large")
-	}
-	if len(p) > b.left {
-		p = p[:b.left]
-	}
-	n, err := b.ReadCloser.Read(p)
-	b.left -= n
-	return n, err
 }
 
 // clock is the issuer's clock: how far it is ahead of this machine's, a time.Duration.
