@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -143,10 +142,7 @@ func describeCA(bundle string) string {
 
 // line reads a line from the user; end of input without one is an error.
 func (p *program) line() (string, error) {
-	if p.lines == nil {
-		p.lines = bufio.NewReader(p.in)
-	}
-	text, err := p.lines.ReadString('\n')
+	text, err := p.in.ReadString('\n')
 	if err != nil && text == "" {
 		p.say("\n")
 		return "", io.ErrUnexpectedEOF

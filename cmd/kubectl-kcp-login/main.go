@@ -45,8 +45,7 @@ URL is https://HOST/clusters/WORKSPACE, or https://HOST to log in at the operato
 
 // program is the state that all commands share.
 type program struct {
-	in       io.Reader
-	lines    *bufio.Reader // of in, once the user was asked something
+	in       *bufio.Reader
 	out, err io.Writer
 	trust    *trust.Store
 	tokens   *tokencache.Cache
@@ -86,7 +85,7 @@ func (f *flags) set() *pflag.FlagSet {
 // run runs the program. out gets the output of the command, errOut the messages for
 // the user.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) error {
-	p := &program{in: in, out: out, err: errOut}
+	p := &program{in: bufio.NewReader(in), out: out, err: errOut}
 	fs := p.flags.set()
 	if err := fs.Parse(args); err != nil {
 		return fmt.Errorf("%w; see --help", err)
