@@ -67,7 +67,7 @@ type Dex struct {
 
 // StartDex starts one, with its files in dir; lifetime is that of ID tokens.
 func StartDex(ctx context.Context, binary, dir string, lifetime time.Duration) (*Dex, error) {
-	ca, err := newCA(dir, "dex-ca")
+	ca, err := NewCA(dir, "dex-ca")
 	if err != nil {
 		return nil, err
 	}

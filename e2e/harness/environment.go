@@ -217,7 +217,7 @@ func (e *Environment) makeKeys() (err error) {
 		return fmt.Errorf("make keys: %w", err)
 	}
 	for name, ca := range map[string]**CA{"client-ca": &e.ClientCA, "serving-ca": &e.ServingCA, "requestheader-ca": &e.RequestHeaderCA} {
-		if *ca, err = newCA(pki, name); err != nil {
+		if *ca, err = NewCA(pki, name); err != nil {
 			return err
 		}
 	}

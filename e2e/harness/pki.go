@@ -28,9 +28,9 @@ type CA struct {
 	key  *ecdsa.PrivateKey
 }
 
-// newCA makes a CA and writes its certificate to dir/name.crt. Its key stays
+// NewCA makes a CA and writes its certificate to dir/name.crt. Its key stays
 // in memory.
-func newCA(dir, name string) (*CA, error) {
+func NewCA(dir, name string) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make CA %s: %w", name, err)
@@ -65,6 +65,15 @@ type KeyPair struct {
 func (ca *CA) Client(dir, user string, groups ...string) (KeyPair, error) {
 	template := certificate(pkix.Name{CommonName: user, Organization: groups})
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return ca.issue(dir, user, template)
+}
+
+// ClientUntil issues a client certificate that ends at a time, which may have
+// passed.
+func (ca *CA) ClientUntil(dir, user string, end time.Time, groups ...string) (KeyPair, error) {
+	template := certificate(pkix.Name{CommonName: user, Organization: groups})
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	template.NotBefore, template.NotAfter = end.Add(-48*time.Hour), end
 	return ca.issue(dir, user, template)
 }
 

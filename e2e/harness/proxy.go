@@ -88,6 +88,11 @@ func (e *Environment) NewProxy(name string, o ProxyOptions) (*Proxy, error) {
 	return p, nil
 }
 
+// ChangeImage makes a proxy that was the incumbent this repository's: the next
+// Start has the same arguments and the same address, as when an operator
+// changes nothing but the image.
+func (p *Proxy) ChangeImage() { p.binary = p.env.config.Binaries.FrontProxy }
+
 // mapping is the operator's: /clusters/ by shard, /services/ at the root shard.
 func (e *Environment) mapping() string {
 	var b strings.Builder

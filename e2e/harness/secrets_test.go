@@ -7,7 +7,7 @@ import (
 )
 
 func TestSecretsAreFound(t *testing.T) {
-	ca, err := newCA(t.TempDir(), "ca")
+	ca, err := NewCA(t.TempDir(), "ca")
 	if err != nil {
 		t.Fatal(err)
 	}
