@@ -173,9 +173,7 @@ func (w warnings) Info(_ int, msg string, values ...any) {
 
 func (c *checker) all() {
 	o := c.o
-	if err := o.complete(); err != nil {
-		c.fail(err)
-	}
+	c.fail(o.complete())
 	c.fail(o.validate())
 	log := logr.New(warnings{c.warn})
 	o.notices(log)
