@@ -17,7 +17,7 @@ type renames map[string]bool
 func (r renames) note(e fsnotify.Event) {
 	name := filepath.Clean(e.Name)
 	switch {
-	case e.Name == "": // events were lost, or the channel is closed
+	case e.Name == "": // events were lost
 		clear(r)
 	case e.Has(fsnotify.Create):
 		r[name] = true
@@ -26,13 +26,13 @@ func (r renames) note(e fsnotify.Event) {
 	}
 }
 
-// subscribe returns a channel of events; nil (never ready) if there are none. An
-// event without a name means that events were lost.
-func subscribe(log klog.Logger, files []string) (<-chan fsnotify.Event, func()) {
+// subscribe watches the directories of files until stop is called. Without events the
+// channels of the watcher are nil.
+func subscribe(log klog.Logger, files []string) (watcher *fsnotify.Watcher, stop func()) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		log.Info("No file events; checking files every minute", "err", err)
-		return nil, func() {}
+		return &fsnotify.Watcher{}, func() {}
 	}
 	var dirs []string
 	for _, file := range files {
@@ -44,33 +44,5 @@ func subscribe(log klog.Logger, files []string) (<-chan fsnotify.Event, func()) 
 			log.Info("No file events for a directory; checking its files every minute", "err", fmt.Errorf("watch %q: %w", dir, err))
 		}
 	}
-	events, stop, done := make(chan fsnotify.Event), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		forward(log, watcher, events, stop)
-	}()
-	return events, func() {
-		close(stop)
-		<-done
-		_ = watcher.Close()
-	}
-}
-
-// forward passes events on until stop is closed.
-func forward(log klog.Logger, watcher *fsnotify.Watcher, events chan<- fsnotify.Event, stop <-chan struct{}) {
-	for {
-		var e fsnotify.Event
-		select {
-		case <-stop:
-			return
-		case e = <-watcher.Events:
-		case err := <-watcher.Errors:
-			log.V(4).Info("File events were lost", "err", err)
-		}
-		select {
-		case <-stop:
-			return
-		case events <- e:
-		}
-	}
+	return watcher, func() { _ = watcher.Close() }
 }

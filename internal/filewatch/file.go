@@ -172,7 +172,7 @@ func (f *File[T]) Run(ctx context.Context) error {
 
 // follow follows files until ctx ends or the set of files changes.
 func (f *File[T]) follow(ctx context.Context, files []string) {
-	events, unsubscribe := subscribe(f.config.Log, files)
+	watcher, unsubscribe := subscribe(f.config.Log, files)
 	defer unsubscribe()
 	renamed := renames{}
 	for ctx.Err() == nil {
@@ -190,16 +190,19 @@ func (f *File[T]) follow(ctx context.Context, files []string) {
 		case <-ctx.Done():
 		case <-timer.C():
 		case <-f.wake:
-		case e := <-events:
+		case e := <-watcher.Events:
 			renamed.note(e)
-			f.drain(ctx, events, renamed)
+			f.drain(ctx, watcher, renamed)
+		case err := <-watcher.Errors:
+			f.lost(err, renamed)
+			f.drain(ctx, watcher, renamed)
 		}
 		timer.Stop()
 	}
 }
 
 // drain records the events of the next moment.
-func (f *File[T]) drain(ctx context.Context, events <-chan fsnotify.Event, renamed renames) {
+func (f *File[T]) drain(ctx context.Context, watcher *fsnotify.Watcher, renamed renames) {
 	timer := f.config.Clock.NewTimer(burst)
 	defer timer.Stop()
 	for {
@@ -208,10 +211,18 @@ func (f *File[T]) drain(ctx context.Context, events <-chan fsnotify.Event, renam
 			return
 		case <-timer.C():
 			return
-		case e := <-events:
+		case e := <-watcher.Events:
 			renamed.note(e)
+		case err := <-watcher.Errors:
+			f.lost(err, renamed)
 		}
 	}
+}
+
+// lost records that some events were not delivered.
+func (f *File[T]) lost(err error, renamed renames) {
+	f.config.Log.V(4).Info("File events were lost", "err", err)
+	renamed.note(fsnotify.Event{})
 }
 
 // files returns the files on which the value depends, sorted.
