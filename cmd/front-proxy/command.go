@@ -97,10 +97,13 @@ func addSections(to *pflag.FlagSet, sections *cliflag.NamedFlagSets) {
 	}
 }
 
-// usageError says that c's command line cannot be used. The exit status of the server is then
-// 1, like kcp-front-proxy's; that of other commands is 2.
+// usageError says that c's command line cannot be used, unless err is nil. The exit status of the
+// server is then 1, like kcp-front-proxy's; that of other commands is 2.
 func usageError(c *cobra.Command, err error) error {
-	if !c.HasParent() {
+	switch {
+	case err == nil:
+		return nil
+	case !c.HasParent():
 		return fmt.Errorf("%w; see --help", err)
 	}
 	return &exitError{2, fmt.Sprintf("%s: %v; see %s --help", c.Name(), err, c.CommandPath())}

@@ -77,12 +77,7 @@ func newExplainCommand() *cobra.Command {
 	o := &explainOptions{}
 	c := &cobra.Command{
 		Use: "explain {<id> | --path=… | --workspace} [flags]", Short: "Explain why a running proxy refuses or admits a request", Long: explainUsage,
-		Args: func(c *cobra.Command, args []string) error {
-			if err := o.validate(args); err != nil {
-				return usageError(c, err)
-			}
-			return nil
-		},
+		Args:              func(c *cobra.Command, args []string) error { return usageError(c, o.validate(args)) },
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
 			id := ""

@@ -106,12 +106,7 @@ func newShadowCommand() *cobra.Command {
 	o := &shadowOptions{}
 	c := &cobra.Command{
 		Use: "shadow --incumbent=… --candidate=… [flags]", Short: "Compare the responses of two proxies", Long: shadowUsage,
-		Args: func(c *cobra.Command, args []string) error {
-			if err := o.validate(args); err != nil {
-				return usageError(c, err)
-			}
-			return nil
-		},
+		Args: func(c *cobra.Command, args []string) error { return usageError(c, o.validate(args)) },
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.OutOrStdout()) },
 	}
 	o.flags(c.Flags())
