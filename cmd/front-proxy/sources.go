@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apiserver/pkg/server/flagz"
+	cliflag "k8s.io/component-base/cli/flag"
 
 	"frontproxy/proxy/zpages"
 )
@@ -21,14 +23,7 @@ func (p *program) status() zpages.StatusSources {
 // flags that need one name a file. If a flag ever has a secret value, it must be
 // marked with the annotation "classified", like Kubernetes' own.
 func flagValues(all *pflag.FlagSet) map[string]string {
-	values := map[string]string{}
-	all.VisitAll(func(f *pflag.Flag) {
-		values[f.Name] = f.Value.String()
-		if len(f.Annotations["classified"]) > 0 {
-			values[f.Name] = "CLASSIFIED"
-		}
-	})
-	return values
+	return flagz.NamedFlagSetsReader{FlagSets: cliflag.NamedFlagSets{FlagSets: map[string]*pflag.FlagSet{"all": all}}}.GetFlagz()
 }
 
 // followed is a type that follows files.
