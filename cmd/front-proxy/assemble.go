@@ -170,7 +170,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		return nil, err
 	}
 	p.metrics.RegisterSources(p.sources)
-	door := o.acrossShards(idx, decider, proxy.Config{
+	settings := o.acrossShards(idx, decider, proxy.Config{
 		Routing: routing.Config{
 			Mappings:          mappings,
 			MappingFile:       o.routing.mappingFile,
@@ -206,10 +206,10 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Metrics:     p.metrics,
 		Log:         log.WithName("proxy"),
 	})
-	if err := p.observers(&o.observe, &door); err != nil {
+	if err := p.observers(&o.observe, &settings); err != nil {
 		return nil, err
 	}
-	front, err := proxy.New(door)
+	front, err := proxy.New(settings)
 	if err != nil {
 		return nil, err
 	}

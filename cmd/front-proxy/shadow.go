@@ -44,14 +44,14 @@ could not be asked, 2 when the command line cannot be read.
 `
 
 type shadowOptions struct {
-	incumbent, candidate   string
-	kubeconfigs            []string
-	anonymous              bool
-	caFile                 string
-	pathsFile, auditLog    string
-	sample, limit          int
-	ignore                 []string
-	incumbentTLS, candiTLS string
+	incumbent, candidate       string
+	kubeconfigs                []string
+	anonymous                  bool
+	caFile                     string
+	pathsFile, auditLog        string
+	sample, limit              int
+	ignore                     []string
+	incumbentTLS, candidateTLS string
 	clientOptions
 }
 
@@ -63,7 +63,7 @@ func (o *shadowOptions) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.anonymous, "anonymous", false, "Also send each request without a credential.")
 	fs.StringVar(&o.caFile, "ca-file", "", "PEM bundle that verifies both proxies. Empty means the kubeconfig's.")
 	fs.StringVar(&o.incumbentTLS, "incumbent-tls-server-name", "", "Name to expect in the incumbent's certificate.")
-	fs.StringVar(&o.candiTLS, "candidate-tls-server-name", "", "Name to expect in the candidate's certificate.")
+	fs.StringVar(&o.candidateTLS, "candidate-tls-server-name", "", "Name to expect in the candidate's certificate.")
 	fs.StringVar(&o.pathsFile, "paths-file", "", "File of paths with their queries, one per line; # begins a comment; - is standard input.")
 	fs.StringVar(&o.auditLog, "audit-log", "", "Audit log from which to take the read requests.")
 	fs.IntVar(&o.sample, "sample", 1, "Use one in this many requests.")
@@ -176,7 +176,7 @@ func (o *shadowOptions) caller(name string, config *rest.Config) (c caller, err 
 	if c.incumbent, err = o.client(config, o.incumbent, o.incumbentTLS); err != nil {
 		return c, err
 	}
-	c.candidate, err = o.client(config, o.candidate, o.candiTLS)
+	c.candidate, err = o.client(config, o.candidate, o.candidateTLS)
 	return c, err
 }
 
