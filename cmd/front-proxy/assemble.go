@@ -118,7 +118,6 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		p.add(run)
 	}
 
-	// Routing: which shard has the cluster.
 	watches := idx.Watches()
 
 	// Authentication.

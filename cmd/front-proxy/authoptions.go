@@ -19,7 +19,7 @@ type authOptions struct {
 	certificates certificateOptions
 	groups       groupOptions
 	tokens       tokenOptions
-	webhook      webhook.Config // what flags set of it
+	webhook      webhook.Config // only the fields that flags set
 	oidc         oidcOptions
 	accounts     serviceAccountOptions
 }
@@ -28,7 +28,7 @@ type authOptions struct {
 type certificateOptions struct {
 	clientCA        string
 	requestHeaderCA string
-	requestHeader   clientcert.RequestHeader // what flags set of it
+	requestHeader   clientcert.RequestHeader // only the fields that flags set
 }
 
 // groupOptions filter the groups of identities.
@@ -37,21 +37,21 @@ type groupOptions struct {
 	quoted       map[string][]string // by flag, the lists in which a manifest left quotes
 }
 
-// tokenOptions are of bearer tokens of all kinds.
+// tokenOptions are for bearer tokens of all kinds.
 type tokenOptions struct {
 	file         string
 	audiences    []string
 	audiencesSet bool // --api-audiences was given
 }
 
-// oidcOptions are of the operator's issuers.
+// oidcOptions are for the operator's issuers.
 type oidcOptions struct {
 	issuer   oidc.Flags
 	flagsSet bool // an --oidc-* flag was given
 	config   string
 }
 
-// serviceAccountOptions are of the shards' service accounts.
+// serviceAccountOptions are for the shards' service accounts.
 type serviceAccountOptions struct {
 	keyFiles []string
 	issuers  []string
@@ -156,7 +156,7 @@ func (a *authOptions) validate() error {
 	return errors.Join(append(errs, a.certificates.blankErrors()...)...)
 }
 
-// apiAudiences are those of the API, for reviews of tokens.
+// apiAudiences are the audiences of the API, for reviews of tokens.
 func (a *authOptions) apiAudiences() []string {
 	if len(a.tokens.audiences) > 0 {
 		return a.tokens.audiences

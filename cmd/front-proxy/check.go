@@ -207,7 +207,8 @@ func readable(path string) bool {
 	return true
 }
 
-// blank says that a file has nothing but white space: a start refuses that.
+// blank reports whether a file has nothing but white space: with such a file the proxy does not
+// start.
 func blank(path string) bool {
 	text, err := os.ReadFile(path) //nolint:gosec // the operator's file
 	return err == nil && len(bytes.TrimSpace(text)) == 0
@@ -470,7 +471,7 @@ func (c *checker) auditPolicy(file string) {
 			c.warn("%s, which is ignored", withLine(flag+file+": "+problem, file))
 		}
 	}
-	if text, err = json.Marshal(&known); err == nil { // of what is ignored the policy's reader would write to the log
+	if text, err = json.Marshal(&known); err == nil { // without what is ignored, which the policy's reader would log
 		_, err = policy.LoadPolicyFromBytes(text)
 	}
 	if err != nil {

@@ -43,7 +43,7 @@ type proxyClient struct {
 	client *http.Client
 	base   string // the URL in front of the proxy's own paths
 	// forbidden is advice for when the proxy refuses, unavailable for when it cannot find out
-	// who may ask.
+	// whether the caller may ask.
 	forbidden, unavailable string
 }
 
@@ -144,7 +144,7 @@ func newDebugClient(address string) *proxyClient {
 // maxPage bounds, in bytes, what is read of an answer.
 const maxPage = 16 << 20
 
-// send sends one request. It reads at most so many bytes of the answer's body, and closes it.
+// send sends one request. most bounds, in bytes, what is read of the answer's body.
 func send(ctx context.Context, client *http.Client, method, url, accept string, body []byte, most int64) (serverAnswer, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
@@ -195,5 +195,5 @@ func (c *proxyClient) do(ctx context.Context, method, path, accept string, body 
 	return nil, &apierrors.StatusError{ErrStatus: s}
 }
 
-// errNoPage is for answers that are no page of a front-proxy's.
-var errNoPage = errors.New("it answers, but not with a page of front-proxy's; a /clusters/… in --server leads to a shard")
+// errNoPage is for an answer that is not a page of a front-proxy.
+var errNoPage = errors.New("the server answers, but not with a page of a front-proxy; a /clusters/… in --server leads to a shard")

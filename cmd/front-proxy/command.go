@@ -214,7 +214,7 @@ func printHelp(c *cobra.Command, flags *cliflag.NamedFlagSets) {
 	}
 }
 
-// maxHelpColumns is how wide help is where it is not written to a terminal, and at most.
+// maxHelpColumns is the maximum width of help, and its width if it is not written to a terminal.
 const maxHelpColumns = 120
 
 // helpColumns returns how wide help may be.

@@ -207,7 +207,8 @@ func (o *explainOptions) credential(q *zpages.ExplainRequest) error {
 	return nil
 }
 
-// maxInput limits how much of a file is read.
+// maxInput bounds, in bytes, what explain reads from standard input, and the lines that shadow
+// reads.
 const maxInput = 1 << 20
 
 func readInput(name string) ([]byte, error) {

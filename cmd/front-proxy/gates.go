@@ -34,8 +34,8 @@ var ourGates = []gate{
 }
 
 // gates is the value of --feature-gates: the gates that were set, by name. A name is
-// one of ourGates, AllAlpha, AllBeta, or a gate of kcp or Kubernetes, which has no
-// effect here.
+// one of ourGates, AllAlpha or AllBeta. Any other name has no effect, because it may be a
+// gate of kcp or Kubernetes.
 type gates struct {
 	set map[string]bool
 }

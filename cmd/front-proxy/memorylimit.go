@@ -22,8 +22,8 @@ const (
 )
 
 // followMemoryLimit has the runtime's memory limit follow the container's until ctx ends.
-// The environment variable GOMEMLIMIT, if set, wins. Without a limit there is none. No error
-// keeps the program from serving.
+// The environment variable GOMEMLIMIT, if set, wins. If the container has no limit, neither has
+// the runtime. No error keeps the program from serving.
 func followMemoryLimit(ctx context.Context, container memlimit.Provider, log klog.Logger) {
 	log = log.WithName("memory")
 	limit, err := memlimit.Set(

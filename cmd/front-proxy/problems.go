@@ -44,9 +44,8 @@ func problemsOf(all []error) []string {
 // fieldPath is a path of fields, as in jwt[0].issuer.url.
 var fieldPath = regexp.MustCompile(`[A-Za-z]\w*(?:\[\d+\])*(?:\.\w+(?:\[\d+\])*)*`)
 
-// withLine adds the number of the line of a YAML file to the first field of the file that a
-// problem names. A problem that names none stays as it is, and so does one of which the file
-// cannot be read.
+// withLine adds the line number to the first field of a YAML file that a problem names. A problem
+// that names no field stays as it is, and so does every problem if the file cannot be read.
 func withLine(problem, file string) string {
 	data, err := os.ReadFile(file) //nolint:gosec // the operator's file
 	var doc yamlv3.Node
@@ -71,8 +70,8 @@ func withLine(problem, file string) string {
 	return problem
 }
 
-// lineOf returns the line of a field below node; of one that is not there, that of the last one
-// on the way to it; 0 if not even the first is there.
+// lineOf returns the line of the field at path below node. If there is no such field, it returns
+// the line of the last one on the way to it, or 0 if there is none of them.
 func lineOf(node *yamlv3.Node, path string) int {
 	line := 0
 	for _, step := range strings.FieldsFunc(path, func(r rune) bool { return strings.ContainsRune(".[]", r) }) {

@@ -44,7 +44,7 @@ func (o *shardOptions) validate() error {
 	return nil
 }
 
-// debugOptions are pages for operators on listeners of their own.
+// debugOptions say on which further listeners there are pages for operators.
 type debugOptions struct {
 	profilerAddress string
 	address         string
@@ -55,7 +55,7 @@ func (o *debugOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.address, "debug-address", "", "Loopback address:port, or unix:///path of a socket, for /statusz, /flagz, /metrics and explanations without TLS or authentication, for use when root is down and cannot authorize readers. Empty means off.")
 }
 
-// limitOptions bound what clients take.
+// limitOptions bound what clients may take up.
 type limitOptions struct {
 	maxInFlight    int
 	maxConnections int
@@ -68,7 +68,7 @@ func (o *limitOptions) flags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.balancers, "proxy-protocol-trusted-cidrs", nil, "Load balancers, as networks, comma-separated, whose connections begin with a PROXY protocol version 2 header, which names the client: for limits, audit and X-Forwarded-For. A connection from one of these networks without such a header is closed, and a header from elsewhere is not believed. List only addresses from which nobody but the load balancers connects. Empty means that connections come from clients themselves.")
 }
 
-// servingOptions are of the listener, and of its end.
+// servingOptions are for the listener and for its shutdown.
 type servingOptions struct {
 	*genericoptions.SecureServingOptions
 	corsOrigins     []string

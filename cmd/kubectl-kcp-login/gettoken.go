@@ -36,7 +36,7 @@ func (p *program) getToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	asked.Spec.Cluster = nil // which need not be told
+	asked.Spec.Cluster = nil // kubectl does not need its own request back
 	asked.Status = &clientauthentication.ExecCredentialStatus{Token: tokens.IDToken, ExpirationTimestamp: &metav1.Time{Time: tokens.Expiry.Add(-early)}}
 	return json.NewEncoder(p.out).Encode(&asked)
 }

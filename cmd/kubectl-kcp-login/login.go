@@ -102,7 +102,7 @@ func (p *program) logout(ctx context.Context) error {
 	return nil
 }
 
-// loggedIn returns the agreements that logout concerns.
+// loggedIn returns the keys of the agreements whose tokens logout deletes.
 func (p *program) loggedIn() ([]string, error) {
 	if !p.flags.all {
 		_, a, err := p.current()

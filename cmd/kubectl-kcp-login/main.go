@@ -82,8 +82,8 @@ func (f *flags) set() *pflag.FlagSet {
 	return fs
 }
 
-// run runs the program. out gets the output of the command, errOut the messages for
-// the user.
+// run runs the program. It writes what the command is for to out, and messages for the
+// user to errOut.
 func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) error {
 	p := &program{in: bufio.NewReader(in), out: out, err: errOut}
 	fs := p.flags.set()

@@ -72,7 +72,7 @@ func newServer(text string, ca []byte) (*server, error) {
 	s.client = &http.Client{
 		Timeout:       serverTimeout,
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // do not follow to another place is not believed
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // another server must not answer for this one
 	}
 	return s, nil
 }
@@ -82,7 +82,7 @@ func readCA(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
 	}
-	ca, err := os.ReadFile(file) //nolint:gosec // the person names it
+	ca, err := os.ReadFile(file) //nolint:gosec // the user names it
 	if err != nil {
 		return nil, fmt.Errorf("--certificate-authority: %w", err)
 	}
@@ -115,7 +115,7 @@ func (s *server) metadata(ctx context.Context) (*protectedresource.Metadata, err
 	return m, nil
 }
 
-// do sends a request. The error says what the user can do.
+// do sends a request. token is empty for none. The error says what the user can do.
 func (s *server) do(ctx context.Context, method, at, token string, body []byte) (int, []byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
 	if err != nil {

@@ -89,7 +89,7 @@ func (p *program) person(ctx context.Context, at *issuer.Issuer) (*tokencache.To
 		if browser == nil || p.flags.noBrowser {
 			return
 		}
-		cmd := exec.Command(browser[0], append(browser[1:], page)...) //nolint:gosec // the person's own browser, which stays open when this program ends
+		cmd := exec.Command(browser[0], append(browser[1:], page)...) //nolint:gosec // the user's own browser, which stays open when this program ends
 		if err := cmd.Start(); err != nil {
 			p.say("No browser could be started (%v); open the page by hand.\n", err)
 			return

@@ -5,19 +5,19 @@ import (
 	"encoding/pem"
 )
 
-// Source is a certificate in use, or a bundle of them, whose end matters.
+// Source is a certificate in use, or a bundle of them, whose expiry matters.
 type Source struct {
 	// Role is what they are for, from a small fixed set: "serving", "client",
 	// "client-ca", "requestheader-ca", "backend-ca".
 	Role string
-	// Source is the flag that names the file; of several files each has its own.
+	// Source names the flag of the file and, if that leads to several files, which of them.
 	Source string
-	// PEM returns them as they are in use now; nil when there are none.
+	// PEM returns the certificates that are in use now; nil if there are none.
 	PEM func() []byte
 }
 
-// Earliest is the certificate of a bundle in PEM that ends first; nil when none can
-// be read.
+// Earliest returns the certificate in a PEM bundle that expires first; nil if none can be
+// read.
 func Earliest(bundle []byte) (first *x509.Certificate) {
 	for {
 		var block *pem.Block

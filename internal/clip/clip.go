@@ -24,8 +24,8 @@ func Clone(s string, n int) string {
 	return s[:n] + ellipsis
 }
 
-// Quoted is the beginning of a list of texts, each in quotes: 16 of them at most,
-// and some 300 bytes.
+// Quoted returns the beginning of a list of texts, each in quotes: at most 16 of them and
+// about 300 bytes.
 func Quoted(list []string) string {
 	const shown, bytes = 16, 300
 	return Clone(fmt.Sprintf("%q", list[:min(len(list), shown)]), bytes)

@@ -7,8 +7,8 @@ import (
 )
 
 // LoadError returns why the kubeconfig at path cannot be used, for which client-go's loader gave
-// err. Where the file has no cluster that its context could use, that says only that there is no
-// configuration, and mentions variables of other programs.
+// err. If the file has no cluster that its context could use, client-go says only that there is no
+// configuration, and mentions environment variables that front-proxy does not read.
 func LoadError(path string, err error) error {
 	if !clientcmd.IsEmptyConfig(err) {
 		return err
