@@ -3,12 +3,12 @@
 // beside them), and a proxy in front of them, each a process of its own. The end-to-end
 // tests and the demo share it.
 //
-// What it starts it stops: every process has a process group of its own, dies
-// with this process (Pdeathsig), and is ended by Stop in the order proxy,
-// shards, root shard, cache server. The work directory has the keys, the
-// kubeconfigs and, below logs/, one log file a process.
+// It stops what it starts: every process has its own process group, is killed when
+// this process ends (Pdeathsig), and is ended by Stop in the order proxy, shards,
+// root shard, cache server. The work directory has the keys, the kubeconfigs and,
+// below logs/, one log file for each process.
 //
-// Wrinkles:
+// What may surprise:
 //   - A shard publishes the proxy's address as its external URL, so the
 //     proxy's port is chosen before anything starts.
 //   - Ports are taken from below the kernel's range for outgoing connections:

@@ -1,7 +1,7 @@
 package harness
 
-// Program is a process for which nothing but its command line is known: of
-// benchmarks, which start their own.
+// Program is a process that does not belong to an Environment: of benchmarks, and of
+// tests that start their own.
 type Program struct{ process *process }
 
 // StartProgram runs path; its output is appended to the file log. Should we

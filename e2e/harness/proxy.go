@@ -19,7 +19,7 @@ type ProxyOptions struct {
 	Incumbent bool
 	// WithoutWorkspaceAuthentication leaves the feature gate off.
 	WithoutWorkspaceAuthentication bool
-	// LoginDiscovery has it tell where to log in, under the address it listens at.
+	// LoginDiscovery makes it publish where to log in, at the address where it listens.
 	LoginDiscovery bool
 	// MountReentry lets shards assert who is asking for a mounted workspace.
 	MountReentry bool
@@ -39,8 +39,7 @@ type Proxy struct {
 	process *process
 }
 
-// NewProxy makes one more proxy, with a port, certificates and a mapping of
-// its own. Nothing runs before Start; the caller stops it.
+// NewProxy makes another proxy, with its own port, certificates and mapping. Nothing runs before Start; the caller stops it.
 func (e *Environment) NewProxy(name string, o ProxyOptions) (*Proxy, error) {
 	dir := filepath.Join(e.Dir, name)
 	serving, err := e.ServingCA.Serving(dir, "serving")

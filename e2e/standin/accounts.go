@@ -32,8 +32,8 @@ func (s *Shard) putNamespaced(resource, cluster, namespace, name string, o Objec
 	s.namespaced[fmt.Sprintf("/clusters/%s/api/v1/namespaces/%s/%s/%s", cluster, namespace, resource, name)] = o
 }
 
-// lookedUp answers a request of the proxy's own for one namespaced object;
-// false when it is none.
+// lookedUp answers the proxy's own requests for one namespaced object; it returns
+// false if r is no such request.
 func (s *Shard) lookedUp(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/api/v1/namespaces/") || !s.allowed(r) {
 		return false

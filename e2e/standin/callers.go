@@ -39,7 +39,7 @@ func purposeOf(r *http.Request) Purpose {
 	return ForClients
 }
 
-// called notes who called.
+// called records whose request r is.
 func (s *Shard) called(r *http.Request) {
 	name := "nobody"
 	if len(r.TLS.PeerCertificates) > 0 {
@@ -69,9 +69,8 @@ func (s *Shard) Callers() map[Purpose][]string {
 	return all
 }
 
-// KubeconfigFor writes a kubeconfig that reaches the root shard as a user of
-// that name, with a certificate of its own, who may do what is for purposes and
-// nothing else.
+// KubeconfigFor writes a kubeconfig for the root shard with a certificate of the user,
+// who may send requests for the purposes and no others.
 func (k *KCP) KubeconfigFor(user string, purposes ...Purpose) (string, error) {
 	pair, err := k.ClientCA.Client(k.Dir, user)
 	if err != nil {
@@ -83,8 +82,8 @@ func (k *KCP) KubeconfigFor(user string, purposes ...Purpose) (string, error) {
 		CAData: k.ServingCA.PEM, CertData: pair.Cert, KeyData: pair.Key}})
 }
 
-// allowed says whether the caller may do what the request is for: a member of
-// system:masters, or a user of KubeconfigFor.
+// allowed reports whether the caller may send the request: members of system:masters
+// may, and users of KubeconfigFor within their purposes.
 func (s *Shard) allowed(r *http.Request) bool {
 	if s.watcher(r) {
 		return true

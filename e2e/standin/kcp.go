@@ -14,8 +14,8 @@ import (
 type KCP struct {
 	// Dir has every file.
 	Dir string
-	// ClientCA signs user certificates, ServingCA what serves, RequestHeaderCA
-	// the certificates that may assert an identity at a shard.
+	// ClientCA signs user certificates, ServingCA serving certificates, and
+	// RequestHeaderCA the certificates that may assert an identity at a shard.
 	ClientCA, ServingCA, RequestHeaderCA *harness.CA
 	// Root is the root shard, named "root"; it holds the logical cluster root.
 	Root *Shard
@@ -83,7 +83,7 @@ func (k *KCP) Close() {
 	}
 }
 
-// Kubeconfig writes a kubeconfig that reaches the root shard as one that may
+// Kubeconfig writes a kubeconfig for the root shard, with the certificate that may
 // watch everything.
 func (k *KCP) Kubeconfig() (string, error) {
 	path := filepath.Join(k.Dir, "root.kubeconfig")

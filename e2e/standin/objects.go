@@ -20,7 +20,7 @@ type store struct {
 	watchers map[chan event]struct{}
 }
 
-// kind is what a resource's objects say they are.
+// kind is the group and kind of a resource's objects.
 type kind struct{ group, kind string }
 
 // kinds of the resources that proxies read, all of them v1alpha1.
@@ -65,8 +65,8 @@ func newStore(resource string, v *versions) *store {
 	return &store{kind: kinds[resource], version: v, objects: map[string]stored{}, watchers: map[chan event]struct{}{}}
 }
 
-// put adds or replaces an object. What fields have as metadata stays, but for
-// name, annotations and version.
+// put adds or replaces an object. The metadata in fields stays, except for name,
+// annotations and version.
 func (s *store) put(cluster, name string, annotations map[string]string, fields Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,13 +108,13 @@ func (s *store) remove(cluster, name string) {
 	s.send("DELETED", encode(o))
 }
 
-// typed says in o what it is.
+// typed sets the kind and apiVersion of o.
 func (s *store) typed(o Object) Object {
 	o["kind"], o["apiVersion"] = s.kind.kind, s.kind.group+"/v1alpha1"
 	return o
 }
 
-// list is the JSON of all objects there are, as a list.
+// list returns all objects as a list, in JSON.
 func (s *store) list() []byte {
 	objects, version := s.all()
 	list := fmt.Appendf(nil, `{"kind":"%sList","apiVersion":"%s/v1alpha1","metadata":{"resourceVersion":"%d"},"items":[`, s.kind.kind, s.kind.group, version)
@@ -147,8 +147,8 @@ func (s *store) send(kind string, o []byte) {
 	}
 }
 
-// expire ends every watch as a server does that no longer keeps the versions
-// since its beginning.
+// expire ends every watch, like a server that no longer has the versions since the
+// watch began.
 func (s *store) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,8 +172,8 @@ func eventOf(kind string, o []byte) event {
 	return event{fmt.Appendf(nil, "{\"type\":%q,\"object\":%s}\n", kind, o)}
 }
 
-// watch returns all objects there are, the version, and what comes after. stop
-// ends it.
+// watch returns all objects, their version, and the events after it until stop is
+// called.
 func (s *store) watch() (objects [][]byte, version uint64, events chan event, stop func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +187,7 @@ func (s *store) watch() (objects [][]byte, version uint64, events chan event, st
 	return s.sorted(), s.version.current(), events, stop
 }
 
-// all returns the objects there are, and the version.
+// all returns all objects and their version.
 func (s *store) all() ([][]byte, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

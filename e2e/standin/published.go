@@ -31,7 +31,7 @@ func (s *Shard) PublishKeys(pairs ...harness.KeyPair) error {
 	return nil
 }
 
-// publishes answers for the shard's keys; false when the request is for
+// publishes answers a request for the shard's keys; it returns false if r is for
 // something else.
 func (s *Shard) publishes(w http.ResponseWriter, r *http.Request) bool {
 	if !strings.HasSuffix(r.URL.Path, "/openid/v1/jwks") {
@@ -48,8 +48,8 @@ func (s *Shard) publishes(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// streams answers a watch of a client's with one event, and then nothing until
-// it is ended.
+// streams answers a client's watch with one event, and keeps it open until it is
+// ended; it returns false if r is no watch.
 func (s *Shard) streams(w http.ResponseWriter, r *http.Request) bool {
 	if r.URL.Query().Get("watch") == "" || !s.verified(r, s.proxies) {
 		return false

@@ -59,8 +59,8 @@ type Shard struct {
 	stop       context.CancelFunc
 }
 
-// WhoAmI is how a shard answers every request that is no list or watch of its
-// objects: who it takes the caller for, and what arrived.
+// WhoAmI is how a shard answers every forwarded request: who it takes the caller
+// for, and what arrived.
 type WhoAmI struct {
 	Shard, Path, RawQuery string
 	User, UID             string
@@ -138,8 +138,8 @@ func (s *Shard) Expire() {
 	}
 }
 
-// Move has the shard listen at another address as well, which is the one it is
-// listed with the next time; leave ends the service at the one before.
+// Move makes the shard listen at a second address, with which ListShard lists it from
+// then on; leave closes the first one.
 func (s *Shard) Move() (leave func(), err error) {
 	s.mu.Lock()
 	server, stop := s.server, s.stop
@@ -232,16 +232,16 @@ func (s *Shard) PutAnnotatedConfiguration(cluster, name string, annotations map[
 	s.store("workspaceauthenticationconfigurations").put(cluster, name, annotations, Object{"spec": Object{"jwt": jwt}})
 }
 
-// SetForwarded has h answer what was forwarded, in place of WhoAmI. Nothing of it is looked at
-// before.
+// SetForwarded makes h answer forwarded requests instead of WhoAmI. They are neither counted nor
+// checked.
 func (s *Shard) SetForwarded(h http.Handler) { s.forwarded.Store(&h) }
 
-// manyObjects answers lists and watches over all clusters of a resource; not ok: those have
-// what was put.
+// manyObjects returns the handler of lists and watches of a resource over all clusters; not ok
+// means that they show what was put.
 type manyObjects = func(resource string) (list http.Handler, ok bool)
 
-// SetMany has many answer lists and watches over all clusters of the resources that it says
-// are its own, in place of what was put.
+// SetMany makes many answer lists and watches over all clusters, for the resources for which it
+// returns ok.
 func (s *Shard) SetMany(many func(resource string) (list http.Handler, ok bool)) { s.many.Store(&many) }
 
 // ServeHTTP implements http.Handler.
@@ -287,7 +287,7 @@ func (s *Shard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // adminShards is where every shard of kcp 0.34 serves all Shard objects.
 const adminShards = "/services/admin/apis/core.kcp.io/v1alpha1/shards"
 
-// watcher says whether the caller may watch everything.
+// watcher reports whether the caller may watch everything.
 func (s *Shard) watcher(r *http.Request) bool {
 	return s.verified(r, s.users) && len(r.TLS.PeerCertificates[0].Subject.Organization) > 0 && r.TLS.PeerCertificates[0].Subject.Organization[0] == "system:masters"
 }
@@ -315,7 +315,7 @@ func (s *Shard) whoAmI(w http.ResponseWriter, r *http.Request) {
 	answer(w, me)
 }
 
-// webSocket says the same as the first message of a WebSocket.
+// webSocket sends me as the first message of a WebSocket.
 func (s *Shard) webSocket(w http.ResponseWriter, r *http.Request, me WhoAmI) {
 	upgrader := websocket.Upgrader{Subprotocols: []string{"v5.channel.k8s.io"}}
 	c, err := upgrader.Upgrade(w, r, nil)
