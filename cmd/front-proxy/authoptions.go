@@ -153,7 +153,7 @@ func (a *authOptions) validate() error {
 	if a.accounts.grace < 0 {
 		fail("--service-account-lookup-grace=%v: cannot be negative", a.accounts.grace)
 	}
-	return errors.Join(append(errs, a.certificates.blankErrors()...)...)
+	return errors.Join(errs...)
 }
 
 // apiAudiences are the audiences of the API, for reviews of tokens.

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/net/http/httpguts"
 
 	"frontproxy/authn/identity"
@@ -25,42 +27,36 @@ func (e element) String() string {
 	return fmt.Sprintf("--%s, value %d", e.flag, e.index)
 }
 
-// elements numbers the values of a list.
-func elements(flag string, list []string) []element {
-	all := make([]element, 0, len(list))
-	for n, text := range list {
-		all = append(all, element{flag, n + 1, text})
+// values returns the values that flags have, those of a list numbered.
+func (o *options) values(flags ...string) (all []element) {
+	for _, flag := range flags {
+		value := o.all.Lookup(flag).Value
+		if list, ok := value.(pflag.SliceValue); ok {
+			for n, text := range list.GetSlice() {
+				all = append(all, element{flag, n + 1, text})
+			}
+		} else if text := value.String(); text != "" {
+			all = append(all, element{flag, 0, text})
+		}
 	}
 	return all
 }
 
-// one returns the value of a flag that is not a list, if it is set.
-func one(flag, text string) []element {
-	if text == "" {
-		return nil
-	}
-	return []element{{flag, 0, text}}
+// headerNames returns the values of flags that name headers.
+func (o *options) headerNames() []element {
+	return o.values("requestheader-username-headers", "requestheader-uid-headers", "requestheader-group-headers", "requestheader-extra-headers-prefix")
 }
 
-// requestHeaderLists returns the flags for which kube-apiserver accepts no value that
-// is only white space.
-func (o *certificateOptions) requestHeaderLists() (headers, names []element) {
-	return slices.Concat(
-		elements("requestheader-username-headers", o.requestHeader.UsernameHeaders), elements("requestheader-uid-headers", o.requestHeader.UIDHeaders),
-		elements("requestheader-group-headers", o.requestHeader.GroupHeaders), elements("requestheader-extra-headers-prefix", o.requestHeader.ExtraPrefixes),
-	), elements("requestheader-allowed-names", o.requestHeader.AllowedNames)
-}
-
-// blankErrors returns an error for each value with which kube-apiserver does not
+// validateBlanks returns an error for each value with which kube-apiserver does not
 // start.
-func (o *certificateOptions) blankErrors() (errs []error) {
-	headers, names := o.requestHeaderLists()
-	for _, e := range slices.Concat(headers, names) {
+func (o *options) validateBlanks() error {
+	var errs []error
+	for _, e := range append(o.headerNames(), o.values("requestheader-allowed-names")...) {
 		if strings.TrimSpace(e.text) == "" {
 			errs = append(errs, fmt.Errorf("%v is empty: remove it", e))
 		}
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // unusable returns a note about each value that can match nothing, or whose matches
@@ -76,33 +72,31 @@ func (o *options) unusable() (notes []string) {
 			notes = append(notes, fmt.Sprintf("%v: %s", err, effect))
 		}
 	}
-	a := &o.auth
-	headers, names := a.certificates.requestHeaderLists()
-	for _, e := range headers { // white space around them is removed, as in kube
+	for _, e := range o.headerNames() { // white space around them is removed, as in kube
 		if name := strings.TrimSpace(e.text); name != "" && !httpguts.ValidHeaderFieldName(name) {
 			notes = append(notes, fmt.Sprintf("%v %+q has a character that header names do not have: it is never read", e, name))
 		}
 	}
-	for _, e := range o.exact(names) {
+	for _, e := range o.exact() {
 		check(e, e.text, "it matches only values with the same characters")
 	}
-	for _, e := range elements("authentication-pass-on-groups", a.groups.passOn) {
+	for _, e := range o.values("authentication-pass-on-groups") {
 		check(e, groupLike(e.text), "it matches nothing")
 	}
-	for _, e := range elements("authentication-drop-groups", a.groups.drop) {
+	for _, e := range o.values("authentication-drop-groups") {
 		effect := "it matches nothing"
 		if text := strings.TrimSpace(e.text); text != "" && text != e.text {
 			effect = fmt.Sprintf("no group has that, so %q is dropped", text)
 		}
 		check(e, groupLike(e.text), effect)
 	}
-	if a.oidc.config != "" {
-		return notes // which replaces --oidc-*
+	if o.auth.oidc.config != "" {
+		return notes // --authentication-config replaces --oidc-*
 	}
-	for _, e := range one("oidc-username-prefix", a.oidc.issuer.UsernamePrefix) {
+	for _, e := range o.values("oidc-username-prefix") {
 		check(e, e.text+"x", "all its users are refused (401)")
 	}
-	for _, e := range one("oidc-groups-prefix", a.oidc.issuer.GroupsPrefix) {
+	for _, e := range o.values("oidc-groups-prefix") {
 		check(e, e.text+"x", "its users with groups are refused (401)")
 	}
 	return notes
@@ -118,13 +112,9 @@ func groupLike(pattern string) string {
 
 // exact returns the values that are compared with the content of certificates and
 // tokens.
-func (o *options) exact(allowedNames []element) []element {
-	a := &o.auth
-	all := slices.Concat(
-		allowedNames, elements("api-audiences", a.tokens.audiences), elements("service-account-issuer", a.accounts.issuers),
-		one("oidc-issuer-url", a.oidc.issuer.IssuerURL), one("oidc-client-id", a.oidc.issuer.ClientID), one("oidc-username-claim", a.oidc.issuer.UsernameClaim), one("oidc-groups-claim", a.oidc.issuer.GroupsClaim),
-		elements("cors-allowed-origins", o.serving.corsOrigins),
-	)
+func (o *options) exact() []element {
+	all := o.values("requestheader-allowed-names", "api-audiences", "service-account-issuer",
+		"oidc-issuer-url", "oidc-client-id", "oidc-username-claim", "oidc-groups-claim", "cors-allowed-origins")
 	for n, c := range o.across.clients() {
 		// Each part separately: neither a shard nor a common name has white space
 		// around it.
@@ -137,9 +127,10 @@ func (o *options) exact(allowedNames []element) []element {
 	for _, shard := range slices.Sorted(maps.Keys(o.across.shardServers)) {
 		all = append(all, element{"shard-virtual-workspace-server", 0, shard})
 	}
-	for _, claim := range slices.Sorted(maps.Keys(a.oidc.issuer.RequiredClaims)) {
+	claims := o.auth.oidc.issuer.RequiredClaims
+	for _, claim := range slices.Sorted(maps.Keys(claims)) {
 		all = append(all, element{"oidc-required-claim", 0, claim})
-		if value := a.oidc.issuer.RequiredClaims[claim]; value != "" {
+		if value := claims[claim]; value != "" {
 			all = append(all, element{"oidc-required-claim", 0, value})
 		}
 	}

@@ -121,7 +121,7 @@ func (o *options) complete() error {
 func (o *options) validate() error {
 	errs := []error{
 		o.routing.validate(), o.shards.validate(), o.serving.validate(), o.limits.validate(), o.rates.validate(), o.egress.validate(), o.validateLogin(),
-		o.debug.validate(), o.auth.validate(), o.across.validate(), o.observe.validate(),
+		o.debug.validate(), o.auth.validate(), o.validateBlanks(), o.across.validate(), o.observe.validate(),
 	}
 	for _, f := range o.files() {
 		file, err := os.Open(*f.path)
