@@ -37,16 +37,16 @@ func (o *explainOptions) explainConfigurations(ctx context.Context, asker *proxy
 	return render(stdout, o.output, page, func(w io.Writer) {
 		configurationsText(w, page)
 		if len(ignored) > 0 {
-			_, _ = fmt.Fprintf(w, "Note: %s\n", plainText(notUsed(ignored)))
+			printTo(w)("Note: %s", notUsed(ignored))
 		}
 	})
 }
 
 // configurationsText writes the page as text.
 func configurationsText(w io.Writer, p *zpages.ConfigurationsPage) {
-	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+	say := printTo(w)
 	if len(p.Configurations) == 0 {
-		say("Workspace %s has no WorkspaceAuthenticationConfigurations. Those of its type are in the workspace that owns the type.", plainText(p.LogicalCluster))
+		say("Workspace %s has no WorkspaceAuthenticationConfigurations. Those of its type are in the workspace that owns the type.", p.LogicalCluster)
 	}
 	for i := range p.Configurations {
 		configurationText(say, &p.Configurations[i])
@@ -60,26 +60,26 @@ func configurationsText(w io.Writer, p *zpages.ConfigurationsPage) {
 	say("Reported by instance %s; others may have read an issuer at another time", p.Instance)
 }
 
-func configurationText(say func(string, ...any), c *zpages.Configuration) {
-	say("%s: %s", plainText(c.Name), c.State)
+func configurationText(say printer, c *zpages.Configuration) {
+	say("%s: %s", c.Name, c.State)
 	if c.Error != "" {
-		say("  %s", plainText(c.Error))
+		say("  %s", c.Error)
 	}
 	if c.LoginError != "" {
-		say("  not published by login discovery: %s", plainText(c.LoginError))
+		say("  not published by login discovery: %s", c.LoginError)
 	}
 	if len(c.Types) > 0 {
-		say("  used by types %s", plainText(strings.Join(c.Types, ", ")))
+		say("  used by types %s", strings.Join(c.Types, ", "))
 	}
 	for i := range c.Issuers {
 		configurationIssuerText(say, &c.Issuers[i])
 	}
 }
 
-func configurationIssuerText(say func(string, ...any), i *zpages.ConfigurationIssuer) {
-	say("  %s: %s, audiences %q", plainText(i.URL), i.State, i.Audiences)
+func configurationIssuerText(say printer, i *zpages.ConfigurationIssuer) {
+	say("  %s: %s, audiences %q", i.URL, i.State, i.Audiences)
 	if i.Error != "" {
-		say("    last attempt at %s failed: %s", when(i.LastAttempt), plainText(i.Error))
+		say("    last attempt at %s failed: %s", when(i.LastAttempt), i.Error)
 	}
 	if !i.LastSuccess.IsZero() {
 		say("    last read at %s", when(i.LastSuccess))
@@ -87,35 +87,31 @@ func configurationIssuerText(say func(string, ...any), i *zpages.ConfigurationIs
 	for _, k := range i.Keys {
 		say("    key %q since %s", k.ID, when(k.Since))
 	}
-	for _, ignored := range i.IgnoredKeys {
-		say("    not used: %s", plainText(ignored))
-	}
+	say.each("    not used: %s", i.IgnoredKeys)
 	for _, reason := range slices.Sorted(maps.Keys(i.RefusedInLastHour)) {
 		say("    refused in the last hour: %d for %s", i.RefusedInLastHour[reason], reason)
 	}
 }
 
-func triedTokenText(say func(string, ...any), p *zpages.ConfigurationsPage) {
+func triedTokenText(say printer, p *zpages.ConfigurationsPage) {
 	t := p.Token
 	say("The token: %s", t.Outcome)
 	for i := range p.Configurations {
 		if c := &p.Configurations[i]; c.State == string(workspacetypes.ShownBroken) && decided(t, c.Name) {
-			say("  The version of %s in use now decided this, because the one in the file is broken", plainText(c.Name))
+			say("  The version of %s in use now decided this, because the one in the file is broken", c.Name)
 		}
 	}
 	credentialText(say, &t.Credential)
 	if t.Identity != nil {
-		say("  as %s, groups %q", plainText(t.Identity.Username), t.Identity.Groups)
+		say("  as %s, groups %q", t.Identity.Username, t.Identity.Groups)
 		for _, key := range slices.Sorted(maps.Keys(t.Identity.Extra)) {
-			say("  extra %s: %q", plainText(key), []string(t.Identity.Extra[key]))
+			say("  extra %s: %q", key, []string(t.Identity.Extra[key]))
 		}
 	}
 	for _, v := range t.Verdicts {
-		say("  %s %s: %s", plainText(v.Authenticator), v.Outcome, plainText(v.Reason))
+		say("  %s %s: %s", v.Authenticator, v.Outcome, v.Reason)
 	}
-	for _, g := range t.Guard {
-		say("  the guard removed %s", plainText(g))
-	}
+	say.each("  the guard removed %s", t.Guard)
 }
 
 // decided reports whether an entry of a configuration accepted or refused the token.

@@ -23,14 +23,28 @@ import (
 	"frontproxy/proxy/zpages"
 )
 
+// printer prints lines, without terminal control codes: clients and tenants choose much of the text.
+type printer func(format string, args ...any)
+
+func printTo(w io.Writer) printer {
+	return func(format string, args ...any) { _, _ = fmt.Fprintln(w, plainText(fmt.Sprintf(format, args...))) }
+}
+
+// each prints a line for each of the texts.
+func (say printer) each(format string, texts []string) {
+	for _, text := range texts {
+		say(format, text)
+	}
+}
+
 // explainText writes an explanation as text.
 func explainText(w io.Writer, e *zpages.Explanation) {
-	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
-	say("%s %s: %s (%d)", plainText(e.Method), plainText(e.Path), e.Outcome, e.Code)
+	say := printTo(w)
+	say("%s %s: %s (%d)", e.Method, e.Path, e.Outcome, e.Code)
 	if e.Answer != "" {
-		line := "  " + plainText(e.Answer)
+		line := "  " + e.Answer
 		if e.Next != "" {
-			line += ". Next: " + plainText(e.Next)
+			line += ". Next: " + e.Next
 		}
 		say("%s", line)
 	}
@@ -41,48 +55,44 @@ func explainText(w io.Writer, e *zpages.Explanation) {
 		say("  repeated %d times, the last time at %s", e.Count-1, when(e.Last))
 	}
 	if e.Message != "" && e.Message != e.Answer {
-		say("  the client is told: %s", plainText(e.Message))
+		say("  the client is told: %s", e.Message)
 	}
 	placeText(say, &e.Place)
 	if e.Message == "" { // else nobody looked at the credential
 		credentialText(say, &e.Credential)
 	}
 	if u := e.User; u != nil {
-		say("Forwarded as: %s, groups %q", plainText(u.Username), u.Groups)
+		say("Forwarded as: %s, groups %q", u.Username, u.Groups)
 		for _, key := range slices.Sorted(maps.Keys(u.Extra)) {
-			say("  extra %s: %q", plainText(key), []string(u.Extra[key]))
+			say("  extra %s: %q", key, []string(u.Extra[key]))
 		}
 	}
 	if e.AssertedBy != "" {
-		say("  asserted by shard %s, whose certificate is %q", plainText(e.Place.Services), plainText(e.AssertedBy))
+		say("  asserted by shard %s, whose certificate is %q", e.Place.Services, e.AssertedBy)
 	}
 	if len(e.Verdicts) > 0 {
 		say("What each authenticator said:")
 	}
 	for _, v := range e.Verdicts {
-		say("  %s %s: %s", plainText(v.Authenticator), v.Outcome, plainText(v.Reason))
+		say("  %s %s: %s", v.Authenticator, v.Outcome, v.Reason)
 	}
-	for _, g := range e.Guard {
-		say("  the guard removed %s", plainText(g))
-	}
+	say.each("  the guard removed %s", e.Guard)
 	if len(e.Versions) > 0 {
 		say("Configuration used: %s", strings.Join(e.Versions, ", "))
 	}
 	statesText(say, e.Authenticators)
-	for _, n := range e.Notes {
-		say("Note: %s", plainText(n))
-	}
+	say.each("Note: %s", e.Notes)
 	say("Reported by instance %s", e.Instance)
 }
 
-func placeText(say func(string, ...any), p *zpages.Place) {
+func placeText(say printer, p *zpages.Place) {
 	if *p == (zpages.Place{}) {
 		return
 	}
 	say("What the path means:")
 	field := func(name, value string) {
 		if value != "" {
-			say("  %-18s %s", name, plainText(value))
+			say("  %-18s %s", name, value)
 		}
 	}
 	field("mapping", p.Mapping)
@@ -111,7 +121,7 @@ func placeText(say func(string, ...any), p *zpages.Place) {
 	}
 }
 
-func credentialText(say func(string, ...any), c *authn.CredentialSummary) {
+func credentialText(say printer, c *authn.CredentialSummary) {
 	if c.Certificate != "" || c.Serial != "" {
 		say("Client certificate: %q, serial %s", c.Certificate, c.Serial)
 	}
@@ -124,7 +134,7 @@ func credentialText(say func(string, ...any), c *authn.CredentialSummary) {
 	say("Token: %s", c.Kind)
 	for _, f := range [][2]string{{"issuer", c.Issuer}, {"algorithm", c.Algorithm}, {"key id", c.KeyID}} {
 		if f[1] != "" {
-			say("  %-10s %s (unverified)", f[0], plainText(f[1]))
+			say("  %-10s %s (unverified)", f[0], f[1])
 		}
 	}
 	if len(c.Audiences) > 0 {
@@ -135,7 +145,7 @@ func credentialText(say func(string, ...any), c *authn.CredentialSummary) {
 	}
 }
 
-func statesText(say func(string, ...any), all []authstatus.Authenticator) {
+func statesText(say printer, all []authstatus.Authenticator) {
 	if len(all) == 0 {
 		return
 	}
@@ -148,7 +158,7 @@ func statesText(say func(string, ...any), all []authstatus.Authenticator) {
 		if s.Detail != "" {
 			line += ", " + s.Detail
 		}
-		say("  %s", plainText(line))
+		say("  %s", line)
 		i := s.Issuer
 		if i == nil {
 			continue
@@ -156,11 +166,9 @@ func statesText(say func(string, ...any), all []authstatus.Authenticator) {
 		if !i.LastSuccess.IsZero() {
 			say("    keys %q, read %s", i.KeyIDs, when(i.LastSuccess))
 		}
-		for _, reason := range i.Ignored {
-			say("    not used: %s", plainText(reason))
-		}
+		say.each("    not used: %s", i.Ignored)
 		if i.LastError != "" {
-			say("    last attempt failed: %s", plainText(i.LastError))
+			say("    last attempt failed: %s", i.LastError)
 		}
 	}
 }
@@ -172,7 +180,7 @@ func when(t metav1.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// plainText removes terminal control codes from text of clients and tenants.
+// plainText removes terminal control codes.
 func plainText(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' {

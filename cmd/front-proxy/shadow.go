@@ -135,10 +135,13 @@ func (o *shadowOptions) run(ctx context.Context, stdout io.Writer) error {
 }
 
 func (r *ShadowReport) text(w io.Writer) {
+	say := printTo(w)
 	for _, d := range r.Differences {
-		_, _ = fmt.Fprintf(w, "%s as %s: %s differs\n  incumbent: %s\n  candidate: %s\n", plainText(d.Path), plainText(d.As), d.What, plainText(d.Incumbent), plainText(d.Candidate))
+		say("%s as %s: %s differs", d.Path, d.As, d.What)
+		say("  incumbent: %s", d.Incumbent)
+		say("  candidate: %s", d.Candidate)
 	}
-	_, _ = fmt.Fprintf(w, "%d requests, %d differences\n", r.Requests, len(r.Differences))
+	say("%d requests, %d differences", r.Requests, len(r.Differences))
 }
 
 // caller is a credential, with a client for each proxy.
