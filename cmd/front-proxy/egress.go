@@ -46,7 +46,7 @@ func (o *egressOptions) guard(listeners ...net.Addr) (*egress.Guard, error) {
 		}
 		own = append(own, address)
 	}
-	return &egress.Guard{DenyCIDRs: deny, AllowCIDRs: allow, NAT64: nat64, Own: func() []netip.AddrPort { return own }}, nil
+	return &egress.Guard{DenyCIDRs: deny, AllowCIDRs: allow, NAT64: nat64, Own: own}, nil
 }
 
 func prefixes(flag string, cidrs []string) ([]netip.Prefix, error) {

@@ -38,9 +38,9 @@ type Guard struct {
 	// embeds an IPv4 address at the position that RFC 6052, section 2.2, defines for
 	// the prefix's length.
 	NAT64 []netip.Prefix
-	// Own returns the addresses at which the proxy listens; an unspecified one means
-	// every local address. Nil means none. It is called at every dial.
-	Own func() []netip.AddrPort
+	// Own are the addresses at which the proxy listens; an unspecified one means every
+	// local address.
+	Own []netip.AddrPort
 	// LocalAddrs returns the machine's addresses; nil means net.InterfaceAddrs.
 	LocalAddrs func() ([]net.Addr, error)
 
@@ -149,10 +149,7 @@ func builtIn(addr netip.Addr) string {
 
 // isOwn reports whether the proxy listens at addr and port.
 func (g *Guard) isOwn(addr netip.Addr, port uint16) bool {
-	if g.Own == nil {
-		return false
-	}
-	for _, own := range g.Own() {
+	for _, own := range g.Own {
 		if own.Port() != port {
 			continue
 		}

@@ -37,7 +37,7 @@ func TestCheckNAT64(t *testing.T) {
 }
 
 func TestGuardCheck(t *testing.T) {
-	own := func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6443")} }
+	own := []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:6443")}
 	local := func() ([]net.Addr, error) {
 		return []net.Addr{&net.IPNet{IP: net.ParseIP("10.9.8.7"), Mask: net.CIDRMask(24, 32)}}, nil
 	}
