@@ -141,7 +141,7 @@ func (s *stage) start() {
 	log := filepath.Join(t.TempDir(), "log")
 	s.program, err = harness.StartProgram("front-proxy", log, binaries.FrontProxy, s.args...)
 	check(t, err)
-	t.Cleanup(s.program.Stop)
+	t.Cleanup(func() { s.program.Stop() })
 	check(t, harness.Eventually(t.Context(), 2*time.Minute, "front-proxy to be ready", func(context.Context) error {
 		resp, err := s.client.Get(s.url + "/readyz")
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 // cacheServer is the kcp process through which shards see each other's objects.
 type cacheServer struct {
 	kubeconfig string
-	process    *process
+	process    *Program
 }
 
 // startCacheServer starts it and waits until it is ready. Its certificate is
@@ -45,7 +45,7 @@ func (e *Environment) startCacheServer(ctx context.Context) error {
 	e.cache = &cacheServer{kubeconfig: filepath.Join(dir, "cache.kubeconfig"), process: p}
 	var ca []byte
 	if err := Eventually(ctx, startTimeout, "the cache server's certificate", func(context.Context) error {
-		if err := p.alive(); err != nil {
+		if err := p.Alive(); err != nil {
 			return permanentError{err}
 		}
 		ca, err = os.ReadFile(filepath.Join(dir, "apiserver.crt")) //nolint:gosec // in our work directory

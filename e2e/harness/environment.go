@@ -153,12 +153,12 @@ func (e *Environment) stopProcesses() {
 	}
 	for _, s := range slices.Backward(e.allShards()) {
 		if v := s.virtual; v != nil {
-			v.process.kill()
+			v.process.Kill()
 		}
 		s.Kill() // nobody will read their data again
 	}
 	if e.cache != nil {
-		e.cache.process.kill()
+		e.cache.process.Kill()
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// process is a program this harness started; its output goes to a log file.
-type process struct {
+// Program is a process that this harness started; its output goes to a log file.
+type Program struct {
 	name string
 	log  string
 	cmd  *exec.Cmd
@@ -20,10 +20,16 @@ type process struct {
 	err  error         // how it ended; read after done
 }
 
+// StartProgram runs the program at path with our environment. Its output is appended to the file
+// log. If we die first, the kernel kills it.
+func StartProgram(name, log, path string, args ...string) (*Program, error) {
+	return startProcess(name, log, nil, path, args...)
+}
+
 // startProcess runs a program in a process group of its own, so that a
 // terminal's Ctrl-C reaches only us and Stop decides the order; should we die
 // first, the kernel kills it. The log is appended to.
-func startProcess(name, log string, env []string, path string, args ...string) (*process, error) {
+func startProcess(name, log string, env []string, path string, args ...string) (*Program, error) {
 	if err := os.MkdirAll(filepath.Dir(log), 0o700); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -39,7 +45,7 @@ func startProcess(name, log string, env []string, path string, args ...string) (
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	p := &process{name: name, log: log, cmd: cmd, done: make(chan struct{})}
+	p := &Program{name: name, log: log, cmd: cmd, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		p.err = cmd.Wait()
@@ -47,8 +53,14 @@ func startProcess(name, log string, env []string, path string, args ...string) (
 	return p, nil
 }
 
-// alive returns nil while it runs, else an error with the end of its log.
-func (p *process) alive() error {
+// PID is its process id.
+func (p *Program) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when it has ended.
+func (p *Program) Done() <-chan struct{} { return p.done }
+
+// Alive returns nil while it runs, else an error with the end of its log.
+func (p *Program) Alive() error {
 	select {
 	case <-p.done:
 		return fmt.Errorf("%s ended (%w); the end of %s:\n%s", p.name, cause(p.err), p.log, tail(p.log, 2000))
@@ -64,27 +76,27 @@ func cause(err error) error {
 	return err
 }
 
-// stop asks it to end and kills its process group when it has not after grace.
-// It says whether it ended as asked, with exit status 0. Stopping what has
+// Stop asks it to end, and kills its process group if it has not ended after stopGrace.
+// It reports whether it ended by itself, with exit status 0. Stopping what has
 // ended, or nil, is fine.
-func (p *process) stop(grace time.Duration) bool {
+func (p *Program) Stop() bool {
 	if p == nil {
 		return true
 	}
 	p.signal(syscall.SIGTERM)
-	timer := time.NewTimer(grace)
+	timer := time.NewTimer(stopGrace)
 	defer timer.Stop()
 	select {
 	case <-p.done:
 		return p.err == nil
 	case <-timer.C:
-		p.kill()
+		p.Kill()
 		return false
 	}
 }
 
-// kill ends it at once.
-func (p *process) kill() {
+// Kill ends it at once.
+func (p *Program) Kill() {
 	if p == nil {
 		return
 	}
@@ -92,7 +104,7 @@ func (p *process) kill() {
 	<-p.done
 }
 
-func (p *process) signal(s syscall.Signal) {
+func (p *Program) signal(s syscall.Signal) {
 	select {
 	case <-p.done: // its number may be another's by now
 	default:
@@ -102,8 +114,8 @@ func (p *process) signal(s syscall.Signal) {
 
 // stopped returns nil once SIGSTOP has stopped every thread: they go on for
 // some milliseconds after the signal was sent. See proc_pid_stat(5).
-func (p *process) stopped() error {
-	if err := p.alive(); err != nil {
+func (p *Program) stopped() error {
+	if err := p.Alive(); err != nil {
 		return permanentError{err}
 	}
 	states, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))

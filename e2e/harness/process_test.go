@@ -18,7 +18,7 @@ func TestStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.kill)
+	t.Cleanup(p.Kill)
 	if err := p.stopped(); err == nil || !strings.Contains(err.Error(), "is not stopped") {
 		t.Errorf("before SIGSTOP: %v", err)
 	}
@@ -26,7 +26,7 @@ func TestStopped(t *testing.T) {
 	if err := Eventually(t.Context(), time.Minute, "it to stop", func(context.Context) error { return p.stopped() }); err != nil {
 		t.Error(err)
 	}
-	p.kill()
+	p.Kill()
 	if err := p.stopped(); err == nil || !strings.Contains(err.Error(), "ended") {
 		t.Errorf("after SIGKILL: %v", err)
 	}

@@ -36,7 +36,7 @@ type Proxy struct {
 	name    string
 	binary  string
 	args    []string
-	process *process
+	process *Program
 }
 
 // NewProxy makes another proxy, with its own port, certificates and mapping. Nothing runs before Start; the caller stops it.
@@ -125,7 +125,7 @@ func (p *Proxy) Launch() error {
 // its exit status was not 0; it has ended all the same. Stopping one that does
 // not run is fine.
 func (p *Proxy) Stop() error {
-	if p.process.stop(stopGrace) {
+	if p.process.Stop() {
 		return nil
 	}
 	return fmt.Errorf("the %s did not end well within %s of SIGTERM; the end of %s:\n%s", p.name, stopGrace, p.Log(), tail(p.Log(), 2000))
@@ -135,10 +135,10 @@ func (p *Proxy) Stop() error {
 func (p *Proxy) Log() string { return filepath.Join(p.env.Logs(), p.name+".log") }
 
 // Alive returns nil while its process runs, else how that ended.
-func (p *Proxy) Alive() error { return p.process.alive() }
+func (p *Proxy) Alive() error { return p.process.Alive() }
 
 // PID is its process id.
-func (p *Proxy) PID() int { return p.process.cmd.Process.Pid }
+func (p *Proxy) PID() int { return p.process.PID() }
 
 // Admin is kcp-admin through this proxy.
 func (p *Proxy) Admin() *Client {

@@ -52,7 +52,7 @@ type Shard struct {
 	env     *Environment
 	dir     string
 	args    []string
-	process *process
+	process *Program
 	virtual *virtualServer // nil: its virtual workspaces are embedded
 }
 
@@ -151,7 +151,7 @@ func (s *Shard) prepare() error {
 // kcp gives up the workspaces that are made meanwhile (see initialization).
 func (s *Shard) Start(ctx context.Context) error {
 	if s.virtual != nil {
-		s.virtual.process.stop(stopGrace)
+		s.virtual.process.Stop()
 	}
 	if err := s.startKCP(ctx); err != nil || s.virtual == nil {
 		return err
@@ -172,7 +172,7 @@ func (s *Shard) startKCP(ctx context.Context) error {
 }
 
 // Stop ends it; its data stays for Start.
-func (s *Shard) Stop() { s.process.stop(stopGrace) }
+func (s *Shard) Stop() { s.process.Stop() }
 
 // Freeze stops the shard's process without ending it, until Thaw: it accepts
 // connections and answers nothing. It has stopped when Freeze returns.
@@ -187,13 +187,13 @@ func (s *Shard) Freeze() error {
 func (s *Shard) Thaw() { s.process.signal(syscall.SIGCONT) }
 
 // Kill ends the shard at once, as a crash does.
-func (s *Shard) Kill() { s.process.kill() }
+func (s *Shard) Kill() { s.process.Kill() }
 
 // awaitReady waits until /readyz is 200 or the process has ended.
-func awaitReady(ctx context.Context, p *process, config *rest.Config) error {
+func awaitReady(ctx context.Context, p *Program, config *rest.Config) error {
 	client := NewClient(config)
 	return Eventually(ctx, startTimeout, p.name+" to be ready", func(ctx context.Context) error {
-		if err := p.alive(); err != nil {
+		if err := p.Alive(); err != nil {
 			return permanentError{err}
 		}
 		return client.Healthy(ctx, "/readyz")

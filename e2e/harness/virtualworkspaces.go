@@ -12,7 +12,7 @@ type virtualServer struct {
 	shard   *Shard
 	url     string
 	args    []string
-	process *process
+	process *Program
 }
 
 // newVirtualServer picks its port and makes its keys.
