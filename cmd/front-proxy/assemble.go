@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/klog/v2"
@@ -270,7 +271,7 @@ func (p *program) workspaceTypes(o *options, guard *egress.Guard, idx *index.Ind
 		LoginDiscovery:    o.loginDiscoveryOn(),
 		Log:               p.log.WithName("types"),
 	}
-	if o.auth.tokens.audiencesSet && o.gates.enabled(gateWorkspaceTokenAPIAudiences) {
+	if o.all.Changed("api-audiences") && o.gates.enabled(gateWorkspaceTokenAPIAudiences) {
 		config.RequireAudiences = o.auth.tokens.audiences
 	}
 	types := workspacetypes.New(config)
@@ -316,8 +317,17 @@ func instanceID(started time.Time) string {
 
 // notices warns about flags that are accepted but do not do what one might expect.
 func (o *options) notices(log klog.Logger) {
-	if len(o.withoutEffect) > 0 {
-		log.Info("Flags without effect", "flags", strings.Join(o.withoutEffect, " "))
+	var withoutEffect []string
+	oidcFlags := false
+	o.all.Visit(func(f *pflag.Flag) {
+		switch f.Name {
+		case "anonymous-auth", "service-account-jwks-uri", "service-account-max-token-expiration", "service-account-extend-token-expiration":
+			withoutEffect = append(withoutEffect, "--"+f.Name)
+		}
+		oidcFlags = oidcFlags || strings.HasPrefix(f.Name, "oidc-")
+	})
+	if len(withoutEffect) > 0 {
+		log.Info("Flags without effect", "flags", strings.Join(withoutEffect, " "))
 	}
 	if text := o.gates.warning(); text != "" {
 		log.Info(text)
@@ -331,7 +341,7 @@ func (o *options) notices(log klog.Logger) {
 	for _, note := range o.unusable() {
 		log.Info("A value of a flag has no effect or is refused", "note", note)
 	}
-	if o.auth.oidc.config != "" && o.auth.oidc.flagsSet {
+	if o.auth.oidc.config != "" && oidcFlags {
 		log.Info("--authentication-config replaces the --oidc-* flags, which have no effect")
 	}
 }

@@ -39,16 +39,14 @@ type groupOptions struct {
 
 // tokenOptions are for bearer tokens of all kinds.
 type tokenOptions struct {
-	file         string
-	audiences    []string
-	audiencesSet bool // --api-audiences was given
+	file      string
+	audiences []string
 }
 
 // oidcOptions are for the operator's issuers.
 type oidcOptions struct {
-	issuer   oidc.Flags
-	flagsSet bool // an --oidc-* flag was given
-	config   string
+	issuer oidc.Flags
+	config string
 }
 
 // serviceAccountOptions are for the shards' service accounts.

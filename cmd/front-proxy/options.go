@@ -32,10 +32,9 @@ type options struct {
 
 	rootDirectory string
 	loginClients  []string
-	withoutEffect []string // flags that were given and have none
 
 	version bool
-	all     *pflag.FlagSet // for /flagz
+	all     *pflag.FlagSet // with what was given
 }
 
 func newOptions() *options {
@@ -79,20 +78,10 @@ func (o *options) flags() *cliflag.NamedFlagSets {
 	return sections
 }
 
-// read notes what the parsed flags say together.
+// read notes all parsed flags, and settles what they say together.
 func (o *options) read(all *pflag.FlagSet) {
 	o.all = all
 	o.auth.groups.splitQuoted()
-	o.auth.tokens.audiencesSet = all.Changed("api-audiences")
-	all.Visit(func(f *pflag.Flag) {
-		switch f.Name {
-		case "oidc-issuer-url", "oidc-client-id", "oidc-ca-file", "oidc-username-claim", "oidc-username-prefix", "oidc-groups-claim", "oidc-groups-prefix",
-			"oidc-required-claim", "oidc-signing-algs":
-			o.auth.oidc.flagsSet = true
-		case "anonymous-auth", "service-account-jwks-uri", "service-account-max-token-expiration", "service-account-extend-token-expiration":
-			o.withoutEffect = append(o.withoutEffect, "--"+f.Name)
-		}
-	})
 }
 
 // complete makes paths absolute, so that errors and /flagz say which files are meant.
