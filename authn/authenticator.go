@@ -50,42 +50,23 @@ type Config struct {
 // Authenticator decides who is asking. It is the only place in the program
 // that admits or refuses. Safe for concurrent use.
 type Authenticator struct {
+	config   Config
 	certs    *clientcert.Authenticator
-	tokens   []token.Authenticator
-	webhook  token.Authenticator
-	types    TypeSource
 	groups   identity.GroupFilter
 	refusals *Refusals
-
-	apiAudiences []string // of reviews
-
-	endAtExpiry bool
-	now         func() time.Time
 }
 
 // New does no I/O. It fails on a configuration in which a user's certificate
 // could assert identities.
 func New(c Config) (*Authenticator, error) {
-	now := c.Now
-	if now == nil {
-		now = time.Now
+	if c.Now == nil {
+		c.Now = time.Now
 	}
-	a := &Authenticator{
-		tokens:   c.Tokens,
-		webhook:  c.Webhook,
-		types:    c.Types,
-		groups:   identity.GroupFilter{PassOn: identity.NewGroupSet(c.PassOnGroups), Drop: identity.NewGroupSet(c.DropGroups)},
-		refusals: newRefusals(c.Instance, now),
-
-		apiAudiences: c.APIAudiences,
-		endAtExpiry:  c.EndAtExpiry,
-		now:          now,
-	}
-	var err error
-	a.certs, err = clientcert.New(clientcert.Config{
-		ClientCAs: c.ClientCAs, RequestHeader: c.RequestHeader, ShardClients: c.ShardClients, ShardCallers: c.ShardCallers, Groups: a.groups, Now: now,
+	groups := identity.GroupFilter{PassOn: identity.NewGroupSet(c.PassOnGroups), Drop: identity.NewGroupSet(c.DropGroups)}
+	certs, err := clientcert.New(clientcert.Config{
+		ClientCAs: c.ClientCAs, RequestHeader: c.RequestHeader, ShardClients: c.ShardClients, ShardCallers: c.ShardCallers, Groups: groups, Now: c.Now,
 	})
-	return a, err
+	return &Authenticator{config: c, certs: certs, groups: groups, refusals: newRefusals(c.Instance, c.Now)}, err
 }
 
 // Refusals returns the recent refusals, for explanations.

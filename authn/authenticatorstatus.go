@@ -33,12 +33,12 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Type) []authstatus.Authentica
 	if a.certs.UsersKnown() {
 		always(clientcert.ByClientCertificate)
 	}
-	for _, m := range a.tokens {
+	for _, m := range a.config.Tokens {
 		token(m)
 	}
 	all = append(all, a.applyingTypes(t)...)
-	if a.webhook != nil {
-		token(a.webhook)
+	if a.config.Webhook != nil {
+		token(a.config.Webhook)
 	}
 	return all
 }
@@ -49,7 +49,7 @@ type typeDescriber interface {
 }
 
 func (a *Authenticator) applyingTypes(t *index.Type) []authstatus.Authenticator {
-	d, ok := a.types.(typeDescriber)
+	d, ok := a.config.Types.(typeDescriber)
 	switch {
 	case !ok || t.Name == "" && t.Err == nil:
 		return nil

@@ -57,7 +57,7 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 	for _, refusal := range refusals {
 		q.verdicts = append(q.verdicts, Verdict{refusal.Authenticator, Refused, refusal.Reason, true})
 	}
-	q.global = len(r.Certificates) > 0 || len(a.tokens) > 0 || a.webhook != nil
+	q.global = len(r.Certificates) > 0 || len(a.config.Tokens) > 0 || a.config.Webhook != nil
 
 	q.types = a.typeAuthenticators(q)
 	raw, err := bearer(r.Header)
@@ -117,13 +117,13 @@ func (q *evaluation) addVerdict(name string, o Outcome, reason string) {
 // no name, the type itself is not known.
 func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record {
 	t := &q.request.Target.Type
-	if a.types == nil || t.Name == "" && t.Err == nil || t.Name != "" && errors.Is(t.Err, index.ErrUnknown) {
+	if a.config.Types == nil || t.Name == "" && t.Err == nil || t.Name != "" && errors.Is(t.Err, index.ErrUnknown) {
 		return nil
 	}
 	var types *workspacetypes.Record
 	err := t.Err
 	if err == nil {
-		types, err = a.types.Authenticators(*t)
+		types, err = a.config.Types.Authenticators(*t)
 	}
 	if err != nil {
 		q.typeUnknown, q.typeUndecided = true, true
@@ -141,7 +141,7 @@ func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record
 
 // token asks the authenticators that may know the token, until one accepts it; nil: none.
 func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token) *Decision {
-	for _, m := range a.tokens {
+	for _, m := range a.config.Tokens {
 		if d := a.globalToken(ctx, q, m, t); d != nil {
 			return d
 		}
@@ -160,16 +160,16 @@ func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token)
 			return d
 		}
 	}
-	if a.webhook == nil || named {
+	if a.config.Webhook == nil || named {
 		return nil
 	}
 	if q.typeUnknown && t.Issuer != "" && errors.Is(q.request.Target.Type.Err, index.ErrConflict) {
 		// The type may name the issuer, and then the token is not the webhook's.
 		q.globalUndecided = true
-		q.addVerdict(a.webhook.Name(), Undecided, "it is not known now whether the workspace's type names the token's issuer")
+		q.addVerdict(a.config.Webhook.Name(), Undecided, "it is not known now whether the workspace's type names the token's issuer")
 		return nil
 	}
-	return a.globalToken(ctx, q, a.webhook, t)
+	return a.globalToken(ctx, q, a.config.Webhook, t)
 }
 
 func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.Authenticator, t token.Token) *Decision {
@@ -336,7 +336,7 @@ func (q *evaluation) refuse() *Decision {
 // gateOff adds to a refusal of a JWT that the issuers of the target's type were not asked, if
 // that is because none are known.
 func (a *Authenticator) gateOff(q *evaluation, d *Decision) *Decision {
-	if t := &q.request.Target.Type; a.types == nil && q.asked && q.presented.Kind == jwtKind && t.Name != "" {
+	if t := &q.request.Target.Type; a.config.Types == nil && q.asked && q.presented.Kind == jwtKind && t.Name != "" {
 		d.Verdicts = append(d.Verdicts, Verdict{Authenticator: workspacetypes.TypeName(t), Outcome: Skipped, Reason: GateOff})
 	}
 	return d

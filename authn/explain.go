@@ -33,7 +33,7 @@ func (a *Authenticator) Explain(ctx context.Context, r Request, change *workspac
 		}
 		defer changed.Close()
 		asIf := *a
-		asIf.types = changed
+		asIf.config.Types = changed
 		explainer, notes = &asIf, changed.Notes
 	}
 	q := evaluation{request: r, purpose: token.ForExplanation}
@@ -56,7 +56,7 @@ type dryRunner interface {
 
 // changed is what the types would be with the change.
 func (a *Authenticator) changed(t *index.Target, change *workspacetypes.Change) (*workspacetypes.DryRun, error) {
-	types, ok := a.types.(dryRunner)
+	types, ok := a.config.Types.(dryRunner)
 	switch {
 	case !ok:
 		return nil, errors.New("the feature gate WorkspaceAuthentication is off: no configuration has an effect")

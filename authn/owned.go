@@ -23,7 +23,7 @@ type configurationOwner interface {
 // OwnConfigurations are the configurations of a logical cluster, or the one with the name,
 // as those may see them who may read the objects. more is how many of them there are beside.
 func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspacetypes.Owned, more int, err error) {
-	types, ok := a.types.(configurationOwner)
+	types, ok := a.config.Types.(configurationOwner)
 	if !ok {
 		return nil, 0, errNoWorkspaceAuthentication
 	}
@@ -35,7 +35,7 @@ func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspace
 // Nobody else is asked about it, so the answer tells nothing about the operator's
 // authenticators or other workspaces. Nothing is kept. It may take as long as ctx.
 func (a *Authenticator) TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, raw string) ([]workspacetypes.Owned, *Explanation, error) {
-	types, ok := a.types.(configurationOwner)
+	types, ok := a.config.Types.(configurationOwner)
 	if !ok {
 		return nil, nil, errNoWorkspaceAuthentication
 	}
@@ -46,11 +46,11 @@ func (a *Authenticator) TryConfigurations(ctx context.Context, cluster string, c
 	defer tried.Close()
 	var told *Explanation
 	if raw != "" {
-		certs, err := clientcert.New(clientcert.Config{Now: a.now})
+		certs, err := clientcert.New(clientcert.Config{Now: a.config.Now})
 		if err != nil {
 			return nil, nil, fmt.Errorf("no certificates: %w", err)
 		}
-		only := &Authenticator{certs: certs, types: tried, refusals: a.refusals, now: a.now}
+		only := &Authenticator{config: Config{Types: tried, Now: a.config.Now}, certs: certs, refusals: a.refusals}
 		told, err = only.Explain(ctx, Request{
 			Header: http.Header{"Authorization": {"Bearer " + raw}},
 			Target: index.Target{Cluster: cluster, Type: index.Type{Cluster: cluster, Path: cluster, Name: workspacetypes.TriedType}},

@@ -78,12 +78,12 @@ func (d *Decision) RecheckFlow(t *index.Target) (source, flow string) {
 }
 
 func (a *Authenticator) ended(d *Decision) bool {
-	return !d.ExpiresAt.IsZero() && !a.now().Before(d.ExpiresAt)
+	return !d.ExpiresAt.IsZero() && !a.config.Now().Before(d.ExpiresAt)
 }
 
 // afterEnd decides again about a request whose credential has expired.
 func (a *Authenticator) afterEnd(ctx context.Context, r Request, d *Decision) *Decision {
-	if a.endAtExpiry {
+	if a.config.EndAtExpiry {
 		return a.end(r, d, "the credential ended at "+d.ExpiresAt.UTC().Format(time.RFC3339))
 	}
 	if reason := a.revocationReason(ctx, r, d); reason != "" {
@@ -105,7 +105,7 @@ func (a *Authenticator) revocationReason(ctx context.Context, r Request, d *Deci
 	if err != nil || raw == "" {
 		return ""
 	}
-	token, members := token.Parse(raw), a.tokens
+	token, members := token.Parse(raw), a.config.Tokens
 	if d.Authenticator == byWorkspace {
 		q := evaluation{request: r}
 		q.types = a.typeAuthenticators(&q)
@@ -156,7 +156,7 @@ func sameUser(a, b user.Info) bool {
 // an identity that may be a webhook's only those count that kcp acts upon: scopes, the
 // cluster's name, warrants.
 func (a *Authenticator) sameExtras(fresh, was *Decision) bool {
-	all := a.webhook == nil || was.Authenticator != byToken
+	all := a.config.Webhook == nil || was.Authenticator != byToken
 	one, other := fresh.User.GetExtra(), was.User.GetExtra()
 	for _, extras := range []map[string][]string{one, other} {
 		for key := range extras {

@@ -40,13 +40,13 @@ type Review struct {
 // have to wait for ends with ctx; it is shared out by the logical cluster.
 func (a *Authenticator) Review(ctx context.Context, t *index.Target, raw string, audiences []string) *Review {
 	if len(audiences) == 0 {
-		audiences = a.apiAudiences
+		audiences = a.config.APIAudiences
 	}
 	q := evaluation{
 		// With an empty address, the reviews of all tenants would have one share between them.
 		request:   Request{Header: http.Header{"Authorization": {"Bearer " + raw}}, RemoteAddr: "reviews in " + t.Cluster, Target: *t},
 		purpose:   token.ForReview,
-		audiences: &reviewedAudiences{wanted: audiences, api: a.apiAudiences},
+		audiences: &reviewedAudiences{wanted: audiences, api: a.config.APIAudiences},
 	}
 	if !reviewable(raw, q.request.Header) {
 		q.malformed = true
