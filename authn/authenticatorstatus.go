@@ -43,18 +43,12 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Type) []authstatus.Authentica
 	return all
 }
 
-// typeDescriber is a TypeSource that knows its configurations.
-type typeDescriber interface {
-	DescribeType(t index.Type) []authstatus.Authenticator
-}
-
 func (a *Authenticator) applyingTypes(t *index.Type) []authstatus.Authenticator {
-	d, ok := a.config.Types.(typeDescriber)
 	switch {
-	case !ok || t.Name == "" && t.Err == nil:
+	case a.config.Types == nil || t.Name == "" && t.Err == nil:
 		return nil
 	case t.Err != nil:
 		return []authstatus.Authenticator{{Name: workspacetypes.TypeName(t), Workspace: true, State: authstatus.Unknown, Detail: t.Err.Error()}}
 	}
-	return d.DescribeType(*t)
+	return a.config.Types.DescribeType(*t)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
@@ -63,6 +64,8 @@ func (f fakeTypes) Authenticators(t index.Type) (*workspacetypes.Record, error) 
 	}
 	return f.types, f.err
 }
+
+func (fakeTypes) DescribeType(index.Type) []authstatus.Authenticator { return nil }
 
 const iss = "https://issuer.example"
 

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/clientcert"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
@@ -124,10 +125,13 @@ func (d *Decision) Result() string {
 	return "refused"
 }
 
-// TypeSource finds the ready-made authenticators of a workspace type.
+// TypeSource finds the ready-made authenticators of a workspace type. It is a *workspacetypes.Index,
+// or a *workspacetypes.DryRun while Explain tries a change.
 type TypeSource interface {
 	// Authenticators returns nil when the type names no configuration; an error
 	// that wraps ErrUndecided when that is not known (the shard that holds the
 	// type has never been read).
 	Authenticators(t index.Type) (*workspacetypes.Record, error)
+	// DescribeType returns the states of the type's configurations and of their issuers.
+	DescribeType(t index.Type) []authstatus.Authenticator
 }

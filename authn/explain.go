@@ -47,16 +47,9 @@ func (a *Authenticator) Explain(ctx context.Context, r Request, change *workspac
 	return e, nil
 }
 
-// dryRunner is a TypeSource that can try a change.
-type dryRunner interface {
-	// DryRun builds the type as the change would make it. It costs a build of each
-	// configuration that is changed.
-	DryRun(t index.Type, change *workspacetypes.Change) (*workspacetypes.DryRun, error)
-}
-
 // changed is what the types would be with the change.
 func (a *Authenticator) changed(t *index.Target, change *workspacetypes.Change) (*workspacetypes.DryRun, error) {
-	types, ok := a.config.Types.(dryRunner)
+	types, ok := a.config.Types.(*workspacetypes.Index)
 	switch {
 	case !ok:
 		return nil, errors.New("the feature gate WorkspaceAuthentication is off: no configuration has an effect")

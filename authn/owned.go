@@ -14,16 +14,10 @@ import (
 // errNoWorkspaceAuthentication says that nobody's configurations are in use.
 var errNoWorkspaceAuthentication = errors.New("the operator of the proxy has not turned on workspace authentication (feature gate WorkspaceAuthentication): no configuration has an effect")
 
-// configurationOwner is a TypeSource that can tell owners about their configurations.
-type configurationOwner interface {
-	Owned(cluster, name string) (all []workspacetypes.Owned, more int, err error)
-	DryRunOwned(cluster string, change *workspacetypes.Change) (*workspacetypes.DryRun, error)
-}
-
 // OwnConfigurations are the configurations of a logical cluster, or the one with the name,
 // as those may see them who may read the objects. more is how many of them there are beside.
 func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspacetypes.Owned, more int, err error) {
-	types, ok := a.config.Types.(configurationOwner)
+	types, ok := a.config.Types.(*workspacetypes.Index)
 	if !ok {
 		return nil, 0, errNoWorkspaceAuthentication
 	}
@@ -35,7 +29,7 @@ func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspace
 // Nobody else is asked about it, so the answer tells nothing about the operator's
 // authenticators or other workspaces. Nothing is kept. It may take as long as ctx.
 func (a *Authenticator) TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, raw string) ([]workspacetypes.Owned, *Explanation, error) {
-	types, ok := a.config.Types.(configurationOwner)
+	types, ok := a.config.Types.(*workspacetypes.Index)
 	if !ok {
 		return nil, nil, errNoWorkspaceAuthentication
 	}

@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/authstatus"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
@@ -210,6 +211,8 @@ func TestRecheckOthersUndecided(t *testing.T) {
 type typesFunc func() (*workspacetypes.Record, error)
 
 func (f *typesFunc) Authenticators(index.Type) (*workspacetypes.Record, error) { return (*f)() }
+
+func (*typesFunc) DescribeType(index.Type) []authstatus.Authenticator { return nil }
 
 func TestRecheckFlow(t *testing.T) {
 	target := func(cluster, owner, shard string) *index.Target {
