@@ -89,7 +89,7 @@ func NewBuilder(c Config) *Builder {
 		clock:       c.Clock,
 		digester:    token.NewDigester(),
 		evaluations: make(chan struct{}, evaluationsOfAll()),
-		compiler:    newSharedCompiler(c.Clock),
+		compiler:    newSharedCompiler(c.Clock, c.Limited),
 		caches:      token.NewBudgets(),
 	}
 }
@@ -126,7 +126,7 @@ func (b *Builder) Build(owner, name string, spec *Spec) (c *Configuration, err e
 			return c, err
 		}
 	}
-	compiler := b.compiler.begin(cmp.Or(b.owner, owner), b.limited)
+	compiler := b.compiler.begin(cmp.Or(b.owner, owner))
 	c.releases = append(c.releases, compiler.release)
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.Entries}

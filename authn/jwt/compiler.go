@@ -31,10 +31,11 @@ var errBuildTime = errors.New("its expressions take too long to compile; use few
 type sharedCompiler struct {
 	compiler cel.Compiler
 	clock    clock.PassiveClock
+	limited  bool // the bounds above hold
 
 	mu       sync.Mutex // guards what follows
 	compiled map[expressionKey]*compiledExpression
-	owners   map[string]*ownersExpressions
+	owners   map[string]int64 // bytes that each owner's different expressions keep
 }
 
 // expressionKey has the accessor's type, as that tells the result type wanted.
@@ -42,40 +43,29 @@ type expressionKey struct{ variable, accessor, expression string }
 
 type compiledExpression struct {
 	result cel.CompilationResult
-	users  int // compilations
-}
-
-// ownersExpressions are the different expressions of one owner.
-type ownersExpressions struct {
-	users map[expressionKey]ownersExpression
-	bytes int64
-}
-
-type ownersExpression struct {
-	users int   // compilations
-	bytes int64 // what it keeps allocated
+	bytes  int64          // what it keeps allocated
+	users  map[string]int // compilations of each owner
 }
 
 // newSharedCompiler does nothing costly before the first expression: who maps
 // claims as they are needs no CEL.
-func newSharedCompiler(clk clock.PassiveClock) *sharedCompiler {
-	return &sharedCompiler{compiler: expression.NewCompiler(), clock: clk, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]*ownersExpressions{}}
+func newSharedCompiler(clk clock.PassiveClock, limited bool) *sharedCompiler {
+	return &sharedCompiler{compiler: expression.NewCompiler(), clock: clk, limited: limited, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]int64{}}
 }
 
 // compilation is the compiler of one configuration. It is used by one goroutine
 // at a time. What it compiled is kept until release.
 type compilation struct {
-	shared  *sharedCompiler
-	owner   string
-	limited bool
-	end     time.Time
-	keys    map[expressionKey]cel.CompilationResult
-	held    []expressionKey // to be let go of; those that do not compile too
+	shared *sharedCompiler
+	owner  string
+	end    time.Time
+	keys   map[expressionKey]cel.CompilationResult
+	held   []expressionKey // to be let go of; those that do not compile too
 }
 
-// begin starts a configuration of owner. Limited: the bounds above hold for it.
-func (s *sharedCompiler) begin(owner string, limited bool) *compilation {
-	return &compilation{shared: s, owner: owner, limited: limited, end: s.clock.Now().Add(buildTime), keys: map[expressionKey]cel.CompilationResult{}}
+// begin starts a configuration of owner.
+func (s *sharedCompiler) begin(owner string) *compilation {
+	return &compilation{shared: s, owner: owner, end: s.clock.Now().Add(buildTime), keys: map[expressionKey]cel.CompilationResult{}}
 }
 
 func (c *compilation) CompileClaimsExpression(x cel.ExpressionAccessor) (cel.CompilationResult, error) {
@@ -102,16 +92,16 @@ func (c *compilation) compile(variable string, x cel.ExpressionAccessor, compile
 
 // first has what others compiled, or compiles.
 func (c *compilation) first(key expressionKey, x cel.ExpressionAccessor, compile func(cel.ExpressionAccessor) (cel.CompilationResult, error)) (cel.CompilationResult, error) {
-	if c.limited && c.shared.clock.Now().After(c.end) {
+	if c.shared.limited && c.shared.clock.Now().After(c.end) {
 		return cel.CompilationResult{}, errBuildTime
 	}
 	bytes := int64(len(key.expression))
-	if c.limited {
+	if c.shared.limited {
 		if size, err := expression.SizeOf(key.expression); err == nil { // else it does not compile
 			bytes = size.Bytes
 		}
 	}
-	result, ok, err := c.shared.enter(c, key, bytes)
+	result, ok, err := c.shared.enter(c.owner, key, bytes)
 	if err != nil {
 		return result, err
 	}
@@ -135,30 +125,21 @@ func (c *compilation) release() {
 
 // enter counts one more user of key, which keeps so many bytes; false: it is to be
 // compiled.
-func (s *sharedCompiler) enter(c *compilation, key expressionKey, bytes int64) (result cel.CompilationResult, ok bool, err error) {
+func (s *sharedCompiler) enter(owner string, key expressionKey, bytes int64) (result cel.CompilationResult, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.owners[c.owner]
-	if o == nil {
-		o = &ownersExpressions{users: map[expressionKey]ownersExpression{}}
-	}
-	x := o.users[key]
-	if x.users == 0 {
-		if o.bytes+bytes > maxOwnersExpressions && c.limited {
-			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s together have more than %d bytes once compiled; remove some", c.owner, maxOwnersExpressions)
-		}
-		x.bytes = bytes
-		o.bytes += bytes
-	}
-	x.users++
-	o.users[key] = x
-	s.owners[c.owner] = o
 	e := s.compiled[key]
 	if e == nil {
-		e = &compiledExpression{}
-		s.compiled[key] = e
+		e = &compiledExpression{bytes: bytes, users: map[string]int{}}
 	}
-	e.users++
+	if e.users[owner] == 0 {
+		if s.limited && s.owners[owner]+e.bytes > maxOwnersExpressions {
+			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s together have more than %d bytes once compiled; remove some", owner, maxOwnersExpressions)
+		}
+		s.owners[owner] += e.bytes
+	}
+	e.users[owner]++
+	s.compiled[key] = e
 	return e.result, e.result.Program != nil, nil
 }
 
@@ -173,19 +154,15 @@ func (s *sharedCompiler) keep(key expressionKey, result cel.CompilationResult) {
 func (s *sharedCompiler) leave(owner string, key expressionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.owners[owner]
-	x := o.users[key]
-	if x.users--; x.users > 0 {
-		o.users[key] = x
-	} else {
-		delete(o.users, key)
-		if o.bytes -= x.bytes; len(o.users) == 0 {
-			delete(s.owners, owner)
-		}
+	e := s.compiled[key]
+	if e.users[owner]--; e.users[owner] > 0 {
+		return
 	}
-	if e := s.compiled[key]; e.users == 1 {
+	delete(e.users, owner)
+	if s.owners[owner] -= e.bytes; s.owners[owner] == 0 {
+		delete(s.owners, owner)
+	}
+	if len(e.users) == 0 {
 		delete(s.compiled, key)
-	} else {
-		e.users--
 	}
 }

@@ -39,12 +39,12 @@ func rule(expression string) cel.ExpressionAccessor {
 // TestExpressionsAreCompiledOnce for all who use them, and forgotten with the
 // last of these.
 func TestExpressionsAreCompiledOnce(t *testing.T) {
-	shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
+	shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)), true)
 	counting := &countingCompiler{Compiler: shared.compiler}
 	shared.compiler = counting
 	var all []*compilation
 	for _, owner := range []string{"a", "a", "b"} {
-		c := shared.begin(owner, true)
+		c := shared.begin(owner)
 		all = append(all, c)
 		for range 2 {
 			if _, err := c.CompileClaimsExpression(rule("claims.sub == 'x'")); err != nil {
@@ -69,7 +69,7 @@ func TestExpressionsAreCompiledOnce(t *testing.T) {
 	if diff := cmp.Diff([]int{1, 2}, []int{len(shared.owners), len(shared.compiled)}); diff != "" {
 		t.Errorf("owners and expressions with one user left (-want +got):\n%s", diff)
 	}
-	if _, err := shared.begin("c", true).CompileClaimsExpression(rule("claims.sub == 'x'")); err != nil || len(counting.compiled) > 10 {
+	if _, err := shared.begin("c").CompileClaimsExpression(rule("claims.sub == 'x'")); err != nil || len(counting.compiled) > 10 {
 		t.Error(err)
 	}
 	all[1].release()
@@ -82,7 +82,7 @@ func TestExpressionsAreCompiledOnce(t *testing.T) {
 // TestOwnersExpressionsAreBounded: the different ones, of all configurations
 // together, of tenants.
 func TestOwnersExpressionsAreBounded(t *testing.T) {
-	shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
+	shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)), true)
 	text := func(i int) string {
 		return fmt.Sprintf("claims.sub.matches('^%07da{900}b{1000}c{1000}d{1000}e{1000}$')", i)
 	}
@@ -93,24 +93,26 @@ func TestOwnersExpressionsAreBounded(t *testing.T) {
 	var held []*compilation
 	for i := range int(maxOwnersExpressions / size.Bytes) {
 		for range 2 { // the second time it is no other expression
-			held = append(held, shared.begin("a", true))
+			held = append(held, shared.begin("a"))
 			if _, err := held[len(held)-1].CompileClaimsExpression(rule(text(i))); err != nil {
 				t.Fatal(i, err)
 			}
 		}
 	}
 	more := text(1 << 20)
-	if _, err := shared.begin("a", true).CompileClaimsExpression(rule(more)); err == nil || !strings.Contains(err.Error(), "configurations of a together have more than") {
+	if _, err := shared.begin("a").CompileClaimsExpression(rule(more)); err == nil || !strings.Contains(err.Error(), "configurations of a together have more than") {
 		t.Errorf("one more: %v", err)
 	}
 	for owner, limited := range map[string]bool{"b": true, "a": false} {
-		if _, err := shared.begin(owner, limited).CompileClaimsExpression(rule(more)); err != nil {
+		shared.limited = limited
+		if _, err := shared.begin(owner).CompileClaimsExpression(rule(more)); err != nil {
 			t.Errorf("of %s, limited %v: %v", owner, limited, err)
 		}
 	}
+	shared.limited = true
 	held[0].release()
 	held[1].release()
-	if _, err := shared.begin("a", true).CompileClaimsExpression(rule(more)); err != nil {
+	if _, err := shared.begin("a").CompileClaimsExpression(rule(more)); err != nil {
 		t.Errorf("in the place of another: %v", err)
 	}
 }
@@ -123,14 +125,14 @@ func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
 		"character classes":  `claims.sub.matches(r'%d` + strings.Repeat(`\pC`, 300) + `')`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)))
+			shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)), true)
 			bytes := 0
 			for i := 0; ; i++ {
 				x := fmt.Sprintf(text, i)
 				if bytes += len(x); bytes > 256<<10 {
 					t.Fatalf("%d expressions are compiled, refused is none", i)
 				}
-				if _, err := shared.begin("a", true).CompileClaimsExpression(rule(x)); err != nil {
+				if _, err := shared.begin("a").CompileClaimsExpression(rule(x)); err != nil {
 					if !strings.Contains(err.Error(), "configurations of a together have more than") {
 						t.Error(err)
 					}
@@ -158,7 +160,7 @@ func TestBuildTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.limited = true
+	b.limited, shared.limited = true, true
 	if _, err := b.Build("c1", "slow", spec); err == nil || !strings.Contains(err.Error(), errBuildTime.Error()) {
 		t.Errorf("built: %v", err)
 	}
@@ -168,7 +170,7 @@ func TestBuildTime(t *testing.T) {
 	if len(shared.compiled)+len(shared.owners) != 0 {
 		t.Errorf("left over: %d expressions of %d owners", len(shared.compiled), len(shared.owners))
 	}
-	b.limited = false
+	b.limited, shared.limited = false, false
 	built, err := b.Build("c1", "slow", spec)
 	if err != nil || errors.Is(err, errBuildTime) {
 		t.Fatalf("the operator's: %v", err)
