@@ -41,14 +41,8 @@ func DisableUpstreamMetrics() {
 
 // Builder makes configurations.
 type Builder struct {
-	issuers    Issuers
-	disallowed []string
-	required   []string
-	clock      clock.PassiveClock
-	digester   *token.Digester
-	// limited: the configurations are tenants', and held to their limits.
-	limited bool
-	named   func(owner, configuration string, n int, issuer string) string
+	config   Config
+	digester *token.Digester
 	// owner is billed for all; empty means the cluster that is built for.
 	owner string
 	// evaluations has a place for each of tenants' evaluations.
@@ -81,12 +75,7 @@ type Config struct {
 func NewBuilder(c Config) *Builder {
 	DisableUpstreamMetrics()
 	return &Builder{
-		limited:     c.Limited,
-		named:       c.Name,
-		issuers:     c.Issuers,
-		disallowed:  c.DisallowedIssuers,
-		required:    c.RequireAudiences,
-		clock:       c.Clock,
+		config:      c,
 		digester:    token.NewDigester(),
 		evaluations: make(chan struct{}, evaluationsOfAll()),
 		compiler:    newSharedCompiler(c.Clock, c.Limited),
@@ -121,7 +110,7 @@ func (b *Builder) Build(owner, name string, spec *Spec) (c *Configuration, err e
 			c = nil
 		}
 	}()
-	if b.limited {
+	if b.config.Limited {
 		if err := checkSafety(spec.Entries); err != nil {
 			return c, err
 		}
@@ -130,8 +119,8 @@ func (b *Builder) Build(owner, name string, spec *Spec) (c *Configuration, err e
 	c.releases = append(c.releases, compiler.release)
 	// The whole and original spec: what is blanked below counts here.
 	original := &apiserver.AuthenticationConfiguration{JWT: spec.Entries}
-	if errs := validation.ValidateAuthenticationConfiguration(compiler, original, b.disallowed); len(errs) > 0 {
-		return c, newSpecError(errs, b.limited)
+	if errs := validation.ValidateAuthenticationConfiguration(compiler, original, b.config.DisallowedIssuers); len(errs) > 0 {
+		return c, newSpecError(errs, b.config.Limited)
 	}
 	for i := range spec.Entries {
 		if err := b.add(c, owner, name, i, &spec.Entries[i], compiler); err != nil {
@@ -185,7 +174,7 @@ func (e specError) Unwrap() []error { return e }
 
 func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
 	trust := TrustOf(entry)
-	keys, release, err := b.issuers.Acquire(trust, cmp.Or(b.owner, owner))
+	keys, release, err := b.config.Issuers.Acquire(trust, cmp.Or(b.owner, owner))
 	if err != nil {
 		return err
 	}
@@ -199,28 +188,28 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 		Client:               &http.Client{Transport: refusing{}},
 		Compiler:             compiler,
 		SupportedSigningAlgs: oidc.AllValidSigningAlgorithms(),
-		DisallowedIssuers:    b.disallowed,
+		DisallowedIssuers:    b.config.DisallowedIssuers,
 	})
 	if err != nil {
 		return err
 	}
 	budget, releaseBudget := b.caches.Acquire(cmp.Or(b.owner, owner))
 	a := &Authenticator{
-		name:      b.named(owner, name, n, entry.Issuer.URL),
+		name:      b.config.Name(owner, name, n, entry.Issuer.URL),
 		issuer:    keys,
 		trust:     trust.Key(),
 		upstream:  upstream,
 		audiences: entry.Issuer.Audiences, audienceSet: sets.New(entry.Issuer.Audiences...),
-		required: b.required, requiredSet: sets.New(b.required...),
+		required: b.config.RequireAudiences, requiredSet: sets.New(b.config.RequireAudiences...),
 		evaluates: len(expressions(entry)) > 0,
 		digester:  b.digester,
 		cache:     token.NewCache[user.Info](token.CacheBytes, budget),
 		mappings:  bytecache.New[token.Digest, mapping](mappingCacheBytes, nil),
-		clock:     b.clock,
-		built:     b.clock.Now(),
+		clock:     b.config.Clock,
+		built:     b.config.Clock.Now(),
 	}
 	a.maxToken, a.limits = operatorsTokenBytes, identity.OperatorsLimits
-	if b.limited {
+	if b.config.Limited {
 		a.evaluations = b.evaluations
 		a.maxToken, a.limits = MaxTokenBytes, identity.TenantsLimits
 	}

@@ -160,7 +160,7 @@ func TestBuildTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.limited, shared.limited = true, true
+	b.config.Limited, shared.limited = true, true
 	if _, err := b.Build("c1", "slow", spec); err == nil || !strings.Contains(err.Error(), errBuildTime.Error()) {
 		t.Errorf("built: %v", err)
 	}
@@ -170,7 +170,7 @@ func TestBuildTime(t *testing.T) {
 	if len(shared.compiled)+len(shared.owners) != 0 {
 		t.Errorf("left over: %d expressions of %d owners", len(shared.compiled), len(shared.owners))
 	}
-	b.limited, shared.limited = false, false
+	b.config.Limited, shared.limited = false, false
 	built, err := b.Build("c1", "slow", spec)
 	if err != nil || errors.Is(err, errBuildTime) {
 		t.Fatalf("the operator's: %v", err)
