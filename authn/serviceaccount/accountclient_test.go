@@ -300,11 +300,11 @@ func TestAuthenticateWithAccountClient(t *testing.T) {
 	s.set(secretPath, body(200, `{"metadata":{"uid":"x"},"data":{"token":"`+base64.StdEncoding.EncodeToString([]byte(raw))+`"}}`))
 	clk := clocktesting.NewFakePassiveClock(testNow)
 	a := newTest(t, func(c *Config) { c.Home = newAccountClient(t, s, func(h *AccountClientConfig) { h.Clock = clk }) })
-	if _, _, err := a.authenticate(t.Context(), raw); err != nil {
+	if _, _, err := authenticate(t.Context(), a, raw); err != nil {
 		t.Fatal(err)
 	}
 	s.set(secretPath, body(200, `{"metadata":{"uid":"x"},"data":{"token":"eA=="}}`))
 	clk.SetTime(testNow.Add(DefaultFresh))
-	_, _, err := a.authenticate(t.Context(), raw)
+	_, _, err := authenticate(t.Context(), a, raw)
 	assertRefused(t, raw, err, Revoked)
 }

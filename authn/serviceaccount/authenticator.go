@@ -45,12 +45,7 @@ type Config struct {
 // Authenticator judges service account tokens. It implements token.AccountAuthenticator
 // and token.RevocationChecker. Safe for concurrent use.
 type Authenticator struct {
-	issuers, audiences []string
-	keys               Keys
-	shards             *ShardKeyVerifier
-	home               AccountGetter
-	refused            func(Reason)
-	now                func() time.Time
+	config Config
 	// digester and verified are for tokens whose signature and claims were good.
 	digester *token.Digester
 	verified token.Cache[*account]
@@ -68,17 +63,13 @@ func New(c Config) (*Authenticator, error) {
 	case c.FromShards != nil && (c.FromShards.Keys == nil || c.FromShards.Placement == nil):
 		return nil, errors.New("service accounts: keys from shards, and no keys or no placement")
 	}
-	a := &Authenticator{
-		issuers: c.Issuers, audiences: c.Audiences, keys: c.Keys, shards: c.FromShards, home: c.Home, refused: c.Refused, now: c.Now,
-		digester: token.NewDigester(), verified: token.NewCache[*account](maxVerified, nil),
+	if len(c.Audiences) == 0 {
+		c.Audiences = c.Issuers
 	}
-	if len(a.audiences) == 0 {
-		a.audiences = c.Issuers
+	if c.Now == nil {
+		c.Now = time.Now
 	}
-	if a.now == nil {
-		a.now = time.Now
-	}
-	return a, nil
+	return &Authenticator{config: c, digester: token.NewDigester(), verified: token.NewCache[*account](maxVerified, nil)}, nil
 }
 
 // Name implements token.Authenticator.
@@ -90,58 +81,49 @@ func (a *Authenticator) Accounts() bool { return true }
 // AuthenticateToken implements token.Authenticator. The identity has its home cluster
 // and scope in the extras. An error is a *RefusalError, or wraps ErrUndecided.
 func (a *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
-	if !a.judges(t) {
-		return nil, time.Time{}, nil
+	account, _, err := a.authenticate(ctx, t, a.config.Audiences)
+	if account == nil {
+		return nil, time.Time{}, err
 	}
-	who, until, err := a.authenticate(ctx, t.Raw)
-	return who, until, a.counted(t, err)
+	return account.info, account.until, nil
 }
 
 // AuthenticateFor implements token.AudienceAuthenticator: a token without audiences is for
 // the API's. Errors are those of AuthenticateToken.
 func (a *Authenticator) AuthenticateFor(ctx context.Context, t token.Token, audiences []string) (user.Info, []string, error) {
-	if !a.judges(t) {
-		return nil, nil, nil
-	}
-	account, found, err := a.authenticateFor(ctx, t.Raw, audiences)
-	if err != nil {
-		return nil, nil, a.counted(t, err)
+	account, found, err := a.authenticate(ctx, t, audiences)
+	if account == nil {
+		return nil, nil, err
 	}
 	return account.info, found, nil
 }
 
 // judges says whether the token is of one of the issuers.
 func (a *Authenticator) judges(t token.Token) bool {
-	return t.JWT && (t.Issuer == LegacyIssuer || slices.Contains(a.issuers, t.Issuer))
+	return t.JWT && (t.Issuer == LegacyIssuer || slices.Contains(a.config.Issuers, t.Issuer))
 }
 
 // counted returns err, and counts it if it refuses the token.
 func (a *Authenticator) counted(t token.Token, err error) error {
 	var refusal *RefusalError
-	if a.refused != nil && errors.As(err, &refusal) && t.Purpose.Counted() {
-		a.refused(refusal.Reason)
+	if a.config.Refused != nil && errors.As(err, &refusal) && t.Purpose.Counted() {
+		a.config.Refused(refusal.Reason)
 	}
 	return err
 }
 
-// authenticate returns the identity, and when the token ends (zero: never).
-func (a *Authenticator) authenticate(ctx context.Context, raw string) (user.Info, time.Time, error) {
-	account, _, err := a.authenticateFor(ctx, raw, a.audiences)
-	if err != nil {
-		return nil, time.Time{}, err
+// authenticate returns the account of a token that is for one of the audiences, and those
+// of them that it is for. The account is nil if the token is not of one of the issuers.
+func (a *Authenticator) authenticate(ctx context.Context, t token.Token, audiences []string) (*account, []string, error) {
+	if !a.judges(t) {
+		return nil, nil, nil
 	}
-	return account.info, account.until, nil
-}
-
-// authenticateFor returns the account of a token that is for one of the audiences, and those
-// of them that it is for.
-func (a *Authenticator) authenticateFor(ctx context.Context, raw string, audiences []string) (*account, []string, error) {
-	account, found, err := a.verify(ctx, raw, audiences)
-	if err != nil {
-		return nil, nil, err
+	account, found, err := a.verify(ctx, t.Raw, audiences)
+	if err == nil {
+		err = a.lookUp(ctx, account, t.Raw)
 	}
-	if err := a.lookUp(ctx, account, raw); err != nil {
-		return nil, nil, err
+	if err != nil {
+		return nil, nil, a.counted(t, err)
 	}
 	return account, found, nil
 }
@@ -150,12 +132,12 @@ func (a *Authenticator) authenticateFor(ctx context.Context, raw string, audienc
 func (a *Authenticator) intended(account *account, audiences []string) ([]string, error) {
 	has := account.audiences
 	if len(has) == 0 {
-		has = a.audiences
+		has = a.config.Audiences
 	}
 	found := token.Audiences(audiences, has)
 	if len(found) == 0 {
 		whose := "that the review asks for:"
-		if slices.Equal(audiences, a.audiences) {
+		if slices.Equal(audiences, a.config.Audiences) {
 			whose = "of --api-audiences"
 		}
 		return nil, refuse(Audience, "audiences %q have none %s %q", clipAll(has), whose, clipAll(audiences))
@@ -166,10 +148,10 @@ func (a *Authenticator) intended(account *account, audiences []string) ([]string
 // lookUp looks the account up at its home, if the configuration or its key demands that.
 func (a *Authenticator) lookUp(ctx context.Context, account *account, raw string) error {
 	switch {
-	case a.home != nil:
-		return lookUp(ctx, a.home, account, raw)
+	case a.config.Home != nil:
+		return lookUp(ctx, a.config.Home, account, raw)
 	case account.provenance.moved:
-		return lookUp(ctx, a.shards.Home, account, raw)
+		return lookUp(ctx, a.config.FromShards.Home, account, raw)
 	}
 	return nil
 }
@@ -180,35 +162,41 @@ func (a *Authenticator) verify(ctx context.Context, raw string, audiences []stri
 	if len(raw) > maxToken {
 		return nil, nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
 	}
-	now, generation, digest := a.now(), a.generation(), a.digester.Digest(raw)
-	if known, _, ok := a.verified.Get(digest, now, generation); ok && (a.shards == nil || a.shards.stillTrusts(known.provenance, known.home)) {
+	now, generation, digest := a.config.Now(), a.generation(), a.digester.Digest(raw)
+	if known, _, ok := a.verified.Get(digest, now, generation); ok && (a.config.FromShards == nil || a.config.FromShards.stillTrusts(known.provenance, known.home)) {
 		found, err := a.intended(known, audiences)
 		return known, found, err
 	}
-	payload, provenance, err := a.open(ctx, raw)
+	account, found, err := a.read(ctx, raw, audiences, now)
 	if err != nil {
 		return nil, nil, err
 	}
-	account, err := judge(payload, a.issuers, now)
-	if err != nil {
-		return nil, nil, err
-	}
-	found, err := a.intended(account, audiences)
-	if err != nil {
-		return nil, nil, err
-	}
-	account.provenance = provenance
 	a.verified.Add(digest, account, account.until, now, generation, account.bytes())
 	return account, found, nil
 }
 
+// read checks the signature and the claims, these as at the time now.
+func (a *Authenticator) read(ctx context.Context, raw string, audiences []string, now time.Time) (*account, []string, error) {
+	payload, provenance, err := a.open(ctx, raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	account, err := judge(payload, a.config.Issuers, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	account.provenance = provenance
+	found, err := a.intended(account, audiences)
+	return account, found, err
+}
+
 // generation changes whenever any key does: the generations of both sources only grow.
 func (a *Authenticator) generation() (g uint64) {
-	if a.keys != nil {
-		g = a.keys.Generation()
+	if a.config.Keys != nil {
+		g = a.config.Keys.Generation()
 	}
-	if a.shards != nil {
-		g += a.shards.Keys.Generation()
+	if a.config.FromShards != nil {
+		g += a.config.FromShards.Keys.Generation()
 	}
 	return g
 }
@@ -222,15 +210,15 @@ func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, keyProven
 	}
 	header := jws.Signatures[0].Protected
 	var keys []Key
-	if a.keys != nil {
-		keys = a.keys.Keys(header.KeyID)
+	if a.config.Keys != nil {
+		keys = a.config.Keys.Keys(header.KeyID)
 	}
 	if payload := tryKeys(jws, keys); payload != nil {
 		return payload, keyProvenance{}, nil
 	}
 	switch {
-	case a.shards != nil && (header.KeyID == "" || len(keys) == 0):
-		return a.shards.open(ctx, jws, a.issuers)
+	case a.config.FromShards != nil && (header.KeyID == "" || len(keys) == 0):
+		return a.config.FromShards.open(ctx, jws, a.config.Issuers)
 	case len(keys) == 0:
 		return nil, keyProvenance{}, refuse(UnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip.Clone(header.KeyID, maxQuoted))
 	case header.KeyID == "":

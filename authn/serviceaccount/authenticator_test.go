@@ -38,7 +38,12 @@ func newTest(t testing.TB, change func(*Config)) *Authenticator {
 	return a
 }
 
-// identity is what a shard makes of the tokens bound and legacy.
+// authenticate has a judge raw as the token of one of its issuers, whichever raw names.
+func authenticate(ctx context.Context, a *Authenticator, raw string) (user.Info, time.Time, error) {
+	return a.AuthenticateToken(ctx, token.Token{Raw: raw, JWT: true, Issuer: LegacyIssuer})
+}
+
+// identityOf is what a shard makes of the tokens bound and legacy.
 func identityOf(extra map[string][]string) *user.DefaultInfo {
 	all := map[string][]string{
 		"authentication.kcp.io/cluster-name": {testHome},
@@ -192,7 +197,7 @@ func TestClaims(t *testing.T) {
 				}
 			})
 			raw := tokenOf(t, tc.claims)
-			got, until, err := a.authenticate(t.Context(), raw)
+			got, until, err := authenticate(t.Context(), a, raw)
 			if tc.reason != "" {
 				assertRefused(t, raw, err, tc.reason)
 				return
@@ -281,7 +286,7 @@ func TestSignatures(t *testing.T) {
 				}
 			})
 			raw := tc.raw(t)
-			u, _, err := a.authenticate(t.Context(), raw)
+			u, _, err := authenticate(t.Context(), a, raw)
 			if tc.reason != "" {
 				assertRefused(t, raw, err, tc.reason)
 				return
@@ -384,7 +389,7 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 	}
 	accept := func() {
 		t.Helper()
-		if _, _, err := a.authenticate(context.Background(), raw); err != nil {
+		if _, _, err := authenticate(context.Background(), a, raw); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -402,20 +407,20 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 	accept()
 	asked(4)
 	now = testNow.Add(2*time.Minute + time.Second) // the token has ended
-	_, _, err := a.authenticate(context.Background(), raw)
+	_, _, err := authenticate(context.Background(), a, raw)
 	assertRefused(t, raw, err, Expired)
 
 	// A removed key is no longer trusted.
 	now = testNow
 	keys.KeySet, keys.generation = NewKeySet(), 9
-	_, _, err = a.authenticate(context.Background(), raw)
+	_, _, err = authenticate(context.Background(), a, raw)
 	assertRefused(t, raw, err, UnknownKey)
 }
 
 func TestRefusalsAreNotRemembered(t *testing.T) {
 	a := newTest(t, nil)
 	for range 3 {
-		_, _, _ = a.authenticate(t.Context(), tokenOf(t, with(bound(), object{"aud": "x"})))
+		_, _, _ = authenticate(t.Context(), a, tokenOf(t, with(bound(), object{"aud": "x"})))
 	}
 	if n := a.verified.Len(); n != 0 {
 		t.Errorf("%d refused tokens are remembered", n)
@@ -454,7 +459,7 @@ func FuzzAuthenticate(f *testing.F) {
 	good := tokenOf(f, bound())
 	a := newTest(f, nil)
 	f.Fuzz(func(t *testing.T, raw string) {
-		_, _, err := a.authenticate(context.Background(), raw)
+		_, _, err := authenticate(context.Background(), a, raw)
 		if err == nil && raw != good && !strings.HasPrefix(raw, good[:strings.LastIndex(good, ".")]) {
 			t.Errorf("%q was let in", raw)
 		}

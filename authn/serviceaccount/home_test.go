@@ -89,7 +89,7 @@ func TestLookup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newTest(t, func(c *Config) { c.Home = &tc.home })
 			raw := tokenOf(t, tc.claims)
-			u, _, err := a.authenticate(t.Context(), raw)
+			u, _, err := authenticate(t.Context(), a, raw)
 			switch {
 			case tc.undecided:
 				if !errors.Is(err, ErrUndecided) {
@@ -118,11 +118,11 @@ func TestLookupIsMadeForRememberedTokens(t *testing.T) {
 	home := &fakeHome{account: &Object{UID: accountUID}}
 	a := newTest(t, func(c *Config) { c.Home = home })
 	raw := tokenOf(t, bound())
-	if _, _, err := a.authenticate(t.Context(), raw); err != nil {
+	if _, _, err := authenticate(t.Context(), a, raw); err != nil {
 		t.Fatal(err)
 	}
 	home.account = nil
-	_, _, err := a.authenticate(t.Context(), raw)
+	_, _, err := authenticate(t.Context(), a, raw)
 	assertRefused(t, raw, err, AccountGone)
 }
 
@@ -133,7 +133,7 @@ func TestForgedTokensAreNotLookedUp(t *testing.T) {
 		c.Home = home
 		c.Keys = NewKeySet(testKey(crypto.Signer(otherRSA())))
 	})
-	if _, _, err := a.authenticate(t.Context(), tokenOf(t, bound())); err == nil {
+	if _, _, err := authenticate(t.Context(), a, tokenOf(t, bound())); err == nil {
 		t.Fatal("a forged token was let in")
 	}
 	if len(home.asked) > 0 {

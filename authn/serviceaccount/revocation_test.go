@@ -6,6 +6,8 @@ import (
 	"time"
 
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"frontproxy/authn/token"
 )
 
 func TestCheckRevoked(t *testing.T) {
@@ -16,27 +18,27 @@ func TestCheckRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw := tokenOf(t, bound())
-	_, until, err := a.authenticate(t.Context(), raw)
+	_, until, err := authenticate(t.Context(), a, raw)
 	if err != nil {
 		t.Fatal(err)
 	}
 	clock.SetTime(until.Add(time.Hour))
-	if _, _, err := a.authenticate(t.Context(), raw); err == nil {
+	if _, _, err := authenticate(t.Context(), a, raw); err == nil {
 		t.Error("an expired token is accepted")
 	}
-	if err := a.checkRevoked(t.Context(), raw, until); err != nil {
+	if _, err := a.CheckRevoked(t.Context(), token.Parse(raw), until); err != nil {
 		t.Errorf("after its end: %v", err)
 	}
 	w.gone[testHome] = errors.New("down")
-	if err := a.checkRevoked(t.Context(), raw, until); !errors.Is(err, ErrUndecided) {
+	if _, err := a.CheckRevoked(t.Context(), token.Parse(raw), until); !errors.Is(err, ErrUndecided) {
 		t.Errorf("while the home is down: %v", err)
 	}
 	w.gone[testHome] = ErrNotFound
 	var refusal *RefusalError
-	if err := a.checkRevoked(t.Context(), raw, until); !errors.As(err, &refusal) || refusal.Reason != AccountGone {
+	if _, err := a.CheckRevoked(t.Context(), token.Parse(raw), until); !errors.As(err, &refusal) || refusal.Reason != AccountGone {
 		t.Errorf("after the account is gone: %v", err)
 	}
-	if err := a.checkRevoked(t.Context(), sign(t, otherRSA(), "RS256", "own", []byte("{}")), until); !errors.As(err, &refusal) || refusal.Reason != UnknownKey {
+	if _, err := a.CheckRevoked(t.Context(), token.Parse(sign(t, otherRSA(), "RS256", "own", []byte(`{"iss":"`+testIssuer+`"}`))), until); !errors.As(err, &refusal) || refusal.Reason != UnknownKey {
 		t.Errorf("with a key that is gone: %v", err)
 	}
 }

@@ -131,7 +131,7 @@ func keySetOf(keys ...crypto.Signer) func(http.ResponseWriter) {
 }
 
 func (w *keyWorld) ask(raw string) error {
-	_, _, err := w.auth.authenticate(w.t.Context(), raw)
+	_, _, err := authenticate(w.t.Context(), w.auth, raw)
 	return err
 }
 
@@ -344,7 +344,7 @@ func TestShardKeyIsDecidedByALaterReading(t *testing.T) {
 	raw := w.issuedNow(p256())
 	ctx := &waiting{Context: t.Context(), begun: make(chan struct{})}
 	reading.Go(func() {
-		_, _, err := w.auth.authenticate(ctx, raw)
+		_, _, err := authenticate(ctx, w.auth, raw)
 		judged <- err
 	})
 	<-ctx.begun
