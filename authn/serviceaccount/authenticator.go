@@ -140,7 +140,7 @@ func (a *Authenticator) intended(account *account, audiences []string) ([]string
 		if slices.Equal(audiences, a.config.Audiences) {
 			whose = "of --api-audiences"
 		}
-		return nil, refuse(Audience, "audiences %q have none %s %q", clipAll(has), whose, clipAll(audiences))
+		return nil, refuse(Audience, "audiences %s have none %s %s", clip.Quoted(has), whose, clip.Quoted(audiences))
 	}
 	return found, nil
 }

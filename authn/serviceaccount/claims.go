@@ -111,12 +111,3 @@ func readAccount(payload []byte, legacy, legacyBound bool) (*account, error) {
 	}
 	return &account{legacy: true, home: c.ClusterName, namespace: c.Namespace, name: c.Name, uid: c.UID, secret: &reference{Name: c.Secret}}, nil
 }
-
-func clipAll(all []string) []string {
-	const limit = 8
-	var out []string
-	for _, s := range all[:min(len(all), limit)] {
-		out = append(out, clip.Clone(s, maxQuoted))
-	}
-	return out
-}
