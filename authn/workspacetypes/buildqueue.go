@@ -1,7 +1,7 @@
 package workspacetypes
 
 import (
-	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -12,8 +12,7 @@ import (
 // round. The zero value is empty.
 type buildQueue struct {
 	owners map[string]*buildOwner // who waits, builds, or has time to his account
-	turns  buildTurns             // those who wait and do not build
-	pushed uint64
+	turns  []*buildOwner          // those who wait and do not build, in order of arrival
 }
 
 type buildOwner struct {
@@ -21,7 +20,6 @@ type buildOwner struct {
 	waiting  []*configEntry
 	building bool
 	spent    time.Duration
-	turn     uint64 // among owners with the same time spent, the lower one is first
 }
 
 // push does nothing to a configuration that waits already.
@@ -39,15 +37,8 @@ func (q *buildQueue) push(c *configEntry) {
 		q.owners[o.cluster] = o
 	}
 	if o.waiting = append(o.waiting, c); len(o.waiting) == 1 && !o.building {
-		q.line(o)
+		q.turns = append(q.turns, o)
 	}
-}
-
-// line puts o behind the owners for which no more time was spent.
-func (q *buildQueue) line(o *buildOwner) {
-	o.turn = q.pushed
-	q.pushed++
-	heap.Push(&q.turns, o)
 }
 
 // pop returns nil when nothing may be built now. For what it returns, done is to
@@ -56,7 +47,17 @@ func (q *buildQueue) pop() *configEntry {
 	if len(q.turns) == 0 {
 		return nil
 	}
-	o := heap.Pop(&q.turns).(*buildOwner)
+	next := 0 // of equals, the first
+	for n, o := range q.turns {
+		if o.spent < q.turns[next].spent {
+			next = n
+		}
+		if q.turns[next].spent == 0 {
+			break // nobody is before it
+		}
+	}
+	o := q.turns[next]
+	q.turns = slices.Delete(q.turns, next, next+1)
 	c := o.waiting[0]
 	o.building, o.waiting[0], c.queued = true, nil, false
 	if o.waiting = o.waiting[1:]; len(o.waiting) == 0 {
@@ -71,19 +72,18 @@ func (q *buildQueue) done(cluster string, took time.Duration) {
 	o.building = false
 	o.spent += took
 	if len(o.waiting) > 0 {
-		q.line(o)
+		q.turns = append(q.turns, o)
 		return
 	}
 	q.forget(o)
 }
 
-// age halves what was spent: it is to be forgotten. The order stays.
+// age halves what was spent: it is to be forgotten.
 func (q *buildQueue) age() {
 	for _, o := range q.owners {
 		o.spent /= 2
 		q.forget(o)
 	}
-	heap.Init(&q.turns)
 }
 
 // forget drops an owner who is like one never seen.
@@ -91,28 +91,4 @@ func (q *buildQueue) forget(o *buildOwner) {
 	if !o.building && len(o.waiting) == 0 && o.spent < time.Millisecond {
 		delete(q.owners, o.cluster)
 	}
-}
-
-// buildTurns is a heap.
-type buildTurns []*buildOwner
-
-func (t buildTurns) Len() int { return len(t) }
-
-func (t buildTurns) Less(i, j int) bool {
-	if t[i].spent != t[j].spent {
-		return t[i].spent < t[j].spent
-	}
-	return t[i].turn < t[j].turn
-}
-
-func (t buildTurns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-
-func (t *buildTurns) Push(o any) { *t = append(*t, o.(*buildOwner)) }
-
-func (t *buildTurns) Pop() any {
-	last := len(*t) - 1
-	o := (*t)[last]
-	(*t)[last] = nil
-	*t = (*t)[:last]
-	return o
 }
