@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/clientcert"
 	"frontproxy/authn/identity"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/token"
@@ -50,7 +51,7 @@ func (a *Authenticator) Decide(ctx context.Context, r Request) *Decision {
 // decide is Decide without keeping a refusal.
 func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 	r := &q.request
-	who, refusals := a.certs.Authenticate(r.forCertificates())
+	who, refusals := a.certs.Authenticate(clientcert.Request{Certificates: r.Certificates, Header: r.Header, ShardRoute: r.ShardRoute})
 	if who != nil {
 		return q.admit(&Decision{User: who.User, Authenticator: who.Authenticator, ExpiresAt: who.ExpiresAt, AssertedBy: who.AssertedBy, Infrastructure: who.Infrastructure}, who.Authenticator)
 	}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 
-	"frontproxy/authn/clientcert"
 	"frontproxy/index"
 )
 
@@ -29,9 +28,4 @@ type Request struct {
 	// ShardRoute is the shard whose virtual workspaces the request is for, below
 	// /shards/<name>/services/; empty everywhere else.
 	ShardRoute string
-}
-
-// forCertificates is what package clientcert judges.
-func (r *Request) forCertificates() clientcert.Request {
-	return clientcert.Request{Certificates: r.Certificates, Header: r.Header, ShardRoute: r.ShardRoute}
 }

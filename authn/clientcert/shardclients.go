@@ -37,7 +37,7 @@ func (c *Authenticator) withShardGroups(r Request, who *Identity) *Identity {
 	}
 	groups := append(slices.Clone(resp.User.GetGroups()), user.AllAuthenticated)
 	slices.Sort(groups)
-	return &Identity{
-		User: &user.DefaultInfo{Name: resp.User.GetName(), UID: resp.User.GetUID(), Groups: slices.Compact(groups), Extra: resp.User.GetExtra()}, Authenticator: who.Authenticator, ExpiresAt: who.ExpiresAt, Infrastructure: who.Infrastructure,
-	}
+	whole := *who
+	whole.User = &user.DefaultInfo{Name: resp.User.GetName(), UID: resp.User.GetUID(), Groups: slices.Compact(groups), Extra: resp.User.GetExtra()}
+	return &whole
 }
