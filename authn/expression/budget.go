@@ -68,9 +68,6 @@ func NewBudget(claims int) *Budget {
 	}
 }
 
-// Spent says what has been charged so far.
-func (b *Budget) Spent() (steps, bytes int64) { return MaxSteps - b.steps, MaxBytes - b.bytes }
-
 // Used says whether an expression was evaluated.
 func (b *Budget) Used() bool { return b.used }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	celgo "github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/interpreter"
@@ -19,26 +20,35 @@ import (
 // that are bounded as the package says. It is safe for concurrent use. Its first
 // expression takes a tenth of a second more, and depends on feature gates.
 type Compiler struct {
-	load func() *loaded
-}
-
-type loaded struct {
-	checker authenticationcel.Compiler
-	env     *environment
+	environment func() *environment
 }
 
 var _ authenticationcel.Compiler = (*Compiler)(nil)
 
 // NewCompiler does nothing yet.
-func NewCompiler() *Compiler { return &Compiler{load: sync.OnceValue(load)} }
+func NewCompiler() *Compiler { return &Compiler{sync.OnceValue(newEnvironment)} }
 
-func load() *loaded {
+// environment has what expressions are checked and planned with.
+type environment struct {
+	checker         authenticationcel.Compiler
+	provider        types.Provider
+	implementations map[string]*functions.Overload // by name and by overload
+}
+
+func newEnvironment() *environment {
 	base := apiserverenvironment.MustBaseEnvSet(apiserverenvironment.DefaultCompatibilityVersion())
-	env, err := newEnvironment(base.StoredExpressionsEnv())
-	if err != nil {
-		panic(fmt.Sprintf("apiserver's CEL environment: %v", err)) // as apiserver does
+	env := base.StoredExpressionsEnv()
+	out := &environment{checker: authenticationcel.NewCompiler(base), provider: env.CELTypeProvider(), implementations: map[string]*functions.Overload{}}
+	for _, f := range env.Functions() {
+		bindings, err := f.Bindings()
+		if err != nil {
+			panic(fmt.Sprintf("apiserver's CEL environment: %v", err)) // as apiserver does
+		}
+		for _, b := range bindings {
+			out.implementations[b.Operator] = b
+		}
 	}
-	return &loaded{checker: authenticationcel.NewCompiler(base), env: env}
+	return out
 }
 
 // CompileClaimsExpression implements apiserver's Compiler.
@@ -55,12 +65,12 @@ func (c *Compiler) compile(input string, x authenticationcel.ExpressionAccessor,
 	if _, err := SizeOf(x.GetExpression()); err != nil {
 		return authenticationcel.CompilationResult{}, invalid(err)
 	}
-	l := c.load()
-	result, err := check(l.checker, x)
+	env := c.environment()
+	result, err := check(env.checker, x)
 	if err != nil {
 		return result, err
 	}
-	p := &planner{environment: l.env, checked: result.AST.NativeRep(), input: input}
+	p := &planner{environment: env, checked: result.AST.NativeRep(), input: input}
 	root, err := p.plan(result.AST.NativeRep().Expr())
 	if err != nil {
 		return authenticationcel.CompilationResult{}, invalid(err)

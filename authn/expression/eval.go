@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"k8s.io/apiserver/pkg/cel/lazy"
@@ -234,17 +235,12 @@ func (n *equality) eval(e *evaluation) ref.Val {
 	if types.IsError(right) {
 		return right
 	}
-	e.charge(1+e.comparison(left, right), 0)
+	e.charge(1+2*min(weightOf(left).steps(), weightOf(right).steps()), 0) // it ends with the smaller one
 	equal := types.Equal(left, right)
 	if b, ok := equal.(types.Bool); ok && n.not {
 		return !b
 	}
 	return equal
-}
-
-// comparison returns the steps of comparing two values, which ends with the smaller one.
-func (e *evaluation) comparison(a, b ref.Val) int64 {
-	return min(weightOf(a).steps(), weightOf(b).steps()) * 2
 }
 
 // notFalse lets a macro continue after an error in its condition.
@@ -357,15 +353,14 @@ func (e *evaluation) put(m *mapping, key, value ref.Val) (err ref.Val) {
 
 // insert is like put, but fails if the key exists.
 func (e *evaluation) insert(m *mapping, key, value ref.Val) (err ref.Val) {
-	e.charge(weightOf(key).steps(), 0)
-	switch key.(type) {
-	case types.String, types.Int, types.Uint, types.Bool:
-		if _, ok := m.entries[key]; ok {
-			return e.fail("insert failed: the key exists already")
-		}
-	default:
+	before := len(m.entries)
+	if err := e.put(m, key, value); err != nil {
+		return err
 	}
-	return e.put(m, key, value)
+	if len(m.entries) == before {
+		return e.fail("insert failed: the key exists already")
+	}
+	return nil
 }
 
 // sum is a + b.
@@ -545,7 +540,7 @@ type call struct {
 	overload string
 	args     []node
 	price    price
-	impl     implementation
+	impl     *functions.Overload // nil: the first argument's own method
 }
 
 func (n *call) eval(e *evaluation) ref.Val {
@@ -565,7 +560,7 @@ func (n *call) apply(e *evaluation, args []ref.Val) ref.Val {
 		}
 	}
 	e.charge(n.price(args))
-	v := e.own(n.impl.apply(n, args), false)
+	v := e.own(n.dispatch(args), false)
 	if types.IsError(v) {
 		e.charge(8, errorBytes)
 	}

@@ -57,6 +57,9 @@ func printed(v ref.Val, err error) string {
 var compiler = NewCompiler()
 var reference = authenticationcel.NewDefaultCompiler()
 
+// Spent says what has been charged so far.
+func (b *Budget) Spent() (steps, bytes int64) { return MaxSteps - b.steps, MaxBytes - b.bytes }
+
 // evaluate returns the result and what was charged for it.
 func evaluate(t testing.TB, x, payload string) (v ref.Val, steps, bytes int64, err error) {
 	t.Helper()

@@ -1,7 +1,6 @@
 package expression
 
 import (
-	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
@@ -192,19 +191,16 @@ func rangePrice(args []ref.Val) (int64, int64) {
 	return 8 + size, listBytes + times(size, 6*slotBytes)
 }
 
-// implementation is a function as cel-go dispatches to it.
-type implementation struct{ *functions.Overload }
-
-// apply makes the call as cel-go's interpreter does.
-func (i implementation) apply(n *call, args []ref.Val) ref.Val {
-	if i.Overload != nil && (len(args) == 0 || i.OperandTrait == 0 || args[0].Type().HasTrait(i.OperandTrait)) {
+// dispatch makes the call as cel-go's interpreter does.
+func (n *call) dispatch(args []ref.Val) ref.Val {
+	if f := n.impl; f != nil && (len(args) == 0 || f.OperandTrait == 0 || args[0].Type().HasTrait(f.OperandTrait)) {
 		switch {
-		case len(args) == 1 && i.Unary != nil:
-			return i.Unary(args[0])
-		case len(args) == 2 && i.Binary != nil:
-			return i.Binary(args[0], args[1])
-		case i.Function != nil:
-			return i.Function(args...)
+		case len(args) == 1 && f.Unary != nil:
+			return f.Unary(args[0])
+		case len(args) == 2 && f.Binary != nil:
+			return f.Binary(args[0], args[1])
+		case f.Function != nil:
+			return f.Function(args...)
 		}
 	}
 	if len(args) > 0 {

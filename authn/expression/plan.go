@@ -1,38 +1,17 @@
 package expression
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
 
-	celgo "github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
-	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/parser"
 )
-
-// environment has the parts of a CEL environment that a planner needs.
-type environment struct {
-	provider        types.Provider
-	implementations map[string]*functions.Overload // by name and by overload
-}
-
-func newEnvironment(env *celgo.Env) (*environment, error) {
-	out := &environment{provider: env.CELTypeProvider(), implementations: map[string]*functions.Overload{}}
-	for _, f := range env.Functions() {
-		bindings, err := f.Bindings()
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range bindings {
-			out.implementations[b.Operator] = b
-		}
-	}
-	return out, nil
-}
 
 // planner turns one checked expression into nodes.
 type planner struct {
@@ -208,13 +187,10 @@ func (p *planner) function(x ast.Expr, name string, args []node) (node, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s() is not supported here: its cost is not bounded; docs/workspace-authentication.md lists what is supported", name)
 	}
-	n := &call{name: name, args: args, price: f}
+	n := &call{name: name, args: args, price: f, impl: p.implementations[name]}
 	if r, ok := p.checked.ReferenceMap()[x.ID()]; ok && len(r.OverloadIDs) == 1 {
 		n.overload = r.OverloadIDs[0]
-		n.impl = implementation{p.implementations[n.overload]}
-	}
-	if n.impl.Overload == nil {
-		n.impl = implementation{p.implementations[name]}
+		n.impl = cmp.Or(p.implementations[n.overload], n.impl)
 	}
 	if name == operators.Add {
 		return sum{n}, nil
@@ -335,7 +311,10 @@ func (p *planner) match(c ast.CallExpr, exprs []ast.Expr) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := regexp.Compile(searched(text))
+	// The empty group changes no match. Without it, package regexp compiles a pattern that begins
+	// with ^ a second time, in a form where each instruction has its own copy of its character
+	// class: ^\pC{900}$ keeps eight megabytes.
+	compiled, err := regexp.Compile("()" + text)
 	if err != nil {
 		return nil, err
 	}
@@ -358,9 +337,3 @@ func compilePattern(text string) (*syntax.Prog, error) {
 	}
 	return syntax.Compile(parsed.Simplify())
 }
-
-// searched returns a pattern with the same matches as text: it puts an empty group before it.
-// Without that group, package regexp compiles a pattern that begins with ^ a second time, in a
-// form where each instruction has its own copy of its character class: ^\pC{900}$ keeps eight
-// megabytes.
-func searched(text string) string { return "()" + text }
