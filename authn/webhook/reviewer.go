@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/wait"
+	webhookutil "k8s.io/apiserver/pkg/util/webhook"
 
 	"frontproxy/authn/identity"
 	"frontproxy/internal/clip"
@@ -56,21 +58,12 @@ func (r *httpReviewer) review(ctx context.Context, raw string, audiences []strin
 	if err != nil {
 		return nil, err
 	}
-	pause := r.pause
-	for try := 1; ; try++ {
-		status, err := r.post(ctx, question)
-		if err == nil || try == reviewTries || !errors.Is(err, errTryAgain) && !errors.Is(err, syscall.ECONNRESET) {
-			return status, err
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, err
-		}
-		pause *= 2
-	}
+	var status *authenticationv1.TokenReviewStatus
+	err = webhookutil.WithExponentialBackoff(ctx, wait.Backoff{Duration: r.pause, Factor: 2, Steps: reviewTries}, func() (err error) {
+		status, err = r.post(ctx, question)
+		return err
+	}, func(err error) bool { return errors.Is(err, errTryAgain) || errors.Is(err, syscall.ECONNRESET) })
+	return status, err
 }
 
 func (r *httpReviewer) post(ctx context.Context, question []byte) (*authenticationv1.TokenReviewStatus, error) {
