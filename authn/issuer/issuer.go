@@ -85,7 +85,7 @@ func (i *Issuer) Generation() uint64 {
 // wait for a fetch; of one that names no key, whether there are any.
 func (i *Issuer) HasKey(raw string) bool {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
-	if err != nil || len(jws.Signatures) != 1 {
+	if err != nil {
 		return true
 	}
 	keys, id := i.keys.Load(), jws.Signatures[0].Protected.KeyID
@@ -100,9 +100,6 @@ func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
 		return nil, fmt.Errorf("malformed or unsupported token: %s", clip.Clone(err.Error(), 200))
-	}
-	if len(jws.Signatures) != 1 {
-		return nil, errors.New("token must have exactly one signature")
 	}
 	if payload, err := i.keys.Load().verify(jws); !errors.Is(err, errNoKey) {
 		return payload, err

@@ -573,7 +573,7 @@ func TestNoUsableKey(t *testing.T) {
 				if !atFirst {
 					state(Ready)
 					withdraw()
-					clock.Step(2 * DefaultRefresh)
+					clock.Step(2 * RefreshPeriod)
 				}
 				state(NoUsableKey)
 				select {
@@ -646,7 +646,7 @@ func TestRotation(t *testing.T) {
 	}
 	fetches := s.KeyFetches()
 	eventually(t, "run waits for the time", clock.HasWaiters)
-	clock.Step(2 * DefaultRefresh)
+	clock.Step(2 * RefreshPeriod)
 	eventually(t, "the periodic reading", func() bool { return i.Generation() == 3 })
 	if diff := cmp.Diff(fetches+1, s.KeyFetches()); diff != "" {
 		t.Errorf("key fetches (-want +got):\n%s", diff)
@@ -666,7 +666,7 @@ func TestSameKeysSameGeneration(t *testing.T) {
 	<-i.Ready()
 	for n := range 5 {
 		eventually(t, "run waits for the time", clock.HasWaiters)
-		clock.Step(2 * DefaultRefresh)
+		clock.Step(2 * RefreshPeriod)
 		eventually(t, "a reading", func() bool { return s.KeyFetches() == n+2 })
 	}
 	if diff := cmp.Diff(uint64(1), i.Generation()); diff != "" {
@@ -680,7 +680,7 @@ func TestKeysOutliveTheIssuer(t *testing.T) {
 	s.SetDown(true)
 	for range 5 {
 		eventually(t, "run waits for the time", clock.HasWaiters)
-		clock.Step(2 * DefaultRefresh)
+		clock.Step(2 * RefreshPeriod)
 		eventually(t, "the issuer is seen to fail", func() bool { return p.Status()[0].State == Failing })
 		if err := verify(i, s.Sign(nil)); err != nil {
 			t.Fatalf("known key while the issuer is down: %v", err)

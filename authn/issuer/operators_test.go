@@ -105,7 +105,7 @@ func TestLogsChangesOfState(t *testing.T) {
 	next := func(what string) {
 		eventually(t, "it pauses", func() bool { return clock.HasWaiters() && !attempts().IsZero() })
 		before := attempts()
-		clock.Step(2 * DefaultRefresh)
+		clock.Step(2 * RefreshPeriod)
 		eventually(t, what, func() bool { return attempts().After(before) })
 	}
 	for range 5 {

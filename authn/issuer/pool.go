@@ -23,7 +23,6 @@ import (
 
 // Defaults of Config, and the limits on fetches that tokens cause.
 const (
-	DefaultRefresh         = 5 * time.Minute
 	DefaultTimeout         = 10 * time.Second
 	DefaultVerifyTimeout   = 5 * time.Second
 	DefaultFetches         = 192
@@ -37,6 +36,8 @@ const (
 	// tokens undecided: it may be in the middle of a rotation. Then they are refused:
 	// it may have withdrawn its keys.
 	NoKeyGrace = 2 * time.Minute
+	// RefreshPeriod is how often keys are read again, give or take a tenth.
+	RefreshPeriod = 5 * time.Minute
 	// UndiscoveredEvery is how often a token may cause a fetch from an issuer whose keys
 	// were never read.
 	UndiscoveredEvery = 2 * time.Second
@@ -63,8 +64,6 @@ type Config struct {
 	// Log gets a line when an issuer's state changes, and at -v=4 at each further
 	// failure. The zero Logger is silent.
 	Log klog.Logger
-	// Refresh is how often keys are read again, give or take a tenth.
-	Refresh time.Duration
 	// Timeout bounds one attempt to read the documents.
 	Timeout time.Duration
 	// Wait is how long a verification waits for a fetch it needs.
@@ -85,7 +84,6 @@ func (c Config) withDefaults() Config {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	c.Refresh = cmp.Or(c.Refresh, DefaultRefresh)
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.Wait = cmp.Or(c.Wait, DefaultVerifyTimeout)
 	c.Fetches = cmp.Or(c.Fetches, DefaultFetches)
@@ -299,8 +297,6 @@ type Status struct {
 	// Fault is LastError in words for whoever chose the issuer: without addresses of
 	// networks and without what servers said.
 	Fault string `json:"-"`
-	// Generation counts the different key sets seen.
-	Generation uint64 `json:"-"`
 }
 
 // Status is what operators see of the issuer.
@@ -323,7 +319,7 @@ func (i *Issuer) Status() Status {
 		s.LastError, s.Fault = clip.Clone(err.Error(), 500), clip.Clone(faultOf(err), 500)
 	}
 	if keys := i.keys.Load(); keys != nil {
-		s.KeyIDs, s.Ignored, s.Generation = keys.ids, keys.ignored, keys.generation
+		s.KeyIDs, s.Ignored = keys.ids, keys.ignored
 		for _, id := range keys.ids {
 			s.KeysSince = append(s.KeysSince, keys.since[id])
 		}

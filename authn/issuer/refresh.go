@@ -123,7 +123,7 @@ func (i *Issuer) run(ctx context.Context) {
 // pause returns how long to wait after this number of consecutive failures.
 func (i *Issuer) pause(failures int) time.Duration {
 	if failures == 0 {
-		return jitter(i.pool.config.Refresh, i.pool.config.Refresh/10)
+		return jitter(RefreshPeriod, RefreshPeriod/10)
 	}
 	d := backoff.Exponential(backoffStart, backoffMax, failures-1)
 	return jitter(d, d/4)
@@ -131,9 +131,6 @@ func (i *Issuer) pause(failures int) time.Duration {
 
 // jitter returns a random duration between d-by and d+by.
 func jitter(d, by time.Duration) time.Duration {
-	if by <= 0 {
-		return d
-	}
 	return d - by + rand.N(2*by) //nolint:gosec // spreads load, no secret
 }
 

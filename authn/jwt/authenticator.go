@@ -104,9 +104,6 @@ func (a *Authenticator) Describe(name string, workspace bool) authstatus.Authent
 	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences), Issuer: &s}
 }
 
-// CachedTokens is how many verified tokens are remembered.
-func (a *Authenticator) CachedTokens() int { return a.cache.Len() }
-
 // Audiences are those of which a token must have one. Read-only.
 func (a *Authenticator) Audiences() []string { return a.audiences }
 

@@ -45,8 +45,6 @@ type ConfigurationStatus struct {
 	// LoginError says why people without a login are not told what the
 	// configuration's annotations say; empty when they are, or are to be told nothing.
 	LoginError string `json:"loginError,omitempty"`
-	// CachedTokens is how many verified tokens are remembered.
-	CachedTokens int `json:"-"`
 }
 
 // Status lists all configurations by shard, cluster and name.
@@ -84,9 +82,6 @@ func (c *configEntry) status() ConfigurationStatus {
 		s.Types = append(s.Types, e.name.name)
 	}
 	slices.Sort(s.Types)
-	for _, a := range c.inUse.authenticators {
-		s.CachedTokens += a.CachedTokens()
-	}
 	if err := c.broken(); err != nil {
 		s.Error = err.Error() + c.staleNote()
 	}
