@@ -2,7 +2,6 @@ package jwt
 
 import (
 	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -65,14 +64,13 @@ func (r *recentRefusals) counts(now time.Time) map[Reason]int {
 	var all map[Reason]int
 	oldest := now.Truncate(recentSlot).Add(-(recentSlots - 1) * recentSlot)
 	for _, s := range r.slots {
-		if s.counts == nil || s.began.Before(oldest) || s.began.After(now) {
-			continue
-		}
-		if all == nil {
-			all = maps.Clone(s.counts)
+		if s.began.Before(oldest) || s.began.After(now) {
 			continue
 		}
 		for reason, n := range s.counts {
+			if all == nil {
+				all = map[Reason]int{}
+			}
 			all[reason] += n
 		}
 	}

@@ -54,9 +54,9 @@ func ParseSpec(raw []byte) (*Spec, error) {
 	for i := range used {
 		out.Entries = append(out.Entries, convert(&used[i]))
 	}
-	if err := checkCredentials(out.Entries); err != nil {
+	if i := slices.IndexFunc(out.Entries, hasCredentials); i >= 0 {
 		out.Entries = slices.DeleteFunc(out.Entries, hasCredentials)
-		return out, err
+		return out, fmt.Errorf("a URL in spec.jwt[%d].issuer contains a username or password", i)
 	}
 	if n := len(spec.JWT); n > MaxJWTs {
 		return out, fmt.Errorf("spec.jwt has %d entries, at most %d are allowed", n, MaxJWTs)
@@ -80,13 +80,6 @@ func NewSpec(entries []apiserver.JWTAuthenticator) *Spec {
 		s.Entries = append(s.Entries, *entries[i].DeepCopy())
 	}
 	return s
-}
-
-// Copy is a spec of its own.
-func (s *Spec) Copy() *Spec {
-	c := NewSpec(s.Entries)
-	c.Sum = s.Sum
-	return c
 }
 
 func convert(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator {
@@ -116,15 +109,8 @@ func convert(in *tenancyv1alpha1.JWTAuthenticator) apiserver.JWTAuthenticator {
 	return out
 }
 
-// checkCredentials keeps passwords out of what is logged and explained.
-// Validation refuses them too, and quotes them.
-func checkCredentials(entries []apiserver.JWTAuthenticator) error {
-	if i := slices.IndexFunc(entries, hasCredentials); i >= 0 {
-		return fmt.Errorf("a URL in spec.jwt[%d].issuer contains a username or password", i)
-	}
-	return nil
-}
-
+// hasCredentials keeps passwords out of what is logged and explained: validation refuses them,
+// too, but quotes them.
 func hasCredentials(e apiserver.JWTAuthenticator) bool {
 	return slices.ContainsFunc([]string{e.Issuer.URL, e.Issuer.DiscoveryURL}, func(raw string) bool {
 		u, err := url.Parse(raw)
@@ -186,14 +172,4 @@ func (s *Spec) Trusts() map[string][]issuer.Key {
 		keys[trust.URL] = append(keys[trust.URL], trust.Key())
 	}
 	return keys
-}
-
-// IndexOf is the entry of an issuer; -1 when there is none.
-func (s *Spec) IndexOf(issuer string) int {
-	for i := range s.Entries {
-		if s.Entries[i].Issuer.URL == issuer {
-			return i
-		}
-	}
-	return -1
 }

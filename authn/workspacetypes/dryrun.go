@@ -142,7 +142,7 @@ func newDraft(shard string, name objectName, object configObject) *configEntry {
 
 // build builds what is not in use.
 func (c *DryRun) build(b *jwt.Builder, e *typeEntry, entry *configEntry) {
-	built, err := b.Build(entry.name.cluster, entry.name.name, entry.object.spec.Copy())
+	built, err := b.Build(entry.name.cluster, entry.name.name, jwt.NewSpec(entry.object.spec.Entries))
 	entry.users = map[*typeEntry]struct{}{e: {}}
 	if err != nil {
 		entry.failure.err, entry.state = err, entry.state.after(eventFailed)

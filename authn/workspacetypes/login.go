@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apiserver/pkg/apis/apiserver"
+
 	"frontproxy/index"
 	"frontproxy/internal/protectedresource"
 )
@@ -73,7 +75,7 @@ func (c *configEntry) loginOf() (*protectedresource.Client, error) {
 	i := 0
 	switch {
 	case c.object.login.issuer != "":
-		if i = c.object.spec.IndexOf(c.object.login.issuer); i < 0 {
+		if i = slices.IndexFunc(entries, func(e apiserver.JWTAuthenticator) bool { return e.Issuer.URL == c.object.login.issuer }); i < 0 {
 			return nil, fmt.Errorf("the annotation %s names an issuer that spec.jwt does not have", LoginIssuerAnnotation)
 		}
 	case len(entries) != 1:
