@@ -43,11 +43,8 @@ func (i *Index) upsertType(shard string, name objectName, version string, config
 		c := i.configEntry(s, shard, objectName{name.cluster, config})
 		if !slices.Contains(e.configs, c) {
 			e.configs = append(e.configs, c)
-			first := len(c.users) == 0
 			c.users[e] = struct{}{}
-			if first {
-				i.transition(c, eventNamed)
-			}
+			i.transition(c, eventNamed)
 		}
 	}
 	for _, c := range old {
@@ -70,7 +67,9 @@ func (i *Index) deleteType(shard string, name objectName) {
 
 func (i *Index) dropType(s *typeShard, e *typeEntry) {
 	delete(s.types, e.name)
-	s.leaveType(e.name.cluster)
+	if e.owner.types--; e.owner.types == 0 {
+		delete(s.owners, e.name.cluster)
+	}
 	for _, c := range e.configs {
 		i.unuse(s, c, e)
 	}
@@ -118,13 +117,4 @@ func (s *typeShard) enterType(cluster string) *owner {
 	}
 	o.types++
 	return o
-}
-
-// leaveType counts one less.
-func (s *typeShard) leaveType(cluster string) {
-	if o := s.owners[cluster]; o != nil {
-		if o.types--; o.types == 0 {
-			delete(s.owners, cluster)
-		}
-	}
 }
