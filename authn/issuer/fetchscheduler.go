@@ -37,8 +37,8 @@ type fetchScheduler struct {
 
 	mu      sync.Mutex // guards what follows
 	inUse   [fetchClasses]int
-	busy    map[string]*[fetchClasses]int // owners' fetches under way, by class
-	waiting []*waiter                     // in order of arrival
+	busy    map[string][fetchClasses]int // owners' fetches under way, by class
+	waiting []*waiter                    // in order of arrival
 	// served is when each owner last had a turn, in turns; forgotten when nobody waits.
 	served map[string]uint64
 	turns  uint64
@@ -53,7 +53,7 @@ type waiter struct {
 }
 
 func newFetchScheduler(total, perOwner int) *fetchScheduler {
-	return &fetchScheduler{total: total, perOwner: perOwner, busy: map[string]*[fetchClasses]int{}, served: map[string]uint64{}}
+	return &fetchScheduler{total: total, perOwner: perOwner, busy: map[string][fetchClasses]int{}, served: map[string]uint64{}}
 }
 
 // join asks for a slot. The caller calls wait, and from then on may change the
@@ -108,11 +108,7 @@ func (f *fetchScheduler) setOwners(w *waiter, owners []string) {
 func (f *fetchScheduler) release(w *waiter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.inUse[w.class]--
-	own := f.busy[w.owner]
-	if own[w.class]--; sum(own[:]) == 0 {
-		delete(f.busy, w.owner)
-	}
+	f.count(w, -1)
 	for f.grantNext() {
 	}
 }
@@ -142,18 +138,22 @@ func (f *fetchScheduler) remove(n int) {
 }
 
 func (f *fetchScheduler) grant(w *waiter, owner string) {
-	own := f.busy[owner]
-	if own == nil {
-		own = new([fetchClasses]int)
-		f.busy[owner] = own
-	}
-	own[w.class]++
-	f.inUse[w.class]++
+	w.owner = owner
+	f.count(w, 1)
 	if f.turns++; len(f.waiting) > 0 {
 		f.served[owner] = f.turns
 	}
-	w.owner = owner
 	close(w.granted)
+}
+
+// count adds n to the fetches of w's class, of all and of the owner who is charged.
+func (f *fetchScheduler) count(w *waiter, n int) {
+	own := f.busy[w.owner]
+	own[w.class] += n
+	f.inUse[w.class] += n
+	if f.busy[w.owner] = own; f.load(w.owner) == 0 {
+		delete(f.busy, w.owner)
+	}
 }
 
 // chargeableOwner returns the owner to charge for w: of those with room, the one whose turn
@@ -167,7 +167,7 @@ func (f *fetchScheduler) chargeableOwner(w *waiter) (first string, ok bool) {
 		if f.hasRoom(owner, w.class, limit, used) && (!ok || f.before(owner, first)) {
 			first, ok = owner, true
 		}
-		if ok && f.busy[first] == nil && f.served[first] == 0 {
+		if ok && f.load(first) == 0 && f.served[first] == 0 {
 			break // nobody is before it
 		}
 	}
@@ -181,12 +181,8 @@ func (f *fetchScheduler) limit(class fetchClass) (limit, used int) {
 }
 
 func (f *fetchScheduler) hasRoom(owner string, class fetchClass, limit, used int) bool {
-	own := f.busy[owner]
-	if own == nil {
-		return true
-	}
-	n := sum(own[:])
-	if n >= f.perOwner || class == afterFailure && own[afterFailure] >= max(1, f.perOwner/2) {
+	n := f.load(owner)
+	if n >= f.perOwner || class == afterFailure && f.busy[owner][afterFailure] >= max(1, f.perOwner/2) {
 		return false
 	}
 	return used < max(1, limit>>n)
@@ -200,11 +196,10 @@ func (f *fetchScheduler) before(a, b string) bool {
 	return f.served[a] < f.served[b]
 }
 
+// load returns how many fetches of an owner are under way.
 func (f *fetchScheduler) load(owner string) int {
-	if own := f.busy[owner]; own != nil {
-		return sum(own[:])
-	}
-	return 0
+	own := f.busy[owner]
+	return sum(own[:])
 }
 
 func sum(counts []int) (n int) {
