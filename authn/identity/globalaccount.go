@@ -2,6 +2,7 @@ package identity
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
@@ -65,13 +66,8 @@ func ForReview(u user.Info, cluster string) (user.Info, error) {
 // authenticated returns the groups that a shard makes of u's.
 func authenticated(u user.Info) []string {
 	groups := u.GetGroups()
-	if u.GetName() == user.Anonymous {
+	if u.GetName() == user.Anonymous || slices.Contains(groups, user.AllAuthenticated) || slices.Contains(groups, user.AllUnauthenticated) {
 		return groups
 	}
-	for _, g := range groups {
-		if g == user.AllAuthenticated || g == user.AllUnauthenticated {
-			return groups
-		}
-	}
-	return append(groups[:len(groups):len(groups)], user.AllAuthenticated)
+	return append(slices.Clip(groups), user.AllAuthenticated)
 }

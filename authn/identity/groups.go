@@ -63,7 +63,7 @@ func (f GroupFilter) Global(u user.Info) (user.Info, error) {
 	}
 	groups := u.GetGroups()
 	if u.GetName() != user.Anonymous {
-		groups = append(append(make([]string, 0, len(groups)+1), groups...), user.AllAuthenticated)
+		groups = append(slices.Clip(groups), user.AllAuthenticated)
 	}
 	return &user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: f.Apply(groups), Extra: u.GetExtra()}, nil
 }

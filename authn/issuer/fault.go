@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 
 	"frontproxy/internal/egress"
@@ -78,8 +77,4 @@ func wordsFor(err error) string {
 		return "the server's answer is too large"
 	}
 	return "the server could not be reached, or its answer could not be read"
-}
-
-func wrongAnswer(code int, err error) error {
-	return &fault{fmt.Sprintf("the server answers with HTTP status %d", code), err}
 }

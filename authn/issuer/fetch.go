@@ -137,7 +137,7 @@ func (f *fetcher) get(ctx context.Context, location string) ([]byte, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return nil, wrongAnswer(response.StatusCode, fmt.Errorf("%s answers %s", location, clip.Clone(response.Status, 100)))
+		return nil, &fault{fmt.Sprintf("the server answers with HTTP status %d", response.StatusCode), fmt.Errorf("%s answers %s", location, clip.Clone(response.Status, 100))}
 	}
 	body, err := f.body(ctx, cancel, response.Body)
 	if err != nil {
