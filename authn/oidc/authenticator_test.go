@@ -15,6 +15,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/user"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
@@ -258,7 +259,7 @@ func TestAuthConfigWarnings(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	var lines []string
 	_, _, err := newTest(t, tokentest.AuthConfig("v1", s)+"anonymous: {enabled: false}\n", func(c *Config) {
-		c.Log = authntest.LogTo(&lines)
+		c.Log = funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
 		c.Flags = Flags{IssuerURL: "https://other.example", ClientID: "x"}
 	})
 	if err != nil {
@@ -275,7 +276,7 @@ func TestAuthConfigWarnings(t *testing.T) {
 func TestAuthConfigReload(t *testing.T) {
 	one, two := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	claims := issuertest.Claims{"sub": "u", "aud": "app"}
-	pool, clk := tokentest.RunPool(t, issuer.Config{}), authntest.NewClock()
+	pool, clk := tokentest.RunPool(t, issuer.Config{}), clocktesting.NewFakeClock(time.Now())
 	o, file, err := newTest(t, tokentest.AuthConfig("v1", one), func(c *Config) { c.Issuers, c.Clock = pool, clk })
 	if err != nil {
 		t.Fatal(err)
@@ -291,24 +292,24 @@ func TestAuthConfigReload(t *testing.T) {
 		return u.GetName()
 	}
 	before := o.Get()
-	if err := authntest.Settle(t, o.File, clk.FakeClock); err != nil || o.Get() != before {
+	if err := authntest.Settle(t, o.File, clk); err != nil || o.Get() != before {
 		t.Errorf("an unchanged file is a change (%v)", err)
 	}
 	authntest.WriteFile(t, file, strings.Replace(tokentest.AuthConfig("v1", one), "audiences", "audience", 1))
-	if err := authntest.Settle(t, o.File, clk.FakeClock); err == nil || o.LastError() == nil || name(one) != "i0:u" {
+	if err := authntest.Settle(t, o.File, clk); err == nil || o.LastError() == nil || name(one) != "i0:u" {
 		t.Errorf("a bad file: error %v, user %q", err, name(one))
 	}
 	// Both, in another order: the new issuer works from the first request on, and
 	// the terms of the old one have changed.
 	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", two, one))
-	if err := authntest.Settle(t, o.File, clk.FakeClock); err != nil || o.LastError() != nil {
+	if err := authntest.Settle(t, o.File, clk); err != nil || o.LastError() != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "i1:u" || got[1] != "i0:u" {
 		t.Errorf("users %q", got)
 	}
 	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", two))
-	if err := authntest.Settle(t, o.File, clk.FakeClock); err != nil {
+	if err := authntest.Settle(t, o.File, clk); err != nil {
 		t.Fatal(err)
 	}
 	if got := []string{name(one), name(two)}; got[0] != "" || got[1] != "i0:u" {
@@ -320,7 +321,7 @@ func TestAuthConfigReload(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := authntest.Settle(t, o.File, clk.FakeClock); err == nil || name(two) != "i0:u" {
+	if err := authntest.Settle(t, o.File, clk); err == nil || name(two) != "i0:u" {
 		t.Errorf("a missing file: error %v, user %q", err, name(two))
 	}
 }
@@ -329,7 +330,7 @@ func TestAuthConfigReload(t *testing.T) {
 func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 	one, down := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	down.SetDown(true)
-	clk := authntest.NewClock()
+	clk := clocktesting.NewFakeClock(time.Now())
 	o, file, err := newTest(t, tokentest.AuthConfig("v1", one), func(c *Config) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
@@ -342,7 +343,7 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 		o.Look(t.Context())
 		done <- o.LastError()
 	}()
-	clk.Await(t)
+	authntest.Soon(t, "a wait for a timer", func() (bool, string) { return clk.HasWaiters(), "nobody waits" })
 	if diff := cmp.Diff([]string{one.URL()}, o.Issuers()); diff != "" {
 		t.Errorf("issuers while it waits (-want +got):\n%s", diff)
 	}
@@ -391,7 +392,7 @@ func FuzzAuthConfig(f *testing.F) {
 func TestScrapesWaitForNoReload(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
-	clk := authntest.NewClock()
+	clk := clocktesting.NewFakeClock(time.Now())
 	o, file, err := newTest(t, tokentest.AuthConfig("v1", issuertest.Serve(t, issuertest.Options{})), func(c *Config) { c.Clock = clk })
 	if err != nil {
 		t.Fatal(err)
