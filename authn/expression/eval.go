@@ -567,41 +567,6 @@ func (n *call) apply(e *evaluation, args []ref.Val) ref.Val {
 	return v
 }
 
-// join is l.join() or l.join(separator).
-type join struct{ list, separator node }
-
-func (n *join) eval(e *evaluation) ref.Val {
-	over := n.list.eval(e)
-	l, ok := over.(*list)
-	if !ok {
-		return e.noOverload(over)
-	}
-	var separator types.String
-	if n.separator != nil {
-		v := n.separator.eval(e)
-		if separator, ok = v.(types.String); !ok {
-			return e.noOverload(v)
-		}
-	}
-	e.charge(int64(len(l.elems)), 0)
-	for _, elem := range l.elems {
-		if _, ok := elem.(types.String); !ok {
-			return e.fail("join: a list element is not a string")
-		}
-	}
-	size := l.deep.bytes + times(int64(max(0, len(l.elems)-1)), int64(len(separator)))
-	e.charge(int64(len(l.elems))+size/16, size+scalarBytes)
-	var b strings.Builder
-	b.Grow(int(size))
-	for i, elem := range l.elems {
-		if i > 0 {
-			b.WriteString(string(separator))
-		}
-		b.WriteString(string(elem.(types.String)))
-	}
-	return types.String(b.String())
-}
-
 // either is a.or(b) or a.orValue(b), which evaluate b only if a has no value.
 type either struct {
 	left, right node

@@ -31,7 +31,7 @@ var allowed = map[string]price{
 
 	// These look for one argument in the other.
 	"contains": search, "indexOf": search, "lastIndexOf": search,
-	"split": split, "replace": replace,
+	"split": split, "replace": replace, "join": joined,
 
 	// If these get the name of a time zone, they read a file.
 	"getDate": clock, "getDayOfMonth": clock, "getDayOfWeek": clock, "getDayOfYear": clock, "getFullYear": clock, "getHours": clock,
@@ -139,6 +139,15 @@ func replace(args []ref.Val) (int64, int64) {
 	}
 	size := n + times(places, weightOf(args[2]).bytes)
 	return steps + size/16, scalarBytes + size + 64
+}
+
+// joined is the price of a string of a list's elements, with separators, in a buffer that grows.
+func joined(args []ref.Val) (int64, int64) {
+	l, size := weightOf(args[0]), total(args).bytes
+	if len(args) == 2 {
+		size += times(l.nodes, weightOf(args[1]).bytes)
+	}
+	return 8 + times(l.nodes, 4) + size/4, 256 + times(size, 8) + times(l.nodes, 2*scalarBytes)
 }
 
 // clock is the price of reading a field of a time or a duration.

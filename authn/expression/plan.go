@@ -173,8 +173,6 @@ func operator(name string, args []node) node {
 		return &selection{operand: args[0], key: args[1], optional: true}
 	case operators.NotStrictlyFalse:
 		return notFalse{args[0]}
-	case "join":
-		return &join{args[0], append(args[1:], nil)[0]}
 	case "or", "orValue":
 		return &either{args[0], args[1], name == "orValue"}
 	}
