@@ -2,8 +2,6 @@ package workspacetypes
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 	"time"
 
 	"frontproxy/authn/jwt"
@@ -145,7 +143,7 @@ func (i *Index) endConfigs(shard string, seen uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := i.shard(shard)
-	for _, c := range slices.Collect(maps.Values(s.configs)) {
+	for _, c := range s.configs {
 		if c.state != stateMissing && c.object.seen != seen {
 			i.dropConfig(s, c)
 		}

@@ -1,7 +1,6 @@
 package workspacetypes
 
 import (
-	"maps"
 	"runtime"
 	"slices"
 )
@@ -18,9 +17,9 @@ type typeEntry struct {
 	seen        uint64
 }
 
-// upsertType takes a WorkspaceType as it is now; configs are the names in its
-// spec.authenticationConfigurations.
-func (i *Index) upsertType(shard string, name objectName, version string, configs []string, seen uint64) {
+// upsertType takes a WorkspaceType as it is now.
+func (i *Index) upsertType(shard string, o *slimType, seen uint64) {
+	name, configs := o.name(), o.Spec.AuthenticationConfigurations
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := i.shard(shard)
@@ -35,12 +34,12 @@ func (i *Index) upsertType(shard string, name objectName, version string, config
 		e = &typeEntry{name: name, evaluations: make(chan struct{}, evaluationsAtOnce), owner: s.enterType(name.cluster)}
 		s.types[name] = e
 	}
-	e.version, e.seen = version, seen
+	e.version, e.seen = o.Version(), seen
 	old := e.configs
 	e.dropped = max(0, len(configs)-MaxConfigurations)
 	e.configs = nil
 	for _, config := range configs[:len(configs)-e.dropped] {
-		c := i.configEntry(s, shard, objectName{name.cluster, config})
+		c := i.configEntry(s, shard, objectName{name.cluster, config.Name})
 		if !slices.Contains(e.configs, c) {
 			e.configs = append(e.configs, c)
 			c.users[e] = struct{}{}
@@ -80,7 +79,7 @@ func (i *Index) endTypes(shard string, seen uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := i.shard(shard)
-	for _, e := range slices.Collect(maps.Values(s.types)) {
+	for _, e := range s.types {
 		if e.seen != seen {
 			i.dropType(s, e)
 		}

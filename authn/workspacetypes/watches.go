@@ -20,13 +20,13 @@ func (i *Index) Watches() []shards.ResourceWatch {
 			Resource: resource("workspacetypes"),
 			Identity: tenancyExport,
 			New:      func() shards.Object { return new(slimType) },
-			Table:    func(shard string) shards.Table { return i.typeTable(shard) },
+			Table:    i.typeTable,
 		},
 		{
 			Resource: resource("workspaceauthenticationconfigurations"),
 			Identity: tenancyExport,
 			New:      func() shards.Object { return new(slimConfig) },
-			Table:    func(shard string) shards.Table { return i.configTable(shard) },
+			Table:    i.configTable,
 		},
 	}
 }
@@ -39,6 +39,10 @@ type slimType struct {
 			Name string `json:"name"`
 		} `json:"authenticationConfigurations"`
 	} `json:"spec"`
+}
+
+func (o *slimType) name() objectName {
+	return objectName{o.Metadata.Annotations.Cluster, o.Metadata.Name}
 }
 
 func (o *slimType) Version() string { return o.Metadata.ResourceVersion }
@@ -80,15 +84,19 @@ func (r *rawJSON) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func nameOf(m *shards.Meta) objectName { return objectName{m.Annotations.Cluster, m.Name} }
+// watched is a slimType or a slimConfig.
+type watched interface {
+	shards.Object
+	name() objectName
+}
 
 // table watches the objects of one kind on one shard.
-type table[O shards.Object] struct {
+type table[O watched] struct {
 	shard string
 	list  uint64 // counts the lists
 	// upsert and delete take an object, end what was not seen in a list.
-	upsert func(o O, list uint64)
-	delete func(o O)
+	upsert func(shard string, o O, list uint64)
+	delete func(shard string, name objectName)
 	end    func(shard string, list uint64)
 }
 
@@ -96,13 +104,13 @@ func (t *table[O]) Begin() { t.list++ }
 
 func (t *table[O]) Upsert(o shards.Object) {
 	if object, ok := o.(O); ok {
-		t.upsert(object, t.list)
+		t.upsert(t.shard, object, t.list)
 	}
 }
 
 func (t *table[O]) Delete(o shards.Object) {
 	if object, ok := o.(O); ok {
-		t.delete(object)
+		t.delete(t.shard, object.name())
 	}
 }
 
@@ -111,33 +119,15 @@ func (t *table[O]) End(string) { t.end(t.shard, t.list) }
 // typeTable starts a shard's life: what a shard of that name had is forgotten.
 func (i *Index) typeTable(shard string) shards.Table {
 	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.shard(shard).typesSynced = false
-	i.mu.Unlock()
-	return &table[*slimType]{
-		shard: shard,
-		upsert: func(o *slimType, list uint64) {
-			configs := make([]string, 0, len(o.Spec.AuthenticationConfigurations))
-			for _, c := range o.Spec.AuthenticationConfigurations {
-				configs = append(configs, c.Name)
-			}
-			i.upsertType(shard, nameOf(&o.Metadata), o.Version(), configs, list)
-		},
-		delete: func(o *slimType) { i.deleteType(shard, nameOf(&o.Metadata)) },
-		end:    i.endTypes,
-	}
+	return &table[*slimType]{shard: shard, upsert: i.upsertType, delete: i.deleteType, end: i.endTypes}
 }
 
 // configTable is typeTable's for configurations.
 func (i *Index) configTable(shard string) shards.Table {
 	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.shard(shard).configsSynced = false
-	i.mu.Unlock()
-	return &table[*slimConfig]{
-		shard: shard,
-		upsert: func(o *slimConfig, list uint64) {
-			i.upsertConfig(shard, o, list)
-		},
-		delete: func(o *slimConfig) { i.deleteConfig(shard, o.name()) },
-		end:    i.endConfigs,
-	}
+	return &table[*slimConfig]{shard: shard, upsert: i.upsertConfig, delete: i.deleteConfig, end: i.endConfigs}
 }
