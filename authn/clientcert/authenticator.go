@@ -313,9 +313,10 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 		return nil, err
 	}
 	c := &verifiedChain{roots: options.Roots}
-	for _, chain := range chains {
-		if end := chainEnd(chain); end.After(c.until) {
-			c.until = end
+	for _, chain := range chains { // one is enough, and ends with its first certificate that does
+		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+		if first.NotAfter.After(c.until) {
+			c.until = first.NotAfter
 		}
 	}
 	kept := 0
@@ -352,16 +353,6 @@ func chainsAt(options x509.VerifyOptions, certs []*x509.Certificate, at time.Tim
 		return nil, fmt.Errorf("client certificate %q (serial %s): %w", clip.Clone(certs[0].Subject.CommonName, maxQuotedName), SerialNumber(certs[0]), err)
 	}
 	return chains, nil
-}
-
-func chainEnd(chain []*x509.Certificate) time.Time {
-	end := chain[0].NotAfter
-	for _, c := range chain[1:] {
-		if c.NotAfter.Before(end) {
-			end = c.NotAfter
-		}
-	}
-	return end
 }
 
 // sharedCA finds a CA of one pool that the other trusts too, by its key or

@@ -84,11 +84,6 @@ func (s *shardCallers) lists(name string) bool {
 	return s != nil && slices.ContainsFunc(s.listed, func(c ShardCaller) bool { return c.CommonName == name })
 }
 
-// mayAssert says whether the name is listed for the shard that the route names.
-func (s *shardCallers) mayAssert(name, shard string) bool {
-	return shard != "" && slices.Contains(s.listed, ShardCaller{CommonName: name, Shard: shard})
-}
-
 // asserts says whether any header, in any spelling, is a part of an identity.
 func (s *shardCallers) asserts(header http.Header) bool {
 	for key := range header {
@@ -205,7 +200,7 @@ func addExtra(u *user.DefaultInfo, spelt string, values []string) error {
 // group would be told about rights that it lacks.
 func (s *shardCallers) judge(u user.Info) error {
 	for _, g := range u.GetGroups() {
-		if skipsAuthorization(g) {
+		if bypassGroups.Has(strings.ToLower(g)) { // kcp heeds case, but nothing good is spelt "System:Masters"
 			return fmt.Errorf("group %q skips authorization, so no shard may assert it", clip.Clone(g, identity.MaxQuoted))
 		}
 		if s.dropped.Has(g) {
@@ -233,10 +228,6 @@ func serviceAccountWithoutHome(u user.Info) bool {
 	return strings.HasPrefix(u.GetName(), serviceaccount.ServiceAccountUsernamePrefix) && len(u.GetExtra()[identity.ClusterNameKey]) != 1
 }
 
-// skipsAuthorization ignores case, which kcp does not, for nothing good is spelt
-// "System:Masters".
-func skipsAuthorization(group string) bool { return bypassGroups.Has(strings.ToLower(group)) }
-
 // shardCaller authenticates a request with a certificate whose name is listed, and
 // with identity headers. False means that the certificate is not from the
 // requestheader CA, so the name has no meaning. Otherwise the request is admitted
@@ -258,7 +249,7 @@ func (c *Authenticator) shardCaller(r Request) (*Identity, []RefusedCertificate,
 
 func (c *Authenticator) assertedByShard(r Request) (user.Info, error) {
 	certs := r.Certificates
-	if !c.callers.mayAssert(certs[0].Subject.CommonName, r.ShardRoute) {
+	if r.ShardRoute == "" || !slices.Contains(c.callers.listed, ShardCaller{CommonName: certs[0].Subject.CommonName, Shard: r.ShardRoute}) {
 		return nil, errors.New("it may do so only below /shards/<shard>/services/ of its own shard")
 	}
 	if err := c.distinct(certs); err != nil {

@@ -178,11 +178,8 @@ func (e *evaluation) own(v ref.Val, claim bool) ref.Val {
 }
 
 func (e *evaluation) ownList(l traits.Lister, claim bool) ref.Val {
-	n, ok := l.Size().(types.Int)
-	if !ok {
-		return e.fail("a list without a size")
-	}
-	e.charge(1+int64(n), listBytes+int64(n)*(slotBytes+scalarBytes))
+	n := int64(l.Size().(types.Int))
+	e.charge(1+n, listBytes+n*(slotBytes+scalarBytes))
 	out := &list{elems: make([]ref.Val, 0, n), claim: claim}
 	for it := l.Iterator(); it.HasNext() == types.True; {
 		elem := e.own(it.Next(), claim)
@@ -194,11 +191,8 @@ func (e *evaluation) ownList(l traits.Lister, claim bool) ref.Val {
 }
 
 func (e *evaluation) ownMap(m traits.Mapper, claim bool) ref.Val {
-	n, ok := m.Size().(types.Int)
-	if !ok {
-		return e.fail("a map without a size")
-	}
-	e.charge(1+2*int64(n), mapBytes+int64(n)*(entryBytes+4*scalarBytes))
+	n := int64(m.Size().(types.Int))
+	e.charge(1+2*n, mapBytes+n*(entryBytes+4*scalarBytes))
 	out := &mapping{entries: make(map[ref.Val]ref.Val, n), claim: claim}
 	for it := m.Iterator(); it.HasNext() == types.True; {
 		key := it.Next()

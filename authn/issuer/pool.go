@@ -144,11 +144,7 @@ func (p *Pool) start(i *Issuer) {
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
 	i.stop = cancel
-	p.wg.Add(1)
-	go func() {
-		defer p.wg.Done()
-		i.run(ctx)
-	}()
+	p.wg.Go(func() { i.run(ctx) })
 }
 
 // ErrTooMany is wrapped by Acquire's error when an owner has too many issuers.

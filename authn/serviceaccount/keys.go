@@ -41,14 +41,7 @@ func (k Key) algorithm() string {
 	case *rsa.PublicKey:
 		return string(jose.RS256)
 	case *ecdsa.PublicKey:
-		switch public.Params().BitSize {
-		case 256:
-			return string(jose.ES256)
-		case 384:
-			return string(jose.ES384)
-		case 521:
-			return string(jose.ES512)
-		}
+		return map[int]string{256: "ES256", 384: "ES384", 521: "ES512"}[public.Params().BitSize]
 	}
 	return ""
 }
