@@ -72,8 +72,8 @@ func New(c Config) (*Authenticator, error) {
 // Refusals returns the recent refusals, for explanations.
 func (a *Authenticator) Refusals() *Refusals { return a.refusals }
 
-// Infrastructure says of a client certificate, before its request is decided about, what
-// Decision.Infrastructure says afterwards.
+// Infrastructure says about a client certificate what Decision.Infrastructure says, but before
+// there is a Decision.
 func (a *Authenticator) Infrastructure(certs []*x509.Certificate) bool {
 	return a.certs.Infrastructure(certs)
 }

@@ -13,8 +13,8 @@ type describer interface {
 	Describe() []authstatus.Authenticator
 }
 
-// AuthenticatorsFor lists what may be asked about requests to workspaces of the type t, in
-// the order it is asked, with its states now. The zero Type is none.
+// AuthenticatorsFor lists the authenticators of requests to workspaces of type t, in the order in
+// which they are asked, with their present states. The zero Type is no type.
 func (a *Authenticator) AuthenticatorsFor(t *index.Type) []authstatus.Authenticator {
 	var all []authstatus.Authenticator
 	always := func(name string) {

@@ -26,7 +26,7 @@ type CredentialSummary struct {
 	Certificate string `json:"certificate,omitempty"`
 	Serial      string `json:"serial,omitempty"`
 
-	// The rest is read of a JWT, unverified, by Explain only.
+	// The rest is read from a JWT, unverified, and only by Explain.
 
 	Algorithm string      `json:"algorithm,omitempty"`
 	KeyID     string      `json:"keyID,omitempty"`
@@ -78,7 +78,7 @@ func (p *CredentialSummary) certificate(chain []*x509.Certificate) {
 	p.Certificate, p.Serial = clip.Clone(c.Subject.CommonName, maxPresented), clientcert.SerialNumber(c)
 }
 
-// presented is for requests that were admitted once.
+// presented returns the summary for a request that was admitted before.
 func presented(r *Request) (p CredentialSummary) {
 	p.certificate(r.Certificates)
 	raw, err := bearer(r.Header)
@@ -92,7 +92,7 @@ func presented(r *Request) (p CredentialSummary) {
 	return p
 }
 
-// token adds what a Token tells at once.
+// token adds what is known of a parsed Token.
 func (p *CredentialSummary) token(t *token.Token) {
 	p.Kind = OpaqueKind
 	if t.JWT {
@@ -100,7 +100,7 @@ func (p *CredentialSummary) token(t *token.Token) {
 	}
 }
 
-// details adds what has to be decoded.
+// details adds what must be decoded for it.
 func (p *CredentialSummary) details(raw string) {
 	if p.Kind != jwtKind {
 		return

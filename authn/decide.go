@@ -20,8 +20,8 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// workspaceWait bounds how long a workspace type's authenticators may wait for issuers and
-// evaluations, all that share a token's issuer together.
+// workspaceWait bounds how long all of a workspace type's authenticators for a token's issuer
+// together may wait for issuers and evaluations.
 const workspaceWait = 10 * time.Second
 
 // Metric labels of the token authenticators.
@@ -30,13 +30,13 @@ const (
 	byWorkspace = "workspace-token"
 )
 
-// Decide says who is asking, or why nobody is admitted. What it may have to wait for ends
-// with ctx.
+// Decide says who is asking, or why the request is not admitted. It waits for issuers, shards
+// and the webhook no longer than until ctx ends.
 //
 // The order is kcp's: an asserted identity, a client certificate, a token; for
 // a token first the global authenticators, then those of the workspace's type,
-// the webhook last. One authenticator's error or refusal stops no other. The
-// request passes through only when nothing at all applies to it.
+// the webhook last. After an authenticator's error or refusal the others are still asked.
+// The request passes through only when no authenticator applies to it.
 func (a *Authenticator) Decide(ctx context.Context, r Request) *Decision {
 	q := evaluation{request: r}
 	d := a.decide(ctx, &q)
@@ -267,13 +267,13 @@ func (q *evaluation) accepted(m token.Authenticator, u user.Info, until time.Tim
 	return v.Outcome == Accepted
 }
 
-// undecidedReason is the text of an error that wraps token.ErrUndecided, without the text of
-// that, which the verdict says.
+// undecidedReason is the text of an error that wraps token.ErrUndecided, without that error's own
+// text, since the verdict already says it.
 func undecidedReason(err error) string {
 	return strings.Replace(err.Error(), token.ErrUndecided.Error()+": ", "", 1)
 }
 
-// untrusted is the reason of a workspace type that names no issuer of the token.
+// untrusted is the reason in the verdict of a workspace type that does not name the token's issuer.
 func untrusted(t *token.Token) string {
 	if !t.JWT {
 		return "the token is no JWT, and the type's configurations accept nothing else"

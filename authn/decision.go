@@ -99,14 +99,13 @@ type Decision struct {
 	Versions []string
 }
 
-// ByToken says that a token admitted the request, and Asserted that identity
-// headers of a proxy or a shard did: these headers are then within their
-// authenticator's limits.
+// ByToken says that a token admitted the request. Its header is then within the limits of the
+// authenticator that read it.
 func (d *Decision) ByToken() bool {
 	return d.Authenticator == byToken || d.Authenticator == byWorkspace
 }
 
-// Asserted is ByToken's for identity headers.
+// Asserted says the same of the identity headers of a proxy or a shard.
 func (d *Decision) Asserted() bool {
 	return d.Authenticator == clientcert.ByRequestHeader || d.Authenticator == clientcert.ByShardCaller
 }

@@ -11,7 +11,7 @@ import (
 	"frontproxy/index"
 )
 
-// Explanation is a Decision with its story, about a credential in hand.
+// Explanation is the Decision about a credential in hand, and how it came about.
 type Explanation struct {
 	Decision  *Decision
 	Presented CredentialSummary
@@ -21,9 +21,9 @@ type Explanation struct {
 	Notes []string
 }
 
-// Explain decides as Decide does, by the same code, and has everybody say why.
-// Nothing is kept of the request. With a change it decides as if that had been
-// applied beside the target's type; the error says that it can't be.
+// Explain decides by the same code as Decide, and records the verdict of every authenticator, also
+// of one that accepts. It keeps nothing of the request. With a change, it decides as if that had been
+// applied in the cluster of the target's type. An error says why the change cannot be tried.
 func (a *Authenticator) Explain(ctx context.Context, r Request, change *workspacetypes.Change) (*Explanation, error) {
 	explainer, notes := a, []string(nil)
 	if change != nil {

@@ -16,8 +16,8 @@ import (
 
 const (
 	// maxRefusals is how many refusals are kept to be explained, in as many rings
-	// as refusalRings. A logical cluster has its place in one of them, so that who
-	// floods one pushes out few others'; which these are nobody can know before.
+	// as refusalRings. Each logical cluster belongs to one of them, so a flood in one
+	// pushes out those of few others; nobody can predict of which.
 	maxRefusals  = 1024
 	refusalRings = 16
 	ringSize     = maxRefusals / refusalRings
@@ -51,7 +51,7 @@ type Refusal struct {
 	ShardRoute string
 	Decision   *Decision
 
-	sum uint64 // of what Count goes by; see Refusals.sum
+	sum uint64 // equal for refusals that are counted together; see Refusals.sum
 }
 
 // Refusals remembers the latest refusals by id, a bounded number of them.

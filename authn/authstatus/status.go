@@ -8,16 +8,15 @@ const (
 	Unknown = "Unknown"
 )
 
-// Authenticator is one that may be asked about a target, and its
-// state now.
+// Authenticator describes an authenticator that may be asked about a target: its present state.
 type Authenticator struct {
 	// Name is as in verdicts, or that of a configuration.
 	Name string `json:"name"`
-	// Workspace: the target's type brings it. Else it is the operator's.
+	// Workspace: it is of the target's type. Else it is the operator's.
 	Workspace bool `json:"-"`
 	// State is Ready or Unknown, or that of its configuration, issuer or webhook.
 	State string `json:"state"`
-	// Detail says more, of a broken one why.
+	// Detail says more, for example why it is broken.
 	Detail string `json:"detail,omitempty"`
 	// Version is the configuration's resourceVersion.
 	Version string `json:"version,omitempty"`
@@ -25,7 +24,7 @@ type Authenticator struct {
 	Issuer *issuer.Status `json:"issuer,omitempty"`
 }
 
-// NotReloaded notes that what is in use is not what the file says.
+// NotReloaded notes that what is in use is not what the file says, unless err is nil.
 func NotReloaded(all []Authenticator, err error) []Authenticator {
 	if err == nil {
 		return all

@@ -328,7 +328,7 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 		c.masters = slices.Contains(certs[0].Subject.Organization, user.SystemPrivilegedGroup)
 	}
 	v.known.Add(key, c, kept)
-	// Each connection has a copy of its own, which nobody shows after it.
+	// Each connection has its own copy of the certificate, which is not seen again after it.
 	if _, followed := v.followed.LoadOrStore(key, nil); !followed {
 		runtime.AddCleanup(certs[0], v.forget, key)
 	}

@@ -109,8 +109,8 @@ const (
 	readExtra
 )
 
-// readings are all that a header of that lower-case name is read as; loosely: by
-// those too who take "_" for "-".
+// readings returns all that a header of this lower-case name may be read as; loosely: also
+// by servers that take "_" for "-".
 func (s *shardCallers) readings(name string, loosely bool) []reading {
 	spelt := func(text string) string {
 		if loosely {
@@ -196,8 +196,8 @@ func addExtra(u *user.DefaultInfo, spelt string, values []string) error {
 }
 
 // judge refuses a caller who is in a group that no request through a virtual
-// workspace may have. It goes on unchanged or not at all: who is left without a
-// group would be told about rights that it lacks.
+// workspace may have. The caller goes on unchanged or not at all: one that lost a group
+// on the way would get wrong answers about its rights.
 func (s *shardCallers) judge(u user.Info) error {
 	for _, g := range u.GetGroups() {
 		if bypassGroups.Has(strings.ToLower(g)) { // kcp heeds case, but nothing good is spelt "System:Masters"

@@ -57,7 +57,7 @@ type claimKey struct {
 	name types.String
 }
 
-// NewBudget is for a token with so many bytes of claims.
+// NewBudget returns the budget of a token that has so many bytes of claims.
 func NewBudget(claims int) *Budget {
 	return &Budget{
 		steps:    MaxSteps - int64(claims),

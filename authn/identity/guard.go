@@ -156,8 +156,8 @@ func (g *Guarded) remove(what, name string) {
 	}
 }
 
-// once is a list with each text in it once. What is remembered is in order, and
-// has none twice: then it is the list itself.
+// once returns the list without duplicates. A list that is sorted and has none, as those that
+// are remembered (see Normalize), is returned as it is.
 func once(list []string) []string {
 	for i := 1; i < len(list); i++ {
 		if list[i-1] >= list[i] {

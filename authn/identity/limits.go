@@ -81,9 +81,9 @@ func KeptBytes(u user.Info) int {
 	return size
 }
 
-// Normalize makes what an authenticator says of a token fit to be remembered: it
-// is within the limits, shares no memory with what it was read from, and has
-// each group once, in order, so that no request has to find that out again.
+// Normalize returns an identity that is fit to be remembered for a token: it is within the limits,
+// shares no memory with what it was read from, and has each group once, sorted, so that no request
+// has to sort them again. The error says which limit u exceeds.
 func Normalize(u user.Info, limits Limits) (user.Info, error) {
 	if err := limits.check(u); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func (f *fault) Error() string { return f.err.Error() }
 
 func (f *fault) Unwrap() error { return f.err }
 
-// The documents of an issuer, as errors begin with them.
+// How errors name the documents of an issuer.
 const (
 	discoveryStep = "discovery"
 	keysStep      = "keys"
@@ -63,7 +63,7 @@ func wordsFor(err error) string {
 	switch {
 	case errors.As(err, &known):
 		return known.words
-	case errors.Is(err, egress.ErrRefused), errors.As(err, &dns): // apart, they would say which names exist in closed networks
+	case errors.Is(err, egress.ErrRefused), errors.As(err, &dns): // told apart, they would show which names exist in closed networks
 		return "the server's name could not be resolved, or the operator of the proxy does not allow connections to its address"
 	case errors.As(err, &authority):
 		return "the server's certificate is signed by an unknown authority; spec.jwt[].issuer.certificateAuthority names a CA"

@@ -98,7 +98,7 @@ func leftOut(n int, id string, err error) string {
 
 // checkKey says why a public key is not fit for signatures.
 func checkKey(key *jose.JSONWebKey) error {
-	if key.Use == "enc" { // others than this and "sig" mean nothing to us, nor to kube
+	if key.Use == "enc" { // any other value means nothing to us, nor to kube
 		return errors.New(`is for encryption (use "enc")`)
 	}
 	if rsaKey, ok := key.Key.(*rsa.PublicKey); ok {

@@ -98,7 +98,7 @@ func (a *Authenticator) Sweep(now time.Time) {
 	a.mappings.RemoveFunc(func(m mapping) bool { return !now.Before(m.expiry) })
 }
 
-// Describe says how a's issuer is.
+// Describe returns the state of a's issuer.
 func (a *Authenticator) Describe(name string, workspace bool) authstatus.Authenticator {
 	s := a.issuer.Status()
 	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences), Issuer: &s}
@@ -206,9 +206,9 @@ func (a *Authenticator) check(c *token.Claims, now time.Time) error {
 	return nil
 }
 
-// evaluate maps the claims of a verified token and applies the rules. Of a
-// configuration with expressions, the outcome for a payload is remembered, also
-// a refusal: nothing but the payload decides it.
+// evaluate maps the claims of a verified token and applies the rules. If the configuration
+// has expressions, the outcome is remembered by the payload, which alone decides it; refusals
+// are remembered, too.
 func (m Member) evaluate(ctx context.Context, raw string, claims *token.Claims) (user.Info, error) {
 	ctx = context.WithValue(ctx, verifiedKey{}, &verifiedToken{issuer: m.issuer, raw: raw, payload: claims.Payload})
 	if !m.evaluates {

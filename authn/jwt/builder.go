@@ -218,7 +218,8 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 	return nil
 }
 
-// refusing is what upstream would fetch distributed claims with, from wherever a token says.
+// refusing is the transport by which upstream would fetch distributed claims, from wherever a
+// token says. It fetches nothing.
 type refusing struct{}
 
 func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -21,7 +21,7 @@ const (
 	buildTime = 5 * time.Second
 )
 
-// errBuildTime is a configuration's that is costly to compile.
+// errBuildTime is the error of a configuration that is too costly to compile.
 var errBuildTime = errors.New("its expressions take too long to compile; use fewer or simpler ones")
 
 // sharedCompiler compiles each CEL expression once for all the configurations
@@ -47,8 +47,8 @@ type compiledExpression struct {
 	users  map[string]int // compilations of each owner
 }
 
-// newSharedCompiler does nothing costly before the first expression: who maps
-// claims as they are needs no CEL.
+// newSharedCompiler does nothing costly before the first expression: configurations
+// that map claims as they are need no CEL.
 func newSharedCompiler(clk clock.PassiveClock, limited bool) *sharedCompiler {
 	return &sharedCompiler{compiler: expression.NewCompiler(), clock: clk, limited: limited, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]int64{}}
 }
@@ -90,7 +90,7 @@ func (c *compilation) compile(variable string, x cel.ExpressionAccessor, compile
 	return result, nil
 }
 
-// first has what others compiled, or compiles.
+// first returns what others compiled, or compiles the expression.
 func (c *compilation) first(key expressionKey, x cel.ExpressionAccessor, compile func(cel.ExpressionAccessor) (cel.CompilationResult, error)) (cel.CompilationResult, error) {
 	if c.shared.limited && c.shared.clock.Now().After(c.end) {
 		return cel.CompilationResult{}, errBuildTime
@@ -123,8 +123,8 @@ func (c *compilation) release() {
 	c.held, c.keys = nil, nil
 }
 
-// enter counts one more user of key, which keeps so many bytes; false: it is to be
-// compiled.
+// enter counts one more use of key, which keeps so many bytes, by the owner. It returns the result
+// if somebody has compiled it. The error says that the owner has too many expressions.
 func (s *sharedCompiler) enter(owner string, key expressionKey, bytes int64) (result cel.CompilationResult, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,14 +143,14 @@ func (s *sharedCompiler) enter(owner string, key expressionKey, bytes int64) (re
 	return e.result, e.result.Program != nil, nil
 }
 
-// keep has the result for all who come later. Two may have compiled it at once.
+// keep stores the result for later users. If two compile an expression at once, both store it.
 func (s *sharedCompiler) keep(key expressionKey, result cel.CompilationResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.compiled[key].result = result
 }
 
-// leave counts one user less.
+// leave is the reverse of enter.
 func (s *sharedCompiler) leave(owner string, key expressionKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 func evaluationsOfAll() int { return max(8, 2*runtime.GOMAXPROCS(0)) }
 
 // enter waits for a place among the type's evaluations, then for one among its
-// owner's, then for one among all. Everybody takes them in this order, so nobody
-// waits for himself, and who waits holds none that other owners need.
+// owner's, then for one among all. Everybody takes them in this order, so there is no
+// deadlock, and nobody holds a place that other owners need while waiting for one of these.
 func (m Member) enter(ctx context.Context) (leave func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationWait)
 	defer cancel()

@@ -19,7 +19,7 @@ const (
 	Claims      Reason = "claims" // the configuration's mappings and rules, and the limits of identities
 )
 
-// Reasons are all reasons.
+// Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{Malformed, UnknownKey, Signature, Audience, Expired, NotYetValid, Claims}
 }

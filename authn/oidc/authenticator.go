@@ -316,7 +316,7 @@ func unusable(name string, e *apiserver.JWTAuthenticator) (notes []string) {
 	return notes
 }
 
-// entryName is how an entry is called in verdicts.
+// entryName is what verdicts call an entry.
 func entryName(_, _ string, n int, issuer string) string {
 	return fmt.Sprintf("jwt[%d] %s", n, issuer)
 }

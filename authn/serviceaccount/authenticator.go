@@ -127,7 +127,8 @@ func (a *Authenticator) counted(t token.Token, err error) error {
 }
 
 // authenticate returns the account of a token that is for one of the audiences, and those
-// of them that it is for. The account is nil if the token is not of one of the issuers.
+// of them that it is for. The account is nil with an error, and if the token is not of one of
+// the issuers.
 func (a *Authenticator) authenticate(ctx context.Context, t token.Token, audiences []string) (*account, []string, error) {
 	if !a.judges(t) {
 		return nil, nil, nil
@@ -189,7 +190,7 @@ func (a *Authenticator) verify(ctx context.Context, raw string, audiences []stri
 	return account, found, nil
 }
 
-// read checks the signature and the claims, these as at the time now.
+// read checks the signature, and the claims as they are to be judged at the time now.
 func (a *Authenticator) read(ctx context.Context, raw string, audiences []string, now time.Time) (*account, []string, error) {
 	payload, provenance, err := a.open(ctx, raw)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"frontproxy/authn/token"
 )
 
-// ErrUndecided is wrapped by Authenticate's error when the token could not be
-// judged now: the shard that holds the account can't be asked. It wraps token.ErrUndecided.
+// ErrUndecided is wrapped by AuthenticateToken's error when the token could not be judged now,
+// because a shard could not be asked or is not known. It wraps token.ErrUndecided.
 var ErrUndecided = fmt.Errorf("%w: service account could not be looked up", token.ErrUndecided)
 
 // Reason is why a token was refused: a small fixed set, fit for a metric label.

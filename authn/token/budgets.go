@@ -25,7 +25,7 @@ func NewBudgets() *Budgets {
 	return &Budgets{total: bytecache.NewTotal(allCacheBytes, cacheFloor), owners: map[string]*ownersBudget{}}
 }
 
-// Acquire returns the budget of an owner, for as long as until release.
+// Acquire returns the budget of an owner. The caller calls release once it no longer uses it.
 func (o *Budgets) Acquire(owner string) (budget *bytecache.Budget, release func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -12,16 +12,16 @@ import (
 // with.
 type Digest [sha256.Size]byte
 
-// Digester makes digests under a key of its own, which nobody else knows: no
-// token can be made to meet another's digest.
+// Digester makes digests under a key of its own, which nobody else knows: nobody can
+// make a token that has another's digest.
 type Digester struct {
 	pool sync.Pool
 }
 
 type digestState struct {
 	mac hash.Hash
-	// part is what is given to mac at a time: of tokens, which may be a megabyte,
-	// nothing is left here.
+	// part is as much of a token as mac gets at a time. It is cleared, so that no part of
+	// a token stays here.
 	part [512]byte
 }
 

@@ -53,7 +53,7 @@ const (
 	freshFor = 10 * time.Second
 )
 
-// Config of a Webhook.
+// Config of an Authenticator.
 type Config struct {
 	// ConfigFile is --authentication-token-webhook-config-file, a kubeconfig
 	// whose server is the webhook's whole URL; required.
@@ -164,12 +164,12 @@ func (w *Authenticator) Kubeconfig() *kubeconfig.DynamicConfig { return w.kubeco
 // Name implements token.Authenticator.
 func (w *Authenticator) Name() string { return "webhook" }
 
-// AuthenticateToken implements token.Authenticator. No token is not of its kind:
-// it answers yes, no, or ErrUndecided. When the token ends it does not know.
+// AuthenticateToken implements token.Authenticator. Every token is of its kind: it
+// answers yes, no, or ErrUndecided. It does not know when a token ends.
 //
-// For a Recheck it asks anew, so that streams end within seconds of a "no". Not
-// while questions crowd, since new requests come first; and what ends no stream
-// is that the webhook could not check the token.
+// For a Recheck it asks again, so that streams end within seconds of a "no", but not while
+// many questions are under way, because new requests come first. A webhook that could not
+// check the token ends no stream.
 func (w *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	a, err := w.answerFor(ctx, t, w.audiences)
 	return a.user, time.Time{}, err

@@ -39,7 +39,7 @@ func (e *typeEntry) describe() []authstatus.Authenticator {
 	return all
 }
 
-// TypeName is for verdicts.
+// TypeName is what verdicts call a type.
 func TypeName(t *index.Type) string {
 	if t.Name == "" {
 		return "workspace type"

@@ -11,7 +11,7 @@ import (
 // or costly builds waits for one build of each of the others, and not the other way
 // round. The zero value is empty.
 type buildQueue struct {
-	owners map[string]*buildOwner // who waits, builds, or has time to his account
+	owners map[string]*buildOwner // those who wait, build, or have had time spent on them lately
 	turns  []*buildOwner          // those who wait and do not build, in order of arrival
 }
 
@@ -41,8 +41,8 @@ func (q *buildQueue) push(c *configEntry) {
 	}
 }
 
-// pop returns nil when nothing may be built now. For what it returns, done is to
-// be called.
+// pop returns nil when nothing may be built now. The caller calls done once what it
+// returned is built.
 func (q *buildQueue) pop() *configEntry {
 	if len(q.turns) == 0 {
 		return nil
@@ -78,7 +78,7 @@ func (q *buildQueue) done(cluster string, took time.Duration) {
 	q.forget(o)
 }
 
-// age halves what was spent: it is to be forgotten.
+// age halves the time that was spent, so that it counts less and less.
 func (q *buildQueue) age() {
 	for _, o := range q.owners {
 		o.spent /= 2
@@ -86,7 +86,7 @@ func (q *buildQueue) age() {
 	}
 }
 
-// forget drops an owner who is like one never seen.
+// forget drops an owner that is no different from a new one.
 func (q *buildQueue) forget(o *buildOwner) {
 	if !o.building && len(o.waiting) == 0 && o.spent < time.Millisecond {
 		delete(q.owners, o.cluster)

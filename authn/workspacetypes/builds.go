@@ -43,7 +43,7 @@ func (i *Index) buildAll(ctx context.Context, free chan struct{}, builds *sync.W
 	}
 }
 
-// turn has the turn of the next configuration come, and returns what to build for it;
+// turn takes the next configuration from the queue and returns what to build for it;
 // false when there is nothing to build now.
 func (i *Index) turn() (c *configEntry, spec *jwt.Spec, ok bool) {
 	i.mu.Lock()
@@ -67,8 +67,8 @@ func (i *Index) build(c *configEntry, spec *jwt.Spec) {
 	i.todo.done(c.name.cluster, i.config.Clock.Since(began))
 }
 
-// finish takes what came of a build of c. No other can have begun meanwhile: an owner
-// has one build at a time. The caller holds mu.
+// finish takes the result of a build of c. No other build of c can have begun meanwhile,
+// since an owner has one at a time. The caller holds mu.
 func (i *Index) finish(c *configEntry, built *jwt.Configuration, err error) {
 	now := i.config.Clock.Now()
 	switch {

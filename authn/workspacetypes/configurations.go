@@ -58,7 +58,8 @@ type buildFailure struct {
 // broken is why the present spec can't be built; nil when that is not known.
 func (c *configEntry) broken() error { return cmp.Or(c.object.err, c.failure.err) }
 
-// unuse takes a type off a configuration, and ends one that is left without.
+// unuse says that a type no longer names a configuration. One that no type names any more is
+// neither built nor served.
 func (i *Index) unuse(s *typeShard, c *configEntry, e *typeEntry) {
 	delete(c.users, e)
 	if len(c.users) > 0 {

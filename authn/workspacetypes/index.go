@@ -21,7 +21,7 @@ type Placement interface {
 	ShardOf(cluster string) (shard string, ok bool)
 }
 
-// Config is what a Index needs.
+// Config is what an Index needs.
 type Config struct {
 	// Issuers is the pool of issuers, which somebody else runs.
 	Issuers jwt.Issuers

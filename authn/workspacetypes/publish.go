@@ -90,7 +90,7 @@ func (c *configEntry) staleNote() string {
 	return " (version " + c.inUse.version + " stays in use for issuers that are still trusted in the same way)"
 }
 
-// entryInWorkspace is how an entry of a configuration is called in verdicts.
+// entryInWorkspace is what verdicts call an entry of a configuration.
 func entryInWorkspace(cluster, name string, n int, issuer string) string {
 	return fmt.Sprintf("workspace %s/%s jwt[%d] %s", cluster, name, n, issuer)
 }

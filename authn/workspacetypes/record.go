@@ -5,8 +5,8 @@ import (
 	"frontproxy/internal/protectedresource"
 )
 
-// Record is what a workspace type's configurations made ready: the
-// record is immutable and shared by every request to workspaces of the type.
+// Record has the ready-made authenticators of a workspace type. It is immutable, and shared by
+// all requests to workspaces of the type.
 type Record struct {
 	// ByIssuer has the JWT authenticators by the issuer URL they trust, in the
 	// order of the configurations.
@@ -17,6 +17,6 @@ type Record struct {
 	// Versions are the objects it was built from, as "kind/name@resourceVersion".
 	Versions []string
 
-	// Login are the clients that the type's owner wants told.
+	// Login are the clients of which the type's owner wants people without a login to know.
 	Login []protectedresource.Client
 }

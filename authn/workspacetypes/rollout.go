@@ -46,9 +46,9 @@ func (i *Index) change(c *configEntry, spec *jwt.Spec, err error) {
 	}
 }
 
-// dropUntrusted stops serving issuer URLs that the present spec does not name. What it
-// names with another discoveryURL or CA goes on unless strictly; without keys
-// there is nothing to go on with.
+// dropUntrusted stops serving issuer URLs that the present spec does not name. An issuer that
+// it names with another discoveryURL or CA is kept, unless strictly is set or its keys were
+// never read.
 func (c *configEntry) dropUntrusted(strictly bool) {
 	trusts := c.object.spec.Trusts()
 	c.inUse.authenticators = slices.DeleteFunc(slices.Clone(c.inUse.authenticators), func(a *jwt.Authenticator) bool {
@@ -64,8 +64,9 @@ func (c *configEntry) servesOthers() bool {
 	return slices.ContainsFunc(c.inUse.authenticators, func(a *jwt.Authenticator) bool { return !slices.Contains(trusts[a.Issuer().URL()], a.Trust()) })
 }
 
-// continueHandOver has c use what is next, and no longer what it does not trust, when
-// that is ready or the time is over. It says whether it did so. The caller holds mu.
+// continueHandOver puts c's next build into use once that has keys or the time is over, and then
+// ends what the present spec no longer trusts. It reports whether anything changed. The caller
+// holds mu.
 func (i *Index) continueHandOver(c *configEntry, now time.Time) bool {
 	over := !now.Before(c.handOver.until)
 	switch {

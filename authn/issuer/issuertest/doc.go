@@ -2,6 +2,6 @@
 // key set, signed tokens, key rotation. It can be hostile: down, slow, redirecting, lying about
 // its name, serving garbage keys or bodies without an end, signing with the wrong key or none.
 //
-// It listens on loopback with a certificate of its own CA. It does not need package testing, so
-// a separate process may run it.
+// It listens on loopback with a certificate of its own CA. Only Serve needs a test, so a separate
+// process may run an issuer, too.
 package issuertest
