@@ -260,7 +260,7 @@ func (m Member) applyUpstream(ctx context.Context, raw string) (user.Info, error
 func upstreamReason(err error) error {
 	reason := strings.TrimPrefix(err.Error(), "oidc: ")
 	if strings.Contains(reason, "distributed claim") {
-		return errors.New("the token refers to distributed claims, which the proxy does not fetch for workspaces")
+		return errors.New("the token refers to distributed claims, which the proxy does not fetch")
 	}
 	return errors.New(clip.Clone(reason, 500))
 }

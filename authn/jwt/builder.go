@@ -226,7 +226,7 @@ func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		_ = r.Body.Close()
 	}
-	return nil, errors.New("the proxy fetches nothing for a workspace's tokens")
+	return nil, errors.New("the proxy fetches no distributed claims")
 }
 
 // BilledTo returns a builder that bills one owner for all that it builds.
