@@ -17,13 +17,13 @@ import (
 const (
 	// maxRefusals is how many refusals are kept to be explained, in as many rings
 	// as refusalRings. Each logical cluster belongs to one of them, so a flood in one
-	// pushes out those of few others; nobody can predict of which.
+	// pushes out those of few others; nobody can predict which these are.
 	maxRefusals  = 1024
 	refusalRings = 16
 	ringSize     = maxRefusals / refusalRings
 
 	// Bounds of what is kept of one refusal, in bytes: its method, its path, each
-	// name and each reason of a verdict, and all that was said together. With the
+	// name and each reason of a verdict, and all verdicts together. With the
 	// credential's description no refusal takes more than 24 KiB.
 	maxKeptMethod, maxKeptPath   = 32, 1 << 10
 	maxKeptName, maxKeptReason   = 512, 1 << 10

@@ -313,7 +313,7 @@ func (v *verifier) verify(certs []*x509.Certificate) (*verifiedChain, error) {
 		return nil, err
 	}
 	c := &verifiedChain{roots: options.Roots}
-	for _, chain := range chains { // one is enough, and ends with its first certificate that does
+	for _, chain := range chains { // any will do, until the first of its certificates expires
 		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 		if first.NotAfter.After(c.until) {
 			c.until = first.NotAfter

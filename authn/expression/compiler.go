@@ -79,7 +79,7 @@ func (c *Compiler) compile(input string, x authenticationcel.ExpressionAccessor,
 	return result, nil
 }
 
-// invalid is an error of the expression, as apiserver's validation tells them.
+// invalid makes err an error of the expression, in the form that apiserver's validation expects.
 func invalid(err error) error {
 	return &apiservercel.Error{Type: apiservercel.ErrorTypeInvalid, Detail: "compilation failed: " + err.Error()}
 }

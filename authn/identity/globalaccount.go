@@ -9,7 +9,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// errNoHome is why a service account's identity means nobody in particular.
+// errNoHome is the error for a service account's identity that does not say whose account it is.
 var errNoHome = errors.New("the identity is a service account's, and does not say of which one logical cluster")
 
 // Home returns the logical cluster of a service account, and the account's global name, which
@@ -39,7 +39,7 @@ type Warrant struct {
 	Extra  map[string][]string `json:"extra,omitempty"`
 }
 
-// ForReview returns u as others in the logical cluster may tell it from everybody else: a
+// ForReview returns u so that others in the logical cluster cannot take it for somebody else: a
 // service account of another cluster has its global name, with the groups that kcp gives that,
 // and without its scope, which is not of that name. Its UID stays. Like every identity at a
 // shard, u is in the group system:authenticated. The error says that u is a service account of

@@ -143,7 +143,7 @@ func fingerprint(keys []*jose.JSONWebKey) [sha256.Size]byte {
 var errNoKey = errors.New("no key")
 
 // verify checks the one signature of jws and returns the payload; errNoKey when
-// another reading of the keys might tell otherwise. A nil keySet has no keys.
+// another reading of the keys might help. A nil keySet has no keys.
 func (s *keySet) verify(jws *jose.JSONWebSignature) ([]byte, error) {
 	if s == nil {
 		return nil, errNoKey

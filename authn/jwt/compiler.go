@@ -115,7 +115,7 @@ func (c *compilation) first(key expressionKey, x cel.ExpressionAccessor, compile
 	return result, err
 }
 
-// release lets go of all that was compiled.
+// release gives up all that was compiled.
 func (c *compilation) release() {
 	for _, key := range c.held {
 		c.shared.leave(c.owner, key)

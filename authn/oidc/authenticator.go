@@ -52,7 +52,7 @@ type Config struct {
 	// at addresses that tenants' issuers must not use, so it should be a separate
 	// pool.
 	Issuers jwt.Issuers
-	// Refused is called with the reason of every refusal, for a metric; nil: nobody counts.
+	// Refused is called with the reason of every refusal, for a metric; nil: they are not counted.
 	Refused func(jwt.Reason)
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
@@ -194,8 +194,7 @@ func (o *Authenticator) Issuers() []string {
 	return slices.Sorted(maps.Keys(o.Get().byIssuer))
 }
 
-// close lets go of a state that was replaced; what is under way still ends as it
-// would have.
+// close gives up a state that was replaced. Requests that still use it end as they would have.
 func (o *Authenticator) close(old, next *state) {
 	if old != next {
 		old.built.Close()

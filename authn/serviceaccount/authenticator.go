@@ -35,8 +35,8 @@ type Config struct {
 	// Home knows whether the account and the Secret still exist
 	// (--service-account-lookup); nil: they are not looked up.
 	Home AccountGetter
-	// Refused is called with the reason of every refusal, for a metric, but for
-	// explanations and reviews; nil: nothing is.
+	// Refused is called with the reason of every refusal, for a metric, except for
+	// explanations and reviews; nil: they are not counted.
 	Refused func(Reason)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

@@ -50,7 +50,7 @@ const (
 	ForAdmission Purpose = iota
 	// ForRecheck is for one that was admitted by the token and is still under way.
 	ForRecheck
-	// ForExplanation is for people who want to know: it is counted nowhere.
+	// ForExplanation is for an explanation. It is counted nowhere.
 	ForExplanation
 	// ForReview is for somebody to whom the token was shown, and who waits for the answer
 	// (TokenReview). It has the limits of an admission, and no refusal is counted as one at

@@ -28,8 +28,8 @@ const flag = "--token-auth-file" //nolint:gosec // a flag, no secret
 // and optionally the groups, in one quoted column. It follows the file while Run
 // runs; kcp reads it once.
 //
-// Tokens are kept and compared as HMACs under a key of this process: how long a
-// comparison takes tells nothing of a token, and memory holds none.
+// Tokens are kept and compared as HMACs under a key of this process: the time that a
+// comparison takes reveals nothing about a token, and memory holds none.
 type Authenticator struct {
 	*filewatch.File[map[token.Digest]user.Info]
 	digester *token.Digester

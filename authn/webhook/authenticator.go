@@ -110,9 +110,8 @@ type answer struct {
 	audiences []string
 	// unchecked: refused because the webhook could not check the token.
 	unchecked bool
-	// unauthorized is when the webhook was first asked of the questions about the
-	// token that it has answered with 401 or 403 since it last said something else;
-	// zero: it did not.
+	// unauthorized is when the webhook was asked the first question about the token that
+	// it answered with 401 or 403, if it has answered so ever since; zero: it has not.
 	unauthorized time.Time
 	asked, until time.Time
 }
@@ -311,7 +310,7 @@ func (w *Authenticator) ask(ctx context.Context, key token.Digest, t token.Token
 	return a, nil
 }
 
-// judge makes an answer of what the webhook said of a token for the audiences.
+// judge makes an answer of the status that the webhook returned for a token and the audiences.
 func judge(s *authenticationv1.TokenReviewStatus, t token.Token, audiences []string) answer {
 	found := token.Audiences(audiences, s.Audiences)
 	switch {
@@ -331,8 +330,8 @@ func judge(s *authenticationv1.TokenReviewStatus, t token.Token, audiences []str
 	return answer{user: u, audiences: found}
 }
 
-// notBeyond ends an answer with a JWT's own expiry: nobody verified that here,
-// but it only makes the answer shorter.
+// notBeyond ends an answer no later than a JWT's own expiry. That is not verified, but it can
+// only make the answer's life shorter.
 func notBeyond(until time.Time, t token.Token) time.Time {
 	if !t.JWT {
 		return until
@@ -363,7 +362,7 @@ func newReviewer(config *rest.Config, version string) (*httpReviewer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A redirect would carry the token to where nobody configured it to go.
+	// A redirect would carry the token to a server that nobody configured.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	location, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {

@@ -42,8 +42,8 @@ type ConfigurationStatus struct {
 	Error string `json:"error,omitempty"`
 	// Types are the names of the types, all in Cluster, that name it.
 	Types []string `json:"types,omitempty"`
-	// LoginError says why people without a login are not told what the
-	// configuration's annotations say; empty when they are, or are to be told nothing.
+	// LoginError says why what the configuration's annotations say about logging in is not
+	// published; empty when it is, or when they say nothing.
 	LoginError string `json:"loginError,omitempty"`
 }
 

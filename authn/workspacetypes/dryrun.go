@@ -35,7 +35,7 @@ type Change struct {
 type DryRun struct {
 	record *Record
 	states []authstatus.Authenticator
-	// Notes say what of the change means nothing for the type.
+	// Notes name the parts of the change that have no effect on the type.
 	Notes   []string
 	built   []*jwt.Configuration
 	entries []*configEntry
@@ -47,7 +47,7 @@ func (c *DryRun) Authenticators(index.Type) (*Record, error) { return c.record, 
 // DescribeType is for explanations.
 func (c *DryRun) DescribeType(index.Type) []authstatus.Authenticator { return c.states }
 
-// Close lets go of what was built.
+// Close closes what was built.
 func (c *DryRun) Close() {
 	for _, b := range c.built {
 		b.Close()
@@ -153,7 +153,7 @@ func (c *DryRun) build(b *jwt.Builder, e *typeEntry, entry *configEntry) {
 	c.built = append(c.built, built)
 }
 
-// note tells what of the change means nothing for the type.
+// note adds a note for each part of the change that has no effect on the type.
 func (c *DryRun) note(name string, e *typeEntry, change *Change) {
 	for _, n := range slices.Sorted(maps.Keys(change.Types)) {
 		if n != name {

@@ -48,8 +48,8 @@ func loginAnnotationsOf(all map[string]string) loginAnnotations {
 	}.bounded()
 }
 
-// loginClient is what to tell of c to people without a login; nil when its owner
-// asks for nothing. The error says why that can't be told.
+// loginClient is the client that c's owner publishes to people without a login; nil when there
+// is none. The error says why it cannot be published.
 func (c *configEntry) loginClient() (*protectedresource.Client, error) {
 	if c.object.login == (loginAnnotations{}) {
 		return nil, nil
@@ -97,8 +97,8 @@ func (c *configEntry) loginOf() (*protectedresource.Client, error) {
 	}, nil
 }
 
-// loginError is why what c's owner wants told is not; empty when it is, or when
-// nothing is wanted.
+// loginError says why the client that c's owner wants to publish is not published; empty when it
+// is, or when there is none.
 func (c *configEntry) loginError() string {
 	if _, err := c.loginClient(); err != nil {
 		return err.Error()

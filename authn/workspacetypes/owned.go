@@ -16,7 +16,7 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// Owned is a WorkspaceAuthenticationConfiguration as those may see it who may read the
+// Owned is a WorkspaceAuthenticationConfiguration as it is shown to whoever may read the
 // object. It has nothing of other logical clusters, nor of the operator's networks.
 type Owned struct {
 	ConfigurationStatus
