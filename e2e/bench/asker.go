@@ -32,6 +32,7 @@ type request struct {
 	method, path, query string
 	token               string // empty: none
 	body                int    // bytes
+	unsized             bool   // over HTTP/2, the body's length is not announced
 	watch               bool
 	want                int
 }
@@ -68,7 +69,7 @@ func (a *asker) request() *request {
 	case forged, stranger, garbage:
 		r.want = http.StatusUnauthorized
 	case upload:
-		r.method, r.body = http.MethodPost, a.task.BodyMiB<<20
+		r.method, r.body, r.unsized = http.MethodPost, a.task.BodyMiB<<20, a.task.Unsized
 	case watch:
 		r.watch, r.query = true, "watch=true"
 	case events:

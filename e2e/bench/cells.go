@@ -12,6 +12,7 @@ type cell struct {
 	name        string
 	kind        kind
 	http2, cert bool
+	unsized     bool // an upload over HTTP/2 whose length is not announced
 	// admits: who asks is let in, so that the floor and no proxy can be compared.
 	admits bool
 	// upper bounds of CPU and lower ones of throughput, as ratios, ofFloor to both floors; 0: none
@@ -34,6 +35,7 @@ var cells = []cell{
 	{name: "busy watch, HTTP/2", kind: events, http2: true, admits: true, throughput: 0.9},
 	{name: "large upload, HTTP/1.1", kind: upload, admits: true, throughput: 0.9},
 	{name: "large upload, HTTP/2", kind: upload, http2: true, admits: true, throughput: 0.95},
+	{name: "large upload of unknown length, HTTP/2", kind: upload, http2: true, unsized: true, admits: true},
 }
 
 func (c *cell) large() bool { return c.kind == download || c.kind == upload || c.kind == events }
@@ -95,7 +97,7 @@ func (b *bench) cell(ctx context.Context, c *cell, r *running, w *world, round i
 		return nil
 	}
 	t := loadTask{World: *w, URL: r.url, PID: r.pid, Kind: c.kind, HTTP2: c.http2, Certificate: c.cert,
-		Workers: b.workers, Connections: 4, Warm: b.warm, Measure: b.measure, BodyMiB: b.bodyMiB}
+		Workers: b.workers, Connections: 4, Warm: b.warm, Measure: b.measure, BodyMiB: b.bodyMiB, Unsized: c.unsized}
 	if c.large() {
 		t.Workers, t.Connections = 2, 2
 		t.Measure *= 3 // only whole bodies are counted, and in a short time they are few

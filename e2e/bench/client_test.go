@@ -103,6 +103,24 @@ func dialServer(t *testing.T, handler http.HandlerFunc) *h2Conn {
 	return c
 }
 
+// TestLengthOfBody: an upload announces its length, as clients do that know it, unless it must not.
+func TestLengthOfBody(t *testing.T) {
+	lengths := make(chan int64, 1)
+	c := dialServer(t, func(_ http.ResponseWriter, r *http.Request) { lengths <- r.ContentLength })
+	for _, r := range []request{{method: "POST", path: "/", body: 3}, {method: "POST", path: "/", body: 3, unsized: true}, {method: "GET", path: "/"}} {
+		if _, err := c.do(&r); err != nil {
+			t.Fatal(err)
+		}
+		want := int64(r.body)
+		if r.unsized {
+			want = -1
+		}
+		if got := <-lengths; got != want {
+			t.Errorf("%+v has length %d, want %d", r, got, want)
+		}
+	}
+}
+
 // On one HTTP/2 connection every worker gets its own answer.
 func TestSharedConnection(t *testing.T) {
 	c := dialServer(t, echo)

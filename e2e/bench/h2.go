@@ -109,15 +109,17 @@ func (c *h2Conn) send(r *request, s *h2Stream) error {
 	if r.query != "" {
 		path += "?" + r.query
 	}
-	fields := [...]hpack.HeaderField{
-		{Name: ":method", Value: r.method}, {Name: ":scheme", Value: "https"}, {Name: ":authority", Value: "proxy.example"}, {Name: ":path", Value: path},
-		{Name: "user-agent", Value: "bench"}, {Name: "accept", Value: "application/json"}, {Name: "authorization", Value: "Bearer " + r.token},
+	fields := append(make([]hpack.HeaderField, 0, 8),
+		hpack.HeaderField{Name: ":method", Value: r.method}, hpack.HeaderField{Name: ":scheme", Value: "https"},
+		hpack.HeaderField{Name: ":authority", Value: "proxy.example"}, hpack.HeaderField{Name: ":path", Value: path},
+		hpack.HeaderField{Name: "user-agent", Value: "bench"}, hpack.HeaderField{Name: "accept", Value: "application/json"})
+	if r.token != "" {
+		fields = append(fields, hpack.HeaderField{Name: "authorization", Value: "Bearer " + r.token})
 	}
-	n := len(fields)
-	if r.token == "" {
-		n--
+	if r.body > 0 && !r.unsized {
+		fields = append(fields, hpack.HeaderField{Name: "content-length", Value: strconv.Itoa(r.body)})
 	}
-	for _, f := range fields[:n] {
+	for _, f := range fields {
 		if err := c.encoder.WriteField(f); err != nil {
 			return err
 		}

@@ -30,6 +30,8 @@ type loadTask struct {
 	Workers, Connections int
 	Warm, Measure        time.Duration
 	BodyMiB              int
+	// Unsized: over HTTP/2, the length of a body is not announced.
+	Unsized bool
 	// Hold: open this many watches, report, and keep them.
 	Hold int
 	// Tolerant: answers that are not wanted, and none, are counted and end nothing.
