@@ -82,6 +82,7 @@ func liftProgressDeadline(conn net.Conn) {
 func (c *connection) Close() error {
 	if !c.closed.Swap(true) {
 		c.of.open.Add(-1)
+		c.writing.stop()
 	}
 	return c.Conn.Close()
 }

@@ -51,12 +51,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	s := &http2Writer{ResponseWriter: w, progressDeadline: progressDeadline{timeout: p.ProgressTimeout, quota: progressBytes}}
 	s.cut = func() { _ = http.NewResponseController(w).SetWriteDeadline(past) }
+	defer s.stop()
 	p.serveHTTP(s, r)
 	if s.unflushed {
 		// net/http would flush after the handler has returned, and nothing would bound that.
 		_ = s.FlushError()
 	}
-	s.stop()
 }
 
 func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {

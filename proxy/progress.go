@@ -29,39 +29,55 @@ type progressDeadline struct {
 	// goroutine, and never after stop.
 	cut func()
 
-	timer *time.Timer
-
-	mu      sync.Mutex // guards what follows
-	begun   time.Time  // when the step under way began; zero: none is
+	mu      sync.Mutex    // guards what follows
+	timer   *time.Timer   // nil: there was no step yet
+	set     bool          // timer will fire, not later than the step under way has to be cut
+	waiting bool          // a step is under way
+	first   time.Time     // when the first step began
+	begun   time.Duration // after first, when the step under way began
 	spent   time.Duration
 	moved   int // in spent
 	expired bool
 	stopped bool
 }
 
-// begin is called before a step that may wait.
+// begin is called before a step that may wait. Steps are many and short, and to set a timer
+// costs more than most of them: so end leaves the timer as it is, and fire sets it again if a
+// later step is under way.
 func (p *progressDeadline) begin() {
 	p.mu.Lock()
-	p.begun = time.Now()
-	left := p.timeout - p.spent
-	p.mu.Unlock()
-	if p.timer == nil {
-		p.timer = time.AfterFunc(left, p.fire)
+	defer p.mu.Unlock()
+	p.waiting = true
+	if p.first.IsZero() {
+		p.first = time.Now()
 	} else {
-		p.timer.Reset(left)
+		p.begun = time.Since(p.first) // costs half of what Now does
+	}
+	if !p.set && !p.stopped {
+		p.setTimer(p.timeout - p.spent)
+	}
+}
+
+// setTimer lets the timer fire after d. The caller holds mu.
+func (p *progressDeadline) setTimer(d time.Duration) {
+	p.set = true
+	if p.timer == nil {
+		p.timer = time.AfterFunc(d, p.fire)
+	} else {
+		p.timer.Reset(d)
 	}
 }
 
 // end is called when the step has returned and moved n bytes. It returns an error when
 // the time was up.
 func (p *progressDeadline) end(n int) error {
-	p.timer.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spent += time.Since(p.begun)
-	p.begun = time.Time{}
+	p.waiting = false
 	if p.moved += n; p.moved >= p.quota {
 		p.spent, p.moved = 0, 0
+	} else {
+		p.spent += time.Since(p.first) - p.begun
 	}
 	if p.expired {
 		return os.ErrDeadlineExceeded
@@ -72,20 +88,27 @@ func (p *progressDeadline) end(n int) error {
 func (p *progressDeadline) fire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.stopped || p.expired || p.begun.IsZero():
-	case time.Since(p.begun) < p.timeout-p.spent: // it was meant for an earlier step
-	default:
-		p.expired = true
-		p.cut()
+	p.set = false
+	if p.stopped || p.expired || !p.waiting {
+		return
 	}
+	if left := p.timeout - p.spent - (time.Since(p.first) - p.begun); left > 0 { // it was set for an earlier step
+		p.setTimer(left)
+		return
+	}
+	p.expired = true
+	p.cut()
 }
 
-// stop turns the limit off, even for a step that is under way.
+// stop turns the limit off, even for a step that is under way. Without it, the timer would
+// keep what cut refers to in memory for timeout.
 func (p *progressDeadline) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = true
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 }
 
 // timedOut says whether a step was cut.

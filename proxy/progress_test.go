@@ -41,6 +41,51 @@ func TestProgressDeadline(t *testing.T) {
 	})
 }
 
+// TestProgressDeadlineOfALaterStep: a step is cut when its own time is up, although the timer
+// was set for an earlier one.
+func TestProgressDeadlineOfALaterStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cut time.Time
+		p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { cut = time.Now() }}
+		for range 4 { // 40 s each, of which they use up 1
+			p.begin()
+			time.Sleep(time.Second)
+			if err := p.end(1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(39 * time.Second)
+		}
+		p.begin()
+		began := time.Now()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got, want := cut.Sub(began), 56*time.Second; got != want {
+			t.Errorf("cut after %v, want %v", got, want)
+		}
+		if err := p.end(0); err == nil {
+			t.Error("the step that was cut knows nothing of it")
+		}
+	})
+}
+
+// TestProgressDeadlineForgets: after stop no timer keeps what cut refers to, also if a step
+// comes later.
+func TestProgressDeadlineForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { t.Error("cut") }}
+		p.begin()
+		p.stop()
+		if p.timer.Stop() {
+			t.Error("the timer was still set")
+		}
+		p.begin()
+		if p.timer.Stop() {
+			t.Error("a later step has set the timer")
+		}
+		_ = p.end(0)
+	})
+}
+
 // TestProgressDeadlineStops: nothing is cut when nobody waits any more, even if a step has not returned.
 func TestProgressDeadlineStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -73,6 +118,17 @@ func TestProgressDeadlineFiresLate(t *testing.T) {
 	p.fire()
 	if err := p.end(0); err != nil {
 		t.Errorf("the next step: %v", err)
+	}
+}
+
+// BenchmarkProgressDeadline is what each write to a client and each read of its body costs.
+func BenchmarkProgressDeadline(b *testing.B) {
+	p := &progressDeadline{timeout: time.Minute, quota: 100, cut: func() { b.Error("cut") }}
+	defer p.stop()
+	b.ReportAllocs()
+	for b.Loop() {
+		p.begin()
+		_ = p.end(100)
 	}
 }
 

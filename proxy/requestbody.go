@@ -163,7 +163,7 @@ func (b *requestBody) answerOver() {
 	}
 	b.over = true
 	close(b.answer)
-	awaited := !b.begun.IsZero() || !b.http1
+	awaited := b.waiting || !b.http1
 	if awaited && !b.ended && !b.stopped {
 		b.cut()
 	}
