@@ -358,7 +358,8 @@ func chainsAt(options x509.VerifyOptions, certs []*x509.Certificate, at time.Tim
 // sharedCA finds a CA of one pool that the other trusts too, by its key or
 // because the other's verify it, and returns its subject.
 func sharedCA(a, b CAPool, now time.Time) (string, bool) {
-	inA, inB := certificatesIn(a.CurrentCABundleContent()), certificatesIn(b.CurrentCABundleContent())
+	inA, _ := cert.ParseCertsPEM(a.CurrentCABundleContent()) // no error: the pools were loaded from these
+	inB, _ := cert.ParseCertsPEM(b.CurrentCABundleContent())
 	for _, x := range inA {
 		for _, y := range inB {
 			if bytes.Equal(x.RawSubjectPublicKeyInfo, y.RawSubjectPublicKeyInfo) {
@@ -394,14 +395,6 @@ func verifiesCA(pool CAPool, others []*x509.Certificate, c *x509.Certificate, no
 	}
 	_, err := c.Verify(options)
 	return err == nil
-}
-
-func certificatesIn(bundle []byte) []*x509.Certificate {
-	certs, err := cert.ParseCertsPEM(bundle)
-	if err != nil {
-		return nil // the pool was loaded from it: it has certificates
-	}
-	return certs
 }
 
 // maxSerial is the longest serial number that is shown, in bits: RFC 5280, section

@@ -378,8 +378,9 @@ func (n sum) eval(e *evaluation) ref.Val {
 	}
 	size := len(a.elems) + len(b.elems)
 	e.charge(1+int64(size)/4, listBytes+slotBytes*int64(size))
-	elems := append(append(make([]ref.Val, 0, size), a.elems...), b.elems...)
-	return newList(elems, a.deep.plus(b.deep))
+	both := &list{elems: append(append(make([]ref.Val, 0, size), a.elems...), b.elems...), deep: a.deep.plus(b.deep)}
+	both.freeze()
+	return both
 }
 
 // growing is the step of a macro that creates a list: it appends [x] in place to the
@@ -469,7 +470,16 @@ func (n *fold) eval(e *evaluation) ref.Val {
 func (n *fold) each(e *evaluation, over ref.Val) (err ref.Val) {
 	switch over := over.(type) {
 	case *list:
-		n.eachElement(e, over)
+		for i, v := range over.elems {
+			one := v
+			if n.second >= 0 {
+				e.charge(0, scalarBytes)
+				one = types.Int(i)
+			}
+			if !n.once(e, one, v) {
+				break
+			}
+		}
 	case *mapping:
 		for k, v := range over.entries {
 			if !n.once(e, k, v) {
@@ -482,19 +492,6 @@ func (n *fold) each(e *evaluation, over ref.Val) (err ref.Val) {
 		return e.fail("no such overload: a macro over neither a list nor a map")
 	}
 	return nil
-}
-
-func (n *fold) eachElement(e *evaluation, l *list) {
-	for i, v := range l.elems {
-		one := v
-		if n.second >= 0 {
-			e.charge(0, scalarBytes)
-			one = types.Int(i)
-		}
-		if !n.once(e, one, v) {
-			return
-		}
-	}
 }
 
 // eachClaim iterates over the values of all claims, as apiserver's iterator does.

@@ -66,12 +66,6 @@ type list struct {
 	claim         bool   // it is a claim or a part of one
 }
 
-func newList(elems []ref.Val, deep weight) *list {
-	l := &list{elems: elems, deep: deep}
-	l.freeze()
-	return l
-}
-
 // freeze makes the elements that were added visible to functions.
 func (l *list) freeze() { l.Lister = types.NewRefValList(types.DefaultTypeAdapter, l.elems) }
 
