@@ -10,7 +10,6 @@ import (
 
 // gate is one of our features that operators may turn on or off.
 type gate struct {
-	name  string
 	alpha bool // else beta
 	on    bool // by default
 	what  string
@@ -25,12 +24,12 @@ const (
 	gateWorkspaceTokenReviews      = "WorkspaceTokenReviews"
 )
 
-var ourGates = []gate{
-	{gateLoginDiscovery, true, false, "tells clients that are not logged in where to log in, as owners of workspace types and --login-client publish it; needs --external-url, see docs/login.md"},
-	{gateServiceAccountOwners, true, false, "creates Workspaces under the global names of service accounts, so that accounts of any workspace can own them; see docs/service-accounts.md"},
-	{gateWorkspaceAuthentication, true, false, "admits users to workspaces by the WorkspaceAuthenticationConfigurations of the workspace's type"},
-	{gateWorkspaceTokenAPIAudiences, false, true, "requires tokens of workspace issuers to also have one of --api-audiences, if that is set"},
-	{gateWorkspaceTokenReviews, true, false, "answers TokenReviews in workspaces, about users of the workspace's type and service accounts of every shard; see docs/token-reviews.md"},
+var ourGates = map[string]gate{
+	gateLoginDiscovery:             {true, false, "tells clients that are not logged in where to log in, as owners of workspace types and --login-client publish it; needs --external-url, see docs/login.md"},
+	gateServiceAccountOwners:       {true, false, "creates Workspaces under the global names of service accounts, so that accounts of any workspace can own them; see docs/service-accounts.md"},
+	gateWorkspaceAuthentication:    {true, false, "admits users to workspaces by the WorkspaceAuthenticationConfigurations of the workspace's type"},
+	gateWorkspaceTokenAPIAudiences: {false, true, "requires tokens of workspace issuers to also have one of --api-audiences, if that is set"},
+	gateWorkspaceTokenReviews:      {true, false, "answers TokenReviews in workspaces, about users of the workspace's type and service accounts of every shard; see docs/token-reviews.md"},
 }
 
 // gates is the value of --feature-gates: the gates that were set, by name. A name is
@@ -46,15 +45,14 @@ func (g *gates) enabled(name string) bool {
 	if on, ok := g.set[name]; ok {
 		return on
 	}
-	i := slices.IndexFunc(ourGates, func(o gate) bool { return o.name == name })
 	class := "AllBeta"
-	if ourGates[i].alpha {
+	if ourGates[name].alpha {
 		class = "AllAlpha"
 	}
 	if on, ok := g.set[class]; ok {
 		return on
 	}
-	return ourGates[i].on
+	return ourGates[name].on
 }
 
 // Set reads name=bool pairs, comma-separated, and adds them to those set before.
@@ -129,33 +127,26 @@ func edits(a, b string) int {
 // String returns the gates that were set.
 func (g *gates) String() string {
 	var pairs []string
-	for name, on := range g.set {
-		pairs = append(pairs, fmt.Sprintf("%s=%t", name, on))
+	for _, name := range slices.Sorted(maps.Keys(g.set)) {
+		pairs = append(pairs, fmt.Sprintf("%s=%t", name, g.set[name]))
 	}
-	slices.Sort(pairs)
 	return strings.Join(pairs, ",")
 }
 
 // Type is the name of the value in --help.
 func (g *gates) Type() string { return "Name=bool,…" }
 
-func gateNames() []string {
-	var names []string
-	for _, o := range ourGates {
-		names = append(names, o.name)
-	}
-	return names
-}
+func gateNames() []string { return slices.Sorted(maps.Keys(ourGates)) }
 
 func gateHelp() string {
 	var b strings.Builder
 	b.WriteString("Turns features on or off. Any other gate, such as kcp's and Kubernetes' own, is accepted with a warning and has no effect. Gates with an effect here:")
-	for _, o := range ourGates {
+	for _, name := range gateNames() {
 		stage := "BETA"
-		if o.alpha {
+		if ourGates[name].alpha {
 			stage = "ALPHA"
 		}
-		fmt.Fprintf(&b, "\n%s=true|false (%s - default=%t): %s", o.name, stage, o.on, o.what)
+		fmt.Fprintf(&b, "\n%s=true|false (%s - default=%t): %s", name, stage, ourGates[name].on, ourGates[name].what)
 	}
 	return b.String()
 }
