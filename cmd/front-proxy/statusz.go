@@ -52,24 +52,21 @@ func (o *connectOptions) statusz(ctx context.Context, stdout io.Writer) error {
 	if o.debugAddress == "" {
 		proxy.forbidden = "this needs get on the non-resource URL " + zpages.StatuszPath + " in the workspace root"
 	}
+	accept := "application/json"
 	if o.output == "text" {
-		page, err := proxy.do(ctx, http.MethodGet, zpages.StatuszPath, "text/plain", nil)
-		if err != nil {
-			return err
-		}
-		if !strings.HasPrefix(string(page), "\nfront-proxy statusz\n") {
-			return errNoPage
-		}
-		_, err = stdout.Write(page)
-		return err
+		accept = "text/plain"
 	}
-	text, err := proxy.do(ctx, http.MethodGet, zpages.StatuszPath, "application/json", nil)
+	text, err := proxy.do(ctx, http.MethodGet, zpages.StatuszPath, accept, nil)
 	if err != nil {
 		return err
 	}
 	page := &zpages.Statusz{}
-	if err := json.Unmarshal(text, page); err != nil || page.Kind != "Statusz" {
+	isPage := strings.HasPrefix(string(text), "\nfront-proxy statusz\n")
+	if o.output != "text" {
+		isPage = json.Unmarshal(text, page) == nil && page.Kind == "Statusz"
+	}
+	if !isPage {
 		return errNoPage
 	}
-	return render(stdout, o.output, page, nil)
+	return render(stdout, o.output, page, func(w io.Writer) { _, _ = w.Write(text) })
 }
