@@ -53,11 +53,9 @@ func newServer(o *options, sections *cliflag.NamedFlagSets) *cobra.Command {
 		Long:          usage,
 		SilenceErrors: true, // exitCode prints them
 		SilenceUsage:  true,
+		Version:       version + " " + runtime.Version(), // printed for --version, which cobra handles
 		Args:          noUnknownCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if o.version {
-				return printVersion(c.OutOrStdout(), "text")
-			}
 			o.read(c.Flags())
 			return serve(c.Context(), o)
 		},

@@ -33,8 +33,7 @@ type options struct {
 	rootDirectory string
 	loginClients  []string
 
-	version bool
-	all     *pflag.FlagSet // with what was given
+	all *pflag.FlagSet // with what was given
 }
 
 func newOptions() *options {
@@ -73,7 +72,7 @@ func (o *options) flags() *cliflag.NamedFlagSets {
 	logsapi.AddFlags(o.logging, sections.FlagSet("logging"))
 	other := sections.FlagSet("other")
 	other.Var(&o.gates, "feature-gates", gateHelp())
-	other.BoolVar(&o.version, "version", false, "Print the version and exit.")
+	other.Bool("version", false, "Print the version and exit.")
 	other.BoolP("help", "h", false, "Print this help and exit.")
 	return sections
 }
