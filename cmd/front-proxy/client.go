@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,10 +99,7 @@ func newProxyClient(config *rest.Config, server, tlsName string, workspace bool)
 // those of the workspace that the kubeconfig's server names. server, unless empty, replaces the
 // kubeconfig's host.
 func baseURL(kubeconfigs, server string, workspace bool) (string, error) {
-	host := kubeconfigs
-	if server != "" {
-		host = server
-	}
+	host := cmp.Or(server, kubeconfigs)
 	u, err := url.Parse(host)
 	if err != nil || u.Host == "" {
 		return "", fmt.Errorf("the server %q is not a URL", host)
@@ -114,14 +112,14 @@ func baseURL(kubeconfigs, server string, workspace bool) (string, error) {
 		}
 		path = strings.TrimRight(from.Path, "/")
 	}
-	prefix, cluster, inWorkspace := strings.Cut(path, "/clusters/")
+	prefix, _, inWorkspace := strings.Cut(path, "/clusters/")
 	switch {
-	case workspace && !inWorkspace:
+	case !workspace:
+		path = prefix
+	case !inWorkspace:
 		return "", fmt.Errorf("--workspace: the kubeconfig's server %s contains no workspace; it must be like https://host/clusters/root:org:ws", kubeconfigs)
-	case workspace:
-		return u.Scheme + "://" + u.Host + prefix + "/clusters/" + cluster, nil
 	}
-	return u.Scheme + "://" + u.Host + prefix, nil
+	return u.Scheme + "://" + u.Host + path, nil
 }
 
 // noRedirect prevents redirects, because a question may contain a token.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -147,10 +148,7 @@ func (p *program) current() (*server, *trust.Agreement, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	name := p.flags.context
-	if name == "" {
-		name = config.CurrentContext
-	}
+	name := cmp.Or(p.flags.context, config.CurrentContext)
 	if name == "" {
 		return nil, nil, errors.New("the kubeconfig has no current context: log in with the workspace's URL first, or choose a context with --context")
 	}
