@@ -238,8 +238,8 @@ func (f *File[T]) names() []string {
 	return slices.Compact(all)
 }
 
-// Look checks the files once and returns when to check again; it does not use events.
-// Run calls it as needed.
+// Look checks the files once, without events, and returns when to check again. Tests
+// call it in place of Run.
 func (f *File[T]) Look(ctx context.Context) time.Duration { return f.look(ctx, nil) }
 
 func (f *File[T]) look(ctx context.Context, renamed renames) time.Duration {
