@@ -119,9 +119,6 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		p.add(run)
 	}
 
-	watches := idx.Watches()
-
-	// Authentication.
 	config := authn.Config{
 		PassOnGroups: o.auth.groups.passOn,
 		DropGroups:   o.auth.groups.dropped(),
@@ -131,15 +128,14 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		EndAtExpiry:  o.across.endAtExpiry,
 		APIAudiences: o.auth.apiAudiences(),
 	}
-	advertised, err := p.certificates(o, &config)
-	if err != nil {
+	if serving.ClientCA, err = p.certificates(o, &config); err != nil {
 		return nil, err
 	}
-	serving.ClientCA = advertised
 	jwt.DisableUpstreamMetrics() // before the first OIDC authenticator
 	if err := p.globalTokens(o, &config, everyShard.Config(), idx); err != nil {
 		return nil, err
 	}
+	watches := idx.Watches()
 	var types *workspacetypes.Index
 	if o.gates.enabled(gateWorkspaceAuthentication) {
 		types = p.workspaceTypes(o, guard, idx)
