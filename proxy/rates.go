@@ -3,6 +3,8 @@ package proxy
 import (
 	"crypto/x509"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +23,9 @@ type RatesConfig struct {
 	ratelimit.Config
 	// DryRun: requests that come too fast are counted and logged, and served.
 	DryRun bool
+	// Pause is for how long the answer to a request that comes too fast is held back, so that a
+	// client that ignores Retry-After costs little; 0: not at all.
+	Pause time.Duration
 	// Infrastructure says whether a client certificate is of those that no rate is for,
 	// as Decision.Infrastructure does later. Nil: none is, before authentication.
 	Infrastructure func([]*x509.Certificate) bool
@@ -30,6 +35,35 @@ type RatesConfig struct {
 type rates struct {
 	limiter *ratelimit.Limiter
 	lines   *rate.Limiter // of the log, about all buckets
+	pauses  pauses
+}
+
+// pauses holds refused requests back. What these take in memory is bounded, so that a flood
+// of them cannot use up that of others: beyond that, they are answered at once.
+type pauses struct {
+	pause time.Duration
+	bytes atomic.Int64 // of the requests that are held back now
+}
+
+// maxPausedBytes bounds the memory of the requests that are held back, some 500 small ones.
+const maxPausedBytes = 8 << 20
+
+// hold returns after the pause, when the client is gone, or at once if there is no room for r.
+func (p *pauses) hold(r *http.Request) {
+	if p.pause <= 0 {
+		return
+	}
+	weight := weightOf(r)
+	defer p.bytes.Add(-weight)
+	if p.bytes.Add(weight) > maxPausedBytes {
+		return
+	}
+	timer := time.NewTimer(p.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
 }
 
 // Lines of the log about requests that come too fast. Each bucket has one a minute at most
@@ -43,7 +77,7 @@ const (
 const maxLoggedUser = 256
 
 func newRates(c *RatesConfig) rates {
-	return rates{limiter: ratelimit.New(c.Config), lines: rate.NewLimiter(rateLines, rateBurst)}
+	return rates{limiter: ratelimit.New(c.Config), lines: rate.NewLimiter(rateLines, rateBurst), pauses: pauses{pause: c.Pause}}
 }
 
 // checkAddressRate is for a request of which nothing is known yet but its connection. A
@@ -88,8 +122,8 @@ func ratePlace(d *destination.Destination) (place string, workspace bool) {
 	return d.Pattern, false
 }
 
-// rateExceeded counts a request that came too fast and, now and then, logs it. Nil: it is
-// served, because this is a dry run.
+// rateExceeded counts a request that came too fast, now and then logs it, and holds it back.
+// Nil: it is served, because this is a dry run.
 func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, place, user string) *metav1.Status {
 	p.Metrics.RateLimited(refusal.Kind, p.Rates.DryRun)
 	if refusal.Report && p.rates.lines.AllowN(p.Now(), 1) {
@@ -99,6 +133,7 @@ func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, place, 
 	if p.Rates.DryRun {
 		return nil
 	}
+	p.rates.pauses.hold(r)
 	why := [ratelimit.Kinds]string{apistatus.WorkspaceRate, apistatus.IdentityRate, apistatus.AddressRate}[refusal.Kind]
 	return apistatus.RateExceeded(why, refusal.RetryAfter)
 }

@@ -4,14 +4,17 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
@@ -154,6 +157,90 @@ func TestRates(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestRefusedRequestsPause: the answer to a request that comes too fast is held back, unless its
+// client leaves, or what is held back has no room for it.
+func TestRefusedRequestsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pauses{pause: time.Second}
+		began := time.Now()
+		hold := func(ctx context.Context, r *http.Request) time.Duration {
+			p.hold(r.WithContext(ctx))
+			return time.Since(began)
+		}
+		small := httptest.NewRequest(http.MethodGet, "/", nil)
+		large := httptest.NewRequest(http.MethodGet, "/", nil)
+		large.Header.Set("Authorization", strings.Repeat("x", maxPausedBytes))
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if after := hold(gone, small); after != 0 {
+			t.Errorf("a client that is gone keeps its request for %v", after)
+		}
+		if after := hold(t.Context(), large); after != 0 {
+			t.Errorf("a request beyond the bound is held back for %v", after)
+		}
+		var all sync.WaitGroup
+		var held atomic.Int64
+		for range 1000 {
+			all.Go(func() {
+				if hold(t.Context(), small) > 0 {
+					held.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := p.bytes.Load(); n > maxPausedBytes || n < maxPausedBytes-2*weightOf(small) {
+			t.Errorf("%d bytes are held back, of %d", n, maxPausedBytes)
+		}
+		all.Wait()
+		if after := time.Since(began); after != time.Second {
+			t.Errorf("the last answer came after %v", after)
+		}
+		if want := maxPausedBytes / weightOf(small); held.Load() != want {
+			t.Errorf("%d requests were held back, want %d", held.Load(), want)
+		}
+		if n := p.bytes.Load(); n != 0 {
+			t.Errorf("%d bytes are left", n)
+		}
+	})
+}
+
+// TestPauseEndsWithTheClient: whoever may be refused at once is, by every bucket; a client that
+// leaves takes its request along, and nobody else waits meanwhile.
+func TestPauseEndsWithTheClient(t *testing.T) {
+	one := ratelimit.Rate{PerSecond: 0.001, Burst: 1}
+	for name, rates := range map[string]ratelimit.Config{"workspace": {Workspace: one}, "identity": {Identity: one}, "address": {Address: one}} {
+		t.Run(name, func(t *testing.T) {
+			w, _, _ := ratesWorld(t)
+			w.config.Rates = RatesConfig{Config: rates, Pause: time.Hour}
+			f := w.front(t)
+			c := f.client(t, true)
+			target := f.URL + "/clusters/root:ws/api"
+			if resp, body := as(t, c, "alice", target); resp.StatusCode != http.StatusOK {
+				t.Fatalf("the request that passes: %s", body)
+			}
+			ctx, leave := context.WithCancel(t.Context())
+			refused := make(chan error, 1)
+			go func() {
+				r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+				if err == nil {
+					r.Header.Set("Authorization", "Bearer alice")
+					_, err = c.Do(r) //nolint:bodyclose // it fails
+				}
+				refused <- err
+			}()
+			until(t, "the request is held back", func() bool { return f.rates.pauses.bytes.Load() > 0 })
+			if resp, _ := do(t, c, http.MethodGet, f.URL+"/livez", nil); resp.StatusCode != http.StatusOK {
+				t.Errorf("somebody else meanwhile: %s", resp.Status)
+			}
+			leave()
+			if err := <-refused; !errors.Is(err, context.Canceled) {
+				t.Errorf("the request that is held back ends with %v", err)
+			}
+			until(t, "nothing is held back", func() bool { return f.rates.pauses.bytes.Load() == 0 })
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -44,10 +45,14 @@ func (o *rateOptions) validate() error {
 	return errors.Join(errs...)
 }
 
+// ratePause lets a client that sends one request after the other, and takes no notice of 429, send
+// four a second at most. It is short beside a Retry-After, which is a second at least.
+const ratePause = 250 * time.Millisecond
+
 // config returns the limits; decider knows whom they are not for.
 func (o *rateOptions) config(decider *authn.Authenticator) proxy.RatesConfig {
 	return proxy.RatesConfig{
 		Config: ratelimit.Config{Workspace: o.workspace, Identity: o.identity, Address: o.address},
-		DryRun: o.dryRun, Infrastructure: decider.Infrastructure,
+		DryRun: o.dryRun, Pause: ratePause, Infrastructure: decider.Infrastructure,
 	}
 }
