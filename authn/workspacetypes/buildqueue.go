@@ -1,7 +1,7 @@
 package workspacetypes
 
 import (
-	"slices"
+	"container/heap"
 	"time"
 )
 
@@ -12,7 +12,8 @@ import (
 // round. The zero value is empty.
 type buildQueue struct {
 	owners map[string]*buildOwner // those who wait, build, or have had time spent on them lately
-	turns  []*buildOwner          // those who wait and do not build, in order of arrival
+	turns  buildTurns             // those who wait and do not build
+	pushed uint64
 }
 
 type buildOwner struct {
@@ -20,6 +21,7 @@ type buildOwner struct {
 	waiting  []*configEntry
 	building bool
 	spent    time.Duration
+	turn     uint64 // among owners with the same time spent, the lower one is first
 }
 
 // push does nothing to a configuration that waits already.
@@ -37,8 +39,15 @@ func (q *buildQueue) push(c *configEntry) {
 		q.owners[o.cluster] = o
 	}
 	if o.waiting = append(o.waiting, c); len(o.waiting) == 1 && !o.building {
-		q.turns = append(q.turns, o)
+		q.line(o)
 	}
+}
+
+// line puts o behind the owners for which no more time was spent.
+func (q *buildQueue) line(o *buildOwner) {
+	o.turn = q.pushed
+	q.pushed++
+	heap.Push(&q.turns, o)
 }
 
 // pop returns nil when nothing may be built now. The caller calls done once what it
@@ -47,17 +56,7 @@ func (q *buildQueue) pop() *configEntry {
 	if len(q.turns) == 0 {
 		return nil
 	}
-	next := 0 // of equals, the first
-	for n, o := range q.turns {
-		if o.spent < q.turns[next].spent {
-			next = n
-		}
-		if q.turns[next].spent == 0 {
-			break // nobody is before it
-		}
-	}
-	o := q.turns[next]
-	q.turns = slices.Delete(q.turns, next, next+1)
+	o := heap.Pop(&q.turns).(*buildOwner)
 	c := o.waiting[0]
 	o.building, o.waiting[0], c.queued = true, nil, false
 	if o.waiting = o.waiting[1:]; len(o.waiting) == 0 {
@@ -72,18 +71,19 @@ func (q *buildQueue) done(cluster string, took time.Duration) {
 	o.building = false
 	o.spent += took
 	if len(o.waiting) > 0 {
-		q.turns = append(q.turns, o)
+		q.line(o)
 		return
 	}
 	q.forget(o)
 }
 
-// age halves the time that was spent, so that it counts less and less.
+// age halves the time that was spent, so that it counts less and less. The order stays.
 func (q *buildQueue) age() {
 	for _, o := range q.owners {
 		o.spent /= 2
 		q.forget(o)
 	}
+	heap.Init(&q.turns)
 }
 
 // forget drops an owner that is no different from a new one.
@@ -91,4 +91,28 @@ func (q *buildQueue) forget(o *buildOwner) {
 	if !o.building && len(o.waiting) == 0 && o.spent < time.Millisecond {
 		delete(q.owners, o.cluster)
 	}
+}
+
+// buildTurns is a heap.
+type buildTurns []*buildOwner
+
+func (t buildTurns) Len() int { return len(t) }
+
+func (t buildTurns) Less(i, j int) bool {
+	if t[i].spent != t[j].spent {
+		return t[i].spent < t[j].spent
+	}
+	return t[i].turn < t[j].turn
+}
+
+func (t buildTurns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+
+func (t *buildTurns) Push(o any) { *t = append(*t, o.(*buildOwner)) }
+
+func (t *buildTurns) Pop() any {
+	last := len(*t) - 1
+	o := (*t)[last]
+	(*t)[last] = nil
+	*t = (*t)[:last]
+	return o
 }
