@@ -106,6 +106,7 @@ func TestAttacksEndInBudget(t *testing.T) {
 		"map entries":                     {`lists.range(100000).transformMapEntry(i, v, {v: claims.l}).size()`, some},
 		"errors that are absorbed":        {`lists.range(100000).exists(i, claims.n[claims.s] || false)`, some},
 		"errors with long keys":           {`lists.range(5000).all(i, dyn(claims)[claims.s] || true)`, some},
+		"errors about all claims":         {`lists.range(3000).exists(i, [dyn("a"), dyn(claims)].join() == "a")`, `{"l":[1],` + manyClaims(1200, "1") + `"z":0}`},
 		"conversions that fail":           {`lists.range(5000).all(i, int(claims.s) == 1 || true)`, some},
 		"strings of strings":              {`lists.range(5000).map(i, strings.quote(claims.s)).size()`, some},
 		"a result that is too large":      {`claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l + claims.l`, many},

@@ -564,6 +564,23 @@ func (n *call) apply(e *evaluation, args []ref.Val) ref.Val {
 	return v
 }
 
+// texts is the list of a join. cel-go's error would print an element that is not a string, which
+// may be all claims.
+type texts struct{ list node }
+
+func (n texts) eval(e *evaluation) ref.Val {
+	v := n.list.eval(e)
+	if l, ok := v.(*list); ok {
+		e.charge(int64(len(l.elems)), 0)
+		for _, elem := range l.elems {
+			if _, ok := elem.(types.String); !ok {
+				return e.fail("join: a list element is not a string")
+			}
+		}
+	}
+	return v
+}
+
 // either is a.or(b) or a.orValue(b), which evaluate b only if a has no value.
 type either struct {
 	left, right node

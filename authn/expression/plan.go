@@ -190,8 +190,11 @@ func (p *planner) function(x ast.Expr, name string, args []node) (node, error) {
 		n.overload = r.OverloadIDs[0]
 		n.impl = cmp.Or(p.implementations[n.overload], n.impl)
 	}
-	if name == operators.Add {
+	switch name {
+	case operators.Add:
 		return sum{n}, nil
+	case "join":
+		args[0] = texts{args[0]}
 	}
 	return n, nil
 }
