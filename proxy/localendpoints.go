@@ -52,7 +52,7 @@ func (x *exchange) admitLocal(r *http.Request) *metav1.Status {
 		return nil
 	}
 	return x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
-		x.decision, status = x.p.authorizeLocal(r, x.localPath)
+		x.decision, status = x.p.authorizeLocal(r, x.charges, x.localPath)
 		return status
 	})
 }
@@ -60,7 +60,7 @@ func (x *exchange) admitLocal(r *http.Request) *metav1.Status {
 // authorizeLocal authenticates and authorizes a request for a path of the proxy's: get,
 // and for explanations of credentials post. A non-nil Status refuses it; the decision, which
 // may be nil then, is returned for records.
-func (p *Proxy) authorizeLocal(r *http.Request, path string) (*authn.Decision, *metav1.Status) {
+func (p *Proxy) authorizeLocal(r *http.Request, held *charges, path string) (*authn.Decision, *metav1.Status) {
 	verb := "get"
 	switch {
 	case path == zpages.ExplainPath && r.Method == http.MethodPost:
@@ -78,7 +78,7 @@ func (p *Proxy) authorizeLocal(r *http.Request, path string) (*authn.Decision, *
 	case d.User == nil:
 		return d, apistatus.Unauthenticated(d)
 	}
-	if status := p.checkCallerRate(r, d, path, false); status != nil {
+	if status := p.checkCallerRate(r, held, d, path, false); status != nil {
 		return d, status
 	}
 	allowed := false

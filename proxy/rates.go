@@ -83,17 +83,17 @@ func newRates(c *RatesConfig) rates {
 // checkAddressRate is for a request of which nothing is known yet but its connection. A
 // non-nil Status (429) refuses it. The certificate is looked at last, because one that is not
 // good is verified anew each time.
-func (p *Proxy) checkAddressRate(r *http.Request) *metav1.Status {
+func (p *Proxy) checkAddressRate(r *http.Request, held *charges) *metav1.Status {
 	refusal, refused := p.rates.limiter.Address(r.RemoteAddr)
 	if !refused || p.Rates.Infrastructure != nil && r.TLS != nil && p.Rates.Infrastructure(r.TLS.PeerCertificates) {
 		return nil
 	}
-	return p.rateExceeded(refusal, r, "", "")
+	return p.rateExceeded(refusal, r, held, "", "")
 }
 
 // checkCallerRate is for an admitted request to place, which is a logical cluster or, if
 // workspace is false, something else. A non-nil Status (429) refuses it.
-func (p *Proxy) checkCallerRate(r *http.Request, d *authn.Decision, place string, workspace bool) *metav1.Status {
+func (p *Proxy) checkCallerRate(r *http.Request, held *charges, d *authn.Decision, place string, workspace bool) *metav1.Status {
 	if d.Infrastructure {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (p *Proxy) checkCallerRate(r *http.Request, d *authn.Decision, place string
 	if !refused {
 		return nil
 	}
-	return p.rateExceeded(refusal, r, place, q.User)
+	return p.rateExceeded(refusal, r, held, place, q.User)
 }
 
 // ratePlace is what the rates of an admitted request to d are for.
@@ -123,8 +123,9 @@ func ratePlace(d *destination.Destination) (place string, workspace bool) {
 }
 
 // rateExceeded counts a request that came too fast, now and then logs it, and holds it back.
-// Nil: it is served, because this is a dry run.
-func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, place, user string) *metav1.Status {
+// Meanwhile the request has no charges, or one user's would take the room in which others at the
+// same address are authenticated. Nil: it is served, because this is a dry run.
+func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, held *charges, place, user string) *metav1.Status {
 	p.Metrics.RateLimited(refusal.Kind, p.Rates.DryRun)
 	if refusal.Report && p.rates.lines.AllowN(p.Now(), 1) {
 		p.Log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "place", place,
@@ -133,6 +134,7 @@ func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, place, 
 	if p.Rates.DryRun {
 		return nil
 	}
+	held.release()
 	p.rates.pauses.hold(r)
 	why := [ratelimit.Kinds]string{apistatus.WorkspaceRate, apistatus.IdentityRate, apistatus.AddressRate}[refusal.Kind]
 	return apistatus.RateExceeded(why, refusal.RetryAfter)

@@ -214,7 +214,7 @@ func TestPauseEndsWithTheClient(t *testing.T) {
 	for name, rates := range map[string]ratelimit.Config{"workspace": {Workspace: one}, "identity": {Identity: one}, "address": {Address: one}} {
 		t.Run(name, func(t *testing.T) {
 			w, _, _ := ratesWorld(t)
-			w.config.Rates = RatesConfig{Config: rates, Pause: time.Hour}
+			w.config.Rates, w.config.MaxInFlight = RatesConfig{Config: rates, Pause: time.Hour}, mayRun
 			f := w.front(t)
 			c := f.client(t, true)
 			target := f.URL + "/clusters/root:ws/api"
@@ -232,6 +232,7 @@ func TestPauseEndsWithTheClient(t *testing.T) {
 				refused <- err
 			}()
 			until(t, "the request is held back", func() bool { return f.rates.pauses.bytes.Load() > 0 })
+			until(t, "its address has all its room for others", func() bool { return f.limit.waiting.used.Load() == 0 })
 			if resp, _ := do(t, c, http.MethodGet, f.URL+"/livez", nil); resp.StatusCode != http.StatusOK {
 				t.Errorf("somebody else meanwhile: %s", resp.Status)
 			}
