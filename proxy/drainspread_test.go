@@ -19,11 +19,12 @@ func TestDrainIsSpread(t *testing.T) {
 		begin := time.Now()
 		ends := make(chan time.Duration, streams)
 		for range streams {
-			var st *stream
-			st = s.add(watchStream, func() {
+			st := &stream{kind: watchStream}
+			st.end = func() {
 				ends <- time.Since(begin)
 				s.remove(st)
-			}, nil)
+			}
+			s.add(st)
 		}
 		s.drain(window, nil)
 		took := time.Since(begin)

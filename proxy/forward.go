@@ -69,9 +69,8 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	st := x.p.streams.add(upgradeStream, cancel, x.p.streamAuthn(r, &x.dest, x.decision))
+	st := x.p.beginStream(&stream{kind: upgradeStream, end: cancel}, r, &x.dest, x.decision)
 	defer x.p.streams.remove(st)
-	x.p.endWhenMoved(st, &x.dest, nil)
 	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 

@@ -112,19 +112,6 @@ func (p *Proxy) expiresInConflict(r *http.Request, d *destination.Destination, e
 		requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery) != 0
 }
 
-// endWhenMoved has a stream to d end when the cluster moves away from the shard. w is nil for a
-// stream that is not a watch.
-func (p *Proxy) endWhenMoved(st *stream, d *destination.Destination, w *watch) {
-	t := &d.Target
-	if p.moves == nil || d.Kind != destination.Shard || t.Shard == nil {
-		return
-	}
-	p.streams.setCluster(st, t.Cluster, t.Shard.Name, w)
-	if p.moves.MoveState(t.Cluster, t.Shard.Name) == index.Moved { // since the lookup
-		p.moveChanged(t.Cluster)
-	}
-}
-
 // moveChanged ends the streams of a cluster that has moved away from their shards, at
 // random moments, so that not all clients list again at once. Watches that wait to see
 // what becomes of a move look again.
@@ -156,47 +143,11 @@ func (p *Proxy) endMoved(st *stream) {
 	}
 }
 
-// setCluster has ofCluster return the stream for a cluster. w is nil when the stream is not a watch.
-func (s *streamSet) setCluster(st *stream, cluster, shard string, w *watch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.active[st]; !ok {
-		return // it is over
-	}
-	st.cluster, st.shard, st.watch = cluster, shard, w
-	if st.sibling = s.clusters[cluster]; st.sibling != nil {
-		st.sibling.before = st
-	}
-	s.clusters[cluster] = st
-}
-
-// unsetCluster undoes setCluster. The caller holds mu.
-func (s *streamSet) unsetCluster(st *stream) {
-	switch {
-	case st.shard == "":
-		return
-	case st.before != nil:
-		st.before.sibling = st.sibling
-	case st.sibling != nil:
-		s.clusters[st.cluster] = st.sibling
-	default:
-		delete(s.clusters, st.cluster)
-	}
-	if st.sibling != nil {
-		st.sibling.before = st.before
-	}
-	st.sibling, st.before = nil, nil
-}
-
 // ofCluster returns the streams that end when the cluster moves.
 func (s *streamSet) ofCluster(cluster string) []*stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []*stream
-	for st := s.clusters[cluster]; st != nil; st = st.sibling {
-		all = append(all, st)
-	}
-	return all
+	return s.clusters[cluster].UnsortedList()
 }
 
 // claim reports, once for each stream, that it is the caller's to end because of a move.

@@ -392,10 +392,13 @@ func TestStreamsOfClusters(t *testing.T) {
 			all = slices.Delete(all, n, n+1)
 			continue
 		}
-		st := s.add(watchStream, nil, nil)
-		all = append(all, st)
-		if cluster := fmt.Sprint(rnd.IntN(20)); cluster != "0" { // some have no cluster
-			s.setCluster(st, cluster, "shard", nil)
+		st := &stream{kind: watchStream}
+		cluster := fmt.Sprint(rnd.IntN(20))
+		if cluster != "0" { // some have no cluster
+			st.cluster, st.shard = cluster, "shard"
+		}
+		all = append(all, s.add(st))
+		if st.shard != "" {
 			if want[cluster] == nil {
 				want[cluster] = map[*stream]bool{}
 			}
@@ -420,12 +423,6 @@ func TestStreamsOfClusters(t *testing.T) {
 	if len(s.clusters) != 0 {
 		t.Errorf("%d clusters are left", len(s.clusters))
 	}
-	over := s.add(watchStream, nil, nil)
-	s.remove(over)
-	s.setCluster(over, "c", "shard", nil)
-	if len(s.ofCluster("c")) != 0 {
-		t.Error("a stream that is over is followed")
-	}
 }
 
 // TestMovesAreSpread: streams of a cluster that has moved end evenly over a time that
@@ -443,19 +440,20 @@ func TestMovesAreSpread(t *testing.T) {
 				begin := time.Now()
 				ends := make(chan time.Duration, tc.streams+1)
 				for n := range tc.streams + 100 {
-					var st *stream
-					st = p.streams.add(upgradeStream, func() {
+					st := &stream{kind: upgradeStream}
+					st.end = func() {
 						ends <- time.Since(begin)
 						p.streams.remove(st)
-					}, nil)
+					}
 					switch {
 					case n < tc.streams:
-						p.streams.setCluster(st, "c", "old", nil)
+						st.cluster, st.shard = "c", "old"
 					case n%3 == 0:
-						p.streams.setCluster(st, "c", "new", nil)
+						st.cluster, st.shard = "c", "new"
 					case n%3 == 1:
-						p.streams.setCluster(st, "other", "old", nil)
+						st.cluster, st.shard = "other", "old"
 					}
+					p.streams.add(st)
 				}
 				moves.set("c", "old", index.Moved)
 				moves.set("c", "old", index.Moved)

@@ -241,7 +241,7 @@ func TestDueAtTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStreamSet()
-			s.add(watchStream, func() {}, &streamAuthn{decision: &authn.Decision{ExpiresAt: now.Add(tc.until)}})
+			s.add(&stream{kind: watchStream, admittedBy: &streamAuthn{decision: &authn.Decision{ExpiresAt: now.Add(tc.until)}}})
 			if n := len(dueAt(s, now, period)); n != 0 {
 				t.Fatalf("%d are due when new", n)
 			}
@@ -261,8 +261,8 @@ func TestDueAtTheEnd(t *testing.T) {
 
 func TestDueStreams(t *testing.T) {
 	s := newStreamSet()
-	s.add(watchStream, func() {}, nil) // never decided about again
-	s.add(watchStream, func() {}, &streamAuthn{})
+	s.add(&stream{kind: watchStream}) // never decided about again
+	s.add(&stream{kind: watchStream, admittedBy: &streamAuthn{}})
 	now := time.Now()
 	const period = 15 * time.Second
 	due := func(after time.Duration) []*stream { return dueAt(s, now.Add(after), period) }

@@ -43,7 +43,7 @@ func (b *recheckedBody) lasts() {
 	defer b.mu.Unlock()
 	if !b.over {
 		// net/http lets a body be closed while it is read: the client's answer breaks off.
-		b.stream = b.p.streams.addDue(answerStream, b.breakOff, b.admittedBy)
+		b.stream = b.p.streams.add(&stream{kind: answerStream, end: b.breakOff, admittedBy: b.admittedBy, next: time.Now()})
 	}
 }
 

@@ -97,14 +97,14 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 		target, d := hanging(i)
 		r := authn.Request{Header: http.Header{"Hangs": {"yes"}}, Target: target}
 		targets[target.Cluster] = target
-		p.streams.add(watchStream, func() { t.Error("a stream ended that nobody could tell about") }, &streamAuthn{ctx: ctx, request: r, decision: d})
+		p.streams.add(&stream{kind: watchStream, end: func() { t.Error("a stream ended that nobody could tell about") }, admittedBy: &streamAuthn{ctx: ctx, request: r, decision: d}})
 	}
 	ended := make(chan struct{})
 	target, d := revoked(0)
 	targets[target.Cluster] = target
-	var st *stream
-	st = p.streams.add(watchStream, sync.OnceFunc(func() { p.streams.remove(st); close(ended) }),
-		&streamAuthn{ctx: ctx, request: authn.Request{URL: &url.URL{Path: "/"}, Target: target}, decision: d})
+	st := &stream{kind: watchStream, admittedBy: &streamAuthn{ctx: ctx, request: authn.Request{URL: &url.URL{Path: "/"}, Target: target}, decision: d}}
+	st.end = sync.OnceFunc(func() { p.streams.remove(st); close(ended) })
+	p.streams.add(st)
 	over := make(chan struct{})
 	go func() { p.recheckStreams(ctx); close(over) }()
 	time.Sleep(2 * time.Minute)
@@ -155,7 +155,7 @@ func TestRecheckQueue(t *testing.T) {
 		case op < 3:
 			target := onShard("s", fmt.Sprint(rnd.IntN(20)), fmt.Sprint(rnd.IntN(20)))
 			d := &authn.Decision{Authenticator: []string{"token", "workspace-token", "x509"}[rnd.IntN(3)], ServiceAccount: rnd.IntN(2) == 0}
-			active = append(active, s.add(watchStream, func() {}, &streamAuthn{request: authn.Request{Target: target}, decision: d}))
+			active = append(active, s.add(&stream{kind: watchStream, admittedBy: &streamAuthn{request: authn.Request{Target: target}, decision: d}}))
 		case op < 5 && len(active) > 0:
 			s.remove(pick(&active))
 		case op < 6:

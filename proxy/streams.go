@@ -4,8 +4,15 @@ import (
 	"container/list"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"frontproxy/authn"
+	"frontproxy/index"
+	"frontproxy/proxy/destination"
 )
 
 // streamSet has the streams that are under way: watches, upgraded connections, and other
@@ -25,8 +32,8 @@ type streamSet struct {
 	begun  int           // since the start
 	idle   chan struct{} // closed when no watch or upgrade is open; nil: nobody waits for that
 
-	// clusters has the first of the streams that end when a cluster moves.
-	clusters map[string]*stream
+	// clusters has, for each cluster, the streams that end when it moves.
+	clusters map[string]sets.Set[*stream]
 
 	rechecks recheckQueue
 }
@@ -41,13 +48,10 @@ type stream struct {
 	next       time.Time
 
 	// cluster and shard are where a stream goes that ends when the cluster moves away from
-	// the shard; shard is "" for any other. watch is nil when it is not a watch. They are
-	// set once, before anybody else asks for them. moved says that it is being ended.
+	// the shard; shard is "" for any other. moved says that it is being ended.
 	cluster, shard string
-	watch          *watch
+	watch          *watch // nil: the stream is not a watch
 	moved          bool
-	// sibling and before are the next and the previous of the streams of the cluster.
-	sibling, before *stream
 
 	// What follows is the recheckQueue's. flow is nil when the stream neither waits for
 	// a recheck nor is being rechecked; queued is its place in the flow's queue while it
@@ -73,29 +77,38 @@ const (
 func (k streamKind) String() string { return [streamKinds]string{"watch", "upgrade", "answer"}[k] }
 
 func newStreamSet() *streamSet {
-	return &streamSet{active: map[*stream]struct{}{}, clusters: map[string]*stream{}}
+	return &streamSet{active: map[*stream]struct{}{}, clusters: map[string]sets.Set[*stream]{}}
 }
 
-// add registers a stream until remove. end ends the stream; a is nil when it is not
-// rechecked.
-func (s *streamSet) add(kind streamKind, end func(), a *streamAuthn) *stream {
-	st := &stream{kind: kind, end: end, admittedBy: a}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.active[st] = struct{}{}
-	s.open[kind]++
-	if kind != answerStream {
-		s.begun++
+// beginStream registers st, of which the caller has set what it is and how it ends: the stream
+// of the request r, which d admitted, to the server at to.
+func (p *Proxy) beginStream(st *stream, r *http.Request, to *destination.Destination, d *authn.Decision) *stream {
+	st.admittedBy = p.streamAuthn(r, to, d)
+	if t := &to.Target; p.moves != nil && to.Kind == destination.Shard && t.Shard != nil {
+		st.cluster, st.shard = t.Cluster, t.Shard.Name
+	}
+	p.streams.add(st)
+	if st.shard != "" && p.moves.MoveState(st.cluster, st.shard) == index.Moved { // since the lookup
+		p.moveChanged(st.cluster)
 	}
 	return st
 }
 
-// addDue is add for a stream that is to be rechecked at once.
-func (s *streamSet) addDue(kind streamKind, end func(), a *streamAuthn) *stream {
-	st := s.add(kind, end, a)
+// add registers a stream until remove.
+func (s *streamSet) add(st *stream) *stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.next = time.Now()
+	s.active[st] = struct{}{}
+	s.open[st.kind]++
+	if st.kind != answerStream {
+		s.begun++
+	}
+	if st.shard != "" {
+		if s.clusters[st.cluster] == nil {
+			s.clusters[st.cluster] = sets.Set[*stream]{}
+		}
+		s.clusters[st.cluster].Insert(st)
+	}
 	return st
 }
 
@@ -108,7 +121,11 @@ func (s *streamSet) remove(st *stream) {
 	}
 	delete(s.active, st)
 	s.rechecks.remove(st)
-	s.unsetCluster(st)
+	if st.shard != "" {
+		if s.clusters[st.cluster].Delete(st); len(s.clusters[st.cluster]) == 0 {
+			delete(s.clusters, st.cluster)
+		}
+	}
 	s.open[st.kind]--
 	if s.lasting() == 0 && s.idle != nil {
 		close(s.idle)

@@ -40,8 +40,7 @@ func (p *Proxy) newWatch(r *http.Request, res *http.Response, to *destination.De
 	if p.moves != nil && requestinfo.Of(r.Method, to.APIPath, r.URL.RawQuery).Verb == "watch" {
 		s.move.begin(watchframes.Of(r.Header, res.Header), r.URL.RawQuery, time.Now())
 	}
-	s.stream = p.streams.add(watchStream, s.end, p.streamAuthn(r, to, d))
-	p.endWhenMoved(s.stream, to, s)
+	s.stream = p.beginStream(&stream{kind: watchStream, end: s.end, watch: s}, r, to, d)
 	res.Body, res.ContentLength = http.NoBody, 0
 	return s
 }
