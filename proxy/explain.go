@@ -5,7 +5,6 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
 	"frontproxy/authn/workspacetypes"
@@ -14,14 +13,6 @@ import (
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/zpages"
 )
-
-// explanationPage returns what writes e, unless there is a Status instead.
-func explanationPage(e *zpages.Explanation, status *metav1.Status) (http.HandlerFunc, *metav1.Status) {
-	if status != nil {
-		return nil, status
-	}
-	return func(w http.ResponseWriter, _ *http.Request) { zpages.WriteJSON(w, e) }, nil
-}
 
 // explainsWorkspace says whether a request to d asks for an explanation in a workspace, and
 // of which refusal. Any other request is for the shard.
@@ -32,43 +23,45 @@ func (p *Proxy) explainsWorkspace(d *destination.Destination) (id string, ok boo
 	return zpages.ExplainedID(d.Path)
 }
 
-// workspacePage returns the explanation of a refusal for an administrator of the workspace
-// at d: of that workspace only, and without the operator's data. u is the caller,
-// authenticated like anybody's; nil: it passed through.
+// workspacePage returns the explanation of a refusal for an administrator of the request's
+// workspace: of that workspace only, and without the operator's data.
 //
 // The shard decides who administers the workspace, asked with the caller's own
 // identity (SelfSubjectAccessReview): get on the non-resource URL /debug/explain
 // there. The proxy needs no right of its own for that.
-func (p *Proxy) workspacePage(r *http.Request, c *charges, d *destination.Destination, u user.Info, id string) (http.HandlerFunc, *metav1.Status) {
-	switch {
-	case r.Method != http.MethodGet || id == "":
+func (x *exchange) workspacePage(r *http.Request, id string) (http.HandlerFunc, *metav1.Status) {
+	if r.Method != http.MethodGet || id == "" {
 		return nil, apistatus.MethodNotAllowed("in a workspace, use GET …%s/<id of a refusal>", zpages.ExplainPath)
-	case u == nil: // the shard knows who that is, and nobody here
-		return nil, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized})
 	}
-	if status := c.startRunning(&p.limit, u, d); status != nil { // the shard is asked
-		return nil, status
-	}
-	if status := p.canExplain(r, d, u); status != nil {
-		return nil, status
-	}
-	return explanationPage(p.explanations.ForWorkspace(d.Target.Cluster, id))
-}
-
-// canExplain asks the shard at d, as the caller u or whom it impersonates, whether it may read
-// explanations.
-func (p *Proxy) canExplain(r *http.Request, d *destination.Destination, u user.Info) *metav1.Status {
-	allowed, err := accessreview.Self(r.Context(), d, u, accessreview.Impersonation(r.Header), authorizationv1.SelfSubjectAccessReviewSpec{
+	allowed, status := x.authorizePage(r, "for an explanation", authorizationv1.SelfSubjectAccessReviewSpec{
 		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: zpages.ExplainPath, Verb: "get"},
 	})
+	switch {
+	case status != nil:
+		return nil, status
+	case !allowed:
+		return nil, apistatus.Forbidden("forbidden: User %q cannot get path %q in this workspace", x.decision.User.GetName(), zpages.ExplainPath)
+	}
+	return jsonPage(x.p.explanations.ForWorkspace(x.dest.Target.Cluster, id))
+}
+
+// authorizePage asks the workspace's shard whether the caller, or whom it impersonates, may do what
+// spec says, as a page of the workspace requires. The log says what the request was. A non-nil
+// Status answers the request: it could not be asked.
+func (x *exchange) authorizePage(r *http.Request, what string, spec authorizationv1.SelfSubjectAccessReviewSpec) (allowed bool, status *metav1.Status) {
+	u := x.decision.User
+	if u == nil { // it passed through: the shard knows who that is, and nobody here
+		return false, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized})
+	}
+	if status := x.charges.startRunning(&x.p.limit, u, &x.dest); status != nil { // the shard is asked
+		return false, status
+	}
+	allowed, err := accessreview.Self(r.Context(), &x.dest, u, accessreview.Impersonation(r.Header), spec)
 	if err != nil {
-		p.Log.Error(err, "Could not authorize a request for an explanation", "cluster", d.Target.Cluster)
-		return apistatus.AuthorizationFailed(err)
+		x.p.Log.Error(err, "Could not authorize a request "+what, "cluster", x.dest.Target.Cluster)
+		return false, apistatus.AuthorizationFailed(err)
 	}
-	if !allowed {
-		return apistatus.Forbidden("forbidden: User %q cannot get path %q in this workspace", u.GetName(), zpages.ExplainPath)
-	}
-	return nil
+	return allowed, nil
 }
 
 // explain goes the way of a request as far as the decision, with a credential

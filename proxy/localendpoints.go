@@ -129,10 +129,10 @@ func (x *exchange) page(r *http.Request) (http.HandlerFunc, *metav1.Status) {
 		return x.p.localPage(r, x.localPath)
 	}
 	if id, ok := x.p.explainsWorkspace(&x.dest); ok {
-		return x.p.workspacePage(r, x.charges, &x.dest, x.decision.User, id)
+		return x.workspacePage(r, id)
 	}
 	if name, ok := x.p.asksForConfigurations(&x.dest); ok {
-		return x.p.configurationsPage(r, x.charges, &x.dest, x.decision.User, name)
+		return x.configurationsPage(r, name)
 	}
 	return nil, nil
 }
@@ -142,7 +142,7 @@ func (x *exchange) page(r *http.Request) (http.HandlerFunc, *metav1.Status) {
 // if there is no such page.
 func (p *Proxy) localPage(r *http.Request, path string) (http.HandlerFunc, *metav1.Status) {
 	if id, ok := zpages.ExplainedID(r.URL.Path); ok {
-		return explanationPage(p.explanations.ForOperator(r, id))
+		return jsonPage(p.explanations.ForOperator(r, id))
 	}
 	switch path {
 	case protectedresource.WellKnownPath:
@@ -153,6 +153,14 @@ func (p *Proxy) localPage(r *http.Request, path string) (http.HandlerFunc, *meta
 		return func(w http.ResponseWriter, r *http.Request) { zpages.ServeFlagz(w, r, p.Pages.Flags) }, nil
 	}
 	return p.Metrics.ServeHTTP, nil
+}
+
+// jsonPage returns what writes v, unless there is a Status instead.
+func jsonPage[T any](v T, status *metav1.Status) (http.HandlerFunc, *metav1.Status) {
+	if status != nil {
+		return nil, status
+	}
+	return func(w http.ResponseWriter, _ *http.Request) { zpages.WriteJSON(w, v) }, nil
 }
 
 // Debug serves /statusz, /flagz, /metrics and explanations to every client: for a
