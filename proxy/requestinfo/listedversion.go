@@ -1,9 +1,9 @@
 package requestinfo
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"strconv"
+
+	"k8s.io/apiserver/pkg/storage"
 )
 
 // maxContinue bounds the continue tokens that are read; apiserver's are shorter, unless a
@@ -33,21 +33,14 @@ func ListedVersion(method, path, query string) uint64 {
 	return version
 }
 
-// continuedVersion reads apiserver's continue tokens (apiserver's storage.DecodeContinue).
+// continuedVersion is the version in a continue token.
 func continuedVersion(token string) uint64 {
 	if len(token) > maxContinue {
 		return 0
 	}
-	text, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil {
-		return 0
-	}
-	var c struct {
-		Version         string `json:"v"`
-		ResourceVersion int64  `json:"rv"`
-	}
-	if json.Unmarshal(text, &c) != nil || c.Version != "meta.k8s.io/v1" || c.ResourceVersion <= 0 {
+	_, version, err := storage.DecodeContinue(token, "")
+	if err != nil || version < 0 {
 		return 0 // -1 means that any state will do
 	}
-	return uint64(c.ResourceVersion)
+	return uint64(version)
 }
