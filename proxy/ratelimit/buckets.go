@@ -84,14 +84,3 @@ func (b *buckets) wait(of bucket, now time.Time) time.Duration {
 	}
 	return max(time.Duration(missing/b.rate.PerSecond*float64(time.Second)), 1)
 }
-
-// len counts the buckets.
-func (b *buckets) len() (n int) {
-	for i := range b.parts {
-		p := &b.parts[i]
-		p.mu.Lock()
-		n += p.lru.Len()
-		p.mu.Unlock()
-	}
-	return n
-}

@@ -103,11 +103,7 @@ func (l *Limiter) Address(remote string) (Refusal, bool) {
 		return Refusal{}, false
 	}
 	network, _ := clientaddr.Of(remote)
-	var h maphash.Hash
-	h.SetSeed(l.seed)
-	ip := network.Addr().As16()
-	_, _ = h.Write(ip[:]) // a Hash never fails
-	key := h.Sum64()
+	key := maphash.Comparable(l.seed, network)
 	p := l.addresses.lock(key)
 	defer p.mu.Unlock()
 	now := l.now() // while the part is locked: a rate.Limiter whose clock goes back gives tokens twice
@@ -131,7 +127,7 @@ func (l *Limiter) Caller(r *Request) (Refusal, bool) {
 		defer inWorkspace.mu.Unlock()
 	}
 	if l.identities != nil && r.User != "" {
-		user = l.identityKey(r)
+		user = l.key(r.Place, r.Home, r.User)
 		inUser = l.identities.lock(user)
 		defer inUser.mu.Unlock()
 	}
@@ -186,17 +182,8 @@ func (l *Limiter) workspaceKey(r *Request) uint64 {
 	return l.key(r.Place, "users", "")
 }
 
-func (l *Limiter) identityKey(r *Request) uint64 { return l.key(r.Place, r.Home, r.User) }
-
 // key stands for the three names, whatever their length. Two keys are equal with a chance of
 // 1 in 2⁶⁴, and nobody outside knows which.
 func (l *Limiter) key(a, b, c string) uint64 {
-	var h maphash.Hash
-	h.SetSeed(l.seed)
-	_, _ = h.WriteString(a) // a Hash never fails
-	_ = h.WriteByte(0)
-	_, _ = h.WriteString(b)
-	_ = h.WriteByte(0)
-	_, _ = h.WriteString(c)
-	return h.Sum64()
+	return maphash.Comparable(l.seed, [3]string{a, b, c})
 }

@@ -234,6 +234,17 @@ func TestAMillionKeys(t *testing.T) {
 	runtime.KeepAlive(l)
 }
 
+// len counts the buckets.
+func (b *buckets) len() (n int) {
+	for i := range b.parts {
+		p := &b.parts[i]
+		p.mu.Lock()
+		n += p.lru.Len()
+		p.mu.Unlock()
+	}
+	return n
+}
+
 // heap is what is reachable, in bytes.
 func heap() int64 {
 	runtime.GC()
