@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -192,11 +193,8 @@ func (v *virtualWorkspaces) upstream(shard *shards.Shard) (*url.URL, *Mapping, b
 	if u == nil {
 		return shard.BaseURL, v.embedded, true
 	}
-	path := strings.TrimRight(u.Path, "/")
-	if dir, name, ok := cutLast(path); ok {
-		if _, parent, ok := cutLast(dir); ok && parent == shardsSegment {
-			return shard.BaseURL, v.embedded, name == shard.Name
-		}
+	if dir, name := path.Split(strings.TrimRight(u.Path, "/")); strings.HasSuffix(dir, "/"+shardsSegment+"/") {
+		return shard.BaseURL, v.embedded, name == shard.Name
 	}
 	if shard.ExternalURL != nil && strings.EqualFold(hostPort(u), hostPort(shard.ExternalURL)) {
 		return shard.BaseURL, v.embedded, true
@@ -205,13 +203,4 @@ func (v *virtualWorkspaces) upstream(shard *shards.Shard) (*url.URL, *Mapping, b
 		return u, v.embedded, true
 	}
 	return u, v.separate, true
-}
-
-// cutLast cuts the last segment off a path.
-func cutLast(path string) (dir, last string, ok bool) {
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", "", false
-	}
-	return path[:i], path[i+1:], true
 }
