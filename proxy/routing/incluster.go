@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -47,10 +48,7 @@ func ClaimedCluster(token string) string {
 	if json.Unmarshal(payload(token), &claims) != nil {
 		return ""
 	}
-	cluster := claims.Bound.Cluster
-	if cluster == "" {
-		cluster = claims.Legacy
-	}
+	cluster := cmp.Or(claims.Bound.Cluster, claims.Legacy)
 	if lookup.ValidateClusterPath(cluster) != nil {
 		return ""
 	}
@@ -70,13 +68,10 @@ func bearerOf(header http.Header) string {
 
 // payload decodes a JWT's claims without trusting them; nil when it has none.
 func payload(token string) []byte {
-	_, rest, ok := strings.Cut(token, ".")
-	encoded, _, ok2 := strings.Cut(rest, ".")
-	if !ok || !ok2 {
-		return nil
-	}
+	_, rest, _ := strings.Cut(token, ".")
+	encoded, _, ok := strings.Cut(rest, ".")
 	claims, err := base64.RawURLEncoding.DecodeString(encoded)
-	if err != nil {
+	if !ok || err != nil {
 		return nil
 	}
 	return claims

@@ -53,7 +53,11 @@ func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, 
 	h := &MountHosts{changed: make(chan struct{}, 1)}
 	var last []*mountHost
 	load := func(_ context.Context, read filewatch.ReadFunc) ([]*mountHost, error) {
-		next, err := loadMountHosts(file, read, log)
+		data, err := read(file)
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %w", mountHostsFlag, err)
+		}
+		next, err := parseMountHosts(file, data, read, log)
 		if err != nil {
 			return nil, err
 		}
@@ -92,14 +96,6 @@ func (h *MountHosts) upstreams() []*upstream.Upstream {
 		all = append(all, host.upstream)
 	}
 	return all
-}
-
-func loadMountHosts(file string, read filewatch.ReadFunc, log klog.Logger) ([]*mountHost, error) {
-	data, err := read(file)
-	if err != nil {
-		return nil, fmt.Errorf("--%s: %w", mountHostsFlag, err)
-	}
-	return parseMountHosts(file, data, read, log)
 }
 
 // use closes the connections of hosts that were replaced, and tells Run of the new ones.

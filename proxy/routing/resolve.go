@@ -35,17 +35,22 @@ type resolution struct {
 // where one leads below a shard or this proxy, it is as if the caller had asked there
 // itself.
 func (q *resolution) resolve(path string) error {
-	if ours, err := q.toServices(path); ours {
-		return err
-	}
-	if ours, err := q.toAdminWorkspace(path); ours {
-		return err
-	}
-	path, err := q.routes.mappings.inCluster(q.request, path)
-	if err != nil {
-		return err
-	}
 	for hops := 0; ; hops++ {
+		if ours, err := q.toServices(path); ours {
+			if hops > 0 {
+				q.dest.ShardRoute = "" // the caller asked for a mount, not for this
+			}
+			return err
+		}
+		if ours, err := q.toAdminWorkspace(path); ours {
+			return err
+		}
+		if hops == 0 {
+			var err error
+			if path, err = q.routes.mappings.inCluster(q.request, path); err != nil {
+				return err
+			}
+		}
 		mount, err := q.toMapped(path)
 		if err != nil || mount == nil {
 			return err
@@ -62,13 +67,6 @@ func (q *resolution) resolve(path string) error {
 			path = "/"
 		}
 		q.dest.Target = index.Target{}
-		if ours, err := q.toServices(path); ours {
-			q.dest.ShardRoute = "" // the caller asked for a mount, not for this
-			return err
-		}
-		if ours, err := q.toAdminWorkspace(path); ours {
-			return err
-		}
 	}
 }
 
