@@ -77,21 +77,11 @@ func isAnonymousForbidden(res *http.Response) bool {
 	if res.ContentLength <= 0 || res.ContentLength > maxRefusal || res.Header.Get("Content-Encoding") != "" {
 		return false
 	}
-	var read bytes.Buffer
-	_, err := io.Copy(&read, res.Body)
-	body := io.Reader(bytes.NewReader(read.Bytes()))
-	if err != nil {
-		body = io.MultiReader(body, brokenOff{err})
-	}
+	read, _ := io.ReadAll(res.Body) // a body that has failed fails again when it is read on
 	res.Body = struct {
 		io.Reader
 		io.Closer
-	}{body, res.Body}
-	quoted := bytes.ReplaceAll(read.Bytes(), []byte(`\"`), []byte(`"`))
+	}{io.MultiReader(bytes.NewReader(read), res.Body), res.Body}
+	quoted := bytes.ReplaceAll(read, []byte(`\"`), []byte(`"`))
 	return bytes.Contains(quoted, []byte(`User "`+user.Anonymous+`"`))
 }
-
-// brokenOff is a body that broke off.
-type brokenOff struct{ err error }
-
-func (b brokenOff) Read([]byte) (int, error) { return 0, b.err }
