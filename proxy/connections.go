@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 )
 
 // connections is a listener with a bound on the connections that are open at a
@@ -19,14 +19,10 @@ type connections struct {
 	net.Listener
 	most          int64 // 0: no bound
 	log           klog.Logger
-	clock         clock.PassiveClock
-	said          time.Time // when the log was told last; Accept has one caller
+	lines         *rate.Limiter // of the log, about refused connections
 	open, refused atomic.Int64
 	progress      time.Duration // for how long a client may not read
 }
-
-// sayEvery is how often refused connections are logged, at most.
-const sayEvery = time.Minute
 
 func (l *connections) Accept() (net.Conn, error) {
 	for {
@@ -42,8 +38,7 @@ func (l *connections) Accept() (net.Conn, error) {
 		l.open.Add(-1)
 		l.refused.Add(1)
 		_ = conn.Close()
-		if now := l.clock.Now(); now.Sub(l.said) >= sayEvery {
-			l.said = now
+		if l.lines.Allow() {
 			l.log.Info("Rejecting new client connections: limit reached", "most", l.most, "flag", "--max-connections")
 		}
 	}

@@ -14,7 +14,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 
 	"frontproxy/index"
 	"frontproxy/proxy/healthz"
@@ -163,7 +162,7 @@ func newListening(c *Config) listening {
 	headers := proxyprotocol.NewRefused(c.Log)
 	inner := proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: headers.Add})
 	return listening{
-		connections: &connections{Listener: inner, most: int64(s.MaxConnections), log: c.Log, clock: clock.RealClock{}, progress: c.ProgressTimeout},
+		connections: &connections{Listener: inner, most: int64(s.MaxConnections), log: c.Log, lines: rate.NewLimiter(rate.Every(time.Minute), 1), progress: c.ProgressTimeout},
 		headers:     headers,
 		returned:    newConnListener(s.Serving.Listener),
 	}
