@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,18 +33,11 @@ func (p *Proxy) loginPage(r *http.Request) (http.HandlerFunc, *metav1.Status) {
 	if !readOnly(r) {
 		return nil, apistatus.MethodNotAllowed("only GET is served here")
 	}
-	body := p.Pages.LoginDiscovery.Metadata(r.URL.EscapedPath(), r.Host)
-	if body == nil {
+	metadata := p.Pages.LoginDiscovery.Metadata(r.URL.EscapedPath(), r.Host)
+	if metadata == nil {
 		return nil, apistatus.NotFound()
 	}
-	return func(w http.ResponseWriter, _ *http.Request) {
-		h := w.Header()
-		h.Set("Content-Type", "application/json")
-		h.Set("Content-Length", strconv.Itoa(len(body)))
-		h.Set("Cache-Control", "no-cache, private")
-		h.Set("X-Content-Type-Options", "nosniff")
-		_, _ = w.Write(body) //nolint:gosec // JSON, nosniff; a client that is gone needs no answer
-	}, nil
+	return jsonPage(metadata, nil)
 }
 
 // challenge makes the proxy's own 401 to r, which was for d, say where to log in. For a

@@ -1,7 +1,6 @@
 package logindiscovery
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -65,9 +64,9 @@ func Owns(path string) bool {
 	return ok && (rest == "" || strings.HasPrefix(rest, clustersPath))
 }
 
-// Metadata is the metadata at an escaped path as JSON, for a client that asked
-// host; nil: there is none.
-func (d *Discovery) Metadata(path, host string) []byte {
+// Metadata is the metadata at an escaped path, for a client that asked host; nil: there is
+// none.
+func (d *Discovery) Metadata(path, host string) *protectedresource.Metadata {
 	rest, ok := strings.CutPrefix(path, protectedresource.WellKnownPath)
 	if !ok {
 		return nil
@@ -88,23 +87,17 @@ func (d *Discovery) Metadata(path, host string) []byte {
 	if len(clients) == 0 {
 		return nil
 	}
-	body, err := json.Marshal(protectedresource.New(d.base(host)+rest, name, clients))
-	if err != nil {
-		panic(fmt.Errorf("encode metadata: %w", err)) // it has no types that fail
-	}
-	return append(body, '\n')
+	return protectedresource.New(d.base(host)+rest, name, clients)
 }
 
 // workspace has the clients of a workspace: its type's first.
 func (d *Discovery) workspace(path string) []protectedresource.Client {
-	if d.config.Lookup == nil {
-		return d.config.Operator
+	if d.config.Lookup != nil {
+		if t, err := d.config.Lookup(path); err == nil {
+			return d.clients(&t)
+		}
 	}
-	t, err := d.config.Lookup(path)
-	if err != nil {
-		return d.config.Operator
-	}
-	return d.clients(&t)
+	return d.config.Operator
 }
 
 func (d *Discovery) clients(t *index.Target) []protectedresource.Client {

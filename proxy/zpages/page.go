@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -27,11 +28,7 @@ func pageHeader(kind string) string {
 }
 
 func writeText(w http.ResponseWriter, text string) {
-	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Cache-Control", "no-cache, private")
-	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write([]byte(text)) //nolint:gosec // plain text, nosniff
+	write(w, "text/plain; charset=utf-8", []byte(text))
 }
 
 // wantsJSON reads the Accept header as Kubernetes' z-pages do: JSON for a client that
@@ -63,9 +60,14 @@ func WriteJSON(w http.ResponseWriter, v any) {
 	if err != nil {
 		panic(fmt.Errorf("encode an answer: %w", err)) // it has no types that fail
 	}
+	write(w, "application/json", append(body, '\n'))
+}
+
+func write(w http.ResponseWriter, contentType string, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-cache, private")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(append(body, '\n')) // a client that is gone needs no answer
+	_, _ = w.Write(body) //nolint:gosec // JSON or plain text, nosniff; a client that is gone needs no answer
 }
