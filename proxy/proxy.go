@@ -124,8 +124,10 @@ func New(c Config) (*Proxy, error) {
 	if err := p.subscribeToMoves(c.Moves); err != nil {
 		return nil, err
 	}
-	if p.reviews, err = newTokenReviews(c.Review, c.Now); err != nil {
-		return nil, err
+	if c.Review != nil {
+		if p.reviews, err = newTokenReviews(c.Now); err != nil {
+			return nil, err
+		}
 	}
 	p.limit.init(c.MaxInFlight)
 	p.exchanges.New = func() any { return p.newExchange() }

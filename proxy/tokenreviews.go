@@ -19,7 +19,6 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/identity"
-	"frontproxy/index"
 	"frontproxy/internal/clip"
 	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/apistatus"
@@ -41,21 +40,16 @@ var reviewRate = ratelimit.Rate{PerSecond: 20, Burst: 100}
 // tokenReviews answers TokenReviews in workspaces. A shard knows neither the users of a
 // workspace's type nor the service accounts of other shards; Decide does.
 type tokenReviews struct {
-	review func(ctx context.Context, t *index.Target, raw string, audiences []string) *authn.Review
-	codec  tokenreview.Codec
-	rates  *ratelimit.PerKey // by logical cluster
+	codec tokenreview.Codec
+	rates *ratelimit.PerKey // by logical cluster
 }
 
-// newTokenReviews returns nil if review is.
-func newTokenReviews(review func(context.Context, *index.Target, string, []string) *authn.Review, now func() time.Time) (*tokenReviews, error) {
-	if review == nil {
-		return nil, nil
-	}
+func newTokenReviews(now func() time.Time) (*tokenReviews, error) {
 	codec, err := tokenreview.NewCodec()
 	if err != nil {
 		return nil, fmt.Errorf("TokenReviews: %w", err)
 	}
-	return &tokenReviews{review: review, codec: codec, rates: ratelimit.NewPerKey(reviewRate, now)}, nil
+	return &tokenReviews{codec: codec, rates: ratelimit.NewPerKey(reviewRate, now)}, nil
 }
 
 // reviewsToken says whether the request is a TokenReview that the proxy answers: one in a
@@ -188,7 +182,7 @@ func (x *exchange) mayReview(ctx context.Context, impersonation http.Header) *me
 // tell now.
 func (x *exchange) judgeReview(ctx context.Context, impersonation http.Header, review *authenticationv1.TokenReview) *metav1.Status {
 	x.charges.beginClientWait() // for issuers that tenants choose: meanwhile it does not count as running
-	found := x.p.reviews.review(ctx, &x.dest.Target, review.Spec.Token, review.Spec.Audiences)
+	found := x.p.Review(ctx, &x.dest.Target, review.Spec.Token, review.Spec.Audiences)
 	x.charges.endClientWait()
 	switch {
 	case found.Outcome == authn.Accepted:
