@@ -49,36 +49,33 @@ func newClient(cfg *rest.Config, base *url.URL, timeout time.Duration) (*client,
 func (c *client) close() { utilnet.CloseIdleConnectionsFor(c.http.Transport) }
 
 // answerError is a response other than 200, or an ERROR event of a watch.
-type answerError struct {
-	code    int
-	reason  metav1.StatusReason
-	message string
-}
+type answerError struct{ metav1.Status }
 
 func (e *answerError) Error() string {
-	return fmt.Sprintf("the server answered %d %s: %s", e.code, e.reason, e.message)
+	return fmt.Sprintf("the server answered %d %s: %s", e.Code, e.Reason, e.Message)
 }
 
+// newAnswerError reads a response's body, or with code 0 an event's object.
 func newAnswerError(code int, body []byte) *answerError {
-	var s metav1.Status
-	if json.Unmarshal(body, &s) != nil || s.Kind != "Status" {
-		return &answerError{code: code, message: http.StatusText(code)}
+	e := &answerError{}
+	if json.Unmarshal(body, e) != nil || e.Kind != "Status" {
+		e.Status = metav1.Status{Message: http.StatusText(code)}
 	}
-	if code == 0 {
-		code = int(s.Code)
+	if code != 0 {
+		e.Code = int32(code) //nolint:gosec // three digits
 	}
-	return &answerError{code: code, reason: s.Reason, message: s.Message}
+	return e
 }
 
 // expired reports whether the requested version is no longer available.
 func expired(err error) bool {
 	var a *answerError
-	return errors.As(err, &a) && (a.code == http.StatusGone || a.reason == metav1.StatusReasonExpired)
+	return errors.As(err, &a) && (a.Code == http.StatusGone || a.Reason == metav1.StatusReasonExpired)
 }
 
 func notFound(err error) bool {
 	var a *answerError
-	return errors.As(err, &a) && a.code == http.StatusNotFound
+	return errors.As(err, &a) && a.Code == http.StatusNotFound
 }
 
 // open sends a GET and returns the body of a 200. The body ends when ctx does.

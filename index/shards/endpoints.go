@@ -15,8 +15,8 @@ import (
 // from kcp 0.34 on, in the Admin workspace, which every shard serves from the cache
 // server.
 var (
-	rootShards  = "/clusters/root" + apiPath(shardResource.GroupVersion()) + shardResource.Resource
-	adminShards = "/services/admin" + apiPath(shardResource.GroupVersion()) + shardResource.Resource
+	rootShards  = "/clusters/root" + apiPath(shardResource)
+	adminShards = "/services/admin" + apiPath(shardResource)
 )
 
 // source is a server from which Shard objects can be read.

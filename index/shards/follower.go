@@ -447,7 +447,7 @@ func failureReason(err error) string {
 		return "expired"
 	case notFound(err):
 		return "not found"
-	case errors.As(err, &a) && (a.code == http.StatusForbidden || a.code == http.StatusUnauthorized):
+	case errors.As(err, &a) && (a.Code == http.StatusForbidden || a.Code == http.StatusUnauthorized):
 		return "refused"
 	case errors.As(err, &a):
 		return "answer"

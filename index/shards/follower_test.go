@@ -13,7 +13,7 @@ import (
 // alone for as long again because its cache is behind its storage at first.
 func TestPauseAfterARestart(t *testing.T) {
 	away := errors.New("connection refused")
-	gone := &answerError{code: http.StatusGone, reason: metav1.StatusReasonExpired}
+	gone := &answerError{metav1.Status{Code: http.StatusGone, Reason: metav1.StatusReasonExpired}}
 	b := Backoff{First: time.Second, Max: time.Minute}
 	var r retries
 	for i, step := range []struct {

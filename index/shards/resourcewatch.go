@@ -21,7 +21,8 @@ type Meta struct {
 
 // ResourceWatch is one wildcard list and watch on every shard, which feeds a table.
 type ResourceWatch struct {
-	// Resource is the resource to list, in all logical clusters of a shard.
+	// Resource is the resource to list, in all logical clusters of a shard. It is not of the
+	// core group.
 	Resource schema.GroupVersionResource
 	// Identity names the APIExport in root whose identity goes into the path
 	// ("tenancy.kcp.io"); empty for none.

@@ -187,7 +187,7 @@ func (w *Watcher) follower(c *client, n *statusRecorder, t Table, newObj func() 
 
 // watchPath returns a function for follower.path.
 func (w *Watcher) watchPath(f *ResourceWatch) func(context.Context, string) (string, error) {
-	prefix := "/clusters/*" + apiPath(f.Resource.GroupVersion()) + f.Resource.Resource
+	prefix := "/clusters/*" + apiPath(f.Resource)
 	if f.Identity == "" {
 		return func(context.Context, string) (string, error) { return prefix, nil }
 	}
@@ -197,11 +197,8 @@ func (w *Watcher) watchPath(f *ResourceWatch) func(context.Context, string) (str
 	}
 }
 
-func apiPath(gv schema.GroupVersion) string {
-	if gv.Group == "" {
-		return "/api/" + gv.Version + "/"
-	}
-	return "/apis/" + gv.Group + "/" + gv.Version + "/"
+func apiPath(r schema.GroupVersionResource) string {
+	return "/apis/" + r.GroupVersion().String() + "/" + r.Resource
 }
 
 func resourceName(r schema.GroupVersionResource) string { return r.GroupResource().String() }
