@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/clock"
 
 	"frontproxy/authn/internal/typestest"
 	"frontproxy/index"
@@ -46,7 +47,7 @@ func TestTypesOfNewerKCP(t *testing.T) {
 			})
 			x := New(Config{Placement: &typestest.Placement{Of: map[string]string{"root": "root"}}})
 			wake := unskipped{t, make(chan struct{}, 100)}
-			watcher, err := shards.New(shards.Config{Root: server.Config, Shards: server.Config, Watches: x.Watches(), Metrics: wake})
+			watcher, err := shards.New(shards.Config{Root: server.Config, Shards: server.Config, Watches: x.Watches(), Registry: index.New(clock.RealClock{}), Metrics: wake})
 			if err != nil {
 				t.Fatal(err)
 			}

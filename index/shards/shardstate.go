@@ -134,7 +134,7 @@ func (t *rootTable) Upsert(o Object) {
 	if err != nil {
 		t.w.cfg.Log.Error(err, "Shard has no usable address; correct its Shard object in root")
 		if e.shard == nil {
-			t.register(e.name, nil)
+			t.w.cfg.Registry.SetShard(e.name, nil)
 		}
 		return
 	}
@@ -144,7 +144,7 @@ func (t *rootTable) Upsert(o Object) {
 	t.from.shardListed(e.name, next.BaseURL)
 	moved := e.shard == nil || !sameURL(e.shard.BaseURL, next.BaseURL)
 	e.shard = next
-	t.register(e.name, next)
+	t.w.cfg.Registry.SetShard(e.name, next)
 	if moved {
 		e.stop()
 		t.start(e)
@@ -163,9 +163,7 @@ func (t *rootTable) End(string) {
 			t.remove(name)
 		}
 	}
-	if t.w.cfg.Registry != nil {
-		t.w.cfg.Registry.ShardsListed()
-	}
+	t.w.cfg.Registry.ShardsListed()
 }
 
 // stop ends all followers; the tables keep their contents.
@@ -197,12 +195,6 @@ func (t *rootTable) setReason(e *shardState, err error) {
 		fallthrough
 	default:
 		e.reason = err.Error()
-	}
-}
-
-func (t *rootTable) register(name string, s *Shard) {
-	if t.w.cfg.Registry != nil {
-		t.w.cfg.Registry.SetShard(name, s)
 	}
 }
 
@@ -262,8 +254,6 @@ func (t *rootTable) remove(name string) {
 	t.w.mu.Lock()
 	delete(t.w.entries, name)
 	t.w.mu.Unlock()
-	if t.w.cfg.Registry != nil {
-		t.w.cfg.Registry.RemoveShard(name)
-	}
+	t.w.cfg.Registry.RemoveShard(name)
 	t.w.cfg.Metrics.Forget(name)
 }

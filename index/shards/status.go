@@ -82,15 +82,6 @@ type Metrics interface {
 	Forget(shard string)
 }
 
-// noMetrics is used instead of nil Metrics.
-type noMetrics struct{}
-
-func (noMetrics) ResourceWatchState(string, string, State)   {}
-func (noMetrics) Listed(string, string, int)                 {}
-func (noMetrics) ResourceWatchFailed(string, string, string) {}
-func (noMetrics) Skipped(string, string)                     {}
-func (noMetrics) Forget(string)                              {}
-
 // summarize computes a shard's state from its watches.
 func summarize(s *ShardStatus, unusable time.Time) {
 	rank := map[State]int{Failed: 0, Waiting: 1, Syncing: 2, Synced: 3}

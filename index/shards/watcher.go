@@ -48,13 +48,13 @@ type Config struct {
 	Shards *rest.Config
 	// Watches run on every shard.
 	Watches []ResourceWatch
-	// Registry may be nil.
+	// Registry is required by Run.
 	Registry Registry
 	// Log: the zero Logger logs nothing.
 	Log klog.Logger
 	// Clock is for the times in Status; nil means the real clock.
 	Clock clock.PassiveClock
-	// Metrics may be nil.
+	// Metrics are required by Run.
 	Metrics Metrics
 	// Backoff is the pause after failures of a watch; zero means from 500 ms to 30 s.
 	Backoff Backoff
@@ -108,9 +108,6 @@ func New(cfg Config) (*Watcher, error) {
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
-	}
-	if cfg.Metrics == nil {
-		cfg.Metrics = noMetrics{}
 	}
 	cfg.Backoff = cmp.Or(cfg.Backoff, Backoff{First: 500 * time.Millisecond, Max: 30 * time.Second})
 	cfg.ListIdleTimeout = cmp.Or(cfg.ListIdleTimeout, 20*time.Second)
