@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -23,12 +24,7 @@ const (
 // and the process.
 func (m *Metrics) Families() []Family {
 	all := slices.Clone(m.families)
-	slices.SortFunc(all, func(a, b Family) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(all, func(a, b Family) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 

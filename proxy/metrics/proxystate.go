@@ -63,17 +63,14 @@ type proxyCollector struct {
 func (c *proxyCollector) Describe(chan<- *prometheus.Desc) {}
 
 func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
-	s, d, gauge := c.state(), &c.m.proxy, gaugesInto(out)
-	count := func(d *prometheus.Desc, n float64) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, n)
-	}
+	s, d := c.state(), &c.m.proxy
+	gauge, count := valuesInto(out, prometheus.GaugeValue), valuesInto(out, prometheus.CounterValue)
 	gauge(d.inFlight, float64(s.InFlight))
 	for kind, n := range s.Streams {
 		gauge(d.openStreams, float64(n), kind)
 	}
-	for reason, n := range map[string]uint64{"not_admitted": s.RevokedStreams, "moved": s.MovedStreams} {
-		out <- prometheus.MustNewConstMetric(d.endedStreams, prometheus.CounterValue, float64(n), reason)
-	}
+	count(d.endedStreams, float64(s.RevokedStreams), "not_admitted")
+	count(d.endedStreams, float64(s.MovedStreams), "moved")
 	count(d.panics, float64(s.Panics))
 	if s.Connections != nil {
 		gauge(d.openConnections, float64(s.Connections.Open))

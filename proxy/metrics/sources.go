@@ -71,7 +71,7 @@ type sourceCollector struct {
 func (c *sourceCollector) Describe(chan<- *prometheus.Desc) {}
 
 func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
-	m, gauge := &c.m.sources, gaugesInto(out)
+	m, gauge := &c.m.sources, valuesInto(out, prometheus.GaugeValue)
 	if c.s.Counts != nil {
 		for _, n := range c.s.Counts() {
 			gauge(m.clusters, float64(n.LogicalClusters), n.Shard)
@@ -94,9 +94,9 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 		c.shardKeys(gauge)
 	}
 	if c.s.Webhook != nil {
-		s := c.s.Webhook()
+		s, count := c.s.Webhook(), valuesInto(out, prometheus.CounterValue)
 		for _, result := range webhook.Results() {
-			out <- prometheus.MustNewConstMetric(m.webhookReviews, prometheus.CounterValue, float64(s.Counts[result]), string(result))
+			count(m.webhookReviews, float64(s.Counts[result]), string(result))
 		}
 		for _, state := range webhook.States() {
 			gauge(m.webhookState, boolValue(s.State == state), string(state))
@@ -105,7 +105,7 @@ func (c *sourceCollector) Collect(out chan<- prometheus.Metric) {
 	m.collectFiles(gauge, c.s.Reloads, c.s.Certificates)
 }
 
-func (d *sourceDescs) collectFiles(gauge gaugeFunc, reloads map[string]func() error, all []certs.Source) {
+func (d *sourceDescs) collectFiles(gauge valueFunc, reloads map[string]func() error, all []certs.Source) {
 	for source, lastError := range reloads {
 		gauge(d.reloads, boolValue(lastError() == nil), source)
 	}
@@ -116,7 +116,7 @@ func (d *sourceDescs) collectFiles(gauge gaugeFunc, reloads map[string]func() er
 	}
 }
 
-func (c *sourceCollector) shardKeys(gauge gaugeFunc) {
+func (c *sourceCollector) shardKeys(gauge valueFunc) {
 	for _, s := range c.s.ShardKeys() {
 		read := 0.0
 		if !s.Read.IsZero() {
@@ -128,12 +128,12 @@ func (c *sourceCollector) shardKeys(gauge gaugeFunc) {
 	}
 }
 
-// gaugeFunc emits one value.
-type gaugeFunc func(d *prometheus.Desc, v float64, labels ...string)
+// valueFunc emits one value.
+type valueFunc func(d *prometheus.Desc, v float64, labels ...string)
 
-func gaugesInto(out chan<- prometheus.Metric) gaugeFunc {
+func valuesInto(out chan<- prometheus.Metric, kind prometheus.ValueType) valueFunc {
 	return func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		out <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
 }
 
