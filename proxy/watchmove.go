@@ -94,8 +94,7 @@ func (m *watchMove) read(data []byte) (n int) {
 	case m.position.BetweenFrames():
 		return 0
 	}
-	n, _ = m.position.FinishFrame(data)
-	return n
+	return m.position.FinishFrame(data)
 }
 
 // sent says, after that has been sent, whether the ERROR event follows.

@@ -96,25 +96,23 @@ func (p *Position) Advance(data []byte) {
 	}
 }
 
-// FinishFrame moves p past what data has of the frame within which p is. It returns how much
-// that is, and whether the frame ends there.
-func (p *Position) FinishFrame(data []byte) (n int, ends bool) {
+// FinishFrame moves p past what data has of the frame within which p is, and returns how much
+// that is.
+func (p *Position) FinishFrame(data []byte) (n int) {
 	switch p.framing {
 	case JSON:
 		if n = bytes.IndexByte(data, '\n') + 1; n == 0 {
-			return len(data), false
+			n = len(data)
 		}
-		p.left = 0
-		return n, true
+		p.Advance(data[:n])
 	case Protobuf:
-		for n < len(data) && !ends {
+		for n < len(data) && (n == 0 || !p.BetweenFrames()) {
 			n += p.step(data[n:])
-			ends = p.BetweenFrames()
 		}
-		return n, ends
 	case Unknown:
+		n = len(data)
 	}
-	return len(data), false
+	return n
 }
 
 // step moves p past a byte of a frame's length, or past what data has of a frame after its

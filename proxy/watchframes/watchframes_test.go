@@ -78,15 +78,15 @@ func TestPositions(t *testing.T) {
 				}
 				next := min(at+piece, len(body))
 				rest := p
-				n, over := rest.FinishFrame(body[at:next])
+				n := rest.FinishFrame(body[at:next])
 				want, found := next, false
 				for end := at + 1; end <= next && !found; end++ {
 					if ends[end] {
 						want, found = end, true
 					}
 				}
-				if at+n != want || over != found || over && !rest.BetweenFrames() {
-					t.Fatalf("framing %d in pieces of %d: from %d the frame goes to %d (%v), want %d (%v)", f, piece, at, at+n, over, want, found)
+				if at+n != want || rest.BetweenFrames() != found {
+					t.Fatalf("framing %d in pieces of %d: from %d the frame goes to %d (%v), want %d (%v)", f, piece, at, at+n, rest.BetweenFrames(), want, found)
 				}
 				p.Advance(body[at:next])
 			}
