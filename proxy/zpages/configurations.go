@@ -127,12 +127,11 @@ func NewConfigurations(c Configurer, instance string, now func() time.Time) *Con
 // ConfigurationName says whether a path is one of Configurations', and which of them it
 // names; empty: all.
 func ConfigurationName(path string) (name string, ok bool) {
-	rest, ok := strings.CutPrefix(path, AuthenticationPath)
-	if !ok || rest == "" {
-		return "", ok
+	if path == AuthenticationPath {
+		return "", true
 	}
-	name, ok = strings.CutPrefix(rest, "/")
-	return name, ok && name != "" && len(validation.IsDNS1123Subdomain(name)) == 0
+	name, ok = strings.CutPrefix(path, AuthenticationPath+"/")
+	return name, ok && len(validation.IsDNS1123Subdomain(name)) == 0
 }
 
 // Page returns the state of the configurations of a logical cluster, for somebody who may read

@@ -3,6 +3,7 @@ package zpages
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 )
 
@@ -12,13 +13,7 @@ import (
 type ExpiredCertificates struct {
 	sources *StatusSources
 	log     klog.Logger
-	logged  map[expiredCertificate]bool // of those that are in use
-}
-
-// expiredCertificate is a CertificateState that can be compared.
-type expiredCertificate struct {
-	role, source, subject string
-	expired               int64 // Unix time
+	logged  map[CertificateState]bool // of those that are in use
 }
 
 // NewExpiredCertificates returns one that looks at the certificates of sources.
@@ -31,16 +26,16 @@ func NewExpiredCertificates(sources *StatusSources, log klog.Logger) *ExpiredCer
 func (e *ExpiredCertificates) Report(now time.Time) {
 	var o ProxyStatus
 	o.addCertificates(e.sources)
-	logged := map[expiredCertificate]bool{}
+	logged := map[CertificateState]bool{}
 	for _, c := range o.Certificates {
 		if !c.Expires.Time.Before(now) {
 			continue
 		}
-		expired := expiredCertificate{c.Role, c.Source, c.Subject, c.Expires.Unix()}
-		if !e.logged[expired] {
-			e.log.Error(nil, "A certificate has expired: replace it, or remove it from its bundle", "source", c.Source, "role", c.Role, "subject", c.Subject, "expired", c.Expires.UTC())
+		c.Expires = metav1.NewTime(c.Expires.UTC()) // times of other zones differ
+		if !e.logged[c] {
+			e.log.Error(nil, "A certificate has expired: replace it, or remove it from its bundle", "source", c.Source, "role", c.Role, "subject", c.Subject, "expired", c.Expires.Time)
 		}
-		logged[expired] = true
+		logged[c] = true
 	}
 	e.logged = logged
 }

@@ -78,12 +78,10 @@ func NewExplanations(e Explainer, try TryFunc, now func() time.Time) *Explanatio
 
 // ExplainedID says whether a path is one of explanations', and for which refusal.
 func ExplainedID(path string) (id string, ok bool) {
-	rest, ok := strings.CutPrefix(path, ExplainPath)
-	if !ok || rest == "" {
-		return "", ok
+	if path == ExplainPath {
+		return "", true
 	}
-	id, ok = strings.CutPrefix(rest, "/")
-	return id, ok
+	return strings.CutPrefix(path, ExplainPath+"/")
 }
 
 // ForOperator explains the refusal id, or the credential in the body, to somebody who may

@@ -20,10 +20,8 @@ import (
 	"frontproxy/internal/certs"
 )
 
-const (
-	// maxListed bounds what a page lists of what tenants can make many of.
-	maxListed = 1000
-)
+// maxListed bounds what a page lists of what tenants can make many of.
+const maxListed = 1000
 
 // StatusSources are asked for /statusz. A nil one has nothing to tell.
 type StatusSources struct {
@@ -115,7 +113,10 @@ func (s *StatusSources) Statusz(now time.Time) *Statusz {
 	out.Status.addShards(s)
 	out.Status.addConfigurations(s)
 	out.Status.addIssuers(s)
-	out.Status.addWebhook(s)
+	if s.Webhook != nil {
+		asked := s.Webhook()
+		out.Status.Webhook = &asked
+	}
 	out.Status.addCertificates(s)
 	if s.ShardKeys != nil {
 		out.Status.ServiceAccountKeys = s.ShardKeys()
@@ -187,14 +188,6 @@ func (o *ProxyStatus) addIssuers(s *StatusSources) {
 	}
 	slices.SortStableFunc(o.Issuers, func(a, b ScopedIssuer) int { return ready(a) - ready(b) })
 	o.Issuers, o.OmittedIssuers = atMost(o.Issuers)
-}
-
-func (o *ProxyStatus) addWebhook(s *StatusSources) {
-	if s.Webhook == nil {
-		return
-	}
-	w := s.Webhook()
-	o.Webhook = &w
 }
 
 func atMost[T any](all []T) (some []T, omitted int) {
