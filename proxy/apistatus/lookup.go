@@ -27,7 +27,10 @@ func ForLookup(err error, r *http.Request) *metav1.Status {
 	case errors.Is(err, lookup.ErrAmbiguous):
 		return BadRequest("%s", err.Error())
 	case errors.Is(err, lookup.ErrNotACluster), errors.Is(err, index.ErrUnknown):
-		status := responsewriters.ForbiddenStatusError(attributes(r), notPermitted).Status()
+		// As kcp's front-proxy says it: nobody is known yet, so the user is "", and the path is
+		// taken for no resource.
+		asked := authorizer.AttributesRecord{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
+		status := responsewriters.ForbiddenStatusError(asked, notPermitted).Status()
 		return &status
 	case errors.Is(err, index.ErrNotSynced):
 		return unavailable("not all shards have been read yet")
@@ -44,11 +47,4 @@ func unavailable(why string) *metav1.Status {
 	s := New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s; try again later", why)
 	s.Details = &metav1.StatusDetails{RetryAfterSeconds: undecidedSeconds}
 	return s
-}
-
-// attributes describes the request as kcp's front-proxy does when it forbids
-// one: nobody is known yet, so the user is "", and the path is taken for no
-// resource.
-func attributes(r *http.Request) authorizer.Attributes {
-	return authorizer.AttributesRecord{Verb: strings.ToLower(r.Method), Path: r.URL.Path}
 }

@@ -18,13 +18,8 @@ const (
 // RateExceeded is a 429 for a request that came too fast: why is one of the texts above. The
 // client may try again after that time, which is told in whole seconds, one at least.
 func RateExceeded(why string, after time.Duration) *metav1.Status {
-	retry := max(seconds(min(after, math.MaxInt32*time.Second)), 1)
+	retry := int32(min(max(math.Ceil(after.Seconds()), 1), math.MaxInt32))
 	s := New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s; try again in %d s", why, retry)
 	s.Details = &metav1.StatusDetails{RetryAfterSeconds: retry}
 	return s
-}
-
-// seconds rounds up.
-func seconds(d time.Duration) int32 {
-	return int32(min(math.MaxInt32, (d+time.Second-1)/time.Second)) //nolint:gosec // bounded
 }
