@@ -117,7 +117,7 @@ func TestAllocations(t *testing.T) {
 	floor := testing.AllocsPerRun(500, func() { bare.ServeHTTP(&discard{header: http.Header{}}, r) })
 	ours := testing.AllocsPerRun(500, func() {
 		var status *metav1.Status
-		if x.upgrade, x.dest, status = p.locate(r); status != nil {
+		if x.upgrade, x.dest, status = p.resolve(r); status != nil {
 			t.Fatal(status)
 		}
 		x.dest.Transport = answering{header}

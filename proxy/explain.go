@@ -68,7 +68,7 @@ func (x *exchange) authorizePage(r *http.Request, what string, spec authorizatio
 // in hand, and tells what it meets.
 func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages.Explanation, error) {
 	out := &zpages.Explanation{Instance: p.Pages.Explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
-	_, to, status := p.locate(r)
+	_, to, status := p.resolve(r)
 	out.Place = zpages.PlaceOf(&to.Target, to.ShardRoute)
 	out.Place.Cluster, out.Place.Mount = to.ClusterPath, out.Place.Mount || to.Kind == destination.MountedHost
 	out.Place.Mapping = to.Pattern

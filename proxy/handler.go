@@ -133,7 +133,7 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 // locate finds out where the request goes, and what it is for an API server there.
 func (x *exchange) locate(r *http.Request) *metav1.Status {
 	status := x.p.withSpan(r, "lookup", func(r *http.Request) (status *metav1.Status) {
-		x.upgrade, x.dest, status = x.p.locate(r)
+		x.upgrade, x.dest, status = x.p.resolve(r)
 		return status
 	})
 	if status != nil {
@@ -144,10 +144,10 @@ func (x *exchange) locate(r *http.Request) *metav1.Status {
 	return nil
 }
 
-// locate finds out whether the request can be read in one way only, whether it asks
+// resolve finds out whether the request can be read in one way only, whether it asks
 // for an upgrade, and where it goes. With a Status that answers it, there is as much
 // as was found out before.
-func (p *Proxy) locate(r *http.Request) (upgrade bool, to destination.Destination, status *metav1.Status) {
+func (p *Proxy) resolve(r *http.Request) (upgrade bool, to destination.Destination, status *metav1.Status) {
 	to.APIPath = r.URL.Path
 	path, err := lookup.RawPath(r)
 	if err != nil {
