@@ -18,27 +18,28 @@ import (
 // ServeHTTP serves a request in these steps, which serveHTTP, serve, authorize and respond call
 // in this order:
 //
-//  1. health checks: local, unauthenticated, never forwarded (package healthz); CORS
-//  2. checkAddressRate: a client address that sends requests too fast gets 429 (rates.go)
-//  3. localPath: is it a page of the proxy's own, /metrics and the like, or where to log in?
-//     admitLocal then says who may read it, and 8 follows (localendpoints.go)
-//  4. locate: can the request be read in one way only, and where does it go? (package routing)
-//  5. admit: who is asking, or why nobody is admitted (admit.go); meanwhile the request's
+//   - health checks: local, unauthenticated, never forwarded (package healthz); CORS
+//   - checkAddressRate: a client address that sends requests too fast gets 429 (rates.go)
+//   - localPath: is it a page of the proxy's own, /metrics and the like, or where to log in?
+//     admitLocal then says who may read it, and answerLocally follows (localendpoints.go)
+//   - locate: can the request be read in one way only, and where does it go? (package routing)
+//   - admit: who is asking, or why nobody is admitted (admit.go); meanwhile the request's
 //     memory is charged to the client's address (charges.go)
-//  6. limitCaller: a workspace or a user that sends requests too fast is refused (rates.go), and
+//   - limitCaller: a workspace or a user that sends requests too fast is refused (rates.go), and
 //     a stream's request that is too large to keep (streamsize.go); memory is charged to the
 //     user instead (charges.go)
-//  7. checkResourceVersion: a version of a shard that the cluster has left is refused (moves.go)
-//  8. answerLocally: pages of the proxy's own and of workspaces, and TokenReviews
+//   - checkResourceVersion: a version of a shard that the cluster has left is refused (moves.go)
+//   - answerLocally: pages of the proxy's own and of workspaces, and TokenReviews
 //     (localendpoints.go)
-//  9. forward: a small body is read, and a place among running requests taken, else the
+//   - forward: a small body is read, and a place among running requests taken, else the
 //     answer is 429; URL and identity headers are written; the answer is looked at
 //     (forward.go)
-//  10. copyWatch: the body of a watch, after the other steps have returned (watch.go)
-//  11. finish: panics are contained, the request is counted and logged (finish.go)
+//   - copyWatch: the body of a watch, after the other steps have returned (watch.go)
+//   - finish: panics are contained, the request is counted and logged (finish.go)
 //
-// With audit on, all that is known after 7 is recorded around 8 and 9; with tracing on,
-// locate, admit and forward have a span each (audit.go, trace.go).
+// With audit on, what the steps before answerLocally found out is recorded around answerLocally
+// and forward; with tracing on, locate, admit and forward have a span each (audit.go, trace.go).
+// docs/architecture.md numbers the files that an ordinary request leads through.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 2 {
 		p.serveHTTP2(w, r)
