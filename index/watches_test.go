@@ -101,7 +101,7 @@ func (states) Forget(string)                                     {}
 
 // allRead says that root and every shard have been read.
 func allRead(s shards.Status) bool {
-	return s.RootAnswered && !slices.ContainsFunc(s.Shards, func(sh shards.ShardStatus) bool { return !sh.Synced })
+	return s.Root.Synced && !slices.ContainsFunc(s.Shards, func(sh shards.ShardStatus) bool { return !sh.Synced })
 }
 
 // follow fills an index from cfg and returns when all of it was read. stop ends

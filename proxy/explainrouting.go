@@ -66,7 +66,7 @@ func (p *Proxy) unread() []string {
 		return nil
 	}
 	all := p.ShardStatus()
-	if !all.RootAnswered {
+	if !all.Root.Synced {
 		return []string{"root, which lists them: " + all.Root.Error}
 	}
 	var unread []string

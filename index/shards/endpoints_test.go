@@ -98,7 +98,7 @@ func TestPeersWithoutRoot(t *testing.T) {
 	r.run()
 	r.lists("s0")
 	r.holds("s0 lc", map[string]string{"c1/cluster": "v"})
-	if !r.Status().RootAnswered {
+	if !r.Status().Root.Synced {
 		t.Error("the shards are listed, and Status says that they are not")
 	}
 }

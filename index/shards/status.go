@@ -24,10 +24,8 @@ const (
 
 // Status is a snapshot of everything that a Watcher follows.
 type Status struct {
-	// Root is the watch of Shard objects. RootAnswered reports whether it has been
-	// listed once.
-	Root         ResourceWatchStatus
-	RootAnswered bool
+	// Root is the watch of Shard objects.
+	Root ResourceWatchStatus
 	// Shards are sorted by name.
 	Shards []ShardStatus
 }

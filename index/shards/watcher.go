@@ -149,7 +149,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 // Status returns a snapshot of the current state.
 func (w *Watcher) Status() Status {
 	s := Status{Root: w.note.get()}
-	s.RootAnswered = s.Root.Synced
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.entries {

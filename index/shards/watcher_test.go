@@ -260,7 +260,7 @@ func (r *rig) synced() {
 				return false
 			}
 		}
-		return s.RootAnswered && len(s.Shards) > 0
+		return s.Root.Synced && len(s.Shards) > 0
 	})
 }
 
@@ -565,7 +565,7 @@ func TestOneShardDown(t *testing.T) {
 		return len(s.Shards) == 2 && s.Shards[0].State == Synced && s.Shards[1].State == Failed &&
 			s.Shards[1].Watches[0].State == Failed
 	})
-	if s := r.Status(); !s.RootAnswered || s.Shards[1].Synced {
+	if s := r.Status(); !s.Root.Synced || s.Shards[1].Synced {
 		t.Errorf("a shard that was never read: %+v", s)
 	}
 	// Root goes away: everything else goes on.
@@ -574,7 +574,7 @@ func TestOneShardDown(t *testing.T) {
 	r.until("root fails", func() bool { return r.Status().Root.State == Failed })
 	down.with(func() { down.listError = 0 })
 	r.until("s1 recovers", func() bool { return r.Status().Shards[1].State == Synced })
-	if s := r.Status(); !s.RootAnswered || s.Shards[1].Watches[0].Error == "" {
+	if s := r.Status(); !s.Root.Synced || s.Shards[1].Watches[0].Error == "" {
 		t.Errorf("status after recovery: %+v", s)
 	}
 }

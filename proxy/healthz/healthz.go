@@ -70,8 +70,8 @@ func (h *Health) readiness() []check {
 		return checks
 	}
 	s, now := h.Shards(), h.Now()
-	checks = append(checks, check{name: "root", ok: s.RootAnswered, note: progress(s.Root.State, s.RootAnswered)})
-	if !s.RootAnswered { // which shards there are is not known
+	checks = append(checks, check{name: "root", ok: s.Root.Synced, note: progress(s.Root.State, s.Root.Synced)})
+	if !s.Root.Synced { // which shards there are is not known
 		return checks
 	}
 	return append(checks, h.synced(s.Shards, now))

@@ -44,7 +44,7 @@ func TestHealth(t *testing.T) {
 	check("/healthz?verbose", answer{200, "[+]ping ok\nhealthz check passed\n"})
 	check("/healthz/nope", answer{404, "404 page not found\n"})
 	check("/readyz", answer{500, "[+]ping ok\n[+]shutdown ok\n[-]root failed: cannot be read; see the log or /statusz\nreadyz check failed\n"})
-	status.RootAnswered, status.Root.State = true, shards.Synced
+	status.Root.Synced, status.Root.State = true, shards.Synced
 	status.Shards = []shards.ShardStatus{
 		{Name: "a", State: shards.Synced, Synced: true, Since: metav1.NewTime(start)},
 		{Name: "b", State: shards.Failed, Since: metav1.NewTime(start), Reason: secret, Watches: []shards.ResourceWatchStatus{{Error: secret}}},
