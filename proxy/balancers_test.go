@@ -173,7 +173,7 @@ func TestBalancersHeaders(t *testing.T) {
 			if (err == nil) != tt.served {
 				t.Errorf("the handshake ends with %v", err)
 			}
-			if n := f.headers.Count(); n != tt.without {
+			if n := f.connections.withoutHeader.Load(); n != tt.without {
 				t.Errorf("%d connections are counted as without a header, want %d", n, tt.without)
 			}
 			shows(t, f.Metrics, "front_proxy_connections_without_proxy_header_total", fmt.Sprint("front_proxy_connections_without_proxy_header_total ", tt.without))

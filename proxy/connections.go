@@ -22,6 +22,11 @@ type connections struct {
 	lines         *rate.Limiter // of the log, about refused connections
 	open, refused atomic.Int64
 	progress      time.Duration // for how long a client may not read
+
+	// withoutHeader counts those of load balancers that did not say who the client is.
+	// headerLines are the log's about these.
+	withoutHeader atomic.Int64
+	headerLines   *rate.Limiter
 }
 
 func (l *connections) Accept() (net.Conn, error) {
@@ -41,6 +46,16 @@ func (l *connections) Accept() (net.Conn, error) {
 		if l.lines.Allow() {
 			l.log.Info("Rejecting new client connections: limit reached", "most", l.most, "flag", "--max-connections")
 		}
+	}
+}
+
+// refuseHeader counts a load balancer's connection from peer that did not say who the client is. A
+// health check that connects and says nothing is one, too.
+func (l *connections) refuseHeader(peer net.Addr, err error) {
+	l.withoutHeader.Add(1)
+	if l.headerLines.Allow() {
+		l.log.Info("Closed a load balancer's connection that did not begin with a PROXY protocol header; at most one of these lines a minute",
+			"peer", peer.String(), "reason", err.Error(), "flag", "--proxy-protocol-trusted-cidrs")
 	}
 }
 

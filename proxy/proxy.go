@@ -73,7 +73,6 @@ type streaming struct {
 // listening are the listeners that Run serves; nil: it does not run.
 type listening struct {
 	connections *connections
-	headers     *proxyprotocol.Refused
 	returned    *connListener
 }
 
@@ -161,13 +160,12 @@ func newListening(c *Config) listening {
 	if s.Serving == nil || s.Serving.Listener == nil {
 		return listening{}
 	}
-	headers := proxyprotocol.NewRefused(c.Log)
-	inner := proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: headers.Add})
-	return listening{
-		connections: &connections{Listener: inner, most: int64(s.MaxConnections), log: c.Log, lines: rate.NewLimiter(rate.Every(time.Minute), 1), progress: c.ProgressTimeout},
-		headers:     headers,
-		returned:    newConnListener(s.Serving.Listener),
+	l := &connections{
+		most: int64(s.MaxConnections), log: c.Log, progress: c.ProgressTimeout,
+		lines: rate.NewLimiter(rate.Every(time.Minute), 1), headerLines: rate.NewLimiter(rate.Every(time.Minute), 1),
 	}
+	l.Listener = proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: l.refuseHeader})
+	return listening{connections: l, returned: newConnListener(s.Serving.Listener)}
 }
 
 // logWriter passes on what net/http logs by itself: noise of single

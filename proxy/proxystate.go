@@ -17,7 +17,7 @@ func (p *Proxy) state() metrics.ProxyState {
 		s.Streams[streamKind(kind).String()] = n
 	}
 	if l := p.connections; l != nil {
-		s.Connections = &metrics.Connections{Open: l.open.Load(), Refused: l.refused.Load(), WithoutHeader: p.headers.Count()}
+		s.Connections = &metrics.Connections{Open: l.open.Load(), Refused: l.refused.Load(), WithoutHeader: l.withoutHeader.Load()}
 	}
 	if p.Pages.Status.Shards != nil {
 		s.Shards = p.Pages.Status.Shards().Shards
