@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const (
@@ -28,19 +30,12 @@ const (
 // nothing is allocated, and each collection only halves a stack.
 func (p *Proxy) freeMemoryAfterBurst(ctx context.Context) {
 	var s gcTrigger
-	tick := time.NewTicker(burstInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	wait.UntilWithContext(ctx, func(context.Context) {
 		if s.due(p.streams.numbers()) {
 			runtime.GC()
 			debug.FreeOSMemory() // collects again
 		}
-	}
+	}, burstInterval)
 }
 
 // gcTrigger finds the end of a burst.

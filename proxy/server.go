@@ -9,9 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"frontproxy/proxy/upstream"
-
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+
+	"frontproxy/proxy/upstream"
 )
 
 const (
@@ -43,7 +44,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	running.Go(func() { p.router.Run(inner) })
 	running.Go(func() { p.recheckStreams(inner) })
 	running.Go(func() { p.freeMemoryAfterBurst(inner) })
-	running.Go(func() { p.reportExpired(inner) })
+	running.Go(func() { // certificates that expire, or have expired when they come into use
+		wait.UntilWithContext(inner, func(context.Context) { p.expired.Report(p.Now()) }, expiredInterval)
+	})
 	defer p.router.Close()
 	config, err := p.tlsConfig(inner, &running)
 	if err != nil {
@@ -64,21 +67,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 // expiredInterval is how often certificates are looked at: so soon is one logged that had
 // expired when its file was swapped in.
 const expiredInterval = 10 * time.Second
-
-// reportExpired logs certificates that expire, or that have expired when they come into use,
-// until ctx ends.
-func (p *Proxy) reportExpired(ctx context.Context) {
-	tick := time.NewTicker(expiredInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			p.expired.Report(p.Now())
-		}
-	}
-}
 
 // drain ends the server as Run says.
 func (p *Proxy) drain(ctx context.Context, server *http.Server) error {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 )
 
@@ -150,18 +151,11 @@ func (c *trackedConn) Close() error {
 func (p *healthChecker) run(ctx context.Context) {
 	var probes sync.WaitGroup
 	defer probes.Wait()
-	tick := time.NewTicker(p.every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		for _, h := range p.suspects() {
 			probes.Go(func() { p.probe(ctx, h) })
 		}
-	}
+	}, p.every)
 }
 
 // suspects returns the hosts to probe, and marks them as probing.
