@@ -388,7 +388,7 @@ func TestMetricsOfSources(t *testing.T) {
 	broken = errors.New("broken")
 	for _, u := range f.router.Upstreams() {
 		w.write(t, "ca.crt", nil)
-		routingtest.Settle(t, u.Followed(), clk)
+		routingtest.Settle(t, u.Followed, clk)
 	}
 	shows(t, m, "front_proxy_config_last_reload_successful", `front_proxy_config_last_reload_successful{source="mapping-file /clusters/"} 0`,
 		`front_proxy_config_last_reload_successful{source="token-auth-file"} 0`)

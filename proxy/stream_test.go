@@ -284,8 +284,8 @@ func TestRotation(t *testing.T) {
 	}
 	reload := func() error {
 		t.Helper()
-		routingtest.Settle(t, u.Followed(), clk)
-		return u.Followed().LastError()
+		routingtest.Settle(t, u.Followed, clk)
+		return u.Followed.LastError()
 	}
 	before := u.Credentials()
 	if err := reload(); err != nil || u.Credentials() != before {

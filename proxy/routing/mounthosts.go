@@ -46,7 +46,7 @@ type mountHost struct {
 }
 
 // getsIdentity says whether the host gets the caller's identity.
-func (h *mountHost) getsIdentity() bool { return h.upstream.Files().Cert != "" }
+func (h *mountHost) getsIdentity() bool { return h.upstream.Files.Cert != "" }
 
 // NewMountHosts reads the file of --mount-hosts-file. A nil clock is the real one.
 func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, error) {
@@ -124,7 +124,7 @@ func closeUnused(old, next []*mountHost) {
 // so that its connections go on; nil: there is none.
 func reusedUpstream(host *mountHost, old []*mountHost) *upstream.Upstream {
 	for _, o := range old {
-		if *o.url == *host.url && o.upstream.Files() == host.upstream.Files() {
+		if *o.url == *host.url && o.upstream.Files == host.upstream.Files {
 			return o.upstream
 		}
 	}

@@ -22,8 +22,8 @@ func TestListedHostsAreExternal(t *testing.T) {
 		t.Fatalf("%d hosts", len(all))
 	}
 	for _, u := range all {
-		if !u.External() {
-			t.Errorf("%s is taken for a shard", u.Source())
+		if !u.External {
+			t.Errorf("%s is taken for a shard", u.Source)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func (r *Router) Reload() {
 		r.file.Reload()
 	}
 	for _, u := range r.Upstreams() {
-		u.Followed().Reload()
+		u.Followed.Reload()
 	}
 }
 
@@ -143,7 +143,7 @@ func (r *Router) Reloads() map[string]func() error {
 		all[mappingFileFlag] = r.file.LastError
 	}
 	for _, u := range r.Upstreams() {
-		all[u.Source()] = u.Followed().LastError
+		all[u.Source] = u.Followed.LastError
 	}
 	return all
 }

@@ -71,7 +71,7 @@ func (r *Router) load(path string, read filewatch.ReadFunc) (*routes, error) {
 	old := r.current.Load()
 	inUse := map[string][]byte{}
 	for _, u := range old.upstreams {
-		maps.Copy(inUse, u.Credentials().Contents(u.Files()))
+		maps.Copy(inUse, u.Credentials().Contents(u.Files))
 	}
 	m, err := LoadMappings(path, data, func(name string) ([]byte, error) {
 		if text, ok := inUse[name]; ok {

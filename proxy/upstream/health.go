@@ -78,18 +78,15 @@ func (p *healthChecker) responds(address string) bool {
 	return h == nil || !h.silent && !h.unreachable
 }
 
-// dial is a transport's DialContext.
-func (p *healthChecker) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return p.connect(ctx, network, address, false)
+// dialFor returns a transport's DialContext. waits is for connections of watches, which have no
+// pings and may be silent for long.
+func (p *healthChecker) dialFor(waits bool) DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		return p.dial(ctx, network, address, waits)
+	}
 }
 
-// dialWaiting is dial for connections of watches, which have no pings and may be silent for
-// long.
-func (p *healthChecker) dialWaiting(ctx context.Context, network, address string) (net.Conn, error) {
-	return p.connect(ctx, network, address, true)
-}
-
-func (p *healthChecker) connect(ctx context.Context, network, address string, waits bool) (net.Conn, error) {
+func (p *healthChecker) dial(ctx context.Context, network, address string, waits bool) (net.Conn, error) {
 	if !p.responds(address) {
 		return nil, fmt.Errorf("dial %s: %w", address, errSilent)
 	}

@@ -103,7 +103,7 @@ func checked(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *healthCheck
 	done := make(chan struct{})
 	go func() { defer close(done); p.run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	transport := &http.Transport{DialContext: p.dial, TLSClientConfig: config.Clone(), ForceAttemptHTTP2: http2}
+	transport := &http.Transport{DialContext: p.dialFor(false), TLSClientConfig: config.Clone(), ForceAttemptHTTP2: http2}
 	t.Cleanup(transport.CloseIdleConnections)
 	client := &http.Client{Transport: transport, Timeout: time.Minute}
 	ask := func() error {
@@ -162,7 +162,7 @@ func TestPulseOfWhatWaits(t *testing.T) {
 		<-r.Context().Done()
 	}, false)
 	config := p.config()
-	transport := &http.Transport{DialContext: p.dialWaiting, TLSClientConfig: config}
+	transport := &http.Transport{DialContext: p.dialFor(true), TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
 	res, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get("https://" + relay.Addr().String())
 	if err != nil {
@@ -212,7 +212,7 @@ func TestPulseRefused(t *testing.T) {
 	if err := p.handshake(t.Context(), address); err != nil {
 		t.Errorf("a refused connection is an answer: %v", err)
 	}
-	if _, err := p.dial(t.Context(), "tcp", address); err == nil || !strings.Contains(err.Error(), "refused") {
+	if _, err := p.dial(t.Context(), "tcp", address, false); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("dial: %v", err)
 	}
 	if len(p.suspects()) > 0 || len(p.hosts) > 0 {
@@ -230,11 +230,11 @@ func TestPulseCutOff(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); p.run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	if _, err := p.dial(t.Context(), "tcp", address); !timedOut(err) {
+	if _, err := p.dial(t.Context(), "tcp", address, false); !timedOut(err) {
 		t.Fatalf("the first: %v", err)
 	}
 	for range 100 {
-		if _, err := p.dial(t.Context(), "tcp", address); !errors.Is(err, errSilent) {
+		if _, err := p.dial(t.Context(), "tcp", address, false); !errors.Is(err, errSilent) {
 			t.Fatalf("a later one: %v", err)
 		}
 	}
@@ -255,7 +255,7 @@ func TestPulseCutOff(t *testing.T) {
 	t.Cleanup(server.Close)
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		conn, err := p.dial(t.Context(), "tcp", address)
+		conn, err := p.dial(t.Context(), "tcp", address, false)
 		if err == nil {
 			_ = conn.Close()
 			return

@@ -45,12 +45,13 @@ const (
 )
 
 // Upstream carries requests to backends under one TLS identity. When its files change, new
-// requests use new transports at once; requests under way stay on their connections.
+// requests use new transports at once; requests under way stay on their connections. New sets the
+// exported fields, and nobody changes them.
 type Upstream struct {
-	source   string // the entry of the mapping file, for metrics
-	files    Files
-	external bool                          // tenants choose that requests go there
-	followed *filewatch.File[*Credentials] // files
+	Source   string                        // its name in logs, metrics and /statusz
+	Files    Files                         // those that it was made from
+	Followed *filewatch.File[*Credentials] // follows Files
+	External bool                          // it has the limits of package egress: tenants choose that requests go there
 	current  atomic.Pointer[transports]
 	health   *healthChecker
 	// requests and watches count those under way that have a connection of their own,
@@ -68,12 +69,11 @@ type transports struct {
 	shared, dedicated, watches *http.Transport
 }
 
-// New returns one that uses the credentials m, which were read from files; Run follows them.
-// Source is its name in logs, metrics and /statusz. If external is set, it has the limits of
-// package egress. A nil clock is the real one.
+// New returns one that uses the credentials m, which were read from files; Run follows them. A nil
+// clock is the real one.
 func New(source string, files Files, m *Credentials, external bool, clk clock.Clock, log klog.Logger) *Upstream {
-	u := &Upstream{source: source, files: files, external: external}
-	u.followed = filewatch.Resume(filewatch.Config[*Credentials]{
+	u := &Upstream{Source: source, Files: files, External: external}
+	u.Followed = filewatch.Resume(filewatch.Config[*Credentials]{
 		Name: source,
 		Load: func(_ context.Context, read filewatch.ReadFunc) (*Credentials, error) {
 			next, errs := ReadCredentials(files, true, read)
@@ -90,9 +90,9 @@ func New(source string, files Files, m *Credentials, external bool, clk clock.Cl
 func (u *Upstream) newTransports(m *Credentials) *transports {
 	return &transports{
 		credentials: m,
-		shared:      u.newTransport(m, u.health.dial, true),
-		dedicated:   u.newTransport(m, u.health.dial, false),
-		watches:     u.newTransport(m, u.health.dialWaiting, false),
+		shared:      u.newTransport(m, u.health.dialFor(false), true),
+		dedicated:   u.newTransport(m, u.health.dialFor(false), false),
+		watches:     u.newTransport(m, u.health.dialFor(true), false),
 	}
 }
 
@@ -118,7 +118,7 @@ func (u *Upstream) newTransport(m *Credentials, dial DialFunc, http2 bool) *http
 			MaxReceiveBufferPerStream: egress.StreamBuffer,
 		},
 	}
-	if u.external {
+	if u.External {
 		egress.LimitTransport(t)
 	}
 	t.Protocols.SetHTTP1(true)
@@ -204,7 +204,7 @@ func (u *Upstream) Run(ctx context.Context) {
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	looking.Go(func() { u.CheckHealth(ctx) })
-	_ = u.followed.Run(ctx)
+	_ = u.Followed.Run(ctx)
 	u.Close()
 }
 
@@ -222,8 +222,8 @@ func (u *Upstream) Use(m *Credentials) {
 // Certificates are those in use: the client certificate, and the CAs of servers.
 func (u *Upstream) Certificates() []certs.Source {
 	return []certs.Source{
-		{Role: "client", Source: u.source, PEM: func() []byte { return u.current.Load().credentials.CertPEM }},
-		{Role: "backend-ca", Source: u.source, PEM: func() []byte { return u.current.Load().credentials.CAPEM }},
+		{Role: "client", Source: u.Source, PEM: func() []byte { return u.current.Load().credentials.CertPEM }},
+		{Role: "backend-ca", Source: u.Source, PEM: func() []byte { return u.current.Load().credentials.CAPEM }},
 	}
 }
 
@@ -231,20 +231,8 @@ func (u *Upstream) Certificates() []certs.Source {
 // themselves; all others call Run.
 func (u *Upstream) CheckHealth(ctx context.Context) { u.health.run(ctx) }
 
-// Source is what logs, metrics and /statusz call it.
-func (u *Upstream) Source() string { return u.source }
-
-// Files are those that it was made from.
-func (u *Upstream) Files() Files { return u.files }
-
-// Followed is the follower of the files.
-func (u *Upstream) Followed() *filewatch.File[*Credentials] { return u.followed }
-
 // Credentials are those in use.
 func (u *Upstream) Credentials() *Credentials { return u.current.Load().credentials }
-
-// External says whether it has egress' limits.
-func (u *Upstream) External() bool { return u.external }
 
 // Dedicated is how many requests, and how many watches, have a connection of their own.
 func (u *Upstream) Dedicated() (requests, watches int64) { return u.requests.Load(), u.watches.Load() }
