@@ -29,8 +29,7 @@ func (r *Router) newAdminWorkspace(m *Mappings) *virtualWorkspaces {
 	}
 	for _, e := range m.entries {
 		if e.Shards && !e.PassThrough {
-			v := newVirtualWorkspaces(m, r.ShardServers, adminWorkspace)
-			return &v
+			return r.newVirtualWorkspaces(m, adminWorkspace)
 		}
 	}
 	return nil

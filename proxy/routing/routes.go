@@ -15,7 +15,7 @@ import (
 type routes struct {
 	mappings  *Mappings
 	upstreams map[upstream.Files]*upstream.Upstream
-	services  *shardServices     // nil: not served
+	services  *virtualWorkspaces // nil: not served
 	admin     *virtualWorkspaces // nil: not served
 }
 
@@ -25,7 +25,7 @@ func (r *Router) newRoutes(m *Mappings, old *routes) (*routes, error) {
 	if m.shards && r.Index == nil {
 		return nil, errors.New("a proxy with a mapping for /clusters/ needs an index")
 	}
-	services, err := newShardServices(m, r.ShardServices, r.ShardServers)
+	services, err := r.newShardServices(m)
 	if err != nil {
 		return nil, err
 	}

@@ -35,12 +35,12 @@ type virtualWorkspaces struct {
 // /clusters/ for virtual workspaces embedded in a shard, from /services/ for separate servers.
 // If only one of the entries exists, it is used for both. Clients and metrics see path as the
 // entry's.
-func newVirtualWorkspaces(m *Mappings, servers map[string]*url.URL, path string) virtualWorkspaces {
-	v := virtualWorkspaces{servers: servers}
+func (r *Router) newVirtualWorkspaces(m *Mappings, path string) *virtualWorkspaces {
+	v := &virtualWorkspaces{servers: r.ShardServers}
 	route := func(e *Mapping) *Mapping {
-		r := *e
-		r.Path, r.Shards, r.Backend = path, false, nil
-		return &r
+		of := *e
+		of.Path, of.Shards, of.Backend = path, false, nil
+		return &of
 	}
 	for _, e := range m.entries {
 		switch {
@@ -60,14 +60,9 @@ func newVirtualWorkspaces(m *Mappings, servers map[string]*url.URL, path string)
 	return v
 }
 
-// shardServices is the built-in route to every shard's virtual workspaces.
-type shardServices struct {
-	virtualWorkspaces
-	find func(name string) (*shards.Shard, error)
-}
-
-func newShardServices(m *Mappings, find func(string) (*shards.Shard, error), servers map[string]*url.URL) (*shardServices, error) {
-	if find == nil {
+// newShardServices makes the built-in route to every shard's virtual workspaces; nil: there is none.
+func (r *Router) newShardServices(m *Mappings) (*virtualWorkspaces, error) {
+	if r.ShardServices == nil {
 		return nil, nil
 	}
 	for _, e := range m.entries {
@@ -75,20 +70,19 @@ func newShardServices(m *Mappings, find func(string) (*shards.Shard, error), ser
 			return nil, fmt.Errorf("%s: /%s/ leads to the shards' virtual workspaces; remove the entry or --shard-virtual-workspaces", e.name(), shardsSegment)
 		}
 	}
-	s := &shardServices{newVirtualWorkspaces(m, servers, "/"+shardsSegment+"/"), find}
-	if s.embedded == nil {
+	v := r.newVirtualWorkspaces(m, "/"+shardsSegment+"/")
+	if v.embedded == nil {
 		return nil, errors.New("--shard-virtual-workspaces needs an entry for /clusters/ or /services/ in the mapping file without authentication: pass-through; its certificate asserts the caller")
 	}
-	return s, nil
+	return v, nil
 }
 
 // toServices finds where a path below /shards/ goes; false when it is none.
 func (q *resolution) toServices(path string) (ours bool, err error) {
-	s := q.routes.services
-	if s == nil {
+	if q.routes.services == nil {
 		return false, nil
 	}
-	name, found, err := s.match(path)
+	name, found, err := matchServices(path)
 	switch {
 	case err != nil:
 		return true, err
@@ -97,7 +91,7 @@ func (q *resolution) toServices(path string) (ours bool, err error) {
 	case found.path == "":
 		return true, &destination.Error{Reason: destination.NotMapped, Message: "only virtual workspaces are served there"}
 	}
-	shard, err := s.find(name)
+	shard, err := q.ShardServices(name)
 	if err != nil {
 		return true, err
 	}
@@ -107,7 +101,7 @@ func (q *resolution) toServices(path string) (ours bool, err error) {
 	if q.dest.Target.Mount != nil {
 		return true, index.ErrUnknown // a mount has no virtual workspaces
 	}
-	base, mapping, ok := s.upstream(shard)
+	base, mapping, ok := q.routes.services.upstream(shard)
 	found.mapping = mapping
 	q.enter(found)
 	d := &q.dest
@@ -132,9 +126,9 @@ func (q *resolution) leaveTypeOpen(err error) bool {
 	return true
 }
 
-// match finds the shard that a path names, and what it names there. The shard's
+// matchServices finds the shard that a path names, and what it names there. The shard's
 // name is "" when the path is not below /shards/.
-func (s *shardServices) match(path string) (shard string, r entryMatch, err error) {
+func matchServices(path string) (shard string, r entryMatch, err error) {
 	first, rest := lookup.Segment(path)
 	if first != shardsSegment || rest == "" {
 		return "", entryMatch{}, nil
