@@ -47,13 +47,7 @@ func (o *logicalCluster) valid() bool {
 }
 
 // clusterTable is a shard's table of LogicalClusters.
-type clusterTable struct {
-	idx   *Index
-	shard shardID
-	gen   uint32
-}
-
-func (t *clusterTable) Begin() { t.gen = nextGen(t.gen) }
+type clusterTable struct{ table }
 
 func (t *clusterTable) Upsert(obj shards.Object) {
 	o, ok := obj.(*logicalCluster)

@@ -201,8 +201,8 @@ func (w *world) check(t *testing.T) {
 			t.Fatalf("%s: %d records, %d free, %d in use", what, last, free, used)
 		}
 	}
-	live("clusters", x.clusters.last, len(x.clusters.free), x.clusterNames.len)
-	live("workspaces", x.workspaces.last, len(x.workspaces.free), x.workspaceKeys.len)
+	live("clusters", x.clusters.last, len(x.clusters.free), x.clusterNames.len())
+	live("workspaces", x.workspaces.last, len(x.workspaces.free), x.workspaceKeys.len())
 	live("types", x.types.refs.last, len(x.types.refs.free), len(x.types.ids))
 	for id := range x.mounts {
 		if !x.workspaces.at(uint32(id)).mount {

@@ -10,7 +10,6 @@ import "hash/maphash"
 type hashIndex struct {
 	seed  maphash.Seed
 	parts [1 << partBits]hashPart
-	len   int
 }
 
 const (
@@ -71,7 +70,6 @@ func (t *hashIndex) add(hash uint64, id uint32) {
 	}
 	p.put(hashSlot{uint32(hash), id}) //nolint:gosec // its lower half
 	p.used++
-	t.len++
 }
 
 func (p *hashPart) put(s hashSlot) {
@@ -100,7 +98,6 @@ func (t *hashIndex) remove(hash uint64, id uint32) {
 	}
 	p.slots[i] = hashSlot{}
 	p.used--
-	t.len--
 }
 
 // clusterByName returns a cluster's record, or 0 if nothing names the cluster.

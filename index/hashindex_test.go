@@ -37,9 +37,17 @@ func TestIDs(t *testing.T) {
 					n++
 				}
 			}
-			if table.len != n {
-				t.Errorf("%d ids, want %d", table.len, n)
+			if got := table.len(); got != n {
+				t.Errorf("%d ids, want %d", got, n)
 			}
 		})
 	}
+}
+
+// len counts the IDs.
+func (t *hashIndex) len() (n int) {
+	for i := range t.parts {
+		n += t.parts[i].used
+	}
+	return n
 }

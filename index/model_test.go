@@ -389,7 +389,7 @@ func TestModel(t *testing.T) {
 		for _, name := range modelShards {
 			w.RemoveShard(name)
 		}
-		if w.clusterNames.len+w.workspaceKeys.len+len(w.extraCopies)+len(w.mounts)+len(w.types.ids) != 0 {
+		if w.clusterNames.len()+w.workspaceKeys.len()+len(w.extraCopies)+len(w.mounts)+len(w.types.ids) != 0 {
 			t.Fatalf("-model.seed=%d, run %d: records are left without shards", seed, run)
 		}
 	}

@@ -12,21 +12,26 @@ func (idx *Index) Watches() []shards.ResourceWatch {
 	return []shards.ResourceWatch{{
 		Resource: schema.GroupVersionResource{Group: "core.kcp.io", Version: "v1alpha1", Resource: "logicalclusters"},
 		New:      func() shards.Object { return &logicalCluster{} },
-		Table: func(shard string) shards.Table {
-			return &clusterTable{idx: idx, shard: idx.slot(shard), gen: never + 1}
-		},
+		Table:    func(shard string) shards.Table { return &clusterTable{idx.newTable(shard)} },
 	}, {
 		Resource: schema.GroupVersionResource{Group: "tenancy.kcp.io", Version: "v1alpha1", Resource: "workspaces"},
 		Identity: "tenancy.kcp.io",
 		New:      func() shards.Object { return &workspaceObject{} },
-		Table: func(shard string) shards.Table {
-			return &workspaceTable{idx: idx, shard: idx.slot(shard), gen: never + 1}
-		},
+		Table:    func(shard string) shards.Table { return &workspaceTable{idx.newTable(shard)} },
 	}}
 }
 
-func (idx *Index) slot(name string) shardID {
+// table is what the tables of a shard have in common.
+type table struct {
+	idx   *Index
+	shard shardID
+	gen   uint32 // of the list or watch whose events come now
+}
+
+func (idx *Index) newTable(shard string) table {
 	idx.mu.Lock()
 	defer idx.mu.Unlock()
-	return idx.ensureShard(name)
+	return table{idx, idx.ensureShard(shard), never + 1}
 }
+
+func (t *table) Begin() { t.gen = nextGen(t.gen) }

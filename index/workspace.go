@@ -126,13 +126,7 @@ func (o *workspaceObject) mountURL() *url.URL {
 }
 
 // workspaceTable is a shard's table of Workspaces.
-type workspaceTable struct {
-	idx   *Index
-	shard shardID
-	gen   uint32
-}
-
-func (t *workspaceTable) Begin() { t.gen = nextGen(t.gen) }
+type workspaceTable struct{ table }
 
 func (t *workspaceTable) Upsert(obj shards.Object) {
 	o, ok := obj.(*workspaceObject)
