@@ -68,14 +68,6 @@ func (b *buckets) bucket(p *part, key uint64) bucket {
 	return made
 }
 
-// peek returns the bucket for the key if there is one; p may be nil.
-func peek(p *part, key uint64) (bucket, bool) {
-	if p == nil {
-		return bucket{}, false
-	}
-	return p.lru.Peek(key)
-}
-
 // wait is how long it takes until the bucket has a token; 0: it has one.
 func (b *buckets) wait(of bucket, now time.Time) time.Duration {
 	missing := 1 - of.tokens.TokensAt(now)

@@ -139,8 +139,10 @@ func (l *Limiter) Caller(r *Request) (Refusal, bool) {
 	if inWorkspace != nil {
 		all = l.workspaces.bucket(inWorkspace, workspace)
 		if wait := l.workspaces.wait(all, now); wait > 0 {
-			if known, ok := peek(inUser, user); ok { // a user who is refused here needs no bucket
-				wait = max(wait, l.identities.wait(known, now))
+			if inUser != nil {
+				if known, ok := inUser.lru.Peek(user); ok { // a user who is refused here needs no bucket
+					wait = max(wait, l.identities.wait(known, now))
+				}
 			}
 			return l.refuse(Workspace, inWorkspace, workspace, all, wait, now), true
 		}
