@@ -82,10 +82,8 @@ const mountHostsFlag = "mount-hosts-file"
 func (h *MountHosts) Run(ctx context.Context) error {
 	var files sync.WaitGroup
 	files.Go(func() { _ = h.File.Run(ctx) })
-	checkHealth := func(ctx context.Context, u *upstream.Upstream) { u.CheckHealth(ctx) } // the list's File has their files
-	upstream.RunAll(ctx, checkHealth, h.upstreams, h.changed)
+	upstream.RunAll(ctx, h.upstreams, h.changed)
 	files.Wait()
-	closeUnused(h.Get(), nil)
 	return nil
 }
 
@@ -98,25 +96,11 @@ func (h *MountHosts) upstreams() []*upstream.Upstream {
 	return all
 }
 
-// use closes the connections of hosts that were replaced, and tells Run of the new ones.
-func (h *MountHosts) use(old, next []*mountHost) {
-	closeUnused(old, next)
+// use tells Run of the new hosts.
+func (h *MountHosts) use(_, _ []*mountHost) {
 	select {
 	case h.changed <- struct{}{}:
 	default: // Run has not taken the last signal yet
-	}
-}
-
-// closeUnused closes the connections of the hosts that are in old but not in next.
-func closeUnused(old, next []*mountHost) {
-	kept := map[*upstream.Upstream]bool{}
-	for _, host := range next {
-		kept[host.upstream] = true
-	}
-	for _, host := range old {
-		if !kept[host.upstream] {
-			host.upstream.Close()
-		}
 	}
 }
 

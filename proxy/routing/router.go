@@ -115,7 +115,7 @@ func (r *Router) Run(ctx context.Context) {
 	if r.file != nil {
 		mappings.Go(func() { _ = r.file.Run(ctx) })
 	}
-	upstream.RunAll(ctx, func(ctx context.Context, u *upstream.Upstream) { u.Run(ctx) }, r.Upstreams, r.changed)
+	upstream.RunAll(ctx, r.Upstreams, r.changed)
 }
 
 // Close closes the idle connections to mounted hosts.

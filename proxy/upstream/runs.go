@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// RunAll runs the upstreams that wanted returns with run until ctx ends, and looks again which
-// these are whenever changed has something. An upstream has to run as long as it is used: a
-// backend that was found silent is served again only after a probe by Run. Requests under way
-// at one that is stopped stay on their connections.
-func RunAll(ctx context.Context, run func(context.Context, *Upstream), wanted func() []*Upstream, changed <-chan struct{}) {
+// RunAll runs the upstreams that wanted returns until ctx ends, and looks again which these are
+// whenever changed has something. An upstream has to run as long as it is used: a backend that
+// was found silent is served again only after a probe by Run. Requests under way at one that is
+// stopped stay on their connections.
+func RunAll(ctx context.Context, wanted func() []*Upstream, changed <-chan struct{}) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	stops := map[*Upstream]context.CancelFunc{}
@@ -20,7 +20,7 @@ func RunAll(ctx context.Context, run func(context.Context, *Upstream), wanted fu
 			if stops[u] == nil {
 				one, stop := context.WithCancel(ctx)
 				stops[u] = stop
-				running.Go(func() { run(one, u) })
+				running.Go(func() { u.Run(one) })
 			}
 		}
 		for u, stop := range stops {

@@ -50,7 +50,7 @@ const (
 type Upstream struct {
 	Source   string                        // its name in logs, metrics and /statusz
 	Files    Files                         // those that it was made from
-	Followed *filewatch.File[*Credentials] // follows Files
+	Followed *filewatch.File[*Credentials] // follows Files; nil: somebody else does, and calls Use
 	External bool                          // it has the limits of package egress: tenants choose that requests go there
 	current  atomic.Pointer[transports]
 	health   *healthChecker
@@ -69,19 +69,21 @@ type transports struct {
 	shared, dedicated, watches *http.Transport
 }
 
-// New returns one that uses the credentials m, which were read from files; Run follows them. A nil
-// clock is the real one.
+// New returns one that uses the credentials m, which were read from files. Run follows these unless
+// external is set. A nil clock is the real one.
 func New(source string, files Files, m *Credentials, external bool, clk clock.Clock, log klog.Logger) *Upstream {
 	u := &Upstream{Source: source, Files: files, External: external}
-	u.Followed = filewatch.Resume(filewatch.Config[*Credentials]{
-		Name: source,
-		Load: func(_ context.Context, read filewatch.ReadFunc) (*Credentials, error) {
-			next, errs := ReadCredentials(files, true, read)
-			return next, errors.Join(errs...)
-		},
-		Use:   func(_, next *Credentials) { u.Use(next) },
-		Clock: clk, Log: log,
-	}, m, m.Contents(files))
+	if !external {
+		u.Followed = filewatch.Resume(filewatch.Config[*Credentials]{
+			Name: source,
+			Load: func(_ context.Context, read filewatch.ReadFunc) (*Credentials, error) {
+				next, errs := ReadCredentials(files, true, read)
+				return next, errors.Join(errs...)
+			},
+			Use:   func(_, next *Credentials) { u.Use(next) },
+			Clock: clk, Log: log,
+		}, m, m.Contents(files))
+	}
 	u.health = newHealthChecker(func() *tls.Config { return u.current.Load().credentials.config() }, log)
 	u.current.Store(u.newTransports(m))
 	return u
@@ -199,13 +201,16 @@ func (b *dedicatedBody) Close() error {
 // nothing is known.
 func (u *Upstream) Responds(address string) bool { return u.health.responds(address) }
 
-// Run follows the files and checks the connections until ctx ends.
+// Run follows the files and checks the connections until ctx ends. Then it closes those that no
+// request uses.
 func (u *Upstream) Run(ctx context.Context) {
-	var looking sync.WaitGroup
-	defer looking.Wait()
-	looking.Go(func() { u.CheckHealth(ctx) })
-	_ = u.Followed.Run(ctx)
-	u.Close()
+	var running sync.WaitGroup
+	running.Go(func() { u.health.run(ctx) })
+	if u.Followed != nil {
+		_ = u.Followed.Run(ctx)
+	}
+	running.Wait()
+	u.current.Load().close()
 }
 
 // Use swaps the transports when m differs from what they were made with. It is
@@ -227,18 +232,11 @@ func (u *Upstream) Certificates() []certs.Source {
 	}
 }
 
-// CheckHealth checks the connections until ctx ends. It is for callers that follow the files
-// themselves; all others call Run.
-func (u *Upstream) CheckHealth(ctx context.Context) { u.health.run(ctx) }
-
 // Credentials are those in use.
 func (u *Upstream) Credentials() *Credentials { return u.current.Load().credentials }
 
 // Dedicated is how many requests, and how many watches, have a connection of their own.
 func (u *Upstream) Dedicated() (requests, watches int64) { return u.requests.Load(), u.watches.Load() }
-
-// Close closes the connections that no request uses.
-func (u *Upstream) Close() { u.current.Load().close() }
 
 func (t *transports) close() {
 	t.shared.CloseIdleConnections()
