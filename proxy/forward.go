@@ -163,7 +163,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 			x.watch = x.p.newWatch(x.inbound, res, &x.dest, x.decision, x.traffic.Received)
 			return nil
 		}
-		x.rechecked = x.p.newRecheckedBody(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision)) // ReverseProxy would end the upload
+		fallthrough // ReverseProxy would end the upload
 	case res.ContentLength == -1:
 		x.rechecked = x.p.newRecheckedBody(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision))
 	}

@@ -7,6 +7,7 @@ package healthz
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,7 @@ func (h *Health) Serve(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	if name != "" {
-		checks = named(checks, name)
+		checks = slices.DeleteFunc(checks, func(c check) bool { return c.name != name })
 	}
 	if len(checks) == 0 {
 		http.NotFound(w, r)
@@ -103,15 +104,6 @@ func progress(s shards.State, once bool) string {
 		return "cannot be read now; what was read before is still served; see the log or /statusz"
 	}
 	return "cannot be read; see the log or /statusz"
-}
-
-func named(checks []check, name string) []check {
-	for _, c := range checks {
-		if c.name == name {
-			return []check{c}
-		}
-	}
-	return nil
 }
 
 // report writes in the format of Kubernetes' health checks.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -111,12 +112,8 @@ func Upgrade(r *http.Request) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	if len(values) == 1 && r.ProtoMajor == 1 {
-		for _, p := range upgrades {
-			if strings.EqualFold(values[0], p) {
-				return true, nil
-			}
-		}
+	if len(values) == 1 && r.ProtoMajor == 1 && slices.ContainsFunc(upgrades, func(p string) bool { return strings.EqualFold(p, values[0]) }) {
+		return true, nil
 	}
 	return false, errUpgrade
 }

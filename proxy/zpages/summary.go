@@ -10,15 +10,10 @@ import (
 	"frontproxy/index"
 )
 
-// summarize sets Answer and Next, unless they are there already, by the rest of the explanation:
-// they say nothing that its reader may not know.
+// summarize sets Answer and Next by the rest of the explanation: they say nothing that its reader
+// may not know.
 func (e *Explanation) summarize() {
-	if e.Answer != "" {
-		return
-	}
 	switch {
-	case e.Message != "":
-		e.Answer = e.Message
 	case e.Code == http.StatusOK && e.User != nil:
 		e.Answer, e.Next = "the server gets it as "+e.User.Username, "what that user may do there, RBAC in the workspace says"
 	case e.Code == http.StatusOK:
