@@ -2,11 +2,8 @@ package proxy
 
 import "sync"
 
-// bufferPool lends buffers to copy bodies with, of one size each.
-type bufferPool struct {
-	size int
-	pool sync.Pool
-}
+// bufferPool lends buffers of one size, to copy bodies with.
+type bufferPool struct{ pool sync.Pool }
 
 const (
 	// copyBuffer is for bodies that end; streamBuffer for watches, which are
@@ -16,19 +13,13 @@ const (
 )
 
 func newBufferPool(size int) *bufferPool {
-	p := &bufferPool{size: size}
-	p.pool.New = func() any { b := make([]byte, size); return &b }
-	return p
+	return &bufferPool{sync.Pool{New: func() any { b := make([]byte, size); return &b }}}
 }
 
 func (p *bufferPool) Get() []byte { return *p.pool.Get().(*[]byte) }
 
-func (p *bufferPool) Put(b []byte) {
-	if cap(b) >= p.size {
-		b = b[:p.size]
-		p.pool.Put(&b)
-	}
-}
+// Put gives back what Get has returned.
+func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
 
 // copyBuffers has buffers of both sizes, for bodies that end and for watches.
 type copyBuffers struct{ large, small *bufferPool }

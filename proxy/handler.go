@@ -7,7 +7,6 @@ import (
 	"regexp"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
 	"frontproxy/lookup"
 	"frontproxy/proxy/apistatus"
@@ -69,14 +68,6 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.cors.ServeHTTP(w, r)
-}
-
-// withCORS puts Kubernetes' CORS filter before the rest; nil: there is none.
-func (p *Proxy) withCORS(origins []string) http.Handler {
-	if len(origins) == 0 {
-		return nil
-	}
-	return genericfilters.WithCORS(http.HandlerFunc(p.serve), origins, nil, nil, nil, "true")
 }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {

@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/klog/v2"
 
 	"frontproxy/index"
@@ -31,7 +32,7 @@ type Proxy struct {
 
 	router       *routing.Router
 	health       *healthz.Health
-	cors         http.Handler         // the chain from CORS on; nil: no browser may call
+	cors         http.Handler         // Kubernetes' CORS filter before serve; nil: no browser may call
 	explanations *zpages.Explanations // nil: nothing is explained
 	// configurations tells owners about theirs; nil: nobody does.
 	configurations *zpages.Configurations
@@ -130,7 +131,9 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.limit.init(c.MaxInFlight)
 	p.exchanges.New = func() any { return p.newExchange() }
-	p.cors = p.withCORS(c.CORSOrigins)
+	if len(c.CORSOrigins) > 0 {
+		p.cors = genericfilters.WithCORS(http.HandlerFunc(p.serve), c.CORSOrigins, nil, nil, nil, "true")
+	}
 	if c.Tracing != nil {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}

@@ -173,7 +173,7 @@ func (f *follower) cycle(ctx context.Context) (progress bool, err error) {
 		}
 	}
 	defer s.close()
-	if f.note.synced() {
+	if f.note.enter(Synced) {
 		f.log.Info("Watch is synced", "objects", f.note.get().Objects)
 	}
 	return f.follow(s)

@@ -20,10 +20,6 @@ type identities struct {
 	hashes map[string]string
 }
 
-func newIdentities(root *client) *identities {
-	return &identities{root: root, sem: make(chan struct{}, 1), hashes: map[string]string{}}
-}
-
 // get returns the identity of the export. If the cached one equals stale, get reads
 // it again.
 func (i *identities) get(ctx context.Context, export, stale string) (string, error) {

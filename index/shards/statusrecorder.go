@@ -70,9 +70,6 @@ func (n *statusRecorder) changed(event string) {
 	}
 }
 
-// synced records that the watch is open, and reports whether that is new.
-func (n *statusRecorder) synced() bool { return n.enter(Synced) }
-
 func (n *statusRecorder) skipped() { n.metrics.Skipped(n.shard, n.status.Resource) }
 
 func (n *statusRecorder) failed(err error) {

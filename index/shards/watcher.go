@@ -131,7 +131,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return fmt.Errorf("root kubeconfig: %w", err)
 	}
 	defer root.close()
-	w.ids = newIdentities(root)
+	w.ids = &identities{root: root, sem: make(chan struct{}, 1), hashes: map[string]string{}}
 	from, err := w.newEndpoints(root)
 	if err != nil {
 		return err
