@@ -26,7 +26,7 @@
 // A cluster has moved to a shard when that shard holds it with a copy that is not marked:
 // neither a conflict nor a copy that kcp has not released yet is a move, and so is
 // nothing that is missing from a list or from a shard that does not answer. OnMove,
-// MoveState and MovedAt tell of moves. What they need is kept for each cluster that was
+// MoveState and MovedAt report moves. What they need is kept for each cluster that was
 // seen on several shards, as long as the cluster exists, and for at most 1024 that vanished
 // while they were marked. It is lost with the process.
 //

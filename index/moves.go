@@ -122,7 +122,7 @@ func (idx *Index) moveChanged(name string) {
 	}
 }
 
-// unlock releases the lock after changes of clusters, and then tells of the moves that have
+// unlock releases the lock after changes of clusters, and then reports the moves that have
 // changed.
 func (idx *Index) unlock() {
 	if some := idx.marked > 0 || len(idx.previous) > 0 || len(idx.extraCopies) > 0; some != idx.anyMoves.Load() {

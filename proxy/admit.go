@@ -39,8 +39,8 @@ func (x *exchange) admit(r *http.Request) *metav1.Status {
 }
 
 // authenticating calls do, which authenticates the request, and charges the client's
-// address for the time that it waits. If the address has no room, do may not wait, and what
-// would need it is refused with 429.
+// address for the time that it waits. If the address has no room, do may not wait, and a
+// request that would have to wait is refused with 429.
 func (x *exchange) authenticating(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
 	x.charges.chargeAddress(&x.p.limit, r, chargedTarget(x.localPath, &x.dest), x.long)
 	if !x.charges.addressFull {

@@ -31,8 +31,8 @@ func (w *clientWriter) FlushError() error {
 
 // WriteHeader implements http.ResponseWriter. Informational answers are not passed on
 // over HTTP/2: when a client resets its stream meanwhile, net/http returns before it
-// has read the headers, which ReverseProxy then changes, and two that use a map at a
-// time end the process.
+// has read the headers, which ReverseProxy then changes, and two goroutines that use a
+// map at the same time end the process.
 func (w *clientWriter) WriteHeader(code int) {
 	if code < http.StatusOK && code != http.StatusSwitchingProtocols && w.http2 {
 		return
@@ -41,7 +41,7 @@ func (w *clientWriter) WriteHeader(code int) {
 	if code >= http.StatusOK && w.upload.remains() {
 		// Before it sends the headers, net/http reads what the client may still send.
 		connection := http.NewResponseController(w.ResponseWriter)
-		_ = connection.SetReadDeadline(time.Now().Add(w.upload.timeout)) // a writer that has none is a test's
+		_ = connection.SetReadDeadline(time.Now().Add(w.upload.timeout)) // only writers of tests have no deadlines
 		_ = w.FlushError()
 		_ = connection.SetReadDeadline(time.Time{})
 	}

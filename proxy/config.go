@@ -25,7 +25,7 @@ type Decider interface {
 	Decide(ctx context.Context, r authn.Request) *authn.Decision
 }
 
-// Authorizer says who may read what the proxy tells of itself; accessreview.RootAuthorizer does.
+// Authorizer says who may read what the proxy reports about itself; accessreview.RootAuthorizer does.
 type Authorizer interface {
 	// Authorize reports whether u may do verb at a non-resource path. An error means
 	// that this could not be determined now. If the error wraps fairqueue.ErrFull,
@@ -39,7 +39,7 @@ type Config struct {
 	Routing routing.Config
 	// Server is required by Run only.
 	Server ServerConfig
-	// Pages are what the proxy tells of itself.
+	// Pages are the pages about the proxy itself.
 	Pages PagesConfig
 
 	// Decider is required.
@@ -112,7 +112,7 @@ type ServerConfig struct {
 	ShutdownTimeout time.Duration
 }
 
-// PagesConfig is what a Proxy tells of itself.
+// PagesConfig is for the pages about the Proxy itself.
 type PagesConfig struct {
 	// Authorizer says who may read /metrics, /statusz, /flagz and explanations;
 	// nil: nobody.

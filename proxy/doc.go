@@ -16,7 +16,7 @@
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
 //     packages accessreview and zpages
 //   - which headers a server gets: exchange.rewrite (forward.go)
-//   - what log, metrics, audit and spans tell of a request: record (exchange.go)
+//   - what log, metrics, audit and spans report about a request: record (exchange.go)
 //   - what the proxy answers by itself: answerLocally (localendpoints.go), and package healthz
 //
 // What holds everywhere:

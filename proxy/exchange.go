@@ -12,10 +12,11 @@ import (
 	"frontproxy/proxy/metrics"
 )
 
-// exchange is one request's way: what each step has found out (record), and what the next
-// ones need. It holds the ReverseProxy that forwards the request, so that its callbacks find
-// the exchange without a context. Exchanges are pooled, because creating the callbacks costs
-// more than the rest. Nothing may keep one after finish, which resets it.
+// exchange is one request on its way through the steps: what each of them has found out
+// (record), and what the next ones need. It holds the ReverseProxy that forwards the request,
+// so that its callbacks find the exchange without a context. Exchanges are pooled, because
+// creating the callbacks costs more than the rest. Nothing may keep one after finish, which
+// resets it.
 type exchange struct {
 	p  *Proxy
 	rp httputil.ReverseProxy
@@ -29,7 +30,7 @@ type exchange struct {
 }
 
 // record is what the steps have found out about a request. The log, metrics, audit events
-// and spans tell it.
+// and spans report it.
 type record struct {
 	start time.Time
 	id    string     // empty unless audit, tracing or logging needs it
@@ -51,9 +52,9 @@ type response struct {
 	// headerWritten: the upstream's answer is being written, so that no other can.
 	headerWritten bool
 	writer        clientWriter   // where the answer goes
-	watch         *watch         // nil: the answer is no watch
+	watch         *watch         // nil: the answer is not a watch
 	watchContext  *watchContext  // the request's, if it may outlast the handler (hijackedwatch.go); else nil
-	rechecked     *recheckedBody // nil: the body is no such one
+	rechecked     *recheckedBody // nil: the body is not rechecked
 	// traffic is where the bytes to and from the shard are counted; empty for
 	// other upstreams.
 	traffic metrics.Traffic

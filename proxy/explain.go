@@ -64,8 +64,8 @@ func (x *exchange) authorizePage(r *http.Request, what string, spec authorizatio
 	return allowed, nil
 }
 
-// explain goes the way of a request as far as the decision, with a credential
-// in hand, and tells what it meets.
+// explain takes a request that nobody sent as far as the decision, and reports what becomes
+// of it on the way.
 func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages.Explanation, error) {
 	out := &zpages.Explanation{Instance: p.Pages.Explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
 	_, to, status := p.resolve(r)

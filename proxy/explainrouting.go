@@ -42,7 +42,7 @@ func (p *Proxy) unrouted(d *destination.Destination, status *metav1.Status) (ans
 	return status.Message, ""
 }
 
-// missing says which part of a path there is not.
+// missing says which part of a path does not exist.
 func (p *Proxy) missing(path string) string {
 	for parent := path; ; {
 		i := strings.LastIndexByte(parent, ':')
@@ -125,8 +125,8 @@ func serverName(d *destination.Destination) string {
 	return d.Name()
 }
 
-// reach asks the server at d for its health, over connections such as requests take and as
-// nobody. Any answer will do.
+// reach asks the server at d for its health, over the connections that requests take, and
+// without a user. Any answer will do.
 func reach(ctx context.Context, d *destination.Destination) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()

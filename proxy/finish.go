@@ -53,7 +53,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	return v != nil
 }
 
-// log writes the line of the request r, which took so long.
+// log writes the line about the request r.
 func (rec *record) log(log klog.Logger, r *http.Request, took time.Duration) {
 	values := []any{"requestID", rec.id, "method", r.Method, "path", r.URL.Path, "code", rec.code, "latency", took, "client", r.RemoteAddr}
 	if rec.dest.Target.Cluster != "" {
@@ -77,7 +77,7 @@ func (rec *record) log(log klog.Logger, r *http.Request, took time.Duration) {
 	log.Info("Request", values...)
 }
 
-// labels are what metrics tell of the request r, which took so long.
+// labels are what metrics count the request r by.
 func (rec *record) labels(r *http.Request, took time.Duration) metrics.Request {
 	m := metrics.Request{Method: r.Method, Code: rec.code, Shard: rec.dest.Shard, Took: took}
 	if rec.info == nil {

@@ -57,7 +57,7 @@ func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.R
 	return held
 }
 
-// tooLate answers a client whose body did not come.
+// tooLate answers a client whose body did not arrive in time.
 func (x *exchange) tooLate(w http.ResponseWriter) {
 	if x.upload.http1 { // over HTTP/2 only the stream is lost
 		w.Header().Set("Connection", "close")
@@ -98,7 +98,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// restoreForwarding puts back what ReverseProxy removed, for shards see these
+// restoreForwarding puts back what ReverseProxy removed, because shards are to see these
 // headers as a chain of proxies left them, and adds the client's address.
 func restoreForwarding(in, out *http.Request) {
 	for _, key := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto"} {
@@ -195,8 +195,8 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	x.answer(w, apistatus.Unreachable(what, x.p.failing(x.dest.Shard)))
 }
 
-// failing is how long the proxy has not been able to watch anything on a shard; 0: it is, or the shard
-// is not known.
+// failing is for how long the proxy has been unable to watch anything on a shard; 0: it can now,
+// or the shard is not known.
 func (p *Proxy) failing(shard string) time.Duration {
 	if p.Routing.ShardFailingSince == nil {
 		return 0

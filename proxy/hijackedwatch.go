@@ -111,7 +111,7 @@ func listen(conn net.Conn, gone func()) (silent func() bool) {
 		heard <- !quiet
 	}()
 	return func() bool {
-		_ = conn.SetReadDeadline(time.Unix(1, 0)) // what fails is read to its end by who reads next
+		_ = conn.SetReadDeadline(past) // if that fails, so does whatever reads next
 		quiet := !<-heard
 		_ = conn.SetReadDeadline(time.Time{})
 		return quiet
@@ -167,7 +167,7 @@ const (
 	chunkTail = len("\r\n")
 )
 
-// chunked is a watch's way on a connection of its own.
+// chunked sends a watch in chunks, on a connection that was taken from net/http.
 type chunked struct {
 	net.Conn
 	listening func() (silent bool) // nil: nobody listens

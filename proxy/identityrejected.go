@@ -15,8 +15,7 @@ import (
 )
 
 // errIdentityRejected tells the operator that a server does not trust the proxy's
-// identity headers. Users then see refusals for which nothing on their side is a
-// reason.
+// identity headers. Users then see refusals that nothing on their side explains.
 var errIdentityRejected = errors.New("it does not trust the identity headers that the proxy sends: the proxy's client certificate for it (proxy_client_cert in the mapping file) has expired, its CA is not in that server's --requestheader-client-ca-file, or its name not in --requestheader-allowed-names")
 
 // maxRefusal bounds, in bytes, the refusals that are looked into.
@@ -40,8 +39,8 @@ func (p *Proxy) checkIdentityRejected(res *http.Response, d *destination.Destina
 	}
 }
 
-// rejectionCounts is for how long explanations tell of a server that refused a user whom the
-// proxy had admitted. Whether it would again is not known.
+// rejectionCounts is for how long explanations mention that a server refused a user whom the
+// proxy had admitted. Whether it would do so again is not known.
 const rejectionCounts = 5 * time.Minute
 
 // identityRejections are the servers that lately refused users whom the proxy had admitted. The

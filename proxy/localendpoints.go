@@ -32,8 +32,8 @@ func (p *Proxy) localPath(r *http.Request) string {
 	return ""
 }
 
-// ownPath returns which of the proxy's own paths is asked for, as root's rights
-// name it; empty: the request is for somebody else.
+// ownPath returns which of the proxy's own paths is asked for, as RBAC in root names
+// it; empty: the request is for somebody else.
 func (p *Proxy) ownPath(r *http.Request) string {
 	switch path := r.URL.Path; path {
 	case zpages.MetricsPath, zpages.StatuszPath, zpages.FlagzPath:
@@ -45,8 +45,8 @@ func (p *Proxy) ownPath(r *http.Request) string {
 	return ""
 }
 
-// admitLocal authenticates and authorizes a request for x.localPath. Where to log in, anybody may
-// read.
+// admitLocal authenticates and authorizes a request for x.localPath. Anybody may read where to log
+// in.
 func (x *exchange) admitLocal(r *http.Request) *metav1.Status {
 	if x.localPath == protectedresource.WellKnownPath {
 		return nil

@@ -148,8 +148,8 @@ func New(c Config) (*Proxy, error) {
 	return p, nil
 }
 
-// completeStatus has /statusz tell what the Proxy knows itself, and logs what is wrong from
-// the start.
+// completeStatus has /statusz show what the Proxy itself knows, and logs which certificates have
+// expired already.
 func (p *Proxy) completeStatus() {
 	s := &p.Pages.Status
 	s.Shards, s.Started = p.ShardStatus, p.Now()

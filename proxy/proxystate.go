@@ -7,7 +7,7 @@ import (
 	"frontproxy/proxy/metrics"
 )
 
-// state is what metrics tell of the Proxy.
+// state is what metrics report about the Proxy.
 func (p *Proxy) state() metrics.ProxyState {
 	s := metrics.ProxyState{
 		InFlight: p.inFlight.Load(), Streams: map[string]int{}, RevokedStreams: p.endedStreams.Load(), MovedStreams: p.movedStreams.Load(), Panics: p.panics.Load(),

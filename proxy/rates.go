@@ -111,7 +111,7 @@ func (p *Proxy) checkCallerRate(r *http.Request, held *charges, d *authn.Decisio
 	return p.rateExceeded(refusal, r, held, place, q.User)
 }
 
-// ratePlace is what the rates of an admitted request to d are for.
+// ratePlace is the place whose rates apply to an admitted request to d.
 func ratePlace(d *destination.Destination) (place string, workspace bool) {
 	switch {
 	case d.Target.Cluster != "":

@@ -64,7 +64,7 @@ func (s *watch) end() {
 type responseWriter interface {
 	// send sends the n bytes of buf from chunkHead on, and may change the rest.
 	send(buf []byte, n int) error
-	// close ends the answer with what came after the body.
+	// close ends the answer with the trailers that came after the body.
 	close(trailer http.Header) error
 }
 

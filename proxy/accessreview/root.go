@@ -143,8 +143,8 @@ func reviewOf(u user.Info, verb, path string) authorizationv1.SubjectAccessRevie
 	return spec
 }
 
-// reviewCaller names who shares with the others: the logical cluster that a user is
-// of, else the user.
+// reviewCaller names the caller that shares root with the others: the logical cluster of
+// which the user is, else the user.
 func reviewCaller(u user.Info) string {
 	if cluster := u.GetExtra()["authentication.kcp.io/cluster-name"]; len(cluster) > 0 {
 		return "cluster/" + cluster[0]

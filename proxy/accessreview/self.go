@@ -36,8 +36,8 @@ func Impersonation(header http.Header) http.Header {
 }
 
 // Self asks the shard at d whether u may do in the workspace what spec says
-// (SelfSubjectAccessReview), under u's own identity. With impersonation, which are headers of
-// u's request, it asks whether the user may that u impersonates, and u may do that. An error
+// (SelfSubjectAccessReview), under u's own identity. With impersonation, headers of u's
+// request, it asks whether the user whom u impersonates may, and u may impersonate. An error
 // means that the shard did not say.
 func Self(ctx context.Context, d *destination.Destination, u user.Info, impersonation http.Header, spec authorizationv1.SelfSubjectAccessReviewSpec) (bool, error) {
 	review := &authorizationv1.SelfSubjectAccessReview{

@@ -9,8 +9,8 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// ForDestination is the answer to a request of which routing did not find out where
-// it goes: ForLookup, and what is said of mapping file and mounts.
+// ForDestination is the answer to a request for which routing found no destination: that of
+// ForLookup, or what a *destination.Error says.
 func ForDestination(err error, r *http.Request) *metav1.Status {
 	var nowhere *destination.Error
 	if !errors.As(err, &nowhere) {

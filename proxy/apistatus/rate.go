@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What RateExceeded says of whom.
+// The texts of RateExceeded: whose rate is exceeded.
 const (
 	WorkspaceRate = "the workspace sends requests faster than it may; look for a client of it that loops"
 	IdentityRate  = "you send requests faster than one user may here; make the client send fewer"

@@ -6,8 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// CannotReview is the answer to a TokenReview about a token of which it cannot be told now
-// whether it is good: a 503, with how long to wait.
+// CannotReview is the answer to a TokenReview about a token that cannot be judged now: a 503,
+// with how long to wait.
 func CannotReview() *metav1.Status {
 	return unavailable("the token cannot be reviewed right now")
 }

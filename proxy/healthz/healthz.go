@@ -94,7 +94,7 @@ func (h *Health) synced(all []shards.ShardStatus, now time.Time) check {
 	return c
 }
 
-// progress says in words for everybody how far reading has come, and where
+// progress says how far reading has come, in words that anybody may read, and where
 // operators find the reason when it fails.
 func progress(s shards.State, once bool) string {
 	switch {

@@ -47,7 +47,7 @@ func DropPrivate(header http.Header) {
 	dropPrefixed(header, privatePrefixes)
 }
 
-// DropCookies removes what browsers tell our origin only.
+// DropCookies removes cookies, which browsers send for our origin and for no other.
 func DropCookies(header http.Header) { dropPrefixed(header, []string{"cookie"}) }
 
 // dropPrefixed removes headers that begin with any of the prefixes, which are in normal form.

@@ -136,9 +136,9 @@ func encodeExtraKey(key string) string {
 }
 
 // Headers by which proxies and gateways tell the server behind them who is
-// calling, in normal form. This proxy tells it in headers of its own, so what a
-// client brings in these is nobody's word. Shards read none of them; what stands
-// behind another mapping, or beside a shard, may.
+// calling, in normal form. This proxy says so in headers of its own, so what a
+// client sends in these proves nothing. Shards read none of them; what stands behind
+// another mapping, or beside a shard, may.
 var (
 	assertingHeaders = []string{
 		"x-forwarded-client-cert",                                                                                                   // Envoy, Istio

@@ -21,7 +21,7 @@ type Config struct {
 	URLs []*url.URL
 	// Lookup finds what a valid cluster path names; see index. Nil: nothing.
 	Lookup func(path string) (index.Target, error)
-	// Type has the clients that a workspace type's owner wants told; nil: none.
+	// Type has the clients that a workspace type's owner publishes; nil: none.
 	Type func(index.Type) []protectedresource.Client
 	// Operator has the clients of the operator's issuers, which every workspace
 	// accepts.

@@ -7,7 +7,7 @@ import (
 	"frontproxy/internal/certs"
 )
 
-// ProxyState is what a Proxy tells of itself at a scrape.
+// ProxyState is what a Proxy reports about itself at a scrape.
 type ProxyState struct {
 	// InFlight are the requests under way.
 	InFlight int64

@@ -50,8 +50,8 @@ func (m *Metrics) ResponseInterrupted(to destination.Kind, shard string) {
 	m.upstreams.errors.WithLabelValues(to.String(), shard, "response_interrupted").Inc()
 }
 
-// IdentityRejected counts a response by which a server does not take the proxy's word
-// for who is asking.
+// IdentityRejected counts a response that shows that a server does not trust the proxy's
+// identity headers.
 func (m *Metrics) IdentityRejected(to destination.Kind, shard string) {
 	m.upstreams.errors.WithLabelValues(to.String(), shard, "identity_rejected").Inc()
 }

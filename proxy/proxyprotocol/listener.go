@@ -1,6 +1,7 @@
 // Package proxyprotocol reads which client a load balancer passes on, from the PROXY protocol's
 // version 2 before TLS begins. Only the balancers' addresses are believed, and they must send a
-// header. Everybody else's bytes are left alone, so a header of theirs is no beginning of TLS.
+// header. The bytes of all others are left alone, so that a header from them ends the TLS
+// handshake.
 //
 // Nothing is read in Accept: a connection reads its header when its address is asked for, or at
 // its first Read or Write, in the goroutine that serves it.
@@ -21,12 +22,10 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-const (
-	// headerTimeout is how long a balancer may take to send its header, which it sends with
-	// nothing else before: enough for a lost packet or two.
-	headerTimeout = 5 * time.Second
-	// The library refuses a header above 4 KiB, and reads it through a buffer of 256 bytes.
-)
+// headerTimeout is how long a balancer may take to send its header, which it sends before
+// anything else: enough for a lost packet or two. The library refuses a header above 4 KiB, and
+// reads it through a buffer of 256 bytes.
+const headerTimeout = 5 * time.Second
 
 // Config says who passes on which clients.
 type Config struct {

@@ -21,7 +21,7 @@ var (
 )
 
 // Of reads a request as an API server does, but for selectors. The path is what follows the
-// logical cluster, still escaped; query is the raw one. What no server takes is not for a
+// logical cluster, still escaped; query is the raw one. A request that no server takes is for no
 // resource.
 func Of(method, path, query string) *request.RequestInfo {
 	decoded, err := url.PathUnescape(path)

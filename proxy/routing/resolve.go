@@ -99,7 +99,7 @@ func (q *resolution) toMapped(path string) (mount *url.URL, err error) {
 	return nil, lookup.ValidateSubpath(d.Path)
 }
 
-// enter notes what entry of the mapping file the path belongs to.
+// enter notes which entry of the mapping file the path belongs to.
 func (q *resolution) enter(found entryMatch) {
 	d := &q.dest
 	*d = destination.Destination{Path: found.path, APIPath: q.request.URL.Path, ClusterPath: found.cluster, Target: d.Target, Mounts: d.Mounts}

@@ -58,10 +58,11 @@ type Config struct {
 	// the proxy's watches; zero: it is, or there is no such shard. One that fails does not get
 	// requests that any shard can answer. Nil: none is known to fail.
 	ShardFailingSince func(name string) time.Time
-	// ExternalURLs are the proxy's own, for mounts alike, beside those of shards.
+	// ExternalURLs are the proxy's own: mounts below them are resolved like those below the
+	// URLs of shards.
 	ExternalURLs []*url.URL
-	// MountHosts are those of other mounts that the operator vouches for. Nil
-	// means none; somebody else runs it.
+	// MountHosts are the hosts of other mounts that the operator trusts. Nil means none. The
+	// caller runs it.
 	MountHosts *MountHosts
 	// MountDial dials the hosts of other mounts, whose URLs tenants choose; it
 	// must refuse what a tenant must not reach. Nil: such mounts are refused.

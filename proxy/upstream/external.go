@@ -9,10 +9,10 @@ import (
 	"frontproxy/internal/egress"
 )
 
-// DialFunc dials as http.Transport has it done.
+// DialFunc is an http.Transport's DialContext.
 type DialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// NewExternal returns one that dials with dial, which must refuse what a tenant must not
+// NewExternal returns an External that dials with dial, which must refuse what a tenant must not
 // reach. It verifies hosts with the CAs of verify, or the system's if verify is nil, and sends
 // no client certificate. If dial is nil, it returns nil.
 func NewExternal(dial DialFunc, verify *tls.Config) *External {

@@ -213,8 +213,8 @@ func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPa
 	return p, nil
 }
 
-// triedToken leaves out what is none of an owner's. That is the text of verdicts about
-// networks; and the scope, which names the workspace that the request was for.
+// triedToken leaves out what an owner may not see, which is the text of verdicts about networks,
+// and the scope, which names the workspace that the request was for.
 func triedToken(told *authn.Explanation) *TriedToken {
 	out := &TriedToken{Outcome: told.Decision.Result(), Credential: told.Presented, Guard: told.Decision.Guarded}
 	for _, v := range told.Decision.Verdicts {

@@ -1,4 +1,4 @@
-// Package zpages has the pages on which the proxy tells of itself: /statusz and /flagz,
+// Package zpages has the pages that the proxy serves about itself: /statusz and /flagz,
 // as Kubernetes' components have them, and explanations of why requests are admitted or
 // not. It decides what a page says, to whom how much of it, and how often.
 //

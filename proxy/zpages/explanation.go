@@ -12,10 +12,10 @@ import (
 	"frontproxy/lookup"
 )
 
-// Explanation is the whole story of one request and why it was answered as it
-// was, as `front-proxy explain` shows it. It holds no credential.
+// Explanation says how one request was answered and why, as `front-proxy explain` shows
+// it. It holds no credential.
 type Explanation struct {
-	// Instance is the proxy that tells it.
+	// Instance is the proxy that says it.
 	Instance string `json:"instance"`
 	// ID and Time are of a refusal that was kept; empty for a credential in hand.
 	ID   string      `json:"id,omitempty"`
@@ -83,8 +83,8 @@ type WorkspaceType struct {
 // withheld replaces what a workspace's administrators may not see.
 const withheld = "only the operator of the proxy may see the reason"
 
-// explainRefusal tells a refusal that was kept. For a workspace's administrators
-// confined leaves out what is none of theirs.
+// explainRefusal explains a refusal that was kept. confined leaves out what a workspace's
+// administrators may not see.
 func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenticator, confined bool) *Explanation {
 	e := &Explanation{
 		Instance: instance, ID: f.Decision.ID, Time: metav1.NewTime(f.Time), Count: f.Count, Last: metav1.NewTime(f.Last), Method: f.Method, Path: f.Path,
@@ -113,8 +113,9 @@ func (e *Explanation) AddDecision(d *authn.Decision, confined bool) {
 	}
 }
 
-// applying adds the states. Of the operator's authenticators the confined know
-// from verdicts that they were asked, and of issuers whether they work.
+// applying adds the states of the authenticators that may be asked. confined leaves out the
+// operator's, of which verdicts show that they were asked, and what else is known of an issuer
+// than whether it works.
 func (e *Explanation) applying(now []authstatus.Authenticator, confined bool) {
 	for _, s := range now {
 		if confined && !s.Workspace {
@@ -144,7 +145,7 @@ func PlaceOf(t *index.Target, shardRoute string) Place {
 	return p
 }
 
-// AddAuthn adds what an Explainer says.
+// AddAuthn adds what an Explainer found out.
 func (e *Explanation) AddAuthn(told *authn.Explanation) {
 	e.Credential, e.Notes = told.Presented, told.Notes
 	e.AddDecision(told.Decision, false)

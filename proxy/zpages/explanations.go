@@ -53,7 +53,7 @@ type Explainer interface {
 	Refusals() *authn.Refusals
 }
 
-// Explanations answers who asks for them. It bounds how many there are.
+// Explanations answers requests for explanations, and bounds how many there are.
 type Explanations struct {
 	explainer  Explainer
 	try        TryFunc
@@ -64,8 +64,8 @@ type Explanations struct {
 	sameSite   http.CrossOriginProtection
 }
 
-// TryFunc goes the way of a request that nobody sent as far as the decision, with a
-// change taken for applied, and tells what it meets.
+// TryFunc takes a request that nobody sent as far as the decision, with a change taken for
+// applied, and reports what becomes of it.
 type TryFunc func(r *http.Request, change *workspacetypes.Change) (*Explanation, error)
 
 // NewExplanations makes one that asks e about refusals, and try about credentials.
@@ -133,7 +133,7 @@ func (e *Explanations) noRefusal(id string) *metav1.Status {
 	return s
 }
 
-// credential tells what becomes of a request that nobody sent.
+// credential explains what would become of a request that nobody sent.
 func (e *Explanations) credential(r *http.Request) (*Explanation, *metav1.Status) {
 	asked, change, err := readExplainRequest(r)
 	if err != nil {

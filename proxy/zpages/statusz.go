@@ -56,7 +56,7 @@ type Statusz struct {
 	Status          ProxyStatus `json:"status"`
 }
 
-// ProxyStatus is what a front-proxy tells beyond other components.
+// ProxyStatus is what a front-proxy reports beyond other components.
 type ProxyStatus struct {
 	Root           *shards.ResourceWatchStatus          `json:"root,omitempty"`
 	Shards         []ShardState                         `json:"shards"`

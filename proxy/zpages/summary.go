@@ -39,7 +39,7 @@ func (e *Explanation) summarizeUndecided() {
 	}
 }
 
-// askOperator is the next step of whom the reason is withheld from.
+// askOperator is the next step for those from whom the reason is withheld.
 const askOperator = "ask the operator of the proxy, with the id of the refusal"
 
 func (e *Explanation) summarizeRefused() {
