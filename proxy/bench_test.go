@@ -58,7 +58,7 @@ func BenchmarkRequest(b *testing.B) {
 func usualTransport(w *world) *http.Transport {
 	t := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: w.serving.Pool, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 256,
-		DisableCompression: true, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxReadFrameSize: upstream.StreamWindow},
+		DisableCompression: true, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxReadFrameSize: upstream.MaxFrame},
 	}
 	t.Protocols.SetHTTP1(true)
 	t.Protocols.SetHTTP2(true)

@@ -8,7 +8,6 @@ import (
 
 	"frontproxy/internal/clientaddr"
 	"frontproxy/internal/egress"
-	"frontproxy/proxy/upstream"
 )
 
 // memoryBudget bounds the memory of requests, and how much of it one account may use.
@@ -146,7 +145,7 @@ func weightOf(r *http.Request) int64 {
 	}
 	body := int64(maxBufferedBody)
 	if r.ProtoMajor == 2 {
-		body = upstream.StreamWindow // of which the client sends this much unasked
+		body = uploadWindow // of which the client sends this much unasked
 	}
 	if r.ContentLength >= 0 {
 		body = min(body, r.ContentLength)

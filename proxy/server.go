@@ -22,9 +22,14 @@ const (
 	readHeaderTimeout = 32 * time.Second
 	serverIdleTimeout = 90 * time.Second
 
-	// HTTP/2 settings of kube-apiserver, with upstream.StreamWindow: nearly all bodies
-	// are below 256 KiB.
+	// HTTP/2 settings. defaultStreams is kube-apiserver's.
 	defaultStreams = 100
+	// uploadWindow is how much of a body a client may send that the proxy has not read, in bytes;
+	// its request is charged for it (memorybudget.go). A smaller window makes large uploads wait.
+	uploadWindow = 1 << 20
+	// uploadsOfStreams is the same for all streams of a connection, divided by their number: most
+	// have no body, or one that is smaller.
+	uploadsOfStreams = 256 << 10
 )
 
 // Run serves until ctx ends, then drains: /readyz fails at once; after ShutdownDelay
@@ -118,9 +123,9 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 	}
 	s.HTTP2 = &http.HTTP2Config{
 		MaxConcurrentStreams:          streams,
-		MaxReadFrameSize:              upstream.StreamWindow,
-		MaxReceiveBufferPerStream:     upstream.StreamWindow,
-		MaxReceiveBufferPerConnection: upstream.StreamWindow * streams,
+		MaxReadFrameSize:              upstream.MaxFrame,
+		MaxReceiveBufferPerStream:     uploadWindow,
+		MaxReceiveBufferPerConnection: max(uploadWindow, uploadsOfStreams*streams),
 	}
 	shortenHTTP2Stack(s)
 	return s

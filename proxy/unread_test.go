@@ -94,7 +94,7 @@ func TestUndecidedUploadsAreCharged(t *testing.T) {
 	until(t, "the upload has begun", func() bool { return taken.Load() > 0 })
 	got, charged := settled(t, &taken), s.limit.waiting.used.Load()
 	// The client has read one frame that it could not send.
-	if got > charged+upstream.StreamWindow {
+	if got > charged+upstream.MaxFrame {
 		t.Errorf("%d bytes of the body have left the client, and %d are charged", got, charged)
 	}
 }

@@ -36,8 +36,9 @@ const (
 	maxIdleConns = 4 * MaxDedicated
 	// MaxDedicatedWatches is how many watches at a time have a connection of their own.
 	MaxDedicatedWatches = 32
-	// StreamWindow is what may be under way on an HTTP/2 stream, in bytes.
-	StreamWindow = 256 << 10
+	// MaxFrame is the largest HTTP/2 frame that is read, in bytes: each connection has a buffer
+	// for one, and larger frames cost less.
+	MaxFrame = 256 << 10
 	// A connection that has been silent for pingAfter is pinged, and given up
 	// pingTimeout later, so that a shard that vanished is noticed.
 	pingAfter   = 15 * time.Second
@@ -116,7 +117,7 @@ func (u *Upstream) newTransport(m *Credentials, dial DialFunc, http2 bool) *http
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout:           pingAfter,
 			PingTimeout:               pingTimeout,
-			MaxReadFrameSize:          StreamWindow,
+			MaxReadFrameSize:          MaxFrame,
 			MaxReceiveBufferPerStream: egress.StreamBuffer,
 		},
 	}
