@@ -2,6 +2,8 @@ package issuer
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -28,8 +30,19 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodPost { // a GET may be answered from a cache, with an old date
 		g.clock.read(res.Header.Get("Date"))
 	}
-	res.Body = http.MaxBytesReader(nil, res.Body, maxAnswer)
+	res.Body = &answer{http.MaxBytesReader(nil, res.Body, maxAnswer)}
 	return res, nil
+}
+
+// answer is the body of an issuer's answer.
+type answer struct{ io.ReadCloser }
+
+func (a *answer) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if longer := new(http.MaxBytesError); errors.As(err, &longer) { // whose text is about requests
+		err = fmt.Errorf("the issuer's answer is longer than %d bytes", longer.Limit)
+	}
+	return n, err
 }
 
 // clock is the issuer's clock: how far it is ahead of this machine's, a time.Duration.
