@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"frontproxy/internal/kubeconfig"
 	"frontproxy/proxy/zpages"
 )
 
@@ -57,8 +58,11 @@ func (o *connectOptions) client(workspace bool) (*proxyClient, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context}).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig: %w", err)
+	switch {
+	case clientcmd.IsEmptyConfig(err) && o.kubeconfig == "":
+		return nil, errors.New("there is no kubeconfig at $KUBECONFIG or ~/.kube/config: give --kubeconfig, or --debug-address on the proxy's machine")
+	case err != nil:
+		return nil, fmt.Errorf("kubeconfig: %w", kubeconfig.LoadError(o.kubeconfig, err))
 	}
 	return newProxyClient(config, o.server, o.tlsName, workspace)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -124,6 +125,21 @@ func TestDidYouMean(t *testing.T) {
 				t.Errorf("exit status %d, want %d; standard output %q; standard error (-want +got):\n%s", code, tt.code, stdout, diff)
 			}
 		})
+	}
+}
+
+// TestNoKubeconfig: without a kubeconfig, commands say where one is looked for, and what to give.
+func TestNoKubeconfig(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "") // no pod
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	empty := file(t, "empty.kubeconfig", nil)
+	for _, tt := range []struct{ args, want string }{
+		{"explain x", "front-proxy: explain: there is no kubeconfig at $KUBECONFIG or ~/.kube/config: give --kubeconfig, or --debug-address on the proxy's machine\n"},
+		{"statusz --kubeconfig=" + empty, "front-proxy: statusz: kubeconfig: it is empty\n"},
+	} {
+		if _, stderr, code := command(strings.Fields(tt.args)...); stderr != tt.want || code != 1 {
+			t.Errorf("%s: exit status %d, %q; want 1, %q", tt.args, code, stderr, tt.want)
+		}
 	}
 }
 

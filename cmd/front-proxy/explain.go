@@ -138,7 +138,7 @@ func (o *explainOptions) validate(args []string) error {
 	case len(args) == 0 && o.path == "":
 		return errors.New("give the ID of a refusal, --path or --workspace")
 	case o.path == "" && (o.tokenFile != "" || o.certificateFile != "" || o.dryRun != ""):
-		return errors.New("--token-file, --certificate-file and --dry-run need --path")
+		return errors.New("--token-file, --certificate-file and --dry-run need --path instead of the ID of a refusal")
 	case o.assertedFile != "" && o.certificateFile == "":
 		return errors.New("--asserted-file needs --certificate-file: the proxy reads identity headers only from a client with a certificate")
 	case o.workspace && o.path != "":

@@ -21,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"frontproxy/internal/kubeconfig"
 )
 
 const shadowUsage = `Shadow sends the same read-only requests to two proxies, the one in use (the
@@ -156,7 +158,7 @@ func (o *shadowOptions) callers() ([]caller, error) {
 	for n, file := range o.kubeconfigs {
 		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{ExplicitPath: file}, nil).ClientConfig()
 		if err != nil {
-			return nil, fmt.Errorf("--kubeconfig %s: %w", file, err)
+			return nil, fmt.Errorf("--kubeconfig %s: %w", file, kubeconfig.LoadError(file, err))
 		}
 		c, err := o.caller(file, config)
 		if err != nil {
