@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	"k8s.io/klog/v2"
 
 	"frontproxy/proxy/apistatus"
@@ -98,16 +96,4 @@ func (p *Proxy) contain() {
 		p.panics.Add(1)
 		p.Log.Error(fmt.Errorf("panic: %v", v), "Contained a panic at the end of a request", "stack", stack())
 	}
-}
-
-func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
-	x.code = int(s.Code)
-	if x.id != "" {
-		w.Header().Set(auditinternal.HeaderAuditID, x.id)
-	}
-	if s.Code == http.StatusTooManyRequests && x.upload.remains() {
-		w.Header().Set("Connection", "close") // net/http would wait for the body first
-	}
-	apistatus.Warn(w.Header(), s, x.dest.Asked())
-	apistatus.Write(w, s)
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 
 	"frontproxy/lookup"
 	"frontproxy/proxy/apistatus"
@@ -178,6 +179,19 @@ func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav
 	default:
 		x.forward(w, r)
 	}
+}
+
+// answer answers with the Status s, and sets what headers of it depend on the request.
+func (x *exchange) answer(w http.ResponseWriter, s *metav1.Status) {
+	x.code = int(s.Code)
+	if x.id != "" {
+		w.Header().Set(auditinternal.HeaderAuditID, x.id)
+	}
+	if s.Code == http.StatusTooManyRequests && x.upload.remains() {
+		w.Header().Set("Connection", "close") // net/http would wait for the body first
+	}
+	apistatus.Warn(w.Header(), s, x.dest.Asked())
+	apistatus.Write(w, s)
 }
 
 func checkOrigins(origins []string) error {
