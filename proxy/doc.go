@@ -16,6 +16,8 @@
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
 //     packages accessreview and zpages
 //   - which headers a server gets: exchange.rewrite (forward.go)
+//   - which headers a client gets: exchange.modifyResponse (forward.go) if a server answers,
+//     exchange.answer (handler.go) with a Status of the proxy's own
 //   - what log, metrics, audit and spans report about a request: record (exchange.go)
 //   - what the proxy answers by itself: answerLocally (localendpoints.go), and package healthz
 //

@@ -93,7 +93,7 @@ func (q *buildQueue) forget(o *buildOwner) {
 	}
 }
 
-// buildTurns is a heap.
+// buildTurns is a heap, with the owner first whose turn is next.
 type buildTurns []*buildOwner
 
 func (t buildTurns) Len() int { return len(t) }
