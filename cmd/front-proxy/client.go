@@ -106,7 +106,7 @@ func baseURL(kubeconfigs, server string, workspace bool) (string, error) {
 	host := cmp.Or(server, kubeconfigs)
 	u, err := url.Parse(host)
 	if err != nil || u.Host == "" {
-		return "", fmt.Errorf("the server %q is not a URL", host)
+		return "", fmt.Errorf("the server %q is not a URL; it must be like https://host:6443", host)
 	}
 	path := strings.TrimRight(u.Path, "/")
 	if server != "" && workspace && !strings.Contains(path, "/clusters/") {
