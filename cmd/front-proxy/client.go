@@ -61,8 +61,10 @@ func (o *connectOptions) client(workspace bool) (*proxyClient, error) {
 	switch {
 	case clientcmd.IsEmptyConfig(err) && o.kubeconfig == "":
 		return nil, errors.New("there is no kubeconfig at $KUBECONFIG or ~/.kube/config: give --kubeconfig, or --debug-address on the proxy's machine")
+	case err != nil && o.kubeconfig != "":
+		return nil, fmt.Errorf("--kubeconfig %s: %w", o.kubeconfig, kubeconfig.LoadError(o.kubeconfig, err))
 	case err != nil:
-		return nil, fmt.Errorf("kubeconfig: %w", kubeconfig.LoadError(o.kubeconfig, err))
+		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	return newProxyClient(config, o.server, o.tlsName, workspace)
 }

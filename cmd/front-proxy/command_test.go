@@ -135,7 +135,7 @@ func TestNoKubeconfig(t *testing.T) {
 	empty := file(t, "empty.kubeconfig", nil)
 	for _, tt := range []struct{ args, want string }{
 		{"explain x", "front-proxy: explain: there is no kubeconfig at $KUBECONFIG or ~/.kube/config: give --kubeconfig, or --debug-address on the proxy's machine\n"},
-		{"statusz --kubeconfig=" + empty, "front-proxy: statusz: kubeconfig: it is empty\n"},
+		{"statusz --kubeconfig=" + empty, "front-proxy: statusz: --kubeconfig " + empty + ": it is empty\n"},
 	} {
 		if _, stderr, code := command(strings.Fields(tt.args)...); stderr != tt.want || code != 1 {
 			t.Errorf("%s: exit status %d, %q; want 1, %q", tt.args, code, stderr, tt.want)
