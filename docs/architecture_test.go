@@ -32,11 +32,33 @@ func TestRequestsWay(t *testing.T) {
 			t.Errorf("%s is number %s, want %d, and each file once", file, number, i+1)
 		}
 		listed[file] = true
-		code, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			t.Error(err)
-		} else if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + function + `\(`).Match(code) {
-			t.Errorf("%s has no function %s", file, function)
-		}
+		declares(t, file, function)
+	}
+}
+
+// TestPlaces: what architecture.md says is in a file, as `name` (file) or `name` in `file`,
+// is declared there.
+func TestPlaces(t *testing.T) {
+	page, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := regexp.MustCompile("`(?:\\w+\\.)?(\\w+)` (?:in `|\\()([a-z0-9/]+\\.go)[`)]").FindAllStringSubmatch(string(page), -1)
+	if len(places) < 20 {
+		t.Errorf("found only %d places", len(places))
+	}
+	for _, place := range places {
+		declares(t, place[2], place[1])
+	}
+}
+
+// declares checks that a file declares a function, a method, a type or a value at the top level.
+func declares(t *testing.T, file, name string) {
+	t.Helper()
+	code, err := os.ReadFile(filepath.Join(root, file))
+	if err != nil {
+		t.Error(err)
+	} else if !regexp.MustCompile(`(?m)^(func (\([^)]*\) )?|type |const |var )` + name + `\b|^\t` + name + ` +=`).Match(code) {
+		t.Errorf("%s does not declare %s", file, name)
 	}
 }
