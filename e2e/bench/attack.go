@@ -332,10 +332,11 @@ func (b *bench) neighbour(ctx context.Context, a *attack, t target, w *world, ro
 	return nil
 }
 
-// awaitRest waits until, for two seconds, processes use less than a tenth of a CPU
-// each: until what is left of an attack only waits.
+// awaitRest waits until, for as long as the plan says, processes use less than a tenth of
+// a CPU each: until what is left of an attack only waits.
 func (b *bench) awaitRest(ctx context.Context, pids ...int) error {
-	const every, times = 500 * time.Millisecond, 4
+	const times = 4
+	every := b.rest / times
 	last, quiet := make([]time.Duration, len(pids)), 0
 	return await(ctx, patience, every, func() (bool, error) {
 		quiet++

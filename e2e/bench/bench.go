@@ -32,12 +32,12 @@ const patience = 3 * time.Minute
 
 // part starts one of this program's own parts, and reads its report into v;
 // report is the task's. The part runs on.
-func (b *bench) part(ctx context.Context, name, report string, task, v any) (*harness.Program, error) {
+func (b *bench) part(ctx context.Context, name, report string, task, v any) (process, error) {
 	encoded, err := json.Marshal(task)
 	if err != nil {
 		return nil, err
 	}
-	p, err := harness.StartProgram(name, b.log(name), b.self, name, string(encoded))
+	p, err := b.startPart(ctx, name, string(encoded))
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (b *bench) file(name string) string {
 	return filepath.Join(b.work, fmt.Sprintf("%d-%s", b.started, name))
 }
 
-func awaitReport(ctx context.Context, p *harness.Program, report string, v any) error {
+func awaitReport(ctx context.Context, p process, report string, v any) error {
 	return await(ctx, patience, 5*time.Millisecond, func() (bool, error) {
 		text, err := os.ReadFile(report) //nolint:gosec // a name of our own
 		if errors.Is(err, fs.ErrNotExist) {
@@ -74,7 +74,7 @@ func awaitReport(ctx context.Context, p *harness.Program, report string, v any) 
 }
 
 // alive is Program.Alive, but a part that has written its report may end.
-func alive(p *harness.Program, report string) error {
+func alive(p process, report string) error {
 	err := p.Alive()
 	if err == nil {
 		return nil

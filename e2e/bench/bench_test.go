@@ -28,9 +28,13 @@ func TestMain(m *testing.M) {
 func TestBench(t *testing.T) {
 	dir := t.TempDir()
 	var out strings.Builder
-	err := run(t.Context(), []string{"-shared", "-rounds=1", "-attack-rounds=1", "-measure=60ms", "-warm=30ms", "-workspaces=20", "-many=40", "-configurations=2",
-		"-watches=6", "-watch-connections=2", "-settle=50ms", "-loops=100ms", "-events=100ms", "-body=1", "-attack=20", "-out=" + dir}, &out)
+	p, err := parsePlan([]string{"-shared", "-rounds=1", "-attack-rounds=1", "-measure=60ms", "-warm=30ms", "-workspaces=20", "-many=40", "-configurations=2",
+		"-watches=6", "-watch-connections=2", "-settle=50ms", "-loops=100ms", "-events=100ms", "-body=1", "-attack=20", "-rest=200ms", "-out=" + dir})
 	if err != nil {
+		t.Fatal(err)
+	}
+	p.inProcess = true // a process of this binary, with the race detector, takes a second to start
+	if err := p.run(t.Context(), &out); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	got := readSamples(t, filepath.Join(dir, "results.csv"))

@@ -86,10 +86,12 @@ type plan struct {
 	events          time.Duration
 	bodyMiB         int
 	attack          int // requests of one
+	rest            time.Duration
 	only, targets   []string
 	dir, frontProxy string
 	before          string // an earlier build to compare with; empty: none
 	shared          bool
+	inProcess       bool   // load and attacks run in this process: the figures are worth nothing
 	docs            string // the page that gets the table; empty: none
 	profileTo       string // the file that gets a profile instead of a measurement; empty: none
 }
@@ -111,6 +113,7 @@ func parsePlan(args []string) (*plan, error) {
 	f.IntVar(&p.watchConns, "watch-connections", 50, "connections of the idle watches on HTTP/2")
 	f.IntVar(&p.bodyMiB, "body", 16, "MiB of a large body")
 	f.IntVar(&p.attack, "attack", 4100, "requests of an attack on a neighbour; 0: leave them out")
+	f.DurationVar(&p.rest, "rest", 2*time.Second, "how long an attack that waits must have used hardly any CPU until its neighbour is measured")
 	f.DurationVar(&p.loops, "loops", 10*time.Second, "how long an attack that loops runs, unless it is refused before, until its neighbour is measured")
 	f.DurationVar(&p.settle, "settle", 6*time.Second, "how long a process rests before its memory is read")
 	f.DurationVar(&p.events, "events", 20*time.Second, "how long 50 events a second are sent to the large installation")

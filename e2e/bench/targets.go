@@ -33,7 +33,7 @@ type running struct {
 	target  target
 	url     string
 	pid     int
-	program *harness.Program // nil: direct
+	program process // nil: direct
 }
 
 func (r *running) stop() {
