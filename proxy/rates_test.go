@@ -441,8 +441,9 @@ func TestInformersStart(t *testing.T) {
 				t.Errorf("round %d: %s is not synced", round, kind.Resource)
 			}
 		}
-		for range 100 { // discovery, which kubectl and helm do
-			if resp, _ := as(t, f.client(t, true), "controller", f.URL+"/clusters/root:ws/apis/example.io/v1/discovery"); resp.StatusCode != 200 {
+		discovery := f.client(t, true)
+		for range 100 { // which kubectl and helm do
+			if resp, _ := as(t, discovery, "controller", f.URL+"/clusters/root:ws/apis/example.io/v1/discovery"); resp.StatusCode != 200 {
 				t.Fatal(resp.Status)
 			}
 		}
