@@ -238,9 +238,13 @@ func (w *world) front(t testing.TB) *front {
 	return &front{Proxy: p, URL: "https://" + listener.Addr().String(), addr: listener.Addr().String(), root: w.serving.Pool, stop: stop}
 }
 
+// quickCurves are for the key exchange of the tests' own clients. The usual one, with ML-KEM, makes
+// handshakes dear under the race detector, and tests make thousands of them.
+var quickCurves = []tls.CurveID{tls.CurveP256}
+
 // client returns an HTTP client of the proxy.
 func (f *front) client(t testing.TB, http2 bool) *http.Client {
-	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: f.root}, Protocols: new(http.Protocols), DisableCompression: true}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: f.root, CurvePreferences: quickCurves}, Protocols: new(http.Protocols), DisableCompression: true}
 	tr.Protocols.SetHTTP1(!http2)
 	tr.Protocols.SetHTTP2(http2)
 	t.Cleanup(tr.CloseIdleConnections)
@@ -306,7 +310,7 @@ func (f *front) raw(t testing.TB, text string) (*http.Response, []byte) {
 
 func (f *front) dial(t testing.TB) *tls.Conn {
 	t.Helper()
-	conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{"http/1.1"}})
+	conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, CurvePreferences: quickCurves, NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
