@@ -160,7 +160,8 @@ func TestAttacksGiveEverythingBack(t *testing.T) {
 				neighbour := w.shard(t, "neighbour", true, nil)
 				w.index["root:quiet"] = index.Target{Cluster: "quiet", Shard: neighbour.Shard}
 				w.index["root:ws"] = index.Target{Cluster: "2kd9", Shard: shardAt("shard-1", parse(t, host.URL))}
-				w.config.MaxInFlight, w.config.ProgressTimeout = mayRun, 300*time.Millisecond
+				// Room for the large bodies of all three clients, who are one user.
+				w.config.MaxInFlight, w.config.ProgressTimeout = 2*mayRun, 300*time.Millisecond
 				f := w.front(t)
 				quiet := f.client(t, true)
 				for _, a := range attacks {
