@@ -68,10 +68,10 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 		q.addVerdict("credentials", Refused, err.Error())
 	case raw != "":
 		q.asked = true
-		token := token.Parse(raw)
-		token.Client, token.Cluster, token.Purpose = r.RemoteAddr, r.Target.Cluster, q.purpose
-		q.presented.token(&token)
-		if d := a.token(ctx, q, token); d != nil {
+		t := token.Parse(raw)
+		t.Client, t.Cluster, t.Purpose = r.RemoteAddr, r.Target.Cluster, q.purpose
+		q.presented.token(&t)
+		if d := a.token(ctx, q, t); d != nil {
 			return q.admit(d, "")
 		}
 	}
