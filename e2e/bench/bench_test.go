@@ -33,7 +33,7 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.inProcess = true // a process of this binary, with the race detector, takes a second to start
+	p.startLoad = startGoroutine // a process of this binary, with the race detector, takes a second to start
 	if err := p.run(t.Context(), &out); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}

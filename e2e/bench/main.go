@@ -91,9 +91,10 @@ type plan struct {
 	dir, frontProxy string
 	before          string // an earlier build to compare with; empty: none
 	shared          bool
-	inProcess       bool   // load and attacks run in this process: the figures are worth nothing
 	docs            string // the page that gets the table; empty: none
 	profileTo       string // the file that gets a profile instead of a measurement; empty: none
+	// startLoad starts a load or an attack; nil: each is a process of this program.
+	startLoad func(ctx context.Context, part, task string) process
 }
 
 func parsePlan(args []string) (*plan, error) {
