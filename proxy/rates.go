@@ -38,8 +38,8 @@ type rates struct {
 	pauses  pauses
 }
 
-// pauses holds refused requests back. What these take in memory is bounded, so that a flood
-// of them cannot use up that of others: beyond that, they are answered at once.
+// pauses holds refused requests back, as long as they take no more than maxPausedBytes of memory
+// together. Any further one is answered at once.
 type pauses struct {
 	pause time.Duration
 	bytes atomic.Int64 // of the requests that are held back now

@@ -27,9 +27,9 @@ const (
 	// uploadWindow is how much of a body a client may send that the proxy has not read, in bytes;
 	// its request is charged for it (memorybudget.go). A smaller window makes large uploads wait.
 	uploadWindow = 1 << 20
-	// uploadsOfStreams is the same for all streams of a connection, divided by their number: most
-	// have no body, or one that is smaller.
-	uploadsOfStreams = 256 << 10
+	// windowShare is what each stream that a connection may have adds to the window of all its
+	// streams together, in bytes. Most streams have no body, or a small one.
+	windowShare = 256 << 10
 )
 
 // Run serves until ctx ends, then drains: /readyz fails at once; after ShutdownDelay
@@ -125,7 +125,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		MaxConcurrentStreams:          streams,
 		MaxReadFrameSize:              upstream.MaxFrame,
 		MaxReceiveBufferPerStream:     uploadWindow,
-		MaxReceiveBufferPerConnection: max(uploadWindow, uploadsOfStreams*streams),
+		MaxReceiveBufferPerConnection: max(uploadWindow, windowShare*streams),
 	}
 	shortenHTTP2Stack(s)
 	return s
