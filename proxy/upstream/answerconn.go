@@ -20,3 +20,11 @@ func (c answerConn) Write(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// SyscallConn implements syscall.Conn.
+func (c answerConn) SyscallConn() (syscall.RawConn, error) {
+	if conn, ok := c.Conn.(syscall.Conn); ok {
+		return conn.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}

@@ -51,7 +51,7 @@ type hostHealth struct {
 
 // trackedConn is a connection that is checked.
 type trackedConn struct {
-	net.Conn
+	answerConn
 	health *healthChecker
 	host   *hostHealth
 	// waits: its requests may be silent for long, so that silence after an answer is
@@ -107,7 +107,7 @@ func (p *healthChecker) dial(ctx context.Context, network, address string, waits
 		return nil, err
 	}
 	h.heard.Store(p.ticks.Load())
-	c := &trackedConn{Conn: answerConn{conn}, health: p, host: h, waits: waits}
+	c := &trackedConn{answerConn: answerConn{conn}, health: p, host: h, waits: waits}
 	h.conns[c] = struct{}{}
 	return c, nil
 }
@@ -121,7 +121,7 @@ func (c *trackedConn) Write(b []byte) (int, error) {
 	if c.since.Load() == 0 {
 		c.since.Store(c.health.ticks.Load())
 	}
-	return c.Conn.Write(b)
+	return c.answerConn.Write(b)
 }
 
 func (c *trackedConn) Read(b []byte) (int, error) {

@@ -66,8 +66,10 @@ type transports struct {
 	// shared uses HTTP/2 if the server does, with many requests on one connection.
 	// dedicated uses HTTP/1.1, with one request at a time. It carries upgrades, too, which
 	// HTTP/2 does not have: net/http takes an upgraded connection out of the pool.
+	// reads is like dedicated, for requests without a body; nil: dedicated carries them.
 	// watches is like dedicated, for requests that may be silent for long.
 	shared, dedicated, watches *http.Transport
+	reads                      *http1
 }
 
 // New returns one that uses the credentials m, which were read from files. Run follows these unless
@@ -91,12 +93,16 @@ func New(source string, files Files, m *Credentials, external bool, clk clock.Cl
 }
 
 func (u *Upstream) newTransports(m *Credentials) *transports {
-	return &transports{
+	t := &transports{
 		credentials: m,
 		shared:      u.newTransport(m, u.health.dialFor(false), true),
 		dedicated:   u.newTransport(m, u.health.dialFor(false), false),
 		watches:     u.newTransport(m, u.health.dialFor(true), false),
 	}
+	if !u.External { // http1 has none of the limits of package egress
+		t.reads = newHTTP1(u.health.dialFor(false), m.config())
+	}
+	return t
 }
 
 // newTransport returns a transport to servers that the operator chose. Their answers are
@@ -152,12 +158,15 @@ func (u *Upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	case requestinfo.Streaming(r.URL.Opaque, r.URL.RawQuery):
 		return withFallback(t.watches, &u.watches, MaxDedicatedWatches, t.shared, r)
 	}
+	if t.reads != nil && t.reads.carries(r) {
+		return withFallback(t.reads, &u.requests, MaxDedicated, t.shared, r)
+	}
 	return withFallback(t.dedicated, &u.requests, MaxDedicated, t.shared, r)
 }
 
 // withFallback sends r by first while at most most requests are under way there, else by
 // then.
-func withFallback(first *http.Transport, count *atomic.Int64, most int64, then *http.Transport, r *http.Request) (*http.Response, error) {
+func withFallback(first http.RoundTripper, count *atomic.Int64, most int64, then *http.Transport, r *http.Request) (*http.Response, error) {
 	if count.Add(1) > most {
 		count.Add(-1)
 		return then.RoundTrip(r)
@@ -243,4 +252,7 @@ func (t *transports) close() {
 	t.shared.CloseIdleConnections()
 	t.dedicated.CloseIdleConnections()
 	t.watches.CloseIdleConnections()
+	if t.reads != nil {
+		t.reads.close()
+	}
 }

@@ -1,0 +1,387 @@
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+const (
+	// maxHeader bounds an answer's headers, in bytes; net/http's own default.
+	maxHeader = 10 << 20
+	// checkIdleEvery is how often idle connections are checked.
+	checkIdleEvery = 10 * time.Second
+)
+
+// http1 is an HTTP/1.1 client for requests that have no body and that may be sent again (RFC
+// 9110, section 9.2.2). It writes a request and reads the answer in the caller's goroutine.
+// http.Transport passes each request to two goroutines of the connection and back, which costs a
+// seventh of all that the proxy spends on a small request (docs/performance.md).
+//
+// A connection carries one request at a time. It is used again when an answer has been read to
+// its end and nothing follows it.
+type http1 struct {
+	dial DialFunc // its connections are syscall.Conns, else none is used again
+	tls  *tls.Config
+
+	mu     sync.Mutex
+	idle   []*http1Conn // at most maxIdleConns, in the order in which they became idle
+	check  *time.Timer  // calls checkIdle; nil until a connection is idle
+	closed bool         // no connection is kept any more
+}
+
+// newHTTP1 returns a client that makes its connections with dial and config, and owns config.
+func newHTTP1(dial DialFunc, config *tls.Config) *http1 {
+	config.NextProtos = []string{"http/1.1"}
+	return &http1{dial: dial, tls: config}
+}
+
+// carries says whether h can send r.
+func (h *http1) carries(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody) && r.URL.Scheme == "https"
+}
+
+// RoundTrip sends a request that h carries. Its errors are those of http.Transport, but for their
+// wording.
+func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := checkHeader(r.Header); err != nil {
+		return nil, err
+	}
+	address := r.URL.Host
+	if r.URL.Port() == "" {
+		address = net.JoinHostPort(r.URL.Hostname(), "443")
+	}
+	address, err := httpguts.PunycodeHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no host: %w", r.URL.Host, err)
+	}
+	for {
+		c := h.takeIdle(address)
+		used := c != nil
+		if !used {
+			if c, err = h.connect(r.Context(), address); err != nil {
+				return nil, err
+			}
+		}
+		res, err := c.roundTrip(r)
+		if err == nil {
+			return res, nil
+		}
+		if cause := context.Cause(r.Context()); cause != nil {
+			return nil, cause
+		}
+		if !used || c.answered {
+			return nil, err
+		}
+		// The server has closed the connection while it was idle, so it may not have seen the
+		// request. To send it twice does no harm.
+	}
+}
+
+// checkHeader returns an error for what http.Transport would not send either: it would be
+// another header than what was meant.
+func checkHeader(header http.Header) error {
+	for name, values := range header {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return fmt.Errorf("invalid header field name %q", name)
+		}
+		for _, value := range values {
+			if !httpguts.ValidHeaderFieldValue(value) {
+				return fmt.Errorf("invalid header field value for %q", name) // it may be a secret
+			}
+		}
+	}
+	return nil
+}
+
+func (h *http1) connect(ctx context.Context, address string) (*http1Conn, error) {
+	raw, err := h.dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	config := h.tls.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(address)
+	polled := &polledConn{Conn: raw}
+	c := &http1Conn{client: h, address: address, polled: polled, tls: tls.Client(polled, config)}
+	c.r, c.w = bufio.NewReader(c), bufio.NewWriter(c.tls)
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := c.tls.HandshakeContext(ctx); err != nil {
+		c.close()
+		return nil, fmt.Errorf("TLS handshake with %s: %w", address, err)
+	}
+	return c, nil
+}
+
+// takeIdle returns the connection that became idle last, of those that the server has not closed;
+// nil: there is none.
+func (h *http1) takeIdle(address string) *http1Conn {
+	for {
+		c := h.popIdle(address)
+		if c == nil || c.quiet() {
+			return c
+		}
+		c.close()
+	}
+}
+
+func (h *http1) popIdle(address string) *http1Conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, c := range slices.Backward(h.idle) {
+		if c.address == address {
+			h.idle = slices.Delete(h.idle, i, i+1)
+			return c
+		}
+	}
+	return nil
+}
+
+// putIdle keeps a connection for the next request.
+func (h *http1) putIdle(c *http1Conn) {
+	c.since = time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		c.close()
+		return
+	}
+	if len(h.idle) == maxIdleConns {
+		h.idle[0].close()
+		h.idle = slices.Delete(h.idle, 0, 1)
+	}
+	h.idle = append(h.idle, c)
+	if h.check == nil {
+		h.check = time.AfterFunc(checkIdleEvery, func() { h.checkIdle(time.Now()) })
+	}
+}
+
+// checkIdle closes the connections that have been idle for idleTimeout, and those that their
+// server has closed.
+func (h *http1) checkIdle(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.idle = slices.DeleteFunc(h.idle, func(c *http1Conn) bool {
+		if now.Sub(c.since) < idleTimeout && c.quiet() {
+			return false
+		}
+		c.close()
+		return true
+	})
+	if h.check = nil; len(h.idle) > 0 {
+		h.check = time.AfterFunc(checkIdleEvery, func() { h.checkIdle(time.Now()) })
+	}
+}
+
+// close closes the idle connections, and the others as soon as their answers have ended.
+func (h *http1) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for _, c := range h.idle {
+		c.close()
+	}
+	h.idle = nil
+}
+
+// http1Conn is a connection of http1. One request at a time has it.
+type http1Conn struct {
+	client  *http1
+	address string
+	polled  *polledConn
+	tls     *tls.Conn // over polled
+	r       *bufio.Reader
+	w       *bufio.Writer
+	left    int64     // how many bytes may still be read
+	since   time.Time // when it became idle
+	// answered: something of the answer to the last request has arrived.
+	answered bool
+}
+
+// Read implements io.Reader, for r.
+func (c *http1Conn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errLongHeader
+	}
+	n, err := c.tls.Read(p[:min(int64(len(p)), c.left)])
+	c.left -= int64(n)
+	return n, err
+}
+
+var errLongHeader = fmt.Errorf("the headers of an answer have more than %d bytes", maxHeader)
+
+// close closes c without a word to the server, so it does not wait. It may be called again, and
+// while c is used.
+func (c *http1Conn) close() { _ = c.polled.Close() }
+
+// quiet says whether an idle connection can be used again: the server has neither closed it nor
+// sent anything since its last answer, which would be taken for the next one.
+func (c *http1Conn) quiet() bool {
+	c.polled.polling = true
+	_, err := c.r.Peek(1)
+	c.polled.polling = false
+	return errors.Is(err, errNothingYet)
+}
+
+// roundTrip sends r and reads the answer up to its body, whose end then gives c back. After an
+// error c is closed.
+func (c *http1Conn) roundTrip(r *http.Request) (res *http.Response, err error) {
+	stop := context.AfterFunc(r.Context(), c.close)
+	defer func() {
+		if err != nil {
+			stop()
+			c.close()
+		}
+	}()
+	c.answered, c.left = false, maxHeader
+	if err := r.Write(c.w); err != nil {
+		return nil, err
+	}
+	if err := c.w.Flush(); err != nil {
+		return nil, err
+	}
+	if _, err := c.r.Peek(1); err != nil {
+		return nil, err
+	}
+	c.answered = true
+	if res, err = c.readHeader(r); err != nil {
+		return nil, err
+	}
+	c.left = math.MaxInt64
+	body := &http1Body{from: res.Body, request: r, conn: c, stop: stop, reusable: !res.Close}
+	if res.Body == http.NoBody {
+		body.finish(true)
+		return res, nil
+	}
+	res.Body = body
+	return res, nil
+}
+
+// readHeader reads the header of the answer to r, and informational answers before it.
+func (c *http1Conn) readHeader(r *http.Request) (*http.Response, error) {
+	trace := httptrace.ContextClientTrace(r.Context())
+	for {
+		res, err := http.ReadResponse(c.r, r)
+		switch {
+		case err != nil:
+			return nil, err
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			return nil, errors.New("the server switches protocols, which nobody asked for")
+		case res.StatusCode >= 200 || res.StatusCode < 100:
+			return res, nil
+		}
+		if trace != nil && trace.Got1xxResponse != nil {
+			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// http1Body is the body of an answer. One goroutine reads it; Close may be called by any, also
+// during a Read, which it ends.
+type http1Body struct {
+	from     io.Reader
+	request  *http.Request
+	conn     *http1Conn
+	stop     func() bool // of the AfterFunc that closes conn
+	reusable bool
+	finished atomic.Bool // conn is no longer this body's
+	err      error       // of the last Read
+}
+
+func (b *http1Body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.finished.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n, err := b.from.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	b.finish(err == io.EOF) //nolint:errorlint // what wraps it is no end
+	if ended := b.request.Context().Err(); ended != nil && err != io.EOF { //nolint:errorlint // as above
+		err = ended
+	}
+	b.err = err
+	return n, err
+}
+
+func (b *http1Body) Close() error {
+	b.finish(false)
+	return nil
+}
+
+// finish gives up the connection; complete: the answer has been read to its end.
+func (b *http1Body) finish(complete bool) {
+	if b.finished.Swap(true) {
+		return
+	}
+	if b.stop() && complete && b.reusable && b.conn.r.Buffered() == 0 {
+		b.conn.client.putIdle(b.conn)
+		return
+	}
+	b.conn.close()
+}
+
+// polledConn is a connection that can be read without waiting.
+type polledConn struct {
+	net.Conn
+	// polling: a Read that finds nothing does not wait, but returns errNothingYet.
+	polling bool
+}
+
+func (c *polledConn) Read(p []byte) (n int, err error) {
+	if !c.polling {
+		return c.Conn.Read(p)
+	}
+	conn, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if failed := raw.Read(func(fd uintptr) bool {
+		n, err = syscall.Read(int(fd), p)
+		return true
+	}); failed != nil {
+		return 0, failed
+	}
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		return 0, errNothingYet
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// errNothingYet is temporary, so that package tls lets the connection go on.
+var errNothingYet net.Error = nothingYet{}
+
+type nothingYet struct{}
+
+func (nothingYet) Error() string   { return "nothing to read yet" }
+func (nothingYet) Timeout() bool   { return true }
+func (nothingYet) Temporary() bool { return true }
