@@ -316,11 +316,12 @@ func (b *http1Body) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	b.finish(err == io.EOF) //nolint:errorlint // what wraps it is no end
-	if ended := b.request.Context().Err(); ended != nil && err != io.EOF { //nolint:errorlint // as above
+	complete := err == io.EOF //nolint:errorlint // what wraps it is no end
+	if ended := b.request.Context().Err(); ended != nil && !complete {
 		err = ended
 	}
 	b.err = err
+	b.finish(complete)
 	return n, err
 }
 

@@ -238,6 +238,7 @@ func TestHTTP1EndsWithItsContext(t *testing.T) {
 	client := s.client(t)
 	for _, path := range []string{"/header", "/body"} {
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		if path == "/header" {
 			go func() {
 				<-arrived
