@@ -54,9 +54,8 @@ func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	s.cut = func() { _ = http.NewResponseController(w).SetWriteDeadline(past) }
 	defer s.stop()
 	p.serveHTTP(s, r)
-	if s.unflushed {
-		// net/http would flush after the handler has returned, and nothing would bound that.
-		_ = s.FlushError()
+	if s.unflushed && r.Context().Err() == nil { // it ends with the stream, which then needs no deadline
+		s.boundLastFlush()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
+	"time"
 )
 
 // shortenHTTP2Stack lets s call its handler over HTTP/2 without the two that net/http puts
@@ -79,6 +80,14 @@ func (s *http2Writer) FlushError() error {
 }
 
 func (s *http2Writer) Flush() { _ = s.FlushError() }
+
+// boundLastFlush is for what net/http still holds of an answer, 4 KiB at most, and sends when the
+// handler has returned: a client that does not take it in time gets its stream reset. A flush here
+// would be bounded by the progressDeadline, but the end of the stream would need another frame,
+// which costs more than the deadline (docs/performance.md).
+func (s *http2Writer) boundLastFlush() {
+	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Now().Add(s.timeout))
+}
 
 // Unwrap is for http.ResponseController.
 func (s *http2Writer) Unwrap() http.ResponseWriter { return s.ResponseWriter }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"frontproxy/index"
 )
 
 // field is a header field, pseudo or not, as it goes on the wire.
@@ -175,4 +178,29 @@ func TestHTTP2Confusion(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLastFlushIsBounded: a client that takes nothing of an answer, so small that net/http sends it
+// when the handler has returned, gets its stream reset.
+func TestLastFlushIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.config.ProgressTimeout = 200 * time.Millisecond
+	shard := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "small") })
+	w.index["root:here"] = index.Target{Cluster: "here", Shard: shard.Shard}
+	f := w.front(t)
+	_, framer := f.http2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	writeHeaders(t, framer, 1, true, asks("GET", "/clusters/root:here/api"))
+	await(t, framer, "the answer's header", func(frame http2.Frame) bool {
+		header, ok := frame.(*http2.MetaHeadersFrame)
+		return ok && header.PseudoValue("status") == "200"
+	})
+	f.idle(t)
+	await(t, framer, "a reset", func(frame http2.Frame) bool {
+		data, ok := frame.(*http2.DataFrame)
+		if ok && len(data.Data()) > 0 {
+			t.Errorf("the client got %q without a window", data.Data())
+		}
+		_, ok = frame.(*http2.RSTStreamFrame)
+		return ok
+	})
 }
