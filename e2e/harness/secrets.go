@@ -60,17 +60,43 @@ func (s *Secrets) AddKey(text []byte) {
 	}
 }
 
-// shapes find credentials that nobody has added: signed tokens, the same in a
-// WebSocket subprotocol, and private keys in PEM or in a kubeconfig.
-var shapes = regexp.MustCompile(`eyJ[\w-]{8,}\.eyJ[\w-]{8,}(\.[\w-]*)?|ZXlK[\w-]{40,}|PRIVATE KEY|client-key-data`)
+// shapes find credentials that nobody has added, by how they begin: signed tokens, the same in a
+// WebSocket subprotocol, and private keys in PEM or in a kubeconfig. One expression for all of
+// them would have to be tried at every byte of a log.
+var shapes = []struct {
+	begin string
+	shape *regexp.Regexp
+}{
+	{"eyJ", regexp.MustCompile(`^eyJ[\w-]{8,}\.eyJ[\w-]{8,}`)},
+	{"ZXlK", regexp.MustCompile(`^ZXlK[\w-]{40,}`)},
+	{"PRIVATE KEY", regexp.MustCompile(`^`)},
+	{"client-key-data", regexp.MustCompile(`^`)},
+}
+
+// shaped calls found with the position of everything in text that has one of the shapes, until
+// found returns false.
+func shaped(text []byte, found func(at int) bool) {
+	for _, s := range shapes {
+		for at := 0; ; at++ {
+			next := bytes.Index(text[at:], []byte(s.begin))
+			if next < 0 {
+				break
+			}
+			if at += next; s.shape.Match(text[at:]) && !found(at) {
+				return
+			}
+		}
+	}
+}
 
 // In returns what is found in text, each with a few characters of where, and
 // none of the secret but its beginning.
 func (s *Secrets) In(text []byte) []string {
 	var found []string
-	for _, at := range shapes.FindAllIndex(text, 5) {
-		found = append(found, fmt.Sprintf("by its shape: …%s…", text[max(0, at[0]-120):min(len(text), at[0]+12)]))
-	}
+	shaped(text, func(at int) bool {
+		found = append(found, fmt.Sprintf("by its shape: …%s…", text[max(0, at-120):min(len(text), at+12)]))
+		return len(found) < 5
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// One way through the text for all secrets: there are thousands of each.
