@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -70,28 +71,31 @@ func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is no host: %w", r.URL.Host, err)
 	}
-	for {
-		c := h.takeIdle(address)
-		used := c != nil
-		if !used {
-			if c, err = h.connect(r.Context(), address); err != nil {
-				return nil, err
-			}
-		}
-		res, err := c.roundTrip(r)
-		if err == nil {
-			return res, nil
-		}
-		if cause := context.Cause(r.Context()); cause != nil {
-			return nil, cause
-		}
-		if !used || c.answered {
-			return nil, err
-		}
-		// The server has closed the connection while it was idle, so it may not have seen the
-		// request. To send it twice does no harm.
+	// Written here, so that a request that cannot be written costs no connection.
+	request := requests.Get().(*bytes.Buffer)
+	defer requests.Put(request)
+	request.Reset()
+	if err := r.Write(request); err != nil {
+		return nil, err
 	}
+	if c := h.takeIdle(address); c != nil {
+		res, err := c.roundTrip(r, request.Bytes())
+		if err == nil || c.answered || r.Context().Err() != nil {
+			return res, err
+		}
+		// The server has probably closed the connection while it was idle. If instead it did so
+		// because of the request, it must not get it once for each idle connection: so it gets it
+		// only once more, on a new one.
+	}
+	c, err := h.connect(r.Context(), address)
+	if err != nil {
+		return nil, err
+	}
+	return c.roundTrip(r, request.Bytes())
 }
+
+// requests are buffers for requests as they are sent.
+var requests = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // checkHeader returns an error for what http.Transport would not send either: it would be
 // another header than what was meant.
@@ -117,8 +121,8 @@ func (h *http1) connect(ctx context.Context, address string) (*http1Conn, error)
 	config := h.tls.Clone()
 	config.ServerName, _, _ = net.SplitHostPort(address)
 	polled := &polledConn{Conn: raw}
-	c := &http1Conn{client: h, address: address, polled: polled, tls: tls.Client(polled, config)}
-	c.r, c.w = bufio.NewReader(c), bufio.NewWriter(c.tls)
+	c := &http1Conn{client: h, address: address, polled: polled, tls: tls.Client(polled, config), left: maxHeader}
+	c.r = bufio.NewReader(c)
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := c.tls.HandshakeContext(ctx); err != nil {
@@ -206,7 +210,6 @@ type http1Conn struct {
 	polled  *polledConn
 	tls     *tls.Conn // over polled
 	r       *bufio.Reader
-	w       *bufio.Writer
 	left    int64     // how many bytes may still be read
 	since   time.Time // when it became idle
 	// answered: something of the answer to the last request has arrived.
@@ -238,21 +241,21 @@ func (c *http1Conn) quiet() bool {
 	return errors.Is(err, errNothingYet)
 }
 
-// roundTrip sends r and reads the answer up to its body, whose end then gives c back. After an
-// error c is closed.
-func (c *http1Conn) roundTrip(r *http.Request) (res *http.Response, err error) {
+// roundTrip sends r, which is request when it is written, and reads the answer up to its body,
+// whose end then gives c back. After an error c is closed.
+func (c *http1Conn) roundTrip(r *http.Request, request []byte) (res *http.Response, err error) {
 	stop := context.AfterFunc(r.Context(), c.close)
 	defer func() {
 		if err != nil {
 			stop()
 			c.close()
+			if cause := context.Cause(r.Context()); cause != nil {
+				err = cause
+			}
 		}
 	}()
 	c.answered, c.left = false, maxHeader
-	if err := r.Write(c.w); err != nil {
-		return nil, err
-	}
-	if err := c.w.Flush(); err != nil {
+	if _, err := c.tls.Write(request); err != nil {
 		return nil, err
 	}
 	if _, err := c.r.Peek(1); err != nil {

@@ -193,6 +193,75 @@ func TestHTTP1RetriesWhenAnIdleConnectionIsClosed(t *testing.T) {
 	}
 }
 
+// idleConns leaves a client with n idle connections to s.
+func (s *scripted) idleConns(tb testing.TB, client *http1, n int) {
+	tb.Helper()
+	var open []*http.Response
+	for range n {
+		res, err := s.get(tb.Context(), client, "/")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		open = append(open, res)
+	}
+	for _, res := range open {
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+	}
+	if got := len(client.idle); got != n {
+		tb.Fatalf("%d idle connections, want %d", got, n)
+	}
+}
+
+// A request after which the server closes the connection must not close all of them, nor reach
+// the server as often as there are.
+func TestHTTP1RepeatsARequestOnce(t *testing.T) {
+	t.Parallel()
+	var ends atomic.Int64
+	s := serve(t, answering(func(r *http.Request) string {
+		if r.URL.Path == "/end" {
+			ends.Add(1)
+			return ""
+		}
+		return short
+	}))
+	client := s.client(t)
+	s.idleConns(t, client, 4)
+	if _, err := s.get(t.Context(), client, "/end"); !errors.Is(err, io.EOF) {
+		t.Errorf("error %v, want EOF", err)
+	}
+	if got := ends.Load(); got != 2 {
+		t.Errorf("the request was sent %d times, want 2", got)
+	}
+	if got := len(client.idle); got != 3 {
+		t.Errorf("%d idle connections, want 3", got)
+	}
+}
+
+// Over HTTP/2 a client can say a host that HTTP/1.1 cannot carry.
+func TestHTTP1SpendsNoConnectionOnWhatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	s := serve(t, answering(func(*http.Request) string { return short }))
+	client := s.client(t)
+	s.idleConns(t, client, 2)
+	for name, change := range map[string]func(*http.Request){
+		"host": func(r *http.Request) { r.Host = "xn--\u00e9" },
+		"path": func(r *http.Request) { r.URL.Opaque = "/\x7f" },
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.Addr().String()+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(r)
+		if _, err := client.RoundTrip(r); err == nil { //nolint:bodyclose // there is none
+			t.Errorf("%s: it was sent", name)
+		}
+		if idle, conns := len(client.idle), s.conns.Load(); idle != 2 || conns != 2 {
+			t.Errorf("%s: %d of %d connections are idle, want 2 of 2", name, idle, conns)
+		}
+	}
+}
+
 func TestHTTP1DoesNotRetryOnceTheAnswerBegan(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int64
@@ -263,6 +332,7 @@ func TestHTTP1EndsWithItsContext(t *testing.T) {
 		if err := <-gone; err == nil {
 			t.Errorf("%s: the server has got more than the request", path)
 		}
+		cancel()
 	}
 	if n := len(client.idle); n != 0 {
 		t.Errorf("%d idle connections", n)
