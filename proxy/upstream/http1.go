@@ -60,6 +60,9 @@ func (h *http1) carries(r *http.Request) bool {
 // RoundTrip sends a request that h carries. Its errors are those of http.Transport, but for their
 // wording.
 func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
+	if cause := context.Cause(r.Context()); cause != nil {
+		return nil, cause // it would cost a connection
+	}
 	if err := checkHeader(r.Header); err != nil {
 		return nil, err
 	}

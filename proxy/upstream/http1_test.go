@@ -262,6 +262,23 @@ func TestHTTP1SpendsNoConnectionOnWhatCannotBeWritten(t *testing.T) {
 	}
 }
 
+func TestHTTP1SpendsNoConnectionOnAnEndedRequest(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int64
+	s := serve(t, answering(func(*http.Request) string { requests.Add(1); return short }))
+	client := s.client(t)
+	s.idleConns(t, client, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.get(ctx, client, "/"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
+	}
+	s.mustGet(t, client, "/")
+	if idle, conns, got := len(client.idle), s.conns.Load(), requests.Load(); idle != 2 || conns != 2 || got != 3 {
+		t.Errorf("%d of %d connections are idle after %d requests, want 2 of 2 after 3", idle, conns, got)
+	}
+}
+
 func TestHTTP1DoesNotRetryOnceTheAnswerBegan(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int64
