@@ -135,12 +135,12 @@ func (h *http1) connect(ctx context.Context, address string) (*http1Conn, error)
 	return c, nil
 }
 
-// takeIdle returns the connection that became idle last, of those that the server has not closed;
-// nil: there is none.
+// takeIdle returns the connection that became idle last, of those that the server has not closed
+// and is not about to close; nil: there is none.
 func (h *http1) takeIdle(address string) *http1Conn {
 	for {
 		c := h.popIdle(address)
-		if c == nil || c.quiet() {
+		if c == nil || time.Since(c.since) < idleTimeout && c.quiet() {
 			return c
 		}
 		c.close()

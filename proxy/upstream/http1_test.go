@@ -279,6 +279,18 @@ func TestHTTP1SpendsNoConnectionOnAnEndedRequest(t *testing.T) {
 	}
 }
 
+func TestHTTP1UsesNoConnectionThatIsAboutToBeClosed(t *testing.T) {
+	t.Parallel()
+	s := serve(t, answering(func(*http.Request) string { return short }))
+	client := s.client(t)
+	s.idleConns(t, client, 1)
+	client.idle[0].since = time.Now().Add(-idleTimeout)
+	s.mustGet(t, client, "/")
+	if got := s.conns.Load(); got != 2 {
+		t.Errorf("%d connections, want 2", got)
+	}
+}
+
 func TestHTTP1DoesNotRetryOnceTheAnswerBegan(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int64
