@@ -116,7 +116,34 @@ func checkHeader(header http.Header) error {
 	return nil
 }
 
+// connect makes a connection. When ctx ends before that, it goes on, as in http.Transport: the
+// connection becomes idle, so that requests with little time do not begin in vain again and again,
+// and the healthChecker finds out when none can be made.
 func (h *http1) connect(ctx context.Context, address string) (*http1Conn, error) {
+	type outcome struct {
+		c   *http1Conn
+		err error
+	}
+	made := make(chan outcome)
+	go func() {
+		c, err := h.connectFully(context.WithoutCancel(ctx), address)
+		select {
+		case made <- outcome{c, err}:
+		case <-ctx.Done():
+			if err == nil {
+				h.putIdle(c)
+			}
+		}
+	}()
+	select {
+	case o := <-made:
+		return o.c, o.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (h *http1) connectFully(ctx context.Context, address string) (*http1Conn, error) {
 	raw, err := h.dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err

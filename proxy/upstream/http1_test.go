@@ -291,6 +291,46 @@ func TestHTTP1UsesNoConnectionThatIsAboutToBeClosed(t *testing.T) {
 	}
 }
 
+// A request that gives up does not end the making of a connection: the next one has it.
+func TestHTTP1KeepsAConnectionThatCameTooLate(t *testing.T) {
+	t.Parallel()
+	s := serve(t, answering(func(*http.Request) string { return short }))
+	client := s.client(t)
+	begun, goOn, dial := make(chan struct{}), make(chan struct{}), client.dial
+	client.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		close(begun)
+		select {
+		case <-goOn:
+			return dial(ctx, network, address)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		cancel()
+	}()
+	if _, err := s.get(ctx, client, "/"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
+	}
+	close(goOn)
+	idle := func() int {
+		client.mu.Lock()
+		defer client.mu.Unlock()
+		return len(client.idle)
+	}
+	for deadline := time.Now().Add(5 * time.Second); idle() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the connection was not kept")
+		}
+	}
+	s.mustGet(t, client, "/")
+	if got := s.conns.Load(); got != 1 {
+		t.Errorf("%d connections, want 1", got)
+	}
+}
+
 func TestHTTP1DoesNotRetryOnceTheAnswerBegan(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int64
