@@ -433,6 +433,39 @@ func TestHTTP1BodyCanBeClosedDuringARead(t *testing.T) {
 	}
 }
 
+func TestHTTP1BodyCannotBeReadAfterClose(t *testing.T) {
+	t.Parallel()
+	s := serve(t, answering(func(*http.Request) string { return short }))
+	res, err := s.get(t.Context(), s.client(t), "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if n, err := res.Body.Read(make([]byte, 2)); n != 0 || !errors.Is(err, http.ErrBodyReadAfterClose) {
+		t.Errorf("Read returned %d, %v", n, err)
+	}
+}
+
+// A connection that the end of a context is closing must not become idle.
+func TestHTTP1KeepsNoConnectionOfAnEndedContext(t *testing.T) {
+	t.Parallel()
+	s := serve(t, answering(func(*http.Request) string { return short }))
+	client := s.client(t)
+	res, err := s.get(t.Context(), client, "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := res.Body.(*http1Body) //nolint:forcetypeassert // http1 made it
+	stop := body.stop
+	body.stop = func() bool { stop(); return false }
+	if _, err := io.ReadAll(body); err != nil {
+		t.Error(err)
+	}
+	if got := len(client.idle); got != 0 {
+		t.Errorf("%d idle connections", got)
+	}
+}
+
 func TestHTTP1ClosesIdleConnections(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{}, 8)
