@@ -446,6 +446,148 @@ func TestHTTP1BodyCannotBeReadAfterClose(t *testing.T) {
 	}
 }
 
+func TestHTTP1BodyStaysAtItsEnd(t *testing.T) {
+	t.Parallel()
+	s := serve(t, answering(func(*http.Request) string { return short }))
+	res, err := s.get(t.Context(), s.client(t), "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	if n, err := res.Body.Read(make([]byte, 2)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("Read returned %d, %v", n, err)
+	}
+	_ = res.Body.Close()
+}
+
+// A connection whose answer is wrong is closed, although the server keeps it open and what came
+// was read to its last byte.
+func TestHTTP1ForgetsAConnectionAfterAWrongAnswer(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"chunk":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n",
+		"header": "HTTP/1.1 2000 OK\r\n\r\n",
+		"switch": "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gone := make(chan struct{})
+			s := serve(t, func(conn net.Conn, r *bufio.Reader) {
+				if _, err := http.ReadRequest(r); err == nil {
+					_, _ = io.WriteString(conn, answer)
+					_, _ = r.ReadByte()
+					close(gone)
+				}
+			})
+			client := s.client(t)
+			res, err := s.get(t.Context(), client, "/")
+			if err == nil {
+				_, err = io.ReadAll(res.Body)
+			}
+			if err == nil {
+				t.Error("it is an answer")
+			}
+			select {
+			case <-gone:
+			case <-time.After(10 * time.Second):
+				t.Error("the connection is open")
+			}
+			if got := len(client.idle); got != 0 {
+				t.Errorf("%d idle connections", got)
+			}
+		})
+	}
+}
+
+// A server that crashed closes its connections without TLS' close_notify.
+func TestHTTP1NoticesThatAConnectionHasEnded(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(conn net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err == nil {
+			_, _ = io.WriteString(conn, short)
+			_ = conn.(*tls.Conn).NetConn().Close() //nolint:forcetypeassert // serve made it
+		}
+	})
+	client := s.client(t)
+	for range 3 {
+		s.mustGet(t, client, "/")
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(client.idle) != 0; time.Sleep(time.Millisecond) {
+		if client.checkIdle(time.Now()); time.Now().After(deadline) {
+			t.Fatal("a connection that the server has closed stayed")
+		}
+	}
+}
+
+// A connection is only for the host that it was made to, and that its certificate names.
+func TestHTTP1KeepsHostsApart(t *testing.T) {
+	t.Parallel()
+	servers := map[string]*scripted{}
+	for _, name := range []string{"example.com:443", "other.example.com:8443"} {
+		servers[name] = serve(t, answering(func(*http.Request) string {
+			return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(name), name)
+		}))
+	}
+	servers["elsewhere.test:443"] = servers["example.com:443"]
+	client := servers["example.com:443"].client(t)
+	client.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		s := servers[address]
+		if s == nil {
+			return nil, fmt.Errorf("unknown address %s", address)
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, s.Addr().String())
+	}
+	ask := func(host string) (string, error) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+host+"/", nil)
+		if err != nil {
+			return "", err
+		}
+		res, err := client.RoundTrip(r)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = res.Body.Close() }()
+		body, err := io.ReadAll(res.Body)
+		return string(body), err
+	}
+	for range 2 {
+		for host, want := range map[string]string{"example.com": "example.com:443", "example.com:443": "example.com:443", "other.example.com:8443": "other.example.com:8443"} {
+			if got, err := ask(host); got != want {
+				t.Errorf("%s: answer of %q, %v", host, got, err)
+			}
+		}
+	}
+	if _, err := ask("elsewhere.test"); !errors.As(err, new(x509.HostnameError)) {
+		t.Errorf("error %v, want a HostnameError", err)
+	}
+}
+
+func TestHTTP1CarriesWhatMayBeRepeated(t *testing.T) {
+	t.Parallel()
+	client := newHTTP1(nil, &tls.Config{})
+	for _, test := range []struct {
+		method, url string
+		body        io.Reader
+		want        bool
+	}{
+		{http.MethodGet, "https://a/", nil, true},
+		{http.MethodHead, "https://a/", http.NoBody, true},
+		{http.MethodGet, "https://a/", strings.NewReader("x"), false},
+		{http.MethodGet, "http://a/", nil, false},
+		{http.MethodPost, "https://a/", nil, false},
+		{http.MethodDelete, "https://a/", nil, false},
+		{"get", "https://a/", nil, false},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), test.method, test.url, test.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := client.carries(r); got != test.want {
+			t.Errorf("%s %s: %v", test.method, test.url, got)
+		}
+	}
+}
+
 // A connection that the end of a context is closing must not become idle.
 func TestHTTP1KeepsNoConnectionOfAnEndedContext(t *testing.T) {
 	t.Parallel()
