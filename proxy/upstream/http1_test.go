@@ -296,9 +296,9 @@ func TestHTTP1KeepsAConnectionThatCameTooLate(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answering(func(*http.Request) string { return short }))
 	client := s.client(t)
-	begun, goOn, dial := make(chan struct{}), make(chan struct{}), client.dial
+	begun, goOn, dial := make(chan struct{}, 2), make(chan struct{}), client.dial
 	client.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		close(begun)
+		begun <- struct{}{}
 		select {
 		case <-goOn:
 			return dial(ctx, network, address)
