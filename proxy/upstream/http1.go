@@ -37,8 +37,9 @@ const (
 // A connection carries one request at a time. It is used again when an answer has been read to
 // its end and nothing follows it.
 type http1 struct {
-	dial DialFunc // its connections are syscall.Conns, else none is used again
-	tls  *tls.Config
+	dial    DialFunc // its connections are syscall.Conns, else none is used again
+	tls     *tls.Config
+	buffers sync.Pool // *bytes.Buffer, for requests as they are sent
 
 	mu     sync.Mutex
 	idle   []*http1Conn // at most maxIdleConns, in the order in which they became idle
@@ -75,8 +76,11 @@ func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%q is no host: %w", r.URL.Host, err)
 	}
 	// Written here, so that a request that cannot be written costs no connection.
-	request := requests.Get().(*bytes.Buffer)
-	defer requests.Put(request)
+	request, _ := h.buffers.Get().(*bytes.Buffer)
+	if request == nil {
+		request = new(bytes.Buffer)
+	}
+	defer h.buffers.Put(request)
 	request.Reset()
 	if err := r.Write(request); err != nil {
 		return nil, err
@@ -86,9 +90,9 @@ func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err == nil || c.answered || r.Context().Err() != nil {
 			return res, err
 		}
-		// The server has probably closed the connection while it was idle. If instead it did so
-		// because of the request, it must not get it once for each idle connection: so it gets it
-		// only once more, on a new one.
+		// The server has probably closed the connection while it was idle. If it did so because of
+		// the request instead, the request must not cost all idle connections: it is sent once more,
+		// on a new one.
 	}
 	c, err := h.connect(r.Context(), address)
 	if err != nil {
@@ -96,9 +100,6 @@ func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return c.roundTrip(r, request.Bytes())
 }
-
-// requests are buffers for requests as they are sent.
-var requests = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // checkHeader returns an error for what http.Transport would not send either: it would be
 // another header than what was meant.
