@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -274,27 +275,13 @@ func (c *http1Conn) quiet() bool {
 
 // roundTrip sends r, which is request when it is written, and reads the answer up to its body,
 // whose end then gives c back. After an error c is closed.
-func (c *http1Conn) roundTrip(r *http.Request, request []byte) (res *http.Response, err error) {
+func (c *http1Conn) roundTrip(r *http.Request, request []byte) (*http.Response, error) {
 	stop := context.AfterFunc(r.Context(), c.close)
-	defer func() {
-		if err != nil {
-			stop()
-			c.close()
-			if cause := context.Cause(r.Context()); cause != nil {
-				err = cause
-			}
-		}
-	}()
-	c.answered, c.left = false, maxHeader
-	if _, err := c.tls.Write(request); err != nil {
-		return nil, err
-	}
-	if _, err := c.r.Peek(1); err != nil {
-		return nil, err
-	}
-	c.answered = true
-	if res, err = c.readHeader(r); err != nil {
-		return nil, err
+	res, err := c.send(r, request)
+	if err != nil {
+		stop()
+		c.close()
+		return nil, cmp.Or(context.Cause(r.Context()), err)
 	}
 	c.left = math.MaxInt64
 	body := &http1Body{from: res.Body, request: r, conn: c, stop: stop, reusable: !res.Close}
@@ -304,6 +291,18 @@ func (c *http1Conn) roundTrip(r *http.Request, request []byte) (res *http.Respon
 	}
 	res.Body = body
 	return res, nil
+}
+
+func (c *http1Conn) send(r *http.Request, request []byte) (*http.Response, error) {
+	c.answered, c.left = false, maxHeader
+	if _, err := c.tls.Write(request); err != nil {
+		return nil, err
+	}
+	if _, err := c.r.Peek(1); err != nil {
+		return nil, err
+	}
+	c.answered = true
+	return c.readHeader(r)
 }
 
 // readHeader reads the header of the answer to r, and informational answers before it.
@@ -316,7 +315,9 @@ func (c *http1Conn) readHeader(r *http.Request) (*http.Response, error) {
 			return nil, err
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errors.New("the server switches protocols, which nobody asked for")
-		case res.StatusCode >= 200 || res.StatusCode < 100:
+		case res.StatusCode < 100: // net/http's server panics when it is passed on
+			return nil, fmt.Errorf("the server answers with the status %q", res.Status)
+		case res.StatusCode >= 200:
 			return res, nil
 		}
 		if trace != nil && trace.Got1xxResponse != nil {

@@ -16,6 +16,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -837,6 +838,9 @@ func FuzzHTTP1(f *testing.F) {
 			method = http.MethodHead
 		}
 		want, got := ask(theirs, method, answer), ask(ours, method, answer)
+		if code, err := strconv.Atoi(want.Status[:min(3, len(want.Status))]); err == nil && code < 100 {
+			want = outcome{Failed: true, Informational: want.Informational} // what net/http cannot pass on
+		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("answer %q:\n got %+v\nwant %+v", answer, got, want)
 		}
