@@ -54,7 +54,7 @@ func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	s.cut = func() { _ = http.NewResponseController(w).SetWriteDeadline(past) }
 	defer s.stop()
 	p.serveHTTP(s, r)
-	if s.unflushed && r.Context().Err() == nil { // it ends with the stream, which then needs no deadline
+	if s.unflushed && r.Context().Err() == nil { // else the stream has ended, and there is nothing to bound
 		s.boundLastFlush()
 	}
 }

@@ -61,7 +61,7 @@ func (d *direct) setTLS(r *http.Request) {
 type http2Writer struct {
 	http.ResponseWriter
 	progressDeadline
-	unflushed bool
+	unflushed bool // net/http may hold bytes of the answer
 }
 
 func (s *http2Writer) Write(b []byte) (int, error) {
@@ -81,10 +81,10 @@ func (s *http2Writer) FlushError() error {
 
 func (s *http2Writer) Flush() { _ = s.FlushError() }
 
-// boundLastFlush is for what net/http still holds of an answer, 4 KiB at most, and sends when the
-// handler has returned: a client that does not take it in time gets its stream reset. A flush here
-// would be bounded by the progressDeadline, but the end of the stream would need another frame,
-// which costs more than the deadline (docs/performance.md).
+// boundLastFlush bounds the sending of what net/http still holds when the handler returns, 4 KiB at
+// most: the stream of a client that does not take it in time is reset. To flush it here would need
+// a further frame for the end of the stream, which costs more than the deadline
+// (docs/performance.md).
 func (s *http2Writer) boundLastFlush() {
 	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Now().Add(s.timeout))
 }

@@ -180,8 +180,8 @@ func TestHTTP2Confusion(t *testing.T) {
 	}
 }
 
-// TestLastFlushIsBounded: a client that takes nothing of an answer, so small that net/http sends it
-// when the handler has returned, gets its stream reset.
+// TestLastFlushIsBounded: net/http sends a small answer when the handler has returned. If the client
+// grants no window, its stream is reset.
 func TestLastFlushIsBounded(t *testing.T) {
 	w := newWorld(t)
 	w.config.ProgressTimeout = 200 * time.Millisecond

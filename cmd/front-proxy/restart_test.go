@@ -136,6 +136,7 @@ func TestDrainOfManyWatches(t *testing.T) {
 	const watches, path = 10_000, "/clusters/root:far/api/v1/pods-of-many-watches"
 	i := newInstallation(t)
 	args, url := arguments(t, i.kcp)
+	// No rates: 10,000 watches of one user are opened at once.
 	p := startProxy(t, i.kcp, url, append(args, "--shutdown-timeout=5m", "--identity-requests-per-second=0", "--workspace-requests-per-second=0",
 		"--token-auth-file="+file(t, "tokens.csv", []byte("token-of-frank,frank,,abc\n"))))
 	ends := make(chan error, watches)

@@ -61,8 +61,8 @@ func (s *Secrets) AddKey(text []byte) {
 }
 
 // shapes find credentials that nobody has added, by how they begin: signed tokens, the same in a
-// WebSocket subprotocol, and private keys in PEM or in a kubeconfig. One expression for all of
-// them would have to be tried at every byte of a log.
+// WebSocket subprotocol, and private keys in PEM or in a kubeconfig. They are searched for by their
+// first characters, because one expression for all would be tried at every byte of a log.
 var shapes = []struct {
 	begin string
 	shape *regexp.Regexp
@@ -73,8 +73,8 @@ var shapes = []struct {
 	{"client-key-data", regexp.MustCompile(`^`)},
 }
 
-// shaped calls found with the position of everything in text that has one of the shapes, until
-// found returns false.
+// shaped calls found with each position in text at which a credential of one of the shapes begins,
+// until found returns false.
 func shaped(text []byte, found func(at int) bool) {
 	for _, s := range shapes {
 		for at := 0; ; at++ {

@@ -21,7 +21,7 @@ func (c answerConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// SyscallConn implements syscall.Conn.
+// SyscallConn lets http1 look, without waiting, whether the server has closed an idle connection.
 func (c answerConn) SyscallConn() (syscall.RawConn, error) {
 	if conn, ok := c.Conn.(syscall.Conn); ok {
 		return conn.SyscallConn()

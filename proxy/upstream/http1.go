@@ -36,7 +36,9 @@ const (
 // seventh of all that the proxy spends on a small request (docs/performance.md).
 //
 // A connection carries one request at a time. It is used again when an answer has been read to
-// its end and nothing follows it.
+// its end and nothing follows it. It is closed when its request's context ends, its answer is wrong
+// or not read to its end, it has been idle for idleTimeout, too many are idle, the healthChecker
+// gives the server up, or the credentials have changed.
 type http1 struct {
 	dial    DialFunc // its connections are syscall.Conns, else none is used again
 	tls     *tls.Config
@@ -59,11 +61,11 @@ func (h *http1) carries(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody) && r.URL.Scheme == "https"
 }
 
-// RoundTrip sends a request that h carries. Its errors are those of http.Transport, but for their
-// wording.
+// RoundTrip sends a request that h carries. It fails where http.Transport would, and if the status
+// is 101 or below 100.
 func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
 	if cause := context.Cause(r.Context()); cause != nil {
-		return nil, cause // it would cost a connection
+		return nil, cause // else the request would be given a connection, which its end closes
 	}
 	if err := checkHeader(r.Header); err != nil {
 		return nil, err
@@ -91,9 +93,9 @@ func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err == nil || c.answered || r.Context().Err() != nil {
 			return res, err
 		}
-		// The server has probably closed the connection while it was idle. If it did so because of
-		// the request instead, the request must not cost all idle connections: it is sent once more,
-		// on a new one.
+		// The server has probably closed the connection while it was idle, so the request is sent
+		// once more. That is on a new connection: if the server closed it because of the request,
+		// the other idle ones would be lost, too.
 	}
 	c, err := h.connect(r.Context(), address)
 	if err != nil {
@@ -102,8 +104,8 @@ func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.roundTrip(r, request.Bytes())
 }
 
-// checkHeader returns an error for what http.Transport would not send either: it would be
-// another header than what was meant.
+// checkHeader refuses what http.Transport refuses: on the wire it would read as another header than
+// the one meant.
 func checkHeader(header http.Header) error {
 	for name, values := range header {
 		if !httpguts.ValidHeaderFieldName(name) {
@@ -111,16 +113,16 @@ func checkHeader(header http.Header) error {
 		}
 		for _, value := range values {
 			if !httpguts.ValidHeaderFieldValue(value) {
-				return fmt.Errorf("invalid header field value for %q", name) // it may be a secret
+				return fmt.Errorf("invalid header field value for %q", name) // the value may be a secret
 			}
 		}
 	}
 	return nil
 }
 
-// connect makes a connection. When ctx ends before that, it goes on, as in http.Transport: the
-// connection becomes idle, so that requests with little time do not begin in vain again and again,
-// and the healthChecker finds out when none can be made.
+// connect makes a connection. If ctx ends first, the connection is still made, as in http.Transport,
+// and becomes idle: else requests with little time would never get one from a slow server, and the
+// healthChecker would not learn that none can be made.
 func (h *http1) connect(ctx context.Context, address string) (*http1Conn, error) {
 	type outcome struct {
 		c   *http1Conn
@@ -128,7 +130,7 @@ func (h *http1) connect(ctx context.Context, address string) (*http1Conn, error)
 	}
 	made := make(chan outcome)
 	go func() {
-		c, err := h.connectFully(context.WithoutCancel(ctx), address)
+		c, err := h.dialTLS(context.WithoutCancel(ctx), address)
 		select {
 		case made <- outcome{c, err}:
 		case <-ctx.Done():
@@ -145,7 +147,7 @@ func (h *http1) connect(ctx context.Context, address string) (*http1Conn, error)
 	}
 }
 
-func (h *http1) connectFully(ctx context.Context, address string) (*http1Conn, error) {
+func (h *http1) dialTLS(ctx context.Context, address string) (*http1Conn, error) {
 	raw, err := h.dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -164,8 +166,8 @@ func (h *http1) connectFully(ctx context.Context, address string) (*http1Conn, e
 	return c, nil
 }
 
-// takeIdle returns the connection that became idle last, of those that the server has not closed
-// and is not about to close; nil: there is none.
+// takeIdle returns the connection to address that became idle last and can still be used, and
+// closes those that cannot; nil: there is none.
 func (h *http1) takeIdle(address string) *http1Conn {
 	for {
 		c := h.popIdle(address)
@@ -188,7 +190,8 @@ func (h *http1) popIdle(address string) *http1Conn {
 	return nil
 }
 
-// putIdle keeps a connection for the next request.
+// putIdle keeps a connection for the next request. If maxIdleConns are idle, the one that has been
+// idle longest is closed.
 func (h *http1) putIdle(c *http1Conn) {
 	c.since = time.Now()
 	h.mu.Lock()
@@ -242,9 +245,9 @@ type http1Conn struct {
 	polled  *polledConn
 	tls     *tls.Conn // over polled
 	r       *bufio.Reader
-	left    int64     // how many bytes may still be read
+	left    int64     // how many bytes may be read: the bound of a header; none while a body is read
 	since   time.Time // when it became idle
-	// answered: something of the answer to the last request has arrived.
+	// answered: part of the answer has arrived, so the request must not be sent again.
 	answered bool
 }
 
@@ -264,8 +267,8 @@ var errLongHeader = fmt.Errorf("the headers of an answer have more than %d bytes
 // while c is used.
 func (c *http1Conn) close() { _ = c.polled.Close() }
 
-// quiet says whether an idle connection can be used again: the server has neither closed it nor
-// sent anything since its last answer, which would be taken for the next one.
+// quiet says whether an idle connection can be used again: the server has not closed it and has
+// sent nothing more. What it had sent would be taken for the answer to the next request.
 func (c *http1Conn) quiet() bool {
 	c.polled.polling = true
 	_, err := c.r.Peek(1)
@@ -273,8 +276,8 @@ func (c *http1Conn) quiet() bool {
 	return errors.Is(err, errNothingYet)
 }
 
-// roundTrip sends r, which is request when it is written, and reads the answer up to its body,
-// whose end then gives c back. After an error c is closed.
+// roundTrip sends request, which is r as written on the wire, and reads the answer's header. The end
+// of the body gives c back. After an error c is closed.
 func (c *http1Conn) roundTrip(r *http.Request, request []byte) (*http.Response, error) {
 	stop := context.AfterFunc(r.Context(), c.close)
 	res, err := c.send(r, request)
@@ -351,8 +354,8 @@ func (b *http1Body) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	complete := err == io.EOF //nolint:errorlint // what wraps it is no end
-	if ended := b.request.Context().Err(); ended != nil && !complete {
+	complete := err == io.EOF //nolint:errorlint // an error that wraps io.EOF is not the end
+	if ended := context.Cause(b.request.Context()); ended != nil && !complete {
 		err = ended
 	}
 	b.err = err
@@ -365,7 +368,8 @@ func (b *http1Body) Close() error {
 	return nil
 }
 
-// finish gives up the connection; complete: the answer has been read to its end.
+// finish gives up the connection; complete: the answer has been read to its end. If stop is false,
+// the context's end is closing the connection already.
 func (b *http1Body) finish(complete bool) {
 	if b.finished.Swap(true) {
 		return
@@ -413,7 +417,7 @@ func (c *polledConn) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// errNothingYet is temporary, so that package tls lets the connection go on.
+// errNothingYet is temporary: after any other error package tls reads no more.
 var errNothingYet net.Error = nothingYet{}
 
 type nothingYet struct{}

@@ -64,7 +64,7 @@ func serve(tb testing.TB, each func(conn net.Conn, r *bufio.Reader)) *scripted {
 	return s
 }
 
-// client returns an http1 that believes s.
+// client returns an http1 that trusts s.
 func (s *scripted) client(tb testing.TB) *http1 {
 	tb.Helper()
 	h := newHTTP1((&net.Dialer{}).DialContext, &tls.Config{RootCAs: s.roots})
@@ -172,28 +172,6 @@ func TestHTTP1ForgetsAConnectionThatSpeaksUnasked(t *testing.T) {
 	}
 }
 
-func TestHTTP1RetriesWhenAnIdleConnectionIsClosed(t *testing.T) {
-	t.Parallel()
-	var requests atomic.Int64
-	s := serve(t, answering(func(r *http.Request) string {
-		if requests.Add(1); r.URL.Path == "/end" {
-			return ""
-		}
-		return short
-	}))
-	client := s.client(t)
-	s.mustGet(t, client, "/")
-	// The server reads the request and closes: on a used connection it is sent once more, on a new
-	// one that is the answer.
-	_, err := s.get(t.Context(), client, "/end")
-	if !errors.Is(err, io.EOF) {
-		t.Errorf("error %v, want EOF", err)
-	}
-	if got, conns := requests.Load(), s.conns.Load(); got != 3 || conns != 2 {
-		t.Errorf("%d requests on %d connections, want 3 on 2", got, conns)
-	}
-}
-
 // idleConns leaves a client with n idle connections to s.
 func (s *scripted) idleConns(tb testing.TB, client *http1, n int) {
 	tb.Helper()
@@ -214,8 +192,8 @@ func (s *scripted) idleConns(tb testing.TB, client *http1, n int) {
 	}
 }
 
-// A request after which the server closes the connection must not close all of them, nor reach
-// the server as often as there are.
+// A request that the server does not answer, but closes the connection, is repeated on a new one. It
+// must not close all idle ones, nor reach the server as often as there are.
 func TestHTTP1RepeatsARequestOnce(t *testing.T) {
 	t.Parallel()
 	var ends atomic.Int64
@@ -239,7 +217,7 @@ func TestHTTP1RepeatsARequestOnce(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 a client can say a host that HTTP/1.1 cannot carry.
+// A client over HTTP/2 can send a host that HTTP/1.1 cannot carry.
 func TestHTTP1SpendsNoConnectionOnWhatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answering(func(*http.Request) string { return short }))
@@ -589,7 +567,7 @@ func TestHTTP1CarriesWhatMayBeRepeated(t *testing.T) {
 	}
 }
 
-// A connection that the end of a context is closing must not become idle.
+// A connection that is being closed because its context ended must not become idle.
 func TestHTTP1KeepsNoConnectionOfAnEndedContext(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answering(func(*http.Request) string { return short }))

@@ -27,11 +27,12 @@ const (
 	// for the server's 100; net/http's own. A server that refuses has answered by then, and
 	// closes the connection, because it has not read the body.
 	continueTimeout = time.Second
-	// idleTimeout is below that of API servers (90 s), so that they never close a
+	// idleTimeout is below that of API servers (90 s), so that they hardly ever close a
 	// connection that is about to be used.
 	idleTimeout = 80 * time.Second
-	// MaxDedicated is how many requests at a time have a connection of their own. As many
-	// connections may be idle for each shard, and maxIdleConns for all of them.
+	// MaxDedicated is how many requests at a time have a connection of their own. Each transport
+	// keeps as many idle connections for each server, and maxIdleConns in all; http1 has only the
+	// latter bound.
 	MaxDedicated = 256
 	maxIdleConns = 4 * MaxDedicated
 	// MaxDedicatedWatches is how many watches at a time have a connection of their own.
@@ -66,7 +67,7 @@ type transports struct {
 	// shared uses HTTP/2 if the server does, with many requests on one connection.
 	// dedicated uses HTTP/1.1, with one request at a time. It carries upgrades, too, which
 	// HTTP/2 does not have: net/http takes an upgraded connection out of the pool.
-	// reads is like dedicated, for requests without a body; nil: dedicated carries them.
+	// reads is like dedicated, for GET and HEAD without a body; nil: dedicated carries them, too.
 	// watches is like dedicated, for requests that may be silent for long.
 	shared, dedicated, watches *http.Transport
 	reads                      *http1
