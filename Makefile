@@ -36,14 +36,18 @@ image: $(IMAGE) ## bin/image: an OCI image for amd64 and arm64, without a contai
 	@$(IMAGE)/image -version '$(VERSION)' -revision '$(REVISION)' -out $(OUT) $(foreach a,$(ARCHS),linux/$(a)=$(OUT)-$(a)/front-proxy)
 
 test: build image deploy-tools $(KCP031) $(KCP032) $(LOGIN) ## everything, real kcp included
-	go test -race -timeout 20m $$(go list ./... | grep -v -E '$(ONKCP)')
+	go test -race -p $(PACKAGES) -timeout 20m $$(go list ./... | grep -v -E '$(ONKCP)')
 	+@$(MAKE) --no-print-directory -j$(KCPS) --output-sync=target $(PHASES)
 
-# They wait for kcp more than they compute, so two run at a time: on-kcp takes as long as the others together.
+# How many packages' tests run at a time on two cores: those of proxy, deploy and cmd/front-proxy, which take
+# longest, wait about as long as they compute.
+PACKAGES ?= 4
+
+# These wait for kcp more than they compute, so three run at a time, and four tests of each.
 # Each prints all of its output when it ends. TestDemo starts a make, for which these flags are not.
-KCPS   ?= 2
+KCPS   ?= 3
 PHASES := on-kcp on-kcp-across on-kcp-demo on-kcp-0.31
-ONEKCP  = @MAKEFLAGS='$(MAKEOVERRIDES)' go test -race -timeout 40m
+ONEKCP  = @MAKEFLAGS='$(MAKEOVERRIDES)' go test -race -timeout 40m -parallel 4
 .PHONY: $(PHASES)
 on-kcp:
 	$(ONEKCP) ./e2e
@@ -57,7 +61,7 @@ on-kcp-0.31:
 deploy-tools: $(DEPLOY) ## helm and the checks that the tests of deploy/ run
 
 test-unit: ## fast, no kcp
-	go test -race $$(go list ./... | grep -v -e /e2e -e /deploy)
+	go test -race -p $(PACKAGES) $$(go list ./... | grep -v -e /e2e -e /deploy)
 
 test-browser: build bin/browser-provider/node_modules ## a login in a real browser, by hand only: needs Debian's chromium, node and npm; pictures in bin/browser-pictures
 	go test -tags browser -count=1 -v ./e2e/browser
