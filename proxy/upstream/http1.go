@@ -44,10 +44,10 @@ type http1 struct {
 	tls     *tls.Config
 	buffers sync.Pool // *bytes.Buffer, for requests as they are sent
 
-	mu     sync.Mutex
-	idle   []*http1Conn // at most maxIdleConns, in the order in which they became idle
-	check  *time.Timer  // calls checkIdle; nil until a connection is idle
-	closed bool         // no connection is kept any more
+	mu       sync.Mutex
+	idle     []*http1Conn // at most maxIdleConns, in the order in which they became idle
+	checking bool         // checkIdle will be called; so it is while a connection is idle
+	closed   bool         // no connection is kept any more
 }
 
 // newHTTP1 returns a client that makes its connections with dial and config, and owns config.
@@ -205,8 +205,14 @@ func (h *http1) putIdle(c *http1Conn) {
 		h.idle = slices.Delete(h.idle, 0, 1)
 	}
 	h.idle = append(h.idle, c)
-	if h.check == nil {
-		h.check = time.AfterFunc(checkIdleEvery, func() { h.checkIdle(time.Now()) })
+	h.checkLater()
+}
+
+// checkLater lets checkIdle be called, unless it will be. The caller holds mu.
+func (h *http1) checkLater() {
+	if !h.checking {
+		h.checking = true
+		time.AfterFunc(checkIdleEvery, func() { h.checkIdle(time.Now()) })
 	}
 }
 
@@ -222,8 +228,8 @@ func (h *http1) checkIdle(now time.Time) {
 		c.close()
 		return true
 	})
-	if h.check = nil; len(h.idle) > 0 {
-		h.check = time.AfterFunc(checkIdleEvery, func() { h.checkIdle(time.Now()) })
+	if h.checking = false; len(h.idle) > 0 {
+		h.checkLater()
 	}
 }
 

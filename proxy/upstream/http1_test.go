@@ -21,6 +21,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -172,6 +173,13 @@ func TestHTTP1ForgetsAConnectionThatSpeaksUnasked(t *testing.T) {
 	}
 }
 
+// idle is how many connections of a client are idle.
+func idle(client *http1) int {
+	client.mu.Lock()
+	defer client.mu.Unlock()
+	return len(client.idle)
+}
+
 // idleConns leaves a client with n idle connections to s.
 func (s *scripted) idleConns(tb testing.TB, client *http1, n int) {
 	tb.Helper()
@@ -187,7 +195,7 @@ func (s *scripted) idleConns(tb testing.TB, client *http1, n int) {
 		_, _ = io.Copy(io.Discard, res.Body)
 		_ = res.Body.Close()
 	}
-	if got := len(client.idle); got != n {
+	if got := idle(client); got != n {
 		tb.Fatalf("%d idle connections, want %d", got, n)
 	}
 }
@@ -212,7 +220,7 @@ func TestHTTP1RepeatsARequestOnce(t *testing.T) {
 	if got := ends.Load(); got != 2 {
 		t.Errorf("the request was sent %d times, want 2", got)
 	}
-	if got := len(client.idle); got != 3 {
+	if got := idle(client); got != 3 {
 		t.Errorf("%d idle connections, want 3", got)
 	}
 }
@@ -235,8 +243,8 @@ func TestHTTP1SpendsNoConnectionOnWhatCannotBeWritten(t *testing.T) {
 		if _, err := client.RoundTrip(r); err == nil { //nolint:bodyclose // there is none
 			t.Errorf("%s: it was sent", name)
 		}
-		if idle, conns := len(client.idle), s.conns.Load(); idle != 2 || conns != 2 {
-			t.Errorf("%s: %d of %d connections are idle, want 2 of 2", name, idle, conns)
+		if kept, conns := idle(client), s.conns.Load(); kept != 2 || conns != 2 {
+			t.Errorf("%s: %d of %d connections are idle, want 2 of 2", name, kept, conns)
 		}
 	}
 }
@@ -253,8 +261,8 @@ func TestHTTP1SpendsNoConnectionOnAnEndedRequest(t *testing.T) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 	s.mustGet(t, client, "/")
-	if idle, conns, got := len(client.idle), s.conns.Load(), requests.Load(); idle != 2 || conns != 2 || got != 3 {
-		t.Errorf("%d of %d connections are idle after %d requests, want 2 of 2 after 3", idle, conns, got)
+	if kept, conns, got := idle(client), s.conns.Load(), requests.Load(); kept != 2 || conns != 2 || got != 3 {
+		t.Errorf("%d of %d connections are idle after %d requests, want 2 of 2 after 3", kept, conns, got)
 	}
 }
 
@@ -294,12 +302,7 @@ func TestHTTP1KeepsAConnectionThatCameTooLate(t *testing.T) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 	close(goOn)
-	idle := func() int {
-		client.mu.Lock()
-		defer client.mu.Unlock()
-		return len(client.idle)
-	}
-	for deadline := time.Now().Add(5 * time.Second); idle() == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); idle(client) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the connection was not kept")
 		}
@@ -382,7 +385,7 @@ func TestHTTP1EndsWithItsContext(t *testing.T) {
 		}
 		cancel()
 	}
-	if n := len(client.idle); n != 0 {
+	if n := idle(client); n != 0 {
 		t.Errorf("%d idle connections", n)
 	}
 }
@@ -471,7 +474,7 @@ func TestHTTP1ForgetsAConnectionAfterAWrongAnswer(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Error("the connection is open")
 			}
-			if got := len(client.idle); got != 0 {
+			if got := idle(client); got != 0 {
 				t.Errorf("%d idle connections", got)
 			}
 		})
@@ -491,7 +494,7 @@ func TestHTTP1NoticesThatAConnectionHasEnded(t *testing.T) {
 	for range 3 {
 		s.mustGet(t, client, "/")
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(client.idle) != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); idle(client) != 0; time.Sleep(time.Millisecond) {
 		if client.checkIdle(time.Now()); time.Now().After(deadline) {
 			t.Fatal("a connection that the server has closed stayed")
 		}
@@ -582,7 +585,7 @@ func TestHTTP1KeepsNoConnectionOfAnEndedContext(t *testing.T) {
 	if _, err := io.ReadAll(body); err != nil {
 		t.Error(err)
 	}
-	if got := len(client.idle); got != 0 {
+	if got := idle(client); got != 0 {
 		t.Errorf("%d idle connections", got)
 	}
 }
@@ -600,24 +603,18 @@ func TestHTTP1ClosesIdleConnections(t *testing.T) {
 		})(conn, r)
 	})
 	client := s.client(t)
-	idle := func() int {
-		client.mu.Lock()
-		defer client.mu.Unlock()
-		return len(client.idle)
-	}
-
 	s.mustGet(t, client, "/")
-	if client.checkIdle(time.Now().Add(idleTimeout - 2*time.Second)); idle() != 1 {
+	if client.checkIdle(time.Now().Add(idleTimeout - 2*time.Second)); idle(client) != 1 {
 		t.Error("a connection was closed too early")
 	}
-	if client.checkIdle(time.Now().Add(idleTimeout)); idle() != 0 {
+	if client.checkIdle(time.Now().Add(idleTimeout)); idle(client) != 0 {
 		t.Error("a connection stayed too long")
 	}
 	<-ended
 
 	s.mustGet(t, client, "/last")
 	<-ended
-	for deadline := time.Now().Add(10 * time.Second); idle() != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); idle(client) != 0; time.Sleep(time.Millisecond) {
 		if client.checkIdle(time.Now()); time.Now().After(deadline) {
 			t.Fatal("a connection that the server has closed stayed")
 		}
@@ -631,9 +628,31 @@ func TestHTTP1ClosesIdleConnections(t *testing.T) {
 	client.close()
 	<-ended
 	_, _ = io.ReadAll(res.Body)
-	if <-ended; idle() != 0 {
+	if <-ended; idle(client) != 0 {
 		t.Error("a connection was kept after close")
 	}
+}
+
+func TestHTTP1ChecksIdleConnectionsInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client := newHTTP1(nil, &tls.Config{})
+		for range 2 {
+			here, there := net.Pipe()
+			client.putIdle(&http1Conn{client: client, address: "a:1", polled: &polledConn{Conn: here}})
+			client.mu.Lock()
+			client.idle[0].since = time.Now().Add(-idleTimeout)
+			client.mu.Unlock()
+			time.Sleep(checkIdleEvery)
+			synctest.Wait()
+			if got := idle(client); got != 0 {
+				t.Errorf("%d idle connections", got)
+			}
+			if _, err := there.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+				t.Errorf("error %v, want EOF", err)
+			}
+		}
+	})
 }
 
 func TestHTTP1KeepsABoundedNumberOfConnections(t *testing.T) {
@@ -645,7 +664,7 @@ func TestHTTP1KeepsABoundedNumberOfConnections(t *testing.T) {
 		ends = append(ends, there)
 		client.putIdle(&http1Conn{client: client, address: "a:1", polled: &polledConn{Conn: here}})
 	}
-	if got := len(client.idle); got != maxIdleConns {
+	if got := idle(client); got != maxIdleConns {
 		t.Errorf("%d idle connections, want %d", got, maxIdleConns)
 	}
 	for i, end := range ends[:3] {
