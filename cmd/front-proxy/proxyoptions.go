@@ -79,7 +79,7 @@ type servingOptions struct {
 func (o *servingOptions) flags(fs *pflag.FlagSet) {
 	o.AddFlags(fs)
 	fs.DurationVar(&o.shutdownDelay, "shutdown-delay-duration", 0, "How long to keep serving after SIGTERM while /readyz fails, so that load balancers notice.")
-	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "How long requests in flight, watches included, may still run after that delay.")
+	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 60*time.Second, "How long requests in flight may still run after that delay. Watches are ended within half of it, 10s at most.")
 }
 
 func (o *servingOptions) validate() error {
