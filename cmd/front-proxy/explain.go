@@ -68,7 +68,7 @@ func (o *explainOptions) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.path, "path", "", "Path of a request to explain, instead of the ID of a refusal.")
 	fs.StringVar(&o.method, "method", http.MethodGet, "Method of that request.")
 	fs.StringVar(&o.tokenFile, "token-file", "", "File with the bearer token of that request; - is standard input.")
-	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with the client certificate of that request and the chain.")
+	fs.StringVar(&o.certificateFile, "certificate-file", "", "PEM file with the client certificate, and its chain, to explain a request with (--path).")
 	fs.StringVar(&o.assertedFile, "asserted-file", "", "YAML or JSON file of the UserInfo (username, uid, groups, extra) that the certificate's owner asserts.")
 	fs.StringVar(&o.dryRun, "dry-run", "", "YAML or JSON file of objects to treat as applied; - is standard input.")
 }

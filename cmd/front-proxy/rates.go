@@ -21,12 +21,12 @@ type rateOptions struct {
 
 func (o *rateOptions) flags(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.workspace.PerSecond, "workspace-requests-per-second", ratelimit.DefaultWorkspace.PerSecond, "How many requests a second the users of one logical cluster may send to this instance on average, all together. Further requests get 429 and Retry-After. A watch counts once, when it starts. Shards and client certificates with the group system:masters are exempt, whether or not the group is forwarded. 0 means no limit.")
-	fs.IntVar(&o.workspace.Burst, "workspace-requests-burst", ratelimit.DefaultWorkspace.Burst, "How many requests they may send at once after a pause.")
-	fs.Float64Var(&o.identity.PerSecond, "identity-requests-per-second", ratelimit.DefaultIdentity.PerSecond, "How many requests a second one user or service account may send to one logical cluster, or one mapped path without a cluster, through this instance on average. Further requests get 429 and Retry-After, with the same exemptions. 0 means no limit.")
-	fs.IntVar(&o.identity.Burst, "identity-requests-burst", ratelimit.DefaultIdentity.Burst, "How many requests it may send at once after a pause: more than the start of any client with informers needs.")
+	fs.IntVar(&o.workspace.Burst, "workspace-requests-burst", ratelimit.DefaultWorkspace.Burst, "How many requests the users of one logical cluster may send at once, after a pause.")
+	fs.Float64Var(&o.identity.PerSecond, "identity-requests-per-second", ratelimit.DefaultIdentity.PerSecond, "How many requests a second one user or service account may send to one logical cluster, or one mapped path without a cluster, through this instance on average. Further requests get 429 and Retry-After, with the exemptions of --workspace-requests-per-second. 0 means no limit.")
+	fs.IntVar(&o.identity.Burst, "identity-requests-burst", ratelimit.DefaultIdentity.Burst, "How many requests one user may send to one logical cluster at once, after a pause; more than any client with informers needs to start.")
 	fs.Float64Var(&o.address.PerSecond, "address-requests-per-second", 0, "How many requests a second one client address (for IPv6 one /64) may send to this instance on average, authenticated or not. Further requests get 429 before any other work. Leave it off if many clients share an address, behind a NAT or a load balancer that does not say who they are (--proxy-protocol-trusted-cidrs). 0 means no limit.")
-	fs.IntVar(&o.address.Burst, "address-requests-burst", ratelimit.DefaultAddressBurst, "How many requests it may send at once after a pause.")
-	fs.BoolVar(&o.dryRun, "rate-limit-dry-run", false, "Count and log the requests that the limits above would refuse, and serve them.")
+	fs.IntVar(&o.address.Burst, "address-requests-burst", ratelimit.DefaultAddressBurst, "How many requests one client address may send at once, after a pause.")
+	fs.BoolVar(&o.dryRun, "rate-limit-dry-run", false, "Count and log the requests that the --*-requests-per-second limits would refuse, and serve them.")
 }
 
 func (o *rateOptions) validate() error {

@@ -60,7 +60,7 @@ type shadowOptions struct {
 func (o *shadowOptions) flags(fs *pflag.FlagSet) {
 	o.clientOptions.flags(fs, 30*time.Second)
 	fs.StringVar(&o.incumbent, "incumbent", "", "Required. https://host:port of the proxy in use.")
-	fs.StringVar(&o.candidate, "candidate", "", "Required. https://host:port of its intended replacement.")
+	fs.StringVar(&o.candidate, "candidate", "", "Required. https://host:port of the proxy that is to replace --incumbent.")
 	fs.StringArrayVar(&o.kubeconfigs, "kubeconfig", nil, "Kubeconfig whose current context has the user for the requests. Its server is ignored. May be repeated.")
 	fs.BoolVar(&o.anonymous, "anonymous", false, "Also send each request without a credential.")
 	fs.StringVar(&o.caFile, "ca-file", "", "PEM bundle that verifies both proxies. Empty means the kubeconfig's.")
