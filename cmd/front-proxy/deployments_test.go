@@ -320,7 +320,7 @@ func TestDeployments(t *testing.T) {
 			}),
 			mount: func(i *installation, p *pod) {
 				mountRequestHeaderCA("/etc/kcp/tls/ca/requestheader-client-ca")(i, p)
-				i.issuer = newIssuer(i.t)
+				i.issuer = newRSAIssuer(i.t)
 				p.mount("/etc/kcp/tls/oidc", map[string][]byte{"ca.crt": []byte(i.issuer.CAPEM())})
 			},
 			calls: func(i *installation, client func(string) *http.Client) []call {
@@ -437,7 +437,7 @@ func TestDeployments(t *testing.T) {
 				"--token-auth-file=/etc/kcp/token-auth/auth-token.csv",
 			}),
 			mount: func(i *installation, p *pod) {
-				i.issuer = newIssuer(i.t)
+				i.issuer = newRSAIssuer(i.t)
 				p.pair("/etc/kcp/tls/service-account", i.accounts[0])
 				p.mount("/etc/kcp/tls/oidc", map[string][]byte{"tls.crt": []byte(i.issuer.CAPEM())})
 				p.mount("/etc/kcp/token-auth", map[string][]byte{"auth-token.csv": []byte(tokenFile)})

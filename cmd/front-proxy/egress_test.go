@@ -64,12 +64,7 @@ func TestIssuersOutOfBounds(t *testing.T) {
 	args, proxyURL := arguments(t, k)
 	elsewhere := newIssuer(t)
 	at := func(url string) *issuertest.Issuer { // one that says it is there
-		i, err := issuertest.New(issuertest.Options{Name: url})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(i.Close)
-		return i
+		return issuertest.Serve(t, issuertest.Options{Name: url})
 	}
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(proxyURL, "https://"))
 	if err != nil {

@@ -221,7 +221,7 @@ func TestExplainCredential(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"accepted", []string{path, "--token-file=" + good}, []string{"admitted (200)", "Forwarded as: alice", `groups ["devs" "system:authenticated"]`, `the guard removed group "system:masters"`, "accepted: valid until", "algorithm  RS256", "scopes"}},
+		{"accepted", []string{path, "--token-file=" + good}, []string{"admitted (200)", "Forwarded as: alice", `groups ["devs" "system:authenticated"]`, `the guard removed group "system:masters"`, "accepted: valid until", "algorithm  ES256", "scopes"}},
 		{"elsewhere", []string{"--path=/clusters/root/api", "--token-file=" + good}, []string{"refused (401)"}},
 		{"no credential", []string{path}, []string{"refused (401)", "Credential: none"}},
 		{"certificate", []string{path, "--certificate-file=" + pair.CertFile}, []string{"admitted (200)", "Forwarded as: eve", "client-certificate accepted"}},

@@ -17,7 +17,7 @@ import (
 func TestLoginDiscoveryFlags(t *testing.T) {
 	t.Parallel()
 	k := newKCP(t)
-	mine, theirs := newIssuer(t), newIssuer(t)
+	mine, theirs := newRSAIssuer(t), newIssuer(t)
 	k.Root.PutAnnotatedConfiguration("root", "a", map[string]string{"front-proxy.kcp.io/login-client-id": "ws"}, trusting(theirs))
 	k.Root.PutType("root", "team", "a")
 	const cluster = "clusterlogin0001"

@@ -23,7 +23,7 @@ import (
 func TestSharedConnections(t *testing.T) {
 	t.Parallel()
 	i := newInstallation(t)
-	dave := newIssuer(t)
+	dave := newRSAIssuer(t)
 	i.shard.SetForwarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

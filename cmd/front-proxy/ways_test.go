@@ -46,7 +46,7 @@ func file(t testing.TB, name string, content []byte) string {
 func (i *installation) ways() []way {
 	i.t.Helper()
 	t, k := i.t, i.kcp
-	i.issuer, i.webhook = newIssuer(t), newReviewer(t, k)
+	i.issuer, i.webhook = newRSAIssuer(t), newReviewer(t, k)
 	second := newIssuer(t)
 	masters := []string{"abc", "system:masters"}
 	k.Root.PutServiceAccount(rootTeam, "default", "bot", "bot-uid")

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 	logsapi "k8s.io/component-base/logs/api/v1"
 
@@ -222,12 +223,14 @@ func trusting(i *issuertest.Issuer) standin.Object {
 
 func newIssuer(t *testing.T) *issuertest.Issuer {
 	t.Helper()
-	i, err := issuertest.New(issuertest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(i.Close)
-	return i
+	return issuertest.Serve(t, issuertest.Options{})
+}
+
+// newRSAIssuer is one whose tokens --oidc-issuer-url accepts unless --oidc-signing-algs says
+// otherwise.
+func newRSAIssuer(t *testing.T) *issuertest.Issuer {
+	t.Helper()
+	return issuertest.Serve(t, issuertest.Options{Algorithm: jose.RS256})
 }
 
 // TestOneTokenAtAThousandWorkspaces: each request sees its own workspace's
