@@ -130,13 +130,13 @@ func TestRollingRestart(t *testing.T) {
 // TestDrainOfManyWatches: at SIGTERM every watch is ended as a complete answer, and
 // the program ends without an error once the last is over, long before it would
 // cut what is left. That they end evenly over the time there is, is
-// proxy.TestDrainIsSpread's to say: on a busy machine 10,000 ends take longer.
+// proxy.TestDrainIsSpread's to say: on a busy machine the ends take longer.
 func TestDrainOfManyWatches(t *testing.T) {
 	t.Parallel()
-	const watches, path = 10_000, "/clusters/root:far/api/v1/pods-of-many-watches"
+	const watches, path = 2_000, "/clusters/root:far/api/v1/pods-of-many-watches"
 	i := newInstallation(t)
 	args, url := arguments(t, i.kcp)
-	// No rates: 10,000 watches of one user are opened at once.
+	// No rates: many watches of one user are opened at once.
 	p := startProxy(t, i.kcp, url, append(args, "--shutdown-timeout=5m", "--identity-requests-per-second=0", "--workspace-requests-per-second=0",
 		"--token-auth-file="+file(t, "tokens.csv", []byte("token-of-frank,frank,,abc\n"))))
 	ends := make(chan error, watches)
@@ -156,14 +156,14 @@ func TestDrainOfManyWatches(t *testing.T) {
 		t.Errorf("it ended with %v", err)
 	}
 	took := time.Since(begin)
-	broken := 0
+	broken := map[string]int{} // by error
 	for range watches {
 		if err := <-ends; err != nil {
-			broken++
+			broken[err.Error()]++
 		}
 	}
-	if broken > 0 {
-		t.Errorf("%d of %d watches broke off", broken, watches)
+	if len(broken) > 0 {
+		t.Errorf("of %d watches broke off: %v", watches, broken)
 	}
 	ended := 0 // by what the proxy says
 	for line := range bytes.Lines(written.since(t, at)) {
