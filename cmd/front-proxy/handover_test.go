@@ -162,7 +162,7 @@ func TestConfigurationsChange(t *testing.T) {
 			if page := p.statusz(reader); !strings.Contains(page, "stays in use") || !strings.Contains(page, "issuer") {
 				t.Errorf("statusz does not tell:\n%s", page)
 			}
-			load.passed(t, 100)
+			load.passed(t, 40)
 			put(entry(tenants, func(_, issuer standin.Object) { mark(issuer, fmt.Sprint("mended-", n)) }))
 			states("Broken", 0)
 			used(fmt.Sprint("mended-", n))
@@ -175,7 +175,7 @@ func TestConfigurationsChange(t *testing.T) {
 			k.Root.PutType("root", "tenant", "missing", "issuer")
 			p.await(p.client(), rented, fresh(down, "ws"), http.StatusServiceUnavailable)
 			states("Missing", 1)
-			load.passed(t, 500) // metrics are scraped above while hangs is being read
+			load.passed(t, 150) // metrics are scraped above while hangs is being read
 			down.SetDown(false)
 			p.await(p.client(), rented, fresh(down, "ws"), http.StatusOK)
 			put(trusting(tenants))
@@ -190,7 +190,7 @@ func TestConfigurationsChange(t *testing.T) {
 				if n%5 == 0 {
 					k.Root.Expire()
 				}
-				load.passed(t, 50)
+				load.passed(t, 20)
 				return tenants.KeyFetches() - before
 			}
 			// Keys are also read again every five minutes: what comes of the writing comes
@@ -233,7 +233,7 @@ func TestConfigurationsChange(t *testing.T) {
 			for n := range change.times {
 				change.do(t, n)
 			}
-			load.passed(t, 200)
+			load.passed(t, 60)
 			load.none(t, change.name)
 			select {
 			case <-watch:

@@ -268,7 +268,7 @@ func TestNothingIsLost(t *testing.T) {
 		{"the mapping file breaks and is mended", func(t *testing.T) {
 			change("mapping.yaml", []byte("- path: /clusters/\n  bakend: x\n"))
 			failing("mapping-file", true)
-			load.passed(t, 200)
+			load.passed(t, 60)
 			change("mapping.yaml", entries(""))
 			failing("mapping-file", false)
 		}},
@@ -277,7 +277,7 @@ func TestNothingIsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			failing("mapping-file", true)
-			load.passed(t, 200)
+			load.passed(t, 60)
 			change("mapping.yaml", entries("# a comment\n"))
 			failing("mapping-file", false)
 		}},
@@ -296,7 +296,7 @@ func TestNothingIsLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			change("tls.crt", pair.Cert)
-			load.passed(t, 500)
+			load.passed(t, 150)
 			change("tls.key", pair.Key)
 			p.awaitServing(pair.Cert)
 		}},
@@ -313,7 +313,7 @@ func TestNothingIsLost(t *testing.T) {
 			emil := visitor{name: "emil", path: near, certs: []tls.Certificate{tlsCertificate(t, pair)}, anew: true}
 			p.awaitVisitor(emil, true) // a connection shows what the proxy asked for when it was made
 			change("clients.crt", []byte("rubbish"))
-			load.passed(t, 500)
+			load.passed(t, 150)
 			change("clients.crt", k.ClientCA.PEM)
 			p.awaitVisitor(emil, false)
 		}},
@@ -321,7 +321,7 @@ func TestNothingIsLost(t *testing.T) {
 			other := newIssuer(t)
 			change("authn.yaml", []byte("kind: Nonsense\n"))
 			failing("authentication-config", true)
-			load.passed(t, 200)
+			load.passed(t, 60)
 			change("authn.yaml", []byte(structured(global, other)))
 			p.await(p.client(), near, fresh(other, "kcp"), http.StatusOK)
 			failing("authentication-config", false)
@@ -329,7 +329,7 @@ func TestNothingIsLost(t *testing.T) {
 		{"the token file breaks and is mended", func(t *testing.T) {
 			change("tokens.csv", []byte("\"\n"))
 			failing("token-auth-file", true)
-			load.passed(t, 200)
+			load.passed(t, 60)
 			change("tokens.csv", []byte("token-of-frank,frank,,abc\ntoken-of-grete,grete,,abc\n"+readers))
 			p.await(p.client(), near, "token-of-grete", http.StatusOK)
 			failing("token-auth-file", false)
@@ -337,7 +337,7 @@ func TestNothingIsLost(t *testing.T) {
 		{"the issuers are down", func(t *testing.T) {
 			global.SetDown(true)
 			tenants.SetDown(true)
-			load.passed(t, 1000)
+			load.passed(t, 300)
 			// Unknown, and good: verified with the keys that are known.
 			p.await(p.client(), near, fresh(global, "kcp"), http.StatusOK)
 			p.await(p.client(), rented, fresh(tenants, "ws"), http.StatusOK)
@@ -355,13 +355,13 @@ func TestNothingIsLost(t *testing.T) {
 				k.Root.PutConfiguration("root", "issuer", trusting(tenants))
 				k.Root.PutType("root", "tenant", "issuer")
 			}
-			load.passed(t, 500)
+			load.passed(t, 150)
 			second := newIssuer(t)
 			k.Root.PutConfiguration("root", "issuer", trusting(tenants), trusting(second))
 			p.await(p.client(), rented, fresh(second, "ws"), http.StatusOK)
 			k.Root.PutConfiguration("root", "broken", standin.Object{"issuer": standin.Object{"url": "http://not-https.example", "audiences": []string{"ws"}}})
 			k.Root.PutType("root", "tenant", "issuer", "broken")
-			load.passed(t, 1000)
+			load.passed(t, 300)
 			k.Root.PutType("root", "tenant", "issuer")
 		}},
 		{"the keys of service accounts are rotated, and are rubbish in between", func(t *testing.T) {
@@ -369,7 +369,7 @@ func TestNothingIsLost(t *testing.T) {
 			p.await(p.client(), far, next, http.StatusUnauthorized)
 			change("accounts.pub", []byte("rubbish"))
 			failing("service-account-key-file", true)
-			load.passed(t, 200)
+			load.passed(t, 60)
 			change("accounts.pub", append(append([]byte(nil), i.accounts[1].Cert...), i.accounts[0].Cert...))
 			p.await(p.client(), far, next, http.StatusOK)
 			failing("service-account-key-file", false)
@@ -383,7 +383,7 @@ func TestNothingIsLost(t *testing.T) {
 				file := strings.Replace(name, "-", ".", 1)
 				change(file, []byte("rubbish"))
 				failing(name, true)
-				load.passed(t, 200)
+				load.passed(t, 60)
 				change(file, kubeconfig(next))
 				failing(name, false)
 			}
@@ -394,7 +394,7 @@ func TestNothingIsLost(t *testing.T) {
 			for range 10 {
 				k.Root.Expire()
 				i.shard.Expire()
-				load.passed(t, 200)
+				load.passed(t, 60)
 			}
 			// What came meanwhile is known, too.
 			k.Root.PutWorkspace("root", "after", "after00000000001", "root", "organization", nil)
@@ -414,7 +414,7 @@ func TestNothingIsLost(t *testing.T) {
 				}
 				load.passed(t, 10)
 			}
-			load.passed(t, 1000)
+			load.passed(t, 300)
 			leave() // which is the end of what is open there
 			for _, name := range []string{"global", "account", "workspace"} {
 				<-watches[name]
@@ -427,14 +427,14 @@ func TestNothingIsLost(t *testing.T) {
 			third.PutCluster("third00000000001", "root:organization", nil)
 			p.await(p.client(), "/clusters/root:third/api", "token-of-frank", http.StatusOK)
 			k.UnlistShard("shard-2")
-			load.passed(t, 1000)
+			load.passed(t, 300)
 		}},
 	}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			before := load.asked.Load()
 			f.wreak(t)
-			load.passed(t, 300)
+			load.passed(t, 100)
 			load.none(t, f.name)
 			for name, ended := range watches {
 				select {
