@@ -31,7 +31,8 @@ var errBuildTime = errors.New("its expressions take too long to compile; use few
 type sharedCompiler struct {
 	compiler cel.Compiler
 	clock    clock.PassiveClock
-	limited  bool // the bounds above hold
+	limited  bool  // the bounds above hold
+	most     int64 // maxOwnersExpressions; tests set less
 
 	mu       sync.Mutex // guards what follows
 	compiled map[expressionKey]*compiledExpression
@@ -50,7 +51,7 @@ type compiledExpression struct {
 // newSharedCompiler does nothing costly before the first expression: configurations
 // that map claims as they are need no CEL.
 func newSharedCompiler(clk clock.PassiveClock, limited bool) *sharedCompiler {
-	return &sharedCompiler{compiler: expression.NewCompiler(), clock: clk, limited: limited, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]int64{}}
+	return &sharedCompiler{compiler: expression.NewCompiler(), clock: clk, limited: limited, most: maxOwnersExpressions, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]int64{}}
 }
 
 // compilation is the compiler of one configuration. It is used by one goroutine
@@ -133,8 +134,8 @@ func (s *sharedCompiler) enter(owner string, key expressionKey, bytes int64) (re
 		e = &compiledExpression{bytes: bytes, users: map[string]int{}}
 	}
 	if e.users[owner] == 0 {
-		if s.limited && s.owners[owner]+e.bytes > maxOwnersExpressions {
-			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s together have more than %d bytes once compiled; remove some", owner, maxOwnersExpressions)
+		if s.limited && s.owners[owner]+e.bytes > s.most {
+			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s together have more than %d bytes once compiled; remove some", owner, s.most)
 		}
 		s.owners[owner] += e.bytes
 	}

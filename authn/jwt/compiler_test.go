@@ -91,7 +91,8 @@ func TestOwnersExpressionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var held []*compilation
-	for i := range int(maxOwnersExpressions / size.Bytes) {
+	shared.most = 10 * size.Bytes
+	for i := range 10 {
 		for range 2 { // the second time it is no other expression
 			held = append(held, shared.begin("a"))
 			if _, err := held[len(held)-1].CompileClaimsExpression(rule(text(i))); err != nil {
@@ -126,10 +127,11 @@ func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)), true)
+			shared.most = maxOwnersExpressions / 8
 			bytes := 0
 			for i := 0; ; i++ {
 				x := fmt.Sprintf(text, i)
-				if bytes += len(x); bytes > 256<<10 {
+				if bytes += len(x); bytes > 32<<10 {
 					t.Fatalf("%d expressions are compiled, refused is none", i)
 				}
 				if _, err := shared.begin("a").CompileClaimsExpression(rule(x)); err != nil {
