@@ -17,7 +17,7 @@ import (
 
 var (
 	modelSeed = flag.Uint64("model.seed", 0, "seed of TestModel; 0: a new one")
-	modelRuns = flag.Int("model.runs", 300, "sequences of TestModel, of 150 events each")
+	modelRuns = flag.Int("model.runs", 150, "sequences of TestModel, of 150 events each")
 )
 
 // model answers lookups by brute force from what each shard shows.

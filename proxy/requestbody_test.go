@@ -28,7 +28,7 @@ func TestGoAwayLosesNothing(t *testing.T) {
 	var wg sync.WaitGroup
 	for worker := range 8 {
 		wg.Go(func() {
-			for n := range 150 {
+			for n := range 60 {
 				resp, err := c.Post(f.URL+"/clusters/root:ws/api", "text/plain", strings.NewReader(fmt.Sprint(worker, "/", n)))
 				if err != nil {
 					t.Error(err)
@@ -53,7 +53,7 @@ func TestGoAwayLosesNothing(t *testing.T) {
 			t.Errorf("the shard got %q %d times", body, n)
 		}
 	}
-	if !t.Failed() && len(once) != 8*150 {
+	if !t.Failed() && len(once) != 8*60 {
 		t.Errorf("the shard got %d different bodies", len(once))
 	}
 }

@@ -33,7 +33,7 @@ func heap() int64 {
 // their lines and headers, to workspaces that exist and that do not.
 func TestRefusedRequestsLeaveNothing(t *testing.T) {
 	const (
-		workspaces, kinds = 64, 3
+		workspaces, kinds = 16, 3
 		requests          = workspaces * kinds // each kind to each workspace
 		size              = 900 << 10
 		most              = requests * size / 9 // of what was sent

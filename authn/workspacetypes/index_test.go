@@ -567,7 +567,7 @@ func TestTypeIndexStatus(t *testing.T) {
 func TestManyConfigurationsOneIssuer(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{}).synced()
-	const many, most = 10_000, 20_000
+	const many, most = 2_000, 20_000
 	before := authntest.HeapInUse()
 	for n := range many {
 		w.SetConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s))

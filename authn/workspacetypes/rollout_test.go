@@ -382,7 +382,8 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 			}
 		})
 	}
-	for range 10 {
+	const rounds = 4
+	for range rounds {
 		for _, c := range changes {
 			w.SetConfig("root", "c1", "x", c.spec)
 			authntest.Soon(t, c.name, func() (bool, string) {
@@ -394,7 +395,7 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d changes, %d tokens, none lost", 10*len(changes), accepted.Load())
+	t.Logf("%d changes, %d tokens, none lost", rounds*len(changes), accepted.Load())
 }
 
 // What is scraped waits neither for an issuer nor for a build.
