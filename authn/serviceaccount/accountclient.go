@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/rest"
@@ -20,6 +19,7 @@ import (
 	"frontproxy/index/shards"
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/clip"
+	"frontproxy/internal/fairqueue"
 )
 
 // Defaults and bounds of an AccountClient.
@@ -32,7 +32,9 @@ const (
 	lookupTimeout = 5 * time.Second
 	maxObject     = 3 << 20  // bytes; a Secret has at most 1 MiB of data, in base64
 	maxLookups    = 24 << 20 // bytes: some 32,000 answers
-	maxInFlight   = 64
+	// maxRunning is how many look-ups run at once, maxQueued how many run or wait for their
+	// turn, and maxWaiters how many requests wait for results.
+	maxRunning, maxQueued, maxWaiters = 64, 2048, 16384
 
 	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
 )
@@ -63,13 +65,14 @@ type AccountClientConfig struct {
 }
 
 // AccountClient asks shards over HTTP and keeps their answers for a short time. No
-// question is asked twice at the same time, and the number of requests is bounded. It
-// implements AccountGetter.
+// question is asked twice at the same time, and the number of requests is bounded. The
+// shards divide them among themselves, and so do the clusters of a shard: neither a shard
+// that hangs nor a cluster with many accounts delays the others' look-ups. It implements
+// AccountGetter.
 type AccountClient struct {
 	config AccountClientConfig
 	client shardClient
-	group  singleflight.Group
-	slots  chan struct{}
+	queue  *fairqueue.Queue[question, answer]
 	known  *bytecache.Cache[question, answer]
 }
 
@@ -113,7 +116,10 @@ func NewAccountClient(c AccountClientConfig) (*AccountClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service account lookup: %w", err)
 	}
-	return &AccountClient{config: c, client: client, slots: make(chan struct{}, maxInFlight), known: bytecache.New[question, answer](maxLookups, nil)}, nil
+	return &AccountClient{
+		config: c, client: client, known: bytecache.New[question, answer](maxLookups, nil),
+		queue: fairqueue.New[question, answer](fairqueue.Limits{Running: maxRunning, Calls: maxQueued, Waiters: maxWaiters, Timeout: lookupTimeout, Nested: true}),
+	}, nil
 }
 
 // ServiceAccount implements AccountGetter.
@@ -170,24 +176,23 @@ func (h *AccountClient) say(a answer, recent bool) (Secret, error) {
 // fetchOnce asks the shard, or waits for the result if another request already does. An
 // error means that ctx has ended.
 func (h *AccountClient) fetchOnce(ctx context.Context, q question) (answer, error) {
-	done := h.group.DoChan(fmt.Sprintf("%q", q), func() (any, error) {
-		// Another request may have asked just before this one joined.
-		if known, _ := h.known.Get(q); h.usable(known, recently) {
-			return known, nil
+	a, err := h.queue.Do(ctx, q, []string{q.shard, q.cluster}, func() func(context.Context) (answer, error) {
+		return func(ctx context.Context) (answer, error) {
+			// Another request may have asked just before this one joined.
+			if known, _ := h.known.Get(q); h.usable(known, recently) {
+				return known, nil
+			}
+			asked := h.config.Clock.Now()
+			secret, err := h.fetch(ctx, q)
+			return h.remember(q, asked, secret, err), nil
 		}
-		// Others may wait for it too: it outlives the caller.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
-		defer cancel()
-		asked := h.config.Clock.Now()
-		secret, err := h.fetch(ctx, q)
-		return h.remember(q, asked, secret, err), nil
 	})
-	select {
-	case result := <-done:
-		return result.Val.(answer), nil
-	case <-ctx.Done():
-		return answer{}, ctx.Err()
+	if errors.Is(err, fairqueue.ErrFull) { // of what is known, say decides whether it still counts
+		a, _ = h.known.Get(q)
+		a.failure, a.failed = fmt.Errorf("look up service accounts: %w", err), h.config.Clock.Now()
+		return a, nil
 	}
+	return a, err
 }
 
 // remember keeps what became of a question.
@@ -202,12 +207,6 @@ func (h *AccountClient) remember(q question, asked time.Time, secret Secret, err
 }
 
 func (h *AccountClient) fetch(ctx context.Context, q question) (Secret, error) {
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	case <-ctx.Done():
-		return Secret{}, errors.New("too many service account lookups in progress")
-	}
 	body, err := h.get(ctx, q)
 	if err != nil {
 		return Secret{}, err

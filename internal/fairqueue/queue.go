@@ -28,6 +28,9 @@ type Limits struct {
 	Waiters int
 	// Timeout limits a call, including the wait for its turn.
 	Timeout time.Duration
+	// Nested: each name of a caller is a part of the one before it, such as a tenant of a
+	// server. Then the parts of a name divide its share among themselves.
+	Nested bool
 }
 
 // Queue makes at most one call at a time for each key, within its limits. Safe for
@@ -37,7 +40,8 @@ type Limits struct {
 // running calls or waiting requests than there is room left: a single caller takes
 // half and leaves half to the others; two busy callers leave a third. Among calls
 // that wait for their turn, the one whose caller has the fewest running calls is
-// next.
+// next. With Limits.Nested, the same holds for the second name within the share of the
+// first: a single tenant of a single server takes a quarter.
 //
 // A call that waits for its turn ends with the last request that wants its result. A
 // running call does not, so that impatient clients find the result when they retry.
@@ -121,8 +125,8 @@ func (q *Queue[K, V]) join(key K, from caller) (c *call[V], first bool, err erro
 	if q.waiters >= q.limits.Waiters {
 		return nil, false, fmt.Errorf("%w: %d requests already wait for results", ErrFull, q.waiters)
 	}
-	if n := q.waitersOf.of(from); n >= q.limits.Waiters-q.waiters {
-		return nil, false, fmt.Errorf("%w: %d requests of this caller already wait for results", ErrFull, n)
+	if !q.fits(q.waitersOf, from, q.limits.Waiters-q.waiters) {
+		return nil, false, fmt.Errorf("%w: %d requests of this caller already wait for results", ErrFull, q.waitersOf.of(from))
 	}
 	c = q.calls[key]
 	if first = c == nil; first {
@@ -142,8 +146,8 @@ func (q *Queue[K, V]) add(key K, from caller) (*call[V], error) {
 	if room <= 0 {
 		return nil, fmt.Errorf("%w: %d are already running or waiting", ErrFull, len(q.calls))
 	}
-	if n := q.callsOf.of(from); n >= room {
-		return nil, fmt.Errorf("%w: %d of this caller are already running or waiting", ErrFull, n)
+	if !q.fits(q.callsOf, from, room) {
+		return nil, fmt.Errorf("%w: %d of this caller are already running or waiting", ErrFull, q.callsOf.of(from))
 	}
 	c := &call[V]{done: make(chan struct{}), abandoned: make(chan struct{}), caller: from, turn: make(chan struct{})}
 	q.calls[key] = c
@@ -219,10 +223,10 @@ func (q *Queue[K, V]) remove(key K, c *call[V]) {
 // next gives their turn to the calls that may now run. The caller holds mu.
 func (q *Queue[K, V]) next() {
 	for {
-		next, fewest, room := -1, 0, q.limits.Running-q.running
+		next, room := -1, q.limits.Running-q.running
 		for n, c := range q.queued {
-			if running := q.runningOf.of(c.caller); running < room && (next < 0 || running < fewest) {
-				next, fewest = n, running
+			if q.fits(q.runningOf, c.caller, room) && (next < 0 || q.before(c.caller, q.queued[next].caller)) {
+				next = n
 			}
 		}
 		if next < 0 {
@@ -234,6 +238,31 @@ func (q *Queue[K, V]) next() {
 		q.runningOf.add(c.caller, 1)
 		close(c.turn)
 	}
+}
+
+// fits reports whether the share of a caller has room for another one, of which it has as many
+// as counts says. room is how many fit in for all callers.
+func (q *Queue[K, V]) fits(counts shares, from caller, room int) bool {
+	if room <= 0 {
+		return false
+	}
+	for _, name := range from {
+		if counts[name] >= room {
+			return false
+		}
+		if q.limits.Nested {
+			room = (room - counts[name] + 1) / 2 // taking one also leaves one less to the others
+		}
+	}
+	return true
+}
+
+// before reports whether it is a's turn before b's.
+func (q *Queue[K, V]) before(a, b caller) bool {
+	if q.limits.Nested {
+		return slices.CompareFunc(a, b, func(x, y uint64) int { return q.runningOf[x] - q.runningOf[y] }) < 0
+	}
+	return q.runningOf.of(a) < q.runningOf.of(b)
 }
 
 // caller identifies the caller, as hashes of its names: nothing of a request is kept.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,6 +109,70 @@ func TestCallersShareCalls(t *testing.T) {
 				s.empty(t)
 			})
 		})
+	}
+}
+
+// TestNestedNamesShareTheShareOfTheFirst: of a server's half, one of its tenants takes half,
+// and the next one half of what is left. Another server's tenant has its turn at once, too.
+func TestNestedNamesShareTheShareOfTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(Limits{Running: 16, Calls: 64, Waiters: 64, Timeout: time.Minute, Nested: true})
+		tenant := func(server, tenant string) (refused *atomic.Int32) {
+			refused = new(atomic.Int32)
+			for n := range 64 {
+				go func() {
+					if err := s.ask(t.Context(), fmt.Sprint(server, tenant, n), server, server+tenant); errors.Is(err, ErrFull) {
+						refused.Add(1)
+					}
+				}()
+			}
+			synctest.Wait()
+			return refused
+		}
+		for _, step := range []struct {
+			server, tenant string
+			want           state // of all so far
+		}{
+			{"a", "1", state{Calls: 16, Queued: 12, Running: 4, Waiters: 16}},
+			{"a", "2", state{Calls: 24, Queued: 18, Running: 6, Waiters: 24}},
+			{"b", "1", state{Calls: 34, Queued: 25, Running: 9, Waiters: 34}},
+		} {
+			before, _ := s.Len()
+			refused := tenant(step.server, step.tenant)
+			if diff := cmp.Diff(step.want, s.state()); diff != "" {
+				t.Errorf("after %s of %s (-want +got):\n%s", step.tenant, step.server, diff)
+			}
+			if after, _ := s.Len(); int(refused.Load()) != 64-(after-before) {
+				t.Errorf("%s of %s: %d refused, %d calls", step.tenant, step.server, refused.Load(), after-before)
+			}
+		}
+		close(s.released)
+		synctest.Wait()
+		s.empty(t)
+	})
+}
+
+// TestNestedTurnsGoByTheFirstNameFirst: a slot that gets free goes to the server with the
+// fewest calls running, and there to the tenant with the fewest.
+func TestNestedTurnsGoByTheFirstNameFirst(t *testing.T) {
+	q := New[string, string](Limits{Running: 16, Calls: 64, Waiters: 64, Timeout: time.Minute, Nested: true})
+	a1, a2, b1 := q.caller([]string{"a", "a1"}), q.caller([]string{"a", "a2"}), q.caller([]string{"b", "b1"})
+	for name, n := range map[uint64]int{a1[0]: 3, a1[1]: 1, a2[1]: 2, b1[0]: 2, b1[1]: 2} {
+		q.runningOf[name] = n
+	}
+	for name, tc := range map[string]struct {
+		a, b caller
+		want bool
+	}{
+		"server with fewer":         {b1, a1, true},
+		"server with more":          {a1, b1, false},
+		"same server, fewer":        {a1, a2, true},
+		"same server, more":         {a2, a1, false},
+		"of equals, who came first": {a1, a1, false},
+	} {
+		if got := q.before(tc.a, tc.b); got != tc.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
 
