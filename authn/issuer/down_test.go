@@ -37,8 +37,8 @@ func TestDownUnderLoad(t *testing.T) {
 			}
 			i := acquire(t, p, trustOf(s))
 			if tc.ready {
+				<-i.Attempted()
 				<-i.Ready()
-				eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
 			}
 			s.Handle(issuertest.DiscoveryPath, fails)
 			s.Handle(issuertest.KeysPath, fails)

@@ -33,6 +33,8 @@ type Issuer struct {
 	keys      atomic.Pointer[keySet]
 	ready     chan struct{} // closed when there was a usable one
 	readyOnce sync.Once
+	attempted chan struct{} // closed when the first attempt to read it has ended
+	firstEnd  sync.Once     // closes attempted
 	refreshCh chan struct{} // wakes run
 	// refetch says when an unknown key is worth a reading.
 	refetch *jwks.Refetch
@@ -61,6 +63,7 @@ func newIssuer(p *Pool, f *fetcher) *Issuer {
 		trust:     f.trust,
 		fetcher:   f,
 		ready:     make(chan struct{}),
+		attempted: make(chan struct{}),
 		refreshCh: make(chan struct{}, 1),
 		refetch:   jwks.NewRefetch(),
 		owners:    map[string]int{},
@@ -72,6 +75,10 @@ func (i *Issuer) URL() string { return i.trust.URL }
 
 // Ready is closed when a usable key has been read once.
 func (i *Issuer) Ready() <-chan struct{} { return i.ready }
+
+// Attempted is closed when the first attempt to read the issuer has ended: it is no longer
+// Pending.
+func (i *Issuer) Attempted() <-chan struct{} { return i.attempted }
 
 // Generation changes whenever the keys do; 0 means that they were never read.
 func (i *Issuer) Generation() uint64 {

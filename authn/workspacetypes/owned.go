@@ -111,28 +111,14 @@ func (c *DryRun) Owned(ctx context.Context) []Owned {
 	var all []Owned
 	for _, e := range c.entries {
 		for _, a := range e.inUse.authenticators {
-			awaitReading(ctx, a.Issuer())
+			select {
+			case <-a.Issuer().Attempted():
+			case <-ctx.Done():
+			}
 		}
 		one := e.owned()
 		one.Types = nil // the one that was made up
 		all = append(all, one)
 	}
 	return all
-}
-
-// readingPoll is how often awaitReading looks.
-const readingPoll = 50 * time.Millisecond
-
-// awaitReading returns when the issuer was read, or could not be, or when ctx ends.
-func awaitReading(ctx context.Context, i *issuer.Issuer) {
-	poll := time.NewTicker(readingPoll)
-	defer poll.Stop()
-	for i.Status().State == issuer.Pending {
-		select {
-		case <-i.Ready():
-		case <-poll.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
