@@ -446,7 +446,7 @@ func failureReason(err error) string {
 	case expired(err):
 		return "expired"
 	case notFound(err):
-		return "not found"
+		return "not_found"
 	case errors.As(err, &a) && (a.Code == http.StatusForbidden || a.Code == http.StatusUnauthorized):
 		return "refused"
 	case errors.As(err, &a):

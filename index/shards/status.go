@@ -71,9 +71,9 @@ type Metrics interface {
 	ResourceWatchState(shard, resource string, s State)
 	// Listed: a list was completed, with this number of objects.
 	Listed(shard, resource string, objects int)
-	// ResourceWatchFailed: a list or watch failed. why is "expired", "not found",
-	// "refused", "answer" (any other response) or "connection".
-	ResourceWatchFailed(shard, resource, why string)
+	// ResourceWatchFailed: a list or watch failed. reason, fit for a label, is "expired",
+	// "not_found", "refused", "answer" (any other response) or "connection".
+	ResourceWatchFailed(shard, resource, reason string)
 	// Skipped: an object could not be decoded.
 	Skipped(shard, resource string)
 	// Forget: the shard was removed.

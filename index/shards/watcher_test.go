@@ -369,7 +369,7 @@ func TestNoIdentityYet(t *testing.T) {
 	r := newRig(t)
 	r.root.with(func() { r.root.exports = map[string]string{} })
 	r.run()
-	r.until("the watch fails", func() bool { return r.rec.count("s0 workspaces.tenancy.kcp.io failed: not found") > 1 })
+	r.until("the watch fails", func() bool { return r.rec.count("s0 workspaces.tenancy.kcp.io failed: not_found") > 1 })
 	if s := r.Status().Shards[0]; s.State != Failed || s.Synced || !strings.Contains(s.Watches[1].Error, `APIExport "tenancy.kcp.io"`) {
 		t.Errorf("status: %+v", s)
 	}

@@ -83,7 +83,7 @@ func TestMetricsOfFeeds(t *testing.T) {
 		watches.ResourceWatchState(shard, "workspaces.tenancy.kcp.io", shards.Syncing)
 		watches.ResourceWatchState(shard, "workspaces.tenancy.kcp.io", shards.Synced)
 		watches.Listed(shard, "workspaces.tenancy.kcp.io", 7)
-		watches.ResourceWatchFailed(shard, "workspaces.tenancy.kcp.io", "not found")
+		watches.ResourceWatchFailed(shard, "workspaces.tenancy.kcp.io", "not_found")
 		watches.Skipped(shard, "workspaces.tenancy.kcp.io")
 	}
 	watches.Listed("a", "workspaces.tenancy.kcp.io", 8)

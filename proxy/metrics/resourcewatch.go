@@ -1,8 +1,6 @@
 package metrics
 
 import (
-	"strings"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"frontproxy/index/shards"
@@ -51,8 +49,8 @@ func (w watchReporter) Listed(shard, resource string, objects int) {
 	w.m.watches.objects.WithLabelValues(shard, resource).Set(float64(objects))
 }
 
-func (w watchReporter) ResourceWatchFailed(shard, resource, why string) {
-	w.m.watches.failures.WithLabelValues(shard, resource, strings.ReplaceAll(why, " ", "_")).Inc()
+func (w watchReporter) ResourceWatchFailed(shard, resource, reason string) {
+	w.m.watches.failures.WithLabelValues(shard, resource, reason).Inc()
 }
 
 func (w watchReporter) Skipped(shard, resource string) {
