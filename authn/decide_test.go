@@ -297,7 +297,7 @@ func TestWebhookIsAskedLast(t *testing.T) {
 	}
 }
 
-func TestCertificatesLoseTheirStanding(t *testing.T) {
+func TestExpiredAndRemovedCertificatesAreRefused(t *testing.T) {
 	now := time.Now()
 	clients := certstest.New(t, "clients")
 	a, err := New(Config{ClientCAs: clients, Now: func() time.Time { return now }})
@@ -464,9 +464,9 @@ func (s *tokenSeen) AuthenticateToken(_ context.Context, t token.Token) (user.In
 	return nil, time.Time{}, nil
 }
 
-// TestAuthenticatorsAreToldWhoAsks: by the client's address and the logical
+// TestAuthenticatorsGetClientAndCluster: by the client's address and the logical
 // cluster they share out what is scarce.
-func TestAuthenticatorsAreToldWhoAsks(t *testing.T) {
+func TestAuthenticatorsGetClientAndCluster(t *testing.T) {
 	seen := &tokenSeen{}
 	a, err := New(Config{Webhook: seen})
 	if err != nil {

@@ -647,9 +647,9 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
-// TestWorthAnAlert: what docs/metrics.md calls worth an alert is in a rule, and rules name
+// TestMetricsWorthAnAlertHaveRules: what docs/metrics.md calls worth an alert is in a rule, and rules name
 // only metrics that are there.
-func TestWorthAnAlert(t *testing.T) {
+func TestMetricsWorthAnAlertHaveRules(t *testing.T) {
 	page, err := os.ReadFile("../docs/metrics.md")
 	check(t, err)
 	_, list, found := strings.Cut(string(page), "\n## Worth an alert\n")

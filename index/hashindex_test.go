@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestIDs compares the table with a map, under a hash so poor that nearly all
+// TestHashIndexAgreesWithAMap compares the table with a map, under a hash so poor that nearly all
 // probes collide, and under a good one.
-func TestIDs(t *testing.T) {
+func TestHashIndexAgreesWithAMap(t *testing.T) {
 	for name, hash := range map[string]func(uint32) uint64{
 		"one part, few hashes": func(id uint32) uint64 { return uint64(id % 7) },
 		"neighbours":           func(id uint32) uint64 { return uint64(id) },

@@ -153,15 +153,15 @@ func TestPhases(t *testing.T) {
 	}
 }
 
-// TestFeeds fills an index through a Watcher, in each way in which objects come. Whatever
+// TestWatcherFillsTheIndex fills an index through a Watcher, in each way in which objects come. Whatever
 // newer kcps add to them is of no effect.
-func TestFeeds(t *testing.T) {
+func TestWatcherFillsTheIndex(t *testing.T) {
 	for _, delivery := range shardstest.Deliveries {
-		t.Run(string(delivery), func(t *testing.T) { testFeeds(t, delivery) })
+		t.Run(string(delivery), func(t *testing.T) { testWatcherFillsTheIndex(t, delivery) })
 	}
 }
 
-func testFeeds(t *testing.T, delivery shardstest.Delivery) {
+func testWatcherFillsTheIndex(t *testing.T, delivery shardstest.Delivery) {
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
 	server := serveKCP(t, delivery)

@@ -22,7 +22,7 @@ func received(t *testing.T, line string) *http.Request {
 	return r
 }
 
-func TestEscaped(t *testing.T) {
+func TestRawPath(t *testing.T) {
 	for _, tt := range []struct {
 		line, want string
 		ambiguous  bool
@@ -43,34 +43,34 @@ func TestEscaped(t *testing.T) {
 		t.Run(tt.line, func(t *testing.T) {
 			got, err := RawPath(received(t, tt.line))
 			if got != tt.want || errors.Is(err, ErrAmbiguous) != tt.ambiguous {
-				t.Errorf("Escaped = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
+				t.Errorf("RawPath = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
 			}
 		})
 	}
 	t.Run("a raw space, which only HTTP/2 can carry", func(t *testing.T) {
 		r := &http.Request{RequestURI: "/a HTTP/1.1", URL: &url.URL{Path: "/a HTTP/1.1"}}
 		if _, err := RawPath(r); !errors.Is(err, ErrAmbiguous) {
-			t.Errorf("Escaped: %v, want ErrAmbiguous", err)
+			t.Errorf("RawPath: %v, want ErrAmbiguous", err)
 		}
 	})
 }
 
-func TestPlain(t *testing.T) {
+func TestDecodeSegment(t *testing.T) {
 	for segment, want := range map[string]string{
 		"clusters": "clusters", "%63lusters": "clusters", "a%20b": "a b", "...": "...", "*": "*", "a%3Ab": "a:b", "%252F": "%2F", "ü": "ü",
 	} {
 		if got, err := DecodeSegment(segment); got != want || err != nil {
-			t.Errorf("Plain(%q) = %q, %v; want %q", segment, got, err, want)
+			t.Errorf("DecodeSegment(%q) = %q, %v; want %q", segment, got, err, want)
 		}
 	}
 	for _, segment := range []string{"", ".", "..", "%2e", "%2E.", ".%2e", "a%2Fb", "a%2fb", `a\b`, "a%5Cb", "a%5cb", "a%00", "%0d%0a", "%7f", "%zz", "%"} {
 		if got, err := DecodeSegment(segment); !errors.Is(err, ErrAmbiguous) {
-			t.Errorf("Plain(%q) = %q, %v; want ErrAmbiguous", segment, got, err)
+			t.Errorf("DecodeSegment(%q) = %q, %v; want ErrAmbiguous", segment, got, err)
 		}
 	}
 }
 
-func TestBelow(t *testing.T) {
+func TestClusterInPath(t *testing.T) {
 	for _, tt := range []struct {
 		path, want string
 		ambiguous  bool
@@ -106,13 +106,13 @@ func TestBelow(t *testing.T) {
 		t.Run(tt.path, func(t *testing.T) {
 			got, _, err := ClusterInPath(tt.path)
 			if got != tt.want || errors.Is(err, ErrAmbiguous) != tt.ambiguous {
-				t.Errorf("Below = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
+				t.Errorf("ClusterInPath = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
 			}
 		})
 	}
 }
 
-func TestInside(t *testing.T) {
+func TestValidateSubpath(t *testing.T) {
 	for rest, ambiguous := range map[string]bool{
 		"": false, "/": false, "/api": false, "/apis/g/v1//a%2Fb/../clusters/b": false, "/api/services/x": false, "/servicesx/": false, "/metrics/": false,
 		"/api/../services/x": true, "/%252e%252e/x": true, "/..;x/y": true, "/api/..": true, "/api/v1/../..": true, "/api/v1/..": false, "/api/v1/%2e%2e/..": true, "/api/proxy/a%2Fb": false, `/api/..\services`: true,
@@ -121,7 +121,7 @@ func TestInside(t *testing.T) {
 		"/services%2Fx": true, "/clusters/b": true, "/%63lusters/b": true, "/\\services/x": true,
 	} {
 		if err := ValidateSubpath(rest); errors.Is(err, ErrAmbiguous) != ambiguous {
-			t.Errorf("Inside(%q) = %v, want ambiguous %v", rest, err, ambiguous)
+			t.Errorf("ValidateSubpath(%q) = %v, want ambiguous %v", rest, err, ambiguous)
 		}
 	}
 }
@@ -175,7 +175,7 @@ func FuzzPath(f *testing.F) {
 			return
 		}
 		if decoded, err := url.PathUnescape(path); err != nil || decoded != u.Path {
-			t.Fatalf("Escaped(%q) = %q decodes to %q, a server reads %q", target, path, decoded, u.Path)
+			t.Fatalf("RawPath(%q) = %q decodes to %q, a server reads %q", target, path, decoded, u.Path)
 		}
 		cluster, inside, err := ClusterInPath(path)
 		if err != nil {
@@ -184,9 +184,9 @@ func FuzzPath(f *testing.F) {
 		// What a server makes of the decoded path must name the same cluster.
 		_, after, found := strings.Cut(u.Path, "/clusters/")
 		if seen, rest, _ := strings.Cut(after, "/"); seen != cluster && (found || cluster != "") {
-			t.Fatalf("Below(%q) = %q, a server sees %q", path, cluster, seen)
+			t.Fatalf("ClusterInPath(%q) = %q, a server sees %q", path, cluster, seen)
 		} else if decoded, _ := url.PathUnescape(inside); cluster != "" && decoded != after[len(seen):] {
-			t.Fatalf("Below(%q) = %q and %q, a server sees %q", path, cluster, inside, rest)
+			t.Fatalf("ClusterInPath(%q) = %q and %q, a server sees %q", path, cluster, inside, rest)
 		}
 	})
 }

@@ -57,9 +57,9 @@ func TestIdentitiesAreBounded(t *testing.T) {
 	}
 }
 
-// TestClaimedIdentityIsItsOwn: what is remembered keeps nothing of what it was
+// TestNormalizedIdentitySharesNoMemory: what is remembered keeps nothing of what it was
 // read from, and has each group once.
-func TestClaimedIdentityIsItsOwn(t *testing.T) {
+func TestNormalizedIdentitySharesNoMemory(t *testing.T) {
 	text := strings.Repeat("abcdefghij", 1000)
 	got, err := Normalize(&user.DefaultInfo{Name: text[:5], UID: text[5:9], Groups: []string{text[3:4], text[1:2], text[3:4]}, Extra: map[string][]string{text[7:9]: {text[2:4]}, "none": nil}}, TenantsLimits)
 	if err != nil {

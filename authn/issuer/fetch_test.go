@@ -51,8 +51,8 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestLargeBodiesMustNotDawdle: who keeps a place is cut off.
-func TestLargeBodiesMustNotDawdle(t *testing.T) {
+// TestSlowLargeBodiesAreCutOff: who keeps a place is cut off.
+func TestSlowLargeBodiesAreCutOff(t *testing.T) {
 	f := &fetcher{large: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	reader, writer := io.Pipe()

@@ -47,7 +47,7 @@ func waitingIn(p *Pool) int {
 
 // The hostile owners' shares are used up for the whole test; that they name the
 // victim's issuer too holds it up neither at first nor when its keys change.
-func TestWhoNamesAnIssuerTooDoesNotHoldItUp(t *testing.T) {
+func TestBusyOwnersDoNotDelayASharedIssuer(t *testing.T) {
 	slow, s := neverAnswering(t), issuertest.Serve(t, issuertest.Options{})
 	p := running(t, Config{Timeout: time.Hour, Wait: 20 * time.Second})
 	for n := range 9 {

@@ -9,9 +9,9 @@ import (
 	"frontproxy/authn/issuer/issuertest"
 )
 
-// TestRotationAfterAFirstReadingThatATokenCaused: a token that came while the
+// TestFirstReadingUsesUpNoRefetch: a token that came while the
 // keys were not known yet has not used up the next unknown key's turn.
-func TestRotationAfterAFirstReadingThatATokenCaused(t *testing.T) {
+func TestFirstReadingUsesUpNoRefetch(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDown(true)
 	clock := clocktesting.NewFakeClock(time.Now())

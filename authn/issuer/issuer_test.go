@@ -318,7 +318,7 @@ func TestNoProxyVariables(t *testing.T) {
 }
 
 // Keys that can't be used are left out and noted; the others work.
-func TestGarbageKeys(t *testing.T) {
+func TestUnusableKeysAreIgnored(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	s.AddKeys(
 		`"not a key"`,

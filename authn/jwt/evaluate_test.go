@@ -134,8 +134,8 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 	}
 }
 
-// TestTimeIsNoOutcome: what the deadline ended is tried again.
-func TestTimeIsNoOutcome(t *testing.T) {
+// TestEvaluationThatRunsOutOfTimeIsUndecided: what the deadline ended is tried again.
+func TestEvaluationThatRunsOutOfTimeIsUndecided(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "lists.range(10000).map(i, claims.sub)[0]"}, "claimMappings", "username")))
 	signed := s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})

@@ -158,7 +158,7 @@ func (w *keyWorld) tokenOf(key crypto.Signer) string {
 	return sign(w.t, key, jose.SignatureAlgorithm(testKey(key).algorithm()), "own", must(json.Marshal(bound())))
 }
 
-func TestKeysVouchForTheirShardOnly(t *testing.T) {
+func TestShardKeysAreTrustedForTheirOwnAccountsOnly(t *testing.T) {
 	for name, tc := range map[string]struct {
 		holder any
 		key    func() crypto.Signer

@@ -47,7 +47,7 @@ func (w *typeWorld) login() (clients []protectedresource.Client, problem string)
 	return w.index.LoginClients(index.Type{Cluster: "c1", Name: "team"}), problem
 }
 
-func TestOwnersSayHowToLogIn(t *testing.T) {
+func TestOwnersPublishLoginClients(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	one := loginEntry(s)
 	other := loginEntry(s)

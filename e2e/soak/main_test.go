@@ -104,7 +104,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func TestThousands(t *testing.T) {
+func TestThousandsSeparators(t *testing.T) {
 	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
 		if got := thousands(n); got != want {
 			t.Errorf("%d is %s, want %s", n, got, want)

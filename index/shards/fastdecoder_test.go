@@ -24,9 +24,9 @@ type shaped struct {
 	} `json:"spec"`
 }
 
-// TestPlain: what is decoded is decoded as usual, and what API servers send is
+// TestFastDecoderAgreesWithTheUsualOne: what is decoded is decoded as usual, and what API servers send is
 // decoded.
-func TestPlain(t *testing.T) {
+func TestFastDecoderAgreesWithTheUsualOne(t *testing.T) {
 	p := newFastDecoder(reflect.TypeFor[shaped]())
 	for _, tt := range []struct {
 		name, in string

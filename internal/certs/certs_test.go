@@ -61,9 +61,9 @@ func settle[T any](t *testing.T, f *filewatch.File[T], clk *testingclock.FakeClo
 	f.Look(t.Context())
 }
 
-// TestPair: a certificate and its key change together or not at all, and
+// TestPairChangesAsAWhole: a certificate and its key change together or not at all, and
 // listeners are told of each change once.
-func TestPair(t *testing.T) {
+func TestPairChangesAsAWhole(t *testing.T) {
 	ca, clk, dir := authority(t), testingclock.NewFakeClock(time.Now()), t.TempDir()
 	first, second := serving(t, ca), serving(t, ca)
 	cert, key := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")

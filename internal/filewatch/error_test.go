@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestRepeatedErrorsAreNoNews(t *testing.T) {
+func TestRepeatedErrorsAreReportedOnce(t *testing.T) {
 	t.Parallel()
 	one, other := errors.New("one"), errors.New("other")
 	var f File[int]

@@ -230,8 +230,8 @@ func TestNamedFiles(t *testing.T) {
 	f.want("missing", "alone", "missing: no such file")
 }
 
-// TestNeverSettles: a file that is written all the time is reported.
-func TestNeverSettles(t *testing.T) {
+// TestFileThatKeepsChangingIsReported: a file that is written all the time is reported.
+func TestFileThatKeepsChangingIsReported(t *testing.T) {
 	t.Parallel()
 	f := newFollowed(t, "one")
 	for i := range int(Every/time.Second) + 2 {

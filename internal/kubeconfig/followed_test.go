@@ -185,9 +185,9 @@ func failing(t *testing.T, f *DynamicConfig, want string) {
 	})
 }
 
-// TestFollowed: what is written is used, what cannot be used changes nothing,
+// TestDynamicConfigFollowsItsFiles: what is written is used, what cannot be used changes nothing,
 // and clients made before all this go on.
-func TestFollowed(t *testing.T) {
+func TestDynamicConfigFollowsItsFiles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	f := w.follow()

@@ -13,7 +13,7 @@ func good() Client {
 	return Client{Issuer: "https://login.example/realms/one", Name: "Example", ClientID: "kubectl", Scopes: []string{"openid", "email"}}
 }
 
-func TestMetadataSurvivesTheWay(t *testing.T) {
+func TestMetadataRoundTrip(t *testing.T) {
 	const resource = "https://kcp.example:6443/clusters/root:one"
 	other := good()
 	other.Issuer, other.Scopes = "https://other.example", []string{"openid", "groups"}

@@ -23,8 +23,8 @@ func TestExplainPath(t *testing.T) {
 	}
 }
 
-// TestConfinedStory: what a workspace's administrators are not told.
-func TestConfinedStory(t *testing.T) {
+// TestConfinedExplanationsHideOperatorsVerdicts: what a workspace's administrators are not told.
+func TestConfinedExplanationsHideOperatorsVerdicts(t *testing.T) {
 	f := &authn.Refusal{Decision: &authn.Decision{Status: 503, Verdicts: []authn.Verdict{
 		{Authenticator: "oidc", Outcome: authn.Refused, Reason: "operators-own", Private: true},
 		{Authenticator: "workspace c/a", Outcome: authn.Undecided, Reason: "dial 10.0.0.1: refused", Private: true},
