@@ -123,18 +123,18 @@ func NewAccountClient(c AccountClientConfig) (*AccountClient, error) {
 }
 
 // ServiceAccount implements AccountGetter.
-func (h *AccountClient) ServiceAccount(ctx context.Context, cluster, namespace, name string, recent bool) (Object, error) {
-	s, err := h.ask(ctx, cluster, namespace, "serviceaccounts", name, recent)
+func (c *AccountClient) ServiceAccount(ctx context.Context, cluster, namespace, name string, recent bool) (Object, error) {
+	s, err := c.lookUp(ctx, cluster, namespace, "serviceaccounts", name, recent)
 	return s.Object, err
 }
 
 // Secret implements AccountGetter.
-func (h *AccountClient) Secret(ctx context.Context, cluster, namespace, name string, recent bool) (Secret, error) {
-	return h.ask(ctx, cluster, namespace, "secrets", name, recent)
+func (c *AccountClient) Secret(ctx context.Context, cluster, namespace, name string, recent bool) (Secret, error) {
+	return c.lookUp(ctx, cluster, namespace, "secrets", name, recent)
 }
 
-func (h *AccountClient) ask(ctx context.Context, cluster, namespace, resource, name string, recent bool) (Secret, error) {
-	shard, err := h.config.Shards.Holder(cluster)
+func (c *AccountClient) lookUp(ctx context.Context, cluster, namespace, resource, name string, recent bool) (Secret, error) {
+	shard, err := c.config.Shards.Holder(cluster)
 	switch {
 	case errors.Is(err, index.ErrUnknown):
 		return Secret{}, fmt.Errorf("%w: %w", ErrHomeUnknown, err)
@@ -142,32 +142,32 @@ func (h *AccountClient) ask(ctx context.Context, cluster, namespace, resource, n
 		return Secret{}, fmt.Errorf("find logical cluster %s: %w", cluster, err)
 	}
 	q := question{shard.BaseURL.String(), cluster, namespace, resource, name}
-	freshness := h.config.Fresh
+	freshness := c.config.Fresh
 	if recent {
 		freshness = min(freshness, recently)
 	}
-	known, _ := h.known.Get(q)
-	if !h.usable(known, freshness) {
-		if known, err = h.fetchOnce(ctx, q); err != nil {
+	known, _ := c.known.Get(q)
+	if !c.usable(known, freshness) {
+		if known, err = c.fetchOnce(ctx, q); err != nil {
 			return Secret{}, err
 		}
 	}
-	return h.say(known, recent)
+	return c.resultOf(known, recent)
 }
 
 // usable: there is no need to ask again.
-func (h *AccountClient) usable(a answer, freshness time.Duration) bool {
-	return a.answered && h.config.Clock.Since(a.at) < freshness ||
-		a.failure != nil && h.config.Clock.Since(a.failed) < recently
+func (c *AccountClient) usable(a answer, freshness time.Duration) bool {
+	return a.answered && c.config.Clock.Since(a.at) < freshness ||
+		a.failure != nil && c.config.Clock.Since(a.failed) < recently
 }
 
-// say returns what an answer means now. While the shard can't be asked and the grace
+// resultOf returns what an answer means now. While the shard can't be asked and the grace
 // lasts, it is what the shard last said, unless a recent answer is wanted.
-func (h *AccountClient) say(a answer, recent bool) (Secret, error) {
+func (c *AccountClient) resultOf(a answer, recent bool) (Secret, error) {
 	if recent && a.failure != nil {
 		return Secret{}, a.failure
 	}
-	if a.answered && (a.failure == nil || h.config.Clock.Since(a.at) < h.config.Fresh+h.config.Grace) {
+	if a.answered && (a.failure == nil || c.config.Clock.Since(a.at) < c.config.Fresh+c.config.Grace) {
 		return a.secret, a.err
 	}
 	return Secret{}, a.failure
@@ -175,39 +175,39 @@ func (h *AccountClient) say(a answer, recent bool) (Secret, error) {
 
 // fetchOnce asks the shard, or waits for the result if another request already does. An
 // error means that ctx has ended.
-func (h *AccountClient) fetchOnce(ctx context.Context, q question) (answer, error) {
-	a, err := h.queue.Do(ctx, q, []string{q.shard, q.cluster}, func() func(context.Context) (answer, error) {
+func (c *AccountClient) fetchOnce(ctx context.Context, q question) (answer, error) {
+	a, err := c.queue.Do(ctx, q, []string{q.shard, q.cluster}, func() func(context.Context) (answer, error) {
 		return func(ctx context.Context) (answer, error) {
 			// Another request may have asked just before this one joined.
-			if known, _ := h.known.Get(q); h.usable(known, recently) {
+			if known, _ := c.known.Get(q); c.usable(known, recently) {
 				return known, nil
 			}
-			asked := h.config.Clock.Now()
-			secret, err := h.fetch(ctx, q)
-			return h.remember(q, asked, secret, err), nil
+			asked := c.config.Clock.Now()
+			secret, err := c.fetch(ctx, q)
+			return c.remember(q, asked, secret, err), nil
 		}
 	})
-	if errors.Is(err, fairqueue.ErrFull) { // of what is known, say decides whether it still counts
-		a, _ = h.known.Get(q)
-		a.failure, a.failed = fmt.Errorf("look up service accounts: %w", err), h.config.Clock.Now()
+	if errors.Is(err, fairqueue.ErrFull) { // resultOf decides whether the last answer still counts
+		a, _ = c.known.Get(q)
+		a.failure, a.failed = fmt.Errorf("look up service accounts: %w", err), c.config.Clock.Now()
 		return a, nil
 	}
 	return a, err
 }
 
 // remember keeps what became of a question.
-func (h *AccountClient) remember(q question, asked time.Time, secret Secret, err error) answer {
+func (c *AccountClient) remember(q question, asked time.Time, secret Secret, err error) answer {
 	a := answer{answered: true, secret: secret, err: err, at: asked}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		a, _ = h.known.Get(q)
-		a.failure, a.failed = err, h.config.Clock.Now()
+		a, _ = c.known.Get(q)
+		a.failure, a.failed = err, c.config.Clock.Now()
 	}
-	h.known.Add(q, a, answerBytes+q.bytes())
+	c.known.Add(q, a, answerBytes+q.bytes())
 	return a
 }
 
-func (h *AccountClient) fetch(ctx context.Context, q question) (Secret, error) {
-	body, err := h.get(ctx, q)
+func (c *AccountClient) fetch(ctx context.Context, q question) (Secret, error) {
+	body, err := c.get(ctx, q)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -215,9 +215,9 @@ func (h *AccountClient) fetch(ctx context.Context, q question) (Secret, error) {
 }
 
 // get returns the object, as JSON, from the shard.
-func (h *AccountClient) get(ctx context.Context, q question) ([]byte, error) {
+func (c *AccountClient) get(ctx context.Context, q question) ([]byte, error) {
 	location := q.shard + "/clusters/" + url.PathEscape(q.cluster) + "/api/v1/namespaces/" + url.PathEscape(q.namespace) + "/" + q.resource + "/" + url.PathEscape(q.name)
-	status, code, body, err := h.client.get(ctx, location, "application/json", maxObject)
+	status, code, body, err := c.client.get(ctx, location, "application/json", maxObject)
 	switch {
 	case err != nil:
 		return nil, err

@@ -299,7 +299,7 @@ func TestAuthenticateWithAccountClient(t *testing.T) {
 	s.set(accountPath, body(200, `{"metadata":{"uid":"`+accountUID+`"}}`))
 	s.set(secretPath, body(200, `{"metadata":{"uid":"x"},"data":{"token":"`+base64.StdEncoding.EncodeToString([]byte(raw))+`"}}`))
 	clk := clocktesting.NewFakePassiveClock(testNow)
-	a := newTest(t, func(c *Config) { c.Home = newAccountClient(t, s, func(h *AccountClientConfig) { h.Clock = clk }) })
+	a := newTest(t, func(c *Config) { c.Accounts = newAccountClient(t, s, func(h *AccountClientConfig) { h.Clock = clk }) })
 	if _, _, err := authenticate(t.Context(), a, raw); err != nil {
 		t.Fatal(err)
 	}

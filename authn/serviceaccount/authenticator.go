@@ -32,9 +32,9 @@ type Config struct {
 	// FromShards verifies tokens with the shards' own keys, in addition to Keys; nil:
 	// these are not trusted.
 	FromShards *ShardKeyVerifier
-	// Home knows whether the account and the Secret still exist
+	// Accounts knows whether the account and the Secret still exist
 	// (--service-account-lookup); nil: they are not looked up.
-	Home AccountGetter
+	Accounts AccountGetter
 	// Refused is called with the reason of every refusal, for a metric, except for
 	// explanations and reviews; nil: they are not counted.
 	Refused func(Reason)
@@ -163,10 +163,10 @@ func (a *Authenticator) intended(account *account, audiences []string) ([]string
 // lookUp looks the account up at its home, if the configuration or its key demands that.
 func (a *Authenticator) lookUp(ctx context.Context, account *account, raw string) error {
 	switch {
-	case a.config.Home != nil:
-		return lookUp(ctx, a.config.Home, account, raw)
+	case a.config.Accounts != nil:
+		return lookUp(ctx, a.config.Accounts, account, raw)
 	case account.provenance.moved:
-		return lookUp(ctx, a.config.FromShards.Home, account, raw)
+		return lookUp(ctx, a.config.FromShards.Accounts, account, raw)
 	}
 	return nil
 }

@@ -503,7 +503,7 @@ func TestOutcomesAndTheirCount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var reasons []Reason
 			a := newTest(t, func(c *Config) {
-				c.Home, c.Refused = tc.home, func(r Reason) { reasons = append(reasons, r) }
+				c.Accounts, c.Refused = tc.home, func(r Reason) { reasons = append(reasons, r) }
 			})
 			parsed := token.Parse(tc.raw)
 			parsed.Purpose = tc.purpose

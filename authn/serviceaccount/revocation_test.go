@@ -13,7 +13,7 @@ import (
 func TestCheckRevoked(t *testing.T) {
 	w := &keyWorld{t: t, gone: map[string]error{}}
 	clock := clocktesting.NewFakePassiveClock(testNow)
-	a, err := New(Config{Issuers: []string{testIssuer}, Keys: NewKeySet(testKey(rsaKey())), Home: w, Now: clock.Now})
+	a, err := New(Config{Issuers: []string{testIssuer}, Keys: NewKeySet(testKey(rsaKey())), Accounts: w, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -289,9 +289,9 @@ func (k *ShardKeys) decided(s *shards.Shard, id string, issued time.Time) bool {
 // errNotDue is why a shard is not read for a token now.
 var errNotDue = errors.New("they were just read for other tokens with unknown keys, and will be read again shortly")
 
-// ask begins a reading of a shard for a token. If one is under way it returns that, with
-// joined; if none is due, nil and the reason. For undecided see jwks.Refetch.
-func (k *ShardKeys) ask(ctx context.Context, s *shards.Shard, undecided bool) (r *reading, joined bool, err error) {
+// requestReading begins a reading of a shard for a token. If one is under way it returns that,
+// with joined; if none is due, nil and the reason. For undecided see jwks.Refetch.
+func (k *ShardKeys) requestReading(ctx context.Context, s *shards.Shard, undecided bool) (r *reading, joined bool, err error) {
 	now := k.config.Clock.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -315,7 +315,7 @@ func (k *ShardKeys) ask(ctx context.Context, s *shards.Shard, undecided bool) (r
 // refresh begins or joins a reading of a shard, and waits for it. joined means that it had
 // begun before. A nil error means that it succeeded.
 func (k *ShardKeys) refresh(ctx context.Context, s *shards.Shard) (joined bool, err error) {
-	r, joined, err := k.ask(ctx, s, true)
+	r, joined, err := k.requestReading(ctx, s, true)
 	if r == nil {
 		return false, err
 	}

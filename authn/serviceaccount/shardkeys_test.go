@@ -53,7 +53,7 @@ func newKeyWorld(t *testing.T, change func(*Config)) (*keyWorld, *shardServer, *
 		t.Fatal(err)
 	}
 	t.Cleanup(w.keys.client.http.CloseIdleConnections)
-	c := Config{Issuers: []string{testIssuer}, FromShards: &ShardKeyVerifier{Keys: w.keys, Placement: w, Home: w}, Now: w.clock.Now}
+	c := Config{Issuers: []string{testIssuer}, FromShards: &ShardKeyVerifier{Keys: w.keys, Placement: w, Accounts: w}, Now: w.clock.Now}
 	if change != nil {
 		change(&c)
 	}
@@ -98,12 +98,12 @@ func (w *keyWorld) Holder(cluster string) (*shards.Shard, error) {
 // PreviousShards implements Placement.
 func (w *keyWorld) PreviousShards(cluster string) []string { return w.previous[cluster] }
 
-// ServiceAccount implements Home.
+// ServiceAccount implements AccountGetter.
 func (w *keyWorld) ServiceAccount(_ context.Context, cluster, _, _ string, _ bool) (Object, error) {
 	return Object{UID: accountUID}, w.gone[cluster]
 }
 
-// Secret implements Home.
+// Secret implements AccountGetter.
 func (w *keyWorld) Secret(context.Context, string, string, string, bool) (Secret, error) {
 	return Secret{}, ErrNotFound
 }

@@ -30,9 +30,9 @@ type ShardKeyVerifier struct {
 	// Keys and Placement are required.
 	Keys      *ShardKeys
 	Placement Placement
-	// Home confirms accounts that have moved; nil: a previous holder's keys are not
-	// trusted.
-	Home AccountGetter
+	// Accounts confirms that accounts which have moved exist; nil: a previous holder's
+	// keys are not trusted.
+	Accounts AccountGetter
 }
 
 // keyProvenance says why a key is trusted for an account. The zero value is that of the
@@ -72,7 +72,7 @@ func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature,
 	if payload := tryKeys(jws, keys); payload != nil {
 		return payload, keyProvenance{holder: holder.Name}, nil
 	}
-	if f.Home != nil {
+	if f.Accounts != nil {
 		for _, shard := range f.Placement.PreviousShards(home) {
 			previous := f.Keys.of(shard, id)
 			if payload := tryKeys(jws, previous); payload != nil {
@@ -93,7 +93,7 @@ func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature,
 func (f *ShardKeyVerifier) openLate(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, keyProvenance, error) {
 	id := jws.Signatures[0].Protected.KeyID
 	if f.Keys.decided(holder, id, jwks.IssuedAt(jws)) {
-		_, _, _ = f.Keys.ask(ctx, holder, false) // nobody waits for it
+		_, _, _ = f.Keys.requestReading(ctx, holder, false) // nobody waits for it
 		return nil, keyProvenance{}, noKeyOf(holder, id)
 	}
 	// A second round is needed after joining a reading that had begun before: it may

@@ -128,12 +128,12 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		}
 		client = lookups.Config()
 	}
-	home, err := serviceaccount.NewAccountClient(serviceaccount.AccountClientConfig{Shards: idx, Client: client, Grace: a.accounts.grace})
+	accounts, err := serviceaccount.NewAccountClient(serviceaccount.AccountClientConfig{Shards: idx, Client: client, Grace: a.accounts.grace})
 	if err != nil {
 		return nil, err
 	}
 	if a.accounts.lookup {
-		config.Home = home
+		config.Accounts = accounts
 	}
 	if a.accounts.keysFromShards {
 		keys, err := serviceaccount.NewShardKeys(serviceaccount.ShardKeysConfig{Shards: idx.Shards, Client: client, Log: p.log.WithName("service-account-keys")})
@@ -142,7 +142,7 @@ func (p *program) serviceAccounts(a *authOptions, everyShard *rest.Config, idx *
 		}
 		p.add(keys.Run)
 		p.details.ShardKeys, p.sources.ShardKeys = keys.Status, keys.Status
-		config.FromShards = &serviceaccount.ShardKeyVerifier{Keys: keys, Placement: idx, Home: home}
+		config.FromShards = &serviceaccount.ShardKeyVerifier{Keys: keys, Placement: idx, Accounts: accounts}
 	}
 	return serviceaccount.New(config)
 }

@@ -87,7 +87,7 @@ func TestLookup(t *testing.T) {
 		"legacy, shard is down":               {claims: legacy(), home: fakeHome{err: down}, undecided: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newTest(t, func(c *Config) { c.Home = &tc.home })
+			a := newTest(t, func(c *Config) { c.Accounts = &tc.home })
 			raw := tokenOf(t, tc.claims)
 			u, _, err := authenticate(t.Context(), a, raw)
 			switch {
@@ -116,7 +116,7 @@ func TestLookup(t *testing.T) {
 // A remembered signature must not outlive the account.
 func TestLookupIsMadeForRememberedTokens(t *testing.T) {
 	home := &fakeHome{account: &Object{UID: accountUID}}
-	a := newTest(t, func(c *Config) { c.Home = home })
+	a := newTest(t, func(c *Config) { c.Accounts = home })
 	raw := tokenOf(t, bound())
 	if _, _, err := authenticate(t.Context(), a, raw); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestLookupIsMadeForRememberedTokens(t *testing.T) {
 func TestForgedTokensAreNotLookedUp(t *testing.T) {
 	home := &fakeHome{account: &Object{UID: accountUID}}
 	a := newTest(t, func(c *Config) {
-		c.Home = home
+		c.Accounts = home
 		c.Keys = NewKeySet(testKey(crypto.Signer(otherRSA())))
 	})
 	if _, _, err := authenticate(t.Context(), a, tokenOf(t, bound())); err == nil {

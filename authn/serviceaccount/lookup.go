@@ -45,15 +45,15 @@ type Secret struct {
 
 // lookUp asks whether the objects that a verified token depends on still exist. After a
 // "no" from the cache it asks again: they may have been created since.
-func lookUp(ctx context.Context, home AccountGetter, a *account, raw string) error {
-	err := lookUpOnce(ctx, home, a, raw, false)
+func lookUp(ctx context.Context, accounts AccountGetter, a *account, raw string) error {
+	err := lookUpOnce(ctx, accounts, a, raw, false)
 	if refusal := (*RefusalError)(nil); errors.As(err, &refusal) && refusal.Reason != BoundObject {
-		return lookUpOnce(ctx, home, a, raw, true)
+		return lookUpOnce(ctx, accounts, a, raw, true)
 	}
 	return err
 }
 
-func lookUpOnce(ctx context.Context, home AccountGetter, a *account, raw string, recent bool) error {
+func lookUpOnce(ctx context.Context, accounts AccountGetter, a *account, raw string, recent bool) error {
 	if a.pod != nil {
 		return refuse(BoundObject, "the token is bound to a pod, which can't be looked up in kcp")
 	}
@@ -61,7 +61,7 @@ func lookUpOnce(ctx context.Context, home AccountGetter, a *account, raw string,
 		return refuse(BoundObject, "the token is bound to a node, which can't be looked up in kcp")
 	}
 	if a.secret != nil {
-		secret, err := home.Secret(ctx, a.home, a.namespace, a.secret.Name, recent)
+		secret, err := accounts.Secret(ctx, a.home, a.namespace, a.secret.Name, recent)
 		if err != nil {
 			return failed(err, SecretGone, a, "secret "+a.namespace+"/"+a.secret.Name)
 		}
@@ -69,7 +69,7 @@ func lookUpOnce(ctx context.Context, home AccountGetter, a *account, raw string,
 			return err
 		}
 	}
-	account, err := home.ServiceAccount(ctx, a.home, a.namespace, a.name, recent)
+	account, err := accounts.ServiceAccount(ctx, a.home, a.namespace, a.name, recent)
 	switch {
 	case err != nil:
 		return failed(err, AccountGone, a, a.where())
