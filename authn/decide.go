@@ -174,7 +174,7 @@ func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token)
 }
 
 func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.Authenticator, t token.Token) *Decision {
-	u, until, err := q.ask(ctx, m, t)
+	u, until, err := q.authenticate(ctx, m, t)
 	if err == nil && u != nil {
 		u, err = a.groups.Global(u)
 	}
@@ -206,10 +206,10 @@ func (q *evaluation) workspaceTokens(ctx context.Context, members []token.Authen
 	return nil
 }
 
-// ask has m judge the token: a caller's by the API's audiences, a review's by those of the review.
-func (q *evaluation) ask(ctx context.Context, m token.Authenticator, t token.Token) (user.Info, time.Time, error) {
+// authenticate has m judge the token: a caller's by the API's audiences, a review's by those of the review.
+func (q *evaluation) authenticate(ctx context.Context, m token.Authenticator, t token.Token) (user.Info, time.Time, error) {
 	if q.audiences != nil {
-		u, err := q.audiences.ask(ctx, m, t)
+		u, err := q.audiences.authenticate(ctx, m, t)
 		return u, time.Time{}, err
 	}
 	return m.AuthenticateToken(ctx, t)
@@ -231,7 +231,7 @@ func readyFirst(members []token.Authenticator, t token.Token) []token.Authentica
 // workspaceToken asks an authenticator that a tenant configured, and scopes the identity to
 // the target's logical cluster.
 func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, t token.Token) *Decision {
-	u, until, err := q.ask(ctx, m, t)
+	u, until, err := q.authenticate(ctx, m, t)
 	var g identity.Guarded
 	if err == nil && u != nil {
 		if q.request.Target.Cluster == "" {

@@ -92,8 +92,8 @@ type reviewedAudiences struct {
 	found []string
 }
 
-// ask has m judge the token by the audiences wanted.
-func (r *reviewedAudiences) ask(ctx context.Context, m token.Authenticator, t token.Token) (user.Info, error) {
+// authenticate has m judge the token by the audiences wanted.
+func (r *reviewedAudiences) authenticate(ctx context.Context, m token.Authenticator, t token.Token) (user.Info, error) {
 	implicit := token.Audiences(r.wanted, r.api)
 	aware, ok := m.(token.AudienceAuthenticator)
 	switch {
