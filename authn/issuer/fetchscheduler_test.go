@@ -193,7 +193,7 @@ func TestFetchFollowsItsOwners(t *testing.T) {
 	}
 	l.setOwners(w, []string{"busy", "new"})
 	if !isGranted(w) || w.owner != "new" {
-		t.Fatalf("billed to %q, granted %t", w.owner, isGranted(w))
+		t.Fatalf("charged to %q, granted %t", w.owner, isGranted(w))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -28,7 +28,7 @@ import (
 // Issuers hands out the issuers that configurations trust.
 type Issuers interface {
 	// Acquire is issuer.Pool's.
-	Acquire(trust issuer.IssuerRef, owner string) (*issuer.Issuer, func(), error)
+	Acquire(ref issuer.IssuerRef, owner string) (*issuer.Issuer, func(), error)
 }
 
 // DisableUpstreamMetrics keeps apiserver's OIDC authenticator from recording a
@@ -43,7 +43,7 @@ func DisableUpstreamMetrics() {
 type Builder struct {
 	config   Config
 	digester *token.Digester
-	// owner is billed for all; empty means the cluster that is built for.
+	// owner is charged for all; empty means the cluster that is built for.
 	owner string
 	// evaluations has a place for each of tenants' evaluations.
 	evaluations chan struct{}
@@ -173,8 +173,8 @@ func (e specError) Error() string {
 func (e specError) Unwrap() []error { return e }
 
 func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiserver.JWTAuthenticator, compiler *compilation) error {
-	trust := TrustOf(entry)
-	keys, release, err := b.config.Issuers.Acquire(trust, cmp.Or(b.owner, owner))
+	ref := RefOf(entry)
+	keys, release, err := b.config.Issuers.Acquire(ref, cmp.Or(b.owner, owner))
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 	a := &Authenticator{
 		name:      b.config.Name(owner, name, n, entry.Issuer.URL),
 		issuer:    keys,
-		trust:     trust.Key(),
+		issuerKey: ref.Key(),
 		upstream:  upstream,
 		audiences: entry.Issuer.Audiences, audienceSet: sets.New(entry.Issuer.Audiences...),
 		required: b.config.RequireAudiences, requiredSet: sets.New(b.config.RequireAudiences...),
@@ -229,9 +229,9 @@ func (refusing) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, errors.New("the proxy fetches no distributed claims")
 }
 
-// BilledTo returns a builder that bills one owner for all that it builds.
-func (b *Builder) BilledTo(owner string) *Builder {
-	billed := *b
-	billed.owner = owner
-	return &billed
+// WithOwner returns a builder that charges one owner for all that it builds.
+func (b *Builder) WithOwner(owner string) *Builder {
+	other := *b
+	other.owner = owner
+	return &other
 }

@@ -158,18 +158,18 @@ func expressions(e *apiserver.JWTAuthenticator) []celExpression {
 	return slices.DeleteFunc(all, func(x celExpression) bool { return x.text == "" })
 }
 
-// TrustOf is how an entry trusts its issuer.
-func TrustOf(e *apiserver.JWTAuthenticator) issuer.IssuerRef {
+// RefOf returns the issuer that an entry trusts.
+func RefOf(e *apiserver.JWTAuthenticator) issuer.IssuerRef {
 	return issuer.IssuerRef{URL: e.Issuer.URL, DiscoveryURL: e.Issuer.DiscoveryURL, CA: e.Issuer.CertificateAuthority}
 }
 
-// Trusts are those of all entries, by issuer URL: a broken spec may name one
-// twice.
-func (s *Spec) Trusts() map[string][]issuer.Key {
+// IssuerKeys returns the keys of the issuers that the entries trust, by URL: a broken spec may
+// name a URL twice.
+func (s *Spec) IssuerKeys() map[string][]issuer.Key {
 	keys := make(map[string][]issuer.Key, len(s.Entries))
 	for i := range s.Entries {
-		trust := TrustOf(&s.Entries[i])
-		keys[trust.URL] = append(keys[trust.URL], trust.Key())
+		ref := RefOf(&s.Entries[i])
+		keys[ref.URL] = append(keys[ref.URL], ref.Key())
 	}
 	return keys
 }

@@ -31,7 +31,7 @@ import (
 const (
 	// configFlag names the file in errors.
 	configFlag = "--authentication-config"
-	// operator is billed for fetches from the operator's issuers.
+	// operator is charged for fetches from the operator's issuers.
 	operator = "(operator)"
 	// evaluationsAtOnce is how many tokens' CEL expressions run at once.
 	evaluationsAtOnce = 16

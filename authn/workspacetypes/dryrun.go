@@ -12,7 +12,7 @@ import (
 	"frontproxy/index"
 )
 
-// changeOwner is billed for fetches from issuers of changes that somebody
+// changeOwner is charged for fetches from issuers of changes that somebody
 // tries, so that these take nothing from tenants' shares.
 const changeOwner = "(explain)"
 
@@ -58,7 +58,7 @@ func (c *DryRun) Close() {
 // for every configuration. Configurations that the change leaves alone are those
 // in use. It costs a build of each changed one: the caller bounds how often.
 func (i *Index) DryRun(t index.Type, change *Change) (*DryRun, error) {
-	return i.dryRun(i.builder.BilledTo(changeOwner), t, change)
+	return i.dryRun(i.builder.WithOwner(changeOwner), t, change)
 }
 
 // dryRun builds with b.

@@ -48,7 +48,7 @@ func (c *configEntry) contribute(record *Record, e *typeEntry) {
 	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.object.version+c.staleNote())
 	served := map[issuer.Key]bool{}
 	for _, a := range c.inUse.authenticators {
-		served[a.Trust()] = true
+		served[a.IssuerKey()] = true
 		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
 	}
 	why := c.notReadyReason()
@@ -58,10 +58,10 @@ func (c *configEntry) contribute(record *Record, e *typeEntry) {
 	record.Undecided = append(record.Undecided, who+" "+why)
 	// Nobody else is asked about tokens of an issuer that the type names.
 	for i := range c.object.spec.Entries {
-		if trust := jwt.TrustOf(&c.object.spec.Entries[i]); !served[trust.Key()] {
-			record.ByIssuer[trust.URL] = append(record.ByIssuer[trust.URL], notReady{
-				name:   entryInWorkspace(c.name.cluster, c.name.name, i, trust.URL),
-				issuer: trust.URL,
+		if ref := jwt.RefOf(&c.object.spec.Entries[i]); !served[ref.Key()] {
+			record.ByIssuer[ref.URL] = append(record.ByIssuer[ref.URL], notReady{
+				name:   entryInWorkspace(c.name.cluster, c.name.name, i, ref.URL),
+				issuer: ref.URL,
 				reason: why,
 			})
 		}
