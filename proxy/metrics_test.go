@@ -354,7 +354,7 @@ func TestMetricsOfSources(t *testing.T) {
 			return []serviceaccount.ShardKeysStatus{{Shard: "a", IDs: []string{"k", "l"}, Read: metav1.Unix(1700000000, 0)}, {Shard: "b", Error: "at 10.0.0.1: down"}}
 		},
 		Webhook: func() webhook.Status {
-			return webhook.Status{State: webhook.DoubtsProxy, Counts: map[webhook.Result]uint64{webhook.Unauthorized: 7}}
+			return webhook.Status{State: webhook.AllUnauthorized, Counts: map[webhook.Result]uint64{webhook.Unauthorized: 7}}
 		},
 		Reloads: map[string]func() error{"token-auth-file": func() error { return broken }},
 		Certificates: []certs.Source{

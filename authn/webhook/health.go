@@ -41,14 +41,14 @@ const (
 	Ready State = "Ready"
 	// Failing: the last question got no answer.
 	Failing State = "Failing"
-	// DoubtsProxy: all that comes is 401 or 403, for a minute or ever since
+	// AllUnauthorized: all that comes is 401 or 403, for a minute or ever since
 	// the start, so it may be the proxy's credential that is refused.
-	DoubtsProxy State = "Unauthorized"
+	AllUnauthorized State = "Unauthorized"
 )
 
 // States are all there are.
 func States() []State {
-	return []State{Pending, Ready, Failing, DoubtsProxy}
+	return []State{Pending, Ready, Failing, AllUnauthorized}
 }
 
 // doubtAfter is for how long 401 and 403 are all that comes before they
@@ -103,7 +103,7 @@ func (h *health) note(result Result, asked time.Time, err error) {
 			h.unauthorized = asked
 		}
 		if h.answered.IsZero() || asked.Sub(h.unauthorized) >= doubtAfter {
-			state, detail = DoubtsProxy, doubt
+			state, detail = AllUnauthorized, doubt
 		}
 	default:
 		h.unauthorized = time.Time{}
@@ -120,7 +120,7 @@ func (h *health) note(result Result, asked time.Time, err error) {
 	switch state {
 	case Ready:
 		h.log.V(2).Info("The authentication webhook responds")
-	case DoubtsProxy:
+	case AllUnauthorized:
 		h.log.Error(err, "The authentication webhook may not accept our credential: it sends only 401 or 403; check the user in its kubeconfig", "flag", configFlag)
 	default:
 		h.log.Error(err, "The authentication webhook does not respond; tokens that only it may accept get 503")

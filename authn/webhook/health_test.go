@@ -56,10 +56,10 @@ func TestWebhookMayNotAcceptOurCredential(t *testing.T) {
 		want    []State
 		lines   int // in the log that raise the doubt
 	}{
-		"ever since the start": {answers: "401 401", want: []State{DoubtsProxy, DoubtsProxy}, lines: 1},
+		"ever since the start": {answers: "401 401", want: []State{AllUnauthorized, AllUnauthorized}, lines: 1},
 		"others get in":        {step: time.Minute, answers: "yes 401 no 401 yes", want: []State{Ready, Ready, Ready, Ready, Ready}},
-		"for a minute":         {step: 30 * time.Second, answers: "yes 401 401 401 yes", want: []State{Ready, Ready, Ready, DoubtsProxy, Ready}, lines: 1},
-		"failing meanwhile":    {step: time.Minute, answers: "yes 500 401 500 401", want: []State{Ready, Failing, Ready, Failing, DoubtsProxy}, lines: 1},
+		"for a minute":         {step: 30 * time.Second, answers: "yes 401 401 401 yes", want: []State{Ready, Ready, Ready, AllUnauthorized, Ready}, lines: 1},
+		"failing meanwhile":    {step: time.Minute, answers: "yes 500 401 500 401", want: []State{Ready, Failing, Ready, Failing, AllUnauthorized}, lines: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, w, logged := healthOf(t, tc.step, strings.Fields(tc.answers)...)
@@ -69,7 +69,7 @@ func TestWebhookMayNotAcceptOurCredential(t *testing.T) {
 			if n := strings.Count(strings.Join(logged, "\n"), "may not accept our credential"); n != tc.lines {
 				t.Errorf("%d lines say so, want %d: %q", n, tc.lines, logged)
 			}
-			if s := w.Status(); (s.State == DoubtsProxy) != strings.Contains(s.Detail, "may not accept our credential") {
+			if s := w.Status(); (s.State == AllUnauthorized) != strings.Contains(s.Detail, "may not accept our credential") {
 				t.Errorf("state %s with %q", s.State, s.Detail)
 			}
 		})
