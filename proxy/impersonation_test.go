@@ -17,11 +17,11 @@ import (
 // noConfigurations has none to tell of.
 type noConfigurations struct{}
 
-func (noConfigurations) OwnConfigurations(string, string) ([]workspacetypes.Owned, int, error) {
+func (noConfigurations) OwnConfigurations(string, string) ([]workspacetypes.TenantConfiguration, int, error) {
 	return nil, 0, nil
 }
 
-func (noConfigurations) TryConfigurations(context.Context, string, *workspacetypes.Change, string) ([]workspacetypes.Owned, *authn.Explanation, error) {
+func (noConfigurations) TryConfigurations(context.Context, string, *workspacetypes.Change, string) ([]workspacetypes.TenantConfiguration, *authn.Explanation, error) {
 	return nil, nil, nil
 }
 

@@ -106,9 +106,9 @@ type TriedToken struct {
 // Configurer tells owners about their configurations; *authn.Authenticator does.
 type Configurer interface {
 	// OwnConfigurations are those of a logical cluster, or the one with the name. See authn.
-	OwnConfigurations(cluster, name string) (all []workspacetypes.Owned, more int, err error)
+	OwnConfigurations(cluster, name string) (all []workspacetypes.TenantConfiguration, more int, err error)
 	// TryConfigurations returns the state that others would have. See authn.
-	TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, token string) ([]workspacetypes.Owned, *authn.Explanation, error)
+	TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, token string) ([]workspacetypes.TenantConfiguration, *authn.Explanation, error)
 }
 
 // Configurations answers owners. It bounds how often.
@@ -154,7 +154,7 @@ func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav
 	return p, nil
 }
 
-func (c *Configurations) page(cluster string, all []workspacetypes.Owned) *ConfigurationsPage {
+func (c *Configurations) page(cluster string, all []workspacetypes.TenantConfiguration) *ConfigurationsPage {
 	p := &ConfigurationsPage{Instance: c.instance, LogicalCluster: cluster, Configurations: make([]Configuration, 0, len(all))}
 	for i := range all {
 		p.Configurations = append(p.Configurations, configurationOf(&all[i]))
@@ -162,7 +162,7 @@ func (c *Configurations) page(cluster string, all []workspacetypes.Owned) *Confi
 	return p
 }
 
-func configurationOf(o *workspacetypes.Owned) Configuration {
+func configurationOf(o *workspacetypes.TenantConfiguration) Configuration {
 	out := Configuration{Name: o.Name, ResourceVersion: o.Version, State: string(o.State), Error: o.Error, LoginError: o.LoginError, Types: o.Types}
 	for i := range o.Entries {
 		out.Issuers = append(out.Issuers, issuerOf(&o.Entries[i]))
@@ -170,7 +170,7 @@ func configurationOf(o *workspacetypes.Owned) Configuration {
 	return out
 }
 
-func issuerOf(e *workspacetypes.OwnedEntry) ConfigurationIssuer {
+func issuerOf(e *workspacetypes.TenantEntry) ConfigurationIssuer {
 	s := &e.Issuer
 	out := ConfigurationIssuer{
 		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, Audiences: e.Audiences, State: string(s.State), Error: s.Fault,

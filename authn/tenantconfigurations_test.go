@@ -137,12 +137,12 @@ func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
 	}
 	w.SetConfig("root", "c2", "mine", tokentest.SpecFor(i))
 	w.SetType("root", "c2", "mine", "mine")
-	var applied []workspacetypes.Owned
+	var applied []workspacetypes.TenantConfiguration
 	authntest.Soon(t, "it is in use", func() (bool, string) {
 		applied, _, err = a.OwnConfigurations("c2", "")
 		return len(applied) == 1 && len(applied[0].Entries) == 1, fmt.Sprint(applied, err)
 	})
-	for name, all := range map[string][]workspacetypes.Owned{"tried": tried, "applied": applied} {
+	for name, all := range map[string][]workspacetypes.TenantConfiguration{"tried": tried, "applied": applied} {
 		s := all[0].Entries[0].Issuer
 		for _, at := range append(s.KeysSince, s.LastAttempt.Time, s.LastSuccess.Time) {
 			if at.Before(begun) {

@@ -16,16 +16,16 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// Owned is a WorkspaceAuthenticationConfiguration as it is shown to whoever may read the
+// TenantConfiguration is a WorkspaceAuthenticationConfiguration as it is shown to whoever may read the
 // object. It has nothing of other logical clusters, nor of the operator's networks.
-type Owned struct {
+type TenantConfiguration struct {
 	ConfigurationStatus
 	// Entries are those of spec.jwt that serve tokens now.
-	Entries []OwnedEntry
+	Entries []TenantEntry
 }
 
-// OwnedEntry is an entry of an Owned's spec.jwt.
-type OwnedEntry struct {
+// TenantEntry is an entry of a TenantConfiguration's spec.jwt.
+type TenantEntry struct {
 	Audiences []string
 	// Issuer is the one it trusts. Its LastError and Users are not for owners, and empty. Nor
 	// is since when others use it: no time is before the one at which this entry began to.
@@ -36,13 +36,13 @@ type OwnedEntry struct {
 
 // Bounds of what an owner is told: of how many configurations at once, of how many types of
 // each, and how many bytes of an error. A workspace may have any number of objects.
-const maxOwned, maxOwnedTypes, maxOwnedError = 256, 64, 4 << 10
+const maxShown, maxTypesShown, maxErrorShown = 256, 64, 4 << 10
 
-// Owned lists the configurations of a logical cluster by name, those included that a type
+// TenantConfigurations lists the configurations of a logical cluster by name, those included that a type
 // names and that do not exist, but no more than some hundreds: more is how many it leaves out.
 // With a name, it lists only that one. The error wraps token.ErrUndecided if they are not known
 // now.
-func (i *Index) Owned(cluster, name string) (all []Owned, more int, err error) {
+func (i *Index) TenantConfigurations(cluster, name string) (all []TenantConfiguration, more int, err error) {
 	_, s, err := i.lockShardOf(cluster)
 	if err != nil { // which names the shard
 		return nil, 0, fmt.Errorf("%w: the shard of logical cluster %s has not been read yet", token.ErrUndecided, cluster)
@@ -50,27 +50,27 @@ func (i *Index) Owned(cluster, name string) (all []Owned, more int, err error) {
 	defer i.mu.RUnlock()
 	if name != "" {
 		if c := s.configs[objectName{cluster, name}]; c != nil {
-			return []Owned{c.owned()}, 0, nil
+			return []TenantConfiguration{c.tenantConfiguration()}, 0, nil
 		}
 		return nil, 0, nil
 	}
 	entries := slices.SortedFunc(maps.Keys(s.configsOf[cluster]), func(a, b *configEntry) int { return cmp.Compare(a.name.name, b.name.name) })
-	more = max(0, len(entries)-maxOwned)
+	more = max(0, len(entries)-maxShown)
 	for _, c := range entries[:len(entries)-more] {
-		all = append(all, c.owned())
+		all = append(all, c.tenantConfiguration())
 	}
 	return all, more, nil
 }
 
-// owned is c as its owner may see it. The caller holds Index.mu.
-func (c *configEntry) owned() Owned {
-	out := Owned{ConfigurationStatus: c.status()}
-	out.Error = clip.Clone(out.Error, maxOwnedError)
-	if n := len(out.Types) - maxOwnedTypes; n > 0 {
-		out.Types = append(slices.Clone(out.Types[:maxOwnedTypes]), fmt.Sprintf("and %d more", n))
+// tenantConfiguration is c as its owner may see it. The caller holds Index.mu.
+func (c *configEntry) tenantConfiguration() TenantConfiguration {
+	out := TenantConfiguration{ConfigurationStatus: c.status()}
+	out.Error = clip.Clone(out.Error, maxErrorShown)
+	if n := len(out.Types) - maxTypesShown; n > 0 {
+		out.Types = append(slices.Clone(out.Types[:maxTypesShown]), fmt.Sprintf("and %d more", n))
 	}
 	for _, a := range c.inUse.authenticators {
-		e := OwnedEntry{Audiences: a.Audiences(), Issuer: a.Issuer().Status(), Refused: a.RecentRefusals()}
+		e := TenantEntry{Audiences: a.Audiences(), Issuer: a.Issuer().Status(), Refused: a.RecentRefusals()}
 		e.Issuer.LastError, e.Issuer.Users = "", 0
 		since := []*time.Time{&e.Issuer.LastAttempt.Time, &e.Issuer.LastSuccess.Time}
 		for n := range e.Issuer.KeysSince {
@@ -86,13 +86,13 @@ func (c *configEntry) owned() Owned {
 	return out
 }
 
-// TriedType names the type that DryRunOwned makes up. No object can have this name.
+// TriedType names the type that DryRunForTenant makes up. No object can have this name.
 const TriedType = given
 
-// DryRunOwned builds the change's configurations as if they were applied in the logical
+// DryRunForTenant builds the change's configurations as if they were applied in the logical
 // cluster, within the limits that hold there and at its expense. What the change says of
 // types has no effect. Close the DryRun.
-func (i *Index) DryRunOwned(cluster string, change *Change) (*DryRun, error) {
+func (i *Index) DryRunForTenant(cluster string, change *Change) (*DryRun, error) {
 	names := slices.Sorted(maps.Keys(change.Configurations))
 	switch {
 	case len(names) == 0:
@@ -105,10 +105,10 @@ func (i *Index) DryRunOwned(cluster string, change *Change) (*DryRun, error) {
 	return i.dryRun(i.builder, index.Type{Cluster: cluster, Name: TriedType}, &own)
 }
 
-// Owned are the configurations of the DryRun as their owner may see them, after their
+// TenantConfigurations are those of the DryRun as their owner may see them, after their
 // issuers had until ctx ends to be read.
-func (c *DryRun) Owned(ctx context.Context) []Owned {
-	var all []Owned
+func (c *DryRun) TenantConfigurations(ctx context.Context) []TenantConfiguration {
+	var all []TenantConfiguration
 	for _, e := range c.entries {
 		for _, a := range e.inUse.authenticators {
 			select {
@@ -116,7 +116,7 @@ func (c *DryRun) Owned(ctx context.Context) []Owned {
 			case <-ctx.Done():
 			}
 		}
-		one := e.owned()
+		one := e.tenantConfiguration()
 		one.Types = nil // the one that was made up
 		all = append(all, one)
 	}
