@@ -1,8 +1,8 @@
 // Package issuer keeps the signing keys of OIDC issuers and verifies signatures with them.
 //
-// Issuers are shared by trust, not by name. A Trust is an issuer URL, the address of its
-// discovery document, and the CA that verifies both. All users of the same Trust share one
-// discovery document and one key set. Users that name the same URL with another discoveryURL
+// Issuers are shared by IssuerRef, not by name: by the issuer URL, the address of its discovery
+// document, and the CA that verifies both. All users of the same IssuerRef share one discovery
+// document and one key set. Users that name the same URL with another discoveryURL
 // or CA never share a key.
 //
 // Each Issuer in use has one goroutine, the only one that fetches for it. It fetches the
@@ -17,6 +17,8 @@
 // concurrent fetches (in total and for each owner) are limited. The fetches are shared fairly,
 // so that one owner's issuers do not delay another's (see fetchScheduler). For issuers that
 // operators choose, Unguarded and Config.Proxy lift the restrictions on addresses and proxies.
+//
+// It must not know what a token's claims mean, nor who configured an issuer and why.
 //
 // Notes:
 //

@@ -35,7 +35,7 @@ func TestDownUnderLoad(t *testing.T) {
 			if !tc.ready {
 				s.Handle(issuertest.DiscoveryPath, fails)
 			}
-			i := acquire(t, p, trustOf(s))
+			i := acquire(t, p, refOf(s))
 			if tc.ready {
 				<-i.Attempted()
 				<-i.Ready()

@@ -27,7 +27,7 @@ func TestFaultsSayWhyInWordsOfOurs(t *testing.T) {
 	nothing := func(*issuertest.Issuer) {}
 	for name, tc := range map[string]struct {
 		set   func(*issuertest.Issuer)
-		trust func(*IssuerRef)
+		ref   func(*IssuerRef)
 		guard *egress.Guard
 		want  string
 	}{
@@ -48,20 +48,20 @@ func TestFaultsSayWhyInWordsOfOurs(t *testing.T) {
 		"no usable key": {set: func(i *issuertest.Issuer) {
 			i.Handle(issuertest.KeysPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"keys":[]}`)) })
 		}, want: "it publishes no usable key"},
-		"unknown authority": {set: nothing, trust: func(r *IssuerRef) { r.CA = stranger.CAPEM() }, want: "its discovery document: the server's certificate is signed by an unknown authority; spec.jwt[].issuer.certificateAuthority names a CA"},
-		"no such name":      {set: nothing, trust: func(r *IssuerRef) { r.DiscoveryURL = "https://nowhere.invalid/" }, want: "its discovery document: the server's name could not be resolved, or the operator of the proxy does not allow connections to its address"},
+		"unknown authority": {set: nothing, ref: func(r *IssuerRef) { r.CA = stranger.CAPEM() }, want: "its discovery document: the server's certificate is signed by an unknown authority; spec.jwt[].issuer.certificateAuthority names a CA"},
+		"no such name":      {set: nothing, ref: func(r *IssuerRef) { r.DiscoveryURL = "https://nowhere.invalid/" }, want: "its discovery document: the server's name could not be resolved, or the operator of the proxy does not allow connections to its address"},
 		"not allowed":       {set: nothing, guard: &egress.Guard{DenyCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}, want: "its discovery document: the server's name could not be resolved, or the operator of the proxy does not allow connections to its address"},
 		"down":              {set: func(i *issuertest.Issuer) { i.SetDown(true) }, want: "its discovery document: the server could not be reached, or its answer could not be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := issuertest.Serve(t, issuertest.Options{})
 			tc.set(i)
-			trust := IssuerRef{URL: i.URL(), CA: i.CAPEM()}
-			if tc.trust != nil {
-				tc.trust(&trust)
+			ref := IssuerRef{URL: i.URL(), CA: i.CAPEM()}
+			if tc.ref != nil {
+				tc.ref(&ref)
 			}
 			config := Config{Egress: tc.guard}
-			f, err := newFetcher(trust, config.withDefaults(), make(chan struct{}, 1))
+			f, err := newFetcher(ref, config.withDefaults(), make(chan struct{}, 1))
 			if err != nil {
 				t.Fatal(err)
 			}

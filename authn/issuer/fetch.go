@@ -31,26 +31,26 @@ const (
 	largeTime   = 3 * time.Second
 )
 
-// fetcher reads one trust's documents.
+// fetcher reads one issuer's documents.
 type fetcher struct {
-	trust    IssuerRef
+	ref      IssuerRef
 	document string // the discovery document's URL
 	client   *http.Client
 	large    chan struct{} // the pool's places for large bodies
 }
 
-// newFetcher does no I/O. An error means that the trust is unusable.
-func newFetcher(trust IssuerRef, config Config, large chan struct{}) (*fetcher, error) {
-	document, err := trust.document()
+// newFetcher does no I/O. An error means that the IssuerRef is unusable.
+func newFetcher(ref IssuerRef, config Config, large chan struct{}) (*fetcher, error) {
+	document, err := ref.document()
 	if err != nil {
 		return nil, err
 	}
-	roots, err := trust.roots()
+	roots, err := ref.roots()
 	if err != nil {
 		return nil, err
 	}
 	client := &http.Client{Transport: egress.LimitAnswers(newTransport(config, roots)), CheckRedirect: checkRedirect(config.AnyRedirect)}
-	return &fetcher{trust: trust, document: document, client: client, large: large}, nil
+	return &fetcher{ref: ref, document: document, client: client, large: large}, nil
 }
 
 // newTransport makes one with egress' limits. An attempt as a whole has a time that
@@ -98,8 +98,8 @@ func (f *fetcher) discover(ctx context.Context) (string, error) {
 	if err := json.Unmarshal(body, &document); err != nil {
 		return "", &stepError{discoveryStep, &fault{"it is not JSON", fmt.Errorf("%s: %w", f.document, err)}}
 	}
-	if document.Issuer != f.trust.URL {
-		err := fmt.Errorf("%s is the document of issuer %q, want %q", f.document, clip.Clone(document.Issuer, 200), f.trust.URL)
+	if document.Issuer != f.ref.URL {
+		err := fmt.Errorf("%s is the document of issuer %q, want %q", f.document, clip.Clone(document.Issuer, 200), f.ref.URL)
 		return "", &stepError{discoveryStep, &fault{"it is the document of another issuer", err}}
 	}
 	if err := checkURL(document.JWKSURI); err != nil {

@@ -55,13 +55,13 @@ func TestBusyOwnersDoNotDelayASharedIssuer(t *testing.T) {
 	}
 	eventually(t, "the hostile owners' shares are used up", func() bool { return fetchesByClass(p)[firstFetch]+waitingIn(p) == 9*24 })
 	for n := range 9 { // they were there first
-		_, release, err := p.Acquire(trustOf(s), fmt.Sprint("hostile-", n))
+		_, release, err := p.Acquire(refOf(s), fmt.Sprint("hostile-", n))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(release)
 	}
-	i, release, err := p.Acquire(trustOf(s), "victim")
+	i, release, err := p.Acquire(refOf(s), "victim")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestManyOwnersLeaveRoomForAStranger(t *testing.T) {
 		dead(t, p, slow, fmt.Sprint("hostile-", n), 8)
 	}
 	eventually(t, "all have come", func() bool { return fetchesByClass(p)[firstFetch]+waitingIn(p) == 80*8 })
-	i, release, err := p.Acquire(trustOf(s), "stranger")
+	i, release, err := p.Acquire(refOf(s), "stranger")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,17 +210,17 @@ func TestFetchFollowsItsOwners(t *testing.T) {
 
 func TestOwnersIssuersAreBounded(t *testing.T) {
 	p := NewPool(Config{})
-	trust := func(n int) IssuerRef { return IssuerRef{URL: fmt.Sprintf("https://issuer.example/%d", n)} }
+	ref := func(n int) IssuerRef { return IssuerRef{URL: fmt.Sprintf("https://issuer.example/%d", n)} }
 	var releases []func()
 	for n := range MaxOwnersIssuers {
-		_, release, err := p.Acquire(trust(n), "greedy")
+		_, release, err := p.Acquire(ref(n), "greedy")
 		if err != nil {
 			t.Fatal(err)
 		}
 		releases = append(releases, release)
 	}
 	acquire := func(n int, owner string) error {
-		_, release, err := p.Acquire(trust(n), owner)
+		_, release, err := p.Acquire(ref(n), owner)
 		if err == nil {
 			releases = append(releases, release)
 		}

@@ -15,7 +15,7 @@ func TestFirstReadingUsesUpNoRefetch(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDown(true)
 	clock := clocktesting.NewFakeClock(time.Now())
-	i := acquire(t, running(t, Config{Clock: clock}), trustOf(s))
+	i := acquire(t, running(t, Config{Clock: clock}), refOf(s))
 	if got := outcome(verify(i, s.Sign(nil))); got != "unavailable" {
 		t.Fatalf("while down: %s", got)
 	}

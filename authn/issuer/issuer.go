@@ -24,10 +24,10 @@ var ErrUnavailable = errors.New("issuer is unavailable")
 // publishes no key for it.
 var ErrUnknownKey = errors.New("unknown key")
 
-// Issuer is one trust's keys. Its methods are safe for concurrent use.
+// Issuer has the keys of one IssuerRef. Its methods are safe for concurrent use.
 type Issuer struct {
 	pool    *Pool
-	trust   IssuerRef
+	ref     IssuerRef
 	fetcher *fetcher
 	// keys is nil until they were read once.
 	keys      atomic.Pointer[keySet]
@@ -60,7 +60,7 @@ type Issuer struct {
 func newIssuer(p *Pool, f *fetcher) *Issuer {
 	return &Issuer{
 		pool:      p,
-		trust:     f.trust,
+		ref:       f.ref,
 		fetcher:   f,
 		ready:     make(chan struct{}),
 		attempted: make(chan struct{}),
@@ -71,7 +71,7 @@ func newIssuer(p *Pool, f *fetcher) *Issuer {
 }
 
 // URL is the issuer URL.
-func (i *Issuer) URL() string { return i.trust.URL }
+func (i *Issuer) URL() string { return i.ref.URL }
 
 // Ready is closed when a usable key has been read once.
 func (i *Issuer) Ready() <-chan struct{} { return i.ready }
@@ -150,13 +150,13 @@ func (i *Issuer) noKeyFor(id string) error {
 	keys := i.keys.Load()
 	switch {
 	case keys == nil: // not reached: a reading that brings no keys is an error
-		return fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.trust.URL)
+		return fmt.Errorf("%w: keys of %s were never read", ErrUnavailable, i.ref.URL)
 	case len(keys.all) == 0:
-		return fmt.Errorf("%w: %s publishes no usable key", ErrUnknownKey, i.trust.URL)
+		return fmt.Errorf("%w: %s publishes no usable key", ErrUnknownKey, i.ref.URL)
 	case id != "":
-		return fmt.Errorf("%w: %s has no key with id %q", ErrUnknownKey, i.trust.URL, clip.Clone(id, 64))
+		return fmt.Errorf("%w: %s has no key with id %q", ErrUnknownKey, i.ref.URL, clip.Clone(id, 64))
 	}
-	return fmt.Errorf("no key of %s verifies the signature", i.trust.URL)
+	return fmt.Errorf("no key of %s verifies the signature", i.ref.URL)
 }
 
 // unavailable turns a fetch's error into one of Verify's. It returns nil if the issuer has
@@ -165,7 +165,7 @@ func (i *Issuer) unavailable(err error) error {
 	if err == nil || errors.Is(err, errNoUsableKey) && !i.emptyNow() {
 		return nil
 	}
-	return fmt.Errorf("%w: %s: %w", ErrUnavailable, i.trust.URL, err)
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, i.ref.URL, err)
 }
 
 // emptyNow reports whether the issuer has had no usable key for a short time only, in which
@@ -244,8 +244,8 @@ func (i *Issuer) publish(keys *keySet) {
 	}
 }
 
-// CA returns the PEM bundle of the trust: one copy for all its users.
-func (i *Issuer) CA() string { return i.trust.CA }
+// CA returns the PEM bundle of the IssuerRef: one copy for all its users.
+func (i *Issuer) CA() string { return i.ref.CA }
 
 // state returns i's health, and why the last attempt failed.
 func (i *Issuer) state() (State, error) {

@@ -44,11 +44,11 @@ func running(t testing.TB, config Config) *Pool {
 	return p
 }
 
-func trustOf(s *issuertest.Issuer) IssuerRef { return IssuerRef{URL: s.URL(), CA: s.CAPEM()} }
+func refOf(s *issuertest.Issuer) IssuerRef { return IssuerRef{URL: s.URL(), CA: s.CAPEM()} }
 
-func acquire(t testing.TB, p *Pool, trust IssuerRef) *Issuer {
+func acquire(t testing.TB, p *Pool, ref IssuerRef) *Issuer {
 	t.Helper()
-	i, release, err := p.Acquire(trust, "owner")
+	i, release, err := p.Acquire(ref, "owner")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func ready(t testing.TB, s *issuertest.Issuer) (*clocktesting.FakeClock, *Pool, 
 	t.Helper()
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	<-i.Ready()
 	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
 	return clock, p, i
@@ -93,7 +93,7 @@ func TestSharedByTrust(t *testing.T) {
 	var first *Issuer
 	var releases []func()
 	for n := range 1000 {
-		i, release, err := p.Acquire(trustOf(s), fmt.Sprintf("cluster-%d", n%7))
+		i, release, err := p.Acquire(refOf(s), fmt.Sprintf("cluster-%d", n%7))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestSharedByTrust(t *testing.T) {
 			first = i
 		}
 		if i != first {
-			t.Fatal("another issuer for the same trust")
+			t.Fatal("another issuer for the same IssuerRef")
 		}
 		releases = append(releases, release)
 	}
@@ -174,9 +174,9 @@ func outcome(err error) string {
 
 func TestAcquireRefusesUnusableTrusts(t *testing.T) {
 	for _, tt := range []struct {
-		name  string
-		trust IssuerRef
-		want  string
+		name string
+		ref  IssuerRef
+		want string
 	}{
 		{"http", IssuerRef{URL: "http://issuer.example"}, "not https"},
 		{"no host", IssuerRef{URL: "https:///x"}, "no host"},
@@ -185,7 +185,7 @@ func TestAcquireRefusesUnusableTrusts(t *testing.T) {
 		{"bad CA", IssuerRef{URL: "https://issuer.example", CA: "nonsense"}, "certificate authority"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, _, err := NewPool(Config{}).Acquire(tt.trust, "")
+			_, _, err := NewPool(Config{}).Acquire(tt.ref, "")
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("got %v, want %q", err, tt.want)
 			}
@@ -289,7 +289,7 @@ func TestHostileIssuers(t *testing.T) {
 			if tt.name != "slow" {
 				p.config.Timeout = DefaultTimeout
 			}
-			i := acquire(t, p, trustOf(s))
+			i := acquire(t, p, refOf(s))
 			err := verify(i, s.Sign(nil, issuertest.KeyID("unknown")))
 			if tt.want == "" {
 				if diff := cmp.Diff("refused", outcome(err)); diff != "" {
@@ -334,7 +334,7 @@ func TestUnusableKeysAreIgnored(t *testing.T) {
 		encryptionKey(t),
 	)
 	p := running(t, Config{})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	if err := verify(i, s.Sign(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func encryptionKey(t *testing.T) string {
 	t.Helper()
 	other := issuertest.Serve(t, issuertest.Options{})
 	p := running(t, Config{})
-	i := acquire(t, p, trustOf(other))
+	i := acquire(t, p, refOf(other))
 	<-i.Ready()
 	key := *i.keys.Load().all[0]
 	key.Use = "enc"
@@ -404,7 +404,7 @@ func TestVerify(t *testing.T) {
 		tests = append(tests, struct{ name, token, want string }{string(alg), tokens[alg], "ok"})
 	}
 	p := running(t, Config{})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			err := verify(i, tt.token)
@@ -426,7 +426,7 @@ func TestKnownKeysNeedNoFetch(t *testing.T) {
 	other := issuertest.Serve(t, issuertest.Options{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	<-i.Ready()
 	for range 100 {
 		clock.Step(time.Second)
@@ -518,7 +518,7 @@ func TestRetiredKeyDoesNotDelayANewOne(t *testing.T) {
 	p := running(t, Config{Clock: clock})
 	retired := s.Sign(issuertest.Claims{"iat": start.Add(-time.Hour).Unix()})
 	s.Rotate()
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	<-i.Ready()
 	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
 	for n := range 30 {
@@ -565,7 +565,7 @@ func TestNoUsableKey(t *testing.T) {
 				if atFirst {
 					withdraw()
 				}
-				i := acquire(t, p, trustOf(s))
+				i := acquire(t, p, refOf(s))
 				state := func(want State) {
 					t.Helper()
 					eventually(t, string(want), func() bool { return p.Status()[0].State == want && clock.HasWaiters() })
@@ -662,7 +662,7 @@ func TestSameKeysSameGeneration(t *testing.T) {
 	s.Sign(nil, issuertest.Algorithm(jose.ES384)) // two keys, served in any order
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	<-i.Ready()
 	for n := range 5 {
 		eventually(t, "run waits for the time", clock.HasWaiters)
@@ -704,7 +704,7 @@ func TestDownSinceTheStart(t *testing.T) {
 	s.SetDown(true)
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	if diff := cmp.Diff("unavailable", outcome(verify(i, s.Sign(nil)))); diff != "" {
 		t.Fatalf("while down (-want +got):\n%s", diff)
 	}
@@ -725,7 +725,7 @@ func TestBackoff(t *testing.T) {
 	s.Handle(issuertest.DiscoveryPath, http.NotFound)
 	clock := clocktesting.NewFakeClock(time.Now())
 	p := running(t, Config{Clock: clock})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	for n := 1; n <= 10; n++ {
 		eventually(t, fmt.Sprintf("attempt %d", n), func() bool { return s.Discoveries() == n && clock.HasWaiters() })
 		pause := i.pause(n)
@@ -745,7 +745,7 @@ func TestWaitIsBounded(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	p := running(t, Config{Wait: 20 * time.Millisecond})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	if diff := cmp.Diff("unavailable", outcome(verify(i, s.Sign(nil)))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -764,7 +764,7 @@ func TestOwnersWaitersAreBounded(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDelay(time.Hour)
 	p := running(t, Config{Wait: time.Hour, OwnersWaiters: most})
-	i := acquire(t, p, trustOf(s))
+	i := acquire(t, p, refOf(s))
 	ctx, end := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
 	defer ended.Wait()
@@ -784,7 +784,7 @@ func TestOwnersWaitersAreBounded(t *testing.T) {
 	if err := verify(i, s.Sign(nil)); !errors.Is(err, ErrUnavailable) { // it would wait for an hour
 		t.Errorf("got %v, want unavailable", err)
 	}
-	_, release, err := p.Acquire(trustOf(s), "another owner")
+	_, release, err := p.Acquire(refOf(s), "another owner")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -808,7 +808,7 @@ func TestOwnersFetchesAreSeparate(t *testing.T) {
 		}
 		defer release()
 	}
-	i, release, err := p.Acquire(trustOf(s), "neighbour")
+	i, release, err := p.Acquire(refOf(s), "neighbour")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -837,7 +837,7 @@ func FuzzParseKeys(f *testing.F) {
 func FuzzVerify(f *testing.F) {
 	s := issuertest.Serve(f, issuertest.Options{})
 	p := running(f, Config{})
-	i := acquire(f, p, trustOf(s))
+	i := acquire(f, p, refOf(s))
 	<-i.Ready()
 	good := s.Sign(issuertest.Claims{"exp": 1, "iat": 1})
 	f.Add(good)

@@ -181,7 +181,7 @@ func TestClusterAsIssuer(t *testing.T) {
 		s.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
 		s.Handle(path, negotiating(media, recorder.Body.String()))
 	}
-	i := acquire(t, running(t, Config{}), trustOf(s))
+	i := acquire(t, running(t, Config{}), refOf(s))
 	if err := verify(i, s.Sign(nil)); err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func tunnels(t *testing.T) (proxy *url.URL, opened *atomic.Int64) {
 func TestProxy(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	location, opened := tunnels(t)
-	i := acquire(t, running(t, Config{Proxy: http.ProxyURL(location)}), trustOf(s))
+	i := acquire(t, running(t, Config{Proxy: http.ProxyURL(location)}), refOf(s))
 	if err := verify(i, s.Sign(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestLogsChangesOfState(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	s.SetDown(true)
 	clock := clocktesting.NewFakeClock(time.Now())
-	i := acquire(t, running(t, Config{Clock: clock, Log: log}), trustOf(s))
+	i := acquire(t, running(t, Config{Clock: clock, Log: log}), refOf(s))
 	attempts := func() time.Time {
 		i.mu.Lock()
 		defer i.mu.Unlock()

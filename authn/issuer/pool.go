@@ -29,7 +29,7 @@ const (
 	DefaultFetchesPerOwner = 4
 	DefaultOwnersWaiters   = 256
 
-	// MaxOwnersIssuers is how many different trusts one owner may use at once.
+	// MaxOwnersIssuers is how many different IssuerRefs one owner may use at once.
 	MaxOwnersIssuers = 1024
 
 	// NoKeyGrace is for how long an issuer that publishes no usable key leaves its
@@ -92,7 +92,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Pool has the issuers in use, one for each trust.
+// Pool has the issuers in use, one for each IssuerRef.
 type Pool struct {
 	config    Config
 	scheduler *fetchScheduler
@@ -150,23 +150,23 @@ func (p *Pool) start(i *Issuer) {
 // ErrTooMany is wrapped by Acquire's error when an owner has too many issuers.
 var ErrTooMany = errors.New("too many issuers")
 
-// Acquire returns the issuer of a trust, which all users of the same trust share; the first
+// Acquire returns the issuer of an IssuerRef, which all users of the same one share; the first
 // Acquire makes it and starts to read it. The owner, for example a logical cluster, is
 // charged for fetches. The caller must call release once, and not use the issuer after
 // that; the last release forgets its keys. An error wraps ErrTooMany if the owner already
-// has MaxOwnersIssuers; any other error means that the trust can never work.
-func (p *Pool) Acquire(trust IssuerRef, owner string) (issuer *Issuer, release func(), err error) {
+// has MaxOwnersIssuers; any other error means that the IssuerRef can never work.
+func (p *Pool) Acquire(ref IssuerRef, owner string) (issuer *Issuer, release func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := trust.Key()
+	key := ref.Key()
 	i := p.issuers[key]
 	if (i == nil || i.owners[owner] == 0) && p.owned[owner] >= MaxOwnersIssuers {
-		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different issuers; remove some", redacted(trust.URL), ErrTooMany, owner, MaxOwnersIssuers)
+		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different issuers; remove some", redacted(ref.URL), ErrTooMany, owner, MaxOwnersIssuers)
 	}
 	if i == nil {
-		fetcher, err := newFetcher(trust, p.config, p.large)
+		fetcher, err := newFetcher(ref, p.config, p.large)
 		if err != nil {
-			return nil, nil, fmt.Errorf("issuer %q: %w", redacted(trust.URL), err)
+			return nil, nil, fmt.Errorf("issuer %q: %w", redacted(ref.URL), err)
 		}
 		i = newIssuer(p, fetcher)
 		p.issuers[key] = i
@@ -192,7 +192,7 @@ func (p *Pool) release(i *Issuer, owner string) {
 	if len(i.owners) > 0 {
 		return
 	}
-	delete(p.issuers, i.trust.Key())
+	delete(p.issuers, i.ref.Key())
 	if i.stop != nil {
 		i.stop()
 	}
@@ -290,16 +290,16 @@ type Status struct {
 	LastSuccess metav1.Time `json:"lastSuccess,omitzero"`
 	// LastError is why the last attempt failed; empty when it did not. It is for operators.
 	LastError string `json:"lastError,omitempty"`
-	// Fault is LastError in words for whoever chose the issuer: without addresses of
+	// Fault is LastError in words for those who chose the issuer: without addresses of
 	// networks and without what servers said.
 	Fault string `json:"-"`
 }
 
 // Status is what operators see of the issuer.
 func (i *Issuer) Status() Status {
-	s := Status{URL: i.trust.URL, DiscoveryURL: i.trust.DiscoveryURL}
-	if i.trust.CA != "" {
-		key := i.trust.Key()
+	s := Status{URL: i.ref.URL, DiscoveryURL: i.ref.DiscoveryURL}
+	if i.ref.CA != "" {
+		key := i.ref.Key()
 		s.CA = hex.EncodeToString(key.ca[:6])
 	}
 	i.pool.mu.Lock()

@@ -31,7 +31,7 @@ func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 	}
 	leave, ok := i.pool.enter(i)
 	if !ok {
-		return joined, fmt.Errorf("%w: %s: %d tokens already wait for issuers of its owner", ErrUnavailable, i.trust.URL, i.pool.config.OwnersWaiters)
+		return joined, fmt.Errorf("%w: %s: %d tokens already wait for issuers of its owner", ErrUnavailable, i.ref.URL, i.pool.config.OwnersWaiters)
 	}
 	defer leave()
 	timer := i.pool.config.Clock.NewTimer(i.pool.config.Wait)
@@ -42,9 +42,9 @@ func (i *Issuer) refresh(ctx context.Context) (joined bool, err error) {
 		defer i.mu.Unlock()
 		return joined, i.unavailable(a.err)
 	case <-timer.C():
-		return joined, fmt.Errorf("%w: %s: still waiting for its keys", ErrUnavailable, i.trust.URL)
+		return joined, fmt.Errorf("%w: %s: still waiting for its keys", ErrUnavailable, i.ref.URL)
 	case <-ctx.Done():
-		return joined, fmt.Errorf("%w: %s: waiting for its keys: %w", ErrUnavailable, i.trust.URL, ctx.Err())
+		return joined, fmt.Errorf("%w: %s: waiting for its keys: %w", ErrUnavailable, i.ref.URL, ctx.Err())
 	}
 }
 
@@ -54,7 +54,7 @@ func (i *Issuer) requestRefresh(undecided bool) (a *attempt, joined bool, err er
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.gone {
-		return nil, false, fmt.Errorf("%w: %s is no longer in use", ErrUnavailable, i.trust.URL)
+		return nil, false, fmt.Errorf("%w: %s is no longer in use", ErrUnavailable, i.ref.URL)
 	}
 	if i.current != nil {
 		return i.current, i.current.begun, nil
@@ -84,7 +84,7 @@ func (i *Issuer) notDue() error {
 	if err := i.unavailable(i.lastErr); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s: its keys were just read for other tokens with unknown keys, and will be read again shortly", ErrUnavailable, i.trust.URL)
+	return fmt.Errorf("%w: %s: its keys were just read for other tokens with unknown keys, and will be read again shortly", ErrUnavailable, i.ref.URL)
 }
 
 // run reads the issuer until ctx ends. Nothing else fetches.
@@ -152,7 +152,7 @@ func (i *Issuer) begin() *attempt {
 func (i *Issuer) end(a *attempt, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	log := i.pool.config.Log.WithValues("issuer", i.trust.URL)
+	log := i.pool.config.Log.WithValues("issuer", i.ref.URL)
 	switch {
 	case errors.Is(err, errNoUsableKey) && i.emptySince.IsZero():
 		log.Info("The issuer publishes no usable key; its tokens get 503 for a while, then 401", "for", NoKeyGrace, "ignored", i.keys.Load().ignored)

@@ -13,7 +13,7 @@ import (
 // wellKnown is where OpenID Connect Discovery 1.0, section 4 puts the document.
 const wellKnown = "/.well-known/openid-configuration"
 
-// IssuerRef is what makes two configurations mean the same issuer.
+// IssuerRef says which issuer a configuration means.
 type IssuerRef struct {
 	// URL is the issuer URL: tokens carry exactly this "iss", and the discovery
 	// document exactly this "issuer".
@@ -25,26 +25,26 @@ type IssuerRef struct {
 	CA string
 }
 
-// Key compares trusts.
+// Key compares IssuerRefs.
 type Key struct {
 	url, discoveryURL string
 	ca                [sha256.Size]byte // zero: the system's roots
 }
 
-// Key is equal for equal trusts and for no others.
-func (t IssuerRef) Key() Key {
-	key := Key{url: t.URL, discoveryURL: t.DiscoveryURL}
-	if t.CA != "" {
-		key.ca = sha256.Sum256([]byte(t.CA))
+// Key is equal for equal IssuerRefs and for no others.
+func (r IssuerRef) Key() Key {
+	key := Key{url: r.URL, discoveryURL: r.DiscoveryURL}
+	if r.CA != "" {
+		key.ca = sha256.Sum256([]byte(r.CA))
 	}
 	return key
 }
 
 // document is the URL of the discovery document.
-func (t IssuerRef) document() (string, error) {
-	location := t.DiscoveryURL
+func (r IssuerRef) document() (string, error) {
+	location := r.DiscoveryURL
 	if location == "" {
-		location = strings.TrimSuffix(t.URL, "/") + wellKnown
+		location = strings.TrimSuffix(r.URL, "/") + wellKnown
 	}
 	if err := checkURL(location); err != nil {
 		return "", fmt.Errorf("discovery URL: %w", err)
@@ -53,11 +53,11 @@ func (t IssuerRef) document() (string, error) {
 }
 
 // roots is the pool of CA; nil means the system's.
-func (t IssuerRef) roots() (*x509.CertPool, error) {
-	if t.CA == "" {
+func (r IssuerRef) roots() (*x509.CertPool, error) {
+	if r.CA == "" {
 		return nil, nil
 	}
-	pool, err := cert.NewPoolFromBytes([]byte(t.CA))
+	pool, err := cert.NewPoolFromBytes([]byte(r.CA))
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
