@@ -16,7 +16,7 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// Review is what became of a token that somebody else was shown and asks about (TokenReview).
+// Review is the result of judging a token for somebody to whom it was shown (TokenReview).
 type Review struct {
 	// Outcome is Accepted, Refused or Undecided, as for a request with the token and nothing
 	// else, or Skipped: no authenticator applies, so that only the shard may know the token.

@@ -15,7 +15,7 @@ import (
 var errNoWorkspaceAuthentication = errors.New("the operator of the proxy has not turned on workspace authentication (feature gate WorkspaceAuthentication): no configuration has an effect")
 
 // OwnConfigurations returns the configurations of a logical cluster, or only the one with the name,
-// as they are shown to whoever may read these objects. more is how many it leaves out.
+// as they are shown to those who may read these objects. more is how many it leaves out.
 func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspacetypes.TenantConfiguration, more int, err error) {
 	types, ok := a.config.Types.(*workspacetypes.Index)
 	if !ok {

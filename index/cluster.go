@@ -186,8 +186,8 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 	idx.unref(id)
 }
 
-// holderOf computes which shard holds a cluster: that of its only copy, or that of
-// the only copy that is not migrating.
+// holderOf computes which shard holds a cluster: the one with its only copy, or with the
+// only copy that is not migrating.
 func (idx *Index) holderOf(id clusterID) shardID {
 	c := idx.clusters.at(uint32(id))
 	more := idx.extraCopies[id]

@@ -1,6 +1,8 @@
 // Package index knows the shard and the workspace type of every logical cluster and
 // workspace of a kcp installation. Watches fills it; Lookup reads it.
 //
+// It must not know requests or users.
+//
 // # Records
 //
 // The tables hold what each shard shows, one record per copy. The only derived value is

@@ -29,8 +29,8 @@ func homeCluster(buf []byte, user string) []byte {
 	return strconv.AppendUint(buf, n, 36)
 }
 
-// homeShaped reports whether a logical cluster's name could be that of a home
-// workspace and is not one that kcp gives to other workspaces.
+// homeShaped reports whether a logical cluster's name could be a home workspace's, and is not
+// one that kcp gives to other workspaces.
 func homeShaped(name string) bool {
 	if len(name) < minHomeLen || len(name) > maxHomeLen {
 		return false

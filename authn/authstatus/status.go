@@ -10,11 +10,11 @@ const (
 
 // Authenticator describes an authenticator that may be asked about a target: its present state.
 type Authenticator struct {
-	// Name is as in verdicts, or that of a configuration.
+	// Name is as in verdicts, or a configuration's.
 	Name string `json:"name"`
 	// Workspace: it is of the target's type. Else it is the operator's.
 	Workspace bool `json:"-"`
-	// State is Ready or Unknown, or that of its configuration, issuer or webhook.
+	// State is Ready or Unknown, or the state of its configuration, issuer or webhook.
 	State string `json:"state"`
 	// Detail says more, for example why it is broken.
 	Detail string `json:"detail,omitempty"`

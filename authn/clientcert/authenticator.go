@@ -401,7 +401,7 @@ func verifiesCA(pool CAPool, others []*x509.Certificate, c *x509.Certificate, no
 // 4.1.2.2, allows 160, and an untrusted certificate may have a hundred thousand.
 const maxSerial = 256
 
-// SerialNumber is that of a certificate, or its size if it is longer than any may be.
+// SerialNumber returns a certificate's serial number, or its size if it is longer than is allowed.
 func SerialNumber(c *x509.Certificate) string {
 	if n := c.SerialNumber.BitLen(); n > maxSerial {
 		return fmt.Sprintf("(of %d bits)", n)

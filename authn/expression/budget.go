@@ -57,7 +57,7 @@ type claimKey struct {
 	name types.String
 }
 
-// NewBudget returns the budget of a token that has so many bytes of claims.
+// NewBudget returns the budget of a token; claims is how many bytes its claims have.
 func NewBudget(claims int) *Budget {
 	return &Budget{
 		steps:    MaxSteps - int64(claims),

@@ -17,6 +17,8 @@
 //   - A result must be a boolean, a number, null, a string or a list of strings, of at most
 //     MaxResultBytes.
 //
+// It must not know issuers, tokens or who wrote an expression: it gets texts and claims.
+//
 // All expressions of one token share one Budget. So whatever the configuration and the token,
 // an evaluation ends after MaxSteps steps, and concurrent evaluations together use at most
 // MaxBytes each.

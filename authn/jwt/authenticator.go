@@ -104,7 +104,7 @@ func (a *Authenticator) Describe(name string, workspace bool) authstatus.Authent
 	return authstatus.Authenticator{Name: name, Workspace: workspace, State: string(s.State), Detail: fmt.Sprintf("wants an audience of %q", a.audiences), Issuer: &s}
 }
 
-// Audiences are those of which a token must have one. Read-only.
+// Audiences are the configuration's: a token must have one of them. Read-only.
 func (a *Authenticator) Audiences() []string { return a.audiences }
 
 // RecentRefusals counts the tokens of requests that were not accepted in the last hour, by

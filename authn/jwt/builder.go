@@ -59,12 +59,12 @@ type Config struct {
 	// DisallowedIssuers are issuer URLs no configuration may name: those of
 	// service accounts.
 	DisallowedIssuers []string
-	// RequireAudiences are those of which a token must have one too, beside one of
-	// its configuration's; empty: those are enough.
+	// RequireAudiences: a token must have one of them and one of its configuration's;
+	// empty: one of its configuration's is enough.
 	RequireAudiences []string
 	// Limited holds the configurations to tenants' limits.
 	Limited bool
-	// Name is that of an authenticator in verdicts, by its configuration, its place
+	// Name returns an authenticator's name in verdicts, from its configuration, its place
 	// in that and its issuer's URL.
 	Name func(owner, configuration string, n int, issuer string) string
 	// Clock is the time.

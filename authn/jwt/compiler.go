@@ -124,8 +124,8 @@ func (c *compilation) release() {
 	c.held, c.keys = nil, nil
 }
 
-// enter counts one more use of key, which keeps so many bytes, by the owner. It returns the result
-// if somebody has compiled it. The error says that the owner has too many expressions.
+// enter counts one more use of key by the owner; bytes is what its result will take. It returns
+// the result if somebody has compiled it already. The error says that the owner has too many expressions.
 func (s *sharedCompiler) enter(owner string, key expressionKey, bytes int64) (result cel.CompilationResult, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 // evaluationsOfAll is how many tokens' CEL expressions run at once for all types of
 // all owners. They only compute, so more would not be faster; this many times
 // expression.MaxBytes is what they hold at most. The operator's configuration has
-// places of its own (globalEvaluations).
+// places of its own (oidc.evaluationsAtOnce).
 func evaluationsOfAll() int { return max(8, 2*runtime.GOMAXPROCS(0)) }
 
 // enter waits for a place among the type's evaluations, then for one among its

@@ -16,7 +16,7 @@ import (
 // What one tenant may ask of the proxy.
 const (
 	// MaxTokenBytes is the longest token that the authenticators of a tenant's
-	// configuration judge. The operator's have kube's limit, which is that of headers.
+	// configuration judge. The operator's judge any that fits into the headers, as kube does.
 	MaxTokenBytes       = 16 << 10
 	operatorsTokenBytes = 1 << 20
 	// MaxSpecBytes is the largest WorkspaceAuthenticationConfiguration spec.
@@ -32,7 +32,7 @@ const (
 // Spec is a configuration's spec.jwt. Immutable.
 type Spec struct {
 	Entries []apiserver.JWTAuthenticator
-	// Sum is equal for equal entries, of one that is broken for equal text.
+	// Sum is a hash of the entries, or of the raw text if the spec is broken.
 	Sum [sha256.Size]byte
 }
 

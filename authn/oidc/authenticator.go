@@ -63,11 +63,10 @@ type Config struct {
 // Authenticator has the operator's OIDC issuers, from flags or a structured
 // configuration, which it follows while Run runs.
 //
-// It is made like the authenticators of workspaces, for which see workspacetypes,
-// but for their limits on what a configuration holds and on the size of tokens.
-// Distributed claims are not resolved either, which kube
-// does: a token would name a URL for the proxy to fetch while its sender waits.
-// Such a token is refused where the groups are to come from such a claim.
+// It works like a workspace type's authenticators (see workspacetypes), without their
+// limits on the size of configurations and tokens. Unlike kube, neither resolves
+// distributed claims: a token would name a URL for the proxy to fetch while its sender
+// waits. A token whose groups would come from such a claim is refused.
 type Authenticator struct {
 	config      Config
 	builder     *jwt.Builder
@@ -75,8 +74,7 @@ type Authenticator struct {
 	evaluations chan struct{}
 
 	// A changed configuration is used when the keys of its new issuers have been
-	// read, or after ten seconds: an issuer that is down must not keep the operator
-	// from taking another one back.
+	// read, or after ten seconds: an issuer that is down must not block removing another.
 	*filewatch.File[*state]
 
 	last *state // loaded; used by load alone

@@ -39,7 +39,7 @@ const (
 	invalidSinceLabel = "kubernetes.io/legacy-token-invalid-since"
 )
 
-// kinds are of the objects that are asked for, by resource.
+// kinds of the objects that are looked up, by resource.
 var kinds = map[string]string{"serviceaccounts": "ServiceAccount", "secrets": "Secret"}
 
 // Shards knows where logical clusters are; *index.Index does.
@@ -195,7 +195,7 @@ func (c *AccountClient) fetchOnce(ctx context.Context, q question) (answer, erro
 	return a, err
 }
 
-// remember keeps what became of a question.
+// remember keeps the result of a question.
 func (c *AccountClient) remember(q question, asked time.Time, secret Secret, err error) answer {
 	a := answer{answered: true, secret: secret, err: err, at: asked}
 	if err != nil && !errors.Is(err, ErrNotFound) {

@@ -126,9 +126,9 @@ func (a *Authenticator) counted(t token.Token, err error) error {
 	return err
 }
 
-// authenticate returns the account of a token that is for one of the audiences, and those
-// of them that it is for. The account is nil with an error, and if the token is not of one of
-// the issuers.
+// authenticate returns the account of a token that is for any of the audiences, and the
+// audiences that it is for. The account is nil with an error, and if another issuer issued the
+// token.
 func (a *Authenticator) authenticate(ctx context.Context, t token.Token, audiences []string) (*account, []string, error) {
 	if !a.judges(t) {
 		return nil, nil, nil

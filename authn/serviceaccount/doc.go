@@ -25,6 +25,8 @@
 // Unlike a shard, the proxy does not write the label kubernetes.io/legacy-token-last-used: it
 // only reads.
 //
+// It must not know requests or other authenticators.
+//
 // # Whose keys
 //
 // Keys from files are valid for every account. Keys that shards publish (FromShards) are valid

@@ -22,8 +22,8 @@ func newShardClient(config *rest.Config) (shardClient, error) {
 	return shardClient{client}, nil
 }
 
-// get returns a response's status, as "404 Not Found" and as 404, and its body of at most so
-// many bytes.
+// get returns a response's status, as "404 Not Found" and as 404, and its body. most limits the
+// body, in bytes.
 func (c shardClient) get(ctx context.Context, location, accept string, most int64) (status string, code int, body []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {

@@ -78,7 +78,7 @@ type shardKeys struct {
 	refetch  *jwks.Refetch
 }
 
-// reading is one of a shard's key set. err may be read when done is closed.
+// reading is one attempt to read a shard's key set. err may be read when done is closed.
 type reading struct {
 	done chan struct{}
 	err  error
@@ -194,7 +194,7 @@ func (k *ShardKeys) begin(ctx context.Context, name string, entry *shardKeys) *r
 	return r
 }
 
-// wait returns the reading's error, or that of ctx if it ends before.
+// wait returns the reading's error, or ctx's error if ctx ends before.
 func (r *reading) wait(ctx context.Context) error {
 	select {
 	case <-r.done:

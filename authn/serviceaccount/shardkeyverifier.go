@@ -35,11 +35,11 @@ type ShardKeyVerifier struct {
 	Accounts AccountGetter
 }
 
-// keyProvenance says why a key is trusted for an account. The zero value is that of the
+// keyProvenance says why a key is trusted for an account. The zero value is for the
 // operator's keys, which are trusted for every account.
 type keyProvenance struct {
 	holder string // the shard that held the home cluster
-	moved  bool   // the key is that of a previous holder
+	moved  bool   // the key is a previous holder's
 }
 
 // stillTrusts reports whether a key with this provenance is still trusted for the home

@@ -7,14 +7,14 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// AudienceAuthenticator is an Authenticator that knows for which audiences a token is. What
-// any other accepts is for the API's audiences.
+// AudienceAuthenticator is an Authenticator that knows which audiences a token is for. Any other
+// Authenticator accepts tokens for the API's audiences only.
 type AudienceAuthenticator interface {
 	Authenticator
-	// AuthenticateFor is AuthenticateToken for other audiences than the API's: it accepts a
-	// token that is for one of the given ones, of which there is at least one, and returns
-	// those that the token is for. With a user and none, the token is for the API's, as far
-	// as the Authenticator knows. The identity is shared and must not be modified.
+	// AuthenticateFor is AuthenticateToken for other audiences than the API's, at least one:
+	// it accepts a token that is for any of them, and returns the ones that the token is
+	// for. If it returns a user and no audience, the token is for the API's, as far as the
+	// Authenticator knows. The identity is shared and must not be modified.
 	AuthenticateFor(ctx context.Context, t Token, audiences []string) (u user.Info, found []string, err error)
 }
 

@@ -35,14 +35,14 @@ type cachedToken[V any] struct {
 	generation   uint64
 }
 
-// NewCache returns a cache of at most so many bytes, which also count against budget; nil
-// adds no limit.
+// NewCache returns a cache of at most this many bytes, which also count against budget; a nil
+// budget adds no limit.
 func NewCache[V any](most int, budget *bytecache.Budget) Cache[V] {
 	return Cache[V]{bytecache.New[Digest, cachedToken[V]](most, budget)}
 }
 
-// Get returns what is remembered of a token, and when that expires; false: it has to be
-// judged. Generation is that of the keys.
+// Get returns the value of a token, and when that expires; false: the token has to be judged.
+// generation is the present one of the keys.
 func (c Cache[V]) Get(key Digest, now time.Time, generation uint64) (value V, expiry time.Time, ok bool) {
 	t, ok := c.tokens.Get(key)
 	if ok && (t.generation != generation || !now.Before(t.ends)) {
@@ -52,8 +52,8 @@ func (c Cache[V]) Get(key Digest, now time.Time, generation uint64) (value V, ex
 	return t.value, t.expiry, ok
 }
 
-// Add remembers a token that was found good and expires at expiry (zero: never). The value
-// takes so many bytes.
+// Add remembers a token that was found good and expires at expiry (zero: never). bytes is
+// the size of the value.
 func (c Cache[V]) Add(key Digest, value V, expiry, now time.Time, generation uint64, bytes int) {
 	ends := now.Add(CacheLife)
 	if !expiry.IsZero() && expiry.Before(ends) {

@@ -35,8 +35,8 @@ type Token struct {
 	// JWT says that Raw has the shape of a signed JWT.
 	JWT bool
 	// Client is the address the request came from, as http.Request.RemoteAddr, and
-	// Cluster the logical cluster it is for; empty when not known. They share out
-	// what is scarce, and prove nothing.
+	// Cluster the logical cluster it is for; empty when not known. Slots are shared among
+	// them. They prove nothing.
 	Client, Cluster string
 	// Purpose is what the answer is for.
 	Purpose Purpose
@@ -52,9 +52,8 @@ const (
 	ForRecheck
 	// ForExplanation is for an explanation. It is counted nowhere.
 	ForExplanation
-	// ForReview is for somebody to whom the token was shown, and who waits for the answer
-	// (TokenReview). It has the limits of an admission, and no refusal is counted as one at
-	// the door.
+	// ForReview judges a token for a TokenReview. It has an admission's limits, but its
+	// refusals are not counted.
 	ForReview
 )
 

@@ -58,7 +58,7 @@ type Config struct {
 	// ConfigFile is --authentication-token-webhook-config-file, a kubeconfig
 	// whose server is the webhook's whole URL; required.
 	ConfigFile string
-	// Version is that of the TokenReview sent: v1beta1 (the default) or v1.
+	// Version of the TokenReviews that are sent: v1beta1 (the default) or v1.
 	Version string
 	// TTL is how long answers count, "yes" as well as "no", as in kube; 0 or less
 	// keeps none. The default of the flag is 2 minutes.
@@ -69,7 +69,7 @@ type Config struct {
 	Audiences []string
 	// Clock is the time; nil means the real one.
 	Clock clock.PassiveClock
-	// FileClock is that of the kubeconfig's follower; nil means the real one.
+	// FileClock is the clock by which the kubeconfig is followed; nil means the real one.
 	FileClock clock.Clock
 	// Log gets changes of the kubeconfig and of the webhook's state; the zero value
 	// logs nothing.

@@ -10,7 +10,7 @@ import (
 	"frontproxy/authn/authstatus"
 )
 
-// Result is what became of a question to the webhook.
+// Result is how a question to the webhook ended.
 type Result string
 
 // The results there are.
@@ -78,8 +78,8 @@ type health struct {
 	counts map[Result]uint64
 	state  State
 	detail string
-	// answered is when the question was asked that the webhook last answered with
-	// a TokenReview; unauthorized that of the first 401 or 403 since; zero: none.
+	// answered is when the last question was asked that got a TokenReview, unauthorized
+	// when the first one after it was asked that got a 401 or 403; zero: none.
 	answered, unauthorized time.Time
 	logged                 map[State]time.Time // when each state was last logged
 }

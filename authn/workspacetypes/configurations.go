@@ -20,10 +20,10 @@ type configEntry struct {
 	// states what the present spec still trusts of an earlier one; zero when that is
 	// nothing, and when no type names it.
 	inUse configInUse
-	// failure is that of the last build of the present spec; zero when none failed,
-	// and as soon as one succeeds.
+	// failure says why the last build of the present spec failed; zero if it did not, or
+	// if there was none.
 	failure buildFailure
-	// handOver is from one trust in an issuer to another; zero when there is none.
+	// handOver is from one IssuerRef to another with the same URL; zero when there is none.
 	handOver handOver
 	// loggedErr is the error that was logged last; nil when there is none now.
 	loggedErr error

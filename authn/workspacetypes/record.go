@@ -17,6 +17,6 @@ type Record struct {
 	// Versions are the objects it was built from, as "kind/name@resourceVersion".
 	Versions []string
 
-	// Login are the clients of which the type's owner wants people without a login to know.
+	// Login are the clients that the type's owner publishes to people without a login.
 	Login []protectedresource.Client
 }

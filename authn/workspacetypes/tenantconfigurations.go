@@ -16,8 +16,8 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// TenantConfiguration is a WorkspaceAuthenticationConfiguration as it is shown to whoever may read the
-// object. It has nothing of other logical clusters, nor of the operator's networks.
+// TenantConfiguration is a WorkspaceAuthenticationConfiguration as it is shown to those who may
+// read the object. It has nothing of other logical clusters, nor of the operator's networks.
 type TenantConfiguration struct {
 	ConfigurationStatus
 	// Entries are those of spec.jwt that serve tokens now.

@@ -1,4 +1,5 @@
-// Package backoff computes pauses between attempts that fail.
+// Package backoff computes pauses between attempts that fail. It must not know what is attempted,
+// nor does it wait.
 package backoff
 
 import "time"

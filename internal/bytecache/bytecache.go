@@ -1,5 +1,7 @@
 // Package bytecache is a cache with a limit in bytes rather than entries, for values
 // from untrusted sources: one entry may be a hundred times as large as another.
+// It must not know what it keeps: its user says how large a value is and whether it still
+// counts.
 package bytecache
 
 import (

@@ -1,4 +1,5 @@
-// Package clip shortens untrusted text so that it can be stored.
+// Package clip shortens untrusted text so that it can be stored. It must not know where a text
+// comes from or goes, and it redacts nothing.
 package clip
 
 import (

@@ -240,8 +240,8 @@ func (q *Queue[K, V]) next() {
 	}
 }
 
-// fits reports whether the share of a caller has room for another one, of which it has as many
-// as counts says. room is how many fit in for all callers.
+// fits reports whether a caller may have one more of what counts counts. room is how many
+// more all callers together may have.
 func (q *Queue[K, V]) fits(counts shares, from caller, room int) bool {
 	if room <= 0 {
 		return false

@@ -9,6 +9,8 @@
 // files are empty between truncating and writing. If a change does not take effect or cannot
 // be used, the last good value stays in use, and the failure is reported.
 //
+// It must not know what a file means: its user says how to read it.
+//
 // Files are checked when their directory changes (watching the directory also shows swaps and
 // replaced files), and at intervals, because some file systems send no events.
 package filewatch

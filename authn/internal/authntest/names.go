@@ -2,7 +2,7 @@ package authntest
 
 import "fmt"
 
-// Names are n different texts of so many bytes at least.
+// Names are n different texts of at least this many bytes.
 func Names(n, size int) []string {
 	out := make([]string, n)
 	for i := range out {
