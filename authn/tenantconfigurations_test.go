@@ -14,7 +14,6 @@ import (
 	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
-	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
@@ -59,7 +58,7 @@ func TestOwnersSeeTheirConfigurations(t *testing.T) {
 		t.Fatalf("%q, want %q", got, want)
 	}
 	entry := all[0].Entries[0]
-	if diff := cmp.Diff(map[jwt.Reason]int{jwt.Audience: 3, jwt.Expired: 1}, entry.Refused); diff != "" {
+	if diff := cmp.Diff(map[token.Reason]int{token.ReasonAudience: 3, token.ReasonExpired: 1}, entry.Refused); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
 	}
 	if s := entry.Issuer; s.URL != i.URL() || !slices.Equal(s.KeyIDs, []string{i.KeyID()}) || len(s.KeysSince) != 1 || s.KeysSince[0].IsZero() {

@@ -21,6 +21,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/token"
 	"frontproxy/authn/webhook"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
@@ -362,7 +363,7 @@ func TestMetricsOfSources(t *testing.T) {
 			{Role: "client", Source: "root-kubeconfig", PEM: func() []byte { return nil }},
 		},
 	})
-	m.ServiceAccountRefused(serviceaccount.Expired)
+	m.ServiceAccountRefused(token.ReasonExpired)
 	shows(t, m, "kcp_indexed_logicalclusters", `kcp_indexed_logicalclusters{shard="a"} 3`)
 	shows(t, m, "front_proxy_indexed_workspaces", `front_proxy_indexed_workspaces{shard="a"} 2`)
 	shows(t, m, "front_proxy_shard_synced", `front_proxy_shard_synced{shard="a"} 1`, `front_proxy_shard_synced{shard="b"} 0`)

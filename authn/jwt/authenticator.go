@@ -109,7 +109,7 @@ func (a *Authenticator) Audiences() []string { return a.audiences }
 
 // RecentRefusals counts the tokens of requests that were not accepted in the last hour, by
 // reason; nil: there were none. It begins anew when the configuration's spec changes.
-func (a *Authenticator) RecentRefusals() map[Reason]int { return a.recent.counts(a.clock.Now()) }
+func (a *Authenticator) RecentRefusals() map[token.Reason]int { return a.recent.counts(a.clock.Now()) }
 
 // AuthenticateToken implements token.Authenticator.
 func (m Member) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
@@ -126,7 +126,7 @@ func (m Member) authenticate(ctx context.Context, t token.Token) (user.Info, tim
 		return nil, time.Time{}, nil
 	}
 	if len(t.Raw) > a.maxToken {
-		return nil, time.Time{}, Refuse(Malformed, "token has %d bytes, at most %d are allowed", len(t.Raw), a.maxToken)
+		return nil, time.Time{}, token.Refuse(token.ReasonMalformed, "token has %d bytes, at most %d are allowed", len(t.Raw), a.maxToken)
 	}
 	now, generation := a.clock.Now(), a.issuer.Generation()
 	key := a.digester.Digest(t.Raw)
@@ -161,7 +161,7 @@ func (m Member) CheckRevoked(_ context.Context, t token.Token, until time.Time) 
 	}
 	claims, err := token.ReadClaims(t.Raw)
 	if err != nil {
-		return true, Refuse(Malformed, "%w", err)
+		return true, token.Refuse(token.ReasonMalformed, "%w", err)
 	}
 	return true, m.check(claims, until.Add(-time.Second))
 }
@@ -170,7 +170,7 @@ func (m Member) CheckRevoked(_ context.Context, t token.Token, until time.Time) 
 func (a *Authenticator) verify(ctx context.Context, raw string, now time.Time) (*token.Claims, error) {
 	claims, err := token.ReadClaims(raw)
 	if err != nil {
-		return nil, Refuse(Malformed, "%w", err)
+		return nil, token.Refuse(token.ReasonMalformed, "%w", err)
 	}
 	if err := a.check(claims, now); err != nil {
 		return nil, err
@@ -180,11 +180,11 @@ func (a *Authenticator) verify(ctx context.Context, raw string, now time.Time) (
 	case errors.Is(err, issuer.ErrUnavailable):
 		return nil, fmt.Errorf("%w: %w", token.ErrUndecided, err)
 	case errors.Is(err, issuer.ErrUnknownKey):
-		return nil, Refuse(UnknownKey, "%w", err)
+		return nil, token.Refuse(token.ReasonUnknownKey, "%w", err)
 	case err != nil:
-		return nil, Refuse(Signature, "%w", err)
+		return nil, token.Refuse(token.ReasonSignature, "%w", err)
 	case !bytes.Equal(payload, claims.Payload):
-		return nil, Refuse(Signature, "the signed payload differs from the one that was read")
+		return nil, token.Refuse(token.ReasonSignature, "the signed payload differs from the one that was read")
 	}
 	return claims, nil
 }
@@ -193,15 +193,15 @@ func (a *Authenticator) verify(ctx context.Context, raw string, now time.Time) (
 func (a *Authenticator) check(c *token.Claims, now time.Time) error {
 	switch {
 	case !a.audienceSet.HasAny(c.Audiences...):
-		return Refuse(Audience, "audience: the token is for %s, the configuration wants one of %s", clip.Quoted(c.Audiences), clip.Quoted(a.audiences))
+		return token.Refuse(token.ReasonAudience, "audience: the token is for %s, the configuration wants one of %s", clip.Quoted(c.Audiences), clip.Quoted(a.audiences))
 	case len(a.required) > 0 && !a.requiredSet.HasAny(c.Audiences...):
-		return Refuse(Audience, "audience: the token is for %s, --api-audiences wants one of %s too", clip.Quoted(c.Audiences), clip.Quoted(a.required))
+		return token.Refuse(token.ReasonAudience, "audience: the token is for %s, --api-audiences wants one of %s too", clip.Quoted(c.Audiences), clip.Quoted(a.required))
 	case c.Expiry.IsZero():
-		return Refuse(Malformed, "the token has no expiry")
+		return token.Refuse(token.ReasonMalformed, "the token has no expiry")
 	case !now.Before(c.Expiry):
-		return Refuse(Expired, "the token expired at %s", c.Expiry.UTC().Format(time.RFC3339))
+		return token.Refuse(token.ReasonExpired, "the token expired at %s", c.Expiry.UTC().Format(time.RFC3339))
 	case now.Add(notBeforeLeeway).Before(c.NotBefore):
-		return Refuse(NotYetValid, "the token is not valid before %s", c.NotBefore.UTC().Format(time.RFC3339))
+		return token.Refuse(token.ReasonNotYetValid, "the token is not valid before %s", c.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ const (
 
 // Undecided counts tokens that were not refused, but could not be judged: an issuer that
 // does not answer, too little time.
-const Undecided Reason = "undecided"
+const Undecided token.Reason = "undecided"
 
 // recentRefusals counts an Authenticator's refusals by reason. The zero value has none, and
 // takes no memory until there is one. Safe for concurrent use.
@@ -29,7 +29,7 @@ type recentRefusals struct {
 // recentSlotCounts has what was refused in the recentSlot that begins at began.
 type recentSlotCounts struct {
 	began  time.Time
-	counts map[Reason]int
+	counts map[token.Reason]int
 }
 
 // add counts err, if it is one, at the time now.
@@ -49,19 +49,19 @@ func (r *recentRefusals) add(err error, now time.Time) {
 	}
 	s := &r.slots[began.Unix()/int64(recentSlot/time.Second)%recentSlots]
 	if !s.began.Equal(began) {
-		*s = recentSlotCounts{began: began, counts: map[Reason]int{}}
+		*s = recentSlotCounts{began: began, counts: map[token.Reason]int{}}
 	}
 	s.counts[reason]++
 }
 
 // counts are those of the hour before now, by reason. Nil: there were none.
-func (r *recentRefusals) counts(now time.Time) map[Reason]int {
+func (r *recentRefusals) counts(now time.Time) map[token.Reason]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.slots == nil {
 		return nil
 	}
-	var all map[Reason]int
+	var all map[token.Reason]int
 	oldest := now.Truncate(recentSlot).Add(-(recentSlots - 1) * recentSlot)
 	for _, s := range r.slots {
 		if s.began.Before(oldest) || s.began.After(now) {
@@ -69,7 +69,7 @@ func (r *recentRefusals) counts(now time.Time) map[Reason]int {
 		}
 		for reason, n := range s.counts {
 			if all == nil {
-				all = map[Reason]int{}
+				all = map[token.Reason]int{}
 			}
 			all[reason] += n
 		}

@@ -18,19 +18,19 @@ func TestRecentRefusalsAreThoseOfTheLastHour(t *testing.T) {
 		t.Errorf("before the first refusal: %v", got)
 	}
 	r.add(nil, start)
-	r.add(Refuse(Expired, "expired"), start)
+	r.add(token.Refuse(token.ReasonExpired, "expired"), start)
 	r.add(fmt.Errorf("%w: no keys", token.ErrUndecided), start)
 	for range 3 {
-		r.add(Refuse(Expired, "expired"), start.Add(30*time.Minute))
+		r.add(token.Refuse(token.ReasonExpired, "expired"), start.Add(30*time.Minute))
 	}
 	r.add(errors.New("a rule says no"), start.Add(40*time.Minute))
 	for name, tc := range map[string]struct {
 		after time.Duration
-		want  map[Reason]int
+		want  map[token.Reason]int
 	}{
-		"all":                        {40 * time.Minute, map[Reason]int{Expired: 4, Undecided: 1, Claims: 1}},
-		"the last moment of an hour": {57 * time.Minute, map[Reason]int{Expired: 4, Undecided: 1, Claims: 1}},
-		"without the first":          {58 * time.Minute, map[Reason]int{Expired: 3, Claims: 1}},
+		"all":                        {40 * time.Minute, map[token.Reason]int{token.ReasonExpired: 4, Undecided: 1, token.ReasonClaims: 1}},
+		"the last moment of an hour": {57 * time.Minute, map[token.Reason]int{token.ReasonExpired: 4, Undecided: 1, token.ReasonClaims: 1}},
+		"without the first":          {58 * time.Minute, map[token.Reason]int{token.ReasonExpired: 3, token.ReasonClaims: 1}},
 		"none":                       {2 * time.Hour, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -39,8 +39,8 @@ func TestRecentRefusalsAreThoseOfTheLastHour(t *testing.T) {
 			}
 		})
 	}
-	r.add(Refuse(Audience, "audience"), start.Add(time.Hour)) // in the first one's place
-	if diff := cmp.Diff(map[Reason]int{Expired: 3, Claims: 1, Audience: 1}, r.counts(start.Add(time.Hour))); diff != "" {
+	r.add(token.Refuse(token.ReasonAudience, "audience"), start.Add(time.Hour)) // in the first one's place
+	if diff := cmp.Diff(map[token.Reason]int{token.ReasonExpired: 3, token.ReasonClaims: 1, token.ReasonAudience: 1}, r.counts(start.Add(time.Hour))); diff != "" {
 		t.Errorf("an hour later (-want +got):\n%s", diff)
 	}
 }

@@ -53,7 +53,7 @@ type Config struct {
 	// pool.
 	Issuers jwt.Issuers
 	// Refused is called with the reason of every refusal, for a metric; nil: they are not counted.
-	Refused func(jwt.Reason)
+	Refused func(token.Reason)
 	// Clock is the time; nil means the real one.
 	Clock clock.Clock
 	// Log gets warnings, and a line for each reload. The zero Logger is silent.
@@ -97,7 +97,7 @@ func New(c Config) (*Authenticator, error) {
 		c.Clock = clock.RealClock{}
 	}
 	if c.Refused == nil {
-		c.Refused = func(jwt.Reason) {}
+		c.Refused = func(token.Reason) {}
 	}
 	scheme := runtime.NewScheme()
 	install.Install(scheme)
@@ -165,16 +165,16 @@ func (s *state) checkAlgorithm(raw string) error {
 	part, _, _ := strings.Cut(raw, ".")
 	text, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil {
-		return jwt.Refuse(jwt.Malformed, "malformed token header")
+		return token.Refuse(token.ReasonMalformed, "malformed token header")
 	}
 	var header struct {
 		Algorithm string `json:"alg"`
 	}
 	if err := josejson.Unmarshal(text, &header); err != nil {
-		return jwt.Refuse(jwt.Malformed, "malformed token header")
+		return token.Refuse(token.ReasonMalformed, "malformed token header")
 	}
 	if !slices.Contains(s.algs, header.Algorithm) {
-		return jwt.Refuse(jwt.Signature, "the token is signed with %q, --oidc-signing-algs allows %q", clip.Clone(header.Algorithm, 64), s.algs)
+		return token.Refuse(token.ReasonSignature, "the token is signed with %q, --oidc-signing-algs allows %q", clip.Clone(header.Algorithm, 64), s.algs)
 	}
 	return nil
 }

@@ -21,7 +21,6 @@ import (
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer"
 	"frontproxy/authn/issuer/issuertest"
-	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/internal/filewatch"
 )
@@ -174,10 +173,10 @@ func TestAuthConfigOutcomes(t *testing.T) {
 func TestRefusalsAreCounted(t *testing.T) {
 	s, stranger, down := issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{}), issuertest.Serve(t, issuertest.Options{})
 	down.SetDown(true)
-	var counted []jwt.Reason
+	var counted []token.Reason
 	text := tokentest.AuthConfig("v1", s, down)
 	text = strings.Replace(text, "  claimMappings:", "  claimValidationRules: [{claim: team, requiredValue: x}]\n  claimMappings:", 1)
-	o, _, err := newTest(t, text, func(c *Config) { c.Refused = func(r jwt.Reason) { counted = append(counted, r) } })
+	o, _, err := newTest(t, text, func(c *Config) { c.Refused = func(r token.Reason) { counted = append(counted, r) } })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,20 +188,20 @@ func TestRefusalsAreCounted(t *testing.T) {
 	now := time.Now()
 	for name, tt := range map[string]struct {
 		raw  string
-		want []jwt.Reason
+		want []token.Reason
 	}{
 		"good":               {s.Sign(claims(nil)), nil},
 		"another's":          {stranger.Sign(claims(nil)), nil},
 		"issuer is down":     {down.Sign(claims(nil)), nil},
-		"audience":           {s.Sign(claims(issuertest.Claims{"aud": "other"})), []jwt.Reason{jwt.Audience}},
-		"expired":            {s.Sign(claims(issuertest.Claims{"exp": now.Add(-time.Hour).Unix()})), []jwt.Reason{jwt.Expired}},
-		"of tomorrow":        {s.Sign(claims(issuertest.Claims{"nbf": now.Add(24 * time.Hour).Unix(), "exp": now.Add(48 * time.Hour).Unix()})), []jwt.Reason{jwt.NotYetValid}},
-		"without an end":     {s.Sign(claims(issuertest.Claims{"exp": nil})), []jwt.Reason{jwt.Malformed}},
-		"unknown key":        {s.Sign(claims(nil), issuertest.KeyOf(stranger), issuertest.KeyID("none")), []jwt.Reason{jwt.UnknownKey}},
-		"signed by another":  {s.Sign(claims(nil), issuertest.KeyOf(stranger), issuertest.KeyID(s.KeyID())), []jwt.Reason{jwt.Signature}},
-		"not signed":         {s.Sign(claims(nil), issuertest.Unsigned()), []jwt.Reason{jwt.Signature}},
-		"a rule is not met":  {s.Sign(claims(issuertest.Claims{"team": "y"})), []jwt.Reason{jwt.Claims}},
-		"no claim of a name": {s.Sign(issuertest.Claims{"aud": "app", "team": "x", "sub": nil}), []jwt.Reason{jwt.Claims}},
+		"audience":           {s.Sign(claims(issuertest.Claims{"aud": "other"})), []token.Reason{token.ReasonAudience}},
+		"expired":            {s.Sign(claims(issuertest.Claims{"exp": now.Add(-time.Hour).Unix()})), []token.Reason{token.ReasonExpired}},
+		"of tomorrow":        {s.Sign(claims(issuertest.Claims{"nbf": now.Add(24 * time.Hour).Unix(), "exp": now.Add(48 * time.Hour).Unix()})), []token.Reason{token.ReasonNotYetValid}},
+		"without an end":     {s.Sign(claims(issuertest.Claims{"exp": nil})), []token.Reason{token.ReasonMalformed}},
+		"unknown key":        {s.Sign(claims(nil), issuertest.KeyOf(stranger), issuertest.KeyID("none")), []token.Reason{token.ReasonUnknownKey}},
+		"signed by another":  {s.Sign(claims(nil), issuertest.KeyOf(stranger), issuertest.KeyID(s.KeyID())), []token.Reason{token.ReasonSignature}},
+		"not signed":         {s.Sign(claims(nil), issuertest.Unsigned()), []token.Reason{token.ReasonSignature}},
+		"a rule is not met":  {s.Sign(claims(issuertest.Claims{"team": "y"})), []token.Reason{token.ReasonClaims}},
+		"no claim of a name": {s.Sign(issuertest.Claims{"aud": "app", "team": "x", "sub": nil}), []token.Reason{token.ReasonClaims}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			counted = nil

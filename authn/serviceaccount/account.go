@@ -10,6 +10,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn/identity"
+	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 )
 
@@ -64,21 +65,21 @@ func (a *account) bytes() int {
 // subject.
 func (a *account) check(sub string) error {
 	if !validCluster(a.home) {
-		return refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip.Clone(a.home, maxQuoted))
+		return token.Refuse(token.ReasonClaims, "the token's home logical cluster %q is missing or malformed", clip.Clone(a.home, maxQuoted))
 	}
 	namespace, name, err := serviceaccount.SplitUsername(sub)
 	if err != nil {
-		return refuse(Claims, "sub %q does not name a service account", clip.Clone(sub, maxQuoted))
+		return token.Refuse(token.ReasonClaims, "sub %q does not name a service account", clip.Clone(sub, maxQuoted))
 	}
 	if namespace != a.namespace || name != a.name {
-		return refuse(Claims, "sub %q is not the account of the claims, %q in namespace %q", clip.Clone(sub, maxQuoted), clip.Clone(a.name, maxQuoted), clip.Clone(a.namespace, maxQuoted))
+		return token.Refuse(token.ReasonClaims, "sub %q is not the account of the claims, %q in namespace %q", clip.Clone(sub, maxQuoted), clip.Clone(a.name, maxQuoted), clip.Clone(a.namespace, maxQuoted))
 	}
 	if a.uid == "" {
-		return refuse(Claims, "the token does not have the service account's uid")
+		return token.Refuse(token.ReasonClaims, "the token does not have the service account's uid")
 	}
 	if a.secret != nil {
 		if problems := validation.NameIsDNSSubdomain(a.secret.Name, false); len(problems) > 0 {
-			return refuse(Claims, "the name of the token's secret, %q, is missing or malformed", clip.Clone(a.secret.Name, maxQuoted))
+			return token.Refuse(token.ReasonClaims, "the name of the token's secret, %q, is missing or malformed", clip.Clone(a.secret.Name, maxQuoted))
 		}
 	}
 	return nil

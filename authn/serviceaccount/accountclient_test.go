@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 )
@@ -306,5 +307,5 @@ func TestAuthenticateWithAccountClient(t *testing.T) {
 	s.set(secretPath, body(200, `{"metadata":{"uid":"x"},"data":{"token":"eA=="}}`))
 	clk.SetTime(testNow.Add(DefaultFresh))
 	_, _, err := authenticate(t.Context(), a, raw)
-	assertRefused(t, raw, err, Revoked)
+	assertRefused(t, raw, err, token.ReasonRevoked)
 }

@@ -31,7 +31,7 @@ func TestAuthenticateFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			refused := 0
-			a := newTest(t, func(c *Config) { c.Refused = func(Reason) { refused++ } })
+			a := newTest(t, func(c *Config) { c.Refused = func(token.Reason) { refused++ } })
 			raw := tokenOf(t, tt.claims)
 			review := token.Parse(raw)
 			review.Purpose = token.ForReview
@@ -40,8 +40,8 @@ func TestAuthenticateFor(t *testing.T) {
 				if diff := cmp.Diff(tt.found, found); diff != "" || (u == nil) != (tt.found == nil) {
 					t.Errorf("%v, %v; audiences (-want +got):\n%s", u, err, diff)
 				}
-				if refusal := (*RefusalError)(nil); tt.found == nil && (!errors.As(err, &refusal) || refusal.Reason != Audience) {
-					t.Errorf("refused with %v, want reason %s", err, Audience)
+				if refusal := (*token.RefusalError)(nil); tt.found == nil && (!errors.As(err, &refusal) || refusal.Reason != token.ReasonAudience) {
+					t.Errorf("refused with %v, want reason %s", err, token.ReasonAudience)
 				}
 				if refused != 0 {
 					t.Errorf("a review's refusal counts as a caller's")

@@ -37,7 +37,7 @@ type Config struct {
 	Accounts AccountGetter
 	// Refused is called with the reason of every refusal, for a metric, except for
 	// explanations and reviews; nil: they are not counted.
-	Refused func(Reason)
+	Refused func(token.Reason)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -79,7 +79,7 @@ func (a *Authenticator) Name() string { return "service-accounts" }
 func (a *Authenticator) Accounts() bool { return true }
 
 // AuthenticateToken implements token.Authenticator. The identity has its home cluster
-// and scope in the extras. An error is a *RefusalError, or wraps ErrUndecided.
+// and scope in the extras. An error is a *token.RefusalError, or wraps ErrUndecided.
 func (a *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	account, _, err := a.authenticate(ctx, t, a.config.Audiences)
 	if account == nil {
@@ -119,7 +119,7 @@ func (a *Authenticator) judges(t token.Token) bool {
 
 // counted returns err, and counts it if it refuses the token.
 func (a *Authenticator) counted(t token.Token, err error) error {
-	var refusal *RefusalError
+	var refusal *token.RefusalError
 	if a.config.Refused != nil && errors.As(err, &refusal) && t.Purpose.Counted() {
 		a.config.Refused(refusal.Reason)
 	}
@@ -155,7 +155,7 @@ func (a *Authenticator) intended(account *account, audiences []string) ([]string
 		if slices.Equal(audiences, a.config.Audiences) {
 			whose = "of --api-audiences"
 		}
-		return nil, refuse(Audience, "audiences %s have none %s %s", clip.Quoted(has), whose, clip.Quoted(audiences))
+		return nil, token.Refuse(token.ReasonAudience, "audiences %s have none %s %s", clip.Quoted(has), whose, clip.Quoted(audiences))
 	}
 	return found, nil
 }
@@ -175,7 +175,7 @@ func (a *Authenticator) lookUp(ctx context.Context, account *account, raw string
 // verified before. The token is for those of the audiences that it returns.
 func (a *Authenticator) verify(ctx context.Context, raw string, audiences []string) (*account, []string, error) {
 	if len(raw) > maxToken {
-		return nil, nil, refuse(Malformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
+		return nil, nil, token.Refuse(token.ReasonMalformed, "the token has %d bytes, at most %d are allowed", len(raw), maxToken)
 	}
 	now, generation, digest := a.config.Now(), a.generation(), a.digester.Digest(raw)
 	if known, _, ok := a.verified.Get(digest, now, generation); ok && (a.config.FromShards == nil || a.config.FromShards.stillTrusts(known.provenance, known.home)) {
@@ -221,7 +221,7 @@ func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, keyProven
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
 		// The cause may quote the token's header.
-		return nil, keyProvenance{}, refuse(Malformed, "the token is malformed, or is not signed with one of %q", algorithms)
+		return nil, keyProvenance{}, token.Refuse(token.ReasonMalformed, "the token is malformed, or is not signed with one of %q", algorithms)
 	}
 	header := jws.Signatures[0].Protected
 	var keys []Key
@@ -235,9 +235,9 @@ func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, keyProven
 	case a.config.FromShards != nil && (header.KeyID == "" || len(keys) == 0):
 		return a.config.FromShards.open(ctx, jws, a.config.Issuers)
 	case len(keys) == 0:
-		return nil, keyProvenance{}, refuse(UnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip.Clone(header.KeyID, maxQuoted))
+		return nil, keyProvenance{}, token.Refuse(token.ReasonUnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip.Clone(header.KeyID, maxQuoted))
 	case header.KeyID == "":
-		return nil, keyProvenance{}, refuse(Signature, "none of %d service account keys verifies the signature (%s)", len(keys), header.Algorithm)
+		return nil, keyProvenance{}, token.Refuse(token.ReasonSignature, "none of %d service account keys verifies the signature (%s)", len(keys), header.Algorithm)
 	}
-	return nil, keyProvenance{}, refuse(Signature, "service account key %q does not verify the signature (%s)", clip.Clone(header.KeyID, maxQuoted), header.Algorithm)
+	return nil, keyProvenance{}, token.Refuse(token.ReasonSignature, "service account key %q does not verify the signature (%s)", clip.Clone(header.KeyID, maxQuoted), header.Algorithm)
 }

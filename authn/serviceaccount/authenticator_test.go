@@ -65,14 +65,14 @@ func jti() map[string][]string {
 }
 
 // assertRefused checks the reason and that the text has no part of the token.
-func assertRefused(t *testing.T, raw string, err error, want Reason) {
+func assertRefused(t *testing.T, raw string, err error, want token.Reason) {
 	t.Helper()
-	var refusal *RefusalError
+	var refusal *token.RefusalError
 	if !errors.As(err, &refusal) {
 		t.Fatalf("error %v, want a refusal for %s", err, want)
 	}
 	if refusal.Reason != want {
-		t.Errorf("reason %s (%s), want %s", refusal.Reason, refusal.Detail, want)
+		t.Errorf("reason %s (%s), want %s", refusal.Reason, refusal, want)
 	}
 	if errors.Is(err, ErrUndecided) {
 		t.Error("a refusal is undecided")
@@ -110,69 +110,69 @@ func TestClaims(t *testing.T) {
 		issuers   []string
 		want      *user.DefaultInfo
 		until     time.Time
-		reason    Reason
+		reason    token.Reason
 	}{
 		"bound":                             {claims: bound(), want: identityOf(jti()), until: exp},
 		"legacy":                            {claims: legacy(), want: identityOf(nil)},
-		"iss: unknown":                      {claims: with(bound(), object{"iss": "https://other.example"}), reason: Issuer},
-		"iss: missing":                      {claims: with(bound(), object{"iss": nil}), reason: Issuer},
+		"iss: unknown":                      {claims: with(bound(), object{"iss": "https://other.example"}), reason: token.ReasonIssuer},
+		"iss: missing":                      {claims: with(bound(), object{"iss": nil}), reason: token.ReasonIssuer},
 		"iss: a second one":                 {claims: with(bound(), object{"iss": "https://two", "aud": "https://two"}), issuers: []string{testIssuer, "https://two"}, want: identityOf(jti()), until: exp},
-		"iss: no string":                    {claims: with(bound(), object{"iss": 7}), reason: Malformed},
-		"iss: legacy claims":                {claims: with(legacy(), object{"iss": testIssuer}), reason: Claims},
-		"iss: bound claims under legacy":    {claims: with(bound(), object{"iss": "kubernetes/serviceaccount"}), reason: Claims},
+		"iss: no string":                    {claims: with(bound(), object{"iss": 7}), reason: token.ReasonMalformed},
+		"iss: legacy claims":                {claims: with(legacy(), object{"iss": testIssuer}), reason: token.ReasonClaims},
+		"iss: bound claims under legacy":    {claims: with(bound(), object{"iss": "kubernetes/serviceaccount"}), reason: token.ReasonClaims},
 		"iss: legacy issuer also for bound": {claims: with(bound(), object{"iss": "kubernetes/serviceaccount"}), issuers: []string{testIssuer, "kubernetes/serviceaccount"}, want: identityOf(jti()), until: exp},
 		"iss: legacy issuer for both":       {claims: legacy(), issuers: []string{testIssuer, "kubernetes/serviceaccount"}, want: identityOf(nil)},
 		"aud: one of several":               {claims: with(bound(), object{"aud": []string{"x", testIssuer}}), want: identityOf(jti()), until: exp},
 		"aud: a string":                     {claims: with(bound(), object{"aud": testIssuer}), want: identityOf(jti()), until: exp},
-		"aud: another":                      {claims: with(bound(), object{"aud": []string{"vault"}}), reason: Audience},
+		"aud: another":                      {claims: with(bound(), object{"aud": []string{"vault"}}), reason: token.ReasonAudience},
 		"aud: none means the API audiences": {claims: with(bound(), object{"aud": nil}), want: identityOf(jti()), until: exp},
 		"aud: the issuer, not in api-audiences": {
-			claims: bound(), audiences: []string{"https://api.example"}, reason: Audience,
+			claims: bound(), audiences: []string{"https://api.example"}, reason: token.ReasonAudience,
 		},
 		"aud: one of api-audiences": {
 			claims: with(bound(), object{"aud": []string{"https://api.example"}}), audiences: []string{"y", "https://api.example"}, want: identityOf(jti()), until: exp,
 		},
 		"aud: legacy with api-audiences":      {claims: legacy(), audiences: []string{"https://api.example"}, want: identityOf(nil)},
-		"aud: legacy for another":             {claims: with(legacy(), object{"aud": "vault"}), reason: Audience},
-		"aud: a number":                       {claims: with(bound(), object{"aud": 1}), reason: Malformed},
+		"aud: legacy for another":             {claims: with(legacy(), object{"aud": "vault"}), reason: token.ReasonAudience},
+		"aud: a number":                       {claims: with(bound(), object{"aud": 1}), reason: token.ReasonMalformed},
 		"exp: within the leeway":              {claims: with(bound(), object{"exp": at(-59 * time.Second)}), want: identityOf(jti()), until: testNow.Add(time.Second)},
-		"exp: past":                           {claims: with(bound(), object{"exp": at(-61 * time.Second)}), reason: Expired},
+		"exp: past":                           {claims: with(bound(), object{"exp": at(-61 * time.Second)}), reason: token.ReasonExpired},
 		"exp: none":                           {claims: with(bound(), object{"exp": nil}), want: identityOf(jti())},
-		"exp: a string":                       {claims: with(bound(), object{"exp": "tomorrow"}), reason: Malformed},
-		"exp: beyond all times":               {claims: with(bound(), object{"exp": 1e300}), reason: Malformed},
-		"exp: legacy with one":                {claims: with(legacy(), object{"exp": at(-time.Hour)}), reason: Expired},
+		"exp: a string":                       {claims: with(bound(), object{"exp": "tomorrow"}), reason: token.ReasonMalformed},
+		"exp: beyond all times":               {claims: with(bound(), object{"exp": 1e300}), reason: token.ReasonMalformed},
+		"exp: legacy with one":                {claims: with(legacy(), object{"exp": at(-time.Hour)}), reason: token.ReasonExpired},
 		"nbf: within the leeway":              {claims: with(bound(), object{"nbf": at(59 * time.Second)}), want: identityOf(jti()), until: exp},
-		"nbf: future":                         {claims: with(bound(), object{"nbf": at(61 * time.Second)}), reason: NotYetValid},
+		"nbf: future":                         {claims: with(bound(), object{"nbf": at(61 * time.Second)}), reason: token.ReasonNotYetValid},
 		"iat: within the leeway":              {claims: with(bound(), object{"iat": at(59 * time.Second)}), want: identityOf(jti()), until: exp},
-		"iat: future":                         {claims: with(bound(), object{"iat": at(61 * time.Second)}), reason: NotYetValid},
+		"iat: future":                         {claims: with(bound(), object{"iat": at(61 * time.Second)}), reason: token.ReasonNotYetValid},
 		"jti: none":                           {claims: with(bound(), object{"jti": nil}), want: identityOf(nil), until: exp},
 		"jti: not of a legacy token":          {claims: with(legacy(), object{"jti": "x"}), want: identityOf(nil)},
-		"sub: another name":                   {claims: with(bound(), object{"sub": "system:serviceaccount:default:admin"}), reason: Claims},
-		"sub: another namespace":              {claims: with(bound(), object{"sub": "system:serviceaccount:kube-system:bot"}), reason: Claims},
-		"sub: no service account":             {claims: with(bound(), object{"sub": "system:admin"}), reason: Claims},
-		"sub: four parts":                     {claims: with(bound(), object{"sub": "system:serviceaccount:default:bot:x"}), reason: Claims},
-		"sub: none":                           {claims: with(bound(), object{"sub": nil}), reason: Claims},
-		"sub: of a legacy token, another":     {claims: with(legacy(), object{"sub": "system:serviceaccount:default:admin"}), reason: Claims},
-		"kubernetes.io: none":                 {claims: with(bound(), object{"kubernetes.io": nil}), reason: Claims},
-		"kubernetes.io: a string":             {claims: with(bound(), object{"kubernetes.io": "x"}), reason: Malformed},
-		"clusterName: none":                   {claims: withKube(object{"clusterName": nil}), reason: Claims},
-		"clusterName: a list for a scope":     {claims: withKube(object{"clusterName": "a1,cluster:root"}), reason: Claims},
-		"clusterName: a path":                 {claims: withKube(object{"clusterName": "root:org"}), reason: Claims},
-		"clusterName: with a slash":           {claims: withKube(object{"clusterName": "../x"}), reason: Claims},
+		"sub: another name":                   {claims: with(bound(), object{"sub": "system:serviceaccount:default:admin"}), reason: token.ReasonClaims},
+		"sub: another namespace":              {claims: with(bound(), object{"sub": "system:serviceaccount:kube-system:bot"}), reason: token.ReasonClaims},
+		"sub: no service account":             {claims: with(bound(), object{"sub": "system:admin"}), reason: token.ReasonClaims},
+		"sub: four parts":                     {claims: with(bound(), object{"sub": "system:serviceaccount:default:bot:x"}), reason: token.ReasonClaims},
+		"sub: none":                           {claims: with(bound(), object{"sub": nil}), reason: token.ReasonClaims},
+		"sub: of a legacy token, another":     {claims: with(legacy(), object{"sub": "system:serviceaccount:default:admin"}), reason: token.ReasonClaims},
+		"kubernetes.io: none":                 {claims: with(bound(), object{"kubernetes.io": nil}), reason: token.ReasonClaims},
+		"kubernetes.io: a string":             {claims: with(bound(), object{"kubernetes.io": "x"}), reason: token.ReasonMalformed},
+		"clusterName: none":                   {claims: withKube(object{"clusterName": nil}), reason: token.ReasonClaims},
+		"clusterName: a list for a scope":     {claims: withKube(object{"clusterName": "a1,cluster:root"}), reason: token.ReasonClaims},
+		"clusterName: a path":                 {claims: withKube(object{"clusterName": "root:org"}), reason: token.ReasonClaims},
+		"clusterName: with a slash":           {claims: withKube(object{"clusterName": "../x"}), reason: token.ReasonClaims},
 		"clusterName: a system cluster":       {claims: with(withKube(object{"clusterName": "system:admin"}), nil), want: systemIdentity(), until: exp},
-		"clusterName: more than a system one": {claims: withKube(object{"clusterName": "system:a,cluster:root"}), reason: Claims},
-		"clusterName: a wildcard":             {claims: withKube(object{"clusterName": "*"}), reason: Claims},
-		"clusterName: legacy, none":           {claims: with(legacy(), object{"kubernetes.io/serviceaccount/clusterName": nil}), reason: Claims},
-		"namespace: none":                     {claims: withKube(object{"namespace": nil}), reason: Claims},
-		"serviceaccount: none":                {claims: withKube(object{"serviceaccount": nil}), reason: Claims},
-		"serviceaccount: no name":             {claims: withKube(object{"serviceaccount": object{"uid": accountUID}}), reason: Claims},
-		"serviceaccount: no uid":              {claims: withKube(object{"serviceaccount": object{"name": "bot"}}), reason: Claims},
-		"secret.name: legacy, none":           {claims: with(legacy(), object{"kubernetes.io/serviceaccount/secret.name": nil}), reason: Claims},
-		"secret.name: legacy, a path":         {claims: with(legacy(), object{"kubernetes.io/serviceaccount/secret.name": "../../x"}), reason: Claims},
-		"uid: legacy, none":                   {claims: with(legacy(), object{"kubernetes.io/serviceaccount/service-account.uid": nil}), reason: Claims},
-		"name: legacy, none":                  {claims: with(legacy(), object{"kubernetes.io/serviceaccount/service-account.name": nil}), reason: Claims},
+		"clusterName: more than a system one": {claims: withKube(object{"clusterName": "system:a,cluster:root"}), reason: token.ReasonClaims},
+		"clusterName: a wildcard":             {claims: withKube(object{"clusterName": "*"}), reason: token.ReasonClaims},
+		"clusterName: legacy, none":           {claims: with(legacy(), object{"kubernetes.io/serviceaccount/clusterName": nil}), reason: token.ReasonClaims},
+		"namespace: none":                     {claims: withKube(object{"namespace": nil}), reason: token.ReasonClaims},
+		"serviceaccount: none":                {claims: withKube(object{"serviceaccount": nil}), reason: token.ReasonClaims},
+		"serviceaccount: no name":             {claims: withKube(object{"serviceaccount": object{"uid": accountUID}}), reason: token.ReasonClaims},
+		"serviceaccount: no uid":              {claims: withKube(object{"serviceaccount": object{"name": "bot"}}), reason: token.ReasonClaims},
+		"secret.name: legacy, none":           {claims: with(legacy(), object{"kubernetes.io/serviceaccount/secret.name": nil}), reason: token.ReasonClaims},
+		"secret.name: legacy, a path":         {claims: with(legacy(), object{"kubernetes.io/serviceaccount/secret.name": "../../x"}), reason: token.ReasonClaims},
+		"uid: legacy, none":                   {claims: with(legacy(), object{"kubernetes.io/serviceaccount/service-account.uid": nil}), reason: token.ReasonClaims},
+		"name: legacy, none":                  {claims: with(legacy(), object{"kubernetes.io/serviceaccount/service-account.name": nil}), reason: token.ReasonClaims},
 		"secret: bound to one":                {claims: withKube(object{"secret": ref("s", secretUID)}), want: identityOf(jti()), until: exp},
-		"secret: a path":                      {claims: withKube(object{"secret": ref("a/../b", secretUID)}), reason: Claims},
+		"secret: a path":                      {claims: withKube(object{"secret": ref("a/../b", secretUID)}), reason: token.ReasonClaims},
 		"pod: with node": {
 			claims: withKube(object{"pod": ref("p", "p-uid"), "node": ref("n", "n-uid")}), until: exp,
 			want: identityOf(merge(jti(), map[string][]string{
@@ -186,7 +186,7 @@ func TestClaims(t *testing.T) {
 			want: identityOf(merge(jti(), map[string][]string{"authentication.kubernetes.io/node-name": {"n"}})),
 		},
 		"warnafter: past changes nothing": {claims: withKube(object{"warnafter": at(-time.Minute)}), want: identityOf(jti()), until: exp},
-		"warnafter: a string":             {claims: withKube(object{"warnafter": "x"}), reason: Malformed},
+		"warnafter: a string":             {claims: withKube(object{"warnafter": "x"}), reason: token.ReasonMalformed},
 		"another claim":                   {claims: with(bound(), object{"x": object{"iss": "y"}}), want: identityOf(jti()), until: exp},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,7 +242,7 @@ func TestSignatures(t *testing.T) {
 	for name, tc := range map[string]struct {
 		raw    func(*testing.T) string
 		keys   Keys
-		reason Reason // empty: accepted
+		reason token.Reason // empty: accepted
 	}{
 		"RS256":                      {raw: signed(rsaKey(), jose.RS256, "own")},
 		"RS256 without key id":       {raw: signed(rsaKey(), jose.RS256, "")},
@@ -250,33 +250,33 @@ func TestSignatures(t *testing.T) {
 		"ES256 without key id":       {raw: signed(p256(), jose.ES256, "")},
 		"ES384":                      {raw: signed(p384(), jose.ES384, "own")},
 		"ES512":                      {raw: signed(p521(), jose.ES512, "own")},
-		"RS384":                      {raw: signed(rsaKey(), jose.RS384, "own"), reason: Malformed},
-		"RS512":                      {raw: signed(rsaKey(), jose.RS512, "own"), reason: Malformed},
-		"PS256":                      {raw: signed(rsaKey(), jose.PS256, "own"), reason: Malformed},
-		"HS256 with the public key":  {raw: hmac, reason: Malformed},
-		"none":                       {raw: func(*testing.T) string { return part(`{"alg":"none"}`) + "." + part(string(payload)) + "." }, reason: Malformed},
-		"another key's id":           {raw: signed(rsaKey(), jose.RS256, testKey(p256()).ID), reason: Signature},
-		"unknown key id, known key":  {raw: signed(rsaKey(), jose.RS256, "x"), reason: UnknownKey},
-		"unknown key":                {raw: signed(otherRSA(), jose.RS256, "own"), reason: UnknownKey},
-		"unknown key without id":     {raw: signed(otherRSA(), jose.RS256, ""), reason: Signature},
-		"unknown key, known id":      {raw: signed(otherRSA(), jose.RS256, testKey(rsaKey()).ID), reason: Signature},
-		"no key of the kind":         {raw: signed(p256(), jose.ES256, ""), keys: onlyRSA, reason: Signature},
-		"no key at all":              {raw: signed(p256(), jose.ES256, ""), keys: NewKeySet(), reason: UnknownKey},
-		"signature of another":       {raw: func(t *testing.T) string { return spliced(t, payload) }, reason: Signature},
-		"two parts":                  {raw: func(*testing.T) string { return part(`{"alg":"RS256"}`) + "." + part("{}") }, reason: Malformed},
-		"JSON serialization":         {raw: func(*testing.T) string { return `{"payload":"","signatures":[]}` }, reason: Malformed},
-		"opaque":                     {raw: func(*testing.T) string { return "opaque-and-longer-than-twenty" }, reason: Malformed},
-		"critical header, unknown":   {raw: func(t *testing.T) string { return critical(t, payload) }, reason: Signature},
-		"longer than what is read":   {raw: func(t *testing.T) string { return tokenOf(t, with(bound(), object{"x": strings.Repeat("x", 13<<10)})) }, reason: Malformed},
+		"RS384":                      {raw: signed(rsaKey(), jose.RS384, "own"), reason: token.ReasonMalformed},
+		"RS512":                      {raw: signed(rsaKey(), jose.RS512, "own"), reason: token.ReasonMalformed},
+		"PS256":                      {raw: signed(rsaKey(), jose.PS256, "own"), reason: token.ReasonMalformed},
+		"HS256 with the public key":  {raw: hmac, reason: token.ReasonMalformed},
+		"none":                       {raw: func(*testing.T) string { return part(`{"alg":"none"}`) + "." + part(string(payload)) + "." }, reason: token.ReasonMalformed},
+		"another key's id":           {raw: signed(rsaKey(), jose.RS256, testKey(p256()).ID), reason: token.ReasonSignature},
+		"unknown key id, known key":  {raw: signed(rsaKey(), jose.RS256, "x"), reason: token.ReasonUnknownKey},
+		"unknown key":                {raw: signed(otherRSA(), jose.RS256, "own"), reason: token.ReasonUnknownKey},
+		"unknown key without id":     {raw: signed(otherRSA(), jose.RS256, ""), reason: token.ReasonSignature},
+		"unknown key, known id":      {raw: signed(otherRSA(), jose.RS256, testKey(rsaKey()).ID), reason: token.ReasonSignature},
+		"no key of the kind":         {raw: signed(p256(), jose.ES256, ""), keys: onlyRSA, reason: token.ReasonSignature},
+		"no key at all":              {raw: signed(p256(), jose.ES256, ""), keys: NewKeySet(), reason: token.ReasonUnknownKey},
+		"signature of another":       {raw: func(t *testing.T) string { return spliced(t, payload) }, reason: token.ReasonSignature},
+		"two parts":                  {raw: func(*testing.T) string { return part(`{"alg":"RS256"}`) + "." + part("{}") }, reason: token.ReasonMalformed},
+		"JSON serialization":         {raw: func(*testing.T) string { return `{"payload":"","signatures":[]}` }, reason: token.ReasonMalformed},
+		"opaque":                     {raw: func(*testing.T) string { return "opaque-and-longer-than-twenty" }, reason: token.ReasonMalformed},
+		"critical header, unknown":   {raw: func(t *testing.T) string { return critical(t, payload) }, reason: token.ReasonSignature},
+		"longer than what is read":   {raw: func(t *testing.T) string { return tokenOf(t, with(bound(), object{"x": strings.Repeat("x", 13<<10)})) }, reason: token.ReasonMalformed},
 		"nearly as long":             {raw: func(t *testing.T) string { return tokenOf(t, with(bound(), object{"x": strings.Repeat("x", 11<<10)})) }},
-		"algorithm of another curve": {raw: func(t *testing.T) string { return otherCurve(t, payload) }, keys: NewKeySet(testKey(p256())), reason: Signature},
-		"payload that is no object":  {raw: func(t *testing.T) string { return sign(t, rsaKey(), jose.RS256, "own", []byte(`"x"`)) }, reason: Malformed},
+		"algorithm of another curve": {raw: func(t *testing.T) string { return otherCurve(t, payload) }, keys: NewKeySet(testKey(p256())), reason: token.ReasonSignature},
+		"payload that is no object":  {raw: func(t *testing.T) string { return sign(t, rsaKey(), jose.RS256, "own", []byte(`"x"`)) }, reason: token.ReasonMalformed},
 		"payload with a name twice": {raw: func(t *testing.T) string {
 			return sign(t, rsaKey(), jose.RS256, "own", []byte(`{"iss":"x","iss":"`+testIssuer+`"}`))
-		}, reason: Malformed},
+		}, reason: token.ReasonMalformed},
 		"payload with another's case": {raw: func(t *testing.T) string {
 			return sign(t, rsaKey(), jose.RS256, "own", []byte(`{"ISS":"`+testIssuer+`"}`))
-		}, reason: Issuer},
+		}, reason: token.ReasonIssuer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newTest(t, func(c *Config) {
@@ -408,13 +408,13 @@ func TestVerifiedTokensAreRemembered(t *testing.T) {
 	asked(4)
 	now = testNow.Add(2*time.Minute + time.Second) // the token has ended
 	_, _, err := authenticate(context.Background(), a, raw)
-	assertRefused(t, raw, err, Expired)
+	assertRefused(t, raw, err, token.ReasonExpired)
 
 	// A removed key is no longer trusted.
 	now = testNow
 	keys.KeySet, keys.generation = NewKeySet(), 9
 	_, _, err = authenticate(context.Background(), a, raw)
-	assertRefused(t, raw, err, UnknownKey)
+	assertRefused(t, raw, err, token.ReasonUnknownKey)
 }
 
 func TestRefusalsAreNotRemembered(t *testing.T) {
@@ -437,7 +437,7 @@ func FuzzJudge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		a, err := judge(payload, []string{testIssuer}, testNow)
 		if err != nil {
-			if refusal := (*RefusalError)(nil); !errors.As(err, &refusal) {
+			if refusal := (*token.RefusalError)(nil); !errors.As(err, &refusal) {
 				t.Fatalf("%v is no refusal", err)
 			}
 			return
@@ -491,19 +491,19 @@ func TestOutcomesAndTheirCount(t *testing.T) {
 		purpose token.Purpose
 		home    AccountGetter
 		want    tokentest.Outcome
-		reasons []Reason
+		reasons []token.Reason
 	}{
 		"good":           {raw: good, want: tokentest.Accepted},
-		"expired":        {raw: expired, want: tokentest.Refused, reasons: []Reason{Expired}},
+		"expired":        {raw: expired, want: tokentest.Refused, reasons: []token.Reason{token.ReasonExpired}},
 		"an explanation": {raw: expired, purpose: token.ForExplanation, want: tokentest.Refused},
 		"home is down":   {raw: good, home: downHome{}, want: tokentest.Undecided},
 		"another issuer": {raw: tokenOf(t, with(bound(), object{"iss": "https://other.example"})), want: tokentest.Skipped},
 		"opaque":         {raw: "opaque", want: tokentest.Skipped},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var reasons []Reason
+			var reasons []token.Reason
 			a := newTest(t, func(c *Config) {
-				c.Accounts, c.Refused = tc.home, func(r Reason) { reasons = append(reasons, r) }
+				c.Accounts, c.Refused = tc.home, func(r token.Reason) { reasons = append(reasons, r) }
 			})
 			parsed := token.Parse(tc.raw)
 			parsed.Purpose = tc.purpose

@@ -8,6 +8,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 )
 
@@ -43,11 +44,11 @@ type legacyClaims struct {
 func judge(payload []byte, issuers []string, now time.Time) (*account, error) {
 	var public jwt.Claims
 	if err := json.Unmarshal(payload, &public); err != nil {
-		return nil, refuse(Malformed, "the token's registered claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
+		return nil, token.Refuse(token.ReasonMalformed, "the token's registered claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 	}
 	legacy := public.Issuer == LegacyIssuer
 	if !legacy && !slices.Contains(issuers, public.Issuer) {
-		return nil, refuse(Issuer, "issuer %q is not one of --service-account-issuer", clip.Clone(public.Issuer, maxQuoted))
+		return nil, token.Refuse(token.ReasonIssuer, "issuer %q is not one of --service-account-issuer", clip.Clone(public.Issuer, maxQuoted))
 	}
 	if err := checkTimes(public, now); err != nil {
 		return nil, err
@@ -77,13 +78,13 @@ func checkTimes(c jwt.Claims, now time.Time) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, jwt.ErrExpired):
-		return refuse(Expired, "the token expired at %s", c.Expiry.Time().UTC().Format(time.RFC3339))
+		return token.Refuse(token.ReasonExpired, "the token expired at %s", c.Expiry.Time().UTC().Format(time.RFC3339))
 	case errors.Is(err, jwt.ErrNotValidYet):
-		return refuse(NotYetValid, "the token is not valid before %s", c.NotBefore.Time().UTC().Format(time.RFC3339))
+		return token.Refuse(token.ReasonNotYetValid, "the token is not valid before %s", c.NotBefore.Time().UTC().Format(time.RFC3339))
 	case errors.Is(err, jwt.ErrIssuedInTheFuture):
-		return refuse(NotYetValid, "the token was issued in the future, at %s", c.IssuedAt.Time().UTC().Format(time.RFC3339))
+		return token.Refuse(token.ReasonNotYetValid, "the token was issued in the future, at %s", c.IssuedAt.Time().UTC().Format(time.RFC3339))
 	}
-	return refuse(Claims, "the token's registered claims are not valid")
+	return token.Refuse(token.ReasonClaims, "the token's registered claims are not valid")
 }
 
 // readAccount reads the private claims. A token of the legacy issuer is a bound token if
@@ -92,7 +93,7 @@ func readAccount(payload []byte, legacy, legacyBound bool) (*account, error) {
 	if !legacy || legacyBound {
 		var c boundClaims
 		if err := json.Unmarshal(payload, &c); err != nil {
-			return nil, refuse(Malformed, "the token's claim kubernetes.io can't be read: %s", clip.Clone(err.Error(), maxQuoted))
+			return nil, token.Refuse(token.ReasonMalformed, "the token's claim kubernetes.io can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 		}
 		if c.Kubernetes != nil {
 			k := c.Kubernetes
@@ -102,12 +103,12 @@ func readAccount(payload []byte, legacy, legacyBound bool) (*account, error) {
 			}, nil
 		}
 		if !legacy {
-			return nil, refuse(Claims, "the token has no claim kubernetes.io")
+			return nil, token.Refuse(token.ReasonClaims, "the token has no claim kubernetes.io")
 		}
 	}
 	var c legacyClaims
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return nil, refuse(Malformed, "the token's kubernetes.io/serviceaccount claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
+		return nil, token.Refuse(token.ReasonMalformed, "the token's kubernetes.io/serviceaccount claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 	}
 	return &account{legacy: true, home: c.ClusterName, namespace: c.Namespace, name: c.Name, uid: c.UID, secret: &reference{Name: c.Secret}}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"frontproxy/authn/token"
 	"frontproxy/internal/clip"
 )
 
@@ -47,7 +48,7 @@ type Secret struct {
 // "no" from the cache it asks again: they may have been created since.
 func lookUp(ctx context.Context, accounts AccountGetter, a *account, raw string) error {
 	err := lookUpOnce(ctx, accounts, a, raw, false)
-	if refusal := (*RefusalError)(nil); errors.As(err, &refusal) && refusal.Reason != BoundObject {
+	if refusal := (*token.RefusalError)(nil); errors.As(err, &refusal) && refusal.Reason != token.ReasonBoundObject {
 		return lookUpOnce(ctx, accounts, a, raw, true)
 	}
 	return err
@@ -55,15 +56,15 @@ func lookUp(ctx context.Context, accounts AccountGetter, a *account, raw string)
 
 func lookUpOnce(ctx context.Context, accounts AccountGetter, a *account, raw string, recent bool) error {
 	if a.pod != nil {
-		return refuse(BoundObject, "the token is bound to a pod, which can't be looked up in kcp")
+		return token.Refuse(token.ReasonBoundObject, "the token is bound to a pod, which can't be looked up in kcp")
 	}
 	if a.node != nil {
-		return refuse(BoundObject, "the token is bound to a node, which can't be looked up in kcp")
+		return token.Refuse(token.ReasonBoundObject, "the token is bound to a node, which can't be looked up in kcp")
 	}
 	if a.secret != nil {
 		secret, err := accounts.Secret(ctx, a.home, a.namespace, a.secret.Name, recent)
 		if err != nil {
-			return failed(err, SecretGone, a, "secret "+a.namespace+"/"+a.secret.Name)
+			return failed(err, token.ReasonSecretGone, a, "secret "+a.namespace+"/"+a.secret.Name)
 		}
 		if err := checkSecret(secret, a, raw); err != nil {
 			return err
@@ -72,11 +73,11 @@ func lookUpOnce(ctx context.Context, accounts AccountGetter, a *account, raw str
 	account, err := accounts.ServiceAccount(ctx, a.home, a.namespace, a.name, recent)
 	switch {
 	case err != nil:
-		return failed(err, AccountGone, a, a.where())
+		return failed(err, token.ReasonAccountGone, a, a.where())
 	case account.Deleted:
-		return refuse(AccountGone, "%s is being deleted", a.where())
+		return token.Refuse(token.ReasonAccountGone, "%s is being deleted", a.where())
 	case account.UID != a.uid:
-		return refuse(AccountGone, "%s was recreated: its uid is %s, the token's is %s", a.where(), account.UID, clip.Clone(a.uid, maxQuoted))
+		return token.Refuse(token.ReasonAccountGone, "%s was recreated: its uid is %s, the token's is %s", a.where(), account.UID, clip.Clone(a.uid, maxQuoted))
 	}
 	return nil
 }
@@ -85,30 +86,30 @@ func checkSecret(s Secret, a *account, raw string) error {
 	name := a.namespace + "/" + a.secret.Name
 	switch {
 	case s.Deleted:
-		return refuse(SecretGone, "secret %s of %s is being deleted", name, a.where())
+		return token.Refuse(token.ReasonSecretGone, "secret %s of %s is being deleted", name, a.where())
 	case !a.legacy && s.UID != a.secret.UID:
-		return refuse(SecretGone, "secret %s of %s was recreated: its uid is %s, the token's is %s", name, a.where(), s.UID, clip.Clone(a.secret.UID, maxQuoted))
+		return token.Refuse(token.ReasonSecretGone, "secret %s of %s was recreated: its uid is %s, the token's is %s", name, a.where(), s.UID, clip.Clone(a.secret.UID, maxQuoted))
 	case !a.legacy:
 		return nil
 	}
 	// Both are hashes, and are compared in constant time.
 	hash := sha256.Sum256([]byte(raw))
 	if subtle.ConstantTimeCompare(hash[:], s.TokenHash[:]) != 1 {
-		return refuse(Revoked, "secret %s of %s holds another token", name, a.where())
+		return token.Refuse(token.ReasonRevoked, "secret %s of %s holds another token", name, a.where())
 	}
 	if s.InvalidSince != "" {
-		return refuse(Revoked, "secret %s of %s has the label %s=%s; remove it to accept the token again", name, a.where(), invalidSinceLabel, clip.Clone(s.InvalidSince, maxQuoted))
+		return token.Refuse(token.ReasonRevoked, "secret %s of %s has the label %s=%s; remove it to accept the token again", name, a.where(), invalidSinceLabel, clip.Clone(s.InvalidSince, maxQuoted))
 	}
 	return nil
 }
 
 // failed returns a refusal if the object is gone, else that it is undecided.
-func failed(err error, gone Reason, a *account, what string) error {
+func failed(err error, gone token.Reason, a *account, what string) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return refuse(gone, "%s does not exist in logical cluster %s", what, a.home)
+		return token.Refuse(gone, "%s does not exist in logical cluster %s", what, a.home)
 	case errors.Is(err, ErrHomeUnknown):
-		return refuse(HomeUnknown, "no shard has the token's logical cluster %s", a.home)
+		return token.Refuse(token.ReasonHomeUnknown, "no shard has the token's logical cluster %s", a.home)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrUndecided, what, err)
 }

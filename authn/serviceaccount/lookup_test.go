@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"testing"
+
+	"frontproxy/authn/token"
 )
 
 // fakeHome answers from its fields and notes what it was asked.
@@ -58,32 +60,32 @@ func TestLookup(t *testing.T) {
 	for name, tc := range map[string]struct {
 		claims    object
 		home      fakeHome
-		reason    Reason
+		reason    token.Reason
 		undecided bool
 	}{
 		"account exists":                      {claims: bound(), home: fakeHome{account: account}},
-		"account is gone":                     {claims: bound(), reason: AccountGone},
-		"account was made anew":               {claims: bound(), home: fakeHome{account: &Object{UID: "another"}}, reason: AccountGone},
-		"account is being deleted":            {claims: bound(), home: fakeHome{account: &Object{UID: accountUID, Deleted: true}}, reason: AccountGone},
+		"account is gone":                     {claims: bound(), reason: token.ReasonAccountGone},
+		"account was made anew":               {claims: bound(), home: fakeHome{account: &Object{UID: "another"}}, reason: token.ReasonAccountGone},
+		"account is being deleted":            {claims: bound(), home: fakeHome{account: &Object{UID: accountUID, Deleted: true}}, reason: token.ReasonAccountGone},
 		"account of this token was just made": {claims: bound(), home: fakeHome{account: &Object{UID: "old"}, recentAccount: account}},
-		"home is unknown":                     {claims: bound(), home: fakeHome{err: ErrHomeUnknown}, reason: HomeUnknown},
+		"home is unknown":                     {claims: bound(), home: fakeHome{err: ErrHomeUnknown}, reason: token.ReasonHomeUnknown},
 		"shard is down":                       {claims: bound(), home: fakeHome{err: down}, undecided: true},
 		"bound to a secret":                   {claims: toSecret, home: fakeHome{account: account, secret: &boundSecret}},
-		"bound secret is gone":                {claims: toSecret, home: fakeHome{account: account}, reason: SecretGone},
-		"bound secret was made anew":          {claims: toSecret, home: fakeHome{account: account, secret: &Secret{Object: Object{UID: "x"}}}, reason: SecretGone},
-		"bound secret is being deleted":       {claims: toSecret, home: fakeHome{account: account, secret: &Secret{Object: Object{UID: secretUID, Deleted: true}}}, reason: SecretGone},
-		"bound secret, account gone":          {claims: toSecret, home: fakeHome{secret: &boundSecret}, reason: AccountGone},
-		"bound to a pod":                      {claims: withKube(object{"pod": object{"name": "p", "uid": "u"}}), home: fakeHome{account: account}, reason: BoundObject},
-		"bound to an empty pod":               {claims: withKube(object{"pod": object{}}), home: fakeHome{account: account}, reason: BoundObject},
-		"bound to a node":                     {claims: withKube(object{"node": object{"name": "n", "uid": "u"}}), home: fakeHome{account: account}, reason: BoundObject},
+		"bound secret is gone":                {claims: toSecret, home: fakeHome{account: account}, reason: token.ReasonSecretGone},
+		"bound secret was made anew":          {claims: toSecret, home: fakeHome{account: account, secret: &Secret{Object: Object{UID: "x"}}}, reason: token.ReasonSecretGone},
+		"bound secret is being deleted":       {claims: toSecret, home: fakeHome{account: account, secret: &Secret{Object: Object{UID: secretUID, Deleted: true}}}, reason: token.ReasonSecretGone},
+		"bound secret, account gone":          {claims: toSecret, home: fakeHome{secret: &boundSecret}, reason: token.ReasonAccountGone},
+		"bound to a pod":                      {claims: withKube(object{"pod": object{"name": "p", "uid": "u"}}), home: fakeHome{account: account}, reason: token.ReasonBoundObject},
+		"bound to an empty pod":               {claims: withKube(object{"pod": object{}}), home: fakeHome{account: account}, reason: token.ReasonBoundObject},
+		"bound to a node":                     {claims: withKube(object{"node": object{"name": "n", "uid": "u"}}), home: fakeHome{account: account}, reason: token.ReasonBoundObject},
 		"legacy":                              {claims: legacy(), home: fakeHome{account: account, secret: ptr(holds(legacyRaw))}},
-		"legacy, secret holds another token":  {claims: legacy(), home: fakeHome{account: account, secret: ptr(holds(legacyRaw + "x"))}, reason: Revoked},
-		"legacy, secret holds no token":       {claims: legacy(), home: fakeHome{account: account, secret: &boundSecret}, reason: Revoked},
-		"legacy, secret is gone":              {claims: legacy(), home: fakeHome{account: account}, reason: SecretGone},
-		"legacy, secret is being deleted":     {claims: legacy(), home: fakeHome{account: account, secret: &deleted}, reason: SecretGone},
-		"legacy, marked invalid":              {claims: legacy(), home: fakeHome{account: account, secret: &invalidated}, reason: Revoked},
-		"legacy, account is gone":             {claims: legacy(), home: fakeHome{secret: ptr(holds(legacyRaw))}, reason: AccountGone},
-		"legacy, account was made anew":       {claims: legacy(), home: fakeHome{account: &Object{UID: "x"}, secret: ptr(holds(legacyRaw))}, reason: AccountGone},
+		"legacy, secret holds another token":  {claims: legacy(), home: fakeHome{account: account, secret: ptr(holds(legacyRaw + "x"))}, reason: token.ReasonRevoked},
+		"legacy, secret holds no token":       {claims: legacy(), home: fakeHome{account: account, secret: &boundSecret}, reason: token.ReasonRevoked},
+		"legacy, secret is gone":              {claims: legacy(), home: fakeHome{account: account}, reason: token.ReasonSecretGone},
+		"legacy, secret is being deleted":     {claims: legacy(), home: fakeHome{account: account, secret: &deleted}, reason: token.ReasonSecretGone},
+		"legacy, marked invalid":              {claims: legacy(), home: fakeHome{account: account, secret: &invalidated}, reason: token.ReasonRevoked},
+		"legacy, account is gone":             {claims: legacy(), home: fakeHome{secret: ptr(holds(legacyRaw))}, reason: token.ReasonAccountGone},
+		"legacy, account was made anew":       {claims: legacy(), home: fakeHome{account: &Object{UID: "x"}, secret: ptr(holds(legacyRaw))}, reason: token.ReasonAccountGone},
 		"legacy, shard is down":               {claims: legacy(), home: fakeHome{err: down}, undecided: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +125,7 @@ func TestLookupIsMadeForRememberedTokens(t *testing.T) {
 	}
 	home.account = nil
 	_, _, err := authenticate(t.Context(), a, raw)
-	assertRefused(t, raw, err, AccountGone)
+	assertRefused(t, raw, err, token.ReasonAccountGone)
 }
 
 // Nobody makes the proxy ask shards without a key of theirs.

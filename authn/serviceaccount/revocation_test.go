@@ -34,11 +34,11 @@ func TestCheckRevoked(t *testing.T) {
 		t.Errorf("while the home is down: %v", err)
 	}
 	w.gone[testHome] = ErrNotFound
-	var refusal *RefusalError
-	if _, err := a.CheckRevoked(t.Context(), token.Parse(raw), until); !errors.As(err, &refusal) || refusal.Reason != AccountGone {
+	var refusal *token.RefusalError
+	if _, err := a.CheckRevoked(t.Context(), token.Parse(raw), until); !errors.As(err, &refusal) || refusal.Reason != token.ReasonAccountGone {
 		t.Errorf("after the account is gone: %v", err)
 	}
-	if _, err := a.CheckRevoked(t.Context(), token.Parse(sign(t, otherRSA(), "RS256", "own", []byte(`{"iss":"`+testIssuer+`"}`))), until); !errors.As(err, &refusal) || refusal.Reason != UnknownKey {
+	if _, err := a.CheckRevoked(t.Context(), token.Parse(sign(t, otherRSA(), "RS256", "own", []byte(`{"iss":"`+testIssuer+`"}`))), until); !errors.As(err, &refusal) || refusal.Reason != token.ReasonUnknownKey {
 		t.Errorf("with a key that is gone: %v", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/jwks"
@@ -140,7 +141,7 @@ func (w *keyWorld) want(raw, want string) {
 	w.t.Helper()
 	err := w.ask(raw)
 	got := ""
-	var refusal *RefusalError
+	var refusal *token.RefusalError
 	switch {
 	case errors.Is(err, ErrUndecided):
 		got = "undecided"

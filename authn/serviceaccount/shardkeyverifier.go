@@ -9,6 +9,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
 
+	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/clip"
@@ -63,7 +64,7 @@ func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature,
 	holder, err := f.Placement.Holder(home)
 	switch {
 	case errors.Is(err, index.ErrUnknown):
-		return nil, keyProvenance{}, refuse(HomeUnknown, "no shard has the token's logical cluster %s", home)
+		return nil, keyProvenance{}, token.Refuse(token.ReasonHomeUnknown, "no shard has the token's logical cluster %s", home)
 	case err != nil:
 		return nil, keyProvenance{}, fmt.Errorf("%w: find logical cluster %s: %w", ErrUndecided, home, err)
 	}
@@ -83,7 +84,7 @@ func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature,
 	// The shard has a key with this id. No other key gets the same id, since Kubernetes'
 	// ids are hashes of the keys: so the shard is not asked.
 	if id != "" && len(keys) > 0 {
-		return nil, keyProvenance{}, refuse(Signature, "key %q of shard %s does not verify the signature", clip.Clone(id, maxQuoted), holder.Name)
+		return nil, keyProvenance{}, token.Refuse(token.ReasonSignature, "key %q of shard %s does not verify the signature", clip.Clone(id, maxQuoted), holder.Name)
 	}
 	return f.openLate(ctx, jws, holder)
 }
@@ -113,9 +114,9 @@ func (f *ShardKeyVerifier) openLate(ctx context.Context, jws *jose.JSONWebSignat
 // noKeyOf refuses a token that no key of its home's holder verifies.
 func noKeyOf(holder *shards.Shard, id string) error {
 	if id == "" {
-		return refuse(Signature, "no key of shard %s, which holds the token's logical cluster, verifies the signature", holder.Name)
+		return token.Refuse(token.ReasonSignature, "no key of shard %s, which holds the token's logical cluster, verifies the signature", holder.Name)
 	}
-	return refuse(UnknownKey, "shard %s, which holds the token's logical cluster, publishes no key with the id %q", holder.Name, clip.Clone(id, maxQuoted))
+	return token.Refuse(token.ReasonUnknownKey, "shard %s, which holds the token's logical cluster, publishes no key with the id %q", holder.Name, clip.Clone(id, maxQuoted))
 }
 
 // tryKeys returns the payload if one of the keys verifies it, else nil.
@@ -137,14 +138,14 @@ func unverifiedHome(payload []byte, issuers []string) (string, error) {
 		Issuer string `json:"iss"`
 	}
 	if err := json.Unmarshal(payload, &public); err != nil {
-		return "", refuse(Malformed, "the token's registered claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
+		return "", token.Refuse(token.ReasonMalformed, "the token's registered claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
 	}
 	a, err := readAccount(payload, public.Issuer == LegacyIssuer, slices.Contains(issuers, LegacyIssuer))
 	if err != nil {
 		return "", err
 	}
 	if !validCluster(a.home) {
-		return "", refuse(Claims, "the token's home logical cluster %q is missing or malformed", clip.Clone(a.home, maxQuoted))
+		return "", token.Refuse(token.ReasonClaims, "the token's home logical cluster %q is missing or malformed", clip.Clone(a.home, maxQuoted))
 	}
 	return a.home, nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"frontproxy/authn/issuer"
-	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
@@ -31,7 +30,7 @@ type TenantEntry struct {
 	// is since when others use it: no time is before the one at which this entry began to.
 	Issuer issuer.Status
 	// Refused counts the tokens that it did not accept in the last hour, by reason.
-	Refused map[jwt.Reason]int
+	Refused map[token.Reason]int
 }
 
 // Bounds of what an owner is told: of how many configurations at once, of how many types of

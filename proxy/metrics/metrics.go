@@ -13,7 +13,7 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"frontproxy/authn/jwt"
-	"frontproxy/authn/serviceaccount"
+	"frontproxy/authn/token"
 )
 
 // Metrics are the instruments of one Proxy and what it stands on, in a registry of
@@ -79,12 +79,12 @@ func (m *Metrics) AccessReview(err error) {
 }
 
 // ServiceAccountRefused counts a service account's token that was refused.
-func (m *Metrics) ServiceAccountRefused(reason serviceaccount.Reason) {
+func (m *Metrics) ServiceAccountRefused(reason token.Reason) {
 	m.accountRefusals.WithLabelValues(string(reason)).Inc()
 }
 
 // OIDCTokenRefused counts a token of one of the operator's OIDC issuers that was refused.
-func (m *Metrics) OIDCTokenRefused(reason jwt.Reason) {
+func (m *Metrics) OIDCTokenRefused(reason token.Reason) {
 	m.oidcRefusals.WithLabelValues(string(reason)).Inc()
 }
 

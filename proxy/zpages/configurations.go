@@ -15,7 +15,6 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/identity"
-	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/apistatus"
@@ -82,7 +81,7 @@ type ConfigurationIssuer struct {
 	Keys        []IssuerKey `json:"keys,omitempty"`
 	IgnoredKeys []string    `json:"ignoredKeys,omitempty"`
 	// RefusedInLastHour counts the tokens that were not accepted, by reason.
-	RefusedInLastHour map[jwt.Reason]int `json:"refusedInLastHour,omitempty"`
+	RefusedInLastHour map[token.Reason]int `json:"refusedInLastHour,omitempty"`
 }
 
 // IssuerKey is a key in use. Since is when this instance first read it, or when the
