@@ -15,7 +15,6 @@ import (
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn/clientcert"
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/internal/typestest"
 	"frontproxy/authn/issuer"
@@ -25,6 +24,7 @@ import (
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/internal/certstest"
+	"frontproxy/internal/polltest"
 )
 
 // told is what a Decision tells, in one line.
@@ -49,7 +49,7 @@ func newTypes(t *testing.T) (*typestest.World, *workspacetypes.Index) {
 // waitAccepted waits until the type's authenticators accept tokens of s.
 func waitAccepted(t *testing.T, types *workspacetypes.Index, name string, s *issuertest.Issuer) {
 	t.Helper()
-	authntest.Soon(t, "its tokens are accepted", func() (bool, string) {
+	polltest.UntilState(t, "its tokens are accepted", func() (bool, string) {
 		record, err := types.Authenticators(index.Type{Cluster: "c1", Name: name})
 		if err != nil || record == nil || len(record.ByIssuer[s.URL()]) == 0 {
 			return false, fmt.Sprint(record, err)
@@ -231,7 +231,7 @@ func TestHangingIssuerDelaysNobody(t *testing.T) {
 	w.SetType("root", "c1", "team", "good")
 	waitAccepted(t, types, "team", s)
 	w.SetType("root", "c1", "team", "hangs", "good")
-	authntest.Soon(t, "both are built", func() (bool, string) {
+	polltest.UntilState(t, "both are built", func() (bool, string) {
 		n := types.Counts()[workspacetypes.ShownReady]
 		return n == 2, fmt.Sprint(n)
 	})

@@ -11,12 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
+	"frontproxy/internal/polltest"
 )
 
 func TestOwnersSeeTheirConfigurations(t *testing.T) {
@@ -137,7 +137,7 @@ func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
 	w.SetConfig("root", "c2", "mine", tokentest.SpecFor(i))
 	w.SetType("root", "c2", "mine", "mine")
 	var applied []workspacetypes.TenantConfiguration
-	authntest.Soon(t, "it is in use", func() (bool, string) {
+	polltest.UntilState(t, "it is in use", func() (bool, string) {
 		applied, _, err = a.OwnConfigurations("c2", "")
 		return len(applied) == 1 && len(applied[0].Entries) == 1, fmt.Sprint(applied, err)
 	})
@@ -236,7 +236,7 @@ func TestOwnersTryConfigurations(t *testing.T) {
 	if len(asked) != 0 {
 		t.Errorf("the operator's authenticator was asked %d times", len(asked))
 	}
-	authntest.Soon(t, "what was in use goes on", func() (bool, string) {
+	polltest.UntilState(t, "what was in use goes on", func() (bool, string) {
 		record, err := types.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 		return err == nil && len(record.ByIssuer[used.URL()]) == 1 && len(record.ByIssuer) == 1, fmt.Sprint(record, err)
 	})

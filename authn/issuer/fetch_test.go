@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // counted counts what is read of it.
@@ -51,14 +53,20 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestSlowLargeBodiesAreCutOff: who keeps a place is cut off.
+// TestSlowLargeBodiesAreCutOff: none keeps its place for longer than largeTime.
 func TestSlowLargeBodiesAreCutOff(t *testing.T) {
-	f := &fetcher{large: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(context.Background())
-	reader, writer := io.Pipe()
-	context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) }) // as net/http does with a body
-	go func() { _, _ = writer.Write(make([]byte, smallBody+1)) }()
-	if _, err := f.body(ctx, cancel, reader); !errors.Is(err, context.Canceled) || len(f.large) != 0 {
-		t.Errorf("%v, %d places taken", err, len(f.large))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := &fetcher{large: make(chan struct{}, 1)}
+		ctx, cancel := context.WithCancel(t.Context())
+		reader, writer := io.Pipe()
+		context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) }) // as net/http does with a body
+		go func() { _, _ = writer.Write(make([]byte, smallBody+1)) }()
+		begin := time.Now()
+		if _, err := f.body(ctx, cancel, reader); !errors.Is(err, context.Canceled) || len(f.large) != 0 {
+			t.Errorf("%v, %d places taken", err, len(f.large))
+		}
+		if passed := time.Since(begin); passed != largeTime {
+			t.Errorf("cut off after %s, want %s", passed, largeTime)
+		}
+	})
 }

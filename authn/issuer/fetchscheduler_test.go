@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/internal/polltest"
 )
 
 // dead has owner name n issuers that never answer, each another.
@@ -53,7 +54,7 @@ func TestBusyOwnersDoNotDelayASharedIssuer(t *testing.T) {
 	for n := range 9 {
 		dead(t, p, slow, fmt.Sprint("hostile-", n), 24)
 	}
-	eventually(t, "the hostile owners' shares are used up", func() bool { return fetchesByClass(p)[firstFetch]+waitingIn(p) == 9*24 })
+	polltest.Until(t, "the hostile owners' shares are used up", func() bool { return fetchesByClass(p)[firstFetch]+waitingIn(p) == 9*24 })
 	for n := range 9 { // they were there first
 		_, release, err := p.Acquire(refOf(s), fmt.Sprint("hostile-", n))
 		if err != nil {
@@ -82,7 +83,7 @@ func TestManyOwnersLeaveRoomForAStranger(t *testing.T) {
 	for n := range 80 {
 		dead(t, p, slow, fmt.Sprint("hostile-", n), 8)
 	}
-	eventually(t, "all have come", func() bool { return fetchesByClass(p)[firstFetch]+waitingIn(p) == 80*8 })
+	polltest.Until(t, "all have come", func() bool { return fetchesByClass(p)[firstFetch]+waitingIn(p) == 80*8 })
 	i, release, err := p.Acquire(refOf(s), "stranger")
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ import (
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/internal/egress"
 	"frontproxy/internal/jwks"
+	"frontproxy/internal/polltest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,25 +64,11 @@ func ready(t testing.TB, s *issuertest.Issuer) (*clocktesting.FakeClock, *Pool, 
 	p := running(t, Config{Clock: clock})
 	i := acquire(t, p, refOf(s))
 	<-i.Ready()
-	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	polltest.Until(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
 	return clock, p, i
 }
 
 // eventually polls, for what the code under test gives no signal of.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
-
 func verify(i *Issuer, token string) error {
 	_, err := i.Verify(context.Background(), token)
 	return err
@@ -122,7 +109,7 @@ func TestSharedByTrust(t *testing.T) {
 	if diff := cmp.Diff(0, len(p.Status())); diff != "" {
 		t.Errorf("issuers left (-want +got):\n%s", diff)
 	}
-	eventually(t, "the released issuer ends", func() bool {
+	polltest.Until(t, "the released issuer ends", func() bool {
 		return errors.Is(verify(first, s.Sign(nil, issuertest.KeyID("new"))), ErrUnavailable)
 	})
 }
@@ -520,7 +507,7 @@ func TestRetiredKeyDoesNotDelayANewOne(t *testing.T) {
 	s.Rotate()
 	i := acquire(t, p, refOf(s))
 	<-i.Ready()
-	eventually(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
+	polltest.Until(t, "the first attempt has ended", func() bool { return p.Status()[0].State == Ready })
 	for n := range 30 {
 		clock.Step(time.Second)
 		if diff := cmp.Diff("refused", outcome(verify(i, retired))); diff != "" {
@@ -568,7 +555,7 @@ func TestNoUsableKey(t *testing.T) {
 				i := acquire(t, p, refOf(s))
 				state := func(want State) {
 					t.Helper()
-					eventually(t, string(want), func() bool { return p.Status()[0].State == want && clock.HasWaiters() })
+					polltest.Until(t, string(want), func() bool { return p.Status()[0].State == want && clock.HasWaiters() })
 				}
 				if !atFirst {
 					state(Ready)
@@ -601,13 +588,13 @@ func TestNoUsableKey(t *testing.T) {
 							t.Fatalf("after %d eighths (-want +got):\n%s", n+1, diff)
 						}
 					}
-					eventually(t, "it is not read", func() bool { return s.KeyFetches() >= fetches && clock.HasWaiters() })
+					polltest.Until(t, "it is not read", func() bool { return s.KeyFetches() >= fetches && clock.HasWaiters() })
 				}
 				if diff := cmp.Diff("refused", outcome(verify(i, token))); diff != "" {
 					t.Errorf("when the time is over (-want +got):\n%s", diff)
 				}
 				s.Handle(issuertest.KeysPath, nil)
-				eventually(t, "its keys are back", func() bool {
+				polltest.Until(t, "its keys are back", func() bool {
 					clock.Step(time.Second)
 					return verify(i, token) == nil
 				})
@@ -645,9 +632,9 @@ func TestRotation(t *testing.T) {
 		t.Fatalf("before the next reading: %v", err)
 	}
 	fetches := s.KeyFetches()
-	eventually(t, "run waits for the time", clock.HasWaiters)
+	polltest.Until(t, "run waits for the time", clock.HasWaiters)
 	clock.Step(2 * RefreshPeriod)
-	eventually(t, "the periodic reading", func() bool { return i.Generation() == 3 })
+	polltest.Until(t, "the periodic reading", func() bool { return i.Generation() == 3 })
 	if diff := cmp.Diff(fetches+1, s.KeyFetches()); diff != "" {
 		t.Errorf("key fetches (-want +got):\n%s", diff)
 	}
@@ -665,9 +652,9 @@ func TestSameKeysSameGeneration(t *testing.T) {
 	i := acquire(t, p, refOf(s))
 	<-i.Ready()
 	for n := range 5 {
-		eventually(t, "run waits for the time", clock.HasWaiters)
+		polltest.Until(t, "run waits for the time", clock.HasWaiters)
 		clock.Step(2 * RefreshPeriod)
-		eventually(t, "a reading", func() bool { return s.KeyFetches() == n+2 })
+		polltest.Until(t, "a reading", func() bool { return s.KeyFetches() == n+2 })
 	}
 	if diff := cmp.Diff(uint64(1), i.Generation()); diff != "" {
 		t.Errorf("generation (-want +got):\n%s", diff)
@@ -679,9 +666,9 @@ func TestKeysOutliveTheIssuer(t *testing.T) {
 	clock, p, i := ready(t, s)
 	s.SetDown(true)
 	for range 5 {
-		eventually(t, "run waits for the time", clock.HasWaiters)
+		polltest.Until(t, "run waits for the time", clock.HasWaiters)
 		clock.Step(2 * RefreshPeriod)
-		eventually(t, "the issuer is seen to fail", func() bool { return p.Status()[0].State == Failing })
+		polltest.Until(t, "the issuer is seen to fail", func() bool { return p.Status()[0].State == Failing })
 		if err := verify(i, s.Sign(nil)); err != nil {
 			t.Fatalf("known key while the issuer is down: %v", err)
 		}
@@ -692,7 +679,7 @@ func TestKeysOutliveTheIssuer(t *testing.T) {
 	}
 	s.SetDown(false)
 	s.Rotate()
-	eventually(t, "run waits for the time", clock.HasWaiters)
+	polltest.Until(t, "run waits for the time", clock.HasWaiters)
 	clock.Step(jwks.RefetchEvery)
 	if err := verify(i, s.Sign(nil)); err != nil {
 		t.Fatalf("rotated key when it is back: %v", err)
@@ -727,7 +714,7 @@ func TestBackoff(t *testing.T) {
 	p := running(t, Config{Clock: clock})
 	i := acquire(t, p, refOf(s))
 	for n := 1; n <= 10; n++ {
-		eventually(t, fmt.Sprintf("attempt %d", n), func() bool { return s.Discoveries() == n && clock.HasWaiters() })
+		polltest.Until(t, fmt.Sprintf("attempt %d", n), func() bool { return s.Discoveries() == n && clock.HasWaiters() })
 		pause := i.pause(n)
 		if least, most := min(backoffMax, backoffStart<<(n-1))*3/4, min(backoffMax, backoffStart<<(n-1))*5/4; pause < least || pause > most {
 			t.Errorf("pause of %s after %d failures, want %s to %s", pause, n, least, most)
@@ -735,7 +722,7 @@ func TestBackoff(t *testing.T) {
 		clock.Step(2 * backoffMax) // surely past what was drawn
 	}
 	s.Handle(issuertest.DiscoveryPath, nil)
-	eventually(t, "recovers", func() bool {
+	polltest.Until(t, "recovers", func() bool {
 		clock.Step(time.Second)
 		return i.Generation() == 1
 	})
@@ -780,7 +767,7 @@ func TestOwnersWaitersAreBounded(t *testing.T) {
 	for range most {
 		ended.Go(func() { _, _ = i.Verify(ctx, s.Sign(nil)) })
 	}
-	eventually(t, "all of them wait", func() bool { return waiting() == most })
+	polltest.Until(t, "all of them wait", func() bool { return waiting() == most })
 	if err := verify(i, s.Sign(nil)); !errors.Is(err, ErrUnavailable) { // it would wait for an hour
 		t.Errorf("got %v, want unavailable", err)
 	}
@@ -790,9 +777,9 @@ func TestOwnersWaitersAreBounded(t *testing.T) {
 	}
 	defer release()
 	ended.Go(func() { _, _ = i.Verify(ctx, s.Sign(nil)) })
-	eventually(t, "another owner's waits", func() bool { return waiting() == most+1 })
+	polltest.Until(t, "another owner's waits", func() bool { return waiting() == most+1 })
 	end()
-	eventually(t, "nobody waits", func() bool { return waiting() == 0 })
+	polltest.Until(t, "nobody waits", func() bool { return waiting() == 0 })
 }
 
 // One owner's slow issuers leave room for the others'.

@@ -17,6 +17,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/internal/polltest"
 )
 
 // tunnels serves CONNECT and counts it.
@@ -103,10 +104,10 @@ func TestLogsChangesOfState(t *testing.T) {
 		return i.lastStart
 	}
 	next := func(what string) {
-		eventually(t, "it pauses", func() bool { return clock.HasWaiters() && !attempts().IsZero() })
+		polltest.Until(t, "it pauses", func() bool { return clock.HasWaiters() && !attempts().IsZero() })
 		before := attempts()
 		clock.Step(2 * RefreshPeriod)
-		eventually(t, what, func() bool { return attempts().After(before) })
+		polltest.Until(t, what, func() bool { return attempts().After(before) })
 	}
 	for range 5 {
 		next("another failure")

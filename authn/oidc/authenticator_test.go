@@ -23,6 +23,7 @@ import (
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/token"
 	"frontproxy/internal/filewatch"
+	"frontproxy/internal/polltest"
 )
 
 func newTest(t *testing.T, text string, change func(*Config)) (*Authenticator, string, error) {
@@ -342,7 +343,7 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 		o.Look(t.Context())
 		done <- o.LastError()
 	}()
-	authntest.Soon(t, "a wait for a timer", func() (bool, string) { return clk.HasWaiters(), "nobody waits" })
+	polltest.UntilState(t, "a wait for a timer", func() (bool, string) { return clk.HasWaiters(), "nobody waits" })
 	if diff := cmp.Diff([]string{one.URL()}, o.Issuers()); diff != "" {
 		t.Errorf("issuers while it waits (-want +got):\n%s", diff)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"frontproxy/index"
 	"frontproxy/index/shards"
 	"frontproxy/internal/jwks"
+	"frontproxy/internal/polltest"
 )
 
 var _ Placement = (*index.Index)(nil)
@@ -412,11 +414,7 @@ func TestRunReadsKeys(t *testing.T) {
 	go func() { ended <- w.keys.Run(ctx) }()
 	await := func(what string, ok func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: not within 10 s; status %+v", what, w.keys.Status())
-			}
-		}
+		polltest.UntilState(t, what, func() (bool, string) { return ok(), fmt.Sprintf("%+v", w.keys.Status()) })
 	}
 	await("a to be read, b to fail", func() bool {
 		s := w.keys.Status()

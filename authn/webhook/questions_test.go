@@ -10,13 +10,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 	"unsafe"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/token"
+	"frontproxy/internal/polltest"
 )
 
 // TestWebhookTokenSize: too long tokens are refused, and not sent.
@@ -52,27 +52,13 @@ func inLine(w *Authenticator) (questions, waiters int) {
 	return w.questions.Len()
 }
 
-// waitForLine polls.
+// waitForLine waits until this many questions are under way and this many requests wait.
 func waitForLine(t *testing.T, w *Authenticator, questions, waiters int) {
 	t.Helper()
-	poll(t, fmt.Sprintf("%d questions and %d who wait", questions, waiters), func() bool {
+	polltest.Until(t, fmt.Sprintf("%d questions and %d who wait", questions, waiters), func() bool {
 		q, n := inLine(w)
 		return q == questions && n == waiters
 	})
-}
-
-func poll(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("never happened: %s", what)
-		}
-	}
 }
 
 // TestWebhookGarbageOfClientsWhoLeft: what clients leave behind at a slow
@@ -91,7 +77,7 @@ func TestWebhookGarbageOfClientsWhoLeft(t *testing.T) {
 		})
 	}
 	waitForLine(t, w, clients, clients)
-	poll(t, "it is asked", func() bool { return s.Asked.Load() == maxCalls })
+	polltest.Until(t, "it is asked", func() bool { return s.Asked.Load() == maxCalls })
 	cancel()
 	wg.Wait()
 	waitForLine(t, w, maxCalls, 0)
@@ -181,7 +167,7 @@ func TestStrangersLeaveRoomAtTheWebhook(t *testing.T) {
 					}
 				})
 			}
-			poll(t, "half of the line is full", func() bool {
+			polltest.Until(t, "half of the line is full", func() bool {
 				questions, _ := inLine(w)
 				return questions == maxQuestions/2 && undecided.Load() == garbage-maxQuestions/2 && s.Asked.Load() == maxCalls/2
 			})

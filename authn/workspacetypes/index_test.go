@@ -25,6 +25,7 @@ import (
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
+	"frontproxy/internal/polltest"
 )
 
 // typeWorld is a Index under test, fed through its Watches.
@@ -101,7 +102,7 @@ func (w *typeWorld) want(what string, outcome tokentest.Outcome, name string, s 
 func (w *typeWorld) wantAt(what string, outcome tokentest.Outcome, cluster, name string, s *issuertest.Issuer) string {
 	w.t.Helper()
 	var reason string
-	authntest.Soon(w.t, what, func() (ok bool, state string) {
+	polltest.UntilState(w.t, what, func() (ok bool, state string) {
 		var got tokentest.Outcome
 		got, reason = w.ask(cluster, name, s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 		return got == outcome, fmt.Sprintf("outcome %s (%s), want %s", got, reason, outcome)
@@ -280,7 +281,7 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	}
 
 	w.SetConfig("root", "c1", "y", tokentest.SpecFor(b, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
-	authntest.Soon(t, "y is rebuilt", func() (bool, string) { return members()[1] != before[1], "it is not" })
+	polltest.UntilState(t, "y is rebuilt", func() (bool, string) { return members()[1] != before[1], "it is not" })
 	if members()[0] != before[0] {
 		t.Error("x was rebuilt with y")
 	}
@@ -369,14 +370,14 @@ func TestTypeIndexRetriesBuilds(t *testing.T) {
 	w.want("good", tokentest.Accepted, "team", b)
 	gate <- errors.New("out of luck")
 	w.SetConfig("root", "c1", "bad", tokentest.SpecFor(a))
-	authntest.Soon(t, "reported", func() (bool, string) {
+	polltest.UntilState(t, "reported", func() (bool, string) {
 		_, reason := w.ask("c1", "team", a.Sign(nil))
 		return strings.Contains(reason, "out of luck"), reason
 	})
 	w.want("the neighbour", tokentest.Accepted, "team", b)
 	gate <- errors.New("again")
 	gate <- nil
-	authntest.Soon(t, "the third build", func() (bool, string) {
+	polltest.UntilState(t, "the third build", func() (bool, string) {
 		fake.Step(time.Second)
 		got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 		return got == tokentest.Accepted, reason
@@ -479,7 +480,7 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 					want[fmt.Sprintf("wants an audience of %q", []string{fmt.Sprint("app", audience)})] = true
 				}
 			}
-			authntest.Soon(t, shard+" "+name, func() (bool, string) {
+			polltest.UntilState(t, shard+" "+name, func() (bool, string) {
 				got := map[string]bool{}
 				record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: name})
 				if err != nil {
@@ -583,13 +584,13 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 	}
 	built := make([]*jwt.Authenticator, many)
 	for n := range many {
-		authntest.Soon(t, fmt.Sprint("configuration ", n, " is built"), func() (bool, string) { built[n] = member(n); return built[n] != nil, "it is not" })
+		polltest.UntilState(t, fmt.Sprint("configuration ", n, " is built"), func() (bool, string) { built[n] = member(n); return built[n] != nil, "it is not" })
 	}
 	if got := (authntest.HeapInUse() - before) / many; got > most {
 		t.Errorf("%d bytes a configuration, want at most %d", got, most)
 	}
 	w.SetConfig("root", "c1", "x7", tokentest.SpecFor(s, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
-	authntest.Soon(t, "the changed one is rebuilt", func() (bool, string) { return member(7) != built[7], "it is not" })
+	polltest.UntilState(t, "the changed one is rebuilt", func() (bool, string) { return member(7) != built[7], "it is not" })
 	for n := range many {
 		if n != 7 && member(n) != built[n] {
 			t.Fatalf("configuration %d was rebuilt with another", n)

@@ -9,13 +9,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/internal/typestest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
+	"frontproxy/internal/polltest"
 )
 
 // All types of one owner share its places; another owner has its own.
@@ -35,7 +35,7 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	member := func(cluster, name string) jwt.Member {
 		t.Helper()
 		var found jwt.Member
-		authntest.Soon(t, "the type to be ready", func() (ok bool, state string) {
+		polltest.UntilState(t, "the type to be ready", func() (ok bool, state string) {
 			types, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
 			if err != nil || types == nil || len(types.ByIssuer[s.URL()]) != 1 {
 				return false, fmt.Sprintf("%+v, %v", types, err)

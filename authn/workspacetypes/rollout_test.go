@@ -15,11 +15,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
 
-	"frontproxy/authn/internal/authntest"
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/internal/typestest"
 	"frontproxy/authn/issuer/issuertest"
 	"frontproxy/authn/jwt"
+	"frontproxy/internal/polltest"
 )
 
 // withMoreCAs is another trust in the same issuer.
@@ -40,7 +40,7 @@ func (w *typeWorld) state(name string) ConfigurationStatus {
 func (w *typeWorld) wantState(name string, want ShownState) ConfigurationStatus {
 	w.t.Helper()
 	var s ConfigurationStatus
-	authntest.Soon(w.t, name+" is "+string(want), func() (bool, string) {
+	polltest.UntilState(w.t, name+" is "+string(want), func() (bool, string) {
 		s = w.state(name)
 		return s.State == want, fmt.Sprintf("%+v", s)
 	})
@@ -142,7 +142,7 @@ func TestTypeIndexTellsOfBrokenConfigurations(t *testing.T) {
 		for again := range 5 {
 			w.SetConfig("root", "c1", "x", broken) // another version of the same
 			fake.Step(buildRetryMax)
-			authntest.Soon(t, "it is tried again", func() (bool, string) {
+			polltest.UntilState(t, "it is tried again", func() (bool, string) {
 				w.index.mu.RLock()
 				defer w.index.mu.RUnlock()
 				c := w.index.shards["root"].configs[objectName{"c1", "x"}]
@@ -174,7 +174,7 @@ func TestTypeIndexBuildPauses(t *testing.T) {
 	for n := range 12 {
 		gate <- errors.New("out of luck")
 		want := min(buildRetryMax, buildRetry<<n)
-		authntest.Soon(t, "the failure is known", func() (bool, string) {
+		polltest.UntilState(t, "the failure is known", func() (bool, string) {
 			w.index.mu.RLock()
 			defer w.index.mu.RUnlock()
 			for c := range w.index.retry {
@@ -242,7 +242,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 	}
 	over := func(w *typeWorld, fake *clocktesting.FakeClock, what string, want tokentest.Outcome, s *issuertest.Issuer) {
 		w.t.Helper()
-		authntest.Soon(w.t, what, func() (bool, string) {
+		polltest.UntilState(w.t, what, func() (bool, string) {
 			fake.Step(handOverWait / 10)
 			got, reason := w.ask("c1", "team", s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 			return got == want, fmt.Sprintf("%s: %s", got, reason)
@@ -252,7 +252,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w, a, b, fake := setUp(t)
 		a.SetDown(false)
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a, withMoreCAs(a, b), tokentest.With("new:", "claimMappings", "username", "prefix")))
-		authntest.Soon(t, "it is in use", func() (bool, string) {
+		polltest.UntilState(t, "it is in use", func() (bool, string) {
 			fake.Step(handOverPoll)
 			if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got != tokentest.Accepted {
 				t.Fatalf("%s: %s", got, reason)
@@ -278,7 +278,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		w.wantState("x", ShownBroken)
 		step(w, fake, handOverWait, a)
 		over(w, fake, "the old has ended", tokentest.Undecided, a)
-		authntest.Soon(t, "its issuer is let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
+		polltest.UntilState(t, "its issuer is let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
 	})
 	t.Run("and back", func(t *testing.T) {
 		w, a, b, fake := setUp(t)
@@ -308,7 +308,7 @@ func TestTypeIndexHandOver(t *testing.T) {
 		if got, reason := w.ask("c1", "team", a.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})); got == tokentest.Accepted {
 			t.Errorf("accepted by %s", reason)
 		}
-		authntest.Soon(t, "its issuers are let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
+		polltest.UntilState(t, "its issuers are let go", func() (bool, string) { return len(w.pool.Status()) == 0, fmt.Sprint(w.pool.Status()) })
 		a.SetDown(false)
 		w.SetConfig("root", "c1", "x", tokentest.SpecFor(a))
 		w.want("put back", tokentest.Accepted, "team", a)
@@ -386,13 +386,12 @@ func TestTypeIndexChangesLoseNothing(t *testing.T) {
 	for range rounds {
 		for _, c := range changes {
 			w.SetConfig("root", "c1", "x", c.spec)
-			authntest.Soon(t, c.name, func() (bool, string) {
+			polltest.UntilState(t, c.name, func() (bool, string) {
 				s := w.state("x")
 				return t.Failed() || s.State == map[bool]ShownState{true: ShownReady, false: ShownBroken}[c.ready], fmt.Sprintf("%+v", s)
 			})
-			for before := accepted.Load(); accepted.Load() < before+20 && !t.Failed(); {
-				time.Sleep(time.Millisecond)
-			}
+			before := accepted.Load()
+			polltest.Until(t, "20 more tokens", func() bool { return accepted.Load() >= before+20 || t.Failed() })
 		}
 	}
 	t.Logf("%d changes, %d tokens, none lost", rounds*len(changes), accepted.Load())

@@ -15,6 +15,8 @@ import (
 	"go.uber.org/goleak"
 	"k8s.io/utils/clock"
 	testingclock "k8s.io/utils/clock/testing"
+
+	"frontproxy/internal/polltest"
 )
 
 // followed is a File of one file's text, and of the files that its lines "+name"
@@ -362,20 +364,19 @@ func TestRun(t *testing.T) {
 			t.Cleanup(func() { cancel(); <-done })
 			await := func(text string, step time.Duration) {
 				t.Helper()
-				for deadline := time.Now().Add(20 * time.Second); f.Get() != text; time.Sleep(time.Millisecond) {
-					if time.Now().After(deadline) {
-						t.Fatalf("the value is %q, want %q: %v", f.Get(), text, f.LastError())
+				polltest.UntilState(t, "the value "+text, func() (bool, string) {
+					if f.Get() == text {
+						return true, ""
 					}
 					// Each step is of a moment in which events had time to come.
 					if f.clock.HasWaiters() && step > 0 {
 						f.clock.Step(step)
 					}
-				}
+					return false, fmt.Sprintf("it is %q: %v", f.Get(), f.LastError())
+				})
 			}
 			// Run subscribes before its first look, so a write is seen once it waits.
-			for !f.clock.HasWaiters() {
-				time.Sleep(time.Millisecond)
-			}
+			polltest.Until(t, "Run waits", f.clock.HasWaiters)
 			change("two", "2")
 			await("2", burst/50)
 			if passed := f.clock.Since(start); passed >= Settle {
@@ -408,25 +409,17 @@ func TestReload(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = f.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	until := func(what string, ok func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(what)
-			}
-		}
-	}
-	until("Run never waits", f.clock.HasWaiters)
+	polltest.Until(t, "Run waits", f.clock.HasWaiters)
 	f.write("elsewhere/f", "two")
 	f.Reload()
 	f.Reload() // waits for nothing
-	until("no look", func() bool {
+	polltest.Until(t, "Run looks", func() bool {
 		f.looking.Lock()
 		defer f.looking.Unlock()
 		return len(f.changed) == 1
 	})
 	f.want("just seen", "one", "")
-	until("the change was not taken", func() bool {
+	polltest.Until(t, "the change is taken", func() bool {
 		if f.clock.HasWaiters() && f.Get() == "one" {
 			f.clock.Step(Settle)
 		}

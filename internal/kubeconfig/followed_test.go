@@ -22,6 +22,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"frontproxy/e2e/harness"
+	"frontproxy/internal/polltest"
 )
 
 // world is a server that says who called, by certificate and token, and a
@@ -160,9 +161,10 @@ func ask(c *rest.Config, path string) (string, error) {
 
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
-	if err := harness.Eventually(t.Context(), time.Minute, what, func(context.Context) error { return f() }); err != nil {
-		t.Fatal(err)
-	}
+	polltest.UntilState(t, what, func() (bool, string) {
+		err := f()
+		return err == nil, fmt.Sprint(err)
+	})
 }
 
 func (w *world) await(f *DynamicConfig, want string) {

@@ -8,6 +8,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/internal/filewatch"
+	"frontproxy/internal/polltest"
 )
 
 // WriteFile writes a file, or fails the test.
@@ -39,7 +40,7 @@ func Follow(t *testing.T, run func(context.Context) error, change func(), seen f
 		_ = run(ctx)
 	}()
 	change()
-	Soon(t, "the change", func() (bool, string) { return seen(), "it was never seen" })
+	polltest.Until(t, "the change is seen", seen)
 	cancel()
 	<-done
 }
