@@ -14,7 +14,7 @@ import (
 	"frontproxy/internal/clip"
 )
 
-// CredentialSummary is what credential a request came with, as far as that can be told
+// CredentialSummary is what credential a request came with, as far as that can be known
 // without trusting it. It never holds the credential.
 type CredentialSummary struct {
 	// Kind of the bearer token: "JWT", OpaqueKind or MalformedKind; empty when there is none.

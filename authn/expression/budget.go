@@ -28,7 +28,7 @@ const (
 	// claimBytes is what reading a claim takes in addition: its entry in apiserver's map and
 	// a decoder, however small the claim is.
 	claimBytes = 256
-	// errorBytes is what the error of a function takes beside its arguments. Whether there
+	// errorBytes is what the error of a function takes in addition to its arguments. Whether there
 	// is one is known only after the call, so the budget always holds one back.
 	errorBytes = 1 << 10
 	// lookEvery is after how many steps an evaluation looks whether its context

@@ -26,7 +26,7 @@ type Size struct {
 }
 
 const (
-	// expressionBytes is what the smallest expression keeps, beside its text.
+	// expressionBytes is what the smallest expression keeps in addition to its text.
 	expressionBytes = 2 << 10
 	// nodeBytes is what one node keeps: its syntax tree, its type and its plan.
 	nodeBytes = 300

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/cel/lazy"
 )
 
-// What a container takes, beside its elements.
+// What a container takes in addition to its elements.
 const (
 	listBytes   = 256
 	mapBytes    = 640

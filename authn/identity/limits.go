@@ -69,7 +69,7 @@ func textBytes(u user.Info) int {
 	return size
 }
 
-// Memory that a string of a list, and a list of a map, takes beside its text.
+// Memory that a string of a list, and a list of a map, takes in addition to its text.
 const stringOverhead, keyOverhead = 16, 96
 
 // KeptBytes is about the memory that an identity takes where it is remembered.

@@ -34,7 +34,7 @@ const (
 )
 
 // Authenticator is one entry of a configuration's spec.jwt, ready to use. It
-// is immutable but for its cache and its counts, and safe for concurrent use.
+// is immutable except for its caches and counts, and safe for concurrent use.
 //
 // It looks at audience and times itself, then has the issuer verify the
 // signature, and leaves claims, mappings and rules to apiserver's OIDC
@@ -61,8 +61,7 @@ type Authenticator struct {
 	digester  *token.Digester
 	cache     token.Cache[user.Info]
 	// mappings remembers what expressions made of verified payloads, refusals included. A
-	// payload's signature is verified before it is looked up here, so nothing is believed
-	// for being remembered.
+	// payload is looked up here only after its signature was verified.
 	mappings *bytecache.Cache[token.Digest, mapping]
 	// evaluations has a slot for each evaluation that may run now, for all types of
 	// all owners; nil means no limit.
@@ -108,7 +107,7 @@ func (a *Authenticator) Describe(name string, workspace bool) authstatus.Authent
 func (a *Authenticator) Audiences() []string { return a.audiences }
 
 // RecentRefusals counts the tokens of requests that were not accepted in the last hour, by
-// reason; nil: there were none. It begins anew when the configuration's spec changes.
+// reason; nil: there were none. It starts again when the configuration's spec changes.
 func (a *Authenticator) RecentRefusals() map[token.Reason]int { return a.recent.counts(a.clock.Now()) }
 
 // AuthenticateToken implements token.Authenticator.

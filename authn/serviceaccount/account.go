@@ -40,8 +40,8 @@ type reference struct {
 	UID  string `json:"uid"`
 }
 
-// accountBytes is about what an account takes beside its texts, stringBytes what a text of a
-// list takes beside its bytes.
+// accountBytes is about what an account takes in addition to its texts, stringBytes what a text
+// of a list takes in addition to its bytes.
 const accountBytes, stringBytes = 256, 16
 
 // bytes returns about how much memory the account takes.

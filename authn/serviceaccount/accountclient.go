@@ -86,7 +86,7 @@ func (q *question) bytes() int {
 	return len(q.shard) + len(q.cluster) + len(q.namespace) + len(q.resource) + len(q.name)
 }
 
-// answerBytes is about what an answer takes beside its question's texts.
+// answerBytes is about what an answer takes in addition to its question's texts.
 const answerBytes = 320
 
 // answer is what a shard last said, and why it could not be asked since.

@@ -112,7 +112,7 @@ func (a *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until t
 	return true, a.counted(t, err)
 }
 
-// judges says whether the token is of one of the issuers.
+// judges reports whether one of the issuers issued the token.
 func (a *Authenticator) judges(t token.Token) bool {
 	return t.JWT && (t.Issuer == LegacyIssuer || slices.Contains(a.config.Issuers, t.Issuer))
 }

@@ -31,7 +31,7 @@ type RevocationChecker interface {
 	// CheckRevoked is for a token that was good until it expired at until. It returns
 	// nil when all else that the token depends on still exists (its service account,
 	// the configuration that trusts its issuer), an error that wraps ErrUndecided
-	// when that cannot be told now, and any other error when the token is revoked.
+	// when that is not known now, and any other error when the token is revoked.
 	// known is false when the token is not of the Authenticator's kind.
 	CheckRevoked(ctx context.Context, t Token, until time.Time) (known bool, err error)
 }

@@ -27,7 +27,8 @@ type configEntry struct {
 	handOver handOver
 	// loggedErr is the error that was logged last; nil when there is none now.
 	loggedErr error
-	// queued: it is in Index.todo, if not in stateQueued, in vain. It is the buildQueue's.
+	// queued: it is in Index.todo; outside stateQueued, its turn there has no effect. Only
+	// the buildQueue uses it.
 	queued bool
 }
 

@@ -33,7 +33,7 @@ type TenantEntry struct {
 	Refused map[token.Reason]int
 }
 
-// Bounds of what an owner is told: of how many configurations at once, of how many types of
+// Bounds of what an owner is shown: how many configurations at once, how many types of
 // each, and how many bytes of an error. A workspace may have any number of objects.
 const maxShown, maxTypesShown, maxErrorShown = 256, 64, 4 << 10
 

@@ -19,8 +19,7 @@ func WriteFile(t *testing.T, file, text string) {
 	}
 }
 
-// Settle lets what stands in f's files now settle and returns why it is not in
-// use.
+// Settle has f use what is in its files now, and returns why it does not.
 func Settle[T any](t *testing.T, f *filewatch.File[T], clk *clocktesting.FakeClock) error {
 	t.Helper()
 	f.Look(t.Context())
