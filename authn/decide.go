@@ -31,13 +31,18 @@ const (
 )
 
 // Decide says who is asking, or why the request is not admitted. It waits for issuers, shards
-// and the webhook no longer than until ctx ends.
+// and the webhook no longer than until ctx ends, and not at all if r.NoWait is set.
 //
 // The order is kcp's: an asserted identity, a client certificate, a token; for
 // a token first the global authenticators, then those of the workspace's type,
 // the webhook last. After an authenticator's error or refusal the others are still asked.
 // The request passes through only when no authenticator applies to it.
 func (a *Authenticator) Decide(ctx context.Context, r Request) *Decision {
+	if r.NoWait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		cancel() // what an ended context leaves is what needs no waiting
+	}
 	q := evaluation{request: r}
 	d := a.decide(ctx, &q)
 	if d.User == nil && !d.PassThrough {

@@ -80,3 +80,34 @@ func TestDecideDeadline(t *testing.T) {
 		})
 	}
 }
+
+// TestDecideDoesNotWait: with NoWait, an issuer that never answers is undecided at once, and
+// who need not be asked is admitted.
+func TestDecideDoesNotWait(t *testing.T) {
+	known := fakeToken{name: "known", users: map[string]user.Info{jwtOf(iss): &user.DefaultInfo{Name: "alice"}}}
+	for name, tc := range map[string]struct {
+		members []token.Authenticator
+		status  int
+	}{
+		"nobody knows the token":           {[]token.Authenticator{waitingToken{"waits"}}, http.StatusServiceUnavailable},
+		"an authenticator knows the token": {[]token.Authenticator{waitingToken{"waits"}, known}, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, err := New(Config{Types: fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{iss: tc.members}}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
+				r.Header.Set("Authorization", "Bearer "+jwtOf(iss))
+				q := requestOf(r, &index.Target{Cluster: "c1", Type: index.Type{Cluster: "root", Name: "team"}})
+				q.NoWait = true
+				start := time.Now()
+				d := a.Decide(r.Context(), q)
+				if waited := time.Since(start); d.Status != tc.status || waited != 0 {
+					t.Errorf("status %d after %s, want %d at once", d.Status, waited, tc.status)
+				}
+			})
+		})
+	}
+}

@@ -28,4 +28,8 @@ type Request struct {
 	// ShardRoute is the shard whose virtual workspaces the request is for, below
 	// /shards/<name>/services/; empty everywhere else.
 	ShardRoute string
+
+	// NoWait: Decide is to wait for nobody. Who would have to be asked is undecided, as if
+	// asking had taken too long.
+	NoWait bool
 }

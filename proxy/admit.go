@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -32,35 +31,32 @@ var errNobody = errors.New("the decision admits a request without a user")
 
 // admit authenticates the caller and determines the identity that the server gets.
 func (x *exchange) admit(r *http.Request) *metav1.Status {
-	return x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
-		x.admission, status = x.p.identify(r, &x.dest)
+	return x.authenticating(r, func(r *http.Request, noWait bool) (status *metav1.Status) {
+		x.admission, status = x.p.identify(r, &x.dest, noWait)
 		return status
 	})
 }
 
 // authenticating calls do, which authenticates the request, and charges the client's
-// address for the time that it waits. If the address has no room, do may not wait, and a
+// address for the time that it waits. If the address has no room, do gets noWait, and a
 // request that would have to wait is refused with 429.
-func (x *exchange) authenticating(r *http.Request, do func(*http.Request) *metav1.Status) *metav1.Status {
+func (x *exchange) authenticating(r *http.Request, do func(r *http.Request, noWait bool) *metav1.Status) *metav1.Status {
 	x.charges.chargeAddress(&x.p.limit, r, chargedTarget(x.localPath, &x.dest), x.long)
-	if !x.charges.addressFull {
-		return x.p.withSpan(r, "authn", do)
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	cancel() // do gets a canceled context: it can use only what is known already
-	status := x.p.withSpan(r.WithContext(ctx), "authn", do)
-	if status != nil && status.Code == http.StatusServiceUnavailable {
+	noWait := x.charges.addressFull
+	status := x.p.withSpan(r, "authn", func(r *http.Request) *metav1.Status { return do(r, noWait) })
+	if noWait && status != nil && status.Code == http.StatusServiceUnavailable {
 		return apistatus.TooManyRequests("your address has, in this workspace,")
 	}
 	return status
 }
 
 // identify authenticates the caller and determines the identity that the server at d
-// gets. A non-nil Status refuses the request; the decision is returned for records.
-func (p *Proxy) identify(r *http.Request, d *destination.Destination) (admission, *metav1.Status) {
+// gets. noWait is authn.Request's. A non-nil Status refuses the request; the decision is
+// returned for records.
+func (p *Proxy) identify(r *http.Request, d *destination.Destination, noWait bool) (admission, *metav1.Status) {
 	a := admission{decision: passedThrough}
 	if d.Trust != destination.PassThrough {
-		a.decision = p.authenticate(r, d)
+		a.decision = p.authenticate(r, d, noWait)
 	}
 	if p.Owner != nil && a.decision.ServiceAccount {
 		switch creates, err := createsWorkspace(r, d); {
@@ -84,9 +80,11 @@ func (p *Proxy) identify(r *http.Request, d *destination.Destination) (admission
 	return a, status
 }
 
-// authenticate asks the Decider who is calling.
-func (p *Proxy) authenticate(r *http.Request, to *destination.Destination) *authn.Decision {
-	d := p.Decider.Decide(r.Context(), authnRequest(r, to))
+// authenticate asks the Decider who is calling. noWait is authn.Request's.
+func (p *Proxy) authenticate(r *http.Request, to *destination.Destination, noWait bool) *authn.Decision {
+	q := authnRequest(r, to)
+	q.NoWait = noWait
+	d := p.Decider.Decide(r.Context(), q)
 	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
 		panic(errNobody)
 	}

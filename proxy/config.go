@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"k8s.io/apiserver/pkg/authentication/user"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/index/shards"
+	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/logindiscovery"
 	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/routing"
@@ -27,10 +27,10 @@ type Decider interface {
 
 // Authorizer says who may read what the proxy reports about itself; accessreview.RootAuthorizer does.
 type Authorizer interface {
-	// Authorize reports whether u may do verb at a non-resource path. An error means
-	// that this could not be determined now. If the error wraps fairqueue.ErrFull,
-	// too many reviews of this caller are in progress, and it should try again.
-	Authorize(ctx context.Context, u user.Info, verb, path string) (bool, error)
+	// Authorize reports whether the access is allowed. An error means that this could
+	// not be determined now. If the error wraps fairqueue.ErrFull, too many reviews of
+	// this caller are in progress, and it should try again.
+	Authorize(ctx context.Context, a accessreview.Access) (bool, error)
 }
 
 // Config is what a Proxy is made of.

@@ -10,11 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apiserver/pkg/authentication/user"
-
 	"frontproxy/authn"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
+	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/zpages"
 )
 
@@ -33,7 +32,7 @@ func (s *slowExplainer) Explain(ctx context.Context, r authn.Request, c *workspa
 // allowAll lets everybody read everything.
 type allowAll struct{}
 
-func (allowAll) Authorize(context.Context, user.Info, string, string) (bool, error) { return true, nil }
+func (allowAll) Authorize(context.Context, accessreview.Access) (bool, error) { return true, nil }
 
 func explainingFront(t *testing.T, now func() time.Time, explainer zpages.Explainer) *front {
 	t.Helper()

@@ -51,16 +51,16 @@ func (x *exchange) admitLocal(r *http.Request) *metav1.Status {
 	if x.localPath == protectedresource.WellKnownPath {
 		return nil
 	}
-	return x.authenticating(r, func(r *http.Request) (status *metav1.Status) {
-		x.decision, status = x.p.authorizeLocal(r, x.charges, x.localPath)
+	return x.authenticating(r, func(r *http.Request, noWait bool) (status *metav1.Status) {
+		x.decision, status = x.p.authorizeLocal(r, x.charges, x.localPath, noWait)
 		return status
 	})
 }
 
 // authorizeLocal authenticates and authorizes a request for a path of the proxy's: get,
-// and for explanations of credentials post. A non-nil Status refuses it; the decision, which
-// may be nil then, is returned for records.
-func (p *Proxy) authorizeLocal(r *http.Request, held *charges, path string) (*authn.Decision, *metav1.Status) {
+// and for explanations of credentials post. noWait: nobody is waited for. A non-nil Status
+// refuses it; the decision, which may be nil then, is returned for records.
+func (p *Proxy) authorizeLocal(r *http.Request, held *charges, path string, noWait bool) (*authn.Decision, *metav1.Status) {
 	verb := "get"
 	switch {
 	case path == zpages.ExplainPath && r.Method == http.MethodPost:
@@ -71,7 +71,7 @@ func (p *Proxy) authorizeLocal(r *http.Request, held *charges, path string) (*au
 	if len(accessreview.Impersonation(r.Header)) > 0 { // root could be asked about either user, and both would be surprised
 		return nil, apistatus.Forbidden("forbidden: the proxy's own pages are served to callers as themselves: send no Impersonate-* headers (kubectl --as)")
 	}
-	d := p.authenticate(r, &destination.Destination{})
+	d := p.authenticate(r, &destination.Destination{}, noWait)
 	switch {
 	case d.PassThrough: // there is no shard here to decide
 		return d, apistatus.Unauthenticated(&authn.Decision{Status: http.StatusUnauthorized})
@@ -84,7 +84,7 @@ func (p *Proxy) authorizeLocal(r *http.Request, held *charges, path string) (*au
 	allowed := false
 	if p.Pages.Authorizer != nil {
 		var err error
-		allowed, err = p.Pages.Authorizer.Authorize(r.Context(), d.User, verb, path)
+		allowed, err = p.Pages.Authorizer.Authorize(r.Context(), accessreview.Access{User: d.User, Verb: verb, Path: path, NoWait: noWait})
 		if err != nil {
 			if !errors.Is(err, fairqueue.ErrFull) {
 				p.Log.Error(err, "Could not authorize a request", "path", path)

@@ -136,10 +136,12 @@ func TestIssuerThatNeverAnswers(t *testing.T) {
 	w.decide = func(ctx context.Context, r authn.Request) *authn.Decision {
 		switch r.Header.Get("Authorization") {
 		case "Bearer hanging":
-			<-ctx.Done()
+			if !r.NoWait {
+				<-ctx.Done()
+			}
 			return &authn.Decision{Status: http.StatusServiceUnavailable}
 		case "Bearer new": // somebody has to be asked, who answers
-			if ctx.Err() != nil {
+			if r.NoWait {
 				return &authn.Decision{Status: http.StatusServiceUnavailable}
 			}
 		}

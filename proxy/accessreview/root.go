@@ -80,6 +80,16 @@ type RootConfig struct {
 	Clock clock.PassiveClock
 }
 
+// Access is what a RootAuthorizer is asked about.
+type Access struct {
+	User user.Info
+	// Verb and Path are what User would do at which non-resource path.
+	Verb, Path string
+	// NoWait: only an answer that is known already counts; else there is an error, as if
+	// asking had taken too long.
+	NoWait bool
+}
+
 // NewRootAuthorizer reads the files that the kubeconfig names.
 func NewRootAuthorizer(c RootConfig) (*RootAuthorizer, error) {
 	timeout := cmp.Or(c.Timeout, reviewTimeout)
@@ -102,20 +112,25 @@ func NewRootAuthorizer(c RootConfig) (*RootAuthorizer, error) {
 	}, nil
 }
 
-// Authorize reports whether u may do verb at a non-resource path. An error means that this could
-// not be determined now. If the error wraps fairqueue.ErrFull, too many reviews of this caller are
-// in progress, and it should try again.
-func (a *RootAuthorizer) Authorize(ctx context.Context, u user.Info, verb, path string) (bool, error) {
-	spec := reviewOf(u, verb, path)
+// Authorize reports whether the access is allowed. An error means that this could not be
+// determined now. If the error wraps fairqueue.ErrFull, too many reviews of this caller are in
+// progress, and it should try again.
+func (a *RootAuthorizer) Authorize(ctx context.Context, to Access) (bool, error) {
+	spec := reviewOf(to.User, to.Verb, to.Path)
 	asked, err := json.Marshal(spec)
 	if err != nil {
-		return false, fmt.Errorf("encode the review of %s %s: %w", verb, path, err)
+		return false, fmt.Errorf("encode the review of %s %s: %w", to.Verb, to.Path, err)
 	}
 	key := reviewKey(sha256.Sum256(asked))
 	if allowed, ok := a.known(key); ok {
 		return allowed, nil
 	}
-	allowed, err := a.queue.Do(ctx, key, []string{reviewCaller(u)}, func() func(context.Context) (bool, error) {
+	if to.NoWait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		cancel() // root may be asked, for the next request, and is not waited for
+	}
+	allowed, err := a.queue.Do(ctx, key, []string{reviewCaller(to.User)}, func() func(context.Context) (bool, error) {
 		return func(ctx context.Context) (bool, error) {
 			if allowed, ok := a.known(key); ok { // the review before may have ended while the caller looked
 				return allowed, nil
@@ -124,7 +139,7 @@ func (a *RootAuthorizer) Authorize(ctx context.Context, u user.Info, verb, path 
 		}
 	})
 	if err != nil {
-		return false, fmt.Errorf("ask root whether the user may %s %s: %w", verb, path, err)
+		return false, fmt.Errorf("ask root whether the user may %s %s: %w", to.Verb, to.Path, err)
 	}
 	return allowed, nil
 }

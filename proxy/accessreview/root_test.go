@@ -26,7 +26,7 @@ func TestRootAuthorizer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ok, err := a.Authorize(context.Background(), alice, "get", "/metrics")
+			ok, err := a.Authorize(context.Background(), Access{User: alice, Verb: "get", Path: "/metrics"})
 			if err != nil || !ok {
 				t.Errorf("host %q: %v, %v", path+suffix, ok, err)
 			}
@@ -38,7 +38,7 @@ func TestRootAuthorizer(t *testing.T) {
 			if diff := cmp.Diff(want, root.Take()); diff != "" {
 				t.Errorf("host %q: reviews (-want +got):\n%s", path+suffix, diff)
 			}
-			if ok, err := a.Authorize(context.Background(), alice, "get", "/statusz"); err != nil || !ok {
+			if ok, err := a.Authorize(context.Background(), Access{User: alice, Verb: "get", Path: "/statusz"}); err != nil || !ok {
 				t.Errorf("another path: %v, %v", ok, err)
 			}
 			if asked := root.Take(); len(asked) != 1 {
@@ -63,7 +63,7 @@ func TestReviewsAreKept(t *testing.T) {
 	}
 	ask := func(u *user.DefaultInfo, allowed, failed bool, reviews int) {
 		t.Helper()
-		if got, err := a.Authorize(context.Background(), u, "get", "/metrics"); got != allowed || (err != nil) != failed {
+		if got, err := a.Authorize(context.Background(), Access{User: u, Verb: "get", Path: "/metrics"}); got != allowed || (err != nil) != failed {
 			t.Errorf("%s: %v, %v", u.Name, got, err)
 		}
 		if n := len(root.Take()); n != reviews {
@@ -100,4 +100,20 @@ func TestReviewsAreKept(t *testing.T) {
 	ask(carol, false, true, 1)
 	root.Fail(0)
 	ask(carol, true, false, 1)
+}
+
+// TestAuthorizeDoesNotWait: with NoWait, an answer that is known counts, and root is not waited for.
+func TestAuthorizeDoesNotWait(t *testing.T) {
+	root := accessreviewtest.NewRoot(t, "", "alice")
+	a, err := NewRootAuthorizer(RootConfig{Kubeconfig: root.Config("")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := Access{User: &user.DefaultInfo{Name: "alice"}, Verb: "get", Path: "/metrics"}
+	for _, step := range []struct{ noWait, allowed bool }{{true, false}, {false, true}, {true, true}} {
+		to.NoWait = step.noWait
+		if got, err := a.Authorize(t.Context(), to); got != step.allowed || (err == nil) != step.allowed {
+			t.Errorf("NoWait %v: %v, %v, want %v", step.noWait, got, err, step.allowed)
+		}
+	}
 }
