@@ -54,9 +54,9 @@ const maxReasons = 2048
 // bytes. No object's path is longer: names have 253 bytes at most.
 const maxRecordedURI, maxRecordedSources = 4 << 10, 1 << 10
 
-// conclude answers the request, as respond does, and has apiserver's audit record that: here
-// all that an event says is known.
-func (x *exchange) conclude(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
+// respondAudited is respond, recorded by apiserver's audit: by now all that an event says is
+// known.
+func (x *exchange) respondAudited(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
 	ctx := audit.WithAuditContext(r.Context())
 	audit.WithAuditID(ctx, types.UID(x.id))
 	ctx = genericapirequest.WithReceivedTimestamp(ctx, x.start)

@@ -25,9 +25,9 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool, x.rp.Transport = x.p.buffers.large, x.dest.Transport
 	r = x.withWatchContext(r)
 	x.inbound = r
-	held := r
+	buffered := r
 	if !x.upgrade {
-		if held = x.bufferRequest(w, r); held == nil {
+		if buffered = x.bufferRequest(w, r); buffered == nil {
 			return
 		}
 	}
@@ -40,13 +40,13 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 		x.tunnel(&x.writer, r)
 		return
 	}
-	x.rp.ServeHTTP(&x.writer, held)
+	x.rp.ServeHTTP(&x.writer, buffered)
 }
 
 // bufferRequest reads a small body; nil: the body did not arrive in time, and the client has
 // its answer.
 func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.Request {
-	held, err := bufferBody(r)
+	buffered, err := bufferBody(r)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		x.tooLate(w)
 		return nil
@@ -54,7 +54,7 @@ func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.R
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client broke off: nobody reads an answer
 	}
-	return held
+	return buffered
 }
 
 // tooLate answers a client whose body did not arrive in time.

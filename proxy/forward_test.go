@@ -263,7 +263,7 @@ func TestPanicContained(t *testing.T) {
 }
 
 // TestCutShort: an answer that breaks off is passed on as one, a refusal that was
-// looked into (noticeDistrust) too.
+// looked into (checkIdentityRejected) too.
 func TestCutShort(t *testing.T) {
 	for _, code := range []int{http.StatusOK, http.StatusForbidden} {
 		t.Run(http.StatusText(code), func(t *testing.T) { testCutShort(t, code) })

@@ -91,7 +91,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	status := x.authorize(r) //nolint:contextcheck // what an API server makes of a request needs no context
 	if p.Audit != nil {
-		x.conclude(w, r, status)
+		x.respondAudited(w, r, status)
 		return
 	}
 	x.respond(w, r, status)

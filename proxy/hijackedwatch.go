@@ -89,7 +89,7 @@ func (x *exchange) serveHijacked(conn net.Conn, more bool) {
 	}()
 	defer func() {
 		p.finish(x, nil, x.inbound, recover())
-		given = whole && !last && to.silent && p.returned.put(conn)
+		given = whole && !last && to.silent && p.reused.put(conn)
 	}()
 	if !more {
 		to.listening = listen(conn, x.watchContext.cancel)

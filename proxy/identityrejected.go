@@ -34,7 +34,7 @@ func (p *Proxy) checkIdentityRejected(res *http.Response, d *destination.Destina
 	}
 	p.Metrics.IdentityRejected(d.Kind, d.Shard)
 	p.rejections.add(d.Name(), p.Now())
-	if p.distrusts.AllowN(p.Now(), 1) {
+	if p.rejectionLines.AllowN(p.Now(), 1) {
 		p.Log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", d.Name(), "code", res.StatusCode)
 	}
 }

@@ -60,7 +60,7 @@ func (x *exchange) admitLocal(r *http.Request) *metav1.Status {
 // authorizeLocal authenticates and authorizes a request for a path of the proxy's: get,
 // and for explanations of credentials post. noWait: nobody is waited for. A non-nil Status
 // refuses it; the decision, which may be nil then, is returned for records.
-func (p *Proxy) authorizeLocal(r *http.Request, held *charges, path string, noWait bool) (*authn.Decision, *metav1.Status) {
+func (p *Proxy) authorizeLocal(r *http.Request, c *charges, path string, noWait bool) (*authn.Decision, *metav1.Status) {
 	verb := "get"
 	switch {
 	case path == zpages.ExplainPath && r.Method == http.MethodPost:
@@ -78,7 +78,7 @@ func (p *Proxy) authorizeLocal(r *http.Request, held *charges, path string, noWa
 	case d.User == nil:
 		return d, apistatus.Unauthenticated(d)
 	}
-	if status := p.checkCallerRate(r, held, d, path, false); status != nil {
+	if status := p.checkCallerRate(r, c, d, path, false); status != nil {
 		return d, status
 	}
 	allowed := false
@@ -108,7 +108,7 @@ func (x *exchange) answerLocally(w http.ResponseWriter, r *http.Request) bool {
 	}
 	var page http.HandlerFunc
 	if status == nil {
-		page, status = x.page(r)
+		page, status = x.findPage(r)
 	}
 	switch {
 	case status != nil:
@@ -122,9 +122,9 @@ func (x *exchange) answerLocally(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// page returns what writes the page that is asked for, or a Status instead. Both are nil if none
-// is asked for.
-func (x *exchange) page(r *http.Request) (http.HandlerFunc, *metav1.Status) {
+// findPage returns what writes the page that is asked for, or a Status instead. Both are nil if
+// none is asked for.
+func (x *exchange) findPage(r *http.Request) (http.HandlerFunc, *metav1.Status) {
 	if x.localPath != "" {
 		return x.p.localPage(r, x.localPath)
 	}

@@ -365,7 +365,7 @@ func TestVersionsOfAnotherShard(t *testing.T) {
 			if res.StatusCode != tc.want {
 				t.Fatalf("answers %d, want %d: %s", res.StatusCode, tc.want, body)
 			}
-			all := slices.DeleteFunc(shard.take(), func(s seen) bool { return strings.Contains(s.URI, "limit=1") }) // otherstores.go
+			all := slices.DeleteFunc(shard.take(), func(s seen) bool { return strings.Contains(s.URI, "limit=1") }) // package otherstores asks with this
 			if (len(all) == 1) != (tc.want == 200) {
 				t.Errorf("the shard has seen %+v", all)
 			}

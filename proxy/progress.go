@@ -29,16 +29,16 @@ type progressDeadline struct {
 	// goroutine, and never after stop.
 	cut func()
 
-	mu      sync.Mutex    // guards what follows
-	timer   *time.Timer   // nil: there was no step yet
-	set     bool          // timer will fire, not later than the step under way has to be cut
-	waiting bool          // a step is under way
-	first   time.Time     // when the first step began
-	begun   time.Duration // after first, when the step under way began
-	spent   time.Duration
-	moved   int // in spent
-	expired bool
-	stopped bool
+	mu        sync.Mutex    // guards what follows
+	timer     *time.Timer   // nil: there was no step yet
+	set       bool          // timer will fire, not later than the step under way has to be cut
+	waiting   bool          // a step is under way
+	first     time.Time     // when the first step began
+	stepStart time.Duration // after first, when the step under way began
+	spent     time.Duration
+	moved     int // in spent
+	expired   bool
+	stopped   bool
 }
 
 // begin is called before a step that may wait. Steps are many and short, and to set a timer
@@ -51,7 +51,7 @@ func (p *progressDeadline) begin() {
 	if p.first.IsZero() {
 		p.first = time.Now()
 	} else {
-		p.begun = time.Since(p.first) // costs half of what Now does
+		p.stepStart = time.Since(p.first) // costs half of what Now does
 	}
 	if !p.set && !p.stopped {
 		p.setTimer(p.timeout - p.spent)
@@ -77,7 +77,7 @@ func (p *progressDeadline) end(n int) error {
 	if p.moved += n; p.moved >= p.quota {
 		p.spent, p.moved = 0, 0
 	} else {
-		p.spent += time.Since(p.first) - p.begun
+		p.spent += time.Since(p.first) - p.stepStart
 	}
 	if p.expired {
 		return os.ErrDeadlineExceeded
@@ -92,7 +92,7 @@ func (p *progressDeadline) fire() {
 	if p.stopped || p.expired || !p.waiting {
 		return
 	}
-	if left := p.timeout - p.spent - (time.Since(p.first) - p.begun); left > 0 { // it was set for an earlier step
+	if left := p.timeout - p.spent - (time.Since(p.first) - p.stepStart); left > 0 { // it was set for an earlier step
 		p.setTimer(left)
 		return
 	}

@@ -50,12 +50,12 @@ type Proxy struct {
 
 // forwarding is what requests are forwarded with.
 type forwarding struct {
-	exchanges  sync.Pool // of *exchange
-	buffers    copyBuffers
-	failures   *rate.Limiter // of log lines about upstreams
-	distrusts  *rate.Limiter // of those about servers that do not believe the proxy
-	rejections identityRejections
-	errorLog   *stdlog.Logger
+	exchanges      sync.Pool // of *exchange
+	buffers        copyBuffers
+	failures       *rate.Limiter // of log lines about upstreams
+	rejectionLines *rate.Limiter // of those about servers that do not believe the proxy
+	rejections     identityRejections
+	errorLog       *stdlog.Logger
 }
 
 // streaming are the streams under way, and how many have been ended.
@@ -74,7 +74,7 @@ type streaming struct {
 // listening are the listeners that Run serves; nil: it does not run.
 type listening struct {
 	connections *connections
-	returned    *connListener
+	reused      *connListener
 }
 
 // defaultShutdownTimeout is kcp's.
@@ -115,7 +115,7 @@ func New(c Config) (*Proxy, error) {
 		streaming: streaming{streams: newStreamSet(), otherStores: otherstores.New(), listAnewTimeout: listAnewTimeout},
 		forwarding: forwarding{
 			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
-			failures: rate.NewLimiter(failureLines, failureBurst), distrusts: rate.NewLimiter(rate.Every(time.Minute), 1),
+			failures: rate.NewLimiter(failureLines, failureBurst), rejectionLines: rate.NewLimiter(rate.Every(time.Minute), 1),
 			errorLog: stdlog.New(logWriter{c.Log}, "", 0),
 		},
 		listening: newListening(&c),
@@ -168,7 +168,7 @@ func newListening(c *Config) listening {
 		lines: rate.NewLimiter(rate.Every(time.Minute), 1), headerLines: rate.NewLimiter(rate.Every(time.Minute), 1),
 	}
 	l.Listener = proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: l.refuseHeader})
-	return listening{connections: l, returned: newConnListener(s.Serving.Listener)}
+	return listening{connections: l, reused: newConnListener(s.Serving.Listener)}
 }
 
 // logWriter passes on what net/http logs by itself: noise of single

@@ -48,8 +48,8 @@ type pauses struct {
 // maxPausedBytes bounds the memory of the requests that are held back, some 500 small ones.
 const maxPausedBytes = 8 << 20
 
-// hold returns after the pause, when the client is gone, or at once if there is no room for r.
-func (p *pauses) hold(r *http.Request) {
+// wait returns after the pause, when the client is gone, or at once if there is no room for r.
+func (p *pauses) wait(r *http.Request) {
 	if p.pause <= 0 {
 		return
 	}
@@ -83,17 +83,17 @@ func newRates(c *RatesConfig) rates {
 // checkAddressRate is for a request of which nothing is known yet but its connection. A
 // non-nil Status (429) refuses it. The certificate is looked at last, because one that is not
 // good is verified anew each time.
-func (p *Proxy) checkAddressRate(r *http.Request, held *charges) *metav1.Status {
+func (p *Proxy) checkAddressRate(r *http.Request, c *charges) *metav1.Status {
 	refusal, refused := p.rates.limiter.Address(r.RemoteAddr)
 	if !refused || p.Rates.Infrastructure != nil && r.TLS != nil && p.Rates.Infrastructure(r.TLS.PeerCertificates) {
 		return nil
 	}
-	return p.rateExceeded(refusal, r, held, "", "")
+	return p.rateExceeded(refusal, r, c, "", "")
 }
 
 // checkCallerRate is for an admitted request to place, which is a logical cluster or, if
 // workspace is false, something else. A non-nil Status (429) refuses it.
-func (p *Proxy) checkCallerRate(r *http.Request, held *charges, d *authn.Decision, place string, workspace bool) *metav1.Status {
+func (p *Proxy) checkCallerRate(r *http.Request, c *charges, d *authn.Decision, place string, workspace bool) *metav1.Status {
 	if d.Infrastructure {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (p *Proxy) checkCallerRate(r *http.Request, held *charges, d *authn.Decisio
 	if !refused {
 		return nil
 	}
-	return p.rateExceeded(refusal, r, held, place, q.User)
+	return p.rateExceeded(refusal, r, c, place, q.User)
 }
 
 // ratePlace is the place whose rates apply to an admitted request to d.
@@ -125,7 +125,7 @@ func ratePlace(d *destination.Destination) (place string, workspace bool) {
 // rateExceeded counts a request that came too fast, now and then logs it, and holds it back.
 // Meanwhile the request has no charges, or one user's would take the room in which others at the
 // same address are authenticated. Nil: it is served, because this is a dry run.
-func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, held *charges, place, user string) *metav1.Status {
+func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, c *charges, place, user string) *metav1.Status {
 	p.Metrics.RateLimited(refusal.Kind, p.Rates.DryRun)
 	if refusal.Report && p.rates.lines.AllowN(p.Now(), 1) {
 		p.Log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "place", place,
@@ -134,8 +134,8 @@ func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, held *c
 	if p.Rates.DryRun {
 		return nil
 	}
-	held.release()
-	p.rates.pauses.hold(r)
+	c.release()
+	p.rates.pauses.wait(r)
 	why := [ratelimit.Kinds]string{apistatus.WorkspaceRate, apistatus.IdentityRate, apistatus.AddressRate}[refusal.Kind]
 	return apistatus.RateExceeded(why, refusal.RetryAfter)
 }

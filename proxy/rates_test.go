@@ -167,7 +167,7 @@ func TestRefusedRequestsPause(t *testing.T) {
 		p := pauses{pause: time.Second}
 		began := time.Now()
 		hold := func(ctx context.Context, r *http.Request) time.Duration {
-			p.hold(r.WithContext(ctx))
+			p.wait(r.WithContext(ctx))
 			return time.Since(began)
 		}
 		small := httptest.NewRequest(http.MethodGet, "/", nil)

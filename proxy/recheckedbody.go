@@ -33,12 +33,13 @@ func (p *Proxy) newRecheckedBody(res *http.Response, a *streamAuthn) *recheckedB
 	}
 	b := &recheckedBody{ReadCloser: res.Body, p: p, admittedBy: a}
 	now := time.Now()
-	b.timer = time.AfterFunc(a.soonest(now, p.RecheckPeriod).Sub(now), b.lasts)
+	b.timer = time.AfterFunc(a.soonest(now, p.RecheckPeriod).Sub(now), b.beginRechecks)
 	res.Body = b
 	return b
 }
 
-func (b *recheckedBody) lasts() {
+// beginRechecks registers the response as a stream, unless it has ended.
+func (b *recheckedBody) beginRechecks() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.over {

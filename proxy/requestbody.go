@@ -38,14 +38,14 @@ func bufferBody(r *http.Request) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	held := r.WithContext(r.Context())
+	buffered := r.WithContext(r.Context())
 	if _, waits := r.Header["Expect"]; waits { // it was told to go on, and has
-		held.Header = r.Header.Clone()
-		delete(held.Header, "Expect")
+		buffered.Header = r.Header.Clone()
+		delete(buffered.Header, "Expect")
 	}
-	held.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	held.Body, _ = held.GetBody()
-	return held, nil
+	buffered.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	buffered.Body, _ = buffered.GetBody()
+	return buffered, nil
 }
 
 // requestBody is a request's body. While a read waits for the client, the request does not
@@ -67,9 +67,9 @@ type requestBody struct {
 }
 
 // newRequestBody makes one of r, which w answers.
-func newRequestBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, held *charges) *requestBody {
+func newRequestBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, c *charges) *requestBody {
 	connection := http.NewResponseController(w)
-	b := &requestBody{ReadCloser: r.Body, charges: held, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
+	b := &requestBody{ReadCloser: r.Body, charges: c, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
 	b.timeout, b.quota, b.cut = timeout, progressBytes, func() { _ = connection.SetReadDeadline(past) }
 	if isBuffered(r) {
 		b.quota = math.MaxInt // all of it

@@ -45,7 +45,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	defer p.returned.close()
+	defer p.reused.close()
 	running.Go(func() { p.router.Run(inner) })
 	running.Go(func() { p.recheckStreams(inner) })
 	running.Go(func() { p.freeMemoryAfterBurst(inner) })
@@ -60,7 +60,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	server := p.server(config)
 	served := make(chan error, 2)
 	running.Go(func() { served <- server.ServeTLS(p.connections, "", "") })
-	running.Go(func() { served <- server.Serve(p.returned) })
+	running.Go(func() { served <- server.Serve(p.reused) })
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", p.Server.Serving.Listener.Addr(), err)

@@ -29,7 +29,7 @@ type streamSet struct {
 	mu     sync.Mutex // guards the rest
 	active map[*stream]struct{}
 	open   [streamKinds]int
-	begun  int           // since the start
+	total  int           // since the start
 	idle   chan struct{} // closed when no watch or upgrade is open; nil: nobody waits for that
 
 	// clusters has, for each cluster, the streams that end when it moves.
@@ -101,7 +101,7 @@ func (s *streamSet) add(st *stream) *stream {
 	s.active[st] = struct{}{}
 	s.open[st.kind]++
 	if st.kind != answerStream {
-		s.begun++
+		s.total++
 	}
 	if st.shard != "" {
 		if s.clusters[st.cluster] == nil {
@@ -127,7 +127,7 @@ func (s *streamSet) remove(st *stream) {
 		}
 	}
 	s.open[st.kind]--
-	if s.lasting() == 0 && s.idle != nil {
+	if s.drainable() == 0 && s.idle != nil {
 		close(s.idle)
 		s.idle = nil
 	}
@@ -140,16 +140,16 @@ func (s *streamSet) counts() [streamKinds]int {
 	return s.open
 }
 
-// numbers says how many streams have begun, and how many of them are open.
-func (s *streamSet) numbers() (begun, open int) {
+// numbers says how many watches and upgraded connections there were, and how many are open.
+func (s *streamSet) numbers() (total, open int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun, s.lasting()
+	return s.total, s.drainable()
 }
 
-// lasting is the number of watches and upgraded connections, which a drain has to end. The
+// drainable is the number of watches and upgraded connections, which a drain has to end. The
 // caller holds mu.
-func (s *streamSet) lasting() int { return s.open[watchStream] + s.open[upgradeStream] }
+func (s *streamSet) drainable() int { return s.open[watchStream] + s.open[upgradeStream] }
 
 // setConn notes the client's connection of a stream that net/http no longer serves.
 func (s *streamSet) setConn(st *stream, conn io.Closer) {
@@ -182,7 +182,7 @@ func (s *streamSet) drain(window time.Duration, giveUp <-chan struct{}) {
 		timers = append(timers, time.AfterFunc(rand.N(max(window, 1)), st.end)) //nolint:gosec // jitter
 	}
 	idle := make(chan struct{})
-	if s.lasting() == 0 {
+	if s.drainable() == 0 {
 		close(idle)
 	} else {
 		s.idle = idle

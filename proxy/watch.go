@@ -20,16 +20,16 @@ import (
 // mostly wait: so the body is copied where the stack is short, at the end of serve or in
 // a goroutine of its own (hijackedwatch.go).
 type watch struct {
-	p        *Proxy
-	gone     <-chan struct{} // closed when the client has disconnected
-	answer   *http.Response  // for its trailers
-	body     io.ReadCloser
-	stream   *stream
-	received prometheus.Counter // of the body's bytes; nil: they are not counted
-	begun    bool               // copyWatch was called
-	broken   bool               // the body broke off
-	ended    atomic.Bool
-	move     watchMove
+	p           *Proxy
+	gone        <-chan struct{} // closed when the client has disconnected
+	answer      *http.Response  // for its trailers
+	body        io.ReadCloser
+	stream      *stream
+	received    prometheus.Counter // of the body's bytes; nil: they are not counted
+	copyStarted bool               // copyWatch was called
+	broken      bool               // the body broke off
+	ended       atomic.Bool
+	move        watchMove
 }
 
 // newWatch takes the body of res, the answer to r, out of ReverseProxy's hands, which gets an
@@ -72,10 +72,10 @@ type responseWriter interface {
 // answer is no watch or its body has been copied. True: a goroutine of its own copies the
 // body, and owns the exchange from now on.
 func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
-	if x.watch == nil || x.watch.begun {
+	if x.watch == nil || x.watch.copyStarted {
 		return false
 	}
-	x.watch.begun = true
+	x.watch.copyStarted = true
 	x.watch.answer.Header, x.watch.answer.Request = nil, nil // the transport keeps the answer
 	flush := http.NewResponseController(w)
 	if flush.Flush() == nil && x.watchContext != nil && x.hijack(flush) {

@@ -40,9 +40,9 @@ func (r *Router) newAdminWorkspace(m *Mappings) *virtualWorkspaces {
 //
 // No logical cluster is behind it, whatever the path names. So only those whom a global
 // authenticator admits get there, and no type's.
-func (q *resolution) toAdminWorkspace(path string) (ours bool, err error) {
-	rest, ours := q.adminWorkspacePath(path)
-	if !ours {
+func (q *resolution) toAdminWorkspace(path string) (ok bool, err error) {
+	rest, ok := q.adminWorkspacePath(path)
+	if !ok {
 		return false, nil
 	}
 	q.dest.Target = index.Target{}

@@ -29,12 +29,12 @@ type Mapping struct {
 	// its credentials, and without identity headers.
 	PassThrough bool
 
-	tls      upstream.Files
-	material *upstream.Credentials // tls as read
-	headers  *identityheaders.Headers
-	pattern  []string // segments; "{name}" matches any one segment
-	line     int
-	index    int // of the entry, from 1
+	tls         upstream.Files
+	credentials *upstream.Credentials // tls as read
+	headers     *identityheaders.Headers
+	pattern     []string // segments; "{name}" matches any one segment
+	line        int
+	index       int // of the entry, from 1
 }
 
 // Mappings is a mapping file, ready to route by. Immutable.
@@ -57,8 +57,8 @@ const (
 	keyUser       = "user_header"
 	keyGroup      = "group_header"
 	keyExtra      = "extra_header_prefix"
-	keyUID        = "uid_header"     // ours
-	keyAuth       = "authentication" // ours: "pass-through"
+	keyUID        = "uid_header"     // unknown to kcp
+	keyAuth       = "authentication" // unknown to kcp: "pass-through"
 	passThrough   = "pass-through"
 	shardsPattern = "/clusters/"
 )
@@ -167,7 +167,7 @@ func (e *entry) load(readFile func(string) ([]byte, error)) *Mapping {
 		e.fail("%s: unknown value %q; remove it, or write %q to let the backend authenticate clients", keyAuth, v, passThrough)
 	}
 	m.tls = e.files()
-	m.material = e.tls(m.tls, m.PassThrough, readFile)
+	m.credentials = e.tls(m.tls, m.PassThrough, readFile)
 	return m
 }
 
@@ -307,7 +307,7 @@ func (m *Mappings) Certificates() []certs.Source {
 		}
 		seen[e.tls] = true
 		source := fmt.Sprintf("mapping-file %s (line %d)", e.Path, e.line)
-		all = append(all, certs.Source{Role: "client", Source: source, PEM: func() []byte { return e.material.CertPEM }}, certs.Source{Role: "backend-ca", Source: source, PEM: func() []byte { return e.material.CAPEM }})
+		all = append(all, certs.Source{Role: "client", Source: source, PEM: func() []byte { return e.credentials.CertPEM }}, certs.Source{Role: "backend-ca", Source: source, PEM: func() []byte { return e.credentials.CAPEM }})
 	}
 	return all
 }

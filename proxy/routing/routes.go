@@ -36,7 +36,7 @@ func (r *Router) newRoutes(m *Mappings, old *routes) (*routes, error) {
 		case old != nil && old.upstreams[e.tls] != nil:
 			next.upstreams[e.tls] = old.upstreams[e.tls]
 		default:
-			next.upstreams[e.tls] = upstream.New("mapping-file "+e.Path, e.tls, e.material, false, r.Clock, r.Log)
+			next.upstreams[e.tls] = upstream.New("mapping-file "+e.Path, e.tls, e.credentials, false, r.Clock, r.Log)
 		}
 	}
 	return next, nil
