@@ -55,7 +55,7 @@ func (x *exchange) authenticating(r *http.Request, do func(r *http.Request, noWa
 // returned for records.
 func (p *Proxy) identify(r *http.Request, d *destination.Destination, noWait bool) (admission, *metav1.Status) {
 	a := admission{decision: passedThrough}
-	if d.Trust != destination.PassThrough {
+	if d.Exposure != destination.PassThrough {
 		a.decision = p.authenticate(r, d, noWait)
 	}
 	if p.Owner != nil && a.decision.ServiceAccount {
@@ -70,7 +70,7 @@ func (p *Proxy) identify(r *http.Request, d *destination.Destination, noWait boo
 		return a, apistatus.Unauthenticated(a.decision)
 	}
 	var status *metav1.Status
-	switch d.Trust {
+	switch d.Exposure {
 	case destination.Trusted:
 		a.forwardedUser = a.decision.User
 	case destination.Listed:

@@ -77,7 +77,7 @@ func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages
 		out.Answer, out.Next = p.unrouted(&to, status)
 		return out, nil
 	}
-	if to.Trust == destination.PassThrough {
+	if to.Exposure == destination.PassThrough {
 		out.AddDecision(passedThrough, false)
 		out.Answer = "the mapping leaves authentication to its backend"
 		return out, nil

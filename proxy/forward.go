@@ -120,9 +120,9 @@ func restoreForwarding(in, out *http.Request) {
 // see that.
 func writeIdentity(header http.Header, d *destination.Destination, a admission) {
 	switch {
-	case d.Trust == destination.Untrusted:
+	case d.Exposure == destination.Untrusted:
 		identityheaders.DropPrivate(header)
-	case d.Trust == destination.Listed:
+	case d.Exposure == destination.Listed:
 		identityheaders.DropCredentials(header)
 		identityheaders.DropCookies(header)
 		d.HostHeaders.Clear(header)
@@ -143,7 +143,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	if res.StatusCode != http.StatusSwitchingProtocols { // whose body is the tunnel
 		res.Body = x.upload.answered(res.Body)
 	}
-	if x.dest.Trust == destination.Untrusted {
+	if x.dest.Exposure == destination.Untrusted {
 		upstream.SanitizeResponse(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {

@@ -266,7 +266,7 @@ func FuzzIdentity(f *testing.F) {
 		}
 		want := &user.DefaultInfo{Name: name, Groups: []string{group, "system:authenticated"}, UID: uid, Extra: map[string][]string{extraKey: {extraValue, "2"}}}
 		x := p.newExchange()
-		x.dest = destination.Destination{Kind: destination.Backend, Trust: destination.Trusted, Headers: headers, Transport: http.DefaultTransport, Base: base, Path: "/"}
+		x.dest = destination.Destination{Kind: destination.Backend, Exposure: destination.Trusted, Headers: headers, Transport: http.DefaultTransport, Base: base, Path: "/"}
 		x.decision, x.forwardedUser = &authn.Decision{User: want, Status: 200}, want
 		in := httptest.NewRequest("GET", "/", nil)
 		raw := fmt.Sprintf("GET / HTTP/1.1\r\nHost: h\r\n%s: %s\r\n%s: %s\r\n\r\n", key1, value1, key2, value2)

@@ -55,7 +55,7 @@ func newTokenReviews(now func() time.Time) (*tokenReviews, error) {
 // reviewsToken says whether the request is a TokenReview that the proxy answers: one in a
 // workspace, of somebody whom the proxy knows. A non-nil Status refuses it.
 func (x *exchange) reviewsToken(r *http.Request) (bool, *metav1.Status) {
-	if x.p.reviews == nil || x.localPath != "" || x.decision.User == nil || x.dest.Trust != destination.Trusted {
+	if x.p.reviews == nil || x.localPath != "" || x.decision.User == nil || x.dest.Exposure != destination.Trusted {
 		return false, nil
 	}
 	creates, err := createsTokenReview(r, &x.dest)

@@ -16,8 +16,8 @@ import (
 // what was known until then. The zero Destination is nowhere.
 type Destination struct {
 	Kind Kind
-	// Trust is what the server there may see of us and of who is asking.
-	Trust Trust
+	// Exposure is what the server there may see of the proxy and of who is asking.
+	Exposure Exposure
 	// Shard is the name of the shard that the request goes to; "" when it goes elsewhere.
 	Shard string
 	// ShardRoute is the shard whose virtual workspaces the caller asked for, below
@@ -39,7 +39,7 @@ type Destination struct {
 	// follows the cluster, if there is one. When the request goes nowhere, it is the
 	// path as it came, decoded.
 	APIPath string
-	// Transport carries the request. It shows our certificate where Trust says so.
+	// Transport carries the request. It shows the proxy's certificate where Exposure says so.
 	Transport http.RoundTripper
 
 	// Headers are how the server reads who is asking. HostHeaders are how a Listed host
@@ -104,14 +104,14 @@ func (k Kind) String() string {
 	return "backend"
 }
 
-// Trust is what a server may see.
-type Trust uint8
+// Exposure is what a server may see.
+type Exposure uint8
 
-// What servers may see. The zero Trust is nothing.
+// What servers may see. The zero Exposure is the least.
 const (
 	// Untrusted sees neither our certificate nor anything that says who is asking: no
 	// credential, no identity, no address. Its answers are sanitized.
-	Untrusted Trust = iota
+	Untrusted Exposure = iota
 	// Listed is a host that the operator lists with a certificate: it sees that, and
 	// the identity without what other hosts must not learn.
 	Listed

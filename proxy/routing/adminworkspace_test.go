@@ -48,8 +48,8 @@ func TestAdminWorkspace(t *testing.T) {
 		{"an entry elsewhere below it", "- path: /services/admin/x\n  backend: https://vw.example/base" + routingtest.TLSEntry, list, admin(list, "/apis/core.kcp.io/v1alpha1/shards"), nil},
 		{"an entry with a placeholder", "- path: /services/{name}\n  backend: https://vw.example/base" + routingtest.TLSEntry, list, admin(list, "/apis/core.kcp.io/v1alpha1/shards"), nil},
 		{"another name", services, "/services/administrator/clusters/root:ws/api", backend("/services/", "root:ws", "/services/administrator/clusters/root:ws/api", "/api"), nil},
-		{"behind an encoded slash", services, "/services/admin%2Fapis", resolved{Kind: destination.Backend, Trust: destination.Trusted, Pattern: "/services/", Path: "/services/admin%2Fapis", AtAPI: "/services/admin%2Fapis", Carried: true}, lookup.ErrAmbiguous},
-		{"out by dots", services, "/services/admin/../x", resolved{Kind: destination.Backend, Trust: destination.Trusted, Pattern: "/services/admin", Path: "/services/admin/../x", AtAPI: "/services/admin/../x", Carried: true}, lookup.ErrAmbiguous},
+		{"behind an encoded slash", services, "/services/admin%2Fapis", resolved{Kind: destination.Backend, Exposure: destination.Trusted, Pattern: "/services/", Path: "/services/admin%2Fapis", AtAPI: "/services/admin%2Fapis", Carried: true}, lookup.ErrAmbiguous},
+		{"out by dots", services, "/services/admin/../x", resolved{Kind: destination.Backend, Exposure: destination.Trusted, Pattern: "/services/admin", Path: "/services/admin/../x", AtAPI: "/services/admin/../x", Carried: true}, lookup.ErrAmbiguous},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			router, err := New(Config{
@@ -70,7 +70,7 @@ func TestAdminWorkspace(t *testing.T) {
 			if tt.err != nil {
 				d.APIPath = tt.path // the request's, which is another here
 			}
-			got := resolved{d.Kind, d.Trust, d.Pattern, d.Shard, d.ClusterPath, "", d.Prefix, d.Path, d.APIPath, len(d.Mounts), d.Transport != nil}
+			got := resolved{d.Kind, d.Exposure, d.Pattern, d.Shard, d.ClusterPath, "", d.Prefix, d.Path, d.APIPath, len(d.Mounts), d.Transport != nil}
 			if d.Base != nil {
 				got.Host = d.Base.Host
 			}

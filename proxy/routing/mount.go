@@ -43,13 +43,13 @@ func (q *resolution) toHost(mount *url.URL) error {
 		return &destination.Error{Reason: destination.MountLoop, Message: "the workspace's mount leads back to this proxy"}
 	}
 	d := &q.dest
-	d.Kind, d.Trust, d.Transport = destination.MountedHost, destination.Untrusted, q.untrusted
+	d.Kind, d.Exposure, d.Transport = destination.MountedHost, destination.Untrusted, q.untrusted
 	d.Base = &url.URL{Scheme: "https", Host: mount.Host}
 	if host != nil {
 		d.Base.Host = host.url.Host // as the operator spells it
 		d.Transport, d.HostHeaders = host.transport(), host.headers
 		if host.getsIdentity() {
-			d.Trust = destination.Listed
+			d.Exposure = destination.Listed
 		}
 	}
 	d.Prefix = strings.TrimSuffix(mount.EscapedPath(), "/")

@@ -107,10 +107,10 @@ func (q *resolution) enter(found entryMatch) {
 	if m == nil {
 		return
 	}
-	d.Kind, d.Trust, d.Pattern, d.Headers = destination.Backend, destination.Trusted, m.Path, m.headers
+	d.Kind, d.Exposure, d.Pattern, d.Headers = destination.Backend, destination.Trusted, m.Path, m.headers
 	d.Transport = q.routes.upstreams[m.tls]
 	if m.PassThrough {
-		d.Trust = destination.PassThrough
+		d.Exposure = destination.PassThrough
 	}
 	d.APIPath = d.Path
 	if m.Shards {

@@ -28,7 +28,7 @@ func (t table) Lookup(path string) (index.Target, error) {
 // resolved is what a test compares of a Destination.
 type resolved struct {
 	Kind                      destination.Kind
-	Trust                     destination.Trust
+	Exposure                  destination.Exposure
 	Pattern, Shard, Cluster   string
 	Host, Prefix, Path, AtAPI string
 	Mounts                    int
@@ -91,7 +91,7 @@ func TestResolve(t *testing.T) {
 			case !errors.Is(err, tt.err):
 				t.Errorf("error %v, want %v", err, tt.err)
 			}
-			have := resolved{Kind: d.Kind, Trust: d.Trust, Pattern: d.Pattern, Shard: d.Shard, Cluster: d.ClusterPath, Prefix: d.Prefix, Path: d.Path, AtAPI: d.APIPath, Mounts: len(d.Mounts), Carried: d.Transport != nil}
+			have := resolved{Kind: d.Kind, Exposure: d.Exposure, Pattern: d.Pattern, Shard: d.Shard, Cluster: d.ClusterPath, Prefix: d.Prefix, Path: d.Path, AtAPI: d.APIPath, Mounts: len(d.Mounts), Carried: d.Transport != nil}
 			if d.Base != nil {
 				have.Host = d.Base.Host
 			}
