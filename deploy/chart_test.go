@@ -236,9 +236,9 @@ func TestAutoscaling(t *testing.T) {
 	}
 }
 
-// TestWaysIn: routes and Ingresses lead to the instance's own Service, and the
+// TestRoutesLeadToTheInstancesService: routes and Ingresses lead to the instance's own Service, and the
 // Service and the disruption budget select no pods of helm test.
-func TestWaysIn(t *testing.T) {
+func TestRoutesLeadToTheInstancesService(t *testing.T) {
 	ingress := objects(t, charted(t, valuesOf("ingress")))["Ingress front-proxy"]
 	if diff := cmp.Diff(map[string]string{"nginx.ingress.kubernetes.io/ssl-passthrough": "true", "nginx.ingress.kubernetes.io/force-ssl-redirect": "true", "nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}, ingress.GetAnnotations()); diff != "" {
 		t.Errorf("annotations for ingress-nginx (-want +got):\n%s", diff)

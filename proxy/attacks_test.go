@@ -144,11 +144,11 @@ var attacks = []attack{
 	{"stream: extended CONNECT", over2("CONNECT", "/silent", "half", false, ":protocol", "websocket"), false, true},
 }
 
-// TestAttacksGiveEverythingBack: whatever a client does or leaves undone, and at
+// TestAttacksReleaseEverything: whatever a client does or leaves undone, and at
 // whatever stage it dies, resets its stream or falls silent, its requests give back
 // all that they held, and a neighbour is served meanwhile. The upstream is a shard or
 // a host that a tenant mounts.
-func TestAttacksGiveEverythingBack(t *testing.T) {
+func TestAttacksReleaseEverything(t *testing.T) {
 	const times = 3 // each attack
 	for _, shard2 := range []bool{false, true} {
 		for _, where := range []string{"/clusters/root:ws", "/clusters/root:away"} {

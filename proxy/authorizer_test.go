@@ -27,10 +27,10 @@ func patientAuthorizer(t *testing.T, root *accessreviewtest.Root) *accessreview.
 	return a
 }
 
-// TestCrowdLeavesRoomForReviews: whoever asks for much of the proxy's own pages, while
+// TestOneCallersReviewsLeaveRoomForOthers: whoever asks for much of the proxy's own pages, while
 // root does not answer, holds half of the places for reviews; beyond that it is told to
 // come again, and others get their pages.
-func TestCrowdLeavesRoomForReviews(t *testing.T) {
+func TestOneCallersReviewsLeaveRoomForOthers(t *testing.T) {
 	const requests = 100
 	clusterOf := func(name string) map[string][]string {
 		return map[string][]string{"authentication.kcp.io/cluster-name": {name}}

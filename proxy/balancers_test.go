@@ -181,9 +181,9 @@ func TestBalancersHeaders(t *testing.T) {
 	}
 }
 
-// TestBalancerThatSaysNothing: connections that wait for their header hold up neither others
+// TestMissingProxyHeadersDelayNobody: connections that wait for their header hold up neither others
 // nor the places that they give back.
-func TestBalancerThatSaysNothing(t *testing.T) {
+func TestMissingProxyHeadersDelayNobody(t *testing.T) {
 	w, _ := balancedWorld(t)
 	w.config.Server.MaxConnections = 30
 	f := w.front(t)

@@ -99,9 +99,9 @@ func TestExplainIsBounded(t *testing.T) {
 	}
 }
 
-// TestWorkspacesExplainsAreShared: who asks for all it may get leaves others'
+// TestOneWorkspacesExplanationsLeaveRoomForOthers: who asks for all it may get leaves others'
 // stories to them.
-func TestWorkspacesExplainsAreShared(t *testing.T) {
+func TestOneWorkspacesExplanationsLeaveRoomForOthers(t *testing.T) {
 	decider, err := authn.New(authn.Config{Instance: "front"})
 	if err != nil {
 		t.Fatal(err)

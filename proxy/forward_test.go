@@ -18,7 +18,7 @@ import (
 	"frontproxy/proxy/routing/routingtest"
 )
 
-func TestForwardedAsItCame(t *testing.T) {
+func TestForwardsRequestsUnchanged(t *testing.T) {
 	protocols(t, func(t *testing.T, client2, shard2 bool) {
 		w := newWorld(t)
 		s := w.shard(t, "shard-1", shard2, nil)
@@ -262,15 +262,15 @@ func TestPanicContained(t *testing.T) {
 	s.take()
 }
 
-// TestCutShort: an answer that breaks off is passed on as one, a refusal that was
+// TestPassesOnBrokenResponses: an answer that breaks off is passed on as one, a refusal that was
 // looked into (checkIdentityRejected) too.
-func TestCutShort(t *testing.T) {
+func TestPassesOnBrokenResponses(t *testing.T) {
 	for _, code := range []int{http.StatusOK, http.StatusForbidden} {
-		t.Run(http.StatusText(code), func(t *testing.T) { testCutShort(t, code) })
+		t.Run(http.StatusText(code), func(t *testing.T) { passesOnBrokenResponse(t, code) })
 	}
 }
 
-func testCutShort(t *testing.T, code int) {
+func passesOnBrokenResponse(t *testing.T, code int) {
 	protocols(t, func(t *testing.T, client2, shard2 bool) {
 		w := newWorld(t)
 		w.shard(t, "shard-1", shard2, func(rw http.ResponseWriter, _ *http.Request) {

@@ -88,9 +88,9 @@ func TestConnectionOutlivesWatch(t *testing.T) {
 	}
 }
 
-// TestWatchersLeave: when clients go away, their watches end at the shard, and
+// TestWatchEndsWithItsClient: when clients go away, their watches end at the shard, and
 // nothing of them stays.
-func TestWatchersLeave(t *testing.T) {
+func TestWatchEndsWithItsClient(t *testing.T) {
 	w := newWorld(t)
 	watched(t, w)
 	f := w.front(t)
@@ -142,9 +142,9 @@ func TestPipelinedAfterWatch(t *testing.T) {
 	}
 }
 
-// TestLastWatch: a client that says that its request is the last gets the
+// TestWatchThatClosesItsConnection: a client that says that its request is the last gets the
 // connection closed after the answer (RFC 9112, section 9.6).
-func TestLastWatch(t *testing.T) {
+func TestWatchThatClosesItsConnection(t *testing.T) {
 	w := newWorld(t)
 	end := watched(t, w)
 	f := w.front(t)
@@ -185,8 +185,8 @@ func TestPanicOfWatchContained(t *testing.T) {
 	w.eventually(t, "the panic is counted", func() bool { return f.panics.Load() == 1 })
 }
 
-// TestOldWatch: a client of HTTP/1.0 knows no chunks.
-func TestOldWatch(t *testing.T) {
+// TestWatchOverHTTP10: a client of HTTP/1.0 knows no chunks.
+func TestWatchOverHTTP10(t *testing.T) {
 	w := newWorld(t)
 	end := watched(t, w)
 	f := w.front(t)
@@ -201,9 +201,9 @@ func TestOldWatch(t *testing.T) {
 	}
 }
 
-// TestDrainCutsWhoDoesNotRead: a client that does not read does not keep the
+// TestDrainCutsStalledClients: a client that does not read does not keep the
 // proxy from ending.
-func TestDrainCutsWhoDoesNotRead(t *testing.T) {
+func TestDrainCutsStalledClients(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
@@ -227,9 +227,9 @@ func TestDrainCutsWhoDoesNotRead(t *testing.T) {
 	w.eventually(t, "nothing is under way", func() bool { return f.inFlight.Load() == 0 && f.connections.open.Load() == 0 })
 }
 
-// TestFewWatchesAlone: some watches have connections for themselves, and the
+// TestFirstWatchesHaveTheirOwnConnections: some watches have connections for themselves, and the
 // rest share.
-func TestFewWatchesAlone(t *testing.T) {
+func TestFirstWatchesHaveTheirOwnConnections(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, r.Proto)

@@ -77,10 +77,10 @@ func (f *front) frames(t *testing.T, fields []field, body []byte, trailers []fie
 	}
 }
 
-// TestHTTP2Confusion writes HTTP/2 requests that no client library sends. What
+// TestRefusesAmbiguousHTTP2Requests writes HTTP/2 requests that no client library sends. What
 // two readers could take for different requests never reaches a shard; what
 // does reach it says who the caller is and nothing else.
-func TestHTTP2Confusion(t *testing.T) {
+func TestRefusesAmbiguousHTTP2Requests(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	f := w.front(t)

@@ -28,9 +28,9 @@ func spellings(name string) []string {
 	return []string{name, strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"), strings.Replace(strings.ToLower(name), "-", "_", 1)}
 }
 
-// TestClientsAssertNothing sends identity headers in every spelling and by
+// TestDropsIdentityHeadersOfClients sends identity headers in every spelling and by
 // every route; what the shard reads and what it could misread are checked.
-func TestClientsAssertNothing(t *testing.T) {
+func TestDropsIdentityHeadersOfClients(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	w.mapping = "- path: /custom/\n  backend: " + s.URL + "\n  user_header: X-Who\n  group_header: X-Team\n  extra_header_prefix: X-More-\n  uid_header: X-Id" + routingtest.TLSEntry
@@ -99,9 +99,9 @@ func checkIdentity(t *testing.T, got seen, custom bool) {
 	}
 }
 
-// TestClientsAssertNothingHTTP2 does the same over HTTP/2, where names are
+// TestDropsIdentityHeadersOfHTTP2Clients does the same over HTTP/2, where names are
 // lower case and Connection does not exist.
-func TestClientsAssertNothingHTTP2(t *testing.T) {
+func TestDropsIdentityHeadersOfHTTP2Clients(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, nil)
 	f := w.front(t)
@@ -124,7 +124,7 @@ func TestClientsAssertNothingHTTP2(t *testing.T) {
 	checkIdentity(t, s.one(t), false)
 }
 
-func TestTokensStayHere(t *testing.T) {
+func TestAcceptedTokensAreNotForwarded(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	f := w.front(t)
@@ -137,8 +137,8 @@ func TestTokensStayHere(t *testing.T) {
 	checkIdentity(t, got, false)
 }
 
-// TestTokensPassWithTheRequest: who passes through keeps both kinds of token.
-func TestTokensPassWithTheRequest(t *testing.T) {
+// TestPassThroughForwardsBothKindsOfToken: who passes through keeps both kinds of token.
+func TestPassThroughForwardsBothKindsOfToken(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	w.decide = func(context.Context, authn.Request) *authn.Decision {
@@ -153,9 +153,9 @@ func TestTokensPassWithTheRequest(t *testing.T) {
 	}
 }
 
-// TestConfusion: what two readers could take for different requests is refused
+// TestRefusesAmbiguousRequests: what two readers could take for different requests is refused
 // before it gets anywhere.
-func TestConfusion(t *testing.T) {
+func TestRefusesAmbiguousRequests(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	f := w.front(t)
@@ -296,9 +296,9 @@ func FuzzIdentity(f *testing.F) {
 	})
 }
 
-// TestOtherProxiesHeadersEndHere: by whatever a client spells them, and wherever
+// TestDropsIdentityHeadersOfOtherProxies: by whatever a client spells them, and wherever
 // the request goes; what names the way of a request goes on.
-func TestOtherProxiesHeadersEndHere(t *testing.T) {
+func TestDropsIdentityHeadersOfOtherProxies(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	w.mapping = "- path: /custom/\n  backend: " + s.URL + "\n  user_header: X-Forwarded-User" + routingtest.TLSEntry

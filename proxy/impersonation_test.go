@@ -25,9 +25,9 @@ func (noConfigurations) TryConfigurations(context.Context, string, *workspacetyp
 	return nil, nil, nil
 }
 
-// TestPagesAreForWhomTheCallerActsAs: a component that acts for its users must not show them
+// TestPagesHonorImpersonation: a component that acts for its users must not show them
 // what only it may see.
-func TestPagesAreForWhomTheCallerActsAs(t *testing.T) {
+func TestPagesHonorImpersonation(t *testing.T) {
 	w := newWorld(t)
 	shard := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) { // only the dashboard itself may
 		answer := `{"status":{"allowed":true}}`

@@ -150,8 +150,8 @@ func parses(t *testing.T, page []byte) {
 	}
 }
 
-// TestMetricsPageForNobody: without an authorizer nobody may read it.
-func TestMetricsPageForNobody(t *testing.T) {
+// TestMetricsPageWithoutAuthorizer: without an authorizer nobody may read it.
+func TestMetricsPageWithoutAuthorizer(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, nil)
 	f := w.front(t)

@@ -101,7 +101,7 @@ func TestLoginDiscovery(t *testing.T) {
 }
 
 // The Host header chooses among the operator's URLs and adds none.
-func TestLoginDiscoveryBelievesNoHost(t *testing.T) {
+func TestLoginDiscoveryChecksHost(t *testing.T) {
 	w := newWorld(t)
 	w.workspaces(w.shard(t, "root", false, nil))
 	w.withLogin(t)

@@ -105,10 +105,10 @@ func (s *siege) serves(who string, c *http.Client, path, token string) {
 	}
 }
 
-// TestMountedHostThatNeverAnswers: anonymous requests that wait for a mounted host
+// TestHangingMountTakesNoPlaces: anonymous requests that wait for a mounted host
 // take nobody's places, nor the host's from its other callers.
-func TestMountedHostThatNeverAnswers(t *testing.T) {
-	w, _, _ := foreignWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+func TestHangingMountTakesNoPlaces(t *testing.T) {
+	w, _, _ := externalMountWorld(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/quick" {
 			<-r.Context().Done()
 		}
@@ -129,9 +129,9 @@ func TestMountedHostThatNeverAnswers(t *testing.T) {
 	}
 }
 
-// TestIssuerThatNeverAnswers: requests that wait for who is asking take nobody's
+// TestHangingIssuerTakesNoPlaces: requests that wait for who is asking take nobody's
 // places, and nobody's who is known has to wait for them.
-func TestIssuerThatNeverAnswers(t *testing.T) {
+func TestHangingIssuerTakesNoPlaces(t *testing.T) {
 	w := newWorld(t)
 	w.decide = func(ctx context.Context, r authn.Request) *authn.Decision {
 		switch r.Header.Get("Authorization") {
@@ -148,11 +148,11 @@ func TestIssuerThatNeverAnswers(t *testing.T) {
 		return &authn.Decision{User: alice, Status: http.StatusOK, Authenticator: "token"}
 	}
 	for _, query := range []string{"", "?watch=true"} {
-		t.Run(query, func(t *testing.T) { issuerNeverAnswers(t, w, query) })
+		t.Run(query, func(t *testing.T) { hangingIssuerTakesNoPlaces(t, w, query) })
 	}
 }
 
-func issuerNeverAnswers(t *testing.T, w *world, query string) {
+func hangingIssuerTakesNoPlaces(t *testing.T, w *world, query string) {
 	s := besiege(t, w)
 	n := sent
 	if query != "" {
@@ -167,9 +167,9 @@ func issuerNeverAnswers(t *testing.T, w *world, query string) {
 	s.serves("who is new to the workspace, with another address", s.from("127.0.0.2", true), "/clusters/root:ws/api", "new")
 }
 
-// TestBodiesThatNeverCome: anonymous requests whose bodies are announced and do not
+// TestMissingBodiesTakeNoPlaces: anonymous requests whose bodies are announced and do not
 // come take nobody's places, whatever the length and the mapping.
-func TestBodiesThatNeverCome(t *testing.T) {
+func TestMissingBodiesTakeNoPlaces(t *testing.T) {
 	w := newWorld(t)
 	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		if r.Method == http.MethodPost && r.Header.Get("Authorization") == "" {
@@ -215,10 +215,10 @@ func TestBodiesThatNeverCome(t *testing.T) {
 	}
 }
 
-// TestAnswersThatNobodyReads: streams of HTTP/2 without a window take neither the
+// TestUnreadAnswersTakeNoPlaces: streams of HTTP/2 without a window take neither the
 // places nor the memory of others, even if all of them run before the first waits for
 // its client.
-func TestAnswersThatNobodyReads(t *testing.T) {
+func TestUnreadAnswersTakeNoPlaces(t *testing.T) {
 	w := newWorld(t)
 	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		u := user.Info(alice)
@@ -276,10 +276,10 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	s.serves("another user of the workspace", s.client(t, true), "/clusters/team0/api", "bob's")
 }
 
-// TestStreamMustProveToBeOne: what only looks like a watch is counted like any
+// TestWatchIsChargedUntilItBegins: what only looks like a watch is counted like any
 // request, and a watch pays until its answer has begun; but a storm of watches gets
 // no 429.
-func TestStreamMustProveToBeOne(t *testing.T) {
+func TestWatchIsChargedUntilItBegins(t *testing.T) {
 	w := newWorld(t)
 	begin := make(chan struct{})
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
@@ -314,9 +314,9 @@ func TestStreamMustProveToBeOne(t *testing.T) {
 	}
 }
 
-// TestWaitingIsSharedOut: one account leaves most of the budget, and many, however
+// TestAccountsLeaveRoomForOthers: one account leaves most of the budget, and many, however
 // many they are, leave room for the first request of the next.
-func TestWaitingIsSharedOut(t *testing.T) {
+func TestAccountsLeaveRoomForOthers(t *testing.T) {
 	var f requestLimits
 	f.init(100)
 	b := &f.waiting

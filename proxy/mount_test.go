@@ -48,7 +48,7 @@ func TestMounts(t *testing.T) {
 	mount("three", "https://kcp.example/clusters/root:two")
 	mount("four", "https://kcp.example/clusters/root:three")
 	mount("loop", "https://kcp.example/clusters/root:loop")
-	mount("foreign", "https://elsewhere.example/")
+	mount("elsewhere", "https://elsewhere.example/")
 	var asked index.Target
 	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		asked = r.Target
@@ -62,7 +62,7 @@ func TestMounts(t *testing.T) {
 	}{
 		"shard": {200, "/clusters/2kd9/api?x=%2F"}, "external": {200, "/clusters/2kd9/api?x=%2F"}, "front": {200, "/services/vw/clusters/root:ws/api?x=%2F"},
 		"two": {200, "/clusters/2kd9/api?x=%2F"}, "three": {200, "/clusters/2kd9/api?x=%2F"}, "four": {508, ""}, "loop": {508, ""},
-		"unknown": {403, ""}, "wildcard": {403, ""}, "system": {403, ""}, "unmapped": {404, ""}, "dots": {400, ""}, "foreign": {403, ""},
+		"unknown": {403, ""}, "wildcard": {403, ""}, "system": {403, ""}, "unmapped": {404, ""}, "dots": {400, ""}, "elsewhere": {403, ""},
 	} {
 		asked = index.Target{}
 		res, body := do(t, c, "GET", f.URL+"/clusters/root:"+name+"/api?x=%2F", nil)
@@ -76,9 +76,9 @@ func TestMounts(t *testing.T) {
 	}
 }
 
-// TestForeignMount: a host that a tenant named gets the request and nothing of
+// TestExternalMountGetsNoCredentials: a host that a tenant named gets the request and nothing of
 // ours or the caller's.
-func TestForeignMount(t *testing.T) {
+func TestExternalMountGetsNoCredentials(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", false, nil)
 	var got *http.Request

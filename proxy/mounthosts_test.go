@@ -94,10 +94,10 @@ func (w *world) accept(t *testing.T, fd int, handler http.HandlerFunc) {
 	t.Cleanup(server.Close)
 }
 
-// TestListedMountHostComesBack: a listed host to which no connection could be
+// TestListedMountHostIsTriedAgain: a listed host to which no connection could be
 // made is tried again, whether it was listed from the start or later, and the
 // log says both.
-func TestListedMountHostComesBack(t *testing.T) {
+func TestListedMountHostIsTriedAgain(t *testing.T) {
 	for name, later := range map[string]bool{"listed from the start": false, "listed later": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

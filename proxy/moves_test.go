@@ -239,10 +239,10 @@ func TestMovedWatchEndsItsFrame(t *testing.T) {
 	}
 }
 
-// TestWatchThatItsShardEndsInAMove: the shard ends a cluster's watches when its move
+// TestWatchEndedByItsShardDuringAMove: the shard ends a cluster's watches when its move
 // begins. Clients are kept until it is over: then they get the ERROR event, or, if the
 // cluster stays, the end.
-func TestWatchThatItsShardEndsInAMove(t *testing.T) {
+func TestWatchEndedByItsShardDuringAMove(t *testing.T) {
 	expired, err := watchframes.NewErrors(*expiredByMove())
 	if err != nil {
 		t.Fatal(err)
@@ -305,8 +305,8 @@ func TestMovedUpgrade(t *testing.T) {
 	}
 }
 
-// TestWatchThatComesTooLate: the cluster has settled between the lookup and the answer.
-func TestWatchThatComesTooLate(t *testing.T) {
+// TestWatchThatBeginsAfterAMove: the cluster has settled between the lookup and the answer.
+func TestWatchThatBeginsAfterAMove(t *testing.T) {
 	w, _, moves := movingWorld(t, true)
 	f := w.front(t)
 	moves.set("2kd9", "old", index.Moved)

@@ -226,8 +226,8 @@ func dueAt(s *streamSet, now time.Time, period time.Duration) (due []*stream) {
 	return due
 }
 
-// TestDueAtTheEnd: a stream is also looked at when its credential ends.
-func TestDueAtTheEnd(t *testing.T) {
+// TestRecheckWhenTheCredentialExpires: a stream is also looked at when its credential ends.
+func TestRecheckWhenTheCredentialExpires(t *testing.T) {
 	now := time.Now()
 	const period = 15 * time.Second
 	for name, tc := range map[string]struct {
@@ -302,7 +302,7 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 		"host not listed anymore": {listed: true, delist: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, _, other := foreignWorld(t, eventOnly(t))
+			w, _, other := externalMountWorld(t, eventOnly(t))
 			var calls atomic.Int64
 			var changed atomic.Bool
 			w.index["root:ws"] = func() (index.Target, error) {

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// TestGoAwayLosesNothing: requests with bodies survive that a shard winds their
+// TestRepeatsRequestsAfterGoAway: requests with bodies survive that a shard winds their
 // connection down, as API servers do now and then.
-func TestGoAwayLosesNothing(t *testing.T) {
+func TestRepeatsRequestsAfterGoAway(t *testing.T) {
 	w := newWorld(t)
 	var requests atomic.Int64
 	s := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
@@ -58,8 +58,8 @@ func TestGoAwayLosesNothing(t *testing.T) {
 	}
 }
 
-// TestBodyThatBreaksOff: the shard does not get half a request as a whole one.
-func TestBodyThatBreaksOff(t *testing.T) {
+// TestBrokenBodyIsNotForwardedAsWhole: the shard does not get half a request as a whole one.
+func TestBrokenBodyIsNotForwardedAsWhole(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	f := w.front(t)
@@ -78,9 +78,9 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	}
 }
 
-// TestBodyThatComesTooLate: who was admitted keeps no request open at the proxy,
+// TestLateBodyGets408: who was admitted keeps no request open at the proxy,
 // to send its body and have it forwarded when the credential is long revoked.
-func TestBodyThatComesTooLate(t *testing.T) {
+func TestLateBodyGets408(t *testing.T) {
 	w := newWorld(t)
 	w.config.ProgressTimeout = 200 * time.Millisecond
 	s := w.shard(t, "shard-1", false, nil)
@@ -132,8 +132,8 @@ func TestBodyThatComesTooLate(t *testing.T) {
 	})
 }
 
-// TestHeldBodyTakesWhatHasCome: a length that is only announced takes no memory.
-func TestHeldBodyTakesWhatHasCome(t *testing.T) {
+// TestBodyBufferGrowsWithTheBody: a length that is only announced takes no memory.
+func TestBodyBufferGrowsWithTheBody(t *testing.T) {
 	sent := strings.Repeat("0123456789abcdef", maxBufferedBody/16)
 	body := &largestRead{from: strings.NewReader(sent)}
 	r := httptest.NewRequest(http.MethodPost, "/", body)

@@ -29,9 +29,9 @@ func heap() int64 {
 	return int64(m.HeapAlloc) //nolint:gosec // no heap is that large
 }
 
-// TestRefusedRequestsLeaveNothing: strangers' requests of nearly a megabyte, in
+// TestRefusedRequestsKeepNoMemory: strangers' requests of nearly a megabyte, in
 // their lines and headers, to workspaces that exist and that do not.
-func TestRefusedRequestsLeaveNothing(t *testing.T) {
+func TestRefusedRequestsKeepNoMemory(t *testing.T) {
 	const (
 		workspaces, kinds = 16, 3
 		requests          = workspaces * kinds // each kind to each workspace

@@ -138,9 +138,9 @@ func TestWebSocket(t *testing.T) {
 	}
 }
 
-// TestTunnelsAreTheirOwn: the upstream connection of an upgrade carries no
+// TestTunnelConnectionsAreNotShared: the upstream connection of an upgrade carries no
 // other request, before or after the tunnel's end.
-func TestTunnelsAreTheirOwn(t *testing.T) {
+func TestTunnelConnectionsAreNotShared(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {

@@ -74,9 +74,9 @@ type nowhere struct{}
 func (nowhere) send([]byte, int) error  { return nil }
 func (nowhere) close(http.Header) error { return nil }
 
-// TestWatchWaitsWithLittle: what follows a full buffer has a large one, and what
+// TestIdleWatchHasASmallBuffer: what follows a full buffer has a large one, and what
 // waits has a small one, whatever came before.
-func TestWatchWaitsWithLittle(t *testing.T) {
+func TestIdleWatchHasASmallBuffer(t *testing.T) {
 	const small, large = streamBuffer - chunkHead - chunkTail, copyBuffer - chunkHead - chunkTail
 	w := newWorld(t)
 	p := w.front(t).Proxy

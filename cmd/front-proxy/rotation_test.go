@@ -54,10 +54,10 @@ func (c *oneConnection) await(what string, code int) {
 	}
 }
 
-// TestConnectionsLoseTheirStanding: a certificate is judged at every request,
+// TestRevokedCertificatesOnOpenConnections: a certificate is judged at every request,
 // so a connection that was made with it is worth nothing more when its CA is
 // taken out of the file, or when it ends; and all again when the CA is back.
-func TestConnectionsLoseTheirStanding(t *testing.T) {
+func TestRevokedCertificatesOnOpenConnections(t *testing.T) {
 	t.Parallel()
 	k := newKCP(t)
 	next, err := harness.NewCA(t.TempDir(), "next-ca")

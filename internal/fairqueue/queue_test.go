@@ -251,8 +251,8 @@ func TestCallersShareWaiters(t *testing.T) {
 	})
 }
 
-// TestNobodyInParticular: without names there are only the bounds for all.
-func TestNobodyInParticular(t *testing.T) {
+// TestCallsWithoutNamesHaveNoShares: without names there are only the bounds for all.
+func TestCallsWithoutNamesHaveNoShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(limits)
 		results := make(chan error, 2*limits.Waiters)
@@ -346,8 +346,8 @@ func TestNewCallAfterAbandonedOne(t *testing.T) {
 	}
 }
 
-// TestTurnThatNeverComes: a call that has not got its turn in time is not made.
-func TestTurnThatNeverComes(t *testing.T) {
+// TestCallWithoutATurnIsNotMade: a call that has not got its turn in time is not made.
+func TestCallWithoutATurnIsNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := New[string, string](Limits{Running: 1, Calls: 16, Waiters: 32, Timeout: time.Minute})
 		block := make(chan struct{})

@@ -180,9 +180,9 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// TestSlowHeaderHoldsNobodyUp: a balancer's connection that says nothing is accepted like any
+// TestSlowHeadersDelayNobody: a balancer's connection that says nothing is accepted like any
 // other, and given up after the timeout, however often a byte of its header comes.
-func TestSlowHeaderHoldsNobodyUp(t *testing.T) {
+func TestSlowHeadersDelayNobody(t *testing.T) {
 	for _, trickles := range []bool{false, true} {
 		t.Run(map[bool]string{false: "silent", true: "a byte a second"}[trickles], func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -228,9 +228,9 @@ type pipe struct{ net.Conn }
 
 func (*pipe) RemoteAddr() net.Addr { return balancer }
 
-// TestDeadlinesAreTheirOwners: reading the header leaves the deadline that was set before, and
+// TestHeaderKeepsReadDeadline: reading the header leaves the deadline that was set before, and
 // keeps it.
-func TestDeadlinesAreTheirOwners(t *testing.T) {
+func TestHeaderKeepsReadDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		theirs, ours := net.Pipe()
 		defer theirs.Close()

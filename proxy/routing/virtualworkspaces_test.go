@@ -10,9 +10,9 @@ import (
 	"frontproxy/proxy/routing/routingtest"
 )
 
-// TestShardServicesLeadNowhereElse: a URL that leads to another shard's route
+// TestShardServicesRefuseLoops: a URL that leads to another shard's route
 // could lead in a circle; one that leads back here is not followed.
-func TestShardServicesLeadNowhereElse(t *testing.T) {
+func TestShardServicesRefuseLoops(t *testing.T) {
 	base, external := parse(t, "https://10.0.0.1:6443"), parse(t, "https://kcp.example.com")
 	for name, tc := range map[string]struct {
 		virtual string

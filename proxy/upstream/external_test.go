@@ -11,9 +11,9 @@ import (
 	"frontproxy/internal/egress"
 )
 
-// TestTransportsToStrangersAreLimited: the times of every transport that leads to
+// TestExternalTransportsHaveTimeouts: the times of every transport that leads to
 // what a tenant chose are limited.
-func TestTransportsToStrangersAreLimited(t *testing.T) {
+func TestExternalTransportsHaveTimeouts(t *testing.T) {
 	foreign := NewExternal((&net.Dialer{}).DialContext, nil)
 	listed := New("host", Files{CA: "ca"}, &Credentials{Roots: x509.NewCertPool()}, true, nil, klog.Logger{}).current.Load()
 	for name, transport := range map[string]*http.Transport{

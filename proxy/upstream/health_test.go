@@ -118,7 +118,7 @@ func checked(t *testing.T, h http.HandlerFunc, http2 bool) (*relay, *healthCheck
 	return r, p, ask
 }
 
-func TestPulse(t *testing.T) {
+func TestFailsFastWhileBackendIsSilent(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
 			relay, p, ask := checked(t, func(http.ResponseWriter, *http.Request) {}, http2)
@@ -153,10 +153,10 @@ func TestPulse(t *testing.T) {
 	}
 }
 
-// TestPulseOfWhatWaits: silence that follows an answer means nothing, but on a
+// TestFrozenBackendLosesWaitingConnection: silence that follows an answer means nothing, but on a
 // connection that waits it is looked into: a backend that lives keeps it, and a
 // frozen one loses it.
-func TestPulseOfWhatWaits(t *testing.T) {
+func TestFrozenBackendLosesWaitingConnection(t *testing.T) {
 	relay, p, _ := checked(t, func(rw http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(rw).Flush()
 		<-r.Context().Done()
@@ -185,7 +185,7 @@ func TestPulseOfWhatWaits(t *testing.T) {
 }
 
 // A slow answer of a backend that lives is waited for.
-func TestPulseLetsSlowBe(t *testing.T) {
+func TestWaitsForSlowBackend(t *testing.T) {
 	asked := make(chan struct{})
 	_, p, ask := checked(t, func(http.ResponseWriter, *http.Request) {
 		close(asked)
@@ -201,7 +201,7 @@ func TestPulseLetsSlowBe(t *testing.T) {
 }
 
 // A backend that is not there says so itself; what is closed is forgotten.
-func TestPulseRefused(t *testing.T) {
+func TestRefusedConnectionIsAResponse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -220,9 +220,9 @@ func TestPulseRefused(t *testing.T) {
 	}
 }
 
-// TestPulseCutOff: the first who find that no connection can be made wait for
+// TestFailsFastWhileBackendIsUnreachable: the first who find that no connection can be made wait for
 // it, the others do not, until there is one again.
-func TestPulseCutOff(t *testing.T) {
+func TestFailsFastWhileBackendIsUnreachable(t *testing.T) {
 	fd, address := upstreamtest.Full(t)
 	p := newHealthChecker(func() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }, klog.Logger{}) //nolint:gosec // nothing is said
 	p.every, p.patience, p.dialer.Timeout = 10*time.Millisecond, 500*time.Millisecond, 300*time.Millisecond

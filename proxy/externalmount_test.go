@@ -20,9 +20,9 @@ import (
 	"frontproxy/proxy/routing"
 )
 
-// foreignWorld is a world whose workspace root:away is a mount on another host,
+// externalMountWorld is a world whose workspace root:away is a mount on another host,
 // served by handler.
-func foreignWorld(t *testing.T, handler http.HandlerFunc) (*world, *standIn, *httptest.Server) {
+func externalMountWorld(t *testing.T, handler http.HandlerFunc) (*world, *standIn, *httptest.Server) {
 	t.Helper()
 	w := newWorld(t)
 	shard := w.shard(t, "shard-1", false, nil)
@@ -45,12 +45,12 @@ func (w *world) mountedHost(t *testing.T, http2 bool, handler http.HandlerFunc) 
 	return other
 }
 
-// TestForeignMountIsNotOurOrigin: what a tenant's host answers can't use the
-// standing a browser gives to our origin.
-func TestForeignMountIsNotOurOrigin(t *testing.T) {
-	ours := []string{"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc", "NEL", "Report-To", "Reporting-Endpoints"}
-	w, _, _ := foreignWorld(t, func(w http.ResponseWriter, _ *http.Request) {
-		for _, key := range ours {
+// TestSanitizesResponsesOfExternalMounts: what a tenant's host answers can't use the
+// rights that a browser gives to our origin.
+func TestSanitizesResponsesOfExternalMounts(t *testing.T) {
+	originHeaders := []string{"Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc", "NEL", "Report-To", "Reporting-Endpoints"}
+	w, _, _ := externalMountWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		for _, key := range originHeaders {
 			w.Header().Set(key, "*")
 		}
 		w.Header().Set("X-Kept", "early")
@@ -59,7 +59,7 @@ func TestForeignMountIsNotOurOrigin(t *testing.T) {
 		w.Header().Set("X-Kept", "yes")
 		_, _ = io.WriteString(w, "<html>")
 		_ = http.NewResponseController(w).Flush()
-		for _, key := range append(ours, "X-Kept") {
+		for _, key := range append(originHeaders, "X-Kept") {
 			w.Header().Set(http.TrailerPrefix+key, "trailer")
 		}
 	})
@@ -99,12 +99,12 @@ func TestForeignMountIsNotOurOrigin(t *testing.T) {
 	}
 }
 
-// TestForeignMountLoop: a mount that leads back to the proxy under a name that
+// TestEndsLoopsOfExternalMounts: a mount that leads back to the proxy under a name that
 // is not known as its own ends at the second pass.
-func TestForeignMountLoop(t *testing.T) {
+func TestEndsLoopsOfExternalMounts(t *testing.T) {
 	passes := 0
 	var again http.Handler
-	w, _, _ := foreignWorld(t, func(w http.ResponseWriter, r *http.Request) {
+	w, _, _ := externalMountWorld(t, func(w http.ResponseWriter, r *http.Request) {
 		passes++
 		again.ServeHTTP(w, r)
 	})
@@ -119,10 +119,10 @@ func TestForeignMountLoop(t *testing.T) {
 	}
 }
 
-// TestForeignMountPath: the path below a mount can't name another host.
-func TestForeignMountPath(t *testing.T) {
+// TestPathBelowExternalMountNamesNoOtherHost: the path below a mount can't name another host.
+func TestPathBelowExternalMountNamesNoOtherHost(t *testing.T) {
 	reached := ""
-	w, _, _ := foreignWorld(t, func(_ http.ResponseWriter, r *http.Request) { reached = r.Host + r.RequestURI })
+	w, _, _ := externalMountWorld(t, func(_ http.ResponseWriter, r *http.Request) { reached = r.Host + r.RequestURI })
 	f := w.front(t)
 	res, body := do(t, f.client(t, false), "GET", f.URL+"/clusters/root:away//evil.example/x", nil)
 	if res.StatusCode != http.StatusBadRequest || reached != "" {
@@ -130,10 +130,10 @@ func TestForeignMountPath(t *testing.T) {
 	}
 }
 
-// TestExchangeForgetsForeign: a request that follows one to a foreign mount on
+// TestReusedExchangeForgetsExternalMount: a request that follows one to an external mount on
 // the same pooled exchange is an ordinary one.
-func TestExchangeForgetsForeign(t *testing.T) {
-	w, shard, _ := foreignWorld(t, func(http.ResponseWriter, *http.Request) {})
+func TestReusedExchangeForgetsExternalMount(t *testing.T) {
+	w, shard, _ := externalMountWorld(t, func(http.ResponseWriter, *http.Request) {})
 	f := w.front(t)
 	c := f.client(t, false)
 	for range 20 { // the pool hands out what was given back, though not always
@@ -146,7 +146,7 @@ func TestExchangeForgetsForeign(t *testing.T) {
 			t.Fatalf("workspace: %d %s, the shard got %+v", res.StatusCode, body, got)
 		}
 		if res.Header.Get("Content-Security-Policy") != "" || got[0].Header.Get(routing.LoopHeader) != "" {
-			t.Fatal("the exchange still takes the target for a foreign host")
+			t.Fatal("the exchange still takes the target for an external host")
 		}
 	}
 	x := f.exchanges.Get().(*exchange)
