@@ -58,12 +58,12 @@ func (p *Proxy) identify(r *http.Request, d *destination.Destination, noWait boo
 	if d.Exposure != destination.PassThrough {
 		a.decision = p.authenticate(r, d, noWait)
 	}
-	if p.Owner != nil && a.decision.ServiceAccount {
+	if p.config.Owner != nil && a.decision.ServiceAccount {
 		switch creates, err := createsWorkspace(r, d); {
 		case err != nil:
 			return a, apistatus.ForLookup(err, r)
 		case creates:
-			a.decision = p.Owner(a.decision)
+			a.decision = p.config.Owner(a.decision)
 		}
 	}
 	if a.decision.User == nil && !a.decision.PassThrough {
@@ -84,11 +84,11 @@ func (p *Proxy) identify(r *http.Request, d *destination.Destination, noWait boo
 func (p *Proxy) authenticate(r *http.Request, to *destination.Destination, noWait bool) *authn.Decision {
 	q := authnRequest(r, to)
 	q.NoWait = noWait
-	d := p.Decider.Decide(r.Context(), q)
+	d := p.config.Decider.Decide(r.Context(), q)
 	if d.User != nil && d.User.GetName() == "" || d.User == nil && !d.PassThrough && d.Status == http.StatusOK {
 		panic(errNobody)
 	}
-	p.Metrics.Decided(d)
+	p.config.Metrics.Decided(d)
 	return d
 }
 

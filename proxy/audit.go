@@ -71,7 +71,7 @@ func (x *exchange) respondAudited(w http.ResponseWriter, r *http.Request, status
 		x.respond(w, r.WithContext(shown.Context()), status)
 		x.copyWatch(w)
 	})
-	audited := genericapifilters.WithAudit(end, x.p.Audit.Sink, x.p.Audit.Policy, func(*http.Request, *genericapirequest.RequestInfo) bool { return long })
+	audited := genericapifilters.WithAudit(end, x.p.config.Audit.Sink, x.p.config.Audit.Policy, func(*http.Request, *genericapirequest.RequestInfo) bool { return long })
 	audited.ServeHTTP(w, recordable(r))
 	if x.code == 0 { // it could not be recorded, and so was not served
 		x.code = http.StatusInternalServerError

@@ -173,10 +173,10 @@ func TestBalancersHeaders(t *testing.T) {
 			if (err == nil) != tt.served {
 				t.Errorf("the handshake ends with %v", err)
 			}
-			if n := f.connections.withoutHeader.Load(); n != tt.without {
+			if n := f.listeners.connections.withoutHeader.Load(); n != tt.without {
 				t.Errorf("%d connections are counted as without a header, want %d", n, tt.without)
 			}
-			shows(t, f.Metrics, "front_proxy_connections_without_proxy_header_total", fmt.Sprint("front_proxy_connections_without_proxy_header_total ", tt.without))
+			shows(t, f.config.Metrics, "front_proxy_connections_without_proxy_header_total", fmt.Sprint("front_proxy_connections_without_proxy_header_total ", tt.without))
 		})
 	}
 }
@@ -208,9 +208,9 @@ func TestMissingProxyHeadersDelayNobody(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	for deadline := time.Now().Add(stuck); f.connections.open.Load() > 1; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(stuck); f.listeners.connections.open.Load() > 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d connections are open", f.connections.open.Load())
+			t.Fatalf("%d connections are open", f.listeners.connections.open.Load())
 		}
 	}
 }

@@ -123,7 +123,7 @@ func TestAllocations(t *testing.T) {
 		x.dest.Transport = answering{header}
 		x.decision, x.forwardedUser = d, d.User
 		x.forward(&discard{header: http.Header{}}, r)
-		p.Metrics.RequestDone(x.labels(r, time.Millisecond))
+		p.config.Metrics.RequestDone(x.labels(r, time.Millisecond))
 		x.reset()
 	})
 	t.Logf("%.0f allocations, a bare ReverseProxy %.0f", ours, floor)

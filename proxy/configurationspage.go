@@ -14,8 +14,8 @@ import (
 // asksForConfigurations says whether a request to d asks for the state of the workspace's
 // WorkspaceAuthenticationConfigurations, and of which; empty: of all. Any other request is for
 // the shard.
-func (p *Proxy) asksForConfigurations(d *destination.Destination) (name string, ok bool) {
-	if p.configurations == nil || d.Kind != destination.Shard {
+func (g *pages) asksForConfigurations(d *destination.Destination) (name string, ok bool) {
+	if g.configurations == nil || d.Kind != destination.Shard {
 		return "", false
 	}
 	return zpages.ConfigurationName(d.Path)
@@ -48,7 +48,7 @@ func (x *exchange) configurationsPage(r *http.Request, name string) (http.Handle
 	case !allowed:
 		return nil, apistatus.Forbidden("%s.%s %q is forbidden: User %q cannot %s resource %q in API group %q in this workspace", resource, group, name, x.decision.User.GetName(), verb, resource, group)
 	case r.Method == http.MethodPost:
-		return jsonPage(x.p.configurations.Try(r, x.dest.Target.Cluster))
+		return jsonPage(x.p.pages.configurations.Try(r, x.dest.Target.Cluster))
 	}
-	return jsonPage(x.p.configurations.Page(x.dest.Target.Cluster, name))
+	return jsonPage(x.p.pages.configurations.Page(x.dest.Target.Cluster, name))
 }

@@ -37,7 +37,7 @@ func TestMaxConnections(t *testing.T) {
 			t.Error("one more than there may be is served")
 		}
 	}
-	if n := f.connections.refused.Load(); n != 5 {
+	if n := f.listeners.connections.refused.Load(); n != 5 {
 		t.Errorf("%d are said to be refused", n)
 	}
 	_ = open[0].Close()
@@ -50,7 +50,7 @@ func TestMaxConnections(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if n := f.connections.open.Load(); n != 3 {
+	if n := f.listeners.connections.open.Load(); n != 3 {
 		t.Errorf("%d connections are said to be open", n)
 	}
 }

@@ -22,11 +22,11 @@ type exchange struct {
 	rp httputil.ReverseProxy
 
 	record
-	charges *charges      // what it holds of shared limits
-	own     charges       // what charges is when the request has no body
-	upload  *requestBody  // nil: the request has no body
-	inbound *http.Request // as it came; set when it is forwarded
-	response
+	charges  *charges      // what it holds of shared limits
+	own      charges       // what charges is when the request has no body
+	upload   *requestBody  // nil: the request has no body
+	inbound  *http.Request // as it came; set when it is forwarded
+	response response
 }
 
 // record is what the steps have found out about a request. The log, metrics, audit events
@@ -61,6 +61,20 @@ type response struct {
 	// download counts the answer's body. Only the handler reads it, unlike the
 	// request's body, so it can be part of what is pooled.
 	download countedBody
+}
+
+// interrupted says whether the answer's body broke off at the upstream.
+func (a *response) interrupted() bool {
+	return a.download.broken || a.watch != nil && a.watch.broken
+}
+
+// end frees what the answer holds.
+func (a *response) end() {
+	a.watch.close()
+	if a.watchContext != nil {
+		a.watchContext.end()
+	}
+	a.rechecked.end()
 }
 
 func (p *Proxy) newExchange() *exchange {

@@ -16,8 +16,8 @@ import (
 
 // explainsWorkspace says whether a request to d asks for an explanation in a workspace, and
 // of which refusal. Any other request is for the shard.
-func (p *Proxy) explainsWorkspace(d *destination.Destination) (id string, ok bool) {
-	if p.explanations == nil || d.Kind != destination.Shard {
+func (g *pages) explainsWorkspace(d *destination.Destination) (id string, ok bool) {
+	if g.explanations == nil || d.Kind != destination.Shard {
 		return "", false
 	}
 	return zpages.ExplainedID(d.Path)
@@ -42,7 +42,7 @@ func (x *exchange) workspacePage(r *http.Request, id string) (http.HandlerFunc, 
 	case !allowed:
 		return nil, apistatus.Forbidden("forbidden: User %q cannot get path %q in this workspace", x.decision.User.GetName(), zpages.ExplainPath)
 	}
-	return jsonPage(x.p.explanations.ForWorkspace(x.dest.Target.Cluster, id))
+	return jsonPage(x.p.pages.explanations.ForWorkspace(x.dest.Target.Cluster, id))
 }
 
 // authorizePage asks the workspace's shard whether the caller, or whom it impersonates, may do what
@@ -58,7 +58,7 @@ func (x *exchange) authorizePage(r *http.Request, what string, spec authorizatio
 	}
 	allowed, err := accessreview.Self(r.Context(), &x.dest, u, accessreview.Impersonation(r.Header), spec)
 	if err != nil {
-		x.p.Log.Error(err, "Could not authorize a request "+what, "cluster", x.dest.Target.Cluster)
+		x.p.config.Log.Error(err, "Could not authorize a request "+what, "cluster", x.dest.Target.Cluster)
 		return false, apistatus.AuthorizationFailed(err)
 	}
 	return allowed, nil
@@ -67,7 +67,7 @@ func (x *exchange) authorizePage(r *http.Request, what string, spec authorizatio
 // explain takes a request that nobody sent as far as the decision, and reports what becomes
 // of it on the way.
 func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages.Explanation, error) {
-	out := &zpages.Explanation{Instance: p.Pages.Explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
+	out := &zpages.Explanation{Instance: p.config.Pages.Explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
 	_, to, status := p.resolve(r)
 	out.Place = zpages.PlaceOf(&to.Target, to.ShardRoute)
 	out.Place.Cluster, out.Place.Mount = to.ClusterPath, out.Place.Mount || to.Kind == destination.MountedHost
@@ -82,7 +82,7 @@ func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages
 		out.Answer = "the mapping leaves authentication to its backend"
 		return out, nil
 	}
-	told, err := p.Pages.Explainer.Explain(r.Context(), authnRequest(r, &to), change)
+	told, err := p.config.Pages.Explainer.Explain(r.Context(), authnRequest(r, &to), change)
 	if err != nil {
 		return nil, err
 	}

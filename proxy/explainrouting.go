@@ -25,13 +25,13 @@ func (p *Proxy) unrouted(d *destination.Destination, status *metav1.Status) (ans
 	if d.Pattern == "" && d.ClusterPath == "" && status.Code == http.StatusNotFound {
 		return "no entry of the mapping file has the path", "add an entry to the file of --mapping-file"
 	}
-	if d.ClusterPath == "" || p.Routing.Index == nil {
+	if d.ClusterPath == "" || p.config.Routing.Index == nil {
 		return status.Message, ""
 	}
 	if lookup.ValidateClusterPath(d.ClusterPath) != nil {
 		return fmt.Sprintf("%q names no workspace: wildcards and system clusters are served to nobody, and all else is not the path of one", d.ClusterPath), "check the path"
 	}
-	switch _, err := p.Routing.Index.Lookup(d.ClusterPath); {
+	switch _, err := p.config.Routing.Index.Lookup(d.ClusterPath); {
 	case errors.Is(err, index.ErrUnknown):
 		return p.missing(d.ClusterPath), "check the path; clients get the same answer for a workspace that they may not enter, and a new one is not known before it is scheduled"
 	case errors.Is(err, index.ErrNotSynced):
@@ -51,7 +51,7 @@ func (p *Proxy) missing(path string) string {
 		}
 		name, _, _ := strings.Cut(path[i+1:], ":")
 		parent = parent[:i]
-		switch t, err := p.Routing.Index.Lookup(parent); {
+		switch t, err := p.config.Routing.Index.Lookup(parent); {
 		case err == nil && t.Mount != nil:
 			return parent + " is a mount, below which the proxy knows no workspace " + name
 		case err == nil:
@@ -62,10 +62,10 @@ func (p *Proxy) missing(path string) string {
 
 // unread are the shards that have not been read yet, each with the last failure.
 func (p *Proxy) unread() []string {
-	if p.ShardStatus == nil {
+	if p.config.ShardStatus == nil {
 		return nil
 	}
-	all := p.ShardStatus()
+	all := p.config.ShardStatus()
 	if !all.Root.Synced {
 		return []string{"root, which lists them: " + all.Root.Error}
 	}
@@ -107,8 +107,8 @@ func (p *Proxy) explainForwarding(ctx context.Context, e *zpages.Explanation, d 
 		e.Next = "see whether the server runs at " + d.Base.Host + ", and whether backend_server_ca in the mapping file has the CA of its certificate"
 		return
 	}
-	if at := p.rejections.last(d.Name(), p.Now()); !at.IsZero() {
-		e.Answer = fmt.Sprintf("admitted, but %s does not believe the proxy's certificate: %v ago it refused a user whom the proxy had admitted", serverName(d), p.Now().Sub(at).Truncate(time.Second))
+	if at := p.rejections.last(d.Name(), p.config.Now()); !at.IsZero() {
+		e.Answer = fmt.Sprintf("admitted, but %s does not believe the proxy's certificate: %v ago it refused a user whom the proxy had admitted", serverName(d), p.config.Now().Sub(at).Truncate(time.Second))
 		e.Next = "compare proxy_client_cert in the mapping file with the server's --requestheader-client-ca-file and --requestheader-allowed-names; /statusz has its expiry"
 		return
 	}

@@ -18,21 +18,18 @@ import (
 func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v any) (cut bool) {
 	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
 		p.panics.Add(1)
-		p.Log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
-		if !x.headerWritten && x.code == 0 {
+		p.config.Log.Error(fmt.Errorf("panic: %v", v), "Contained a panic", "method", r.Method, "path", r.URL.Path, "stack", stack())
+		if !x.response.headerWritten && x.code == 0 {
 			x.answer(w, apistatus.InternalError())
 			v = nil
 		}
 	}
-	if (x.download.broken || x.watch != nil && x.watch.broken) && r.Context().Err() == nil && (x.upload == nil || !x.upload.givenUp.Load()) {
-		p.Metrics.ResponseInterrupted(x.dest.Kind, x.dest.Shard)
+	if x.response.interrupted() && r.Context().Err() == nil && (x.upload == nil || !x.upload.givenUp.Load()) {
+		p.config.Metrics.ResponseInterrupted(x.dest.Kind, x.dest.Shard)
 	}
-	x.watch.close()
-	if x.watchContext != nil {
-		x.watchContext.end()
-	}
-	took := p.Now().Sub(x.start)
-	p.Metrics.RequestDone(x.labels(r, took))
+	x.response.end()
+	took := p.config.Now().Sub(x.start)
+	p.config.Metrics.RequestDone(x.labels(r, took))
 	x.charges.release()
 	p.inFlight.Add(-1)
 	if x.upload != nil {
@@ -41,8 +38,7 @@ func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v an
 	if x.upload != nil && w != nil {
 		x.upload.leave(w)
 	}
-	x.rechecked.end()
-	if log := p.Log.V(3); log.Enabled() {
+	if log := p.config.Log.V(3); log.Enabled() {
 		x.log(log, r, took)
 	}
 	x.endSpan(r)
@@ -94,6 +90,6 @@ func (rec *record) labels(r *http.Request, took time.Duration) metrics.Request {
 func (p *Proxy) contain() {
 	if v := recover(); v != nil {
 		p.panics.Add(1)
-		p.Log.Error(fmt.Errorf("panic: %v", v), "Contained a panic at the end of a request", "stack", stack())
+		p.config.Log.Error(fmt.Errorf("panic: %v", v), "Contained a panic at the end of a request", "stack", stack())
 	}
 }

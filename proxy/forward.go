@@ -35,12 +35,12 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 		x.answer(w, status)
 		return
 	}
-	x.writer = clientWriter{w, x.charges, x.upload, r.ProtoMajor == 2}
+	x.response.writer = clientWriter{w, x.charges, x.upload, r.ProtoMajor == 2}
 	if x.upgrade {
-		x.tunnel(&x.writer, r)
+		x.tunnel(&x.response.writer, r)
 		return
 	}
-	x.rp.ServeHTTP(&x.writer, buffered)
+	x.rp.ServeHTTP(&x.response.writer, buffered)
 }
 
 // bufferRequest reads a small body; nil: the body did not arrive in time, and the client has
@@ -69,8 +69,8 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	st := x.p.beginStream(&stream{kind: upgradeStream, end: cancel}, r, &x.dest, x.decision)
-	defer x.p.streams.remove(st)
+	st := x.p.streams.begin(&stream{kind: upgradeStream, end: cancel}, r, &x.dest, x.decision)
+	defer x.p.streams.set.remove(st)
 	x.rp.ServeHTTP(w, r.WithContext(ctx))
 }
 
@@ -82,11 +82,11 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	out.URL.RawQuery = in.URL.RawQuery
 	out.Trailer = nil
 	if shard := x.dest.Shard; shard != "" {
-		x.traffic = x.p.Metrics.Traffic(shard)
+		x.response.traffic = x.p.config.Metrics.Traffic(shard)
 	}
-	if x.traffic.Sent != nil && out.Body != nil {
+	if x.response.traffic.Sent != nil && out.Body != nil {
 		// The transport may read on when the handler has returned.
-		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.traffic.Sent}
+		out.Body = &countedBody{ReadCloser: out.Body, bytes: x.response.traffic.Sent}
 	}
 	restoreForwarding(in, out)
 	x.dest.Headers.Clear(out.Header)
@@ -139,7 +139,7 @@ func writeIdentity(header http.Header, d *destination.Destination, a admission) 
 
 // modifyResponse sees the upstream's answer before the client does.
 func (x *exchange) modifyResponse(res *http.Response) error {
-	x.headerWritten, x.code = true, res.StatusCode
+	x.response.headerWritten, x.code = true, res.StatusCode
 	if res.StatusCode != http.StatusSwitchingProtocols { // whose body is the tunnel
 		res.Body = x.upload.answered(res.Body)
 	}
@@ -147,7 +147,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		upstream.SanitizeResponse(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
-		x.p.checkIdentityRejected(res, &x.dest, x.decision.User, x.inbound.Header.Get("Impersonate-User") != "")
+		x.p.rejections.check(res, &x.dest, x.decision.User, x.inbound.Header.Get("Impersonate-User") != "")
 	}
 	if res.StatusCode == http.StatusForbidden && x.dest.Kind == destination.Shard && (x.dest.Path == "/api" || x.dest.Path == "/apis") {
 		// Whoever has access to a workspace may ask which APIs it has.
@@ -160,16 +160,16 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
 		x.charges.release()
 		if x.inbound.Method == http.MethodGet || !x.upload.expects() {
-			x.watch = x.p.newWatch(x.inbound, res, &x.dest, x.decision, x.traffic.Received)
+			x.response.watch = x.p.streams.newWatch(x.inbound, res, &x.dest, x.decision, x.response.traffic.Received)
 			return nil
 		}
 		fallthrough // ReverseProxy would end the upload
 	case res.ContentLength == -1:
-		x.rechecked = x.p.newRecheckedBody(res, x.p.streamAuthn(x.inbound, &x.dest, x.decision))
+		x.response.rechecked = x.p.streams.newRecheckedBody(res, x.p.streams.streamAuthn(x.inbound, &x.dest, x.decision))
 	}
 	if res.Body != http.NoBody {
-		x.download = countedBody{ReadCloser: res.Body, bytes: x.traffic.Received}
-		res.Body = &x.download
+		x.response.download = countedBody{ReadCloser: res.Body, bytes: x.response.traffic.Received}
+		res.Body = &x.response.download
 	}
 	return nil
 }
@@ -177,19 +177,17 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 // failed answers when the upstream did not: a client that went away gets
 // nothing, anybody else a 503 that names the shard and no address.
 func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
-	if x.upload != nil && x.upload.timedOut() && !x.headerWritten {
+	if x.upload != nil && x.upload.timedOut() && !x.response.headerWritten {
 		x.tooLate(w)
 		return
 	}
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	x.p.Metrics.NotForwarded(x.dest.Kind, x.dest.Shard, err)
+	x.p.config.Metrics.NotForwarded(x.dest.Kind, x.dest.Shard, err)
 	what := x.dest.Name()
-	if x.p.failures.AllowN(x.p.Now(), 1) {
-		x.p.Log.Error(err, "Request could not be forwarded; the number of these lines is limited", "to", what, "method", r.Method)
-	}
-	if x.headerWritten {
+	x.p.failures.report(err, "Request could not be forwarded", "to", what, "method", r.Method)
+	if x.response.headerWritten {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
 	}
 	x.answer(w, apistatus.Unreachable(what, x.p.failing(x.dest.Shard)))
@@ -198,11 +196,11 @@ func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 // failing is for how long the proxy has been unable to watch anything on a shard; 0: it can now,
 // or the shard is not known.
 func (p *Proxy) failing(shard string) time.Duration {
-	if p.Routing.ShardFailingSince == nil {
+	if p.config.Routing.ShardFailingSince == nil {
 		return 0
 	}
-	if since := p.Routing.ShardFailingSince(shard); !since.IsZero() {
-		return p.Now().Sub(since)
+	if since := p.config.Routing.ShardFailingSince(shard); !since.IsZero() {
+		return p.config.Now().Sub(since)
 	}
 	return 0
 }

@@ -50,7 +50,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serveHTTP2 serves a request over HTTP/2.
 func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
-	s := &http2Writer{ResponseWriter: w, progressDeadline: progressDeadline{timeout: p.ProgressTimeout, quota: progressBytes}}
+	s := &http2Writer{ResponseWriter: w, progressDeadline: progressDeadline{timeout: p.config.ProgressTimeout, quota: progressBytes}}
 	s.cut = func() { _ = http.NewResponseController(w).SetWriteDeadline(past) }
 	defer s.stop()
 	p.serveHTTP(s, r)
@@ -72,11 +72,11 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	x := p.exchanges.Get().(*exchange)
-	x.start = p.Now()
+	x.start = p.config.Now()
 	p.inFlight.Add(1)
 	if r.ContentLength != 0 {
 		x.charges = &charges{} // the transport may read on when x serves another request already
-		x.upload = newRequestBody(w, r, p.ProgressTimeout, x.charges)
+		x.upload = newRequestBody(w, r, p.config.ProgressTimeout, x.charges)
 		r = r.WithContext(r.Context()) // net/http looks at what the body of its own is
 		r.Body = x.upload
 	}
@@ -86,11 +86,11 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}()
-	if p.Audit != nil || p.tracer != nil || p.Log.V(3).Enabled() {
+	if p.config.Audit != nil || p.tracer != nil || p.config.Log.V(3).Enabled() {
 		x.id, x.span, r = p.observe(r, x.start)
 	}
 	status := x.authorize(r) //nolint:contextcheck // what an API server makes of a request needs no context
-	if p.Audit != nil {
+	if p.config.Audit != nil {
 		x.respondAudited(w, r, status)
 		return
 	}
@@ -152,7 +152,7 @@ func (p *Proxy) resolve(r *http.Request) (upgrade bool, to destination.Destinati
 		return false, to, apistatus.BadRequest("%v", err)
 	}
 	to, err = p.router.Resolve(r, path)
-	if p.expiresInConflict(r, &to, err) {
+	if p.streams.expiresInConflict(r, &to, err) {
 		return upgrade, to, expiredByMove()
 	}
 	if err != nil {

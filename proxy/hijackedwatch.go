@@ -23,12 +23,12 @@ import (
 // if r asks for a watch whose connection may be hijacked; else r. The context ends when the client
 // disconnects or the answer ends.
 func (x *exchange) withWatchContext(r *http.Request) *http.Request {
-	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.Audit != nil || x.p.tracer != nil {
+	if !x.long || r.Method != http.MethodGet || x.upgrade || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Body != http.NoBody || x.p.config.Audit != nil || x.p.tracer != nil {
 		return r
 	}
-	x.watchContext = newWatchContext(r.Context())
-	x.rp.Transport = contextTransport{x.rp.Transport, x.watchContext}
-	return r.WithContext(x.watchContext) //nolint:contextcheck // it inherits what matters
+	x.response.watchContext = newWatchContext(r.Context())
+	x.rp.Transport = contextTransport{x.rp.Transport, x.response.watchContext}
+	return r.WithContext(x.response.watchContext) //nolint:contextcheck // it inherits what matters
 }
 
 // contextTransport sends requests with its own context instead of ReverseProxy's, which
@@ -70,8 +70,8 @@ func (x *exchange) hijack(from *http.ResponseController) bool {
 	if err != nil {
 		return false
 	}
-	x.watchContext.keep()
-	x.p.streams.setConn(x.watch.stream, conn)
+	x.response.watchContext.keep()
+	x.p.streams.set.setConn(x.response.watch.stream, conn)
 	go x.serveHijacked(conn, buffered.Reader.Buffered() > 0)
 	return true
 }
@@ -89,12 +89,12 @@ func (x *exchange) serveHijacked(conn net.Conn, more bool) {
 	}()
 	defer func() {
 		p.finish(x, nil, x.inbound, recover())
-		given = whole && !last && to.silent && p.reused.put(conn)
+		given = whole && !last && to.silent && p.listeners.reused.put(conn)
 	}()
 	if !more {
-		to.listening = listen(conn, x.watchContext.cancel)
+		to.listening = listen(conn, x.response.watchContext.cancel)
 	}
-	whole = x.watch.copy(to) == nil
+	whole = x.response.watch.copy(to) == nil
 }
 
 // listen calls gone when the client closes the connection. The function returned

@@ -103,8 +103,8 @@ func TestWatchEndsWithItsClient(t *testing.T) {
 		_ = conn.Close()
 	}
 	w.eventually(t, "all watches are over", func() bool {
-		_, open := f.streams.numbers()
-		return open == 0 && f.inFlight.Load() == 0 && f.connections.open.Load() == 0
+		_, open := f.streams.set.numbers()
+		return open == 0 && f.inFlight.Load() == 0 && f.listeners.connections.open.Load() == 0
 	})
 }
 
@@ -224,7 +224,7 @@ func TestDrainCutsStalledClients(t *testing.T) {
 	if err := f.stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	w.eventually(t, "nothing is under way", func() bool { return f.inFlight.Load() == 0 && f.connections.open.Load() == 0 })
+	w.eventually(t, "nothing is under way", func() bool { return f.inFlight.Load() == 0 && f.listeners.connections.open.Load() == 0 })
 }
 
 // TestFirstWatchesHaveTheirOwnConnections: some watches have connections for themselves, and the

@@ -9,9 +9,12 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/klog/v2"
 
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/metrics"
 )
 
 // errIdentityRejected tells the operator that a server does not trust the proxy's
@@ -21,21 +24,21 @@ var errIdentityRejected = errors.New("it does not trust the identity headers tha
 // maxRefusal bounds, in bytes, the refusals that are looked into.
 const maxRefusal = 4 << 10
 
-// checkIdentityRejected counts and logs an answer that can only mean that the server
+// check counts and logs an answer that can only mean that the server
 // does not believe the proxy: 401 to somebody who was admitted here, or a refusal
 // of system:anonymous in place of that user. It is for 401 and 403 only, from the server at
 // d. admitted is nil when nobody was; impersonates: the request asks to act as another user.
-func (p *Proxy) checkIdentityRejected(res *http.Response, d *destination.Destination, admitted user.Info, impersonates bool) {
+func (i *identityRejections) check(res *http.Response, d *destination.Destination, admitted user.Info, impersonates bool) {
 	if d.Kind == destination.MountedHost || admitted == nil || impersonates {
 		return
 	}
 	if res.StatusCode == http.StatusForbidden && !isAnonymousForbidden(res) {
 		return
 	}
-	p.Metrics.IdentityRejected(d.Kind, d.Shard)
-	p.rejections.add(d.Name(), p.Now())
-	if p.rejectionLines.AllowN(p.Now(), 1) {
-		p.Log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", d.Name(), "code", res.StatusCode)
+	i.metrics.IdentityRejected(d.Kind, d.Shard)
+	i.add(d.Name(), i.now())
+	if i.lines.AllowN(i.now(), 1) {
+		i.log.Error(errIdentityRejected, "A server refused a user whom this proxy admitted; logged at most once a minute", "server", d.Name(), "code", res.StatusCode)
 	}
 }
 
@@ -43,9 +46,14 @@ func (p *Proxy) checkIdentityRejected(res *http.Response, d *destination.Destina
 // proxy had admitted. Whether it would do so again is not known.
 const rejectionCounts = 5 * time.Minute
 
-// identityRejections are the servers that lately refused users whom the proxy had admitted. The
-// zero value has none. Safe for concurrent use.
+// identityRejections are the servers that lately refused users whom the proxy had admitted. Safe
+// for concurrent use.
 type identityRejections struct {
+	lines   *rate.Limiter // of the log
+	log     klog.Logger
+	now     func() time.Time
+	metrics *metrics.Metrics
+
 	mu  sync.Mutex
 	all map[string]time.Time // the last refusals, by Destination.Name
 }

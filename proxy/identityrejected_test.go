@@ -41,7 +41,7 @@ func TestCountsRejectedIdentities(t *testing.T) {
 			if res.StatusCode != tt.code || string(body) != tt.body {
 				t.Errorf("%d %s", res.StatusCode, body)
 			}
-			if got := value(t, f.Metrics, `front_proxy_upstream_errors_total{reason="identity_rejected",shard="shard-1",upstream="shard"}`); got != tt.want {
+			if got := value(t, f.config.Metrics, `front_proxy_upstream_errors_total{reason="identity_rejected",shard="shard-1",upstream="shard"}`); got != tt.want {
 				t.Errorf("counted %v times", got)
 			}
 		})

@@ -21,9 +21,17 @@ import (
 // maxQuotedHost bounds what an answer quotes of a request's host, in bytes.
 const maxQuotedHost = 256
 
+// pages are the pages that the proxy serves about itself and about workspaces.
+type pages struct {
+	explanations *zpages.Explanations // nil: nothing is explained
+	// configurations tells owners about theirs; nil: nobody does.
+	configurations *zpages.Configurations
+	expired        *zpages.ExpiredCertificates
+}
+
 // localPath is ownPath, or where the proxy says where to log in, if r asks for that.
 func (p *Proxy) localPath(r *http.Request) string {
-	if path := p.ownPath(r); path != "" {
+	if path := p.pages.ownPath(r); path != "" {
 		return path
 	}
 	if p.asksForLogin(r) {
@@ -34,12 +42,12 @@ func (p *Proxy) localPath(r *http.Request) string {
 
 // ownPath returns which of the proxy's own paths is asked for, as RBAC in root names
 // it; empty: the request is for somebody else.
-func (p *Proxy) ownPath(r *http.Request) string {
+func (g *pages) ownPath(r *http.Request) string {
 	switch path := r.URL.Path; path {
 	case zpages.MetricsPath, zpages.StatuszPath, zpages.FlagzPath:
 		return path
 	}
-	if _, ok := zpages.ExplainedID(r.URL.Path); ok && p.explanations != nil {
+	if _, ok := zpages.ExplainedID(r.URL.Path); ok && g.explanations != nil {
 		return zpages.ExplainPath
 	}
 	return ""
@@ -82,12 +90,12 @@ func (p *Proxy) authorizeLocal(r *http.Request, c *charges, path string, noWait 
 		return d, status
 	}
 	allowed := false
-	if p.Pages.Authorizer != nil {
+	if p.config.Pages.Authorizer != nil {
 		var err error
-		allowed, err = p.Pages.Authorizer.Authorize(r.Context(), accessreview.Access{User: d.User, Verb: verb, Path: path, NoWait: noWait})
+		allowed, err = p.config.Pages.Authorizer.Authorize(r.Context(), accessreview.Access{User: d.User, Verb: verb, Path: path, NoWait: noWait})
 		if err != nil {
 			if !errors.Is(err, fairqueue.ErrFull) {
-				p.Log.Error(err, "Could not authorize a request", "path", path)
+				p.config.Log.Error(err, "Could not authorize a request", "path", path)
 			}
 			return d, apistatus.AuthorizationFailed(err)
 		}
@@ -114,7 +122,7 @@ func (x *exchange) answerLocally(w http.ResponseWriter, r *http.Request) bool {
 	case status != nil:
 		x.answer(w, status)
 	case page != nil:
-		x.headerWritten, x.code = true, http.StatusOK
+		x.response.headerWritten, x.code = true, http.StatusOK
 		page(w, r)
 	default:
 		return false
@@ -128,10 +136,10 @@ func (x *exchange) findPage(r *http.Request) (http.HandlerFunc, *metav1.Status) 
 	if x.localPath != "" {
 		return x.p.localPage(r, x.localPath)
 	}
-	if id, ok := x.p.explainsWorkspace(&x.dest); ok {
+	if id, ok := x.p.pages.explainsWorkspace(&x.dest); ok {
 		return x.workspacePage(r, id)
 	}
-	if name, ok := x.p.asksForConfigurations(&x.dest); ok {
+	if name, ok := x.p.pages.asksForConfigurations(&x.dest); ok {
 		return x.configurationsPage(r, name)
 	}
 	return nil, nil
@@ -142,17 +150,17 @@ func (x *exchange) findPage(r *http.Request) (http.HandlerFunc, *metav1.Status) 
 // if there is no such page.
 func (p *Proxy) localPage(r *http.Request, path string) (http.HandlerFunc, *metav1.Status) {
 	if id, ok := zpages.ExplainedID(r.URL.Path); ok {
-		return jsonPage(p.explanations.ForOperator(r, id))
+		return jsonPage(p.pages.explanations.ForOperator(r, id))
 	}
 	switch path {
 	case protectedresource.WellKnownPath:
 		return p.loginPage(r)
 	case zpages.StatuszPath:
-		return func(w http.ResponseWriter, r *http.Request) { p.Pages.Status.ServeStatusz(w, r, p.Now()) }, nil
+		return func(w http.ResponseWriter, r *http.Request) { p.config.Pages.Status.ServeStatusz(w, r, p.config.Now()) }, nil
 	case zpages.FlagzPath:
-		return func(w http.ResponseWriter, r *http.Request) { zpages.ServeFlagz(w, r, p.Pages.Flags) }, nil
+		return func(w http.ResponseWriter, r *http.Request) { zpages.ServeFlagz(w, r, p.config.Pages.Flags) }, nil
 	}
-	return p.Metrics.ServeHTTP, nil
+	return p.config.Metrics.ServeHTTP, nil
 }
 
 // jsonPage returns what writes v, unless there is a Status instead.
@@ -167,7 +175,7 @@ func jsonPage[T any](v T, status *metav1.Status) (http.HandlerFunc, *metav1.Stat
 // loopback address or a Unix socket, when root is down and cannot authorize anybody.
 func (p *Proxy) Debug() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := p.ownPath(r)
+		path := p.pages.ownPath(r)
 		switch {
 		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
 			apistatus.Write(w, apistatus.Forbidden("the debug address must be requested as localhost or a loopback address, not as %q", clip.Clone(r.Host, maxQuotedHost)))

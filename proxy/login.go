@@ -17,7 +17,7 @@ import (
 // asksForLogin says whether r is for protected resource metadata. A mapping that
 // names the very path goes before.
 func (p *Proxy) asksForLogin(r *http.Request) bool {
-	if p.Pages.LoginDiscovery == nil || !strings.HasPrefix(r.URL.Path, protectedresource.WellKnownPath) {
+	if p.config.Pages.LoginDiscovery == nil || !strings.HasPrefix(r.URL.Path, protectedresource.WellKnownPath) {
 		return false
 	}
 	path, err := lookup.RawPath(r)
@@ -33,7 +33,7 @@ func (p *Proxy) loginPage(r *http.Request) (http.HandlerFunc, *metav1.Status) {
 	if !readOnly(r) {
 		return nil, apistatus.MethodNotAllowed("only GET is served here")
 	}
-	metadata := p.Pages.LoginDiscovery.Metadata(r.URL.EscapedPath(), r.Host)
+	metadata := p.config.Pages.LoginDiscovery.Metadata(r.URL.EscapedPath(), r.Host)
 	if metadata == nil {
 		return nil, apistatus.NotFound()
 	}
@@ -43,10 +43,10 @@ func (p *Proxy) loginPage(r *http.Request) (http.HandlerFunc, *metav1.Status) {
 // challenge makes the proxy's own 401 to r, which was for d, say where to log in. For a
 // mount it says nothing, because this workspace's type does not decide who is admitted there.
 func (p *Proxy) challenge(w http.ResponseWriter, r *http.Request, d *destination.Destination) {
-	if p.Pages.LoginDiscovery == nil || d.Kind != destination.Shard || len(d.Mounts) > 0 {
+	if p.config.Pages.LoginDiscovery == nil || d.Kind != destination.Shard || len(d.Mounts) > 0 {
 		return
 	}
-	if value := p.Pages.LoginDiscovery.Challenge(d.ClusterPath, r.Host, &d.Target, authn.PresentsToken(r.Header)); value != "" {
+	if value := p.config.Pages.LoginDiscovery.Challenge(d.ClusterPath, r.Host, &d.Target, authn.PresentsToken(r.Header)); value != "" {
 		w.Header().Set("WWW-Authenticate", value)
 	}
 }

@@ -309,7 +309,7 @@ func TestWatchIsChargedUntilItBegins(t *testing.T) {
 	}
 	close(begin)
 	s.until("the watches are exempt", func() bool { return s.limit.streams.used.Load() == 0 })
-	if n := s.streams.counts()[watchStream]; n != watches {
+	if n := s.streams.set.counts()[watchStream]; n != watches {
 		t.Errorf("%d watches are open, want %d", n, watches)
 	}
 }

@@ -28,10 +28,10 @@ const (
 // requests of thousands of watches need several times the memory that open watches need. The
 // runtime notices that only when it collects garbage, which it does every two minutes when
 // nothing is allocated, and each collection only halves a stack.
-func (p *Proxy) freeMemoryAfterBurst(ctx context.Context) {
-	var s gcTrigger
+func (s *streamSet) freeMemoryAfterBurst(ctx context.Context) {
+	var burst gcTrigger
 	wait.UntilWithContext(ctx, func(context.Context) {
-		if s.due(p.streams.numbers()) {
+		if burst.due(s.numbers()) {
 			runtime.GC()
 			debug.FreeOSMemory() // collects again
 		}

@@ -393,7 +393,7 @@ func TestMetricsOfSources(t *testing.T) {
 	}
 	shows(t, m, "front_proxy_config_last_reload_successful", `front_proxy_config_last_reload_successful{source="mapping-file /clusters/"} 0`,
 		`front_proxy_config_last_reload_successful{source="token-auth-file"} 0`)
-	if failed := f.Pages.Status.Statusz(f.Now()).Status.FailedReloads; !strings.Contains(failed["mapping-file /clusters/"], "is empty") {
+	if failed := f.config.Pages.Status.Statusz(f.config.Now()).Status.FailedReloads; !strings.Contains(failed["mapping-file /clusters/"], "is empty") {
 		t.Errorf("/statusz tells of %q, not of the emptied CA", failed)
 	}
 

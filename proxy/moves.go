@@ -43,14 +43,13 @@ const (
 	listAnewTimeout = 5 * time.Second
 )
 
-// subscribeToMoves has moveChanged called about moves; nil: there are none.
-func (p *Proxy) subscribeToMoves(moves Moves) (err error) {
-	if moves == nil {
+// subscribeToMoves has moveChanged called about moves, if there may be any.
+func (ss *streams) subscribeToMoves() (err error) {
+	if ss.moves == nil {
 		return nil
 	}
-	p.moves = moves
-	if p.moveErrors, err = watchframes.NewErrors(*expiredByMove()); err == nil {
-		moves.OnMove(p.moveChanged)
+	if ss.moveErrors, err = watchframes.NewErrors(*expiredByMove()); err == nil {
+		ss.moves.OnMove(ss.moveChanged)
 	}
 	return err
 }
@@ -63,11 +62,11 @@ func expiredByMove() *metav1.Status {
 // checkResourceVersion refuses to list or watch from a version of the shard from which the
 // cluster came.
 func (x *exchange) checkResourceVersion(r *http.Request) *metav1.Status {
-	p, d := x.p, &x.dest
-	if p.moves == nil || d.Kind != destination.Shard || d.Target.Shard == nil {
+	moves, d := x.p.streams.moves, &x.dest
+	if moves == nil || d.Kind != destination.Shard || d.Target.Shard == nil {
 		return nil
 	}
-	moved := p.moves.MovedAt(d.Target.Cluster, d.Target.Shard.Name)
+	moved := moves.MovedAt(d.Target.Cluster, d.Target.Shard.Name)
 	if moved == 0 {
 		return nil
 	}
@@ -82,7 +81,7 @@ func (x *exchange) checkResourceVersion(r *http.Request) *metav1.Status {
 func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.Status {
 	p, cluster := x.p, x.dest.Target.Cluster
 	resource, list := requestinfo.Collection(x.dest.APIPath)
-	if p.otherStores.Has(cluster, m, resource) {
+	if p.streams.otherStores.Has(cluster, m, resource) {
 		return nil
 	}
 	if p.limit.most > 0 {
@@ -92,13 +91,13 @@ func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.St
 			return status
 		}
 	}
-	question := otherstores.Question{Request: r, To: &x.dest, Rewrite: x.rewrite, Timeout: p.listAnewTimeout, ErrorLog: p.errorLog}
+	question := otherstores.Question{Request: r, To: &x.dest, Rewrite: x.rewrite, Timeout: p.streams.listAnewTimeout, ErrorLog: p.errorLog}
 	version, ok := question.ListedVersion(list)
 	if !ok || version >= m.At {
 		return expiredByMove()
 	}
-	p.otherStores.Add(cluster, m, resource)
-	p.Log.V(2).Info("Found a resource that the shard keeps in another store, with versions below the one at which the workspace had moved there",
+	p.streams.otherStores.Add(cluster, m, resource)
+	p.config.Log.V(2).Info("Found a resource that the shard keeps in another store, with versions below the one at which the workspace had moved there",
 		"cluster", cluster, "shard", m.Shard, "resource", resource, "version", version, "movedAt", m.At)
 	return nil
 }
@@ -107,35 +106,35 @@ func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.St
 // that two shards claim, by what Resolve has returned. It cannot be served now, and once
 // the cluster has settled its version may be any other of the new shard. So the client is
 // asked to list again now, while it is certain that it must.
-func (p *Proxy) expiresInConflict(r *http.Request, d *destination.Destination, err error) bool {
-	return err != nil && p.moves != nil && d.Kind == destination.Shard && d.Target.Cluster != "" && errors.Is(err, index.ErrConflict) &&
+func (ss *streams) expiresInConflict(r *http.Request, d *destination.Destination, err error) bool {
+	return err != nil && ss.moves != nil && d.Kind == destination.Shard && d.Target.Cluster != "" && errors.Is(err, index.ErrConflict) &&
 		requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery) != 0
 }
 
 // moveChanged ends the streams of a cluster that has moved away from their shards, at
 // random moments, so that not all clients list again at once. Watches that wait to see
 // what becomes of a move look again.
-func (p *Proxy) moveChanged(cluster string) {
+func (ss *streams) moveChanged(cluster string) {
 	var moved []*stream
-	for _, st := range p.streams.ofCluster(cluster) {
-		if p.moves.MoveState(cluster, st.shard) != index.Moved {
+	for _, st := range ss.set.ofCluster(cluster) {
+		if ss.moves.MoveState(cluster, st.shard) != index.Moved {
 			st.watch.lookAgain()
-		} else if p.streams.claim(st) {
+		} else if ss.set.claim(st) {
 			moved = append(moved, st)
 		}
 	}
 	window := min(time.Duration(len(moved))*movePace, moveSpread)
 	for _, st := range moved {
-		time.AfterFunc(rand.N(max(window, 1)), func() { p.endMoved(st) }) //nolint:gosec // jitter
+		time.AfterFunc(rand.N(max(window, 1)), func() { ss.endMoved(st) }) //nolint:gosec // jitter
 	}
 }
 
-func (p *Proxy) endMoved(st *stream) {
-	if !p.streams.isActive(st) {
+func (ss *streams) endMoved(st *stream) {
+	if !ss.set.isActive(st) {
 		return // it has ended in another way
 	}
-	p.movedStreams.Add(1)
-	p.Log.V(2).Info("Ended a "+st.kind.String(), "because", "its logical cluster has moved to another shard", "cluster", st.cluster, "from", st.shard)
+	ss.moved.Add(1)
+	ss.log.V(2).Info("Ended a "+st.kind.String(), "because", "its logical cluster has moved to another shard", "cluster", st.cluster, "from", st.shard)
 	if st.watch != nil {
 		st.watch.expire()
 	} else {

@@ -189,7 +189,7 @@ func TestMovedWatches(t *testing.T) {
 					s.channel(name) <- event
 					read(t, from, event)
 				}
-				if n := f.streams.counts()[watchStream]; n != 3 {
+				if n := f.streams.set.counts()[watchStream]; n != 3 {
 					t.Fatalf("%d watches are open before the cluster has settled, want 3", n)
 				}
 				moves.set("2kd9", "old", index.Moved)
@@ -203,9 +203,9 @@ func TestMovedWatches(t *testing.T) {
 				s.channel("c") <- event
 				read(t, other.Body, event)
 				w.eventually(t, "two watches are counted", func() bool {
-					return value(t, f.Metrics, `front_proxy_streams_revoked_total{reason="moved"}`) == 2
+					return value(t, f.config.Metrics, `front_proxy_streams_revoked_total{reason="moved"}`) == 2
 				})
-				if n := value(t, f.Metrics, `front_proxy_streams_revoked_total{reason="not_admitted"}`); n != 0 || f.panics.Load() != 0 {
+				if n := value(t, f.config.Metrics, `front_proxy_streams_revoked_total{reason="not_admitted"}`); n != 0 || f.panics.Load() != 0 {
 					t.Errorf("%v are counted as not admitted, %d panics", n, f.panics.Load())
 				}
 			})
@@ -229,7 +229,7 @@ func TestMovedWatchEndsItsFrame(t *testing.T) {
 			s.channel("a") <- event[:9]
 			read(t, res.Body, event[:9])
 			moves.set("2kd9", "old", index.Moved)
-			w.eventually(t, "the watch is to end", func() bool { return f.movedStreams.Load() == 1 })
+			w.eventually(t, "the watch is to end", func() bool { return f.streams.moved.Load() == 1 })
 			s.channel("a") <- event[9:] + event + event
 			rest, err := io.ReadAll(res.Body)
 			if got := event[:9] + string(rest); err != nil || got != event+string(want) {
@@ -258,7 +258,7 @@ func TestWatchEndedByItsShardDuringAMove(t *testing.T) {
 			close(s.channel("b"))
 			w.eventually(t, "both watches wait", func() bool {
 				n := 0
-				for _, st := range f.streams.ofCluster("2kd9") {
+				for _, st := range f.streams.set.ofCluster("2kd9") {
 					st.watch.move.mu.Lock()
 					if st.watch.move.wake != nil {
 						n++
@@ -268,7 +268,7 @@ func TestWatchEndedByItsShardDuringAMove(t *testing.T) {
 				return n == 2
 			})
 			_ = gone.Body.Close() // a client that leaves
-			w.eventually(t, "one watch is left", func() bool { return len(f.streams.ofCluster("2kd9")) == 1 })
+			w.eventually(t, "one watch is left", func() bool { return len(f.streams.set.ofCluster("2kd9")) == 1 })
 			moves.set("2kd9", "old", outcome)
 			if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != want {
 				t.Errorf("when its state is %d, it ends with %q, %v", outcome, rest, err)
@@ -298,7 +298,7 @@ func TestMovedUpgrade(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	defer func() { _ = c.Close() }()
-	w.eventually(t, "the stream is known", func() bool { return len(f.streams.ofCluster("2kd9")) == 1 })
+	w.eventually(t, "the stream is known", func() bool { return len(f.streams.set.ofCluster("2kd9")) == 1 })
 	moves.set("2kd9", "old", index.Moved)
 	if _, _, err := c.ReadMessage(); err == nil {
 		t.Error("a message came instead of the end")
@@ -435,15 +435,15 @@ func TestMovesAreSpread(t *testing.T) {
 		t.Run(fmt.Sprint(tc.streams), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				moves := newFakeMoves()
-				p := &Proxy{streaming: streaming{streams: newStreamSet(), moves: moves}}
-				moves.OnMove(p.moveChanged)
+				ss := &streams{set: newStreamSet(), moves: moves}
+				moves.OnMove(ss.moveChanged)
 				begin := time.Now()
 				ends := make(chan time.Duration, tc.streams+1)
 				for n := range tc.streams + 100 {
 					st := &stream{kind: upgradeStream}
 					st.end = func() {
 						ends <- time.Since(begin)
-						p.streams.remove(st)
+						ss.set.remove(st)
 					}
 					switch {
 					case n < tc.streams:
@@ -453,7 +453,7 @@ func TestMovesAreSpread(t *testing.T) {
 					case n%3 == 1:
 						st.cluster, st.shard = "other", "old"
 					}
-					p.streams.add(st)
+					ss.set.add(st)
 				}
 				moves.set("c", "old", index.Moved)
 				moves.set("c", "old", index.Moved)
@@ -470,8 +470,8 @@ func TestMovesAreSpread(t *testing.T) {
 					ended[at*slots/tc.window]++
 					all++
 				}
-				if all != tc.streams || p.movedStreams.Load() != uint64(tc.streams) {
-					t.Errorf("%d streams have ended, %d are counted, want %d", all, p.movedStreams.Load(), tc.streams)
+				if all != tc.streams || ss.moved.Load() != uint64(tc.streams) {
+					t.Errorf("%d streams have ended, %d are counted, want %d", all, ss.moved.Load(), tc.streams)
 				}
 				if most := slices.Max(ended[:]); tc.streams >= 400 && (most > tc.streams/5 || slices.Min(ended[:]) == 0) {
 					t.Errorf("they ended in tenths of the time as %v", ended)
@@ -545,7 +545,7 @@ func TestTimesOfMovedWatches(t *testing.T) {
 					path = tc.path
 				}
 				to := destination.Destination{Kind: destination.Shard, APIPath: path, Target: index.Target{Cluster: "c", Shard: shardAt("old", nil)}}
-				watched := p.newWatch(r, &http.Response{Body: body, Header: http.Header{"Content-Type": {jsonMedia}}}, &to, nil, nil)
+				watched := p.streams.newWatch(r, &http.Response{Body: body, Header: http.Header{"Content-Type": {jsonMedia}}}, &to, nil, nil)
 				go func() {
 					if tc.said != "" {
 						_, _ = io.WriteString(shard, tc.said)
@@ -567,7 +567,7 @@ func TestTimesOfMovedWatches(t *testing.T) {
 				}
 				want := tc.said
 				if tc.told {
-					want += string(p.moveErrors[watchframes.JSON])
+					want += string(p.streams.moveErrors[watchframes.JSON])
 				}
 				if diff := cmp.Diff(want, client.String()); diff != "" {
 					t.Errorf("the client has (-want +got):\n%s", diff)

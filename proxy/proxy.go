@@ -22,70 +22,42 @@ import (
 	"frontproxy/proxy/otherstores"
 	"frontproxy/proxy/proxyprotocol"
 	"frontproxy/proxy/routing"
-	"frontproxy/proxy/watchframes"
 	"frontproxy/proxy/zpages"
 )
 
 // Proxy serves requests; see ServeHTTP for their way.
 type Proxy struct {
-	Config // what New got, with its defaults
+	config Config // what New got, with its defaults
 
-	router       *routing.Router
-	health       *healthz.Health
-	cors         http.Handler         // Kubernetes' CORS filter before serve; nil: no browser may call
-	explanations *zpages.Explanations // nil: nothing is explained
-	// configurations tells owners about theirs; nil: nobody does.
-	configurations *zpages.Configurations
-	reviews        *tokenReviews // nil: shards answer TokenReviews
-	expired        *zpages.ExpiredCertificates
-	tracer         trace.Tracer // nil: off
-	limit          requestLimits
-	rates          rates
-	streaming
-	forwarding
-	listening
+	router    *routing.Router
+	health    *healthz.Health
+	cors      http.Handler // Kubernetes' CORS filter before serve; nil: no browser may call
+	pages     pages
+	reviews   *tokenReviews // nil: shards answer TokenReviews
+	tracer    trace.Tracer  // nil: off
+	limit     requestLimits
+	rates     rates
+	streams   streams
+	listeners listeners
+
+	exchanges  sync.Pool // of *exchange
+	buffers    copyBuffers
+	failures   failureLog
+	rejections identityRejections
+	errorLog   *stdlog.Logger // of net/http
+
 	panics   atomic.Uint64
 	inFlight atomic.Int64
 }
 
-// forwarding is what requests are forwarded with.
-type forwarding struct {
-	exchanges      sync.Pool // of *exchange
-	buffers        copyBuffers
-	failures       *rate.Limiter // of log lines about upstreams
-	rejectionLines *rate.Limiter // of those about servers that do not believe the proxy
-	rejections     identityRejections
-	errorLog       *stdlog.Logger
-}
-
-// streaming are the streams under way, and how many have been ended.
-type streaming struct {
-	streams      *streamSet
-	endedStreams atomic.Uint64
-
-	moves        Moves              // nil: nothing moves
-	moveErrors   watchframes.Errors // that tell of a move
-	movedStreams atomic.Uint64      // ended because of moves
-	otherStores  otherstores.Stores
-	// listAnewTimeout is the constant, unless a test has changed it.
-	listAnewTimeout time.Duration
-}
-
-// listening are the listeners that Run serves; nil: it does not run.
-type listening struct {
+// listeners are what Run serves; nil: it does not run.
+type listeners struct {
 	connections *connections
 	reused      *connListener
 }
 
 // defaultShutdownTimeout is kcp's.
 const defaultShutdownTimeout = 60 * time.Second
-
-// What requests that could not be forwarded may write to the log: clients, and
-// tenants with dead mounts, choose how many there are.
-const (
-	failureLines = 5 // a second
-	failureBurst = 20
-)
 
 // New does no I/O and starts nothing.
 func New(c Config) (*Proxy, error) {
@@ -111,17 +83,20 @@ func New(c Config) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		Config: c, router: router, health: &healthz.Health{Now: c.Now, Shards: c.ShardStatus},
-		streaming: streaming{streams: newStreamSet(), otherStores: otherstores.New(), listAnewTimeout: listAnewTimeout},
-		forwarding: forwarding{
-			buffers:  copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
-			failures: rate.NewLimiter(failureLines, failureBurst), rejectionLines: rate.NewLimiter(rate.Every(time.Minute), 1),
-			errorLog: stdlog.New(logWriter{c.Log}, "", 0),
+		config: c, router: router, health: &healthz.Health{Now: c.Now, Shards: c.ShardStatus},
+		rates: newRates(&c.Rates),
+		streams: streams{
+			set: newStreamSet(), log: c.Log, router: router, recheck: c.Recheck, recheckPeriod: c.RecheckPeriod,
+			moves: c.Moves, otherStores: otherstores.New(), listAnewTimeout: listAnewTimeout,
 		},
-		listening: newListening(&c),
-		rates:     newRates(&c.Rates),
+		listeners:  newListeners(&c),
+		buffers:    copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},
+		failures:   failureLog{lines: rate.NewLimiter(failureLines, failureBurst), log: c.Log, now: c.Now},
+		rejections: identityRejections{lines: rate.NewLimiter(rate.Every(time.Minute), 1), log: c.Log, now: c.Now, metrics: c.Metrics},
+		errorLog:   stdlog.New(logWriter{c.Log}, "", 0),
 	}
-	if err := p.subscribeToMoves(c.Moves); err != nil {
+	p.streams.buffers = &p.buffers
+	if err := p.streams.subscribeToMoves(); err != nil {
 		return nil, err
 	}
 	if c.Review != nil {
@@ -138,10 +113,10 @@ func New(c Config) (*Proxy, error) {
 		p.tracer = c.Tracing.Tracer("frontproxy/proxy")
 	}
 	if c.Pages.Explainer != nil {
-		p.explanations = zpages.NewExplanations(c.Pages.Explainer, p.explain, c.Now)
+		p.pages.explanations = zpages.NewExplanations(c.Pages.Explainer, p.explain, c.Now)
 	}
 	if c.Pages.Configurer != nil {
-		p.configurations = zpages.NewConfigurations(c.Pages.Configurer, c.Pages.Instance, c.Now)
+		p.pages.configurations = zpages.NewConfigurations(c.Pages.Configurer, c.Pages.Instance, c.Now)
 	}
 	p.completeStatus()
 	c.Metrics.RegisterProxy(p.state)
@@ -151,24 +126,24 @@ func New(c Config) (*Proxy, error) {
 // completeStatus has /statusz show what the Proxy itself knows, and logs which certificates have
 // expired already.
 func (p *Proxy) completeStatus() {
-	s := &p.Pages.Status
-	s.Shards, s.Started = p.ShardStatus, p.Now()
+	s := &p.config.Pages.Status
+	s.Shards, s.Started = p.config.ShardStatus, p.config.Now()
 	s.OwnCertificates, s.OwnReloads = p.certificates, p.router.Reloads
-	p.expired = zpages.NewExpiredCertificates(s, p.Log)
-	p.expired.Report(p.Now())
+	p.pages.expired = zpages.NewExpiredCertificates(s, p.config.Log)
+	p.pages.expired.Report(p.config.Now())
 }
 
-func newListening(c *Config) listening {
+func newListeners(c *Config) listeners {
 	s := &c.Server
 	if s.Serving == nil || s.Serving.Listener == nil {
-		return listening{}
+		return listeners{}
 	}
 	l := &connections{
 		most: int64(s.MaxConnections), log: c.Log, progress: c.ProgressTimeout,
 		lines: rate.NewLimiter(rate.Every(time.Minute), 1), headerLines: rate.NewLimiter(rate.Every(time.Minute), 1),
 	}
 	l.Listener = proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: l.refuseHeader})
-	return listening{connections: l, reused: newConnListener(s.Serving.Listener)}
+	return listeners{connections: l, reused: newConnListener(s.Serving.Listener)}
 }
 
 // logWriter passes on what net/http logs by itself: noise of single

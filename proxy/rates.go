@@ -85,7 +85,7 @@ func newRates(c *RatesConfig) rates {
 // good is verified anew each time.
 func (p *Proxy) checkAddressRate(r *http.Request, c *charges) *metav1.Status {
 	refusal, refused := p.rates.limiter.Address(r.RemoteAddr)
-	if !refused || p.Rates.Infrastructure != nil && r.TLS != nil && p.Rates.Infrastructure(r.TLS.PeerCertificates) {
+	if !refused || p.config.Rates.Infrastructure != nil && r.TLS != nil && p.config.Rates.Infrastructure(r.TLS.PeerCertificates) {
 		return nil
 	}
 	return p.rateExceeded(refusal, r, c, "", "")
@@ -126,12 +126,12 @@ func ratePlace(d *destination.Destination) (place string, workspace bool) {
 // Meanwhile the request has no charges, or one user's would take the room in which others at the
 // same address are authenticated. Nil: it is served, because this is a dry run.
 func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, c *charges, place, user string) *metav1.Status {
-	p.Metrics.RateLimited(refusal.Kind, p.Rates.DryRun)
-	if refusal.Report && p.rates.lines.AllowN(p.Now(), 1) {
-		p.Log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "place", place,
-			"user", clip.Clone(user, maxLoggedUser), "client", r.RemoteAddr, "dryRun", p.Rates.DryRun)
+	p.config.Metrics.RateLimited(refusal.Kind, p.config.Rates.DryRun)
+	if refusal.Report && p.rates.lines.AllowN(p.config.Now(), 1) {
+		p.config.Log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "place", place,
+			"user", clip.Clone(user, maxLoggedUser), "client", r.RemoteAddr, "dryRun", p.config.Rates.DryRun)
 	}
-	if p.Rates.DryRun {
+	if p.config.Rates.DryRun {
 		return nil
 	}
 	c.release()

@@ -293,7 +293,7 @@ func TestRatesDryRun(t *testing.T) {
 				}
 				want = append(want, counted(b.name, false, n[0]), counted(b.name, true, n[1]))
 			}
-			shows(t, f.Metrics, metric, want...)
+			shows(t, f.config.Metrics, metric, want...)
 			mu.Lock()
 			defer mu.Unlock()
 			var of []string
@@ -452,7 +452,7 @@ func TestInformersStart(t *testing.T) {
 		factory.Shutdown()
 		t.Logf("round %d: %d requests", round, len(s.take()))
 	}
-	for _, line := range metricLines(t, f.Metrics, "front_proxy_rate_limited_requests_total") {
+	for _, line := range metricLines(t, f.config.Metrics, "front_proxy_rate_limited_requests_total") {
 		if !strings.HasSuffix(line, " 0") {
 			t.Errorf("the start meets a limit: %s", line)
 		}
@@ -487,7 +487,7 @@ func TestClientGoWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	lines := metricLines(t, f.Metrics, `front_proxy_rate_limited_requests_total{bucket="identity",dry_run="false"}`)
+	lines := metricLines(t, f.config.Metrics, `front_proxy_rate_limited_requests_total{bucket="identity",dry_run="false"}`)
 	if len(lines) != 1 || strings.HasSuffix(lines[0], " 0") {
 		t.Errorf("none of the requests was refused at first: %v", lines)
 	}

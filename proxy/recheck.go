@@ -47,22 +47,22 @@ func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 
 // streamAuthn returns what d admitted r by, which goes to to; nil when there is nothing to
 // recheck.
-func (p *Proxy) streamAuthn(r *http.Request, to *destination.Destination, d *authn.Decision) *streamAuthn {
-	if p.Recheck == nil || d == passedThrough && len(to.Mounts) == 0 {
+func (ss *streams) streamAuthn(r *http.Request, to *destination.Destination, d *authn.Decision) *streamAuthn {
+	if ss.recheck == nil || d == passedThrough && len(to.Mounts) == 0 {
 		return nil
 	}
-	return &streamAuthn{r.Context(), authnRequest(r, to), p.router.RouteTo(to), d}
+	return &streamAuthn{r.Context(), authnRequest(r, to), ss.router.RouteTo(to), d}
 }
 
-// recheckStreams rechecks all streams at intervals and ends those that are no longer
+// recheckAll rechecks all streams at intervals and ends those that are no longer
 // admitted, until ctx ends.
-func (p *Proxy) recheckStreams(ctx context.Context) {
-	if p.Recheck == nil {
+func (ss *streams) recheckAll(ctx context.Context) {
+	if ss.recheck == nil {
 		return
 	}
 	var checking sync.WaitGroup
 	defer checking.Wait()
-	tick := time.NewTicker(p.RecheckPeriod / 15)
+	tick := time.NewTicker(ss.recheckPeriod / 15)
 	defer tick.Stop()
 	for {
 		select {
@@ -70,22 +70,22 @@ func (p *Proxy) recheckStreams(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		p.streams.queueDue(time.Now(), p.RecheckPeriod)
-		for st := p.streams.nextRecheck(); st != nil; st = p.streams.nextRecheck() {
-			checking.Go(func() { p.recheckFrom(ctx, st) })
+		ss.set.queueDue(time.Now(), ss.recheckPeriod)
+		for st := ss.set.nextRecheck(); st != nil; st = ss.set.nextRecheck() {
+			checking.Go(func() { ss.recheckFrom(ctx, st) })
 		}
 	}
 }
 
 // recheckFrom rechecks st, and then, in the same slot, one stream after the other, until
 // none may have the slot or ctx ends.
-func (p *Proxy) recheckFrom(ctx context.Context, st *stream) {
+func (ss *streams) recheckFrom(ctx context.Context, st *stream) {
 	turn := time.Now()
 	for st != nil && ctx.Err() == nil {
 		begin, flow := time.Now(), st.flow
-		p.recheckStream(ctx, st)
+		ss.recheckStream(ctx, st)
 		now := time.Now()
-		st = p.streams.rechecked(st, now.Sub(begin) >= slowRecheck, now.Sub(turn) < recheckTurn)
+		st = ss.set.rechecked(st, now.Sub(begin) >= slowRecheck, now.Sub(turn) < recheckTurn)
 		if st != nil && st.flow != flow {
 			turn = now
 		}
@@ -93,30 +93,31 @@ func (p *Proxy) recheckFrom(ctx context.Context, st *stream) {
 }
 
 // recheckStream decides again about one stream.
-func (p *Proxy) recheckStream(ctx context.Context, st *stream) {
+func (ss *streams) recheckStream(ctx context.Context, st *stream) {
 	a := st.admittedBy
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	defer context.AfterFunc(a.ctx, cancel)() //nolint:contextcheck // two contexts end it
-	target, err := p.router.ResolveAgain(&a.route, &a.request.Target)
+	target, err := ss.router.ResolveAgain(&a.route, &a.request.Target)
 	var gone routing.Gone
 	switch {
 	case errors.As(err, &gone):
-		p.endStream(st, string(gone), "")
+		ss.revoke(st, string(gone), "")
 		return
 	case err != nil:
 		return // not known now
 	}
 	request := a.request
 	request.Target = target
-	if d := p.Recheck(ctx, request, a.decision); d != nil && ctx.Err() == nil {
-		p.endStream(st, "it is no longer admitted", d.ID)
+	if d := ss.recheck(ctx, request, a.decision); d != nil && ctx.Err() == nil {
+		ss.revoke(st, "it is no longer admitted", d.ID)
 	}
 }
 
-func (p *Proxy) endStream(st *stream, why, refusal string) {
-	p.endedStreams.Add(1)
-	p.Log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)
+// revoke ends a stream that is no longer admitted.
+func (ss *streams) revoke(st *stream, why, refusal string) {
+	ss.revoked.Add(1)
+	ss.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)
 	st.end()
 }
 

@@ -123,13 +123,13 @@ func TestStreamsEndWithWhatAdmittedThem(t *testing.T) {
 		"events, HTTP/1.1":       f.watchAt(t, false, "/clusters/root:ws/events"),
 		"events, HTTP/2":         f.watchAt(t, true, "/clusters/root:ws/api/v1/pods/one?watch=1"),
 	}
-	for deadline := time.Now().Add(20 * time.Second); calls.Load() < 20 || f.streams.counts()[answerStream] < 2; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); calls.Load() < 20 || f.streams.set.counts()[answerStream] < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("decided again %d times within 20 s", calls.Load())
 		}
 	}
-	if n := f.streams.counts(); n[watchStream] != 4 || n[upgradeStream] != 1 || n[answerStream] != 2 || f.endedStreams.Load() != 0 {
-		t.Fatalf("%v streams are left, %d were ended, while they are admitted", n, f.endedStreams.Load())
+	if n := f.streams.set.counts(); n[watchStream] != 4 || n[upgradeStream] != 1 || n[answerStream] != 2 || f.streams.revoked.Load() != 0 {
+		t.Fatalf("%v streams are left, %d were ended, while they are admitted", n, f.streams.revoked.Load())
 	}
 	revoked.Store(true)
 	for name, read := range streams {
@@ -138,8 +138,8 @@ func TestStreamsEndWithWhatAdmittedThem(t *testing.T) {
 			t.Errorf("%s ends with %v", name, err)
 		}
 	}
-	if f.endedStreams.Load() != 7 {
-		t.Errorf("%d streams count as ended, want 7", f.endedStreams.Load())
+	if f.streams.revoked.Load() != 7 {
+		t.Errorf("%d streams count as ended, want 7", f.streams.revoked.Load())
 	}
 }
 
@@ -168,7 +168,7 @@ func TestStreamEndsWithItsWorkspace(t *testing.T) {
 			t.Fatal("the workspace is not looked up within 20 s")
 		}
 	}
-	if f.endedStreams.Load() != 0 {
+	if f.streams.revoked.Load() != 0 {
 		t.Fatal("the watch is ended though nobody knows where its workspace is")
 	}
 	mu.Lock()
@@ -208,7 +208,7 @@ func TestStreamEndsWithItsShard(t *testing.T) {
 			t.Fatal("the shard is not looked up within 20 s")
 		}
 	}
-	if f.endedStreams.Load() != 0 {
+	if f.streams.revoked.Load() != 0 {
 		t.Fatal("the watch is ended though nobody knows whether its shard is there")
 	}
 	answer.Store(&gone)
@@ -339,7 +339,7 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 					t.Fatal("the mount is not looked up within 20 s")
 				}
 			}
-			if f.endedStreams.Load() != 0 {
+			if f.streams.revoked.Load() != 0 {
 				t.Fatal("the stream is ended though its mount is as it was")
 			}
 			if tc.delist {
@@ -351,8 +351,8 @@ func TestStreamsEndWithTheirMount(t *testing.T) {
 			}
 			changed.Store(true)
 			_ = ends(t, read)
-			if f.endedStreams.Load() != 1 {
-				t.Errorf("%d streams count as ended, want 1", f.endedStreams.Load())
+			if f.streams.revoked.Load() != 1 {
+				t.Errorf("%d streams count as ended, want 1", f.streams.revoked.Load())
 			}
 		})
 	}

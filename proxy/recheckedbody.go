@@ -15,7 +15,7 @@ import (
 // be a download that must not be interrupted.
 type recheckedBody struct {
 	io.ReadCloser
-	p          *Proxy
+	streams    *streams
 	admittedBy *streamAuthn
 	timer      *time.Timer
 	cut        atomic.Bool
@@ -27,13 +27,13 @@ type recheckedBody struct {
 
 // newRecheckedBody puts one in place of the body of res; nil: a is nil, and there is
 // nothing to recheck.
-func (p *Proxy) newRecheckedBody(res *http.Response, a *streamAuthn) *recheckedBody {
+func (ss *streams) newRecheckedBody(res *http.Response, a *streamAuthn) *recheckedBody {
 	if a == nil {
 		return nil
 	}
-	b := &recheckedBody{ReadCloser: res.Body, p: p, admittedBy: a}
+	b := &recheckedBody{ReadCloser: res.Body, streams: ss, admittedBy: a}
 	now := time.Now()
-	b.timer = time.AfterFunc(a.soonest(now, p.RecheckPeriod).Sub(now), b.beginRechecks)
+	b.timer = time.AfterFunc(a.soonest(now, ss.recheckPeriod).Sub(now), b.beginRechecks)
 	res.Body = b
 	return b
 }
@@ -44,7 +44,7 @@ func (b *recheckedBody) beginRechecks() {
 	defer b.mu.Unlock()
 	if !b.over {
 		// net/http lets a body be closed while it is read: the client's answer breaks off.
-		b.stream = b.p.streams.add(&stream{kind: answerStream, end: b.breakOff, admittedBy: b.admittedBy, next: time.Now()})
+		b.stream = b.streams.set.add(&stream{kind: answerStream, end: b.breakOff, admittedBy: b.admittedBy, next: time.Now()})
 	}
 }
 
@@ -70,6 +70,6 @@ func (b *recheckedBody) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.over = true; b.stream != nil {
-		b.p.streams.remove(b.stream)
+		b.streams.set.remove(b.stream)
 	}
 }

@@ -74,11 +74,8 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{
-		Config: Config{RecheckPeriod: defaultRecheckPeriod, Log: klog.Background()},
-		router: router, streaming: streaming{streams: newStreamSet()},
-	}
-	p.Recheck = func(ctx context.Context, r authn.Request, d *authn.Decision) *authn.Decision {
+	ss := &streams{set: newStreamSet(), log: klog.Background(), router: router, recheckPeriod: defaultRecheckPeriod}
+	ss.recheck = func(ctx context.Context, r authn.Request, d *authn.Decision) *authn.Decision {
 		if r.Header.Get("Hangs") == "" {
 			if gone.Load() {
 				return &authn.Decision{Status: http.StatusUnauthorized}
@@ -97,16 +94,16 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 		target, d := hanging(i)
 		r := authn.Request{Header: http.Header{"Hangs": {"yes"}}, Target: target}
 		targets[target.Cluster] = target
-		p.streams.add(&stream{kind: watchStream, end: func() { t.Error("a stream ended that nobody could tell about") }, admittedBy: &streamAuthn{ctx: ctx, request: r, decision: d}})
+		ss.set.add(&stream{kind: watchStream, end: func() { t.Error("a stream ended that nobody could tell about") }, admittedBy: &streamAuthn{ctx: ctx, request: r, decision: d}})
 	}
 	ended := make(chan struct{})
 	target, d := revoked(0)
 	targets[target.Cluster] = target
 	st := &stream{kind: watchStream, admittedBy: &streamAuthn{ctx: ctx, request: authn.Request{URL: &url.URL{Path: "/"}, Target: target}, decision: d}}
-	st.end = sync.OnceFunc(func() { p.streams.remove(st); close(ended) })
-	p.streams.add(st)
+	st.end = sync.OnceFunc(func() { ss.set.remove(st); close(ended) })
+	ss.set.add(st)
 	over := make(chan struct{})
-	go func() { p.recheckStreams(ctx); close(over) }()
+	go func() { ss.recheckAll(ctx); close(over) }()
 	time.Sleep(2 * time.Minute)
 	gone.Store(true)
 	begin := time.Now()

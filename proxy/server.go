@@ -37,7 +37,7 @@ const (
 // ended at random moments; what still runs at ShutdownTimeout is cut. It returns nil
 // after a drain, and owns everything that it starts.
 func (p *Proxy) Run(ctx context.Context) error {
-	if p.Server.Serving == nil || p.connections == nil || p.Server.Serving.Cert == nil {
+	if p.config.Server.Serving == nil || p.listeners.connections == nil || p.config.Server.Serving.Cert == nil {
 		return errors.New("a proxy that runs needs a listener and a serving certificate")
 	}
 	// What the proxy itself needs outlives ctx by the time of the drain.
@@ -45,12 +45,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	defer p.reused.close()
+	defer p.listeners.reused.close()
 	running.Go(func() { p.router.Run(inner) })
-	running.Go(func() { p.recheckStreams(inner) })
-	running.Go(func() { p.freeMemoryAfterBurst(inner) })
+	running.Go(func() { p.streams.recheckAll(inner) })
+	running.Go(func() { p.streams.set.freeMemoryAfterBurst(inner) })
 	running.Go(func() { // certificates that expire, or have expired when they come into use
-		wait.UntilWithContext(inner, func(context.Context) { p.expired.Report(p.Now()) }, expiredInterval)
+		wait.UntilWithContext(inner, func(context.Context) { p.pages.expired.Report(p.config.Now()) }, expiredInterval)
 	})
 	defer p.router.Close()
 	config, err := p.tlsConfig(inner, &running)
@@ -59,11 +59,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	server := p.server(config)
 	served := make(chan error, 2)
-	running.Go(func() { served <- server.ServeTLS(p.connections, "", "") })
-	running.Go(func() { served <- server.Serve(p.reused) })
+	running.Go(func() { served <- server.ServeTLS(p.listeners.connections, "", "") })
+	running.Go(func() { served <- server.Serve(p.listeners.reused) })
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve %s: %w", p.Server.Serving.Listener.Addr(), err)
+		return fmt.Errorf("serve %s: %w", p.config.Server.Serving.Listener.Addr(), err)
 	case <-ctx.Done():
 	}
 	return p.drain(inner, server)
@@ -76,19 +76,19 @@ const expiredInterval = 10 * time.Second
 // drain ends the server as Run says.
 func (p *Proxy) drain(ctx context.Context, server *http.Server) error {
 	p.health.Drain()
-	if p.Server.ShutdownDelay > 0 {
-		p.Log.Info("Shutting down: still serving until load balancers notice", "delay", p.Server.ShutdownDelay)
-		time.Sleep(p.Server.ShutdownDelay)
+	if p.config.Server.ShutdownDelay > 0 {
+		p.config.Log.Info("Shutting down: still serving until load balancers notice", "delay", p.config.Server.ShutdownDelay)
+		time.Sleep(p.config.Server.ShutdownDelay)
 	}
-	deadline, cancel := context.WithTimeout(ctx, p.Server.ShutdownTimeout)
+	deadline, cancel := context.WithTimeout(ctx, p.config.Server.ShutdownTimeout)
 	defer cancel()
 	var streams sync.WaitGroup
-	streams.Go(func() { p.streams.drain(min(p.Server.ShutdownTimeout/2, maxDrainWindow), deadline.Done()) })
+	streams.Go(func() { p.streams.set.drain(min(p.config.Server.ShutdownTimeout/2, maxDrainWindow), deadline.Done()) })
 	err := server.Shutdown(deadline)
 	streams.Wait()
-	p.streams.cut()
+	p.streams.set.cut()
 	if err != nil {
-		p.Log.Info("Shutting down: cutting the requests that still run", "after", p.Server.ShutdownTimeout)
+		p.config.Log.Info("Shutting down: cutting the requests that still run", "after", p.config.Server.ShutdownTimeout)
 		if err := server.Close(); err != nil {
 			return fmt.Errorf("close the server: %w", err)
 		}
@@ -113,11 +113,11 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		DisableGeneralOptionsHandler: true,
 	}
 	s.Protocols.SetHTTP1(true)
-	if p.Server.Serving.DisableHTTP2 {
+	if p.config.Server.Serving.DisableHTTP2 {
 		return s
 	}
 	s.Protocols.SetHTTP2(true)
-	streams := p.Server.Serving.HTTP2MaxStreamsPerConnection
+	streams := p.config.Server.Serving.HTTP2MaxStreamsPerConnection
 	if streams <= 0 {
 		streams = defaultStreams
 	}
@@ -134,7 +134,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 // tlsConfig follows the serving certificates and the advertised client CAs as
 // their files change.
 func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Config, error) {
-	s := p.Server.Serving
+	s := p.config.Server.Serving
 	config := &tls.Config{
 		MinVersion:       max(s.MinTLSVersion, tls.VersionTLS12),
 		CipherSuites:     s.CipherSuites,

@@ -171,7 +171,7 @@ func TestBusyWatch(t *testing.T) {
 			t.Errorf("after the events: %d bytes, %v", len(rest), err)
 		}
 		var counted dto.Metric
-		if err := f.Metrics.Traffic("shard-1").Received.Write(&counted); err != nil || int(counted.GetCounter().GetValue()) != all {
+		if err := f.config.Metrics.Traffic("shard-1").Received.Write(&counted); err != nil || int(counted.GetCounter().GetValue()) != all {
 			t.Errorf("%v bytes were counted, %v; want %d", counted.GetCounter().GetValue(), err, all)
 		}
 	})

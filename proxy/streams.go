@@ -2,17 +2,23 @@ package proxy
 
 import (
 	"container/list"
+	"context"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/otherstores"
+	"frontproxy/proxy/routing"
+	"frontproxy/proxy/watchframes"
 )
 
 // streamSet has the streams that are under way: watches, upgraded connections, and other
@@ -36,6 +42,26 @@ type streamSet struct {
 	clusters map[string]sets.Set[*stream]
 
 	rechecks recheckQueue
+}
+
+// streams are the streams under way, and what ends them before their servers and clients do:
+// rechecks (recheck.go) and moves (moves.go).
+type streams struct {
+	set     *streamSet
+	log     klog.Logger
+	buffers *copyBuffers // of watches
+
+	router        *routing.Router
+	recheck       func(context.Context, authn.Request, *authn.Decision) *authn.Decision // Config.Recheck
+	recheckPeriod time.Duration
+	revoked       atomic.Uint64 // how many rechecks have ended
+
+	moves       Moves              // nil: nothing moves
+	moveErrors  watchframes.Errors // that tell of a move
+	moved       atomic.Uint64      // how many moves have ended
+	otherStores otherstores.Stores
+	// listAnewTimeout is the constant, unless a test has changed it.
+	listAnewTimeout time.Duration
 }
 
 type stream struct {
@@ -80,16 +106,16 @@ func newStreamSet() *streamSet {
 	return &streamSet{active: map[*stream]struct{}{}, clusters: map[string]sets.Set[*stream]{}}
 }
 
-// beginStream registers st, of which the caller has set what it is and how it ends: the stream
+// begin registers st, of which the caller has set what it is and how it ends: the stream
 // of the request r, which d admitted, to the server at to.
-func (p *Proxy) beginStream(st *stream, r *http.Request, to *destination.Destination, d *authn.Decision) *stream {
-	st.admittedBy = p.streamAuthn(r, to, d)
-	if t := &to.Target; p.moves != nil && to.Kind == destination.Shard && t.Shard != nil {
+func (ss *streams) begin(st *stream, r *http.Request, to *destination.Destination, d *authn.Decision) *stream {
+	st.admittedBy = ss.streamAuthn(r, to, d)
+	if t := &to.Target; ss.moves != nil && to.Kind == destination.Shard && t.Shard != nil {
 		st.cluster, st.shard = t.Cluster, t.Shard.Name
 	}
-	p.streams.add(st)
-	if st.shard != "" && p.moves.MoveState(st.cluster, st.shard) == index.Moved { // since the lookup
-		p.moveChanged(st.cluster)
+	ss.set.add(st)
+	if st.shard != "" && ss.moves.MoveState(st.cluster, st.shard) == index.Moved { // since the lookup
+		ss.moveChanged(st.cluster)
 	}
 	return st
 }

@@ -95,9 +95,9 @@ func (x *exchange) reviewToken(w http.ResponseWriter, r *http.Request) {
 		x.answer(w, status)
 		return
 	}
-	x.headerWritten, x.code = true, http.StatusCreated
+	x.response.headerWritten, x.code = true, http.StatusCreated
 	if err := negotiated.Write(w, review); err != nil {
-		x.headerWritten = false
+		x.response.headerWritten = false
 		x.answer(w, apistatus.InternalError())
 	}
 }
@@ -182,7 +182,7 @@ func (x *exchange) mayReview(ctx context.Context, impersonation http.Header) *me
 // tell now.
 func (x *exchange) judgeReview(ctx context.Context, impersonation http.Header, review *authenticationv1.TokenReview) *metav1.Status {
 	x.charges.beginClientWait() // for issuers that tenants choose: meanwhile it does not count as running
-	found := x.p.Review(ctx, &x.dest.Target, review.Spec.Token, review.Spec.Audiences)
+	found := x.p.config.Review(ctx, &x.dest.Target, review.Spec.Token, review.Spec.Audiences)
 	x.charges.endClientWait()
 	switch {
 	case found.Outcome == authn.Accepted:
@@ -202,7 +202,7 @@ func (x *exchange) judgeReview(ctx context.Context, impersonation http.Header, r
 // reviewEnds records what became of a review. The decision, unless nil, has the reasons.
 func (x *exchange) reviewEnds(ctx context.Context, outcome metrics.ReviewOutcome, d *authn.Decision) {
 	x.reviewOutcome = outcome
-	x.p.Metrics.TokenReviewed(outcome)
+	x.p.config.Metrics.TokenReviewed(outcome)
 	audit.AddAuditAnnotation(ctx, annotationReview, string(outcome))
 	if d != nil {
 		audit.AddAuditAnnotation(ctx, annotationReviewReasons, reasons(d))
@@ -240,9 +240,7 @@ func (x *exchange) askShard(ctx context.Context, impersonation http.Header, revi
 	return nil
 }
 
-// logFailure logs that the shard did not answer, unless there are too many of these lines.
+// logFailure logs that the shard did not answer.
 func (x *exchange) logFailure(err error, message string) {
-	if x.p.failures.AllowN(x.p.Now(), 1) {
-		x.p.Log.Error(err, message+"; the number of these lines is limited", "cluster", x.dest.Target.Cluster, "shard", x.dest.Shard)
-	}
+	x.p.failures.report(err, message, "cluster", x.dest.Target.Cluster, "shard", x.dest.Shard)
 }

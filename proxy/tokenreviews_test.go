@@ -63,7 +63,7 @@ func (k knownTokens) AuthenticateToken(_ context.Context, t token.Token) (user.I
 // reviewsCounted is how many TokenReviews are counted with an outcome.
 func reviewsCounted(t *testing.T, f *front, outcome string) float64 {
 	t.Helper()
-	return value(t, f.Metrics, `front_proxy_token_reviews_total{outcome="`+outcome+`"}`)
+	return value(t, f.config.Metrics, `front_proxy_token_reviews_total{outcome="`+outcome+`"}`)
 }
 
 // reviewShard is a stand-in shard that reviews.

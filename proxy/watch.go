@@ -20,7 +20,7 @@ import (
 // mostly wait: so the body is copied where the stack is short, at the end of serve or in
 // a goroutine of its own (hijackedwatch.go).
 type watch struct {
-	p           *Proxy
+	streams     *streams
 	gone        <-chan struct{} // closed when the client has disconnected
 	answer      *http.Response  // for its trailers
 	body        io.ReadCloser
@@ -34,13 +34,13 @@ type watch struct {
 
 // newWatch takes the body of res, the answer to r, out of ReverseProxy's hands, which gets an
 // empty one. finish closes it. The server is at to, and d admitted r.
-func (p *Proxy) newWatch(r *http.Request, res *http.Response, to *destination.Destination, d *authn.Decision, received prometheus.Counter) *watch {
-	s := &watch{p: p, gone: r.Context().Done(), answer: res, body: res.Body, received: received}
+func (ss *streams) newWatch(r *http.Request, res *http.Response, to *destination.Destination, d *authn.Decision, received prometheus.Counter) *watch {
+	s := &watch{streams: ss, gone: r.Context().Done(), answer: res, body: res.Body, received: received}
 	// Logs and other servers' answers have no events, and are over when they end.
-	if p.moves != nil && requestinfo.Of(r.Method, to.APIPath, r.URL.RawQuery).Verb == "watch" {
+	if ss.moves != nil && requestinfo.Of(r.Method, to.APIPath, r.URL.RawQuery).Verb == "watch" {
 		s.move.begin(watchframes.Of(r.Header, res.Header), r.URL.RawQuery, time.Now())
 	}
-	s.stream = p.beginStream(&stream{kind: watchStream, end: s.end, watch: s}, r, to, d)
+	s.stream = ss.begin(&stream{kind: watchStream, end: s.end, watch: s}, r, to, d)
 	res.Body, res.ContentLength = http.NoBody, 0
 	return s
 }
@@ -48,7 +48,7 @@ func (p *Proxy) newWatch(r *http.Request, res *http.Response, to *destination.De
 // close frees what the watch holds. A nil watch is none.
 func (s *watch) close() {
 	if s != nil {
-		s.p.streams.remove(s.stream)
+		s.streams.set.remove(s.stream)
 		_ = s.body.Close()
 	}
 }
@@ -72,16 +72,16 @@ type responseWriter interface {
 // answer is no watch or its body has been copied. True: a goroutine of its own copies the
 // body, and owns the exchange from now on.
 func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
-	if x.watch == nil || x.watch.copyStarted {
+	if x.response.watch == nil || x.response.watch.copyStarted {
 		return false
 	}
-	x.watch.copyStarted = true
-	x.watch.answer.Header, x.watch.answer.Request = nil, nil // the transport keeps the answer
+	x.response.watch.copyStarted = true
+	x.response.watch.answer.Header, x.response.watch.answer.Request = nil, nil // the transport keeps the answer
 	flush := http.NewResponseController(w)
-	if flush.Flush() == nil && x.watchContext != nil && x.hijack(flush) {
+	if flush.Flush() == nil && x.response.watchContext != nil && x.hijack(flush) {
 		return true
 	}
-	if x.watch.copy(serverWriter{w, flush}) != nil {
+	if x.response.watch.copy(serverWriter{w, flush}) != nil {
 		panic(http.ErrAbortHandler)
 	}
 	return false
@@ -93,13 +93,13 @@ func (x *exchange) copyWatch(w http.ResponseWriter) (left bool) {
 // Its buffer is small, and large after a read that filled it: a watch that waits holds
 // only a small one.
 func (s *watch) copy(to responseWriter) error {
-	buf := s.p.buffers.small.Get()
+	buf := s.streams.buffers.small.Get()
 	for {
 		n, err := s.body.Read(buf[chunkHead : len(buf)-chunkTail])
 		if n > 0 {
 			last, err := s.send(to, buf, n)
 			if err != nil || last {
-				s.p.buffers.put(buf)
+				s.streams.buffers.put(buf)
 			}
 			if err != nil {
 				return err
@@ -109,11 +109,11 @@ func (s *watch) copy(to responseWriter) error {
 			}
 		}
 		if err != nil {
-			s.p.buffers.put(buf)
+			s.streams.buffers.put(buf)
 			return s.finish(to, err)
 		}
 		if full := n == len(buf)-chunkHead-chunkTail; full != (len(buf) > streamBuffer) {
-			buf = s.p.buffers.swap(buf, full)
+			buf = s.streams.buffers.swap(buf, full)
 		}
 	}
 }

@@ -89,7 +89,7 @@ func TestIdleWatchHasASmallBuffer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := &steps{sizes: tt.sizes}
-			s := &watch{answer: &http.Response{}, body: body, p: p}
+			s := &watch{answer: &http.Response{}, body: body, streams: &p.streams}
 			if err := s.copy(nowhere{}); err != nil {
 				t.Error(err)
 			}
@@ -139,7 +139,7 @@ func TestWatchEnds(t *testing.T) {
 			}
 		}
 		w.eventually(t, "the answer that broke off is counted once", func() bool {
-			return value(t, f.Metrics, `front_proxy_upstream_errors_total{reason="response_interrupted",shard="shard-1",upstream="shard"}`) == 1
+			return value(t, f.config.Metrics, `front_proxy_upstream_errors_total{reason="response_interrupted",shard="shard-1",upstream="shard"}`) == 1
 		})
 		if f.panics.Load() != 0 {
 			t.Error("an upstream's failure was counted as a panic")

@@ -110,9 +110,9 @@ func (s *watch) tellMoved(to responseWriter) error {
 	if !s.move.position.BetweenFrames() {
 		return errMoved
 	}
-	frame := s.p.moveErrors[s.move.position.Framing()]
-	buf := s.p.buffers.small.Get()
-	defer s.p.buffers.put(buf)
+	frame := s.streams.moveErrors[s.move.position.Framing()]
+	buf := s.streams.buffers.small.Get()
+	defer s.streams.buffers.put(buf)
 	if err := to.send(buf, copy(buf[chunkHead:len(buf)-chunkTail], frame)); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *watch) tellMoved(to responseWriter) error {
 // client then gets the ERROR event once the cluster has settled, instead of finding out
 // what works by itself. A watch that was ended in the ordinary way is not kept.
 func (s *watch) awaitMove(clean bool) {
-	if s.p.moves == nil || s.stream.shard == "" || s.ended.Load() {
+	if s.streams.moves == nil || s.stream.shard == "" || s.ended.Load() {
 		return
 	}
 	left := time.Until(s.move.timeout)
@@ -141,7 +141,7 @@ func (s *watch) awaitMove(clean bool) {
 		sign = nil
 	}
 	for !s.move.due.Load() && !s.ended.Load() {
-		switch state := s.p.moves.MoveState(s.stream.cluster, s.stream.shard); {
+		switch state := s.streams.moves.MoveState(s.stream.cluster, s.stream.shard); {
 		case state != index.NotMoving:
 			sign = nil
 		case sign == nil:
