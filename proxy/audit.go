@@ -25,7 +25,7 @@ import (
 type Audit struct {
 	// Sink gets the events. Required.
 	Sink audit.Sink
-	// Policy says what is recorded of which request. It sees the path below the
+	// Policy says how much of a request is recorded. It sees the path below the
 	// cluster and the identity that is forwarded, as a shard's policy would.
 	// Required.
 	Policy audit.PolicyRuleEvaluator
@@ -41,8 +41,8 @@ const (
 	annotationDecision      = "front-proxy.kcp.io/decision"       // admitted, passed-through, refused, undecided
 	annotationRefusal       = "front-proxy.kcp.io/refusal"        // the id of the refusal, as the client saw it
 	annotationReasons       = "front-proxy.kcp.io/reasons"        // what each authenticator said, on refusals
-	annotationReview        = "front-proxy.kcp.io/review"         // what became of the token that a TokenReview is about
-	annotationReviewReasons = "front-proxy.kcp.io/review-reasons" // what each authenticator said of that, unless it was accepted
+	annotationReview        = "front-proxy.kcp.io/review"         // how a TokenReview was decided
+	annotationReviewReasons = "front-proxy.kcp.io/review-reasons" // what each authenticator said of the token, unless it was accepted
 )
 
 // maxReasons bounds what a refusal adds to an event, in bytes: part of it is
@@ -113,8 +113,8 @@ func longLine(r *http.Request) bool {
 }
 
 // withoutSecrets is a query without the values that carry credentials elsewhere
-// (RFC 6750, section 2.3, and its like). Neither we nor kcp take them so, but who
-// sends one means it. False: it has none.
+// (RFC 6750, section 2.3, and its like). Neither the proxy nor kcp reads credentials
+// there, but a client may send them. False: the query has none.
 func withoutSecrets(query string) (string, bool) {
 	if !strings.Contains(strings.ToLower(query), "token") && !strings.Contains(query, "%") {
 		return query, false

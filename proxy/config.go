@@ -67,7 +67,7 @@ type Config struct {
 	// at a time: half of it at any one shard or backend, an eighth in one logical cluster.
 	// Further requests get 429. Requests that wait for authentication, for their client or
 	// for a mounted host do not count. The memory of all requests is bounded by 128 KiB
-	// times MaxInFlight, that of requests for streams by 256 KiB times it; see memoryBudget. 0:
+	// times MaxInFlight, and of requests for streams by 256 KiB times MaxInFlight; see memoryBudget. 0:
 	// no bound on any of these.
 	MaxInFlight int
 	// Rates bounds how many requests a second there may be. Its clock is Now.
@@ -89,7 +89,8 @@ type Config struct {
 	Tracing trace.TracerProvider
 	// Log is where requests (at V(3)) and failures go. The zero Logger is mute.
 	Log klog.Logger
-	// Now is the clock; nil means time.Now.
+	// Now is the clock of limits, rates, logs, metrics and pages; nil means time.Now. Streams and
+	// timeouts use the real clock, the Router its own.
 	Now func() time.Time
 }
 

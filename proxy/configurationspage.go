@@ -12,8 +12,8 @@ import (
 )
 
 // asksForConfigurations says whether a request to d asks for the state of the workspace's
-// WorkspaceAuthenticationConfigurations, and of which; empty: of all. Any other request is for
-// the shard.
+// WorkspaceAuthenticationConfigurations, and returns the name of one, or "" for all. Any other
+// request is for the shard.
 func (g *pages) asksForConfigurations(d *destination.Destination) (name string, ok bool) {
 	if g.configurations == nil || d.Kind != destination.Shard {
 		return "", false
@@ -25,8 +25,8 @@ func (g *pages) asksForConfigurations(d *destination.Destination) (name string, 
 // of the one with the name.
 //
 // The shard decides who may know, asked with the caller's own identity
-// (SelfSubjectAccessReview): whoever may get the objects. Who may update them may also try
-// others (POST), which costs no more than applying them. The proxy needs no right of its own.
+// (SelfSubjectAccessReview): a caller that may get the objects may read their state. One that may
+// update them may also try others (POST), which costs no more than applying them. The proxy needs no right of its own.
 func (x *exchange) configurationsPage(r *http.Request, name string) (http.HandlerFunc, *metav1.Status) {
 	verb := "get"
 	switch {

@@ -11,10 +11,9 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// connections is a listener with a bound on the connections that are open at a
-// time. What comes beyond it is closed before a handshake: in the listener's
-// backlog it would wait for a place and answer nobody, and every place costs a
-// file descriptor, of which the connections to shards need theirs.
+// connections is a listener with a bound on the connections that are open at a time. Further
+// connections are closed before a handshake. Left in the backlog, a client would hang; accepted,
+// it would take a descriptor that shard connections need.
 type connections struct {
 	net.Listener
 	most          int64 // 0: no bound
@@ -23,8 +22,8 @@ type connections struct {
 	open, refused atomic.Int64
 	progress      time.Duration // for how long a client may not read
 
-	// withoutHeader counts those of load balancers that did not say who the client is.
-	// headerLines are the log's about these.
+	// withoutHeader counts connections of load balancers that did not say who the client is.
+	// headerLines limits the log lines about these.
 	withoutHeader atomic.Int64
 	headerLines   *rate.Limiter
 }
@@ -59,7 +58,7 @@ func (l *connections) refuseHeader(peer net.Addr, err error) {
 	}
 }
 
-// connection is one that counts, and whose client must read what it is sent.
+// connection counts as open, and its client must read what it is sent.
 type connection struct {
 	net.Conn
 	of      *connections

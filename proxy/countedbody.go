@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// countedBody counts a body's bytes as they pass, so that those of a watch are
+// countedBody counts a body's bytes as they pass, so that a watch's are
 // seen before it ends. ReverseProxy and net/http's transport copy bodies by
 // plain reads, so nothing faster is lost.
 type countedBody struct {

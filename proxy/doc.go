@@ -47,9 +47,9 @@
 //
 // Wrinkles:
 //
-//   - httputil.ReverseProxy cleans the query in Rewrite mode; we put back what
-//     came. It does not forward request trailers' values; we drop their
-//     announcement as well.
+//   - httputil.ReverseProxy cleans the query in Rewrite mode; the proxy puts back
+//     what came. It does not forward request trailers' values; the proxy drops
+//     their announcement as well.
 //   - Outgoing URLs carry the path in Opaque, because URL.EscapedPath re-encodes
 //     some bytes that clients send.
 //   - Upgrades need HTTP/1.1 upstream, and Go chooses that by itself for

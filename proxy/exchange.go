@@ -43,7 +43,7 @@ type record struct {
 	long      bool                 // long-running, as an API server sees it
 	dest      destination.Destination
 	admission
-	// reviewOutcome is what became of the token that a TokenReview is about; else it is empty.
+	// reviewOutcome is how a TokenReview was decided; empty for other requests.
 	reviewOutcome metrics.ReviewOutcome
 }
 

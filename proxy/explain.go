@@ -14,8 +14,8 @@ import (
 	"frontproxy/proxy/zpages"
 )
 
-// explainsWorkspace says whether a request to d asks for an explanation in a workspace, and
-// of which refusal. Any other request is for the shard.
+// explainsWorkspace says whether a request to d asks for an explanation in a workspace, and of
+// the refusal with which id. Any other request is for the shard.
 func (g *pages) explainsWorkspace(d *destination.Destination) (id string, ok bool) {
 	if g.explanations == nil || d.Kind != destination.Shard {
 		return "", false
@@ -64,8 +64,8 @@ func (x *exchange) authorizePage(r *http.Request, what string, spec authorizatio
 	return allowed, nil
 }
 
-// explain takes a request that nobody sent as far as the decision, and reports what becomes
-// of it on the way.
+// explain evaluates a hypothetical request up to the decision, and reports each step. If the
+// request is admitted, it also reports whether its server can be reached.
 func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages.Explanation, error) {
 	out := &zpages.Explanation{Instance: p.config.Pages.Explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
 	_, to, status := p.resolve(r)

@@ -117,7 +117,7 @@ func (p *Proxy) explainForwarding(ctx context.Context, e *zpages.Explanation, d 
 	}
 }
 
-// serverName is the shard's name or, of other servers, what clients may know of them.
+// serverName is the shard's name, or what clients may know of another server.
 func serverName(d *destination.Destination) string {
 	if d.Kind == destination.Shard {
 		return d.Shard
@@ -142,7 +142,7 @@ func reach(ctx context.Context, d *destination.Destination) error {
 	return resp.Body.Close()
 }
 
-// cause is an error's text, or only that of the system's error in it.
+// cause is the text of the system's error in err, if there is one, else of err.
 func cause(err error) string {
 	var system syscall.Errno
 	switch {

@@ -14,7 +14,7 @@ const (
 	failureBurst = 20
 )
 
-// failureLog is the log of failures at upstreams, of which it has a limited number of lines.
+// failureLog logs failures at upstreams, in a limited number of lines.
 type failureLog struct {
 	lines *rate.Limiter
 	log   klog.Logger

@@ -20,7 +20,7 @@ import (
 	"frontproxy/proxy/upstream"
 )
 
-// forward sends the request to its Destination and the answer to the client.
+// forward sends the request to its Destination, and the answer to the client.
 func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	x.rp.BufferPool, x.rp.Transport = x.p.buffers.large, x.dest.Transport
 	r = x.withWatchContext(r)
@@ -150,7 +150,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		x.p.rejections.check(res, &x.dest, x.decision.User, x.inbound.Header.Get("Impersonate-User") != "")
 	}
 	if res.StatusCode == http.StatusForbidden && x.dest.Kind == destination.Shard && (x.dest.Path == "/api" || x.dest.Path == "/apis") {
-		// Whoever has access to a workspace may ask which APIs it has.
+		// Everybody with access to a workspace may ask which APIs it has.
 		apistatus.WarnNoAccess(res.Header, x.dest.Asked())
 	}
 	switch {

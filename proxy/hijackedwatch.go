@@ -126,7 +126,7 @@ type connListener struct {
 	close        func()
 }
 
-// newConnListener returns one that is closed on its own, and not with beside.
+// newConnListener returns one with the address of beside. Closing it does not close beside.
 func newConnListener(beside net.Listener) *connListener {
 	closed := make(chan struct{})
 	return &connListener{beside, make(chan net.Conn), closed, sync.OnceFunc(func() { close(closed) })}

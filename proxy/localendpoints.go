@@ -24,7 +24,7 @@ const maxQuotedHost = 256
 // pages are the pages that the proxy serves about itself and about workspaces.
 type pages struct {
 	explanations *zpages.Explanations // nil: nothing is explained
-	// configurations tells owners about theirs; nil: nobody does.
+	// configurations tells owners about their configurations; nil: that page does not exist.
 	configurations *zpages.Configurations
 	expired        *zpages.ExpiredCertificates
 }
@@ -106,8 +106,8 @@ func (p *Proxy) authorizeLocal(r *http.Request, c *charges, path string, noWait 
 	return d, nil
 }
 
-// answerLocally answers what the proxy answers by itself: its own pages, those of workspaces, and
-// TokenReviews. False: the request is to be forwarded.
+// answerLocally answers what the proxy answers by itself: its own pages, the pages of workspaces,
+// and TokenReviews. False: the request is to be forwarded.
 func (x *exchange) answerLocally(w http.ResponseWriter, r *http.Request) bool {
 	reviews, status := x.reviewsToken(r)
 	if reviews {

@@ -15,9 +15,9 @@ import (
 // A request has two stages. It *waits* during authentication, while its body arrives,
 // while its client does not read, and while a mounted host handles it: then it costs
 // memory but delays nobody. It *runs* while a shard or a mapped backend handles it.
-// Only running requests count against Config.MaxInFlight (requestlimits.go). All requests
-// are charged for their memory, of which nobody can use up all. One that runs pays for
-// its answer in advance, because it can't be refused when its client stops reading:
+// Only running requests count against Config.MaxInFlight (requestlimits.go). Every request
+// is charged for memory, and no account can use it all. One that runs pays for its answer
+// in advance, because it can't be refused when its client stops reading:
 //
 //   - a caller who is not authenticated yet pays as the pair of its address and the
 //     logical cluster of the request;
@@ -41,8 +41,8 @@ type memoryBudget struct {
 }
 
 const (
-	// waitingBytes times Config.MaxInFlight is the budget of requests, streamsBytes times
-	// it that of requests for streams: enough for MaxInFlight requests that run and have
+	// Config.MaxInFlight times waitingBytes is the budget of requests, and times streamsBytes
+	// the budget of requests for streams: enough for MaxInFlight requests that run and have
 	// paid for their answers.
 	waitingBytes = 128 << 10
 	streamsBytes = 256 << 10
@@ -114,7 +114,7 @@ func (b *memoryBudget) account(kind byte, who, target string) *atomic.Int64 {
 	return b.at(accountKey{kind: kind, who: who, target: target})
 }
 
-// accountAt is the account of a caller of whom only the address is known. An IPv6 address
+// accountAt is the account of a caller known only by address. An IPv6 address
 // counts as its /64, because a host usually controls all of it.
 func (b *memoryBudget) accountAt(kind byte, remote, target string) *atomic.Int64 {
 	key := accountKey{kind: kind, target: target}
@@ -145,7 +145,7 @@ func weightOf(r *http.Request) int64 {
 	}
 	body := int64(maxBufferedBody)
 	if r.ProtoMajor == 2 {
-		body = uploadWindow // of which the client sends this much unasked
+		body = uploadWindow // what the client may send unasked
 	}
 	if r.ContentLength >= 0 {
 		body = min(body, r.ContentLength)

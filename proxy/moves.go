@@ -112,8 +112,8 @@ func (ss *streams) expiresInConflict(r *http.Request, d *destination.Destination
 }
 
 // moveChanged ends the streams of a cluster that has moved away from their shards, at
-// random moments, so that not all clients list again at once. Watches that wait to see
-// what becomes of a move look again.
+// random moments, so that not all clients list again at once. Watches that wait for
+// the move to end look again.
 func (ss *streams) moveChanged(cluster string) {
 	var moved []*stream
 	for _, st := range ss.set.ofCluster(cluster) {

@@ -44,7 +44,7 @@ type Proxy struct {
 	buffers    copyBuffers
 	failures   failureLog
 	rejections identityRejections
-	errorLog   *stdlog.Logger // of net/http
+	errorLog   *stdlog.Logger // net/http's
 
 	panics   atomic.Uint64
 	inFlight atomic.Int64
@@ -146,8 +146,8 @@ func newListeners(c *Config) listeners {
 	return listeners{connections: l, reused: newConnListener(s.Serving.Listener)}
 }
 
-// logWriter passes on what net/http logs by itself: noise of single
-// connections, wanted only by those who look for it.
+// logWriter logs what net/http reports by itself, at a level for debugging: it is about single
+// connections.
 type logWriter struct{ log klog.Logger }
 
 func (w logWriter) Write(line []byte) (int, error) {

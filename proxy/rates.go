@@ -26,8 +26,8 @@ type RatesConfig struct {
 	// Pause is for how long the answer to a request that comes too fast is held back, so that a
 	// client that ignores Retry-After costs little; 0: not at all.
 	Pause time.Duration
-	// Infrastructure says whether a client certificate is of those that no rate is for,
-	// as Decision.Infrastructure does later. Nil: none is, before authentication.
+	// Infrastructure says whether a client certificate is exempt from rates, as
+	// Decision.Infrastructure does later. Nil: none is, before authentication.
 	Infrastructure func([]*x509.Certificate) bool
 }
 
@@ -80,7 +80,7 @@ func newRates(c *RatesConfig) rates {
 	return rates{limiter: ratelimit.New(c.Config), lines: rate.NewLimiter(rateLines, rateBurst), pauses: pauses{pause: c.Pause}}
 }
 
-// checkAddressRate is for a request of which nothing is known yet but its connection. A
+// checkAddressRate is for a request about which only its connection is known. A
 // non-nil Status (429) refuses it. The certificate is looked at last, because one that is not
 // good is verified anew each time.
 func (p *Proxy) checkAddressRate(r *http.Request, c *charges) *metav1.Status {

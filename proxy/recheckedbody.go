@@ -61,7 +61,7 @@ func (b *recheckedBody) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// end is for when the answer is over. A nil one is none.
+// end is called when the answer is over; a nil body is not rechecked, and has no end.
 func (b *recheckedBody) end() {
 	if b == nil {
 		return

@@ -30,7 +30,7 @@ func bufferBody(r *http.Request) (*http.Request, error) {
 	if !isBuffered(r) {
 		return r, nil
 	}
-	// A length is easily said: memory is taken as the body comes.
+	// A declared length proves nothing, so the buffer grows as data arrives.
 	body, err := io.ReadAll(r.Body)
 	if err == nil && int64(len(body)) < r.ContentLength {
 		err = io.ErrUnexpectedEOF
@@ -127,8 +127,8 @@ func (b *requestBody) awaitEnd(answer <-chan struct{}) {
 // status of 400 or above, and still reads the answer; and over HTTP/1.1 net/http
 // reads some of the upload itself when it sends the answer's headers. The transport
 // closes the connection to the upstream when it cannot read what it sends, and the
-// rest of the answer would be lost; so it learns of it when the answer is over. A
-// nil body is none.
+// rest of the answer would be lost; so it learns of it when the answer is over. With
+// a nil body, the answer is returned as it is.
 func (b *requestBody) answered(answer io.ReadCloser) io.ReadCloser {
 	if b == nil || answer == http.NoBody {
 		return answer
@@ -142,7 +142,7 @@ func (b *requestBody) answered(answer io.ReadCloser) io.ReadCloser {
 	return &earlyAnswer{answer, b}
 }
 
-// expects says whether more of the body may come. A nil body is none.
+// expects says whether more of the body may come; nil: no.
 func (b *requestBody) expects() bool {
 	if b == nil {
 		return false
@@ -209,7 +209,7 @@ func (b *requestBody) leave(w http.ResponseWriter) {
 }
 
 // remains says that the connection is HTTP/1.1, and may still bring some of the
-// body. A nil body is none.
+// body; nil: no.
 func (b *requestBody) remains() bool {
 	if b == nil || !b.http1 {
 		return false

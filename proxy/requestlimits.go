@@ -25,7 +25,7 @@ type requestLimits struct {
 	clusters [4096]atomic.Int64
 	shards   sync.Map // of *atomic.Int64, by name
 
-	// waiting is the memory budget of requests; streams is that of requests for watches
+	// waiting is the memory budget of requests; streams is the budget of requests for watches
 	// and other streams, until the response begins. They are separate, so that many watches
 	// that reconnect at once neither are refused because of other requests nor take their
 	// room.
@@ -38,7 +38,8 @@ func (l *requestLimits) init(most int) {
 	l.streams.limit, l.streams.seed = budget(l.most, streamsBytes), l.seed
 }
 
-// budget is for so many requests, in bytes; 0: no bound.
+// budget returns the bytes for most requests of each bytes, at least leastBytes. With most = 0
+// it is 0: no bound.
 func budget(most, each int64) int64 {
 	if most == 0 {
 		return 0

@@ -69,8 +69,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return p.drain(inner, server)
 }
 
-// expiredInterval is how often certificates are looked at: so soon is one logged that had
-// expired when its file was swapped in.
+// expiredInterval is how often certificates are checked: one that had expired when its file was
+// swapped in is logged that soon.
 const expiredInterval = 10 * time.Second
 
 // drain ends the server as Run says.

@@ -60,7 +60,7 @@ type streams struct {
 	moveErrors  watchframes.Errors // that tell of a move
 	moved       atomic.Uint64      // how many moves have ended
 	otherStores otherstores.Stores
-	// listAnewTimeout is the constant, unless a test has changed it.
+	// listAnewTimeout is how long a shard may take to list again; tests shorten it.
 	listAnewTimeout time.Duration
 }
 
@@ -106,8 +106,8 @@ func newStreamSet() *streamSet {
 	return &streamSet{active: map[*stream]struct{}{}, clusters: map[string]sets.Set[*stream]{}}
 }
 
-// begin registers st, of which the caller has set what it is and how it ends: the stream
-// of the request r, which d admitted, to the server at to.
+// begin registers st, whose kind and end the caller has set. It is the stream of the request r,
+// which d admitted, to the server at to.
 func (ss *streams) begin(st *stream, r *http.Request, to *destination.Destination, d *authn.Decision) *stream {
 	st.admittedBy = ss.streamAuthn(r, to, d)
 	if t := &to.Target; ss.moves != nil && to.Kind == destination.Shard && t.Shard != nil {

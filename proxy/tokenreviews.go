@@ -31,7 +31,7 @@ import (
 
 const tokenReviewPath = "/apis/authentication.k8s.io/v1/tokenreviews" //nolint:gosec // a path, no secret
 
-// tokenReviewSegments are those of tokenReviewPath.
+// tokenReviewSegments is tokenReviewPath, split.
 var tokenReviewSegments = strings.Split(tokenReviewPath[1:], "/")
 
 // reviewRate is how many TokenReviews one workspace may have.
@@ -53,7 +53,7 @@ func newTokenReviews(now func() time.Time) (*tokenReviews, error) {
 }
 
 // reviewsToken says whether the request is a TokenReview that the proxy answers: one in a
-// workspace, of somebody whom the proxy knows. A non-nil Status refuses it.
+// workspace, by an authenticated caller. A non-nil Status refuses it.
 func (x *exchange) reviewsToken(r *http.Request) (bool, *metav1.Status) {
 	if x.p.reviews == nil || x.localPath != "" || x.decision.User == nil || x.dest.Exposure != destination.Trusted {
 		return false, nil
@@ -84,7 +84,7 @@ func createsTokenReview(r *http.Request, d *destination.Destination) (bool, erro
 	return name == "", err
 }
 
-// reviewToken answers a TokenReview, of which reviewsToken says that it is the proxy's.
+// reviewToken answers a TokenReview for which reviewsToken has returned true.
 func (x *exchange) reviewToken(w http.ResponseWriter, r *http.Request) {
 	body, ok := x.reviewBody(w, r)
 	if !ok {
@@ -178,8 +178,8 @@ func (x *exchange) mayReview(ctx context.Context, impersonation http.Header) *me
 	return nil
 }
 
-// judgeReview sets the review's status. A non-nil Status is the answer instead: nobody can
-// tell now.
+// judgeReview sets the review's status. A non-nil Status is the answer instead: the token
+// cannot be judged now.
 func (x *exchange) judgeReview(ctx context.Context, impersonation http.Header, review *authenticationv1.TokenReview) *metav1.Status {
 	x.charges.beginClientWait() // for issuers that tenants choose: meanwhile it does not count as running
 	found := x.p.config.Review(ctx, &x.dest.Target, review.Spec.Token, review.Spec.Audiences)
@@ -199,7 +199,7 @@ func (x *exchange) judgeReview(ctx context.Context, impersonation http.Header, r
 	return nil
 }
 
-// reviewEnds records what became of a review. The decision, unless nil, has the reasons.
+// reviewEnds records the outcome of a review, and the reasons in d, unless d is nil.
 func (x *exchange) reviewEnds(ctx context.Context, outcome metrics.ReviewOutcome, d *authn.Decision) {
 	x.reviewOutcome = outcome
 	x.p.config.Metrics.TokenReviewed(outcome)
@@ -210,8 +210,8 @@ func (x *exchange) reviewEnds(ctx context.Context, outcome metrics.ReviewOutcome
 }
 
 // askShard sets the review's status to what the shard says, asked as the caller: the shard
-// may know the token of an account of the workspace itself. Nobody gets the name of an
-// account of another workspace from it that is also the name of one here.
+// may know the token of an account of the workspace itself. Names that could be confused with a
+// local account are rewritten.
 func (x *exchange) askShard(ctx context.Context, impersonation http.Header, review *authenticationv1.TokenReview) *metav1.Status {
 	question := &authenticationv1.TokenReview{Spec: review.Spec}
 	question.SetGroupVersionKind(authenticationv1.SchemeGroupVersion.WithKind("TokenReview"))

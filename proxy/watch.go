@@ -45,7 +45,7 @@ func (ss *streams) newWatch(r *http.Request, res *http.Response, to *destination
 	return s
 }
 
-// close frees what the watch holds. A nil watch is none.
+// close frees what the watch holds; nil: nothing.
 func (s *watch) close() {
 	if s != nil {
 		s.streams.set.remove(s.stream)

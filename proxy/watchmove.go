@@ -44,7 +44,7 @@ type watchMove struct {
 	wake chan struct{} // nil: nobody waits
 }
 
-// begin is for before anything is read; query is the request's.
+// begin must be called before the first read; query is the request's.
 func (m *watchMove) begin(f watchframes.Framing, query string, now time.Time) {
 	timeout := watchTimeout
 	if s, err := strconv.ParseUint(requestinfo.First(query, "timeoutSeconds"), 10, 31); err == nil && s > 0 {
@@ -68,7 +68,7 @@ func (s *watch) expire() {
 	time.AfterFunc(frameWait, func() { _ = s.body.Close() })
 }
 
-// lookAgain wakes the watch if it waits to see what becomes of a move.
+// lookAgain wakes the watch if it waits for a move to end.
 func (s *watch) lookAgain() {
 	if s == nil {
 		return

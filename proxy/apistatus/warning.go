@@ -13,7 +13,7 @@ import (
 
 const (
 	warningAgent = "front-proxy"
-	// warningCode is that of a warning that says nothing about caching.
+	// warningCode is the code of warnings that say nothing about caching.
 	warningCode = 299
 	// maxWarning and maxWorkspace bound the text of a warning and the workspace in it, in bytes.
 	maxWarning, maxWorkspace = 512, 256

@@ -22,7 +22,7 @@ type Destination struct {
 	Shard string
 	// ShardRoute is the shard whose virtual workspaces the caller asked for, below
 	// /shards/<name>/services/; "" for every other path. A mount that leads there is not
-	// such a path. Target is then that of the virtual workspace's cluster, if it is known.
+	// such a path. Target then describes the virtual workspace's cluster, if it is known.
 	ShardRoute string
 	// Pattern is the path of the mapping file's entry that the request belongs to,
 	// as written there; "" when it belongs to none, and so goes nowhere.
@@ -42,8 +42,8 @@ type Destination struct {
 	// Transport carries the request. It shows the proxy's certificate where Exposure says so.
 	Transport http.RoundTripper
 
-	// Headers are how the server reads who is asking. HostHeaders are how a Listed host
-	// does: Headers are then those that nobody may bring.
+	// Headers carry the identity to the server. For a Listed host, HostHeaders carry it, and
+	// Headers are only removed.
 	Headers, HostHeaders Headers
 
 	// ClusterPath is the cluster that the path names, as the client wrote it: not
@@ -62,7 +62,7 @@ type Destination struct {
 type Headers interface {
 	// Clear deletes those that a server could read an identity from.
 	Clear(http.Header)
-	// Set writes an identity, of which nothing is modified.
+	// Set writes an identity, and does not modify it.
 	Set(http.Header, user.Info)
 	// SetUnchanged is Set for a caller who goes on as it came: with its UID, whatever
 	// the server expects.

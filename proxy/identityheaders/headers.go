@@ -58,7 +58,7 @@ func (h *Headers) AlsoClear(other *Headers) {
 }
 
 // Clear deletes every header that a backend of any mapping, or a shard with
-// the usual settings, could read as identity, and those of other proxies, in every
+// the usual settings, could read as identity, and the headers of other proxies, in every
 // spelling: the case of letters, and "_" for "-" as CGI-like readers fold them.
 func (h *Headers) Clear(header http.Header) {
 	for key := range header {
@@ -84,8 +84,8 @@ func (h *Headers) Identifies(key string) bool {
 	return false
 }
 
-// Set writes u, of which nothing is modified, into a header that was cleared. Values go
-// out as they are: the caller has judged that they survive that.
+// Set writes u, which it does not modify, into a cleared header. Values go out as they are: the
+// caller has checked that a header can carry them.
 func (h *Headers) Set(header http.Header, u user.Info) {
 	header[h.user] = []string{u.GetName()}
 	if groups := u.GetGroups(); len(groups) > 0 {

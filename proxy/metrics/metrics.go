@@ -62,7 +62,7 @@ func New(version string) *Metrics {
 	return m
 }
 
-// ServeHTTP serves the page /metrics to whoever asks.
+// ServeHTTP serves the page /metrics. The caller must have authorized the reader.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.page.ServeHTTP(w, r) }
 
 // Gather implements prometheus.Gatherer, without apiserver's own metrics.

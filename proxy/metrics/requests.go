@@ -17,7 +17,7 @@ import (
 // Request is one that is over.
 type Request struct {
 	Method string
-	// Code is that of the response; 0: the client disconnected before there was one.
+	// Code is the response's; 0: the client disconnected before there was one.
 	Code int
 	Verb string // one of requestinfo.Verb's
 	// Shard is the one that the request went to; empty: it went elsewhere.
@@ -111,7 +111,7 @@ var methodLabels = map[string]string{
 	http.MethodConnect: "connect", http.MethodOptions: "options", http.MethodTrace: "trace", http.MethodPatch: "patch",
 }
 
-// lookupResult is what a lookup came to, as a label.
+// lookupResult is the result of a lookup, as a label.
 func lookupResult(t *index.Target, err error) string {
 	switch {
 	case err == nil && t.Mount != nil:

@@ -11,7 +11,7 @@ import (
 	"frontproxy/internal/certs"
 )
 
-// Sources are asked at each scrape. A nil one has nothing to tell. They may be
+// Sources are asked at each scrape. A nil source is skipped. They may be
 // called at any time and several at once.
 type Sources struct {
 	// Counts are what the index has of each shard.

@@ -2,7 +2,7 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// ReviewOutcome is what became of a token that a TokenReview is about.
+// ReviewOutcome is how a TokenReview was decided.
 type ReviewOutcome string
 
 // The outcomes of TokenReviews that the proxy was asked for.
@@ -10,9 +10,9 @@ const (
 	ReviewAccepted  ReviewOutcome = "accepted"
 	ReviewRefused   ReviewOutcome = "refused"
 	ReviewUndecided ReviewOutcome = "undecided"
-	// ReviewOfShard is one that the workspace's shard has answered.
+	// ReviewOfShard: the workspace's shard has answered it.
 	ReviewOfShard ReviewOutcome = "shard"
-	// ReviewForbidden is one that the shard does not let its caller create.
+	// ReviewForbidden: the shard does not let the caller create it.
 	ReviewForbidden ReviewOutcome = "forbidden"
 )
 

@@ -1,9 +1,9 @@
-// Package otherstores knows which resources have versions that are not those of their shard's own
-// storage, and finds that out.
+// Package otherstores finds out, and remembers, which resources are not in their shard's own
+// storage, so that their versions are not the shard's.
 //
 // When a cluster has moved to another shard, its clients get 410 for versions below the one that
 // the shard had reached then (Move.At), and list again. Some resources of a cluster are not in its
-// shard's own storage: virtual resources, and those of --etcd-servers-overrides. Their versions are
+// shard's own storage: virtual resources, and resources in --etcd-servers-overrides. Their versions are
 // not the shard's. They may stay below Move.At for as long as the cluster exists, and a client that
 // got 410 for such a version would list again, get such a version again, and so on.
 //
@@ -15,12 +15,10 @@
 //     without a resource version is consistent: its version is one that the storage has
 //     reached by then, and so not below one that it had reached before.
 //   - No client is refused for ever. Its list after a 410 is the one that the shard is asked
-//     for, with the same identity, path and selectors. Suppose that the list's version is
-//     refused again. It is below Move.At, and that of the list that the shard gave to the
-//     proxy next was not: the versions have passed Move.At in between. If they never fall,
-//     none below comes any more. If they do fall (a virtual workspace may give a list the
-//     version of its newest object), each further 410 takes such a passage, and the first
-//     list below Move.At that the proxy gets ends them all.
+//     for, with the same identity, path and selectors. A list of the client whose version is
+//     refused again was below Move.At, while the proxy's own list after it was not. If versions
+//     only rise, at most one such 410 is possible; if they can fall (a virtual workspace may give
+//     a list the version of its newest object), the first list below Move.At ends the refusals.
 //   - The same resource may have one version for each selector and namespace, or versions
 //     that fall. So no lowest version of it is remembered, only that there is another store;
 //     that is a fact about the resource. Nor is it remembered that a version was refused.

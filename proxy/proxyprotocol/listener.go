@@ -32,8 +32,8 @@ type Config struct {
 	// Trusted are the balancers' addresses. IPv4 ones are not mapped to IPv6.
 	Trusted []netip.Prefix
 	// Refused is called for each connection from Trusted that did not begin with a header
-	// that can be used, with its peer's address. Its Reads and Writes fail. Nil: nobody
-	// wants to know.
+	// that can be used, with its peer's address. Its Reads and Writes fail. Nil: it
+	// is not called.
 	Refused func(peer net.Addr, err error)
 }
 

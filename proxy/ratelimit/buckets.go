@@ -19,7 +19,7 @@ const (
 	parts, partBits = 1 << 6, 6
 )
 
-// buckets are those of one kind. A nil *buckets limits nothing.
+// buckets holds the buckets of one kind. A nil *buckets limits nothing.
 type buckets struct {
 	rate  Rate
 	parts [parts]part
@@ -31,7 +31,7 @@ type part struct {
 	lru *simplelru.LRU[uint64, bucket]
 }
 
-// bucket is one client's, of whichever kind.
+// bucket is the token bucket of one key.
 type bucket struct {
 	tokens *rate.Limiter
 	// reported is when a refusal by this bucket was last to be logged, as the time since

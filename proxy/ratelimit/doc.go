@@ -6,7 +6,7 @@
 // Buckets are kept in LRU caches of a fixed number of entries. A bucket that has been evicted
 // is full when its key comes back. That is worth something only for a key that was used less
 // than Burst / PerSecond seconds ago, because any other bucket would be full by then anyway.
-// So whoever wants a bucket evicted must use as many other keys as the cache has entries
+// So a client that wants a bucket evicted must use as many other keys as the cache has entries
 // (maxWorkspaces, maxIdentities, maxAddresses), within that time:
 //
 //   - Anybody who administers a workspace can make up identities in it. Each costs a token
@@ -14,7 +14,7 @@
 //     more than that bucket has.
 //   - A workspace's key is the name of a logical cluster that exists, or, for accounts of
 //     another, two of them. Each of the other keys is a request that another bucket let pass.
-//   - A client that has so many addresses has as many buckets.
+//   - A client with enough addresses for that has as many buckets anyway.
 //
 // Others' buckets that are evicted are full when they are used next: nobody can have another
 // refused in this way.

@@ -171,9 +171,9 @@ func (l *Limiter) refuse(kind Kind, p *part, key uint64, b bucket, wait time.Dur
 	return r
 }
 
-// workspaceKey is that of the bucket of Place from which the caller draws. Accounts of another
-// workspace have one of their own there: anybody with a workspace can make up as many as it
-// takes to empty a bucket, and nobody in Place has to have let them in.
+// workspaceKey is the key of the bucket of Place from which the caller draws. Accounts of
+// another workspace have a bucket of their own there: anybody with a workspace can make up enough
+// accounts to empty a bucket, and nobody in Place has to let them in.
 func (l *Limiter) workspaceKey(r *Request) uint64 {
 	switch {
 	case r.User == "":

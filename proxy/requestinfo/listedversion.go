@@ -11,7 +11,7 @@ import (
 const maxContinue = 4 << 10
 
 // ListedVersion is the resource version from which a request to list or watch a collection
-// continues: that of its continue token if it has one, else its resourceVersion. It is 0
+// continues: its continue token's, if it has one, else its resourceVersion. It is 0
 // when the request is none of these or names no version, and for the versions "" and "0",
 // with which any state will do. What no API server would take for a version is 0, too.
 //

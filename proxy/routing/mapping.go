@@ -297,7 +297,7 @@ func (e *entry) tls(files upstream.Files, optional bool, readFile func(string) (
 	return m
 }
 
-// Certificates are those of the entries, each TLS identity once.
+// Certificates returns the certificates of the entries, each TLS identity once.
 func (m *Mappings) Certificates() []certs.Source {
 	var all []certs.Source
 	seen := map[upstream.Files]bool{}

@@ -20,8 +20,8 @@ import (
 	"frontproxy/proxy/upstream"
 )
 
-// keyURL begins an entry of the mount hosts file. The other keys are those of the mapping
-// file, with the same meanings.
+// keyURL begins an entry of the mount hosts file. The other keys are the mapping
+// file's, with the same meanings.
 const keyURL = "url"
 
 var mountHostKeys = []string{keyURL, keyCA, keyCert, keyKey, keyUser, keyGroup, keyExtra, keyUID}
@@ -87,7 +87,7 @@ func (h *MountHosts) Run(ctx context.Context) error {
 	return nil
 }
 
-// upstreams are those of the entries now.
+// upstreams returns the upstreams of the current entries.
 func (h *MountHosts) upstreams() []*upstream.Upstream {
 	var all []*upstream.Upstream
 	for _, host := range h.Get() {
@@ -189,7 +189,7 @@ func plainPath(u *url.URL) error {
 	return nil
 }
 
-// Certificates are those of all entries that are in use now.
+// Certificates returns the certificates of the current entries.
 func (h *MountHosts) Certificates() []certs.Source {
 	if h == nil {
 		return nil

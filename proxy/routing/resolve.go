@@ -15,7 +15,7 @@ import (
 const maxHops = 3
 
 // Resolve finds out where a request goes; path is its path as lookup.RawPath reads
-// it. Errors are those of packages lookup and index, and *destination.Error; the
+// it. Errors come from packages lookup and index, or are *destination.Error; the
 // Destination then has what was found out before.
 func (r *Router) Resolve(req *http.Request, path string) (destination.Destination, error) {
 	q := resolution{Router: r, routes: r.current.Load(), request: req, dest: destination.Destination{APIPath: req.URL.Path}}

@@ -26,7 +26,7 @@ import (
 // Index finds what a cluster path names.
 type Index interface {
 	// Lookup takes a valid cluster path, or a logical cluster's name; its errors
-	// are those of package index.
+	// come from package index.
 	Lookup(path string) (index.Target, error)
 }
 
@@ -40,11 +40,11 @@ type Config struct {
 	// Index is required when Mappings has an entry for /clusters/; with nil, a
 	// changed file cannot bring one.
 	Index Index
-	// Lookups is called with what each lookup came to. Nil: nobody wants to know.
+	// Lookups is called with the result of each lookup; nil: it is not.
 	Lookups func(index.Target, error)
 
 	// ShardServices finds the shard whose virtual workspaces are at
-	// /shards/<name>/services/; errors are those of package index. Nil means that the
+	// /shards/<name>/services/; errors come from package index. Nil means that the
 	// route does not exist.
 	ShardServices func(name string) (*shards.Shard, error)
 	// ShardServers has the virtual workspace servers of shards, by name, whose
@@ -71,9 +71,9 @@ type Config struct {
 	// certificates.
 	MountTLS *tls.Config
 
-	// Clock is that of the files it follows; nil means the real one.
+	// Clock is for following files; nil means the real one.
 	Clock clock.Clock
-	// Log is where what becomes of files and servers goes. The zero Logger is mute.
+	// Log is told about files and servers. The zero Logger is mute.
 	Log klog.Logger
 }
 
@@ -149,7 +149,7 @@ func (r *Router) Reloads() map[string]func() error {
 	return all
 }
 
-// Upstreams are those of the mapping file's entries, as of now.
+// Upstreams returns the upstreams of the current mapping file.
 func (r *Router) Upstreams() []*upstream.Upstream {
 	return slices.Collect(maps.Values(r.current.Load().upstreams))
 }

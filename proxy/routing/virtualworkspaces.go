@@ -115,8 +115,8 @@ func (q *resolution) toServices(path string) (ours bool, err error) {
 
 // leaveTypeOpen says whether a request below /shards/ goes on although two shards claim
 // its cluster: the path says which shard is asked, so only the cluster's type is unknown.
-// kcp itself asks so, when it copies a cluster from one shard to another. Whoever comes
-// through a mount asked for a workspace, not for a shard.
+// kcp itself asks so, when it copies a cluster from one shard to another. A request
+// through a mount is for a workspace, not for a shard.
 func (q *resolution) leaveTypeOpen(err error) bool {
 	d := &q.dest
 	if !errors.Is(err, index.ErrConflict) || d.Target.Cluster == "" || len(d.Mounts) > 0 {
@@ -177,7 +177,7 @@ func servicesCluster(path string) (string, error) {
 // upstream says where the virtual workspaces of a shard are: where the operator says, else at
 // the shard's virtual workspace URL. If the shard has no such URL, or if that leads back to a
 // front-proxy, they are embedded at the shard's base URL. The URL leads back if its path ends
-// like this route, /shards/<shard>, whatever its host is, or if its host is that of the shard's
+// like this route, /shards/<shard>, whatever its host is, or if it has the host of the shard's
 // external URL. False: it leads to the route of another shard, and could lead in a circle.
 func (v *virtualWorkspaces) upstream(shard *shards.Shard) (*url.URL, *Mapping, bool) {
 	if u := v.servers[shard.Name]; u != nil {

@@ -26,7 +26,7 @@ func (m *Credentials) config() *tls.Config {
 	return config
 }
 
-// Contents are those of the files that m was read from.
+// Contents returns what was read from the files, by name.
 func (m *Credentials) Contents(files Files) map[string][]byte {
 	all := map[string][]byte{}
 	for name, text := range map[string][]byte{files.CA: m.CAPEM, files.Cert: m.CertPEM, files.Key: m.KeyPEM} {

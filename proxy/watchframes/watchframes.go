@@ -31,9 +31,9 @@ const (
 	Protobuf
 )
 
-// Of returns the framing of the answer to a watch, by the headers of both. Unknown are
-// compressed answers, those of other media types, such as CBOR, and Tables, since their
-// readers expect a Table in every event.
+// Of returns the framing of the answer to a watch, by the headers of both. It is Unknown for
+// compressed answers, for other media types, such as CBOR, and for Tables, whose readers expect
+// a Table in every event.
 func Of(request, answer http.Header) Framing {
 	if answer.Get("Content-Encoding") != "" {
 		return Unknown
@@ -72,7 +72,7 @@ type Position struct {
 // At returns the beginning of a body with the given framing.
 func At(f Framing) Position { return Position{framing: f} }
 
-// Framing is that of the body.
+// Framing returns the body's framing.
 func (p *Position) Framing() Framing { return p.framing }
 
 // BetweenFrames says whether a frame may begin here. It is never true of an unknown framing.

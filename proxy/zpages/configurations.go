@@ -104,7 +104,8 @@ type TriedToken struct {
 
 // Configurer tells owners about their configurations; *authn.Authenticator does.
 type Configurer interface {
-	// OwnConfigurations are those of a logical cluster, or the one with the name. See authn.
+	// OwnConfigurations returns the configurations of a logical cluster, or the one with the
+	// name. See authn.
 	OwnConfigurations(cluster, name string) (all []workspacetypes.TenantConfiguration, more int, err error)
 	// TryConfigurations returns the state that others would have. See authn.
 	TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, token string) ([]workspacetypes.TenantConfiguration, *authn.Explanation, error)
@@ -133,8 +134,8 @@ func ConfigurationName(path string) (name string, ok bool) {
 	return name, ok && len(validation.IsDNS1123Subdomain(name)) == 0
 }
 
-// Page returns the state of the configurations of a logical cluster, for somebody who may read
-// them: the caller has checked that. With a name it is about that one, and a 404 if there is none.
+// Page returns the state of the configurations of a logical cluster. The caller must
+// have authorized the reader. With a name it is about that one, and a 404 if there is none.
 func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav1.Status) {
 	if !c.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()
@@ -181,8 +182,8 @@ func issuerOf(e *workspacetypes.TenantEntry) ConfigurationIssuer {
 	return out
 }
 
-// Try returns the state that the configurations in the body of r would have in a logical cluster,
-// for somebody who may change them there: the caller has checked that.
+// Try returns the state that the configurations in the body of r would have in a logical
+// cluster. The caller must have checked that the client may change them there.
 func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPage, *metav1.Status) {
 	if !c.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()

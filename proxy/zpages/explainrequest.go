@@ -21,7 +21,7 @@ import (
 
 // ExplainRequest asks about a credential in hand.
 type ExplainRequest struct {
-	// Path is that of the request to explain, Method its method (GET when empty).
+	// Path and Method describe the request to explain; an empty Method means GET.
 	Path   string `json:"path"`
 	Method string `json:"method,omitempty"`
 	// Token is a bearer token, Certificates a client's certificate and its chain

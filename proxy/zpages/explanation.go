@@ -114,8 +114,8 @@ func (e *Explanation) AddDecision(d *authn.Decision, confined bool) {
 }
 
 // applying adds the states of the authenticators that may be asked. confined leaves out the
-// operator's, of which verdicts show that they were asked, and what else is known of an issuer
-// than whether it works.
+// operator's authenticators, which verdicts already mention, and tells only of an issuer whether
+// it works.
 func (e *Explanation) applying(now []authstatus.Authenticator, confined bool) {
 	for _, s := range now {
 		if confined && !s.Workspace {

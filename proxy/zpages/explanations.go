@@ -64,8 +64,8 @@ type Explanations struct {
 	sameSite   http.CrossOriginProtection
 }
 
-// TryFunc takes a request that nobody sent as far as the decision, with a change taken for
-// applied, and reports what becomes of it.
+// TryFunc evaluates a hypothetical request up to the decision, as if change had been applied,
+// and reports each step.
 type TryFunc func(r *http.Request, change *workspacetypes.Change) (*Explanation, error)
 
 // NewExplanations makes one that asks e about refusals, and try about credentials.
@@ -84,8 +84,8 @@ func ExplainedID(path string) (id string, ok bool) {
 	return strings.CutPrefix(path, ExplainPath+"/")
 }
 
-// ForOperator explains the refusal id, or the credential in the body, to somebody who may
-// read that: whoever calls has asked. The Status, unless nil, is why not.
+// ForOperator explains the refusal id, or the credential in the body. The caller must have
+// authorized the reader. A non-nil Status says why there is no explanation.
 func (e *Explanations) ForOperator(r *http.Request, id string) (*Explanation, *metav1.Status) {
 	if !e.operators.AllowN(e.now(), 1) {
 		return nil, apistatus.TooManyExplanations()
@@ -105,8 +105,8 @@ func (e *Explanations) ForOperator(r *http.Request, id string) (*Explanation, *m
 	return e.refusal(f, false), nil
 }
 
-// ForWorkspace explains the refusal id to an administrator of the logical cluster, for
-// whom others' refusals are as if they were not there.
+// ForWorkspace explains the refusal id to an administrator of the logical cluster. Refusals in
+// other clusters do not exist for it.
 func (e *Explanations) ForWorkspace(cluster, id string) (*Explanation, *metav1.Status) {
 	if !e.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()
@@ -133,7 +133,7 @@ func (e *Explanations) noRefusal(id string) *metav1.Status {
 	return s
 }
 
-// credential explains what would become of a request that nobody sent.
+// credential explains how a hypothetical request would be decided.
 func (e *Explanations) credential(r *http.Request) (*Explanation, *metav1.Status) {
 	asked, change, err := readExplainRequest(r)
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 
 const (
 	componentName = "front-proxy"
-	// zpagesVersion is that of Kubernetes' z-pages (KEP-4827, KEP-4828).
+	// zpagesVersion is the API version of Kubernetes' z-pages (KEP-4827, KEP-4828).
 	zpagesVersion = "config.k8s.io/v1alpha1"
 )
 

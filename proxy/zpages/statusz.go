@@ -23,7 +23,7 @@ import (
 // maxListed bounds what a page lists of what tenants can make many of.
 const maxListed = 1000
 
-// StatusSources are asked for /statusz. A nil one has nothing to tell.
+// StatusSources are asked for /statusz. A nil source is skipped.
 type StatusSources struct {
 	// Version is the program's.
 	Version string

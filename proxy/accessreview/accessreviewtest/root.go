@@ -71,7 +71,7 @@ func (s *Root) answer(t *testing.T, w http.ResponseWriter, review *authorization
 	}
 }
 
-// Config reaches it by a kubeconfig's host, of which suffix is the end.
+// Config reaches it by a kubeconfig's host that ends in suffix.
 func (s *Root) Config(suffix string) *rest.Config {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	return &rest.Config{Host: s.URL + suffix, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
