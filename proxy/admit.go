@@ -105,7 +105,7 @@ func authnRequest(r *http.Request, d *destination.Destination) authn.Request {
 // one: without it, the host would take the caller for this proxy.
 func userForHost(caller user.Info) (user.Info, *metav1.Status) {
 	if caller == nil {
-		return nil, apistatus.New(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized: the workspace's mount needs an authenticated caller")
+		return nil, apistatus.MountUnauthenticated()
 	}
 	u, err := identity.ForExternalHost(caller)
 	if err != nil {

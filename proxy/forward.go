@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/identityheaders"
@@ -62,7 +60,7 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 	if x.upload.http1 { // over HTTP/2 only the stream is lost
 		w.Header().Set("Connection", "close")
 	}
-	x.answer(w, apistatus.New(http.StatusRequestTimeout, metav1.StatusReasonTimeout, "the request's body did not arrive in time"))
+	x.answer(w, apistatus.BodyTimeout())
 }
 
 // tunnel is forward for upgrades.

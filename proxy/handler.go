@@ -153,7 +153,7 @@ func (p *Proxy) resolve(r *http.Request) (upgrade bool, to destination.Destinati
 	}
 	to, err = p.router.Resolve(r, path)
 	if p.streams.expiresInConflict(r, &to, err) {
-		return upgrade, to, expiredByMove()
+		return upgrade, to, apistatus.ExpiredByMove()
 	}
 	if err != nil {
 		return upgrade, to, apistatus.ForDestination(err, r)

@@ -48,15 +48,10 @@ func (ss *streams) subscribeToMoves() (err error) {
 	if ss.moves == nil {
 		return nil
 	}
-	if ss.moveErrors, err = watchframes.NewErrors(*expiredByMove()); err == nil {
+	if ss.moveErrors, err = watchframes.NewErrors(*apistatus.ExpiredByMove()); err == nil {
 		ss.moves.OnMove(ss.moveChanged)
 	}
 	return err
-}
-
-// expiredByMove is the Status of what a move has made worthless.
-func expiredByMove() *metav1.Status {
-	return apistatus.New(http.StatusGone, metav1.StatusReasonExpired, "the workspace has moved to another shard, whose resource versions are different: list it again without a resource version or a continue token")
 }
 
 // checkResourceVersion refuses to list or watch from a version of the shard from which the
@@ -94,7 +89,7 @@ func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.St
 	question := otherstores.Question{Request: r, To: &x.dest, Rewrite: x.rewrite, Timeout: p.streams.listAnewTimeout, ErrorLog: p.errorLog}
 	version, ok := question.ListedVersion(list)
 	if !ok || version >= m.At {
-		return expiredByMove()
+		return apistatus.ExpiredByMove()
 	}
 	p.streams.otherStores.Add(cluster, m, resource)
 	p.config.Log.V(2).Info("Found a resource that the shard keeps in another store, with versions below the one at which the workspace had moved there",

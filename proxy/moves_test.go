@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 
 	"frontproxy/index"
+	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/routing/routingtest"
 	"frontproxy/proxy/watchframes"
@@ -153,7 +154,7 @@ func read(t *testing.T, from io.Reader, want string) {
 // ERROR event, or are cut where none can be told from what is before it. No other watch
 // ends, and none does before.
 func TestMovedWatches(t *testing.T) {
-	expired, err := watchframes.NewErrors(*expiredByMove())
+	expired, err := watchframes.NewErrors(*apistatus.ExpiredByMove())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +217,7 @@ func TestMovedWatches(t *testing.T) {
 // TestMovedWatchEndsItsFrame: within a frame, the ERROR event waits for its end, and what
 // comes after it is left out.
 func TestMovedWatchEndsItsFrame(t *testing.T) {
-	expired, err := watchframes.NewErrors(*expiredByMove())
+	expired, err := watchframes.NewErrors(*apistatus.ExpiredByMove())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +244,7 @@ func TestMovedWatchEndsItsFrame(t *testing.T) {
 // begins. Clients are kept until it is over: then they get the ERROR event, or, if the
 // cluster stays, the end.
 func TestWatchEndedByItsShardDuringAMove(t *testing.T) {
-	expired, err := watchframes.NewErrors(*expiredByMove())
+	expired, err := watchframes.NewErrors(*apistatus.ExpiredByMove())
 	if err != nil {
 		t.Fatal(err)
 	}

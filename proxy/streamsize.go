@@ -35,5 +35,5 @@ func checkStreamSize(r *http.Request, to *destination.Destination, admitted *aut
 	if size <= maxStreamRequest {
 		return nil
 	}
-	return apistatus.New(http.StatusRequestHeaderFieldsTooLarge, metav1.StatusReasonUnknown, "the request is too large for a watch or an upgraded connection: its path, query and headers may have at most %d bytes", maxStreamRequest)
+	return apistatus.StreamTooLarge(maxStreamRequest)
 }

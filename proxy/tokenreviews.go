@@ -171,9 +171,7 @@ func (x *exchange) mayReview(ctx context.Context, impersonation http.Header) *me
 		if as := impersonation.Get("Impersonate-User"); as != "" {
 			name = clip.Clone(as, identity.MaxQuoted)
 		}
-		s := apistatus.Forbidden("%s is forbidden: User %q cannot create resource %q in API group %q at the cluster scope", tokenreview.Resource, name, tokenreview.Resource.Resource, tokenreview.Resource.Group)
-		s.Details = &metav1.StatusDetails{Group: tokenreview.Resource.Group, Kind: tokenreview.Resource.Resource}
-		return s
+		return apistatus.ReviewForbidden(name, tokenreview.Resource)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // CannotReview is the answer to a TokenReview about a token that cannot be judged now: a 503,
@@ -17,7 +18,9 @@ func TooManyReviews() *metav1.Status {
 	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many TokenReviews in this workspace; try again later"))
 }
 
-// TooLarge is a 413 for a body of more than limit bytes.
-func TooLarge(limit int) *metav1.Status {
-	return New(http.StatusRequestEntityTooLarge, metav1.StatusReasonRequestEntityTooLarge, "Request entity is too large: limit is %d", limit)
+// ReviewForbidden is a 403 for a user who may not create TokenReviews, whose resource is given.
+func ReviewForbidden(user string, resource schema.GroupResource) *metav1.Status {
+	s := Forbidden("%s is forbidden: User %q cannot create resource %q in API group %q at the cluster scope", resource, user, resource.Resource, resource.Group)
+	s.Details = &metav1.StatusDetails{Group: resource.Group, Kind: resource.Resource}
+	return s
 }

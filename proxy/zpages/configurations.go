@@ -2,7 +2,6 @@ package zpages
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -142,12 +141,10 @@ func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav
 	}
 	all, more, err := c.configurer.OwnConfigurations(cluster, name)
 	switch {
-	case errors.Is(err, token.ErrUndecided):
-		return nil, apistatus.New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s", err.Error())
 	case err != nil:
-		return nil, apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "%s", err.Error())
+		return nil, apistatus.ForConfigurations(err)
 	case name != "" && len(all) == 0:
-		return nil, apistatus.New(http.StatusNotFound, metav1.StatusReasonNotFound, "the workspace has no WorkspaceAuthenticationConfiguration %q", name)
+		return nil, apistatus.NoConfiguration(name)
 	}
 	p := c.page(cluster, all)
 	p.More = more
