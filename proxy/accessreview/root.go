@@ -22,7 +22,6 @@ import (
 
 	"frontproxy/internal/bytecache"
 	"frontproxy/internal/fairqueue"
-	"frontproxy/proxy/metrics"
 )
 
 const (
@@ -52,7 +51,7 @@ const (
 // owner can create any number of them.
 type RootAuthorizer struct {
 	client  authorizationclient.SubjectAccessReviewInterface
-	metrics *metrics.Metrics // may be nil
+	metrics Metrics // nil: reviews are not counted
 	clock   clock.PassiveClock
 	answers *bytecache.Cache[reviewKey, reviewAnswer]
 	queue   *fairqueue.Queue[reviewKey, bool]
@@ -73,11 +72,17 @@ type RootConfig struct {
 	// host. Required.
 	Kubeconfig *rest.Config
 	// Metrics count the reviews; nil: they are not counted.
-	Metrics *metrics.Metrics
+	Metrics Metrics
 	// Timeout bounds one review, its retries and the wait for its turn included; 0 means 5 s.
 	Timeout time.Duration
 	// Clock says how long answers count; nil means the real one.
 	Clock clock.PassiveClock
+}
+
+// Metrics counts reviews; *metrics.Metrics does.
+type Metrics interface {
+	// AccessReview counts a review that was sent to root; err is why there was no answer.
+	AccessReview(err error)
 }
 
 // Access is what a RootAuthorizer is asked about.

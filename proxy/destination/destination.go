@@ -1,6 +1,3 @@
-// Package destination says where a request goes: one value, made once by routing,
-// and read by whoever decides about, forwards, limits, counts or records the request.
-// Nobody works any of it out a second time.
 package destination
 
 import (

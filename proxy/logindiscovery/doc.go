@@ -8,4 +8,6 @@
 //
 // It does not trust the host that a client uses: responses contain one of the operator's external
 // URLs.
+//
+// It must not know who is asking, nor why a request was refused.
 package logindiscovery

@@ -6,6 +6,8 @@
 // Nothing is read in Accept: a connection reads its header when its address is asked for, or at
 // its first Read or Write, in the goroutine that serves it.
 //
+// It must not know what the connections carry, TLS or HTTP.
+//
 // The source of the format is https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt,
 // section 2.2.
 package proxyprotocol

@@ -4,6 +4,6 @@
 // workspace. Its Router follows the mapping file and the files that it names, and makes the
 // one Destination that everybody else reads.
 //
-// A path is read once, by package lookup, and goes out byte for byte as it came; only the
-// cluster below /clusters/ is replaced by the logical cluster's name that was looked up.
+// It must not know who is asking, nor what becomes of a request once it has a Destination:
+// neither limits nor metrics.
 package routing
