@@ -216,7 +216,7 @@ func TestPassThroughKeepsCredentials(t *testing.T) {
 	}
 }
 
-func TestShardDown(t *testing.T) {
+func TestUnreachableShardGets503(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", false, nil)
 	w.mapping = "- path: /services/\n  backend: " + s.URL + routingtest.TLSEntry

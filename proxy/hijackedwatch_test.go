@@ -55,9 +55,9 @@ func begun(t *testing.T, in *bufio.Reader) *http.Response {
 	return res
 }
 
-// TestConnectionOutlivesWatch: watches and other requests follow each other on
+// TestConnectionIsReusedAfterWatch: watches and other requests follow each other on
 // one connection, asked for as soon as the one before has ended.
-func TestConnectionOutlivesWatch(t *testing.T) {
+func TestConnectionIsReusedAfterWatch(t *testing.T) {
 	w := newWorld(t)
 	end := watched(t, w)
 	f := w.front(t)
@@ -268,9 +268,9 @@ func TestFirstWatchesHaveTheirOwnConnections(t *testing.T) {
 	})
 }
 
-// TestTLSOfEveryScheme: whatever scheme a client says over HTTP/2, the proxy sees its
+// TestHTTP2RequestsHaveTLSWhateverTheScheme: whatever scheme a client says over HTTP/2, the proxy sees its
 // connection's TLS, and so its certificate.
-func TestTLSOfEveryScheme(t *testing.T) {
+func TestHTTP2RequestsHaveTLSWhateverTheScheme(t *testing.T) {
 	for _, scheme := range []string{"https", "http"} {
 		w := newWorld(t)
 		w.shard(t, "shard-1", false, nil)

@@ -10,10 +10,10 @@ import (
 	"frontproxy/authn"
 )
 
-// TestShortStack: over HTTP/2 nothing of net/http is between its connection and
+// TestHTTP2HandlerStackIsShort: over HTTP/2 nothing of net/http is between its connection and
 // the proxy but what shorten puts there. Where this fails with another Go, an idle
 // watch costs twice the stack, and nothing else is wrong.
-func TestShortStack(t *testing.T) {
+func TestHTTP2HandlerStackIsShort(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, nil)
 	calls := make(chan []string, 1)

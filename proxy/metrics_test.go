@@ -259,8 +259,8 @@ func TestMetricsOfBrokenAnswers(t *testing.T) {
 	shows(t, m, "kcp_backend_rs", `kcp_backend_rs_body_bytes{shard="shard-1"} 4`)
 }
 
-// TestMetricsOfGoneClients: nothing was answered, and nobody is to blame.
-func TestMetricsOfGoneClients(t *testing.T) {
+// TestMetricsOfDisconnectedClients: nothing was answered, and nobody is to blame.
+func TestMetricsOfDisconnectedClients(t *testing.T) {
 	w := newWorld(t)
 	entered, left := make(chan struct{}), make(chan struct{})
 	w.shard(t, "shard-1", false, func(_ http.ResponseWriter, r *http.Request) {

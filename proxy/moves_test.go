@@ -317,9 +317,9 @@ func TestWatchThatBeginsAfterAMove(t *testing.T) {
 	}
 }
 
-// TestVersionsOfAnotherShard: what lists or watches from a version below the one at which
+// TestRefusesVersionsOfAnotherShard: what lists or watches from a version below the one at which
 // the cluster settled on its shard is 410, everything else is forwarded.
-func TestVersionsOfAnotherShard(t *testing.T) {
+func TestRefusesVersionsOfAnotherShard(t *testing.T) {
 	token := func(version int64) string {
 		s, err := storage.EncodeContinue("/registry/x/a", "/registry/x/", version)
 		if err != nil {

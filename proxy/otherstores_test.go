@@ -376,9 +376,9 @@ func wantQuestion(t *testing.T, got seen, uri string, client http.Header) {
 	}
 }
 
-// TestOtherStoresAreOfOneMove: what was found is forgotten when the cluster moves on,
+// TestOtherStoresAreForgottenAfterAMove: what was found is forgotten when the cluster moves on,
 // and says nothing about other clusters and resources.
-func TestOtherStoresAreOfOneMove(t *testing.T) {
+func TestOtherStoresAreForgottenAfterAMove(t *testing.T) {
 	w, moves := newWorld(t), newFakeMoves()
 	version := map[string]string{"configmaps": "5", "secrets": "5000"}
 	shard := w.shard(t, "new", true, func(rw http.ResponseWriter, r *http.Request) {
@@ -418,9 +418,9 @@ func TestOtherStoresAreOfOneMove(t *testing.T) {
 	ask("secrets", 200, 0)
 }
 
-// TestQuestionsTakePlaces: a question is a running request: it is not asked when no more may
+// TestListingAgainTakesAPlace: a question is a running request: it is not asked when no more may
 // run, its place is given back, and a shard that never answers leaves it at the 410.
-func TestQuestionsTakePlaces(t *testing.T) {
+func TestListingAgainTakesAPlace(t *testing.T) {
 	w, moves := newWorld(t), newFakeMoves()
 	w.shard(t, "new", true, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	moves.settled["2kd9 new"] = 1000

@@ -160,9 +160,9 @@ func TestRates(t *testing.T) {
 	}
 }
 
-// TestRefusedRequestsPause: the answer to a request that comes too fast is held back, unless its
+// TestDelaysRefusals: the answer to a request that comes too fast is held back, unless its
 // client leaves, or what is held back has no room for it.
-func TestRefusedRequestsPause(t *testing.T) {
+func TestDelaysRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pauses{pause: time.Second}
 		began := time.Now()
@@ -400,9 +400,9 @@ func TestRatesOfClientsBehindABalancer(t *testing.T) {
 	}
 }
 
-// TestInformersStart: the start of a controller with informers for 300 kinds, which asks for
+// TestStartingInformersMeetNoLimit: the start of a controller with informers for 300 kinds, which asks for
 // all at once, three times over, meets no limit, though no time goes by.
-func TestInformersStart(t *testing.T) {
+func TestStartingInformersMeetNoLimit(t *testing.T) {
 	const kinds = 300
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
@@ -466,9 +466,9 @@ func (f *front) rest(token string, qps float32) *rest.Config {
 		TLSClientConfig: rest.TLSClientConfig{Insecure: true}} // the test's own server
 }
 
-// TestClientGoWaits: client-go comes back after a 429 when it is told to, and its caller notices
+// TestClientGoRetriesAfter429: client-go comes back after a 429 when it is told to, and its caller notices
 // nothing.
-func TestClientGoWaits(t *testing.T) {
+func TestClientGoRetriesAfter429(t *testing.T) {
 	w, s, _ := ratesWorld(t)
 	s.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")

@@ -16,10 +16,10 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// TestOverload: a shard that is slow takes half of the places; what finds none
+// TestSlowShardTakesHalfOfThePlaces: a shard that is slow takes half of the places; what finds none
 // gets 429 at once, the other shard is served, watches and the proxy's own pages
 // need no place, and all places are given back.
-func TestOverload(t *testing.T) {
+func TestSlowShardTakesHalfOfThePlaces(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		t.Run(map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[http2], func(t *testing.T) { overload(t, http2) })
 	}
@@ -174,9 +174,9 @@ func TestOverloadOfOneCluster(t *testing.T) {
 	}
 }
 
-// TestUnreadAnswer: a client that does not read its answer loses it, and its
+// TestCutsClientsThatDoNotRead: a client that does not read its answer loses it, and its
 // place, after a while; one that reads a watch does not.
-func TestUnreadAnswer(t *testing.T) {
+func TestCutsClientsThatDoNotRead(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		t.Run(map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[http2], func(t *testing.T) { unread(t, http2) })
 	}
@@ -229,9 +229,9 @@ func unread(t *testing.T, http2 bool) {
 	}
 }
 
-// TestTricklingBody: a client that sends its body a byte at a time loses its
+// TestCutsSlowBodies: a client that sends its body a byte at a time loses its
 // place after a while, however large the body is.
-func TestTricklingBody(t *testing.T) {
+func TestCutsSlowBodies(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		w := newWorld(t)
 		shard := w.shard(t, "shard", true, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })

@@ -14,8 +14,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// TestConnections: who shares connections to a shard, and who has one alone.
-func TestConnections(t *testing.T) {
+// TestConnectionSharing: who shares connections to a shard, and who has one alone.
+func TestConnectionSharing(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -57,9 +57,9 @@ func TestConnections(t *testing.T) {
 	checkAlone(t, f, 0)
 }
 
-// TestBurst: when many requests have a connection alone, the others share some;
+// TestBurstSharesConnections: when many requests have a connection alone, the others share some;
 // afterwards everything is as before.
-func TestBurst(t *testing.T) {
+func TestBurstSharesConnections(t *testing.T) {
 	const sent, together = upstream.MaxDedicated + 50, 8 // together: how many are on their way to the shard
 	w := newWorld(t)
 	var mu sync.Mutex
@@ -126,9 +126,9 @@ func checkAlone(t *testing.T, f *front, want int64) {
 	}
 }
 
-// TestBusyWatch: what a watch says comes whole and at once, whether it is more
+// TestWatchEventsArriveAtOnce: what a watch says comes whole and at once, whether it is more
 // or less than a buffer holds, and its bytes are counted.
-func TestBusyWatch(t *testing.T) {
+func TestWatchEventsArriveAtOnce(t *testing.T) {
 	protocols(t, func(t *testing.T, client2, shard2 bool) {
 		w := newWorld(t)
 		sizes := []int{1, streamBuffer - 1, streamBuffer, streamBuffer + 1, copyBuffer - 1, copyBuffer, copyBuffer + 1, 5*copyBuffer + streamBuffer, 1, 0}

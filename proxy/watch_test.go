@@ -11,9 +11,9 @@ import (
 	"frontproxy/index"
 )
 
-// TestWatchesAtOnce: watches that have much to say from the beginning, when
+// TestConcurrentWatchesKeepTheirEvents: watches that have much to say from the beginning, when
 // their connections change hands, again and again on the same ones.
-func TestWatchesAtOnce(t *testing.T) {
+func TestConcurrentWatchesKeepTheirEvents(t *testing.T) {
 	const size = 20 * streamBuffer
 	w := newWorld(t)
 	shard := w.shard(t, "shard", true, func(rw http.ResponseWriter, _ *http.Request) {

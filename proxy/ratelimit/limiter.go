@@ -35,7 +35,7 @@ type Rate struct {
 }
 
 // What the program's flags default to. Addresses have no rate by default. They are per instance;
-// docs/operations.md says why they are what they are, and TestInformersStart that no client's
+// docs/operations.md says why they are what they are, and TestStartingInformersMeetNoLimit that no client's
 // start meets them.
 var (
 	DefaultWorkspace    = Rate{PerSecond: 1000, Burst: 10_000}

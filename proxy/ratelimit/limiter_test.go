@@ -106,8 +106,8 @@ func TestNoLimit(t *testing.T) {
 	}
 }
 
-// TestWhoSharesABucket asks as the first until its bucket is empty, then once as the second.
-func TestWhoSharesABucket(t *testing.T) {
+// TestBucketSharing asks as the first until its bucket is empty, then once as the second.
+func TestBucketSharing(t *testing.T) {
 	identities := Config{Identity: Rate{1, 3}}
 	workspaces := Config{Workspace: Rate{1, 3}}
 	addresses := Config{Address: Rate{1, 3}}

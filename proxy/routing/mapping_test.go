@@ -285,7 +285,7 @@ func TestDefaultOnly(t *testing.T) {
 	}
 }
 
-func TestUnserved(t *testing.T) {
+func TestReportsMissingMappings(t *testing.T) {
 	w := routingtest.NewFiles(t)
 	const tls = "\n  backend_server_ca: DIR/ca.crt\n  proxy_client_cert: DIR/client.crt\n  proxy_client_key: DIR/client.key\n"
 	const clusters, services, all = "- path: /clusters/" + tls, "- path: /services/\n  backend: https://a" + tls, "- path: /\n  backend: https://a" + tls

@@ -147,7 +147,7 @@ func TestHTTP1UsesAConnectionAgain(t *testing.T) {
 }
 
 // What a server sends after its answer must not become the next answer, even if it comes late.
-func TestHTTP1ForgetsAConnectionThatSpeaksUnasked(t *testing.T) {
+func TestHTTP1DropsConnectionWithUnsolicitedData(t *testing.T) {
 	t.Parallel()
 	sent := make(chan struct{}, 1)
 	s := serve(t, func(conn net.Conn, r *bufio.Reader) {
@@ -279,7 +279,7 @@ func TestHTTP1UsesNoConnectionThatIsAboutToBeClosed(t *testing.T) {
 }
 
 // A request that gives up does not end the making of a connection: the next one has it.
-func TestHTTP1KeepsAConnectionThatCameTooLate(t *testing.T) {
+func TestHTTP1KeepsConnectionDialedForAnEndedRequest(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answering(func(*http.Request) string { return short }))
 	client := s.client(t)
@@ -482,7 +482,7 @@ func TestHTTP1ForgetsAConnectionAfterAWrongAnswer(t *testing.T) {
 }
 
 // A server that crashed closes its connections without TLS' close_notify.
-func TestHTTP1NoticesThatAConnectionHasEnded(t *testing.T) {
+func TestHTTP1DetectsClosedConnections(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(conn net.Conn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err == nil {
