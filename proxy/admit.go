@@ -118,7 +118,7 @@ func userForHost(caller user.Info) (user.Info, *metav1.Status) {
 // kept as long as a stream lasts, or for which its user has no room.
 func (x *exchange) limitCaller(r *http.Request) *metav1.Status {
 	place, workspace := ratePlace(&x.dest)
-	if status := x.p.checkCallerRate(r, x.charges, x.decision, place, workspace); status != nil {
+	if status := x.p.rates.checkCallerRate(r, x.charges, x.decision, place, workspace); status != nil {
 		return status
 	}
 	if x.long || x.upgrade {

@@ -104,7 +104,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 // the Status is its answer.
 func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	x.dest.APIPath = r.URL.Path
-	if status := x.p.checkAddressRate(r, x.charges); status != nil {
+	if status := x.p.rates.checkAddressRate(r, x.charges); status != nil {
 		return status
 	}
 	if x.localPath = x.p.localPath(r); x.localPath != "" {

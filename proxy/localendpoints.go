@@ -86,7 +86,7 @@ func (p *Proxy) authorizeLocal(r *http.Request, c *charges, path string, noWait 
 	case d.User == nil:
 		return d, apistatus.Unauthenticated(d)
 	}
-	if status := p.checkCallerRate(r, c, d, path, false); status != nil {
+	if status := p.rates.checkCallerRate(r, c, d, path, false); status != nil {
 		return d, status
 	}
 	allowed := false

@@ -84,7 +84,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		config: c, router: router, health: &healthz.Health{Now: c.Now, Shards: c.ShardStatus},
-		rates: newRates(&c.Rates),
+		rates: newRates(&c),
 		streams: streams{
 			set: newStreamSet(), log: c.Log, router: router, recheck: c.Recheck, recheckPeriod: c.RecheckPeriod,
 			moves: c.Moves, otherStores: otherstores.New(), listAnewTimeout: listAnewTimeout,

@@ -8,12 +8,14 @@ import (
 
 	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 
 	"frontproxy/authn"
 	"frontproxy/authn/identity"
 	"frontproxy/internal/clip"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/metrics"
 	"frontproxy/proxy/ratelimit"
 )
 
@@ -33,6 +35,9 @@ type RatesConfig struct {
 
 // rates says which requests come too fast.
 type rates struct {
+	config  RatesConfig
+	metrics *metrics.Metrics
+	log     klog.Logger
 	limiter *ratelimit.Limiter
 	lines   *rate.Limiter // of the log, about all buckets
 	pauses  pauses
@@ -76,24 +81,27 @@ const (
 // maxLoggedUser bounds what a line has of a user's name, in bytes.
 const maxLoggedUser = 256
 
-func newRates(c *RatesConfig) rates {
-	return rates{limiter: ratelimit.New(c.Config), lines: rate.NewLimiter(rateLines, rateBurst), pauses: pauses{pause: c.Pause}}
+func newRates(c *Config) rates {
+	return rates{
+		config: c.Rates, metrics: c.Metrics, log: c.Log,
+		limiter: ratelimit.New(c.Rates.Config), lines: rate.NewLimiter(rateLines, rateBurst), pauses: pauses{pause: c.Rates.Pause},
+	}
 }
 
 // checkAddressRate is for a request about which only its connection is known. A
 // non-nil Status (429) refuses it. The certificate is looked at last, because one that is not
 // good is verified anew each time.
-func (p *Proxy) checkAddressRate(r *http.Request, c *charges) *metav1.Status {
-	refusal, refused := p.rates.limiter.Address(r.RemoteAddr)
-	if !refused || p.config.Rates.Infrastructure != nil && r.TLS != nil && p.config.Rates.Infrastructure(r.TLS.PeerCertificates) {
+func (rs *rates) checkAddressRate(r *http.Request, c *charges) *metav1.Status {
+	refusal, refused := rs.limiter.Address(r.RemoteAddr)
+	if !refused || rs.config.Infrastructure != nil && r.TLS != nil && rs.config.Infrastructure(r.TLS.PeerCertificates) {
 		return nil
 	}
-	return p.rateExceeded(refusal, r, c, "", "")
+	return rs.rateExceeded(refusal, r, c, "", "")
 }
 
 // checkCallerRate is for an admitted request to place, which is a logical cluster or, if
 // workspace is false, something else. A non-nil Status (429) refuses it.
-func (p *Proxy) checkCallerRate(r *http.Request, c *charges, d *authn.Decision, place string, workspace bool) *metav1.Status {
+func (rs *rates) checkCallerRate(r *http.Request, c *charges, d *authn.Decision, place string, workspace bool) *metav1.Status {
 	if d.Infrastructure {
 		return nil
 	}
@@ -104,11 +112,11 @@ func (p *Proxy) checkCallerRate(r *http.Request, c *charges, d *authn.Decision, 
 			q.Home = home[0]
 		}
 	}
-	refusal, refused := p.rates.limiter.Caller(&q)
+	refusal, refused := rs.limiter.Caller(&q)
 	if !refused {
 		return nil
 	}
-	return p.rateExceeded(refusal, r, c, place, q.User)
+	return rs.rateExceeded(refusal, r, c, place, q.User)
 }
 
 // ratePlace is the place whose rates apply to an admitted request to d.
@@ -125,17 +133,17 @@ func ratePlace(d *destination.Destination) (place string, workspace bool) {
 // rateExceeded counts a request that came too fast, now and then logs it, and holds it back.
 // Meanwhile the request has no charges, or one user's would take the room in which others at the
 // same address are authenticated. Nil: it is served, because this is a dry run.
-func (p *Proxy) rateExceeded(refusal ratelimit.Refusal, r *http.Request, c *charges, place, user string) *metav1.Status {
-	p.config.Metrics.RateLimited(refusal.Kind, p.config.Rates.DryRun)
-	if refusal.Report && p.rates.lines.AllowN(p.config.Now(), 1) {
-		p.config.Log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "place", place,
-			"user", clip.Clone(user, maxLoggedUser), "client", r.RemoteAddr, "dryRun", p.config.Rates.DryRun)
+func (rs *rates) rateExceeded(refusal ratelimit.Refusal, r *http.Request, c *charges, place, user string) *metav1.Status {
+	rs.metrics.RateLimited(refusal.Kind, rs.config.DryRun)
+	if refusal.Report && rs.lines.AllowN(rs.config.Now(), 1) {
+		rs.log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "place", place,
+			"user", clip.Clone(user, maxLoggedUser), "client", r.RemoteAddr, "dryRun", rs.config.DryRun)
 	}
-	if p.config.Rates.DryRun {
+	if rs.config.DryRun {
 		return nil
 	}
 	c.release()
-	p.rates.pauses.wait(r)
+	rs.pauses.wait(r)
 	why := [ratelimit.Kinds]string{apistatus.WorkspaceRate, apistatus.IdentityRate, apistatus.AddressRate}[refusal.Kind]
 	return apistatus.RateExceeded(why, refusal.RetryAfter)
 }
