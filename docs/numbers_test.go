@@ -175,7 +175,7 @@ var numbers = []struct {
 	}},
 
 	// Configurations of workspace types, and identities.
-	{"authn/workspacetypes", map[string]any{"MaxConfigurations": 16, "handOverWait": 10 * time.Second, "maxOwned": 256, "maxOwnedTypes": 64, "maxOwnedError": 4 * kib}, map[string][]string{
+	{"authn/workspacetypes", map[string]any{"MaxConfigurations": 16, "handOverWait": 10 * time.Second, "maxShown": 256, "maxTypesShown": 64, "maxErrorShown": 4 * kib}, map[string][]string{
 		"docs/workspace-authentication.md": {"| configurations per type | 16 |", "after 10 s at the latest"},
 		"docs/threat-model.md":             {"the old keys stay valid for at most 10 s", "| 256 of them at once, 64 types and 4 KiB of an error of each"},
 		"docs/reliability.md":              {"takes effect after 10 s even if the new keys cannot be read"},
