@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -214,6 +215,24 @@ func TestStreamEndsWithItsShard(t *testing.T) {
 	answer.Store(&gone)
 	if err := ends(t, read); !errors.Is(err, io.EOF) {
 		t.Errorf("the watch ends with %v", err)
+	}
+}
+
+// TestRevokedStreamIsNotRecheckedAgain: its end may take a while, and is counted once.
+func TestRevokedStreamIsNotRecheckedAgain(t *testing.T) {
+	const period = 15 * time.Second
+	ss := streams{set: newStreamSet(), log: klog.Background()}
+	ends := 0
+	ss.set.add(&stream{kind: watchStream, end: func() { ends++ }, admittedBy: &streamAuthn{request: authn.Request{URL: new(url.URL)}}})
+	now := time.Now()
+	for n := range 4 {
+		for _, st := range dueAt(ss.set, now.Add(time.Duration(n)*period), period) {
+			ss.revoke(st, "a test says so", "")
+			ss.set.rechecked(st, false, false)
+		}
+	}
+	if ends != 1 || ss.revoked.Load() != 1 {
+		t.Errorf("ended %d times, counted %d times", ends, ss.revoked.Load())
 	}
 }
 

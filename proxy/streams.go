@@ -69,9 +69,11 @@ type stream struct {
 	end  func()
 	conn io.Closer // the client's connection, when the stream has it; else nil
 	// admittedBy is what admitted the stream; nil: the stream is not rechecked. next is
-	// when the next recheck is due.
+	// when the next recheck is due. revoked: a recheck has ended the stream, which may take
+	// a while; it was the last.
 	admittedBy *streamAuthn
 	next       time.Time
+	revoked    atomic.Bool
 
 	// cluster and shard are where a stream goes that ends when the cluster moves away from
 	// the shard; shard is "" for any other. moved says that it is being ended.
