@@ -103,8 +103,7 @@ func TestWatchEndsWithItsClient(t *testing.T) {
 		_ = conn.Close()
 	}
 	w.eventually(t, "all watches are over", func() bool {
-		_, open := f.streams.set.numbers()
-		return open == 0 && f.inFlight.Load() == 0 && f.listeners.connections.open.Load() == 0
+		return f.streams.set.counts() == [streamKinds]int{} && f.inFlight.Load() == 0 && f.listeners.connections.open.Load() == 0
 	})
 }
 

@@ -48,7 +48,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer p.listeners.reused.close()
 	running.Go(func() { p.router.Run(inner) })
 	running.Go(func() { p.streams.recheckAll(inner) })
-	running.Go(func() { p.streams.set.freeMemoryAfterBurst(inner) })
 	running.Go(func() { // certificates that expire, or have expired when they come into use
 		wait.UntilWithContext(inner, func(context.Context) { p.pages.expired.Report(p.config.Now()) }, expiredInterval)
 	})
@@ -127,7 +126,6 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		MaxReceiveBufferPerStream:     uploadWindow,
 		MaxReceiveBufferPerConnection: max(uploadWindow, windowShare*streams),
 	}
-	shortenHTTP2Stack(s)
 	return s
 }
 

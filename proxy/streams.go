@@ -35,7 +35,6 @@ type streamSet struct {
 	mu     sync.Mutex // guards the rest
 	active map[*stream]struct{}
 	open   [streamKinds]int
-	total  int           // since the start
 	idle   chan struct{} // closed when no watch or upgrade is open; nil: nobody waits for that
 
 	// clusters has, for each cluster, the streams that end when it moves.
@@ -128,9 +127,6 @@ func (s *streamSet) add(st *stream) *stream {
 	defer s.mu.Unlock()
 	s.active[st] = struct{}{}
 	s.open[st.kind]++
-	if st.kind != answerStream {
-		s.total++
-	}
 	if st.shard != "" {
 		if s.clusters[st.cluster] == nil {
 			s.clusters[st.cluster] = sets.Set[*stream]{}
@@ -166,13 +162,6 @@ func (s *streamSet) counts() [streamKinds]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.open
-}
-
-// numbers says how many watches and upgraded connections there were, and how many are open.
-func (s *streamSet) numbers() (total, open int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.total, s.drainable()
 }
 
 // drainable is the number of watches and upgraded connections, which a drain has to end. The
