@@ -24,7 +24,7 @@ OUT      ?= bin/image
 ARCHS    ?= amd64 arm64
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 
-.PHONY: build image deploy-tools test test-unit test-browser lint docs bench pgo conformance soak demo fuzz clean
+.PHONY: build image deploy-tools test test-unit test-browser lint docs bench conformance soak demo fuzz clean
 
 build: ## bin/front-proxy and the kubectl plugin bin/kubectl-kcp_login
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/front-proxy ./cmd/front-proxy
@@ -82,10 +82,6 @@ bench: build $(KCP031) ## the comparison of docs/performance.md, 15 minutes and 
 	go build -o bin/bench ./e2e/bench
 	bin/bench -out bin/bench-results $(if $(DOCS),-docs docs/performance.md) $(BENCH)
 	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),1) -p 1 ./authn/... ./index/... ./lookup/... ./proxy ./cmd/front-proxy | tee bin/bench-results/go.txt
-
-pgo: build $(KCP031) ## a new profile for profile-guided optimisation, on a quiet machine: cmd/front-proxy/default.pgo
-	go build -o bin/bench ./e2e/bench
-	bin/bench -profile cmd/front-proxy/default.pgo
 
 conformance: build $(KCP031) $(KCP032) ## kcp's own suites through this proxy, about 10 minutes for each kcp; DOCS=1 updates docs/compatibility.md
 	go run ./e2e/conformance $(if $(DOCS),-docs docs/compatibility.md) $(CONFORMANCE)

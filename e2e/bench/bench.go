@@ -22,7 +22,6 @@ type bench struct {
 	progress   func(string)
 	// haproxyPath is HAProxy; empty: there is none.
 	haproxyPath string
-	extra       []string // further arguments for both proxies
 	started     int
 }
 

@@ -92,7 +92,6 @@ type plan struct {
 	before          string // an earlier build to compare with; empty: none
 	shared          bool
 	docs            string // the page that gets the table; empty: none
-	profileTo       string // the file that gets a profile instead of a measurement; empty: none
 	// startLoad starts a load or an attack; nil: each is a process of this program.
 	startLoad func(ctx context.Context, part, task string) process
 }
@@ -122,7 +121,6 @@ func parsePlan(args []string) (*plan, error) {
 	f.StringVar(&targets, "targets", "", "measure these targets only, with commas between")
 	f.StringVar(&p.dir, "out", "bin/bench-results", "the directory that gets results.md, results.csv and results.svg")
 	f.StringVar(&p.docs, "docs", "", "a page whose generated part becomes the table")
-	f.StringVar(&p.profileTo, "profile", "", "measure nothing, but write front-proxy's processor profile under the load of all cells into this file")
 	f.StringVar(&p.frontProxy, "front-proxy", "", "another front-proxy binary than bin/front-proxy")
 	f.StringVar(&p.before, "before", "", "an earlier build of front-proxy to compare with")
 	f.BoolVar(&p.shared, "shared", false, "don't wait for end-to-end tests on this machine to end")
@@ -181,9 +179,6 @@ func (p *plan) run(ctx context.Context, out io.Writer) error {
 	begin := time.Now()
 	b := &bench{plan: p, self: self, work: work, binaries: binaries, haproxyPath: findHAProxy(), results: &results{},
 		progress: func(s string) { _, _ = fmt.Fprintf(out, "[%4.0fs] %s\n", time.Since(begin).Seconds(), s) }}
-	if p.profileTo != "" {
-		return errors.Join(b.profile(ctx, p.profileTo), os.RemoveAll(work))
-	}
 	err = errors.Join(b.requests(ctx), b.neighbours(ctx), b.watches(ctx), b.configurations(ctx), b.installations(ctx))
 	if err != nil {
 		return fmt.Errorf("%w\nthe logs are in %s", err, work)

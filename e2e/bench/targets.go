@@ -108,7 +108,7 @@ func (b *bench) proxy(t target, binary string, w *world, port int) (*harness.Pro
 	default:
 		args = append(args, "--mount-hosts-file="+w.MountHosts)
 	}
-	return harness.StartProgram(string(t), b.log(string(t)), binary, append(args, b.extra...)...)
+	return harness.StartProgram(string(t), b.log(string(t)), binary, args...)
 }
 
 // awaitAnswer asks for an object in the last workspace until it is given.
