@@ -161,6 +161,21 @@ func (p *Proxy) resolve(r *http.Request) (upgrade bool, to destination.Destinati
 	return upgrade, to, nil
 }
 
+// limitCaller refuses a request of an admitted caller that comes too fast, is too large to be
+// kept as long as a stream lasts, or for which its user has no room.
+func (x *exchange) limitCaller(r *http.Request) *metav1.Status {
+	place, workspace := ratePlace(&x.dest)
+	if status := x.p.rates.checkCallerRate(r, x.charges, x.decision, place, workspace); status != nil {
+		return status
+	}
+	if x.long || x.upgrade {
+		if status := checkStreamSize(r, &x.dest, x.decision); status != nil {
+			return status
+		}
+	}
+	return x.charges.chargeCaller(x.decision.User, &x.dest)
+}
+
 // respond answers with status; when there is none, with what the proxy answers by itself or by
 // forwarding.
 func (x *exchange) respond(w http.ResponseWriter, r *http.Request, status *metav1.Status) {
