@@ -81,11 +81,12 @@ var numbers = []struct {
 		"docs/install.md":       {"128 KiB times that number, 500 MiB by default"},
 		"docs/threat-model.md":  {"128 KiB × `--max-requests-inflight` for all (500 MiB by default)"},
 	}},
-	{"proxy", map[string]any{"waitingBytes": 128 * kib, "requestBytes": 16 * kib, "addressPart": 16, "userPart": 4, "hostPart": 2}, map[string][]string{
-		"docs/operations.md":      {"128 KiB × that number"},
-		"docs/install.md":         {"128 KiB times that number"},
+	{"proxy", map[string]any{"waitingBytes": 128 * kib, "streamsBytes": 256 * kib, "requestBytes": 16 * kib, "addressPart": 16, "userPart": 4, "hostPart": 2}, map[string][]string{
+		"docs/operations.md":      {"128 KiB × that number; requests for watches and other streams have one of their own, twice as large"},
+		"docs/install.md":         {"128 KiB times that number, 500 MiB by default, and requests for watches twice as much again"},
+		"docs/flags.md":           {"128 KiB times this number; those for streams have another, twice as large"},
 		"docs/troubleshooting.md": {"`--max-requests-inflight` × 128 KiB"},
-		"docs/threat-model.md":    {"| 128 KiB × `--max-requests-inflight`", "A request counts as 16 KiB", "A stranger may have a 16th of what is free, a user a quarter, a mount and an address at a backend that authenticates half"},
+		"docs/threat-model.md":    {"| 128 KiB × `--max-requests-inflight`", "A request counts as 16 KiB", "A stranger may have a 16th of what is free, a user a quarter, a mount and an address at a backend that authenticates half. Requests for a stream have a separate budget, twice as large"},
 	}},
 	{"proxy", map[string]any{"defaultProgressTimeout": time.Minute, "progressBytes": 4 * kib, "maxBufferedBody": 64 * kib, "maxStreamRequest": 128 * kib}, map[string][]string{
 		"docs/compatibility.md":   {"one minute for each 4 KiB of its body, for all of a body up to 64 KiB"},
