@@ -65,9 +65,9 @@ type AccountClientConfig struct {
 }
 
 // AccountClient asks shards over HTTP and keeps their answers for a short time. No
-// question is asked twice at the same time, and the number of requests is bounded. The
-// shards divide them among themselves, and so do the clusters of a shard: neither a shard
-// that hangs nor a cluster with many accounts delays the others' look-ups. It implements
+// question is asked twice at the same time, and the number of requests is bounded. Shards
+// share the look-up slots fairly, and so do the clusters of a shard: neither a shard that
+// hangs nor a cluster with many accounts delays the others' look-ups. It implements
 // AccountGetter.
 type AccountClient struct {
 	config AccountClientConfig
