@@ -216,6 +216,7 @@ var numbers = []struct {
 	}},
 	{"authn/token", map[string]any{"CacheLife": 10 * time.Second, "CacheBytes": 4 * mib, "ownersCacheBytes": 8 * mib, "allCacheBytes": 128 * mib, "cacheFloor": 256 * kib}, map[string][]string{
 		"docs/operations.md":               {"remembers it for at most 10 s"},
+		"docs/architecture.md":             {"a token verified in the last 10 s is known"},
 		"docs/regions.md":                  {"each token that is not remembered (10 s)"},
 		"docs/token-reviews.md":            {"except for the ten seconds for which the proxy believes a token"},
 		"docs/workspace-authentication.md": {"| 8 MiB: about 10,000 tokens"},
