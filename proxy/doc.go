@@ -14,7 +14,7 @@
 //   - whose requests come too fast: rates.go and package ratelimit
 //   - who else gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
-//     packages accessreview and zpages
+//     packages accessreview and zpages; instead of waiting: authenticating (admit.go)
 //   - which headers a server gets: exchange.rewrite (forward.go)
 //   - which headers a client gets: exchange.modifyResponse (forward.go) if a server answers,
 //     exchange.answer (handler.go) with a Status of the proxy's own
@@ -36,9 +36,10 @@
 //   - No metric's label is a client's or a tenant's choice (package metrics,
 //     docs/metrics.md).
 //
-// Some paths are in no mapping file: /metrics, /statusz, /flagz and /debug/explain, which the
-// proxy answers itself (localendpoints.go); below each workspace /debug/explain (explain.go) and
-// /debug/authentication (configurationspage.go); when switched on,
+// Some paths are in no mapping file: /livez, /healthz and /readyz (package healthz); /metrics,
+// /statusz, /flagz and /debug/explain, which the proxy answers itself (localendpoints.go); with
+// login discovery, protected resource metadata (login.go); below each workspace /debug/explain
+// (explain.go) and /debug/authentication (configurationspage.go); when switched on,
 // /shards/<shard>/services/, the virtual workspaces of every shard; and /services/admin, kcp's
 // Admin workspace, on any shard, if the mapping file has no entry there and one for /clusters/
 // that does not pass credentials through (package routing).

@@ -43,8 +43,8 @@ type streamSet struct {
 	rechecks recheckQueue
 }
 
-// streams are the streams under way, and what ends them before their servers and clients do:
-// rechecks (recheck.go) and moves (moves.go).
+// streams registers the streams under way in set, and ends those that rechecks (recheck.go) or
+// moves (moves.go) end.
 type streams struct {
 	set     *streamSet
 	log     klog.Logger
@@ -53,11 +53,11 @@ type streams struct {
 	router        *routing.Router
 	recheck       func(context.Context, authn.Request, *authn.Decision) *authn.Decision // Config.Recheck
 	recheckPeriod time.Duration
-	revoked       atomic.Uint64 // how many rechecks have ended
+	revoked       atomic.Uint64 // how many streams rechecks have ended
 
 	moves       Moves              // nil: nothing moves
 	moveErrors  watchframes.Errors // that tell of a move
-	moved       atomic.Uint64      // how many moves have ended
+	moved       atomic.Uint64      // how many streams moves have ended
 	otherStores otherstores.Stores
 	// listAnewTimeout is how long a shard may take to list again; tests shorten it.
 	listAnewTimeout time.Duration

@@ -5,7 +5,8 @@ import "fmt"
 // Reason is why a token was refused: a small fixed set, fit for a metric label.
 type Reason string
 
-// The reasons of refusals. Each kind of authenticator uses some of them.
+// The reasons of refusals. Each kind of authenticator uses some of them. A new one is also in
+// jwt.Reasons, if package jwt uses it, and in docs/metrics.md.
 const (
 	ReasonMalformed   Reason = "malformed" // or too large
 	ReasonUnknownKey  Reason = "unknown_key"

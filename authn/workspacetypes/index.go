@@ -77,7 +77,7 @@ type Index struct {
 	mu     sync.RWMutex // guards what follows and all entries
 	shards map[string]*typeShard
 	// todo are the configurations to build; retry those that failed; changing
-	// those that serve by a trust that is to end, see handOver.
+	// those that serve issuers that are to end; see handOver.
 	todo     buildQueue
 	retry    map[*configEntry]struct{}
 	changing map[*configEntry]struct{}
