@@ -233,7 +233,8 @@ var numbers = []struct {
 		"docs/threat-model.md":     {"half of the 256 queued and of the 64 in progress", "| half of 4,096;", "| 32 MiB for accepted tokens, 16 MiB for refused ones |"},
 		"docs/service-accounts.md": {"if the last answer is more than 10 s old"},
 	}},
-	{"authn/serviceaccount", map[string]any{"DefaultKeysPeriod": 30 * time.Second, "DefaultFresh": 5 * time.Second, "maxToken": 16 * kib, "maxShardKeys": 64}, map[string][]string{
+	{"authn/serviceaccount", map[string]any{"DefaultKeysPeriod": 30 * time.Second, "DefaultFresh": 5 * time.Second, "maxToken": 16 * kib, "maxShardKeys": 64, "maxRunning": 64, "maxQueued": 2048}, map[string][]string{
+		"docs/threat-model.md":     {"| 64 at a time for all shards: a shard alone takes at most half", "2,048 run or are queued"},
 		"docs/service-accounts.md": {"when the shard appears, every 30 s,", "It reuses a positive answer for 5 s"},
 		"docs/compatibility.md":    {"a subject that differs from the account in the claims, more than 16 KiB.", "A shard's key set may have at most 64 entries"},
 	}},
