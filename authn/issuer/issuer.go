@@ -30,12 +30,12 @@ type Issuer struct {
 	ref     IssuerRef
 	fetcher *fetcher
 	// keys is nil until they were read once.
-	keys      atomic.Pointer[keySet]
-	ready     chan struct{} // closed when there was a usable one
-	readyOnce sync.Once
-	attempted chan struct{} // closed when the first attempt to read it has ended
-	firstEnd  sync.Once     // closes attempted
-	refreshCh chan struct{} // wakes run
+	keys          atomic.Pointer[keySet]
+	ready         chan struct{} // closed when there was a usable one
+	readyOnce     sync.Once
+	attempted     chan struct{} // closed when the first attempt to read it has ended
+	attemptedOnce sync.Once     // closes attempted
+	refreshCh     chan struct{} // wakes run
 	// refetch says when an unknown key is worth a reading.
 	refetch *jwks.Refetch
 

@@ -25,19 +25,19 @@ type IssuerRef struct {
 	CA string
 }
 
-// Key compares IssuerRefs.
-type Key struct {
+// RefID compares IssuerRefs.
+type RefID struct {
 	url, discoveryURL string
 	ca                [sha256.Size]byte // zero: the system's roots
 }
 
-// Key is equal for equal IssuerRefs and for no others.
-func (r IssuerRef) Key() Key {
-	key := Key{url: r.URL, discoveryURL: r.DiscoveryURL}
+// ID is equal for equal IssuerRefs and for no others.
+func (r IssuerRef) ID() RefID {
+	id := RefID{url: r.URL, discoveryURL: r.DiscoveryURL}
 	if r.CA != "" {
-		key.ca = sha256.Sum256([]byte(r.CA))
+		id.ca = sha256.Sum256([]byte(r.CA))
 	}
-	return key
+	return id
 }
 
 // document is the URL of the discovery document.

@@ -100,7 +100,7 @@ type Pool struct {
 	wg        sync.WaitGroup // the issuers' goroutines
 
 	mu      sync.Mutex // guards what follows; scheduler has its own, which is taken after it
-	issuers map[Key]*Issuer
+	issuers map[RefID]*Issuer
 	owned   map[string]int  // how many issuers each owner has
 	waiters map[string]int  // how many verifications wait at each owner's expense
 	ctx     context.Context // of Run; nil before
@@ -114,7 +114,7 @@ func NewPool(config Config) *Pool {
 		config:    config,
 		scheduler: newFetchScheduler(config.Fetches, config.OwnersFetches),
 		large:     make(chan struct{}, largeBodies),
-		issuers:   map[Key]*Issuer{},
+		issuers:   map[RefID]*Issuer{},
 		owned:     map[string]int{},
 		waiters:   map[string]int{},
 	}
@@ -158,8 +158,8 @@ var ErrTooMany = errors.New("too many issuers")
 func (p *Pool) Acquire(ref IssuerRef, owner string) (issuer *Issuer, release func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := ref.Key()
-	i := p.issuers[key]
+	id := ref.ID()
+	i := p.issuers[id]
 	if (i == nil || i.owners[owner] == 0) && p.owned[owner] >= MaxOwnersIssuers {
 		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different issuers; remove some", redacted(ref.URL), ErrTooMany, owner, MaxOwnersIssuers)
 	}
@@ -169,7 +169,7 @@ func (p *Pool) Acquire(ref IssuerRef, owner string) (issuer *Issuer, release fun
 			return nil, nil, fmt.Errorf("issuer %q: %w", redacted(ref.URL), err)
 		}
 		i = newIssuer(p, fetcher)
-		p.issuers[key] = i
+		p.issuers[id] = i
 		p.start(i)
 	}
 	if i.owners[owner]++; i.owners[owner] == 1 {
@@ -192,7 +192,7 @@ func (p *Pool) release(i *Issuer, owner string) {
 	if len(i.owners) > 0 {
 		return
 	}
-	delete(p.issuers, i.ref.Key())
+	delete(p.issuers, i.ref.ID())
 	if i.stop != nil {
 		i.stop()
 	}
@@ -299,8 +299,8 @@ type Status struct {
 func (i *Issuer) Status() Status {
 	s := Status{URL: i.ref.URL, DiscoveryURL: i.ref.DiscoveryURL}
 	if i.ref.CA != "" {
-		key := i.ref.Key()
-		s.CA = hex.EncodeToString(key.ca[:6])
+		id := i.ref.ID()
+		s.CA = hex.EncodeToString(id.ca[:6])
 	}
 	i.pool.mu.Lock()
 	for _, n := range i.owners {

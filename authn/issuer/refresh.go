@@ -174,7 +174,7 @@ func (i *Issuer) end(a *attempt, err error) {
 	}
 	i.lastErr, a.err, i.current = err, err, nil
 	close(a.done)
-	i.firstEnd.Do(func() { close(i.attempted) })
+	i.attemptedOnce.Do(func() { close(i.attempted) })
 }
 
 // shutdown fails the verifications that still wait.

@@ -42,10 +42,10 @@ const (
 // once more. So refusals have a precise reason, and waiting for an issuer's keys
 // happens before, not while, a place among the type's evaluations is held.
 type Authenticator struct {
-	name      string
-	issuer    *issuer.Issuer
-	issuerKey issuer.Key
-	upstream  authenticator.Token
+	name     string
+	issuer   *issuer.Issuer
+	issuerID issuer.RefID
+	upstream authenticator.Token
 	// audiences are the configuration's; a token must have one of them, and one
 	// of required too unless that is empty.
 	audiences, required []string
@@ -88,8 +88,8 @@ func (a *Authenticator) Issuer() *issuer.Issuer { return a.issuer }
 // Built is when it was built, and so began to use its issuer.
 func (a *Authenticator) Built() time.Time { return a.built }
 
-// IssuerKey identifies its issuer.
-func (a *Authenticator) IssuerKey() issuer.Key { return a.issuerKey }
+// IssuerID identifies its issuer.
+func (a *Authenticator) IssuerID() issuer.RefID { return a.issuerID }
 
 // Sweep forgets what has ended.
 func (a *Authenticator) Sweep(now time.Time) {

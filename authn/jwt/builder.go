@@ -197,7 +197,7 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 	a := &Authenticator{
 		name:      b.config.Name(owner, name, n, entry.Issuer.URL),
 		issuer:    keys,
-		issuerKey: ref.Key(),
+		issuerID:  ref.ID(),
 		upstream:  upstream,
 		audiences: entry.Issuer.Audiences, audienceSet: sets.New(entry.Issuer.Audiences...),
 		required: b.config.RequireAudiences, requiredSet: sets.New(b.config.RequireAudiences...),

@@ -163,13 +163,13 @@ func RefOf(e *apiserver.JWTAuthenticator) issuer.IssuerRef {
 	return issuer.IssuerRef{URL: e.Issuer.URL, DiscoveryURL: e.Issuer.DiscoveryURL, CA: e.Issuer.CertificateAuthority}
 }
 
-// IssuerKeys returns the keys of the issuers that the entries trust, by URL: a broken spec may
+// IssuerIDs returns the ids of the issuers that the entries trust, by URL: a broken spec may
 // name a URL twice.
-func (s *Spec) IssuerKeys() map[string][]issuer.Key {
-	keys := make(map[string][]issuer.Key, len(s.Entries))
+func (s *Spec) IssuerIDs() map[string][]issuer.RefID {
+	ids := make(map[string][]issuer.RefID, len(s.Entries))
 	for i := range s.Entries {
 		ref := RefOf(&s.Entries[i])
-		keys[ref.URL] = append(keys[ref.URL], ref.Key())
+		ids[ref.URL] = append(ids[ref.URL], ref.ID())
 	}
-	return keys
+	return ids
 }

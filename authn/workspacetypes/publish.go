@@ -46,9 +46,9 @@ func (c *configEntry) contribute(record *Record, e *typeEntry) {
 		return
 	}
 	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.object.version+c.staleNote())
-	served := map[issuer.Key]bool{}
+	served := map[issuer.RefID]bool{}
 	for _, a := range c.inUse.authenticators {
-		served[a.IssuerKey()] = true
+		served[a.IssuerID()] = true
 		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
 	}
 	why := c.notReadyReason()
@@ -58,7 +58,7 @@ func (c *configEntry) contribute(record *Record, e *typeEntry) {
 	record.Undecided = append(record.Undecided, who+" "+why)
 	// Nobody else is asked about tokens of an issuer that the type names.
 	for i := range c.object.spec.Entries {
-		if ref := jwt.RefOf(&c.object.spec.Entries[i]); !served[ref.Key()] {
+		if ref := jwt.RefOf(&c.object.spec.Entries[i]); !served[ref.ID()] {
 			record.ByIssuer[ref.URL] = append(record.ByIssuer[ref.URL], notReady{
 				name:   entryInWorkspace(c.name.cluster, c.name.name, i, ref.URL),
 				issuer: ref.URL,

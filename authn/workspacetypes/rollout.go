@@ -50,18 +50,18 @@ func (i *Index) change(c *configEntry, spec *jwt.Spec, err error) {
 // it names with another discoveryURL or CA is kept, unless strictly is set or its keys were
 // never read.
 func (c *configEntry) dropUntrusted(strictly bool) {
-	keys := c.object.spec.IssuerKeys()
+	ids := c.object.spec.IssuerIDs()
 	c.inUse.authenticators = slices.DeleteFunc(slices.Clone(c.inUse.authenticators), func(a *jwt.Authenticator) bool {
-		of := keys[a.Issuer().URL()]
-		return len(of) == 0 || !slices.Contains(of, a.IssuerKey()) && (strictly || a.Issuer().Generation() == 0)
+		of := ids[a.Issuer().URL()]
+		return len(of) == 0 || !slices.Contains(of, a.IssuerID()) && (strictly || a.Issuer().Generation() == 0)
 	})
 }
 
 // servesOthers says whether something is served that the present spec names, but
 // trusts otherwise.
 func (c *configEntry) servesOthers() bool {
-	keys := c.object.spec.IssuerKeys()
-	return slices.ContainsFunc(c.inUse.authenticators, func(a *jwt.Authenticator) bool { return !slices.Contains(keys[a.Issuer().URL()], a.IssuerKey()) })
+	ids := c.object.spec.IssuerIDs()
+	return slices.ContainsFunc(c.inUse.authenticators, func(a *jwt.Authenticator) bool { return !slices.Contains(ids[a.Issuer().URL()], a.IssuerID()) })
 }
 
 // continueHandOver puts c's next build into use once that has keys or the time is over, and then
@@ -88,7 +88,7 @@ func (i *Index) continueHandOver(c *configEntry, now time.Time) bool {
 func hasKeysFor(b *jwt.Configuration, serving []*jwt.Authenticator) bool {
 	return !slices.ContainsFunc(b.Authenticators, func(a *jwt.Authenticator) bool {
 		return a.Issuer().Generation() == 0 && slices.ContainsFunc(serving, func(old *jwt.Authenticator) bool {
-			return old.Issuer().URL() == a.Issuer().URL() && old.IssuerKey() != a.IssuerKey()
+			return old.Issuer().URL() == a.Issuer().URL() && old.IssuerID() != a.IssuerID()
 		})
 	})
 }
