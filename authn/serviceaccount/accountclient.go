@@ -71,7 +71,7 @@ type AccountClientConfig struct {
 // AccountGetter.
 type AccountClient struct {
 	config AccountClientConfig
-	client shardClient
+	client shardGetter
 	queue  *fairqueue.Queue[question, answer]
 	known  *bytecache.Cache[question, answer]
 }
@@ -112,7 +112,7 @@ func NewAccountClient(c AccountClientConfig) (*AccountClient, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	client, err := newShardClient(c.Client)
+	client, err := newShardGetter(c.Client)
 	if err != nil {
 		return nil, fmt.Errorf("service account lookup: %w", err)
 	}

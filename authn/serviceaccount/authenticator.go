@@ -164,9 +164,9 @@ func (a *Authenticator) intended(account *account, audiences []string) ([]string
 func (a *Authenticator) lookUp(ctx context.Context, account *account, raw string) error {
 	switch {
 	case a.config.Accounts != nil:
-		return lookUp(ctx, a.config.Accounts, account, raw)
+		return checkObjects(ctx, a.config.Accounts, account, raw)
 	case account.provenance.moved:
-		return lookUp(ctx, a.config.FromShards.Accounts, account, raw)
+		return checkObjects(ctx, a.config.FromShards.Accounts, account, raw)
 	}
 	return nil
 }

@@ -44,17 +44,17 @@ type Secret struct {
 	InvalidSince string
 }
 
-// lookUp asks whether the objects that a verified token depends on still exist. After a
+// checkObjects asks whether the objects that a verified token depends on still exist. After a
 // "no" from the cache it asks again: they may have been created since.
-func lookUp(ctx context.Context, accounts AccountGetter, a *account, raw string) error {
-	err := lookUpOnce(ctx, accounts, a, raw, false)
+func checkObjects(ctx context.Context, accounts AccountGetter, a *account, raw string) error {
+	err := checkObjectsOnce(ctx, accounts, a, raw, false)
 	if refusal := (*token.RefusalError)(nil); errors.As(err, &refusal) && refusal.Reason != token.ReasonBoundObject {
-		return lookUpOnce(ctx, accounts, a, raw, true)
+		return checkObjectsOnce(ctx, accounts, a, raw, true)
 	}
 	return err
 }
 
-func lookUpOnce(ctx context.Context, accounts AccountGetter, a *account, raw string, recent bool) error {
+func checkObjectsOnce(ctx context.Context, accounts AccountGetter, a *account, raw string, recent bool) error {
 	if a.pod != nil {
 		return token.Refuse(token.ReasonBoundObject, "the token is bound to a pod, which can't be looked up in kcp")
 	}

@@ -57,7 +57,7 @@ type ShardKeysConfig struct {
 // concurrent use.
 type ShardKeys struct {
 	config     ShardKeysConfig
-	client     shardClient
+	client     shardGetter
 	generation atomic.Uint64
 
 	mu     sync.RWMutex // guards what follows
@@ -94,7 +94,7 @@ func NewShardKeys(c ShardKeysConfig) (*ShardKeys, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	client, err := newShardClient(c.Client)
+	client, err := newShardGetter(c.Client)
 	if err != nil {
 		return nil, fmt.Errorf("service account keys of shards: %w", err)
 	}
@@ -289,9 +289,9 @@ func (k *ShardKeys) decided(s *shards.Shard, id string, issued time.Time) bool {
 // errNotDue is why a shard is not read for a token now.
 var errNotDue = errors.New("they were just read for other tokens with unknown keys, and will be read again shortly")
 
-// requestReading begins a reading of a shard for a token. If one is under way it returns that,
+// requestRefresh begins a reading of a shard for a token. If one is under way it returns that,
 // with joined; if none is due, nil and the reason. For undecided see jwks.Refetch.
-func (k *ShardKeys) requestReading(ctx context.Context, s *shards.Shard, undecided bool) (r *reading, joined bool, err error) {
+func (k *ShardKeys) requestRefresh(ctx context.Context, s *shards.Shard, undecided bool) (r *reading, joined bool, err error) {
 	now := k.config.Clock.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -315,7 +315,7 @@ func (k *ShardKeys) requestReading(ctx context.Context, s *shards.Shard, undecid
 // refresh begins or joins a reading of a shard, and waits for it. joined means that it had
 // begun before. A nil error means that it succeeded.
 func (k *ShardKeys) refresh(ctx context.Context, s *shards.Shard) (joined bool, err error) {
-	r, joined, err := k.requestReading(ctx, s, true)
+	r, joined, err := k.requestRefresh(ctx, s, true)
 	if r == nil {
 		return false, err
 	}

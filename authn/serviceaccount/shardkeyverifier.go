@@ -94,7 +94,7 @@ func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature,
 func (f *ShardKeyVerifier) openLate(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, keyProvenance, error) {
 	id := jws.Signatures[0].Protected.KeyID
 	if f.Keys.decided(holder, id, jwks.IssuedAt(jws)) {
-		_, _, _ = f.Keys.requestReading(ctx, holder, false) // nobody waits for it
+		_, _, _ = f.Keys.requestRefresh(ctx, holder, false) // nobody waits for it
 		return nil, keyProvenance{}, noKeyOf(holder, id)
 	}
 	// A second round is needed after joining a reading that had begun before: it may

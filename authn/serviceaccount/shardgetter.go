@@ -9,28 +9,28 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// shardClient sends GET requests to shards, by client-go's transport for trusted servers.
+// shardGetter sends GET requests to shards, by client-go's transport for trusted servers.
 // It follows no redirects. Callers limit the time of a request.
-type shardClient struct{ http *http.Client }
+type shardGetter struct{ http *http.Client }
 
-func newShardClient(config *rest.Config) (shardClient, error) {
+func newShardGetter(config *rest.Config) (shardGetter, error) {
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return shardClient{}, fmt.Errorf("client for shards: %w", err)
+		return shardGetter{}, fmt.Errorf("client for shards: %w", err)
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return shardClient{client}, nil
+	return shardGetter{client}, nil
 }
 
 // get returns a response's status, as "404 Not Found" and as 404, and its body. most limits the
 // body, in bytes.
-func (c shardClient) get(ctx context.Context, location, accept string, most int64) (status string, code int, body []byte, err error) {
+func (g shardGetter) get(ctx context.Context, location, accept string, most int64) (status string, code int, body []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {
 		return "", 0, nil, err
 	}
 	request.Header.Set("Accept", accept)
-	response, err := c.http.Do(request)
+	response, err := g.http.Do(request)
 	if err != nil {
 		return "", 0, nil, err
 	}
