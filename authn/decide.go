@@ -76,7 +76,7 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 		t := token.Parse(raw)
 		t.Client, t.Cluster, t.Purpose = r.RemoteAddr, r.Target.Cluster, q.purpose
 		q.presented.token(&t)
-		if d := a.token(ctx, q, t); d != nil {
+		if d := a.authenticateToken(ctx, q, t); d != nil {
 			return q.admit(d, "")
 		}
 	}
@@ -145,8 +145,9 @@ func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record
 	return types
 }
 
-// token asks the authenticators that may know the token, until one accepts it; nil: none.
-func (a *Authenticator) token(ctx context.Context, q *evaluation, t token.Token) *Decision {
+// authenticateToken asks the authenticators that may know the token, until one accepts it;
+// nil: none.
+func (a *Authenticator) authenticateToken(ctx context.Context, q *evaluation, t token.Token) *Decision {
 	for _, m := range a.config.Tokens {
 		if d := a.globalToken(ctx, q, m, t); d != nil {
 			return d

@@ -14,9 +14,9 @@ import (
 // errNoWorkspaceAuthentication says that nobody's configurations are in use.
 var errNoWorkspaceAuthentication = errors.New("the operator of the proxy has not turned on workspace authentication (feature gate WorkspaceAuthentication): no configuration has an effect")
 
-// OwnConfigurations returns the configurations of a logical cluster, or only the one with the name,
-// as they are shown to those who may read these objects. more is how many it leaves out.
-func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspacetypes.TenantConfiguration, more int, err error) {
+// TenantConfigurations returns the configurations of a logical cluster, or only the one with the
+// name, as they are shown to those who may read these objects. more is how many it leaves out.
+func (a *Authenticator) TenantConfigurations(cluster, name string) (all []workspacetypes.TenantConfiguration, more int, err error) {
 	types, ok := a.config.Types.(*workspacetypes.Index)
 	if !ok {
 		return nil, 0, errNoWorkspaceAuthentication
@@ -24,11 +24,11 @@ func (a *Authenticator) OwnConfigurations(cluster, name string) (all []workspace
 	return types.TenantConfigurations(cluster, name)
 }
 
-// TryConfigurations returns the state that the change's configurations would have if they were
+// DryRunConfigurations returns the state that the change's configurations would have if they were
 // applied in the logical cluster, and, unless raw is empty, what they would decide about that token.
 // Nobody else is asked about it, so the answer tells nothing about the operator's
 // authenticators or other workspaces. Nothing is kept. It may take as long as ctx.
-func (a *Authenticator) TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, raw string) ([]workspacetypes.TenantConfiguration, *Explanation, error) {
+func (a *Authenticator) DryRunConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, raw string) ([]workspacetypes.TenantConfiguration, *Explanation, error) {
 	types, ok := a.config.Types.(*workspacetypes.Index)
 	if !ok {
 		return nil, nil, errNoWorkspaceAuthentication
@@ -47,7 +47,7 @@ func (a *Authenticator) TryConfigurations(ctx context.Context, cluster string, c
 		only := &Authenticator{config: Config{Types: tried, Now: a.config.Now}, certs: certs, refusals: a.refusals}
 		explanation, err = only.Explain(ctx, Request{
 			Header: http.Header{"Authorization": {"Bearer " + raw}},
-			Target: index.Target{Cluster: cluster, Type: index.Type{Cluster: cluster, Path: cluster, Name: workspacetypes.TriedType}},
+			Target: index.Target{Cluster: cluster, Type: index.Type{Cluster: cluster, Path: cluster, Name: workspacetypes.DryRunType}},
 		}, nil)
 		if err != nil {
 			return nil, nil, err

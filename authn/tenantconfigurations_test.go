@@ -26,7 +26,7 @@ func TestOwnersSeeTheirConfigurations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := a.OwnConfigurations("c1", ""); err == nil {
+	if _, _, err := a.TenantConfigurations("c1", ""); err == nil {
 		t.Error("there is an answer before anything was read")
 	}
 	w.Sync()
@@ -46,7 +46,7 @@ func TestOwnersSeeTheirConfigurations(t *testing.T) {
 	}
 	decide(i.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "exp": time.Now().Add(-time.Hour).Unix()}))
 	decide(i.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
-	all, _, err := a.OwnConfigurations("c1", "")
+	all, _, err := a.TenantConfigurations("c1", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestOwnersSeeTheirConfigurations(t *testing.T) {
 		t.Error("the owner learns how many others use the issuer")
 	}
 	for name, want := range map[string]int{"auth": 1, "gone": 1, "foreign": 0, "none": 0} {
-		if one, _, err := a.OwnConfigurations("c1", name); err != nil || len(one) != want {
+		if one, _, err := a.TenantConfigurations("c1", name); err != nil || len(one) != want {
 			t.Errorf("%s: %d configurations, %v; want %d", name, len(one), err, want)
 		}
 	}
@@ -76,7 +76,7 @@ func TestOwnersSeeTheirConfigurations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := off.OwnConfigurations("c1", ""); err == nil || !strings.Contains(err.Error(), "WorkspaceAuthentication") {
+	if _, _, err := off.TenantConfigurations("c1", ""); err == nil || !strings.Contains(err.Error(), "WorkspaceAuthentication") {
 		t.Errorf("with the gate off: %v", err)
 	}
 }
@@ -94,7 +94,7 @@ func TestOwnersOfManyConfigurations(t *testing.T) {
 		w.SetConfig("root", "c1", fmt.Sprintf("auth-%04d", n), `{"jwt":[{"issuer":{"url":"`+strings.Repeat("x", 10_000)+`"}}]}`)
 		w.SetType("root", "c1", fmt.Sprintf("team-%04d", n), "auth-0000")
 	}
-	all, more, err := a.OwnConfigurations("c1", "")
+	all, more, err := a.TenantConfigurations("c1", "")
 	if err != nil || len(all) != 256 || more != 744 || all[255].Name != "auth-0255" {
 		t.Fatalf("%d configurations and %d more, %v", len(all), more, err)
 	}
@@ -106,11 +106,11 @@ func TestOwnersOfManyConfigurations(t *testing.T) {
 	if got := all[0].Types[64]; got != "and 936 more" {
 		t.Errorf("the last of the types is %q", got)
 	}
-	if one, _, err := a.OwnConfigurations("c1", "auth-0999"); err != nil || len(one) != 1 {
+	if one, _, err := a.TenantConfigurations("c1", "auth-0999"); err != nil || len(one) != 1 {
 		t.Errorf("one that is not listed: %v, %v", one, err)
 	}
 	w.Sync() // with empty lists
-	if all, more, err := a.OwnConfigurations("c1", ""); err != nil || len(all)+more > 0 {
+	if all, more, err := a.TenantConfigurations("c1", ""); err != nil || len(all)+more > 0 {
 		t.Errorf("%d configurations and %d more when all are gone, %v", len(all), more, err)
 	}
 }
@@ -130,7 +130,7 @@ func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
 	waitAccepted(t, types, "team", i)
 	begun := time.Now()
 	change := &workspacetypes.Change{Configurations: map[string]json.RawMessage{"mine": []byte(tokentest.SpecFor(i))}}
-	tried, _, err := a.TryConfigurations(t.Context(), "c2", change, "")
+	tried, _, err := a.DryRunConfigurations(t.Context(), "c2", change, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
 	w.SetType("root", "c2", "mine", "mine")
 	var applied []workspacetypes.TenantConfiguration
 	polltest.UntilState(t, "it is in use", func() (bool, string) {
-		applied, _, err = a.OwnConfigurations("c2", "")
+		applied, _, err = a.TenantConfigurations("c2", "")
 		return len(applied) == 1 && len(applied[0].Entries) == 1, fmt.Sprint(applied, err)
 	})
 	for name, all := range map[string][]workspacetypes.TenantConfiguration{"tried": tried, "applied": applied} {
@@ -149,7 +149,7 @@ func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
 			}
 		}
 	}
-	first, _, err := a.OwnConfigurations("c1", "")
+	first, _, err := a.TenantConfigurations("c1", "")
 	if err != nil || len(first) != 1 || !first[0].Entries[0].Issuer.LastSuccess.Time.Before(begun) {
 		t.Errorf("who used it first does not see since when: %+v, %v", first, err)
 	}
@@ -200,7 +200,7 @@ func TestOwnersTryConfigurations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := refusalsSoFar(a.refusals)
-			all, told, err := a.TryConfigurations(t.Context(), "c1", change(tc.specs), tc.token)
+			all, told, err := a.DryRunConfigurations(t.Context(), "c1", change(tc.specs), tc.token)
 			if tc.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.err) {
 					t.Errorf("%v, want %q", err, tc.err)

@@ -17,11 +17,11 @@ import (
 // noConfigurations has none to tell of.
 type noConfigurations struct{}
 
-func (noConfigurations) OwnConfigurations(string, string) ([]workspacetypes.TenantConfiguration, int, error) {
+func (noConfigurations) TenantConfigurations(string, string) ([]workspacetypes.TenantConfiguration, int, error) {
 	return nil, 0, nil
 }
 
-func (noConfigurations) TryConfigurations(context.Context, string, *workspacetypes.Change, string) ([]workspacetypes.TenantConfiguration, *authn.Explanation, error) {
+func (noConfigurations) DryRunConfigurations(context.Context, string, *workspacetypes.Change, string) ([]workspacetypes.TenantConfiguration, *authn.Explanation, error) {
 	return nil, nil, nil
 }
 

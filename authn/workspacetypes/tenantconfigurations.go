@@ -85,8 +85,8 @@ func (c *configEntry) tenantConfiguration() TenantConfiguration {
 	return out
 }
 
-// TriedType names the type that DryRunForTenant makes up. No object can have this name.
-const TriedType = given
+// DryRunType names the type that DryRunForTenant makes up. No object can have this name.
+const DryRunType = given
 
 // DryRunForTenant builds the change's configurations as if they were applied in the logical
 // cluster, within the limits that hold there and at its expense. What the change says of
@@ -100,8 +100,8 @@ func (i *Index) DryRunForTenant(cluster string, change *Change) (*DryRun, error)
 		return nil, fmt.Errorf("there are %d WorkspaceAuthenticationConfigurations, at most %d can be tried at once", len(names), MaxConfigurations)
 	}
 	own := *change
-	own.Types = map[string][]string{TriedType: names}
-	return i.dryRun(i.builder, index.Type{Cluster: cluster, Name: TriedType}, &own)
+	own.Types = map[string][]string{DryRunType: names}
+	return i.dryRun(i.builder, index.Type{Cluster: cluster, Name: DryRunType}, &own)
 }
 
 // TenantConfigurations are those of the DryRun as their owner may see them, after their

@@ -103,11 +103,11 @@ type TriedToken struct {
 
 // Configurer tells owners about their configurations; *authn.Authenticator does.
 type Configurer interface {
-	// OwnConfigurations returns the configurations of a logical cluster, or the one with the
+	// TenantConfigurations returns the configurations of a logical cluster, or the one with the
 	// name. See authn.
-	OwnConfigurations(cluster, name string) (all []workspacetypes.TenantConfiguration, more int, err error)
-	// TryConfigurations returns the state that others would have. See authn.
-	TryConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, token string) ([]workspacetypes.TenantConfiguration, *authn.Explanation, error)
+	TenantConfigurations(cluster, name string) (all []workspacetypes.TenantConfiguration, more int, err error)
+	// DryRunConfigurations returns the state that others would have. See authn.
+	DryRunConfigurations(ctx context.Context, cluster string, change *workspacetypes.Change, token string) ([]workspacetypes.TenantConfiguration, *authn.Explanation, error)
 }
 
 // Configurations answers owners. It bounds how often.
@@ -139,7 +139,7 @@ func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav
 	if !c.workspaces.Allow(cluster) {
 		return nil, apistatus.TooManyExplanations()
 	}
-	all, more, err := c.configurer.OwnConfigurations(cluster, name)
+	all, more, err := c.configurer.TenantConfigurations(cluster, name)
 	switch {
 	case err != nil:
 		return nil, apistatus.ForConfigurations(err)
@@ -199,7 +199,7 @@ func (c *Configurations) Try(r *http.Request, cluster string) (*ConfigurationsPa
 	defer leave()
 	ctx, cancel := context.WithTimeout(r.Context(), tryTimeout)
 	defer cancel()
-	all, told, err := c.configurer.TryConfigurations(ctx, cluster, q.Change, q.Token)
+	all, told, err := c.configurer.DryRunConfigurations(ctx, cluster, q.Change, q.Token)
 	if err != nil {
 		return nil, apistatus.BadRequest("the configurations can't be tried: %s", err.Error())
 	}
