@@ -109,7 +109,7 @@ var numbers = []struct {
 		"docs/compatibility.md":    {"about its token every 15 s"},
 		"docs/threat-model.md":     {"| 256 at a time, 3 s each.", "half as many slots as are free beside its own, so 85.", "may have a quarter, so 51."},
 	}},
-	{"proxy", map[string]any{"movePace": 10 * time.Millisecond, "moveSpread": 5 * time.Second, "listAnewTimeout": 5 * time.Second, "watchTimeout": 30 * time.Minute}, map[string][]string{
+	{"proxy", map[string]any{"movePace": 10 * time.Millisecond, "moveSpread": 5 * time.Second, "listedVersionTimeout": 5 * time.Second, "watchTimeout": 30 * time.Minute}, map[string][]string{
 		"docs/operations.md": {"one in 10 ms on average, all within 5 s", "does not answer within 5 s, or not with a list", "after 30 minutes if it has none"},
 	}},
 	{"proxy/otherstores", map[string]any{"maxBytes": 8 * mib}, map[string][]string{

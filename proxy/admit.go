@@ -31,16 +31,16 @@ var errNobody = errors.New("the decision admits a request without a user")
 
 // admit authenticates the caller and determines the identity that the server gets.
 func (x *exchange) admit(r *http.Request) *metav1.Status {
-	return x.authenticating(r, func(r *http.Request, noWait bool) (status *metav1.Status) {
+	return x.authenticateCharged(r, func(r *http.Request, noWait bool) (status *metav1.Status) {
 		x.admission, status = x.p.identify(r, &x.dest, noWait)
 		return status
 	})
 }
 
-// authenticating calls do, which authenticates the request, and charges the client's
+// authenticateCharged calls do, which authenticates the request, and charges the client's
 // address for the time that it waits. If the address has no room, do gets noWait, and a
 // request that would have to wait is refused with 429.
-func (x *exchange) authenticating(r *http.Request, do func(r *http.Request, noWait bool) *metav1.Status) *metav1.Status {
+func (x *exchange) authenticateCharged(r *http.Request, do func(r *http.Request, noWait bool) *metav1.Status) *metav1.Status {
 	x.charges.chargeAddress(&x.p.limit, r, chargedTarget(x.localPath, &x.dest), x.long)
 	noWait := x.charges.addressFull
 	status := x.p.withSpan(r, "authn", func(r *http.Request) *metav1.Status { return do(r, noWait) })
@@ -73,7 +73,7 @@ func (p *Proxy) identify(r *http.Request, d *destination.Destination, noWait boo
 	switch d.Exposure {
 	case destination.Trusted:
 		a.forwardedUser = a.decision.User
-	case destination.Listed:
+	case destination.ReducedIdentity:
 		a.forwardedUser, status = userForHost(a.decision.User)
 	case destination.Untrusted, destination.PassThrough:
 	}

@@ -120,7 +120,7 @@ func writeIdentity(header http.Header, d *destination.Destination, a admission) 
 	switch {
 	case d.Exposure == destination.Untrusted:
 		identityheaders.DropPrivate(header)
-	case d.Exposure == destination.Listed:
+	case d.Exposure == destination.ReducedIdentity:
 		identityheaders.DropCredentials(header)
 		identityheaders.DropCookies(header)
 		d.HostHeaders.Clear(header)
@@ -145,7 +145,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		upstream.SanitizeResponse(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
-		x.p.rejections.check(res, &x.dest, x.decision.User, x.inbound.Header.Get("Impersonate-User") != "")
+		x.p.rejections.record(res, &x.dest, x.decision.User, x.inbound.Header.Get("Impersonate-User") != "")
 	}
 	if res.StatusCode == http.StatusForbidden && x.dest.Kind == destination.Shard && (x.dest.Path == "/api" || x.dest.Path == "/apis") {
 		// Everybody with access to a workspace may ask which APIs it has.

@@ -263,7 +263,7 @@ func TestPanicContained(t *testing.T) {
 }
 
 // TestPassesOnBrokenResponses: an answer that breaks off is passed on as one, a refusal that was
-// looked into (identityRejections.check) too.
+// looked into (identityRejections.record) too.
 func TestPassesOnBrokenResponses(t *testing.T) {
 	for _, code := range []int{http.StatusOK, http.StatusForbidden} {
 		t.Run(http.StatusText(code), func(t *testing.T) { passesOnBrokenResponse(t, code) })

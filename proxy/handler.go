@@ -152,7 +152,7 @@ func (p *Proxy) resolve(r *http.Request) (upgrade bool, to destination.Destinati
 		return false, to, apistatus.BadRequest("%v", err)
 	}
 	to, err = p.router.Resolve(r, path)
-	if p.streams.expiresInConflict(r, &to, err) {
+	if p.streams.mustListAgain(r, &to, err) {
 		return upgrade, to, apistatus.ExpiredByMove()
 	}
 	if err != nil {

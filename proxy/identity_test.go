@@ -250,7 +250,7 @@ func FuzzIdentity(f *testing.F) {
 		f.Fatal(err)
 	}
 	headers := identityheaders.New(identityheaders.DefaultUser, identityheaders.DefaultGroup, identityheaders.DefaultExtra, identityheaders.DefaultUID)
-	p := &Proxy{buffers: copyBuffers{large: newBufferPool(copyBuffer)}, streams: streams{set: newStreamSet()}}
+	p := &Proxy{buffers: copyBuffers{large: newBufferPool(copyBuffer)}, streams: streamSupervisor{set: newStreamSet()}}
 	f.Add("X-Remote-User", "admin", "Connection", "X-Remote-User", "alice", "dev", "u1", "authentication.kcp.io/scopes", "cluster:x")
 	f.Add("x_remote_group", "system:masters", "Trailer", "X-Remote-Group", "ü", "a b", "", "%2f", "")
 	f.Add("X-Remote-Extra-%66oo", "1", "X-REMOTE-EXTRA-Foo", "2", "a:b", "-", "x", "Foo\x00/ü", "a,b")

@@ -24,11 +24,11 @@ var errIdentityRejected = errors.New("it does not trust the identity headers tha
 // maxRefusal bounds, in bytes, the refusals that are looked into.
 const maxRefusal = 4 << 10
 
-// check counts and logs an answer that can only mean that the server
+// record counts and logs an answer that can only mean that the server
 // does not believe the proxy: 401 to somebody who was admitted here, or a refusal
 // of system:anonymous in place of that user. It is for 401 and 403 only, from the server at
 // d. admitted is nil when nobody was; impersonates: the request asks to act as another user.
-func (i *identityRejections) check(res *http.Response, d *destination.Destination, admitted user.Info, impersonates bool) {
+func (i *identityRejections) record(res *http.Response, d *destination.Destination, admitted user.Info, impersonates bool) {
 	if d.Kind == destination.MountedHost || admitted == nil || impersonates {
 		return
 	}

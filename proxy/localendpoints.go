@@ -29,9 +29,9 @@ type pages struct {
 	expired        *zpages.ExpiredCertificates
 }
 
-// localPath is ownPath, or where the proxy says where to log in, if r asks for that.
+// localPath is pagePath, or where the proxy says where to log in, if r asks for that.
 func (p *Proxy) localPath(r *http.Request) string {
-	if path := p.pages.ownPath(r); path != "" {
+	if path := p.pages.pagePath(r); path != "" {
 		return path
 	}
 	if p.asksForLogin(r) {
@@ -40,9 +40,9 @@ func (p *Proxy) localPath(r *http.Request) string {
 	return ""
 }
 
-// ownPath returns which of the proxy's own paths is asked for, as RBAC in root names
+// pagePath returns which of the proxy's own paths is asked for, as RBAC in root names
 // it; empty: the request is for somebody else.
-func (g *pages) ownPath(r *http.Request) string {
+func (g *pages) pagePath(r *http.Request) string {
 	switch path := r.URL.Path; path {
 	case zpages.MetricsPath, zpages.StatuszPath, zpages.FlagzPath:
 		return path
@@ -59,7 +59,7 @@ func (x *exchange) admitLocal(r *http.Request) *metav1.Status {
 	if x.localPath == protectedresource.WellKnownPath {
 		return nil
 	}
-	return x.authenticating(r, func(r *http.Request, noWait bool) (status *metav1.Status) {
+	return x.authenticateCharged(r, func(r *http.Request, noWait bool) (status *metav1.Status) {
 		x.decision, status = x.p.authorizeLocal(r, x.charges, x.localPath, noWait)
 		return status
 	})
@@ -145,7 +145,7 @@ func (x *exchange) findPage(r *http.Request) (http.HandlerFunc, *metav1.Status) 
 	return nil, nil
 }
 
-// localPage returns what writes the page at path, one of the proxy's own (ownPath, or
+// localPage returns what writes the page at path, one of the proxy's own (pagePath, or
 // protectedresource.WellKnownPath), for somebody who may read it. A Status is there instead
 // if there is no such page.
 func (p *Proxy) localPage(r *http.Request, path string) (http.HandlerFunc, *metav1.Status) {
@@ -175,7 +175,7 @@ func jsonPage[T any](v T, status *metav1.Status) (http.HandlerFunc, *metav1.Stat
 // loopback address or a Unix socket, when root is down and cannot authorize anybody.
 func (p *Proxy) Debug() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := p.pages.ownPath(r)
+		path := p.pages.pagePath(r)
 		switch {
 		case !loopbackHost(r.Host): // a page in a browser can make a name of its own mean this address
 			apistatus.Write(w, apistatus.Forbidden("the debug address must be requested as localhost or a loopback address, not as %q", clip.Clone(r.Host, maxQuotedHost)))

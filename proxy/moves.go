@@ -38,13 +38,13 @@ const (
 	// ended: one in 10 ms on average, but all within 5 s.
 	movePace   = 10 * time.Millisecond
 	moveSpread = 5 * time.Second
-	// listAnewTimeout is how long a shard may take for the list that says whether a resource is
-	// in another store.
-	listAnewTimeout = 5 * time.Second
+	// listedVersionTimeout is how long a shard may take for the list that says whether a
+	// resource is in another store.
+	listedVersionTimeout = 5 * time.Second
 )
 
 // subscribeToMoves has moveChanged called about moves, if there may be any.
-func (ss *streams) subscribeToMoves() (err error) {
+func (ss *streamSupervisor) subscribeToMoves() (err error) {
 	if ss.moves == nil {
 		return nil
 	}
@@ -86,7 +86,7 @@ func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.St
 			return status
 		}
 	}
-	question := otherstores.Question{Request: r, To: &x.dest, Rewrite: x.rewrite, Timeout: p.streams.listAnewTimeout, ErrorLog: p.errorLog}
+	question := otherstores.Question{Request: r, To: &x.dest, Rewrite: x.rewrite, Timeout: p.streams.listedVersionTimeout, ErrorLog: p.errorLog}
 	version, ok := question.ListedVersion(list)
 	if !ok || version >= m.At {
 		return apistatus.ExpiredByMove()
@@ -97,11 +97,11 @@ func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.St
 	return nil
 }
 
-// expiresInConflict says whether a request lists or watches from some version a cluster
+// mustListAgain says whether a request lists or watches from some version a cluster
 // that two shards claim, by what Resolve has returned. It cannot be served now, and once
 // the cluster has settled its version may be any other of the new shard. So the client is
 // asked to list again now, while it is certain that it must.
-func (ss *streams) expiresInConflict(r *http.Request, d *destination.Destination, err error) bool {
+func (ss *streamSupervisor) mustListAgain(r *http.Request, d *destination.Destination, err error) bool {
 	return err != nil && ss.moves != nil && d.Kind == destination.Shard && d.Target.Cluster != "" && errors.Is(err, index.ErrConflict) &&
 		requestinfo.ListedVersion(r.Method, d.APIPath, r.URL.RawQuery) != 0
 }
@@ -109,7 +109,7 @@ func (ss *streams) expiresInConflict(r *http.Request, d *destination.Destination
 // moveChanged ends the streams of a cluster that has moved away from their shards, at
 // random moments, so that not all clients list again at once. Watches that wait for
 // the move to end look again.
-func (ss *streams) moveChanged(cluster string) {
+func (ss *streamSupervisor) moveChanged(cluster string) {
 	var moved []*stream
 	for _, st := range ss.set.ofCluster(cluster) {
 		if ss.moves.MoveState(cluster, st.shard) != index.Moved {
@@ -124,7 +124,7 @@ func (ss *streams) moveChanged(cluster string) {
 	}
 }
 
-func (ss *streams) endMoved(st *stream) {
+func (ss *streamSupervisor) endMoved(st *stream) {
 	if !ss.set.isActive(st) {
 		return // it has ended in another way
 	}

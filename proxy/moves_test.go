@@ -436,7 +436,7 @@ func TestMovesAreSpread(t *testing.T) {
 		t.Run(fmt.Sprint(tc.streams), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				moves := newFakeMoves()
-				ss := &streams{set: newStreamSet(), moves: moves}
+				ss := &streamSupervisor{set: newStreamSet(), moves: moves}
 				moves.OnMove(ss.moveChanged)
 				begin := time.Now()
 				ends := make(chan time.Duration, tc.streams+1)

@@ -425,7 +425,7 @@ func TestListingAgainTakesAPlace(t *testing.T) {
 	w.shard(t, "new", true, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	moves.settled["2kd9 new"] = 1000
 	w.config.Moves, w.config.MaxInFlight = moves, 8
-	w.prepare = func(p *Proxy) { p.streams.listAnewTimeout = 50 * time.Millisecond }
+	w.prepare = func(p *Proxy) { p.streams.listedVersionTimeout = 50 * time.Millisecond }
 	f := w.front(t)
 	ask := func(want int) {
 		t.Helper()

@@ -37,7 +37,7 @@ type Proxy struct {
 	tracer    trace.Tracer  // nil: off
 	limit     requestLimits
 	rates     rates
-	streams   streams
+	streams   streamSupervisor
 	listeners listeners
 
 	exchanges  sync.Pool // of *exchange
@@ -85,9 +85,9 @@ func New(c Config) (*Proxy, error) {
 	p := &Proxy{
 		config: c, router: router, health: &healthz.Health{Now: c.Now, Shards: c.ShardStatus},
 		rates: newRates(&c),
-		streams: streams{
+		streams: streamSupervisor{
 			set: newStreamSet(), log: c.Log, router: router, recheck: c.Recheck, recheckPeriod: c.RecheckPeriod,
-			moves: c.Moves, otherStores: otherstores.New(), listAnewTimeout: listAnewTimeout,
+			moves: c.Moves, otherStores: otherstores.New(), listedVersionTimeout: listedVersionTimeout,
 		},
 		listeners:  newListeners(&c),
 		buffers:    copyBuffers{large: newBufferPool(copyBuffer), small: newBufferPool(streamBuffer)},

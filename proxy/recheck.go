@@ -47,16 +47,16 @@ func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 
 // streamAuthn returns what d admitted r by, which goes to to; nil when there is nothing to
 // recheck.
-func (ss *streams) streamAuthn(r *http.Request, to *destination.Destination, d *authn.Decision) *streamAuthn {
+func (ss *streamSupervisor) streamAuthn(r *http.Request, to *destination.Destination, d *authn.Decision) *streamAuthn {
 	if ss.recheck == nil || d == passedThrough && len(to.Mounts) == 0 {
 		return nil
 	}
 	return &streamAuthn{r.Context(), authnRequest(r, to), ss.router.RouteTo(to), d}
 }
 
-// recheckAll rechecks all streams at intervals and ends those that are no longer
+// runRechecks rechecks all streams at intervals and ends those that are no longer
 // admitted, until ctx ends.
-func (ss *streams) recheckAll(ctx context.Context) {
+func (ss *streamSupervisor) runRechecks(ctx context.Context) {
 	if ss.recheck == nil {
 		return
 	}
@@ -72,20 +72,20 @@ func (ss *streams) recheckAll(ctx context.Context) {
 		}
 		ss.set.queueDue(time.Now(), ss.recheckPeriod)
 		for st := ss.set.nextRecheck(); st != nil; st = ss.set.nextRecheck() {
-			checking.Go(func() { ss.recheckFrom(ctx, st) })
+			checking.Go(func() { ss.recheckInSlot(ctx, st) })
 		}
 	}
 }
 
-// recheckFrom rechecks st, and then, in the same slot, one stream after the other, until
+// recheckInSlot rechecks st, and then, in the same slot, one stream after the other, until
 // none may have the slot or ctx ends.
-func (ss *streams) recheckFrom(ctx context.Context, st *stream) {
+func (ss *streamSupervisor) recheckInSlot(ctx context.Context, st *stream) {
 	turn := time.Now()
 	for st != nil && ctx.Err() == nil {
 		begin, flow := time.Now(), st.flow
 		ss.recheckStream(ctx, st)
 		now := time.Now()
-		st = ss.set.rechecked(st, now.Sub(begin) >= slowRecheck, now.Sub(turn) < recheckTurn)
+		st = ss.set.endRecheck(st, now.Sub(begin) >= slowRecheck, now.Sub(turn) < recheckTurn)
 		if st != nil && st.flow != flow {
 			turn = now
 		}
@@ -93,7 +93,7 @@ func (ss *streams) recheckFrom(ctx context.Context, st *stream) {
 }
 
 // recheckStream decides again about one stream.
-func (ss *streams) recheckStream(ctx context.Context, st *stream) {
+func (ss *streamSupervisor) recheckStream(ctx context.Context, st *stream) {
 	a := st.admittedBy
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
@@ -115,14 +115,14 @@ func (ss *streams) recheckStream(ctx context.Context, st *stream) {
 }
 
 // revoke ends a stream that is no longer admitted.
-func (ss *streams) revoke(st *stream, why, refusal string) {
+func (ss *streamSupervisor) revoke(st *stream, why, refusal string) {
 	st.revoked.Store(true)
 	ss.revoked.Add(1)
 	ss.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)
 	st.end()
 }
 
-// queueDue queues the streams whose recheck is due. The caller calls rechecked for each one
+// queueDue queues the streams whose recheck is due. The caller calls endRecheck for each one
 // that nextRecheck has returned.
 func (s *streamSet) queueDue(now time.Time, period time.Duration) {
 	s.mu.Lock()
@@ -146,9 +146,9 @@ func (s *streamSet) nextRecheck() *stream {
 	return s.rechecks.next()
 }
 
-// rechecked is called when the recheck of st has ended, and returns the next stream, as
+// endRecheck is called when the recheck of st has ended, and returns the next stream, as
 // nextRecheck does; see recheckQueue.end.
-func (s *streamSet) rechecked(st *stream, slow, stay bool) *stream {
+func (s *streamSet) endRecheck(st *stream, slow, stay bool) *stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rechecks.end(st, slow, stay)

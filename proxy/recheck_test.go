@@ -221,14 +221,14 @@ func TestStreamEndsWithItsShard(t *testing.T) {
 // TestRevokedStreamIsNotRecheckedAgain: its end may take a while, and is counted once.
 func TestRevokedStreamIsNotRecheckedAgain(t *testing.T) {
 	const period = 15 * time.Second
-	ss := streams{set: newStreamSet(), log: klog.Background()}
+	ss := streamSupervisor{set: newStreamSet(), log: klog.Background()}
 	ends := 0
 	ss.set.add(&stream{kind: watchStream, end: func() { ends++ }, admittedBy: &streamAuthn{request: authn.Request{URL: new(url.URL)}}})
 	now := time.Now()
 	for n := range 4 {
 		for _, st := range dueAt(ss.set, now.Add(time.Duration(n)*period), period) {
 			ss.revoke(st, "a test says so", "")
-			ss.set.rechecked(st, false, false)
+			ss.set.endRecheck(st, false, false)
 		}
 	}
 	if ends != 1 || ss.revoked.Load() != 1 {
@@ -272,7 +272,7 @@ func TestRecheckWhenTheCredentialExpires(t *testing.T) {
 				if len(due) != 1 {
 					t.Fatalf("%d are due at %v", len(due), at)
 				}
-				s.rechecked(due[0], false, false)
+				s.endRecheck(due[0], false, false)
 			}
 		})
 	}
@@ -298,7 +298,7 @@ func TestDueStreams(t *testing.T) {
 	if n := len(due(3 * period)); n != 0 {
 		t.Errorf("%d are due while they are looked at", n)
 	}
-	s.rechecked(first[0], false, false)
+	s.endRecheck(first[0], false, false)
 	if n := len(due(3 * period)); n != 1 {
 		t.Errorf("%d are due after another period, want 1", n)
 	}

@@ -15,7 +15,7 @@ import (
 // be a download that must not be interrupted.
 type recheckedBody struct {
 	io.ReadCloser
-	streams    *streams
+	streams    *streamSupervisor
 	admittedBy *streamAuthn
 	timer      *time.Timer
 	cut        atomic.Bool
@@ -27,7 +27,7 @@ type recheckedBody struct {
 
 // newRecheckedBody puts one in place of the body of res; nil: a is nil, and there is
 // nothing to recheck.
-func (ss *streams) newRecheckedBody(res *http.Response, a *streamAuthn) *recheckedBody {
+func (ss *streamSupervisor) newRecheckedBody(res *http.Response, a *streamAuthn) *recheckedBody {
 	if a == nil {
 		return nil
 	}

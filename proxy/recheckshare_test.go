@@ -74,7 +74,7 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 	if err != nil {
 		t.Fatal(err)
 	}
-	ss := &streams{set: newStreamSet(), log: klog.Background(), router: router, recheckPeriod: defaultRecheckPeriod}
+	ss := &streamSupervisor{set: newStreamSet(), log: klog.Background(), router: router, recheckPeriod: defaultRecheckPeriod}
 	ss.recheck = func(ctx context.Context, r authn.Request, d *authn.Decision) *authn.Decision {
 		if r.Header.Get("Hangs") == "" {
 			if gone.Load() {
@@ -103,7 +103,7 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 	st.end = sync.OnceFunc(func() { ss.set.remove(st); close(ended) })
 	ss.set.add(st)
 	over := make(chan struct{})
-	go func() { ss.recheckAll(ctx); close(over) }()
+	go func() { ss.runRechecks(ctx); close(over) }()
 	time.Sleep(2 * time.Minute)
 	gone.Store(true)
 	begin := time.Now()
@@ -161,7 +161,7 @@ func TestRecheckQueue(t *testing.T) {
 		case op < 8:
 			begin(s.nextRecheck())
 		case len(checking) > 0:
-			begin(s.rechecked(pick(&checking), rnd.IntN(2) == 0, rnd.IntN(2) == 0))
+			begin(s.endRecheck(pick(&checking), rnd.IntN(2) == 0, rnd.IntN(2) == 0))
 		}
 		if s.rechecks.running != len(checking) {
 			t.Fatalf("%d slots are in use, want %d", s.rechecks.running, len(checking))
@@ -174,7 +174,7 @@ func TestRecheckQueue(t *testing.T) {
 		s.remove(pick(&active))
 	}
 	for len(checking) > 0 {
-		begin(s.rechecked(pick(&checking), false, true))
+		begin(s.endRecheck(pick(&checking), false, true))
 	}
 	if q := &s.rechecks; q.running != 0 || len(q.sources) != 0 {
 		t.Errorf("%d slots and %d sources are kept for streams that are over", q.running, len(q.sources))

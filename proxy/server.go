@@ -47,7 +47,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer cancel()
 	defer p.listeners.reused.close()
 	running.Go(func() { p.router.Run(inner) })
-	running.Go(func() { p.streams.recheckAll(inner) })
+	running.Go(func() { p.streams.runRechecks(inner) })
 	running.Go(func() { // certificates that expire, or have expired when they come into use
 		wait.UntilWithContext(inner, func(context.Context) { p.pages.expired.Report(p.config.Now()) }, expiredInterval)
 	})

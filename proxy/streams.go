@@ -43,9 +43,9 @@ type streamSet struct {
 	rechecks recheckQueue
 }
 
-// streams registers the streams under way in set, and ends those that rechecks (recheck.go) or
-// moves (moves.go) end.
-type streams struct {
+// streamSupervisor has the streams under way, and ends them before their servers and clients
+// do: by rechecks (recheck.go) and moves (moves.go).
+type streamSupervisor struct {
 	set     *streamSet
 	log     klog.Logger
 	buffers *copyBuffers // of watches
@@ -59,8 +59,8 @@ type streams struct {
 	moveErrors  watchframes.Errors // that tell of a move
 	moved       atomic.Uint64      // how many streams moves have ended
 	otherStores otherstores.Stores
-	// listAnewTimeout is how long a shard may take to list again; tests shorten it.
-	listAnewTimeout time.Duration
+	// listedVersionTimeout is how long a shard may take to list again; tests shorten it.
+	listedVersionTimeout time.Duration
 }
 
 type stream struct {
@@ -109,7 +109,7 @@ func newStreamSet() *streamSet {
 
 // begin registers st, whose kind and end the caller has set. It is the stream of the request r,
 // which d admitted, to the server at to.
-func (ss *streams) begin(st *stream, r *http.Request, to *destination.Destination, d *authn.Decision) *stream {
+func (ss *streamSupervisor) begin(st *stream, r *http.Request, to *destination.Destination, d *authn.Decision) *stream {
 	st.admittedBy = ss.streamAuthn(r, to, d)
 	if t := &to.Target; ss.moves != nil && to.Kind == destination.Shard && t.Shard != nil {
 		st.cluster, st.shard = t.Cluster, t.Shard.Name

@@ -20,7 +20,7 @@ import (
 // mostly wait: so the body is copied where the stack is short, at the end of serve or in
 // a goroutine of its own (hijackedwatch.go).
 type watch struct {
-	streams     *streams
+	streams     *streamSupervisor
 	gone        <-chan struct{} // closed when the client has disconnected
 	answer      *http.Response  // for its trailers
 	body        io.ReadCloser
@@ -34,7 +34,7 @@ type watch struct {
 
 // newWatch takes the body of res, the answer to r, out of ReverseProxy's hands, which gets an
 // empty one. finish closes it. The server is at to, and d admitted r.
-func (ss *streams) newWatch(r *http.Request, res *http.Response, to *destination.Destination, d *authn.Decision, received prometheus.Counter) *watch {
+func (ss *streamSupervisor) newWatch(r *http.Request, res *http.Response, to *destination.Destination, d *authn.Decision, received prometheus.Counter) *watch {
 	s := &watch{streams: ss, gone: r.Context().Done(), answer: res, body: res.Body, received: received}
 	// Logs and other servers' answers have no events, and are over when they end.
 	if ss.moves != nil && requestinfo.Of(r.Method, to.APIPath, r.URL.RawQuery).Verb == "watch" {

@@ -39,8 +39,8 @@ type Destination struct {
 	// Transport carries the request. It shows the proxy's certificate where Exposure says so.
 	Transport http.RoundTripper
 
-	// Headers carry the identity to the server. For a Listed host, HostHeaders carry it, and
-	// Headers are only removed.
+	// Headers carry the identity to the server. For a ReducedIdentity host, HostHeaders carry
+	// it, and Headers are only removed.
 	Headers, HostHeaders Headers
 
 	// ClusterPath is the cluster that the path names, as the client wrote it: not
@@ -109,9 +109,9 @@ const (
 	// Untrusted sees neither our certificate nor anything that says who is asking: no
 	// credential, no identity, no address. Its answers are sanitized.
 	Untrusted Exposure = iota
-	// Listed is a host that the operator lists with a certificate: it sees that, and
+	// ReducedIdentity is a host that the operator lists with a certificate: it sees that, and
 	// the identity without what other hosts must not learn.
-	Listed
+	ReducedIdentity
 	// PassThrough is a backend that authenticates by itself: it sees the client's
 	// credentials, and no identity.
 	PassThrough

@@ -49,7 +49,7 @@ func (q *resolution) toHost(mount *url.URL) error {
 		d.Base.Host = host.url.Host // as the operator spells it
 		d.Transport, d.HostHeaders = host.transport(), host.headers
 		if host.getsIdentity() {
-			d.Exposure = destination.Listed
+			d.Exposure = destination.ReducedIdentity
 		}
 	}
 	d.Prefix = strings.TrimSuffix(mount.EscapedPath(), "/")
