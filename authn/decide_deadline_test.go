@@ -81,9 +81,9 @@ func TestDecideDeadline(t *testing.T) {
 	}
 }
 
-// TestDecideDoesNotWait: with NoWait, an issuer that never answers is undecided at once, and
+// TestNoWaitDecidesAtOnce: with NoWait, an issuer that never answers is undecided at once, and
 // who need not be asked is admitted.
-func TestDecideDoesNotWait(t *testing.T) {
+func TestNoWaitDecidesAtOnce(t *testing.T) {
 	known := fakeToken{name: "known", users: map[string]user.Info{jwtOf(iss): &user.DefaultInfo{Name: "alice"}}}
 	for name, tc := range map[string]struct {
 		members []token.Authenticator

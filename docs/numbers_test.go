@@ -255,8 +255,8 @@ var numbers = []struct {
 	}},
 }
 
-// TestNumbers: numbers that pages say are those of the code.
-func TestNumbers(t *testing.T) {
+// TestPagesSayTheCodesNumbers: numbers that pages say are those of the code.
+func TestPagesSayTheCodesNumbers(t *testing.T) {
 	code := map[string]*checkedPackage{}
 	for _, row := range numbers {
 		if code[row.pkg] == nil && row.pkg != "" {

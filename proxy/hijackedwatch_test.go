@@ -184,8 +184,8 @@ func TestPanicOfWatchContained(t *testing.T) {
 	w.eventually(t, "the panic is counted", func() bool { return f.panics.Load() == 1 })
 }
 
-// TestWatchOverHTTP10: a client of HTTP/1.0 knows no chunks.
-func TestWatchOverHTTP10(t *testing.T) {
+// TestHTTP10WatchHasNoChunks: a client of HTTP/1.0 knows no chunks.
+func TestHTTP10WatchHasNoChunks(t *testing.T) {
 	w := newWorld(t)
 	end := watched(t, w)
 	f := w.front(t)

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestCountsRejectedIdentities: a shard that does not believe the proxy is told from one that
+// TestRejectedIdentitiesAreCounted: a shard that does not believe the proxy is told from one that
 // refuses the user, and the client gets the shard's answer as it was.
-func TestCountsRejectedIdentities(t *testing.T) {
+func TestRejectedIdentitiesAreCounted(t *testing.T) {
 	forbidden := func(who string) string {
 		return `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"pods is forbidden: User \"` + who + `\" cannot list resource","reason":"Forbidden","code":403}`
 	}

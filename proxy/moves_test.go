@@ -306,8 +306,8 @@ func TestMovedUpgrade(t *testing.T) {
 	}
 }
 
-// TestWatchThatBeginsAfterAMove: the cluster has settled between the lookup and the answer.
-func TestWatchThatBeginsAfterAMove(t *testing.T) {
+// TestWatchThatBeginsAfterAMoveExpires: the cluster has settled between the lookup and the answer.
+func TestWatchThatBeginsAfterAMoveExpires(t *testing.T) {
 	w, _, moves := movingWorld(t, true)
 	f := w.front(t)
 	moves.set("2kd9", "old", index.Moved)

@@ -160,9 +160,9 @@ func TestRates(t *testing.T) {
 	}
 }
 
-// TestDelaysRefusals: the answer to a request that comes too fast is held back, unless its
-// client leaves, or what is held back has no room for it.
-func TestDelaysRefusals(t *testing.T) {
+// TestTooFastRequestsAreHeldBack: the answer to a request that comes too fast is held back,
+// unless its client leaves, or what is held back has no room for it.
+func TestTooFastRequestsAreHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pauses{pause: time.Second}
 		began := time.Now()

@@ -66,17 +66,17 @@ func (s *hangingShards) client(t *testing.T, placement Shards) *AccountClient {
 	return h
 }
 
-// shardInName places a cluster on the shard that its name starts with.
-type shardInName struct{}
+// shardByPrefix places a cluster on the shard that its name starts with.
+type shardByPrefix struct{}
 
-func (shardInName) Holder(cluster string) (*shards.Shard, error) {
+func (shardByPrefix) Holder(cluster string) (*shards.Shard, error) {
 	shard, _, _ := strings.Cut(cluster, "-")
 	return place{cluster: "https://" + shard}.Holder(cluster)
 }
 
-// crowd looks up this many accounts at the same time. It returns when all of them wait or have
-// failed, and ends them with the test.
-func crowd(t *testing.T, h *AccountClient, accounts int, cluster func(n int) string) {
+// lookUpMany looks up this many accounts at the same time. It returns when all of them wait or
+// have failed, and ends them with the test.
+func lookUpMany(t *testing.T, h *AccountClient, accounts int, cluster func(n int) string) {
 	for n := range accounts {
 		go func() { _, _ = h.ServiceAccount(t.Context(), cluster(n), "default", fmt.Sprint("bot-", n), false) }()
 	}
@@ -91,8 +91,8 @@ func TestHangingShardsLeaveLookupsToOtherShards(t *testing.T) {
 		t.Run(fmt.Sprint(hanging), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &hangingShards{hangs: func(cluster string) bool { return strings.HasPrefix(cluster, "hung") }}
-				h := s.client(t, shardInName{})
-				crowd(t, h, 1200+300*hanging, func(n int) string { return fmt.Sprintf("hung%d-%d", n%hanging, n/100) })
+				h := s.client(t, shardByPrefix{})
+				lookUpMany(t, h, 1200+300*hanging, func(n int) string { return fmt.Sprintf("hung%d-%d", n%hanging, n/100) })
 				if requests, shards := s.waiting(); requests > maxRunning || shards != hanging {
 					t.Errorf("%d requests under way at %d shards, want at most %d at all of %d", requests, shards, maxRunning, hanging)
 				}
@@ -104,33 +104,33 @@ func TestHangingShardsLeaveLookupsToOtherShards(t *testing.T) {
 	}
 }
 
-// TestClustersLeaveLookupsToOthersOfTheirShard: a logical cluster with many accounts that take
-// long to look up does not keep the others of its shard from theirs.
-func TestClustersLeaveLookupsToOthersOfTheirShard(t *testing.T) {
+// TestOneClusterLeavesLookupsToOthers: a logical cluster with many accounts that take long to
+// look up does not keep the others of its shard from theirs.
+func TestOneClusterLeavesLookupsToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &hangingShards{hangs: func(cluster string) bool { return cluster == "shard-large" }}
-		h := s.client(t, shardInName{})
-		crowd(t, h, 1500, func(int) string { return "shard-large" })
+		h := s.client(t, shardByPrefix{})
+		lookUpMany(t, h, 1500, func(int) string { return "shard-large" })
 		if _, err := h.ServiceAccount(t.Context(), "shard-small", "default", "bot", false); err != nil {
 			t.Errorf("an account of another cluster: %v", err)
 		}
 	})
 }
 
-// TestLookupsWithoutATurnHaveTheGrace: an account that was found stays valid for the grace while
-// its cluster's share of the look-ups is used up.
-func TestLookupsWithoutATurnHaveTheGrace(t *testing.T) {
+// TestKnownAccountsStayValidWhileLookupsAreFull: an account that was found stays valid for the
+// grace while its cluster's share of the look-ups is used up.
+func TestKnownAccountsStayValidWhileLookupsAreFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hung atomic.Bool
 		s := &hangingShards{hangs: func(string) bool { return hung.Load() }}
-		h := s.client(t, shardInName{})
+		h := s.client(t, shardByPrefix{})
 		h.config.Grace = time.Minute
 		if _, err := h.ServiceAccount(t.Context(), "shard-1", "default", "bot", false); err != nil {
 			t.Fatal(err)
 		}
 		hung.Store(true)
 		time.Sleep(DefaultFresh)
-		crowd(t, h, 1500, func(int) string { return "shard-1" })
+		lookUpMany(t, h, 1500, func(int) string { return "shard-1" })
 		if got, err := h.ServiceAccount(t.Context(), "shard-1", "default", "bot", false); err != nil || got.UID != "u" {
 			t.Errorf("within the grace: %v, %v", got, err)
 		}

@@ -112,9 +112,9 @@ func TestCallersShareCalls(t *testing.T) {
 	}
 }
 
-// TestNestedNamesShareTheShareOfTheFirst: of a server's half, one of its tenants takes half,
+// TestNestedNamesDivideTheFirstNamesShare: of a server's half, one of its tenants takes half,
 // and the next one half of what is left. Another server's tenant has its turn at once, too.
-func TestNestedNamesShareTheShareOfTheFirst(t *testing.T) {
+func TestNestedNamesDivideTheFirstNamesShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(Limits{Running: 16, Calls: 64, Waiters: 64, Timeout: time.Minute, Nested: true})
 		tenant := func(server, tenant string) (refused *atomic.Int32) {
@@ -152,9 +152,9 @@ func TestNestedNamesShareTheShareOfTheFirst(t *testing.T) {
 	})
 }
 
-// TestNestedTurnsGoByTheFirstNameFirst: a slot that gets free goes to the server with the
+// TestNestedTurnsCompareFirstNamesFirst: a slot that gets free goes to the server with the
 // fewest calls running, and there to the tenant with the fewest.
-func TestNestedTurnsGoByTheFirstNameFirst(t *testing.T) {
+func TestNestedTurnsCompareFirstNamesFirst(t *testing.T) {
 	q := New[string, string](Limits{Running: 16, Calls: 64, Waiters: 64, Timeout: time.Minute, Nested: true})
 	a1, a2, b1 := q.caller([]string{"a", "a1"}), q.caller([]string{"a", "a2"}), q.caller([]string{"b", "b1"})
 	for name, n := range map[uint64]int{a1[0]: 3, a1[1]: 1, a2[1]: 2, b1[0]: 2, b1[1]: 2} {

@@ -102,8 +102,9 @@ func TestReviewsAreKept(t *testing.T) {
 	ask(carol, true, false, 1)
 }
 
-// TestAuthorizeDoesNotWait: with NoWait, an answer that is known counts, and root is not waited for.
-func TestAuthorizeDoesNotWait(t *testing.T) {
+// TestNoWaitAuthorizesAtOnce: with NoWait, an answer that is known counts, and root is not
+// waited for.
+func TestNoWaitAuthorizesAtOnce(t *testing.T) {
 	root := accessreviewtest.NewRoot(t, "", "alice")
 	a, err := NewRootAuthorizer(RootConfig{Kubeconfig: root.Config("")})
 	if err != nil {
