@@ -14,7 +14,7 @@
 //   - whose requests come too fast: rates.go and package ratelimit
 //   - who else gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages
-//     packages accessreview and zpages; instead of waiting: authenticating (admit.go)
+//     packages accessreview and zpages; instead of waiting: authenticateCharged (admit.go)
 //   - which headers a server gets: exchange.rewrite (forward.go)
 //   - which headers a client gets: exchange.modifyResponse (forward.go) if a server answers,
 //     exchange.answer (handler.go) with a Status of the proxy's own
