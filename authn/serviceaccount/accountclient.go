@@ -57,8 +57,8 @@ type AccountClientConfig struct {
 	Client *rest.Config
 	// Fresh is how long an answer is good for; 0 means DefaultFresh.
 	Fresh time.Duration
-	// Grace is how much longer it is while the shard can't be asked; 0 means not
-	// at all.
+	// Grace is how much longer it is while the shard can't be asked, or the account's cluster
+	// has used up its share of the look-ups; 0 means not at all.
 	Grace time.Duration
 	// Clock is the time; nil means the real one.
 	Clock clock.PassiveClock
@@ -66,9 +66,9 @@ type AccountClientConfig struct {
 
 // AccountClient asks shards over HTTP and keeps their answers for a short time. No
 // question is asked twice at the same time, and the number of requests is bounded. Shards
-// share the look-up slots fairly, and so do the clusters of a shard: neither a shard that
-// hangs nor a cluster with many accounts delays the others' look-ups. It implements
-// AccountGetter.
+// share the look-up slots fairly, and so do the clusters of a shard: a shard that hangs, or a
+// cluster with many accounts, leaves others half of what is left. So up to six shards that
+// hang, and five such clusters of one shard, delay nobody else. It implements AccountGetter.
 type AccountClient struct {
 	config AccountClientConfig
 	client shardGetter
@@ -174,8 +174,22 @@ func (c *AccountClient) resultOf(a answer, recent bool) (Secret, error) {
 }
 
 // fetchOnce asks the shard, or waits for the result if another request already does. An
-// error means that ctx has ended.
+// error means that ctx has ended. If it has ended before, as that of a request that must not
+// wait has (authn.Request.NoWait), the shard is asked for the sake of the next request.
 func (c *AccountClient) fetchOnce(ctx context.Context, q question) (answer, error) {
+	if ctx.Err() == nil {
+		return c.fetchInTurn(ctx, q)
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
+		defer cancel()
+		_, _ = c.fetchInTurn(ctx, q) // remembered
+	}()
+	return answer{}, ctx.Err()
+}
+
+// fetchInTurn asks the shard when the question's turn comes, as fetchOnce says.
+func (c *AccountClient) fetchInTurn(ctx context.Context, q question) (answer, error) {
 	a, err := c.queue.Do(ctx, q, []string{q.shard, q.cluster}, func() func(context.Context) (answer, error) {
 		return func(ctx context.Context) (answer, error) {
 			// Another request may have asked just before this one joined.
