@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
+	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/routing/routingtest"
 )
 
@@ -165,6 +167,42 @@ func hangingIssuerTakesNoPlaces(t *testing.T, w *world, query string) {
 	s.serves("who is new to another workspace", s.client(t, true), "/clusters/root:quiet/api", "new")
 	s.serves("who is known in the workspace, from the same address", s.client(t, true), "/clusters/root:ws/api", "known")
 	s.serves("who is new to the workspace, with another address", s.from("127.0.0.2", true), "/clusters/root:ws/api", "new")
+}
+
+// TestPagesWaitOnlyWhileTheirAddressHasRoom: requests for the proxy's own pages wait for an
+// issuer, and for what their user may read, only while their address has room.
+func TestPagesWaitOnlyWhileTheirAddressHasRoom(t *testing.T) {
+	for _, hangs := range []string{"issuer", "authorizer"} {
+		t.Run(hangs, func(t *testing.T) {
+			w := newWorld(t)
+			w.decide = func(ctx context.Context, r authn.Request) *authn.Decision {
+				if hangs != "issuer" {
+					return &authn.Decision{User: alice, Status: http.StatusOK, Authenticator: "token"}
+				}
+				if !r.NoWait {
+					<-ctx.Done()
+				}
+				return &authn.Decision{Status: http.StatusServiceUnavailable}
+			}
+			w.config.Pages.Authorizer = hangingAuthorizer{}
+			s := besiege(t, w)
+			s.send(s.client(t, false), sent, "token", func(int) string { return "/metrics" })
+			if s.answered.Load() == 0 {
+				t.Error("nothing bounds how many wait")
+			}
+		})
+	}
+}
+
+// hangingAuthorizer never knows, and waits for that unless it must not.
+type hangingAuthorizer struct{}
+
+// Authorize implements Authorizer.
+func (hangingAuthorizer) Authorize(ctx context.Context, to accessreview.Access) (bool, error) {
+	if !to.NoWait {
+		<-ctx.Done()
+	}
+	return false, errors.New("root has not answered")
 }
 
 // TestMissingBodiesTakeNoPlaces: anonymous requests whose bodies are announced and do not

@@ -142,6 +142,7 @@ func TestStreamsEndWithWhatAdmittedThem(t *testing.T) {
 	if f.streams.revoked.Load() != 7 {
 		t.Errorf("%d streams count as ended, want 7", f.streams.revoked.Load())
 	}
+	until(t, "no stream is left", func() bool { return f.streams.set.counts() == [streamKinds]int{} })
 }
 
 func TestStreamEndsWithItsWorkspace(t *testing.T) {

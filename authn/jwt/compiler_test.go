@@ -91,6 +91,9 @@ func TestOwnersExpressionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var held []*compilation
+	if shared.most != maxOwnersExpressions {
+		t.Errorf("an owner may have %d bytes, want %d", shared.most, maxOwnersExpressions)
+	}
 	shared.most = 10 * size.Bytes
 	for i := range 10 {
 		for range 2 { // the second time it is no other expression

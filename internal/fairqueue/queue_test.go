@@ -176,6 +176,20 @@ func TestNestedTurnsCompareFirstNamesFirst(t *testing.T) {
 	}
 }
 
+// TestNestedNamesUseTheLastSlot: a caller for whom there is one slot left gets it.
+func TestNestedNamesUseTheLastSlot(t *testing.T) {
+	q := New[string, string](Limits{Running: 1, Calls: 1, Waiters: 1, Timeout: time.Minute, Nested: true})
+	c, _, err := q.join("key", q.caller([]string{"shard", "cluster"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-c.turn:
+	default:
+		t.Error("its turn does not come")
+	}
+}
+
 // TestFewestRunningIsNext: a place that gets free goes to the caller who has the
 // fewest calls running, whoever came first.
 func TestFewestRunningIsNext(t *testing.T) {

@@ -10,8 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"frontproxy/authn"
+	"frontproxy/authn/token"
 	"frontproxy/internal/fairqueue"
 )
 
@@ -31,6 +33,12 @@ func TestWrite(t *testing.T) {
 			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized: the request has no credentials that are used here; log in first; an administrator can find out why by this id: a-1","reason":"Unauthorized","details":{"uid":"a-1"},"code":401}`}},
 		{"refused without an id", Unauthenticated(&authn.Decision{Credential: authn.TokenCredential, Status: http.StatusUnauthorized}), answer{401, "",
 			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized: the token was not accepted; log in again if it may have expired","reason":"Unauthorized","details":{},"code":401}`}},
+		{"configurations that nobody can tell now", ForConfigurations(fmt.Errorf("root: %w", token.ErrUndecided)), answer{503, "",
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"root: could not decide","reason":"ServiceUnavailable","code":503}`}},
+		{"no configurations", ForConfigurations(errors.New("no such workspace")), answer{404, "",
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no such workspace","reason":"NotFound","code":404}`}},
+		{"no TokenReviews for this user", ReviewForbidden("alice", schema.GroupResource{Group: "authentication.k8s.io", Resource: "tokenreviews"}), answer{403, "",
+			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"tokenreviews.authentication.k8s.io is forbidden: User \"alice\" cannot create resource \"tokenreviews\" in API group \"authentication.k8s.io\" at the cluster scope","reason":"Forbidden","details":{"group":"authentication.k8s.io","kind":"tokenreviews"},"code":403}`}},
 		{"a shard that is down", Unreachable("shard \"s\"", 0), answer{503, "1",
 			`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"shard \"s\" could not be reached; try again later","reason":"ServiceUnavailable","details":{"retryAfterSeconds":1},"code":503}`}},
 		{"a shard that has been down for 30 s", Unreachable("shard \"s\"", 30*time.Second), answer{503, "1",
