@@ -68,7 +68,6 @@ func ready(t testing.TB, s *issuertest.Issuer) (*clocktesting.FakeClock, *Pool, 
 	return clock, p, i
 }
 
-// eventually polls, for what the code under test gives no signal of.
 func verify(i *Issuer, token string) error {
 	_, err := i.Verify(context.Background(), token)
 	return err

@@ -29,7 +29,8 @@ type Limits struct {
 	// Timeout limits a call, including the wait for its turn.
 	Timeout time.Duration
 	// Nested: each name of a caller is a part of the one before it, such as a tenant of a
-	// server. Then the parts of a name divide its share among themselves.
+	// server. Then the parts of a name divide its share among themselves. A part of two names
+	// counts in both.
 	Nested bool
 }
 
@@ -126,7 +127,7 @@ func (q *Queue[K, V]) join(key K, from caller) (c *call[V], first bool, err erro
 		return nil, false, fmt.Errorf("%w: %d requests already wait for results", ErrFull, q.waiters)
 	}
 	if !q.fits(q.waitersOf, from, q.limits.Waiters-q.waiters) {
-		return nil, false, fmt.Errorf("%w: %d requests of this caller already wait for results", ErrFull, q.waitersOf.of(from))
+		return nil, false, fmt.Errorf("%w: %d requests that share with this one already wait for results", ErrFull, q.waitersOf.of(from))
 	}
 	c = q.calls[key]
 	if first = c == nil; first {
@@ -147,7 +148,7 @@ func (q *Queue[K, V]) add(key K, from caller) (*call[V], error) {
 		return nil, fmt.Errorf("%w: %d are already running or waiting", ErrFull, len(q.calls))
 	}
 	if !q.fits(q.callsOf, from, room) {
-		return nil, fmt.Errorf("%w: %d of this caller are already running or waiting", ErrFull, q.callsOf.of(from))
+		return nil, fmt.Errorf("%w: %d calls that share with this one are already running or waiting", ErrFull, q.callsOf.of(from))
 	}
 	c := &call[V]{done: make(chan struct{}), abandoned: make(chan struct{}), caller: from, turn: make(chan struct{})}
 	q.calls[key] = c

@@ -133,7 +133,7 @@ func (a *RootAuthorizer) Authorize(ctx context.Context, to Access) (bool, error)
 	if to.NoWait {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
-		cancel() // root may be asked, for the next request, and is not waited for
+		cancel() // only what is known counts: root is not asked
 	}
 	allowed, err := a.queue.Do(ctx, key, []string{reviewCaller(to.User)}, func() func(context.Context) (bool, error) {
 		return func(ctx context.Context) (bool, error) {
