@@ -116,9 +116,10 @@ func (ss *streamSupervisor) recheckStream(ctx context.Context, st *stream) {
 
 // revoke ends a stream that is no longer admitted.
 func (ss *streamSupervisor) revoke(st *stream, why, refusal string) {
-	st.revoked.Store(true)
-	ss.revoked.Add(1)
-	ss.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)
+	if !st.revoked.Swap(true) {
+		ss.revoked.Add(1)
+		ss.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)
+	}
 	st.end()
 }
 
@@ -129,7 +130,7 @@ func (s *streamSet) queueDue(now time.Time, period time.Duration) {
 	defer s.mu.Unlock()
 	for st := range s.active {
 		switch {
-		case st.admittedBy == nil || st.flow != nil || st.revoked.Load():
+		case st.admittedBy == nil || st.flow != nil:
 		case st.next.IsZero(): // new: spread over the period
 			st.next = st.admittedBy.soonest(now, period*3/4+rand.N(period/4+1)) //nolint:gosec // jitter
 		case !now.Before(st.next):

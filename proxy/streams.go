@@ -69,7 +69,7 @@ type stream struct {
 	conn io.Closer // the client's connection, when the stream has it; else nil
 	// admittedBy is what admitted the stream; nil: the stream is not rechecked. next is
 	// when the next recheck is due. revoked: a recheck has ended the stream, which may take
-	// a while; it was the last.
+	// a while.
 	admittedBy *streamAuthn
 	next       time.Time
 	revoked    atomic.Bool
