@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"net/http"
 	"time"
@@ -55,6 +56,22 @@ func (w *clientWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		liftProgressDeadline(conn)
 	}
 	return conn, buffered, err //nolint:wrapcheck // net/http's, for net/http
+}
+
+// tunnelWriter is the clientWriter of a tunnel, which ends with ctx. Then ReverseProxy closes the
+// server's connection only, and would wait for a client that neither sends nor closes.
+type tunnelWriter struct {
+	*clientWriter
+	ctx context.Context
+}
+
+// Hijack closes the client's connection when the tunnel ends.
+func (w *tunnelWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := w.clientWriter.Hijack()
+	if err == nil {
+		context.AfterFunc(w.ctx, func() { _ = conn.Close() })
+	}
+	return conn, buffered, err
 }
 
 // Unwrap is for http.ResponseController.

@@ -35,7 +35,7 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 	}
 	x.response.writer = clientWriter{w, x.charges, x.upload, r.ProtoMajor == 2}
 	if x.upgrade {
-		x.tunnel(&x.response.writer, r)
+		x.tunnel(r)
 		return
 	}
 	x.rp.ServeHTTP(&x.response.writer, buffered)
@@ -64,12 +64,12 @@ func (x *exchange) tooLate(w http.ResponseWriter) {
 }
 
 // tunnel is forward for upgrades.
-func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request) {
+func (x *exchange) tunnel(r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	st := x.p.streams.begin(&stream{kind: upgradeStream, end: cancel}, r, &x.dest, x.decision)
 	defer x.p.streams.set.remove(st)
-	x.rp.ServeHTTP(w, r.WithContext(ctx))
+	x.rp.ServeHTTP(&tunnelWriter{&x.response.writer, ctx}, r.WithContext(ctx))
 }
 
 // rewrite makes the outgoing request. ReverseProxy has removed the hop-by-hop

@@ -142,6 +142,37 @@ func TestStreamsEndWithWhatAdmittedThem(t *testing.T) {
 	if f.streams.revoked.Load() != 7 {
 		t.Errorf("%d streams count as ended, want 7", f.streams.revoked.Load())
 	}
+	until(t, "no stream is left", func() bool { return f.streams.set.counts() == [streamKinds]int{} })
+}
+
+// TestRevokedTunnelEndsThoughItsClientIsSilent: nor is anything left of it, even if the server
+// ended its side first and the client keeps its own open.
+func TestRevokedTunnelEndsThoughItsClientIsSilent(t *testing.T) {
+	var revoked atomic.Bool
+	w := newWorld(t)
+	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
+		c, err := (&websocket.Upgrader{}).Upgrade(rw, r, nil)
+		if err != nil {
+			t.Errorf("upgrade: %v", err)
+			return
+		}
+		_ = c.WriteMessage(websocket.TextMessage, []byte("event"))
+		_ = c.Close()
+	})
+	w.config.Recheck = func(context.Context, authn.Request, *authn.Decision) *authn.Decision {
+		if revoked.Load() {
+			return &authn.Decision{Status: http.StatusUnauthorized, ID: "id"}
+		}
+		return nil
+	}
+	w.config.RecheckPeriod = 30 * time.Millisecond
+	f := w.front(t)
+	_ = ends(t, f.webSocket(t)) // the client has seen the server's end, and does not close its own
+	if n := f.streams.set.counts()[upgradeStream]; n != 1 {
+		t.Fatalf("%d tunnels are open, want 1", n)
+	}
+	revoked.Store(true)
+	until(t, "no stream is left", func() bool { return f.streams.set.counts() == [streamKinds]int{} })
 }
 
 func TestStreamEndsWithItsWorkspace(t *testing.T) {
