@@ -112,14 +112,14 @@ func mounted(u string) wsOption {
 
 // answer is a lookup's outcome in a form that is easy to compare.
 type answer struct {
-	Cluster, Shard, Mount string
-	Type                  Type
-	Err                   error
+	Cluster, Shard, Mount, MountParent string
+	Type                               Type
+	Err                                error
 }
 
 func (w *world) lookup(path string) answer {
 	t, err := w.Lookup(path)
-	a := answer{Cluster: t.Cluster, Type: t.Type, Err: err}
+	a := answer{Cluster: t.Cluster, MountParent: t.MountParent, Type: t.Type, Err: err}
 	if t.Shard != nil {
 		a.Shard = t.Shard.Name
 	}

@@ -27,7 +27,8 @@ func (idx *Index) Lookup(path string) (Target, error) {
 	}
 	if mount != 0 {
 		if u := idx.mounts[mount]; u != nil {
-			return Target{Mount: u}, nil
+			parent := idx.workspaces.at(uint32(mount)).parent
+			return Target{Mount: u, MountParent: idx.clusters.at(uint32(parent)).name}, nil
 		}
 		return Target{}, ErrUnknown
 	}

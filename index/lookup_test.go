@@ -141,7 +141,7 @@ func TestLookup(t *testing.T) {
 		{
 			name: "mount", path: "root:org:m",
 			with: func(w *world) { w.add("root", ws(orgID, "m", "", mounted("https://there.example/x"))) },
-			want: answer{Mount: "https://there.example/x"},
+			want: answer{Mount: "https://there.example/x", MountParent: orgID},
 		},
 		{
 			name: "below a mount", path: "root:org:m:team",

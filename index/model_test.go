@@ -70,7 +70,7 @@ func (m *model) holder(cluster string) (string, error) {
 	return "", ErrConflict
 }
 
-// resolve returns a cluster, or a mount's URL. With ErrConflict it returns the cluster if
+// resolve returns a cluster, or a mount's URL and the cluster that it is in. With ErrConflict it returns the cluster if
 // the path ends there.
 func (m *model) resolve(path string) (cluster, mount string, err error) {
 	segments := strings.Split(path, ":")
@@ -98,7 +98,7 @@ func (m *model) resolve(path string) (cluster, mount string, err error) {
 			if i < len(segments)-1 || o.Spec.URL == "" {
 				return "", "", ErrUnknown
 			}
-			return "", o.Spec.URL, nil
+			return cluster, o.Spec.URL, nil
 		case o.Spec.Cluster == "":
 			return "", "", m.missing()
 		}
@@ -108,8 +108,11 @@ func (m *model) resolve(path string) (cluster, mount string, err error) {
 
 func (m *model) lookup(path string) answer {
 	cluster, mount, err := m.resolve(path)
-	if err != nil || mount != "" {
-		return answer{Cluster: cluster, Mount: mount, Err: err}
+	switch {
+	case err != nil:
+		return answer{Cluster: cluster, Err: err}
+	case mount != "":
+		return answer{Mount: mount, MountParent: cluster}
 	}
 	shard, _ := m.holder(cluster)
 	if !m.shards[shard].usable {

@@ -19,6 +19,9 @@ type Target struct {
 	// Mount is the workspace's spec.URL if the path leads to a mount, else nil. A
 	// tenant chose it. Immutable.
 	Mount *url.URL
+	// MountParent is the logical cluster whose Workspace is the mount; empty if the path
+	// leads to no mount.
+	MountParent string
 }
 
 // Type is a workspace type as the index resolves it: the logical cluster that owns

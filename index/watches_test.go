@@ -173,7 +173,7 @@ func testWatcherFillsTheIndex(t *testing.T, delivery shardstest.Delivery) {
 		"root":       {Cluster: "root", Shard: "root", Type: rootType},
 		"root:org":   {Cluster: orgID, Shard: "root", Type: orgType},
 		orgID:        {Cluster: orgID, Shard: "root", Type: orgType},
-		"root:m":     {Mount: "https://there.example/x"},
+		"root:m":     {Mount: "https://there.example/x", MountParent: "root"},
 		"user:alice": {Cluster: homeID, Shard: "root", Type: Type{Cluster: "root", Name: "home", Path: "root"}},
 		"root:odd":   {Err: ErrUnknown},
 		"nowhere":    {Err: ErrUnknown},
