@@ -78,15 +78,14 @@ var numbers = []struct {
 		"docs/operations.md":    {"`--max-requests-inflight` (4,000)"},
 		"docs/compatibility.md": {"At most 4,000 concurrent short requests"},
 		"docs/reliability.md":   {"`--max-requests-inflight=40`; 4,000 by default"},
-		"docs/install.md":       {"128 KiB times that number, 500 MiB by default"},
 		"docs/threat-model.md":  {"128 KiB × `--max-requests-inflight` for all (500 MiB by default)"},
 	}},
-	{"proxy", map[string]any{"waitingBytes": 128 * kib, "streamsBytes": 256 * kib, "requestBytes": 16 * kib, "addressPart": 16, "userPart": 4, "hostPart": 2}, map[string][]string{
-		"docs/operations.md":      {"128 KiB × that number; requests for watches and other streams have one of their own, twice as large"},
-		"docs/install.md":         {"128 KiB times that number, 500 MiB by default, and requests for watches twice as much again"},
-		"docs/flags.md":           {"128 KiB times this number; those for streams have another, twice as large"},
-		"docs/troubleshooting.md": {"`--max-requests-inflight` × 128 KiB"},
-		"docs/threat-model.md":    {"| 128 KiB × `--max-requests-inflight`", "A request counts as 16 KiB", "A stranger may have a 16th of what is free, a user a quarter, a mount and an address at a backend that authenticates half. Requests for a stream have a separate budget, twice as large"},
+	{"proxy", map[string]any{"waitingBytes": 128 * kib, "startingBytes": 256 * kib, "requestBytes": 16 * kib, "addressPart": 16, "userPart": 4, "hostPart": 2, "groupPart": 1, "waitingPart": 4, "startingPart": 8, "openPart": 2, "streamBytes": 32 * kib}, map[string][]string{
+		"docs/operations.md":      {"128 KiB × that number, or a quarter", "twice as large or an eighth of the limit", "Streams then pay 32 KiB", "out of half of the limit"},
+		"docs/flags.md":           {"128 KiB times this number, or a quarter of the runtime's memory limit if that is less; those for streams have another, twice as large or an eighth"},
+		"docs/troubleshooting.md": {"`--max-requests-inflight` × 128 KiB or a quarter of the memory limit"},
+		"docs/install.md":         {"at most a quarter of nine tenths", "and open watches half: one of 1 GiB has room for 14,000 watches"},
+		"docs/threat-model.md":    {"| 128 KiB × `--max-requests-inflight`", "A request counts as 16 KiB", "no more than a quarter of the runtime's memory limit", "A stranger may have a 16th of what is free, a user a quarter, a mount and an address at a backend that authenticates half.", "may have as much as they leave free: half,", "Ten workspaces of one tenant together leave an eleventh to others. Requests for a stream have a separate budget, twice as large and at most an eighth", "half of the runtime's memory limit, if there is one. Each is charged 32 KiB"},
 	}},
 	{"proxy", map[string]any{"defaultProgressTimeout": time.Minute, "progressBytes": 4 * kib, "maxBufferedBody": 64 * kib, "maxStreamRequest": 128 * kib}, map[string][]string{
 		"docs/compatibility.md":   {"one minute for each 4 KiB of its body, for all of a body up to 64 KiB"},

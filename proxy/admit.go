@@ -41,7 +41,7 @@ func (x *exchange) admit(r *http.Request) *metav1.Status {
 // address for the time that it waits. If the address has no room, do gets noWait, and a
 // request that would have to wait is refused with 429.
 func (x *exchange) authenticateCharged(r *http.Request, do func(r *http.Request, noWait bool) *metav1.Status) *metav1.Status {
-	x.charges.chargeAddress(&x.p.limit, r, chargedTarget(x.localPath, &x.dest), x.long)
+	x.charges.chargeAddress(&x.p.limit, r, x.localPath, &x.dest, x.long)
 	noWait := x.charges.addressFull
 	status := x.p.withSpan(r, "authn", func(r *http.Request) *metav1.Status { return do(r, noWait) })
 	if noWait && status != nil && status.Code == http.StatusServiceUnavailable {

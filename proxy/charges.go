@@ -3,7 +3,6 @@ package proxy
 import (
 	"net/http"
 	"sync"
-	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -17,52 +16,67 @@ import (
 // and startRunning are called in this order, by the handler; the other methods by several
 // goroutines, also when the request is over.
 type charges struct {
-	// target is what is asked for: a logical cluster, an entry of the mapping file or a page of
-	// the proxy. Each target has accounts of its own. address is the client's, and stream says
-	// that the request is for a watch or another stream. The handler alone uses these.
+	// target is what is asked for: a logical cluster, a mount, an entry of the mapping file or a
+	// page of the proxy. Each target has accounts of its own, and group is the one they belong
+	// to. address is the client's, and starting says that the request is for a watch or another
+	// stream. The handler alone uses these.
 	target, address string
-	stream          bool
+	group           accountKey
+	starting        bool
 	// addressFull says that the account of the client's address was full, so that only a
 	// caller whose credential can be checked without waiting is admitted.
 	addressFull bool
 
-	mu            sync.Mutex
-	budget        *memoryBudget // nil: no bound
-	weight        int64         // what account pays; host pays answerBytes more
-	account, host *atomic.Int64
-	places        places
-	hasPlaces     bool // it counts in places, unless clientWaits > 0
-	clientWaits   int  // how many goroutines wait for the client
+	mu           sync.Mutex
+	budget       *memoryBudget // nil: no bound
+	weight       int64         // what caller pays; host pays answerBytes more
+	caller, host payer
+	stream       streamCharge
+	places       places
+	hasPlaces    bool // it counts in places, unless clientWaits > 0
+	clientWaits  int  // how many goroutines wait for the client
 }
 
-// chargedTarget is what a request for localPath, or else for d, is charged for.
-func chargedTarget(localPath string, d *destination.Destination) string {
+// streamCharge is what is paid for a stream as long as it lasts; the zero value is nothing.
+type streamCharge struct {
+	budget *memoryBudget
+	payer  payer
+	weight int64
+}
+
+// chargedTarget is what a request for localPath, or else for d, is charged for, and the group
+// of that.
+func chargedTarget(localPath string, d *destination.Destination) (target string, group accountKey) {
 	switch {
 	case localPath != "":
-		return localPath
-	case d.ClusterPath != "":
-		return d.ClusterPath
-	case d.Target.Cluster != "":
-		return d.Target.Cluster
+		target = localPath
+	case d.Target.Cluster != "": // by its name: it has several paths
+		target = d.Target.Cluster
+	case d.Kind == destination.MountedHost:
+		m := d.LastMount()
+		return m.Path, accountKey{kind: mountsGroup, target: m.Parent}
+	default:
+		target = d.Pattern
 	}
-	return d.Pattern
+	return target, accountKey{kind: targetGroup, target: target}
 }
 
 // chargeAddress charges the client's address for the request while it is authenticated. If
-// the address has no room, addressFull is set. stream: the request is for a watch or another
+// the address has no room, addressFull is set. starting: the request is for a watch or another
 // stream.
-func (c *charges) chargeAddress(l *requestLimits, r *http.Request, target string, stream bool) {
+func (c *charges) chargeAddress(l *requestLimits, r *http.Request, localPath string, d *destination.Destination, starting bool) {
 	if l.most == 0 {
 		return
 	}
 	c.budget, c.weight = &l.waiting, weightOf(r)
-	if stream {
-		c.budget = &l.streams
+	if starting {
+		c.budget = &l.starting
 	}
-	c.target, c.address, c.stream = target, r.RemoteAddr, stream
-	account := c.budget.accountAt(addressAccount, c.address, target)
-	if c.addressFull = !c.budget.take(account, c.weight, addressPart); !c.addressFull {
-		c.account = account
+	c.target, c.group = chargedTarget(localPath, d)
+	c.address, c.starting = r.RemoteAddr, starting
+	from := c.budget.stranger(c.address, c.target)
+	if c.addressFull = !c.budget.take(from, c.weight); !c.addressFull {
+		c.caller = from
 	}
 }
 
@@ -73,29 +87,50 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 	if c.budget == nil {
 		return nil
 	}
-	part := func(n int64) int64 {
-		if c.stream {
-			return streamsPart
-		}
-		return n
-	}
 	if u != nil {
-		account := c.budget.account(userAccount, u.GetName(), c.target)
-		if !c.budget.move(c.account, account, c.weight, part(userPart)) {
+		to := c.forStream(c.budget.user(u.GetName(), c.target, c.group))
+		if !c.budget.move(c.caller, to, c.weight) {
 			return apistatus.TooManyRequests(limited(u))
 		}
-		c.account = account
+		c.caller = to
 	} else if c.addressFull {
 		return apistatus.TooManyRequests(limited(u))
 	}
 	if d.Kind == destination.MountedHost {
-		last := d.Mounts[len(d.Mounts)-1]
-		account := c.budget.account(hostAccount, d.Base.Host, last.Path)
-		if !c.budget.take(account, c.weight+answerBytes, part(hostPart)) {
+		host := c.forStream(c.budget.host(d.Base.Host, d.LastMount()))
+		if !c.budget.take(host, c.weight+answerBytes) {
 			return apistatus.TooManyRequests("the mount of the workspace has")
 		}
-		c.host = account
+		c.host = host
 	}
+	return nil
+}
+
+// forStream gives a payer the part of the budget of streams, if the request is for one.
+func (c *charges) forStream(p payer) payer {
+	if c.starting {
+		p.part = streamsPart
+	}
+	return p
+}
+
+// chargeStream charges the caller for the stream that the request r is for, until release. A
+// non-nil Status (429) refuses it. u is the authenticated user; nil: there is none.
+func (c *charges) chargeStream(l *requestLimits, r *http.Request, u user.Info) *metav1.Status {
+	if c.budget == nil {
+		return nil
+	}
+	s := streamCharge{budget: &l.open, weight: streamBytes + headBytes(r)}
+	if u == nil {
+		s.payer = l.open.delegated(c.address, c.target, c.group)
+	} else {
+		s.payer = l.open.user(u.GetName(), c.target, c.group)
+	}
+	s.payer.part = streamsPart
+	if !l.open.take(s.payer, s.weight) {
+		return apistatus.TooManyStreams(limited(u))
+	}
+	c.stream = s
 	return nil
 }
 
@@ -104,7 +139,7 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 // refuse the request. A non-nil Status (429) refuses it now. u is the authenticated user;
 // nil: there is none.
 func (c *charges) startRunning(l *requestLimits, u user.Info, d *destination.Destination) *metav1.Status {
-	if c.budget == nil || c.stream || d.Kind == destination.MountedHost || c.hasPlaces {
+	if c.budget == nil || c.starting || d.Kind == destination.MountedHost || c.hasPlaces {
 		return nil
 	}
 	if !c.chargeAnswer(u) {
@@ -123,16 +158,14 @@ func (c *charges) startRunning(l *requestLimits, u user.Info, d *destination.Des
 // caller is not authenticated here, the charge moves to a second account of its address
 // (delegatedAccount), so that requests that wait cannot take the room of those that run.
 func (c *charges) chargeAnswer(u user.Info) bool {
-	part := int64(userPart)
 	if u == nil {
-		part = hostPart
-		account := c.budget.accountAt(delegatedAccount, c.address, c.target)
-		if !c.budget.move(c.account, account, c.weight, part) {
+		to := c.budget.delegated(c.address, c.target, c.group)
+		if !c.budget.move(c.caller, to, c.weight) {
 			return false
 		}
-		c.account = account
+		c.caller = to
 	}
-	if !c.budget.grow(c.account, c.weight, answerBytes, part) {
+	if !c.budget.grow(c.caller, c.weight, answerBytes) {
 		return false
 	}
 	c.weight += answerBytes
@@ -154,7 +187,7 @@ func limited(u user.Info) string {
 	if u == nil {
 		return "your address has, in this workspace,"
 	}
-	return "you have, in this workspace,"
+	return "you have, or all users of this workspace have,"
 }
 
 // beginClientWait is called before the proxy waits for the client. Meanwhile a running
@@ -178,16 +211,28 @@ func (c *charges) endClientWait() {
 
 // release gives back everything that the request holds.
 func (c *charges) release() {
+	c.begin()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.account != nil {
-		c.budget.add(c.account, -c.weight)
+	if s := &c.stream; s.budget != nil {
+		s.budget.add(s.payer, -s.weight)
 	}
-	if c.host != nil {
+	c.stream = streamCharge{}
+}
+
+// begin gives back what the request for a stream holds when the stream begins, and leaves what
+// is paid for the stream.
+func (c *charges) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.caller.account != nil {
+		c.budget.add(c.caller, -c.weight)
+	}
+	if c.host.account != nil {
 		c.budget.add(c.host, -c.weight-answerBytes)
 	}
 	if c.hasPlaces && c.clientWaits == 0 {
 		c.places.add(-1)
 	}
-	c.account, c.host, c.hasPlaces = nil, nil, false
+	c.caller, c.host, c.hasPlaces = payer{}, payer{}, false
 }

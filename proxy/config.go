@@ -67,9 +67,13 @@ type Config struct {
 	// at a time: half of it at any one shard or backend, an eighth in one logical cluster.
 	// Further requests get 429. Requests that wait for authentication, for their client or
 	// for a mounted host do not count. The memory of all requests is bounded by 128 KiB
-	// times MaxInFlight, and of requests for streams by 256 KiB times MaxInFlight; see memoryBudget. 0:
-	// no bound on any of these.
+	// times MaxInFlight, and of requests for streams by 256 KiB times MaxInFlight; see
+	// memoryBudget. 0: no bound on any of these.
 	MaxInFlight int
+	// Memory is how many bytes the process may use, at first; SetMemory changes it. The memory
+	// of requests is also bounded by a quarter of it, that of requests for streams by half,
+	// and each by no less than 4 MiB. 0: not known.
+	Memory int64
 	// Rates bounds how many requests a second there may be. Its clock is Now.
 	Rates RatesConfig
 	// ProgressTimeout is how long a client may take to send the next 4 KiB of its

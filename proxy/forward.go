@@ -153,10 +153,10 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
-		x.charges.release() // a tunnel needs none
+		x.charges.begin()
 		return nil
 	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
-		x.charges.release()
+		x.charges.begin()
 		if x.inbound.Method == http.MethodGet || !x.upload.expects() {
 			x.response.watch = x.p.streams.newWatch(x.inbound, res, &x.dest, x.decision, x.response.traffic.Received)
 			return nil

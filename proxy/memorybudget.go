@@ -8,6 +8,7 @@ import (
 
 	"frontproxy/internal/clientaddr"
 	"frontproxy/internal/egress"
+	"frontproxy/proxy/destination"
 )
 
 // memoryBudget bounds the memory of requests, and how much of it one account may use.
@@ -31,32 +32,53 @@ import (
 // take, the smaller that part is, and the first request of another account has room as
 // long as there is any.
 //
+// Whoever may make up users or has many addresses has many accounts. So each account belongs
+// to a group, and all the accounts of a group together may have as much as they leave free:
+// half of the budget, if no other group has anything. The users of a logical cluster are a
+// group, and so are the users of all the mounts in it, and the callers at an entry of the
+// mapping file. All callers who are not authenticated yet are one group, so that they take no
+// room from those who are.
+//
 // A request whose address has no room is still served if its caller can be authenticated
 // without waiting, by a certificate or a token that was verified before.
 type memoryBudget struct {
-	limit    int64 // bytes; 0: no bound
+	limit    atomic.Int64 // bytes; may change at any time
 	seed     maphash.Seed
 	used     atomic.Int64
-	accounts [1 << 13]atomic.Int64 // by hash, as requestLimits.clusters are
+	accounts [1 << 13]atomic.Int64 // also of groups; by hash, as requestLimits.clusters are
+}
+
+// payer is who is charged for a request. The zero payer is nobody.
+type payer struct {
+	account, group *atomic.Int64
+	part           int64 // account may have 1/part of the free bytes
 }
 
 const (
-	// Config.MaxInFlight times waitingBytes is the budget of requests, and times streamsBytes
-	// the budget of requests for streams: enough for MaxInFlight requests that run and have
-	// paid for their answers.
-	waitingBytes = 128 << 10
-	streamsBytes = 256 << 10
+	// Config.MaxInFlight times waitingBytes is the budget of requests, and times startingBytes
+	// the budget of requests for streams, if there is so much memory: enough for MaxInFlight
+	// requests that run and have paid for their answers.
+	waitingBytes  = 128 << 10
+	startingBytes = 256 << 10
+	// The budgets are at most these parts of the memory that the process may use. An eighth is
+	// left for tables and caches.
+	waitingPart  = 4
+	startingPart = 8
+	openPart     = 2
 	// leastBytes is the size of the smallest budget.
 	leastBytes = 4 << 20
 	// requestBytes is an estimate of the memory of a request without its headers and body:
 	// stacks, buffers, net/http's records. So the budget bounds the number of requests too.
 	requestBytes = 16 << 10
+	// streamBytes is an estimate of the memory of a stream without its request: an idle watch takes
+	// as much (docs/performance.md).
+	streamBytes = 32 << 10
 	// answerBytes is the memory that an answer may hold in addition while its client does
 	// not read: what the upstream may send ahead over HTTP/2, and the copy buffer.
 	answerBytes = egress.StreamBuffer + 32<<10
 )
 
-// The part of the free bytes that an account may have, as a divisor.
+// The part of the free bytes that an account or a group may have, as a divisor.
 const (
 	addressPart = 16
 	userPart    = 4
@@ -64,85 +86,115 @@ const (
 	// streamsPart is the part of users and hosts in the budget of requests for streams. It
 	// is larger, because clients that have lost their streams all come back at once.
 	streamsPart = 2
+	// groupPart is the part of a group: what it has and what it leaves free may be the same.
+	groupPart = 1
 )
 
-// take charges an account weight bytes; false: the account would have more than 1/part of the
-// free bytes.
-func (b *memoryBudget) take(account *atomic.Int64, weight, part int64) bool {
-	return b.grow(account, 0, weight, part)
-}
+// take charges a payer weight bytes; false: there is no room.
+func (b *memoryBudget) take(p payer, weight int64) bool { return b.grow(p, 0, weight) }
 
-// grow charges more bytes for a request for which account has been charged weight bytes.
-func (b *memoryBudget) grow(account *atomic.Int64, weight, more, part int64) bool {
-	free := b.limit - b.used.Add(more)
-	if n := account.Add(more); n <= free/part || n == weight+more && free >= 0 {
+// grow charges more bytes for a request for which the payer has been charged weight bytes;
+// false: there is no room.
+func (b *memoryBudget) grow(p payer, weight, more int64) bool {
+	free := b.limit.Load() - b.used.Add(more)
+	fits := mayHave(p.account.Add(more), weight+more, free, p.part)
+	if mayHave(p.group.Add(more), weight+more, free, groupPart) && fits {
 		return true
 	}
-	b.add(account, -more)
+	b.add(p, -more)
 	return false
 }
 
-func (b *memoryBudget) add(account *atomic.Int64, weight int64) {
-	account.Add(weight)
+// mayHave says whether an account or a group may have bytes, of which one request has own.
+func mayHave(bytes, own, free, part int64) bool {
+	return bytes <= free/part || bytes == own && free >= 0
+}
+
+func (b *memoryBudget) add(p payer, weight int64) {
+	p.account.Add(weight)
+	p.group.Add(weight)
 	b.used.Add(weight)
 }
 
-// move moves a charge of weight bytes from one account to another; false: to has no room. If
-// from is nil, it takes them.
-func (b *memoryBudget) move(from, to *atomic.Int64, weight, part int64) bool {
-	if from == nil {
-		return b.take(to, weight, part)
+// move moves a charge of weight bytes from one payer to another; false: to has no room. If
+// from is nobody, it takes them.
+func (b *memoryBudget) move(from, to payer, weight int64) bool {
+	if from.account == nil {
+		return b.take(to, weight)
 	}
-	if n := to.Add(weight); n > weight && n > (b.limit-b.used.Load())/part {
-		to.Add(-weight)
-		return false
+	free := max(b.limit.Load()-b.used.Load(), 0) // the charge has been taken before: it fits
+	fits := mayHave(to.account.Add(weight), weight, free, to.part)
+	if mayHave(to.group.Add(weight), weight, free, groupPart) && fits {
+		from.account.Add(-weight)
+		from.group.Add(-weight)
+		return true
 	}
-	from.Add(-weight)
-	return true
+	to.account.Add(-weight)
+	to.group.Add(-weight)
+	return false
 }
 
-// Kinds of accounts.
-const (
-	addressAccount   = '?' // the address of a caller that is not authenticated yet
-	userAccount      = 'u'
-	delegatedAccount = 'p' // an address, for requests that run on a backend that authenticates by itself
-	hostAccount      = 'm' // a mounted host
-)
-
-// account is the account of a user or host for a target (charges.target).
-func (b *memoryBudget) account(kind byte, who, target string) *atomic.Int64 {
-	return b.at(accountKey{kind: kind, who: who, target: target})
-}
-
-// accountAt is the account of a caller known only by address. An IPv6 address
-// counts as its /64, because a host usually controls all of it.
-func (b *memoryBudget) accountAt(kind byte, remote, target string) *atomic.Int64 {
-	key := accountKey{kind: kind, target: target}
-	if network, ok := clientaddr.Of(remote); ok {
-		key.network = network
-	}
-	return b.at(key)
-}
-
-// accountKey is what tells accounts apart.
+// accountKey is what tells accounts and groups apart.
 type accountKey struct {
-	kind        byte
+	kind        accountKind
 	who, target string
 	network     netip.Prefix
+}
+
+type accountKind byte
+
+const (
+	addressAccount   accountKind = iota // the address of a caller that is not authenticated yet, for a target
+	addressGroup                        // all of these
+	userAccount                         // a user, for a target
+	delegatedAccount                    // an address, for requests that run on a backend that authenticates by itself
+	targetGroup                         // all of both, for a target other than a mount
+	mountsGroup                         // the users of all mounts in a logical cluster
+	hostAccount                         // a mounted host, for a mount
+	hostsGroup                          // the hosts of all mounts in a logical cluster
+)
+
+// stranger pays for requests for a target from an address, which has remote as http.Request
+// has it, until their callers are authenticated.
+func (b *memoryBudget) stranger(remote, target string) payer {
+	return b.payer(addressPart, atAddress(addressAccount, remote, target), accountKey{kind: addressGroup})
+}
+
+// user pays for a user's requests for a target.
+func (b *memoryBudget) user(name, target string, group accountKey) payer {
+	return b.payer(userPart, accountKey{kind: userAccount, who: name, target: target}, group)
+}
+
+// delegated pays for requests that run at a backend that authenticates the caller itself.
+func (b *memoryBudget) delegated(remote, target string, group accountKey) payer {
+	return b.payer(hostPart, atAddress(delegatedAccount, remote, target), group)
+}
+
+// host pays for requests to a mounted host.
+func (b *memoryBudget) host(host string, m *destination.Mount) payer {
+	return b.payer(hostPart, accountKey{kind: hostAccount, who: host, target: m.Path}, accountKey{kind: hostsGroup, target: m.Parent})
+}
+
+func (b *memoryBudget) payer(part int64, account, group accountKey) payer {
+	return payer{account: b.at(account), group: b.at(group), part: part}
 }
 
 func (b *memoryBudget) at(key accountKey) *atomic.Int64 {
 	return &b.accounts[maphash.Comparable(b.seed, key)%uint64(len(b.accounts))]
 }
 
+// atAddress is the account of a caller known only by address. An IPv6 address
+// counts as its /64, because a host usually controls all of it.
+func atAddress(kind accountKind, remote, target string) accountKey {
+	key := accountKey{kind: kind, target: target}
+	if network, ok := clientaddr.Of(remote); ok {
+		key.network = network
+	}
+	return key
+}
+
 // weightOf is how much memory a request may hold while it waits, in bytes.
 func weightOf(r *http.Request) int64 {
-	n := requestBytes + len(r.RequestURI)
-	for key, values := range r.Header {
-		for _, v := range values {
-			n += len(key) + len(v)
-		}
-	}
 	body := int64(maxBufferedBody)
 	if r.ProtoMajor == 2 {
 		body = uploadWindow // what the client may send unasked
@@ -150,5 +202,16 @@ func weightOf(r *http.Request) int64 {
 	if r.ContentLength >= 0 {
 		body = min(body, r.ContentLength)
 	}
-	return int64(n) + body
+	return requestBytes + headBytes(r) + body
+}
+
+// headBytes is the size of a request's line and headers.
+func headBytes(r *http.Request) int64 {
+	n := len(r.RequestURI)
+	for key, values := range r.Header {
+		for _, v := range values {
+			n += len(key) + len(v)
+		}
+	}
+	return int64(n)
 }

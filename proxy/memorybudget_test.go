@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/proxy/accessreview"
+	"frontproxy/proxy/destination"
 	"frontproxy/proxy/routing/routingtest"
 )
 
@@ -46,7 +49,7 @@ func besiege(t *testing.T, w *world) *siege {
 	t.Cleanup(func() { // before the proxy ends
 		end()
 		s.until("the attack is over", func() bool { return s.inFlight.Load() == 0 })
-		if used := s.limit.waiting.used.Load() + s.limit.streams.used.Load() + s.limit.all.Load(); used != 0 {
+		if used := s.limit.waiting.used.Load() + s.limit.starting.used.Load() + s.limit.open.used.Load() + s.limit.all.Load(); used != 0 {
 			t.Errorf("%d bytes or places are not given back", used)
 		}
 	})
@@ -331,7 +334,7 @@ func TestWatchIsChargedUntilItBegins(t *testing.T) {
 	const watches = 2 * mayRun
 	client := s.client(t, true)
 	s.send(client, watches, "", func(int) string { return "/clusters/root:ws/api/v1/pods?watch=1" })
-	s.until("the watches pay", func() bool { return s.limit.streams.used.Load() >= watches*requestBytes })
+	s.until("the watches pay", func() bool { return s.limit.starting.used.Load() >= watches*requestBytes })
 	r, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.URL+"/clusters/root:ws/api/v1/pods/one?watch=1", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -346,39 +349,232 @@ func TestWatchIsChargedUntilItBegins(t *testing.T) {
 		t.Errorf("%d of %d watches are refused", n, watches)
 	}
 	close(begin)
-	s.until("the watches are exempt", func() bool { return s.limit.streams.used.Load() == 0 })
+	s.until("the watches are exempt", func() bool { return s.limit.starting.used.Load() == 0 })
 	if n := s.streams.set.counts()[watchStream]; n != watches {
 		t.Errorf("%d watches are open, want %d", n, watches)
+	}
+}
+
+// TestMadeUpUsersLeaveRoomToOtherWorkspaces: a workspace's administrator can make up as many
+// users as it likes, and all of them together leave room for the requests of others.
+func TestMadeUpUsersLeaveRoomToOtherWorkspaces(t *testing.T) {
+	for _, query := range []string{"", "?watch=true"} {
+		t.Run(query, func(t *testing.T) {
+			w := newWorld(t)
+			w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
+				return &authn.Decision{User: &user.DefaultInfo{Name: r.Header.Get("Authorization")}, Status: http.StatusOK, Authenticator: "token"}
+			}
+			s := besiege(t, w)
+			var ended atomic.Int64
+			for i := range 4 * sent {
+				conn := s.dial(t)
+				t.Cleanup(func() { _ = conn.NetConn().Close() })
+				if _, err := fmt.Fprintf(conn, "POST /clusters/root:ws/api/v1/pods%s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer made-up-%d\r\nContent-Length: %d\r\n\r\n", query, i, 1<<20); err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					if n, _ := conn.Read(make([]byte, 1)); n > 0 {
+						ended.Add(1)
+					}
+				}()
+			}
+			s.until("the attack is under way", func() bool { return ended.Load()+s.inFlight.Load() >= 4*sent })
+			if ended.Load() == 0 {
+				t.Error("nothing bounds how many wait")
+			}
+			s.serves("a neighbour", s.client(t, true), "/clusters/root:quiet/api/v1/pods", "neighbour")
+			s.serves("a neighbour of another address", s.from("127.0.0.2", true), "/clusters/root:quiet/api/v1/pods"+query, "neighbour")
+		})
+	}
+}
+
+// TestOpenStreamsAreBounded: streams pay for their memory as long as they last, all those of a
+// workspace have half of what there is, and those of one user a third.
+func TestOpenStreamsAreBounded(t *testing.T) {
+	const memory, most = 8 << 20, 8 << 20 / openPart / streamBytes
+	for _, c := range []struct {
+		name  string
+		user  func(i int) string
+		least int64
+		most  int64
+	}{
+		{"users that a workspace makes up", strconv.Itoa, most / 3, most / 2},
+		{"one user", func(int) string { return "same" }, most / 4, most / 3},
+	} {
+		for _, http2 := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.name, ", HTTP/2: ", http2), func(t *testing.T) {
+				w := newWorld(t)
+				w.config.Memory, w.config.MaxInFlight = memory, 4000
+				w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
+					return &authn.Decision{User: &user.DefaultInfo{Name: r.Header.Get("Authorization")}, Status: http.StatusOK, Authenticator: "token"}
+				}
+				hang := func(rw http.ResponseWriter, r *http.Request) {
+					_ = http.NewResponseController(rw).Flush()
+					<-r.Context().Done()
+				}
+				for _, name := range []string{"root:ws", "root:other"} {
+					w.index[name] = index.Target{Cluster: name[5:], Shard: w.shard(t, name[5:], true, hang).Shard}
+				}
+				f := w.front(t)
+				ctx, end := context.WithCancel(t.Context())
+				defer end()
+				client := f.client(t, http2)
+				client.Timeout = 0
+				watch := func(path, user string) int {
+					r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL+path+"/api/v1/pods?watch=1", nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.Header.Set("Authorization", "Bearer "+user)
+					res, err := client.Do(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if res.StatusCode != http.StatusOK {
+						_ = res.Body.Close()
+					} // else until the test ends
+					return res.StatusCode
+				}
+				var open int64
+				for i := range 2 * most {
+					switch code := watch("/clusters/root:ws", c.user(i)); code {
+					case http.StatusOK:
+						open++
+					case http.StatusTooManyRequests:
+					default:
+						t.Fatalf("a watch is answered %d", code)
+					}
+				}
+				if open < c.least || open > c.most {
+					t.Errorf("%d watches are open, want %d to %d", open, c.least, c.most)
+				}
+				if code := watch("/clusters/root:other", "neighbour"); code != http.StatusOK {
+					t.Errorf("a neighbour's watch is answered %d", code)
+				}
+				if n := f.limit.starting.used.Load(); n != 0 {
+					t.Errorf("%d bytes are charged for watches that have begun", n)
+				}
+				end()
+				until(t, "nothing is charged any more", func() bool { return f.limit.open.used.Load() == 0 })
+			})
+		}
 	}
 }
 
 // TestAccountsLeaveRoomForOthers: one account leaves most of the budget, and many, however
 // many they are, leave room for the first request of the next.
 func TestAccountsLeaveRoomForOthers(t *testing.T) {
-	var f requestLimits
-	f.init(100)
-	b := &f.waiting
-	fill := func(account *atomic.Int64, part int64) (n int) {
-		for b.take(account, requestBytes, part) {
-			n++
-		}
-		return n
-	}
-	if n := fill(b.account(userAccount, "a", "ws"), userPart); int64(n) > b.limit/requestBytes/userPart {
-		t.Errorf("one user has %d requests of %d", n, b.limit/requestBytes)
+	b := budgetOf(100)
+	limit := b.limit.Load()
+	if n := fill(b, b.user("a", "ws", workspaceGroup("ws"))); int64(n) > limit/requestBytes/userPart {
+		t.Errorf("one user has %d requests of %d", n, limit/requestBytes)
 	}
 	for i := range 8 {
-		if fill(b.accountAt(addressAccount, fmt.Sprintf("10.0.0.%d:1", i), "ws"), addressPart) == 0 {
+		if fill(b, b.stranger(fmt.Sprintf("10.0.0.%d:1", i), "ws")) == 0 {
 			t.Errorf("stranger %d has no room", i)
 		}
 	}
-	if b.limit-b.used.Load() < b.limit/4 {
-		t.Errorf("a user and eight strangers have taken %d of %d", b.used.Load(), b.limit)
+	if limit-b.used.Load() < limit/4 {
+		t.Errorf("a user and eight strangers have taken %d of %d", b.used.Load(), limit)
 	}
-	if a, z := b.accountAt(addressAccount, "[2001:db8::1]:1", "ws"), b.accountAt(addressAccount, "[2001:db8::ffff:0:1]:2", "ws"); a != z {
+	if a, z := b.stranger("[2001:db8::1]:1", "ws"), b.stranger("[2001:db8::ffff:0:1]:2", "ws"); a != z {
 		t.Error("addresses of one /64 pay apart")
 	}
-	if b.accountAt(addressAccount, "10.0.0.1:1", "ws") != b.accountAt(addressAccount, "10.0.0.1:2", "ws") {
+	if b.stranger("10.0.0.1:1", "ws") != b.stranger("10.0.0.1:2", "ws") {
 		t.Error("ports of one address pay apart")
 	}
+}
+
+// TestGroupsLeaveHalfToOthers: however many accounts a group has, all of them together leave
+// half of the budget to others, and an account of another group has its usual part of that.
+func TestGroupsLeaveHalfToOthers(t *testing.T) {
+	const accounts = 20_000
+	for what, account := range map[string]func(b *memoryBudget, i int) payer{
+		"users of one workspace": func(b *memoryBudget, i int) payer {
+			return b.user(strconv.Itoa(i), "ws", workspaceGroup("ws"))
+		},
+		"strangers at many workspaces": func(b *memoryBudget, i int) payer {
+			return b.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i))
+		},
+		"users of the mounts of one workspace": func(b *memoryBudget, i int) payer {
+			d := mountedAt("ws", i)
+			target, group := chargedTarget("", &d)
+			return b.user("a", target, group)
+		},
+		"mounted hosts of one workspace": func(b *memoryBudget, i int) payer {
+			d := mountedAt("ws", i)
+			return b.host(fmt.Sprint("host", i), d.LastMount())
+		},
+		"addresses at a backend that authenticates": func(b *memoryBudget, i int) payer {
+			return b.delegated(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), "/mapped/", workspaceGroup("/mapped/"))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := budgetOf(4000)
+			for i := range accounts {
+				fill(b, account(b, i))
+			}
+			used, limit := b.used.Load(), b.limit.Load()
+			if used > limit/2+requestBytes || used < limit/3 {
+				t.Errorf("they have %d of %d bytes, want half", used, limit)
+			}
+			if n := int64(fill(b, b.user("a", "quiet", workspaceGroup("quiet")))); n < limit/2/requestBytes/(userPart+1) {
+				t.Errorf("another workspace's user has only %d requests", n)
+			}
+		})
+	}
+}
+
+// TestClustersHaveOneAccountUnderAllPaths: a logical cluster has several paths.
+func TestClustersHaveOneAccountUnderAllPaths(t *testing.T) {
+	d := destination.Destination{Kind: destination.Shard, ClusterPath: "root:a:ws", Pattern: "/clusters/", Target: index.Target{Cluster: "2kd9"}}
+	target, group := chargedTarget("", &d)
+	d.ClusterPath = "1abc:ws"
+	if other, itsGroup := chargedTarget("", &d); other != target || itsGroup != group {
+		t.Errorf("%v of %v and %v of %v", target, group, other, itsGroup)
+	}
+}
+
+// TestBudgetsFollowTheMemory: the budgets leave an eighth of the process's memory to all else,
+// however many requests may be in flight, and change with it.
+func TestBudgetsFollowTheMemory(t *testing.T) {
+	for _, c := range []struct{ most, memory, waiting, starting, open int64 }{
+		{4000, math.MaxInt64, 4000 * 128 << 10, 4000 * 256 << 10, math.MaxInt64 / 2},
+		{4000, 800 << 20, 200 << 20, 100 << 20, 400 << 20},
+		{400, 8 << 30, 400 * 128 << 10, 400 * 256 << 10, 4 << 30},
+		{4000, 1 << 20, 4 << 20, 4 << 20, 4 << 20},
+	} {
+		var l requestLimits
+		for _, set := range []func(){
+			func() { l.init(int(c.most), c.memory) },
+			func() { l.init(int(c.most), 5<<20); l.setMemory(c.memory) },
+		} {
+			set()
+			got, want := [...]int64{l.waiting.limit.Load(), l.starting.limit.Load(), l.open.limit.Load()}, [...]int64{c.waiting, c.starting, c.open}
+			if got != want {
+				t.Errorf("%d requests in %d bytes: %d, want %d", c.most, c.memory, got, want)
+			}
+		}
+	}
+}
+
+// budgetOf is the budget of requests when most may run.
+func budgetOf(most int) *memoryBudget {
+	var l requestLimits
+	l.init(most, math.MaxInt64)
+	return &l.waiting
+}
+
+// fill takes what a payer may have, and returns how many requests that are.
+func fill(b *memoryBudget, p payer) (n int) {
+	for b.take(p, requestBytes) {
+		n++
+	}
+	return n
+}
+
+func workspaceGroup(name string) accountKey { return accountKey{kind: targetGroup, target: name} }
+
+func mountedAt(parent string, i int) destination.Destination {
+	return destination.Destination{Kind: destination.MountedHost, Mounts: []destination.Mount{{Path: fmt.Sprintf("%s:%d", parent, i), Parent: parent}}}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	stdlog "log"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -104,7 +105,7 @@ func New(c Config) (*Proxy, error) {
 			return nil, err
 		}
 	}
-	p.limit.init(c.MaxInFlight)
+	p.limit.init(c.MaxInFlight, cmp.Or(c.Memory, math.MaxInt64))
 	p.exchanges.New = func() any { return p.newExchange() }
 	if len(c.CORSOrigins) > 0 {
 		p.cors = genericfilters.WithCORS(http.HandlerFunc(p.serve), c.CORSOrigins, nil, nil, nil, "true")
@@ -160,3 +161,6 @@ func stack() string { return string(debug.Stack()) }
 // Reload has the mapping file and the TLS files of its entries looked at now; Run
 // does that.
 func (p *Proxy) Reload() { p.router.Reload() }
+
+// SetMemory changes Config.Memory, for the requests that come next.
+func (p *Proxy) SetMemory(bytes int64) { p.limit.setMemory(bytes) }

@@ -125,7 +125,7 @@ func ratePlace(d *destination.Destination) (place string, workspace bool) {
 	case d.Target.Cluster != "":
 		return d.Target.Cluster, true
 	case d.Kind == destination.MountedHost: // a workspace without a logical cluster
-		return d.Mounts[len(d.Mounts)-1].Path, true
+		return d.LastMount().Path, true
 	}
 	return d.Pattern, false
 }

@@ -25,26 +25,26 @@ type requestLimits struct {
 	clusters [4096]atomic.Int64
 	shards   sync.Map // of *atomic.Int64, by name
 
-	// waiting is the memory budget of requests; streams is the budget of requests for watches
+	// waiting is the memory budget of requests; starting is the budget of requests for watches
 	// and other streams, until the response begins. They are separate, so that many watches
 	// that reconnect at once neither are refused because of other requests nor take their
-	// room.
-	waiting, streams memoryBudget
+	// room. open is the budget of streams as long as they last.
+	waiting, starting, open memoryBudget
 }
 
-func (l *requestLimits) init(most int) {
+// init: most is Config.MaxInFlight; 0: no bound. memory is that of SetMemoryLimit.
+func (l *requestLimits) init(most int, memory int64) {
 	l.most, l.seed = int64(most), maphash.MakeSeed()
-	l.waiting.limit, l.waiting.seed = budget(l.most, waitingBytes), l.seed
-	l.streams.limit, l.streams.seed = budget(l.most, streamsBytes), l.seed
+	l.waiting.seed, l.starting.seed, l.open.seed = l.seed, l.seed, l.seed
+	l.setMemory(memory)
 }
 
-// budget returns the bytes for most requests of each bytes, at least leastBytes. With most = 0
-// it is 0: no bound.
-func budget(most, each int64) int64 {
-	if most == 0 {
-		return 0
-	}
-	return max(most*each, leastBytes)
+// setMemory bounds the memory of requests as most and memory, in bytes, allow. Only memory
+// bounds streams that are open.
+func (l *requestLimits) setMemory(memory int64) {
+	l.waiting.limit.Store(max(min(l.most*waitingBytes, memory/waitingPart), leastBytes))
+	l.starting.limit.Store(max(min(l.most*startingBytes, memory/startingPart), leastBytes))
+	l.open.limit.Store(max(memory/openPart, leastBytes))
 }
 
 // shard counts the requests of a shard, or, by its path, of a mapping's backend.

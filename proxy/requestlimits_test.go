@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -284,7 +285,7 @@ func TestCutsSlowBodies(t *testing.T) {
 // The places of all: none is left for anybody, whatever the shard.
 func TestOverloadOfAll(t *testing.T) {
 	var l requestLimits
-	l.init(2)
+	l.init(2, math.MaxInt64)
 	for i := range 3 {
 		to := destination.Destination{Kind: destination.Shard, Shard: string(rune('a' + i))}
 		if _, status := l.takePlaces(&to); (status == nil) != (i < 2) {

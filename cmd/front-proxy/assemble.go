@@ -197,6 +197,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 		Decider:     decider,
 		CORSOrigins: o.serving.corsOrigins,
 		MaxInFlight: o.limits.maxInFlight,
+		Memory:      memoryLimit(),
 		Rates:       o.rates.config(decider),
 		ShardStatus: watcher.Status,
 		Metrics:     p.metrics,
@@ -211,6 +212,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	}
 	p.serve = front.Run
 	p.reloads = append(p.reloads, front.Reload)
+	p.add(func(ctx context.Context) error { return passOnMemoryLimit(ctx, front.SetMemory) })
 	if debug != nil {
 		p.add(serveDebug(debug, front.Debug()))
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 )
 
@@ -36,4 +38,13 @@ func followMemoryLimit(ctx context.Context, container memlimit.Provider, log klo
 	case limit < math.MaxInt64:
 		log.Info("The garbage collector keeps memory below a limit", "bytes", limit)
 	}
+}
+
+// memoryLimit is the runtime's memory limit in bytes: as followMemoryLimit or GOMEMLIMIT has set it.
+func memoryLimit() int64 { return debug.SetMemoryLimit(-1) } // which changes nothing
+
+// passOnMemoryLimit calls set with the runtime's memory limit now and then, until ctx ends.
+func passOnMemoryLimit(ctx context.Context, set func(bytes int64)) error {
+	wait.UntilWithContext(ctx, func(context.Context) { set(memoryLimit()) }, memoryLimitInterval)
+	return nil
 }

@@ -41,3 +41,34 @@ func TestMemoryLimitFollowsTheContainers(t *testing.T) {
 		})
 	}
 }
+
+func TestConnectionsFitIntoMemory(t *testing.T) {
+	for _, c := range []struct {
+		files  uint64
+		memory int64
+		want   int
+	}{
+		{1024, math.MaxInt64, 512},
+		{1024, 16 << 20, 256},
+		{1 << 20, 1 << 30, 1 << 14},
+		{math.MaxUint64, math.MaxInt64, math.MaxInt32},
+	} {
+		if got := mostConnections(c.files, c.memory); got != c.want {
+			t.Errorf("%d files, %d bytes: %d connections, want %d", c.files, c.memory, got, c.want)
+		}
+	}
+}
+
+// TestMemoryLimitIsPassedOn: at once, and to what it is called for.
+func TestMemoryLimitIsPassedOn(t *testing.T) {
+	before := debug.SetMemoryLimit(3 << 30)
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var got int64
+	if err := passOnMemoryLimit(ctx, func(bytes int64) { got = bytes; cancel() }); err != nil {
+		t.Fatal(err)
+	}
+	if got != 3<<30 {
+		t.Errorf("%d bytes", got)
+	}
+}

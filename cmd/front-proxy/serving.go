@@ -49,8 +49,12 @@ func (p *program) followServing(o *options, info *server.SecureServingInfo) erro
 	return nil
 }
 
-// connections returns the limit on client connections. Go has already raised the soft
-// limit on file descriptors to the hard limit.
+// connectionBytes is how much of the memory limit there must be for each client connection, in
+// bytes. An idle one takes about half of that.
+const connectionBytes = 64 << 10
+
+// connections returns the limit on client connections; 0: there is none. Go has already raised
+// the soft limit on file descriptors to the hard limit.
 func (o *options) connections() int {
 	var limit syscall.Rlimit
 	if o.limits.maxConnections > 0 {
@@ -59,7 +63,12 @@ func (o *options) connections() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 0
 	}
-	return int(min(limit.Cur/2, math.MaxInt32)) //nolint:gosec // bounded
+	return mostConnections(limit.Cur, memoryLimit())
+}
+
+// mostConnections is the limit for a process with so many file descriptors and bytes of memory.
+func mostConnections(files uint64, memory int64) int {
+	return int(min(files/2, uint64(memory)/connectionBytes, math.MaxInt32)) //nolint:gosec // bounded
 }
 
 func (o *options) selfSigned() error {

@@ -74,6 +74,11 @@ func TooManyRequests(who string) *metav1.Status {
 	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s too many requests under way, please try again later", who))
 }
 
+// TooManyStreams is a 429: who says whose limit is reached, as in "you have".
+func TooManyStreams(who string) *metav1.Status {
+	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s too many watches or other streams open, please try again later", who))
+}
+
 // TooManyExplanations is a 429 for requests to explain something.
 func TooManyExplanations() *metav1.Status {
 	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests for explanations; try again later"))

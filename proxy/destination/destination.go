@@ -68,10 +68,12 @@ type Headers interface {
 	Identifies(name string) bool
 }
 
-// Mount is a mounted workspace: its path, as it was asked for, and where it leads.
+// Mount is a mounted workspace: its path, as it was asked for, the logical cluster that it is
+// in, and where it leads.
 type Mount struct {
-	Path string
-	URL  *url.URL
+	Path   string
+	Parent string
+	URL    *url.URL
 }
 
 // Kind is what a Destination is.
@@ -131,6 +133,9 @@ func (d *Destination) Name() string {
 	}
 	return "the backend of \"" + d.Pattern + "\""
 }
+
+// LastMount is the mount that leads to where the request goes. There must be one.
+func (d *Destination) LastMount() *Mount { return &d.Mounts[len(d.Mounts)-1] }
 
 // Asked is the cluster path that the client asked for: not where its mounts lead, which a
 // caller need not know.

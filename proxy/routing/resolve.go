@@ -55,7 +55,7 @@ func (q *resolution) resolve(path string) error {
 		if err != nil || mount == nil {
 			return err
 		}
-		q.dest.Mounts = append(q.dest.Mounts, destination.Mount{Path: q.dest.ClusterPath, URL: mount})
+		q.dest.Mounts = append(q.dest.Mounts, destination.Mount{Path: q.dest.ClusterPath, Parent: q.dest.Target.MountParent, URL: mount})
 		below, ok := q.localMountPath(mount)
 		switch {
 		case !ok:
