@@ -64,8 +64,8 @@ on-kcp-0.31:
 
 deploy-tools: $(DEPLOY) ## helm and the checks that the tests of deploy/ run
 
-test-unit: ## fast, no kcp
-	$(GOTEST) -p $(PACKAGES) $$(go list ./... | grep -v -e /e2e -e /deploy)
+test-unit: ## fast: no kcp, and no test that starts the whole program
+	$(GOTEST) -short -p $(PACKAGES) $$(go list ./... | grep -v -e /e2e -e /deploy)
 
 test-browser: build bin/browser-provider/node_modules ## a login in a real browser, by hand only: needs Debian's chromium, node and npm; pictures in bin/browser-pictures
 	go test -tags browser -count=1 -v ./e2e/browser

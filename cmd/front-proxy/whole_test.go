@@ -53,8 +53,13 @@ type runningProxy struct {
 	pid  int          // of that process
 }
 
+// newKCP is what every program of a test is started in front of. These tests are three quarters of
+// this package's and take minutes: make test runs them, make test-unit does not.
 func newKCP(t testing.TB) *standin.KCP {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("it starts the whole program: make test runs it")
+	}
 	k, err := standin.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
