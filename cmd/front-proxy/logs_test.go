@@ -11,12 +11,18 @@ import (
 	"testing"
 	"time"
 
+	logsapi "k8s.io/component-base/logs/api/v1"
+
 	"frontproxy/e2e/harness"
 )
 
 // written is what the proxies of all tests logged, and what they answered to
 // requests that they refused. Set by TestMain.
 var written = &record{}
+
+// verbosity of the proxies' logs: all there is to log, for secrets are looked for in it. client-go
+// itself races at 9.
+const verbosity = 8
 
 // record keeps text and the secrets that must not be in it.
 type record struct {
@@ -36,8 +42,15 @@ func recorded(run func() int) int {
 		fmt.Fprintln(stderr, err)
 		return 1
 	}
-	// The program's logging takes os.Stderr when it is first applied.
+	// The program's logging takes os.Stderr when it is first applied: now, because with go test -json
+	// package testing changes os.Stderr once more when it runs the tests.
 	written.file, os.Stderr = file, file
+	o := newOptions()
+	o.logging.Verbosity = verbosity
+	if err := logsapi.ValidateAndApply(o.logging, nil); err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
 	code := run()
 	os.Stderr = stderr
 	if found := written.leaks(); len(found) > 0 {

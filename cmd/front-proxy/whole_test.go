@@ -109,7 +109,7 @@ func arguments(t testing.TB, k *standin.KCP, entries ...string) (args []string, 
 	return []string{
 		"--mapping-file=" + mapping, "--root-kubeconfig=" + kubeconfig, "--shards-kubeconfig=" + kubeconfig, "--root-directory=" + t.TempDir(),
 		"--bind-address=127.0.0.1", "--secure-port=" + port, "--tls-cert-file=" + serving.CertFile, "--tls-private-key-file=" + serving.KeyFile,
-		"--client-ca-file=" + k.ClientCA.File, "-v=8", // all there is to log, for secrets are looked for in it; client-go itself races at 9
+		"--client-ca-file=" + k.ClientCA.File, fmt.Sprintf("-v=%d", verbosity),
 	}, "https://127.0.0.1:" + port
 }
 
