@@ -10,7 +10,9 @@
 //
 //   - what ends a watch or an upgraded connection: streamSet (streams.go)
 //   - what happens to streams when a workspace has moved to another shard, which package
-//     index notices: moves.go, for watches watchmove.go, and package otherstores
+//     index notices: streammoves.go, for watches watchexpire.go
+//   - what happens to requests with a version of the old shard: resourceversion.go, and package
+//     otherstores
 //   - whose requests come too fast: rates.go and package ratelimit
 //   - who else gets 429: charges (charges.go), by the bounds of requestLimits (requestlimits.go)
 //     and memoryBudget (memorybudget.go), from Config.MaxInFlight; for the proxy's own pages

@@ -28,7 +28,8 @@ import (
 //   - limitCaller: a workspace or a user that sends requests too fast is refused (rates.go), and
 //     a stream's request that is too large to keep (streamsize.go); memory is charged to the
 //     user instead (charges.go)
-//   - checkResourceVersion: a version of a shard that the cluster has left is refused (moves.go)
+//   - checkResourceVersion: a version of a shard that the cluster has left is refused
+//     (resourceversion.go)
 //   - answerLocally: pages of the proxy's own and of workspaces, and TokenReviews
 //     (localendpoints.go)
 //   - forward: a small body is read, and a place among running requests taken, else the

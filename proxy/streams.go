@@ -27,7 +27,7 @@ import (
 //   - the shard ends it, or its connection breaks (watch.go);
 //   - its client leaves, or does not read for ProgressTimeout (connections.go,
 //     progress.go);
-//   - its logical cluster has moved to another shard (moves.go, watchmove.go);
+//   - its logical cluster has moved to another shard (streammoves.go, watchexpire.go);
 //   - what admitted it is gone: a recheck refuses it, or the workspace, the mount or the
 //     shard that it goes to is gone (recheck.go);
 //   - the proxy shuts down (drain).
@@ -44,7 +44,7 @@ type streamSet struct {
 }
 
 // streamSupervisor has the streams under way, and ends them before their servers and clients
-// do: by rechecks (recheck.go) and moves (moves.go).
+// do: by rechecks (recheck.go) and moves (streammoves.go).
 type streamSupervisor struct {
 	set     *streamSet
 	log     klog.Logger

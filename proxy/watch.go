@@ -105,7 +105,7 @@ func (s *watch) copy(to responseWriter) error {
 				return err
 			}
 			if last {
-				return s.tellMoved(to)
+				return s.writeExpiredEvent(to)
 			}
 		}
 		if err != nil {
@@ -137,7 +137,7 @@ func (s *watch) finish(to responseWriter, err error) error {
 		s.awaitMove(clean)
 	}
 	if s.move.due.Load() && !s.ended.Load() {
-		return s.tellMoved(to)
+		return s.writeExpiredEvent(to)
 	}
 	if !clean && !s.ended.Load() {
 		s.broken = true

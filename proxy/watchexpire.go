@@ -104,9 +104,9 @@ func (m *watchMove) sent() (last bool) {
 	return between && m.due.Load()
 }
 
-// tellMoved ends the answer with the ERROR event, or returns an error if the client must
+// writeExpiredEvent ends the answer with the ERROR event, or returns an error if the client must
 // be cut off.
-func (s *watch) tellMoved(to responseWriter) error {
+func (s *watch) writeExpiredEvent(to responseWriter) error {
 	if !s.move.position.BetweenFrames() {
 		return errMoved
 	}

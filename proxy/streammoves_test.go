@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,14 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
-	"k8s.io/apiserver/pkg/storage"
 
 	"frontproxy/index"
 	"frontproxy/proxy/apistatus"
-	"frontproxy/proxy/destination"
-	"frontproxy/proxy/routing/routingtest"
 	"frontproxy/proxy/watchframes"
 )
 
@@ -317,68 +312,6 @@ func TestWatchThatBeginsAfterAMoveExpires(t *testing.T) {
 	}
 }
 
-// TestRefusesVersionsOfAnotherShard: what lists or watches from a version below the one at which
-// the cluster settled on its shard is 410, everything else is forwarded.
-func TestRefusesVersionsOfAnotherShard(t *testing.T) {
-	token := func(version int64) string {
-		s, err := storage.EncodeContinue("/registry/x/a", "/registry/x/", version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	for name, tc := range map[string]struct {
-		path string
-		want int
-	}{
-		"a list from before":              {"/clusters/root:ws/api/v1/pods?resourceVersion=99", 410},
-		"a watch from before":             {"/clusters/2kd9/api/v1/pods?watch=1&resourceVersion=99", 410},
-		"a streamed list from before":     {"/clusters/root:ws/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersion=99", 410},
-		"a page from before":              {"/clusters/root:ws/api/v1/pods?limit=9&continue=" + token(99), 410},
-		"a mount of it":                   {"/clusters/mounting/api/v1/pods?resourceVersion=99", 410},
-		"the version when it settled":     {"/clusters/root:ws/api/v1/pods?resourceVersion=100", 200},
-		"a page of a later version":       {"/clusters/root:ws/api/v1/pods?limit=9&continue=" + token(101), 200},
-		"the newest state":                {"/clusters/root:ws/api/v1/pods?resourceVersion=", 200},
-		"any state":                       {"/clusters/root:ws/api/v1/pods?resourceVersion=0", 200},
-		"one object":                      {"/clusters/root:ws/api/v1/pods/a?resourceVersion=99", 200},
-		"another cluster":                 {"/clusters/other/api/v1/pods?resourceVersion=99", 200},
-		"a conflict, from any version":    {"/clusters/moving/api/v1/pods?watch=1&resourceVersion=1000", 410},
-		"a conflict, any state":           {"/clusters/moving/api/v1/pods?watch=1&resourceVersion=0", 503},
-		"a conflict, one object":          {"/clusters/moving/api/v1/pods/a?resourceVersion=1000", 503},
-		"a conflict above it on the path": {"/clusters/moving:below/api/v1/pods?watch=1&resourceVersion=1000", 503},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w, moves := newWorld(t), newFakeMoves()
-			shard := w.shard(t, "new", true, func(rw http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Get("limit") == "1" {
-					_, _ = io.WriteString(rw, `{"metadata":{"resourceVersion":"100"}}`)
-				}
-			})
-			w.index["other"] = index.Target{Cluster: "other", Shard: shard.Shard}
-			w.index["mounting"] = index.Target{Mount: mustURL(t, "https://front.example/clusters/root:ws")}
-			w.index["moving"] = func() (index.Target, error) { return index.Target{Cluster: "moving"}, index.ErrConflict }
-			w.index["moving:below"] = index.ErrConflict
-			w.config.Routing.ExternalURLs = append(w.config.Routing.ExternalURLs, mustURL(t, "https://front.example"))
-			moves.settled["2kd9 new"] = 100
-			w.config.Moves = moves
-			f := w.front(t)
-			res, body := do(t, f.client(t, true), http.MethodGet, f.URL+tc.path, nil)
-			if res.StatusCode != tc.want {
-				t.Fatalf("answers %d, want %d: %s", res.StatusCode, tc.want, body)
-			}
-			all := slices.DeleteFunc(shard.take(), func(s seen) bool { return strings.Contains(s.URI, "limit=1") }) // package otherstores asks with this
-			if (len(all) == 1) != (tc.want == 200) {
-				t.Errorf("the shard has seen %+v", all)
-			}
-			if tc.want == 410 {
-				if s := status(t, body); s.Reason != "Expired" || s.Code != 410 {
-					t.Errorf("the Status is %+v", s)
-				}
-			}
-		})
-	}
-}
-
 // TestStreamsOfClusters compares the streams of each cluster with what they should be, while
 // streams come and go in any order.
 func TestStreamsOfClusters(t *testing.T) {
@@ -477,103 +410,6 @@ func TestMovesAreSpread(t *testing.T) {
 				if most := slices.Max(ended[:]); tc.streams >= 400 && (most > tc.streams/5 || slices.Min(ended[:]) == 0) {
 					t.Errorf("they ended in tenths of the time as %v", ended)
 				}
-			})
-		})
-	}
-}
-
-// collector is a client that reads everything.
-type collector struct {
-	bytes.Buffer
-	closed bool
-}
-
-func (c *collector) send(buf []byte, n int) error {
-	c.Write(buf[chunkHead : chunkHead+n])
-	return nil
-}
-
-func (c *collector) close(http.Header) error {
-	c.closed = true
-	return nil
-}
-
-// TestTimesOfMovedWatches: how long a watch waits for a frame's end and for a move's.
-func TestTimesOfMovedWatches(t *testing.T) {
-	files := routingtest.NewFiles(t)
-	for name, tc := range map[string]struct {
-		path  string // "": of a collection, which is watched
-		query string
-		said  string        // by the shard, at the beginning
-		after time.Duration // when the shard ends the watch; 0: never
-		moves map[time.Duration]index.MoveState
-		ends  time.Duration
-		told  bool // by an ERROR event
-		cut   bool
-	}{
-		"moved between frames":               {said: "{}\n", moves: map[time.Duration]index.MoveState{time.Minute: index.Moved}, ends: time.Minute, told: true},
-		"moved within a frame that stays":    {said: "{}\n{", moves: map[time.Duration]index.MoveState{time.Minute: index.Moved}, ends: time.Minute + frameWait, cut: true},
-		"ended early, and nothing moves":     {after: time.Minute, ends: time.Minute + moveGrace},
-		"ended early, the sign comes late":   {after: time.Minute, moves: map[time.Duration]index.MoveState{time.Minute + moveGrace/2: index.Moving, 3 * time.Minute: index.Moved}, ends: 3 * time.Minute, told: true},
-		"ended early, and the cluster stays": {after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving, 3 * time.Minute: index.NotMoving}, ends: 3 * time.Minute},
-		"ended when its client asked":        {query: "timeoutSeconds=300", after: 5 * time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: 5 * time.Minute},
-		"a move that takes too long":         {query: "timeoutSeconds=300", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: 5 * time.Minute},
-		"a move that takes longer":           {after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: watchTimeout},
-		"logs that move":                     {path: "/api/v1/namespaces/n/pods/p/log", said: "{}\n", moves: map[time.Duration]index.MoveState{time.Minute: index.Moved}, ends: time.Minute, cut: true},
-		"logs that end":                      {path: "/api/v1/namespaces/n/pods/p/log", said: "{}\n", after: time.Minute, ends: time.Minute},
-		"another server's answer that ends":  {path: "/api/v1/namespaces/n/services/s/proxy/x", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving}, ends: time.Minute},
-		"ended early within a frame":         {said: "{", after: time.Minute, moves: map[time.Duration]index.MoveState{time.Second: index.Moving, 3 * time.Minute: index.Moved}, ends: 3 * time.Minute, cut: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := &world{Files: files}
-			mappings := w.mappings(t, routingtest.ShardsMapping)
-			synctest.Test(t, func(t *testing.T) {
-				moves := newFakeMoves()
-				c := Config{Decider: deciderFunc(nil), Moves: moves}
-				c.Routing.Mappings, c.Routing.Index = mappings, fakeIndex{}
-				p, err := New(c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				begin := time.Now()
-				body, shard := io.Pipe()
-				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/x?watch=1&"+tc.query, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				path := "/api/v1/configmaps"
-				if tc.path != "" {
-					path = tc.path
-				}
-				to := destination.Destination{Kind: destination.Shard, APIPath: path, Target: index.Target{Cluster: "c", Shard: shardAt("old", nil)}}
-				watched := p.streams.newWatch(r, &http.Response{Body: body, Header: http.Header{"Content-Type": {jsonMedia}}}, &to, nil, nil)
-				go func() {
-					if tc.said != "" {
-						_, _ = io.WriteString(shard, tc.said)
-					}
-					if tc.after != 0 {
-						time.Sleep(tc.after)
-						_ = shard.Close()
-					}
-				}()
-				for at, s := range tc.moves {
-					time.AfterFunc(at, func() { moves.set("c", "old", s) })
-				}
-				var client collector
-				err = watched.copy(&client)
-				took := time.Since(begin).Truncate(100 * time.Millisecond) // of the spread
-				watched.close()
-				if took != tc.ends || errors.Is(err, errMoved) != tc.cut || !tc.cut && err != nil || client.closed == tc.cut {
-					t.Errorf("ended after %v with %v, closed: %v; want after %v, cut: %v", took, err, client.closed, tc.ends, tc.cut)
-				}
-				want := tc.said
-				if tc.told {
-					want += string(p.streams.moveErrors[watchframes.JSON])
-				}
-				if diff := cmp.Diff(want, client.String()); diff != "" {
-					t.Errorf("the client has (-want +got):\n%s", diff)
-				}
-				time.Sleep(time.Hour) // timers that are left
 			})
 		})
 	}
