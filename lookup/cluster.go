@@ -14,12 +14,12 @@ var ErrNotACluster = errors.New("not a logical cluster path")
 // Wildcard means all logical clusters.
 const Wildcard = "*"
 
-// Cluster decodes a cluster segment of an escaped path. The only escapes that it
+// DecodeCluster decodes a cluster segment of an escaped path. The only escapes that it
 // accepts are %3A, and %2A if it is the whole segment (client-go spells the wildcard
 // "*" in this way). No other character of a cluster path needs an escape, so any
-// other escape is an attempt to be read in two ways (ErrAmbiguous). Cluster does not
+// other escape is an attempt to be read in two ways (ErrAmbiguous). DecodeCluster does not
 // check that the result is a valid path; see ValidateClusterPath.
-func Cluster(segment string) (string, error) {
+func DecodeCluster(segment string) (string, error) {
 	if _, err := DecodeSegment(segment); err != nil {
 		return "", err
 	}

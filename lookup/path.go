@@ -84,11 +84,11 @@ func DecodeSegment(segment string) (string, error) {
 	return decoded, nil
 }
 
-// ClusterInPath finds the cluster that a path names after its first segments: the
+// FindCluster finds the cluster that a path names after its first segments: the
 // segment after the first one that reads "clusters". inside is the path after that.
-// An empty cluster means that the path names none; then ClusterInPath has checked the
+// An empty cluster means that the path names none; then FindCluster has checked the
 // whole path, except for a trailing slash.
-func ClusterInPath(path string) (cluster, inside string, err error) {
+func FindCluster(path string) (cluster, inside string, err error) {
 	for path != "" && path != "/" {
 		var segment string
 		segment, path = Segment(path)
@@ -102,7 +102,7 @@ func ClusterInPath(path string) (cluster, inside string, err error) {
 		if err := nested(path); err != nil {
 			return "", "", err
 		}
-		cluster, err = Cluster(segment)
+		cluster, err = DecodeCluster(segment)
 		return cluster, path, err
 	}
 	return "", "", nil

@@ -70,7 +70,7 @@ func TestDecodeSegment(t *testing.T) {
 	}
 }
 
-func TestClusterInPath(t *testing.T) {
+func TestFindCluster(t *testing.T) {
 	for _, tt := range []struct {
 		path, want string
 		ambiguous  bool
@@ -104,9 +104,9 @@ func TestClusterInPath(t *testing.T) {
 		{path: "/services/x/clusters/%2Aroot/apis", ambiguous: true},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			got, _, err := ClusterInPath(tt.path)
+			got, _, err := FindCluster(tt.path)
 			if got != tt.want || errors.Is(err, ErrAmbiguous) != tt.ambiguous {
-				t.Errorf("ClusterInPath = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
+				t.Errorf("FindCluster = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
 			}
 		})
 	}
@@ -126,15 +126,15 @@ func TestValidateSubpath(t *testing.T) {
 	}
 }
 
-func TestCluster(t *testing.T) {
+func TestDecodeCluster(t *testing.T) {
 	for segment, want := range map[string]string{"root": "root", "root:org": "root:org", "root%3Aorg%3aws": "root:org:ws", "*": "*", "system:admin": "system:admin"} {
-		if got, err := Cluster(segment); got != want || err != nil {
-			t.Errorf("Cluster(%q) = %q, %v; want %q", segment, got, err, want)
+		if got, err := DecodeCluster(segment); got != want || err != nil {
+			t.Errorf("DecodeCluster(%q) = %q, %v; want %q", segment, got, err, want)
 		}
 	}
 	for _, segment := range []string{"", "..", "%2e%2e", "root%2Forg", "r%6Fot", "%2A%2A", "root:%2A", "root%253Aorg", "root%"} {
-		if got, err := Cluster(segment); !errors.Is(err, ErrAmbiguous) {
-			t.Errorf("Cluster(%q) = %q, %v; want ErrAmbiguous", segment, got, err)
+		if got, err := DecodeCluster(segment); !errors.Is(err, ErrAmbiguous) {
+			t.Errorf("DecodeCluster(%q) = %q, %v; want ErrAmbiguous", segment, got, err)
 		}
 	}
 }
@@ -177,16 +177,16 @@ func FuzzPath(f *testing.F) {
 		if decoded, err := url.PathUnescape(path); err != nil || decoded != u.Path {
 			t.Fatalf("RawPath(%q) = %q decodes to %q, a server reads %q", target, path, decoded, u.Path)
 		}
-		cluster, inside, err := ClusterInPath(path)
+		cluster, inside, err := FindCluster(path)
 		if err != nil {
 			return
 		}
 		// What a server makes of the decoded path must name the same cluster.
 		_, after, found := strings.Cut(u.Path, "/clusters/")
 		if seen, rest, _ := strings.Cut(after, "/"); seen != cluster && (found || cluster != "") {
-			t.Fatalf("ClusterInPath(%q) = %q, a server sees %q", path, cluster, seen)
+			t.Fatalf("FindCluster(%q) = %q, a server sees %q", path, cluster, seen)
 		} else if decoded, _ := url.PathUnescape(inside); cluster != "" && decoded != after[len(seen):] {
-			t.Fatalf("ClusterInPath(%q) = %q and %q, a server sees %q", path, cluster, inside, rest)
+			t.Fatalf("FindCluster(%q) = %q and %q, a server sees %q", path, cluster, inside, rest)
 		}
 	})
 }

@@ -77,7 +77,7 @@ func (d *Discovery) Metadata(path, host string) *protectedresource.Metadata {
 		if !ok {
 			return nil
 		}
-		workspace, err := lookup.Cluster(segment)
+		workspace, err := lookup.DecodeCluster(segment)
 		if err != nil || lookup.ValidateClusterPath(workspace) != nil {
 			return nil
 		}

@@ -28,7 +28,7 @@ func (m *Mappings) match(path string) (entryMatch, error) {
 	if e == nil || err != nil {
 		return entryMatch{}, err
 	}
-	return m.cluster(e, path)
+	return m.findCluster(e, path)
 }
 
 // find finds the mapping alone; nil when there is none.
@@ -47,10 +47,10 @@ func (m *Mappings) find(path string) (*Mapping, error) {
 	return nil, nil
 }
 
-// cluster finds the cluster that a matched path names. What follows the segments that were
+// findCluster finds the cluster that a matched path names. What follows the segments that were
 // matched must stay below them (lookup.Stays). For a shard's path, which may lead to a mount,
 // that is checked later.
-func (m *Mappings) cluster(e *Mapping, path string) (entryMatch, error) {
+func (m *Mappings) findCluster(e *Mapping, path string) (entryMatch, error) {
 	r := entryMatch{mapping: e, path: path}
 	var err error
 	switch segment, below := e.split(path); {
@@ -58,14 +58,14 @@ func (m *Mappings) cluster(e *Mapping, path string) (entryMatch, error) {
 		return r, lookup.Stays(below) // no index is asked
 	case e.Shards:
 		r.path = below
-		r.cluster, err = lookup.Cluster(segment)
+		r.cluster, err = lookup.DecodeCluster(segment)
 		return r, err
 	case segment != "":
-		if r.cluster, err = lookup.Cluster(segment); err == nil {
+		if r.cluster, err = lookup.DecodeCluster(segment); err == nil {
 			err = lookup.Stays(below)
 		}
 	default:
-		r.cluster, _, err = lookup.ClusterInPath(path)
+		r.cluster, _, err = lookup.FindCluster(path)
 	}
 	if r.cluster == lookup.Wildcard {
 		r.cluster = ""

@@ -164,10 +164,10 @@ func servicesCluster(path string) (string, error) {
 		kind, err := lookup.DecodeSegment(segment) // a server reads it decoded
 		if err == nil && kind == apiExport && rest != "" {
 			owner, _ := lookup.Segment(rest)
-			return lookup.Cluster(owner)
+			return lookup.DecodeCluster(owner)
 		}
 	}
-	cluster, _, err := lookup.ClusterInPath(path)
+	cluster, _, err := lookup.FindCluster(path)
 	if cluster == lookup.Wildcard {
 		cluster = ""
 	}
