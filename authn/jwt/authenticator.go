@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// evaluationWait is how long a token waits, at most, for a place among those
+	// evaluationWait is how long a token waits, at most, for a slot among those
 	// whose CEL expressions run.
 	evaluationWait = 5 * time.Second
 	// evaluationTime is the most one token's expressions may take. Their budget
@@ -40,7 +40,7 @@ const (
 // signature, and leaves claims, mappings and rules to apiserver's OIDC
 // authenticator, which is given the verified payload and checks everything
 // once more. So refusals have a precise reason, and waiting for an issuer's keys
-// happens before, not while, a place among the type's evaluations is held.
+// happens before, not while, a slot among the type's evaluations is held.
 type Authenticator struct {
 	name     string
 	issuer   *issuer.Issuer
@@ -56,7 +56,7 @@ type Authenticator struct {
 	maxToken int
 	limits   identity.Limits
 	// evaluates says that there are CEL expressions. Without, none is run, and
-	// nobody waits for a place.
+	// nobody waits for a slot.
 	evaluates bool
 	digester  *token.Digester
 	cache     token.Cache[user.Info]
@@ -220,11 +220,11 @@ func (m Member) evaluate(ctx context.Context, raw string, claims *token.Claims) 
 	if err := checkNesting(claims.Payload); err != nil {
 		return nil, err
 	}
-	leave, err := m.enter(ctx)
+	release, err := m.acquireEvaluation(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer release()
 	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
 	defer cancel()
 	budget := expression.NewBudget(len(claims.Payload))

@@ -253,7 +253,7 @@ func TestCostlyExpressionsEnd(t *testing.T) {
 		t.Errorf("got %v, %v", u, err)
 	}
 	if diff := cmp.Diff(0, len(m.Types)); diff != "" {
-		t.Errorf("places taken afterwards (-want +got):\n%s", diff)
+		t.Errorf("slots taken afterwards (-want +got):\n%s", diff)
 	}
 }
 
@@ -389,10 +389,10 @@ func TestEvaluationsAreBounded(t *testing.T) {
 	}
 	<-cel.Types
 	if _, _, err := cel.AuthenticateToken(context.Background(), first); err != nil {
-		t.Errorf("with a place free: %v", err)
+		t.Errorf("with a slot free: %v", err)
 	}
 	if diff := cmp.Diff(placesOfType-1, len(cel.Types)); diff != "" {
-		t.Errorf("places taken (-want +got):\n%s", diff)
+		t.Errorf("slots taken (-want +got):\n%s", diff)
 	}
 }
 

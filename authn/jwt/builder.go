@@ -45,7 +45,7 @@ type Builder struct {
 	digester *token.Digester
 	// owner is charged for all; empty means the cluster that is built for.
 	owner string
-	// evaluations has a place for each of tenants' evaluations.
+	// evaluations has a slot for each of tenants' evaluations.
 	evaluations chan struct{}
 	// compiler is shared by all configurations.
 	compiler *sharedCompiler

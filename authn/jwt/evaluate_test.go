@@ -30,7 +30,7 @@ func doublingSum(terms, depth int) string {
 }
 
 // TestHostileExpressionsEnd: what ended the process, or computed for as long as it
-// liked, is refused having allocated little, in mappings and rules, and its place is
+// liked, is refused having allocated little, in mappings and rules, and its slot is
 // free at once. Without the bounds, this test takes all memory there is.
 func TestHostileExpressionsEnd(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
@@ -87,7 +87,7 @@ func TestHostileExpressionsEnd(t *testing.T) {
 				t.Errorf("allocated %d bytes (%v)", took, err)
 			}
 			if len(m.Types) != 0 {
-				t.Errorf("%d places are taken afterwards", len(m.Types))
+				t.Errorf("%d slots are taken afterwards", len(m.Types))
 			}
 		})
 	}
@@ -119,7 +119,7 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 				t.Errorf("again: %v, %v; at first: %v, %v", again, err, first, firstErr)
 			}
 			if _, _, err := m.AuthenticateToken(ended, token.Parse(s.Sign(issuertest.Claims{"sub": "bob", "aud": "app"}))); !errors.Is(err, token.ErrUndecided) {
-				t.Errorf("another token: %v, want undecided for lack of a place", err)
+				t.Errorf("another token: %v, want undecided for lack of a slot", err)
 			}
 			if _, _, err := m.AuthenticateToken(ended, token.Parse(signed[:len(signed)-8]+"AAAAAAAA")); err == nil || errors.Is(err, token.ErrUndecided) || err.Error() == fmt.Sprint(firstErr) {
 				t.Errorf("with another signature: %v, want it refused for that", err)
@@ -128,7 +128,7 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 			changed := mustBuild(t, Config{Issuers: pool}, spec)
 			changed.Types = m.Types
 			if _, _, err := changed.AuthenticateToken(ended, token.Parse(signed)); !errors.Is(err, token.ErrUndecided) {
-				t.Errorf("by a new generation of the configuration: %v, want undecided for lack of a place", err)
+				t.Errorf("by a new generation of the configuration: %v, want undecided for lack of a slot", err)
 			}
 		})
 	}
@@ -149,7 +149,7 @@ func TestEvaluationThatRunsOutOfTimeIsUndecided(t *testing.T) {
 		t.Errorf("after its time: %v, want undecided", err)
 	}
 	if len(m.Types) != 0 {
-		t.Errorf("%d places are taken afterwards", len(m.Types))
+		t.Errorf("%d slots are taken afterwards", len(m.Types))
 	}
 	if u, err := m.evaluate(t.Context(), signed, claims); err != nil || u.GetName() != "alice" {
 		t.Errorf("again: %v, %v", u, err)
@@ -161,7 +161,7 @@ func TestEvaluationsAreBoundedForAll(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	m := mustBuild(t, Config{}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
 	if diff := cmp.Diff(evaluationsOfAll(), cap(m.evaluations)); diff != "" {
-		t.Fatalf("places (-want +got):\n%s", diff)
+		t.Fatalf("slots (-want +got):\n%s", diff)
 	}
 	for range cap(m.evaluations) {
 		m.evaluations <- struct{}{}
@@ -174,10 +174,10 @@ func TestEvaluationsAreBoundedForAll(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := m.evaluate(ended, signed, claims); !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "all workspaces") {
-		t.Errorf("with all places taken: %v, want undecided for that", err)
+		t.Errorf("with all slots taken: %v, want undecided for that", err)
 	}
 	if len(m.Types) != 0 {
-		t.Errorf("%d of the type's places are taken afterwards", len(m.Types))
+		t.Errorf("%d of the type's slots are taken afterwards", len(m.Types))
 	}
 	<-m.evaluations
 	if _, err := m.evaluate(t.Context(), signed, claims); err != nil {
@@ -186,7 +186,7 @@ func TestEvaluationsAreBoundedForAll(t *testing.T) {
 }
 
 // TestPlainMappingsRunNoCEL: no compiler is made for them, nobody waits for a
-// place, and a prefix does not multiply.
+// slot, and a prefix does not multiply.
 func TestPlainMappingsRunNoCEL(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	edits := []func(tokentest.Object){
@@ -206,7 +206,7 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer built.Close()
-	m := Member{Authenticator: built.Authenticators[0], Types: make(chan struct{})} // no place at all
+	m := Member{Authenticator: built.Authenticators[0], Types: make(chan struct{})} // no slot at all
 	u, _, err := m.AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "tenant": "t", "groups": []string{"a"}})))
 	if err != nil || u.GetName() != "oidc:alice" || u.GetUID() != "alice" || u.GetGroups()[0] != "oidc:a" {
 		t.Errorf("got %v, %v", u, err)

@@ -101,7 +101,7 @@ func evaluationsOfOwner() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // owner is a logical cluster that has types with configurations.
 type owner struct {
-	// evaluations has a place for each evaluation that may run now.
+	// evaluations has a slot for each evaluation that may run now.
 	evaluations chan struct{}
 	types       int // that it has
 }

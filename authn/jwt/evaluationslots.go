@@ -11,46 +11,46 @@ import (
 // evaluationsOfAll is how many tokens' CEL expressions run at once for all types of
 // all owners. They only compute, so more would not be faster; this many times
 // expression.MaxBytes is what they hold at most. The operator's configuration has
-// places of its own (oidc.evaluationsAtOnce).
+// slots of its own (oidc.evaluationsAtOnce).
 func evaluationsOfAll() int { return max(8, 2*runtime.GOMAXPROCS(0)) }
 
-// enter waits for a place among the type's evaluations, then for one among its
+// acquireEvaluation waits for a slot among the type's evaluations, then for one among its
 // owner's, then for one among all. Everybody takes them in this order, so there is no
-// deadlock, and nobody holds a place that other owners need while waiting for one of these.
-func (m Member) enter(ctx context.Context) (leave func(), err error) {
+// deadlock, and nobody holds a slot that other owners need while waiting for one of these.
+func (m Member) acquireEvaluation(ctx context.Context) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationWait)
 	defer cancel()
 	var held []chan struct{}
-	leave = func() {
-		for _, places := range held {
-			<-places
+	release = func() {
+		for _, slots := range held {
+			<-slots
 		}
 	}
 	for _, of := range []struct {
-		places chan struct{}
-		whose  string
+		slots chan struct{}
+		whose string
 	}{{m.Types, "of the workspace type"}, {m.Owners, "of the workspace type's owner"}, {m.evaluations, "of all workspaces"}} {
-		if of.places == nil {
+		if of.slots == nil {
 			continue
 		}
-		if err := place(ctx, of.places); err != nil {
-			leave()
-			return nil, fmt.Errorf("%w: %d tokens %s are already being evaluated: %w", token.ErrUndecided, cap(of.places), of.whose, err)
+		if err := acquireSlot(ctx, of.slots); err != nil {
+			release()
+			return nil, fmt.Errorf("%w: %d tokens %s are already being evaluated: %w", token.ErrUndecided, cap(of.slots), of.whose, err)
 		}
-		held = append(held, of.places)
+		held = append(held, of.slots)
 	}
-	return leave, nil
+	return release, nil
 }
 
-// place takes a place as soon as there is one.
-func place(ctx context.Context, places chan struct{}) error {
+// acquireSlot takes a slot as soon as there is one.
+func acquireSlot(ctx context.Context, slots chan struct{}) error {
 	select {
-	case places <- struct{}{}:
+	case slots <- struct{}{}:
 		return nil
 	default:
 	}
 	select {
-	case places <- struct{}{}:
+	case slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -18,7 +18,7 @@ import (
 	"frontproxy/internal/polltest"
 )
 
-// All types of one owner share its places; another owner has its own.
+// All types of one owner share its slots; another owner has its own.
 func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	w := newTypeWorld(t, Config{})
@@ -57,7 +57,7 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 		t.Errorf("a type more of the same owner: %v, want undecided because of the owner's other types", err)
 	}
 	if diff := cmp.Diff(0, len(last.Types)); diff != "" {
-		t.Errorf("the type's places taken afterwards (-want +got):\n%s", diff)
+		t.Errorf("the type's slots taken afterwards (-want +got):\n%s", diff)
 	}
 	if _, _, err := member("c2", "type").AuthenticateToken(context.Background(), parsed); err != nil {
 		t.Errorf("a type of another owner: %v", err)
