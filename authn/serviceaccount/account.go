@@ -61,9 +61,9 @@ func (a *account) bytes() int {
 	return size
 }
 
-// check checks what does not depend on the time and the kind of token. sub is the token's
-// subject.
-func (a *account) check(sub string) error {
+// checkNames checks what the token names: its home, its account, which must be that of sub, the
+// token's subject, and its Secret, if it has one.
+func (a *account) checkNames(sub string) error {
 	if !validCluster(a.home) {
 		return token.Refuse(token.ReasonClaims, "the token's home logical cluster %q is missing or malformed", clip.Clone(a.home, maxQuoted))
 	}
@@ -92,8 +92,8 @@ func validCluster(name string) bool {
 	return !strings.HasPrefix(name, "system:") && kcpcore.Name(name).IsValid()
 }
 
-// identity returns the identity that a shard would take from the token.
-func (a *account) identity() user.Info {
+// scopedIdentity returns the identity that a shard would take from the token.
+func (a *account) scopedIdentity() user.Info {
 	extra := map[string][]string{
 		identity.ClusterNameKey: {a.home},
 		identity.ScopesKey:      {"cluster:" + a.home},

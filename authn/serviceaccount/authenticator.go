@@ -102,7 +102,7 @@ func (a *Authenticator) AuthenticateFor(ctx context.Context, t token.Token, audi
 // is still trusted, and its account and Secret still exist. Errors are those of
 // AuthenticateToken.
 func (a *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until time.Time) (known bool, err error) {
-	if !a.judges(t) {
+	if !a.hasIssuer(t) {
 		return false, nil
 	}
 	account, _, err := a.read(ctx, t.Raw, a.config.Audiences, until.Add(-time.Second))
@@ -112,8 +112,8 @@ func (a *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until t
 	return true, a.counted(t, err)
 }
 
-// judges reports whether one of the issuers issued the token.
-func (a *Authenticator) judges(t token.Token) bool {
+// hasIssuer reports whether the token says that one of the issuers issued it.
+func (a *Authenticator) hasIssuer(t token.Token) bool {
 	return t.JWT && (t.Issuer == LegacyIssuer || slices.Contains(a.config.Issuers, t.Issuer))
 }
 
@@ -130,7 +130,7 @@ func (a *Authenticator) counted(t token.Token, err error) error {
 // audiences that it is for. The account is nil with an error, and if another issuer issued the
 // token.
 func (a *Authenticator) authenticate(ctx context.Context, t token.Token, audiences []string) (*account, []string, error) {
-	if !a.judges(t) {
+	if !a.hasIssuer(t) {
 		return nil, nil, nil
 	}
 	account, found, err := a.verify(ctx, t.Raw, audiences)
@@ -143,8 +143,8 @@ func (a *Authenticator) authenticate(ctx context.Context, t token.Token, audienc
 	return account, found, nil
 }
 
-// intended returns those of the audiences that the account's token is for, at least one.
-func (a *Authenticator) intended(account *account, audiences []string) ([]string, error) {
+// checkAudiences returns those of the audiences that the account's token is for, at least one.
+func (a *Authenticator) checkAudiences(account *account, audiences []string) ([]string, error) {
 	has := account.audiences
 	if len(has) == 0 {
 		has = a.config.Audiences
@@ -179,7 +179,7 @@ func (a *Authenticator) verify(ctx context.Context, raw string, audiences []stri
 	}
 	now, generation, digest := a.config.Now(), a.generation(), a.digester.Digest(raw)
 	if known, _, ok := a.verified.Get(digest, now, generation); ok && (a.config.FromShards == nil || a.config.FromShards.stillTrusts(known.provenance, known.home)) {
-		found, err := a.intended(known, audiences)
+		found, err := a.checkAudiences(known, audiences)
 		return known, found, err
 	}
 	account, found, err := a.read(ctx, raw, audiences, now)
@@ -192,16 +192,16 @@ func (a *Authenticator) verify(ctx context.Context, raw string, audiences []stri
 
 // read checks the signature, and the claims as they are to be judged at the time now.
 func (a *Authenticator) read(ctx context.Context, raw string, audiences []string, now time.Time) (*account, []string, error) {
-	payload, provenance, err := a.open(ctx, raw)
+	payload, provenance, err := a.verifySignature(ctx, raw)
 	if err != nil {
 		return nil, nil, err
 	}
-	account, err := judge(payload, a.config.Issuers, now)
+	account, err := checkClaims(payload, a.config.Issuers, now)
 	if err != nil {
 		return nil, nil, err
 	}
 	account.provenance = provenance
-	found, err := a.intended(account, audiences)
+	found, err := a.checkAudiences(account, audiences)
 	return account, found, err
 }
 
@@ -216,8 +216,8 @@ func (a *Authenticator) generation() (g uint64) {
 	return g
 }
 
-// open checks the signature and returns the payload, and why the key is trusted.
-func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, keyProvenance, error) {
+// verifySignature checks the signature and returns the payload, and why the key is trusted.
+func (a *Authenticator) verifySignature(ctx context.Context, raw string) ([]byte, keyProvenance, error) {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil {
 		// The cause may quote the token's header.
@@ -233,7 +233,7 @@ func (a *Authenticator) open(ctx context.Context, raw string) ([]byte, keyProven
 	}
 	switch {
 	case a.config.FromShards != nil && (header.KeyID == "" || len(keys) == 0):
-		return a.config.FromShards.open(ctx, jws, a.config.Issuers)
+		return a.config.FromShards.verifyWithHomeKeys(ctx, jws, a.config.Issuers)
 	case len(keys) == 0:
 		return nil, keyProvenance{}, token.Refuse(token.ReasonUnknownKey, "no service account key has the id %q; is the shard's key among --service-account-key-file?", clip.Clone(header.KeyID, maxQuoted))
 	case header.KeyID == "":

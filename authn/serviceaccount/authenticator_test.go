@@ -352,7 +352,7 @@ func TestNewErrors(t *testing.T) {
 func TestJudgesTokensOfItsIssuers(t *testing.T) {
 	a := newTest(t, nil)
 	for issuer, want := range map[string]bool{testIssuer: true, LegacyIssuer: true, "https://other.example": false, "": false} {
-		if got := a.judges(token.Token{JWT: true, Issuer: issuer}); got != want {
+		if got := a.hasIssuer(token.Token{JWT: true, Issuer: issuer}); got != want {
 			t.Errorf("a token of %q: %t, want %t", issuer, got, want)
 		}
 	}
@@ -435,7 +435,7 @@ func FuzzJudge(f *testing.F) {
 	}
 	f.Add([]byte(`{"kubernetes.io":{"clusterName":"system:x"}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		a, err := judge(payload, []string{testIssuer}, testNow)
+		a, err := checkClaims(payload, []string{testIssuer}, testNow)
 		if err != nil {
 			if refusal := (*token.RefusalError)(nil); !errors.As(err, &refusal) {
 				t.Fatalf("%v is no refusal", err)

@@ -38,10 +38,10 @@ type legacyClaims struct {
 	UID         string `json:"kubernetes.io/serviceaccount/service-account.uid"`
 }
 
-// judge checks the payload of a token whose signature was verified, and returns the
+// checkClaims checks the payload of a token whose signature was verified, and returns the
 // account that it names. The token must be of one of the issuers, and valid now. The caller
 // checks the account's audiences.
-func judge(payload []byte, issuers []string, now time.Time) (*account, error) {
+func checkClaims(payload []byte, issuers []string, now time.Time) (*account, error) {
 	var public jwt.Claims
 	if err := json.Unmarshal(payload, &public); err != nil {
 		return nil, token.Refuse(token.ReasonMalformed, "the token's registered claims can't be read: %s", clip.Clone(err.Error(), maxQuoted))
@@ -64,10 +64,10 @@ func judge(payload []byte, issuers []string, now time.Time) (*account, error) {
 	if public.Expiry != nil {
 		a.until = public.Expiry.Time().Add(jwt.DefaultLeeway)
 	}
-	if err := a.check(public.Subject); err != nil {
+	if err := a.checkNames(public.Subject); err != nil {
 		return nil, err
 	}
-	a.info = a.identity()
+	a.info = a.scopedIdentity()
 	return a, nil
 }
 

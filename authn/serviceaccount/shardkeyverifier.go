@@ -53,10 +53,10 @@ func (f *ShardKeyVerifier) stillTrusts(v keyProvenance, home string) bool {
 	return err == nil && holder.Name == v.holder
 }
 
-// open verifies a token with the keys that are trusted for the home cluster that it names.
-// That name is not verified yet: it only selects keys, none of which is trusted for another
-// cluster.
-func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature, issuers []string) ([]byte, keyProvenance, error) {
+// verifyWithHomeKeys verifies a token with the keys that are trusted for the home cluster that
+// it names. That name is not verified yet: it only selects keys, none of which is trusted for
+// another cluster.
+func (f *ShardKeyVerifier) verifyWithHomeKeys(ctx context.Context, jws *jose.JSONWebSignature, issuers []string) ([]byte, keyProvenance, error) {
 	home, err := unverifiedHome(jws.UnsafePayloadWithoutVerification(), issuers)
 	if err != nil {
 		return nil, keyProvenance{}, err
@@ -86,12 +86,12 @@ func (f *ShardKeyVerifier) open(ctx context.Context, jws *jose.JSONWebSignature,
 	if id != "" && len(keys) > 0 {
 		return nil, keyProvenance{}, token.Refuse(token.ReasonSignature, "key %q of shard %s does not verify the signature", clip.Clone(id, maxQuoted), holder.Name)
 	}
-	return f.openLate(ctx, jws, holder)
+	return f.refreshAndVerify(ctx, jws, holder)
 }
 
-// openLate verifies a token with an unknown key: it has the shard's keys read again, unless
-// they were read since the token was issued.
-func (f *ShardKeyVerifier) openLate(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, keyProvenance, error) {
+// refreshAndVerify verifies a token with an unknown key: it has the shard's keys read again,
+// unless they were read since the token was issued.
+func (f *ShardKeyVerifier) refreshAndVerify(ctx context.Context, jws *jose.JSONWebSignature, holder *shards.Shard) ([]byte, keyProvenance, error) {
 	id := jws.Signatures[0].Protected.KeyID
 	if f.Keys.decided(holder, id, jwks.IssuedAt(jws)) {
 		_, _, _ = f.Keys.requestRefresh(ctx, holder, false) // nobody waits for it
@@ -132,7 +132,7 @@ func tryKeys(jws *jose.JSONWebSignature, keys []Key) []byte {
 	return nil
 }
 
-// unverifiedHome reads the home cluster, as judge does after verification.
+// unverifiedHome reads the home cluster, as checkClaims does after verification.
 func unverifiedHome(payload []byte, issuers []string) (string, error) {
 	var public struct {
 		Issuer string `json:"iss"`
