@@ -27,7 +27,7 @@ func (i *Index) publish(e *typeEntry) {
 		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},
 	}
 	for _, c := range e.configs {
-		c.contribute(record, e)
+		c.addTo(record, e)
 		if client, err := c.loginClient(); client != nil && err == nil {
 			record.Login = append(record.Login, *client)
 		}
@@ -38,8 +38,8 @@ func (i *Index) publish(e *typeEntry) {
 	e.record = record
 }
 
-// contribute adds what c has to offer to a type's record.
-func (c *configEntry) contribute(record *Record, e *typeEntry) {
+// addTo adds what c has to offer to a type's record.
+func (c *configEntry) addTo(record *Record, e *typeEntry) {
 	who := "authentication configuration " + c.name.name
 	if c.state == stateMissing {
 		record.Undecided = append(record.Undecided, who+" does not exist")
