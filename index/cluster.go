@@ -56,7 +56,7 @@ func (t *clusterTable) Upsert(obj shards.Object) {
 	}
 	idx, version := t.idx, parseVersion(o.Version())
 	idx.mu.Lock()
-	defer idx.unlock()
+	defer idx.unlockAndNotify()
 	idx.shards[t.shard].reached(version)
 	id := idx.ensureCluster(o.Metadata.Annotations.Cluster)
 	cp := idx.copyOn(id, t.shard)
@@ -89,7 +89,7 @@ func (t *clusterTable) Delete(obj shards.Object) {
 	}
 	version := parseVersion(o.Version())
 	t.idx.mu.Lock()
-	defer t.idx.unlock()
+	defer t.idx.unlockAndNotify()
 	t.idx.shards[t.shard].reached(version)
 	if id := t.idx.clusterByName(o.Metadata.Annotations.Cluster); id != 0 {
 		t.idx.dropCopy(id, t.shard)
@@ -184,31 +184,4 @@ func (idx *Index) dropCopy(id clusterID, s shardID) {
 		idx.moveChanged(name)
 	}
 	idx.unref(id)
-}
-
-// holderOf computes which shard holds a cluster: the one with its only copy, or with the
-// only copy that is not migrating.
-func (idx *Index) holderOf(id clusterID) shardID {
-	c := idx.clusters.at(uint32(id))
-	more := idx.extraCopies[id]
-	if len(more) == 0 {
-		return c.copy.shard
-	}
-	holder := shardID(0)
-	if !c.copy.migrating {
-		holder = c.copy.shard
-	}
-	for _, cp := range more {
-		switch {
-		case cp.migrating:
-		case holder != 0:
-			return conflict
-		default:
-			holder = cp.shard
-		}
-	}
-	if holder == 0 {
-		return conflict
-	}
-	return holder
 }

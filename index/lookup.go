@@ -1,10 +1,6 @@
 package index
 
-import (
-	"strings"
-
-	"frontproxy/index/shards"
-)
+import "strings"
 
 // Lookup finds the target of a path "<cluster>[:<workspace>…]". The cluster may be
 // "user:<name>" for the home of that user. Any string is safe. The errors are
@@ -38,24 +34,6 @@ func (idx *Index) Lookup(path string) (Target, error) {
 		return Target{}, idx.missing()
 	}
 	return Target{Cluster: rec.name, Shard: s, Type: idx.typeOf(c)}, nil
-}
-
-// Holder returns the shard that holds a logical cluster, by its name. The errors
-// are those of Lookup.
-func (idx *Index) Holder(name string) (*shards.Shard, error) {
-	idx.mu.RLock()
-	defer idx.mu.RUnlock()
-	id := idx.clusterByName(name)
-	if id == 0 {
-		return nil, idx.missing()
-	}
-	if _, _, err := idx.walk(id, "", false); err != nil {
-		return nil, err
-	}
-	if s := idx.shards[idx.clusters.at(uint32(id)).holder].shard; s != nil {
-		return s, nil
-	}
-	return nil, idx.missing()
 }
 
 // resolveRoot finds the cluster at which a path starts, and returns the rest of the

@@ -122,9 +122,9 @@ func (idx *Index) moveChanged(name string) {
 	}
 }
 
-// unlock releases the lock after changes of clusters, and then reports the moves that have
+// unlockAndNotify releases the lock after changes of clusters, and then reports the moves that have
 // changed.
-func (idx *Index) unlock() {
+func (idx *Index) unlockAndNotify() {
 	if some := idx.marked > 0 || len(idx.previous) > 0 || len(idx.extraCopies) > 0; some != idx.anyMoves.Load() {
 		idx.anyMoves.Store(some)
 	}

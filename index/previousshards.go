@@ -17,25 +17,6 @@ type previousShards struct {
 	stableAt uint64
 }
 
-// updateHolder computes which shard holds a cluster, and remembers the previous one.
-func (idx *Index) updateHolder(id clusterID) {
-	c := idx.clusters.at(uint32(id))
-	was := c.holder
-	c.holder = idx.holderOf(id)
-	switch {
-	case was == c.holder || was == 0:
-	case c.holder == 0:
-		delete(idx.previous, c.name) // the cluster is gone; a new one of that name has no earlier shards
-	case was == conflict:
-		idx.recordMove(c.name, "", idx.shards[c.holder].name)
-	case c.holder == conflict:
-		idx.recordMove(c.name, idx.shards[was].name, "")
-	default:
-		idx.recordMove(c.name, idx.shards[was].name, idx.shards[c.holder].name)
-	}
-	idx.completeMove(id)
-}
-
 // recordMove records the previous and the new holder of a cluster; "" means a
 // conflict.
 func (idx *Index) recordMove(cluster, from, to string) {

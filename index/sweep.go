@@ -31,7 +31,7 @@ func (idx *Index) sweep(last func() uint32, remove func(id uint32) bool) {
 				removed++
 			}
 		}
-		idx.unlock()
+		idx.unlockAndNotify()
 	}
 }
 
