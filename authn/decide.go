@@ -182,7 +182,7 @@ func (a *Authenticator) authenticateToken(ctx context.Context, q *evaluation, t 
 func (a *Authenticator) globalToken(ctx context.Context, q *evaluation, m token.Authenticator, t token.Token) *Decision {
 	u, until, err := q.authenticate(ctx, m, t)
 	if err == nil && u != nil {
-		u, err = a.groups.Global(u)
+		u, err = a.groups.FilterGlobalUser(u)
 	}
 	if !q.accepted(m, u, until, err, true) {
 		q.globalUndecided = q.globalUndecided || errors.Is(err, token.ErrUndecided)
@@ -242,7 +242,7 @@ func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, 
 	if err == nil && u != nil {
 		if q.request.Target.Cluster == "" {
 			err = errors.New("the target has no logical cluster to tie the identity to")
-		} else if g, err = identity.Guard(u); err == nil {
+		} else if g, err = identity.GuardWorkspaceUser(u); err == nil {
 			q.guarded = append(q.guarded, g.Removed...)
 		}
 	}

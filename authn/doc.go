@@ -4,12 +4,12 @@
 // A request's credential is a client certificate or a bearer token. Global authenticators
 // (the operator's flags) apply to every request. The authenticators of the target's
 // workspace type (package workspacetypes) apply only there. Tenants choose their types, so the
-// identities from those authenticators are checked and reduced by identity.Guard, and scoped to
-// the one logical cluster. Every identity is checked as the shard will read it, since HTTP
-// headers cannot carry every string. Groups are dropped in package identity only: by GroupFilter
-// from global identities, by Guard from those of workspace types, by ForExternalHost for
-// mounted hosts, and by ForReview for TokenReviews. Shards that are clients of virtual workspaces
-// get back what GroupFilter took (clientcert.ShardClient).
+// identities from those authenticators are checked and reduced by identity.GuardWorkspaceUser,
+// and scoped to the one logical cluster. Every identity is checked as the shard will read it,
+// since HTTP headers cannot carry every string. Groups are dropped in package identity only: by
+// GroupFilter from global identities, by GuardWorkspaceUser from those of workspace types, by
+// ForExternalHost for mounted hosts, and by ForReview for TokenReviews. Shards that are clients
+// of virtual workspaces get back what GroupFilter took (clientcert.ShardClient).
 //
 // The result is always a Decision. Each authenticator that was asked accepted, refused, or
 // could not decide. "Could not decide" (503) is never confused with "refused" (401), nor

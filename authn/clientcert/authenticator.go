@@ -249,7 +249,7 @@ func (c *Authenticator) asserted(r Request, chain *verifiedChain) (*Identity, []
 	if err != nil || !ok {
 		return nil, []RefusedCertificate{{ByRequestHeader, "the certificate may assert an identity, but the request has no user name header"}}
 	}
-	u, err := c.groups.Global(resp.User)
+	u, err := c.groups.FilterGlobalUser(resp.User)
 	if err != nil {
 		return nil, []RefusedCertificate{{ByRequestHeader, err.Error()}}
 	}
@@ -266,7 +266,7 @@ func (c *Authenticator) userOf(chain []*x509.Certificate) (user.Info, error) {
 	if !ok {
 		return nil, errors.New("the certificate has no common name, so it has no user")
 	}
-	return c.groups.Global(resp.User)
+	return c.groups.FilterGlobalUser(resp.User)
 }
 
 // verifier verifies client certificates against one pool and remembers good

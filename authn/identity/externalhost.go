@@ -18,7 +18,7 @@ func ForExternalHost(u user.Info) (user.Info, error) {
 			return nil, fmt.Errorf("its identity is valid in only one logical cluster")
 		}
 	}
-	g, err := Guard(u)
+	g, err := GuardWorkspaceUser(u)
 	if err != nil {
 		return nil, fmt.Errorf("user names that begin with %q belong to this installation", systemPrefix)
 	}

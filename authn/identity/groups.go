@@ -55,9 +55,9 @@ func (f GroupFilter) Apply(groups []string) []string {
 	return slices.Compact(kept)
 }
 
-// Global makes a global authenticator's identity ready to forward: judged as
+// FilterGlobalUser makes a global authenticator's identity ready to forward: checked as
 // the shard will read it, marked as authenticated, its groups filtered.
-func (f GroupFilter) Global(u user.Info) (user.Info, error) {
+func (f GroupFilter) FilterGlobalUser(u user.Info) (user.Info, error) {
 	if err := Check(u); err != nil {
 		return nil, err
 	}

@@ -116,11 +116,11 @@ type Guarded struct {
 	Removed []string
 }
 
-// Guard takes from an identity that a tenant's configuration produced what no
+// GuardWorkspaceUser takes from an identity that a tenant's configuration produced what no
 // tenant may claim: a system: user name refuses it; system: groups and extra
 // keys of the kcp.io domain are removed. The comparison ignores case: kcp
 // itself does not, but nothing good is spelt "System:Masters".
-func Guard(u user.Info) (Guarded, error) {
+func GuardWorkspaceUser(u user.Info) (Guarded, error) {
 	if err := Check(u); err != nil {
 		return Guarded{}, err
 	}

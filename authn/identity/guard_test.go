@@ -55,7 +55,7 @@ func TestGuard(t *testing.T) {
 		"extra value with newline":  {in: user.DefaultInfo{Name: "a", Extra: map[string][]string{"k": {"x\r\n"}}}, refused: "control character"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Guard(&tc.in)
+			got, err := GuardWorkspaceUser(&tc.in)
 			if tc.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.refused) {
 					t.Fatalf("guard: got %v, %v; want an error with %q", got, err, tc.refused)
@@ -80,7 +80,7 @@ func TestGuard(t *testing.T) {
 func TestScopeIsTheRequestsOwn(t *testing.T) {
 	shared := &user.DefaultInfo{Name: "alice", Extra: map[string][]string{"k": {"v"}}}
 	scoped := func(cluster string) user.Info {
-		g, err := Guard(shared)
+		g, err := GuardWorkspaceUser(shared)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func FuzzGuard(f *testing.F) {
 	f.Add("system:admin", "", "system:masters", "authentication.kcp.io/scopes", "cluster:x")
 	f.Add(" system:admin", " ", "system:masters\t", "Authentication.kcp.io/scopes", "\x00")
 	f.Fuzz(func(t *testing.T, name, uid, group, key, value string) {
-		g, err := Guard(&user.DefaultInfo{Name: name, UID: uid, Groups: []string{group}, Extra: map[string][]string{key: {value}}})
+		g, err := GuardWorkspaceUser(&user.DefaultInfo{Name: name, UID: uid, Groups: []string{group}, Extra: map[string][]string{key: {value}}})
 		if err != nil {
 			return
 		}
@@ -161,11 +161,11 @@ func TestRefusalsOfBigIdentitiesAreSmall(t *testing.T) {
 		"extra key": {Name: "a", Extra: map[string][]string{"A" + big: {"x"}}},
 		"value":     {Name: "a", Extra: map[string][]string{big: {"\x00" + big}}},
 	} {
-		if _, err := Guard(u); err == nil || len(err.Error()) > 1000 {
+		if _, err := GuardWorkspaceUser(u); err == nil || len(err.Error()) > 1000 {
 			t.Errorf("%s: got an error of %d bytes", name, len(fmt.Sprint(err)))
 		}
 	}
-	g, err := Guard(&user.DefaultInfo{Name: "a", Groups: groups})
+	g, err := GuardWorkspaceUser(&user.DefaultInfo{Name: "a", Groups: groups})
 	if err != nil || len(strings.Join(g.Removed, "")) > 10_000 {
 		t.Errorf("removed takes %d bytes, %v", len(strings.Join(g.Removed, "")), err)
 	}

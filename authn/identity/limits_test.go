@@ -97,7 +97,7 @@ func TestGuardCopiesRememberedGroups(t *testing.T) {
 			t.Fatal(err)
 		}
 		return testing.AllocsPerRun(10, func() {
-			if _, err := Guard(u); err != nil {
+			if _, err := GuardWorkspaceUser(u); err != nil {
 				t.Fatal(err)
 			}
 		})
