@@ -53,7 +53,7 @@ type Authenticator struct {
 	config   Config
 	certs    *clientcert.Authenticator
 	groups   identity.GroupFilter
-	refusals *Refusals
+	refusals *RefusalLog
 }
 
 // New does no I/O. It fails on a configuration in which a user's certificate
@@ -66,11 +66,11 @@ func New(c Config) (*Authenticator, error) {
 	certs, err := clientcert.New(clientcert.Config{
 		ClientCAs: c.ClientCAs, RequestHeader: c.RequestHeader, ShardClients: c.ShardClients, ShardCallers: c.ShardCallers, Groups: groups, Now: c.Now,
 	})
-	return &Authenticator{config: c, certs: certs, groups: groups, refusals: newRefusals(c.Instance, c.Now)}, err
+	return &Authenticator{config: c, certs: certs, groups: groups, refusals: newRefusalLog(c.Instance, c.Now)}, err
 }
 
 // Refusals returns the recent refusals, for explanations.
-func (a *Authenticator) Refusals() *Refusals { return a.refusals }
+func (a *Authenticator) Refusals() *RefusalLog { return a.refusals }
 
 // Infrastructure says about a client certificate what Decision.Infrastructure says, but before
 // there is a Decision.

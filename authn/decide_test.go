@@ -401,7 +401,7 @@ func TestNestedBundles(t *testing.T) {
 }
 
 func TestRefusalsAreBounded(t *testing.T) {
-	s := newRefusals("pod", time.Now)
+	s := newRefusalLog("pod", time.Now)
 	r := &Request{URL: &url.URL{Path: "/" + strings.Repeat("a", 1<<12)}}
 	because := func(reason string) *Decision { return &Decision{Verdicts: []Verdict{{Reason: reason}}} }
 	first, last := because("first"), because("last")
@@ -424,7 +424,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 // TestRefusalsOfOthersAreKept: who floods one logical cluster pushes out the
 // refusals of those that share its ring, a sixteenth of all.
 func TestRefusalsOfOthersAreKept(t *testing.T) {
-	s := newRefusals("pod", time.Now)
+	s := newRefusalLog("pod", time.Now)
 	const others = 200
 	var before []*Decision
 	ids := map[string]bool{}

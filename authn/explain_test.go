@@ -211,7 +211,7 @@ func TestExplainWithAChange(t *testing.T) {
 	}
 }
 
-func refusalsSoFar(s *Refusals) (n uint64) {
+func refusalsSoFar(s *RefusalLog) (n uint64) {
 	for i := range s.rings {
 		n += s.rings[i].next
 	}

@@ -50,7 +50,7 @@ type Explainer interface {
 	// AuthenticatorsFor are the authenticators of a workspace type.
 	AuthenticatorsFor(t *index.Type) []authstatus.Authenticator
 	// Refusals are those kept.
-	Refusals() *authn.Refusals
+	Refusals() *authn.RefusalLog
 }
 
 // Explanations answers requests for explanations, and bounds how many there are.

@@ -51,11 +51,11 @@ type Refusal struct {
 	ShardRoute string
 	Decision   *Decision
 
-	sum uint64 // equal for refusals that are counted together; see Refusals.sum
+	sum uint64 // equal for refusals that are counted together; see RefusalLog.sum
 }
 
-// Refusals remembers the latest refusals by id, a bounded number of them.
-type Refusals struct {
+// RefusalLog remembers the latest refusals by id, a bounded number of them.
+type RefusalLog struct {
 	instance string
 	now      func() time.Time
 
@@ -70,17 +70,17 @@ type refusalRing struct {
 	kept [ringSize]*Refusal
 }
 
-func newRefusals(instance string, now func() time.Time) *Refusals {
-	return &Refusals{instance: instance, now: now, seed: maphash.MakeSeed()}
+func newRefusalLog(instance string, now func() time.Time) *RefusalLog {
+	return &RefusalLog{instance: instance, now: now, seed: maphash.MakeSeed()}
 }
 
 // Instance is what every id here begins with, before a dash.
-func (s *Refusals) Instance() string { return s.instance }
+func (s *RefusalLog) Instance() string { return s.instance }
 
 // add gives the decision its id and keeps a copy of it. A refusal that is repeated within a
 // minute gets the id that it had, and only its count is kept: kubectl prints a warning once if
 // its text is the same, and a client's loop pushes out no others.
-func (s *Refusals) add(r *Request, d *Decision, p CredentialSummary) {
+func (s *RefusalLog) add(r *Request, d *Decision, p CredentialSummary) {
 	now, sum := s.now(), s.sum(r, d)
 	ring := &s.rings[maphash.String(s.seed, r.Target.Cluster)%refusalRings]
 	ring.mu.Lock()
@@ -103,7 +103,7 @@ func (s *Refusals) add(r *Request, d *Decision, p CredentialSummary) {
 
 // sum is a hash of the credentials, the workspace and the reasons. Its seed is this process'
 // own, so it says nothing about the credentials.
-func (s *Refusals) sum(r *Request, d *Decision) uint64 {
+func (s *RefusalLog) sum(r *Request, d *Decision) uint64 {
 	var h maphash.Hash
 	h.SetSeed(s.seed)
 	add := func(text string) {
@@ -170,7 +170,7 @@ func (d *Decision) kept() *Decision {
 
 // Find returns the refusal with the id as it is now; nil when it is not of this instance or
 // no longer kept. Its Decision is read-only.
-func (s *Refusals) Find(id string) *Refusal {
+func (s *RefusalLog) Find(id string) *Refusal {
 	if !strings.HasPrefix(id, s.instance+"-") {
 		return nil
 	}

@@ -96,7 +96,7 @@ func TestRefusalsKeepLittle(t *testing.T) {
 
 // TestRefusalsKeepBoundedReasons: many authenticators that say much.
 func TestRefusalsKeepBoundedReasons(t *testing.T) {
-	s := newRefusals("pod", time.Now)
+	s := newRefusalLog("pod", time.Now)
 	kept := authntest.Retained(func() {
 		for i := range ringSize {
 			d := &Decision{Verdicts: []Verdict{{Reason: fmt.Sprint(i)}}}
@@ -121,7 +121,7 @@ func TestRefusalsKeepBoundedReasons(t *testing.T) {
 
 // TestRefusalIDsTellNothing: not the ring, and not how many there were.
 func TestRefusalIDsTellNothing(t *testing.T) {
-	s := newRefusals("pod", time.Now)
+	s := newRefusalLog("pod", time.Now)
 	rings := map[uint64]map[string]bool{}
 	for i := range 4096 {
 		d := &Decision{Verdicts: []Verdict{{Reason: fmt.Sprint(i)}}}
@@ -182,7 +182,7 @@ func TestRepeatedRefusalKeepsItsID(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := start
-			s := newRefusals("pod", func() time.Time { return now })
+			s := newRefusalLog("pod", func() time.Time { return now })
 			first := because("m", "bad")
 			s.add(&tt.first, first, CredentialSummary{})
 			now = now.Add(tt.after)
