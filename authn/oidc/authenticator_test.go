@@ -337,10 +337,10 @@ func TestAuthConfigReloadWithIssuerDown(t *testing.T) {
 	}
 	authntest.WriteFile(t, file, tokentest.AuthConfig("v1", down))
 	done := make(chan error)
-	o.Look(t.Context())
+	o.Check(t.Context())
 	clk.Step(filewatch.Settle)
 	go func() {
-		o.Look(t.Context())
+		o.Check(t.Context())
 		done <- o.LastError()
 	}()
 	polltest.UntilState(t, "a wait for a timer", func() (bool, string) { return clk.HasWaiters(), "nobody waits" })
@@ -403,9 +403,9 @@ func TestScrapesWaitForNoReload(t *testing.T) {
 	defer func() { cancel(); <-reloaded }()
 	go func() {
 		defer close(reloaded)
-		o.Look(ctx)
+		o.Check(ctx)
 		clk.Step(filewatch.Settle)
-		o.Look(ctx) // waits for the keys
+		o.Check(ctx) // waits for the keys
 	}()
 	answered := make(chan struct{})
 	go func() {

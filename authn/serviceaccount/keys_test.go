@@ -99,9 +99,9 @@ func TestKeyFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	reload := func() error {
-		keys.Look(t.Context())
+		keys.Check(t.Context())
 		clk.Step(filewatch.Settle)
-		keys.Look(t.Context())
+		keys.Check(t.Context())
 		return keys.LastError()
 	}
 	count := func(want int, generation uint64) {

@@ -51,14 +51,14 @@ func write(t *testing.T, file string, text []byte) {
 	}
 }
 
-// settle looks at a file until what was written in place has stayed for long enough.
+// settle checks a file until what was written in place has stayed for long enough.
 func settle[T any](t *testing.T, f *filewatch.File[T], clk *testingclock.FakeClock) {
 	t.Helper()
 	for range 2 {
-		f.Look(t.Context())
+		f.Check(t.Context())
 		clk.Step(filewatch.Settle)
 	}
-	f.Look(t.Context())
+	f.Check(t.Context())
 }
 
 // TestPairChangesAsAWhole: a certificate and its key change together or not at all, and

@@ -65,7 +65,7 @@ type File[T any] struct {
 	failed atomic.Pointer[error] // why the last seen content is not in use; nil: it is
 	wake   chan struct{}
 
-	looking sync.Mutex // serializes Look; guards the fields below
+	checking sync.Mutex // serializes Check; guards the fields below
 	// known is the last complete state of each file, whether or not it could be used;
 	// made is the state from which the value in use was made.
 	known, made map[string]state
@@ -177,7 +177,7 @@ func (f *File[T]) follow(ctx context.Context, files []string) {
 	renamed := renames{}
 	for ctx.Err() == nil {
 		now := f.config.Clock.Now()
-		due := now.Add(f.look(ctx, renamed))
+		due := now.Add(f.check(ctx, renamed))
 		if !slices.Equal(files, f.files()) {
 			return
 		}
@@ -227,8 +227,8 @@ func (f *File[T]) lost(err error, renamed renames) {
 
 // files returns the files on which the value depends, sorted.
 func (f *File[T]) files() []string {
-	f.looking.Lock()
-	defer f.looking.Unlock()
+	f.checking.Lock()
+	defer f.checking.Unlock()
 	return f.names()
 }
 
@@ -238,14 +238,14 @@ func (f *File[T]) names() []string {
 	return slices.Compact(all)
 }
 
-// Look checks the files once, without events, and returns when to check again. Tests
+// Check checks the files once, without events, and returns when to check again. Tests
 // call it in place of Run.
-func (f *File[T]) Look(ctx context.Context) time.Duration { return f.look(ctx, nil) }
+func (f *File[T]) Check(ctx context.Context) time.Duration { return f.check(ctx, nil) }
 
-func (f *File[T]) look(ctx context.Context, renamed renames) time.Duration {
-	f.looking.Lock()
-	defer f.looking.Unlock()
-	next, busy, errs := f.see(renamed)
+func (f *File[T]) check(ctx context.Context, renamed renames) time.Duration {
+	f.checking.Lock()
+	defer f.checking.Unlock()
+	next, busy, errs := f.detectChanges(renamed)
 	if busy {
 		return next
 	}
@@ -266,15 +266,15 @@ func (f *File[T]) look(ctx context.Context, renamed renames) time.Duration {
 	return next
 }
 
-// see updates known. busy means that a file may still be being written; the others
+// detectChanges updates known. busy means that a file may still be being written; the others
 // then wait for it, because they may belong together. errs are the reasons why files
 // do not take effect.
-func (f *File[T]) see(renamed renames) (next time.Duration, busy bool, errs []error) {
+func (f *File[T]) detectChanges(renamed renames) (next time.Duration, busy bool, errs []error) {
 	now := f.config.Clock.Now()
 	next = Every
 	for _, name := range f.names() {
 		known := f.known[name]
-		s, _, _ := f.observe(name)
+		s, _, _ := f.readState(name)
 		if s.same(known) {
 			known.path = s.path
 			f.known[name] = known
@@ -336,7 +336,7 @@ func (f *File[T]) reload(ctx context.Context) (unsettled bool, err error) {
 func (f *File[T]) load(ctx context.Context, settled bool) (v T, read map[string]state, unsettled bool, err error) {
 	read = map[string]state{}
 	v, err = f.config.Load(ctx, func(name string) ([]byte, error) {
-		s, text, err := f.observe(name)
+		s, text, err := f.readState(name)
 		if known := f.known[name]; settled && !s.same(known) {
 			if _, ok := f.changed[name]; !ok {
 				now := f.config.Clock.Now()
@@ -354,8 +354,8 @@ func (f *File[T]) load(ctx context.Context, settled bool) (v T, read map[string]
 	return v, read, unsettled, err
 }
 
-// observe reads a file. The text is nil if there is an error, which names the file.
-func (f *File[T]) observe(name string) (state, []byte, error) {
+// readState reads a file. The text is nil if there is an error, which names the file.
+func (f *File[T]) readState(name string) (state, []byte, error) {
 	path, err := filepath.EvalSymlinks(name)
 	var text []byte
 	if err == nil {

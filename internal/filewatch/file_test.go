@@ -86,10 +86,10 @@ func (f *followed) swap(name, text string) {
 	}
 }
 
-// after looks when d has passed.
+// after checks when d has passed.
 func (f *followed) after(d time.Duration) {
 	f.clock.Step(d)
-	f.Look(f.t.Context())
+	f.Check(f.t.Context())
 }
 
 // settle lets what is written now settle.
@@ -329,20 +329,20 @@ func TestRenamedIsTakenAtOnce(t *testing.T) {
 	f := newFollowed(t, "one")
 	f.swap("f", "two")
 	renamed := renames{f.path("f"): true}
-	if next := f.look(t.Context(), renamed); next != burst || f.Get() != "one" {
-		t.Errorf("the next look is in %v, the value %q", next, f.Get())
+	if next := f.check(t.Context(), renamed); next != burst || f.Get() != "one" {
+		t.Errorf("the next check is in %v, the value %q", next, f.Get())
 	}
 	f.clock.Step(burst)
-	f.look(t.Context(), renamed)
+	f.check(t.Context(), renamed)
 	f.want("renamed", "two", "")
 	f.write("f", "three")
-	f.look(t.Context(), renamed)
+	f.check(t.Context(), renamed)
 	f.clock.Step(burst)
-	f.look(t.Context(), renamed)
+	f.check(t.Context(), renamed)
 	f.want("written later", "two", "")
 }
 
-// TestRun: events of the file system make Run look; what a rename or a swapped
+// TestRun: events of the file system make Run check; what a rename or a swapped
 // directory brings is taken without waiting for Settle, what is written in place
 // is not taken before. The clock stands, but for bursts.
 func TestRun(t *testing.T) {
@@ -375,7 +375,7 @@ func TestRun(t *testing.T) {
 					return false, fmt.Sprintf("it is %q: %v", f.Get(), f.LastError())
 				})
 			}
-			// Run subscribes before its first look, so a write is seen once it waits.
+			// Run subscribes before its first check, so a write is seen once it waits.
 			polltest.Until(t, "Run waits", f.clock.HasWaiters)
 			change("two", "2")
 			await("2", burst/50)
@@ -392,7 +392,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestReload: Reload has Run look without an event and before its interval, and
+// TestReload: Reload has Run check without an event and before its interval, and
 // what it finds must settle all the same.
 func TestReload(t *testing.T) {
 	t.Parallel()
@@ -413,9 +413,9 @@ func TestReload(t *testing.T) {
 	f.write("elsewhere/f", "two")
 	f.Reload()
 	f.Reload() // waits for nothing
-	polltest.Until(t, "Run looks", func() bool {
-		f.looking.Lock()
-		defer f.looking.Unlock()
+	polltest.Until(t, "Run checks", func() bool {
+		f.checking.Lock()
+		defer f.checking.Unlock()
 		return len(f.changed) == 1
 	})
 	f.want("just seen", "one", "")

@@ -281,7 +281,7 @@ func TestUnchanged(t *testing.T) {
 	for range 5 {
 		w.config(w.server.URL, "")
 		w.write("ca.crt", w.servers.PEM)
-		f.Look(t.Context())
+		f.Check(t.Context())
 	}
 	if f.Get() != before || f.LastError() != nil {
 		t.Errorf("it was made anew: %v", f.LastError())

@@ -63,7 +63,7 @@ func TestReloadMappings(t *testing.T) {
 	if err := p.file.LastError(); p.current.Load() != second || err == nil || !strings.Contains(err.Error(), "is empty") {
 		t.Errorf("an emptied file: %v", err)
 	}
-	// The file that was missing comes: the next look finds it, though the mapping
+	// The file that was missing comes: the next check finds it, though the mapping
 	// file has not changed.
 	write(strings.ReplaceAll(routingtest.ShardsMapping, "DIR/ca.crt", "DIR/late.crt"))
 	routingtest.Settle(t, p.file, clk)

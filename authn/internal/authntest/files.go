@@ -22,9 +22,9 @@ func WriteFile(t *testing.T, file, text string) {
 // Settle has f use what is in its files now, and returns why it does not.
 func Settle[T any](t *testing.T, f *filewatch.File[T], clk *clocktesting.FakeClock) error {
 	t.Helper()
-	f.Look(t.Context())
+	f.Check(t.Context())
 	clk.Step(filewatch.Settle)
-	f.Look(t.Context())
+	f.Check(t.Context())
 	return f.LastError()
 }
 

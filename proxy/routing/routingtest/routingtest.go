@@ -63,7 +63,7 @@ func (f *Files) In(text string) string { return strings.ReplaceAll(text, "DIR", 
 // Settle lets what stands in f's files now settle.
 func Settle[T any](t testing.TB, f *filewatch.File[T], clk *testingclock.FakeClock) {
 	t.Helper()
-	f.Look(t.Context())
+	f.Check(t.Context())
 	clk.Step(filewatch.Settle)
-	f.Look(t.Context())
+	f.Check(t.Context())
 }
