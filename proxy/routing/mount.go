@@ -48,7 +48,7 @@ func (q *resolution) toHost(mount *url.URL) error {
 	if host != nil {
 		d.Base.Host = host.url.Host // as the operator spells it
 		d.Transport, d.HostHeaders = host.transport(), host.headers
-		if host.getsIdentity() {
+		if host.hasClientCertificate() {
 			d.Exposure = destination.ReducedIdentity
 		}
 	}

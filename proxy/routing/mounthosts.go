@@ -45,8 +45,9 @@ type mountHost struct {
 	upstream *upstream.Upstream
 }
 
-// getsIdentity says whether the host gets the caller's identity.
-func (h *mountHost) getsIdentity() bool { return h.upstream.Files.Cert != "" }
+// hasClientCertificate says whether this proxy has a certificate for the host. Then the host gets
+// the caller's identity, too.
+func (h *mountHost) hasClientCertificate() bool { return h.upstream.Files.Cert != "" }
 
 // NewMountHosts reads the file of --mount-hosts-file. A nil clock is the real one.
 func NewMountHosts(file string, clk clock.Clock, log klog.Logger) (*MountHosts, error) {
@@ -204,7 +205,7 @@ func (h *MountHosts) Certificates() []certs.Source {
 // transport carries requests to the host. Two entries with the same upstream have the same
 // transport.
 func (h *mountHost) transport() http.RoundTripper {
-	if h.getsIdentity() {
+	if h.hasClientCertificate() {
 		return egress.LimitAnswers(h.upstream)
 	}
 	return upstream.Untrusted(h.upstream)
