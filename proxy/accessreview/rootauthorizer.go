@@ -127,7 +127,7 @@ func (a *RootAuthorizer) Authorize(ctx context.Context, to Access) (bool, error)
 		return false, fmt.Errorf("encode the review of %s %s: %w", to.Verb, to.Path, err)
 	}
 	key := reviewKey(sha256.Sum256(asked))
-	if allowed, ok := a.known(key); ok {
+	if allowed, ok := a.cachedAnswer(key); ok {
 		return allowed, nil
 	}
 	if to.NoWait {
@@ -137,7 +137,7 @@ func (a *RootAuthorizer) Authorize(ctx context.Context, to Access) (bool, error)
 	}
 	allowed, err := a.queue.Do(ctx, key, []string{reviewCaller(to.User)}, func() func(context.Context) (bool, error) {
 		return func(ctx context.Context) (bool, error) {
-			if allowed, ok := a.known(key); ok { // the review before may have ended while the caller looked
+			if allowed, ok := a.cachedAnswer(key); ok { // the review before may have ended while the caller looked
 				return allowed, nil
 			}
 			return a.review(ctx, key, spec)
@@ -172,8 +172,8 @@ func reviewCaller(u user.Info) string {
 	return "user/" + u.GetName()
 }
 
-// known returns an answer that still counts.
-func (a *RootAuthorizer) known(key reviewKey) (allowed, ok bool) {
+// cachedAnswer returns an answer that still counts.
+func (a *RootAuthorizer) cachedAnswer(key reviewKey) (allowed, ok bool) {
 	answer, ok := a.answers.Get(key)
 	if !ok {
 		return false, false
