@@ -90,7 +90,7 @@ func (a *Authenticator) decide(ctx context.Context, q *evaluation) *Decision {
 type evaluation struct {
 	request Request
 	purpose token.Purpose
-	types   *workspacetypes.Record // nil: the type has no authenticators
+	types   *workspacetypes.TypeAuthenticators // nil: the type has no authenticators
 	// typeUnknown: it is not known now whether the type has authenticators.
 	typeUnknown bool
 	// global: some global authenticator applies, so the request must be authenticated,
@@ -121,12 +121,12 @@ func (q *evaluation) addVerdict(name string, o Outcome, reason string) {
 // If that is not known, it sets typeUnknown, and no request passes through. If the type has
 // a name, but its owner does not exist, that is known: there are none. If it has an error and
 // no name, the type itself is not known.
-func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.Record {
+func (a *Authenticator) typeAuthenticators(q *evaluation) *workspacetypes.TypeAuthenticators {
 	t := &q.request.Target.Type
 	if a.config.Types == nil || t.Name == "" && t.Err == nil || t.Name != "" && errors.Is(t.Err, index.ErrUnknown) {
 		return nil
 	}
-	var types *workspacetypes.Record
+	var types *workspacetypes.TypeAuthenticators
 	err := t.Err
 	if err == nil {
 		types, err = a.config.Types.Authenticators(*t)

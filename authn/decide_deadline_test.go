@@ -62,7 +62,7 @@ func TestDecideDeadline(t *testing.T) {
 				if tc.last != nil {
 					members = append(members, tc.last)
 				}
-				a, err := New(Config{Types: fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{iss: members}}}})
+				a, err := New(Config{Types: fakeTypes{types: &workspacetypes.TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{iss: members}}}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -94,7 +94,7 @@ func TestNoWaitDecidesAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a, err := New(Config{Types: fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{iss: tc.members}}}})
+				a, err := New(Config{Types: fakeTypes{types: &workspacetypes.TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{iss: tc.members}}}})
 				if err != nil {
 					t.Fatal(err)
 				}

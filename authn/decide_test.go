@@ -54,11 +54,11 @@ func (f fakeToken) AuthenticateToken(_ context.Context, t token.Token) (user.Inf
 
 // fakeTypes is a TypeSource with one type, "root"/"team".
 type fakeTypes struct {
-	types *workspacetypes.Record
+	types *workspacetypes.TypeAuthenticators
 	err   error
 }
 
-func (f fakeTypes) Authenticators(t index.Type) (*workspacetypes.Record, error) {
+func (f fakeTypes) Authenticators(t index.Type) (*workspacetypes.TypeAuthenticators, error) {
 	if (t.Cluster != "root" || t.Name != "team") && f.err == nil {
 		return nil, nil
 	}
@@ -84,7 +84,7 @@ func TestDecide(t *testing.T) {
 	refuses := fakeToken{name: "bad", users: map[string]user.Info{}}
 	undecided := fakeToken{name: "down", undecided: true}
 	withTypes := func(members ...token.Authenticator) Config {
-		return Config{ClientCAs: clients, Types: fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{iss: members}}}}
+		return Config{ClientCAs: clients, Types: fakeTypes{types: &workspacetypes.TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{iss: members}}}}
 	}
 	withReason := withTypes(refuses)
 	withReason.Types.(fakeTypes).types.Undecided = []string{`authentication configuration "gone" does not exist`}
@@ -216,7 +216,7 @@ func TestScopeOfUndecided(t *testing.T) {
 		"the workspace's": {refuses, down, Workspace},
 		"both":            {down, down, Global},
 	} {
-		types := fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{"": {tt.workspace}}}}
+		types := fakeTypes{types: &workspacetypes.TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{"": {tt.workspace}}}}
 		a, err := New(Config{Tokens: []token.Authenticator{tt.global}, Types: types})
 		if err != nil {
 			t.Fatal(err)
@@ -277,7 +277,7 @@ func TestWebhookIsAskedLast(t *testing.T) {
 	a, err := New(Config{
 		Tokens:  []token.Authenticator{member("file"), member("oidc")},
 		Webhook: member("webhook"),
-		Types:   fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{"https://other.example": {member("workspace")}}}},
+		Types:   fakeTypes{types: &workspacetypes.TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{"https://other.example": {member("workspace")}}}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -130,7 +130,7 @@ type TypeSource interface {
 	// Authenticators returns nil when the type names no configuration; an error
 	// that wraps ErrUndecided when that is not known (the shard that holds the
 	// type has never been read).
-	Authenticators(t index.Type) (*workspacetypes.Record, error)
+	Authenticators(t index.Type) (*workspacetypes.TypeAuthenticators, error)
 	// DescribeType returns the states of the type's configurations and of their issuers.
 	DescribeType(t index.Type) []authstatus.Authenticator
 }

@@ -50,11 +50,11 @@ func newTypes(t *testing.T) (*typestest.World, *workspacetypes.Index) {
 func waitAccepted(t *testing.T, types *workspacetypes.Index, name string, s *issuertest.Issuer) {
 	t.Helper()
 	polltest.UntilState(t, "its tokens are accepted", func() (bool, string) {
-		record, err := types.Authenticators(index.Type{Cluster: "c1", Name: name})
-		if err != nil || record == nil || len(record.ByIssuer[s.URL()]) == 0 {
-			return false, fmt.Sprint(record, err)
+		published, err := types.Authenticators(index.Type{Cluster: "c1", Name: name})
+		if err != nil || published == nil || len(published.ByIssuer[s.URL()]) == 0 {
+			return false, fmt.Sprint(published, err)
 		}
-		u, _, err := record.ByIssuer[s.URL()][0].AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})))
+		u, _, err := published.ByIssuer[s.URL()][0].AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"})))
 		return u != nil, fmt.Sprint(err)
 	})
 }

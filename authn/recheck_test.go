@@ -157,8 +157,8 @@ func TestRecheckOthersUndecided(t *testing.T) {
 			} else {
 				member.err = gone
 			}
-			types := typesFunc(func() (*workspacetypes.Record, error) {
-				return &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{"": {member}}}, nil
+			types := typesFunc(func() (*workspacetypes.TypeAuthenticators, error) {
+				return &workspacetypes.TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{"": {member}}}, nil
 			})
 			a, err := New(Config{Tokens: []token.Authenticator{global}, Types: &types})
 			if err != nil {
@@ -176,7 +176,7 @@ func TestRecheckOthersUndecided(t *testing.T) {
 			}
 			global.err, member.err = tc.global, tc.later
 			was, asked := types, member.asked
-			types = func() (*workspacetypes.Record, error) {
+			types = func() (*workspacetypes.TypeAuthenticators, error) {
 				if tc.unknown {
 					return nil, undecided
 				}
@@ -208,9 +208,11 @@ func TestRecheckOthersUndecided(t *testing.T) {
 }
 
 // typesFunc has the authenticators of all types.
-type typesFunc func() (*workspacetypes.Record, error)
+type typesFunc func() (*workspacetypes.TypeAuthenticators, error)
 
-func (f *typesFunc) Authenticators(index.Type) (*workspacetypes.Record, error) { return (*f)() }
+func (f *typesFunc) Authenticators(index.Type) (*workspacetypes.TypeAuthenticators, error) {
+	return (*f)()
+}
 
 func (*typesFunc) DescribeType(index.Type) []authstatus.Authenticator { return nil }
 

@@ -73,7 +73,7 @@ func TestRefusalsKeepLittle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ca := certstest.New(t, "clients")
-			a, err := New(Config{ClientCAs: ca, Tokens: []token.Authenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &workspacetypes.Record{}}, Instance: "pod-1"})
+			a, err := New(Config{ClientCAs: ca, Tokens: []token.Authenticator{fakeToken{name: "file"}}, Types: fakeTypes{types: &workspacetypes.TypeAuthenticators{}}, Instance: "pod-1"})
 			if err != nil {
 				t.Fatal(err)
 			}

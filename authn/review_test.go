@@ -49,7 +49,7 @@ func TestReview(t *testing.T) {
 		t.Fatal(err)
 	}
 	ofType := jwtOf(iss)
-	members := fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{
+	members := fakeTypes{types: &workspacetypes.TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{
 		iss: {fakeToken{name: "type", users: map[string]user.Info{ofType: &user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", "system:masters"}}}}},
 	}}}
 	a, err := New(Config{Tokens: o.tokens, Webhook: hook, Types: members, APIAudiences: []string{apiAudience}, DropGroups: []string{"system:masters"}})
@@ -136,7 +136,7 @@ func TestReviewUndecided(t *testing.T) {
 	unread := &index.Target{Cluster: "c3", Type: index.Type{Name: "team", Path: "root:x", Err: index.ErrNotSynced}}
 	down := fakeToken{name: "down", undecided: true}
 	typeOf := func(members ...token.Authenticator) fakeTypes {
-		return fakeTypes{types: &workspacetypes.Record{ByIssuer: map[string][]token.Authenticator{iss: members}}}
+		return fakeTypes{types: &workspacetypes.TypeAuthenticators{ByIssuer: map[string][]token.Authenticator{iss: members}}}
 	}
 	for name, tt := range map[string]struct {
 		config    Config

@@ -237,7 +237,7 @@ func TestOwnersTryConfigurations(t *testing.T) {
 		t.Errorf("the operator's authenticator was asked %d times", len(asked))
 	}
 	polltest.UntilState(t, "what was in use goes on", func() (bool, string) {
-		record, err := types.Authenticators(index.Type{Cluster: "c1", Name: "team"})
-		return err == nil && len(record.ByIssuer[used.URL()]) == 1 && len(record.ByIssuer) == 1, fmt.Sprint(record, err)
+		published, err := types.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+		return err == nil && len(published.ByIssuer[used.URL()]) == 1 && len(published.ByIssuer) == 1, fmt.Sprint(published, err)
 	})
 }

@@ -113,7 +113,7 @@ func (i *Index) upsertConfig(shard string, o *slimConfig, seen uint64) {
 		i.change(c, spec, err)
 	case old.version == version && old.login == login:
 		return
-	case c.state == stateReady: // only the record names the version
+	case c.state == stateReady: // only what is published names the version
 		c.inUse.version = version
 	}
 	i.publishUsers(c)

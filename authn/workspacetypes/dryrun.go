@@ -33,8 +33,8 @@ type Change struct {
 
 // DryRun is one type as a Change would make it: an index of that type alone.
 type DryRun struct {
-	record *Record
-	states []authstatus.Authenticator
+	published *TypeAuthenticators
+	states    []authstatus.Authenticator
 	// Notes name the parts of the change that have no effect on the type.
 	Notes   []string
 	built   []*jwt.Configuration
@@ -42,7 +42,7 @@ type DryRun struct {
 }
 
 // Authenticators implements authn.TypeSource.
-func (c *DryRun) Authenticators(index.Type) (*Record, error) { return c.record, nil }
+func (c *DryRun) Authenticators(index.Type) (*TypeAuthenticators, error) { return c.published, nil }
 
 // DescribeType is for explanations.
 func (c *DryRun) DescribeType(index.Type) []authstatus.Authenticator { return c.states }
@@ -76,7 +76,7 @@ func (i *Index) dryRun(b *jwt.Builder, t index.Type, change *Change) (*DryRun, e
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	i.publish(e)
-	out.record, out.states = e.record, e.describe()
+	out.published, out.states = e.published, e.describe()
 	out.note(t.Name, e, change)
 	return out, nil
 }

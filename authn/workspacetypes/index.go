@@ -113,14 +113,14 @@ func New(c Config) *Index {
 }
 
 // Authenticators implements authn.TypeSource.
-func (i *Index) Authenticators(t index.Type) (*Record, error) {
+func (i *Index) Authenticators(t index.Type) (*TypeAuthenticators, error) {
 	_, s, err := i.lockShardOf(t.Cluster)
 	if err != nil {
 		return nil, err
 	}
 	defer i.mu.RUnlock()
 	if e := s.types[objectName{t.Cluster, t.Name}]; e != nil {
-		return e.record, nil
+		return e.published, nil
 	}
 	return nil, nil
 }

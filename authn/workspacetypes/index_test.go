@@ -68,18 +68,18 @@ func (w *typeWorld) synced() *typeWorld {
 // and tokentest.Undecided too when a configuration is missing and nobody accepts.
 func (w *typeWorld) ask(cluster, name, raw string) (tokentest.Outcome, string) {
 	w.t.Helper()
-	record, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
+	published, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
 	if err != nil {
 		return tokentest.OutcomeOf(nil, err), err.Error()
 	}
-	if record == nil {
+	if published == nil {
 		return tokentest.Skipped, "the type names no configuration"
 	}
-	token, out, reasons := token.Parse(raw), tokentest.Skipped, slices.Clone(record.Undecided)
-	if len(record.Undecided) > 0 {
+	token, out, reasons := token.Parse(raw), tokentest.Skipped, slices.Clone(published.Undecided)
+	if len(published.Undecided) > 0 {
 		out = tokentest.Undecided
 	}
-	for _, m := range record.ByIssuer[token.Issuer] {
+	for _, m := range published.ByIssuer[token.Issuer] {
 		u, _, err := m.AuthenticateToken(context.Background(), token)
 		o := tokentest.OutcomeOf(u, err)
 		if o == tokentest.Accepted {
@@ -209,9 +209,9 @@ func TestTypeIndexNotSynced(t *testing.T) {
 		{"moved to a shard never heard of", func() { w.placement.Move("c1", "shard-2") }, token.ErrUndecided},
 	} {
 		step.do()
-		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
-		if !errors.Is(err, step.want) || record != nil {
-			t.Errorf("%s: got %v, %v", step.name, record, err)
+		published, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+		if !errors.Is(err, step.want) || published != nil {
+			t.Errorf("%s: got %v, %v", step.name, published, err)
 		}
 	}
 	if _, err := w.index.Authenticators(index.Type{Cluster: "c9", Name: "team"}); !errors.Is(err, token.ErrUndecided) {
@@ -248,11 +248,11 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	w.want("x", tokentest.Accepted, "team", a)
 	w.want("y", tokentest.Accepted, "team", b)
 	members := func() [2]*jwt.Authenticator {
-		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+		published, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return [2]*jwt.Authenticator{record.ByIssuer[a.URL()][0].(jwt.Member).Authenticator, record.ByIssuer[b.URL()][0].(jwt.Member).Authenticator}
+		return [2]*jwt.Authenticator{published.ByIssuer[a.URL()][0].(jwt.Member).Authenticator, published.ByIssuer[b.URL()][0].(jwt.Member).Authenticator}
 	}
 	before := members()
 	a.SetDown(true)
@@ -271,12 +271,12 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 	if diff := cmp.Diff([2]int{1, 1}, [2]int{a.Discoveries(), a.KeyFetches()}); diff != "" {
 		t.Errorf("fetches of an unchanged spec's issuer (-want +got):\n%s", diff)
 	}
-	record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+	published, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"workspacetype/team@" + fmt.Sprint(w.Version-2), "workspaceauthenticationconfiguration/x@" + fmt.Sprint(w.Version-1), "workspaceauthenticationconfiguration/y@" + fmt.Sprint(w.Version)}
-	if diff := cmp.Diff(want, record.Versions); diff != "" {
+	if diff := cmp.Diff(want, published.Versions); diff != "" {
 		t.Errorf("versions (-want +got):\n%s", diff)
 	}
 
@@ -422,12 +422,12 @@ func TestTypeIndexTooManyConfigurations(t *testing.T) {
 	w.SetConfig("root", "c1", "x0", tokentest.SpecFor(a))
 	w.SetType("root", "c1", "team", names...)
 	w.want("the first", tokentest.Accepted, "team", a)
-	record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+	published, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: "team"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if last := record.Undecided[len(record.Undecided)-1]; !strings.Contains(last, "3 more authentication configurations") {
-		t.Errorf("reasons %q", record.Undecided)
+	if last := published.Undecided[len(published.Undecided)-1]; !strings.Contains(last, "3 more authentication configurations") {
+		t.Errorf("reasons %q", published.Undecided)
 	}
 }
 
@@ -482,12 +482,12 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 			}
 			polltest.UntilState(t, shard+" "+name, func() (bool, string) {
 				got := map[string]bool{}
-				record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: name})
+				published, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: name})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if record != nil {
-					for _, m := range record.ByIssuer[s.URL()] {
+				if published != nil {
+					for _, m := range published.ByIssuer[s.URL()] {
 						if member, ok := m.(jwt.Member); ok {
 							got[member.Describe("", true).Detail] = true
 						} else {
@@ -575,11 +575,11 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 		w.SetType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 	}
 	member := func(n int) *jwt.Authenticator {
-		record, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: fmt.Sprint("t", n)})
-		if err != nil || len(record.ByIssuer[s.URL()]) != 1 {
+		published, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: fmt.Sprint("t", n)})
+		if err != nil || len(published.ByIssuer[s.URL()]) != 1 {
 			return nil // not known yet
 		}
-		built, _ := record.ByIssuer[s.URL()][0].(jwt.Member) // notReady before that
+		built, _ := published.ByIssuer[s.URL()][0].(jwt.Member) // notReady before that
 		return built.Authenticator
 	}
 	built := make([]*jwt.Authenticator, many)

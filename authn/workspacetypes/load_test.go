@@ -70,12 +70,12 @@ func TestTypeIndexSteadyLoad(t *testing.T) {
 
 // firstRefusal says why nobody accepts raw; empty when somebody does.
 func firstRefusal(x *Index, issuerURL, raw string) string {
-	record, err := x.Authenticators(index.Type{Cluster: "c1", Name: "team"})
-	if err != nil || record == nil {
-		return fmt.Sprintf("no record: %v", err)
+	published, err := x.Authenticators(index.Type{Cluster: "c1", Name: "team"})
+	if err != nil || published == nil {
+		return fmt.Sprintf("no authenticators: %v", err)
 	}
-	reasons := fmt.Sprint(record.Undecided)
-	for _, m := range record.ByIssuer[issuerURL] {
+	reasons := fmt.Sprint(published.Undecided)
+	for _, m := range published.ByIssuer[issuerURL] {
 		u, _, err := m.AuthenticateToken(context.Background(), token.Parse(raw))
 		if err == nil && u != nil {
 			return ""

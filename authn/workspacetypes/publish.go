@@ -12,54 +12,54 @@ import (
 	"frontproxy/authn/token"
 )
 
-// publishUsers renews the records of the types that name c.
+// publishUsers renews the authenticators of the types that name c.
 func (i *Index) publishUsers(c *configEntry) {
 	for e := range c.users {
 		i.publish(e)
 	}
 }
 
-// publish renews the record of a type. The old one stays as it is for the
-// requests that read it.
+// publish renews the authenticators of a type. The old ones stay as they are for the
+// requests that read them.
 func (i *Index) publish(e *typeEntry) {
-	record := &Record{
+	published := &TypeAuthenticators{
 		ByIssuer: map[string][]token.Authenticator{},
 		Versions: []string{"workspacetype/" + e.name.name + "@" + e.version},
 	}
 	for _, c := range e.configs {
-		c.addTo(record, e)
+		c.addTo(published, e)
 		if client, err := c.loginClient(); client != nil && err == nil {
-			record.Login = append(record.Login, *client)
+			published.Login = append(published.Login, *client)
 		}
 	}
 	if e.dropped > 0 {
-		record.Undecided = append(record.Undecided, fmt.Sprintf("the type names %d more authentication configurations than the %d that the proxy uses", e.dropped, MaxConfigurations))
+		published.Undecided = append(published.Undecided, fmt.Sprintf("the type names %d more authentication configurations than the %d that the proxy uses", e.dropped, MaxConfigurations))
 	}
-	e.record = record
+	e.published = published
 }
 
-// addTo adds what c has to offer to a type's record.
-func (c *configEntry) addTo(record *Record, e *typeEntry) {
+// addTo adds what c has to offer to a type's authenticators.
+func (c *configEntry) addTo(published *TypeAuthenticators, e *typeEntry) {
 	who := "authentication configuration " + c.name.name
 	if c.state == stateMissing {
-		record.Undecided = append(record.Undecided, who+" does not exist")
+		published.Undecided = append(published.Undecided, who+" does not exist")
 		return
 	}
-	record.Versions = append(record.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.object.version+c.staleNote())
+	published.Versions = append(published.Versions, "workspaceauthenticationconfiguration/"+c.name.name+"@"+c.object.version+c.staleNote())
 	served := map[issuer.RefID]bool{}
 	for _, a := range c.inUse.authenticators {
 		served[a.IssuerID()] = true
-		record.ByIssuer[a.Issuer().URL()] = append(record.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
+		published.ByIssuer[a.Issuer().URL()] = append(published.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
 	}
 	why := c.notReadyReason()
 	if why == "" {
 		return
 	}
-	record.Undecided = append(record.Undecided, who+" "+why)
+	published.Undecided = append(published.Undecided, who+" "+why)
 	// Nobody else is asked about tokens of an issuer that the type names.
 	for i := range c.object.spec.Entries {
 		if ref := jwt.RefOf(&c.object.spec.Entries[i]); !served[ref.ID()] {
-			record.ByIssuer[ref.URL] = append(record.ByIssuer[ref.URL], notReady{
+			published.ByIssuer[ref.URL] = append(published.ByIssuer[ref.URL], notReady{
 				name:   entryInWorkspace(c.name.cluster, c.name.name, i, ref.URL),
 				issuer: ref.URL,
 				reason: why,

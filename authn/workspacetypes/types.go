@@ -13,7 +13,7 @@ type typeEntry struct {
 	dropped     int            // named beyond that
 	evaluations chan struct{}
 	owner       *owner
-	record      *Record // what requests read; replaced, never edited
+	published   *TypeAuthenticators // what requests read; replaced, never edited
 	seen        uint64
 }
 
