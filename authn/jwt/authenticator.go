@@ -71,10 +71,11 @@ type Authenticator struct {
 	recent      recentRefusals
 }
 
-// Member is an Authenticator as a member of one workspace type.
-type Member struct {
+// BoundedAuthenticator is an Authenticator with a bound on how many evaluations run at once, which
+// it shares with others: those of its workspace type, or of the operator's configuration.
+type BoundedAuthenticator struct {
 	*Authenticator
-	// Types has a slot for each evaluation that may run now, for all members of the
+	// Types has a slot for each evaluation that may run now, for all authenticators of the
 	// type; Owners has the same for all types of its owner. nil means no limit.
 	Types, Owners chan struct{}
 }
@@ -111,16 +112,16 @@ func (a *Authenticator) Audiences() []string { return a.audiences }
 func (a *Authenticator) RecentRefusals() map[token.Reason]int { return a.recent.counts(a.clock.Now()) }
 
 // AuthenticateToken implements token.Authenticator.
-func (m Member) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
-	u, until, err := m.authenticate(ctx, t)
+func (b BoundedAuthenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
+	u, until, err := b.authenticate(ctx, t)
 	if err != nil && t.Purpose == token.ForAdmission {
-		m.recent.add(err, m.clock.Now())
+		b.recent.add(err, b.clock.Now())
 	}
 	return u, until, err
 }
 
-func (m Member) authenticate(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
-	a := m.Authenticator
+func (b BoundedAuthenticator) authenticate(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
+	a := b.Authenticator
 	if !t.JWT || t.Issuer != a.issuer.URL() {
 		return nil, time.Time{}, nil
 	}
@@ -136,7 +137,7 @@ func (m Member) authenticate(ctx context.Context, t token.Token) (user.Info, tim
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	u, err := m.evaluate(ctx, t.Raw, claims)
+	u, err := b.evaluate(ctx, t.Raw, claims)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -146,23 +147,23 @@ func (m Member) authenticate(ctx context.Context, t token.Token) (user.Info, tim
 
 // Ready implements token.ReadyChecker. A token that was verified before is not
 // parsed for that.
-func (m Member) Ready(t token.Token) bool {
-	_, _, verified := m.cache.Get(m.digester.Digest(t.Raw), m.clock.Now(), m.issuer.Generation())
-	return verified || m.issuer.HasKey(t.Raw)
+func (b BoundedAuthenticator) Ready(t token.Token) bool {
+	_, _, verified := b.cache.Get(b.digester.Digest(t.Raw), b.clock.Now(), b.issuer.Generation())
+	return verified || b.issuer.HasKey(t.Raw)
 }
 
 // CheckRevoked implements token.RevocationChecker: it checks that the configuration still
 // trusts the issuer for the token's audience. It does not check the signature, because issuers
 // drop a key once all that it signed has expired; nor claim rules.
-func (m Member) CheckRevoked(_ context.Context, t token.Token, until time.Time) (bool, error) {
-	if !t.JWT || t.Issuer != m.issuer.URL() {
+func (b BoundedAuthenticator) CheckRevoked(_ context.Context, t token.Token, until time.Time) (bool, error) {
+	if !t.JWT || t.Issuer != b.issuer.URL() {
 		return false, nil
 	}
 	claims, err := token.ReadClaims(t.Raw)
 	if err != nil {
 		return true, token.Refuse(token.ReasonMalformed, "%w", err)
 	}
-	return true, m.check(claims, until.Add(-time.Second))
+	return true, b.check(claims, until.Add(-time.Second))
 }
 
 // verify checks audience, times and signature.
@@ -208,19 +209,19 @@ func (a *Authenticator) check(c *token.Claims, now time.Time) error {
 // evaluate maps the claims of a verified token and applies the rules. If the configuration
 // has expressions, the outcome is remembered by the payload, which alone decides it; refusals
 // are remembered, too.
-func (m Member) evaluate(ctx context.Context, raw string, claims *token.Claims) (user.Info, error) {
-	ctx = context.WithValue(ctx, verifiedKey{}, &verifiedToken{issuer: m.issuer, raw: raw, payload: claims.Payload})
-	if !m.evaluates {
-		return m.applyUpstream(ctx, raw)
+func (b BoundedAuthenticator) evaluate(ctx context.Context, raw string, claims *token.Claims) (user.Info, error) {
+	ctx = context.WithValue(ctx, verifiedKey{}, &verifiedToken{issuer: b.issuer, raw: raw, payload: claims.Payload})
+	if !b.evaluates {
+		return b.applyUpstream(ctx, raw)
 	}
-	key := m.digester.Digest(string(claims.Payload))
-	if known, ok := m.mappings.Get(key); ok {
+	key := b.digester.Digest(string(claims.Payload))
+	if known, ok := b.mappings.Get(key); ok {
 		return known.user, known.err
 	}
 	if err := checkNesting(claims.Payload); err != nil {
 		return nil, err
 	}
-	release, err := m.acquireEvaluation(ctx)
+	release, err := b.acquireEvaluation(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -228,18 +229,18 @@ func (m Member) evaluate(ctx context.Context, raw string, claims *token.Claims) 
 	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
 	defer cancel()
 	budget := expression.NewBudget(len(claims.Payload))
-	u, err := m.applyUpstream(expression.WithBudget(ctx, budget), raw)
+	u, err := b.applyUpstream(expression.WithBudget(ctx, budget), raw)
 	if err != nil && (errors.Is(err, token.ErrUndecided) || !budget.Used()) {
 		return nil, err
 	}
 	outcome := mapping{user: u, err: err, expiry: claims.Expiry}
-	m.mappings.Add(key, outcome, outcome.size())
+	b.mappings.Add(key, outcome, outcome.size())
 	return u, err
 }
 
 // applyUpstream has apiserver's authenticator apply mappings and rules.
-func (m Member) applyUpstream(ctx context.Context, raw string) (user.Info, error) {
-	response, ok, err := m.upstream.AuthenticateToken(ctx, raw)
+func (b BoundedAuthenticator) applyUpstream(ctx context.Context, raw string) (user.Info, error) {
+	response, ok, err := b.upstream.AuthenticateToken(ctx, raw)
 	switch {
 	case errors.Is(err, expression.ErrBudget):
 		return nil, fmt.Errorf("%w; simplify the configuration or the token", expression.ErrBudget)
@@ -250,7 +251,7 @@ func (m Member) applyUpstream(ctx context.Context, raw string) (user.Info, error
 	case !ok || response == nil || response.User == nil:
 		return nil, errors.New("the token is not the issuer's")
 	}
-	return identity.Normalize(response.User, m.limits)
+	return identity.Normalize(response.User, b.limits)
 }
 
 // upstreamReason makes an error fit for operators. Upstream's errors quote

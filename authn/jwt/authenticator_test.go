@@ -27,16 +27,16 @@ import (
 	"frontproxy/internal/jwks"
 )
 
-// placesOfType are those that a workspace type has.
-const placesOfType = 2
+// slotsOfType are those that a workspace type has.
+const slotsOfType = 2
 
 // entryAt names an entry by its place.
 func entryAt(owner, configuration string, n int, _ string) string {
 	return fmt.Sprintf("%s/%s[%d]", owner, configuration, n)
 }
 
-// buildSpec builds a spec outside an index, as a member of a type of its own.
-func buildSpec(t testing.TB, c Config, raw string) ([]Member, error) {
+// buildSpec builds a spec outside an index, as one of a type of its own.
+func buildSpec(t testing.TB, c Config, raw string) ([]BoundedAuthenticator, error) {
 	t.Helper()
 	if c.Clock == nil {
 		c.Clock = clocktesting.NewFakeClock(time.Now())
@@ -55,21 +55,21 @@ func buildSpec(t testing.TB, c Config, raw string) ([]Member, error) {
 		return nil, err
 	}
 	t.Cleanup(built.Close)
-	evaluations := make(chan struct{}, placesOfType)
-	var members []Member
+	evaluations := make(chan struct{}, slotsOfType)
+	var all []BoundedAuthenticator
 	for _, a := range built.Authenticators {
-		members = append(members, Member{Authenticator: a, Types: evaluations})
+		all = append(all, BoundedAuthenticator{Authenticator: a, Types: evaluations})
 	}
-	return members, nil
+	return all, nil
 }
 
-func mustBuild(t testing.TB, c Config, raw string) Member {
+func mustBuild(t testing.TB, c Config, raw string) BoundedAuthenticator {
 	t.Helper()
-	members, err := buildSpec(t, c, raw)
+	all, err := buildSpec(t, c, raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return members[0]
+	return all[0]
 }
 
 // Every kind of bad token is refused with a reason, and a good one still works.
@@ -367,7 +367,7 @@ func TestEvaluationsAreBounded(t *testing.T) {
 	cel := mustBuild(t, Config{Issuers: pool}, tokentest.SpecFor(s, tokentest.With(tokentest.Object{"expression": "claims.sub"}, "claimMappings", "username")))
 	plain := mustBuild(t, Config{Issuers: pool}, tokentest.SpecFor(s))
 	plain.Types = cel.Types
-	for range placesOfType {
+	for range slotsOfType {
 		cel.Types <- struct{}{}
 	}
 	signed := func(n int) token.Token {
@@ -391,7 +391,7 @@ func TestEvaluationsAreBounded(t *testing.T) {
 	if _, _, err := cel.AuthenticateToken(context.Background(), first); err != nil {
 		t.Errorf("with a slot free: %v", err)
 	}
-	if diff := cmp.Diff(placesOfType-1, len(cel.Types)); diff != "" {
+	if diff := cmp.Diff(slotsOfType-1, len(cel.Types)); diff != "" {
 		t.Errorf("slots taken (-want +got):\n%s", diff)
 	}
 }

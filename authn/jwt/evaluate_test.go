@@ -109,7 +109,7 @@ func TestOutcomesOfExpressionsAreRemembered(t *testing.T) {
 			signed := s.Sign(issuertest.Claims{"sub": tt.sub, "aud": "app", "l": make([]string, 3900)})
 			first, _, firstErr := m.AuthenticateToken(t.Context(), token.Parse(signed))
 			m.cache = token.NewCache[user.Info](token.CacheBytes, nil)
-			for range placesOfType {
+			for range slotsOfType {
 				m.Types <- struct{}{} // nothing can be evaluated any more
 			}
 			ended, cancel := context.WithCancel(t.Context())
@@ -206,7 +206,7 @@ func TestPlainMappingsRunNoCEL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer built.Close()
-	m := Member{Authenticator: built.Authenticators[0], Types: make(chan struct{})} // no slot at all
+	m := BoundedAuthenticator{Authenticator: built.Authenticators[0], Types: make(chan struct{})} // no slot at all
 	u, _, err := m.AuthenticateToken(t.Context(), token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app", "tenant": "t", "groups": []string{"a"}})))
 	if err != nil || u.GetName() != "oidc:alice" || u.GetUID() != "alice" || u.GetGroups()[0] != "oidc:a" {
 		t.Errorf("got %v, %v", u, err)

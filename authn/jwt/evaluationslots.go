@@ -17,7 +17,7 @@ func evaluationsOfAll() int { return max(8, 2*runtime.GOMAXPROCS(0)) }
 // acquireEvaluation waits for a slot among the type's evaluations, then for one among its
 // owner's, then for one among all. Everybody takes them in this order, so there is no
 // deadlock, and nobody holds a slot that other owners need while waiting for one of these.
-func (m Member) acquireEvaluation(ctx context.Context) (release func(), err error) {
+func (b BoundedAuthenticator) acquireEvaluation(ctx context.Context) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationWait)
 	defer cancel()
 	var held []chan struct{}
@@ -29,7 +29,7 @@ func (m Member) acquireEvaluation(ctx context.Context) (release func(), err erro
 	for _, of := range []struct {
 		slots chan struct{}
 		whose string
-	}{{m.Types, "of the workspace type"}, {m.Owners, "of the workspace type's owner"}, {m.evaluations, "of all workspaces"}} {
+	}{{b.Types, "of the workspace type"}, {b.Owners, "of the workspace type's owner"}, {b.evaluations, "of all workspaces"}} {
 		if of.slots == nil {
 			continue
 		}

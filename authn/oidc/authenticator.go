@@ -84,7 +84,7 @@ type Authenticator struct {
 type state struct {
 	entries  []apiserver.JWTAuthenticator
 	built    *jwt.Configuration
-	byIssuer map[string]jwt.Member
+	byIssuer map[string]jwt.BoundedAuthenticator
 	algs     []string // nil: all that are known
 }
 
@@ -122,18 +122,18 @@ func (o *Authenticator) Name() string { return "oidc" }
 // AuthenticateToken implements token.Authenticator.
 func (o *Authenticator) AuthenticateToken(ctx context.Context, t token.Token) (user.Info, time.Time, error) {
 	state := o.Get()
-	member, ok := state.byIssuer[t.Issuer]
+	a, ok := state.byIssuer[t.Issuer]
 	if !t.JWT || !ok {
 		return nil, time.Time{}, nil
 	}
 	if err := state.checkAlgorithm(t.Raw); err != nil {
 		o.count(t.Purpose, err)
-		return nil, time.Time{}, fmt.Errorf("%s: %w", member.Name(), err)
+		return nil, time.Time{}, fmt.Errorf("%s: %w", a.Name(), err)
 	}
-	u, until, err := member.AuthenticateToken(ctx, t)
+	u, until, err := a.AuthenticateToken(ctx, t)
 	if err != nil {
 		o.count(t.Purpose, err)
-		return nil, time.Time{}, fmt.Errorf("%s: %w", member.Name(), err)
+		return nil, time.Time{}, fmt.Errorf("%s: %w", a.Name(), err)
 	}
 	return u, until, nil
 }
@@ -147,11 +147,11 @@ func (o *Authenticator) count(purpose token.Purpose, err error) {
 
 // CheckRevoked implements token.RevocationChecker.
 func (o *Authenticator) CheckRevoked(ctx context.Context, t token.Token, until time.Time) (bool, error) {
-	member, ok := o.Get().byIssuer[t.Issuer]
+	a, ok := o.Get().byIssuer[t.Issuer]
 	if !ok {
 		return false, nil
 	}
-	judged, err := member.CheckRevoked(ctx, t, until)
+	judged, err := a.CheckRevoked(ctx, t, until)
 	o.count(t.Purpose, err)
 	return judged, err
 }
@@ -213,9 +213,9 @@ func (o *Authenticator) load(ctx context.Context, read filewatch.ReadFunc) (*sta
 	if next.built, err = o.builder.Build(operator, source, jwt.NewSpec(next.entries)); err != nil { //nolint:contextcheck // upstream keeps the context it is given: none may end
 		return nil, fmt.Errorf("%s: %w", source, err)
 	}
-	next.byIssuer = make(map[string]jwt.Member, len(next.built.Authenticators))
+	next.byIssuer = make(map[string]jwt.BoundedAuthenticator, len(next.built.Authenticators))
 	for _, a := range next.built.Authenticators {
-		next.byIssuer[a.Issuer().URL()] = jwt.Member{Authenticator: a, Types: o.evaluations}
+		next.byIssuer[a.Issuer().URL()] = jwt.BoundedAuthenticator{Authenticator: a, Types: o.evaluations}
 	}
 	if o.config.ConfigFile != "" { // flags are judged where they are read
 		for n := range next.entries {

@@ -32,25 +32,25 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	}
 	w.SetConfig("root", "c2", "config", spec)
 	w.SetType("root", "c2", "type", "config")
-	member := func(cluster, name string) jwt.Member {
+	authenticatorOf := func(cluster, name string) jwt.BoundedAuthenticator {
 		t.Helper()
-		var found jwt.Member
+		var found jwt.BoundedAuthenticator
 		polltest.UntilState(t, "the type to be ready", func() (ok bool, state string) {
 			types, err := w.index.Authenticators(index.Type{Cluster: cluster, Name: name})
 			if err != nil || types == nil || len(types.ByIssuer[s.URL()]) != 1 {
 				return false, fmt.Sprintf("%+v, %v", types, err)
 			}
-			found, ok = types.ByIssuer[s.URL()][0].(jwt.Member)
+			found, ok = types.ByIssuer[s.URL()][0].(jwt.BoundedAuthenticator)
 			return ok, "not built"
 		})
 		return found
 	}
 	for i := range n {
-		member("c1", fmt.Sprint("type-", i)).Owners <- struct{}{}
+		authenticatorOf("c1", fmt.Sprint("type-", i)).Owners <- struct{}{}
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	last := member("c1", fmt.Sprint("type-", n))
+	last := authenticatorOf("c1", fmt.Sprint("type-", n))
 	<-last.Issuer().Ready()
 	parsed := token.Parse(s.Sign(issuertest.Claims{"sub": "alice", "aud": "app"}))
 	if _, _, err := last.AuthenticateToken(ended, parsed); !errors.Is(err, token.ErrUndecided) || !strings.Contains(err.Error(), "owner") {
@@ -59,7 +59,7 @@ func TestEvaluationsAreBoundedForAnOwner(t *testing.T) {
 	if diff := cmp.Diff(0, len(last.Types)); diff != "" {
 		t.Errorf("the type's slots taken afterwards (-want +got):\n%s", diff)
 	}
-	if _, _, err := member("c2", "type").AuthenticateToken(context.Background(), parsed); err != nil {
+	if _, _, err := authenticatorOf("c2", "type").AuthenticateToken(context.Background(), parsed); err != nil {
 		t.Errorf("a type of another owner: %v", err)
 	}
 	for i := range n + 1 {

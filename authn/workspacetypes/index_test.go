@@ -252,7 +252,7 @@ func TestTypeIndexUnchangedSpec(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return [2]*jwt.Authenticator{published.ByIssuer[a.URL()][0].(jwt.Member).Authenticator, published.ByIssuer[b.URL()][0].(jwt.Member).Authenticator}
+		return [2]*jwt.Authenticator{published.ByIssuer[a.URL()][0].(jwt.BoundedAuthenticator).Authenticator, published.ByIssuer[b.URL()][0].(jwt.BoundedAuthenticator).Authenticator}
 	}
 	before := members()
 	a.SetDown(true)
@@ -488,8 +488,8 @@ func TestTypeIndexRandomEvents(t *testing.T) {
 				}
 				if published != nil {
 					for _, m := range published.ByIssuer[s.URL()] {
-						if member, ok := m.(jwt.Member); ok {
-							got[member.Describe("", true).Detail] = true
+						if a, ok := m.(jwt.BoundedAuthenticator); ok {
+							got[a.Describe("", true).Detail] = true
 						} else {
 							got["not ready"] = true
 						}
@@ -574,25 +574,25 @@ func TestManyConfigurationsOneIssuer(t *testing.T) {
 		w.SetConfig("root", "c1", fmt.Sprint("x", n), tokentest.SpecFor(s))
 		w.SetType("root", "c1", fmt.Sprint("t", n), fmt.Sprint("x", n))
 	}
-	member := func(n int) *jwt.Authenticator {
+	authenticatorOf := func(n int) *jwt.Authenticator {
 		published, err := w.index.Authenticators(index.Type{Cluster: "c1", Name: fmt.Sprint("t", n)})
 		if err != nil || len(published.ByIssuer[s.URL()]) != 1 {
 			return nil // not known yet
 		}
-		built, _ := published.ByIssuer[s.URL()][0].(jwt.Member) // notReady before that
+		built, _ := published.ByIssuer[s.URL()][0].(jwt.BoundedAuthenticator) // notReady before that
 		return built.Authenticator
 	}
 	built := make([]*jwt.Authenticator, many)
 	for n := range many {
-		polltest.UntilState(t, fmt.Sprint("configuration ", n, " is built"), func() (bool, string) { built[n] = member(n); return built[n] != nil, "it is not" })
+		polltest.UntilState(t, fmt.Sprint("configuration ", n, " is built"), func() (bool, string) { built[n] = authenticatorOf(n); return built[n] != nil, "it is not" })
 	}
 	if got := (authntest.HeapInUse() - before) / many; got > most {
 		t.Errorf("%d bytes a configuration, want at most %d", got, most)
 	}
 	w.SetConfig("root", "c1", "x7", tokentest.SpecFor(s, tokentest.With([]string{"app", "more"}, "issuer", "audiences"), tokentest.With("MatchAny", "issuer", "audienceMatchPolicy")))
-	polltest.UntilState(t, "the changed one is rebuilt", func() (bool, string) { return member(7) != built[7], "it is not" })
+	polltest.UntilState(t, "the changed one is rebuilt", func() (bool, string) { return authenticatorOf(7) != built[7], "it is not" })
 	for n := range many {
-		if n != 7 && member(n) != built[n] {
+		if n != 7 && authenticatorOf(n) != built[n] {
 			t.Fatalf("configuration %d was rebuilt with another", n)
 		}
 	}

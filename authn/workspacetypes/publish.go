@@ -49,7 +49,7 @@ func (c *configEntry) addTo(published *TypeAuthenticators, e *typeEntry) {
 	served := map[issuer.RefID]bool{}
 	for _, a := range c.inUse.authenticators {
 		served[a.IssuerID()] = true
-		published.ByIssuer[a.Issuer().URL()] = append(published.ByIssuer[a.Issuer().URL()], jwt.Member{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
+		published.ByIssuer[a.Issuer().URL()] = append(published.ByIssuer[a.Issuer().URL()], jwt.BoundedAuthenticator{Authenticator: a, Types: e.evaluations, Owners: e.owner.evaluations})
 	}
 	why := c.notReadyReason()
 	if why == "" {
