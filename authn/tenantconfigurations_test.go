@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"frontproxy/authn/internal/tokentest"
 	"frontproxy/authn/issuer/issuertest"
@@ -57,15 +58,12 @@ func TestOwnersSeeTheirConfigurations(t *testing.T) {
 	if want := []string{"auth Ready [team] false", "broken Broken [team] true", "gone Missing [team] false"}; !slices.Equal(got, want) {
 		t.Fatalf("%q, want %q", got, want)
 	}
-	entry := all[0].Entries[0]
-	if diff := cmp.Diff(map[token.Reason]int{token.ReasonAudience: 3, token.ReasonExpired: 1}, entry.Refused); diff != "" {
+	s := all[0].Issuers[0]
+	if diff := cmp.Diff(map[token.Reason]int{token.ReasonAudience: 3, token.ReasonExpired: 1}, s.RefusedInLastHour); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
 	}
-	if s := entry.Issuer; s.URL != i.URL() || !slices.Equal(s.KeyIDs, []string{i.KeyID()}) || len(s.KeysSince) != 1 || s.KeysSince[0].IsZero() {
+	if s.URL != i.URL() || len(s.Keys) != 1 || s.Keys[0].ID != i.KeyID() || s.Keys[0].Since.IsZero() {
 		t.Errorf("issuer: %+v", s)
-	}
-	if entry.Issuer.Users != 0 {
-		t.Error("the owner learns how many others use the issuer")
 	}
 	for name, want := range map[string]int{"auth": 1, "gone": 1, "foreign": 0, "none": 0} {
 		if one, _, err := a.TenantConfigurations("c1", name); err != nil || len(one) != want {
@@ -139,18 +137,22 @@ func TestOwnersSeeNoneOfOthersUse(t *testing.T) {
 	var applied []workspacetypes.TenantConfiguration
 	polltest.UntilState(t, "it is in use", func() (bool, string) {
 		applied, _, err = a.TenantConfigurations("c2", "")
-		return len(applied) == 1 && len(applied[0].Entries) == 1, fmt.Sprint(applied, err)
+		return len(applied) == 1 && len(applied[0].Issuers) == 1, fmt.Sprint(applied, err)
 	})
 	for name, all := range map[string][]workspacetypes.TenantConfiguration{"tried": tried, "applied": applied} {
-		s := all[0].Entries[0].Issuer
-		for _, at := range append(s.KeysSince, s.LastAttempt.Time, s.LastSuccess.Time) {
-			if at.Before(begun) {
+		s := all[0].Issuers[0]
+		times := []metav1.Time{s.LastAttempt, s.LastSuccess}
+		for _, k := range s.Keys {
+			times = append(times, k.Since)
+		}
+		for _, at := range times {
+			if at.Time.Before(begun) {
 				t.Errorf("%s: the owner sees what happened before: %+v", name, s)
 			}
 		}
 	}
 	first, _, err := a.TenantConfigurations("c1", "")
-	if err != nil || len(first) != 1 || !first[0].Entries[0].Issuer.LastSuccess.Time.Before(begun) {
+	if err != nil || len(first) != 1 || !first[0].Issuers[0].LastSuccess.Time.Before(begun) {
 		t.Errorf("who used it first does not see since when: %+v, %v", first, err)
 	}
 }
@@ -213,8 +215,8 @@ func TestOwnersTryConfigurations(t *testing.T) {
 			var states []string
 			for _, c := range all {
 				text := c.Name + " " + string(c.State)
-				for _, e := range c.Entries {
-					text += " " + string(e.Issuer.State)
+				for _, i := range c.Issuers {
+					text += " " + string(i.State)
 				}
 				states = append(states, text)
 			}

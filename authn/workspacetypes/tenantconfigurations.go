@@ -9,7 +9,10 @@ import (
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/jwt"
 	"frontproxy/authn/token"
 	"frontproxy/index"
 	"frontproxy/internal/clip"
@@ -18,19 +21,38 @@ import (
 // TenantConfiguration is a WorkspaceAuthenticationConfiguration as it is shown to those who may
 // read the object. It has nothing of other logical clusters, nor of the operator's networks.
 type TenantConfiguration struct {
-	ConfigurationStatus
-	// Entries are those of spec.jwt that serve tokens now.
-	Entries []TenantEntry
+	Name            string     `json:"name"`
+	ResourceVersion string     `json:"resourceVersion,omitempty"`
+	State           ShownState `json:"state"`
+	Error           string     `json:"error,omitempty"`
+	LoginError      string     `json:"loginError,omitempty"`
+	Types           []string   `json:"types,omitempty"`
+	// Issuers are those that serve tokens now, in the order of spec.jwt.
+	Issuers []TenantIssuer `json:"issuers,omitempty"`
 }
 
-// TenantEntry is an entry of a TenantConfiguration's spec.jwt.
-type TenantEntry struct {
-	Audiences []string
-	// Issuer is the one it trusts. Its LastError and Users are not for owners, and empty. Nor
-	// is since when others use it: no time is before the one at which this entry began to.
-	Issuer issuer.Status
-	// Refused counts the tokens that it did not accept in the last hour, by reason.
-	Refused map[token.Reason]int
+// TenantIssuer is an entry of spec.jwt and the issuer that it trusts. No time is before the one at
+// which the entry began to be used: since when others use the issuer is not for owners.
+type TenantIssuer struct {
+	URL          string       `json:"url"`
+	DiscoveryURL string       `json:"discoveryURL,omitempty"`
+	CA           string       `json:"caSHA256,omitempty"`
+	Audiences    []string     `json:"audiences"`
+	State        issuer.State `json:"state"`
+	// Error is why it could not be read the last time.
+	Error       string      `json:"error,omitempty"`
+	LastAttempt metav1.Time `json:"lastAttempt,omitzero"`
+	LastSuccess metav1.Time `json:"lastSuccess,omitzero"`
+	Keys        []TenantKey `json:"keys,omitempty"`
+	IgnoredKeys []string    `json:"ignoredKeys,omitempty"`
+	// RefusedInLastHour counts the tokens that were not accepted, by reason.
+	RefusedInLastHour map[token.Reason]int `json:"refusedInLastHour,omitempty"`
+}
+
+// TenantKey is a key in use. Since is when this instance first read it.
+type TenantKey struct {
+	ID    string      `json:"id"`
+	Since metav1.Time `json:"since,omitzero"`
 }
 
 // Bounds of what an owner is shown: how many configurations at once, how many types of
@@ -63,24 +85,31 @@ func (i *Index) TenantConfigurations(cluster, name string) (all []TenantConfigur
 
 // tenantConfiguration is c as its owner may see it. The caller holds Index.mu.
 func (c *configEntry) tenantConfiguration() TenantConfiguration {
-	out := TenantConfiguration{ConfigurationStatus: c.status()}
-	out.Error = clip.Clone(out.Error, maxErrorShown)
-	if n := len(out.Types) - maxTypesShown; n > 0 {
-		out.Types = append(slices.Clone(out.Types[:maxTypesShown]), fmt.Sprintf("and %d more", n))
+	s := c.status()
+	out := TenantConfiguration{Name: s.Name, ResourceVersion: s.Version, State: s.State, Error: clip.Clone(s.Error, maxErrorShown), LoginError: s.LoginError, Types: s.Types}
+	if n := len(s.Types) - maxTypesShown; n > 0 {
+		out.Types = append(slices.Clone(s.Types[:maxTypesShown]), fmt.Sprintf("and %d more", n))
 	}
 	for _, a := range c.inUse.authenticators {
-		e := TenantEntry{Audiences: a.Audiences(), Issuer: a.Issuer().Status(), Refused: a.RecentRefusals()}
-		e.Issuer.LastError, e.Issuer.Users = "", 0
-		since := []*time.Time{&e.Issuer.LastAttempt.Time, &e.Issuer.LastSuccess.Time}
-		for n := range e.Issuer.KeysSince {
-			since = append(since, &e.Issuer.KeysSince[n])
+		out.Issuers = append(out.Issuers, tenantIssuer(a))
+	}
+	return out
+}
+
+func tenantIssuer(a *jwt.Authenticator) TenantIssuer {
+	s := a.Issuer().Status()
+	used := func(at time.Time) metav1.Time { // not before a was built
+		if !at.IsZero() && at.Before(a.Built()) {
+			at = a.Built()
 		}
-		for _, at := range since {
-			if !at.IsZero() && at.Before(a.Built()) {
-				*at = a.Built()
-			}
-		}
-		out.Entries = append(out.Entries, e)
+		return metav1.NewTime(at)
+	}
+	out := TenantIssuer{
+		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, Audiences: a.Audiences(), State: s.State, Error: s.Fault,
+		LastAttempt: used(s.LastAttempt.Time), LastSuccess: used(s.LastSuccess.Time), IgnoredKeys: s.Ignored, RefusedInLastHour: a.RecentRefusals(),
+	}
+	for n, id := range s.KeyIDs {
+		out.Keys = append(out.Keys, TenantKey{ID: id, Since: used(s.KeysSince[n])})
 	}
 	return out
 }

@@ -60,7 +60,7 @@ func configurationsText(w io.Writer, p *zpages.ConfigurationsPage) {
 	say("Reported by instance %s; others may have read an issuer at another time", p.Instance)
 }
 
-func configurationText(say printer, c *zpages.Configuration) {
+func configurationText(say printer, c *workspacetypes.TenantConfiguration) {
 	say("%s: %s", c.Name, c.State)
 	if c.Error != "" {
 		say("  %s", c.Error)
@@ -76,7 +76,7 @@ func configurationText(say printer, c *zpages.Configuration) {
 	}
 }
 
-func configurationIssuerText(say printer, i *zpages.ConfigurationIssuer) {
+func configurationIssuerText(say printer, i *workspacetypes.TenantIssuer) {
 	say("  %s: %s, audiences %q", i.URL, i.State, i.Audiences)
 	if i.Error != "" {
 		say("    last attempt at %s failed: %s", when(i.LastAttempt), i.Error)
@@ -97,7 +97,7 @@ func triedTokenText(say printer, p *zpages.ConfigurationsPage) {
 	t := p.Token
 	say("The token: %s", t.Outcome)
 	for i := range p.Configurations {
-		if c := &p.Configurations[i]; c.State == string(workspacetypes.ShownBroken) && decided(t, c.Name) {
+		if c := &p.Configurations[i]; c.State == workspacetypes.ShownBroken && decided(t, c.Name) {
 			say("  The version of %s in use now decided this, because the one in the file is broken", c.Name)
 		}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/identity"
-	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/ratelimit"
@@ -46,48 +45,12 @@ type ConfigurationsPage struct {
 	// Instance is the proxy that says it: each has read the issuers by itself.
 	Instance string `json:"instance"`
 	// LogicalCluster is the workspace's.
-	LogicalCluster string          `json:"logicalCluster"`
-	Configurations []Configuration `json:"configurations"`
+	LogicalCluster string                               `json:"logicalCluster"`
+	Configurations []workspacetypes.TenantConfiguration `json:"configurations"`
 	// More is how many there are beside. Ask for one by its name.
 	More int `json:"more,omitempty"`
 	// Token says what becomes of the token in the request; nil: there was none.
 	Token *TriedToken `json:"token,omitempty"`
-}
-
-// Configuration is one WorkspaceAuthenticationConfiguration.
-type Configuration struct {
-	Name            string   `json:"name"`
-	ResourceVersion string   `json:"resourceVersion,omitempty"`
-	State           string   `json:"state"`
-	Error           string   `json:"error,omitempty"`
-	LoginError      string   `json:"loginError,omitempty"`
-	Types           []string `json:"types,omitempty"`
-	// Issuers are those that serve tokens now, in the order of spec.jwt.
-	Issuers []ConfigurationIssuer `json:"issuers,omitempty"`
-}
-
-// ConfigurationIssuer is an entry of spec.jwt and the issuer that it trusts.
-type ConfigurationIssuer struct {
-	URL          string   `json:"url"`
-	DiscoveryURL string   `json:"discoveryURL,omitempty"`
-	CA           string   `json:"caSHA256,omitempty"`
-	Audiences    []string `json:"audiences"`
-	State        string   `json:"state"`
-	// Error is why it could not be read the last time.
-	Error       string      `json:"error,omitempty"`
-	LastAttempt metav1.Time `json:"lastAttempt,omitzero"`
-	LastSuccess metav1.Time `json:"lastSuccess,omitzero"`
-	Keys        []IssuerKey `json:"keys,omitempty"`
-	IgnoredKeys []string    `json:"ignoredKeys,omitempty"`
-	// RefusedInLastHour counts the tokens that were not accepted, by reason.
-	RefusedInLastHour map[token.Reason]int `json:"refusedInLastHour,omitempty"`
-}
-
-// IssuerKey is a key in use. Since is when this instance first read it, or when the
-// configuration began to use the issuer, whichever is later.
-type IssuerKey struct {
-	ID    string      `json:"id"`
-	Since metav1.Time `json:"since,omitzero"`
 }
 
 // TriedToken says what the tried configurations decide about a token.
@@ -152,31 +115,7 @@ func (c *Configurations) Page(cluster, name string) (*ConfigurationsPage, *metav
 }
 
 func (c *Configurations) page(cluster string, all []workspacetypes.TenantConfiguration) *ConfigurationsPage {
-	p := &ConfigurationsPage{Instance: c.instance, LogicalCluster: cluster, Configurations: make([]Configuration, 0, len(all))}
-	for i := range all {
-		p.Configurations = append(p.Configurations, configurationOf(&all[i]))
-	}
-	return p
-}
-
-func configurationOf(o *workspacetypes.TenantConfiguration) Configuration {
-	out := Configuration{Name: o.Name, ResourceVersion: o.Version, State: string(o.State), Error: o.Error, LoginError: o.LoginError, Types: o.Types}
-	for i := range o.Entries {
-		out.Issuers = append(out.Issuers, issuerOf(&o.Entries[i]))
-	}
-	return out
-}
-
-func issuerOf(e *workspacetypes.TenantEntry) ConfigurationIssuer {
-	s := &e.Issuer
-	out := ConfigurationIssuer{
-		URL: s.URL, DiscoveryURL: s.DiscoveryURL, CA: s.CA, Audiences: e.Audiences, State: string(s.State), Error: s.Fault,
-		LastAttempt: s.LastAttempt, LastSuccess: s.LastSuccess, IgnoredKeys: s.Ignored, RefusedInLastHour: e.Refused,
-	}
-	for n, id := range s.KeyIDs {
-		out.Keys = append(out.Keys, IssuerKey{ID: id, Since: metav1.NewTime(s.KeysSince[n])})
-	}
-	return out
+	return &ConfigurationsPage{Instance: c.instance, LogicalCluster: cluster, Configurations: append([]workspacetypes.TenantConfiguration{}, all...)} // never null
 }
 
 // Try returns the state that the configurations in the body of r would have in a logical
