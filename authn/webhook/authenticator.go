@@ -69,8 +69,6 @@ type Config struct {
 	Audiences []string
 	// Clock is the time; nil means the real one.
 	Clock clock.PassiveClock
-	// FileClock is the clock by which the kubeconfig is followed; nil means the real one.
-	FileClock clock.Clock
 	// Log gets changes of the kubeconfig and of the webhook's state; the zero value
 	// logs nothing.
 	Log klog.Logger
@@ -126,7 +124,7 @@ func New(c Config) (*Authenticator, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	followed, err := kubeconfig.NewDynamicConfig(strings.TrimPrefix(configFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return loadConfig(c.ConfigFile) }, c.FileClock, c.Log)
+	followed, err := kubeconfig.NewDynamicConfig(strings.TrimPrefix(configFlag, "--"), []string{c.ConfigFile}, func() (*rest.Config, error) { return loadConfig(c.ConfigFile) }, nil, c.Log)
 	if err != nil {
 		return nil, err
 	}
