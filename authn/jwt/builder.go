@@ -31,14 +31,6 @@ type Issuers interface {
 	Acquire(ref issuer.IssuerRef, owner string) (*issuer.Issuer, func(), error)
 }
 
-// DisableUpstreamMetrics keeps apiserver's OIDC authenticator from recording a
-// latency series for every issuer any tenant ever named: they are global and
-// are never removed. It works only before the first such authenticator is made.
-// NewBuilder does it too.
-func DisableUpstreamMetrics() {
-	metrics.SetDisabledMetrics([]string{"apiserver_authentication_jwt_authenticator_latency_seconds"})
-}
-
 // Builder makes configurations.
 type Builder struct {
 	config   Config
@@ -73,7 +65,10 @@ type Config struct {
 
 // NewBuilder does no I/O.
 func NewBuilder(c Config) *Builder {
-	DisableUpstreamMetrics()
+	// Else apiserver's OIDC authenticator would record a latency series for every issuer that any
+	// tenant ever named: they are global and are never removed. This works only before the first
+	// such authenticator is made.
+	metrics.SetDisabledMetrics([]string{"apiserver_authentication_jwt_authenticator_latency_seconds"})
 	return &Builder{
 		config:      c,
 		digester:    token.NewDigester(),

@@ -16,7 +16,6 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
-	"frontproxy/authn/jwt"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/index/shards"
@@ -82,7 +81,6 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if serving.ClientCA, err = p.certificates(o, &config); err != nil {
 		return nil, err
 	}
-	jwt.DisableUpstreamMetrics() // before the first OIDC authenticator
 	if err := p.globalTokens(o, &config, everyShard.Config(), idx); err != nil {
 		return nil, err
 	}

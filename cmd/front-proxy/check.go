@@ -26,7 +26,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"frontproxy/authn"
-	"frontproxy/authn/jwt"
 	"frontproxy/authn/serviceaccount"
 	"frontproxy/authn/token"
 	"frontproxy/authn/tokenfile"
@@ -399,7 +398,6 @@ func (c *checker) certificates() authn.Config {
 // tokens checks the files of the token authenticators.
 func (c *checker) tokens(config *authn.Config) {
 	a, log := &c.o.auth, c.parts.log
-	jwt.DisableUpstreamMetrics()
 	if readable(a.tokens.file) {
 		_, err := tokenfile.New(a.tokens.file, nil, log)
 		c.fail(err)
