@@ -1,6 +1,8 @@
 package workspacetypes
 
 import (
+	"encoding/json"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"frontproxy/index/shards"
@@ -62,7 +64,7 @@ type slimConfig struct {
 			LoginClientSecret string `json:"front-proxy.kcp.io/login-client-secret"`
 		} `json:"annotations"`
 	} `json:"metadata"`
-	Spec rawJSON `json:"spec"`
+	Spec json.RawMessage `json:"spec"`
 }
 
 func (o *slimConfig) name() objectName {
@@ -75,14 +77,6 @@ func (o *slimConfig) login() loginAnnotations {
 }
 
 func (o *slimConfig) Version() string { return o.Metadata.ResourceVersion }
-
-// rawJSON is a copy of a JSON value.
-type rawJSON []byte
-
-func (r *rawJSON) UnmarshalJSON(b []byte) error {
-	*r = append((*r)[:0], b...)
-	return nil
-}
 
 // watched is a slimType or a slimConfig.
 type watched interface {
