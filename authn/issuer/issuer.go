@@ -30,12 +30,10 @@ type Issuer struct {
 	ref     IssuerRef
 	fetcher *fetcher
 	// keys is nil until they were read once.
-	keys          atomic.Pointer[keySet]
-	ready         chan struct{} // closed when there was a usable one
-	readyOnce     sync.Once
-	attempted     chan struct{} // closed when the first attempt to read it has ended
-	attemptedOnce sync.Once     // closes attempted
-	refreshCh     chan struct{} // wakes run
+	keys      atomic.Pointer[keySet]
+	ready     chan struct{} // closed by run when there was a usable one
+	attempted chan struct{} // closed by run when the first attempt to read it has ended
+	refreshCh chan struct{} // wakes run
 	// refetch says when an unknown key is worth a reading.
 	refetch *jwks.Refetch
 
@@ -240,7 +238,16 @@ func (i *Issuer) publish(keys *keySet) {
 	keys.remember(old, i.pool.config.Clock.Now())
 	i.keys.Store(keys)
 	if len(keys.all) > 0 {
-		i.readyOnce.Do(func() { close(i.ready) })
+		closeOnce(i.ready)
+	}
+}
+
+// closeOnce closes c unless that has been done. One goroutine alone closes c.
+func closeOnce(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
 	}
 }
 

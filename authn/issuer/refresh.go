@@ -174,7 +174,7 @@ func (i *Issuer) end(a *attempt, err error) {
 	}
 	i.lastErr, a.err, i.current = err, err, nil
 	close(a.done)
-	i.attemptedOnce.Do(func() { close(i.attempted) })
+	closeOnce(i.attempted)
 }
 
 // shutdown fails the verifications that still wait.
