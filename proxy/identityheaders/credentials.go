@@ -53,10 +53,8 @@ func DropCookies(header http.Header) { dropPrefixed(header, []string{"cookie"}) 
 // dropPrefixed removes headers that begin with any of the prefixes, which are in normal form.
 func dropPrefixed(header http.Header, prefixes []string) {
 	for key := range header {
-		for _, p := range prefixes {
-			if hasFoldPrefix(key, p) {
-				delete(header, key)
-			}
+		if beginsWithAny(key, prefixes) {
+			delete(header, key)
 		}
 	}
 }

@@ -71,17 +71,7 @@ func (h *Headers) Clear(header http.Header) {
 // Identifies says whether a header, in any spelling, is one that Clear takes for an
 // identity's.
 func (h *Headers) Identifies(key string) bool {
-	for _, n := range h.names {
-		if len(key) == len(n) && hasFoldPrefix(key, n) {
-			return true
-		}
-	}
-	for _, p := range h.prefixes {
-		if hasFoldPrefix(key, p) {
-			return true
-		}
-	}
-	return false
+	return foldedIn(h.names, key) || beginsWithAny(key, h.prefixes)
 }
 
 // Set writes u, which it does not modify, into a cleared header. Values go out as they are: the
@@ -163,38 +153,10 @@ var (
 		"x-http-method-override", "x-http-method", "x-method-override", "x-forwarded-method", "x-original-method",
 		"x-original-url", "x-original-uri", "x-rewrite-url", "x-forwarded-uri",
 	}
-
-	endingHeaders = headersByLength(assertingHeaders, requestHeaders)
 )
-
-// headersByLength has each name at the index that is its length.
-func headersByLength(lists ...[]string) [][]string {
-	var out [][]string
-	for _, names := range lists {
-		for _, name := range names {
-			for len(out) <= len(name) {
-				out = append(out, nil)
-			}
-			out[len(name)] = append(out[len(name)], name)
-		}
-	}
-	return out
-}
 
 // assertsOrRewrites says whether a header, in any spelling, is one of another proxy's or
 // of those that rewrite the request: a client's is never forwarded.
 func assertsOrRewrites(key string) bool {
-	if len(key) < len(endingHeaders) {
-		for _, name := range endingHeaders[len(key)] {
-			if hasFoldPrefix(key, name) {
-				return true
-			}
-		}
-	}
-	for _, p := range assertingPrefixes {
-		if hasFoldPrefix(key, p) {
-			return true
-		}
-	}
-	return false
+	return foldedIn(assertingHeaders, key) || foldedIn(requestHeaders, key) || beginsWithAny(key, assertingPrefixes)
 }

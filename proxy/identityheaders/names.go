@@ -2,6 +2,7 @@ package identityheaders
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +34,17 @@ func HasPrefix(name, prefix string) bool { return hasFoldPrefix(name, normalHead
 // normalHeader is the normal form of a header name, which all its spellings share.
 func normalHeader(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+}
+
+// foldedIn says whether key, in any spelling, is one of the names, which are in normal form.
+func foldedIn(names []string, key string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return len(key) == len(name) && hasFoldPrefix(key, name) })
+}
+
+// beginsWithAny says whether name, in any spelling, begins with one of the prefixes, which are in
+// normal form.
+func beginsWithAny(name string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return hasFoldPrefix(name, p) })
 }
 
 // hasFoldPrefix says whether name, in any spelling, begins with prefix, which is in
