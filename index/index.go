@@ -26,11 +26,10 @@ type Index struct {
 
 	shards   []*shardRecord // by shardID; 0 is unused
 	shardIDs map[string]shardID
-	listed   bool // root has answered
-	started  time.Time
-	// graceEnds is the end of the grace period for shards that were not read; zero:
-	// there is none.
-	graceEnds time.Time
+	// rootGrace is the end of the grace period for root's first answer; zero: root has
+	// answered. graceEnds is the end of those for root and for shards that were not read;
+	// zero: there is none.
+	rootGrace, graceEnds time.Time
 
 	clusterNames hashIndex // of clusters
 	clusters     slab[cluster]
@@ -64,7 +63,7 @@ func New(c clock.PassiveClock) *Index {
 		clock:         c,
 		shards:        []*shardRecord{nil},
 		shardIDs:      map[string]shardID{},
-		started:       c.Now(),
+		rootGrace:     c.Now().Add(Grace),
 		clusterNames:  newHashIndex(),
 		extraCopies:   map[clusterID][]clusterCopy{},
 		previous:      map[string]*previousShards{},
@@ -147,16 +146,13 @@ func (idx *Index) RemoveShard(name string) {
 func (idx *Index) ShardsListed() {
 	idx.mu.Lock()
 	defer idx.mu.Unlock()
-	idx.listed = true
+	idx.rootGrace = time.Time{}
 	idx.setGrace()
 }
 
 // setGrace computes graceEnds.
 func (idx *Index) setGrace() {
-	idx.graceEnds = time.Time{}
-	if !idx.listed {
-		idx.graceEnds = idx.started.Add(Grace)
-	}
+	idx.graceEnds = idx.rootGrace
 	for _, s := range idx.shards {
 		if s == nil || s.clustersRead && s.workspacesRead {
 			continue
@@ -169,7 +165,7 @@ func (idx *Index) setGrace() {
 
 // missing returns the error for a cluster that no shard shows.
 func (idx *Index) missing() error {
-	if !idx.graceEnds.IsZero() && idx.clock.Now().Before(idx.graceEnds) {
+	if idx.clock.Now().Before(idx.graceEnds) {
 		return ErrNotSynced
 	}
 	return ErrUnknown
@@ -185,7 +181,7 @@ func (idx *Index) ShardNamed(name string) (*shards.Shard, error) {
 	switch {
 	case ok && idx.shards[id].shard != nil:
 		return idx.shards[id].shard, nil
-	case ok || !idx.listed:
+	case ok || !idx.rootGrace.IsZero():
 		return nil, ErrNotSynced
 	}
 	return nil, ErrUnknown
