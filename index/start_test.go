@@ -74,6 +74,9 @@ func live() int64 {
 // TestMemory holds what a workspace and its logical cluster keep, read as a
 // program reads them.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures memory for seconds: make test runs it")
+	}
 	const n, most = 20_000, 250
 	cfg := serveMany(t, n)
 	before := live()

@@ -149,6 +149,7 @@ var attacks = []attack{
 // all that they held, and a neighbour is served meanwhile. The upstream is a shard or
 // a host that a tenant mounts.
 func TestAttacksReleaseEverything(t *testing.T) {
+	t.Parallel()
 	const times = 3 // each attack
 	for _, shard2 := range []bool{false, true} {
 		for _, where := range []string{"/clusters/root:ws", "/clusters/root:away"} {

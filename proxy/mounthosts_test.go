@@ -98,6 +98,7 @@ func (w *world) accept(t *testing.T, fd int, handler http.HandlerFunc) {
 // made is tried again, whether it was listed from the start or later, and the
 // log says both.
 func TestListedMountHostIsTriedAgain(t *testing.T) {
+	t.Parallel() // it mostly waits
 	for name, later := range map[string]bool{"listed from the start": false, "listed later": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

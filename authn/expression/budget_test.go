@@ -318,6 +318,9 @@ func TestNodesIsAnUpperBound(t *testing.T) {
 
 // TestSizeIsAnUpperBound of what a compiled expression keeps.
 func TestSizeIsAnUpperBound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures memory for seconds: make test runs it")
+	}
 	if _, err := compiler.CompileClaimsExpression(mappingOf(`"a".matches("a") ? "a" : "b"`)); err != nil { // what the first one sets up
 		t.Fatal(err)
 	}

@@ -199,6 +199,9 @@ func TestRefusalsAreReportedOnceAMinute(t *testing.T) {
 // TestBucketsAreBounded: what is kept is bounded, in buckets and in bytes, also by names that are
 // as long as headers may be, and who keeps asking keeps an empty bucket all the while.
 func TestBucketsAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures memory for seconds: make test runs it")
+	}
 	l, _ := newLimiter(Config{Workspace: Rate{1000, 10000}, Identity: Rate{400, 4000}, Address: Rate{100, 1000}})
 	busy := by(Request{"busy", true, "alice", ""})(l)
 	if passed, _ := spent(5000, busy); passed != 4000 {
