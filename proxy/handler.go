@@ -57,6 +57,7 @@ func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	p.serveHTTP(s, r)
 	if s.unflushed && r.Context().Err() == nil { // else the stream has ended, and there is nothing to bound
 		s.boundLastFlush()
+		forget(r)
 	}
 }
 

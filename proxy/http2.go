@@ -40,5 +40,12 @@ func (s *http2Writer) boundLastFlush() {
 	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Now().Add(s.timeout))
 }
 
+// forget drops what is large of a request that has been served. net/http keeps the request until
+// its answer is sent, and nobody is charged for it any more.
+func forget(r *http.Request) {
+	_ = r.Body.Close() // what has come of it, too
+	r.URL, r.Header, r.Host, r.RequestURI = nil, nil, "", ""
+}
+
 // Unwrap is for http.ResponseController.
 func (s *http2Writer) Unwrap() http.ResponseWriter { return s.ResponseWriter }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"frontproxy/authn"
 	"frontproxy/index"
@@ -96,6 +99,51 @@ func TestUndecidedUploadsAreCharged(t *testing.T) {
 	// The client has read one frame that it could not send.
 	if got > charged+upstream.MaxFrame {
 		t.Errorf("%d bytes of the body have left the client, and %d are charged", got, charged)
+	}
+}
+
+// TestRequestsWithUnreadAnswersKeepNoMemory: net/http keeps a request until its answer is sent.
+// Over HTTP/2 a client that grants no window keeps many, which nobody is charged for.
+func TestRequestsWithUnreadAnswersKeepNoMemory(t *testing.T) {
+	const requests, size = 40, 200 << 10
+	for _, path := range []string{"/livez", "/clusters/root:nowhere/api", "/clusters/root:ws/api"} {
+		for _, where := range []string{"header", "body"} {
+			t.Run(path+" "+where, func(t *testing.T) {
+				w := newWorld(t)
+				w.decide = func(context.Context, authn.Request) *authn.Decision {
+					return &authn.Decision{Status: http.StatusUnauthorized}
+				}
+				w.shard(t, "shard-1", true, nil)
+				f := w.front(t)
+				conn, framer := f.http2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+				text := strings.Repeat("~", size)
+				before := heap()
+				for i := range uint32(requests) {
+					if where == "header" {
+						writeHeaders(t, framer, 1+2*i, true, asks("GET", path, "x", text))
+						continue
+					}
+					writeHeaders(t, framer, 1+2*i, false, asks("POST", path))
+					if err := framer.WriteData(1+2*i, false, []byte(text)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				answers := 0
+				await(t, framer, "the answers", func(frame http2.Frame) bool {
+					if _, ok := frame.(*http2.MetaHeadersFrame); ok {
+						answers++
+					}
+					return answers == requests
+				})
+				f.idle(t)
+				left := heap() - before
+				t.Logf("%d requests of %d bytes leave %d bytes", requests, size, left)
+				if left > requests*size/4 {
+					t.Errorf("%d requests of %d bytes leave %d bytes", requests, size, left)
+				}
+				_ = conn.Close()
+			})
+		}
 	}
 }
 
