@@ -120,7 +120,7 @@ func (c *charges) chargeStream(l *requestLimits, r *http.Request, u user.Info) *
 	if c.budget == nil {
 		return nil
 	}
-	s := streamCharge{budget: &l.open, weight: streamBytes + headBytes(r)}
+	s := streamCharge{budget: &l.open, weight: streamBytes + heldBytes(r)}
 	if u == nil {
 		s.payer = l.open.delegated(c.address, c.target, c.group)
 	} else {

@@ -194,7 +194,10 @@ func atAddress(kind accountKind, remote, target string) accountKey {
 }
 
 // weightOf is how much memory a request may hold while it waits, in bytes.
-func weightOf(r *http.Request) int64 {
+func weightOf(r *http.Request) int64 { return requestBytes + heldBytes(r) }
+
+// heldBytes is how much of that its line, headers and body may take.
+func heldBytes(r *http.Request) int64 {
 	body := int64(maxBufferedBody)
 	if r.ProtoMajor == 2 {
 		body = uploadWindow // what the client may send unasked
@@ -202,16 +205,11 @@ func weightOf(r *http.Request) int64 {
 	if r.ContentLength >= 0 {
 		body = min(body, r.ContentLength)
 	}
-	return requestBytes + headBytes(r) + body
-}
-
-// headBytes is the size of a request's line and headers.
-func headBytes(r *http.Request) int64 {
-	n := len(r.RequestURI)
+	n := int64(len(r.RequestURI))
 	for key, values := range r.Header {
 		for _, v := range values {
-			n += len(key) + len(v)
+			n += int64(len(key) + len(v) + headerOverhead)
 		}
 	}
-	return int64(n)
+	return n + body
 }

@@ -102,6 +102,39 @@ func TestUndecidedUploadsAreCharged(t *testing.T) {
 	}
 }
 
+// TestUploadsOfStreamsAreCharged: what net/http holds of an upload is charged as long as the
+// stream lasts, also when the answer has begun.
+func TestUploadsOfStreamsAreCharged(t *testing.T) {
+	w := newWorld(t)
+	s := w.shard(t, "shard-1", true, nil)
+	s.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(rw)
+		_ = c.EnableFullDuplex()
+		_, _ = io.WriteString(rw, "begun")
+		_ = c.Flush()
+		select {
+		case <-r.Context().Done():
+		case <-t.Context().Done(): // over HTTP/1.1 with an unread body nothing else tells
+		}
+	})
+	w.index["root:busy"] = index.Target{Cluster: "busy", Shard: s.Shard}
+	f := besiege(t, w)
+	var taken atomic.Int64
+	r, _ := http.NewRequestWithContext(f.ctx, http.MethodPost, f.URL+"/clusters/root:busy/api/v1/namespaces/a/pods/b/proxy/upload", countedReader{&taken})
+	res, err := f.client(t, true).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("the upload is answered %d", res.StatusCode)
+	}
+	until(t, "the stream has begun", func() bool { return f.limit.starting.used.Load() == 0 })
+	if n := f.limit.open.used.Load(); n < uploadWindow {
+		t.Errorf("%d bytes are charged, and the client may send %d unasked", n, uploadWindow)
+	}
+}
+
 // TestRequestsWithUnreadAnswersKeepNoMemory: net/http keeps a request until its answer is sent.
 // Over HTTP/2 a client that grants no window keeps many, which nobody is charged for.
 func TestRequestsWithUnreadAnswersKeepNoMemory(t *testing.T) {
