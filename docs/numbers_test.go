@@ -80,12 +80,12 @@ var numbers = []struct {
 		"docs/reliability.md":   {"`--max-requests-inflight=40`; 4,000 by default"},
 		"docs/threat-model.md":  {"128 KiB × `--max-requests-inflight` for all (500 MiB by default)"},
 	}},
-	{"proxy", map[string]any{"waitingBytes": 128 * kib, "startingBytes": 256 * kib, "requestBytes": 16 * kib, "addressPart": 16, "userPart": 4, "hostPart": 2, "groupPart": 1, "waitingPart": 4, "startingPart": 8, "openPart": 2, "streamBytes": 32 * kib}, map[string][]string{
+	{"proxy", map[string]any{"waitingBytes": 128 * kib, "startingBytes": 256 * kib, "requestBytes": 16 * kib, "addressPart": 15, "userPart": 3, "hostPart": 1, "streamsPart": 1, "waitingPart": 4, "startingPart": 8, "openPart": 2, "streamBytes": 32 * kib}, map[string][]string{
 		"docs/operations.md":      {"128 KiB × that number, or a quarter", "twice as large or an eighth of the limit", "Streams then pay 32 KiB", "out of half of the limit"},
 		"docs/flags.md":           {"128 KiB times this number, or a quarter of the runtime's memory limit if that is less; those for streams have another, twice as large or an eighth"},
 		"docs/troubleshooting.md": {"`--max-requests-inflight` × 128 KiB or a quarter of the memory limit"},
 		"docs/install.md":         {"at most a quarter of nine tenths", "and open watches half: one of 1 GiB has room for 14,000 watches"},
-		"docs/threat-model.md":    {"| 128 KiB × `--max-requests-inflight`", "A request counts as 16 KiB", "no more than a quarter of the runtime's memory limit", "A stranger may have a 16th of what is free, a user a quarter, a mount and an address at a backend that authenticates half.", "may have as much as they leave free: half,", "Ten workspaces of one tenant together leave an eleventh to others. Requests for a stream have a separate budget, twice as large and at most an eighth", "half of the runtime's memory limit, if there is one. Each is charged 32 KiB"},
+		"docs/threat-model.md":    {"| 128 KiB × `--max-requests-inflight`", "A request counts as 16 KiB", "no more than a quarter of the runtime's memory limit", "Alone, a stranger may have a 17th of everything, a user a fifth, a mount and an address at a backend that authenticates a third;", "A user alone may have a third,", "may have as much as they leave free: half,", "Ten workspaces of one tenant together leave an eleventh to others. Requests for a stream have a separate budget, twice as large and at most an eighth", "half of the runtime's memory limit, if there is one. Each is charged 32 KiB"},
 	}},
 	{"proxy", map[string]any{"defaultProgressTimeout": time.Minute, "progressBytes": 4 * kib, "maxBufferedBody": 64 * kib, "maxStreamRequest": 128 * kib}, map[string][]string{
 		"docs/compatibility.md":   {"one minute for each 4 KiB of its body, for all of a body up to 64 KiB"},

@@ -74,28 +74,31 @@ func (c *charges) chargeAddress(l *requestLimits, r *http.Request, localPath str
 	}
 	c.target, c.group = chargedTarget(localPath, d)
 	c.address, c.starting = r.RemoteAddr, starting
-	from := c.budget.stranger(c.address, c.target)
+	group := c.group
+	if localPath == "" {
+		group = accountKey{kind: addressGroup}
+	}
+	from := c.budget.stranger(c.address, c.target, group)
 	if c.addressFull = !c.budget.take(from, c.weight); !c.addressFull {
 		c.caller = from
 	}
 }
 
-// chargeCaller moves the charge from the address to the authenticated user, if there is
-// one, and charges the mounted host, if the request goes to one. A non-nil Status (429)
-// refuses the request.
+// chargeCaller moves the charge from the address to the authenticated user, or, if there is
+// none, to the address at the backend that authenticates it. It charges the mounted host, if the
+// request goes to one. A non-nil Status (429) refuses the request.
 func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.Status {
 	if c.budget == nil {
 		return nil
 	}
+	to := c.budget.waiting(c.address, c.target, c.group)
 	if u != nil {
-		to := c.forStream(c.budget.user(u.GetName(), c.target, c.group))
-		if !c.budget.move(c.caller, to, c.weight) {
-			return apistatus.TooManyRequests(limited(u))
-		}
-		c.caller = to
-	} else if c.addressFull {
+		to = c.forStream(c.budget.user(u.GetName(), c.target, c.group))
+	}
+	if !c.budget.move(c.caller, to, c.weight) {
 		return apistatus.TooManyRequests(limited(u))
 	}
+	c.caller = to
 	if d.Kind == destination.MountedHost {
 		host := c.forStream(c.budget.host(d.Base.Host, d.LastMount()))
 		if !c.budget.take(host, c.weight+answerBytes) {

@@ -23,21 +23,22 @@ import (
 //   - a caller who is not authenticated yet pays as the pair of its address and the
 //     logical cluster of the request;
 //   - an authenticated caller pays as the user in that cluster;
-//   - a caller that a mapped backend authenticates has a second account at its address
-//     once its request runs;
+//   - a caller that a mapped backend authenticates pays as its address at that backend, and
+//     has a second account there once its request runs;
 //   - a request that waits for a mounted host also counts for the host, for the
 //     workspace that mounts it.
-//
-// An account may have a part of what is free, not of the total: the more the accounts
-// take, the smaller that part is, and the first request of another account has room as
-// long as there is any.
 //
 // Whoever may make up users or has many addresses has many accounts. So each account belongs
 // to a group, and all the accounts of a group together may have as much as they leave free:
 // half of the budget, if no other group has anything. The users of a logical cluster are a
 // group, and so are the users of all the mounts in it, and the callers at an entry of the
 // mapping file. All callers who are not authenticated yet are one group, so that they take no
-// room from those who are.
+// room from those who are. Only at pages of the proxy's own they are a group of that page, so
+// that those at workspaces don't keep a monitor from reading it.
+//
+// An account may have a part of what its group leaves free beyond its own, not of the total: the
+// more the accounts of the group take, the smaller that part is, and the first request of
+// another account has room as long as the group has any.
 //
 // A request whose address has no room is still served if its caller can be authenticated
 // without waiting, by a certificate or a token that was verified before.
@@ -45,13 +46,15 @@ type memoryBudget struct {
 	limit    atomic.Int64 // bytes; may change at any time
 	seed     maphash.Seed
 	used     atomic.Int64
-	accounts [1 << 13]atomic.Int64 // also of groups; by hash, as requestLimits.clusters are
+	accounts [1 << 13]atomic.Int64 // by hash, as requestLimits.clusters are
+	// groups are apart from accounts: an account that shares a counter with a busy group had none.
+	groups [1 << 12]atomic.Int64
 }
 
 // payer is who is charged for a request. The zero payer is nobody.
 type payer struct {
 	account, group *atomic.Int64
-	part           int64 // account may have 1/part of the free bytes
+	part           int64 // account may have 1/part of what its group leaves free beyond its own
 }
 
 const (
@@ -78,16 +81,15 @@ const (
 	answerBytes = egress.StreamBuffer + 32<<10
 )
 
-// The part of the free bytes that an account or a group may have, as a divisor.
+// The part that an account may have of what its group leaves free beyond its own, as a divisor. A
+// user who is alone has a fifth of the budget: then a fifth is the group's, and three are left.
 const (
-	addressPart = 16
-	userPart    = 4
-	hostPart    = 2
+	addressPart = 15
+	userPart    = 3
+	hostPart    = 1
 	// streamsPart is the part of users and hosts in the budget of requests for streams. It
 	// is larger, because clients that have lost their streams all come back at once.
-	streamsPart = 2
-	// groupPart is the part of a group: what it has and what it leaves free may be the same.
-	groupPart = 1
+	streamsPart = 1
 )
 
 // take charges a payer weight bytes; false: there is no room.
@@ -97,17 +99,18 @@ func (b *memoryBudget) take(p payer, weight int64) bool { return b.grow(p, 0, we
 // false: there is no room.
 func (b *memoryBudget) grow(p payer, weight, more int64) bool {
 	free := b.limit.Load() - b.used.Add(more)
-	fits := mayHave(p.account.Add(more), weight+more, free, p.part)
-	if mayHave(p.group.Add(more), weight+more, free, groupPart) && fits {
+	if p.mayHave(p.account.Add(more), p.group.Add(more), weight+more, free) {
 		return true
 	}
 	b.add(p, -more)
 	return false
 }
 
-// mayHave says whether an account or a group may have bytes, of which one request has own.
-func mayHave(bytes, own, free, part int64) bool {
-	return bytes <= free/part || bytes == own && free >= 0
+// mayHave says whether the account and its group may have so many bytes, of which one request
+// has own.
+func (p *payer) mayHave(account, group, own, free int64) bool {
+	left := free - group
+	return (left >= 0 || group == own && free >= 0) && (account <= left/p.part || account == own)
 }
 
 func (b *memoryBudget) add(p payer, weight int64) {
@@ -123,8 +126,7 @@ func (b *memoryBudget) move(from, to payer, weight int64) bool {
 		return b.take(to, weight)
 	}
 	free := max(b.limit.Load()-b.used.Load(), 0) // the charge has been taken before: it fits
-	fits := mayHave(to.account.Add(weight), weight, free, to.part)
-	if mayHave(to.group.Add(weight), weight, free, groupPart) && fits {
+	if to.mayHave(to.account.Add(weight), to.group.Add(weight), weight, free) {
 		from.account.Add(-weight)
 		from.group.Add(-weight)
 		return true
@@ -145,24 +147,30 @@ type accountKind byte
 
 const (
 	addressAccount   accountKind = iota // the address of a caller that is not authenticated yet, for a target
-	addressGroup                        // all of these
+	addressGroup                        // all of these at workspaces and mappings
 	userAccount                         // a user, for a target
-	delegatedAccount                    // an address, for requests that run on a backend that authenticates by itself
-	targetGroup                         // all of both, for a target other than a mount
+	waitingAccount                      // an address, for requests that will run on a backend that authenticates by itself
+	delegatedAccount                    // an address, for requests that run there
+	targetGroup                         // all of these three, for a target other than a mount
 	mountsGroup                         // the users of all mounts in a logical cluster
 	hostAccount                         // a mounted host, for a mount
 	hostsGroup                          // the hosts of all mounts in a logical cluster
 )
 
-// stranger pays for requests for a target from an address, which has remote as http.Request
-// has it, until their callers are authenticated.
-func (b *memoryBudget) stranger(remote, target string) payer {
-	return b.payer(addressPart, atAddress(addressAccount, remote, target), accountKey{kind: addressGroup})
+// stranger pays for requests from an address, which has remote as http.Request has it, until
+// their callers are authenticated.
+func (b *memoryBudget) stranger(remote, target string, group accountKey) payer {
+	return b.payer(addressPart, atAddress(addressAccount, remote, target), group)
 }
 
 // user pays for a user's requests for a target.
 func (b *memoryBudget) user(name, target string, group accountKey) payer {
 	return b.payer(userPart, accountKey{kind: userAccount, who: name, target: target}, group)
+}
+
+// waiting pays for requests to a backend that authenticates the caller itself until they run.
+func (b *memoryBudget) waiting(remote, target string, group accountKey) payer {
+	return b.payer(addressPart, atAddress(waitingAccount, remote, target), group)
 }
 
 // delegated pays for requests that run at a backend that authenticates the caller itself.
@@ -176,11 +184,11 @@ func (b *memoryBudget) host(host string, m *destination.Mount) payer {
 }
 
 func (b *memoryBudget) payer(part int64, account, group accountKey) payer {
-	return payer{account: b.at(account), group: b.at(group), part: part}
-}
-
-func (b *memoryBudget) at(key accountKey) *atomic.Int64 {
-	return &b.accounts[maphash.Comparable(b.seed, key)%uint64(len(b.accounts))]
+	return payer{
+		account: &b.accounts[maphash.Comparable(b.seed, account)%uint64(len(b.accounts))],
+		group:   &b.groups[maphash.Comparable(b.seed, group)%uint64(len(b.groups))],
+		part:    part,
+	}
 }
 
 // atAddress is the account of a caller known only by address. An IPv6 address

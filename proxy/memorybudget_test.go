@@ -172,6 +172,37 @@ func hangingIssuerTakesNoPlaces(t *testing.T, w *world, query string) {
 	s.serves("who is new to the workspace, with another address", s.from("127.0.0.2", true), "/clusters/root:ws/api", "new")
 }
 
+// TestWaitingAtManyWorkspacesLeavesRoomToOthers: one address that waits at many workspaces, which
+// a tenant can make up, keeps nobody else from waiting, neither at another workspace nor at a page
+// of the proxy's own.
+func TestWaitingAtManyWorkspacesLeavesRoomToOthers(t *testing.T) {
+	w := newWorld(t)
+	w.decide = func(ctx context.Context, r authn.Request) *authn.Decision {
+		switch {
+		case r.NoWait:
+			return &authn.Decision{Status: http.StatusServiceUnavailable}
+		case r.Header.Get("Authorization") == "Bearer hanging":
+			<-ctx.Done()
+			return &authn.Decision{Status: http.StatusServiceUnavailable}
+		}
+		return &authn.Decision{User: alice, Status: http.StatusOK, Authenticator: "token"}
+	}
+	w.config.Pages.Authorizer = allowAll{}
+	shard := w.shard(t, "shard-1", true, nil)
+	const workspaces = 30
+	for i := range workspaces {
+		name := fmt.Sprint("ws", i)
+		w.index[name] = index.Target{Cluster: name, Shard: shard.Shard}
+	}
+	s := besiege(t, w)
+	s.send(s.client(t, true), 6*sent, "hanging", func(i int) string { return fmt.Sprintf("/clusters/ws%d/api", i%workspaces) })
+	if s.answered.Load() == 0 {
+		t.Error("nothing bounds how many wait")
+	}
+	s.serves("who is new to another workspace", s.client(t, true), "/clusters/root:quiet/api", "new")
+	s.serves("a monitor", s.client(t, true), "/metrics", "new")
+}
+
 // TestPagesWaitOnlyWhileTheirAddressHasRoom: requests for the proxy's own pages wait for an
 // issuer, and for what their user may read, only while their address has room.
 func TestPagesWaitOnlyWhileTheirAddressHasRoom(t *testing.T) {
@@ -350,9 +381,7 @@ func TestWatchIsChargedUntilItBegins(t *testing.T) {
 	}
 	close(begin)
 	s.until("the watches are exempt", func() bool { return s.limit.starting.used.Load() == 0 })
-	if n := s.streams.set.counts()[watchStream]; n != watches {
-		t.Errorf("%d watches are open, want %d", n, watches)
-	}
+	s.until("all are open", func() bool { return s.streams.set.counts()[watchStream] == watches })
 }
 
 // TestMadeUpUsersLeaveRoomToOtherWorkspaces: a workspace's administrator can make up as many
@@ -365,26 +394,33 @@ func TestMadeUpUsersLeaveRoomToOtherWorkspaces(t *testing.T) {
 				return &authn.Decision{User: &user.DefaultInfo{Name: r.Header.Get("Authorization")}, Status: http.StatusOK, Authenticator: "token"}
 			}
 			s := besiege(t, w)
-			var ended atomic.Int64
-			for i := range sent {
-				conn := s.dial(t)
-				t.Cleanup(func() { _ = conn.NetConn().Close() })
-				if _, err := fmt.Fprintf(conn, "POST /clusters/root:ws/api/v1/pods%s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer made-up-%d\r\nContent-Length: %d\r\n\r\n", query, i, 1<<20); err != nil {
-					t.Fatal(err)
-				}
-				go func() {
-					if n, _ := conn.Read(make([]byte, 1)); n > 0 {
-						ended.Add(1)
-					}
-				}()
-			}
-			s.until("the attack is under way", func() bool { return ended.Load()+s.inFlight.Load() >= sent })
-			if ended.Load() == 0 {
-				t.Error("nothing bounds how many wait")
-			}
+			s.uploads(sent, "/clusters/root:ws/api/v1/pods"+query)
 			s.serves("a neighbour", s.client(t, true), "/clusters/root:quiet/api/v1/pods", "neighbour")
 			s.serves("a neighbour of another address", s.from("127.0.0.2", true), "/clusters/root:quiet/api/v1/pods"+query, "neighbour")
 		})
+	}
+}
+
+// uploads begins uploads of as many users, called made-up-0 and so on, which end with the test. It
+// returns when each of them is answered or under way.
+func (s *siege) uploads(n int64, path string) {
+	s.t.Helper()
+	var ended atomic.Int64
+	for i := range n {
+		conn := s.dial(s.t)
+		s.t.Cleanup(func() { _ = conn.NetConn().Close() })
+		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer made-up-%d\r\nContent-Length: %d\r\n\r\n", path, i, 1<<20); err != nil {
+			s.t.Fatal(err)
+		}
+		go func() {
+			if n, _ := conn.Read(make([]byte, 1)); n > 0 {
+				ended.Add(1)
+			}
+		}()
+	}
+	s.until("the attack is under way", func() bool { return ended.Load()+s.inFlight.Load() >= n })
+	if ended.Load() == 0 {
+		s.t.Error("nothing bounds how many wait")
 	}
 }
 
@@ -466,21 +502,21 @@ func TestOpenStreamsAreBounded(t *testing.T) {
 func TestAccountsLeaveRoomForOthers(t *testing.T) {
 	b := budgetOf(100)
 	limit := b.limit.Load()
-	if n := fill(b, b.user("a", "ws", workspaceGroup("ws"))); int64(n) > limit/requestBytes/userPart {
+	if n := fill(b, b.user("a", "ws", workspaceGroup("ws"))); int64(n) > limit/requestBytes/(userPart+2) {
 		t.Errorf("one user has %d requests of %d", n, limit/requestBytes)
 	}
 	for i := range 8 {
-		if fill(b, b.stranger(fmt.Sprintf("10.0.0.%d:1", i), "ws")) == 0 {
+		if fill(b, b.stranger(fmt.Sprintf("10.0.0.%d:1", i), "ws", strangers)) == 0 {
 			t.Errorf("stranger %d has no room", i)
 		}
 	}
 	if limit-b.used.Load() < limit/4 {
 		t.Errorf("a user and eight strangers have taken %d of %d", b.used.Load(), limit)
 	}
-	if a, z := b.stranger("[2001:db8::1]:1", "ws"), b.stranger("[2001:db8::ffff:0:1]:2", "ws"); a != z {
+	if a, z := b.stranger("[2001:db8::1]:1", "ws", strangers), b.stranger("[2001:db8::ffff:0:1]:2", "ws", strangers); a != z {
 		t.Error("addresses of one /64 pay apart")
 	}
-	if b.stranger("10.0.0.1:1", "ws") != b.stranger("10.0.0.1:2", "ws") {
+	if b.stranger("10.0.0.1:1", "ws", strangers) != b.stranger("10.0.0.1:2", "ws", strangers) {
 		t.Error("ports of one address pay apart")
 	}
 }
@@ -494,7 +530,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 			return b.user(strconv.Itoa(i), "ws", workspaceGroup("ws"))
 		},
 		"strangers at many workspaces": func(b *memoryBudget, i int) payer {
-			return b.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i))
+			return b.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i), strangers)
 		},
 		"users of the mounts of one workspace": func(b *memoryBudget, i int) payer {
 			d := mountedAt("ws", i)
@@ -518,10 +554,54 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 			if used > limit/2+requestBytes || used < limit/3 {
 				t.Errorf("they have %d of %d bytes, want half", used, limit)
 			}
-			if n := int64(fill(b, b.user("a", "quiet", workspaceGroup("quiet")))); n < limit/2/requestBytes/(userPart+1) {
+			if n := int64(fill(b, b.user("a", "quiet", workspaceGroup("quiet")))); n < limit/2/requestBytes/(userPart+2) {
 				t.Errorf("another workspace's user has only %d requests", n)
 			}
 		})
+	}
+}
+
+// TestFewAccountsDoNotFillTheirGroup: accounts that take all they may have leave room to the
+// others of their group. Else a dozen would do, and one address has as many as there are workspaces.
+func TestFewAccountsDoNotFillTheirGroup(t *testing.T) {
+	for what, account := range map[string]func(b *memoryBudget, i int) payer{
+		"strangers": func(b *memoryBudget, i int) payer { return b.stranger("10.0.0.1:1", strconv.Itoa(i), strangers) },
+		"users": func(b *memoryBudget, i int) payer {
+			return b.user(strconv.Itoa(i), "ws", workspaceGroup("ws"))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := budgetOf(4000)
+			for i := range 12 {
+				fill(b, account(b, i))
+			}
+			if fill(b, account(b, 12)) == 0 {
+				t.Error("another one has no room")
+			}
+		})
+	}
+}
+
+// TestFullWorkspacesLeaveRoomToPages: when nobody may wait at any workspace, a monitor may wait
+// for who may read the proxy's metrics, and a caller whom a backend authenticates is admitted.
+func TestFullWorkspacesLeaveRoomToPages(t *testing.T) {
+	var l requestLimits
+	l.init(100, math.MaxInt64)
+	for i := range 2000 {
+		fill(&l.waiting, l.waiting.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i), strangers))
+	}
+	r, _ := http.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr = "192.0.2.1:1"
+	var atPage, atWorkspace, atBackend charges
+	atPage.chargeAddress(&l, r, "/metrics", &destination.Destination{}, false)
+	atWorkspace.chargeAddress(&l, r, "", &destination.Destination{Target: index.Target{Cluster: "2kd9"}}, false)
+	if atPage.addressFull || !atWorkspace.addressFull {
+		t.Errorf("at a page: full %v; at a workspace: full %v", atPage.addressFull, atWorkspace.addressFull)
+	}
+	backend := destination.Destination{Kind: destination.Backend, Exposure: destination.PassThrough, Pattern: "/mapped/"}
+	atBackend.chargeAddress(&l, r, "", &backend, false)
+	if status := atBackend.chargeCaller(nil, &backend); status != nil {
+		t.Errorf("at a backend that authenticates: %s", status.Message)
 	}
 }
 
@@ -572,6 +652,8 @@ func fill(b *memoryBudget, p payer) (n int) {
 	}
 	return n
 }
+
+var strangers = accountKey{kind: addressGroup}
 
 func workspaceGroup(name string) accountKey { return accountKey{kind: targetGroup, target: name} }
 

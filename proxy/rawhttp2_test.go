@@ -116,6 +116,9 @@ func (f *front) held() string {
 		for i := range b.accounts {
 			count(name+": bytes of an account", b.accounts[i].Load())
 		}
+		for i := range b.groups {
+			count(name+": bytes of a group", b.groups[i].Load())
+		}
 	}
 	return strings.Join(held, ", ")
 }
