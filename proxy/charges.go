@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn/identity"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 )
@@ -93,7 +94,7 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 	}
 	to := c.budget.waiting(c.address, c.target, c.group)
 	if u != nil {
-		to = c.forStream(c.budget.user(u.GetName(), c.target, c.group))
+		to = c.forStream(c.userOf(c.budget, u))
 	}
 	if !c.budget.move(c.caller, to, c.weight) {
 		return apistatus.TooManyRequests(limited(u))
@@ -107,6 +108,17 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 		c.host = host
 	}
 	return nil
+}
+
+// userOf is how a user pays. A service account belongs to the group of its own logical cluster:
+// anybody with a workspace can make up any number of them, and they are admitted everywhere.
+func (c *charges) userOf(b *memoryBudget, u user.Info) payer {
+	group, home := c.group, ""
+	if of := u.GetExtra()[identity.ClusterNameKey]; len(of) > 0 {
+		home = of[0]
+		group = accountKey{kind: targetGroup, target: home}
+	}
+	return b.user(u.GetName(), home, c.target, group)
 }
 
 // forStream gives a payer the part of the budget of streams, if the request is for one.
@@ -127,7 +139,7 @@ func (c *charges) chargeStream(l *requestLimits, r *http.Request, u user.Info) *
 	if u == nil {
 		s.payer = l.open.delegated(c.address, c.target, c.group)
 	} else {
-		s.payer = l.open.user(u.GetName(), c.target, c.group)
+		s.payer = c.userOf(&l.open, u)
 	}
 	s.payer.part = streamsPart
 	if !l.open.take(s.payer, s.weight) {

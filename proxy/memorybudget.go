@@ -32,9 +32,10 @@ import (
 // to a group, and all the accounts of a group together may have as much as they leave free:
 // half of the budget, if no other group has anything. The users of a logical cluster are a
 // group, and so are the users of all the mounts in it, and the callers at an entry of the
-// mapping file. All callers who are not authenticated yet are one group, so that they take no
-// room from those who are. Only at pages of the proxy's own they are a group of that page, so
-// that those at workspaces don't keep a monitor from reading it.
+// mapping file. Service accounts belong to the group of their own cluster, wherever they are
+// used: nobody else has to let them in. All callers who are not authenticated yet are one
+// group, so that they take no room from those who are. Only at pages of the proxy's own they
+// are a group of that page, so that those at workspaces don't keep a monitor from reading it.
 //
 // An account may have a part of what its group leaves free beyond its own, not of the total: the
 // more the accounts of the group take, the smaller that part is, and the first request of
@@ -138,9 +139,9 @@ func (b *memoryBudget) move(from, to payer, weight int64) bool {
 
 // accountKey is what tells accounts and groups apart.
 type accountKey struct {
-	kind        accountKind
-	who, target string
-	network     netip.Prefix
+	kind              accountKind
+	who, home, target string // home is the logical cluster of who, if it is a service account
+	network           netip.Prefix
 }
 
 type accountKind byte
@@ -163,9 +164,10 @@ func (b *memoryBudget) stranger(remote, target string, group accountKey) payer {
 	return b.payer(addressPart, atAddress(addressAccount, remote, target), group)
 }
 
-// user pays for a user's requests for a target.
-func (b *memoryBudget) user(name, target string, group accountKey) payer {
-	return b.payer(userPart, accountKey{kind: userAccount, who: name, target: target}, group)
+// user pays for a user's requests for a target. home is the user's logical cluster, if it has
+// one, or else empty.
+func (b *memoryBudget) user(name, home, target string, group accountKey) payer {
+	return b.payer(userPart, accountKey{kind: userAccount, who: name, home: home, target: target}, group)
 }
 
 // waiting pays for requests to a backend that authenticates the caller itself until they run.

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"frontproxy/authn"
+	"frontproxy/authn/identity"
 	"frontproxy/index"
 	"frontproxy/proxy/accessreview"
 	"frontproxy/proxy/destination"
@@ -401,6 +402,33 @@ func TestMadeUpUsersLeaveRoomToOtherWorkspaces(t *testing.T) {
 	}
 }
 
+// TestAccountsOfOtherWorkspacesLeaveRoom: whoever has a workspace can make up service accounts.
+// The proxy admits them to every other workspace, where they take no room from those at home
+// there, whatever their names are.
+func TestAccountsOfOtherWorkspacesLeaveRoom(t *testing.T) {
+	account := func(home, name string) *user.DefaultInfo {
+		return &user.DefaultInfo{Name: "system:serviceaccount:default:" + name, Extra: map[string][]string{identity.ClusterNameKey: {home}}}
+	}
+	for what, name := range map[string]func(i int) string{"many": strconv.Itoa, "a namesake": func(int) string { return "default" }} {
+		for _, query := range []string{"", "?watch=true"} {
+			t.Run(what+query, func(t *testing.T) {
+				w := newWorld(t)
+				w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
+					u := account("2kd9", "default")
+					if made, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer made-up-"); ok {
+						i, _ := strconv.Atoi(made)
+						u = account("attacker", name(i))
+					}
+					return &authn.Decision{User: u, Status: http.StatusOK, Authenticator: "token", ServiceAccount: true}
+				}
+				s := besiege(t, w)
+				s.uploads(4*sent, "/clusters/root:ws/api/v1/pods"+query)
+				s.serves("an account of the workspace", s.from("127.0.0.2", true), "/clusters/root:ws/api/v1/pods"+query, "")
+			})
+		}
+	}
+}
+
 // uploads begins uploads of as many users, called made-up-0 and so on, which end with the test. It
 // returns when each of them is answered or under way.
 func (s *siege) uploads(n int64, path string) {
@@ -502,7 +530,7 @@ func TestOpenStreamsAreBounded(t *testing.T) {
 func TestAccountsLeaveRoomForOthers(t *testing.T) {
 	b := budgetOf(100)
 	limit := b.limit.Load()
-	if n := fill(b, b.user("a", "ws", workspaceGroup("ws"))); int64(n) > limit/requestBytes/(userPart+2) {
+	if n := fill(b, b.user("a", "", "ws", workspaceGroup("ws"))); int64(n) > limit/requestBytes/(userPart+2) {
 		t.Errorf("one user has %d requests of %d", n, limit/requestBytes)
 	}
 	for i := range 8 {
@@ -519,6 +547,9 @@ func TestAccountsLeaveRoomForOthers(t *testing.T) {
 	if b.stranger("10.0.0.1:1", "ws", strangers) != b.stranger("10.0.0.1:2", "ws", strangers) {
 		t.Error("ports of one address pay apart")
 	}
+	if b.user("default", "a", "ws", strangers).account == b.user("default", "b", "ws", strangers).account {
+		t.Error("namesakes of two workspaces pay together")
+	}
 }
 
 // TestGroupsLeaveHalfToOthers: however many accounts a group has, all of them together leave
@@ -527,7 +558,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 	const accounts = 20_000
 	for what, account := range map[string]func(b *memoryBudget, i int) payer{
 		"users of one workspace": func(b *memoryBudget, i int) payer {
-			return b.user(strconv.Itoa(i), "ws", workspaceGroup("ws"))
+			return b.user(strconv.Itoa(i), "", "ws", workspaceGroup("ws"))
 		},
 		"strangers at many workspaces": func(b *memoryBudget, i int) payer {
 			return b.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i), strangers)
@@ -535,7 +566,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 		"users of the mounts of one workspace": func(b *memoryBudget, i int) payer {
 			d := mountedAt("ws", i)
 			target, group := chargedTarget("", &d)
-			return b.user("a", target, group)
+			return b.user("a", "", target, group)
 		},
 		"mounted hosts of one workspace": func(b *memoryBudget, i int) payer {
 			d := mountedAt("ws", i)
@@ -554,7 +585,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 			if used > limit/2+requestBytes || used < limit/3 {
 				t.Errorf("they have %d of %d bytes, want half", used, limit)
 			}
-			if n := int64(fill(b, b.user("a", "quiet", workspaceGroup("quiet")))); n < limit/2/requestBytes/(userPart+2) {
+			if n := int64(fill(b, b.user("a", "", "quiet", workspaceGroup("quiet")))); n < limit/2/requestBytes/(userPart+2) {
 				t.Errorf("another workspace's user has only %d requests", n)
 			}
 		})
@@ -567,7 +598,7 @@ func TestFewAccountsDoNotFillTheirGroup(t *testing.T) {
 	for what, account := range map[string]func(b *memoryBudget, i int) payer{
 		"strangers": func(b *memoryBudget, i int) payer { return b.stranger("10.0.0.1:1", strconv.Itoa(i), strangers) },
 		"users": func(b *memoryBudget, i int) payer {
-			return b.user(strconv.Itoa(i), "ws", workspaceGroup("ws"))
+			return b.user(strconv.Itoa(i), "", "ws", workspaceGroup("ws"))
 		},
 	} {
 		t.Run(what, func(t *testing.T) {

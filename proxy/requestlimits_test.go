@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,7 +13,9 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 
+	"frontproxy/authn"
 	"frontproxy/index"
 	"frontproxy/proxy/destination"
 )
@@ -30,6 +33,9 @@ func overload(t *testing.T, http2 bool) {
 	const most, sent = 40, 400 // ten times as many as there are places
 	const clusters = 10        // each may have an eighth, which is more than half for all
 	w := newWorld(t)
+	w.decide = func(context.Context, authn.Request) *authn.Decision { // who belongs to no workspace
+		return &authn.Decision{User: &user.DefaultInfo{Name: "bob"}, Status: http.StatusOK, Authenticator: "token"}
+	}
 	free := make(chan struct{})
 	release := sync.OnceFunc(func() { close(free) })
 	slow := w.shard(t, "slow", true, func(rw http.ResponseWriter, r *http.Request) {
