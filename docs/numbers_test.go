@@ -185,17 +185,17 @@ var numbers = []struct {
 	{"authn/jwt", map[string]any{
 		"MaxTokenBytes": 16 * kib, "MaxSpecBytes": 128 * kib, "MaxJWTs": 16, "MaxExpressions": 32, "MaxExpressionBytes": 8 * kib,
 		"maxPatterns": 5000, "maxNested": 12, "maxComposed": 256, "maxNodes": 20_000, "maxCompiled": 8 * mib, "maxGroupsPrefix": 256,
-		"maxOwnersExpressions": 48 * mib, "buildTime": 5 * time.Second, "maxNesting": 64, "evaluationTime": time.Second, "mappingCacheBytes": 256 * kib,
+		"maxOwnersExpressions": 48 * mib, "maxAllExpressions": 192 * mib, "expressionsFloor": mib, "buildTime": 5 * time.Second, "maxNesting": 64, "evaluationTime": time.Second, "mappingCacheBytes": 256 * kib,
 	}, map[string][]string{
 		"docs/workspace-authentication.md": {
 			"| size of a token | 16 KiB |", "| size of a configuration's spec | 128 KiB |", "| `jwt` entries per configuration | 16 |", "| 32, of 8 KiB each |",
-			"compile to more than 5,000 instructions", "nested more than 12 deep, or more than 256 of them", "more than 20,000 nodes", "| 48 MiB once compiled, 8 MiB for one configuration;",
+			"compile to more than 5,000 instructions", "nested more than 12 deep, or more than 256 of them", "more than 20,000 nodes", "| 48 MiB once compiled, 8 MiB for one configuration; when all workspaces together have 192 MiB, 1 MiB;",
 			"| prefix of a plain `groups` mapping | 256 bytes |", "| time to compile them | 5 s |", "| nesting depth of claims that expressions read | 64 |", "| time for all of a token's expressions | 1 s |",
 		},
 		"docs/compatibility.md": {"limited to tokens of 16 KiB"},
 		"docs/threat-model.md": {
 			"| 20,000 nodes after macro expansion (counted before they are expanded), 256 lists, maps and macros, 5,000 instructions of regular expressions, 8 MiB kept, 5 s |",
-			"× 256 bytes of prefix", "| 48 MiB. Each different expression", "fits in a cache of 256 KiB",
+			"× 256 bytes of prefix", "| 48 MiB, and 192 MiB for all owners; once that is used up, each owner still has 1 MiB. Each different expression", "fits in a cache of 256 KiB",
 		},
 	}},
 	{"authn/expression", map[string]any{"MaxSteps": 2_000_000, "MaxBytes": 4 * mib, "MaxResultBytes": 64 * kib, "MaxNodes": 10_000, "lookEvery": 4096}, map[string][]string{

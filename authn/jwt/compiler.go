@@ -16,6 +16,10 @@ const (
 	// maxOwnersExpressions bounds, in bytes that they keep allocated, the different
 	// expressions of all configurations of one owner. A usual one takes 5 KiB.
 	maxOwnersExpressions = 48 << 20
+	// maxAllExpressions bounds those of all owners together. Once it is used up, each owner may
+	// still have expressionsFloor, or whoever has many workspaces would keep others from having any.
+	maxAllExpressions = 192 << 20
+	expressionsFloor  = 1 << 20
 	// buildTime is how long the expressions of one configuration may take to
 	// compile; looked at before each one.
 	buildTime = 5 * time.Second
@@ -31,12 +35,14 @@ var errBuildTime = errors.New("its expressions take too long to compile; use few
 type sharedCompiler struct {
 	compiler cel.Compiler
 	clock    clock.PassiveClock
-	limited  bool  // the bounds above hold
-	most     int64 // maxOwnersExpressions; tests set less
+	limited  bool // the bounds above hold
+	// maxOwnersExpressions, maxAllExpressions and expressionsFloor; tests set less.
+	most, mostOfAll, floor int64
 
 	mu       sync.Mutex // guards what follows
 	compiled map[expressionKey]*compiledExpression
 	owners   map[string]int64 // bytes that each owner's different expressions keep
+	all      int64            // bytes that all different expressions keep
 }
 
 // expressionKey has the accessor's type, as that tells the result type wanted.
@@ -51,7 +57,11 @@ type compiledExpression struct {
 // newSharedCompiler does nothing costly before the first expression: configurations
 // that map claims as they are need no CEL.
 func newSharedCompiler(clk clock.PassiveClock, limited bool) *sharedCompiler {
-	return &sharedCompiler{compiler: expression.NewCompiler(), clock: clk, limited: limited, most: maxOwnersExpressions, compiled: map[expressionKey]*compiledExpression{}, owners: map[string]int64{}}
+	return &sharedCompiler{
+		compiler: expression.NewCompiler(), clock: clk, limited: limited,
+		most: maxOwnersExpressions, mostOfAll: maxAllExpressions, floor: expressionsFloor,
+		compiled: map[expressionKey]*compiledExpression{}, owners: map[string]int64{},
+	}
 }
 
 // compilation is the compiler of one configuration. It is used by one goroutine
@@ -129,15 +139,23 @@ func (c *compilation) release() {
 func (s *sharedCompiler) enter(owner string, key expressionKey, bytes int64) (result cel.CompilationResult, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.compiled[key]
+	e, first := s.compiled[key], false
 	if e == nil {
-		e = &compiledExpression{bytes: bytes, users: map[string]int{}}
+		e, first = &compiledExpression{bytes: bytes, users: map[string]int{}}, true
 	}
 	if e.users[owner] == 0 {
-		if s.limited && s.owners[owner]+e.bytes > s.most {
+		own := s.owners[owner] + e.bytes
+		switch {
+		case !s.limited:
+		case own > s.most:
 			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s together have more than %d bytes once compiled; remove some", owner, s.most)
+		case first && own > s.floor && s.all+bytes > s.mostOfAll:
+			return result, false, fmt.Errorf("the CEL expressions of all configurations of %s together have more than %d bytes once compiled, and those of all workspaces have no room for more; remove some", owner, s.floor)
 		}
-		s.owners[owner] += e.bytes
+		s.owners[owner] = own
+	}
+	if first {
+		s.all += bytes
 	}
 	e.users[owner]++
 	s.compiled[key] = e
@@ -164,6 +182,7 @@ func (s *sharedCompiler) leave(owner string, key expressionKey) {
 		delete(s.owners, owner)
 	}
 	if len(e.users) == 0 {
+		s.all -= e.bytes
 		delete(s.compiled, key)
 	}
 }

@@ -121,6 +121,50 @@ func TestOwnersExpressionsAreBounded(t *testing.T) {
 	}
 }
 
+// TestAllExpressionsAreBounded: a tenant may have many workspaces. Those of all owners are bounded
+// together, and the next one still has a few.
+func TestAllExpressionsAreBounded(t *testing.T) {
+	shared := newSharedCompiler(clocktesting.NewFakePassiveClock(time.Unix(0, 0)), true)
+	text := func(i int) string { return fmt.Sprintf("claims.sub == '%07d'", i) }
+	size, err := expression.SizeOf(text(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := [...]int64{shared.mostOfAll, shared.floor}, [...]int64{maxAllExpressions, expressionsFloor}; got != want {
+		t.Errorf("all owners may have, and each in any case: %d, want %d", got, want)
+	}
+	shared.mostOfAll, shared.floor = 10*size.Bytes, 2*size.Bytes
+	var held []*compilation
+	compile := func(owner string, i int) error {
+		c := shared.begin(owner)
+		held = append(held, c)
+		_, err := c.CompileClaimsExpression(rule(text(i)))
+		return err
+	}
+	for i := range 10 {
+		if err := compile(fmt.Sprint("tenant", i%2), i); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	if err := compile("tenant0", 10); err == nil || !strings.Contains(err.Error(), "all workspaces have no room for more") {
+		t.Errorf("one more than all may have: %v", err)
+	}
+	if err := compile("tenant0", 1); err != nil {
+		t.Errorf("one that another owner has: %v", err)
+	}
+	for i := range 3 {
+		if err := compile("other", 20+i); (err == nil) != (i < 2) {
+			t.Errorf("number %d of an owner who has few: %v", i, err)
+		}
+	}
+	for _, c := range held {
+		c.release()
+	}
+	if shared.all != 0 {
+		t.Errorf("%d bytes are counted for nobody", shared.all)
+	}
+}
+
 // TestOwnersExpressionsAreBoundedAsCompiled: a short text that is large once it is
 // compiled counts as what it keeps.
 func TestOwnersExpressionsAreBoundedAsCompiled(t *testing.T) {
