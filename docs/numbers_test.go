@@ -185,7 +185,7 @@ var numbers = []struct {
 	{"authn/jwt", map[string]any{
 		"MaxTokenBytes": 16 * kib, "MaxSpecBytes": 128 * kib, "MaxJWTs": 16, "MaxExpressions": 32, "MaxExpressionBytes": 8 * kib,
 		"maxPatterns": 5000, "maxNested": 12, "maxComposed": 256, "maxNodes": 20_000, "maxCompiled": 8 * mib, "maxGroupsPrefix": 256,
-		"maxOwnersExpressions": 48 * mib, "maxAllExpressions": 192 * mib, "expressionsFloor": mib, "buildTime": 5 * time.Second, "maxNesting": 64, "evaluationTime": time.Second, "mappingCacheBytes": 256 * kib,
+		"maxOwnersExpressions": 48 * mib, "maxAllExpressions": 192 * mib, "expressionsFloor": mib, "ownersMappingBytes": 2 * mib, "allMappingBytes": 64 * mib, "buildTime": 5 * time.Second, "maxNesting": 64, "evaluationTime": time.Second, "mappingCacheBytes": 256 * kib,
 	}, map[string][]string{
 		"docs/workspace-authentication.md": {
 			"| size of a token | 16 KiB |", "| size of a configuration's spec | 128 KiB |", "| `jwt` entries per configuration | 16 |", "| 32, of 8 KiB each |",
@@ -195,7 +195,7 @@ var numbers = []struct {
 		"docs/compatibility.md": {"limited to tokens of 16 KiB"},
 		"docs/threat-model.md": {
 			"| 20,000 nodes after macro expansion (counted before they are expanded), 256 lists, maps and macros, 5,000 instructions of regular expressions, 8 MiB kept, 5 s |",
-			"× 256 bytes of prefix", "| 48 MiB, and 192 MiB for all owners; once that is used up, each owner still has 1 MiB. Each different expression", "fits in a cache of 256 KiB",
+			"× 256 bytes of prefix", "| 48 MiB, and 192 MiB for all owners; once that is used up, each owner still has 1 MiB. Each different expression", "fits in a cache of 256 KiB, and those of all of an owner's configurations in 2 MiB, of all owners in 64 MiB",
 		},
 	}},
 	{"authn/expression", map[string]any{"MaxSteps": 2_000_000, "MaxBytes": 4 * mib, "MaxResultBytes": 64 * kib, "MaxNodes": 10_000, "lookEvery": 4096}, map[string][]string{

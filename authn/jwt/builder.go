@@ -41,7 +41,8 @@ type Builder struct {
 	evaluations chan struct{}
 	// compiler is shared by all configurations.
 	compiler *sharedCompiler
-	caches   *token.Budgets
+	// caches are of verified tokens, mappings of outcomes of expressions.
+	caches, mappings *token.Budgets
 }
 
 // Config is what a Builder needs.
@@ -75,6 +76,7 @@ func NewBuilder(c Config) *Builder {
 		evaluations: make(chan struct{}, evaluationsOfAll()),
 		compiler:    newSharedCompiler(c.Clock, c.Limited),
 		caches:      token.NewBudgets(),
+		mappings:    token.NewBudgetsOf(allMappingBytes, ownersMappingBytes, mappingCacheBytes),
 	}
 }
 
@@ -189,6 +191,7 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 		return err
 	}
 	budget, releaseBudget := b.caches.Acquire(cmp.Or(b.owner, owner))
+	mappings, releaseMappings := b.mappings.Acquire(cmp.Or(b.owner, owner))
 	a := &Authenticator{
 		name:      b.config.Name(owner, name, n, entry.Issuer.URL),
 		issuer:    keys,
@@ -199,7 +202,7 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 		evaluates: len(expressions(entry)) > 0,
 		digester:  b.digester,
 		cache:     token.NewCache[user.Info](token.CacheBytes, budget),
-		mappings:  bytecache.New[token.Digest, mapping](mappingCacheBytes, nil),
+		mappings:  bytecache.New[token.Digest, mapping](mappingCacheBytes, mappings),
 		clock:     b.config.Clock,
 		built:     b.config.Clock.Now(),
 	}
@@ -209,7 +212,12 @@ func (b *Builder) add(c *Configuration, owner, name string, n int, entry *apiser
 		a.maxToken, a.limits = MaxTokenBytes, identity.TenantsLimits
 	}
 	c.Authenticators = append(c.Authenticators, a)
-	c.releases = append(c.releases, func() { a.cache.Close(); releaseBudget() })
+	c.releases = append(c.releases, func() {
+		a.cache.Close()
+		releaseBudget()
+		a.mappings.Close()
+		releaseMappings()
+	})
 	return nil
 }
 

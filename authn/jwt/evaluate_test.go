@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"frontproxy/authn/internal/tokentest"
@@ -247,6 +249,40 @@ func TestMappingCacheIsBounded(t *testing.T) {
 	a.Sweep(now.Add(999 * time.Second))
 	if c.Bytes() != 0 || c.Len() != 0 {
 		t.Errorf("%d bytes of %d outcomes are left of expired tokens", c.Bytes(), c.Len())
+	}
+}
+
+// TestOwnersMappingCachesAreBounded: an owner may have any number of configurations, and all of
+// them together remember a bounded number of outcomes, until they are closed.
+func TestOwnersMappingCachesAreBounded(t *testing.T) {
+	s := issuertest.Serve(t, issuertest.Options{})
+	b := NewBuilder(Config{Issuers: tokentest.RunPool(t, issuer.Config{}), Clock: clock.RealClock{}, Limited: true, Name: entryAt})
+	var built []*Configuration
+	bytes := 0
+	for i := range 2 * ownersMappingBytes / mappingCacheBytes {
+		spec, err := ParseSpec([]byte(tokentest.SpecFor(s)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := b.Build("c1", strconv.Itoa(i), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		built = append(built, c)
+		outcomes := c.Authenticators[0].mappings
+		for n := range 10 {
+			outcomes.Add(token.Digest{byte(n)}, mapping{}, mappingCacheBytes/10)
+		}
+		bytes += outcomes.Bytes()
+	}
+	if bytes > ownersMappingBytes || bytes < ownersMappingBytes/2 {
+		t.Errorf("%d configurations of an owner remember %d bytes of outcomes, want at most %d", len(built), bytes, ownersMappingBytes)
+	}
+	for _, c := range built {
+		c.Close()
+	}
+	if n := b.mappings.Used(); n != 0 {
+		t.Errorf("%d bytes are counted for nobody", n)
 	}
 }
 

@@ -6,10 +6,10 @@ import (
 	"frontproxy/internal/bytecache"
 )
 
-// Budgets bounds the token caches of all configurations of each owner, and
-// of all owners.
+// Budgets bounds the caches of all configurations of each owner, and of all owners.
 type Budgets struct {
 	total *bytecache.Total
+	most  int // of an owner, in bytes
 
 	mu     sync.Mutex // guards owners
 	owners map[string]*ownersBudget
@@ -20,10 +20,17 @@ type ownersBudget struct {
 	users  int // configurations
 }
 
-// NewBudgets has no owners yet.
-func NewBudgets() *Budgets {
-	return &Budgets{total: bytecache.NewTotal(allCacheBytes, cacheFloor), owners: map[string]*ownersBudget{}}
+// NewBudgets bounds caches of tokens. It has no owners yet.
+func NewBudgets() *Budgets { return NewBudgetsOf(allCacheBytes, ownersCacheBytes, cacheFloor) }
+
+// NewBudgetsOf bounds other caches, in bytes: all of them, and those of each owner. Each owner
+// has floor in any case.
+func NewBudgetsOf(all, owners, floor int) *Budgets {
+	return &Budgets{total: bytecache.NewTotal(all, floor), most: owners, owners: map[string]*ownersBudget{}}
 }
+
+// Used returns the bytes in use by all owners.
+func (o *Budgets) Used() int { return o.total.Used() }
 
 // Acquire returns the budget of an owner. The caller calls release once it no longer uses it.
 func (o *Budgets) Acquire(owner string) (budget *bytecache.Budget, release func()) {
@@ -31,7 +38,7 @@ func (o *Budgets) Acquire(owner string) (budget *bytecache.Budget, release func(
 	defer o.mu.Unlock()
 	c := o.owners[owner]
 	if c == nil {
-		c = &ownersBudget{budget: o.total.Budget(ownersCacheBytes)}
+		c = &ownersBudget{budget: o.total.Budget(o.most)}
 		o.owners[owner] = c
 	}
 	c.users++
