@@ -636,6 +636,16 @@ func TestFullWorkspacesLeaveRoomToPages(t *testing.T) {
 	}
 }
 
+// TestEmptyHeadersAreCharged: a header takes memory without any text.
+func TestEmptyHeadersAreCharged(t *testing.T) {
+	const headers = 1000
+	r, _ := http.NewRequest(http.MethodGet, "/", nil)
+	r.Header["A"] = make([]string, headers)
+	if n := weightOf(r); n < requestBytes+headers*headerOverhead {
+		t.Errorf("%d empty headers are charged %d bytes", headers, n-requestBytes)
+	}
+}
+
 // TestClustersHaveOneAccountUnderAllPaths: a logical cluster has several paths.
 func TestClustersHaveOneAccountUnderAllPaths(t *testing.T) {
 	d := destination.Destination{Kind: destination.Shard, ClusterPath: "root:a:ws", Pattern: "/clusters/", Target: index.Target{Cluster: "2kd9"}}
