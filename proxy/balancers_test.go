@@ -184,6 +184,7 @@ func TestBalancersHeaders(t *testing.T) {
 // TestMissingProxyHeadersDelayNobody: connections that wait for their header hold up neither others
 // nor the places that they give back.
 func TestMissingProxyHeadersDelayNobody(t *testing.T) {
+	t.Parallel()
 	w, _ := balancedWorld(t)
 	w.config.Server.MaxConnections = 30
 	f := w.front(t)

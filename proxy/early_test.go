@@ -82,6 +82,7 @@ func (f *front) upload(t *testing.T, body []byte, expect bool) (*http.Response, 
 // answer reach the client, every time, whatever the size of the body and whether the
 // client waits for a word before it sends the body.
 func TestEarlyAnswersToUploads(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, client2, shard2 bool) {
 		w := newWorld(t)
 		w.forbidding(t, shard2)
@@ -130,6 +131,7 @@ func post(f *front, c *http.Client, body []byte, expect bool) (*http.Response, [
 // TestAnswerBeforeAReset: a server that answers in the middle of a body and closes,
 // so that the connection is reset, has its answer reach the client.
 func TestAnswerBeforeAReset(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{w.serving.Pair(t, "shard-1")}})
 	if err != nil {

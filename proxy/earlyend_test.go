@@ -68,6 +68,7 @@ func (w *world) earlyShard(t *testing.T, http2, length bool) (begun, tail chan s
 // it comes after the upload has broken off. (Over HTTP/1.1 a client can end its upload
 // only with its connection.)
 func TestAnswerToAnUploadThatEnds(t *testing.T) {
+	t.Parallel()
 	for _, shard2 := range []bool{false, true} {
 		for _, length := range []bool{false, true} {
 			t.Run(fmt.Sprintf("shard HTTP/2 %v, length %v", shard2, length), func(t *testing.T) {
@@ -244,6 +245,7 @@ func silence(net.Conn, *http2.Framer) error       { return nil }
 // TestAnswerEndsBeforeTheUpload: an answer that ends while the client still uploads
 // has its end reach the client, which may wait for that before it goes on.
 func TestAnswerEndsBeforeTheUpload(t *testing.T) {
+	t.Parallel()
 	for _, shard2 := range []bool{false, true} {
 		for _, length := range []bool{false, true} {
 			for _, size := range []int{1 << 30, -1} {

@@ -243,6 +243,7 @@ func (hangingAuthorizer) Authorize(ctx context.Context, to accessreview.Access) 
 // TestMissingBodiesTakeNoPlaces: anonymous requests whose bodies are announced and do not
 // come take nobody's places, whatever the length and the mapping.
 func TestMissingBodiesTakeNoPlaces(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		if r.Method == http.MethodPost && r.Header.Get("Authorization") == "" {
@@ -388,6 +389,7 @@ func TestWatchIsChargedUntilItBegins(t *testing.T) {
 // TestMadeUpUsersLeaveRoomToOtherWorkspaces: a workspace's administrator can make up as many
 // users as it likes, and all of them together leave room for the requests of others.
 func TestMadeUpUsersLeaveRoomToOtherWorkspaces(t *testing.T) {
+	t.Parallel()
 	for _, query := range []string{"", "?watch=true"} {
 		t.Run(query, func(t *testing.T) {
 			w := newWorld(t)
@@ -455,6 +457,7 @@ func (s *siege) uploads(n int64, path string) {
 // TestOpenStreamsAreBounded: streams pay for their memory as long as they last, all those of a
 // workspace have half of what there is, and those of one user a third.
 func TestOpenStreamsAreBounded(t *testing.T) {
+	t.Parallel()
 	const memory, most = 8 << 20, 8 << 20 / openPart / streamBytes
 	for _, c := range []struct {
 		name  string

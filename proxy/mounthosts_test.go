@@ -168,6 +168,7 @@ func answers(w http.ResponseWriter, r *http.Request) {
 // TestMountHostsAnswersAreLimited: what a mounted host sends before a body has
 // limits, whether the host is listed or not.
 func TestMountHostsAnswersAreLimited(t *testing.T) {
+	t.Parallel()
 	for _, http2 := range []bool{false, true} {
 		for _, how := range []string{"listed", "listed with a certificate", "not listed"} {
 			t.Run(fmt.Sprintf("%s, HTTP/2 %v", how, http2), func(t *testing.T) {

@@ -403,6 +403,7 @@ func TestRatesOfClientsBehindABalancer(t *testing.T) {
 // TestStartingInformersMeetNoLimit: the start of a controller with informers for 300 kinds, which asks for
 // all at once, three times over, meets no limit, though no time goes by.
 func TestStartingInformersMeetNoLimit(t *testing.T) {
+	t.Parallel()
 	const kinds = 300
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
@@ -469,6 +470,7 @@ func (f *front) rest(token string, qps float32) *rest.Config {
 // TestClientGoRetriesAfter429: client-go comes back after a 429 when it is told to, and its caller notices
 // nothing.
 func TestClientGoRetriesAfter429(t *testing.T) {
+	t.Parallel()
 	w, s, _ := ratesWorld(t)
 	s.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")

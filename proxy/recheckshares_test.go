@@ -24,6 +24,7 @@ import (
 // TestHangingRechecksDelayNobodyElse: thousands of streams whose rechecks never get
 // an answer, and one that is revoked, which waits for somebody else. On a fake clock.
 func TestHangingRechecksDelayNobodyElse(t *testing.T) {
+	t.Parallel()
 	issuers := func(owner string, clusters int) func(int) (index.Target, *authn.Decision) {
 		return func(i int) (index.Target, *authn.Decision) {
 			return onShard("shard-1", fmt.Sprintf("%s-%d", owner, i%clusters), owner), &authn.Decision{User: alice, Authenticator: "workspace-token"}
@@ -124,6 +125,7 @@ func hangingRechecks(t *testing.T, hanging, revoked func(int) (index.Target, *au
 // TestRecheckQueue queues, begins, ends and removes at random: no bound is exceeded,
 // a stream is looked at by one at a time, and nothing is kept of those that are over.
 func TestRecheckQueue(t *testing.T) {
+	t.Parallel()
 	const period = 15 * time.Second
 	rnd := rand.New(rand.NewPCG(1, 2))
 	s := newStreamSet()

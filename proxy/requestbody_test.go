@@ -16,6 +16,7 @@ import (
 // TestRepeatsRequestsAfterGoAway: requests with bodies survive that a shard winds their
 // connection down, as API servers do now and then.
 func TestRepeatsRequestsAfterGoAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var requests atomic.Int64
 	s := w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {

@@ -188,6 +188,7 @@ func TestTunnelConnectionsAreNotShared(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	entered, finish := make(chan struct{}, 8), make(chan struct{})
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {

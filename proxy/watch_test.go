@@ -14,6 +14,7 @@ import (
 // TestConcurrentWatchesKeepTheirEvents: watches that have much to say from the beginning, when
 // their connections change hands, again and again on the same ones.
 func TestConcurrentWatchesKeepTheirEvents(t *testing.T) {
+	t.Parallel()
 	const size = 20 * streamBuffer
 	w := newWorld(t)
 	shard := w.shard(t, "shard", true, func(rw http.ResponseWriter, _ *http.Request) {
