@@ -166,8 +166,8 @@ func (p *Proxy) resolve(r *http.Request) (upgrade bool, to destination.Destinati
 // limitCaller refuses a request of an admitted caller that comes too fast, is too large to be
 // kept as long as a stream lasts, or for which its user has no room.
 func (x *exchange) limitCaller(r *http.Request) *metav1.Status {
-	place, workspace := ratePlace(&x.dest)
-	if status := x.p.rates.checkCallerRate(r, x.charges, x.decision, place, workspace); status != nil {
+	target, workspace := rateTarget(&x.dest)
+	if status := x.p.rates.checkCallerRate(r, x.charges, x.decision, target, workspace); status != nil {
 		return status
 	}
 	if x.long || x.upgrade {

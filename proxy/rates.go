@@ -99,13 +99,13 @@ func (rs *rates) checkAddressRate(r *http.Request, c *charges) *metav1.Status {
 	return rs.rateExceeded(refusal, r, c, "", "")
 }
 
-// checkCallerRate is for an admitted request to place, which is a logical cluster or, if
+// checkCallerRate is for an admitted request to target, which is a logical cluster or, if
 // workspace is false, something else. A non-nil Status (429) refuses it.
-func (rs *rates) checkCallerRate(r *http.Request, c *charges, d *authn.Decision, place string, workspace bool) *metav1.Status {
+func (rs *rates) checkCallerRate(r *http.Request, c *charges, d *authn.Decision, target string, workspace bool) *metav1.Status {
 	if d.Infrastructure {
 		return nil
 	}
-	q := ratelimit.Request{Place: place, Workspace: workspace}
+	q := ratelimit.Request{Target: target, Workspace: workspace}
 	if d.User != nil {
 		q.User = d.User.GetName()
 		if home := d.User.GetExtra()[identity.ClusterNameKey]; len(home) > 0 {
@@ -116,11 +116,11 @@ func (rs *rates) checkCallerRate(r *http.Request, c *charges, d *authn.Decision,
 	if !refused {
 		return nil
 	}
-	return rs.rateExceeded(refusal, r, c, place, q.User)
+	return rs.rateExceeded(refusal, r, c, target, q.User)
 }
 
-// ratePlace is the place whose rates apply to an admitted request to d.
-func ratePlace(d *destination.Destination) (place string, workspace bool) {
+// rateTarget is the target whose rates apply to an admitted request to d.
+func rateTarget(d *destination.Destination) (target string, workspace bool) {
 	switch {
 	case d.Target.Cluster != "":
 		return d.Target.Cluster, true
@@ -133,10 +133,10 @@ func ratePlace(d *destination.Destination) (place string, workspace bool) {
 // rateExceeded counts a request that came too fast, now and then logs it, and holds it back.
 // Meanwhile the request has no charges, or one user's would take the room in which others at the
 // same address are authenticated. Nil: it is served, because this is a dry run.
-func (rs *rates) rateExceeded(refusal ratelimit.Refusal, r *http.Request, c *charges, place, user string) *metav1.Status {
+func (rs *rates) rateExceeded(refusal ratelimit.Refusal, r *http.Request, c *charges, target, user string) *metav1.Status {
 	rs.metrics.RateLimited(refusal.Kind, rs.config.DryRun)
 	if refusal.Report && rs.lines.AllowN(rs.config.Now(), 1) {
-		rs.log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "place", place,
+		rs.log.Info("Requests come faster than their rate allows; the number of these lines is limited", "bucket", refusal.Kind.String(), "target", target,
 			"user", clip.Clone(user, maxLoggedUser), "client", r.RemoteAddr, "dryRun", rs.config.DryRun)
 	}
 	if rs.config.DryRun {

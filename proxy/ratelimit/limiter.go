@@ -72,15 +72,15 @@ func New(c Config) *Limiter {
 
 // Request is what is known of a request once it is authenticated.
 type Request struct {
-	// Place is what it is for: a logical cluster, or else a mapping or a page of the
-	// proxy's, by a path. The users of a place have their buckets there.
-	Place string
-	// Workspace says that Place is a workspace, so that it has a bucket for all its users.
+	// Target is what it is for: a logical cluster, or else a mapping or a page of the
+	// proxy's, by a path. The users of a target have their buckets there.
+	Target string
+	// Workspace says that Target is a workspace, so that it has a bucket for all its users.
 	Workspace bool
 	// User is the caller's name, and Home the logical cluster that the caller is of; ""
 	// means of none. An empty User is a caller who has been authenticated by nobody yet:
 	// all of them share a bucket of the workspace, which the others do not draw from, and
-	// have no other. Those of a Home that is not Place share one, too.
+	// have no other. Those of a Home that is not Target share one, too.
 	User, Home string
 }
 
@@ -127,7 +127,7 @@ func (l *Limiter) Caller(r *Request) (Refusal, bool) {
 		defer inWorkspace.mu.Unlock()
 	}
 	if l.identities != nil && r.User != "" {
-		user = l.key(r.Place, r.Home, r.User)
+		user = l.key(r.Target, r.Home, r.User)
 		inUser = l.identities.lock(user)
 		defer inUser.mu.Unlock()
 	}
@@ -171,17 +171,17 @@ func (l *Limiter) refuse(kind Kind, p *part, key uint64, b bucket, wait time.Dur
 	return r
 }
 
-// workspaceKey is the key of the bucket of Place from which the caller draws. Accounts of
+// workspaceKey is the key of the bucket of Target from which the caller draws. Accounts of
 // another workspace have a bucket of their own there: anybody with a workspace can make up enough
-// accounts to empty a bucket, and nobody in Place has to let them in.
+// accounts to empty a bucket, and nobody in Target has to let them in.
 func (l *Limiter) workspaceKey(r *Request) uint64 {
 	switch {
 	case r.User == "":
-		return l.key(r.Place, "", "")
-	case r.Home != "" && r.Home != r.Place:
-		return l.key(r.Place, "accounts", r.Home)
+		return l.key(r.Target, "", "")
+	case r.Home != "" && r.Home != r.Target:
+		return l.key(r.Target, "accounts", r.Home)
 	}
-	return l.key(r.Place, "users", "")
+	return l.key(r.Target, "users", "")
 }
 
 // key stands for the three names, whatever their length. Two keys are equal with a chance of

@@ -53,7 +53,7 @@ func from(remote string) func(*Limiter) func() (Refusal, bool) {
 
 // TestBuckets asks once more than a burst, waits as long as it is told, and asks again.
 func TestBuckets(t *testing.T) {
-	alice := Request{Place: "2kd9", Workspace: true, User: "alice"}
+	alice := Request{Target: "2kd9", Workspace: true, User: "alice"}
 	for _, tt := range []struct {
 		name  string
 		rates Config
@@ -64,8 +64,8 @@ func TestBuckets(t *testing.T) {
 		{"identity", Config{Identity: Rate{0.5, 5}}, by(alice), Refusal{Identity, 2 * time.Second, true}},
 		{"the smaller of both", Config{Workspace: Rate{10, 50}, Identity: Rate{4, 5}}, by(alice), Refusal{Identity, 250 * time.Millisecond, true}},
 		{"both at once: the workspace's is asked first", Config{Workspace: Rate{10, 5}, Identity: Rate{4, 5}}, by(alice), Refusal{Workspace, 250 * time.Millisecond, true}},
-		{"a caller whom nobody has authenticated", Config{Workspace: Rate{10, 5}, Identity: Rate{1, 1}}, by(Request{Place: "2kd9", Workspace: true}), Refusal{Workspace, 100 * time.Millisecond, true}},
-		{"an identity in no workspace", Config{Workspace: Rate{1, 1}, Identity: Rate{10, 5}}, by(Request{Place: "/services/", User: "alice"}), Refusal{Identity, 100 * time.Millisecond, true}},
+		{"a caller whom nobody has authenticated", Config{Workspace: Rate{10, 5}, Identity: Rate{1, 1}}, by(Request{Target: "2kd9", Workspace: true}), Refusal{Workspace, 100 * time.Millisecond, true}},
+		{"an identity in no workspace", Config{Workspace: Rate{1, 1}, Identity: Rate{10, 5}}, by(Request{Target: "/services/", User: "alice"}), Refusal{Identity, 100 * time.Millisecond, true}},
 		{"address", Config{Address: Rate{10, 5}}, from("192.0.2.1:1"), Refusal{Address, 100 * time.Millisecond, true}},
 		{"no address", Config{Address: Rate{10, 5}}, from("@"), Refusal{Address, 100 * time.Millisecond, true}},
 	} {
@@ -94,14 +94,14 @@ func TestBuckets(t *testing.T) {
 
 func TestNoLimit(t *testing.T) {
 	l, _ := newLimiter(Config{})
-	if passed, _ := spent(1000, by(Request{Place: "2kd9", Workspace: true, User: "alice"})(l)); passed != 1000 {
+	if passed, _ := spent(1000, by(Request{Target: "2kd9", Workspace: true, User: "alice"})(l)); passed != 1000 {
 		t.Errorf("without limits %d of 1000 pass", passed)
 	}
 	if passed, _ := spent(1000, from("192.0.2.1:1")(l)); passed != 1000 {
 		t.Errorf("without limits %d of 1000 pass from an address", passed)
 	}
 	l, _ = newLimiter(Config{Workspace: Rate{1, 1}, Identity: Rate{}})
-	if passed, _ := spent(1000, by(Request{Place: "/services/", User: "alice"})(l)); passed != 1000 {
+	if passed, _ := spent(1000, by(Request{Target: "/services/", User: "alice"})(l)); passed != 1000 {
 		t.Errorf("%d of 1000 pass that have no bucket", passed)
 	}
 }
@@ -214,7 +214,7 @@ func TestBucketsAreBounded(t *testing.T) {
 		if n%10 == 0 {
 			name += long
 		}
-		l.Caller(&Request{Place: name, Workspace: true, User: name, Home: name})
+		l.Caller(&Request{Target: name, Workspace: true, User: name, Home: name})
 		l.Address("[2001:db8:" + strconv.FormatInt(int64(n>>16), 16) + ":" + strconv.FormatInt(int64(n&0xffff), 16) + "::1]:443")
 		if n%10_000 == 0 {
 			if _, refused := busy(); !refused {
