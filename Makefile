@@ -5,6 +5,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 kcp      = bin/kcp-$(shell awk '$$1 == "github.com/kcp-dev/kcp" {print $$2}' e2e/kcp-$(1)/go.mod)
 KCP031  := $(call kcp,0.31)
 KCP032  := $(call kcp,0.32)
+# Tests of e2e/ and e2e/across that run on kcp 0.31, too.
 ON031   := ChangeOfImage|ArgumentsOfKcpFrontProxy|Shadow|Health|UsersOfATypeGetIntoItsWorkspacesOnly|UnknownCluster|HomeWorkspace|GlobalWayAlone|GlobalWaysTogether|ServiceAccountTokensClaimByClaim|BadTokensAreRefused|MountReentry|Migration|LifecycleGroups
 ACROSS031 := InitializersOfAccountsWorkspaces
 # The packages that start kcp.
@@ -13,7 +14,7 @@ VWF     := bin/virtual-workspace-framework
 LOGIN   := bin/login-tools-$(shell sha256sum e2e/login-tools/go.sum | cut -c1-12)
 IMAGE   := bin/image-tool-$(shell cat deploy/image/go.sum deploy/image/*.go | sha256sum | cut -c1-12)
 DEPLOY  := bin/deploy-tools-$(shell cat deploy/tools/go.sum deploy/tools/*/*.go | sha256sum | cut -c1-12)
-# Which Kubernetes helm takes for granted where it asks none, as its own builds do: that of its client.
+# The Kubernetes version that helm assumes when it has no cluster to ask: its client-go's, as in helm's own builds.
 K8SMINOR = $(shell awk '$$1 == "k8s.io/client-go" {split($$2, v, "."); print v[2]; exit}' deploy/tools/go.mod)
 HELMK8S  = $(foreach p,chartutil lint/rules,-X helm.sh/helm/v3/pkg/$(p).k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$(p).k8sVersionMinor=$(K8SMINOR))
 DOCTESTS := Links|Doc$$|NamesTests
@@ -39,8 +40,8 @@ test: build image deploy-tools $(KCP031) $(KCP032) $(LOGIN) ## everything, real 
 	$(GOTEST) -p $(PACKAGES) -timeout 20m $(LONGEST) $$(go list ./... | grep -v -E '$(ONKCP)')
 	+@$(MAKE) --no-print-directory -j$(KCPS) --output-sync=target $(PHASES)
 
-# Without tables for a debugger, which take a quarter of the time to link, as much for all packages
-# as a minute of one core. Panics and races still name lines.
+# -w: without tables for a debugger, linking takes a quarter less time, about a minute of one core for all
+# packages. Panics and races still name lines.
 GOTEST := go test -race -ldflags=-w
 
 # How many packages' tests run at a time on two cores, and those that begin first because they take longest. They
@@ -49,7 +50,7 @@ PACKAGES ?= 4
 LONGEST  := ./deploy ./cmd/front-proxy ./proxy
 
 # These wait for kcp more than they compute, so three run at a time, and four tests of each.
-# Each prints all of its output when it ends. TestDemo starts a make, for which these flags are not.
+# Each prints all of its output when it ends. TestDemo runs make itself, which must not inherit these flags.
 KCPS   ?= 3
 PHASES := on-kcp on-kcp-across on-kcp-demo on-kcp-0.31
 ONEKCP  = @MAKEFLAGS='$(MAKEOVERRIDES)' $(GOTEST) -timeout 40m -parallel 4

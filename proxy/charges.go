@@ -75,11 +75,10 @@ func (c *charges) chargeAddress(l *requestLimits, r *http.Request, localPath str
 	}
 	c.target, c.group = chargedTarget(localPath, d)
 	c.address, c.starting = r.RemoteAddr, starting
-	group := c.group
-	if localPath == "" {
-		group = accountKey{kind: addressGroup}
+	from := c.budget.stranger(c.address, c.target)
+	if localPath != "" {
+		from = c.budget.pageReader(c.address, localPath)
 	}
-	from := c.budget.stranger(c.address, c.target, group)
 	if c.addressFull = !c.budget.take(from, c.weight); !c.addressFull {
 		c.caller = from
 	}
@@ -121,7 +120,7 @@ func (c *charges) userOf(b *memoryBudget, u user.Info) payer {
 	return b.user(u.GetName(), home, c.target, group)
 }
 
-// forStream gives a payer the part of the budget of streams, if the request is for one.
+// forStream gives p the larger part that it has in the budget of requests for streams.
 func (c *charges) forStream(p payer) payer {
 	if c.starting {
 		p.part = streamsPart

@@ -71,8 +71,8 @@ type Config struct {
 	// memoryBudget. 0: no bound on any of these.
 	MaxInFlight int
 	// Memory is how many bytes the process may use, at first; SetMemory changes it. The memory
-	// of requests is also bounded by a quarter of it, that of requests for streams by half,
-	// and each by no less than 4 MiB. 0: not known.
+	// of requests is also bounded by a quarter of it, that of requests for streams by an eighth,
+	// that of open streams by half, and each by no less than 4 MiB. 0: not known.
 	Memory int64
 	// Rates bounds how many requests a second there may be. Its clock is Now.
 	Rates RatesConfig

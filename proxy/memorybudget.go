@@ -33,9 +33,10 @@ import (
 // half of the budget, if no other group has anything. The users of a logical cluster are a
 // group, and so are the users of all the mounts in it, and the callers at an entry of the
 // mapping file. Service accounts belong to the group of their own cluster, wherever they are
-// used: nobody else has to let them in. All callers who are not authenticated yet are one
-// group, so that they take no room from those who are. Only at pages of the proxy's own they
-// are a group of that page, so that those at workspaces don't keep a monitor from reading it.
+// used: nobody else has to let them in. Callers who are not authenticated yet are a group for
+// each address, whichever workspaces they ask, and all of these are a group of groups, so that
+// they take no room from those who are. Only at the proxy's own pages are they a group of that
+// page, so that those at workspaces don't keep a monitor from reading it.
 //
 // An account may have a part of what its group leaves free beyond its own, not of the total: the
 // more the accounts of the group take, the smaller that part is, and the first request of
@@ -48,34 +49,36 @@ type memoryBudget struct {
 	seed     maphash.Seed
 	used     atomic.Int64
 	accounts [1 << 13]atomic.Int64 // by hash, as requestLimits.clusters are
-	// groups are apart from accounts: an account that shares a counter with a busy group had none.
+	// groups have counters of their own: an account that shared one with a busy group would have no room.
 	groups [1 << 12]atomic.Int64
 }
 
 // payer is who is charged for a request. The zero payer is nobody.
 type payer struct {
 	account, group *atomic.Int64
-	part           int64 // account may have 1/part of what its group leaves free beyond its own
+	// above is the group of groups that group belongs to; nil: it belongs to none.
+	above *atomic.Int64
+	part  int64 // account may have 1/part of what its group leaves free beyond its own
 }
 
 const (
-	// Config.MaxInFlight times waitingBytes is the budget of requests, and times startingBytes
-	// the budget of requests for streams, if there is so much memory: enough for MaxInFlight
-	// requests that run and have paid for their answers.
+	// The budget of requests is Config.MaxInFlight × waitingBytes, enough for that many that have
+	// paid for their answers; that of requests for streams is MaxInFlight × startingBytes; each is
+	// less if there is less memory.
 	waitingBytes  = 128 << 10
 	startingBytes = 256 << 10
-	// The budgets are at most these parts of the memory that the process may use. An eighth is
-	// left for tables and caches.
+	// The budgets are at most these parts of the memory that the process may use. Tables, caches
+	// and idle connections are not counted; docs/scale.md says how much they need.
 	waitingPart  = 4
 	startingPart = 8
 	openPart     = 2
-	// leastBytes is the size of the smallest budget.
+	// leastBytes: no budget is smaller.
 	leastBytes = 4 << 20
 	// requestBytes is an estimate of the memory of a request without its headers and body:
 	// stacks, buffers, net/http's records. So the budget bounds the number of requests too.
 	requestBytes = 16 << 10
-	// streamBytes is an estimate of the memory of a stream without its request: an idle watch takes
-	// as much (docs/performance.md).
+	// streamBytes is an estimate of the memory of a stream without its request: about what an idle
+	// watch over HTTP/2 takes (docs/performance.md). Over HTTP/1.1 it has a connection, too.
 	streamBytes = 32 << 10
 	// answerBytes is the memory that an answer may hold in addition while its client does
 	// not read: what the upstream may send ahead over HTTP/2, and the copy buffer.
@@ -100,40 +103,47 @@ func (b *memoryBudget) take(p payer, weight int64) bool { return b.grow(p, 0, we
 // false: there is no room.
 func (b *memoryBudget) grow(p payer, weight, more int64) bool {
 	free := b.limit.Load() - b.used.Add(more)
-	if p.mayHave(p.account.Add(more), p.group.Add(more), weight+more, free) {
+	if p.add(more, weight+more, free) {
 		return true
 	}
 	b.add(p, -more)
 	return false
 }
 
-// mayHave says whether the account and its group may have so many bytes, of which one request
-// has own.
-func (p *payer) mayHave(account, group, own, free int64) bool {
-	left := free - group
-	return (left >= 0 || group == own && free >= 0) && (account <= left/p.part || account == own)
+// add adds bytes to the account and its groups, and reports whether each stays within its share of
+// what is free. A request has own bytes of theirs: an account that has no other needs just room in
+// its group, and a group that has no other needs just room around it.
+func (p *payer) add(bytes, own, free int64) (fits bool) {
+	fits = true
+	for _, group := range [...]*atomic.Int64{p.above, p.group} {
+		if group == nil {
+			continue
+		}
+		n := group.Add(bytes)
+		fits = fits && (n <= free || n == own && free >= 0)
+		free -= n
+	}
+	n := p.account.Add(bytes)
+	return fits && (n <= free/p.part || n == own)
 }
 
 func (b *memoryBudget) add(p payer, weight int64) {
-	p.account.Add(weight)
-	p.group.Add(weight)
+	p.add(weight, 0, 0)
 	b.used.Add(weight)
 }
 
-// move moves a charge of weight bytes from one payer to another; false: to has no room. If
-// from is nobody, it takes them.
+// move moves a charge of weight bytes from one payer to another; false: to has no room. From the
+// zero payer, it is take.
 func (b *memoryBudget) move(from, to payer, weight int64) bool {
 	if from.account == nil {
 		return b.take(to, weight)
 	}
 	free := max(b.limit.Load()-b.used.Load(), 0) // the charge has been taken before: it fits
-	if to.mayHave(to.account.Add(weight), to.group.Add(weight), weight, free) {
-		from.account.Add(-weight)
-		from.group.Add(-weight)
+	if to.add(weight, weight, free) {
+		from.add(-weight, 0, 0)
 		return true
 	}
-	to.account.Add(-weight)
-	to.group.Add(-weight)
+	to.add(-weight, 0, 0)
 	return false
 }
 
@@ -148,20 +158,28 @@ type accountKind byte
 
 const (
 	addressAccount   accountKind = iota // the address of a caller that is not authenticated yet, for a target
-	addressGroup                        // all of these at workspaces and mappings
+	addressGroup                        // an address, for all targets other than pages
+	addressesGroup                      // all of these
 	userAccount                         // a user, for a target
 	waitingAccount                      // an address, for requests that will run on a backend that authenticates by itself
 	delegatedAccount                    // an address, for requests that run there
-	targetGroup                         // all of these three, for a target other than a mount
-	mountsGroup                         // the users of all mounts in a logical cluster
+	targetGroup                         // users and addresses for one target other than a mount; for a page also callers who are not authenticated yet
+	mountsGroup                         // the same for all mounts in a logical cluster
 	hostAccount                         // a mounted host, for a mount
 	hostsGroup                          // the hosts of all mounts in a logical cluster
 )
 
-// stranger pays for requests from an address, which has remote as http.Request has it, until
-// their callers are authenticated.
-func (b *memoryBudget) stranger(remote, target string, group accountKey) payer {
-	return b.payer(addressPart, atAddress(addressAccount, remote, target), group)
+// stranger pays for requests from an address, which has remote as http.Request has it, to a
+// workspace or a mapping until their callers are authenticated.
+func (b *memoryBudget) stranger(remote, target string) payer {
+	p := b.payer(addressPart, atAddress(addressAccount, remote, target), atAddress(addressGroup, remote, ""))
+	p.above = b.group(accountKey{kind: addressesGroup})
+	return p
+}
+
+// pageReader is stranger for a page of the proxy's own, which is a group by itself.
+func (b *memoryBudget) pageReader(remote, page string) payer {
+	return b.payer(addressPart, atAddress(addressAccount, remote, page), accountKey{kind: targetGroup, target: page})
 }
 
 // user pays for a user's requests for a target. home is the user's logical cluster, if it has
@@ -188,9 +206,13 @@ func (b *memoryBudget) host(host string, m *destination.Mount) payer {
 func (b *memoryBudget) payer(part int64, account, group accountKey) payer {
 	return payer{
 		account: &b.accounts[maphash.Comparable(b.seed, account)%uint64(len(b.accounts))],
-		group:   &b.groups[maphash.Comparable(b.seed, group)%uint64(len(b.groups))],
+		group:   b.group(group),
 		part:    part,
 	}
+}
+
+func (b *memoryBudget) group(key accountKey) *atomic.Int64 {
+	return &b.groups[maphash.Comparable(b.seed, key)%uint64(len(b.groups))]
 }
 
 // atAddress is the account of a caller known only by address. An IPv6 address

@@ -537,20 +537,20 @@ func TestAccountsLeaveRoomForOthers(t *testing.T) {
 		t.Errorf("one user has %d requests of %d", n, limit/requestBytes)
 	}
 	for i := range 8 {
-		if fill(b, b.stranger(fmt.Sprintf("10.0.0.%d:1", i), "ws", strangers)) == 0 {
+		if fill(b, b.stranger(fmt.Sprintf("10.0.0.%d:1", i), "ws")) == 0 {
 			t.Errorf("stranger %d has no room", i)
 		}
 	}
 	if limit-b.used.Load() < limit/4 {
 		t.Errorf("a user and eight strangers have taken %d of %d", b.used.Load(), limit)
 	}
-	if a, z := b.stranger("[2001:db8::1]:1", "ws", strangers), b.stranger("[2001:db8::ffff:0:1]:2", "ws", strangers); a != z {
+	if a, z := b.stranger("[2001:db8::1]:1", "ws"), b.stranger("[2001:db8::ffff:0:1]:2", "ws"); a != z {
 		t.Error("addresses of one /64 pay apart")
 	}
-	if b.stranger("10.0.0.1:1", "ws", strangers) != b.stranger("10.0.0.1:2", "ws", strangers) {
+	if b.stranger("10.0.0.1:1", "ws") != b.stranger("10.0.0.1:2", "ws") {
 		t.Error("ports of one address pay apart")
 	}
-	if b.user("default", "a", "ws", strangers).account == b.user("default", "b", "ws", strangers).account {
+	if b.user("default", "a", "ws", workspaceGroup("a")).account == b.user("default", "b", "ws", workspaceGroup("a")).account {
 		t.Error("namesakes of two workspaces pay together")
 	}
 }
@@ -564,7 +564,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 			return b.user(strconv.Itoa(i), "", "ws", workspaceGroup("ws"))
 		},
 		"strangers at many workspaces": func(b *memoryBudget, i int) payer {
-			return b.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i), strangers)
+			return b.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i))
 		},
 		"users of the mounts of one workspace": func(b *memoryBudget, i int) payer {
 			d := mountedAt("ws", i)
@@ -599,7 +599,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 // others of their group. Else a dozen would do, and one address has as many as there are workspaces.
 func TestFewAccountsDoNotFillTheirGroup(t *testing.T) {
 	for what, account := range map[string]func(b *memoryBudget, i int) payer{
-		"strangers": func(b *memoryBudget, i int) payer { return b.stranger("10.0.0.1:1", strconv.Itoa(i), strangers) },
+		"strangers": func(b *memoryBudget, i int) payer { return b.stranger("10.0.0.1:1", strconv.Itoa(i)) },
 		"users": func(b *memoryBudget, i int) payer {
 			return b.user(strconv.Itoa(i), "", "ws", workspaceGroup("ws"))
 		},
@@ -616,13 +616,31 @@ func TestFewAccountsDoNotFillTheirGroup(t *testing.T) {
 	}
 }
 
+// TestAddressesLeaveRoomToOtherAddresses: an address that asks at however many workspaces leaves
+// room to others that ask at any of them.
+func TestAddressesLeaveRoomToOtherAddresses(t *testing.T) {
+	b := budgetOf(4000)
+	for i := range 20_000 {
+		fill(b, b.stranger("10.0.0.1:1", strconv.Itoa(i)))
+	}
+	used, limit := b.used.Load(), b.limit.Load()
+	if used > limit/3+requestBytes || used < limit/4 {
+		t.Errorf("it has %d of %d bytes, want a third", used, limit)
+	}
+	for _, target := range []string{"0", "another"} {
+		if n := int64(fill(b, b.stranger("10.0.0.2:1", target))); n < limit/requestBytes/80 {
+			t.Errorf("another address has only %d requests at %q", n, target)
+		}
+	}
+}
+
 // TestFullWorkspacesLeaveRoomToPages: when nobody may wait at any workspace, a monitor may wait
 // for who may read the proxy's metrics, and a caller whom a backend authenticates is admitted.
 func TestFullWorkspacesLeaveRoomToPages(t *testing.T) {
 	var l requestLimits
 	l.init(100, math.MaxInt64)
 	for i := range 2000 {
-		fill(&l.waiting, l.waiting.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i), strangers))
+		fill(&l.waiting, l.waiting.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i)))
 	}
 	r, _ := http.NewRequest(http.MethodGet, "/", nil)
 	r.RemoteAddr = "192.0.2.1:1"
@@ -696,8 +714,6 @@ func fill(b *memoryBudget, p payer) (n int) {
 	}
 	return n
 }
-
-var strangers = accountKey{kind: addressGroup}
 
 func workspaceGroup(name string) accountKey { return accountKey{kind: targetGroup, target: name} }
 

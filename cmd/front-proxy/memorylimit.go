@@ -24,7 +24,7 @@ const (
 )
 
 // followMemoryLimit has the runtime's memory limit follow the container's until ctx ends.
-// The environment variable GOMEMLIMIT, if set, wins. If the container has no limit, neither has
+// The environment variables GOMEMLIMIT and AUTOMEMLIMIT=off win. If the container has no limit, neither has
 // the runtime. No error keeps the program from serving.
 func followMemoryLimit(ctx context.Context, container memlimit.Provider, log klog.Logger) {
 	log = log.WithName("memory")
@@ -34,16 +34,16 @@ func followMemoryLimit(ctx context.Context, container memlimit.Provider, log klo
 	)
 	switch {
 	case err != nil:
-		log.Error(err, "Could not read the container's memory limit; set GOMEMLIMIT to nine tenths of it")
+		log.Error(err, "Could not set the memory limit; set GOMEMLIMIT to nine tenths of the container's")
 	case limit < math.MaxInt64:
-		log.Info("The garbage collector keeps memory below a limit", "bytes", limit)
+		log.Info("The garbage collector tries to keep memory below a limit", "bytes", limit)
 	}
 }
 
 // memoryLimit is the runtime's memory limit in bytes: as followMemoryLimit or GOMEMLIMIT has set it.
 func memoryLimit() int64 { return debug.SetMemoryLimit(-1) } // which changes nothing
 
-// passOnMemoryLimit calls set with the runtime's memory limit now and then, until ctx ends.
+// passOnMemoryLimit calls set with the runtime's memory limit at once and every minute, until ctx ends.
 func passOnMemoryLimit(ctx context.Context, set func(bytes int64)) error {
 	wait.UntilWithContext(ctx, func(context.Context) { set(memoryLimit()) }, memoryLimitInterval)
 	return nil
