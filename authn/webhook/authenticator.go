@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -96,6 +97,7 @@ type Authenticator struct {
 	accepted   *bytecache.Cache[token.Digest, answer]
 	refused    *bytecache.Cache[token.Digest, answer]
 	questions  *fairqueue.Queue[token.Digest, answer]
+	unattended sync.Map // of true, by token.Digest: questions for which a goroutine of their own waits
 	health     *health
 }
 
@@ -245,7 +247,27 @@ func (w *Authenticator) halfBusy() bool {
 // askOnce asks the webhook, or waits for a call about the same token that is in
 // progress. A client that sends made-up tokens must not delay the first logins of
 // others: the calls are shared among client addresses and logical clusters.
+//
+// If ctx has ended before, as that of a request that must not wait has (authn.Request.NoWait), the
+// webhook is asked for the sake of the next request.
 func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.Token, audiences []string, since time.Time) (answer, error) {
+	if ctx.Err() == nil {
+		return w.askInTurn(ctx, key, t, audiences, since)
+	}
+	if _, asked := w.unattended.LoadOrStore(key, true); !asked { // one is enough, and it keeps the token
+		t.Raw, audiences = strings.Clone(t.Raw), slices.Clone(audiences) // of a header that may be a megabyte
+		go func() {
+			defer w.unattended.Delete(key)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), questionTimeout)
+			defer cancel()
+			_, _ = w.askInTurn(ctx, key, t, audiences, since) // remembered
+		}()
+	}
+	return answer{}, ctx.Err()
+}
+
+// askInTurn asks the webhook when the question's turn comes, as askOnce says.
+func (w *Authenticator) askInTurn(ctx context.Context, key token.Digest, t token.Token, audiences []string, since time.Time) (answer, error) {
 	return w.questions.Do(ctx, key, askerNames(t.Client, t.Cluster), func() func(context.Context) (answer, error) {
 		t := t
 		t.Raw, audiences = strings.Clone(t.Raw), slices.Clone(audiences) // of a header that may be a megabyte

@@ -205,6 +205,30 @@ func TestWebhookQuestionsKeepTheTokenOnly(t *testing.T) {
 	}
 }
 
+// TestWebhookQuestionOutlivesARequestThatDoesNotWait: a request that must not wait gets no answer,
+// and starts the question whose answer the next one finds. However many come with one token, they
+// leave no more behind.
+func TestWebhookQuestionOutlivesARequestThatDoesNotWait(t *testing.T) {
+	w, s, leave := slow(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if _, _, err := w.AuthenticateToken(ended, token.Parse(opaqueToken)); !errors.Is(err, token.ErrUndecided) {
+			t.Errorf("at first: %v, want undecided", err)
+		}
+	}
+	waitForLine(t, w, 1, 1)
+	polltest.Until(t, "it is asked", func() bool { return s.Asked.Load() == 1 })
+	leave()
+	waitForLine(t, w, 0, 0)
+	if u, _, err := w.AuthenticateToken(ended, token.Parse(opaqueToken)); err != nil || u.GetName() != "alice" {
+		t.Errorf("then: %v, %v", u, err)
+	}
+	if n := s.Asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
 // reviewerFunc refuses every token, when it has been told of it.
 type reviewerFunc func(raw string)
 
