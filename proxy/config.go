@@ -72,7 +72,8 @@ type Config struct {
 	MaxInFlight int
 	// Memory is how many bytes the process may use, at first; SetMemory changes it. The memory
 	// of requests is also bounded by a quarter of it, that of requests for streams by an eighth,
-	// that of open streams by half, and each by no less than 4 MiB. 0: not known.
+	// that of open streams by half, and each by no less than 4 MiB; that of unfinished request
+	// heads by a sixteenth, by no less than 16 MiB and no more than 256 MiB. 0: not known.
 	Memory int64
 	// Rates bounds how many requests a second there may be. Its clock is Now.
 	Rates RatesConfig

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,7 @@ type connections struct {
 	lines         *rate.Limiter // of the log, about refused connections
 	open, refused atomic.Int64
 	progress      time.Duration // for how long a client may not read
+	heads         *heads
 
 	// withoutHeader counts connections of load balancers that did not say who the client is.
 	// headerLines limits the log lines about these.
@@ -58,13 +60,15 @@ func (l *connections) refuseHeader(peer net.Addr, err error) {
 	}
 }
 
-// connection counts as open, and its client must read what it is sent.
+// connection counts as open, its client must read what it is sent, and is charged for the heads
+// of requests that it leaves unfinished.
 type connection struct {
 	net.Conn
 	of      *connections
 	closed  atomic.Bool
 	writing progressDeadline // TLS writes one record at a time
 	tunnel  atomic.Bool
+	head    head
 }
 
 func (c *connection) Write(b []byte) (int, error) {
@@ -79,11 +83,30 @@ func (c *connection) Write(b []byte) (int, error) {
 // liftProgressDeadline lets a client's connection, which net/http has given away, wait for as
 // long as its client likes.
 func liftProgressDeadline(conn net.Conn) {
+	if c := connectionOf(conn); c != nil {
+		c.tunnel.Store(true)
+	}
+}
+
+// connectionOf returns the connection below conn, which net/http has; nil: there is none.
+func connectionOf(conn net.Conn) *connection {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
-	if c, ok := conn.(*connection); ok {
-		c.tunnel.Store(true)
+	c, _ := conn.(*connection)
+	return c
+}
+
+// connState is called by net/http. Over HTTP/1.1, a connection becomes active when the head of a
+// request is complete, and idle when the request is over.
+func connState(conn net.Conn, state http.ConnState) {
+	c := connectionOf(conn)
+	switch {
+	case c == nil: // HTTP/2
+	case state == http.StateNew || state == http.StateIdle:
+		c.beginHead()
+	case state == http.StateActive:
+		c.endHead()
 	}
 }
 
@@ -91,6 +114,7 @@ func liftProgressDeadline(conn net.Conn) {
 func (c *connection) Close() error {
 	if !c.closed.Swap(true) {
 		c.of.open.Add(-1)
+		c.releaseHead(true)
 		c.writing.stop()
 	}
 	return c.Conn.Close()

@@ -67,8 +67,9 @@ const (
 	// less if there is less memory.
 	waitingBytes  = 128 << 10
 	startingBytes = 256 << 10
-	// The budgets are at most these parts of the memory that the process may use. Tables, caches
-	// and idle connections are not counted; docs/scale.md says how much they need.
+	// The budgets are at most these parts of the memory that the process may use; unfinished
+	// heads (unfinishedheads.go) have another. Tables, caches and idle connections are not
+	// counted; docs/scale.md says how much they need.
 	waitingPart  = 4
 	startingPart = 8
 	openPart     = 2
@@ -91,6 +92,7 @@ const (
 	addressPart = 15
 	userPart    = 3
 	hostPart    = 1
+	headPart    = 1
 	// streamsPart is the part of users and hosts in the budget of requests for streams. It
 	// is larger, because clients that have lost their streams all come back at once.
 	streamsPart = 1
@@ -167,6 +169,7 @@ const (
 	mountsGroup                         // the same for all mounts in a logical cluster
 	hostAccount                         // a mounted host, for a mount
 	hostsGroup                          // the hosts of all mounts in a logical cluster
+	headAccount                         // an address, for unfinished heads of requests; and its group
 )
 
 // stranger pays for requests from an address, which has remote as http.Request has it, to a

@@ -140,7 +140,7 @@ func newListeners(c *Config) listeners {
 		return listeners{}
 	}
 	l := &connections{
-		most: int64(s.MaxConnections), log: c.Log, progress: c.ProgressTimeout,
+		most: int64(s.MaxConnections), log: c.Log, progress: c.ProgressTimeout, heads: newHeads(cmp.Or(c.Memory, math.MaxInt64), c.Log),
 		lines: rate.NewLimiter(rate.Every(time.Minute), 1), headerLines: rate.NewLimiter(rate.Every(time.Minute), 1),
 	}
 	l.Listener = proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: l.refuseHeader})
@@ -163,4 +163,9 @@ func stack() string { return string(debug.Stack()) }
 func (p *Proxy) Reload() { p.router.Reload() }
 
 // SetMemory changes Config.Memory, for the requests that come next.
-func (p *Proxy) SetMemory(bytes int64) { p.limit.setMemory(bytes) }
+func (p *Proxy) SetMemory(bytes int64) {
+	p.limit.setMemory(bytes)
+	if l := p.listeners.connections; l != nil {
+		l.heads.setMemory(bytes)
+	}
+}

@@ -17,7 +17,7 @@ func (p *Proxy) state() metrics.ProxyState {
 		s.Streams[streamKind(kind).String()] = n
 	}
 	if l := p.listeners.connections; l != nil {
-		s.Connections = &metrics.Connections{Open: l.open.Load(), Refused: l.refused.Load(), WithoutHeader: l.withoutHeader.Load()}
+		s.Connections = &metrics.Connections{Open: l.open.Load(), Refused: l.refused.Load(), WithoutHeader: l.withoutHeader.Load(), UnfinishedHead: l.heads.refused.Load()}
 	}
 	if p.config.Pages.Status.Shards != nil {
 		s.Shards = p.config.Pages.Status.Shards().Shards

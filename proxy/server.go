@@ -57,6 +57,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return err
 	}
 	server := p.server(config)
+	watchHTTP2Heads(server)
 	served := make(chan error, 2)
 	running.Go(func() { served <- server.ServeTLS(p.listeners.connections, "", "") })
 	running.Go(func() { served <- server.Serve(p.listeners.reused) })
@@ -107,6 +108,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       serverIdleTimeout,
 		ErrorLog:          p.errorLog,
+		ConnState:         connState,
 		Protocols:         new(http.Protocols),
 		// OPTIONS * is answered like any target that is not a path.
 		DisableGeneralOptionsHandler: true,

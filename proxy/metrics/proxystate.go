@@ -26,14 +26,16 @@ type ProxyState struct {
 	Shards []shards.ShardStatus
 }
 
-// Connections are the clients' that are open, those refused since the start, and those of
-// load balancers that had no header of the PROXY protocol.
-type Connections struct{ Open, Refused, WithoutHeader int64 }
+// Connections are the clients' that are open, those refused since the start, those of
+// load balancers that had no header of the PROXY protocol, and those for whose request's unfinished
+// head there was no memory.
+type Connections struct{ Open, Refused, WithoutHeader, UnfinishedHead int64 }
 
 // proxyDescs describe what is read from ProxyState alone.
 type proxyDescs struct {
 	inFlight, openStreams, panics, shardReady, endedStreams *prometheus.Desc
 	openConnections, refusedConnections, withoutHeader      *prometheus.Desc
+	unfinishedHead                                          *prometheus.Desc
 }
 
 func newProxyDescs(b *familyBuilder) proxyDescs {
@@ -43,6 +45,7 @@ func newProxyDescs(b *familyBuilder) proxyDescs {
 		openConnections:    b.read("front_proxy_open_connections", gaugeType, "Open client connections."),
 		refusedConnections: b.read("front_proxy_refused_connections_total", counterType, "Client connections closed on arrival because --max-connections were open."),
 		withoutHeader:      b.read("front_proxy_connections_without_proxy_header_total", counterType, "Connections from --proxy-protocol-trusted-cidrs that were closed because they did not begin with a PROXY protocol version 2 header of a TCP client."),
+		unfinishedHead:     b.read("front_proxy_connections_with_unfinished_headers_total", counterType, "Client connections that were closed because their request's headers were large and unfinished, and the memory for such headers was used up."),
 		endedStreams:       b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what admitted them was gone (reason not_admitted), or because their logical cluster had moved to another shard (moved).", "reason"),
 		panics:             b.read("front_proxy_panics_total", counterType, "Contained panics; each one is a bug to report."),
 		shardReady:         b.read("front_proxy_shard_synced", gaugeType, "1 once everything that the proxy reads from a shard has been read.", "shard"),
@@ -76,6 +79,7 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(d.openConnections, float64(s.Connections.Open))
 		count(d.refusedConnections, float64(s.Connections.Refused))
 		count(d.withoutHeader, float64(s.Connections.WithoutHeader))
+		count(d.unfinishedHead, float64(s.Connections.UnfinishedHead))
 	}
 	c.m.sources.collectFiles(gauge, s.Reloads, s.Certificates)
 	for _, shard := range s.Shards {

@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"hash/maphash"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+	"k8s.io/klog/v2"
+)
+
+// The head of a request, its line and headers, may have maxHeaderBytes, and net/http keeps what
+// has come of it in several times its size. Nobody is charged for that as a request before the
+// head is complete (memorybudget.go), and a stranger need not complete it. So what is unfinished
+// of heads is charged here, in a budget of all connections, to the client's address. A connection
+// for which there is no room is closed: there is no request yet that could be refused.
+//
+// Over HTTP/1.1 all bytes of a connection count that come while no request is under way: with
+// net/http's ConnState, the connection knows when a head is complete. Over HTTP/2, other streams'
+// bodies and control frames come in between, so the frames are looked at (http2heads.go).
+const (
+	// headsPart is the part of the process's memory that unfinished heads may take, as a divisor.
+	headsPart = 16
+	// leastHeads and mostHeads are bounds on that: room for a few of the largest heads in the
+	// smallest process, and no more than strangers need. The latter holds, too, if the memory
+	// is not known.
+	leastHeads = 16 << 20
+	mostHeads  = 256 << 20
+
+	// freeHead is how much of a head over HTTP/1.1 costs nothing, in bytes with TLS's: what a
+	// connection is taken to cost has room for it (--max-connections).
+	freeHead = 8 << 10
+	// http1HeadCost is what a byte beyond that is taken to cost: lines that are as short as can
+	// be take some five times their text.
+	http1HeadCost = 5
+	// promptHead is how large a head may become when there is no room for it, if it is complete
+	// within lateHead. So nobody gets ordinary requests refused.
+	promptHead = 64 << 10
+	lateHead   = time.Second
+)
+
+// heads is the memory that unfinished heads may take.
+type heads struct {
+	memoryBudget
+	refused atomic.Int64
+	lines   *rate.Limiter // of the log
+	log     klog.Logger
+}
+
+func newHeads(memory int64, log klog.Logger) *heads {
+	h := &heads{lines: rate.NewLimiter(rate.Every(time.Minute), 1), log: log}
+	h.seed = maphash.MakeSeed()
+	h.setMemory(memory)
+	return h
+}
+
+// setMemory bounds the heads as the process's memory, in bytes, allows.
+func (h *heads) setMemory(memory int64) {
+	h.limit.Store(max(min(memory/headsPart, mostHeads), leastHeads))
+}
+
+// refuse counts and logs a connection that is closed.
+func (h *heads) refuse(client net.Addr) {
+	h.refused.Add(1)
+	if h.lines.Allow() {
+		h.log.Info("Closing client connections with large, unfinished request headers: their memory is used up. If this client is no attacker, raise the memory limit; else keep it away from the proxy. At most one of these lines a minute",
+			"client", client.String(), "bytes", h.limit.Load())
+	}
+}
+
+// noRoomForHead is why a connection ends.
+type noRoomForHead struct{}
+
+func (noRoomForHead) Error() string { return "no memory is left for unfinished request headers" }
+
+// Timeout is for net/http, which answers other errors with 400, as if the client were at fault.
+func (noRoomForHead) Timeout() bool { return true }
+
+// head is the unfinished head of one connection, or none.
+type head struct {
+	// whole says that a request is under way over HTTP/1.1, or that the connection is HTTP/2:
+	// what the connection reads is no head.
+	whole atomic.Bool
+	read  atomic.Int64 // bytes since then
+	owes  atomic.Bool  // there is something to give back
+
+	mu      sync.Mutex // guards what follows
+	payer   payer
+	charged int64
+	wanted  int64       // what should be charged when late fires
+	late    *time.Timer // nil: there is room
+	closed  bool
+}
+
+// Read implements net.Conn.
+func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.head.whole.Load() {
+		return n, err //nolint:wrapcheck // a net.Conn's
+	}
+	if read := c.head.read.Add(int64(n)); read > freeHead {
+		if none := c.chargeHead((read-freeHead)*http1HeadCost, read <= promptHead); none != nil {
+			return 0, none
+		}
+	}
+	return n, err //nolint:wrapcheck // a net.Conn's
+}
+
+// chargeHead charges the client's address bytes for the connection's head, in all. If there is no
+// room, that is an error; but one that is small may have lateHead to be complete.
+func (c *connection) chargeHead(bytes int64, small bool) error {
+	h := &c.head
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || c.growHead(bytes) {
+		return nil
+	}
+	if !small {
+		c.of.heads.refuse(c.RemoteAddr())
+		return &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: noRoomForHead{}}
+	}
+	h.wanted = bytes
+	if h.late == nil {
+		h.late = time.AfterFunc(lateHead, c.headIsLate)
+	}
+	return nil
+}
+
+// growHead charges bytes, in all; false: there is no room. The caller holds mu.
+func (c *connection) growHead(bytes int64) bool {
+	h := &c.head
+	h.owes.Store(true)
+	if h.payer.account == nil {
+		key := atAddress(headAccount, c.RemoteAddr().String(), "")
+		h.payer = c.of.heads.payer(headPart, key, key)
+	}
+	if bytes > h.charged {
+		if !c.of.heads.grow(h.payer, h.charged, bytes-h.charged) {
+			return false
+		}
+		h.charged = bytes
+	}
+	return true
+}
+
+// headIsLate closes the connection if there is still no room for its head.
+func (c *connection) headIsLate() {
+	h := &c.head
+	h.mu.Lock()
+	late := h.late != nil && !h.closed
+	h.late = nil
+	if late && c.growHead(h.wanted) {
+		late = false
+	}
+	h.mu.Unlock()
+	if late {
+		c.of.heads.refuse(c.RemoteAddr())
+		_ = c.Close()
+	}
+}
+
+// beginHead is called when what comes next is a head.
+func (c *connection) beginHead() {
+	c.head.read.Store(0)
+	c.head.whole.Store(false)
+}
+
+// endHead is called when the head is complete.
+func (c *connection) endHead() {
+	c.head.whole.Store(true)
+	c.releaseHead(false)
+}
+
+// releaseHead gives back what the head holds. closed: the connection holds nothing from now on.
+func (c *connection) releaseHead(closed bool) {
+	h := &c.head
+	if !closed && !h.owes.Load() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.charged > 0 {
+		c.of.heads.add(h.payer, -h.charged)
+	}
+	if h.late != nil {
+		h.late.Stop()
+	}
+	h.charged, h.wanted, h.late, h.closed = 0, 0, nil, h.closed || closed
+	h.owes.Store(false)
+}
