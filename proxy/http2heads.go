@@ -87,9 +87,9 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	before := c.block.unfinished
 	c.block.follow(b[:n])
-	switch now := c.block.unfinished; {
-	case now == before:
-	case now == 0:
+	switch now := c.block.unfinished; now {
+	case before:
+	case 0:
 		c.of.releaseHead(false)
 	default:
 		if none := c.of.chargeHead(min(now, http2Fields)*fieldCost+now*http2HeadCost, false); none != nil {
