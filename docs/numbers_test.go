@@ -80,7 +80,7 @@ var numbers = []struct {
 		"docs/reliability.md":   {"`--max-requests-inflight=40`; 4,000 by default"},
 		"docs/threat-model.md":  {"128 KiB × `--max-requests-inflight` for all (500 MiB for the default 4,000)"},
 	}},
-	{"proxy", map[string]any{"waitingBytes": 128 * kib, "startingBytes": 256 * kib, "requestBytes": 16 * kib, "addressPart": 15, "userPart": 3, "hostPart": 1, "streamsPart": 1, "waitingPart": 4, "startingPart": 8, "openPart": 2, "streamBytes": 32 * kib}, map[string][]string{
+	{"proxy", map[string]any{"budgetPerRequest": 128 * kib, "budgetPerStreamStart": 256 * kib, "requestBytes": 16 * kib, "addressDivisor": 15, "userDivisor": 3, "hostDivisor": 1, "streamDivisor": 1, "requestsDivisor": 4, "streamStartsDivisor": 8, "openStreamsDivisor": 2, "streamBytes": 32 * kib}, map[string][]string{
 		"docs/operations.md":      {"128 KiB × that number, or a quarter", "256 KiB × that number, or an eighth of the limit", "An open stream is charged 32 KiB", "out of half of the limit"},
 		"docs/flags.md":           {"128 KiB times this number, or a quarter of the runtime's memory limit if that is less; requests that start a stream, 256 KiB times it or an eighth; open streams, half of the limit"},
 		"docs/troubleshooting.md": {"`--max-requests-inflight` × 128 KiB or a quarter of the runtime's memory limit", "256 KiB or an eighth", "one user has a third of it, all users of one workspace half"},

@@ -84,11 +84,11 @@ func DecodeSegment(segment string) (string, error) {
 	return decoded, nil
 }
 
-// FindCluster finds the cluster that a path names after its first segments: the
+// FindClusterAnywhere finds the cluster that a path names after its first segments: the
 // segment after the first one that reads "clusters". inside is the path after that.
-// An empty cluster means that the path names none; then FindCluster has checked the
+// An empty cluster means that the path names none; then FindClusterAnywhere has checked the
 // whole path, except for a trailing slash.
-func FindCluster(path string) (cluster, inside string, err error) {
+func FindClusterAnywhere(path string) (cluster, inside string, err error) {
 	for path != "" && path != "/" {
 		var segment string
 		segment, path = Segment(path)

@@ -70,7 +70,7 @@ func TestDecodeSegment(t *testing.T) {
 	}
 }
 
-func TestFindCluster(t *testing.T) {
+func TestFindClusterAnywhere(t *testing.T) {
 	for _, tt := range []struct {
 		path, want string
 		ambiguous  bool
@@ -104,9 +104,9 @@ func TestFindCluster(t *testing.T) {
 		{path: "/services/x/clusters/%2Aroot/apis", ambiguous: true},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			got, _, err := FindCluster(tt.path)
+			got, _, err := FindClusterAnywhere(tt.path)
 			if got != tt.want || errors.Is(err, ErrAmbiguous) != tt.ambiguous {
-				t.Errorf("FindCluster = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
+				t.Errorf("FindClusterAnywhere = %q, %v; want %q, ambiguous %v", got, err, tt.want, tt.ambiguous)
 			}
 		})
 	}
@@ -177,16 +177,16 @@ func FuzzPath(f *testing.F) {
 		if decoded, err := url.PathUnescape(path); err != nil || decoded != u.Path {
 			t.Fatalf("RawPath(%q) = %q decodes to %q, a server reads %q", target, path, decoded, u.Path)
 		}
-		cluster, inside, err := FindCluster(path)
+		cluster, inside, err := FindClusterAnywhere(path)
 		if err != nil {
 			return
 		}
 		// What a server makes of the decoded path must name the same cluster.
 		_, after, found := strings.Cut(u.Path, "/clusters/")
 		if seen, rest, _ := strings.Cut(after, "/"); seen != cluster && (found || cluster != "") {
-			t.Fatalf("FindCluster(%q) = %q, a server sees %q", path, cluster, seen)
+			t.Fatalf("FindClusterAnywhere(%q) = %q, a server sees %q", path, cluster, seen)
 		} else if decoded, _ := url.PathUnescape(inside); cluster != "" && decoded != after[len(seen):] {
-			t.Fatalf("FindCluster(%q) = %q and %q, a server sees %q", path, cluster, inside, rest)
+			t.Fatalf("FindClusterAnywhere(%q) = %q and %q, a server sees %q", path, cluster, inside, rest)
 		}
 	})
 }

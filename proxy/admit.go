@@ -45,7 +45,7 @@ func (x *exchange) authenticateCharged(r *http.Request, do func(r *http.Request,
 	noWait := x.charges.addressFull
 	status := x.p.withSpan(r, "authn", func(r *http.Request) *metav1.Status { return do(r, noWait) })
 	if noWait && status != nil && status.Code == http.StatusServiceUnavailable {
-		return apistatus.TooManyRequests("your address has, in this workspace,")
+		return apistatus.TooManyRequests(whoseLimit(nil))
 	}
 	return status
 }

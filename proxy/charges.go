@@ -12,18 +12,19 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// charges are what one request holds of requestLimits: memory in a budget, a place among
-// running requests, or nothing. The zero value holds nothing. chargeAddress, chargeCaller
-// and startRunning are called in this order, by the handler; the other methods by several
-// goroutines, also when the request is over.
+// charges are what one request holds of requestLimits: memory in a budget, that of its stream, a
+// place among running requests, or nothing. The zero value holds nothing. chargeAddress,
+// chargeStream, chargeCaller and startRunning are called in this order, by the goroutine that
+// serves the request; beginClientWait, endClientWait, releaseRequest and release by any, also when
+// the request is over.
 type charges struct {
 	// target is what is asked for: a logical cluster, a mount, an entry of the mapping file or a
 	// page of the proxy. Each target has accounts of its own, and group is the one they belong
-	// to. address is the client's, and starting says that the request is for a watch or another
-	// stream. The handler alone uses these.
+	// to. address is the client's, and longRunning says that kube-apiserver would call the
+	// request so. The handler alone uses these.
 	target, address string
 	group           accountKey
-	starting        bool
+	longRunning     bool
 	// addressFull says that the account of the client's address was full, so that only a
 	// caller whose credential can be checked without waiting is admitted.
 	addressFull bool
@@ -63,19 +64,19 @@ func chargedTarget(localPath string, d *destination.Destination) (target string,
 }
 
 // chargeAddress charges the client's address for the request while it is authenticated. If
-// the address has no room, addressFull is set. starting: the request is for a watch or another
-// stream.
-func (c *charges) chargeAddress(l *requestLimits, r *http.Request, localPath string, d *destination.Destination, starting bool) {
+// the address has no room, addressFull is set. longRunning: kube-apiserver would call the
+// request so.
+func (c *charges) chargeAddress(l *requestLimits, r *http.Request, localPath string, d *destination.Destination, longRunning bool) {
 	if l.most == 0 {
 		return
 	}
-	c.budget, c.weight = &l.waiting, weightOf(r)
-	if starting {
-		c.budget = &l.starting
+	c.budget, c.weight = &l.requests, weightOf(r)
+	if longRunning {
+		c.budget = &l.streamStarts
 	}
 	c.target, c.group = chargedTarget(localPath, d)
-	c.address, c.starting = r.RemoteAddr, starting
-	from := c.budget.stranger(c.address, c.target)
+	c.address, c.longRunning = r.RemoteAddr, longRunning
+	from := c.budget.unauthenticated(c.address, c.target)
 	if localPath != "" {
 		from = c.budget.pageReader(c.address, localPath)
 	}
@@ -91,12 +92,12 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 	if c.budget == nil {
 		return nil
 	}
-	to := c.budget.waiting(c.address, c.target, c.group)
+	to := c.budget.backendWaiting(c.address, c.target, c.group)
 	if u != nil {
 		to = c.forStream(c.userOf(c.budget, u))
 	}
 	if !c.budget.move(c.caller, to, c.weight) {
-		return apistatus.TooManyRequests(limited(u))
+		return apistatus.TooManyRequests(whoseLimit(u))
 	}
 	c.caller = to
 	if d.Kind == destination.MountedHost {
@@ -122,8 +123,8 @@ func (c *charges) userOf(b *memoryBudget, u user.Info) payer {
 
 // forStream gives p the larger part that it has in the budget of requests for streams.
 func (c *charges) forStream(p payer) payer {
-	if c.starting {
-		p.part = streamsPart
+	if c.longRunning {
+		p.divisor = streamDivisor
 	}
 	return p
 }
@@ -134,15 +135,15 @@ func (c *charges) chargeStream(l *requestLimits, r *http.Request, u user.Info) *
 	if c.budget == nil {
 		return nil
 	}
-	s := streamCharge{budget: &l.open, weight: streamBytes + heldBytes(r)}
+	s := streamCharge{budget: &l.openStreams, weight: streamBytes + heldBytes(r)}
 	if u == nil {
-		s.payer = l.open.delegated(c.address, c.target, c.group)
+		s.payer = l.openStreams.backendRunning(c.address, c.target, c.group)
 	} else {
-		s.payer = c.userOf(&l.open, u)
+		s.payer = c.userOf(&l.openStreams, u)
 	}
-	s.payer.part = streamsPart
-	if !l.open.take(s.payer, s.weight) {
-		return apistatus.TooManyStreams(limited(u))
+	s.payer.divisor = streamDivisor
+	if !l.openStreams.take(s.payer, s.weight) {
+		return apistatus.TooManyStreams(whoseLimit(u))
 	}
 	c.stream = s
 	return nil
@@ -153,27 +154,27 @@ func (c *charges) chargeStream(l *requestLimits, r *http.Request, u user.Info) *
 // refuse the request. A non-nil Status (429) refuses it now. u is the authenticated user;
 // nil: there is none.
 func (c *charges) startRunning(l *requestLimits, u user.Info, d *destination.Destination) *metav1.Status {
-	if c.budget == nil || c.starting || d.Kind == destination.MountedHost || c.hasPlaces {
+	if c.budget == nil || c.longRunning || d.Kind == destination.MountedHost || c.hasPlaces {
 		return nil
 	}
 	if !c.chargeAnswer(u) {
-		return apistatus.TooManyRequests(limited(u))
+		return apistatus.TooManyRequests(whoseLimit(u))
 	}
 	p, status := l.takePlaces(d)
 	if status != nil {
 		p.add(-1)
 		return status
 	}
-	c.start(p)
+	c.holdPlaces(p)
 	return nil
 }
 
 // chargeAnswer charges the caller for an answer as well; false: there is no room. If the
 // caller is not authenticated here, the charge moves to a second account of its address
-// (delegatedAccount), so that requests that wait cannot take the room of those that run.
+// (backendRunningAccount), so that requests that wait cannot take the room of those that run.
 func (c *charges) chargeAnswer(u user.Info) bool {
 	if u == nil {
-		to := c.budget.delegated(c.address, c.target, c.group)
+		to := c.budget.backendRunning(c.address, c.target, c.group)
 		if !c.budget.move(c.caller, to, c.weight) {
 			return false
 		}
@@ -186,8 +187,8 @@ func (c *charges) chargeAnswer(u user.Info) bool {
 	return true
 }
 
-// start counts the request in p from now on.
-func (c *charges) start(p places) {
+// holdPlaces counts the request in p from now on.
+func (c *charges) holdPlaces(p places) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.places, c.hasPlaces = p, true
@@ -196,12 +197,12 @@ func (c *charges) start(p places) {
 	}
 }
 
-// limited begins the message of a 429: whose limit it is.
-func limited(u user.Info) string {
+// whoseLimit begins the message of a 429.
+func whoseLimit(u user.Info) string {
 	if u == nil {
-		return "your address has, in this workspace,"
+		return "your address has"
 	}
-	return "you have, or all users of this workspace have,"
+	return "you have, or all users who share this limit have,"
 }
 
 // beginClientWait is called before the proxy waits for the client. Meanwhile a running
@@ -225,7 +226,7 @@ func (c *charges) endClientWait() {
 
 // release gives back everything that the request holds.
 func (c *charges) release() {
-	c.begin()
+	c.releaseRequest()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := &c.stream; s.budget != nil {
@@ -234,9 +235,9 @@ func (c *charges) release() {
 	c.stream = streamCharge{}
 }
 
-// begin gives back what the request for a stream holds when the stream begins, and leaves what
+// releaseRequest gives back what the request for a stream holds when the stream begins, and leaves what
 // is paid for the stream.
-func (c *charges) begin() {
+func (c *charges) releaseRequest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.caller.account != nil {

@@ -153,10 +153,10 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 	}
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
-		x.charges.begin()
+		x.charges.releaseRequest()
 		return nil
 	case res.ContentLength == -1 && res.StatusCode == http.StatusOK && x.long:
-		x.charges.begin()
+		x.charges.releaseRequest()
 		if x.inbound.Method == http.MethodGet || !x.upload.expects() {
 			x.response.watch = x.p.streams.newWatch(x.inbound, res, &x.dest, x.decision, x.response.traffic.Received)
 			return nil

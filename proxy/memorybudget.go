@@ -17,7 +17,7 @@ import (
 // while its client does not read, and while a mounted host handles it: then it costs
 // memory but delays nobody. It *runs* while a shard or a mapped backend handles it.
 // Only running requests count against Config.MaxInFlight (requestlimits.go). Every request
-// is charged for memory, and no account can use it all. One that runs pays for its answer
+// that is authenticated or forwarded is charged for memory, and no account can use it all. One that runs pays for its answer
 // in advance, because it can't be refused when its client stops reading:
 //
 //   - a caller who is not authenticated yet pays as the pair of its address and the
@@ -57,22 +57,22 @@ type memoryBudget struct {
 type payer struct {
 	account, group *atomic.Int64
 	// above is the group of groups that group belongs to; nil: it belongs to none.
-	above *atomic.Int64
-	part  int64 // account may have 1/part of what its group leaves free beyond its own
+	above   *atomic.Int64
+	divisor int64 // account may have 1/divisor of what its group leaves free beyond its own
 }
 
 const (
-	// The budget of requests is Config.MaxInFlight × waitingBytes, enough for that many that have
-	// paid for their answers; that of requests for streams is MaxInFlight × startingBytes; each is
+	// The budget of requests is Config.MaxInFlight × budgetPerRequest, enough for that many that have
+	// paid for their answers; that of requests for streams is MaxInFlight × budgetPerStreamStart; each is
 	// less if there is less memory.
-	waitingBytes  = 128 << 10
-	startingBytes = 256 << 10
+	budgetPerRequest     = 128 << 10
+	budgetPerStreamStart = 256 << 10
 	// The budgets are at most these parts of the memory that the process may use; unfinished
 	// heads (unfinishedheads.go) have another. Tables, caches and idle connections are not
 	// counted; docs/scale.md says how much they need.
-	waitingPart  = 4
-	startingPart = 8
-	openPart     = 2
+	requestsDivisor     = 4
+	streamStartsDivisor = 8
+	openStreamsDivisor  = 2
 	// leastBytes: no budget is smaller.
 	leastBytes = 4 << 20
 	// requestBytes is an estimate of the memory of a request without its headers and body:
@@ -86,16 +86,16 @@ const (
 	answerBytes = egress.StreamBuffer + 32<<10
 )
 
-// The part that an account may have of what its group leaves free beyond its own, as a divisor. A
-// user who is alone has a fifth of the budget: then a fifth is the group's, and three are left.
+// What an account may have of what its group leaves free beyond its own, as a divisor. An account
+// that is alone has 1/(divisor + 2) of the budget: a user has a fifth.
 const (
-	addressPart = 15
-	userPart    = 3
-	hostPart    = 1
-	headPart    = 1
-	// streamsPart is the part of users and hosts in the budget of requests for streams. It
-	// is larger, because clients that have lost their streams all come back at once.
-	streamsPart = 1
+	addressDivisor = 15
+	userDivisor    = 3
+	hostDivisor    = 1
+	headDivisor    = 1
+	// streamDivisor is that of users and hosts in the budgets of streams. Their part is larger
+	// there, because clients that have lost their streams all come back at once.
+	streamDivisor = 1
 )
 
 // take charges a payer weight bytes; false: there is no room.
@@ -126,7 +126,7 @@ func (p *payer) add(bytes, own, free int64) (fits bool) {
 		free -= n
 	}
 	n := p.account.Add(bytes)
-	return fits && (n <= free/p.part || n == own)
+	return fits && (n <= free/p.divisor || n == own)
 }
 
 func (b *memoryBudget) add(p payer, weight int64) {
@@ -159,58 +159,58 @@ type accountKey struct {
 type accountKind byte
 
 const (
-	addressAccount   accountKind = iota // the address of a caller that is not authenticated yet, for a target
-	addressGroup                        // an address, for all targets other than pages
-	addressesGroup                      // all of these
-	userAccount                         // a user, for a target
-	waitingAccount                      // an address, for requests that will run on a backend that authenticates by itself
-	delegatedAccount                    // an address, for requests that run there
-	targetGroup                         // users and addresses for one target other than a mount; for a page also callers who are not authenticated yet
-	mountsGroup                         // the same for all mounts in a logical cluster
-	hostAccount                         // a mounted host, for a mount
-	hostsGroup                          // the hosts of all mounts in a logical cluster
-	headAccount                         // an address, for unfinished heads of requests; and its group
+	addressAccount        accountKind = iota // the address of a caller that is not authenticated yet, for a target
+	addressGroup                             // an address, for all targets other than pages
+	addressesGroup                           // all of these
+	userAccount                              // a user, for a target
+	backendWaitingAccount                    // an address, for requests that will run on a backend that authenticates by itself
+	backendRunningAccount                    // an address, for requests that run there
+	targetGroup                              // users and addresses for one target other than a mount; for a page also callers who are not authenticated yet
+	mountsGroup                              // the same for all mounts in a logical cluster
+	hostAccount                              // a mounted host, for a mount
+	hostsGroup                               // the hosts of all mounts in a logical cluster
+	headAccount                              // an address, for unfinished heads of requests; and its group
 )
 
-// stranger pays for requests from an address, which has remote as http.Request has it, to a
+// unauthenticated pays for requests from an address, which has remote as http.Request has it, to a
 // workspace or a mapping until their callers are authenticated.
-func (b *memoryBudget) stranger(remote, target string) payer {
-	p := b.payer(addressPart, atAddress(addressAccount, remote, target), atAddress(addressGroup, remote, ""))
+func (b *memoryBudget) unauthenticated(remote, target string) payer {
+	p := b.payer(addressDivisor, atAddress(addressAccount, remote, target), atAddress(addressGroup, remote, ""))
 	p.above = b.group(accountKey{kind: addressesGroup})
 	return p
 }
 
-// pageReader is stranger for a page of the proxy's own, which is a group by itself.
+// pageReader is unauthenticated for a page of the proxy's own, which is a group by itself.
 func (b *memoryBudget) pageReader(remote, page string) payer {
-	return b.payer(addressPart, atAddress(addressAccount, remote, page), accountKey{kind: targetGroup, target: page})
+	return b.payer(addressDivisor, atAddress(addressAccount, remote, page), accountKey{kind: targetGroup, target: page})
 }
 
 // user pays for a user's requests for a target. home is the user's logical cluster, if it has
 // one, or else empty.
 func (b *memoryBudget) user(name, home, target string, group accountKey) payer {
-	return b.payer(userPart, accountKey{kind: userAccount, who: name, home: home, target: target}, group)
+	return b.payer(userDivisor, accountKey{kind: userAccount, who: name, home: home, target: target}, group)
 }
 
-// waiting pays for requests to a backend that authenticates the caller itself until they run.
-func (b *memoryBudget) waiting(remote, target string, group accountKey) payer {
-	return b.payer(addressPart, atAddress(waitingAccount, remote, target), group)
+// backendWaiting pays for requests to a backend that authenticates the caller itself until they run.
+func (b *memoryBudget) backendWaiting(remote, target string, group accountKey) payer {
+	return b.payer(addressDivisor, atAddress(backendWaitingAccount, remote, target), group)
 }
 
-// delegated pays for requests that run at a backend that authenticates the caller itself.
-func (b *memoryBudget) delegated(remote, target string, group accountKey) payer {
-	return b.payer(hostPart, atAddress(delegatedAccount, remote, target), group)
+// backendRunning pays for requests that run at a backend that authenticates the caller itself.
+func (b *memoryBudget) backendRunning(remote, target string, group accountKey) payer {
+	return b.payer(hostDivisor, atAddress(backendRunningAccount, remote, target), group)
 }
 
 // host pays for requests to a mounted host.
 func (b *memoryBudget) host(host string, m *destination.Mount) payer {
-	return b.payer(hostPart, accountKey{kind: hostAccount, who: host, target: m.Path}, accountKey{kind: hostsGroup, target: m.Parent})
+	return b.payer(hostDivisor, accountKey{kind: hostAccount, who: host, target: m.Path}, accountKey{kind: hostsGroup, target: m.Parent})
 }
 
-func (b *memoryBudget) payer(part int64, account, group accountKey) payer {
+func (b *memoryBudget) payer(divisor int64, account, group accountKey) payer {
 	return payer{
 		account: &b.accounts[maphash.Comparable(b.seed, account)%uint64(len(b.accounts))],
 		group:   b.group(group),
-		part:    part,
+		divisor: divisor,
 	}
 }
 

@@ -50,7 +50,7 @@ func besiege(t *testing.T, w *world) *siege {
 	t.Cleanup(func() { // before the proxy ends
 		end()
 		s.until("the attack is over", func() bool { return s.inFlight.Load() == 0 })
-		if used := s.limit.waiting.used.Load() + s.limit.starting.used.Load() + s.limit.open.used.Load() + s.limit.all.Load(); used != 0 {
+		if used := s.limit.requests.used.Load() + s.limit.streamStarts.used.Load() + s.limit.openStreams.used.Load() + s.limit.all.Load(); used != 0 {
 			t.Errorf("%d bytes or places are not given back", used)
 		}
 	})
@@ -367,7 +367,7 @@ func TestWatchIsChargedUntilItBegins(t *testing.T) {
 	const watches = 2 * mayRun
 	client := s.client(t, true)
 	s.send(client, watches, "", func(int) string { return "/clusters/root:ws/api/v1/pods?watch=1" })
-	s.until("the watches pay", func() bool { return s.limit.starting.used.Load() >= watches*requestBytes })
+	s.until("the watches pay", func() bool { return s.limit.streamStarts.used.Load() >= watches*requestBytes })
 	r, err := http.NewRequestWithContext(s.ctx, http.MethodGet, s.URL+"/clusters/root:ws/api/v1/pods/one?watch=1", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -382,7 +382,7 @@ func TestWatchIsChargedUntilItBegins(t *testing.T) {
 		t.Errorf("%d of %d watches are refused", n, watches)
 	}
 	close(begin)
-	s.until("the watches are exempt", func() bool { return s.limit.starting.used.Load() == 0 })
+	s.until("the watches are exempt", func() bool { return s.limit.streamStarts.used.Load() == 0 })
 	s.until("all are open", func() bool { return s.streams.set.counts()[watchStream] == watches })
 }
 
@@ -458,7 +458,7 @@ func (s *siege) uploads(n int64, path string) {
 // workspace have half of what there is, and those of one user a third.
 func TestOpenStreamsAreBounded(t *testing.T) {
 	t.Parallel()
-	const memory, most = 8 << 20, 8 << 20 / openPart / streamBytes
+	const memory, most = 8 << 20, 8 << 20 / openStreamsDivisor / streamBytes
 	for _, c := range []struct {
 		name  string
 		user  func(i int) string
@@ -518,11 +518,11 @@ func TestOpenStreamsAreBounded(t *testing.T) {
 				if code := watch("/clusters/root:other", "neighbour"); code != http.StatusOK {
 					t.Errorf("a neighbour's watch is answered %d", code)
 				}
-				if n := f.limit.starting.used.Load(); n != 0 {
+				if n := f.limit.streamStarts.used.Load(); n != 0 {
 					t.Errorf("%d bytes are charged for watches that have begun", n)
 				}
 				end()
-				until(t, "nothing is charged any more", func() bool { return f.limit.open.used.Load() == 0 })
+				until(t, "nothing is charged any more", func() bool { return f.limit.openStreams.used.Load() == 0 })
 			})
 		}
 	}
@@ -533,21 +533,21 @@ func TestOpenStreamsAreBounded(t *testing.T) {
 func TestAccountsLeaveRoomForOthers(t *testing.T) {
 	b := budgetOf(100)
 	limit := b.limit.Load()
-	if n := fill(b, b.user("a", "", "ws", workspaceGroup("ws"))); int64(n) > limit/requestBytes/(userPart+2) {
+	if n := fill(b, b.user("a", "", "ws", workspaceGroup("ws"))); int64(n) > limit/requestBytes/(userDivisor+2) {
 		t.Errorf("one user has %d requests of %d", n, limit/requestBytes)
 	}
 	for i := range 8 {
-		if fill(b, b.stranger(fmt.Sprintf("10.0.0.%d:1", i), "ws")) == 0 {
+		if fill(b, b.unauthenticated(fmt.Sprintf("10.0.0.%d:1", i), "ws")) == 0 {
 			t.Errorf("stranger %d has no room", i)
 		}
 	}
 	if limit-b.used.Load() < limit/4 {
 		t.Errorf("a user and eight strangers have taken %d of %d", b.used.Load(), limit)
 	}
-	if a, z := b.stranger("[2001:db8::1]:1", "ws"), b.stranger("[2001:db8::ffff:0:1]:2", "ws"); a != z {
+	if a, z := b.unauthenticated("[2001:db8::1]:1", "ws"), b.unauthenticated("[2001:db8::ffff:0:1]:2", "ws"); a != z {
 		t.Error("addresses of one /64 pay apart")
 	}
-	if b.stranger("10.0.0.1:1", "ws") != b.stranger("10.0.0.1:2", "ws") {
+	if b.unauthenticated("10.0.0.1:1", "ws") != b.unauthenticated("10.0.0.1:2", "ws") {
 		t.Error("ports of one address pay apart")
 	}
 	if b.user("default", "a", "ws", workspaceGroup("a")).account == b.user("default", "b", "ws", workspaceGroup("a")).account {
@@ -564,7 +564,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 			return b.user(strconv.Itoa(i), "", "ws", workspaceGroup("ws"))
 		},
 		"strangers at many workspaces": func(b *memoryBudget, i int) payer {
-			return b.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i))
+			return b.unauthenticated(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i))
 		},
 		"users of the mounts of one workspace": func(b *memoryBudget, i int) payer {
 			d := mountedAt("ws", i)
@@ -576,7 +576,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 			return b.host(fmt.Sprint("host", i), d.LastMount())
 		},
 		"addresses at a backend that authenticates": func(b *memoryBudget, i int) payer {
-			return b.delegated(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), "/mapped/", workspaceGroup("/mapped/"))
+			return b.backendRunning(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), "/mapped/", workspaceGroup("/mapped/"))
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -588,7 +588,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 			if used > limit/2+requestBytes || used < limit/3 {
 				t.Errorf("they have %d of %d bytes, want half", used, limit)
 			}
-			if n := int64(fill(b, b.user("a", "", "quiet", workspaceGroup("quiet")))); n < limit/2/requestBytes/(userPart+2) {
+			if n := int64(fill(b, b.user("a", "", "quiet", workspaceGroup("quiet")))); n < limit/2/requestBytes/(userDivisor+2) {
 				t.Errorf("another workspace's user has only %d requests", n)
 			}
 		})
@@ -599,7 +599,7 @@ func TestGroupsLeaveHalfToOthers(t *testing.T) {
 // others of their group. Else a dozen would do, and one address has as many as there are workspaces.
 func TestFewAccountsDoNotFillTheirGroup(t *testing.T) {
 	for what, account := range map[string]func(b *memoryBudget, i int) payer{
-		"strangers": func(b *memoryBudget, i int) payer { return b.stranger("10.0.0.1:1", strconv.Itoa(i)) },
+		"strangers": func(b *memoryBudget, i int) payer { return b.unauthenticated("10.0.0.1:1", strconv.Itoa(i)) },
 		"users": func(b *memoryBudget, i int) payer {
 			return b.user(strconv.Itoa(i), "", "ws", workspaceGroup("ws"))
 		},
@@ -621,14 +621,14 @@ func TestFewAccountsDoNotFillTheirGroup(t *testing.T) {
 func TestAddressesLeaveRoomToOtherAddresses(t *testing.T) {
 	b := budgetOf(4000)
 	for i := range 20_000 {
-		fill(b, b.stranger("10.0.0.1:1", strconv.Itoa(i)))
+		fill(b, b.unauthenticated("10.0.0.1:1", strconv.Itoa(i)))
 	}
 	used, limit := b.used.Load(), b.limit.Load()
 	if used > limit/3+requestBytes || used < limit/4 {
 		t.Errorf("it has %d of %d bytes, want a third", used, limit)
 	}
 	for _, target := range []string{"0", "another"} {
-		if n := int64(fill(b, b.stranger("10.0.0.2:1", target))); n < limit/requestBytes/80 {
+		if n := int64(fill(b, b.unauthenticated("10.0.0.2:1", target))); n < limit/requestBytes/80 {
 			t.Errorf("another address has only %d requests at %q", n, target)
 		}
 	}
@@ -640,7 +640,7 @@ func TestFullWorkspacesLeaveRoomToPages(t *testing.T) {
 	var l requestLimits
 	l.init(100, math.MaxInt64)
 	for i := range 2000 {
-		fill(&l.waiting, l.waiting.stranger(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i)))
+		fill(&l.requests, l.requests.unauthenticated(fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff), strconv.Itoa(i)))
 	}
 	r, _ := http.NewRequest(http.MethodGet, "/", nil)
 	r.RemoteAddr = "192.0.2.1:1"
@@ -692,7 +692,7 @@ func TestBudgetsFollowTheMemory(t *testing.T) {
 			func() { l.init(int(c.most), 5<<20); l.setMemory(c.memory) },
 		} {
 			set()
-			got, want := [...]int64{l.waiting.limit.Load(), l.starting.limit.Load(), l.open.limit.Load()}, [...]int64{c.waiting, c.starting, c.open}
+			got, want := [...]int64{l.requests.limit.Load(), l.streamStarts.limit.Load(), l.openStreams.limit.Load()}, [...]int64{c.waiting, c.starting, c.open}
 			if got != want {
 				t.Errorf("%d requests in %d bytes: %d, want %d", c.most, c.memory, got, want)
 			}
@@ -704,7 +704,7 @@ func TestBudgetsFollowTheMemory(t *testing.T) {
 func budgetOf(most int) *memoryBudget {
 	var l requestLimits
 	l.init(most, math.MaxInt64)
-	return &l.waiting
+	return &l.requests
 }
 
 // fill takes what a payer may have, and returns how many requests that are.

@@ -232,7 +232,7 @@ func TestPauseEndsWithTheClient(t *testing.T) {
 				refused <- err
 			}()
 			until(t, "the request is held back", func() bool { return f.rates.pauses.bytes.Load() > 0 })
-			until(t, "its address has all its room for others", func() bool { return f.limit.waiting.used.Load() == 0 })
+			until(t, "its address has all its room for others", func() bool { return f.limit.requests.used.Load() == 0 })
 			if resp, _ := do(t, c, http.MethodGet, f.URL+"/livez", nil); resp.StatusCode != http.StatusOK {
 				t.Errorf("somebody else meanwhile: %s", resp.Status)
 			}

@@ -102,7 +102,7 @@ func (ss *streamSupervisor) recheckStream(ctx context.Context, st *stream) {
 	var gone routing.Gone
 	switch {
 	case errors.As(err, &gone):
-		ss.revoke(st, string(gone), "")
+		ss.endRevoked(st, string(gone), "")
 		return
 	case err != nil:
 		return // not known now
@@ -110,12 +110,12 @@ func (ss *streamSupervisor) recheckStream(ctx context.Context, st *stream) {
 	request := a.request
 	request.Target = target
 	if d := ss.recheck(ctx, request, a.decision); d != nil && ctx.Err() == nil {
-		ss.revoke(st, "it is no longer admitted", d.ID)
+		ss.endRevoked(st, "it is no longer admitted", d.ID)
 	}
 }
 
-// revoke ends a stream that is no longer admitted.
-func (ss *streamSupervisor) revoke(st *stream, why, refusal string) {
+// endRevoked ends a stream that is no longer admitted.
+func (ss *streamSupervisor) endRevoked(st *stream, why, refusal string) {
 	if !st.revoked.Swap(true) {
 		ss.revoked.Add(1)
 		ss.log.V(2).Info("Ended a "+st.kind.String(), "because", why, "refusal", refusal, "path", st.admittedBy.request.URL.Path)

@@ -258,7 +258,7 @@ func TestRevokedStreamCountsOnce(t *testing.T) {
 	now := time.Now()
 	for n := range 4 {
 		for _, st := range dueAt(ss.set, now.Add(time.Duration(n)*period), period) {
-			ss.revoke(st, "a test says so", "")
+			ss.endRevoked(st, "a test says so", "")
 			ss.set.endRecheck(st, false, false)
 		}
 	}

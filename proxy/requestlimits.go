@@ -11,11 +11,11 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// requestLimits bounds the requests that run at a time, and the memory of all requests
-// (memorybudget.go says when a request runs). Config.MaxInFlight may run in all, half of
+// requestLimits bounds the requests that run at a time, and the memory of all requests and open
+// streams (memorybudget.go says when a request runs). Config.MaxInFlight may run in all, half of
 // that at one shard or mapped backend, so that a slow one leaves room for the others, and
 // an eighth in one logical cluster, so that one tenant's users leave room for others.
-// Watches and other streams are not counted, as in kube-apiserver.
+// Long-running requests, and upgrades after their 101, are not counted, as in kube-apiserver.
 type requestLimits struct {
 	most int64 // 0: no bound
 	all  atomic.Int64
@@ -25,26 +25,26 @@ type requestLimits struct {
 	clusters [4096]atomic.Int64
 	shards   sync.Map // of *atomic.Int64, by name
 
-	// waiting is the memory budget of requests; starting is the budget of requests for watches
-	// and other streams, until the response begins. They are separate, so that many watches
-	// that reconnect at once neither are refused because of other requests nor take their
-	// room. open is the budget of streams as long as they last.
-	waiting, starting, open memoryBudget
+	// requests is the memory budget of requests; streamStarts is the budget of requests for
+	// watches and other streams, until the response begins. They are separate, so that many
+	// watches that reconnect at once neither are refused because of other requests nor take
+	// their room. openStreams is the budget of streams as long as they last.
+	requests, streamStarts, openStreams memoryBudget
 }
 
-// init: most is Config.MaxInFlight; 0: no bound. memory is that of SetMemoryLimit.
+// init: most is Config.MaxInFlight; 0: no bound. memory is that of Proxy.SetMemory.
 func (l *requestLimits) init(most int, memory int64) {
 	l.most, l.seed = int64(most), maphash.MakeSeed()
-	l.waiting.seed, l.starting.seed, l.open.seed = l.seed, l.seed, l.seed
+	l.requests.seed, l.streamStarts.seed, l.openStreams.seed = l.seed, l.seed, l.seed
 	l.setMemory(memory)
 }
 
-// setMemory bounds the memory of requests as most and memory, in bytes, allow. Only memory
-// bounds streams that are open.
+// setMemory sets the three budgets, in bytes, as most and memory allow. Open streams are bounded by
+// memory only.
 func (l *requestLimits) setMemory(memory int64) {
-	l.waiting.limit.Store(max(min(l.most*waitingBytes, memory/waitingPart), leastBytes))
-	l.starting.limit.Store(max(min(l.most*startingBytes, memory/startingPart), leastBytes))
-	l.open.limit.Store(max(memory/openPart, leastBytes))
+	l.requests.limit.Store(max(min(l.most*budgetPerRequest, memory/requestsDivisor), leastBytes))
+	l.streamStarts.limit.Store(max(min(l.most*budgetPerStreamStart, memory/streamStartsDivisor), leastBytes))
+	l.openStreams.limit.Store(max(memory/openStreamsDivisor, leastBytes))
 }
 
 // shard counts the requests of a shard, or, by its path, of a mapping's backend.

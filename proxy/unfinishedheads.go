@@ -21,8 +21,8 @@ import (
 // net/http's ConnState, the connection knows when a head is complete. Over HTTP/2, other streams'
 // bodies and control frames come in between, so the frames are looked at (http2heads.go).
 const (
-	// headsPart is the part of the process's memory that unfinished heads may take, as a divisor.
-	headsPart = 16
+	// headsDivisor is the part of the process's memory that unfinished heads may take, as a divisor.
+	headsDivisor = 16
 	// leastHeads and mostHeads are bounds on that: room for a few of the largest heads in the
 	// smallest process, and no more than strangers need. The latter holds, too, if the memory
 	// is not known.
@@ -58,7 +58,7 @@ func newHeads(memory int64, log klog.Logger) *heads {
 
 // setMemory bounds the heads as the process's memory, in bytes, allows.
 func (h *heads) setMemory(memory int64) {
-	h.limit.Store(max(min(memory/headsPart, mostHeads), leastHeads))
+	h.limit.Store(max(min(memory/headsDivisor, mostHeads), leastHeads))
 }
 
 // refuse counts and logs a connection that is closed.
@@ -134,7 +134,7 @@ func (c *connection) growHead(bytes int64) bool {
 	h.owes.Store(true)
 	if h.payer.account == nil {
 		key := atAddress(headAccount, c.RemoteAddr().String(), "")
-		h.payer = c.of.heads.payer(headPart, key, key)
+		h.payer = c.of.heads.payer(headDivisor, key, key)
 	}
 	if bytes > h.charged {
 		if !c.of.heads.grow(h.payer, h.charged, bytes-h.charged) {

@@ -66,7 +66,7 @@ func TestUnreadAnswersAreCharged(t *testing.T) {
 				}()
 			}
 			until(t, "each answer has begun", func() bool { return sent.Load() >= requests*(8<<10) })
-			got, charged := settled(t, &sent), s.limit.waiting.used.Load()
+			got, charged := settled(t, &sent), s.limit.requests.used.Load()
 			if most := int64(requests * (answerBytes + slack)); got > most {
 				t.Errorf("the upstream has sent %d bytes that nobody reads, want at most %d", got, most)
 			}
@@ -95,7 +95,7 @@ func TestUndecidedUploadsAreCharged(t *testing.T) {
 		}
 	}()
 	until(t, "the upload has begun", func() bool { return taken.Load() > 0 })
-	got, charged := settled(t, &taken), s.limit.waiting.used.Load()
+	got, charged := settled(t, &taken), s.limit.requests.used.Load()
 	// The client has read one frame that it could not send.
 	if got > charged+upstream.MaxFrame {
 		t.Errorf("%d bytes of the body have left the client, and %d are charged", got, charged)
@@ -129,8 +129,8 @@ func TestUploadsOfStreamsAreCharged(t *testing.T) {
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("the upload is answered %d", res.StatusCode)
 	}
-	until(t, "the stream has begun", func() bool { return f.limit.starting.used.Load() == 0 })
-	if n := f.limit.open.used.Load(); n < uploadWindow {
+	until(t, "the stream has begun", func() bool { return f.limit.streamStarts.used.Load() == 0 })
+	if n := f.limit.openStreams.used.Load(); n < uploadWindow {
 		t.Errorf("%d bytes are charged, and the client may send %d unasked", n, uploadWindow)
 	}
 }

@@ -65,7 +65,7 @@ func (m *Mappings) findCluster(e *Mapping, path string) (entryMatch, error) {
 			err = lookup.Stays(below)
 		}
 	default:
-		r.cluster, _, err = lookup.FindCluster(path)
+		r.cluster, _, err = lookup.FindClusterAnywhere(path)
 	}
 	if r.cluster == lookup.Wildcard {
 		r.cluster = ""

@@ -115,7 +115,7 @@ func (q *resolution) enter(found entryMatch) {
 	d.APIPath = d.Path
 	if m.Shards {
 		d.Kind = destination.Shard
-	} else if cluster, inside, err := lookup.FindCluster(d.Path); err == nil && cluster != "" {
+	} else if cluster, inside, err := lookup.FindClusterAnywhere(d.Path); err == nil && cluster != "" {
 		d.APIPath = inside
 	}
 }

@@ -167,7 +167,7 @@ func servicesCluster(path string) (string, error) {
 			return lookup.DecodeCluster(owner)
 		}
 	}
-	cluster, _, err := lookup.FindCluster(path)
+	cluster, _, err := lookup.FindClusterAnywhere(path)
 	if cluster == lookup.Wildcard {
 		cluster = ""
 	}

@@ -90,7 +90,7 @@ func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenti
 		Instance: instance, ID: f.Decision.ID, Time: metav1.NewTime(f.Time), Count: f.Count, Last: metav1.NewTime(f.Last), Method: f.Method, Path: f.Path,
 		Place: PlaceOf(&f.Target, f.ShardRoute), Credential: f.Presented,
 	}
-	if cluster, _, err := lookup.FindCluster(f.Path); err == nil {
+	if cluster, _, err := lookup.FindClusterAnywhere(f.Path); err == nil {
 		e.Place.Cluster = cluster
 	}
 	e.AddDecision(f.Decision, confined)
