@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"hash/maphash"
+	"math"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"frontproxy/internal/clientaddr"
 	"frontproxy/internal/egress"
 	"frontproxy/proxy/destination"
+	"frontproxy/proxy/metrics"
 )
 
 // memoryBudget bounds the memory of requests, and how much of it one account may use.
@@ -147,6 +149,15 @@ func (b *memoryBudget) move(from, to payer, weight int64) bool {
 	}
 	to.add(-weight, 0, 0)
 	return false
+}
+
+// state is what metrics report of the budget.
+func (b *memoryBudget) state() metrics.MemoryBudget {
+	limit := float64(b.limit.Load())
+	if limit >= math.MaxInt64/openStreamsDivisor { // the memory is not known
+		limit = math.Inf(1)
+	}
+	return metrics.MemoryBudget{Charged: float64(b.used.Load()), Limit: limit}
 }
 
 // accountKey is what tells accounts and groups apart.

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -520,6 +521,12 @@ func TestOpenStreamsAreBounded(t *testing.T) {
 				}
 				if n := f.limit.streamStarts.used.Load(); n != 0 {
 					t.Errorf("%d bytes are charged for watches that have begun", n)
+				}
+				lines := metricLines(t, f.config.Metrics, "front_proxy_charged_memory")
+				for name, bytes := range map[string]int64{"front_proxy_charged_memory_bytes": f.limit.openStreams.used.Load(), "front_proxy_charged_memory_limit_bytes": memory / openStreamsDivisor} {
+					if want := fmt.Sprintf(`%s{budget="open_streams"} %v`, name, float64(bytes)); !slices.Contains(lines, want) {
+						t.Errorf("metrics lack %s: %q", want, lines)
+					}
 				}
 				end()
 				until(t, "nothing is charged any more", func() bool { return f.limit.openStreams.used.Load() == 0 })

@@ -16,6 +16,11 @@ func (p *Proxy) state() metrics.ProxyState {
 	for kind, n := range p.streams.set.counts() {
 		s.Streams[streamKind(kind).String()] = n
 	}
+	if p.limit.most > 0 {
+		s.Memory = map[string]metrics.MemoryBudget{
+			"requests": p.limit.requests.state(), "stream_starts": p.limit.streamStarts.state(), "open_streams": p.limit.openStreams.state(),
+		}
+	}
 	if l := p.listeners.connections; l != nil {
 		s.Connections = &metrics.Connections{Open: l.open.Load(), Refused: l.refused.Load(), WithoutHeader: l.withoutHeader.Load(), UnfinishedHead: l.heads.refused.Load()}
 	}
