@@ -129,13 +129,13 @@ func (c *charges) forStream(p payer) payer {
 	return p
 }
 
-// chargeStream charges the caller for the stream that the request r is for, until release. A
+// chargeStream charges the caller for the stream that the request is for, until release. A
 // non-nil Status (429) refuses it. u is the authenticated user; nil: there is none.
-func (c *charges) chargeStream(l *requestLimits, r *http.Request, u user.Info) *metav1.Status {
+func (c *charges) chargeStream(l *requestLimits, u user.Info) *metav1.Status {
 	if c.budget == nil {
 		return nil
 	}
-	s := streamCharge{budget: &l.openStreams, weight: streamBytes + heldBytes(r)}
+	s := streamCharge{budget: &l.openStreams, weight: c.weight - requestBytes + streamBytes}
 	if u == nil {
 		s.payer = l.openStreams.backendRunning(c.address, c.target, c.group)
 	} else {
@@ -235,8 +235,8 @@ func (c *charges) release() {
 	c.stream = streamCharge{}
 }
 
-// releaseRequest gives back what the request for a stream holds when the stream begins, and leaves what
-// is paid for the stream.
+// releaseRequest gives back what the request for a stream holds, when the stream begins, and
+// leaves what is paid for the stream.
 func (c *charges) releaseRequest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -174,7 +174,7 @@ func (x *exchange) limitCaller(r *http.Request) *metav1.Status {
 		if status := checkStreamSize(r, &x.dest, x.decision); status != nil {
 			return status
 		}
-		if status := x.charges.chargeStream(&x.p.limit, r, x.decision.User); status != nil {
+		if status := x.charges.chargeStream(&x.p.limit, x.decision.User); status != nil {
 			return status
 		}
 	}

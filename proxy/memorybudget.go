@@ -239,11 +239,9 @@ func atAddress(kind accountKind, remote, target string) accountKey {
 	return key
 }
 
-// weightOf is how much memory a request may hold while it waits, in bytes.
-func weightOf(r *http.Request) int64 { return requestBytes + heldBytes(r) }
-
-// heldBytes is how much of that its line, headers and body may take.
-func heldBytes(r *http.Request) int64 {
+// weightOf is how much memory a request may hold while it waits, in bytes: requestBytes, and what
+// its line, headers and body may take.
+func weightOf(r *http.Request) int64 {
 	body := int64(maxBufferedBody)
 	if r.ProtoMajor == 2 {
 		body = uploadWindow // what the client may send unasked
@@ -251,7 +249,7 @@ func heldBytes(r *http.Request) int64 {
 	if r.ContentLength >= 0 {
 		body = min(body, r.ContentLength)
 	}
-	n := int64(len(r.RequestURI))
+	n := requestBytes + int64(len(r.RequestURI))
 	for key, values := range r.Header {
 		for _, v := range values {
 			n += int64(len(key) + len(v) + headerOverhead)
