@@ -97,7 +97,7 @@ type Authenticator struct {
 	accepted   *bytecache.Cache[token.Digest, answer]
 	refused    *bytecache.Cache[token.Digest, answer]
 	questions  *fairqueue.Queue[token.Digest, answer]
-	unattended sync.Map // of true, by token.Digest: questions for which a goroutine of their own waits
+	background sync.Map // of true, by token.Digest: questions for which a goroutine of their own waits
 	health     *health
 }
 
@@ -254,10 +254,10 @@ func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.T
 	if ctx.Err() == nil {
 		return w.askInTurn(ctx, key, t, audiences, since)
 	}
-	if _, asked := w.unattended.LoadOrStore(key, true); !asked { // one is enough, and it keeps the token
+	if _, asked := w.background.LoadOrStore(key, true); !asked { // one is enough, and it keeps the token
 		t.Raw, audiences = strings.Clone(t.Raw), slices.Clone(audiences) // of a header that may be a megabyte
 		go func() {
-			defer w.unattended.Delete(key)
+			defer w.background.Delete(key)
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), questionTimeout)
 			defer cancel()
 			_, _ = w.askInTurn(ctx, key, t, audiences, since) // remembered
