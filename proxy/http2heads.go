@@ -21,13 +21,13 @@ const (
 	prefaceTimeout = 10 * time.Second // net/http's
 )
 
-// watchHTTP2Heads has the server charge its HTTP/2 connections for their unfinished heads. These
+// chargeHTTP2Heads has the server charge its HTTP/2 connections for their unfinished heads. These
 // can't be told from bodies in what is read below TLS, and 32 KiB of them may cost 2 MiB. net/http
 // serves HTTP/2 on any net.Conn that is handed over as it hands over unencrypted ones itself,
 // and as golang.org/x/net/http2 relies on. If that should change, HTTP/2 is served without charges,
 // and TestUnfinishedHeads fails.
-func watchHTTP2Heads(s *http.Server) {
-	_ = s.Serve(noListener{}) // sets TLSNextProto; ServeTLS returns the error, if that is not possible
+func chargeHTTP2Heads(s *http.Server) {
+	_ = s.Serve(closedListener{}) // sets TLSNextProto; ServeTLS returns the error, if that is not possible
 	serve, plain := s.TLSNextProto["h2"], s.TLSNextProto["unencrypted_http2"]
 	if serve == nil || plain == nil {
 		return
@@ -40,7 +40,7 @@ func watchHTTP2Heads(s *http.Server) {
 		}
 		c.endHead() // the handshake
 		if readPreface(conn) == nil {
-			plain(s, tls.Client(handedOver{conn, &http2Conn{Conn: conn, of: c}}, nil), h)
+			plain(s, tls.Client(netConnInTLSConn{conn, &http2Conn{Conn: conn, below: c}}, nil), h)
 		}
 	}
 }
@@ -60,25 +60,25 @@ func readPreface(conn net.Conn) error {
 	return conn.SetReadDeadline(time.Time{}) //nolint:wrapcheck // nobody reads it
 }
 
-// noListener is a listener that has ended.
-type noListener struct{ net.Listener }
+// closedListener is a listener that has ended.
+type closedListener struct{ net.Listener }
 
-func (noListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
-func (noListener) Close() error              { return nil }
+func (closedListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (closedListener) Close() error              { return nil }
 
-// handedOver is the form in which net/http takes over a connection.
-type handedOver struct {
+// netConnInTLSConn is the form in which net/http takes over a connection.
+type netConnInTLSConn struct {
 	net.Conn
 	conn net.Conn
 }
 
 // UnencryptedNetConn is what net/http calls.
-func (h handedOver) UnencryptedNetConn() net.Conn { return h.conn }
+func (h netConnInTLSConn) UnencryptedNetConn() net.Conn { return h.conn }
 
 // http2Conn is an HTTP/2 connection above TLS.
 type http2Conn struct {
 	*tls.Conn
-	of    *connection
+	below *connection
 	block headerBlock
 }
 
@@ -90,10 +90,10 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 	switch now := c.block.unfinished; now {
 	case before:
 	case 0:
-		c.of.releaseHead(false)
+		c.below.releaseHead(false)
 	default:
-		if none := c.of.chargeHead(min(now, http2Fields)*fieldCost+now*http2HeadCost, false); none != nil {
-			return 0, none
+		if noRoom := c.below.chargeHead(min(now, http2Fields)*fieldCost+now*http2HeadCost, false); noRoom != nil {
+			return 0, noRoom
 		}
 	}
 	return n, err //nolint:wrapcheck // a net.Conn's
@@ -102,13 +102,13 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 // headerBlock follows the frames of an HTTP/2 connection (RFC 9113, sections 4.1, 6.2 and 6.10),
 // whatever these are. Frames of other streams never come within a header block.
 type headerBlock struct {
-	header  [9]byte
-	have    int // bytes of header
-	left    int // bytes that are missing of the frame
-	is      bool
-	ends    bool  // with this frame
-	size    int64 // of the block so far
-	started bool  // a frame of it has ended
+	header      [9]byte
+	headerRead  int // bytes of header
+	payloadLeft int // bytes that are missing of the frame
+	inBlock     bool
+	endsBlock   bool  // with this frame
+	size        int64 // of the block so far
+	hasFrame    bool  // a frame of it has ended
 
 	// unfinished is the size of a block of which a frame has ended, so that its fields are in
 	// memory, and others are missing.
@@ -123,25 +123,25 @@ const (
 
 func (h *headerBlock) follow(b []byte) {
 	for len(b) > 0 {
-		if h.left == 0 {
-			n := copy(h.header[h.have:], b)
-			h.have += n
+		if h.payloadLeft == 0 {
+			n := copy(h.header[h.headerRead:], b)
+			h.headerRead += n
 			b = b[n:]
-			if h.have < len(h.header) {
+			if h.headerRead < len(h.header) {
 				return
 			}
 			h.begin()
 		}
-		n := min(h.left, len(b))
-		h.left -= n
+		n := min(h.payloadLeft, len(b))
+		h.payloadLeft -= n
 		b = b[n:]
-		if h.is {
+		if h.inBlock {
 			h.size += int64(n)
 		}
-		if h.left == 0 && h.is {
+		if h.payloadLeft == 0 && h.inBlock {
 			h.end()
 		}
-		if h.started {
+		if h.hasFrame {
 			h.unfinished = h.size
 		}
 	}
@@ -149,17 +149,17 @@ func (h *headerBlock) follow(b []byte) {
 
 // begin is called when a frame's header is complete.
 func (h *headerBlock) begin() {
-	h.have = 0
-	h.left = int(h.header[0])<<16 | int(h.header[1])<<8 | int(h.header[2])
+	h.headerRead = 0
+	h.payloadLeft = int(h.header[0])<<16 | int(h.header[1])<<8 | int(h.header[2])
 	kind, flags := h.header[3], h.header[4]
-	h.is = kind == headersFrame || kind == continuationFrame
-	h.ends = flags&endHeaders != 0
+	h.inBlock = kind == headersFrame || kind == continuationFrame
+	h.endsBlock = flags&endHeaders != 0
 }
 
 // end is called when a frame of a block has ended.
 func (h *headerBlock) end() {
-	h.started = !h.ends
-	if h.ends {
+	h.hasFrame = !h.endsBlock
+	if h.endsBlock {
 		h.size, h.unfinished = 0, 0
 	}
 }

@@ -58,8 +58,8 @@ type memoryBudget struct {
 // payer is who is charged for a request. The zero payer is nobody.
 type payer struct {
 	account, group *atomic.Int64
-	// above is the group of groups that group belongs to; nil: it belongs to none.
-	above   *atomic.Int64
+	// parent is the group of groups that group belongs to; nil: it belongs to none.
+	parent  *atomic.Int64
 	divisor int64 // account may have 1/divisor of what its group leaves free beyond its own
 }
 
@@ -75,8 +75,8 @@ const (
 	requestsDivisor     = 4
 	streamStartsDivisor = 8
 	openStreamsDivisor  = 2
-	// leastBytes: no budget is smaller.
-	leastBytes = 4 << 20
+	// minBudget: no budget is smaller.
+	minBudget = 4 << 20
 	// requestBytes is an estimate of the memory of a request without its headers and body:
 	// stacks, buffers, net/http's records. So the budget bounds the number of requests too.
 	requestBytes = 16 << 10
@@ -119,7 +119,7 @@ func (b *memoryBudget) grow(p payer, weight, more int64) bool {
 // its group, and a group that has no other needs just room around it.
 func (p *payer) add(bytes, own, free int64) (fits bool) {
 	fits = true
-	for _, group := range [...]*atomic.Int64{p.above, p.group} {
+	for _, group := range [...]*atomic.Int64{p.parent, p.group} {
 		if group == nil {
 			continue
 		}
@@ -172,7 +172,7 @@ type accountKind byte
 const (
 	addressAccount        accountKind = iota // the address of a caller that is not authenticated yet, for a target
 	addressGroup                             // an address, for all targets other than pages
-	addressesGroup                           // all of these
+	unauthenticatedGroup                           // all of these
 	userAccount                              // a user, for a target
 	backendWaitingAccount                    // an address, for requests that will run on a backend that authenticates by itself
 	backendRunningAccount                    // an address, for requests that run there
@@ -187,7 +187,7 @@ const (
 // workspace or a mapping until their callers are authenticated.
 func (b *memoryBudget) unauthenticated(remote, target string) payer {
 	p := b.payer(addressDivisor, atAddress(addressAccount, remote, target), atAddress(addressGroup, remote, ""))
-	p.above = b.group(accountKey{kind: addressesGroup})
+	p.parent = b.group(accountKey{kind: unauthenticatedGroup})
 	return p
 }
 

@@ -687,7 +687,7 @@ func TestClustersHaveOneAccountUnderAllPaths(t *testing.T) {
 // TestBudgetsFollowTheMemory: the budgets leave an eighth of the process's memory to all else,
 // however many requests may be in flight, and change with it.
 func TestBudgetsFollowTheMemory(t *testing.T) {
-	for _, c := range []struct{ most, memory, waiting, starting, open int64 }{
+	for _, c := range []struct{ most, memory, requests, streamStarts, openStreams int64 }{
 		{4000, math.MaxInt64, 4000 * 128 << 10, 4000 * 256 << 10, math.MaxInt64 / 2},
 		{4000, 800 << 20, 200 << 20, 100 << 20, 400 << 20},
 		{400, 8 << 30, 400 * 128 << 10, 400 * 256 << 10, 4 << 30},
@@ -699,7 +699,7 @@ func TestBudgetsFollowTheMemory(t *testing.T) {
 			func() { l.init(int(c.most), 5<<20); l.setMemory(c.memory) },
 		} {
 			set()
-			got, want := [...]int64{l.requests.limit.Load(), l.streamStarts.limit.Load(), l.openStreams.limit.Load()}, [...]int64{c.waiting, c.starting, c.open}
+			got, want := [...]int64{l.requests.limit.Load(), l.streamStarts.limit.Load(), l.openStreams.limit.Load()}, [...]int64{c.requests, c.streamStarts, c.openStreams}
 			if got != want {
 				t.Errorf("%d requests in %d bytes: %d, want %d", c.most, c.memory, got, want)
 			}

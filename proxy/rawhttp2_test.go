@@ -111,7 +111,7 @@ func (f *front) held() string {
 	for name, n := range l.shards.Range {
 		count("places at "+name.(string), n.(*atomic.Int64).Load())
 	}
-	for name, b := range map[string]*memoryBudget{"waiting": &l.requests, "starting": &l.streamStarts, "open": &l.openStreams, "heads": &f.listeners.connections.heads.memoryBudget} {
+	for name, b := range map[string]*memoryBudget{"requests": &l.requests, "stream starts": &l.streamStarts, "open streams": &l.openStreams, "heads": &f.listeners.connections.heads.memoryBudget} {
 		count(name+": bytes", b.used.Load())
 		for i := range b.accounts {
 			count(name+": bytes of an account", b.accounts[i].Load())

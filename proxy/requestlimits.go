@@ -42,9 +42,9 @@ func (l *requestLimits) init(most int, memory int64) {
 // setMemory sets the three budgets, in bytes, as most and memory allow. Open streams are bounded by
 // memory only.
 func (l *requestLimits) setMemory(memory int64) {
-	l.requests.limit.Store(max(min(l.most*budgetPerRequest, memory/requestsDivisor), leastBytes))
-	l.streamStarts.limit.Store(max(min(l.most*budgetPerStreamStart, memory/streamStartsDivisor), leastBytes))
-	l.openStreams.limit.Store(max(memory/openStreamsDivisor, leastBytes))
+	l.requests.limit.Store(max(min(l.most*budgetPerRequest, memory/requestsDivisor), minBudget))
+	l.streamStarts.limit.Store(max(min(l.most*budgetPerStreamStart, memory/streamStartsDivisor), minBudget))
+	l.openStreams.limit.Store(max(memory/openStreamsDivisor, minBudget))
 }
 
 // shard counts the requests of a shard, or, by its path, of a mapping's backend.

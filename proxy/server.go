@@ -57,7 +57,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return err
 	}
 	server := p.server(config)
-	watchHTTP2Heads(server)
+	chargeHTTP2Heads(server)
 	served := make(chan error, 2)
 	running.Go(func() { served <- server.ServeTLS(p.listeners.connections, "", "") })
 	running.Go(func() { served <- server.Serve(p.listeners.reused) })

@@ -23,11 +23,11 @@ import (
 const (
 	// headsDivisor is the part of the process's memory that unfinished heads may take, as a divisor.
 	headsDivisor = 16
-	// leastHeads and mostHeads are bounds on that: room for a few of the largest heads in the
+	// minHeadBudget and maxHeadBudget are bounds on that: room for a few of the largest heads in the
 	// smallest process, and no more than strangers need. The latter holds, too, if the memory
 	// is not known.
-	leastHeads = 16 << 20
-	mostHeads  = 256 << 20
+	minHeadBudget = 16 << 20
+	maxHeadBudget = 256 << 20
 
 	// freeHead is how much of a head over HTTP/1.1 costs nothing, in bytes with TLS's: what a
 	// connection is taken to cost has room for it (--max-connections).
@@ -35,10 +35,10 @@ const (
 	// http1HeadCost is what a byte beyond that is taken to cost: lines that are as short as can
 	// be take some five times their text.
 	http1HeadCost = 5
-	// promptHead is how large a head may become when there is no room for it, if it is complete
-	// within lateHead. So nobody gets ordinary requests refused.
-	promptHead = 64 << 10
-	lateHead   = time.Second
+	// smallHead is how large a head may become when there is no room for it, if it is complete
+	// within smallHeadGrace. So nobody gets ordinary requests refused.
+	smallHead      = 64 << 10
+	smallHeadGrace = time.Second
 )
 
 // heads is the memory that unfinished heads may take.
@@ -58,7 +58,7 @@ func newHeads(memory int64, log klog.Logger) *heads {
 
 // setMemory bounds the heads as the process's memory, in bytes, allows.
 func (h *heads) setMemory(memory int64) {
-	h.limit.Store(max(min(memory/headsDivisor, mostHeads), leastHeads))
+	h.limit.Store(max(min(memory/headsDivisor, maxHeadBudget), minHeadBudget))
 }
 
 // refuse counts and logs a connection that is closed.
@@ -70,46 +70,46 @@ func (h *heads) refuse(client net.Addr) {
 	}
 }
 
-// noRoomForHead is why a connection ends.
-type noRoomForHead struct{}
+// noRoomForHeadError is why a connection ends.
+type noRoomForHeadError struct{}
 
-func (noRoomForHead) Error() string { return "no memory is left for unfinished request headers" }
+func (noRoomForHeadError) Error() string { return "no memory is left for unfinished request headers" }
 
 // Timeout is for net/http, which answers other errors with 400, as if the client were at fault.
-func (noRoomForHead) Timeout() bool { return true }
+func (noRoomForHeadError) Timeout() bool { return true }
 
 // head is the unfinished head of one connection, or none.
 type head struct {
-	// whole says that a request is under way over HTTP/1.1, or that the connection is HTTP/2:
+	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2:
 	// what the connection reads is no head.
-	whole atomic.Bool
-	read  atomic.Int64 // bytes since then
-	owes  atomic.Bool  // there is something to give back
+	complete     atomic.Bool
+	read         atomic.Int64 // bytes since then
+	needsRelease atomic.Bool  // there is something to give back
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
 	charged int64
-	wanted  int64       // what should be charged when late fires
-	late    *time.Timer // nil: there is room
+	wanted  int64       // what should be charged when grace fires
+	grace   *time.Timer // nil: there is room
 	closed  bool
 }
 
 // Read implements net.Conn.
 func (c *connection) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.head.whole.Load() {
+	if c.head.complete.Load() {
 		return n, err //nolint:wrapcheck // a net.Conn's
 	}
 	if read := c.head.read.Add(int64(n)); read > freeHead {
-		if none := c.chargeHead((read-freeHead)*http1HeadCost, read <= promptHead); none != nil {
-			return 0, none
+		if noRoom := c.chargeHead((read-freeHead)*http1HeadCost, read <= smallHead); noRoom != nil {
+			return 0, noRoom
 		}
 	}
 	return n, err //nolint:wrapcheck // a net.Conn's
 }
 
 // chargeHead charges the client's address bytes for the connection's head, in all. If there is no
-// room, that is an error; but one that is small may have lateHead to be complete.
+// room, that is an error; but one that is small may have smallHeadGrace to be complete.
 func (c *connection) chargeHead(bytes int64, small bool) error {
 	h := &c.head
 	h.mu.Lock()
@@ -119,11 +119,11 @@ func (c *connection) chargeHead(bytes int64, small bool) error {
 	}
 	if !small {
 		c.of.heads.refuse(c.RemoteAddr())
-		return &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: noRoomForHead{}}
+		return &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: noRoomForHeadError{}}
 	}
 	h.wanted = bytes
-	if h.late == nil {
-		h.late = time.AfterFunc(lateHead, c.headIsLate)
+	if h.grace == nil {
+		h.grace = time.AfterFunc(smallHeadGrace, c.endGrace)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (c *connection) chargeHead(bytes int64, small bool) error {
 // growHead charges bytes, in all; false: there is no room. The caller holds mu.
 func (c *connection) growHead(bytes int64) bool {
 	h := &c.head
-	h.owes.Store(true)
+	h.needsRelease.Store(true)
 	if h.payer.account == nil {
 		key := atAddress(headAccount, c.RemoteAddr().String(), "")
 		h.payer = c.of.heads.payer(headDivisor, key, key)
@@ -145,12 +145,12 @@ func (c *connection) growHead(bytes int64) bool {
 	return true
 }
 
-// headIsLate closes the connection if there is still no room for its head.
-func (c *connection) headIsLate() {
+// endGrace closes the connection if there is still no room for its head.
+func (c *connection) endGrace() {
 	h := &c.head
 	h.mu.Lock()
-	late := h.late != nil && !h.closed
-	h.late = nil
+	late := h.grace != nil && !h.closed
+	h.grace = nil
 	if late && c.growHead(h.wanted) {
 		late = false
 	}
@@ -164,19 +164,19 @@ func (c *connection) headIsLate() {
 // beginHead is called when what comes next is a head.
 func (c *connection) beginHead() {
 	c.head.read.Store(0)
-	c.head.whole.Store(false)
+	c.head.complete.Store(false)
 }
 
 // endHead is called when the head is complete.
 func (c *connection) endHead() {
-	c.head.whole.Store(true)
+	c.head.complete.Store(true)
 	c.releaseHead(false)
 }
 
 // releaseHead gives back what the head holds. closed: the connection holds nothing from now on.
 func (c *connection) releaseHead(closed bool) {
 	h := &c.head
-	if !closed && !h.owes.Load() {
+	if !closed && !h.needsRelease.Load() {
 		return
 	}
 	h.mu.Lock()
@@ -184,9 +184,9 @@ func (c *connection) releaseHead(closed bool) {
 	if h.charged > 0 {
 		c.of.heads.add(h.payer, -h.charged)
 	}
-	if h.late != nil {
-		h.late.Stop()
+	if h.grace != nil {
+		h.grace.Stop()
 	}
-	h.charged, h.wanted, h.late, h.closed = 0, 0, nil, h.closed || closed
-	h.owes.Store(false)
+	h.charged, h.wanted, h.grace, h.closed = 0, 0, nil, h.closed || closed
+	h.needsRelease.Store(false)
 }
