@@ -41,7 +41,7 @@ type Builder struct {
 	evaluations chan struct{}
 	// compiler is shared by all configurations.
 	compiler *sharedCompiler
-	// caches are of verified tokens, mappings of outcomes of expressions.
+	// caches bounds the caches of verified tokens, mappings those of expressions' outcomes.
 	caches, mappings *token.Budgets
 }
 

@@ -17,7 +17,7 @@ const (
 	// expressions of all configurations of one owner. A usual one takes 5 KiB.
 	maxOwnersExpressions = 48 << 20
 	// maxAllExpressions bounds those of all owners together. Once it is used up, each owner may
-	// still have expressionsFloor, or whoever has many workspaces would keep others from having any.
+	// still have expressionsFloor; otherwise, somebody with many workspaces could leave others none.
 	maxAllExpressions = 192 << 20
 	expressionsFloor  = 1 << 20
 	// buildTime is how long the expressions of one configuration may take to
@@ -36,7 +36,7 @@ type sharedCompiler struct {
 	compiler cel.Compiler
 	clock    clock.PassiveClock
 	limited  bool // the bounds above hold
-	// maxOwnersExpressions, maxAllExpressions and expressionsFloor; tests set less.
+	// most is maxOwnersExpressions, mostOfAll maxAllExpressions, floor expressionsFloor; tests set less.
 	most, mostOfAll, floor int64
 
 	mu       sync.Mutex // guards what follows
@@ -135,7 +135,8 @@ func (c *compilation) release() {
 }
 
 // enter counts one more use of key by the owner; bytes is what its result will take. It returns
-// the result if somebody has compiled it already. The error says that the owner has too many expressions.
+// the result if somebody has compiled it already. The error says that the owner, or all owners together,
+// have too many expressions.
 func (s *sharedCompiler) enter(owner string, key expressionKey, bytes int64) (result cel.CompilationResult, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,8 +13,8 @@ const (
 	// mappingCacheBytes bounds what one configuration's entry remembers of its
 	// expressions' outcomes.
 	mappingCacheBytes = 256 << 10
-	// ownersMappingBytes bounds what all entries of an owner remember together, allMappingBytes
-	// those of all owners; beyond that, each owner still has mappingCacheBytes.
+	// ownersMappingBytes bounds what all entries of an owner remember together, allMappingBytes what
+	// those of all owners do; once that is used up, each owner still has mappingCacheBytes.
 	ownersMappingBytes, allMappingBytes = 2 << 20, 64 << 20
 	// maxNesting is how deep claims may be nested where expressions read them.
 	maxNesting = 64

@@ -9,7 +9,7 @@ import (
 // Budgets bounds the caches of all configurations of each owner, and of all owners.
 type Budgets struct {
 	total *bytecache.Total
-	most  int // of an owner, in bytes
+	most  int // bytes for each owner
 
 	mu     sync.Mutex // guards owners
 	owners map[string]*ownersBudget
@@ -23,8 +23,8 @@ type ownersBudget struct {
 // NewBudgets bounds caches of tokens. It has no owners yet.
 func NewBudgets() *Budgets { return NewBudgetsOf(allCacheBytes, ownersCacheBytes, cacheFloor) }
 
-// NewBudgetsOf bounds other caches, in bytes: all of them, and those of each owner. Each owner
-// has floor in any case.
+// NewBudgetsOf bounds other caches: all of them together by all, and those of each owner by owners,
+// in bytes. Once all is used up, each owner still has floor.
 func NewBudgetsOf(all, owners, floor int) *Budgets {
 	return &Budgets{total: bytecache.NewTotal(all, floor), most: owners, owners: map[string]*ownersBudget{}}
 }

@@ -97,7 +97,7 @@ type Authenticator struct {
 	accepted   *bytecache.Cache[token.Digest, answer]
 	refused    *bytecache.Cache[token.Digest, answer]
 	questions  *fairqueue.Queue[token.Digest, answer]
-	background sync.Map // of true, by token.Digest: questions for which a goroutine of their own waits
+	background sync.Map // a set of token.Digest: the questions that a goroutine of their own asks
 	health     *health
 }
 
@@ -248,13 +248,13 @@ func (w *Authenticator) halfBusy() bool {
 // progress. A client that sends made-up tokens must not delay the first logins of
 // others: the calls are shared among client addresses and logical clusters.
 //
-// If ctx has ended before, as that of a request that must not wait has (authn.Request.NoWait), the
-// webhook is asked for the sake of the next request.
+// If ctx has already ended, because the request must not wait (authn.Request.NoWait), askOnce returns
+// its error, and asks the webhook in the background, so that the next request finds the answer.
 func (w *Authenticator) askOnce(ctx context.Context, key token.Digest, t token.Token, audiences []string, since time.Time) (answer, error) {
 	if ctx.Err() == nil {
 		return w.askInTurn(ctx, key, t, audiences, since)
 	}
-	if _, asked := w.background.LoadOrStore(key, true); !asked { // one is enough, and it keeps the token
+	if _, asked := w.background.LoadOrStore(key, true); !asked { // one is enough: each keeps a token
 		t.Raw, audiences = strings.Clone(t.Raw), slices.Clone(audiences) // of a header that may be a megabyte
 		go func() {
 			defer w.background.Delete(key)
