@@ -24,8 +24,9 @@ const (
 )
 
 // followMemoryLimit has the runtime's memory limit follow the container's until ctx ends.
-// The environment variables GOMEMLIMIT and AUTOMEMLIMIT=off win. If the container has no limit, neither has
-// the runtime. No error keeps the program from serving.
+// If the environment has GOMEMLIMIT, or AUTOMEMLIMIT=off, the limit stays as it is; AUTOMEMLIMIT can
+// also set another share. If the container has no limit, neither has the runtime. No error keeps
+// the program from serving.
 func followMemoryLimit(ctx context.Context, container memlimit.Provider, log klog.Logger) {
 	log = log.WithName("memory")
 	limit, err := memlimit.Set(
@@ -40,8 +41,8 @@ func followMemoryLimit(ctx context.Context, container memlimit.Provider, log klo
 	}
 }
 
-// memoryLimit is the runtime's memory limit in bytes: as followMemoryLimit or GOMEMLIMIT has set it.
-func memoryLimit() int64 { return debug.SetMemoryLimit(-1) } // which changes nothing
+// memoryLimit is the runtime's memory limit in bytes, which followMemoryLimit or GOMEMLIMIT has set.
+func memoryLimit() int64 { return debug.SetMemoryLimit(-1) } // a negative limit changes nothing
 
 // passOnMemoryLimit calls set with the runtime's memory limit at once and every minute, until ctx ends.
 func passOnMemoryLimit(ctx context.Context, set func(bytes int64)) error {
