@@ -12,16 +12,16 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// charges are what one request holds of requestLimits: memory in a budget, that of its stream, a
-// place among running requests, or nothing. The zero value holds nothing. chargeAddress,
-// chargeStream, chargeCaller and startRunning are called in this order, by the goroutine that
-// serves the request; beginClientWait, endClientWait, releaseRequest and release by any, also when
-// the request is over.
+// charges are what one request holds of requestLimits: memory for itself, memory for its stream,
+// and a place among running requests. The zero value holds nothing. The goroutine that serves the
+// request calls chargeAddress, chargeStream, chargeCaller and startRunning, in this order. Any
+// goroutine may call beginClientWait, endClientWait, releaseRequest and release, even after the
+// request is over.
 type charges struct {
 	// target is what is asked for: a logical cluster, a mount, an entry of the mapping file or a
-	// page of the proxy. Each target has accounts of its own, and group is the one they belong
+	// page of the proxy. Each target has accounts of its own, and group is the group they belong
 	// to. address is the client's, and longRunning says that kube-apiserver would call the
-	// request so. The handler alone uses these.
+	// request long-running. Only the goroutine that serves the request uses these.
 	target, address string
 	group           accountKey
 	longRunning     bool
@@ -46,8 +46,8 @@ type streamCharge struct {
 	weight int64
 }
 
-// chargedTarget is what a request for localPath, or else for d, is charged for, and the group
-// of that.
+// chargedTarget returns the target of a request for localPath, or for d if localPath is empty, and
+// the group of its accounts.
 func chargedTarget(localPath string, d *destination.Destination) (target string, group accountKey) {
 	switch {
 	case localPath != "":
@@ -64,8 +64,7 @@ func chargedTarget(localPath string, d *destination.Destination) (target string,
 }
 
 // chargeAddress charges the client's address for the request while it is authenticated. If
-// the address has no room, addressFull is set. longRunning: kube-apiserver would call the
-// request so.
+// the address has no room, it sets addressFull. longRunning is charges.longRunning.
 func (c *charges) chargeAddress(l *requestLimits, r *http.Request, localPath string, d *destination.Destination, longRunning bool) {
 	if l.most == 0 {
 		return
@@ -110,8 +109,9 @@ func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.
 	return nil
 }
 
-// userOf is how a user pays. A service account belongs to the group of its own logical cluster:
-// anybody with a workspace can make up any number of them, and they are admitted everywhere.
+// userOf returns the payer for a user. A service account belongs to the group of its own logical
+// cluster: anybody with a workspace can make up any number of them, and they are authenticated
+// everywhere.
 func (c *charges) userOf(b *memoryBudget, u user.Info) payer {
 	group, home := c.group, ""
 	if of := u.GetExtra()[identity.ClusterNameKey]; len(of) > 0 {
@@ -121,7 +121,7 @@ func (c *charges) userOf(b *memoryBudget, u user.Info) payer {
 	return b.user(u.GetName(), home, c.target, group)
 }
 
-// forStream gives p the larger part that it has in the budget of requests for streams.
+// forStream gives p the larger share that it has in the budget of requests for streams.
 func (c *charges) forStream(p payer) payer {
 	if c.longRunning {
 		p.divisor = streamDivisor
@@ -235,8 +235,8 @@ func (c *charges) release() {
 	c.stream = streamCharge{}
 }
 
-// releaseRequest gives back what the request for a stream holds, when the stream begins, and
-// leaves what is paid for the stream.
+// releaseRequest gives back what the request holds, except what is charged for its stream. It is
+// called when the stream begins.
 func (c *charges) releaseRequest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -67,13 +67,13 @@ type Config struct {
 	// at a time: half of it at any one shard or backend, an eighth in one logical cluster.
 	// Further requests get 429. Requests that wait for authentication, for their client or
 	// for a mounted host do not count. The memory of all requests is bounded by 128 KiB
-	// times MaxInFlight, and of requests for streams by 256 KiB times MaxInFlight; see
-	// memoryBudget. 0: no bound on any of these.
+	// times MaxInFlight, and that of requests for streams by 256 KiB times MaxInFlight; see
+	// memoryBudget. 0: no bound on any of these, nor on the memory of open streams.
 	MaxInFlight int
 	// Memory is how many bytes the process may use, at first; SetMemory changes it. The memory
 	// of requests is also bounded by a quarter of it, that of requests for streams by an eighth,
-	// that of open streams by half, and each by no less than 4 MiB; that of unfinished request
-	// heads by a sixteenth, by no less than 16 MiB and no more than 256 MiB. 0: not known.
+	// that of open streams by half, but each bound is at least 4 MiB. The memory of unfinished request
+	// heads is bounded by a sixteenth, but at least 16 MiB and at most 256 MiB. 0: not known.
 	Memory int64
 	// Rates bounds how many requests a second there may be. Its clock is Now.
 	Rates RatesConfig

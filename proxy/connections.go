@@ -60,8 +60,8 @@ func (l *connections) refuseHeader(peer net.Addr, err error) {
 	}
 }
 
-// connection counts as open, its client must read what it is sent, and is charged for the heads
-// of requests that it leaves unfinished.
+// connection is a client's. It counts as open until it is closed. The client must read what it is
+// sent, and its address is charged for request heads that are unfinished.
 type connection struct {
 	net.Conn
 	of      *connections
@@ -88,7 +88,7 @@ func liftProgressDeadline(conn net.Conn) {
 	}
 }
 
-// connectionOf returns the connection below conn, which net/http has; nil: there is none.
+// connectionOf returns the connection below conn, which is net/http's; nil: there is none.
 func connectionOf(conn net.Conn) *connection {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
@@ -97,7 +97,7 @@ func connectionOf(conn net.Conn) *connection {
 	return c
 }
 
-// connState is called by net/http. Over HTTP/1.1, a connection becomes active when the head of a
+// connState is the server's ConnState. Over HTTP/1.1, a connection becomes active when the head of a
 // request is complete, and idle when the request is over.
 func connState(conn net.Conn, state http.ConnState) {
 	c := connectionOf(conn)

@@ -10,24 +10,24 @@ import (
 )
 
 const (
-	// http2Fields is how many bytes of a head over HTTP/2 may each stand for a field (HPACK):
-	// then the head has as many fields as net/http reads. fieldCost is the memory of such a field.
+	// http2Fields is how many bytes of a head over HTTP/2 may each stand for a field, as HPACK allows:
+	// net/http reads no more fields than that. fieldCost is what each of them is charged.
 	http2Fields = 32 << 10
 	fieldCost   = 64
-	// http2HeadCost is what each byte of a head costs besides.
+	// http2HeadCost is what each byte of a head is charged in addition.
 	http2HeadCost = 3
 
 	http2Preface   = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	prefaceTimeout = 10 * time.Second // net/http's
 )
 
-// chargeHTTP2Heads has the server charge its HTTP/2 connections for their unfinished heads. These
-// can't be told from bodies in what is read below TLS, and 32 KiB of them may cost 2 MiB. net/http
-// serves HTTP/2 on any net.Conn that is handed over as it hands over unencrypted ones itself,
-// and as golang.org/x/net/http2 relies on. If that should change, HTTP/2 is served without charges,
-// and TestUnfinishedHeads fails.
+// chargeHTTP2Heads makes the server charge HTTP/2 connections for their unfinished heads. Below TLS,
+// heads can't be told from bodies, and 32 KiB of a head may take 2 MiB. So the HTTP/2 server gets
+// connections that look at what TLS has decrypted. It takes any net.Conn if it is handed over as
+// net/http hands over unencrypted connections; golang.org/x/net/http2 relies on that, too. If
+// net/http no longer has that way, HTTP/2 is served without these charges, and TestUnfinishedHeads fails.
 func chargeHTTP2Heads(s *http.Server) {
-	_ = s.Serve(closedListener{}) // sets TLSNextProto; ServeTLS returns the error, if that is not possible
+	_ = s.Serve(closedListener{}) // sets TLSNextProto; if that fails, ServeTLS returns the error
 	serve, plain := s.TLSNextProto["h2"], s.TLSNextProto["unencrypted_http2"]
 	if serve == nil || plain == nil {
 		return
@@ -38,14 +38,15 @@ func chargeHTTP2Heads(s *http.Server) {
 			serve(s, conn, h)
 			return
 		}
-		c.endHead() // the handshake
+		c.endHead() // what was counted is the handshake
 		if readPreface(conn) == nil {
 			plain(s, tls.Client(netConnInTLSConn{conn, &http2Conn{Conn: conn, below: c}}, nil), h)
 		}
 	}
 }
 
-// readPreface reads what an HTTP/2 connection begins with.
+// readPreface reads what an HTTP/2 connection begins with, as net/http does before it hands over an
+// unencrypted connection.
 func readPreface(conn net.Conn) error {
 	if err := conn.SetReadDeadline(time.Now().Add(prefaceTimeout)); err != nil {
 		return err //nolint:wrapcheck // nobody reads it
@@ -60,22 +61,23 @@ func readPreface(conn net.Conn) error {
 	return conn.SetReadDeadline(time.Time{}) //nolint:wrapcheck // nobody reads it
 }
 
-// closedListener is a listener that has ended.
+// closedListener is a listener that is closed.
 type closedListener struct{ net.Listener }
 
 func (closedListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (closedListener) Close() error              { return nil }
 
-// netConnInTLSConn is the form in which net/http takes over a connection.
+// netConnInTLSConn passes a net.Conn to a function that takes a *tls.Conn, as net/http's
+// unencryptedNetConnInTLSConn does.
 type netConnInTLSConn struct {
 	net.Conn
 	conn net.Conn
 }
 
-// UnencryptedNetConn is what net/http calls.
+// UnencryptedNetConn is called by net/http.
 func (h netConnInTLSConn) UnencryptedNetConn() net.Conn { return h.conn }
 
-// http2Conn is an HTTP/2 connection above TLS.
+// http2Conn is an HTTP/2 connection. Its client is charged for the head that it leaves unfinished.
 type http2Conn struct {
 	*tls.Conn
 	below *connection
@@ -99,19 +101,20 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 	return n, err //nolint:wrapcheck // a net.Conn's
 }
 
-// headerBlock follows the frames of an HTTP/2 connection (RFC 9113, sections 4.1, 6.2 and 6.10),
-// whatever these are. Frames of other streams never come within a header block.
+// headerBlock follows the frames of an HTTP/2 connection (RFC 9113, sections 4.1, 6.2 and 6.10) to
+// find header blocks that are unfinished. It does not check the frames: net/http does. Within a
+// header block there are no frames of other streams.
 type headerBlock struct {
 	header      [9]byte
-	headerRead  int // bytes of header
-	payloadLeft int // bytes that are missing of the frame
-	inBlock     bool
-	endsBlock   bool  // with this frame
-	size        int64 // of the block so far
-	hasFrame    bool  // a frame of it has ended
+	headerRead  int   // bytes of header that have been read
+	payloadLeft int   // bytes of the frame that have not been read
+	inBlock     bool  // the frame is part of a header block
+	endsBlock   bool  // the frame is the last of its block
+	size        int64 // bytes of the block so far
+	hasFrame    bool  // the block has a complete frame, and lacks others
 
-	// unfinished is the size of a block of which a frame has ended, so that its fields are in
-	// memory, and others are missing.
+	// unfinished is the size of a block of which at least one frame is complete, so that net/http
+	// keeps its fields, and others are missing; 0: there is none.
 	unfinished int64
 }
 
@@ -121,6 +124,7 @@ const (
 	endHeaders        = 0x4
 )
 
+// follow reads the next bytes of the connection.
 func (h *headerBlock) follow(b []byte) {
 	for len(b) > 0 {
 		if h.payloadLeft == 0 {
@@ -147,7 +151,7 @@ func (h *headerBlock) follow(b []byte) {
 	}
 }
 
-// begin is called when a frame's header is complete.
+// begin is called when the header of a frame is complete.
 func (h *headerBlock) begin() {
 	h.headerRead = 0
 	h.payloadLeft = int(h.header[0])<<16 | int(h.header[1])<<8 | int(h.header[2])
@@ -156,7 +160,7 @@ func (h *headerBlock) begin() {
 	h.endsBlock = flags&endHeaders != 0
 }
 
-// end is called when a frame of a block has ended.
+// end is called when a frame of a block is complete.
 func (h *headerBlock) end() {
 	h.hasFrame = !h.endsBlock
 	if h.endsBlock {

@@ -684,8 +684,8 @@ func TestClustersHaveOneAccountUnderAllPaths(t *testing.T) {
 	}
 }
 
-// TestBudgetsFollowTheMemory: the budgets leave an eighth of the process's memory to all else,
-// however many requests may be in flight, and change with it.
+// TestBudgetsFollowTheMemory: the three budgets leave an eighth of the process's memory to
+// everything else, however many requests may be in flight, and change with it.
 func TestBudgetsFollowTheMemory(t *testing.T) {
 	for _, c := range []struct{ most, memory, requests, streamStarts, openStreams int64 }{
 		{4000, math.MaxInt64, 4000 * 128 << 10, 4000 * 256 << 10, math.MaxInt64 / 2},

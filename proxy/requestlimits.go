@@ -25,10 +25,10 @@ type requestLimits struct {
 	clusters [4096]atomic.Int64
 	shards   sync.Map // of *atomic.Int64, by name
 
-	// requests is the memory budget of requests; streamStarts is the budget of requests for
-	// watches and other streams, until the response begins. They are separate, so that many
-	// watches that reconnect at once neither are refused because of other requests nor take
-	// their room. openStreams is the budget of streams as long as they last.
+	// requests is the memory budget of requests; streamStarts is the budget of long-running
+	// requests until their stream begins. They are separate, so that many watches that
+	// reconnect at once are not refused because of other requests, and do not take their
+	// room. openStreams is the budget of streams as long as they last.
 	requests, streamStarts, openStreams memoryBudget
 }
 
@@ -39,8 +39,8 @@ func (l *requestLimits) init(most int, memory int64) {
 	l.setMemory(memory)
 }
 
-// setMemory sets the three budgets, in bytes, as most and memory allow. Open streams are bounded by
-// memory only.
+// setMemory sets the limits of the three budgets from most and memory, which is in bytes. Open
+// streams are bounded by memory only.
 func (l *requestLimits) setMemory(memory int64) {
 	l.requests.limit.Store(max(min(l.most*budgetPerRequest, memory/requestsDivisor), minBudget))
 	l.streamStarts.limit.Store(max(min(l.most*budgetPerStreamStart, memory/streamStartsDivisor), minBudget))

@@ -11,41 +11,41 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// The head of a request, its line and headers, may have maxHeaderBytes, and net/http keeps what
-// has come of it in several times its size. Nobody is charged for that as a request before the
-// head is complete (memorybudget.go), and a stranger need not complete it. So what is unfinished
-// of heads is charged here, in a budget of all connections, to the client's address. A connection
-// for which there is no room is closed: there is no request yet that could be refused.
+// The head of a request, its line and headers, may have maxHeaderBytes, and what has arrived of it
+// takes net/http several times as much memory. A request is not charged for before its head is
+// complete (memorybudget.go), and a stranger need not complete it. So unfinished heads are charged
+// to the client's address, in a budget that all connections share. A connection for which there is
+// no room is closed: there is no request yet that could be refused.
 //
-// Over HTTP/1.1 all bytes of a connection count that come while no request is under way: with
-// net/http's ConnState, the connection knows when a head is complete. Over HTTP/2, other streams'
-// bodies and control frames come in between, so the frames are looked at (http2heads.go).
+// Over HTTP/1.1, all bytes count that arrive while no request is under way: net/http's ConnState
+// says when a head is complete. Over HTTP/2, other streams' bodies and control frames come in
+// between, so the proxy looks at the frames (http2heads.go).
 const (
-	// headsDivisor is the part of the process's memory that unfinished heads may take, as a divisor.
+	// headsDivisor says which part of the process's memory unfinished heads may take.
 	headsDivisor = 16
-	// minHeadBudget and maxHeadBudget are bounds on that: room for a few of the largest heads in the
-	// smallest process, and no more than strangers need. The latter holds, too, if the memory
-	// is not known.
+	// minHeadBudget and maxHeadBudget bound that part. The smallest process has room for three of the
+	// largest heads, and no process spends more on heads than clients need. If the memory is
+	// not known, maxHeadBudget holds.
 	minHeadBudget = 16 << 20
 	maxHeadBudget = 256 << 20
 
-	// freeHead is how much of a head over HTTP/1.1 costs nothing, in bytes with TLS's: what a
-	// connection is taken to cost has room for it (--max-connections).
+	// freeHead is how much of a head over HTTP/1.1 costs nothing, in bytes including TLS's: what a
+	// connection is assumed to take (--max-connections) has room for it.
 	freeHead = 8 << 10
-	// http1HeadCost is what a byte beyond that is taken to cost: lines that are as short as can
-	// be take some five times their text.
+	// http1HeadCost is what each further byte is charged: the shortest possible lines take some
+	// five times their text in memory.
 	http1HeadCost = 5
-	// smallHead is how large a head may become when there is no room for it, if it is complete
-	// within smallHeadGrace. So nobody gets ordinary requests refused.
+	// smallHead is how large a head may become although there is no room for it, if it is complete
+	// within smallHeadGrace. So ordinary requests are served even if attackers fill the budget.
 	smallHead      = 64 << 10
 	smallHeadGrace = time.Second
 )
 
-// heads is the memory that unfinished heads may take.
+// heads is the budget of unfinished heads.
 type heads struct {
 	memoryBudget
 	refused atomic.Int64
-	lines   *rate.Limiter // of the log
+	lines   *rate.Limiter // of the log, about refused connections
 	log     klog.Logger
 }
 
@@ -56,7 +56,7 @@ func newHeads(memory int64, log klog.Logger) *heads {
 	return h
 }
 
-// setMemory bounds the heads as the process's memory, in bytes, allows.
+// setMemory sets the limit from the process's memory, in bytes.
 func (h *heads) setMemory(memory int64) {
 	h.limit.Store(max(min(memory/headsDivisor, maxHeadBudget), minHeadBudget))
 }
@@ -65,32 +65,32 @@ func (h *heads) setMemory(memory int64) {
 func (h *heads) refuse(client net.Addr) {
 	h.refused.Add(1)
 	if h.lines.Allow() {
-		h.log.Info("Closing client connections with large, unfinished request headers: their memory is used up. If this client is no attacker, raise the memory limit; else keep it away from the proxy. At most one of these lines a minute",
+		h.log.Info("Closing client connections with large, unfinished request headers: the memory for these is used up. If this client is no attacker, raise the memory limit; otherwise keep it away from the proxy. At most one of these lines a minute",
 			"client", client.String(), "bytes", h.limit.Load())
 	}
 }
 
-// noRoomForHeadError is why a connection ends.
+// noRoomForHeadError is the error of reading from a connection for whose head there is no room.
 type noRoomForHeadError struct{}
 
 func (noRoomForHeadError) Error() string { return "no memory is left for unfinished request headers" }
 
-// Timeout is for net/http, which answers other errors with 400, as if the client were at fault.
+// Timeout makes net/http close the connection without an answer; other errors it answers with 400.
 func (noRoomForHeadError) Timeout() bool { return true }
 
-// head is the unfinished head of one connection, or none.
+// head is what one connection has of an unfinished head.
 type head struct {
-	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2:
-	// what the connection reads is no head.
+	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2: the
+	// bytes that are read from the connection are then not counted as a head's.
 	complete     atomic.Bool
-	read         atomic.Int64 // bytes since then
-	needsRelease atomic.Bool  // there is something to give back
+	read         atomic.Int64 // bytes since complete was unset, or since the connection began
+	needsRelease atomic.Bool  // releaseHead has something to do
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
 	charged int64
-	wanted  int64       // what should be charged when grace fires
-	grace   *time.Timer // nil: there is room
+	wanted  int64       // bytes to be charged when grace ends
+	grace   *time.Timer // runs while a small head has no room; else nil
 	closed  bool
 }
 
@@ -108,8 +108,8 @@ func (c *connection) Read(b []byte) (int, error) {
 	return n, err //nolint:wrapcheck // a net.Conn's
 }
 
-// chargeHead charges the client's address bytes for the connection's head, in all. If there is no
-// room, that is an error; but one that is small may have smallHeadGrace to be complete.
+// chargeHead raises the charge for the connection's head to bytes. It returns an error if there is
+// no room; but a small head is given smallHeadGrace to become complete.
 func (c *connection) chargeHead(bytes int64, small bool) error {
 	h := &c.head
 	h.mu.Lock()
@@ -128,7 +128,7 @@ func (c *connection) chargeHead(bytes int64, small bool) error {
 	return nil
 }
 
-// growHead charges bytes, in all; false: there is no room. The caller holds mu.
+// growHead raises the charge to bytes; false: there is no room. The caller holds mu.
 func (c *connection) growHead(bytes int64) bool {
 	h := &c.head
 	h.needsRelease.Store(true)
@@ -145,7 +145,7 @@ func (c *connection) growHead(bytes int64) bool {
 	return true
 }
 
-// endGrace closes the connection if there is still no room for its head.
+// endGrace closes the connection if its head is unfinished and there is still no room for it.
 func (c *connection) endGrace() {
 	h := &c.head
 	h.mu.Lock()
@@ -161,7 +161,7 @@ func (c *connection) endGrace() {
 	}
 }
 
-// beginHead is called when what comes next is a head.
+// beginHead is called when the next bytes are a head's.
 func (c *connection) beginHead() {
 	c.head.read.Store(0)
 	c.head.complete.Store(false)
@@ -173,7 +173,7 @@ func (c *connection) endHead() {
 	c.releaseHead(false)
 }
 
-// releaseHead gives back what the head holds. closed: the connection holds nothing from now on.
+// releaseHead gives back what is charged. closed: the connection is charged nothing from now on.
 func (c *connection) releaseHead(closed bool) {
 	h := &c.head
 	if !closed && !h.needsRelease.Load() {

@@ -18,8 +18,8 @@ import (
 	"frontproxy/authn"
 )
 
-// unfinishedHeads begin a request each and never complete its head. They write on until they are
-// cut, or have sent as much as a head may have.
+// unfinishedHeads each begin a request and never complete its head. They write until their
+// connection is closed, or until they have sent as much as a head may have.
 var unfinishedHeads = []struct {
 	name  string
 	http2 bool
@@ -61,8 +61,8 @@ func from(address string) *net.Dialer {
 	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 }
 
-// TestUnfinishedHeads: an address has a part of the memory for unfinished heads, and further ones
-// of it are cut. Others are served meanwhile, also with large heads, and all is given back.
+// TestUnfinishedHeads: one address may have a part of the memory for unfinished heads; connections
+// beyond that are closed. Others are served meanwhile, even with large heads, and everything is given back.
 func TestUnfinishedHeads(t *testing.T) {
 	for _, tt := range unfinishedHeads {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestUnfinishedHeads(t *testing.T) {
 	}
 }
 
-// TestLargeHeads: one that is complete is served, however large it is, and costs nothing afterwards.
+// TestLargeHeads: a request with a complete head is served, however large the head is, and nothing stays charged.
 func TestLargeHeads(t *testing.T) {
 	w := newWorld(t)
 	w.shard(t, "shard-1", true, nil)
@@ -151,8 +151,8 @@ func TestLargeHeads(t *testing.T) {
 	f.idle(t)
 }
 
-// TestNoRoomForHeads: uploads and requests whose heads are not large are served when there is no
-// room, and a small head has a second.
+// TestNoRoomForHeads: when there is no room for heads, uploads and requests with small heads are
+// still served, and a small head has a second to become complete.
 func TestNoRoomForHeads(t *testing.T) {
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, nil)
@@ -206,8 +206,8 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
-// TestHeaderBlocks: a block is unfinished from when a frame of it has ended to its own end, however
-// its bytes come.
+// TestHeaderBlocks: a block is unfinished from the end of its first frame to its own end, whatever
+// pieces its bytes come in.
 func TestHeaderBlocks(t *testing.T) {
 	var sent bytes.Buffer
 	framer := http2.NewFramer(&sent, nil)
