@@ -81,11 +81,23 @@ var numbers = []struct {
 		"docs/threat-model.md":  {"128 KiB × `--max-requests-inflight` for all (500 MiB for the default 4,000)"},
 	}},
 	{"proxy", map[string]any{"budgetPerRequest": 128 * kib, "budgetPerStreamStart": 256 * kib, "requestBytes": 16 * kib, "addressDivisor": 15, "userDivisor": 3, "hostDivisor": 1, "streamDivisor": 1, "requestsDivisor": 4, "streamStartsDivisor": 8, "openStreamsDivisor": 2, "streamBytes": 32 * kib}, map[string][]string{
-		"docs/operations.md":      {"128 KiB × that number, or a quarter", "256 KiB × that number, or an eighth of the limit", "An open stream is charged 32 KiB", "out of half of the limit"},
+		"docs/operations.md":      {"128 KiB × that number, or a quarter", "256 KiB × that number, or an eighth of the limit", "Open streams share half of the limit; each is charged 32 KiB", "all users of a workspace together take at most half of a budget", "One address takes at most a third of a budget at all workspaces together, and all addresses together at most half"},
 		"docs/flags.md":           {"128 KiB times this number, or a quarter of the runtime's memory limit if that is less; requests that start a stream, 256 KiB times it or an eighth; open streams, half of the limit"},
-		"docs/troubleshooting.md": {"`--max-requests-inflight` × 128 KiB or a quarter of the runtime's memory limit", "256 KiB or an eighth", "one user has a third of it, all users of one workspace half"},
-		"docs/install.md":         {"a quarter of that for requests, an eighth for requests that start a stream, half for open streams. At 1 GiB that is 14,000 watches: at most 7,000 in one workspace, and 4,700 of one user there"},
-		"docs/threat-model.md":    {"| 128 KiB × `--max-requests-inflight`", "| 16 KiB, its line", "or a quarter of the runtime's memory limit if that is less: 230 MiB", "256 KiB × that number, or an eighth of the limit", "Alone, a stranger may have an 18th of everything in one workspace, a user a fifth, a mount and an address at a backend that authenticates a third;", "A user alone may have a third,", "may have as much as they leave free: half,", "So one workspace leaves half to others, or a quarter if it uses mounts; ten leave an eleventh, or a 31st", "half of the runtime's memory limit, if there is one. Each is charged 32 KiB"},
+		"docs/troubleshooting.md": {"`--max-requests-inflight` × 128 KiB or a quarter of the runtime's memory limit", "`--max-requests-inflight` × 256 KiB or an eighth", "one user may have a third of it, all users of one workspace half"},
+		"docs/install.md":         {"requests may take a quarter, requests that start a stream an eighth, open streams half", "At 1 GiB there is room for 14,000 watches: at most 7,000 in one workspace, and 4,700 of one user there"},
+		"docs/threat-model.md":    {"| 128 KiB × `--max-requests-inflight`", "| 16 KiB, its line", "or a quarter of the runtime's memory limit if that is less: 230 MiB", "256 KiB × that number, or an eighth of the limit", "Alone, a stranger may have an 18th of everything in one workspace, a user a fifth, a mount and an address at a backend that authenticates a third;", "A user alone may have a third,", "may have as much as they leave free: half,", "All strangers together may also have half, and those at one address, at whatever workspaces, a third", "So one workspace leaves half to others, or a quarter if it uses mounts; ten leave an eleventh, or a 31st", "half of the runtime's memory limit, if there is one. Each is charged 32 KiB"},
+	}},
+	{"proxy", map[string]any{
+		"headsDivisor": 16, "minHeadBudget": 16 * mib, "maxHeadBudget": 256 * mib, "headDivisor": 1, "freeHead": 8 * kib, "http1HeadCost": 5,
+		"http2HeadCost": 3, "http2Fields": 32 * kib, "fieldCost": 64, "smallHead": 64 * kib, "smallHeadGrace": time.Second,
+		"requestsDivisor": 4, "streamStartsDivisor": 8, "openStreamsDivisor": 2,
+	}, map[string][]string{
+		"docs/install.md": {"and unfinished request headers a sixteenth"},
+		"docs/scale.md":   {"they take fifteen sixteenths of nine tenths"},
+		"docs/threat-model.md": {
+			"a sixteenth of the runtime's memory limit, at least 16 MiB and at most 256 MiB", "each byte beyond 8 KiB counts five times", "three times its size, and 64 times more for the first 32 KiB",
+			"An address alone has a third of this budget", "one with at most 64 KiB only if its headers are not complete within one second",
+		},
 	}},
 	{"proxy", map[string]any{"defaultProgressTimeout": time.Minute, "progressBytes": 4 * kib, "maxBufferedBody": 64 * kib, "maxStreamRequest": 128 * kib}, map[string][]string{
 		"docs/compatibility.md":   {"one minute for each 4 KiB of its body, for all of a body up to 64 KiB"},
@@ -195,7 +207,7 @@ var numbers = []struct {
 		"docs/compatibility.md": {"limited to tokens of 16 KiB"},
 		"docs/threat-model.md": {
 			"| 20,000 nodes after macro expansion (counted before they are expanded), 256 lists, maps and macros, 5,000 instructions of regular expressions, 8 MiB kept, 5 s |",
-			"× 256 bytes of prefix", "| 48 MiB, and 192 MiB for all owners; once that is used up, each owner still has 1 MiB. Each different expression", "fits in a cache of 256 KiB, and those of all of an owner's configurations in 2 MiB, of all owners in 64 MiB",
+			"× 256 bytes of prefix", "| 48 MiB, and 192 MiB for all owners; once that is used up, each owner still has 1 MiB. Each different expression", "fit in a cache: 256 KiB for an entry of a configuration, 2 MiB for all configurations of an owner, 64 MiB for all owners",
 		},
 	}},
 	{"authn/expression", map[string]any{"MaxSteps": 2_000_000, "MaxBytes": 4 * mib, "MaxResultBytes": 64 * kib, "MaxNodes": 10_000, "lookEvery": 4096}, map[string][]string{
