@@ -40,10 +40,10 @@ func (s *http2Writer) boundLastFlush() {
 	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Now().Add(s.timeout))
 }
 
-// forget drops what is large of a request that has been served. net/http keeps the request until
-// its answer is sent, and nobody is charged for it any more.
+// forget drops the large parts of a request that has been served: net/http keeps the request until
+// its answer is sent, and by then nobody is charged for it.
 func forget(r *http.Request) {
-	_ = r.Body.Close() // what has come of it, too
+	_ = r.Body.Close() // drops what has arrived of it
 	r.URL, r.Header, r.Host, r.RequestURI = nil, nil, "", ""
 }
 

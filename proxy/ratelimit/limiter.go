@@ -72,15 +72,15 @@ func New(c Config) *Limiter {
 
 // Request is what is known of a request once it is authenticated.
 type Request struct {
-	// Target is what it is for: a logical cluster, or else a mapping or a page of the
-	// proxy's, by a path. The users of a target have their buckets there.
+	// Target is what it is for: the name of a logical cluster, or the path of a mount, of an entry of
+	// the mapping file or of a page of the proxy's own. Each user has a bucket for each target.
 	Target string
 	// Workspace says that Target is a workspace, so that it has a bucket for all its users.
 	Workspace bool
-	// User is the caller's name, and Home the logical cluster that the caller is of; ""
-	// means of none. An empty User is a caller who has been authenticated by nobody yet:
-	// all of them share a bucket of the workspace, which the others do not draw from, and
-	// have no other. Those of a Home that is not Target share one, too.
+	// User is the caller's name; Home is the logical cluster of a service account, and empty for
+	// other users. If User is empty, nobody has authenticated the caller yet: all such callers
+	// share a bucket of the workspace, from which others do not draw, and have no other. The
+	// service accounts of a Home that is not Target share a bucket of it, too.
 	User, Home string
 }
 
