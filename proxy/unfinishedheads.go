@@ -75,7 +75,8 @@ type noRoomForHeadError struct{}
 
 func (noRoomForHeadError) Error() string { return "no memory is left for unfinished request headers" }
 
-// Timeout makes net/http close the connection without an answer; other errors it answers with 400.
+// Timeout makes net/http close the connection without an answer; other errors it answers with 400. If
+// a part of a header line was read before, it takes that for a malformed line, and answers 400 anyway.
 func (noRoomForHeadError) Timeout() bool { return true }
 
 // head is what one connection has of an unfinished head.

@@ -89,7 +89,9 @@ func TestUnfinishedHeads(t *testing.T) {
 				conns[n] = conn
 				running.Go(func() {
 					running.Go(func() {
-						if got, _ := io.ReadAll(conn); !tt.http2 && len(got) > 0 {
+						got, _ := io.ReadAll(conn)
+						// When the last bytes are a part of a line, net/http takes them for a line without a colon.
+						if !tt.http2 && len(got) > 0 && !bytes.HasPrefix(got, []byte("HTTP/1.1 400 ")) {
 							t.Errorf("answered %q", got)
 						}
 						cut <- struct{}{}
