@@ -161,11 +161,11 @@ func (b *memoryBudget) move(from, to payer, weight int64) bool {
 
 // state is what metrics report of the budget.
 func (b *memoryBudget) state() metrics.MemoryBudget {
-	limit := float64(b.limit.Load())
+	limit := b.limit.Load()
 	if limit >= math.MaxInt64/openStreamsDivisor { // the memory is not known
-		limit = math.Inf(1)
+		limit = 0
 	}
-	return metrics.MemoryBudget{Charged: float64(b.used.Load()), Limit: limit}
+	return metrics.MemoryBudget{Charged: b.used.Load(), Limit: limit}
 }
 
 // accountKey is what tells accounts and groups apart.

@@ -707,6 +707,28 @@ func TestBudgetsFollowTheMemory(t *testing.T) {
 	}
 }
 
+// TestBoundsInMetricsAreNumbers: where the memory is not known there is no bound, and so no series
+// of it. Tools that read metrics differ in what infinity is.
+func TestBoundsInMetricsAreNumbers(t *testing.T) {
+	t.Parallel()
+	for memory, bounded := range map[int64][]string{0: {"requests", "stream_starts"}, 8 << 30: {"open_streams", "requests", "stream_starts"}} {
+		w := newWorld(t)
+		w.config.Memory, w.config.MaxInFlight = memory, 4000
+		var got []string
+		for _, line := range metricLines(t, w.front(t).config.Metrics, "front_proxy_charged_memory_limit_bytes") {
+			_, labels, _ := strings.Cut(line, `budget="`)
+			budget, value, _ := strings.Cut(labels, `"} `)
+			got = append(got, budget)
+			if n, err := strconv.ParseFloat(value, 64); err != nil || n <= 0 || n > 8<<30 {
+				t.Errorf("%d bytes of memory: %s (%v)", memory, line, err)
+			}
+		}
+		if !slices.Equal(got, bounded) {
+			t.Errorf("%d bytes of memory: there are bounds of %q, want %q", memory, got, bounded)
+		}
+	}
+}
+
 // budgetOf is the budget of requests when most may run.
 func budgetOf(most int) *memoryBudget {
 	var l requestLimits

@@ -33,8 +33,8 @@ type ProxyState struct {
 // head there was no memory.
 type Connections struct{ Open, Refused, WithoutHeader, UnfinishedHead int64 }
 
-// MemoryBudget is how many bytes are charged to clients, and how many may be; +Inf: no bound.
-type MemoryBudget struct{ Charged, Limit float64 }
+// MemoryBudget is how many bytes are charged to clients, and how many may be. Limit 0: there is no bound.
+type MemoryBudget struct{ Charged, Limit int64 }
 
 // proxyDescs describe what is read from ProxyState alone.
 type proxyDescs struct {
@@ -52,7 +52,7 @@ func newProxyDescs(b *familyBuilder) proxyDescs {
 		withoutHeader:      b.read("front_proxy_connections_without_proxy_header_total", counterType, "Connections from --proxy-protocol-trusted-cidrs that were closed because they did not begin with a PROXY protocol version 2 header of a TCP client."),
 		unfinishedHead:     b.read("front_proxy_connections_with_unfinished_headers_total", counterType, "Client connections that were closed because their request's headers were large and unfinished, and the memory for such headers was used up."),
 		chargedMemory:      b.read("front_proxy_charged_memory_bytes", gaugeType, "Memory that is charged to clients: for requests under way, for requests that start a stream, and for open streams. See --max-requests-inflight.", "budget"),
-		memoryLimit:        b.read("front_proxy_charged_memory_limit_bytes", gaugeType, "How much may be charged in all; one workspace or address has half of it at most. What does not fit gets 429.", "budget"),
+		memoryLimit:        b.read("front_proxy_charged_memory_limit_bytes", gaugeType, "How much may be charged in all; one workspace or address has half of it at most. What does not fit gets 429. No series: there is no bound.", "budget"),
 		endedStreams:       b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what admitted them was gone (reason not_admitted), or because their logical cluster had moved to another shard (moved).", "reason"),
 		panics:             b.read("front_proxy_panics_total", counterType, "Contained panics; each one is a bug to report."),
 		shardReady:         b.read("front_proxy_shard_synced", gaugeType, "1 once everything that the proxy reads from a shard has been read.", "shard"),
@@ -89,8 +89,10 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 		count(d.unfinishedHead, float64(s.Connections.UnfinishedHead))
 	}
 	for budget, m := range s.Memory {
-		gauge(d.chargedMemory, m.Charged, budget)
-		gauge(d.memoryLimit, m.Limit, budget)
+		gauge(d.chargedMemory, float64(m.Charged), budget)
+		if m.Limit > 0 {
+			gauge(d.memoryLimit, float64(m.Limit), budget)
+		}
 	}
 	c.m.sources.collectFiles(gauge, s.Reloads, s.Certificates)
 	for _, shard := range s.Shards {
