@@ -168,11 +168,11 @@ var numbers = []struct {
 		"docs/runbooks.md":        {"has had no key for two minutes"},
 	}},
 	{"authn/issuer", map[string]any{
-		"DefaultFetches": 192, "DefaultFetchesPerOwner": 4, "largeBodies": 16, "smallBody": 64 * kib, "MaxBody": mib, "MaxOwnersIssuers": 1024, "DefaultOwnersWaiters": 256,
+		"DefaultFetches": 192, "DefaultFetchesPerOwner": 4, "largeBodies": 16, "smallBody": 64 * kib, "MaxBody": mib, "smallKeySet": 16 * kib, "largeKeySets": 64 * mib, "maxKeysURL": 8 * kib, "MaxKeys": 100, "MaxOwnersIssuers": 1024, "DefaultOwnersWaiters": 256,
 	}, map[string][]string{
 		"docs/scale.md":                    {"192 are read at a time, 4 of one owner"},
-		"docs/threat-model.md":             {"may be 1 MiB**: of at most 192 concurrent fetches, 16 hold that much and the others 64 KiB", "| 256 per owner, whatever addresses"},
-		"docs/workspace-authentication.md": {"(by URL, discovery URL and CA) | 1,024 |"},
+		"docs/threat-model.md":             {"may be 1 MiB**: of at most 192 concurrent fetches, 16 hold that much and the others 64 KiB", "| 256 per owner, whatever addresses", "| 16 KiB an issuer; all that is beyond that takes at most 64 MiB,"},
+		"docs/workspace-authentication.md": {"| 100, in a document of 1 MiB. Each issuer may have 16 KiB of memory for them,", "comes out of 64 MiB for all workspaces", "`jwks_uri` | 8 KiB |", "(by URL, discovery URL and CA) | 1,024 |"},
 	}},
 	{"internal/jwks", map[string]any{"RefetchEvery": 10 * time.Second, "RefetchBurst": 4, "maxUndecided": 64}, map[string][]string{
 		"docs/compatibility.md":    {"four times in a row, then at most every ten seconds"},

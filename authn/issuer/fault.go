@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 
+	"frontproxy/internal/clip"
 	"frontproxy/internal/egress"
 )
 
@@ -37,11 +38,35 @@ func (s *stepError) Error() string { return s.step + ": " + s.err.Error() }
 
 func (s *stepError) Unwrap() error { return s.err }
 
+// failure is what is kept of an error as long as the issuer is not read again. Errors themselves
+// hold what a server sent: its certificates, a line that is no HTTP, where it redirects to.
+type failure struct {
+	text, words string
+	noUsableKey bool
+}
+
+// newFailure returns what is kept of err; nil for nil.
+func newFailure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{clip.Clone(err.Error(), 500), clip.Clone(faultOf(err), 500), errors.Is(err, errNoUsableKey)}
+}
+
+// Error implements error: it is for operators.
+func (f *failure) Error() string { return f.text }
+
+// Is says that only errNoUsableKey is told apart.
+func (f *failure) Is(target error) bool { return f.noUsableKey && target == errNoUsableKey }
+
 // faultOf says in words why an issuer could not be read; empty for nil.
 func faultOf(err error) string {
+	var kept *failure
 	switch {
 	case err == nil:
 		return ""
+	case errors.As(err, &kept):
+		return kept.words
 	case errors.Is(err, errNoUsableKey): // it says what is wrong with the keys, and nothing else
 		return err.Error()
 	}

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -72,8 +73,12 @@ func TestFaultsSayWhyInWordsOfOurs(t *testing.T) {
 					err = errNoUsableKey
 				}
 			}
-			if got := faultOf(err); got != tc.want {
-				t.Errorf("%v:\n%q, want\n%q", err, got, tc.want)
+			kept := newFailure(err)
+			if got := faultOf(err); got != tc.want || faultOf(kept) != got {
+				t.Errorf("%v:\n%q and, as it is kept, %q, want\n%q", err, got, faultOf(kept), tc.want)
+			}
+			if errors.Is(kept, errNoUsableKey) != errors.Is(err, errNoUsableKey) {
+				t.Errorf("%v is kept as %v", err, kept)
 			}
 			if strings.Contains(faultOf(err), secretText) {
 				t.Error("the owner reads what a server said")
@@ -82,6 +87,27 @@ func TestFaultsSayWhyInWordsOfOurs(t *testing.T) {
 	}
 	if got := faultOf(nil); got != "" {
 		t.Errorf("no error: %q", got)
+	}
+}
+
+// TestFailuresKeepLittle: what is kept of an error shares no memory with what a server sent.
+func TestFailuresKeepLittle(t *testing.T) {
+	s := issuertest.Serve(t, issuertest.Options{})
+	s.Handle(issuertest.DiscoveryPath, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://elsewhere.example/"+strings.Repeat("x", 32<<10), http.StatusFound)
+	})
+	p := running(t, Config{})
+	i := acquire(t, p, refOf(s))
+	<-i.Attempted()
+	i.mu.Lock()
+	err := i.lastErr
+	i.mu.Unlock()
+	kept, ok := err.(*failure) //nolint:errorlint // what it is, not what it wraps
+	if !ok || len(kept.text)+len(kept.words) > 1100 {
+		t.Fatalf("%T is kept: %v", err, err)
+	}
+	if !strings.HasPrefix(kept.words, "its discovery document: ") || !strings.HasPrefix(kept.text, "discovery: ") {
+		t.Errorf("%q and %q are kept", kept.words, kept.text)
 	}
 }
 

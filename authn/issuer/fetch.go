@@ -22,6 +22,7 @@ const MaxBody = 1 << 20
 
 const (
 	maxRedirects = 3
+	maxKeysURL   = 8 << 10 // bytes
 	// smallBody is what may be read of a body at any time; the rest, when there is
 	// more, by largeBodies fetches at once, and within largeTime each. So
 	// all the fetches there may be hold 40 MiB and not ten times that: a usual
@@ -36,11 +37,11 @@ type fetcher struct {
 	ref      IssuerRef
 	document string // the discovery document's URL
 	client   *http.Client
-	large    chan struct{} // the pool's places for large bodies
+	bodies   chan struct{} // the pool's places for large bodies
 }
 
 // newFetcher does no I/O. An error means that the IssuerRef is unusable.
-func newFetcher(ref IssuerRef, config Config, large chan struct{}) (*fetcher, error) {
+func newFetcher(ref IssuerRef, config Config, bodies chan struct{}) (*fetcher, error) {
 	document, err := ref.document()
 	if err != nil {
 		return nil, err
@@ -50,7 +51,7 @@ func newFetcher(ref IssuerRef, config Config, large chan struct{}) (*fetcher, er
 		return nil, err
 	}
 	client := &http.Client{Transport: egress.LimitAnswers(newTransport(config, roots)), CheckRedirect: checkRedirect(config.AnyRedirect)}
-	return &fetcher{ref: ref, document: document, client: client, large: large}, nil
+	return &fetcher{ref: ref, document: document, client: client, bodies: bodies}, nil
 }
 
 // newTransport makes one with egress' limits. An attempt as a whole has a time that
@@ -101,6 +102,9 @@ func (f *fetcher) discover(ctx context.Context) (string, error) {
 	if document.Issuer != f.ref.URL {
 		err := fmt.Errorf("%s is the document of issuer %q, want %q", f.document, clip.Clone(document.Issuer, 200), f.ref.URL)
 		return "", &stepError{discoveryStep, &fault{"it is the document of another issuer", err}}
+	}
+	if n := len(document.JWKSURI); n > maxKeysURL {
+		return "", &stepError{discoveryStep, &fault{"its jwks_uri is too long", fmt.Errorf("%s: the jwks_uri has %d bytes, at most %d are allowed", f.document, n, maxKeysURL)}}
 	}
 	if err := checkURL(document.JWKSURI); err != nil {
 		return "", &stepError{discoveryStep, &fault{"its jwks_uri is not a usable https URL", fmt.Errorf("jwks_uri: %w", err)}}
@@ -156,8 +160,8 @@ func (f *fetcher) body(ctx context.Context, cancel context.CancelFunc, from io.R
 		return small, err
 	}
 	select {
-	case f.large <- struct{}{}:
-		defer func() { <-f.large }()
+	case f.bodies <- struct{}{}:
+		defer func() { <-f.bodies }()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting to read more than %d bytes: %w", smallBody, ctx.Err())
 	}

@@ -40,6 +40,8 @@ type Issuer struct {
 	// Guarded by pool.mu.
 	owners  map[string]int
 	waiting *waiter // for a slot; nil while it does not
+	payer   string  // the owner that is charged for charged bytes of its keys
+	charged int
 	stop    context.CancelFunc
 
 	mu          sync.Mutex // guards what follows
@@ -193,6 +195,9 @@ func (i *Issuer) read(ctx context.Context, again bool) error {
 	keys, err := i.fetcher.keys(ctx, i.keysURL)
 	if err != nil {
 		return err
+	}
+	if !i.pool.keep(i, keys.size) {
+		return &stepError{keysStep, &fault{"the key set is too large beside those of the owner's other issuers", fmt.Errorf("%s: the key set takes %d bytes of memory, which are not left to the issuer's owners", i.keysURL, keys.size)}}
 	}
 	i.publish(keys)
 	if len(keys.all) == 0 {

@@ -48,6 +48,7 @@ type keySet struct {
 	ids         []string
 	since       map[string]time.Time // when each of ids was first read
 	ignored     []string             // what was left out and why
+	size        int                  // bytes of memory, an estimate that is not too low
 }
 
 // parseKeys reads a JWK set. Entries that can't be used are left out.
@@ -65,8 +66,10 @@ func parseKeys(body []byte) (*keySet, error) {
 		}
 		if err != nil {
 			set.ignored = append(set.ignored, leftOut(i, entry.ID, err))
+			set.size += keyBytes
 			continue
 		}
+		set.size += keyBytes + len(key.KeyID) + len(key.Algorithm) + len(key.Use) + numbersOf(key)
 		set.byID[key.KeyID] = append(set.byID[key.KeyID], key)
 		set.all = append(set.all, key)
 		set.ids = append(set.ids, clip.Clone(key.KeyID, 64))
@@ -74,6 +77,17 @@ func parseKeys(body []byte) (*keySet, error) {
 	slices.Sort(set.ids)
 	set.fingerprint = fingerprint(set.all)
 	return set, nil
+}
+
+// keyBytes is what a key takes besides its texts and numbers, and an ignored entry in all.
+const keyBytes = 1 << 10
+
+// numbersOf is how many bytes the numbers of a usable key take.
+func numbersOf(key *jose.JSONWebKey) int {
+	if public, ok := key.Key.(*rsa.PublicKey); ok {
+		return public.N.BitLen() / 8
+	}
+	return 0 // in keyBytes
 }
 
 // remember notes since when each key is known: since the reading before, or since now.

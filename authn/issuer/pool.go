@@ -17,7 +17,6 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"frontproxy/internal/clip"
 	"frontproxy/internal/egress"
 )
 
@@ -96,13 +95,14 @@ func (c Config) withDefaults() Config {
 type Pool struct {
 	config    Config
 	scheduler *fetchScheduler
-	large     chan struct{}  // has the fetches that read a large body
+	bodies    chan struct{}  // has the fetches that read a large body
 	wg        sync.WaitGroup // the issuers' goroutines
 
 	mu      sync.Mutex // guards what follows; scheduler has its own, which is taken after it
 	issuers map[RefID]*Issuer
 	owned   map[string]int  // how many issuers each owner has
 	waiters map[string]int  // how many verifications wait at each owner's expense
+	large   ledger          // of large key sets
 	ctx     context.Context // of Run; nil before
 	stopped bool            // Run is returning
 }
@@ -113,10 +113,11 @@ func NewPool(config Config) *Pool {
 	return &Pool{
 		config:    config,
 		scheduler: newFetchScheduler(config.Fetches, config.OwnersFetches),
-		large:     make(chan struct{}, largeBodies),
+		bodies:    make(chan struct{}, largeBodies),
 		issuers:   map[RefID]*Issuer{},
 		owned:     map[string]int{},
 		waiters:   map[string]int{},
+		large:     ledger{ofOwners: map[string]int{}},
 	}
 }
 
@@ -164,7 +165,7 @@ func (p *Pool) Acquire(ref IssuerRef, owner string) (issuer *Issuer, release fun
 		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different issuers; remove some", redacted(ref.URL), ErrTooMany, owner, MaxOwnersIssuers)
 	}
 	if i == nil {
-		fetcher, err := newFetcher(ref, p.config, p.large)
+		fetcher, err := newFetcher(ref, p.config, p.bodies)
 		if err != nil {
 			return nil, nil, fmt.Errorf("issuer %q: %w", redacted(ref.URL), err)
 		}
@@ -188,6 +189,7 @@ func (p *Pool) release(i *Issuer, owner string) {
 			delete(p.owned, owner)
 		}
 		p.updateOwners(i)
+		p.large.left(i, owner)
 	}
 	if len(i.owners) > 0 {
 		return
@@ -312,7 +314,7 @@ func (i *Issuer) Status() Status {
 	i.mu.Unlock()
 	var err error
 	if s.State, err = i.state(); err != nil {
-		s.LastError, s.Fault = clip.Clone(err.Error(), 500), clip.Clone(faultOf(err), 500)
+		s.LastError, s.Fault = err.Error(), faultOf(err)
 	}
 	if keys := i.keys.Load(); keys != nil {
 		s.KeyIDs, s.Ignored = keys.ids, keys.ignored

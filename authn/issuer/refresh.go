@@ -172,7 +172,8 @@ func (i *Issuer) end(a *attempt, err error) {
 	if err == nil || errors.Is(err, errNoUsableKey) {
 		i.refetch.Read(i.lastStart)
 	}
-	i.lastErr, a.err, i.current = err, err, nil
+	i.lastErr = newFailure(err)
+	a.err, i.current = i.lastErr, nil
 	close(a.done)
 	closeOnce(i.attempted)
 }

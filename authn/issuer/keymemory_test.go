@@ -1,0 +1,193 @@
+package issuer
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	"frontproxy/authn/issuer/issuertest"
+	"frontproxy/internal/polltest"
+)
+
+// TestKeySetsAreBounded: an owner's issuers can't publish so many keys that there is no
+// memory for others', and a set of usual size is kept whatever others do.
+func TestKeySetsAreBounded(t *testing.T) {
+	p := NewPool(Config{})
+	var releases []func()
+	issuerOf := func(owner string) *Issuer {
+		i, release, err := p.Acquire(IssuerRef{URL: fmt.Sprintf("https://issuer.example/%d", len(releases))}, owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		releases = append(releases, release)
+		return i
+	}
+	const size = smallKeySet + 1<<20
+	fill := func(owner string) (n int) {
+		for p.keep(issuerOf(owner), size) {
+			n++
+		}
+		return n
+	}
+	free := largeKeySets >> 20
+	for n := range 4 {
+		got := fill(fmt.Sprint("owner ", n))
+		if got != free/2 {
+			t.Errorf("owner %d keeps %d MiB of %d that are free", n, got, free)
+		}
+		free -= got
+	}
+	if !p.keep(issuerOf("usual"), smallKeySet) || !p.keep(issuerOf("large"), smallKeySet+256<<10) {
+		t.Error("there is no room for another owner")
+	}
+	var charged int
+	for _, bytes := range p.large.ofOwners {
+		charged += bytes
+	}
+	if p.large.all > largeKeySets || p.large.all != charged {
+		t.Errorf("%d bytes are charged, %d to owners, of %d", p.large.all, charged, largeKeySets)
+	}
+	for _, release := range releases {
+		release()
+	}
+	if p.large.all != 0 || len(p.large.ofOwners) != 0 {
+		t.Errorf("%d bytes are charged without an issuer: %v", p.large.all, p.large.ofOwners)
+	}
+}
+
+// TestChargesForKeySetsAddUp: whoever uses an issuer, shares it or stops using it, and whatever it
+// publishes, each key set is charged to one of its owners.
+func TestChargesForKeySetsAddUp(t *testing.T) {
+	p := NewPool(Config{})
+	random := rand.New(rand.NewPCG(1, 2))
+	type use struct {
+		i       *Issuer
+		release func()
+	}
+	var uses []use
+	for step := range 20_000 {
+		switch {
+		case len(uses) < 10 || len(uses) < 60 && random.IntN(3) == 0:
+			i, release, err := p.Acquire(IssuerRef{URL: fmt.Sprintf("https://issuer.example/%d", random.IntN(20))}, fmt.Sprint(random.IntN(5)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			uses = append(uses, use{i, release})
+		case random.IntN(3) == 0:
+			n := random.IntN(len(uses))
+			uses[n].release()
+			uses[n] = uses[len(uses)-1]
+			uses = uses[:len(uses)-1]
+		default:
+			i := uses[random.IntN(len(uses))].i
+			before, want := i.charged, random.IntN(8<<20)
+			kept := p.keep(i, want)
+			if after := max(want-smallKeySet, 0); kept && i.charged != after || !kept && i.charged != before {
+				t.Fatalf("step %d: %d bytes are charged for a set of %d (kept: %v), %d before", step, i.charged, want, kept, before)
+			}
+		}
+		all, owners := 0, map[string]int{}
+		for _, i := range p.issuers {
+			if all += i.charged; i.charged > 0 {
+				owners[i.payer] += i.charged
+				if i.owners[i.payer] == 0 {
+					t.Fatalf("step %d: %q pays and does not use the issuer", step, i.payer)
+				}
+			}
+		}
+		if all != p.large.all || all > largeKeySets || fmt.Sprint(owners) != fmt.Sprint(p.large.ofOwners) {
+			t.Fatalf("step %d: %d bytes are charged, %v; issuers have %d, %v", step, p.large.all, p.large.ofOwners, all, owners)
+		}
+	}
+}
+
+// TestSizesOfKeySetsAreNotTooLow: what sets are charged is at least the memory that they take.
+func TestSizesOfKeySetsAreNotTooLow(t *testing.T) {
+	number := func(bits int) string {
+		n := make([]byte, bits/8)
+		n[0], n[len(n)-1] = 0x80, 1
+		return base64.RawURLEncoding.EncodeToString(n)
+	}
+	key := func(id string, bits int) string {
+		return fmt.Sprintf(`{"kty":"RSA","e":"AQAB","kid":%q,"n":%q}`, id, number(bits))
+	}
+	set := func(keys int, of func(n int) string) []byte {
+		var all []string
+		for n := range keys {
+			all = append(all, of(n))
+		}
+		return []byte(`{"keys":[` + strings.Join(all, ",") + `]}`)
+	}
+	for name, body := range map[string][]byte{
+		"a usual one": set(2, func(n int) string { return key(fmt.Sprint("key-", n), minRSABits) }),
+		"many keys":   set(30, func(n int) string { return key(fmt.Sprint(n), minRSABits) }),
+		"large keys":  set(30, func(n int) string { return key(fmt.Sprint(n), maxRSABits) }),
+		"long ids":    set(30, func(n int) string { return key(strings.Repeat(fmt.Sprint(n%10), 1<<10), minRSABits) }),
+		"one long id": set(1, func(int) string { return key(strings.Repeat("x", 64<<10), minRSABits) }),
+		"no ids":      set(30, func(int) string { return key("", minRSABits) }),
+		"ignored keys": set(30, func(int) string {
+			return `{"kty":"` + strings.Repeat("x", 1<<10) + `","kid":"` + strings.Repeat("y", 100) + `"}`
+		}),
+		"of a long use": set(30, func(n int) string {
+			return strings.TrimSuffix(key(fmt.Sprint(n), minRSABits), "}") + `,"use":"` + strings.Repeat("u", 1<<10) + `"}`
+		}),
+	} {
+		const sets = 8
+		kept := make([]*keySet, 0, sets)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		charged := 0
+		for range sets {
+			s, err := parseKeys(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.remember(nil, s.since[""])
+			kept, charged = append(kept, s), charged+s.size
+		}
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(kept)
+		if takes := int(after.HeapAlloc) - int(before.HeapAlloc); takes > charged+sets<<10 { //nolint:gosec // of this process
+			t.Errorf("%s: a set takes %d bytes and is charged %d", name, takes/sets, charged/sets)
+		}
+	}
+}
+
+// TestKeySetWithoutRoomIsNotUsed: the keys read before stay in use, and the owner reads why.
+func TestKeySetWithoutRoomIsNotUsed(t *testing.T) {
+	s := issuertest.Serve(t, issuertest.Options{})
+	clock, p, i := ready(t, s)
+	p.mu.Lock()
+	p.large.all = largeKeySets // of others
+	p.mu.Unlock()
+	s.Handle(issuertest.KeysPath, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"keys":[{"kty":"EC","crv":"P-256","kid":%q,"x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`, strings.Repeat("x", 512<<10))
+	})
+	polltest.Until(t, "the set has been refused", func() bool {
+		clock.Step(RefreshPeriod) // again if it came before the first reading had ended
+		return p.statusOf(s.URL()).State == Failing
+	})
+	if got, want := p.statusOf(s.URL()).Fault, "its keys: the key set is too large beside those of the owner's other issuers"; got != want {
+		t.Errorf("the owner reads %q, want %q", got, want)
+	}
+	if err := verify(i, s.Sign(nil)); err != nil {
+		t.Errorf("a token of a key that was read before: %v", err)
+	}
+}
+
+func (p *Pool) statusOf(url string) (found Status) {
+	for _, s := range p.Status() {
+		if s.URL == url {
+			found = s
+		}
+	}
+	return found
+}
