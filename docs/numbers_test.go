@@ -112,6 +112,13 @@ var numbers = []struct {
 		"docs/operations.md":  {"`--shutdown-timeout` (10 s at most)"},
 		"docs/flags.md":       {"Watches are ended within half of it, 10s at most."},
 	}},
+	{"proxy", map[string]any{"addressShare": 8}, map[string][]string{
+		"docs/flags.md":         {"One client address may have eight times as many as are free."},
+		"docs/compatibility.md": {"One address may have eight times as many as are free."},
+		"docs/reliability.md":   {"One address may have eight times as many as are free"},
+		"docs/threat-model.md":  {"One address may take eight ninths of `--max-connections` and the next eight ninths of the rest, so five or so take all."},
+		"docs/runbooks.md":      {"but five addresses can take them all"},
+	}},
 
 	// Streams.
 	{"proxy", map[string]any{"defaultRecheckPeriod": 15 * time.Second, "recheckTimeout": 3 * time.Second, "rechecksAtOnce": 256, "recheckSourcePart": 2, "recheckFlowPart": 4}, map[string][]string{

@@ -3,6 +3,8 @@ package proxy
 import (
 	"cmp"
 	"crypto/tls"
+	"errors"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -10,11 +12,17 @@ import (
 
 	"golang.org/x/time/rate"
 	"k8s.io/klog/v2"
+
+	"frontproxy/internal/clientaddr"
 )
 
 // connections is a listener with a bound on the connections that are open at a time. Further
 // connections are closed before a handshake. Left in the backlog, a client would hang; accepted,
 // it would take a descriptor that shard connections need.
+//
+// One client's address cannot take them all: it may have addressShare times as many connections as
+// are free. So alone it has 8 of 9, and of what it leaves, the next address may have as large a part. The
+// share is that large because all clients may have the same address, of a NAT or a load balancer.
 type connections struct {
 	net.Listener
 	most          int64 // 0: no bound
@@ -23,6 +31,11 @@ type connections struct {
 	open, refused atomic.Int64
 	progress      time.Duration // for how long a client may not read
 	heads         *heads
+
+	// byAddress counts the open connections of each address, by hash: two addresses that share a
+	// counter share their places.
+	byAddress   [1 << 12]atomic.Int64
+	addressSeed maphash.Seed
 
 	// withoutHeader counts connections of load balancers that did not say who the client is.
 	// headerLines limits the log lines about these.
@@ -42,11 +55,18 @@ func (l *connections) Accept() (net.Conn, error) {
 			return c, nil
 		}
 		l.open.Add(-1)
-		l.refused.Add(1)
 		_ = conn.Close()
-		if l.lines.Allow() {
-			l.log.Info("Rejecting new client connections: limit reached", "most", l.most, "flag", "--max-connections")
-		}
+		l.refuse("Rejecting new client connections: limit reached")
+	}
+}
+
+const addressShare = 8
+
+// refuse counts and logs that a connection is not served.
+func (l *connections) refuse(message string, details ...any) {
+	l.refused.Add(1)
+	if l.lines.Allow() {
+		l.log.Info(message, append(details, "most", l.most, "flag", "--max-connections")...)
 	}
 }
 
@@ -69,6 +89,49 @@ type connection struct {
 	writing progressDeadline // TLS writes one record at a time
 	tunnel  atomic.Bool
 	head    head
+	// ofAddress is where the connection counts besides, from its first Read until it is closed.
+	ofAddress atomic.Pointer[atomic.Int64]
+	known     bool // Read has been called: by one goroutine at a time
+}
+
+// Read implements net.Conn.
+func (c *connection) Read(b []byte) (int, error) {
+	if !c.known {
+		c.known = true
+		if err := c.countAddress(); err != nil {
+			return 0, err
+		}
+	}
+	return c.readHead(b)
+}
+
+// countAddress counts the connection for its client's address, and fails if that has as many as it
+// may. It is not called before the first Read, because a load balancer says only then which
+// address that is.
+func (c *connection) countAddress() error {
+	l := c.of
+	if l.most == 0 {
+		return nil
+	}
+	client := c.RemoteAddr().String()
+	address, _ := clientaddr.Of(client)
+	n := &l.byAddress[maphash.Comparable(l.addressSeed, address)%uint64(len(l.byAddress))]
+	mine := n.Add(1)
+	c.ofAddress.Store(n)
+	if c.closed.Load() {
+		c.uncountAddress()
+	}
+	if mine <= addressShare*(1+l.most-l.open.Load()) {
+		return nil
+	}
+	l.refuse("Rejecting new client connections of an address that has most of those that may be open", "client", client)
+	return errors.New("the client's address has as many connections as it may")
+}
+
+func (c *connection) uncountAddress() {
+	if n := c.ofAddress.Swap(nil); n != nil {
+		n.Add(-1)
+	}
 }
 
 func (c *connection) Write(b []byte) (int, error) {
@@ -114,6 +177,7 @@ func connState(conn net.Conn, state http.ConnState) {
 func (c *connection) Close() error {
 	if !c.closed.Swap(true) {
 		c.of.open.Add(-1)
+		c.uncountAddress()
 		c.releaseHead(true)
 		c.writing.stop()
 	}

@@ -7,6 +7,58 @@ import (
 	"time"
 )
 
+// TestOneAddressLeavesConnections: whoever opens as many connections as can be from one address leaves
+// some to others, those leave some again, and all of them have what they leave once they close.
+func TestOneAddressLeavesConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const most = 100
+	w.config.Server.MaxConnections = most
+	f := w.front(t)
+	// fill opens connections from an address until one is not served.
+	fill := func(from string) (open []net.Conn) {
+		t.Helper()
+		for len(open) <= most {
+			dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+			raw, err := dialer.DialContext(t.Context(), "tcp", f.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn := tls.Client(raw, &tls.Config{RootCAs: f.root, ServerName: "127.0.0.1"})
+			t.Cleanup(func() { _ = raw.Close() })
+			_ = conn.SetDeadline(time.Now().Add(stuck))
+			if conn.Handshake() != nil {
+				return open
+			}
+			open = append(open, raw)
+		}
+		return open
+	}
+	free := most
+	var all []net.Conn
+	for i, from := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.1"} {
+		until(t, "rejected connections are closed", func() bool { return f.listeners.connections.open.Load() == int64(most-free) })
+		conns := fill(from)
+		if got, want := len(conns), addressShare*(free+1)/(addressShare+1); got != want {
+			t.Errorf("address %d has %d connections when %d are free, want %d", i, got, free, want)
+		}
+		free -= len(conns)
+		all = append(all, conns...)
+	}
+	if n := f.listeners.connections.refused.Load(); n != 3 {
+		t.Errorf("%d connections are said to be rejected, want 3", n)
+	}
+	for _, conn := range all {
+		_ = conn.Close()
+	}
+	until(t, "all connections are closed", func() bool { return f.listeners.connections.open.Load() == 0 })
+	for i := range f.listeners.connections.byAddress {
+		if n := f.listeners.connections.byAddress[i].Load(); n != 0 {
+			t.Errorf("%d closed connections count for an address", n)
+		}
+	}
+}
+
 // TestMaxConnections: what comes beyond the bound is closed at once, those that
 // were there are served on, and a place that is given back is good for another.
 func TestMaxConnections(t *testing.T) {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"errors"
+	"hash/maphash"
 	stdlog "log"
 	"math"
 	"net/http"
@@ -141,7 +142,7 @@ func newListeners(c *Config) listeners {
 	}
 	l := &connections{
 		most: int64(s.MaxConnections), log: c.Log, progress: c.ProgressTimeout, heads: newHeads(cmp.Or(c.Memory, math.MaxInt64), c.Log),
-		lines: rate.NewLimiter(rate.Every(time.Minute), 1), headerLines: rate.NewLimiter(rate.Every(time.Minute), 1),
+		addressSeed: maphash.MakeSeed(), lines: rate.NewLimiter(rate.Every(time.Minute), 1), headerLines: rate.NewLimiter(rate.Every(time.Minute), 1),
 	}
 	l.Listener = proxyprotocol.NewListener(s.Serving.Listener, proxyprotocol.Config{Trusted: s.Balancers, Refused: l.refuseHeader})
 	return listeners{connections: l, reused: newConnListener(s.Serving.Listener)}

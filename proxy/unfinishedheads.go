@@ -95,8 +95,8 @@ type head struct {
 	closed  bool
 }
 
-// Read implements net.Conn.
-func (c *connection) Read(b []byte) (int, error) {
+// readHead is Read, and charges what it reads if that is a head.
+func (c *connection) readHead(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.head.complete.Load() {
 		return n, err //nolint:wrapcheck // a net.Conn's

@@ -48,7 +48,7 @@ func newProxyDescs(b *familyBuilder) proxyDescs {
 		inFlight:           b.read("front_proxy_requests_in_flight", gaugeType, "Requests in flight, watches and upgrades included."),
 		openStreams:        b.read("front_proxy_open_streams", gaugeType, "Open watches and upgraded connections, and other responses of unknown length that have lasted for 15 s (kind answer).", "kind"),
 		openConnections:    b.read("front_proxy_open_connections", gaugeType, "Open client connections."),
-		refusedConnections: b.read("front_proxy_refused_connections_total", counterType, "Client connections closed on arrival because --max-connections were open."),
+		refusedConnections: b.read("front_proxy_refused_connections_total", counterType, "Client connections closed on arrival because --max-connections were open, or because their address had most of these."),
 		withoutHeader:      b.read("front_proxy_connections_without_proxy_header_total", counterType, "Connections from --proxy-protocol-trusted-cidrs that were closed because they did not begin with a PROXY protocol version 2 header of a TCP client."),
 		unfinishedHead:     b.read("front_proxy_connections_with_unfinished_headers_total", counterType, "Client connections that were closed because their request's headers were large and unfinished, and the memory for such headers was used up."),
 		chargedMemory:      b.read("front_proxy_charged_memory_bytes", gaugeType, "Memory that is charged to clients: for requests under way, for requests that start a stream, and for open streams. See --max-requests-inflight.", "budget"),
