@@ -11,8 +11,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-
-	"frontproxy/proxy/upstream"
 )
 
 const (
@@ -24,6 +22,10 @@ const (
 
 	// HTTP/2 settings. defaultStreams is kube-apiserver's.
 	defaultStreams = 100
+	// clientFrame is the largest frame that a client may send, in bytes. net/http makes a buffer for a
+	// frame when it has read the frame's header, and keeps it as long as the connection; so anybody
+	// could have each connection take more memory than it counts for (--max-connections).
+	clientFrame = 16 << 10
 	// uploadWindow is how much of a body a client may send that the proxy has not read, in bytes;
 	// its request is charged for it (memorybudget.go). A smaller window makes large uploads wait.
 	uploadWindow = 1 << 20
@@ -124,7 +126,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 	}
 	s.HTTP2 = &http.HTTP2Config{
 		MaxConcurrentStreams:          streams,
-		MaxReadFrameSize:              upstream.MaxFrame,
+		MaxReadFrameSize:              clientFrame,
 		MaxReceiveBufferPerStream:     uploadWindow,
 		MaxReceiveBufferPerConnection: max(uploadWindow, windowShare*streams),
 	}

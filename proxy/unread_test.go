@@ -13,7 +13,6 @@ import (
 
 	"frontproxy/authn"
 	"frontproxy/index"
-	"frontproxy/proxy/upstream"
 )
 
 // settled waits until n has stayed the same for 200 ms and returns it.
@@ -97,7 +96,7 @@ func TestUndecidedUploadsAreCharged(t *testing.T) {
 	until(t, "the upload has begun", func() bool { return taken.Load() > 0 })
 	got, charged := settled(t, &taken), s.limit.requests.used.Load()
 	// The client has read one frame that it could not send.
-	if got > charged+upstream.MaxFrame {
+	if got > charged+clientFrame {
 		t.Errorf("%d bytes of the body have left the client, and %d are charged", got, charged)
 	}
 }

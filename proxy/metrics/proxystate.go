@@ -29,8 +29,8 @@ type ProxyState struct {
 }
 
 // Connections are the clients' that are open, those refused since the start, those of
-// load balancers that had no header of the PROXY protocol, and those for whose request's unfinished
-// head there was no memory.
+// load balancers that had no header of the PROXY protocol, and those closed because there was no
+// memory for the unfinished head of their request.
 type Connections struct{ Open, Refused, WithoutHeader, UnfinishedHead int64 }
 
 // MemoryBudget is how many bytes are charged to clients, and how many may be. Limit 0: there is no bound.
@@ -40,7 +40,7 @@ type MemoryBudget struct{ Charged, Limit int64 }
 type proxyDescs struct {
 	inFlight, openStreams, panics, shardReady, endedStreams *prometheus.Desc
 	openConnections, refusedConnections, withoutHeader      *prometheus.Desc
-	unfinishedHead, chargedMemory, memoryLimit              *prometheus.Desc
+	unfinishedHead, chargedMemory, chargedMemoryLimit       *prometheus.Desc
 }
 
 func newProxyDescs(b *familyBuilder) proxyDescs {
@@ -52,7 +52,7 @@ func newProxyDescs(b *familyBuilder) proxyDescs {
 		withoutHeader:      b.read("front_proxy_connections_without_proxy_header_total", counterType, "Connections from --proxy-protocol-trusted-cidrs that were closed because they did not begin with a PROXY protocol version 2 header of a TCP client."),
 		unfinishedHead:     b.read("front_proxy_connections_with_unfinished_headers_total", counterType, "Client connections that were closed because their request's headers were large and unfinished, and the memory for such headers was used up."),
 		chargedMemory:      b.read("front_proxy_charged_memory_bytes", gaugeType, "Memory that is charged to clients: for requests under way, for requests that start a stream, and for open streams. See --max-requests-inflight.", "budget"),
-		memoryLimit:        b.read("front_proxy_charged_memory_limit_bytes", gaugeType, "How much may be charged in all; one workspace or address has half of it at most. What does not fit gets 429. No series: there is no bound.", "budget"),
+		chargedMemoryLimit: b.read("front_proxy_charged_memory_limit_bytes", gaugeType, "How much may be charged in all. One workspace or address gets 429 before all of it is used. No series: there is no bound.", "budget"),
 		endedStreams:       b.read("front_proxy_streams_revoked_total", counterType, "Watches and upgraded connections ended because what admitted them was gone (reason not_admitted), or because their logical cluster had moved to another shard (moved).", "reason"),
 		panics:             b.read("front_proxy_panics_total", counterType, "Contained panics; each one is a bug to report."),
 		shardReady:         b.read("front_proxy_shard_synced", gaugeType, "1 once everything that the proxy reads from a shard has been read.", "shard"),
@@ -91,7 +91,7 @@ func (c *proxyCollector) Collect(out chan<- prometheus.Metric) {
 	for budget, m := range s.Memory {
 		gauge(d.chargedMemory, float64(m.Charged), budget)
 		if m.Limit > 0 {
-			gauge(d.memoryLimit, float64(m.Limit), budget)
+			gauge(d.chargedMemoryLimit, float64(m.Limit), budget)
 		}
 	}
 	c.m.sources.collectFiles(gauge, s.Reloads, s.Certificates)
