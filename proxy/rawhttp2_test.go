@@ -3,8 +3,10 @@ package proxy
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -49,7 +51,12 @@ func asks(method, path string, pairs ...string) []field {
 // fields are compressed without a table, so that connections need no state.
 func writeHeaders(t *testing.T, framer *http2.Framer, stream uint32, end bool, fields []field) {
 	t.Helper()
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block(fields), EndStream: end, EndHeaders: true}); err != nil {
+	frames := slices.Collect(slices.Chunk(block(fields), clientFrame))
+	err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: frames[0], EndStream: end, EndHeaders: len(frames) == 1})
+	for i, frame := range frames[1:] {
+		err = errors.Join(err, framer.WriteContinuation(stream, i == len(frames)-2, frame))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

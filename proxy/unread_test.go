@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -156,8 +157,10 @@ func TestRequestsWithUnreadAnswersKeepNoMemory(t *testing.T) {
 						continue
 					}
 					writeHeaders(t, framer, 1+2*i, false, asks("POST", path))
-					if err := framer.WriteData(1+2*i, false, []byte(text)); err != nil {
-						t.Fatal(err)
+					for frame := range slices.Chunk([]byte(text), clientFrame) {
+						if err := framer.WriteData(1+2*i, false, frame); err != nil {
+							t.Fatal(err)
+						}
 					}
 				}
 				answers := 0
