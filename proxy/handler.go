@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
@@ -42,6 +43,9 @@ import (
 // and forward; with tracing on, locate, admit and forward have a span each (audit.go, trace.go).
 // docs/architecture.md numbers the files that an ordinary request leads through.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if sizeOfTrailers(r) > maxTrailers {
+		panic(http.ErrAbortHandler) // an answer would keep them in memory until it is read
+	}
 	if r.ProtoMajor == 2 {
 		p.serveHTTP2(w, r)
 		return
@@ -54,6 +58,7 @@ func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	s := &http2Writer{ResponseWriter: w, progressDeadline: progressDeadline{timeout: p.config.ProgressTimeout, quota: progressBytes}}
 	s.cut = func() { _ = http.NewResponseController(w).SetWriteDeadline(past) }
 	defer s.stop()
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // lifts ownAnswerTimeout
 	p.serveHTTP(s, r)
 	if s.unflushed && r.Context().Err() == nil { // else the stream has ended, and there is nothing to bound
 		s.boundLastFlush()

@@ -15,6 +15,11 @@ type http2Writer struct {
 	unflushed bool // net/http may hold bytes of the answer
 }
 
+// ownAnswerTimeout is how long a client may keep net/http from sending an answer over HTTP/2 that
+// net/http gives by itself, because the request is malformed or its headers are too large. Nobody is
+// charged for such a request.
+const ownAnswerTimeout = 5 * time.Second
+
 func (s *http2Writer) Write(b []byte) (int, error) {
 	s.unflushed = true
 	s.begin()
@@ -38,6 +43,19 @@ func (s *http2Writer) Flush() { _ = s.FlushError() }
 // (docs/performance.md).
 func (s *http2Writer) boundLastFlush() {
 	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Now().Add(s.timeout))
+}
+
+// maxTrailers is how large the trailers of a request may be, and the names of them that it announces, in
+// bytes. They are in memory until the stream ends, and nobody is charged for them. Over HTTP/1.1, net/http
+// itself reads no larger trailers.
+const maxTrailers = 4 << 10
+
+// sizeOfTrailers is what the names of the trailers that r announces take in memory, in bytes.
+func sizeOfTrailers(r *http.Request) (bytes int) {
+	for name := range r.Trailer {
+		bytes += len(name) + headerOverhead
+	}
+	return bytes
 }
 
 // forget drops the large parts of a request that has been served: net/http keeps the request until

@@ -204,28 +204,3 @@ func TestLastFlushIsBounded(t *testing.T) {
 		return ok
 	})
 }
-
-// TestFramesOfClientsAreSmall: a frame's header, with nothing after it, does not make a connection take more
-// memory than --max-connections counts for it.
-func TestFramesOfClientsAreSmall(t *testing.T) {
-	t.Parallel()
-	f := newWorld(t).front(t)
-	conn, framer := f.http2(t)
-	await(t, framer, "the settings", func(frame http2.Frame) bool {
-		s, ok := frame.(*http2.SettingsFrame)
-		if !ok || s.IsAck() {
-			return false
-		}
-		if n, _ := s.Value(http2.SettingMaxFrameSize); n > clientFrame {
-			t.Errorf("clients may send frames of %d bytes", n)
-		}
-		return true
-	})
-	if _, err := conn.Write([]byte{0, clientFrame >> 8, 1, 0, 0, 0, 0, 0, 1}); err != nil { // DATA on stream 1
-		t.Fatal(err)
-	}
-	await(t, framer, "the end of the connection", func(frame http2.Frame) bool {
-		g, ok := frame.(*http2.GoAwayFrame)
-		return ok && g.ErrCode == http2.ErrCodeFrameSize
-	})
-}

@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +18,11 @@ const (
 	fieldCost   = 64
 	// http2HeadCost is what each byte of a head is charged in addition.
 	http2HeadCost = 3
+	// keptHeadCost is what each byte of the largest head beyond freeKeptHead is charged as long as the
+	// connection is open: HPACK's decoder keeps the buffer in which it puts a head together
+	// that comes in several frames.
+	keptHeadCost = 2
+	freeKeptHead = 16 << 10
 
 	http2Preface   = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	prefaceTimeout = 10 * time.Second // net/http's
@@ -26,21 +33,25 @@ const (
 // connections that look at what TLS has decrypted. It takes any net.Conn if it is handed over as
 // net/http hands over unencrypted connections; golang.org/x/net/http2 relies on that, too. If
 // net/http no longer has that way, HTTP/2 is served without these charges, and TestUnfinishedHeads fails.
-func chargeHTTP2Heads(s *http.Server) {
+//
+// limits is the server whose time limits hold for HTTP/2, instead of those of s.
+func chargeHTTP2Heads(s, limits *http.Server) {
 	_ = s.Serve(closedListener{}) // sets TLSNextProto; if that fails, ServeTLS returns the error
 	serve, plain := s.TLSNextProto["h2"], s.TLSNextProto["unencrypted_http2"]
 	if serve == nil || plain == nil {
 		return
 	}
+	s.RegisterOnShutdown(func() { limits.SetKeepAlivesEnabled(false) })
 	s.TLSNextProto["h2"] = func(s *http.Server, conn *tls.Conn, h http.Handler) {
 		c := connectionOf(conn)
 		if c == nil {
 			serve(s, conn, h)
 			return
 		}
+		c.chargeCertificates(conn)
 		c.endHead() // what was counted is the handshake
 		if readPreface(conn) == nil {
-			plain(s, tls.Client(netConnInTLSConn{conn, &http2Conn{Conn: conn, below: c}}, nil), h)
+			plain(limits, tls.Client(netConnInTLSConn{conn, &http2Conn{Conn: conn, below: c}}, nil), h)
 		}
 	}
 }
@@ -87,16 +98,18 @@ type http2Conn struct {
 // Read implements net.Conn.
 func (c *http2Conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	before := c.block.unfinished
+	before := c.block.cost()
 	c.block.follow(b[:n])
-	switch now := c.block.unfinished; now {
-	case before:
-	case 0:
-		c.below.releaseHead(false)
-	default:
-		if noRoom := c.below.chargeHead(min(now, http2Fields)*fieldCost+now*http2HeadCost, false); noRoom != nil {
+	if c.block.largeTrailers {
+		return 0, fmt.Errorf("a request has more than %d bytes of trailers", maxTrailers)
+	}
+	switch now := c.block.cost(); {
+	case now > before:
+		if noRoom := c.below.chargeHead(now, false); noRoom != nil {
 			return 0, noRoom
 		}
+	case now < before:
+		c.below.lowerCharge(now)
 	}
 	return n, err //nolint:wrapcheck // a net.Conn's
 }
@@ -114,8 +127,18 @@ type headerBlock struct {
 	hasFrame    bool  // the block has a complete frame, and lacks others
 
 	// unfinished is the size of a block of which at least one frame is complete, so that net/http
-	// keeps its fields, and others are missing; 0: there is none.
-	unfinished int64
+	// keeps its fields, and others are missing; 0: there is none. largest is what it has been.
+	unfinished, largest int64
+
+	newest        uint32 // the last stream that a block has opened
+	isTrailers    bool   // the block opens no stream
+	largeTrailers bool   // trailers were larger than maxTrailers
+}
+
+// cost is what the connection is charged, in bytes.
+func (h *headerBlock) cost() int64 {
+	kept := max(h.largest-freeKeptHead, 0) * keptHeadCost
+	return max(kept, min(h.unfinished, http2Fields)*fieldCost+h.unfinished*http2HeadCost)
 }
 
 const (
@@ -147,6 +170,7 @@ func (h *headerBlock) follow(b []byte) {
 		}
 		if h.hasFrame {
 			h.unfinished = h.size
+			h.largest = max(h.largest, h.size)
 		}
 	}
 }
@@ -158,6 +182,12 @@ func (h *headerBlock) begin() {
 	kind, flags := h.header[3], h.header[4]
 	h.inBlock = kind == headersFrame || kind == continuationFrame
 	h.endsBlock = flags&endHeaders != 0
+	if kind == headersFrame {
+		stream := binary.BigEndian.Uint32(h.header[5:]) &^ (1 << 31)
+		h.isTrailers = stream <= h.newest
+		h.newest = max(h.newest, stream)
+	}
+	h.largeTrailers = h.largeTrailers || h.inBlock && h.isTrailers && h.size+int64(h.payloadLeft) > maxTrailers
 }
 
 // end is called when a frame of a block is complete.

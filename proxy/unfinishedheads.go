@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"hash/maphash"
 	"net"
 	"sync"
@@ -39,6 +40,12 @@ const (
 	// within smallHeadGrace. So ordinary requests are served even if attackers fill the budget.
 	smallHead      = 64 << 10
 	smallHeadGrace = time.Second
+
+	// certificateCost is what each byte of a client's certificates beyond freeCertificates is charged as long
+	// as the connection is open: so much is in TLS's buffer and in what was parsed, whoever
+	// signed them.
+	certificateCost  = 12
+	freeCertificates = 8 << 10
 )
 
 // heads is the budget of unfinished heads.
@@ -86,10 +93,12 @@ type head struct {
 	complete     atomic.Bool
 	read         atomic.Int64 // bytes since complete was unset, or since the connection began
 	needsRelease atomic.Bool  // releaseHead has something to do
+	shaken       bool         // chargeCertificates has been called
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
-	charged int64
+	kept    int64       // charged as long as the connection is open
+	charged int64       // in all
 	wanted  int64       // bytes to be charged when grace ends
 	grace   *time.Timer // runs while a small head has no room; else nil
 	closed  bool
@@ -129,7 +138,7 @@ func (c *connection) chargeHead(bytes int64, small bool) error {
 	return nil
 }
 
-// growHead raises the charge to bytes; false: there is no room. The caller holds mu.
+// growHead raises the charge to bytes and what is kept; false: there is no room. The caller holds mu.
 func (c *connection) growHead(bytes int64) bool {
 	h := &c.head
 	h.needsRelease.Store(true)
@@ -137,7 +146,7 @@ func (c *connection) growHead(bytes int64) bool {
 		key := atAddress(headAccount, c.RemoteAddr().String(), "")
 		h.payer = c.of.heads.payer(headDivisor, key, key)
 	}
-	if bytes > h.charged {
+	if bytes += h.kept; bytes > h.charged {
 		if !c.of.heads.grow(h.payer, h.charged, bytes-h.charged) {
 			return false
 		}
@@ -174,7 +183,47 @@ func (c *connection) endHead() {
 	c.releaseHead(false)
 }
 
-// releaseHead gives back what is charged. closed: the connection is charged nothing from now on.
+// lowerCharge gives back what is charged beyond bytes and what is kept.
+func (c *connection) lowerCharge(bytes int64) {
+	h := &c.head
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if bytes += h.kept; bytes < h.charged {
+		c.of.heads.add(h.payer, bytes-h.charged)
+		h.charged = bytes
+	}
+}
+
+// chargeCertificates is called when the handshake of conn is over. It closes the connection if there is no
+// room for the client's certificates. Further calls do nothing.
+func (c *connection) chargeCertificates(conn net.Conn) {
+	t, ok := conn.(*tls.Conn)
+	if !ok || c.head.shaken {
+		return
+	}
+	h := &c.head
+	h.shaken = true
+	var bytes int64
+	for _, certificate := range t.ConnectionState().PeerCertificates {
+		bytes += int64(len(certificate.Raw))
+	}
+	if bytes <= freeCertificates {
+		return
+	}
+	h.mu.Lock()
+	h.kept = (bytes - freeCertificates) * certificateCost
+	fits := h.closed || c.growHead(0)
+	if !fits {
+		h.kept = 0
+	}
+	h.mu.Unlock()
+	if !fits {
+		c.of.heads.refuse(c.RemoteAddr())
+		_ = c.Close()
+	}
+}
+
+// releaseHead gives back what is charged and not kept. closed: the connection is charged nothing from now on.
 func (c *connection) releaseHead(closed bool) {
 	h := &c.head
 	if !closed && !h.needsRelease.Load() {
@@ -182,12 +231,15 @@ func (c *connection) releaseHead(closed bool) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.charged > 0 {
-		c.of.heads.add(h.payer, -h.charged)
+	if closed {
+		h.kept, h.closed = 0, true
+	}
+	if h.charged > h.kept {
+		c.of.heads.add(h.payer, h.kept-h.charged)
 	}
 	if h.grace != nil {
 		h.grace.Stop()
 	}
-	h.charged, h.wanted, h.grace, h.closed = 0, 0, nil, h.closed || closed
+	h.charged, h.wanted, h.grace = h.kept, 0, nil
 	h.needsRelease.Store(false)
 }

@@ -170,13 +170,14 @@ func TestRequestsWithUnreadAnswersKeepNoMemory(t *testing.T) {
 					}
 					return answers == requests
 				})
-				f.idle(t)
+				until(t, "no request is under way", func() bool { return f.inFlight.Load() == 0 })
 				left := heap() - before
 				t.Logf("%d requests of %d bytes leave %d bytes", requests, size, left)
 				if left > requests*size/4 {
 					t.Errorf("%d requests of %d bytes leave %d bytes", requests, size, left)
 				}
 				_ = conn.Close()
+				f.idle(t)
 			})
 		}
 	}

@@ -1,0 +1,257 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+
+	"frontproxy/authn"
+)
+
+// refusing is a proxy that admits nobody.
+func refusing(t *testing.T) *world {
+	w := newWorld(t)
+	w.shard(t, "shard-1", true, nil)
+	w.decide = func(context.Context, authn.Request) *authn.Decision { return &authn.Decision{Status: 401} }
+	return w
+}
+
+// keeps returns what each connection adds to the heap, beyond what is charged for it, after open has
+// made it.
+func (f *front) keeps(t *testing.T, conns int64, open func()) int64 {
+	t.Helper()
+	open()
+	charged := &f.listeners.connections.heads.used
+	before, paid := heap(), charged.Load()
+	for range conns {
+		open()
+	}
+	time.Sleep(200 * time.Millisecond) // what the last one sent is read
+	each, paid := (heap()-before)/conns, (charged.Load()-paid)/conns
+	t.Logf("a connection keeps %d bytes and is charged %d", each, paid)
+	return each - paid
+}
+
+// mostKept is what a connection may keep, the test's own end of it included.
+const mostKept = 128 << 10
+
+// TestFrameBuffers: a frame of which only the header has come has a buffer.
+func TestFrameBuffers(t *testing.T) {
+	f := refusing(t).front(t)
+	if kept := f.keeps(t, 40, func() {
+		conn, framer := f.http2(t)
+		largest := uint32(16 << 10)
+		await(t, framer, "the settings", func(frame http2.Frame) bool {
+			settings, ok := frame.(*http2.SettingsFrame)
+			if !ok {
+				return false
+			}
+			if v, ok := settings.Value(http2.SettingMaxFrameSize); ok {
+				largest = v
+			}
+			return true
+		})
+		header := binary.BigEndian.AppendUint32(nil, largest<<8|uint32(http2.FrameHeaders))
+		if _, err := conn.Write(append(header, 0, 0, 0, 0, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}); kept > mostKept {
+		t.Errorf("a connection keeps %d bytes", kept)
+	}
+}
+
+// TestLargeHeadsAreKept: HPACK's decoder keeps a buffer that has grown.
+func TestLargeHeadsAreKept(t *testing.T) {
+	w := refusing(t)
+	w.config.Memory = 4 << 30
+	f := w.front(t)
+	value := strings.Repeat("~", 900<<10)
+	if kept := f.keeps(t, 10, func() {
+		_, framer := f.http2(t)
+		writeHeaders(t, framer, 1, true, asks("GET", "/clusters/root:ws/api", "x", value))
+		await(t, framer, "the answer", func(frame http2.Frame) bool {
+			answer, ok := frame.(*http2.MetaHeadersFrame)
+			return ok && answer.PseudoValue("status") == "401"
+		})
+	}); kept > mostKept {
+		t.Errorf("a connection keeps %d bytes that it is not charged for", kept)
+	}
+}
+
+// strangersCertificate is signed by itself and has as many short names as size bytes hold.
+func strangersCertificate(t *testing.T, size int) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "stranger"}, NotAfter: time.Now().Add(time.Hour)}
+	for n := range size / 4 {
+		template.DNSNames = append(template.DNSNames, string([]byte{'a' + byte(n%26), 'a' + byte(n/26%26)}))
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// TestClientCertificatesAreKept: a connection keeps its client's certificates, whoever signed them.
+func TestClientCertificatesAreKept(t *testing.T) {
+	w := refusing(t)
+	w.config.Memory = 4 << 30
+	cas, err := dynamiccertificates.NewStaticCAContent("clients", w.clients.PEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.config.Server.Serving = &genericapiserver.SecureServingInfo{ClientCA: cas}
+	f := w.front(t)
+	certificate := strangersCertificate(t, 200<<10)
+	for _, proto := range []string{"h2", "http/1.1"} {
+		if kept := f.keeps(t, 10, func() {
+			conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{proto}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			_ = conn.SetDeadline(time.Now().Add(stuck))
+			if proto == "h2" {
+				_, _ = io.WriteString(conn, http2.ClientPreface)
+				framer := http2.NewFramer(conn, conn)
+				if err := framer.WriteSettings(); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := framer.ReadFrame(); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			_, _ = io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n")
+			if _, err := conn.Read(make([]byte, 1<<10)); err != nil {
+				t.Fatal(err)
+			}
+		}); kept > mostKept {
+			t.Errorf("%s: a connection keeps %d bytes that it is not charged for", proto, kept)
+		}
+	}
+}
+
+// isReset waits until stream 1 is reset or the connection closed, for within.
+func isReset(conn net.Conn, framer *http2.Framer, within time.Duration) bool {
+	_ = conn.SetReadDeadline(time.Now().Add(within))
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			timeout, ok := err.(net.Error) //nolint:errorlint // as it is
+			return !ok || !timeout.Timeout()
+		}
+		if _, ok := frame.(*http2.RSTStreamFrame); ok {
+			return true
+		}
+	}
+}
+
+// TestTrailersAreBounded: over HTTP/1.1, net/http reads up to 4 KiB of them.
+func TestTrailersAreBounded(t *testing.T) {
+	f := refusing(t).front(t)
+	age := []byte{0x80 | 21} // without a value
+	for name, tt := range map[string]struct {
+		announced string
+		trailers  int
+		reset     bool
+	}{
+		"small":          {"age", 10, false},
+		"large":          {"age", 16 << 10, true},
+		"many announced": {strings.Join(manyNames(1000), ","), 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, framer := f.http2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			writeHeaders(t, framer, 1, false, asks("POST", "/clusters/root:ws/api", "trailer", tt.announced))
+			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: bytes.Repeat(age, tt.trailers), EndStream: true, EndHeaders: true})
+			if got := isReset(conn, framer, time.Second); got != tt.reset {
+				t.Errorf("reset: %v", got)
+			}
+		})
+	}
+}
+
+func manyNames(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprint("x", i))
+	}
+	return names
+}
+
+// TestAnswersOfNetHTTPAreBounded: net/http answers some requests by itself, and nobody is charged for
+// these. If the client grants no window for the answer, the stream is reset.
+func TestAnswersOfNetHTTPAreBounded(t *testing.T) {
+	w := refusing(t)
+	w.config.ProgressTimeout = 400 * time.Millisecond
+	f := w.front(t)
+	for name, fields := range map[string][]field{
+		"400": asks("GET", "/clusters/root:ws/api", "connection", "close"),
+		"431": asks("GET", "/clusters/root:ws/api", "x", strings.Repeat("~", maxHeaderBytes/2+1<<10), "y", strings.Repeat("~", maxHeaderBytes/2+1<<10)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, framer := f.http2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			writeHeaders(t, framer, 1, true, fields)
+			await(t, framer, "the answer's header", func(frame http2.Frame) bool {
+				answer, ok := frame.(*http2.MetaHeadersFrame)
+				return ok && answer.PseudoValue("status") == name
+			})
+			if !isReset(conn, framer, ownAnswerTimeout+10*time.Second) {
+				t.Error("the stream is still open")
+			}
+		})
+	}
+}
+
+// TestSlowAnswers: an answer over HTTP/2 may begin late.
+func TestSlowAnswers(t *testing.T) {
+	w := newWorld(t)
+	w.config.ProgressTimeout = 200 * time.Millisecond
+	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, _ *http.Request) {
+		time.Sleep(ownAnswerTimeout + time.Second)
+		_, _ = io.WriteString(rw, "late")
+	})
+	f := w.front(t)
+	if res, body := do(t, f.client(t, true), http.MethodGet, f.URL+"/clusters/root:ws/api", nil); string(body) != "late" {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
+// TestLargeHellosAreRefused: TLS keeps the buffer for as long as the connection is open.
+func TestLargeHellosAreRefused(t *testing.T) {
+	f := refusing(t).front(t)
+	for size, served := range map[int]bool{10: true, 20 << 10: false} {
+		var protocols []string
+		for n := range size / 200 {
+			protocols = append(protocols, fmt.Sprintf("%0200d", n))
+		}
+		conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: append(protocols, "http/1.1")})
+		if (err == nil) != served {
+			t.Errorf("a hello of %d bytes: %v", size, err)
+		}
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+}
