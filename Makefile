@@ -37,16 +37,17 @@ image: $(IMAGE) ## bin/image: an OCI image for amd64 and arm64, without a contai
 	@$(IMAGE)/image -version '$(VERSION)' -revision '$(REVISION)' -out $(OUT) $(foreach a,$(ARCHS),linux/$(a)=$(OUT)-$(a)/front-proxy)
 
 test: build image deploy-tools $(KCP031) $(KCP032) $(LOGIN) ## everything, real kcp included
-	$(GOTEST) -p $(PACKAGES) -timeout 20m $(LONGEST) $$(go list ./... | grep -v -E '$(ONKCP)')
+	$(GOTEST) -p $(PACKAGES) -parallel $(TESTS) -timeout 20m $(LONGEST) $$(go list ./... | grep -v -E '$(ONKCP)')
 	+@$(MAKE) --no-print-directory -j$(KCPS) --output-sync=target $(PHASES)
 
 # -w: without tables for a debugger, linking takes a quarter less time, about a minute of one core for all
 # packages. Panics and races still name lines.
 GOTEST := go test -race -ldflags=-w
 
-# How many packages' tests run at a time on two cores, and those that begin first because they take longest. They
-# wait about as long as they compute.
+# How many packages' tests run at a time on two cores, how many parallel tests of each, and the packages that
+# begin first because they take longest. They wait about as long as they compute.
 PACKAGES ?= 4
+TESTS    ?= 6
 LONGEST  := ./deploy ./cmd/front-proxy ./proxy
 
 # These wait for kcp more than they compute, so three run at a time, and four tests of each.
@@ -67,7 +68,7 @@ on-kcp-0.31:
 deploy-tools: $(DEPLOY) ## helm and the checks that the tests of deploy/ run
 
 test-unit: ## fast: no kcp, and no test that starts the whole program
-	$(GOTEST) -short -p $(PACKAGES) ./proxy $$(go list ./... | grep -v -e /e2e -e /deploy)
+	$(GOTEST) -short -p $(PACKAGES) -parallel $(TESTS) ./proxy $$(go list ./... | grep -v -e /e2e -e /deploy)
 
 test-browser: build bin/browser-provider/node_modules ## a login in a real browser, by hand only: needs Debian's chromium, node and npm; pictures in bin/browser-pictures
 	go test -tags browser -count=1 -v ./e2e/browser

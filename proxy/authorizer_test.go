@@ -31,6 +31,7 @@ func patientAuthorizer(t *testing.T, root *accessreviewtest.Root) *accessreview.
 // root does not answer, holds half of the places for reviews; beyond that it is told to
 // come again, and others get their pages.
 func TestOneCallersReviewsLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
 	const requests = 100
 	clusterOf := func(name string) map[string][]string {
 		return map[string][]string{"authentication.kcp.io/cluster-name": {name}}

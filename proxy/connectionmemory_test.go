@@ -171,6 +171,7 @@ func isReset(conn net.Conn, framer *http2.Framer, within time.Duration) bool {
 
 // TestTrailersAreBounded: over HTTP/1.1, net/http reads up to 4 KiB of them.
 func TestTrailersAreBounded(t *testing.T) {
+	t.Parallel()
 	f := refusing(t).front(t)
 	age := []byte{0x80 | 21} // without a value
 	for name, tt := range map[string]struct {
@@ -203,6 +204,7 @@ func manyNames(n int) (names []string) {
 // TestAnswersOfNetHTTPAreBounded: net/http answers some requests by itself, and nobody is charged for
 // these. If the client grants no window for the answer, the stream is reset.
 func TestAnswersOfNetHTTPAreBounded(t *testing.T) {
+	t.Parallel()
 	w := refusing(t)
 	w.config.ProgressTimeout = 400 * time.Millisecond
 	f := w.front(t)
@@ -226,6 +228,7 @@ func TestAnswersOfNetHTTPAreBounded(t *testing.T) {
 
 // TestSlowAnswers: an answer over HTTP/2 may begin late.
 func TestSlowAnswers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.config.ProgressTimeout = 200 * time.Millisecond
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, _ *http.Request) {

@@ -227,6 +227,7 @@ func TestAbsoluteForm(t *testing.T) {
 }
 
 func TestBigToken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shard(t, "shard-1", false, nil)
 	w.decide = func(context.Context, authn.Request) *authn.Decision { return &authn.Decision{Status: 401} }

@@ -115,6 +115,7 @@ func (s *siege) serves(who string, c *http.Client, path, token string) {
 // TestHangingMountTakesNoPlaces: anonymous requests that wait for a mounted host
 // take nobody's places, nor the host's from its other callers.
 func TestHangingMountTakesNoPlaces(t *testing.T) {
+	t.Parallel()
 	w, _, _ := externalMountWorld(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/quick" {
 			<-r.Context().Done()
@@ -139,6 +140,7 @@ func TestHangingMountTakesNoPlaces(t *testing.T) {
 // TestHangingIssuerTakesNoPlaces: requests that wait for who is asking take nobody's
 // places, and nobody's who is known has to wait for them.
 func TestHangingIssuerTakesNoPlaces(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.decide = func(ctx context.Context, r authn.Request) *authn.Decision {
 		switch r.Header.Get("Authorization") {
@@ -178,6 +180,7 @@ func hangingIssuerTakesNoPlaces(t *testing.T, w *world, query string) {
 // a tenant can make up, keeps nobody else from waiting, neither at another workspace nor at a page
 // of the proxy's own.
 func TestWaitingAtManyWorkspacesLeavesRoomToOthers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.decide = func(ctx context.Context, r authn.Request) *authn.Decision {
 		switch {
@@ -208,6 +211,7 @@ func TestWaitingAtManyWorkspacesLeavesRoomToOthers(t *testing.T) {
 // TestPagesWaitOnlyWhileTheirAddressHasRoom: requests for the proxy's own pages wait for an
 // issuer, and for what their user may read, only while their address has room.
 func TestPagesWaitOnlyWhileTheirAddressHasRoom(t *testing.T) {
+	t.Parallel()
 	for _, hangs := range []string{"issuer", "authorizer"} {
 		t.Run(hangs, func(t *testing.T) {
 			w := newWorld(t)
@@ -294,6 +298,7 @@ func TestMissingBodiesTakeNoPlaces(t *testing.T) {
 // places nor the memory of others, even if all of them run before the first waits for
 // its client.
 func TestUnreadAnswersTakeNoPlaces(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.decide = func(_ context.Context, r authn.Request) *authn.Decision {
 		u := user.Info(alice)
@@ -355,6 +360,7 @@ func TestUnreadAnswersTakeNoPlaces(t *testing.T) {
 // request, and a watch pays until its answer has begun; but a storm of watches gets
 // no 429.
 func TestWatchIsChargedUntilItBegins(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	begin := make(chan struct{})
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, r *http.Request) {
@@ -409,6 +415,7 @@ func TestMadeUpUsersLeaveRoomToOtherWorkspaces(t *testing.T) {
 // The proxy admits them to every other workspace, where they take no room from those at home
 // there, whatever their names are.
 func TestAccountsOfOtherWorkspacesLeaveRoom(t *testing.T) {
+	t.Parallel()
 	account := func(home, name string) *user.DefaultInfo {
 		return &user.DefaultInfo{Name: "system:serviceaccount:default:" + name, Extra: map[string][]string{identity.ClusterNameKey: {home}}}
 	}

@@ -289,6 +289,7 @@ func follow(t *testing.T, f *front, accept string) cache.Store {
 // TestQuestionsAboutOtherStores: what the shard is asked before a version is refused, as
 // whom, and what follows.
 func TestQuestionsAboutOtherStores(t *testing.T) {
+	t.Parallel()
 	const list, watch = "/clusters/root:ws/api/v1/configmaps", "/clusters/root:ws/api/v1/configmaps?watch=1&resourceVersion=9"
 	answer := func(version string) string { return `{"kind":"List","metadata":{"resourceVersion":"` + version + `"}}` }
 	for name, tc := range map[string]struct {
@@ -421,6 +422,7 @@ func TestOtherStoresAreForgottenAfterAMove(t *testing.T) {
 // TestListingAgainTakesAPlace: a question is a running request: it is not asked when no more may
 // run, its place is given back, and a shard that never answers leaves it at the 410.
 func TestListingAgainTakesAPlace(t *testing.T) {
+	t.Parallel()
 	w, moves := newWorld(t), newFakeMoves()
 	w.shard(t, "new", true, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	moves.settled["2kd9 new"] = 1000

@@ -77,6 +77,7 @@ func as(t testing.TB, c *http.Client, token, target string) (*http.Response, []b
 
 // TestRates: whom a request counts for, and what the one that is too many gets.
 func TestRates(t *testing.T) {
+	t.Parallel()
 	workspaces := ratelimit.Config{Workspace: ratelimit.Rate{PerSecond: 0.5, Burst: 2}}
 	identities := ratelimit.Config{Identity: ratelimit.Rate{PerSecond: 0.1, Burst: 2}}
 	addresses := ratelimit.Config{Address: ratelimit.Rate{PerSecond: 10, Burst: 2}}
@@ -498,6 +499,7 @@ func TestClientGoRetriesAfter429(t *testing.T) {
 // TestRefusedBodies: a request with a body that is refused gets its answer, and over HTTP/1.1
 // the connection ends, for the body is not read.
 func TestRefusedBodies(t *testing.T) {
+	t.Parallel()
 	for _, http2 := range []bool{false, true} {
 		w, s, _ := ratesWorld(t)
 		w.config.Rates.Config = ratelimit.Config{Identity: ratelimit.Rate{PerSecond: 0.001, Burst: 1}}

@@ -338,6 +338,7 @@ func TestDueStreams(t *testing.T) {
 // TestStreamsEndWithTheirMount: the mount is removed, leads elsewhere, or the
 // operator does not list its host any more.
 func TestStreamsEndWithTheirMount(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		listed  bool // the mount's host is in the list
 		before  error

@@ -15,6 +15,7 @@ import (
 // TestRefusesVersionsOfAnotherShard: what lists or watches from a version below the one at which
 // the cluster settled on its shard is 410, everything else is forwarded.
 func TestRefusesVersionsOfAnotherShard(t *testing.T) {
+	t.Parallel()
 	token := func(version int64) string {
 		s, err := storage.EncodeContinue("/registry/x/a", "/registry/x/", version)
 		if err != nil {

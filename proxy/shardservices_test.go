@@ -60,6 +60,7 @@ func servicesWorld(t *testing.T) (w *world, servers map[string]*standIn) {
 }
 
 func TestShardServices(t *testing.T) {
+	t.Parallel()
 	const export = "/services/apiexport/exporter/widgets"
 	for name, tc := range map[string]struct {
 		path string

@@ -60,6 +60,7 @@ func TestConnectionSharing(t *testing.T) {
 // TestBurstSharesConnections: when many requests have a connection alone, the others share some;
 // afterwards everything is as before.
 func TestBurstSharesConnections(t *testing.T) {
+	t.Parallel()
 	const sent, together = upstream.MaxDedicated + 50, 8 // together: how many are on their way to the shard
 	w := newWorld(t)
 	var mu sync.Mutex

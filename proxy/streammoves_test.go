@@ -149,6 +149,7 @@ func read(t *testing.T, from io.Reader, want string) {
 // ERROR event, or are cut where none can be told from what is before it. No other watch
 // ends, and none does before.
 func TestMovedWatches(t *testing.T) {
+	t.Parallel()
 	expired, err := watchframes.NewErrors(*apistatus.ExpiredByMove())
 	if err != nil {
 		t.Fatal(err)

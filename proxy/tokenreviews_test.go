@@ -319,6 +319,7 @@ func TestTokenReviewsNeedTheRight(t *testing.T) {
 
 // TestTokenReviewsOfTheShard: what is not the proxy's goes to the shard as it came.
 func TestTokenReviewsOfTheShard(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		method, path string
 		off          bool // the gate is
@@ -499,6 +500,7 @@ func TestTokenReviewBodies(t *testing.T) {
 
 // TestTokenReviewWithoutShard: a shard that fails is no refusal.
 func TestTokenReviewWithoutShard(t *testing.T) {
+	t.Parallel()
 	ownToken := jwt(`{"kubernetes.io":{"clusterName":"2kd9"}}`)
 	w := newWorld(t)
 	shard := w.reviewShard(t)
@@ -606,6 +608,7 @@ func TestTokenReviewsAreAuditedWithoutTheToken(t *testing.T) {
 
 // TestTokenReviewsAreLogged without the token.
 func TestTokenReviewsAreLogged(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	logs := &bytes.Buffer{}
 	w := newWorld(t)

@@ -64,6 +64,7 @@ func from(address string) *net.Dialer {
 // TestUnfinishedHeads: one address may have a part of the memory for unfinished heads; connections
 // beyond that are closed. Others are served meanwhile, even with large heads, and everything is given back.
 func TestUnfinishedHeads(t *testing.T) {
+	t.Parallel()
 	for _, tt := range unfinishedHeads {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -158,6 +159,7 @@ func TestLargeHeads(t *testing.T) {
 // TestNoRoomForHeads: when there is no room for heads, uploads and requests with small heads are
 // still served, and a small head has a second to become complete.
 func TestNoRoomForHeads(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, nil)
 	const size = 5 << 20

@@ -32,6 +32,7 @@ func settled(t *testing.T, n *atomic.Int64) int64 {
 // TestUnreadAnswersAreCharged: what an upstream has sent of answers that their
 // clients do not read is bounded, and charged to those who asked.
 func TestUnreadAnswersAreCharged(t *testing.T) {
+	t.Parallel()
 	const requests, slack = 8, 16 << 10 // slack: of each request, buffers of the shard's own
 	for _, kind := range []string{"shard", "mounted host"} {
 		t.Run(kind, func(t *testing.T) {
@@ -80,6 +81,7 @@ func TestUnreadAnswersAreCharged(t *testing.T) {
 // TestUndecidedUploadsAreCharged: what a client has sent of a body while it is
 // decided who it is, is bounded, and charged to its address.
 func TestUndecidedUploadsAreCharged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.decide = func(ctx context.Context, _ authn.Request) *authn.Decision {
 		<-ctx.Done()
@@ -105,6 +107,7 @@ func TestUndecidedUploadsAreCharged(t *testing.T) {
 // TestUploadsOfStreamsAreCharged: what net/http holds of an upload is charged as long as the
 // stream lasts, also when the answer has begun.
 func TestUploadsOfStreamsAreCharged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	s := w.shard(t, "shard-1", true, nil)
 	s.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -16,6 +16,7 @@ import (
 )
 
 func TestOwnerOfCreatedWorkspaces(t *testing.T) {
+	t.Parallel()
 	const collection = "/clusters/root:ws/apis/tenancy.kcp.io/v1alpha1/workspaces"
 	for name, tc := range map[string]struct {
 		method, path, contentType string
