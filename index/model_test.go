@@ -368,7 +368,11 @@ func TestModel(t *testing.T) {
 	t.Logf("-model.seed=%d", seed)
 	paths := modelPaths()
 	seen := map[error]int{}
-	for run := range *modelRuns {
+	runs := *modelRuns
+	if testing.Short() {
+		runs /= 3
+	}
+	for run := range runs {
 		w := newWorld()
 		d := &driver{
 			world: w, rnd: rand.New(rand.NewPCG(seed, uint64(run))), //nolint:gosec // a test's seed

@@ -206,7 +206,6 @@ func manyNames(n int) (names []string) {
 func TestAnswersOfNetHTTPAreBounded(t *testing.T) {
 	t.Parallel()
 	w := refusing(t)
-	w.config.ProgressTimeout = 400 * time.Millisecond
 	f := w.front(t)
 	for name, fields := range map[string][]field{
 		"400": asks("GET", "/clusters/root:ws/api", "connection", "close"),
@@ -230,7 +229,6 @@ func TestAnswersOfNetHTTPAreBounded(t *testing.T) {
 func TestSlowAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.config.ProgressTimeout = 200 * time.Millisecond
 	w.shard(t, "shard-1", true, func(rw http.ResponseWriter, _ *http.Request) {
 		time.Sleep(ownAnswerTimeout + time.Second)
 		_, _ = io.WriteString(rw, "late")

@@ -192,7 +192,6 @@ func (w *world) echo(t *testing.T) (ended chan error) {
 // has begun and whose upload has not ended, or stops there, leaves nothing waiting:
 // the shard, which waits for the rest of the upload, learns of it.
 func TestUploadIsCancelledWhileAnswered(t *testing.T) {
-	t.Parallel()
 	const known, unknown = "1000000000", "" // lengths; the shard is asked over HTTP/1.1 and HTTP/2
 	for _, c := range []struct {
 		name, length string

@@ -426,7 +426,11 @@ func TestStartingInformersMeetNoLimit(t *testing.T) {
 	w.decide, w.config.Now = byName, clock.now
 	w.config.Rates.Config = ratelimit.Config{Workspace: ratelimit.DefaultWorkspace, Identity: ratelimit.DefaultIdentity}
 	f := w.front(t)
-	for round := range 3 { // it crashes when it has begun, and begins again
+	rounds := 3 // it crashes when it has begun, and begins again
+	if testing.Short() {
+		rounds = 1
+	}
+	for round := range rounds {
 		ctx, cancel := context.WithCancel(t.Context())
 		client, err := dynamic.NewForConfig(f.rest("controller", -1))
 		if err != nil {
@@ -499,7 +503,6 @@ func TestClientGoRetriesAfter429(t *testing.T) {
 // TestRefusedBodies: a request with a body that is refused gets its answer, and over HTTP/1.1
 // the connection ends, for the body is not read.
 func TestRefusedBodies(t *testing.T) {
-	t.Parallel()
 	for _, http2 := range []bool{false, true} {
 		w, s, _ := ratesWorld(t)
 		w.config.Rates.Config = ratelimit.Config{Identity: ratelimit.Rate{PerSecond: 0.001, Burst: 1}}

@@ -82,7 +82,6 @@ func TestBrokenBodyIsNotForwardedAsWhole(t *testing.T) {
 // TestLateBodyGets408: who was admitted keeps no request open at the proxy,
 // to send its body and have it forwarded when the credential is long revoked.
 func TestLateBodyGets408(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	w.config.ProgressTimeout = 200 * time.Millisecond
 	s := w.shard(t, "shard-1", false, nil)

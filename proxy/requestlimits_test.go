@@ -185,7 +185,6 @@ func TestOverloadOfOneCluster(t *testing.T) {
 // TestCutsClientsThatDoNotRead: a client that does not read its answer loses it, and its
 // place, after a while; one that reads a watch does not.
 func TestCutsClientsThatDoNotRead(t *testing.T) {
-	t.Parallel()
 	for _, http2 := range []bool{false, true} {
 		t.Run(map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[http2], func(t *testing.T) { unread(t, http2) })
 	}
@@ -241,7 +240,6 @@ func unread(t *testing.T, http2 bool) {
 // TestCutsSlowBodies: a client that sends its body a byte at a time loses its
 // place after a while, however large the body is.
 func TestCutsSlowBodies(t *testing.T) {
-	t.Parallel()
 	for _, http2 := range []bool{false, true} {
 		w := newWorld(t)
 		shard := w.shard(t, "shard", true, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })

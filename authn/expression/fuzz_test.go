@@ -130,10 +130,18 @@ func (g *generator) claims(elements, bytes int) string {
 	return fmt.Sprintf(`{"l":[%s],"s":%q,"n":%d}`, list, strings.Repeat(g.pick("a", "ab", "é"), g.random.Intn(bytes)), g.random.Intn(3))
 }
 
+// seeds is how many expressions of n are tried without -fuzz.
+func seeds(n int64) int64 {
+	if testing.Short() {
+		return n / 4
+	}
+	return n
+}
+
 // FuzzBudget holds whatever expression on whatever claims to its budget: counted
 // steps and allocated bytes, never the clock.
 func FuzzBudget(f *testing.F) {
-	for seed := range int64(200) {
+	for seed := range seeds(200) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed int64) {
@@ -145,7 +153,7 @@ func FuzzBudget(f *testing.F) {
 // FuzzAgreesWithCEL compares what an expression evaluates to with what cel-go's
 // interpreter makes of it, on claims so small that it can.
 func FuzzAgreesWithCEL(f *testing.F) {
-	for seed := range int64(400) {
+	for seed := range seeds(400) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed int64) {
