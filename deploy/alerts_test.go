@@ -531,6 +531,17 @@ func TestAlertsUnderFaults(t *testing.T) {
 			want: []string{"FrontProxyReloadFailed warning source=mapping-file"},
 		},
 		{
+			name: "memory for clients is used up",
+			edit: func(_, after series) {
+				after.values[`front_proxy_charged_memory_bytes{budget="requests"}`] = 0.95 * after.values[`front_proxy_charged_memory_limit_bytes{budget="requests"}`]
+			},
+			want: []string{"FrontProxyMemoryFull warning budget=requests"},
+		},
+		{
+			name: "headers stay unfinished", edit: func(_, after series) { after.values["front_proxy_connections_with_unfinished_headers_total"] += 9 },
+			want: []string{"FrontProxyUnfinishedHeaders warning"},
+		},
+		{
 			// A panic cannot be made to happen from outside.
 			name: "a panic", edit: func(_, after series) { after.values["front_proxy_panics_total"]++ },
 			want: []string{"FrontProxyPanics warning"},

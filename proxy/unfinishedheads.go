@@ -72,7 +72,7 @@ func (h *heads) setMemory(memory int64) {
 func (h *heads) refuse(client net.Addr) {
 	h.refused.Add(1)
 	if h.lines.Allow() {
-		h.log.Info("Closing client connections with large, unfinished request headers: the memory for these is used up. If this client is no attacker, raise the memory limit; otherwise keep it away from the proxy. At most one of these lines a minute",
+		h.log.Info("Closing client connections with large, unfinished request headers, or with large certificates: the memory for these is used up. If this client is no attacker, raise the memory limit; otherwise keep it away from the proxy. At most one of these lines a minute",
 			"client", client.String(), "bytes", h.limit.Load())
 	}
 }
