@@ -21,6 +21,9 @@ import (
 // Over HTTP/1.1, all bytes count that arrive while no request is under way: net/http's ConnState
 // says when a head is complete. Over HTTP/2, other streams' bodies and control frames come in
 // between, so the proxy looks at the frames (http2heads.go).
+//
+// Two things are charged for as long as the connection is open, because TLS and HTTP/2 keep them:
+// a client's certificates, and the buffer for its largest head over HTTP/2.
 const (
 	// headsDivisor says which part of the process's memory unfinished heads may take.
 	headsDivisor = 16
@@ -93,7 +96,7 @@ type head struct {
 	complete     atomic.Bool
 	read         atomic.Int64 // bytes since complete was unset, or since the connection began
 	needsRelease atomic.Bool  // releaseHead has something to do
-	shaken       bool         // chargeCertificates has been called
+	certificatesCharged       bool         // chargeCertificates has been called
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
@@ -198,11 +201,11 @@ func (c *connection) lowerCharge(bytes int64) {
 // room for the client's certificates. Further calls do nothing.
 func (c *connection) chargeCertificates(conn net.Conn) {
 	t, ok := conn.(*tls.Conn)
-	if !ok || c.head.shaken {
+	if !ok || c.head.certificatesCharged {
 		return
 	}
 	h := &c.head
-	h.shaken = true
+	h.certificatesCharged = true
 	var bytes int64
 	for _, certificate := range t.ConnectionState().PeerCertificates {
 		bytes += int64(len(certificate.Raw))
