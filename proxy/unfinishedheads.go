@@ -93,10 +93,10 @@ func (noRoomForHeadError) Timeout() bool { return true }
 type head struct {
 	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2: the
 	// bytes that are read from the connection are then not counted as a head's.
-	complete     atomic.Bool
-	read         atomic.Int64 // bytes since complete was unset, or since the connection began
-	needsRelease atomic.Bool  // releaseHead has something to do
-	certificatesCharged       bool         // chargeCertificates has been called
+	complete            atomic.Bool
+	read                atomic.Int64 // bytes since complete was unset, or since the connection began
+	needsRelease        atomic.Bool  // releaseHead has something to do
+	certificatesCharged bool         // chargeCertificates has been called
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
