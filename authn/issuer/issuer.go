@@ -197,6 +197,7 @@ func (i *Issuer) read(ctx context.Context, again bool) error {
 		return err
 	}
 	if !i.pool.keep(i, keys.size) {
+		i.withdraw(keys)
 		return &stepError{keysStep, &fault{"the key set is too large beside those of the owner's other issuers", fmt.Errorf("%s: the key set takes %d bytes of memory, which are not left to the issuer's owners", i.keysURL, keys.size)}}
 	}
 	i.publish(keys)
@@ -227,6 +228,18 @@ func (i *Issuer) fetchClass(lastFailed bool) fetchClass {
 		return firstFetch
 	}
 	return afterSuccess
+}
+
+// withdraw takes those keys out of use that the issuer no longer publishes, although there is no room
+// for the keys that it does.
+func (i *Issuer) withdraw(published *keySet) {
+	old := i.keys.Load()
+	if old == nil {
+		return
+	}
+	left := old.stillIn(published)
+	i.pool.keep(i, left.size) // which is no more than before
+	i.publish(left)
 }
 
 // publish puts keys into use.

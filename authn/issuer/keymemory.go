@@ -16,16 +16,18 @@ type ledger struct {
 
 // keep charges one of i's owners for a key set of size bytes in place of the one before. An owner may
 // have as much as it leaves free, so that there is room for others, however many keys its issuers
-// publish. False: none of i's owners has room, and what i has stays charged.
+// publish. A set that takes no more than the one before always has room: keys may have been withdrawn.
+// False: none of i's owners has room, and what i has stays charged.
 func (p *Pool) keep(i *Issuer, size int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	more := max(size-smallKeySet, 0)
 	l, payer, before := &p.large, i.payer, i.charged
-	l.charge(i, payer, 0)
-	if more == 0 {
+	if more <= before {
+		l.charge(i, payer, more)
 		return true
 	}
+	l.charge(i, payer, 0)
 	for owner := range i.owners {
 		if l.ofOwners[owner]+more <= largeKeySets-l.all-more {
 			l.charge(i, owner, more)

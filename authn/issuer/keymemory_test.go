@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -161,15 +162,17 @@ func TestSizesOfKeySetsAreNotTooLow(t *testing.T) {
 	}
 }
 
-// TestKeySetWithoutRoomIsNotUsed: the keys read before stay in use, and the owner reads why.
+// TestKeySetWithoutRoomIsNotUsed: those of its keys that were read before stay in use, and the owner reads why.
 func TestKeySetWithoutRoomIsNotUsed(t *testing.T) {
 	s := issuertest.Serve(t, issuertest.Options{})
 	clock, p, i := ready(t, s)
 	p.mu.Lock()
 	p.large.all = largeKeySets // of others
 	p.mu.Unlock()
+	published := httptest.NewRecorder()
+	s.ServeHTTP(published, httptest.NewRequest(http.MethodGet, issuertest.KeysPath, nil))
 	s.Handle(issuertest.KeysPath, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, `{"keys":[{"kty":"EC","crv":"P-256","kid":%q,"x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`, strings.Repeat("x", 512<<10))
+		_, _ = fmt.Fprint(w, strings.Replace(published.Body.String(), "[", "["+largeKey+",", 1))
 	})
 	polltest.Until(t, "the set has been refused", func() bool {
 		clock.Step(RefreshPeriod) // again if it came before the first reading had ended
@@ -182,6 +185,67 @@ func TestKeySetWithoutRoomIsNotUsed(t *testing.T) {
 		t.Errorf("a token of a key that was read before: %v", err)
 	}
 }
+
+// TestSmallerKeySetsHaveRoom: whatever others take, a set that takes no more than the one before it is kept,
+// because keys may have been withdrawn.
+func TestSmallerKeySetsHaveRoom(t *testing.T) {
+	p := NewPool(Config{})
+	acquired := 0
+	issuerOf := func(owner string) *Issuer {
+		acquired++
+		i, _, err := p.Acquire(IssuerRef{URL: fmt.Sprintf("https://issuer.example/%d", acquired)}, owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	small, large := issuerOf("small"), issuerOf("large")
+	if !p.keep(small, smallKeySet+4<<10) || !p.keep(large, smallKeySet+1<<20) {
+		t.Fatal("there is no room at first")
+	}
+	for p.keep(issuerOf("large"), smallKeySet+1<<20) {
+		continue
+	}
+	for owner := range 40 {
+		for size := 1 << 20; size >= 64; size /= 2 {
+			for p.keep(issuerOf(fmt.Sprint(owner)), smallKeySet+size) {
+				continue
+			}
+		}
+	}
+	for _, tt := range []struct {
+		of     *Issuer
+		beyond int
+		want   bool
+	}{{small, 4<<10 + 256, false}, {small, 4 << 10, true}, {small, 1 << 10, true}, {large, 512 << 10, true}, {large, 0, true}} {
+		if got := p.keep(tt.of, smallKeySet+tt.beyond); got != tt.want {
+			t.Errorf("%d bytes beyond the usual size are kept: %v", tt.beyond, got)
+		}
+	}
+}
+
+// TestKeysAreWithdrawnWithoutRoom: a set for which there is no room still says which keys are valid no more.
+func TestKeysAreWithdrawnWithoutRoom(t *testing.T) {
+	s := issuertest.Serve(t, issuertest.Options{})
+	clock, p, i := ready(t, s)
+	token, generation := s.Sign(nil), i.Generation()
+	p.mu.Lock()
+	p.large.all = largeKeySets // of others
+	p.mu.Unlock()
+	s.Handle(issuertest.KeysPath, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"keys":[%s]}`, largeKey)
+	})
+	polltest.Until(t, "the set has been refused", func() bool {
+		clock.Step(RefreshPeriod) // again if it came before the first reading had ended
+		return p.statusOf(s.URL()).State == Failing
+	})
+	if err := verify(i, token); err == nil || i.Generation() == generation {
+		t.Errorf("a token of a key that was withdrawn: %v, generation %d after %d", err, i.Generation(), generation)
+	}
+}
+
+// largeKey is a key that has no room in a usual set.
+var largeKey = fmt.Sprintf(`{"kty":"EC","crv":"P-256","kid":%q,"x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`, strings.Repeat("x", 512<<10))
 
 func (p *Pool) statusOf(url string) (found Status) {
 	for _, s := range p.Status() {

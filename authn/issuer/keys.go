@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -69,14 +70,44 @@ func parseKeys(body []byte) (*keySet, error) {
 			set.size += keyBytes
 			continue
 		}
-		set.size += keyBytes + len(key.KeyID) + len(key.Algorithm) + len(key.Use) + numbersOf(key)
-		set.byID[key.KeyID] = append(set.byID[key.KeyID], key)
-		set.all = append(set.all, key)
-		set.ids = append(set.ids, clip.Clone(key.KeyID, 64))
+		set.add(key)
 	}
-	slices.Sort(set.ids)
-	set.fingerprint = fingerprint(set.all)
+	set.complete()
 	return set, nil
+}
+
+// add adds a usable key to a set that is not complete.
+func (s *keySet) add(key *jose.JSONWebKey) {
+	s.size += keyBytes + len(key.KeyID) + len(key.Algorithm) + len(key.Use) + numbersOf(key)
+	s.byID[key.KeyID] = append(s.byID[key.KeyID], key)
+	s.all = append(s.all, key)
+	s.ids = append(s.ids, clip.Clone(key.KeyID, 64))
+}
+
+// complete is called when all keys have been added.
+func (s *keySet) complete() {
+	slices.Sort(s.ids)
+	s.fingerprint = fingerprint(s.all)
+}
+
+// stillIn returns the keys of s that a later set has, too.
+func (s *keySet) stillIn(later *keySet) *keySet {
+	left := &keySet{byID: map[string][]*jose.JSONWebKey{}}
+	for _, key := range s.all {
+		if slices.ContainsFunc(later.byID[key.KeyID], func(k *jose.JSONWebKey) bool { return sameKey(k, key) }) {
+			left.add(key)
+		}
+	}
+	left.complete()
+	return left
+}
+
+// sameKey says whether two usable keys with the same ID verify the same tokens.
+func sameKey(a, b *jose.JSONWebKey) bool {
+	public, ok := a.Key.(interface {
+		Equal(key crypto.PublicKey) bool
+	})
+	return ok && a.Algorithm == b.Algorithm && public.Equal(b.Key)
 }
 
 // keyBytes is what a key takes besides its texts and numbers, and an ignored entry in all.
