@@ -3,18 +3,26 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,8 +122,16 @@ func strangersCertificate(t *testing.T, size int) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// TestClientCertificatesAreKept: a connection keeps its client's certificates, whoever signed them.
+// TestClientCertificatesAreKept: a connection keeps its client's certificates, whoever signed them, and what
+// comes with them.
 func TestClientCertificatesAreKept(t *testing.T) {
+	large, stapled := strangersCertificate(t, 200<<10), strangersCertificate(t, 100)
+	stapled.OCSPStaple = bytes.Repeat([]byte("x"), 60<<10)
+	t.Run("large", func(t *testing.T) { keepsCertificate(t, &large) })
+	t.Run("with a large staple", func(t *testing.T) { keepsCertificate(t, &stapled) })
+}
+
+func keepsCertificate(t *testing.T, certificate *tls.Certificate) {
 	w := refusing(t)
 	w.config.Memory = 4 << 30
 	cas, err := dynamiccertificates.NewStaticCAContent("clients", w.clients.PEM)
@@ -124,10 +140,9 @@ func TestClientCertificatesAreKept(t *testing.T) {
 	}
 	w.config.Server.Serving = &genericapiserver.SecureServingInfo{ClientCA: cas}
 	f := w.front(t)
-	certificate := strangersCertificate(t, 200<<10)
 	for _, proto := range []string{"h2", "http/1.1"} {
 		if kept := f.keeps(t, 10, func() {
-			conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{proto}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }})
+			conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{proto}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,6 +181,31 @@ func isReset(conn net.Conn, framer *http2.Framer, within time.Duration) bool {
 		if _, ok := frame.(*http2.RSTStreamFrame); ok {
 			return true
 		}
+	}
+}
+
+// TestTrailersAreKept: a stream keeps its request's trailers until its client reads the answer.
+func TestTrailersAreKept(t *testing.T) {
+	f := refusing(t).front(t)
+	const streams = 100
+	most := bytes.Repeat([]byte{0x80 | 21}, maxHTTP2Trailers) // "age" without a value
+	if kept := f.keeps(t, 3, func() {
+		_, framer := f.http2(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		for n := range uint32(streams) {
+			writeHeaders(t, framer, 2*n+1, false, asks("POST", "/clusters/root:ws/api", "trailer", "age"))
+			if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*n + 1, BlockFragment: most, EndStream: true, EndHeaders: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answers := 0
+		await(t, framer, "all answers", func(frame http2.Frame) bool {
+			if _, ok := frame.(*http2.MetaHeadersFrame); ok {
+				answers++
+			}
+			return answers == streams
+		})
+	}); kept > streams*32<<10 {
+		t.Errorf("a stream keeps %d bytes", kept/streams)
 	}
 }
 
@@ -254,5 +294,96 @@ func TestLargeHellosAreRefused(t *testing.T) {
 		if err == nil {
 			_ = conn.Close()
 		}
+	}
+}
+
+// records writes TLS records on the connection of a client that has written none since its handshake.
+type records struct {
+	conn   net.Conn
+	cipher cipher.AEAD
+	iv     []byte
+	next   uint64
+}
+
+// newRecords dials and shakes hands. The tls.Conn reads what the proxy sends.
+func (f *front) newRecords(t *testing.T, proto string) (*records, *tls.Conn) {
+	t.Helper()
+	raw, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = raw.Close() })
+	_ = raw.SetDeadline(time.Now().Add(stuck))
+	var log strings.Builder
+	conn := tls.Client(raw, &tls.Config{RootCAs: f.root, ServerName: "127.0.0.1", NextProtos: []string{proto}, KeyLogWriter: &log, MinVersion: tls.VersionTLS13})
+	if err := conn.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if conn.ConnectionState().CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
+		t.Skip("this machine prefers another cipher")
+	}
+	_, secret, _ := strings.Cut(log.String(), "CLIENT_TRAFFIC_SECRET_0 ")
+	secret, _, _ = strings.Cut(secret[strings.Index(secret, " ")+1:], "\n")
+	key, err := hex.DecodeString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expand := func(label string, size int) []byte { // HKDF-Expand-Label of RFC 8446, 7.1
+		label = "tls13 " + label
+		out, err := hkdf.Expand(sha256.New, key, string([]byte{0, byte(size), byte(len(label))})+label+"\x00", size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	block, err := aes.NewCipher(expand("key", 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &records{raw, aead, expand("iv", 12), 0}, conn
+}
+
+// What records carry.
+const (
+	handshakeRecord = 22
+	dataRecord      = 23
+)
+
+func (r *records) write(kind byte, b []byte) error {
+	for chunk := range slices.Chunk(b, 16<<10) {
+		header := binary.BigEndian.AppendUint16([]byte{dataRecord, 3, 3}, uint16(len(chunk)+1+r.cipher.Overhead()))
+		nonce := slices.Clone(r.iv)
+		for i := range 8 {
+			nonce[4+i] ^= byte(r.next >> (56 - 8*i))
+		}
+		r.next++
+		if _, err := r.conn.Write(r.cipher.Seal(header, nonce, append(slices.Clone(chunk), kind), header)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestUnfinishedTLSMessages: TLS keeps what has come of a message that is not HTTP, of up to 256 KiB.
+func TestUnfinishedTLSMessages(t *testing.T) {
+	t.Parallel()
+	f := refusing(t).front(t)
+	r, conn := f.newRecords(t, "h2")
+	var begin bytes.Buffer
+	begin.WriteString(http2.ClientPreface)
+	if err := http2.NewFramer(&begin, nil).WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.write(dataRecord, begin.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	unfinished := append([]byte{11, 3, 0xff, 0xff}, make([]byte, 2*maxRecords)...) // a client's certificates
+	_ = r.write(handshakeRecord, unfinished)                                       // it may be cut off
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open")
 	}
 }

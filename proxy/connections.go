@@ -169,7 +169,7 @@ func connState(conn net.Conn, state http.ConnState) {
 	case state == http.StateNew || state == http.StateIdle:
 		c.beginHead()
 	case state == http.StateActive:
-		c.chargeCertificates(conn)
+		c.chargeHandshake()
 		c.endHead()
 	}
 }

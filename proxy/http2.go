@@ -45,10 +45,14 @@ func (s *http2Writer) boundLastFlush() {
 	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Now().Add(s.timeout))
 }
 
-// maxTrailers is how large the trailers of a request may be, and the names of them that it announces, in
-// bytes. They are in memory until the stream ends, and nobody is charged for them. Over HTTP/1.1, net/http
-// itself reads no larger trailers.
-const maxTrailers = 4 << 10
+const (
+	// maxTrailers is how much memory the names of trailers may take that a request announces, in bytes. They are
+	// kept until the stream ends, and nobody is charged for them.
+	maxTrailers = 4 << 10
+	// maxHTTP2Trailers is how large the trailers may be over HTTP/2, in bytes: each of them may stand for
+	// a field, which takes some 20. Over HTTP/1.1, net/http itself reads 4 KiB at most.
+	maxHTTP2Trailers = 512
+)
 
 // sizeOfTrailers is what the names of the trailers that r announces take in memory, in bytes.
 func sizeOfTrailers(r *http.Request) (bytes int) {

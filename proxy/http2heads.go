@@ -48,8 +48,10 @@ func chargeHTTP2Heads(s, limits *http.Server) {
 			serve(s, conn, h)
 			return
 		}
-		c.chargeCertificates(conn)
+		c.chargeHandshake()
 		c.endHead() // what was counted is the handshake
+		c.head.http2 = true
+		c.head.read.Store(0)
 		if readPreface(conn) == nil {
 			plain(limits, tls.Client(netConnInTLSConn{conn, &http2Conn{Conn: conn, below: c}}, nil), h)
 		}
@@ -97,11 +99,12 @@ type http2Conn struct {
 
 // Read implements net.Conn.
 func (c *http2Conn) Read(b []byte) (int, error) {
+	c.below.head.read.Store(0)
 	n, err := c.Conn.Read(b)
 	before := c.block.cost()
 	c.block.follow(b[:n])
 	if c.block.largeTrailers {
-		return 0, fmt.Errorf("a request has more than %d bytes of trailers", maxTrailers)
+		return 0, fmt.Errorf("a request has more than %d bytes of trailers", maxHTTP2Trailers)
 	}
 	switch now := c.block.cost(); {
 	case now > before:
@@ -132,7 +135,7 @@ type headerBlock struct {
 
 	newest        uint32 // the last stream that a block has opened
 	isTrailers    bool   // the block opens no stream
-	largeTrailers bool   // trailers were larger than maxTrailers
+	largeTrailers bool   // trailers were larger than maxHTTP2Trailers
 }
 
 // cost is what the connection is charged, in bytes.
@@ -187,7 +190,7 @@ func (h *headerBlock) begin() {
 		h.isTrailers = stream <= h.newest
 		h.newest = max(h.newest, stream)
 	}
-	h.largeTrailers = h.largeTrailers || h.inBlock && h.isTrailers && h.size+int64(h.payloadLeft) > maxTrailers
+	h.largeTrailers = h.largeTrailers || h.inBlock && h.isTrailers && h.size+int64(h.payloadLeft) > maxHTTP2Trailers
 }
 
 // end is called when a frame of a block is complete.

@@ -170,10 +170,18 @@ func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Co
 	}
 	running.Go(func() { controller.Run(1, ctx.Done()) })
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if c, ok := hello.Conn.(*connection); ok && c.head.read.Load() > maxHello {
+		c, ok := hello.Conn.(*connection)
+		if ok && c.head.read.Load() > maxHello {
 			return nil, errors.New("the TLS handshake begins with more than a client needs")
 		}
-		return controller.GetConfigForClient(hello)
+		config, err := controller.GetConfigForClient(hello)
+		if ok && err == nil { // config is this connection's own
+			config.VerifyConnection = func(tls.ConnectionState) error {
+				c.head.handshake = c.head.read.Load() // little comes after this
+				return nil
+			}
+		}
+		return config, err
 	}
 	return config, nil
 }

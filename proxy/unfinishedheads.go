@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"crypto/tls"
+	"errors"
 	"hash/maphash"
 	"net"
 	"sync"
@@ -44,11 +44,14 @@ const (
 	smallHead      = 64 << 10
 	smallHeadGrace = time.Second
 
-	// certificateCost is what each byte of a client's certificates beyond freeCertificates is charged as long
-	// as the connection is open: so much is in TLS's buffer and in what was parsed, whoever
-	// signed them.
-	certificateCost  = 12
-	freeCertificates = 8 << 10
+	// handshakeCost is what each byte beyond freeHandshake is charged that a client sends in a TLS handshake, as
+	// long as the connection is open: so much may be in TLS's buffer and in what was parsed of certificates,
+	// whoever signed them. A usual client sends some three KiB, and its certificates.
+	handshakeCost = 12
+	freeHandshake = 12 << 10
+	// maxRecords is how many bytes of TLS may arrive over HTTP/2 without any that are HTTP: TLS puts together
+	// messages of its own up to 256 KiB, also when the handshake is over. A record has 16 KiB.
+	maxRecords = 64 << 10
 )
 
 // heads is the budget of unfinished heads.
@@ -93,10 +96,12 @@ func (noRoomForHeadError) Timeout() bool { return true }
 type head struct {
 	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2: the
 	// bytes that are read from the connection are then not counted as a head's.
-	complete            atomic.Bool
-	read                atomic.Int64 // bytes since complete was unset, or since the connection began
-	needsRelease        atomic.Bool  // releaseHead has something to do
-	certificatesCharged bool         // chargeCertificates has been called
+	complete     atomic.Bool
+	read         atomic.Int64 // bytes since complete was unset, since the connection began, or since TLS had some for HTTP/2
+	needsRelease atomic.Bool  // releaseHead has something to do
+	http2        bool
+	handshake    int64 // bytes that were read in the TLS handshake, once it is over
+	shaken       bool  // chargeHandshake has been called
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
@@ -111,6 +116,9 @@ type head struct {
 func (c *connection) readHead(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.head.complete.Load() {
+		if c.head.http2 && c.head.read.Add(int64(n)) > maxRecords {
+			return 0, errors.New("TLS is sent a message that is no HTTP")
+		}
 		return n, err //nolint:wrapcheck // a net.Conn's
 	}
 	if read := c.head.read.Add(int64(n)); read > freeHead {
@@ -197,24 +205,19 @@ func (c *connection) lowerCharge(bytes int64) {
 	}
 }
 
-// chargeCertificates is called when the handshake of conn is over. It closes the connection if there is no
-// room for the client's certificates. Further calls do nothing.
-func (c *connection) chargeCertificates(conn net.Conn) {
-	t, ok := conn.(*tls.Conn)
-	if !ok || c.head.certificatesCharged {
+// chargeHandshake is called when the TLS handshake is over. It closes the connection if there is no room
+// for what TLS keeps of it. Further calls do nothing.
+func (c *connection) chargeHandshake() {
+	h := &c.head
+	if h.shaken {
 		return
 	}
-	h := &c.head
-	h.certificatesCharged = true
-	var bytes int64
-	for _, certificate := range t.ConnectionState().PeerCertificates {
-		bytes += int64(len(certificate.Raw))
-	}
-	if bytes <= freeCertificates {
+	h.shaken = true
+	if h.handshake <= freeHandshake {
 		return
 	}
 	h.mu.Lock()
-	h.kept = (bytes - freeCertificates) * certificateCost
+	h.kept = (h.handshake - freeHandshake) * handshakeCost
 	fits := h.closed || c.growHead(0)
 	if !fits {
 		h.kept = 0
