@@ -67,6 +67,11 @@ func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// net/http waits for the body before it answers a health check or a CORS preflight, and nobody is
+		// charged for these. newRequestBody lifts this limit.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(ownAnswerTimeout)) // a writer that has none is a test's
+	}
 	if p.health.Serve(w, r) {
 		return
 	}

@@ -15,9 +15,9 @@ type http2Writer struct {
 	unflushed bool // net/http may hold bytes of the answer
 }
 
-// ownAnswerTimeout is how long a client may keep net/http from sending an answer over HTTP/2 that
-// net/http gives by itself, because the request is malformed or its headers are too large. Nobody is
-// charged for such a request.
+// ownAnswerTimeout is how long a client may keep net/http from sending an answer for which nobody is
+// charged. Over HTTP/2, it is one that net/http gives by itself, because the request is malformed or
+// its headers are too large; over HTTP/1.1, one to a request with a body that the proxy does not read.
 const ownAnswerTimeout = 5 * time.Second
 
 func (s *http2Writer) Write(b []byte) (int, error) {

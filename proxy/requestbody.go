@@ -74,6 +74,9 @@ func newRequestBody(w http.ResponseWriter, r *http.Request, timeout time.Duratio
 	if isBuffered(r) {
 		b.quota = math.MaxInt // all of it
 	}
+	if b.http1 {
+		_ = connection.SetReadDeadline(time.Time{}) // that of serveHTTP
+	}
 	return b
 }
 
