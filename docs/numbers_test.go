@@ -116,7 +116,7 @@ var numbers = []struct {
 		"docs/flags.md":         {"One client address may have eight times as many as are free."},
 		"docs/compatibility.md": {"One address may have eight times as many as are free."},
 		"docs/reliability.md":   {"One address may have eight times as many as are free"},
-		"docs/threat-model.md":  {"One address may take eight ninths of `--max-connections` and the next eight ninths of the rest, so five or so take all.", "One address may have eight times as many as are free.", "a buffer for an HTTP/2 frame, at most 32 KiB", "twelve times what it has sent in its TLS handshake beyond 12 KiB, its certificates above all, and twice its largest HTTP/2 header block of several frames beyond 16 KiB. A TLS handshake that begins with more than 16 KiB fails; over HTTP/2, more than 64 KiB of TLS without any HTTP", "the stream is reset after five seconds", "| 512 bytes over HTTP/2, 4 KiB over HTTP/1.1, and 4 KiB for their names in `Trailer`"},
+		"docs/threat-model.md":  {"One address may take eight ninths of `--max-connections` and the next eight ninths of the rest, so five or so take all.", "One address may have eight times as many as are free.", "a buffer for an HTTP/2 frame, at most 32 KiB", "twelve times what it has sent in its TLS handshake beyond 12 KiB, its certificates above all, and twice its largest HTTP/2 header block of several frames beyond 16 KiB. A TLS handshake that begins with more than 16 KiB fails; over HTTP/2, more than 64 KiB of TLS without any HTTP", "the stream is reset after five seconds", "for five seconds at a health check or a CORS preflight", "| 512 bytes over HTTP/2, 4 KiB over HTTP/1.1, and 4 KiB for their names in `Trailer`"},
 		"docs/runbooks.md":      {"but five addresses can take them all"},
 	}},
 

@@ -104,6 +104,26 @@ func TestLargeHeadsAreKept(t *testing.T) {
 	}
 }
 
+// TestHeadsAreNotKeptForBodies: net/http waits for the body of a request that has been answered.
+func TestHeadsAreNotKeptForBodies(t *testing.T) {
+	for _, path := range []string{"/clusters/root:ws/api", "/livez"} {
+		f := refusing(t).front(t)
+		value := strings.Repeat("~", 900<<10)
+		if kept := f.keeps(t, 10, func() {
+			conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			_, _ = io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\nX: "+value+"\r\n\r\n")
+			time.Sleep(50 * time.Millisecond)
+			until(t, "the head is complete", func() bool { return f.listeners.connections.heads.used.Load() == 0 })
+		}); kept > mostKept {
+			t.Errorf("%s: a connection keeps %d bytes", path, kept)
+		}
+	}
+}
+
 // strangersCertificate is signed by itself and has as many short names as size bytes hold.
 func strangersCertificate(t *testing.T, size int) tls.Certificate {
 	t.Helper()

@@ -51,6 +51,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.serveHTTP(w, r)
+	if r.ContentLength != 0 { // net/http may wait for the rest of the body, and keeps r
+		forgetHead(r)
+	}
 }
 
 // serveHTTP2 serves a request over HTTP/2.

@@ -66,6 +66,10 @@ func sizeOfTrailers(r *http.Request) (bytes int) {
 // its answer is sent, and by then nobody is charged for it.
 func forget(r *http.Request) {
 	_ = r.Body.Close() // drops what has arrived of it
+	forgetHead(r)
+}
+
+func forgetHead(r *http.Request) {
 	r.URL, r.Header, r.Host, r.RequestURI = nil, nil, "", ""
 }
 
