@@ -121,7 +121,8 @@ func (c *connection) countAddress() error {
 	if c.closed.Load() {
 		c.uncountAddress()
 	}
-	if mine <= addressShare*(1+l.most-l.open.Load()) {
+	open := min(l.open.Load(), l.most) // Accept counts a connection that it refuses for a moment
+	if mine <= addressShare*(1+l.most-open) {
 		return nil
 	}
 	l.refuse("Rejecting new client connections of an address that has most of those that may be open", "client", client)

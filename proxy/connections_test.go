@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"crypto/tls"
+	"hash/maphash"
 	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // TestOneAddressLeavesConnections: whoever opens as many connections as can be from one address leaves
@@ -56,6 +59,17 @@ func TestOneAddressLeavesConnections(t *testing.T) {
 		if n := f.listeners.connections.byAddress[i].Load(); n != 0 {
 			t.Errorf("%d closed connections count for an address", n)
 		}
+	}
+}
+
+// TestLastConnectionIsServed: whoever has a place keeps it while another connection is refused.
+func TestLastConnectionIsServed(t *testing.T) {
+	client, server := net.Pipe()
+	t.Cleanup(func() { _ = client.Close() })
+	l := &connections{most: 10, addressSeed: maphash.MakeSeed(), lines: rate.NewLimiter(0, 0)}
+	l.open.Store(l.most + 1) // as Accept does until it has refused one
+	if err := (&connection{Conn: server, of: l}).countAddress(); err != nil {
+		t.Error(err)
 	}
 }
 
