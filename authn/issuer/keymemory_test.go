@@ -138,28 +138,37 @@ func TestSizesOfKeySetsAreNotTooLow(t *testing.T) {
 		}),
 	} {
 		const sets = 8
-		kept := make([]*keySet, 0, sets)
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		charged := 0
-		for range sets {
-			s, err := parseKeys(body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.remember(nil, s.since[""])
-			kept, charged = append(kept, s), charged+s.size
+		takes, charged := memoryOf(t, body, sets)
+		for tries := 0; takes > charged+sets<<10 && tries < 5; tries++ { // what earlier tests left running may allocate, too
+			takes, charged = memoryOf(t, body, sets)
 		}
-		runtime.GC()
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		runtime.KeepAlive(kept)
-		if takes := int(after.HeapAlloc) - int(before.HeapAlloc); takes > charged+sets<<10 { //nolint:gosec // of this process
+		if takes > charged+sets<<10 {
 			t.Errorf("%s: a set takes %d bytes and is charged %d", name, takes/sets, charged/sets)
 		}
 	}
+}
+
+// memoryOf returns what a number of sets add to the heap, and what they are charged.
+func memoryOf(t *testing.T, body []byte, sets int) (takes, charged int) {
+	t.Helper()
+	kept := make([]*keySet, 0, sets)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range sets {
+		s, err := parseKeys(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.remember(nil, s.since[""])
+		kept, charged = append(kept, s), charged+s.size
+	}
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	runtime.KeepAlive(kept)
+	return int(after.HeapAlloc) - int(before.HeapAlloc), charged //nolint:gosec // of this process
 }
 
 // TestKeySetWithoutRoomIsNotUsed: those of its keys that were read before stay in use, and the owner reads why.
