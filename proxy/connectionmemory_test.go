@@ -299,6 +299,33 @@ func TestSlowAnswers(t *testing.T) {
 	}
 }
 
+// TestLargeCertificatesAreSentAgain: a client with large certificates gets no ticket, with which its next
+// hello would be too large; others get one.
+func TestLargeCertificatesAreSentAgain(t *testing.T) {
+	t.Parallel()
+	w := refusing(t)
+	cas, err := dynamiccertificates.NewStaticCAContent("clients", w.clients.PEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.config.Server.Serving = &genericapiserver.SecureServingInfo{ClientCA: cas}
+	f := w.front(t)
+	for size, resumes := range map[int]bool{1 << 10: true, 50 << 10: false} {
+		certificate := strangersCertificate(t, size)
+		c := f.client(t, false)
+		config := c.Transport.(*http.Transport).TLSClientConfig
+		config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
+		for n := range 2 {
+			res, _ := do(t, c, http.MethodGet, f.URL+"/livez", nil)
+			if got := res.TLS.DidResume; got != (resumes && n > 0) {
+				t.Errorf("%d bytes of certificates, connection %d: resumed: %v", size, n, got)
+			}
+			c.CloseIdleConnections()
+		}
+	}
+}
+
 // TestLargeHellosAreRefused: TLS keeps the buffer for as long as the connection is open.
 func TestLargeHellosAreRefused(t *testing.T) {
 	f := refusing(t).front(t)
