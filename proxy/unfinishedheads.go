@@ -23,7 +23,7 @@ import (
 // between, so the proxy looks at the frames (http2heads.go).
 //
 // Two things are charged for as long as the connection is open, because TLS and HTTP/2 keep them:
-// a client's certificates, and the buffer for its largest head over HTTP/2.
+// a large handshake, such as one with large certificates, and the buffer for the largest head over HTTP/2.
 const (
 	// headsDivisor says which part of the process's memory unfinished heads may take.
 	headsDivisor = 16
@@ -96,12 +96,12 @@ func (noRoomForHeadError) Timeout() bool { return true }
 type head struct {
 	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2: the
 	// bytes that are read from the connection are then not counted as a head's.
-	complete     atomic.Bool
-	read         atomic.Int64 // bytes since complete was unset, since the connection began, or since TLS had some for HTTP/2
-	needsRelease atomic.Bool  // releaseHead has something to do
-	http2        bool
-	handshake    int64 // bytes that were read in the TLS handshake, once it is over
-	shaken       bool  // chargeHandshake has been called
+	complete         atomic.Bool
+	read             atomic.Int64 // bytes since complete was unset, since the connection began, or since TLS had some for HTTP/2
+	needsRelease     atomic.Bool  // releaseHead has something to do
+	http2            bool
+	handshake        int64 // bytes that were read in the TLS handshake, once it is over
+	handshakeCharged bool  // chargeHandshake has been called
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
@@ -209,10 +209,10 @@ func (c *connection) lowerCharge(bytes int64) {
 // for what TLS keeps of it. Further calls do nothing.
 func (c *connection) chargeHandshake() {
 	h := &c.head
-	if h.shaken {
+	if h.handshakeCharged {
 		return
 	}
-	h.shaken = true
+	h.handshakeCharged = true
 	if h.handshake <= freeHandshake {
 		return
 	}
