@@ -94,6 +94,9 @@ var numbers = []struct {
 	}, map[string][]string{
 		"docs/install.md": {"and unfinished request headers a sixteenth"},
 		"docs/scale.md":   {"they take fifteen sixteenths of nine tenths"},
+		"docs/runbooks.md": {
+			"One address has a third of this memory at most", "a sixteenth of the runtime's memory limit, 16 MiB at least and 256 MiB at most",
+		},
 		"docs/threat-model.md": {
 			"a sixteenth of the runtime's memory limit, at least 16 MiB and at most 256 MiB", "each byte beyond 8 KiB counts five times", "three times its size, and 64 times more for the first 32 KiB",
 			"An address alone has a third of this budget", "one with at most 64 KiB only if its headers are not complete within one second",
@@ -114,10 +117,10 @@ var numbers = []struct {
 	}},
 	{"proxy", map[string]any{"addressShare": 8, "clientFrame": 32 * kib, "handshakeCost": 12, "freeHandshake": 12 * kib, "maxRecords": 64 * kib, "keptHeadCost": 2, "freeKeptHead": 16 * kib, "maxHello": 16 * kib, "ownAnswerTimeout": 5 * time.Second, "maxTrailers": 4 * kib, "maxHTTP2Trailers": 512}, map[string][]string{
 		"docs/flags.md":         {"One client address may have eight times as many as are free."},
-		"docs/compatibility.md": {"One address may have eight times as many as are free."},
-		"docs/reliability.md":   {"One address may have eight times as many as are free"},
-		"docs/threat-model.md":  {"One address may take eight ninths of `--max-connections` and the next eight ninths of the rest, so five or so take all.", "One address may have eight times as many as are free.", "a buffer for an HTTP/2 frame, at most 32 KiB", "twelve times what it has sent in its TLS handshake beyond 12 KiB, its certificates above all, and twice its largest HTTP/2 header block of several frames beyond 16 KiB. A TLS handshake that begins with more than 16 KiB fails;", "over HTTP/2, more than 64 KiB of TLS without any HTTP", "the stream is reset after five seconds", "for five seconds at a health check or a CORS preflight", "| 512 bytes over HTTP/2, 4 KiB over HTTP/1.1, and 4 KiB for their names in `Trailer`"},
-		"docs/runbooks.md":      {"but five addresses can take them all"},
+		"docs/compatibility.md": {"One address may have at most eight times as many connections as are free."},
+		"docs/reliability.md":   {"One address may have at most eight times as many connections as are free"},
+		"docs/threat-model.md":  {"One address may take eight ninths of `--max-connections` and the next eight ninths of the rest, so five or so take all.", "One address may have at most eight times as many connections as are free.", "a buffer for an HTTP/2 frame, at most 32 KiB", "twelve times what it has sent in its TLS handshake beyond 12 KiB, its certificates above all, and twice its largest HTTP/2 header block of several frames beyond 16 KiB. A TLS handshake that begins with more than 16 KiB fails;", "over HTTP/2, more than 64 KiB of TLS without any HTTP", "the stream is reset after five seconds", "for five seconds at a health check or a CORS preflight", "| 512 bytes over HTTP/2, 4 KiB over HTTP/1.1, and 4 KiB for their names in `Trailer`"},
+		"docs/runbooks.md":      {"more than eight times as many as are free", "but five or so addresses can take them all"},
 	}},
 
 	// Streams.
