@@ -41,8 +41,8 @@ test: build image deploy-tools $(KCP031) $(KCP032) $(LOGIN) ## everything, real 
 	+@$(MAKE) --no-print-directory -j$(KCPS) --output-sync=target $(PHASES)
 
 # make test uses no cached results (-count=1): some tests run programs in bin/, which go test does not know of.
-# -w -s: without tables for debuggers, linking takes a third less time, well over a minute of one core for all
-# packages. Panics and races still name lines.
+# -w -s: without tables for debuggers, linking takes a third less time, which saves well over a minute of one
+# core for all packages. Panics and races still name lines.
 GOTEST := go test -race -ldflags='-w -s'
 
 # How many packages' tests run at a time on two cores, how many parallel tests of each, and the packages that

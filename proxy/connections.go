@@ -21,8 +21,8 @@ import (
 // it would take a descriptor that shard connections need.
 //
 // One client's address cannot take them all: it may have addressShare times as many connections as
-// are free. So alone it has 8 of 9, and of what it leaves, the next address may have as large a part. The
-// share is that large because all clients may have the same address, of a NAT or a load balancer.
+// are free. So an address alone may have 8 of 9, and the next one 8 of 9 of what is left. The share is
+// that large because all clients may have the same address: that of a NAT or a load balancer.
 type connections struct {
 	net.Listener
 	most          int64 // 0: no bound
@@ -89,9 +89,10 @@ type connection struct {
 	writing progressDeadline // TLS writes one record at a time
 	tunnel  atomic.Bool
 	head    head
-	// ofAddress is where the connection counts besides, from its first Read until it is closed.
+	// ofAddress is the counter of the client's address. The connection counts there from its first
+	// Read until it is closed.
 	ofAddress atomic.Pointer[atomic.Int64]
-	known     bool // Read has been called: by one goroutine at a time
+	known     bool // Read has been called; only one goroutine at a time calls it
 }
 
 // Read implements net.Conn.
@@ -121,7 +122,7 @@ func (c *connection) countAddress() error {
 	if c.closed.Load() {
 		c.uncountAddress()
 	}
-	open := min(l.open.Load(), l.most) // Accept counts a connection that it refuses for a moment
+	open := min(l.open.Load(), l.most) // for a moment, Accept counts a connection that it is about to refuse
 	if mine <= addressShare*(1+l.most-open) {
 		return nil
 	}

@@ -46,11 +46,11 @@ func (s *http2Writer) boundLastFlush() {
 }
 
 const (
-	// maxTrailers is how much memory the names of trailers may take that a request announces, in bytes. They are
-	// kept until the stream ends, and nobody is charged for them.
+	// maxTrailers is how much memory the names of the trailers that a request announces may take, in
+	// bytes. They are kept until the stream ends, and nobody is charged for them.
 	maxTrailers = 4 << 10
-	// maxHTTP2Trailers is how large the trailers may be over HTTP/2, in bytes: each of them may stand for
-	// a field, which takes some 20. Over HTTP/1.1, net/http itself reads 4 KiB at most.
+	// maxHTTP2Trailers is how large the trailers may be over HTTP/2, in bytes: each byte may stand
+	// for a field, which takes some 20 bytes of memory. Over HTTP/1.1, net/http itself reads 4 KiB at most.
 	maxHTTP2Trailers = 512
 )
 

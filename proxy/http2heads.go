@@ -19,8 +19,8 @@ const (
 	// http2HeadCost is what each byte of a head is charged in addition.
 	http2HeadCost = 3
 	// keptHeadCost is what each byte of the largest head beyond freeKeptHead is charged as long as the
-	// connection is open: HPACK's decoder keeps the buffer in which it puts a head together
-	// that comes in several frames.
+	// connection is open: if a head comes in several frames, HPACK's decoder puts it together in a
+	// buffer, which it keeps.
 	keptHeadCost = 2
 	freeKeptHead = 16 << 10
 
@@ -32,7 +32,7 @@ const (
 // heads can't be told from bodies, and 32 KiB of a head may take 2 MiB. So the HTTP/2 server gets
 // connections that look at what TLS has decrypted. It takes any net.Conn if it is handed over as
 // net/http hands over unencrypted connections; golang.org/x/net/http2 relies on that, too. If
-// net/http no longer has that way, HTTP/2 is served without these charges, and TestUnfinishedHeads fails.
+// net/http no longer does so, HTTP/2 is served without these charges, and TestUnfinishedHeads fails.
 //
 // limits is the server whose time limits hold for HTTP/2, instead of those of s.
 func chargeHTTP2Heads(s, limits *http.Server) {
@@ -130,7 +130,7 @@ type headerBlock struct {
 	hasFrame    bool  // the block has a complete frame, and lacks others
 
 	// unfinished is the size of a block of which at least one frame is complete, so that net/http
-	// keeps its fields, and others are missing; 0: there is none. largest is what it has been.
+	// keeps its fields, and others are missing; 0: there is none. largest is the most it has been.
 	unfinished, largest int64
 
 	newest        uint32 // the last stream that a block has opened

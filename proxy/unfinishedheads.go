@@ -33,8 +33,8 @@ const (
 	minHeadBudget = 16 << 20
 	maxHeadBudget = 256 << 20
 
-	// freeHead is how much of a head over HTTP/1.1 costs nothing, in bytes including TLS's: what a
-	// connection is assumed to take (--max-connections) has room for it.
+	// freeHead is how much of a head over HTTP/1.1 costs nothing, in bytes including TLS's: it is part
+	// of what --max-connections assumes a connection to take.
 	freeHead = 8 << 10
 	// http1HeadCost is what each further byte is charged: the shortest possible lines take some
 	// five times their text in memory.
@@ -44,13 +44,15 @@ const (
 	smallHead      = 64 << 10
 	smallHeadGrace = time.Second
 
-	// handshakeCost is what each byte beyond freeHandshake is charged that a client sends in a TLS handshake, as
-	// long as the connection is open: so much may be in TLS's buffer and in what was parsed of certificates,
-	// whoever signed them. A usual client sends some three KiB, and its certificates.
+	// handshakeCost is what is charged, as long as the connection is open, for each byte beyond
+	// freeHandshake that the client has sent in its TLS handshake. TLS's buffer and the parsed
+	// certificates, whoever signed them, may take that much. A usual client sends some three KiB
+	// and its certificates.
 	handshakeCost = 12
 	freeHandshake = 12 << 10
-	// maxRecords is how many bytes of TLS may arrive over HTTP/2 without any that are HTTP: TLS puts together
-	// messages of its own up to 256 KiB, also when the handshake is over. A record has 16 KiB.
+	// maxRecords is how many bytes of TLS may arrive over HTTP/2 without any HTTP in them. TLS's own
+	// messages may have 256 KiB, even after the handshake, and TLS keeps what it has of one. A
+	// record has 16 KiB.
 	maxRecords = 64 << 10
 )
 
@@ -97,7 +99,7 @@ type head struct {
 	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2: the
 	// bytes that are read from the connection are then not counted as a head's.
 	complete         atomic.Bool
-	read             atomic.Int64 // bytes since complete was unset, since the connection began, or since TLS had some for HTTP/2
+	read             atomic.Int64 // bytes since the connection began or complete was unset; over HTTP/2, since TLS was last asked for more
 	needsRelease     atomic.Bool  // releaseHead has something to do
 	http2            bool
 	handshake        int64 // bytes that were read in the TLS handshake, once it is over
@@ -149,7 +151,7 @@ func (c *connection) chargeHead(bytes int64, small bool) error {
 	return nil
 }
 
-// growHead raises the charge to bytes and what is kept; false: there is no room. The caller holds mu.
+// growHead raises the charge to bytes plus kept; false: there is no room. The caller holds mu.
 func (c *connection) growHead(bytes int64) bool {
 	h := &c.head
 	h.needsRelease.Store(true)
@@ -194,7 +196,7 @@ func (c *connection) endHead() {
 	c.releaseHead(false)
 }
 
-// lowerCharge gives back what is charged beyond bytes and what is kept.
+// lowerCharge gives back what is charged beyond bytes plus kept.
 func (c *connection) lowerCharge(bytes int64) {
 	h := &c.head
 	h.mu.Lock()
@@ -205,8 +207,9 @@ func (c *connection) lowerCharge(bytes int64) {
 	}
 }
 
-// chargeHandshake is called when the TLS handshake is over. It closes the connection if there is no room
-// for what TLS keeps of it. Further calls do nothing.
+// chargeHandshake is called when the TLS handshake is over; over HTTP/1.1, when the first head is
+// complete, and until then the handshake counts as part of that head. It closes the connection if
+// there is no room for what TLS keeps of the handshake. Further calls do nothing.
 func (c *connection) chargeHandshake() {
 	h := &c.head
 	if h.handshakeCharged {
@@ -229,7 +232,8 @@ func (c *connection) chargeHandshake() {
 	}
 }
 
-// releaseHead gives back what is charged and not kept. closed: the connection is charged nothing from now on.
+// releaseHead gives back what is charged beyond kept; if closed, everything, and nothing is charged from
+// then on.
 func (c *connection) releaseHead(closed bool) {
 	h := &c.head
 	if !closed && !h.needsRelease.Load() {

@@ -11,7 +11,7 @@ import (
 )
 
 // fault is an error with words for the owner of a configuration, who chose the issuer's
-// URLs but must not learn about the operator's networks. They hold no text that a server sent.
+// URLs but must not learn about the operator's networks. The words hold no text that a server sent.
 type fault struct {
 	words string
 	err   error
@@ -38,8 +38,8 @@ func (s *stepError) Error() string { return s.step + ": " + s.err.Error() }
 
 func (s *stepError) Unwrap() error { return s.err }
 
-// failure is what is kept of an error as long as the issuer is not read again. Errors themselves
-// hold what a server sent: its certificates, a line that is no HTTP, where it redirects to.
+// failure is what is kept of an error until the issuer is read again. The error itself may hold what
+// a server sent: its certificates, a line that is not HTTP, or where it redirects to.
 type failure struct {
 	text, words string
 	noUsableKey bool
@@ -56,7 +56,7 @@ func newFailure(err error) error {
 // Error implements error: it is for operators.
 func (f *failure) Error() string { return f.text }
 
-// Is says that only errNoUsableKey is told apart.
+// Is is called by errors.Is: of the errors that are kept, only errNoUsableKey can be told apart.
 func (f *failure) Is(target error) bool { return f.noUsableKey && target == errNoUsableKey }
 
 // faultOf says in words why an issuer could not be read; empty for nil.

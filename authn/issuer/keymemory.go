@@ -2,7 +2,7 @@ package issuer
 
 // Bounds on the memory of key sets in use, in bytes.
 const (
-	// smallKeySet is what each issuer's may take in any case: about a dozen usual keys.
+	// smallKeySet is what the key set of each issuer may take in any case: about a dozen usual keys.
 	smallKeySet = 16 << 10
 	// largeKeySets is what all may take beyond that, together.
 	largeKeySets = 64 << 20
@@ -38,7 +38,7 @@ func (p *Pool) keep(i *Issuer, size int) bool {
 	return false
 }
 
-// charge has owner pay bytes for i, and nobody anything else.
+// charge makes owner pay bytes for i; whoever paid for i before no longer does.
 func (l *ledger) charge(i *Issuer, owner string, bytes int) {
 	l.all += bytes - i.charged
 	if l.ofOwners[i.payer] -= i.charged; l.ofOwners[i.payer] == 0 {
@@ -50,7 +50,7 @@ func (l *ledger) charge(i *Issuer, owner string, bytes int) {
 	}
 }
 
-// left is called when owner does not use i any more: another has to pay, also without room of its own.
+// left is called when owner does not use i any more: another has to pay, even if it has no room.
 func (l *ledger) left(i *Issuer, owner string) {
 	if i.payer != owner {
 		return

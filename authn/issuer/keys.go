@@ -110,7 +110,7 @@ func sameKey(a, b *jose.JSONWebKey) bool {
 	return ok && a.Algorithm == b.Algorithm && public.Equal(b.Key)
 }
 
-// keyBytes is what a key takes besides its texts and numbers, and an ignored entry in all.
+// keyBytes is what a key takes besides its texts and numbers, and all that an ignored entry takes.
 const keyBytes = 1 << 10
 
 // numbersOf is how many bytes the numbers of a usable key take.
