@@ -50,10 +50,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serveHTTP2(w, r)
 		return
 	}
-	p.serveHTTP(w, r)
-	if r.ContentLength != 0 { // net/http may wait for the rest of the body, and keeps r
-		forgetHead(r)
+	if r.ContentLength == 0 {
+		p.serveHTTP(w, r)
+		return
 	}
+	// net/http waits for the body before it answers a health check or a CORS preflight, and nobody is
+	// charged for these. newRequestBody lifts this limit.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(ownAnswerTimeout)) // a writer that has none is a test's
+	p.serveHTTP(w, r)
+	forgetHead(r) // net/http may wait for the rest of the body, and keeps r
 }
 
 // serveHTTP2 serves a request over HTTP/2.
@@ -70,11 +75,6 @@ func (p *Proxy) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 && r.ContentLength != 0 {
-		// net/http waits for the body before it answers a health check or a CORS preflight, and nobody is
-		// charged for these. newRequestBody lifts this limit.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(ownAnswerTimeout)) // a writer that has none is a test's
-	}
 	if p.health.Serve(w, r) {
 		return
 	}
