@@ -37,12 +37,7 @@ type Issuer struct {
 	// refetch says when an unknown key is worth a reading.
 	refetch *jwks.Refetch
 
-	// Guarded by pool.mu.
-	owners  map[string]int
-	waiting *waiter // for a slot; nil while it does not
-	payer   string  // the owner that is charged for charged bytes of its keys
-	charged int
-	stop    context.CancelFunc
+	use use
 
 	mu          sync.Mutex // guards what follows
 	current     *attempt   // under way or asked for; nil when neither
@@ -57,6 +52,15 @@ type Issuer struct {
 	discovered time.Time
 }
 
+// use is what the pool knows of an issuer. Guarded by Pool.mu.
+type use struct {
+	owners  map[string]int
+	waiting *waiter // for a slot; nil while it does not
+	payer   string  // the owner that is charged for charged bytes of its keys
+	charged int
+	stop    context.CancelFunc // ends run; nil while it does not run
+}
+
 func newIssuer(p *Pool, f *fetcher) *Issuer {
 	return &Issuer{
 		pool:      p,
@@ -66,7 +70,7 @@ func newIssuer(p *Pool, f *fetcher) *Issuer {
 		attempted: make(chan struct{}),
 		refreshCh: make(chan struct{}, 1),
 		refetch:   jwks.NewRefetch(),
-		owners:    map[string]int{},
+		use:       use{owners: map[string]int{}},
 	}
 }
 

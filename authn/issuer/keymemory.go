@@ -22,13 +22,13 @@ func (p *Pool) keep(i *Issuer, size int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	more := max(size-smallKeySet, 0)
-	l, payer, before := &p.large, i.payer, i.charged
+	l, payer, before := &p.large, i.use.payer, i.use.charged
 	if more <= before {
 		l.charge(i, payer, more)
 		return true
 	}
 	l.charge(i, payer, 0)
-	for owner := range i.owners {
+	for owner := range i.use.owners {
 		if l.ofOwners[owner]+more <= largeKeySets-l.all-more {
 			l.charge(i, owner, more)
 			return true
@@ -40,11 +40,11 @@ func (p *Pool) keep(i *Issuer, size int) bool {
 
 // charge makes owner pay bytes for i; whoever paid for i before no longer does.
 func (l *ledger) charge(i *Issuer, owner string, bytes int) {
-	l.all += bytes - i.charged
-	if l.ofOwners[i.payer] -= i.charged; l.ofOwners[i.payer] == 0 {
-		delete(l.ofOwners, i.payer)
+	l.all += bytes - i.use.charged
+	if l.ofOwners[i.use.payer] -= i.use.charged; l.ofOwners[i.use.payer] == 0 {
+		delete(l.ofOwners, i.use.payer)
 	}
-	i.payer, i.charged = owner, bytes
+	i.use.payer, i.use.charged = owner, bytes
 	if bytes > 0 {
 		l.ofOwners[owner] += bytes
 	}
@@ -52,11 +52,11 @@ func (l *ledger) charge(i *Issuer, owner string, bytes int) {
 
 // left is called when owner does not use i any more: another has to pay, even if it has no room.
 func (l *ledger) left(i *Issuer, owner string) {
-	if i.payer != owner {
+	if i.use.payer != owner {
 		return
 	}
-	for other := range i.owners {
-		l.charge(i, other, i.charged)
+	for other := range i.use.owners {
+		l.charge(i, other, i.use.charged)
 		return
 	}
 	l.charge(i, "", 0)

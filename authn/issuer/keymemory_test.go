@@ -85,18 +85,18 @@ func TestChargesForKeySetsAddUp(t *testing.T) {
 			uses = uses[:len(uses)-1]
 		default:
 			i := uses[random.IntN(len(uses))].i
-			before, want := i.charged, random.IntN(8<<20)
+			before, want := i.use.charged, random.IntN(8<<20)
 			kept := p.keep(i, want)
-			if after := max(want-smallKeySet, 0); kept && i.charged != after || !kept && i.charged != before {
-				t.Fatalf("step %d: %d bytes are charged for a set of %d (kept: %v), %d before", step, i.charged, want, kept, before)
+			if after := max(want-smallKeySet, 0); kept && i.use.charged != after || !kept && i.use.charged != before {
+				t.Fatalf("step %d: %d bytes are charged for a set of %d (kept: %v), %d before", step, i.use.charged, want, kept, before)
 			}
 		}
 		all, owners := 0, map[string]int{}
 		for _, i := range p.issuers {
-			if all += i.charged; i.charged > 0 {
-				owners[i.payer] += i.charged
-				if i.owners[i.payer] == 0 {
-					t.Fatalf("step %d: %q pays and does not use the issuer", step, i.payer)
+			if all += i.use.charged; i.use.charged > 0 {
+				owners[i.use.payer] += i.use.charged
+				if i.use.owners[i.use.payer] == 0 {
+					t.Fatalf("step %d: %q pays and does not use the issuer", step, i.use.payer)
 				}
 			}
 		}

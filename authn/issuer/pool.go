@@ -144,7 +144,7 @@ func (p *Pool) start(i *Issuer) {
 		return
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
-	i.stop = cancel
+	i.use.stop = cancel
 	p.wg.Go(func() { i.run(ctx) })
 }
 
@@ -161,7 +161,7 @@ func (p *Pool) Acquire(ref IssuerRef, owner string) (issuer *Issuer, release fun
 	defer p.mu.Unlock()
 	id := ref.ID()
 	i := p.issuers[id]
-	if (i == nil || i.owners[owner] == 0) && p.owned[owner] >= MaxOwnersIssuers {
+	if (i == nil || i.use.owners[owner] == 0) && p.owned[owner] >= MaxOwnersIssuers {
 		return nil, nil, fmt.Errorf("issuer %q: %w: %q uses %d different issuers; remove some", redacted(ref.URL), ErrTooMany, owner, MaxOwnersIssuers)
 	}
 	if i == nil {
@@ -173,7 +173,7 @@ func (p *Pool) Acquire(ref IssuerRef, owner string) (issuer *Issuer, release fun
 		p.issuers[id] = i
 		p.start(i)
 	}
-	if i.owners[owner]++; i.owners[owner] == 1 {
+	if i.use.owners[owner]++; i.use.owners[owner] == 1 {
 		p.owned[owner]++
 		p.updateOwners(i)
 	}
@@ -183,20 +183,20 @@ func (p *Pool) Acquire(ref IssuerRef, owner string) (issuer *Issuer, release fun
 func (p *Pool) release(i *Issuer, owner string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i.owners[owner]--; i.owners[owner] == 0 {
-		delete(i.owners, owner)
+	if i.use.owners[owner]--; i.use.owners[owner] == 0 {
+		delete(i.use.owners, owner)
 		if p.owned[owner]--; p.owned[owner] == 0 {
 			delete(p.owned, owner)
 		}
 		p.updateOwners(i)
 		p.large.left(i, owner)
 	}
-	if len(i.owners) > 0 {
+	if len(i.use.owners) > 0 {
 		return
 	}
 	delete(p.issuers, i.ref.ID())
-	if i.stop != nil {
-		i.stop()
+	if i.use.stop != nil {
+		i.use.stop()
 	}
 }
 
@@ -205,13 +205,13 @@ func (p *Pool) release(i *Issuer, owner string) {
 // caller must call release.
 func (p *Pool) slot(ctx context.Context, i *Issuer, class fetchClass) (release func(), err error) {
 	p.mu.Lock()
-	i.waiting = p.scheduler.join(class, slices.Collect(maps.Keys(i.owners)))
-	w := i.waiting
+	i.use.waiting = p.scheduler.join(class, slices.Collect(maps.Keys(i.use.owners)))
+	w := i.use.waiting
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		i.waiting = nil
+		i.use.waiting = nil
 	}()
 	return p.scheduler.wait(ctx, w)
 }
@@ -221,7 +221,7 @@ func (p *Pool) slot(ctx context.Context, i *Issuer, class fetchClass) (release f
 func (p *Pool) enter(i *Issuer) (leave func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for owner := range i.owners {
+	for owner := range i.use.owners {
 		if p.waiters[owner] >= p.config.OwnersWaiters {
 			continue
 		}
@@ -239,8 +239,8 @@ func (p *Pool) enter(i *Issuer) (leave func(), ok bool) {
 
 // updateOwners tells the scheduler that i's owners have changed. The caller holds mu.
 func (p *Pool) updateOwners(i *Issuer) {
-	if i.waiting != nil {
-		p.scheduler.setOwners(i.waiting, slices.Collect(maps.Keys(i.owners)))
+	if i.use.waiting != nil {
+		p.scheduler.setOwners(i.use.waiting, slices.Collect(maps.Keys(i.use.owners)))
 	}
 }
 
@@ -305,7 +305,7 @@ func (i *Issuer) Status() Status {
 		s.CA = hex.EncodeToString(id.ca[:6])
 	}
 	i.pool.mu.Lock()
-	for _, n := range i.owners {
+	for _, n := range i.use.owners {
 		s.Users += n
 	}
 	i.pool.mu.Unlock()
