@@ -67,7 +67,7 @@ func (x *exchange) authorizePage(r *http.Request, what string, spec authorizatio
 // explain evaluates a hypothetical request up to the decision, and reports each step. If the
 // request is admitted, it also reports whether its server can be reached.
 func (p *Proxy) explain(r *http.Request, change *workspacetypes.Change) (*zpages.Explanation, error) {
-	out := &zpages.Explanation{Instance: p.config.Pages.Explainer.Refusals().Instance(), Method: r.Method, Path: r.URL.EscapedPath()}
+	out := &zpages.Explanation{Instance: p.config.Pages.Explainer.Refusals().Instance(), AskedRequest: zpages.AskedRequest{Method: r.Method, Path: r.URL.EscapedPath()}}
 	_, to, status := p.resolve(r)
 	out.Place = zpages.PlaceOf(&to.Target, to.ShardRoute)
 	out.Place.Cluster, out.Place.Mount = to.ClusterPath, out.Place.Mount || to.Kind == destination.MountedHost

@@ -17,25 +17,8 @@ import (
 type Explanation struct {
 	// Instance is the proxy that says it.
 	Instance string `json:"instance"`
-	// ID and Time are of a refusal that was kept; empty for a credential in hand.
-	ID   string      `json:"id,omitempty"`
-	Time metav1.Time `json:"time,omitzero"`
-	// Count is how many requests were refused under ID, and Last the time of the last one.
-	Count int         `json:"count,omitempty"`
-	Last  metav1.Time `json:"last,omitzero"`
-
-	Method string `json:"method"`
-	Path   string `json:"path"`
-	// Code is the status it is answered with by the proxy, or 200 when it is
-	// forwarded. Outcome says so in a word.
-	Code    int    `json:"code"`
-	Outcome string `json:"outcome"`
-	// Answer says why, and Next what to do about it; empty when there is nothing to be done.
-	Answer string `json:"answer,omitempty"`
-	Next   string `json:"next,omitempty"`
-	// Message is what the client is told when the request does not get as far as
-	// authentication.
-	Message string `json:"message,omitempty"`
+	AskedRequest
+	Answered
 
 	Place      Place                   `json:"place"`
 	Credential authn.CredentialSummary `json:"credential"`
@@ -54,6 +37,33 @@ type Explanation struct {
 	// Authenticators may be asked about such requests; their states are now's.
 	Authenticators []authstatus.Authenticator `json:"authenticators,omitempty"`
 	Notes          []string                   `json:"notes,omitempty"`
+}
+
+// AskedRequest is the request that an Explanation is about.
+type AskedRequest struct {
+	// ID and Time are of a refusal that was kept; empty for a credential in hand.
+	ID   string      `json:"id,omitempty"`
+	Time metav1.Time `json:"time,omitzero"`
+	// Count is how many requests were refused under ID, and Last the time of the last one.
+	Count int         `json:"count,omitempty"`
+	Last  metav1.Time `json:"last,omitzero"`
+
+	Method string `json:"method"`
+	Path   string `json:"path"`
+}
+
+// Answered is what became of a request.
+type Answered struct {
+	// Code is the status it is answered with by the proxy, or 200 when it is
+	// forwarded. Outcome says so in a word.
+	Code    int    `json:"code"`
+	Outcome string `json:"outcome"`
+	// Answer says why, and Next what to do about it; empty when there is nothing to be done.
+	Answer string `json:"answer,omitempty"`
+	Next   string `json:"next,omitempty"`
+	// Message is what the client is told when the request does not get as far as
+	// authentication.
+	Message string `json:"message,omitempty"`
 }
 
 // Place is what a path means.
@@ -87,8 +97,9 @@ const withheld = "only the operator of the proxy may see the reason"
 // administrators may not see.
 func explainRefusal(instance string, f *authn.Refusal, now []authstatus.Authenticator, confined bool) *Explanation {
 	e := &Explanation{
-		Instance: instance, ID: f.Decision.ID, Time: metav1.NewTime(f.Time), Count: f.Count, Last: metav1.NewTime(f.Last), Method: f.Method, Path: f.Path,
-		Place: PlaceOf(&f.Target, f.ShardRoute), Credential: f.Presented,
+		Instance:     instance,
+		AskedRequest: AskedRequest{ID: f.Decision.ID, Time: metav1.NewTime(f.Time), Count: f.Count, Last: metav1.NewTime(f.Last), Method: f.Method, Path: f.Path},
+		Place:        PlaceOf(&f.Target, f.ShardRoute), Credential: f.Presented,
 	}
 	if cluster, _, err := lookup.FindClusterAnywhere(f.Path); err == nil {
 		e.Place.Cluster = cluster
