@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
 	"frontproxy/authn"
 	"frontproxy/authn/issuer"
+	"frontproxy/authn/token"
 	"frontproxy/authn/workspacetypes"
 	"frontproxy/index"
 	"frontproxy/index/shards"
@@ -27,7 +30,7 @@ import (
 )
 
 // assemble makes the program from the flags. It reads every file and listens, but
-// does not run anything yet. All wiring is here.
+// does not run anything yet. All wiring is in this file.
 func assemble(o *options, log klog.Logger) (*program, error) {
 	idx := index.New(clock.RealClock{})
 	p := newProgram(log, idx)
@@ -44,58 +47,18 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	serving, err := p.listen(o)
+	listeners, err := p.listeners(o)
 	if err != nil {
 		return nil, err
 	}
-	addresses := []net.Addr{serving.Listener.Addr()}
-	var debug net.Listener
-	if o.debug.address != "" {
-		if debug, err = debugListener(o.debug.address); err != nil {
-			return nil, fmt.Errorf("--debug-address: %w", err)
-		}
-		addresses = append(addresses, debug.Addr())
-	}
-	guard, err := o.egress.guard(addresses...)
+	auth, err := p.authentication(o, listeners, everyShard.Config(), idx)
 	if err != nil {
-		return nil, err
-	}
-
-	if o.debug.profilerAddress != "" {
-		run, err := profiler(o.debug.profilerAddress)
-		if err != nil {
-			return nil, err
-		}
-		p.add(run)
-	}
-
-	config := authn.Config{
-		PassOnGroups: o.auth.groups.passOn,
-		DropGroups:   o.auth.groups.dropped(),
-		Instance:     instanceID(time.Now()),
-		ShardClients: o.across.clients(),
-		ShardCallers: o.across.callers(),
-		EndAtExpiry:  o.across.endAtExpiry,
-		APIAudiences: o.auth.apiAudiences(),
-	}
-	if serving.ClientCA, err = p.certificates(o, &config); err != nil {
-		return nil, err
-	}
-	if err := p.globalTokens(o, &config, everyShard.Config(), idx); err != nil {
 		return nil, err
 	}
 	watches := idx.Watches()
-	var types *workspacetypes.Index
-	if o.gates.enabled(gateWorkspaceAuthentication) {
-		types = p.workspaceTypes(o, guard, idx)
-		config.Types = types
-		watches = append(watches, types.Watches()...)
+	if auth.types != nil {
+		watches = append(watches, auth.types.Watches()...)
 	}
-	decider, err := authn.New(config)
-	if err != nil {
-		return nil, err
-	}
-
 	watcher, err := shards.New(shards.Config{Root: root.HTTP1(), Peers: peers, Shards: everyShard.HTTP1(), Watches: watches, Registry: idx, Metrics: p.metrics.Watches(), Log: log.WithName("shards")})
 	if err != nil {
 		return nil, err
@@ -106,16 +69,12 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	authorizer, err := accessreview.NewRootAuthorizer(accessreview.RootConfig{Kubeconfig: root.Config(), Metrics: p.metrics})
-	if err != nil {
-		return nil, err
-	}
-	login, err := o.loginDiscovery(idx, types, config.Tokens)
+	pages, err := p.pages(o, auth, root.Config(), idx)
 	if err != nil {
 		return nil, err
 	}
 	p.metrics.RegisterSources(p.sources)
-	settings := o.acrossShards(idx, decider, proxy.Config{
+	settings := o.acrossShards(idx, auth.decider, proxy.Config{
 		Routing: routing.Config{
 			Mappings:          mappings,
 			MappingFile:       o.routing.mappingFile,
@@ -124,30 +83,22 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 			ShardFailingSince: watcher.FailingSince,
 			ExternalURLs:      must(externalURLs(o.routing.externalURLs)), // validated
 			MountHosts:        mountHosts,
-			MountDial:         guard.DialContext,
+			MountDial:         listeners.guard.DialContext,
 			Log:               log.WithName("proxy"),
 		},
 		Server: proxy.ServerConfig{
-			Serving:         serving,
+			Serving:         listeners.serving,
 			MaxConnections:  o.connections(),
 			Balancers:       must(o.limits.balancerNetworks()), // validated
 			ShutdownDelay:   o.serving.shutdownDelay,
 			ShutdownTimeout: o.serving.shutdownTimeout,
 		},
-		Pages: proxy.PagesConfig{
-			Authorizer:     authorizer,
-			Explainer:      decider,
-			Configurer:     decider,
-			Instance:       decider.Refusals().Instance(),
-			LoginDiscovery: login,
-			Status:         p.status(),
-			Flags:          flagValues(o.all),
-		},
-		Decider:     decider,
+		Pages:       pages,
+		Decider:     auth.decider,
 		CORSOrigins: o.serving.corsOrigins,
 		MaxInFlight: o.limits.maxInFlight,
 		Memory:      memoryLimit(),
-		Rates:       o.rates.config(decider),
+		Rates:       o.rates.config(auth.decider),
 		ShardStatus: watcher.Status,
 		Metrics:     p.metrics,
 		Log:         log.WithName("proxy"),
@@ -155,9 +106,108 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if err := p.observers(&o.observe, &settings); err != nil {
 		return nil, err
 	}
-	front, err := proxy.New(settings)
+	if err := p.front(settings, listeners.debug); err != nil {
+		return nil, err
+	}
+	log.Info("front-proxy starts", "version", version, "address", listeners.serving.Listener.Addr().String(),
+		"workspaceAuthentication", o.gates.enabled(gateWorkspaceAuthentication))
+	return p, nil
+}
+
+// listeners is where the program listens, and the guard that keeps tenants' URLs away from there.
+type listeners struct {
+	serving *server.SecureServingInfo
+	debug   net.Listener // nil: none
+	guard   *egress.Guard
+}
+
+func (p *program) listeners(o *options) (*listeners, error) {
+	serving, err := p.listen(o)
 	if err != nil {
 		return nil, err
+	}
+	l := &listeners{serving: serving}
+	addresses := []net.Addr{serving.Listener.Addr()}
+	if o.debug.address != "" {
+		if l.debug, err = debugListener(o.debug.address); err != nil {
+			return nil, fmt.Errorf("--debug-address: %w", err)
+		}
+		addresses = append(addresses, l.debug.Addr())
+	}
+	if l.guard, err = o.egress.guard(addresses...); err != nil {
+		return nil, err
+	}
+	if o.debug.profilerAddress != "" {
+		run, err := profiler(o.debug.profilerAddress)
+		if err != nil {
+			return nil, err
+		}
+		p.add(run)
+	}
+	return l, nil
+}
+
+// authentication is what proves who is asking.
+type authentication struct {
+	decider *authn.Authenticator
+	types   *workspacetypes.Index // nil: workspace types have no authenticators
+	tokens  []token.Authenticator // the global ones
+}
+
+// authentication makes the authenticators, and has the listener ask for the certificates that
+// they accept.
+func (p *program) authentication(o *options, l *listeners, everyShard *rest.Config, idx *index.Index) (*authentication, error) {
+	config := authn.Config{
+		PassOnGroups: o.auth.groups.passOn,
+		DropGroups:   o.auth.groups.dropped(),
+		Instance:     instanceID(time.Now()),
+		ShardClients: o.across.clients(),
+		ShardCallers: o.across.callers(),
+		EndAtExpiry:  o.across.endAtExpiry,
+		APIAudiences: o.auth.apiAudiences(),
+	}
+	var err error
+	if l.serving.ClientCA, err = p.certificates(o, &config); err != nil {
+		return nil, err
+	}
+	if err := p.globalTokens(o, &config, everyShard, idx); err != nil {
+		return nil, err
+	}
+	a := &authentication{tokens: config.Tokens}
+	if o.gates.enabled(gateWorkspaceAuthentication) {
+		a.types = p.workspaceTypes(o, l.guard, idx)
+		config.Types = a.types
+	}
+	a.decider, err = authn.New(config)
+	return a, err
+}
+
+// pages has what the proxy answers by itself about its state and decisions.
+func (p *program) pages(o *options, auth *authentication, root *rest.Config, idx *index.Index) (proxy.PagesConfig, error) {
+	authorizer, err := accessreview.NewRootAuthorizer(accessreview.RootConfig{Kubeconfig: root, Metrics: p.metrics})
+	if err != nil {
+		return proxy.PagesConfig{}, err
+	}
+	login, err := o.loginDiscovery(idx, auth.types, auth.tokens)
+	if err != nil {
+		return proxy.PagesConfig{}, err
+	}
+	return proxy.PagesConfig{
+		Authorizer:     authorizer,
+		Explainer:      auth.decider,
+		Configurer:     auth.decider,
+		Instance:       auth.decider.Refusals().Instance(),
+		LoginDiscovery: login,
+		Status:         p.status(),
+		Flags:          flagValues(o.all),
+	}, nil
+}
+
+// front makes the proxy itself, which is also what the debug address serves; nil: there is none.
+func (p *program) front(settings proxy.Config, debug net.Listener) error {
+	front, err := proxy.New(settings)
+	if err != nil {
+		return err
 	}
 	p.serve = front.Run
 	p.reloads = append(p.reloads, front.Reload)
@@ -165,9 +215,7 @@ func assemble(o *options, log klog.Logger) (*program, error) {
 	if debug != nil {
 		p.add(serveDebug(debug, front.Debug()))
 	}
-	log.Info("front-proxy starts", "version", version, "address", serving.Listener.Addr().String(),
-		"workspaceAuthentication", o.gates.enabled(gateWorkspaceAuthentication))
-	return p, nil
+	return nil
 }
 
 // certificates follows the CA bundles and returns those that the listener advertises;
