@@ -90,30 +90,43 @@ type netConnInTLSConn struct {
 // UnencryptedNetConn is called by net/http.
 func (h netConnInTLSConn) UnencryptedNetConn() net.Conn { return h.conn }
 
-// http2Conn is an HTTP/2 connection. Its client is charged for the head that it leaves unfinished.
+// http2Conn is an HTTP/2 connection. Its client is charged for the head that it leaves unfinished, and
+// for the answers that it does not read.
 type http2Conn struct {
 	*tls.Conn
-	below *connection
-	block headerBlock
+	below   *connection
+	block   headerBlock
+	answers queuedAnswers
+	charged int64 // by Read, in bytes
 }
 
 // Read implements net.Conn.
 func (c *http2Conn) Read(b []byte) (int, error) {
 	c.below.head.read.Store(0)
 	n, err := c.Conn.Read(b)
-	before := c.block.cost()
+	frames := c.block.frames
 	c.block.follow(b[:n])
 	if c.block.largeTrailers {
 		return 0, fmt.Errorf("a request has more than %d bytes of trailers", maxHTTP2Trailers)
 	}
-	switch now := c.block.cost(); {
-	case now > before:
+	switch now := c.block.cost() + c.answers.add(c.block.frames-frames); {
+	case now > c.charged:
 		if noRoom := c.below.chargeHead(now, false); noRoom != nil {
 			return 0, noRoom
 		}
-	case now < before:
+		c.charged = now
+	case now < c.charged:
 		c.below.lowerCharge(now)
+		c.charged = now
 	}
+	return n, err //nolint:wrapcheck // a net.Conn's
+}
+
+// Write implements net.Conn.
+func (c *http2Conn) Write(b []byte) (int, error) {
+	c.answers.beginWrite(len(b))
+	n, err := c.Conn.Write(b)
+	c.answers.endWrite(n)
 	return n, err //nolint:wrapcheck // a net.Conn's
 }
 
@@ -121,6 +134,7 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 // find header blocks that are unfinished. It does not check the frames: net/http does. Within a
 // header block there are no frames of other streams.
 type headerBlock struct {
+	frames      int64 // how many have begun
 	header      [9]byte
 	headerRead  int   // bytes of header that have been read
 	payloadLeft int   // bytes of the frame that have not been read
@@ -180,6 +194,7 @@ func (h *headerBlock) follow(b []byte) {
 
 // begin is called when the header of a frame is complete.
 func (h *headerBlock) begin() {
+	h.frames++
 	h.headerRead = 0
 	h.payloadLeft = int(h.header[0])<<16 | int(h.header[1])<<8 | int(h.header[2])
 	kind, flags := h.header[3], h.header[4]

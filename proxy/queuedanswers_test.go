@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// unreadFrames are frames of which net/http answers each with one or more, which it queues while its client does
+// not read.
+var unreadFrames = []struct {
+	name  string
+	write func(framer *http2.Framer) error
+}{
+	{"pings", func(framer *http2.Framer) error { return framer.WritePing(false, [8]byte{}) }},
+	{"window updates of nothing", func(framer *http2.Framer) error { return framer.WriteWindowUpdate(1, 0) }},
+	{"data of a stream that has ended", func(framer *http2.Framer) error { return framer.WriteData(1, false, []byte("x")) }},
+}
+
+// TestUnreadAnswersToFrames: the client is charged for them until it reads.
+func TestUnreadAnswersToFrames(t *testing.T) {
+	for _, tt := range unreadFrames {
+		t.Run(tt.name, func(t *testing.T) {
+			w := refusing(t)
+			w.prepare = func(p *Proxy) { p.listeners.connections.Listener = smallBuffers{p.listeners.connections.Listener} }
+			f := w.front(t)
+			charged := &f.listeners.connections.heads.used
+			const bytes = 300 << 10
+			var framer *http2.Framer
+			if kept := f.keeps(t, 3, func() {
+				_, framer = f.http2(t)
+				writeHeaders(t, framer, 1, true, asks("GET", "/clusters/root:ws/api"))
+				await(t, framer, "the answer", func(frame http2.Frame) bool {
+					return frame.Header().StreamID == 1 && frame.Header().Flags.Has(http2.FlagDataEndStream)
+				})
+				before := charged.Load()
+				for sent := 0; charged.Load() < before+bytes; sent++ {
+					if err := tt.write(framer); err != nil {
+						t.Fatalf("%d bytes are charged after %d frames: %v", charged.Load()-before, sent, err)
+					}
+					if sent%200 == 0 {
+						time.Sleep(5 * time.Millisecond) // they are read
+					}
+				}
+			}); kept > mostKept {
+				t.Errorf("a connection keeps %d bytes that it is not charged for", kept)
+			}
+			before := charged.Load()
+			go func() {
+				for err := error(nil); err == nil; _, err = framer.ReadFrame() {
+				}
+			}()
+			until(t, "what has been read is not charged", func() bool {
+				_ = framer.WritePing(false, [8]byte{})
+				return charged.Load() <= before-bytes
+			})
+		})
+	}
+}
+
+// TestQueuedAnswers: only frames that may have an answer in net/http's queue are charged.
+func TestQueuedAnswers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		run  func(q *queuedAnswers) (most int64)
+		want int64
+	}{
+		"a client that reads nothing": {func(q *queuedAnswers) int64 {
+			q.beginWrite(17)
+			return q.add(600)
+		}, 100 * answerCost},
+		"as many as net/http queues": {func(q *queuedAnswers) int64 {
+			q.beginWrite(17)
+			return q.add(1 << 20)
+		}, (mostAnswers - freeAnswers) * answerCost},
+		"read before the write began": {func(q *queuedAnswers) int64 {
+			q.endWrite(17)
+			q.add(600)
+			q.beginWrite(17)
+			return q.add(0)
+		}, 100 * answerCost},
+		"a client that reads some": {func(q *queuedAnswers) int64 {
+			q.beginWrite(17)
+			q.add(1000)
+			q.endWrite(17)
+			q.beginWrite(http2Buffer)
+			q.endWrite(http2Buffer)
+			return q.add(0)
+		}, (500 - http2Buffer/answerSize) * answerCost},
+		"a client that reads all": {func(q *queuedAnswers) int64 {
+			q.beginWrite(17)
+			q.add(1000)
+			q.endWrite(17)
+			q.beginWrite(17)
+			return q.add(0)
+		}, 0},
+		"a large download, with updates of two windows for each 4 KiB": {func(q *queuedAnswers) (most int64) {
+			for range 100000 {
+				q.beginWrite(16 << 10)
+				most = max(most, q.add(8))
+				q.endWrite(16 << 10)
+			}
+			return most
+		}, 0},
+		"a large upload": {func(q *queuedAnswers) (most int64) {
+			for range 100000 {
+				most = max(most, q.add(2))
+				q.beginWrite(26)
+				most = max(most, q.add(2))
+				q.endWrite(26)
+			}
+			return most
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.run(&queuedAnswers{}); got != tt.want {
+				t.Errorf("%d bytes are charged, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// smallBuffers is a listener whose connections have small buffers for what is sent.
+type smallBuffers struct{ net.Listener }
+
+func (l smallBuffers) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		_ = conn.(*net.TCPConn).SetWriteBuffer(16 << 10)
+	}
+	return conn, err
+}
