@@ -6,6 +6,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -13,6 +14,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -145,10 +147,56 @@ func strangersCertificate(t *testing.T, size int) tls.Certificate {
 // TestClientCertificatesAreKept: a connection keeps its client's certificates, whoever signed them, and what
 // comes with them.
 func TestClientCertificatesAreKept(t *testing.T) {
-	large, stapled := strangersCertificate(t, 200<<10), strangersCertificate(t, 100)
+	large, stapled := strangersCertificate(t, 100<<10), strangersCertificate(t, 100)
 	stapled.OCSPStaple = bytes.Repeat([]byte("x"), 60<<10)
 	t.Run("large", func(t *testing.T) { keepsCertificate(t, &large) })
 	t.Run("with a large staple", func(t *testing.T) { keepsCertificate(t, &stapled) })
+	alternativeNames, usages := asn1.ObjectIdentifier{2, 5, 29, 17}, asn1.ObjectIdentifier{2, 5, 29, 37}
+	for _, size := range []int{8 << 10, 20 << 10} {
+		for name, certificate := range map[string]tls.Certificate{
+			"empty URIs":      certificateWith(t, alternativeNames, size, "\x86\x00"),
+			"empty addresses": certificateWith(t, alternativeNames, size, "\x81\x00"),
+			"unknown usages":  certificateWith(t, usages, size, "\x06\x01\x2a"),
+			"timestamps":      timestamped(certificateWith(t, alternativeNames, 0, ""), size),
+			"many":            chainOf(certificateWith(t, alternativeNames, 0, ""), size),
+		} {
+			t.Run(fmt.Sprintf("%s, %d KiB", name, size>>10), func(t *testing.T) { keepsCertificate(t, &certificate) })
+		}
+	}
+}
+
+// certificateWith has an extension that repeats an item in size bytes.
+func certificateWith(t *testing.T, id asn1.ObjectIdentifier, size int, item string) tls.Certificate {
+	t.Helper()
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	if size > 0 {
+		value, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: []byte(strings.Repeat(item, size/len(item)))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		template.ExtraExtensions = []pkix.Extension{{Id: id, Value: value}}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// timestamped returns c with as many timestamps as size bytes hold.
+func timestamped(c tls.Certificate, size int) tls.Certificate {
+	c.SignedCertificateTimestamps = slices.Repeat([][]byte{{1}}, size/3)
+	return c
+}
+
+// chainOf repeats a certificate in size bytes.
+func chainOf(c tls.Certificate, size int) tls.Certificate {
+	c.Certificate = slices.Repeat(c.Certificate, size/len(c.Certificate[0]))
+	return c
 }
 
 func keepsCertificate(t *testing.T, certificate *tls.Certificate) {
@@ -160,15 +208,18 @@ func keepsCertificate(t *testing.T, certificate *tls.Certificate) {
 	}
 	w.config.Server.Serving = &genericapiserver.SecureServingInfo{ClientCA: cas}
 	f := w.front(t)
-	for _, proto := range []string{"h2", "http/1.1"} {
+	for _, proto := range []string{"h2", "http/1.1", "no request"} {
 		if kept := f.keeps(t, 10, func() {
-			conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{proto}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }})
+			conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.root, NextProtos: []string{proto, "http/1.1"}, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }})
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = conn.Close() })
 			_ = conn.SetDeadline(time.Now().Add(stuck))
-			if proto == "h2" {
+			switch proto {
+			case "no request":
+				return
+			case "h2":
 				_, _ = io.WriteString(conn, http2.ClientPreface)
 				framer := http2.NewFramer(conn, conn)
 				if err := framer.WriteSettings(); err != nil {

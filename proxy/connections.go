@@ -171,7 +171,6 @@ func connState(conn net.Conn, state http.ConnState) {
 	case state == http.StateNew || state == http.StateIdle:
 		c.beginHead()
 	case state == http.StateActive:
-		c.chargeHandshake()
 		c.endHead()
 	}
 }

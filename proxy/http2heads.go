@@ -48,8 +48,7 @@ func chargeHTTP2Heads(s, limits *http.Server) {
 			serve(s, conn, h)
 			return
 		}
-		c.chargeHandshake()
-		c.endHead() // what was counted is the handshake
+		c.endHead() // what was counted is the end of the handshake
 		c.head.http2 = true
 		c.head.read.Store(0)
 		if readPreface(conn) == nil {

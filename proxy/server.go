@@ -176,12 +176,12 @@ func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Co
 		}
 		config, err := controller.GetConfigForClient(hello)
 		if ok && err == nil { // config is this connection's own
-			config.VerifyConnection = func(tls.ConnectionState) error {
-				c.head.handshake = c.head.read.Load() // little comes after this
+			config.VerifyConnection = func(state tls.ConnectionState) error {
+				sent := c.head.read.Swap(0) // little comes after this
 				// A ticket has the client's certificates in it, and the next hello would be too large. TLS 1.2
 				// has promised the ticket by now.
-				config.SessionTicketsDisabled = c.head.handshake > freeHandshake
-				return nil
+				config.SessionTicketsDisabled = sent > freeHandshake
+				return c.chargeHandshake(sent, sizeOfParts(&state))
 			}
 		}
 		return config, err

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"hash/maphash"
 	"net"
@@ -50,6 +51,13 @@ const (
 	// and its certificates.
 	handshakeCost = 12
 	freeHandshake = 12 << 10
+	// Small parts of a certificate may take far more memory than that: an empty URI has two bytes and
+	// becomes a url.URL. So they are charged one by one, except for freeCertificates bytes in all, which
+	// a usual client's certificates do not reach.
+	certificateCost  = 2 << 10 // each certificate
+	uriCost          = 192     // each URI
+	partCost         = 64      // each name, usage, policy, extension or timestamp
+	freeCertificates = 32 << 10
 	// maxRecords is how many bytes of TLS may arrive over HTTP/2 without any HTTP in them. TLS's own
 	// messages may have 256 KiB, even after the handshake, and TLS keeps what it has of one. A
 	// record has 16 KiB.
@@ -98,12 +106,10 @@ func (noRoomForHeadError) Timeout() bool { return true }
 type head struct {
 	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2: the
 	// bytes that are read from the connection are then not counted as a head's.
-	complete         atomic.Bool
-	read             atomic.Int64 // bytes since the connection began or complete was unset; over HTTP/2, since TLS was last asked for more
-	needsRelease     atomic.Bool  // releaseHead has something to do
-	http2            bool
-	handshake        int64 // bytes that were read in the TLS handshake, once it is over
-	handshakeCharged bool  // chargeHandshake has been called
+	complete     atomic.Bool
+	read         atomic.Int64 // bytes since the connection began, its handshake was charged or complete was unset; over HTTP/2, since TLS was last asked for more
+	needsRelease atomic.Bool  // releaseHead has something to do
+	http2        bool
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
@@ -207,29 +213,39 @@ func (c *connection) lowerCharge(bytes int64) {
 	}
 }
 
-// chargeHandshake is called when the TLS handshake is over; over HTTP/1.1, when the first head is
-// complete, and until then the handshake counts as part of that head. It closes the connection if
-// there is no room for what TLS keeps of the handshake. Further calls do nothing.
-func (c *connection) chargeHandshake() {
+// chargeHandshake charges the connection for what TLS keeps of its handshake, in which the client has
+// sent this many bytes and certificates whose parts take this much. Without room for that it
+// closes the connection and returns an error.
+func (c *connection) chargeHandshake(sent, parts int64) error {
+	kept := max(sent-freeHandshake, 0)*handshakeCost + max(parts-freeCertificates, 0)
+	if kept == 0 {
+		return nil
+	}
 	h := &c.head
-	if h.handshakeCharged {
-		return
-	}
-	h.handshakeCharged = true
-	if h.handshake <= freeHandshake {
-		return
-	}
 	h.mu.Lock()
-	h.kept = (h.handshake - freeHandshake) * handshakeCost
+	h.kept = kept
 	fits := h.closed || c.growHead(0)
 	if !fits {
 		h.kept = 0
 	}
 	h.mu.Unlock()
-	if !fits {
-		c.of.heads.refuse(c.RemoteAddr())
-		_ = c.Close()
+	if fits {
+		return nil
 	}
+	c.of.heads.refuse(c.RemoteAddr())
+	_ = c.Close()
+	return errors.New("no memory is left for the client's certificates")
+}
+
+// sizeOfParts is what the parts of the client's certificates take in memory, in bytes.
+func sizeOfParts(state *tls.ConnectionState) int64 {
+	bytes := partCost * len(state.SignedCertificateTimestamps)
+	for _, c := range state.PeerCertificates {
+		parts := len(c.Subject.Names) + len(c.Issuer.Names) + len(c.DNSNames) + len(c.EmailAddresses) + len(c.IPAddresses) +
+			len(c.UnknownExtKeyUsage) + len(c.Policies) + len(c.CRLDistributionPoints) + len(c.Extensions)
+		bytes += certificateCost + uriCost*len(c.URIs) + partCost*parts
+	}
+	return int64(bytes)
 }
 
 // releaseHead gives back what is charged beyond kept; if closed, everything, and nothing is charged from
