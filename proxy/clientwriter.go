@@ -53,7 +53,7 @@ func (w *clientWriter) WriteHeader(code int) {
 func (w *clientWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
-		liftProgressDeadline(conn)
+		conn = newTunnel(conn)
 	}
 	return conn, buffered, err //nolint:wrapcheck // net/http's, for net/http
 }

@@ -485,3 +485,48 @@ func TestUnfinishedTLSMessages(t *testing.T) {
 		t.Error("the connection is still open")
 	}
 }
+
+// TestUnfinishedTLSMessagesOverHTTP1: what comes while a request is under way is no part of a head, which would
+// be charged for.
+func TestUnfinishedTLSMessagesOverHTTP1(t *testing.T) {
+	for name, tt := range map[string]struct{ request, path, after string }{
+		"idle":            {"GET", "/clusters/root:ws/api/v1/pods", "Content-Length: 0\r\n\r\n"},
+		"idle after body": {"POST", "/clusters/root:ws/api/v1/pods", "Content-Length: 1\r\n\r\nx"},
+		"watch":           {"GET", "/clusters/root:ws/api/v1/pods?watch=1", "\r\n"},
+		"tunnel":          {"GET", "/clusters/root:ws/api/v1/namespaces/default/pods/p/exec", "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.shard(t, "shard-1", false, func(rw http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.Header.Get("Upgrade") != "":
+					conn, _, err := http.NewResponseController(rw).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+					_, _ = io.Copy(io.Discard, conn)
+					_ = conn.Close()
+				case r.URL.RawQuery != "":
+					_ = http.NewResponseController(rw).Flush()
+					<-r.Context().Done()
+				default:
+					_, _ = io.Copy(io.Discard, r.Body)
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+			f := w.front(t)
+			unfinished := append([]byte{11, 3, 0xff, 0xff}, make([]byte, 250<<10)...)
+			if kept := f.keeps(t, 10, func() {
+				r, conn := f.newRecords(t, "http/1.1")
+				_ = r.write(dataRecord, []byte(tt.request+" "+tt.path+" HTTP/1.1\r\nHost: h\r\n"+tt.after))
+				time.Sleep(50 * time.Millisecond)
+				_ = r.write(handshakeRecord, unfinished) // it may be cut off
+				_, _ = conn.Read(make([]byte, 1<<10))
+			}); kept > mostKept {
+				t.Errorf("a connection keeps %d bytes", kept)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"hash/maphash"
@@ -145,12 +146,28 @@ func (c *connection) Write(b []byte) (int, error) {
 	return n, cmp.Or(c.writing.end(n), err)
 }
 
-// liftProgressDeadline lets a client's connection, which net/http has given away, wait for as
-// long as its client likes.
-func liftProgressDeadline(conn net.Conn) {
-	if c := connectionOf(conn); c != nil {
-		c.tunnel.Store(true)
+// tunnel is a client's connection that net/http has given away for an upgrade.
+type tunnel struct {
+	*tls.Conn
+	below *connection
+}
+
+// newTunnel lets conn wait for as long as its client likes.
+func newTunnel(conn net.Conn) net.Conn {
+	t, ok := conn.(*tls.Conn)
+	c := connectionOf(conn)
+	if !ok || c == nil {
+		return conn
 	}
+	c.tunnel.Store(true)
+	c.head.inBody.Store(false)
+	return tunnel{t, c}
+}
+
+// Read implements net.Conn.
+func (t tunnel) Read(b []byte) (int, error) {
+	t.below.head.read.Store(0)
+	return t.Conn.Read(b) //nolint:wrapcheck // a net.Conn's
 }
 
 // connectionOf returns the connection below conn, which is net/http's; nil: there is none.
@@ -159,6 +176,20 @@ func connectionOf(conn net.Conn) *connection {
 		conn = t.NetConn()
 	}
 	c, _ := conn.(*connection)
+	return c
+}
+
+// connectionKey is the key of a request's *connection in its context.
+type connectionKey struct{}
+
+// connContext is the server's ConnContext.
+func connContext(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, connectionOf(conn))
+}
+
+// requestConnection returns the connection that r came over, or nil for a test's request.
+func requestConnection(r *http.Request) *connection {
+	c, _ := r.Context().Value(connectionKey{}).(*connection)
 	return c
 }
 

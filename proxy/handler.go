@@ -57,6 +57,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// net/http waits for the body before it answers a health check or a CORS preflight, and nobody is
 	// charged for these. newRequestBody lifts this limit.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(ownAnswerTimeout)) // a writer that has none is a test's
+	if c := requestConnection(r); c != nil {
+		c.head.inBody.Store(true)
+	}
 	p.serveHTTP(w, r)
 	forgetHead(r) // net/http may wait for the rest of the body, and keeps r
 }

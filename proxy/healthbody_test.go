@@ -68,3 +68,37 @@ func TestUploadsOutlastOwnAnswers(t *testing.T) {
 		t.Errorf("%d %s, %v", res.StatusCode, got, err)
 	}
 }
+
+// TestPipelinedUploads: a client over HTTP/1.1 may send its next requests while one is under way.
+func TestPipelinedUploads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.shard(t, "shard-1", true, nil)
+	s.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		time.Sleep(50 * time.Millisecond) // net/http reads on meanwhile
+		_, _ = fmt.Fprint(rw, n, err)
+	})
+	f := w.front(t)
+	conn := f.dial(t)
+	const requests, size = 6, 300 << 10
+	go func() {
+		for n := range requests {
+			framing, body := fmt.Sprint("Content-Length: ", size), strings.Repeat("x", size)
+			if n%2 == 1 {
+				framing, body = "Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", size, body)
+			}
+			_, _ = fmt.Fprintf(conn, "POST /clusters/root:ws/api HTTP/1.1\r\nHost: h\r\n%s\r\n\r\n%s", framing, body)
+		}
+	}()
+	from := bufio.NewReader(conn)
+	for n := range requests {
+		res, err := http.ReadResponse(from, nil)
+		if err != nil {
+			t.Fatal(n, err)
+		}
+		if got, err := io.ReadAll(res.Body); string(got) != fmt.Sprint(size, nil) {
+			t.Errorf("request %d: %d %s, %v", n, res.StatusCode, got, err)
+		}
+	}
+}

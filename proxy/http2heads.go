@@ -49,8 +49,6 @@ func chargeHTTP2Heads(s, limits *http.Server) {
 			return
 		}
 		c.endHead() // what was counted is the end of the handshake
-		c.head.http2 = true
-		c.head.read.Store(0)
 		if readPreface(conn) == nil {
 			plain(limits, tls.Client(netConnInTLSConn{conn, &http2Conn{Conn: conn, below: c}}, nil), h)
 		}

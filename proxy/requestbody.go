@@ -59,6 +59,7 @@ type requestBody struct {
 	ended   bool          // nothing more will come
 	answer  chan struct{} // closed when the answer is over; nil: none came before the body's end
 	over    bool          // answer is closed
+	from    *connection   // which brings the body over HTTP/1.1; nil when the proxy reads no more of it
 
 	gone <-chan struct{} // closed when the client is
 	came atomic.Int64    // bytes of the answer
@@ -76,6 +77,7 @@ func newRequestBody(w http.ResponseWriter, r *http.Request, timeout time.Duratio
 	}
 	if b.http1 {
 		_ = connection.SetReadDeadline(time.Time{}) // that of serveHTTP
+		b.from = requestConnection(r)
 	}
 	return b
 }
@@ -85,6 +87,11 @@ func newRequestBody(w http.ResponseWriter, r *http.Request, timeout time.Duratio
 func (b *requestBody) Read(to []byte) (int, error) {
 	b.charges.beginClientWait()
 	b.begin()
+	b.mu.Lock()
+	if b.from != nil {
+		b.from.head.read.Store(0)
+	}
+	b.mu.Unlock()
 	n, err := b.ReadCloser.Read(to)
 	if late := b.end(n); late != nil && err != nil {
 		err = late
@@ -95,6 +102,12 @@ func (b *requestBody) Read(to []byte) (int, error) {
 		b.left -= int64(n)
 	}
 	b.ended = b.ended || err != nil
+	if err != nil && b.from != nil {
+		if read := &b.from.head.read; read.Load()-int64(n) <= maxRecords { // else TLS has been sent something else
+			read.Store(0)
+		}
+		b.from.head.inBody.Store(false)
+	}
 	answer, whole := b.answer, errors.Is(err, io.EOF) && b.left <= 0
 	b.mu.Unlock()
 	if err != nil && !whole && answer != nil {
@@ -206,6 +219,9 @@ func (a *earlyAnswer) Close() error {
 // before it answers and before the next request on an HTTP/1.1 connection.
 func (b *requestBody) leave(w http.ResponseWriter) {
 	b.stop()
+	b.mu.Lock()
+	b.from = nil // it may serve another request
+	b.mu.Unlock()
 	if b.remains() {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.timeout)) // a writer that has none is a test's
 	}

@@ -117,6 +117,7 @@ func (p *Proxy) server(config *tls.Config) *http.Server {
 		IdleTimeout:       serverIdleTimeout,
 		ErrorLog:          p.errorLog,
 		ConnState:         connState,
+		ConnContext:       connContext,
 		Protocols:         new(http.Protocols),
 		// OPTIONS * is answered like any target that is not a path.
 		DisableGeneralOptionsHandler: true,

@@ -187,6 +187,36 @@ func TestTunnelConnectionsAreNotShared(t *testing.T) {
 	}
 }
 
+// TestTunnelsCarryMuch: what a client sends through a tunnel has no bound.
+func TestTunnelsCarryMuch(t *testing.T) {
+	w := newWorld(t)
+	w.shard(t, "shard-1", false, func(rw http.ResponseWriter, _ *http.Request) {
+		conn, brw, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
+		n, err := io.Copy(io.Discard, io.LimitReader(brw, 3<<20))
+		_, _ = fmt.Fprintln(conn, n, err)
+	})
+	conn := w.front(t).dial(t)
+	answer := bufio.NewReader(conn)
+	_, _ = io.WriteString(conn, "POST /clusters/root:ws/exec HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: spdy/3.1\r\n\r\n")
+	if res, err := http.ReadResponse(answer, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("upgrade: %v %v", res, err)
+	}
+	for range 3 << 10 {
+		if _, err := conn.Write(make([]byte, 1<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := answer.ReadString('\n'); got != fmt.Sprintln(3<<20, nil) {
+		t.Errorf("the server has read %q, %v", got, err)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

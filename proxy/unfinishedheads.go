@@ -58,9 +58,9 @@ const (
 	uriCost          = 192     // each URI
 	partCost         = 64      // each name, usage, policy, extension or timestamp
 	freeCertificates = 32 << 10
-	// maxRecords is how many bytes of TLS may arrive over HTTP/2 without any HTTP in them. TLS's own
-	// messages may have 256 KiB, even after the handshake, and TLS keeps what it has of one. A
-	// record has 16 KiB.
+	// maxRecords is how many bytes of TLS may arrive without any HTTP in them, over HTTP/1.1 while a
+	// request is under way. TLS's own messages may have 256 KiB, even after the handshake, and TLS
+	// keeps what it has of one. A record has 16 KiB.
 	maxRecords = 64 << 10
 )
 
@@ -106,10 +106,13 @@ func (noRoomForHeadError) Timeout() bool { return true }
 type head struct {
 	// complete says that a request is under way over HTTP/1.1, or that the connection is HTTP/2: the
 	// bytes that are read from the connection are then not counted as a head's.
-	complete     atomic.Bool
-	read         atomic.Int64 // bytes since the connection began, its handshake was charged or complete was unset; over HTTP/2, since TLS was last asked for more
-	needsRelease atomic.Bool  // releaseHead has something to do
-	http2        bool
+	complete atomic.Bool
+	// read counts bytes since the connection began, its handshake was charged or complete has changed.
+	// While complete is set, it also starts again when TLS is asked for more of a body, a tunnel or
+	// an HTTP/2 connection.
+	read         atomic.Int64
+	inBody       atomic.Bool // over HTTP/1.1, the body of the request under way has not ended
+	needsRelease atomic.Bool // releaseHead has something to do
 
 	mu      sync.Mutex // guards what follows
 	payer   payer
@@ -124,7 +127,7 @@ type head struct {
 func (c *connection) readHead(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.head.complete.Load() {
-		if c.head.http2 && c.head.read.Add(int64(n)) > maxRecords {
+		if c.head.read.Add(int64(n)) > maxRecords && !c.head.inBody.Load() {
 			return 0, errors.New("TLS is sent a message that is no HTTP")
 		}
 		return n, err //nolint:wrapcheck // a net.Conn's
@@ -192,12 +195,14 @@ func (c *connection) endGrace() {
 
 // beginHead is called when the next bytes are a head's.
 func (c *connection) beginHead() {
+	c.head.inBody.Store(false)
 	c.head.read.Store(0)
 	c.head.complete.Store(false)
 }
 
 // endHead is called when the head is complete.
 func (c *connection) endHead() {
+	c.head.read.Store(0)
 	c.head.complete.Store(true)
 	c.releaseHead(false)
 }
