@@ -96,7 +96,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		x.charges = &charges{} // the transport may read on when x serves another request already
 		x.upload = newRequestBody(w, r, p.config.ProgressTimeout, x.charges)
 		r = r.WithContext(r.Context()) // net/http looks at what the body of its own is
-		r.Body = x.upload
+		r.Body, r.Trailer = x.upload, nil
 	}
 	defer func() {
 		v := recover()

@@ -59,6 +59,7 @@ type requestBody struct {
 	ended   bool          // nothing more will come
 	answer  chan struct{} // closed when the answer is over; nil: none came before the body's end
 	over    bool          // answer is closed
+	of      *http.Request // net/http's
 	from    *connection   // which brings the body over HTTP/1.1; nil when the proxy reads no more of it
 
 	gone <-chan struct{} // closed when the client is
@@ -70,7 +71,7 @@ type requestBody struct {
 // newRequestBody makes one of r, which w answers.
 func newRequestBody(w http.ResponseWriter, r *http.Request, timeout time.Duration, c *charges) *requestBody {
 	connection := http.NewResponseController(w)
-	b := &requestBody{ReadCloser: r.Body, charges: c, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
+	b := &requestBody{ReadCloser: r.Body, of: r, charges: c, http1: r.ProtoMajor == 1, left: r.ContentLength, gone: r.Context().Done()}
 	b.timeout, b.quota, b.cut = timeout, progressBytes, func() { _ = connection.SetReadDeadline(past) }
 	if isBuffered(r) {
 		b.quota = math.MaxInt // all of it
@@ -102,6 +103,9 @@ func (b *requestBody) Read(to []byte) (int, error) {
 		b.left -= int64(n)
 	}
 	b.ended = b.ended || err != nil
+	if err == io.EOF { //nolint:errorlint // net/http's, which reads no trailers from then on
+		b.of.Trailer = nil // nobody reads it, and net/http keeps it as long as the answer lasts
+	}
 	if err != nil && b.from != nil {
 		if read := &b.from.head.read; read.Load()-int64(n) <= maxRecords { // else TLS has been sent something else
 			read.Store(0)
