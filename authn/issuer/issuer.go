@@ -235,15 +235,14 @@ func (i *Issuer) fetchClass(lastFailed bool) fetchClass {
 }
 
 // withdraw takes those keys out of use that the issuer no longer publishes, although there is no room
-// for the keys that it does.
+// for the keys that it does. Their room stays the issuer's, or others could take it, and a set that
+// is no larger than before would be refused, too.
 func (i *Issuer) withdraw(published *keySet) {
 	old := i.keys.Load()
 	if old == nil {
 		return
 	}
-	left := old.stillIn(published)
-	i.pool.keep(i, left.size) // which is no more than before
-	i.publish(left)
+	i.publish(old.stillIn(published))
 }
 
 // publish puts keys into use.

@@ -264,3 +264,41 @@ func (p *Pool) statusOf(url string) (found Status) {
 	}
 	return found
 }
+
+// TestWithdrawnKeysLeaveTheirRoom: an issuer whose set was refused may still publish one that is as large as the last
+// that it had, although some of its keys have been withdrawn meanwhile.
+func TestWithdrawnKeysLeaveTheirRoom(t *testing.T) {
+	set := func(from, to int) *keySet {
+		var keys []string
+		for n := from; n < to; n++ {
+			keys = append(keys, strings.Replace(largeKey, strings.Repeat("x", 512<<10), fmt.Sprint(strings.Repeat("x", 4<<10), 100+n), 1))
+		}
+		s, err := parseKeys([]byte(`{"keys":[` + strings.Join(keys, ",") + `]}`))
+		if err != nil || len(s.all) != to-from {
+			t.Fatal(err, s)
+		}
+		return s
+	}
+	p := NewPool(Config{})
+	i, release, err := p.Acquire(IssuerRef{URL: "https://issuer.example"}, "owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	old, larger, next := set(0, 10), set(2, 13), set(3, 13)
+	if !p.keep(i, old.size) {
+		t.Fatal("there is no room at first")
+	}
+	i.publish(old)
+	p.large.all = largeKeySets // of others
+	if p.keep(i, larger.size) {
+		t.Fatal("a larger set has room")
+	}
+	i.withdraw(larger)
+	if n := len(i.keys.Load().all); n != 8 {
+		t.Errorf("%d keys are left, want 8", n)
+	}
+	if !p.keep(i, next.size) {
+		t.Error("a set of the size of the first has no room")
+	}
+}
