@@ -1,6 +1,7 @@
 package jwks
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ type Entry struct {
 // An error means that the document is not a key set, or has more entries.
 func Parse(body []byte, most int) ([]Entry, error) {
 	var document struct {
-		Keys []json.RawMessage `json:"keys"`
+		Keys json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(body, &document); err != nil {
 		return nil, fmt.Errorf("not a JSON Web Key Set: %w", err)
@@ -36,11 +37,20 @@ func Parse(body []byte, most int) ([]Entry, error) {
 	if document.Keys == nil {
 		return nil, errors.New(`not a JSON Web Key Set: "keys" is missing`)
 	}
-	if n := len(document.Keys); n > most {
-		return nil, fmt.Errorf("%d keys, at most %d are allowed", n, most)
+	// One by one: a list of all entries could take many times the memory of their text.
+	list := json.NewDecoder(bytes.NewReader(document.Keys))
+	if begin, _ := list.Token(); begin != json.Delim('[') {
+		return nil, errors.New(`not a JSON Web Key Set: "keys" is no list`)
 	}
-	entries := make([]Entry, 0, len(document.Keys))
-	for _, raw := range document.Keys {
+	var entries []Entry
+	for list.More() {
+		if len(entries) == most {
+			return nil, fmt.Errorf("more than %d keys", most)
+		}
+		var raw json.RawMessage
+		if err := list.Decode(&raw); err != nil { // not reached: Unmarshal has seen it
+			return nil, fmt.Errorf("not a JSON Web Key Set: %w", err)
+		}
 		entries = append(entries, parse(raw))
 	}
 	return entries, nil
