@@ -115,7 +115,10 @@ var numbers = []struct {
 		"docs/operations.md":  {"`--shutdown-timeout` (10 s at most)"},
 		"docs/flags.md":       {"Watches are ended within half of it, 10s at most."},
 	}},
-	{"proxy", map[string]any{"addressShare": 8, "clientFrame": 32 * kib, "handshakeCost": 12, "freeHandshake": 12 * kib, "certificateCost": 2 * kib, "uriCost": 192, "partCost": 64, "freeCertificates": 32 * kib, "maxRecords": 64 * kib, "keptHeadCost": 2, "freeKeptHead": 16 * kib, "maxHello": 16 * kib, "ownAnswerTimeout": 5 * time.Second, "maxTrailers": 4 * kib, "maxHTTP2Trailers": 512}, map[string][]string{
+	{"internal/certs", map[string]any{"certificateCost": 2 * kib, "uriCost": 192, "partCost": 64}, map[string][]string{
+		"docs/threat-model.md": {"2 KiB for a certificate, 192 bytes for a URI and 64 for a name, usage, policy, extension or timestamp;"},
+	}},
+	{"proxy", map[string]any{"addressShare": 8, "clientFrame": 32 * kib, "handshakeCost": 12, "freeHandshake": 12 * kib, "freeCertificates": 32 * kib, "maxRecords": 64 * kib, "keptHeadCost": 2, "freeKeptHead": 16 * kib, "maxHello": 16 * kib, "ownAnswerTimeout": 5 * time.Second, "maxTrailers": 4 * kib, "maxHTTP2Trailers": 512}, map[string][]string{
 		"docs/flags.md":         {"One client address may have eight times as many as are free."},
 		"docs/compatibility.md": {"One address may have at most eight times as many connections as are free."},
 		"docs/reliability.md":   {"One address may have at most eight times as many connections as are free"},
@@ -190,10 +193,10 @@ var numbers = []struct {
 		"docs/service-accounts.md": {"four times in a row, then every 10 s"},
 		"docs/threat-model.md":     {"| 4 per issuer, then one every 10 s; 64 IDs are remembered |"},
 	}},
-	{"internal/egress", map[string]any{"MaxHeaderBytes": 64 * kib, "MaxHeaderFields": 256, "MaxInformational": 8, "headerTimeout": 80 * time.Second, "StreamBuffer": 64 * kib}, map[string][]string{
+	{"internal/egress", map[string]any{"MaxHeaderBytes": 64 * kib, "MaxHeaderFields": 256, "MaxInformational": 8, "headerTimeout": 80 * time.Second, "StreamBuffer": 64 * kib, "maxCertificates": 512 * kib, "certificateByteCost": 8}, map[string][]string{
 		"docs/mounts.md":        {"64 KiB and 256 fields, complete within 80 s", "before it: 8, with 64 KiB and 256 fields together"},
 		"docs/compatibility.md": {"at most 64 KiB and 256 fields of headers, and 8 informational responses"},
-		"docs/threat-model.md":  {"| 64 KiB, 256 fields, 80 s |", "| 8, with 64 KiB and 256 fields together |", "| 64 KiB over HTTP/2, and in the kernel's buffer"},
+		"docs/threat-model.md":  {"512 KiB of memory, of which each byte of them counts eight times", "| 64 KiB, 256 fields, 80 s |", "| 8, with 64 KiB and 256 fields together |", "| 64 KiB over HTTP/2, and in the kernel's buffer"},
 	}},
 
 	// Configurations of workspace types, and identities.

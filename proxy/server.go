@@ -11,6 +11,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+
+	"frontproxy/internal/certs"
 )
 
 const (
@@ -182,7 +184,7 @@ func (p *Proxy) tlsConfig(ctx context.Context, running *sync.WaitGroup) (*tls.Co
 				// A ticket has the client's certificates in it, and the next hello would be too large. TLS 1.2
 				// has promised the ticket by now.
 				config.SessionTicketsDisabled = sent > freeHandshake
-				return c.chargeHandshake(sent, sizeOfParts(&state))
+				return c.chargeHandshake(sent, certs.SizeOfParts(&state))
 			}
 		}
 		return config, err

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"crypto/tls"
 	"errors"
 	"hash/maphash"
 	"net"
@@ -51,12 +50,8 @@ const (
 	// and its certificates.
 	handshakeCost = 12
 	freeHandshake = 12 << 10
-	// Small parts of a certificate may take far more memory than that: an empty URI has two bytes and
-	// becomes a url.URL. So they are charged one by one, except for freeCertificates bytes in all, which
-	// a usual client's certificates do not reach.
-	certificateCost  = 2 << 10 // each certificate
-	uriCost          = 192     // each URI
-	partCost         = 64      // each name, usage, policy, extension or timestamp
+	// freeCertificates is how much memory the parts of the client's certificates may take that is not
+	// charged (certs.SizeOfParts), in bytes. A usual client's take less.
 	freeCertificates = 32 << 10
 	// maxRecords is how many bytes of TLS may arrive without any HTTP in them, over HTTP/1.1 while a
 	// request is under way. TLS's own messages may have 256 KiB, even after the handshake, and TLS
@@ -240,17 +235,6 @@ func (c *connection) chargeHandshake(sent, parts int64) error {
 	c.of.heads.refuse(c.RemoteAddr())
 	_ = c.Close()
 	return errors.New("no memory is left for the client's certificates")
-}
-
-// sizeOfParts is what the parts of the client's certificates take in memory, in bytes.
-func sizeOfParts(state *tls.ConnectionState) int64 {
-	bytes := partCost * len(state.SignedCertificateTimestamps)
-	for _, c := range state.PeerCertificates {
-		parts := len(c.Subject.Names) + len(c.Issuer.Names) + len(c.DNSNames) + len(c.EmailAddresses) + len(c.IPAddresses) +
-			len(c.UnknownExtKeyUsage) + len(c.Policies) + len(c.CRLDistributionPoints) + len(c.Extensions)
-		bytes += certificateCost + uriCost*len(c.URIs) + partCost*parts
-	}
-	return int64(bytes)
 }
 
 // releaseHead gives back what is charged beyond kept; if closed, everything, and nothing is charged from

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"time"
+
+	"frontproxy/internal/certs"
 )
 
 // Limits on the responses of servers that tenants choose. Bodies have no limit here:
@@ -23,6 +26,11 @@ const (
 	// MaxInformational bounds the informational responses (1xx) before a response: a
 	// 100 and a few early hints are enough.
 	MaxInformational = 8
+	// maxCertificates bounds the memory that a server's certificates take as long as the connection is
+	// open, in bytes. A chain of 8 KiB with 100 names is estimated at 80 KiB.
+	maxCertificates = 512 << 10
+	// certificateByteCost is what each byte of a certificate may take, besides its parts.
+	certificateByteCost = 8
 
 	handshakeTimeout = 10 * time.Second
 	// headerTimeout is from the last byte of the request to the last byte of the
@@ -47,11 +55,12 @@ const (
 
 // LimitTransport sets the limits of a transport to servers that tenants choose. Every
 // transport that may lead to such a server must have them, and send its requests
-// through LimitAnswers. LimitTransport does not change TLS, the number of connections
-// or the protocols. It wraps DialContext, which must be set before. Call it before t is
-// used.
+// through LimitAnswers. LimitTransport changes neither the number of connections nor the
+// protocols. It wraps DialContext and replaces TLSClientConfig, which must be set before, and
+// that configuration's VerifyConnection. Call it before t is used.
 func LimitTransport(t *http.Transport) {
 	t.DialContext = limitBuffers(t.DialContext)
+	t.TLSClientConfig = limitCertificates(t.TLSClientConfig)
 	t.TLSHandshakeTimeout = handshakeTimeout
 	t.MaxResponseHeaderBytes = MaxHeaderBytes
 	t.ResponseHeaderTimeout = headerTimeout
@@ -64,6 +73,28 @@ func LimitTransport(t *http.Transport) {
 		MaxReceiveBufferPerStream: StreamBuffer,
 	}
 }
+
+// limitCertificates returns a configuration that refuses servers whose certificates take too much
+// memory. Whoever signed the first one, any others may come with it. A nil config is the zero one.
+func limitCertificates(config *tls.Config) *tls.Config {
+	limited := config.Clone()
+	if limited == nil {
+		limited = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	limited.VerifyConnection = func(state tls.ConnectionState) error {
+		size := certs.SizeOfParts(&state)
+		for _, c := range state.PeerCertificates {
+			size += int64(len(c.Raw)) * certificateByteCost
+		}
+		if size > maxCertificates {
+			return errCertificates
+		}
+		return nil
+	}
+	return limited
+}
+
+var errCertificates = fmt.Errorf("%w: the server's certificates take more memory than those of a usual server", ErrAnswer)
 
 // limitBuffers returns a DialContext whose connections have StreamBuffer bytes in the
 // kernel for what is not read yet, which would grow to several MiB otherwise
