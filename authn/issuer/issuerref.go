@@ -3,11 +3,14 @@ package issuer
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 
 	"k8s.io/client-go/util/cert"
+
+	"frontproxy/internal/certs"
 )
 
 // wellKnown is where OpenID Connect Discovery 1.0, section 4 puts the document.
@@ -57,12 +60,26 @@ func (r IssuerRef) roots() (*x509.CertPool, error) {
 	if r.CA == "" {
 		return nil, nil
 	}
-	pool, err := cert.NewPoolFromBytes([]byte(r.CA))
+	bundle, err := cert.ParseCertsPEM([]byte(r.CA))
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
+	if certs.SizeOfBundle(bundle) > freeBundle+int64(len(r.CA))*bundleCost {
+		return nil, errors.New("certificate authority: a certificate has too many names or other parts")
+	}
+	pool := x509.NewCertPool()
+	for _, c := range bundle {
+		pool.AddCert(c)
+	}
 	return pool, nil
 }
+
+// The certificates of a CA bundle may take freeBundle bytes of memory and bundleCost for each byte of the
+// bundle. They are kept as long as the issuer is in use, and usual ones take less.
+const (
+	freeBundle = 64 << 10
+	bundleCost = 4
+)
 
 // checkURL says whether raw may be fetched at all.
 func checkURL(raw string) error {
