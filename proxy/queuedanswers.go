@@ -6,9 +6,9 @@ import "sync"
 // are wrong, and closes the connection only when mostAnswers have queued up for a client that does
 // not read. The count may be too high, as not every frame is answered, but not too low.
 type queuedAnswers struct {
-	mu     sync.Mutex
-	frames int64 // that may be queued
-	unsent int64 // frames that were read since the last Write ended
+	mu         sync.Mutex
+	frames     int64 // that may be queued
+	sinceWrite int64 // frames that were read since the last Write ended
 }
 
 const (
@@ -28,7 +28,7 @@ func (q *queuedAnswers) add(frames int64) int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.frames += frames
-	q.unsent += frames
+	q.sinceWrite += frames
 	return max(min(q.frames, mostAnswers)-freeAnswers, 0) * answerCost
 }
 
@@ -36,7 +36,7 @@ func (q *queuedAnswers) beginWrite(size int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if size < http2Buffer {
-		q.frames = q.unsent
+		q.frames = q.sinceWrite
 	}
 }
 
@@ -44,5 +44,5 @@ func (q *queuedAnswers) endWrite(size int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.frames = max(q.frames-int64(size/answerSize), 0)
-	q.unsent = 0
+	q.sinceWrite = 0
 }

@@ -24,6 +24,7 @@ import (
 //
 // Two things are charged for as long as the connection is open, because TLS and HTTP/2 keep them:
 // a large handshake, such as one with large certificates, and the buffer for the largest head over HTTP/2.
+// HTTP/2's answers to pings and wrong frames are charged until the client reads them (queuedanswers.go).
 const (
 	// headsDivisor says which part of the process's memory unfinished heads may take.
 	headsDivisor = 16
@@ -83,7 +84,7 @@ func (h *heads) setMemory(memory int64) {
 func (h *heads) refuse(client net.Addr) {
 	h.refused.Add(1)
 	if h.lines.Allow() {
-		h.log.Info("Closing client connections with large, unfinished request headers, or with large certificates: the memory for these is used up. If this client is no attacker, raise the memory limit; otherwise keep it away from the proxy. At most one of these lines a minute",
+		h.log.Info("Closing client connections with large, unfinished request headers, with large certificates, or with many HTTP/2 answers that the client does not read: the memory for these is used up. If this client is no attacker, raise the memory limit; otherwise keep it away from the proxy. At most one of these lines a minute",
 			"client", client.String(), "bytes", h.limit.Load())
 	}
 }
