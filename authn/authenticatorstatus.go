@@ -27,10 +27,10 @@ func (a *Authenticator) AuthenticatorsFor(t *index.Type) []authstatus.Authentica
 			always(m.Name())
 		}
 	}
-	if a.certs.ProxiesKnown() {
+	if a.certs.HasRequestHeaderCA() {
 		always(clientcert.ByRequestHeader)
 	}
-	if a.certs.UsersKnown() {
+	if a.certs.HasClientCA() {
 		always(clientcert.ByClientCertificate)
 	}
 	for _, m := range a.config.Tokens {

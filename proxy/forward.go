@@ -163,7 +163,7 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 		}
 		fallthrough // ReverseProxy would end the upload
 	case res.ContentLength == -1:
-		x.response.rechecked = x.p.streams.newRecheckedBody(res, x.p.streams.streamAuthn(x.inbound, &x.dest, x.decision))
+		x.response.rechecked = x.p.streams.newRecheckedBody(res, x.p.streams.newStreamAuthn(x.inbound, &x.dest, x.decision))
 	}
 	if res.Body != http.NoBody {
 		x.response.download = countedBody{ReadCloser: res.Body, bytes: x.response.traffic.Received}

@@ -45,9 +45,9 @@ func (a *streamAuthn) soonest(now time.Time, after time.Duration) time.Time {
 	return next
 }
 
-// streamAuthn returns what d admitted r by, which goes to to; nil when there is nothing to
+// newStreamAuthn returns what d admitted r by, which goes to to; nil when there is nothing to
 // recheck.
-func (ss *streamSupervisor) streamAuthn(r *http.Request, to *destination.Destination, d *authn.Decision) *streamAuthn {
+func (ss *streamSupervisor) newStreamAuthn(r *http.Request, to *destination.Destination, d *authn.Decision) *streamAuthn {
 	if ss.recheck == nil || d == passedThrough && len(to.Mounts) == 0 {
 		return nil
 	}

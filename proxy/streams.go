@@ -110,7 +110,7 @@ func newStreamSet() *streamSet {
 // begin registers st, whose kind and end the caller has set. It is the stream of the request r,
 // which d admitted, to the server at to.
 func (ss *streamSupervisor) begin(st *stream, r *http.Request, to *destination.Destination, d *authn.Decision) *stream {
-	st.admittedBy = ss.streamAuthn(r, to, d)
+	st.admittedBy = ss.newStreamAuthn(r, to, d)
 	if t := &to.Target; ss.moves != nil && to.Kind == destination.Shard && t.Shard != nil {
 		st.cluster, st.shard = t.Cluster, t.Shard.Name
 	}

@@ -24,7 +24,7 @@ const (
 func checkStreamSize(r *http.Request, to *destination.Destination, admitted *authn.Decision) *metav1.Status {
 	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
 	for name, values := range r.Header {
-		if name == "Authorization" && admitted.ByToken() || admitted.Asserted() && to.Headers.Identifies(name) {
+		if name == "Authorization" && admitted.ByToken() || admitted.Asserted() && to.Headers.IsIdentityHeader(name) {
 			continue
 		}
 		size += len(name)

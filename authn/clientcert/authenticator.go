@@ -142,12 +142,11 @@ type Identity struct {
 	Infrastructure bool
 }
 
-// UsersKnown says whether client certificates name users, and ProxiesKnown
-// whether proxies may assert identities.
-func (c *Authenticator) UsersKnown() bool { return c.clients != nil }
+// HasClientCA reports whether client certificates name users.
+func (c *Authenticator) HasClientCA() bool { return c.clients != nil }
 
-// ProxiesKnown is UsersKnown's for proxies.
-func (c *Authenticator) ProxiesKnown() bool { return c.proxies != nil }
+// HasRequestHeaderCA reports whether proxies may assert identities.
+func (c *Authenticator) HasRequestHeaderCA() bool { return c.proxies != nil }
 
 // Authenticate judges the request's client certificate. Nil without refusals
 // means that there is none, or that no pool is configured.

@@ -115,12 +115,12 @@ func (i *Issuer) Verify(ctx context.Context, raw string) ([]byte, error) {
 	if payload, err := i.keys.Load().verify(jws); !errors.Is(err, errNoKey) {
 		return payload, err
 	}
-	return i.verifyLate(ctx, jws)
+	return i.verifyUnknownKey(ctx, jws)
 }
 
-// verifyLate verifies a token with an unknown key: it has the keys read again, unless they
+// verifyUnknownKey verifies a token with an unknown key: it has the keys read again, unless they
 // were read since the token was issued.
-func (i *Issuer) verifyLate(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
+func (i *Issuer) verifyUnknownKey(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	id := jws.Signatures[0].Protected.KeyID
 	if i.keys.Load() != nil && i.decided(id, jwks.IssuedAt(jws)) {
 		_, _, _ = i.requestRefresh(false) // nobody waits for it

@@ -15,7 +15,7 @@ func CannotReview() *metav1.Status {
 
 // TooManyReviews is a 429 for TokenReviews in one workspace.
 func TooManyReviews() *metav1.Status {
-	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many TokenReviews in this workspace; try again later"))
+	return retrySoon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many TokenReviews in this workspace; try again later"))
 }
 
 // ReviewForbidden is a 403 for a user who may not create TokenReviews, whose resource is given.

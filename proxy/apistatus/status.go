@@ -71,17 +71,17 @@ func MethodNotAllowed(format string, args ...any) *metav1.Status {
 
 // TooManyRequests is a 429: who says whose limit is reached, as in "the proxy has".
 func TooManyRequests(who string) *metav1.Status {
-	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s too many requests under way, please try again later", who))
+	return retrySoon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s too many requests under way, please try again later", who))
 }
 
 // TooManyStreams is a 429: who says whose limit is reached, as in "you have".
 func TooManyStreams(who string) *metav1.Status {
-	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s too many watches or other streams open, please try again later", who))
+	return retrySoon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "%s too many watches or other streams open, please try again later", who))
 }
 
 // TooManyExplanations is a 429 for requests to explain something.
 func TooManyExplanations() *metav1.Status {
-	return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests for explanations; try again later"))
+	return retrySoon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests for explanations; try again later"))
 }
 
 // InternalError is a 500.
@@ -89,20 +89,20 @@ func InternalError() *metav1.Status {
 	return New(http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: the proxy failed to serve this request")
 }
 
-// hopeless is how long an upstream must have been unreachable for clients not to be asked to
+// longOutage is how long an upstream must have been unreachable for clients not to be asked to
 // try again soon: client-go repeats each request ten times if they are, and kubectl does
 // that for each request of its discovery before it says anything.
-const hopeless = 30 * time.Second
+const longOutage = 30 * time.Second
 
 // Unreachable is a 503 for an upstream that could not be reached; what names it and
 // must not hold its address. The client is asked to try again soon, unless the upstream has
 // been failing for more than 30 s; 0: it has not, or that is not known.
 func Unreachable(what string, failing time.Duration) *metav1.Status {
-	if failing > hopeless {
+	if failing > longOutage {
 		return New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable,
 			"%s has not been reachable for %v; tell whoever operates kcp, or try again later", what, failing.Truncate(time.Second))
 	}
-	return soon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s could not be reached; try again later", what))
+	return retrySoon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s could not be reached; try again later", what))
 }
 
 // Unauthenticated is the answer to a request that Decide did not admit: 401, or 503
@@ -134,13 +134,13 @@ var refused = map[authn.CredentialKind]string{
 // the user has as many reviews under way as allowed; else 503.
 func AuthorizationFailed(err error) *metav1.Status {
 	if errors.Is(err, fairqueue.ErrFull) {
-		return soon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests are waiting for authorization; try again later"))
+		return retrySoon(New(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many requests are waiting for authorization; try again later"))
 	}
-	return soon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorization is not possible right now; try again later"))
+	return retrySoon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "authorization is not possible right now; try again later"))
 }
 
-// soon asks the client to try again soon.
-func soon(s *metav1.Status) *metav1.Status {
+// retrySoon asks the client to try again soon.
+func retrySoon(s *metav1.Status) *metav1.Status {
 	s.Details = &metav1.StatusDetails{RetryAfterSeconds: soonSeconds}
 	return s
 }

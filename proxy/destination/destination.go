@@ -64,8 +64,8 @@ type Headers interface {
 	// SetUnchanged is Set for a caller who goes on as it came: with its UID, whatever
 	// the server expects.
 	SetUnchanged(http.Header, user.Info)
-	// Identifies says whether Clear deletes a header.
-	Identifies(name string) bool
+	// IsIdentityHeader says whether Clear deletes a header.
+	IsIdentityHeader(name string) bool
 }
 
 // Mount is a mounted workspace: its path, as it was asked for, the logical cluster that it is

@@ -62,15 +62,15 @@ func (h *Headers) AlsoClear(other *Headers) {
 // spelling: the case of letters, and "_" for "-" as CGI-like readers fold them.
 func (h *Headers) Clear(header http.Header) {
 	for key := range header {
-		if h.Identifies(key) || assertsOrRewrites(key) {
+		if h.IsIdentityHeader(key) || assertsOrRewrites(key) {
 			delete(header, key)
 		}
 	}
 }
 
-// Identifies says whether a header, in any spelling, is one that Clear takes for an
+// IsIdentityHeader says whether a header, in any spelling, is one that Clear takes for an
 // identity's.
-func (h *Headers) Identifies(key string) bool {
+func (h *Headers) IsIdentityHeader(key string) bool {
 	return foldedIn(h.names, key) || beginsWithAny(key, h.prefixes)
 }
 

@@ -46,7 +46,7 @@ func (q *resolution) toAdminWorkspace(path string) (ok bool, err error) {
 		return false, nil
 	}
 	q.dest.Target = index.Target{}
-	q.enter(entryMatch{path: path, mapping: q.routes.admin.embedded})
+	q.setEntry(entryMatch{path: path, mapping: q.routes.admin.embedded})
 	// A server that resolves dot segments would leave /services/admin.
 	if err := lookup.Dotless(path); err != nil {
 		return true, err
@@ -55,7 +55,7 @@ func (q *resolution) toAdminWorkspace(path string) (ok bool, err error) {
 	if shard == nil {
 		return true, &destination.Error{Reason: destination.NoShard, Message: "no shard that serves the Admin workspace responds"}
 	}
-	q.enter(entryMatch{path: path, mapping: mapping})
+	q.setEntry(entryMatch{path: path, mapping: mapping})
 	d := &q.dest
 	d.Kind, d.Shard = destination.VirtualWorkspace, shard.Name
 	d.Base, d.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")

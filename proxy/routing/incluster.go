@@ -13,11 +13,11 @@ import (
 // maxRoutingToken bounds the tokens that are decoded to route by.
 const maxRoutingToken = 64 << 10
 
-// inCluster puts the logical cluster of a service account's token before the path, because
+// prefixTokenCluster puts the logical cluster of a service account's token before the path, because
 // pods know the address of their API server, but no cluster. It does so only for paths that
 // match no mapping except "/". The claim is unverified and is used for routing only. The error
 // wraps lookup.ErrAmbiguous.
-func (m *Mappings) inCluster(r *http.Request, path string) (string, error) {
+func (m *Mappings) prefixTokenCluster(r *http.Request, path string) (string, error) {
 	first, _ := lookup.Segment(path)
 	if first == "clusters" || first == "services" || r.Header.Get("X-Kubernetes-Sharded-Request") != "" {
 		return path, nil

@@ -33,7 +33,7 @@ func (m *Mappings) match(path string) (entryMatch, error) {
 
 // find finds the mapping alone; nil when there is none.
 func (m *Mappings) find(path string) (*Mapping, error) {
-	if !ended(path) { // the first segment always decides
+	if !noSegmentsLeft(path) { // the first segment always decides
 		first, _ := lookup.Segment(path)
 		if _, err := lookup.DecodeSegment(first); err != nil {
 			return nil, err
@@ -77,7 +77,7 @@ func (m *Mappings) findCluster(e *Mapping, path string) (entryMatch, error) {
 // decide that are decoded.
 func (e *Mapping) matches(path string) (bool, error) {
 	for _, want := range e.pattern {
-		if ended(path) {
+		if noSegmentsLeft(path) {
 			return false, nil
 		}
 		var segment string
@@ -105,8 +105,8 @@ func (e *Mapping) split(path string) (cluster, below string) {
 	return cluster, path
 }
 
-// ended says whether no segment is left. A slash at the end begins none.
-func ended(path string) bool { return path == "" || path == "/" }
+// noSegmentsLeft reports whether no segment is left. A slash at the end begins none.
+func noSegmentsLeft(path string) bool { return path == "" || path == "/" }
 
 func placeholder(segment string) bool { return strings.HasPrefix(segment, "{") }
 

@@ -36,18 +36,18 @@ type resolution struct {
 // itself.
 func (q *resolution) resolve(path string) error {
 	for hops := 0; ; hops++ {
-		if ours, err := q.toServices(path); ours {
+		if matched, err := q.toServices(path); matched {
 			if hops > 0 {
 				q.dest.ShardRoute = "" // the caller asked for a mount, not for this
 			}
 			return err
 		}
-		if ours, err := q.toAdminWorkspace(path); ours {
+		if matched, err := q.toAdminWorkspace(path); matched {
 			return err
 		}
 		if hops == 0 {
 			var err error
-			if path, err = q.routes.mappings.inCluster(q.request, path); err != nil {
+			if path, err = q.routes.mappings.prefixTokenCluster(q.request, path); err != nil {
 				return err
 			}
 		}
@@ -74,7 +74,7 @@ func (q *resolution) resolve(path string) error {
 // which a tenant chose, is returned.
 func (q *resolution) toMapped(path string) (mount *url.URL, err error) {
 	found, err := q.routes.mappings.match(path)
-	q.enter(found)
+	q.setEntry(found)
 	m, d := found.mapping, &q.dest
 	switch {
 	case err != nil:
@@ -92,15 +92,15 @@ func (q *resolution) toMapped(path string) (mount *url.URL, err error) {
 	case d.Target.Mount != nil:
 		return d.Target.Mount, nil
 	case d.Target.Shard == nil:
-		return nil, index.ErrUnknown // no caller of ours can get here
+		return nil, index.ErrUnknown // no caller can get here
 	}
 	d.Base = d.Target.Shard.BaseURL
 	d.Prefix = d.Base.EscapedPath() + "/clusters/" + d.Target.Cluster
 	return nil, lookup.ValidateSubpath(d.Path)
 }
 
-// enter notes which entry of the mapping file the path belongs to.
-func (q *resolution) enter(found entryMatch) {
+// setEntry begins the Destination with the entry of the mapping file to which the path belongs.
+func (q *resolution) setEntry(found entryMatch) {
 	d := &q.dest
 	*d = destination.Destination{Path: found.path, APIPath: q.request.URL.Path, ClusterPath: found.cluster, Target: d.Target, Mounts: d.Mounts}
 	m := found.mapping

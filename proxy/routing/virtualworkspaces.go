@@ -78,7 +78,7 @@ func (r *Router) newShardServices(m *Mappings) (*virtualWorkspaces, error) {
 }
 
 // toServices finds where a path below /shards/ goes; false when it is none.
-func (q *resolution) toServices(path string) (ours bool, err error) {
+func (q *resolution) toServices(path string) (matched bool, err error) {
 	if q.routes.services == nil {
 		return false, nil
 	}
@@ -103,7 +103,7 @@ func (q *resolution) toServices(path string) (ours bool, err error) {
 	}
 	base, mapping, ok := q.routes.services.upstream(shard)
 	found.mapping = mapping
-	q.enter(found)
+	q.setEntry(found)
 	d := &q.dest
 	d.Kind, d.Shard, d.ShardRoute = destination.VirtualWorkspace, shard.Name, shard.Name
 	d.Base, d.Prefix = base, strings.TrimRight(base.EscapedPath(), "/")

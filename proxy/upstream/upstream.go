@@ -165,14 +165,14 @@ func (u *Upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	return withFallback(t.dedicated, &u.requests, MaxDedicated, t.shared, r)
 }
 
-// withFallback sends r by first while at most most requests are under way there, else by
-// then.
-func withFallback(first http.RoundTripper, count *atomic.Int64, most int64, then *http.Transport, r *http.Request) (*http.Response, error) {
-	if count.Add(1) > most {
+// withFallback sends r by preferred while no more than limit requests are under way there, else by
+// fallback.
+func withFallback(preferred http.RoundTripper, count *atomic.Int64, limit int64, fallback *http.Transport, r *http.Request) (*http.Response, error) {
+	if count.Add(1) > limit {
 		count.Add(-1)
-		return then.RoundTrip(r)
+		return fallback.RoundTrip(r)
 	}
-	res, err := first.RoundTrip(r)
+	res, err := preferred.RoundTrip(r)
 	if err != nil || res.Body == http.NoBody {
 		count.Add(-1)
 		return res, err

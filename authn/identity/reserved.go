@@ -129,7 +129,7 @@ func GuardWorkspaceUser(u user.Info) (Guarded, error) {
 		return Guarded{}, fmt.Errorf("user name %q begins with %q, which no workspace authenticator may assert", clip.Clone(g.user.Name, MaxQuoted), systemPrefix)
 	}
 	g.user.Groups = make([]string, 0, len(u.GetGroups())+1)
-	for _, group := range once(u.GetGroups()) {
+	for _, group := range unique(u.GetGroups()) {
 		if hasSystemPrefix(group) {
 			g.remove("group ", group)
 			continue
@@ -156,9 +156,9 @@ func (g *Guarded) remove(what, name string) {
 	}
 }
 
-// once returns the list without duplicates. A list that is sorted and has none, as those that
+// unique returns the list without duplicates. A list that is sorted and has none, as those that
 // are remembered (see Normalize), is returned as it is.
-func once(list []string) []string {
+func unique(list []string) []string {
 	for i := 1; i < len(list); i++ {
 		if list[i-1] >= list[i] {
 			out := slices.Clone(list)
