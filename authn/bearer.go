@@ -85,7 +85,7 @@ func bearerProtocol(headers []string) (found string, err error) {
 	return found, nil
 }
 
-// PresentsToken says whether a request with these headers has a bearer token, good or bad.
+// PresentsToken reports whether a request with these headers has a bearer token, good or bad.
 func PresentsToken(h http.Header) bool {
 	token, err := bearer(h)
 	return token != "" || err != nil

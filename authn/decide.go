@@ -253,7 +253,7 @@ func (q *evaluation) workspaceToken(ctx context.Context, m token.Authenticator, 
 	return &Decision{User: g.Scoped(q.request.Target.Cluster), Authenticator: byWorkspace, ExpiresAt: until}
 }
 
-// accepted says whether m accepted the token. It records m's verdict; an acceptance only for
+// accepted reports whether m accepted the token. It records m's verdict; an acceptance only for
 // explanations. private is Verdict.Private.
 func (q *evaluation) accepted(m token.Authenticator, u user.Info, until time.Time, err error, private bool) bool {
 	v := Verdict{Authenticator: m.Name(), Private: private}

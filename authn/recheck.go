@@ -56,7 +56,7 @@ func (a *Authenticator) Recheck(ctx context.Context, r Request, d *Decision) *De
 	return fresh
 }
 
-// couldNotTell says whether an authenticator of the kind by was undecided. Authenticators
+// couldNotTell reports whether an authenticator of the kind by was undecided. Authenticators
 // of certificates never are.
 func (q *evaluation) couldNotTell(by string) bool {
 	return by == byToken && q.globalUndecided || by == byWorkspace && q.typeUndecided

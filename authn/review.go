@@ -75,7 +75,7 @@ func (a *Authenticator) accept(q *evaluation, d *Decision) *Review {
 	return &Review{Outcome: Accepted, User: u, Audiences: q.audiences.found}
 }
 
-// reviewable says whether raw could be presented in the header, unchanged.
+// reviewable reports whether raw could be presented in the header, unchanged.
 func reviewable(raw string, header http.Header) bool {
 	if strings.ContainsFunc(raw, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }) {
 		return false

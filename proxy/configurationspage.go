@@ -11,7 +11,7 @@ import (
 	"frontproxy/proxy/zpages"
 )
 
-// asksForConfigurations says whether a request to d asks for the state of the workspace's
+// asksForConfigurations reports whether a request to d asks for the state of the workspace's
 // WorkspaceAuthenticationConfigurations, and returns the name of one, or "" for all. Any other
 // request is for the shard.
 func (g *pages) asksForConfigurations(d *destination.Destination) (name string, ok bool) {

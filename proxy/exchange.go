@@ -63,7 +63,7 @@ type response struct {
 	download countedBody
 }
 
-// interrupted says whether the answer's body broke off at the upstream.
+// interrupted reports whether the answer's body broke off at the upstream.
 func (a *response) interrupted() bool {
 	return a.download.broken || a.watch != nil && a.watch.broken
 }

@@ -14,7 +14,7 @@ import (
 	"frontproxy/proxy/zpages"
 )
 
-// explainsWorkspace says whether a request to d asks for an explanation in a workspace, and of
+// explainsWorkspace reports whether a request to d asks for an explanation in a workspace, and of
 // the refusal with which id. Any other request is for the shard.
 func (g *pages) explainsWorkspace(d *destination.Destination) (id string, ok bool) {
 	if g.explanations == nil || d.Kind != destination.Shard {

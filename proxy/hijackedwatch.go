@@ -98,7 +98,7 @@ func (x *exchange) serveHijacked(conn net.Conn, more bool) {
 }
 
 // listen calls gone when the client closes the connection. The function returned
-// ends that, and says whether the client has been silent until now; if it was not,
+// ends that, and reports whether the client has been silent until now; if it was not,
 // what it said is lost.
 func listen(conn net.Conn, gone func()) (silent func() bool) {
 	heard := make(chan bool, 1)

@@ -66,7 +66,7 @@ func TestDropsIdentityHeadersOfClients(t *testing.T) {
 	}
 }
 
-// checkIdentity says whether a shard has seen alice and nothing else.
+// checkIdentity reports whether a shard has seen alice and nothing else.
 func checkIdentity(t *testing.T, got seen, custom bool) {
 	t.Helper()
 	h := got.Header.Clone()

@@ -78,7 +78,7 @@ func (i *identityRejections) last(server string, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// isAnonymousForbidden says whether an API server's short refusal is one of
+// isAnonymousForbidden reports whether an API server's short refusal is one of
 // system:anonymous, as JSON or protobuf. The answer stays as it is.
 func isAnonymousForbidden(res *http.Response) bool {
 	if res.ContentLength <= 0 || res.ContentLength > maxRefusal || res.Header.Get("Content-Encoding") != "" {

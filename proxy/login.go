@@ -14,7 +14,7 @@ import (
 	"frontproxy/proxy/logindiscovery"
 )
 
-// asksForLogin says whether r is for protected resource metadata. A mapping that
+// asksForLogin reports whether r is for protected resource metadata. A mapping that
 // names the very path goes before.
 func (p *Proxy) asksForLogin(r *http.Request) bool {
 	if p.config.Pages.LoginDiscovery == nil || !strings.HasPrefix(r.URL.Path, protectedresource.WellKnownPath) {

@@ -111,7 +111,7 @@ func (p *progressDeadline) stop() {
 	}
 }
 
-// timedOut says whether a step was cut.
+// timedOut reports whether a step was cut.
 func (p *progressDeadline) timedOut() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

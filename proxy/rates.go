@@ -28,7 +28,7 @@ type RatesConfig struct {
 	// Pause is for how long the answer to a request that comes too fast is held back, so that a
 	// client that ignores Retry-After costs little; 0: not at all.
 	Pause time.Duration
-	// Infrastructure says whether a client certificate is exempt from rates, as
+	// Infrastructure reports whether a client certificate is exempt from rates, as
 	// Decision.Infrastructure does later. Nil: none is, before authentication.
 	Infrastructure func([]*x509.Certificate) bool
 }

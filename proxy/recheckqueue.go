@@ -102,7 +102,7 @@ func (q *recheckQueue) next() *stream {
 	return nil
 }
 
-// room says whether a source or flow that has n slots may have another.
+// room reports whether a source or flow that has n slots may have another.
 func (q *recheckQueue) room(n, part int) bool {
 	free := rechecksAtOnce - q.running - 1
 	return free >= 0 && (n == 0 || n+1 <= free/part)

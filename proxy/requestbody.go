@@ -17,7 +17,7 @@ import (
 // transport can do that only with a body it can have twice.
 const maxBufferedBody = 64 << 10
 
-// isBuffered says whether r's body is one that bufferBody reads.
+// isBuffered reports whether r's body is one that bufferBody reads.
 func isBuffered(r *http.Request) bool {
 	return r.ContentLength > 0 && r.ContentLength <= maxBufferedBody
 }
@@ -162,7 +162,7 @@ func (b *requestBody) answered(answer io.ReadCloser) io.ReadCloser {
 	return &earlyAnswer{answer, b}
 }
 
-// expects says whether more of the body may come; nil: no.
+// expects reports whether more of the body may come; nil: no.
 func (b *requestBody) expects() bool {
 	if b == nil {
 		return false

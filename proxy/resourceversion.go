@@ -19,7 +19,7 @@ import (
 // its client lists again. Streams that are under way end by themselves (streammoves.go). Package
 // otherstores knows the resources whose versions are neither shard's.
 
-// listedVersionTimeout is how long a shard may take for the list that says whether a
+// listedVersionTimeout is how long a shard may take for the list that reports whether a
 // resource is in another store.
 const listedVersionTimeout = 5 * time.Second
 
@@ -66,7 +66,7 @@ func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.St
 	return nil
 }
 
-// mustListAgain says whether a request lists or watches from some version a cluster
+// mustListAgain reports whether a request lists or watches from some version a cluster
 // that two shards claim, by what Resolve has returned. It cannot be served now, and once
 // the cluster has settled its version may be any other of the new shard. So the client is
 // asked to list again now, while it is certain that it must.

@@ -52,7 +52,7 @@ func newTokenReviews(now func() time.Time) (*tokenReviews, error) {
 	return &tokenReviews{codec: codec, rates: ratelimit.NewPerKey(reviewRate, now)}, nil
 }
 
-// reviewsToken says whether the request is a TokenReview that the proxy answers: one in a
+// reviewsToken reports whether the request is a TokenReview that the proxy answers: one in a
 // workspace, by an authenticated caller. A non-nil Status refuses it.
 func (x *exchange) reviewsToken(r *http.Request) (bool, *metav1.Status) {
 	if x.p.reviews == nil || x.localPath != "" || x.decision.User == nil || x.dest.Exposure != destination.Trusted {

@@ -60,7 +60,7 @@ func clientTrace(h http.Header) propagation.MapCarrier {
 	return carrier
 }
 
-// plainID says whether a client's id can stand in logs, events and headers.
+// plainID reports whether a client's id can stand in logs, events and headers.
 func plainID(id string) bool {
 	for _, c := range []byte(id) {
 		if c <= ' ' || c > '~' || c == '"' || c == '\\' {

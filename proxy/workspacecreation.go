@@ -40,7 +40,7 @@ func createsWorkspace(r *http.Request, d *destination.Destination) (bool, error)
 	return subresource == "" && err == nil, err
 }
 
-// applies says whether a request is a server-side apply. The type is cut off as
+// applies reports whether a request is a server-side apply. The type is cut off as
 // API servers cut it off, whatever follows.
 func applies(r *http.Request) bool {
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")

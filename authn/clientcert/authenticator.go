@@ -379,7 +379,7 @@ func sharedCA(a, b CAPool, now time.Time) (string, bool) {
 	return "", false
 }
 
-// verifiesCA says whether the pool verifies the CA certificate, with others as
+// verifiesCA reports whether the pool verifies the CA certificate, with others as
 // intermediates.
 func verifiesCA(pool CAPool, others []*x509.Certificate, c *x509.Certificate, now time.Time) bool {
 	options, ok := pool.VerifyOptions()

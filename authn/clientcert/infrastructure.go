@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Infrastructure says whether a certificate belongs to what keeps kcp going, which a bound on
+// Infrastructure reports whether a certificate belongs to what keeps kcp going, which a bound on
 // clients must not stop: it verifies, and it is a shard's (ShardClients, ShardCallers) or has
 // the group system:masters, whether or not that group is forwarded. It gives no right.
 func (c *Authenticator) Infrastructure(certs []*x509.Certificate) bool {
@@ -24,7 +24,7 @@ func (c *Authenticator) Infrastructure(certs []*x509.Certificate) bool {
 	return err == nil
 }
 
-// isShardClient says whether a verified user's certificate is one of a shard, on any path.
+// isShardClient reports whether a verified user's certificate is one of a shard, on any path.
 func (c *Authenticator) isShardClient(certs []*x509.Certificate) bool {
 	return slices.ContainsFunc(c.shards, func(s ShardClient) bool { return s.CommonName == certs[0].Subject.CommonName })
 }

@@ -79,12 +79,12 @@ func newShardCallers(listed []ShardCaller, rh *RequestHeader, dropped identity.G
 	}, nil
 }
 
-// lists says whether the name is on the list, of whatever shard.
+// lists reports whether the name is on the list, of whatever shard.
 func (s *shardCallers) lists(name string) bool {
 	return s != nil && slices.ContainsFunc(s.listed, func(c ShardCaller) bool { return c.CommonName == name })
 }
 
-// asserts says whether any header, in any spelling, is a part of an identity.
+// asserts reports whether any header, in any spelling, is a part of an identity.
 func (s *shardCallers) asserts(header http.Header) bool {
 	for key := range header {
 		if len(s.readings(strings.ToLower(key), true)) > 0 {

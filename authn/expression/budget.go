@@ -68,7 +68,7 @@ func NewBudget(claims int) *Budget {
 	}
 }
 
-// Used says whether an expression was evaluated.
+// Used reports whether an expression was evaluated.
 func (b *Budget) Used() bool { return b.used }
 
 type budgetKey struct{}

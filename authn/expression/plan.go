@@ -226,7 +226,7 @@ func (p *planner) step(c ast.CallExpr, exprs []ast.Expr) (node, error) {
 	return nil, errors.New("unknown macro")
 }
 
-// grows says whether a macro's accumulator is only ever appended to: it starts
+// grows reports whether a macro's accumulator is only ever appended to: it starts
 // empty and has the name that no expression can spell.
 func grows(f ast.ComprehensionExpr) bool {
 	if f.AccuVar() != parser.HiddenAccumulatorName {

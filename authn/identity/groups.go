@@ -37,7 +37,7 @@ func NewGroupSet(patterns []string) GroupSet {
 
 func (s GroupSet) empty() bool { return len(s.exact) == 0 && len(s.prefixes) == 0 }
 
-// Has says whether the group is in the set, or has a prefix that is.
+// Has reports whether the group is in the set, or has a prefix that is.
 func (s GroupSet) Has(group string) bool {
 	return s.exact[group] || slices.ContainsFunc(s.prefixes, func(p string) bool { return strings.HasPrefix(group, p) })
 }

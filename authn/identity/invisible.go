@@ -17,7 +17,7 @@ const (
 	blankBraille       = '\u2800'
 )
 
-// invisible says whether a name has a character that shows nothing, wherever it
+// invisible reports whether a name has a character that shows nothing, wherever it
 // is. Persian and Indic words need joiners, though, and Japanese names and emoji
 // variation selectors: these are taken behind a visible character beyond ASCII,
 // where they change what that looks like.
@@ -40,7 +40,7 @@ func invisible(name string) bool {
 	return false
 }
 
-// joins says whether r changes what its neighbours look like.
+// joins reports whether r changes what its neighbours look like.
 func joins(r rune) bool {
 	return r == zeroWidthJoiner || r == zeroWidthNonJoiner || unicode.Is(unicode.Variation_Selector, r)
 }

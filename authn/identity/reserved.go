@@ -91,7 +91,7 @@ func CheckName(what, s string) error {
 	return nil
 }
 
-// checkText says whether a header carries s unchanged.
+// checkText reports whether a header carries s unchanged.
 func checkText(what, s string) error {
 	var problem string
 	switch {

@@ -188,7 +188,7 @@ func (f *fetchScheduler) hasRoom(owner string, class fetchClass, limit, used int
 	return used < max(1, limit>>n)
 }
 
-// before says whether it is a's turn before b's.
+// before reports whether it is a's turn before b's.
 func (f *fetchScheduler) before(a, b string) bool {
 	if x, y := f.load(a), f.load(b); x != y {
 		return x < y

@@ -92,7 +92,7 @@ func (i *Issuer) Generation() uint64 {
 	return 0
 }
 
-// HasKey says whether there is a key for a compact JWS, so that Verify need not
+// HasKey reports whether there is a key for a compact JWS, so that Verify need not
 // wait for a fetch; of one that names no key, whether there are any.
 func (i *Issuer) HasKey(raw string) bool {
 	jws, err := jose.ParseSignedCompact(raw, algorithms)

@@ -81,7 +81,7 @@ const (
 	bundleCost = 4
 )
 
-// checkURL says whether raw may be fetched at all.
+// checkURL reports whether raw may be fetched at all.
 func checkURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {

@@ -102,7 +102,7 @@ func (s *keySet) stillIn(later *keySet) *keySet {
 	return left
 }
 
-// sameKey says whether two usable keys with the same ID verify the same tokens.
+// sameKey reports whether two usable keys with the same ID verify the same tokens.
 func sameKey(a, b *jose.JSONWebKey) bool {
 	public, ok := a.Key.(interface {
 		Equal(key crypto.PublicKey) bool
@@ -157,7 +157,7 @@ func checkKey(key *jose.JSONWebKey) error {
 	return nil
 }
 
-// fits says whether key may verify signatures by alg.
+// fits reports whether key may verify signatures by alg.
 func fits(key *jose.JSONWebKey, alg string) bool {
 	if key.Algorithm != "" && key.Algorithm != alg {
 		return false

@@ -30,7 +30,7 @@ type Flags struct {
 	SigningAlgs []string
 }
 
-// Set says whether the flags configure an issuer. Like kube, they need both
+// Set reports whether the flags configure an issuer. Like kube, they need both
 // --oidc-issuer-url and --oidc-client-id; one without the other is an error of
 // New.
 func (f Flags) Set() bool { return f.IssuerURL != "" || f.ClientID != "" }

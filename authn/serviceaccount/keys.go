@@ -80,7 +80,7 @@ func NewKeySet(keys ...Key) *KeySet {
 	return s
 }
 
-// has says whether the key is in the set by its id.
+// has reports whether the key is in the set by its id.
 func (s *KeySet) has(k Key) bool {
 	return slices.ContainsFunc(s.byID[k.ID], func(o Key) bool {
 		public, ok := o.Public.(interface{ Equal(crypto.PublicKey) bool })
@@ -88,7 +88,7 @@ func (s *KeySet) has(k Key) bool {
 	})
 }
 
-// equal says whether two sets have the same keys by the same ids.
+// equal reports whether two sets have the same keys by the same ids.
 func (s *KeySet) equal(o *KeySet) bool {
 	return len(s.all) == len(o.all) && !slices.ContainsFunc(s.all, func(k Key) bool { return !o.has(k) })
 }

@@ -40,7 +40,7 @@ type RevocationChecker interface {
 // judge a token.
 type ReadyChecker interface {
 	Authenticator
-	// Ready says whether it can judge the token at once.
+	// Ready reports whether it can judge the token at once.
 	Ready(t Token) bool
 }
 

@@ -57,7 +57,7 @@ const (
 	ForReview
 )
 
-// Counted says whether refusals for this purpose count among those of callers.
+// Counted reports whether refusals for this purpose count among those of callers.
 func (p Purpose) Counted() bool { return p == ForAdmission || p == ForRecheck }
 
 // Parse reads the parts of a bearer token that can be read without trusting it. A

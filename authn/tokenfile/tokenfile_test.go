@@ -92,7 +92,7 @@ func TestTokenFileMissing(t *testing.T) {
 	}
 }
 
-// knows says whether a token is known to f.
+// knows reports whether a token is known to f.
 func (f *Authenticator) knows(raw string) bool {
 	u, _, _ := f.AuthenticateToken(context.Background(), token.Token{Raw: raw})
 	return u != nil

@@ -127,7 +127,7 @@ func (h *health) note(result Result, asked time.Time, err error) {
 	}
 }
 
-// answeredAfter says whether a question asked after t was answered with a
+// answeredAfter reports whether a question asked after t was answered with a
 // TokenReview.
 func (h *health) answeredAfter(t time.Time) bool {
 	h.mu.Lock()

@@ -57,7 +57,7 @@ func (c *configEntry) dropUntrusted(strictly bool) {
 	})
 }
 
-// servesOthers says whether something is served that the present spec names, but
+// servesOthers reports whether something is served that the present spec names, but
 // trusts otherwise.
 func (c *configEntry) servesOthers() bool {
 	ids := c.object.spec.IssuerIDs()
@@ -83,7 +83,7 @@ func (i *Index) continueHandOver(c *configEntry, now time.Time) bool {
 	return true
 }
 
-// hasKeysFor says whether the keys of issuers that take over from others of the
+// hasKeysFor reports whether the keys of issuers that take over from others of the
 // same URL have been read.
 func hasKeysFor(b *jwt.Configuration, serving []*jwt.Authenticator) bool {
 	return !slices.ContainsFunc(b.Authenticators, func(a *jwt.Authenticator) bool {

@@ -123,7 +123,7 @@ func TestWorkspaceMadeAnew(t *testing.T) {
 	all.Wait()
 }
 
-// ended says whether done is closed.
+// ended reports whether done is closed.
 func ended(done <-chan struct{}) bool {
 	select {
 	case <-done:

@@ -40,7 +40,7 @@ var cells = []cell{
 
 func (c *cell) large() bool { return c.kind == download || c.kind == upload || c.kind == events }
 
-// takes says whether the cell can be measured of t: those that refuse nobody take only loads
+// takes reports whether the cell can be measured of t: those that refuse nobody take only loads
 // that are admitted, and HAProxy is made for small requests with a token.
 func (c *cell) takes(t target) bool {
 	switch t {

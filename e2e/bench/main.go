@@ -147,7 +147,7 @@ func list(s string) []string {
 	return strings.Split(s, ",")
 }
 
-// wants says whether a cell is to be measured.
+// wants reports whether a cell is to be measured.
 func (p *plan) wants(cell string) bool {
 	for _, o := range p.only {
 		if strings.Contains(cell, o) {

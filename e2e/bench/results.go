@@ -116,7 +116,7 @@ func (b bound) String() string {
 	return sign + number(b.value)
 }
 
-// met says whether s keeps it, by its median.
+// met reports whether s keeps it, by its median.
 func (b bound) met(s spread) bool {
 	if b.least {
 		return s.median >= b.value

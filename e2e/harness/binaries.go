@@ -100,10 +100,10 @@ func (b *Binaries) Ask(ctx context.Context) error {
 	return nil
 }
 
-// hasFlag says whether `kcp start` has a flag, given without dashes.
+// hasFlag reports whether `kcp start` has a flag, given without dashes.
 func (b *Binaries) hasFlag(name string) bool { return strings.Contains(b.help, " --"+name+" ") }
 
-// HasGate says whether `kcp start` has a feature gate, by the list of defaults.
+// HasGate reports whether `kcp start` has a feature gate, by the list of defaults.
 func (b *Binaries) HasGate(name string) bool {
 	return strings.Contains(b.help, ","+name+"=") || strings.Contains(b.help, "(default "+name+"=")
 }

@@ -240,16 +240,16 @@ const mountsProxy = "kcp-mounts-proxy"
 
 // What the kcp that runs can do, by what its programs say.
 
-// ReentersMounts says whether its shards forward requests for mounted workspaces
+// ReentersMounts reports whether its shards forward requests for mounted workspaces
 // to the proxy with a certificate that may assert who is asking.
 func (e *Environment) ReentersMounts() bool {
 	return e.config.Binaries.hasFlag("mount-proxy-client-cert-file")
 }
 
-// Migrates says whether it moves logical clusters between shards.
+// Migrates reports whether it moves logical clusters between shards.
 func (e *Environment) Migrates() bool { return e.config.Binaries.HasGate(migrationGate) }
 
-// HasLifecycleGroups says whether the groups system:kcp:initializer:* and
+// HasLifecycleGroups reports whether the groups system:kcp:initializer:* and
 // system:kcp:terminator:* let into workspaces.
 func (e *Environment) HasLifecycleGroups() bool {
 	return strings.Contains(e.config.Binaries.proxyHelp, "system:kcp:initializer:")

@@ -74,7 +74,7 @@ func (i *initialization) Error() string {
 	return b.String()
 }
 
-// givenUp says whether kcp has met an error while it made the workspace's first
+// givenUp reports whether kcp has met an error while it made the workspace's first
 // APIBindings and will not try again. Its controller does so (up to v0.32.3, in
 // pkg/reconciler/tenancy/initialization) when a creation fails: it notes the
 // error in a condition and drops the workspace from its queue. That happens

@@ -117,7 +117,7 @@ const (
 	uploadBytes = 256 << 10
 )
 
-// allows says whether a request may fail in a way at a shard in trouble. A shard
+// allows reports whether a request may fail in a way at a shard in trouble. A shard
 // that starts answers 403 itself until it has read its roles.
 func (r *row) allows(class string) bool {
 	return class == "503" || class == "429" || class == brokeOff || class == uploadCut || class == "403" && strings.Contains(r.fault, "started")

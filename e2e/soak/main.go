@@ -59,7 +59,7 @@ func parsePlan(args []string) (*plan, error) {
 	return p, nil
 }
 
-// wants says whether a fault is to be made.
+// wants reports whether a fault is to be made.
 func (p *plan) wants(fault string) bool {
 	for _, part := range p.faults {
 		if strings.Contains(fault, part) {

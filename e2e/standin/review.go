@@ -62,7 +62,7 @@ func (s *Shard) selfReviewed(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// mayIn says whether members of the groups may do in a workspace what spec says:
+// mayIn reports whether members of the groups may do in a workspace what spec says:
 // WorkspaceAdmin may read explanations and configurations and change these,
 // ConfigurationReader may read the configuration "auth".
 func mayIn(groups []string, spec *authorizationv1.SelfSubjectAccessReviewSpec) bool {

@@ -64,7 +64,7 @@ type Headers interface {
 	// SetUnchanged is Set for a caller who goes on as it came: with its UID, whatever
 	// the server expects.
 	SetUnchanged(http.Header, user.Info)
-	// IsIdentityHeader says whether Clear deletes a header.
+	// IsIdentityHeader reports whether Clear deletes a header.
 	IsIdentityHeader(name string) bool
 }
 

@@ -68,7 +68,7 @@ func (h *Headers) Clear(header http.Header) {
 	}
 }
 
-// IsIdentityHeader says whether a header, in any spelling, is one that Clear takes for an
+// IsIdentityHeader reports whether a header, in any spelling, is one that Clear takes for an
 // identity's.
 func (h *Headers) IsIdentityHeader(key string) bool {
 	return foldedIn(h.names, key) || beginsWithAny(key, h.prefixes)
@@ -155,7 +155,7 @@ var (
 	}
 )
 
-// assertsOrRewrites says whether a header, in any spelling, is one of another proxy's or
+// assertsOrRewrites reports whether a header, in any spelling, is one of another proxy's or
 // of those that rewrite the request: a client's is never forwarded.
 func assertsOrRewrites(key string) bool {
 	return foldedIn(assertingHeaders, key) || foldedIn(requestHeaders, key) || beginsWithAny(key, assertingPrefixes)

@@ -14,7 +14,7 @@ const (
 	DefaultExtra = "X-Remote-Extra-"
 )
 
-// Reserved says whether a header cannot carry an identity.
+// Reserved reports whether a header cannot carry an identity.
 func Reserved(name string) bool {
 	switch http.CanonicalHeaderKey(name) {
 	case "Authorization", "Connection", "Content-Length", "Content-Type", "Host", "Keep-Alive", "Proxy-Authorization",
@@ -24,11 +24,11 @@ func Reserved(name string) bool {
 	return false
 }
 
-// Same says whether some server takes two header names for one: the case of letters
+// Same reports whether some server takes two header names for one: the case of letters
 // does not count, nor does "_" for "-".
 func Same(a, b string) bool { return normalHeader(a) == normalHeader(b) }
 
-// HasPrefix says whether some server takes a header name for one that begins with prefix.
+// HasPrefix reports whether some server takes a header name for one that begins with prefix.
 func HasPrefix(name, prefix string) bool { return hasFoldPrefix(name, normalHeader(prefix)) }
 
 // normalHeader is the normal form of a header name, which all its spellings share.
@@ -36,18 +36,18 @@ func normalHeader(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
 }
 
-// foldedIn says whether key, in any spelling, is one of the names, which are in normal form.
+// foldedIn reports whether key, in any spelling, is one of the names, which are in normal form.
 func foldedIn(names []string, key string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return len(key) == len(name) && hasFoldPrefix(key, name) })
 }
 
-// beginsWithAny says whether name, in any spelling, begins with one of the prefixes, which are in
+// beginsWithAny reports whether name, in any spelling, begins with one of the prefixes, which are in
 // normal form.
 func beginsWithAny(name string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return hasFoldPrefix(name, p) })
 }
 
-// hasFoldPrefix says whether name, in any spelling, begins with prefix, which is in
+// hasFoldPrefix reports whether name, in any spelling, begins with prefix, which is in
 // normal form.
 func hasFoldPrefix(name, prefix string) bool {
 	if len(name) < len(prefix) {

@@ -57,7 +57,7 @@ func New(c Config) (*Discovery, error) {
 	return d, nil
 }
 
-// Owns says whether an escaped path is one that Metadata answers for, whether or
+// Owns reports whether an escaped path is one that Metadata answers for, whether or
 // not there is something to tell.
 func Owns(path string) bool {
 	rest, ok := strings.CutPrefix(path, protectedresource.WellKnownPath)

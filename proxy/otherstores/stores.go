@@ -43,7 +43,7 @@ func New() Stores {
 	return Stores{bytecache.New[string, clusterStores](maxBytes, nil)}
 }
 
-// Has says whether a resource of a cluster is known to be in another store.
+// Has reports whether a resource of a cluster is known to be in another store.
 func (s Stores) Has(cluster string, m Move, resource string) bool {
 	c, ok := s.clusters.Get(cluster)
 	return ok && c.move == m && slices.Contains(c.resources, resource)

@@ -49,7 +49,7 @@ func methodVerb(method string) string {
 	return ""
 }
 
-// LongRunning says whether an API server takes a request for one that may last as long as it
+// LongRunning reports whether an API server takes a request for one that may last as long as it
 // likes, which it neither counts nor limits in time.
 func LongRunning(info *request.RequestInfo) bool { return longRunning(nil, info) }
 
@@ -62,7 +62,7 @@ func Verb(info *request.RequestInfo, upgrade bool) string {
 	return cmp.Or(info.Verb, "other")
 }
 
-// Streaming says whether a request looks as if it asked for an answer without an end: a watch
+// Streaming reports whether a request looks as if it asked for an answer without an end: a watch
 // (the old form has it in the path), or logs that are followed. That is good enough to choose a
 // connection by, and for nothing else: LongRunning is exact.
 func Streaming(path, query string) bool {
@@ -78,7 +78,7 @@ func First(query, key string) string {
 	return values.Get(key)
 }
 
-// flag says whether a query sets a flag.
+// flag reports whether a query sets a flag.
 func flag(query, name string) (set bool) {
 	if query == "" {
 		return false
@@ -105,7 +105,7 @@ var errTwoLengths = errors.New("the request has more than one content-length")
 // h2c above all, would be a tunnel in which requests pass unjudged.
 var upgrades = []string{"websocket", "SPDY/3.1"}
 
-// Upgrade says whether a request asks for an upgrade. The error, which the client may
+// Upgrade reports whether a request asks for an upgrade. The error, which the client may
 // read, is that the upgrade it asks for is not served.
 func Upgrade(r *http.Request) (bool, error) {
 	values, ok := r.Header["Upgrade"]

@@ -73,7 +73,7 @@ func (m *Mappings) findCluster(e *Mapping, path string) (entryMatch, error) {
 	return r, err
 }
 
-// matches says whether the pattern matches the path's first segments. Only segments that
+// matches reports whether the pattern matches the path's first segments. Only segments that
 // decide that are decoded.
 func (e *Mapping) matches(path string) (bool, error) {
 	for _, want := range e.pattern {

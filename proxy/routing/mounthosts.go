@@ -45,7 +45,7 @@ type mountHost struct {
 	upstream *upstream.Upstream
 }
 
-// hasClientCertificate says whether this proxy has a certificate for the host. Then the host gets
+// hasClientCertificate reports whether this proxy has a certificate for the host. Then the host gets
 // the caller's identity, too.
 func (h *mountHost) hasClientCertificate() bool { return h.upstream.Files.Cert != "" }
 
@@ -178,7 +178,7 @@ func (h *MountHosts) find(mount *url.URL) *mountHost {
 	return nil
 }
 
-// plainPath says whether all of a URL's path has one reading only.
+// plainPath reports whether all of a URL's path has one reading only.
 func plainPath(u *url.URL) error {
 	for rest := u.EscapedPath(); rest != "" && rest != "/"; {
 		var segment string

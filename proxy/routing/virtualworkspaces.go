@@ -113,7 +113,7 @@ func (q *resolution) toServices(path string) (matched bool, err error) {
 	return true, nil
 }
 
-// leaveTypeOpen says whether a request below /shards/ goes on although two shards claim
+// leaveTypeOpen reports whether a request below /shards/ goes on although two shards claim
 // its cluster: the path says which shard is asked, so only the cluster's type is unknown.
 // kcp itself asks so, when it copies a cluster from one shard to another. A request
 // through a mount is for a workspace, not for a shard.

@@ -70,7 +70,7 @@ func newHealthChecker(config func() *tls.Config, log klog.Logger) *healthChecker
 	return p
 }
 
-// responds says whether connections are made to a backend.
+// responds reports whether connections are made to a backend.
 func (p *healthChecker) responds(address string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -56,7 +56,7 @@ func newHTTP1(dial DialFunc, config *tls.Config) *http1 {
 	return &http1{dial: dial, tls: config}
 }
 
-// carries says whether h can send r.
+// carries reports whether h can send r.
 func (h *http1) carries(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.Body == nil || r.Body == http.NoBody) && r.URL.Scheme == "https"
 }
@@ -273,7 +273,7 @@ var errLongHeader = fmt.Errorf("the headers of an answer have more than %d bytes
 // while c is used.
 func (c *http1Conn) close() { _ = c.polled.Close() }
 
-// quiet says whether an idle connection can be used again: the server has not closed it and has
+// quiet reports whether an idle connection can be used again: the server has not closed it and has
 // sent nothing more. What it had sent would be taken for the answer to the next request.
 func (c *http1Conn) quiet() bool {
 	c.polled.polling = true

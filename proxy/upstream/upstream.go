@@ -181,7 +181,7 @@ func withFallback(preferred http.RoundTripper, count *atomic.Int64, limit int64,
 	return res, nil
 }
 
-// replayableWrite says whether r may change something, and has a body that the
+// replayableWrite reports whether r may change something, and has a body that the
 // transport can send again, or none.
 func replayableWrite(r *http.Request) bool {
 	switch r.Method {
@@ -206,7 +206,7 @@ func (b *dedicatedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// Responds says whether requests to a server, by its host and port, are sent at all. They
+// Responds reports whether requests to a server, by its host and port, are sent at all. They
 // are not from when it has said nothing for 25 s to what was sent to it, or no connection to
 // it could be made within 5 s, until it responds again. Of a server that refuses connections
 // nothing is known.

@@ -75,7 +75,7 @@ func At(f Framing) Position { return Position{framing: f} }
 // Framing returns the body's framing.
 func (p *Position) Framing() Framing { return p.framing }
 
-// BetweenFrames says whether a frame may begin here. It is never true of an unknown framing.
+// BetweenFrames reports whether a frame may begin here. It is never true of an unknown framing.
 func (p *Position) BetweenFrames() bool { return p.framing != Unknown && p.head == 0 && p.left == 0 }
 
 // Advance moves p past data, which is what follows.

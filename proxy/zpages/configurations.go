@@ -86,7 +86,7 @@ func NewConfigurations(c Configurer, instance string, now func() time.Time) *Con
 	return &Configurations{configurer: c, instance: instance, workspaces: newWorkspaceLimiter(now), tries: tries{now: sets.Set[string]{}}}
 }
 
-// ConfigurationName says whether a path is one of Configurations', and which of them it
+// ConfigurationName reports whether a path is one of Configurations', and which of them it
 // names; empty: all.
 func ConfigurationName(path string) (name string, ok bool) {
 	if path == AuthenticationPath {

@@ -76,7 +76,7 @@ func NewExplanations(e Explainer, try TryFunc, now func() time.Time) *Explanatio
 	}
 }
 
-// ExplainedID says whether a path is one of explanations', and for which refusal.
+// ExplainedID reports whether a path is one of explanations', and for which refusal.
 func ExplainedID(path string) (id string, ok bool) {
 	if path == ExplainPath {
 		return "", true

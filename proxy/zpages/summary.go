@@ -77,7 +77,7 @@ func (e *Explanation) verdict(outcome authn.Outcome, wanted func(*authn.Verdict)
 	return nil
 }
 
-// ofType says whether a verdict is about the workspace's type as a whole.
+// ofType reports whether a verdict is about the workspace's type as a whole.
 func ofType(v *authn.Verdict) bool {
 	return strings.HasPrefix(v.Authenticator, workspacetypes.TypeName(&index.Type{}))
 }
