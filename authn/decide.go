@@ -41,7 +41,7 @@ func (a *Authenticator) Decide(ctx context.Context, r Request) *Decision {
 	if r.NoWait {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
-		cancel() // what an ended context leaves is what needs no waiting
+		cancel() // what has to wait fails; all else goes on
 	}
 	q := evaluation{request: r}
 	d := a.decide(ctx, &q)
@@ -287,8 +287,8 @@ func untrusted(t *token.Token) string {
 	return fmt.Sprintf("no configuration of the type trusts issuer %q", clip.Clone(t.Issuer, maxPresented))
 }
 
-// admit completes the Decision of an admitted request. by is the authenticator whose verdict
-// is not recorded yet; "" when it is.
+// admit completes the Decision of an admitted request. by is the authenticator whose acceptance
+// it records; "" when that has been recorded.
 func (q *evaluation) admit(d *Decision, by string) *Decision {
 	d.Status = http.StatusOK
 	if q.purpose != token.ForExplanation { // only explanations show verdicts that admit

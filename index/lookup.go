@@ -5,8 +5,8 @@ import "strings"
 // Lookup finds the target of a path "<cluster>[:<workspace>…]". The cluster may be
 // "user:<name>" for the home of that user. Any string is safe. The errors are
 // ErrUnknown, ErrNotSynced, ErrUnavailable and ErrConflict, unwrapped. With an error the
-// Target is zero, except that it has the Cluster when it is the path's last cluster
-// that two shards claim.
+// Target is zero, except that ErrConflict for the path's last cluster comes with the
+// Target's Cluster.
 func (idx *Index) Lookup(path string) (Target, error) {
 	idx.mu.RLock()
 	defer idx.mu.RUnlock()

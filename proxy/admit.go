@@ -24,7 +24,7 @@ type admission struct {
 // passedThrough is the decision for mappings whose backend authenticates.
 var passedThrough = &authn.Decision{PassThrough: true, Status: http.StatusOK}
 
-// errNobody is the panic for a Decision that admits a request without a user. No correct
+// errNobody is panicked with when a Decision admits a request without a user. No correct
 // Decider makes one; if it were forwarded, the shard would assume an identity of its own
 // choice.
 var errNobody = errors.New("the decision admits a request without a user")

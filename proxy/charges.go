@@ -12,7 +12,7 @@ import (
 	"frontproxy/proxy/destination"
 )
 
-// charges are what one request holds of requestLimits: memory for itself, memory for its stream,
+// charges are what one request has taken of requestLimits: memory for itself, memory for its stream,
 // and a place among running requests. The zero value holds nothing. The goroutine that serves the
 // request calls chargeAddress, chargeStream, chargeCaller and startRunning, in this order. Any
 // goroutine may call beginClientWait, endClientWait, releaseRequest and release, even after the
@@ -84,8 +84,8 @@ func (c *charges) chargeAddress(l *requestLimits, r *http.Request, localPath str
 	}
 }
 
-// chargeCaller moves the charge from the address to the authenticated user, or, if there is
-// none, to the address at the backend that authenticates it. It charges the mounted host, if the
+// chargeCaller moves the charge from the address to the authenticated user or, where the
+// backend authenticates, to the address at that backend. It charges the mounted host, if the
 // request goes to one. A non-nil Status (429) refuses the request.
 func (c *charges) chargeCaller(u user.Info, d *destination.Destination) *metav1.Status {
 	if c.budget == nil {

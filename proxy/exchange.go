@@ -23,7 +23,7 @@ type exchange struct {
 
 	record
 	charges  *charges      // what it holds of shared limits
-	own      charges       // what charges is when the request has no body
+	own      charges       // where charges points when the request has no body
 	upload   *requestBody  // nil: the request has no body
 	inbound  *http.Request // as it came; set when it is forwarded
 	response response

@@ -12,9 +12,9 @@ import (
 	"frontproxy/proxy/requestinfo"
 )
 
-// finish contains the panic v, counts and logs the request, and returns the exchange to the
-// pool. True: the caller must abort the answer by a panic with http.ErrAbortHandler. w is nil
-// for a hijacked watch.
+// finish counts and logs the request, and the panic v that the handler has recovered (nil: none), and
+// returns the exchange to the pool. True: the caller must abort the answer by a panic with
+// http.ErrAbortHandler. w is nil for a hijacked watch.
 func (p *Proxy) finish(x *exchange, w http.ResponseWriter, r *http.Request, v any) (cut bool) {
 	if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel, never wrapped
 		p.panics.Add(1)

@@ -96,8 +96,8 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-// restoreForwarding puts back what ReverseProxy removed, because shards are to see these
-// headers as a chain of proxies left them, and adds the client's address.
+// restoreForwarding puts back what ReverseProxy removed, so that shards see the whole chain of
+// proxies, and adds the client's address.
 func restoreForwarding(in, out *http.Request) {
 	for _, key := range []string{"Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v, ok := in.Header[key]; ok {

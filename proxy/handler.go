@@ -95,7 +95,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		x.charges = &charges{} // the transport may read on when x serves another request already
 		x.upload = newRequestBody(w, r, p.config.ProgressTimeout, x.charges)
-		r = r.WithContext(r.Context()) // net/http looks at what the body of its own is
+		r = r.WithContext(r.Context()) // a copy: net/http inspects the Body of its own
 		r.Body, r.Trailer = x.upload, nil
 	}
 	defer func() {
@@ -107,7 +107,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	if p.config.Audit != nil || p.tracer != nil || p.config.Log.V(3).Enabled() {
 		x.id, x.span, r = p.observe(r, x.start)
 	}
-	status := x.authorize(r) //nolint:contextcheck // what an API server makes of a request needs no context
+	status := x.authorize(r) //nolint:contextcheck // reading a RequestInfo needs no context
 	if p.config.Audit != nil {
 		x.respondAudited(w, r, status)
 		return
@@ -140,7 +140,7 @@ func (x *exchange) authorize(r *http.Request) *metav1.Status {
 	return x.checkResourceVersion(r)
 }
 
-// locate finds out where the request goes, and what it is for an API server there.
+// locate finds out where the request goes, and its RequestInfo there.
 func (x *exchange) locate(r *http.Request) *metav1.Status {
 	status := x.p.withSpan(r, "lookup", func(r *http.Request) (status *metav1.Status) {
 		x.upgrade, x.dest, status = x.p.resolve(r)
@@ -155,8 +155,8 @@ func (x *exchange) locate(r *http.Request) *metav1.Status {
 }
 
 // resolve finds out whether the request can be read in one way only, whether it asks
-// for an upgrade, and where it goes. With a Status that answers it, there is as much
-// as was found out before.
+// for an upgrade, and where it goes. A non-nil Status answers the request; what was found out
+// before that is set all the same.
 func (p *Proxy) resolve(r *http.Request) (upgrade bool, to destination.Destination, status *metav1.Status) {
 	to.APIPath = r.URL.Path
 	path, err := lookup.RawPath(r)
@@ -179,8 +179,8 @@ func (p *Proxy) resolve(r *http.Request) (upgrade bool, to destination.Destinati
 	return upgrade, to, nil
 }
 
-// limitCaller refuses a request of an admitted caller that comes too fast, is too large to be
-// kept as long as a stream lasts, or for which its user has no room.
+// limitCaller refuses a request of an admitted caller that exceeds a rate, is too large to be
+// kept as long as a stream lasts, or exceeds its user's share of the memory.
 func (x *exchange) limitCaller(r *http.Request) *metav1.Status {
 	target, workspace := rateTarget(&x.dest)
 	if status := x.p.rates.checkCallerRate(r, x.charges, x.decision, target, workspace); status != nil {

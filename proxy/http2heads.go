@@ -34,7 +34,7 @@ const (
 // net/http hands over unencrypted connections; golang.org/x/net/http2 relies on that, too. If
 // net/http no longer does so, HTTP/2 is served without these charges, and TestUnfinishedHeads fails.
 //
-// limits is the server whose time limits hold for HTTP/2, instead of those of s.
+// limits is the server whose timeouts hold for HTTP/2, instead of those of s.
 func chargeHTTP2Heads(s, limits *http.Server) {
 	_ = s.Serve(closedListener{}) // sets TLSNextProto; if that fails, ServeTLS returns the error
 	serve, plain := s.TLSNextProto["h2"], s.TLSNextProto["unencrypted_http2"]

@@ -33,8 +33,8 @@ import (
 //   - for a request to a mounted host, also the pair of that host and the mount.
 //
 // Whoever can make up users, or has many addresses, has many accounts. So each account belongs
-// to a group, and all the accounts of a group together may have as much as they leave free:
-// half of the budget, if no other group has anything. The groups are:
+// to a group, and the accounts of a group together may use as much as remains free:
+// half of the budget, if no other group uses any. The groups are:
 //
 //   - the callers at a logical cluster, at an entry of the mapping file or at a page of the proxy's
 //     own, once they are authenticated or left to a backend. At a page, callers who are not
@@ -123,7 +123,7 @@ func (b *memoryBudget) grow(p payer, weight, more int64) bool {
 }
 
 // add adds bytes to the account and its groups, and reports whether each stays within its share of
-// what is free. own is what the request itself has then: if an account has nothing else, it only
+// what is free. own is the request's own charge after this call: if an account has nothing else, it only
 // needs room in its group, and if a group has nothing else, it only needs room in the budget.
 func (p *payer) add(bytes, own, free int64) (fits bool) {
 	fits = true

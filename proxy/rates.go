@@ -88,9 +88,9 @@ func newRates(c *Config) rates {
 	}
 }
 
-// checkAddressRate is for a request about which only its connection is known. A
-// non-nil Status (429) refuses it. The certificate is looked at last, because one that is not
-// good is verified anew each time.
+// checkAddressRate limits the requests of a client's address, before anybody is authenticated. A
+// non-nil Status (429) refuses the request. The certificate is looked at last, because one that is
+// not good is verified anew each time.
 func (rs *rates) checkAddressRate(r *http.Request, c *charges) *metav1.Status {
 	refusal, refused := rs.limiter.Address(r.RemoteAddr)
 	if !refused || rs.config.Infrastructure != nil && r.TLS != nil && rs.config.Infrastructure(r.TLS.PeerCertificates) {
@@ -130,9 +130,9 @@ func rateTarget(d *destination.Destination) (target string, workspace bool) {
 	return d.Pattern, false
 }
 
-// rateExceeded counts a request that came too fast, now and then logs it, and holds it back.
-// Meanwhile the request has no charges, or one user's would take the room in which others at the
-// same address are authenticated. Nil: it is served, because this is a dry run.
+// rateExceeded counts a request that came too fast, now and then logs it, and holds it back. It
+// releases the charges first, so that delayed requests of one user leave room for others at the
+// same address to be authenticated. Nil: it is served, because this is a dry run.
 func (rs *rates) rateExceeded(refusal ratelimit.Refusal, r *http.Request, c *charges, target, user string) *metav1.Status {
 	rs.metrics.RateLimited(refusal.Kind, rs.config.DryRun)
 	if refusal.Report && rs.lines.AllowN(rs.config.Now(), 1) {

@@ -82,7 +82,7 @@ func takePlace(n *atomic.Int64, most int64) *atomic.Int64 {
 }
 
 // takePlaces takes the places of a request to d. A non-nil Status (429) says which of the
-// limits is reached; p then has the places that were taken before.
+// limits is reached; p then has the places already taken, which must be given back.
 func (l *requestLimits) takePlaces(d *destination.Destination) (p places, status *metav1.Status) {
 	if p.all = takePlace(&l.all, l.most); p.all == nil {
 		return p, apistatus.TooManyRequests("the proxy has")

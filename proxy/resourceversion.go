@@ -66,8 +66,8 @@ func (x *exchange) refuseVersion(r *http.Request, m otherstores.Move) *metav1.St
 	return nil
 }
 
-// mustListAgain reports whether a request lists or watches from some version a cluster
-// that two shards claim, by what Resolve has returned. It cannot be served now, and once
+// mustListAgain reports whether a request lists or watches, from some version, a cluster that
+// two shards claim; d and err are what Resolve has returned. It cannot be served now, and once
 // the cluster has settled its version may be any other of the new shard. So the client is
 // asked to list again now, while it is certain that it must.
 func (ss *streamSupervisor) mustListAgain(r *http.Request, d *destination.Destination, err error) bool {

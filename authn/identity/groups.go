@@ -10,7 +10,8 @@ import (
 // GroupFilter is --authentication-pass-on-groups and
 // --authentication-drop-groups: which groups of global identities reach a
 // shard. A trailing * is a prefix; dropping beats passing on; an empty
-// pass-on list passes on everything.
+// pass-on list passes on everything. What workspace types' issuers may not assert, system: groups
+// among it, is dropped by GuardWorkspaceUser.
 type GroupFilter struct {
 	PassOn, Drop GroupSet
 }

@@ -19,7 +19,7 @@ const (
 	ScopesKey = "authentication.kcp.io/scopes"
 	// ClusterNameKey is a pair with ScopesKey.
 	ClusterNameKey = "authentication.kcp.io/cluster-name"
-	// WarrantKey is kcp's extra key for user infos that add to what a user may do.
+	// WarrantKey is kcp's extra key for warrants: further user infos whose rights a user has, too.
 	WarrantKey = "authorization.kcp.io/warrant"
 
 	// MaxQuoted is how many bytes a refusal keeps of each text of a bad identity.

@@ -34,7 +34,7 @@ type Issuer struct {
 	ready     chan struct{} // closed by run when there was a usable one
 	attempted chan struct{} // closed by run when the first attempt to read it has ended
 	refreshCh chan struct{} // wakes run
-	// refetch says when an unknown key is worth a reading.
+	// refetch limits the readings for unknown keys.
 	refetch *jwks.Refetch
 
 	use use

@@ -19,11 +19,14 @@ var extraKeys = []string{
 // Headers are the names of the headers in which one server gets the caller's
 // identity. It writes identities as apiserver's requestheader authenticator reads
 // them. Immutable after the last AlsoClear, and then safe for concurrent use.
+//
+// A further header needs a default name in names.go and a place in New, AlsoClear and Set. The keys
+// by which mapping files name headers are in proxy/routing.
 type Headers struct {
 	user, group, extra string
 	uid                string // empty: UIDs are not forwarded
 	// names and prefixes are those to delete, in normal form: the defaults and what
-	// any mapping uses, for one server may be behind several.
+	// any mapping uses, since several mappings may lead to one server.
 	names, prefixes []string
 	prepared        map[string]string
 }
@@ -68,8 +71,8 @@ func (h *Headers) Clear(header http.Header) {
 	}
 }
 
-// IsIdentityHeader reports whether a header, in any spelling, is one that Clear takes for an
-// identity's.
+// IsIdentityHeader reports whether Clear deletes a header, in any spelling, because it may name an
+// identity.
 func (h *Headers) IsIdentityHeader(key string) bool {
 	return foldedIn(h.names, key) || beginsWithAny(key, h.prefixes)
 }

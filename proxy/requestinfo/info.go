@@ -20,9 +20,9 @@ var (
 	longRunning = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 )
 
-// Of reads a request as an API server does, but for selectors. The path is what follows the
-// logical cluster, still escaped; query is the raw one. A request that no server takes is for no
-// resource.
+// Of reads a request as an API server does, without selectors. The path is what follows the
+// logical cluster, still escaped; query is the raw one. A request that API servers cannot read is
+// for no resource.
 func Of(method, path, query string) *request.RequestInfo {
 	decoded, err := url.PathUnescape(path)
 	if err != nil {

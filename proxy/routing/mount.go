@@ -33,7 +33,8 @@ func (r *Router) localMountPath(mount *url.URL) (string, bool) {
 	return "", false
 }
 
-// toHost finds what a mount's URL names outside of kcp.
+// toHost finds what a mount's URL names outside of kcp. Where that may lead to is checked when it
+// is dialled: egress.Guard.
 func (q *resolution) toHost(mount *url.URL) error {
 	host := q.MountHosts.find(mount)
 	if q.external == nil && host == nil || !strings.EqualFold(mount.Scheme, "https") || mount.Host == "" || mount.RawQuery != "" || strings.HasPrefix(mount.EscapedPath(), "//") {
