@@ -156,7 +156,7 @@ var numbers = []struct {
 		"docs/compatibility.md":   {"has been read or has failed for 30 s"},
 		"docs/troubleshooting.md": {"once it has failed for 30 s it no longer delays readiness"},
 	}},
-	{"proxy/apistatus", map[string]any{"hopeless": 30 * time.Second}, map[string][]string{
+	{"proxy/apistatus", map[string]any{"longOutage": 30 * time.Second}, map[string][]string{
 		"docs/compatibility.md":   {"that has failed for more than 30 s"},
 		"docs/troubleshooting.md": {"Only in the first 30 s are clients asked to try again"},
 	}},
