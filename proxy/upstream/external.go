@@ -43,9 +43,9 @@ func newExternalTransport(dial DialFunc, config *tls.Config, http2 bool) *http.T
 		DisableCompression:  true,
 		Protocols:           new(http.Protocols),
 	}
-	egress.LimitTransport(t)
 	t.Protocols.SetHTTP1(true)
 	t.Protocols.SetHTTP2(http2)
+	egress.LimitTransport(t)
 	return t
 }
 

@@ -128,11 +128,11 @@ func (u *Upstream) newTransport(m *Credentials, dial DialFunc, http2 bool) *http
 			MaxReceiveBufferPerStream: egress.StreamBuffer,
 		},
 	}
+	t.Protocols.SetHTTP1(true)
+	t.Protocols.SetHTTP2(http2)
 	if u.External {
 		egress.LimitTransport(t)
 	}
-	t.Protocols.SetHTTP1(true)
-	t.Protocols.SetHTTP2(http2)
 	return t
 }
 
