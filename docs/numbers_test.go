@@ -196,10 +196,10 @@ var numbers = []struct {
 		"docs/service-accounts.md": {"four times in a row, then every 10 s"},
 		"docs/threat-model.md":     {"| 4 per issuer, then one every 10 s; 64 IDs are remembered |"},
 	}},
-	{"internal/egress", map[string]any{"MaxHeaderBytes": 64 * kib, "MaxHeaderFields": 256, "MaxInformational": 8, "headerTimeout": 80 * time.Second, "StreamBuffer": 64 * kib, "maxCertificates": 512 * kib, "certificateByteCost": 8}, map[string][]string{
+	{"internal/egress", map[string]any{"MaxHeaderBytes": 64 * kib, "MaxHeaderFields": 256, "MaxInformational": 8, "headerTimeout": 80 * time.Second, "StreamBuffer": 64 * kib, "maxCertificates": 512 * kib, "certificateByteCost": 8, "maxRecords": 64 * kib}, map[string][]string{
 		"docs/mounts.md":        {"64 KiB and 256 fields, complete within 80 s", "before it: 8, with 64 KiB and 256 fields together"},
 		"docs/compatibility.md": {"at most 64 KiB and 256 fields of headers, and 8 informational responses"},
-		"docs/threat-model.md":  {"512 KiB of memory, of which each byte of them counts eight times", "| 64 KiB, 256 fields, 80 s |", "| 8, with 64 KiB and 256 fields together |", "| 64 KiB over HTTP/2, and in the kernel's buffer"},
+		"docs/threat-model.md":  {"512 KiB of memory, of which each byte of them counts eight times", "after the handshake, more than 64 KiB of TLS without any HTTP", "| 64 KiB, 256 fields, 80 s |", "| 8, with 64 KiB and 256 fields together |", "| 64 KiB over HTTP/2, and in the kernel's buffer"},
 	}},
 
 	// Configurations of workspace types, and identities.

@@ -56,8 +56,9 @@ const (
 // LimitTransport sets the limits of a transport to servers that tenants choose. Every
 // transport that may lead to such a server must have them, and send its requests
 // through LimitAnswers. LimitTransport changes neither the number of connections nor the
-// protocols. It wraps DialContext and replaces TLSClientConfig, which must be set before, and
-// that configuration's VerifyConnection. Call it before t is used.
+// protocols. It wraps DialContext and replaces TLSClientConfig, which must be set before, as
+// Protocols must, and that configuration's VerifyConnection. Call it before t is used. A transport
+// with HTTP/2 must not be used for upgrades then.
 func LimitTransport(t *http.Transport) {
 	t.DialContext = limitBuffers(t.DialContext)
 	t.TLSClientConfig = limitCertificates(t.TLSClientConfig)
@@ -72,6 +73,7 @@ func LimitTransport(t *http.Transport) {
 		WriteByteTimeout:          stallTimeout,
 		MaxReceiveBufferPerStream: StreamBuffer,
 	}
+	limitRecords(t)
 }
 
 // limitCertificates returns a configuration that refuses servers whose certificates take too much

@@ -12,7 +12,7 @@ import (
 )
 
 // TestExternalTransportsHaveTimeouts: the times of every transport that leads to
-// what a tenant chose are limited.
+// what a tenant chose are limited, and so is what TLS keeps.
 func TestExternalTransportsHaveTimeouts(t *testing.T) {
 	foreign := NewExternal((&net.Dialer{}).DialContext, nil)
 	listed := New("host", Files{CA: "ca"}, &Credentials{Roots: x509.NewCertPool()}, true, nil, klog.Logger{}).current.Load()
@@ -25,6 +25,9 @@ func TestExternalTransportsHaveTimeouts(t *testing.T) {
 			transport.TLSHandshakeTimeout != want.TLSHandshakeTimeout || transport.IdleConnTimeout != want.IdleConnTimeout ||
 			transport.HTTP2.WriteByteTimeout != want.HTTP2.WriteByteTimeout || transport.HTTP2.MaxReceiveBufferPerStream != want.HTTP2.MaxReceiveBufferPerStream {
 			t.Errorf("%s: %+v", name, transport)
+		}
+		if http2 := transport.TLSNextProto["h2"] != nil; transport.DialTLSContext == nil || http2 != transport.Protocols.HTTP2() {
+			t.Errorf("%s: the records of TLS are not limited, or there is HTTP/2: %v", name, http2)
 		}
 	}
 }
