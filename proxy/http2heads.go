@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"frontproxy/internal/http2conn"
 )
 
 const (
@@ -37,7 +39,7 @@ const (
 // limits is the server whose timeouts hold for HTTP/2, instead of those of s.
 func chargeHTTP2Heads(s, limits *http.Server) {
 	_ = s.Serve(closedListener{}) // sets TLSNextProto; if that fails, ServeTLS returns the error
-	serve, plain := s.TLSNextProto["h2"], s.TLSNextProto["unencrypted_http2"]
+	serve, plain := s.TLSNextProto["h2"], s.TLSNextProto[http2conn.Protocol]
 	if serve == nil || plain == nil {
 		return
 	}
@@ -50,7 +52,7 @@ func chargeHTTP2Heads(s, limits *http.Server) {
 		}
 		c.endHead() // what was counted is the end of the handshake
 		if readPreface(conn) == nil {
-			plain(limits, tls.Client(netConnInTLSConn{conn, &http2Conn{Conn: conn, below: c}}, nil), h)
+			plain(limits, http2conn.Wrap(conn, &http2Conn{Conn: conn, below: c}), h)
 		}
 	}
 }
@@ -76,16 +78,6 @@ type closedListener struct{ net.Listener }
 
 func (closedListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (closedListener) Close() error              { return nil }
-
-// netConnInTLSConn passes a net.Conn to a function that takes a *tls.Conn, as net/http's
-// unencryptedNetConnInTLSConn does.
-type netConnInTLSConn struct {
-	net.Conn
-	conn net.Conn
-}
-
-// UnencryptedNetConn is called by net/http.
-func (h netConnInTLSConn) UnencryptedNetConn() net.Conn { return h.conn }
 
 // http2Conn is an HTTP/2 connection. Its client is charged for the head that it leaves unfinished, and
 // for the answers that it does not read.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"frontproxy/internal/http2conn"
 )
 
 const (
@@ -30,13 +32,13 @@ func limitRecords(t *http.Transport) {
 		return dialTLS(ctx, t, network, address)
 	}
 	t.CloseIdleConnections() // sets TLSNextProto
-	next, plain := t.TLSNextProto["h2"], t.TLSNextProto["unencrypted_http2"]
+	next, plain := t.TLSNextProto["h2"], t.TLSNextProto[http2conn.Protocol]
 	if next == nil || plain == nil {
 		return
 	}
 	t.TLSNextProto["h2"] = func(authority string, conn *tls.Conn) http.RoundTripper {
 		if below, ok := conn.NetConn().(*rawConn); ok {
-			return plain(authority, tls.Client(netConnInTLSConn{conn, newLimitedConn(conn, below)}, nil))
+			return plain(authority, http2conn.Wrap(conn, newLimitedConn(conn, below)))
 		}
 		return next(authority, conn)
 	}
@@ -138,13 +140,3 @@ func (c *limitedConn) Close() error {
 	defer time.AfterFunc(closeTimeout, func() { _ = c.rawConn.Close() }).Stop()
 	return above.Close() //nolint:wrapcheck // a net.Conn's
 }
-
-// netConnInTLSConn passes a net.Conn to a function that takes a *tls.Conn, as net/http's
-// unencryptedNetConnInTLSConn does.
-type netConnInTLSConn struct {
-	net.Conn
-	conn net.Conn
-}
-
-// UnencryptedNetConn is called by net/http.
-func (h netConnInTLSConn) UnencryptedNetConn() net.Conn { return h.conn }
