@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"frontproxy/internal/certs"
 )
@@ -107,8 +110,10 @@ func limitBuffers(dial func(context.Context, string, string) (net.Conn, error)) 
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetReadBuffer(StreamBuffer) // else the kernel's own limit holds
+		if c, ok := conn.(syscall.Conn); ok {
+			if raw, err := c.SyscallConn(); err == nil { // else the kernel's own limit holds
+				_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, StreamBuffer) })
+			}
 		}
 		return conn, err
 	}
