@@ -80,7 +80,7 @@ func (closedListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (closedListener) Close() error              { return nil }
 
 // http2Conn is an HTTP/2 connection. Its client is charged for the head that it leaves unfinished, and
-// for the answers that it does not read.
+// for the queue of answers that it did not read.
 type http2Conn struct {
 	*tls.Conn
 	below   *connection
@@ -113,7 +113,7 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *http2Conn) Write(b []byte) (int, error) {
-	c.answers.beginWrite(len(b))
+	c.answers.beginWrite(b)
 	n, err := c.Conn.Write(b)
 	c.answers.endWrite(n)
 	return n, err //nolint:wrapcheck // a net.Conn's
@@ -149,6 +149,7 @@ func (h *headerBlock) cost() int64 {
 
 const (
 	headersFrame      = 0x1
+	goAwayFrame       = 0x7
 	continuationFrame = 0x9
 	endHeaders        = 0x4
 )

@@ -19,7 +19,7 @@ var unreadFrames = []struct {
 	{"data of a stream that has ended", func(framer *http2.Framer) error { return framer.WriteData(1, false, []byte("x")) }},
 }
 
-// TestUnreadAnswersToFrames: the client is charged for them until it reads.
+// TestUnreadAnswersToFrames: the client is charged for them.
 func TestUnreadAnswersToFrames(t *testing.T) {
 	for _, tt := range unreadFrames {
 		t.Run(tt.name, func(t *testing.T) {
@@ -47,16 +47,43 @@ func TestUnreadAnswersToFrames(t *testing.T) {
 			}); kept > mostKept {
 				t.Errorf("a connection keeps %d bytes that it is not charged for", kept)
 			}
-			before := charged.Load()
-			go func() {
-				for err := error(nil); err == nil; _, err = framer.ReadFrame() {
-				}
-			}()
-			until(t, "what has been read is not charged", func() bool {
-				_ = framer.WritePing(false, [8]byte{})
-				return charged.Load() <= before-bytes
-			})
 		})
+	}
+}
+
+// TestQueuesOfAnswersAreKept: net/http keeps its two lists of answers when the client has read them.
+func TestQueuesOfAnswersAreKept(t *testing.T) {
+	w := refusing(t)
+	w.prepare = func(p *Proxy) { p.listeners.connections.Listener = smallBuffers{p.listeners.connections.Listener} }
+	f := w.front(t)
+	charged := &f.listeners.connections.heads.used
+	if kept := f.keeps(t, 5, func() {
+		_, framer := f.http2(t)
+		before, sent := charged.Load(), 0
+		ping := func(n int) {
+			for range n {
+				if err := framer.WritePing(false, [8]byte{}); err != nil {
+					t.Fatalf("%d bytes are charged after %d frames: %v", charged.Load()-before, sent, err)
+				}
+				if sent++; sent%200 == 0 {
+					time.Sleep(5 * time.Millisecond) // they are read
+				}
+			}
+		}
+		read := func(n int) {
+			for range n {
+				await(t, framer, "an answer", func(frame http2.Frame) bool { return frame.Header().Type == http2.FramePing })
+			}
+			sent -= n
+		}
+		for charged.Load() < before+900<<10 {
+			ping(1)
+		}
+		read(sent - 200)
+		ping(9000)
+		read(sent)
+	}); kept > mostKept {
+		t.Errorf("a connection keeps %d bytes that it is not charged for", kept)
 	}
 }
 
@@ -67,37 +94,73 @@ func TestQueuedAnswers(t *testing.T) {
 		want int64
 	}{
 		"a client that reads nothing": {func(q *queuedAnswers) int64 {
-			q.beginWrite(17)
+			q.beginWrite(make([]byte, 17))
 			return q.add(600)
 		}, 100 * answerCost},
 		"as many as net/http queues": {func(q *queuedAnswers) int64 {
-			q.beginWrite(17)
+			q.beginWrite(make([]byte, 17))
 			return q.add(1 << 20)
 		}, (mostAnswers - freeAnswers) * answerCost},
 		"read before the write began": {func(q *queuedAnswers) int64 {
 			q.endWrite(17)
 			q.add(600)
-			q.beginWrite(17)
+			q.beginWrite(make([]byte, 17))
 			return q.add(0)
 		}, 100 * answerCost},
 		"a client that reads some": {func(q *queuedAnswers) int64 {
-			q.beginWrite(17)
+			q.beginWrite(make([]byte, 17))
 			q.add(1000)
 			q.endWrite(17)
-			q.beginWrite(http2Buffer)
+			q.beginWrite(make([]byte, http2Buffer))
 			q.endWrite(http2Buffer)
-			return q.add(0)
-		}, (500 - http2Buffer/answerSize) * answerCost},
+			return q.add(1000)
+		}, (1500 - http2Buffer/answerSize) * answerCost},
 		"a client that reads all": {func(q *queuedAnswers) int64 {
-			q.beginWrite(17)
+			q.beginWrite(make([]byte, 17))
 			q.add(1000)
 			q.endWrite(17)
-			q.beginWrite(17)
+			for range 4 {
+				q.beginWrite(make([]byte, http2Buffer))
+				q.endWrite(http2Buffer)
+			}
+			q.beginWrite(make([]byte, 17000-4*http2Buffer))
+			return q.add(0)
+		}, 500 * answerCost},
+		"a client that reads as fast as it sends, after a while": {func(q *queuedAnswers) int64 {
+			q.beginWrite(make([]byte, 17))
+			q.add(3000)
+			q.endWrite(17)
+			for range 100 {
+				q.beginWrite(make([]byte, http2Buffer))
+				q.add(200)
+				q.endWrite(http2Buffer)
+			}
+			return q.add(0)
+		}, 2700 * answerCost},
+		"a client that has not read for a while, although there were few answers": {func(q *queuedAnswers) int64 {
+			q.beginWrite(make([]byte, 26))
+			q.add(5000)
+			q.endWrite(26)
+			q.beginWrite(make([]byte, 26))
 			return q.add(0)
 		}, 0},
+		"a large frame is no answer": {func(q *queuedAnswers) int64 {
+			q.beginWrite(make([]byte, 32<<10))
+			q.add(1000)
+			q.endWrite(32 << 10)
+			q.beginWrite(make([]byte, http2Buffer))
+			return q.add(1000)
+		}, (1500 - http2Buffer/answerSize) * answerCost},
+		"a GOAWAY goes first": {func(q *queuedAnswers) int64 {
+			q.beginWrite(make([]byte, http2Buffer))
+			q.add(1000)
+			q.endWrite(http2Buffer)
+			q.beginWrite([]byte{0, 0, 8, goAwayFrame, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+			return q.add(1000)
+		}, (1500 - http2Buffer/answerSize) * answerCost},
 		"a large download, with updates of two windows for each 4 KiB": {func(q *queuedAnswers) (most int64) {
 			for range 100000 {
-				q.beginWrite(16 << 10)
+				q.beginWrite(make([]byte, 16<<10))
 				most = max(most, q.add(8))
 				q.endWrite(16 << 10)
 			}
@@ -106,7 +169,7 @@ func TestQueuedAnswers(t *testing.T) {
 		"a large upload": {func(q *queuedAnswers) (most int64) {
 			for range 100000 {
 				most = max(most, q.add(2))
-				q.beginWrite(26)
+				q.beginWrite(make([]byte, 26))
 				most = max(most, q.add(2))
 				q.endWrite(26)
 			}

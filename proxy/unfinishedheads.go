@@ -22,9 +22,9 @@ import (
 // says when a head is complete. Over HTTP/2, other streams' bodies and control frames come in
 // between, so the proxy looks at the frames (http2heads.go).
 //
-// Two things are charged for as long as the connection is open, because TLS and HTTP/2 keep them:
-// a large handshake, such as one with large certificates, and the buffer for the largest head over HTTP/2.
-// HTTP/2's answers to pings and wrong frames are charged until the client reads them (queuedanswers.go).
+// Three things are charged for as long as the connection is open, because TLS and HTTP/2 keep them:
+// a large handshake, such as one with large certificates, the buffer for the largest head over HTTP/2, and
+// the longest queue of answers to pings and wrong frames (queuedanswers.go).
 const (
 	// headsDivisor says which part of the process's memory unfinished heads may take.
 	headsDivisor = 16
