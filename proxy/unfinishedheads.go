@@ -123,7 +123,7 @@ type head struct {
 func (c *connection) readHead(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.head.complete.Load() {
-		if c.head.read.Add(int64(n)) > maxRecords && !c.head.inBody.Load() {
+		if c.head.read.Add(int64(n)) > maxRecords && n > 0 && !c.head.inBody.Load() { // without n, it is err that counts
 			return 0, errors.New("TLS is sent a message that is no HTTP")
 		}
 		return n, err //nolint:wrapcheck // a net.Conn's

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -248,3 +250,18 @@ func TestHeaderBlocks(t *testing.T) {
 		}
 	}
 }
+
+// TestEndedReadsKeepTheirErrors: net/http ends its own read by a deadline when a request is over, and closes the
+// connection for any other error. It may have read a body before that the proxy stopped to read.
+func TestEndedReadsKeepTheirErrors(t *testing.T) {
+	c := &connection{Conn: endedReads{}}
+	c.endHead()
+	c.head.read.Store(maxRecords + 1)
+	if _, err := c.readHead(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+type endedReads struct{ net.Conn }
+
+func (endedReads) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
