@@ -75,10 +75,11 @@ func (r IssuerRef) roots() (*x509.CertPool, error) {
 }
 
 // The certificates of a CA bundle may take freeBundle bytes of memory and bundleCost for each byte of the
-// bundle. They are kept as long as the issuer is in use, and usual ones take less.
+// bundle. They are kept as long as the issuer is in use, and usual ones take less: those with small
+// keys and short names, which have some 400 bytes, take the most for their size.
 const (
 	freeBundle = 64 << 10
-	bundleCost = 4
+	bundleCost = 6
 )
 
 // checkURL reports whether raw may be fetched at all.
