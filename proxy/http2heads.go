@@ -85,7 +85,7 @@ type http2Conn struct {
 	*tls.Conn
 	below   *connection
 	block   headerBlock
-	answers queuedAnswers
+	queue   queuedControlFrames
 	charged int64 // by Read, in bytes
 }
 
@@ -98,7 +98,7 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 	if c.block.largeTrailers {
 		return 0, fmt.Errorf("a request has more than %d bytes of trailers", maxHTTP2Trailers)
 	}
-	switch now := c.block.cost() + c.answers.add(c.block.frames-frames); {
+	switch now := c.block.cost() + c.queue.add(c.block.frames-frames); {
 	case now > c.charged:
 		if noRoom := c.below.chargeHead(now, false); noRoom != nil {
 			return 0, noRoom
@@ -113,9 +113,9 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *http2Conn) Write(b []byte) (int, error) {
-	c.answers.beginWrite(b)
+	c.queue.beginWrite(b)
 	n, err := c.Conn.Write(b)
-	c.answers.endWrite(n)
+	c.queue.endWrite(n)
 	return n, err //nolint:wrapcheck // a net.Conn's
 }
 

@@ -24,7 +24,7 @@ import (
 //
 // Three things are charged for as long as the connection is open, because TLS and HTTP/2 keep them:
 // a large handshake, such as one with large certificates, the buffer for the largest head over HTTP/2, and
-// the longest queue of answers to pings and wrong frames (queuedanswers.go).
+// the longest queue of answers to pings and wrong frames (queuedcontrolframes.go).
 const (
 	// headsDivisor says which part of the process's memory unfinished heads may take.
 	headsDivisor = 16

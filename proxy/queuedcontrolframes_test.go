@@ -51,8 +51,8 @@ func TestUnreadAnswersToFrames(t *testing.T) {
 	}
 }
 
-// TestQueuesOfAnswersAreKept: net/http keeps its two lists of answers when the client has read them.
-func TestQueuesOfAnswersAreKept(t *testing.T) {
+// TestQueuesOfControlFramesAreKept: net/http keeps its two lists of answers when the client has read them.
+func TestQueuesOfControlFramesAreKept(t *testing.T) {
 	w := refusing(t)
 	w.prepare = func(p *Proxy) { p.listeners.connections.Listener = smallBuffers{p.listeners.connections.Listener} }
 	f := w.front(t)
@@ -87,35 +87,35 @@ func TestQueuesOfAnswersAreKept(t *testing.T) {
 	}
 }
 
-// TestQueuedAnswers: only frames that may have an answer in net/http's queue are charged.
-func TestQueuedAnswers(t *testing.T) {
+// TestQueuedControlFrames: only frames that may have an answer in net/http's queue are charged.
+func TestQueuedControlFrames(t *testing.T) {
 	for name, tt := range map[string]struct {
-		run  func(q *queuedAnswers) (most int64)
+		run  func(q *queuedControlFrames) (most int64)
 		want int64
 	}{
-		"a client that reads nothing": {func(q *queuedAnswers) int64 {
+		"a client that reads nothing": {func(q *queuedControlFrames) int64 {
 			q.beginWrite(make([]byte, 17))
 			return q.add(600)
-		}, 100 * answerCost},
-		"as many as net/http queues": {func(q *queuedAnswers) int64 {
+		}, 100 * controlFrameCost},
+		"as many as net/http queues": {func(q *queuedControlFrames) int64 {
 			q.beginWrite(make([]byte, 17))
 			return q.add(1 << 20)
-		}, (mostAnswers - freeAnswers) * answerCost},
-		"read before the write began": {func(q *queuedAnswers) int64 {
+		}, (maxControlFrames - freeControlFrames) * controlFrameCost},
+		"read before the write began": {func(q *queuedControlFrames) int64 {
 			q.endWrite(17)
 			q.add(600)
 			q.beginWrite(make([]byte, 17))
 			return q.add(0)
-		}, 100 * answerCost},
-		"a client that reads some": {func(q *queuedAnswers) int64 {
+		}, 100 * controlFrameCost},
+		"a client that reads some": {func(q *queuedControlFrames) int64 {
 			q.beginWrite(make([]byte, 17))
 			q.add(1000)
 			q.endWrite(17)
 			q.beginWrite(make([]byte, http2Buffer))
 			q.endWrite(http2Buffer)
 			return q.add(1000)
-		}, (1500 - http2Buffer/answerSize) * answerCost},
-		"a client that reads all": {func(q *queuedAnswers) int64 {
+		}, (1500 - http2Buffer/largeControlFrame) * controlFrameCost},
+		"a client that reads all": {func(q *queuedControlFrames) int64 {
 			q.beginWrite(make([]byte, 17))
 			q.add(1000)
 			q.endWrite(17)
@@ -125,8 +125,8 @@ func TestQueuedAnswers(t *testing.T) {
 			}
 			q.beginWrite(make([]byte, 17000-4*http2Buffer))
 			return q.add(0)
-		}, 500 * answerCost},
-		"a client that reads as fast as it sends, after a while": {func(q *queuedAnswers) int64 {
+		}, 500 * controlFrameCost},
+		"a client that reads as fast as it sends, after a while": {func(q *queuedControlFrames) int64 {
 			q.beginWrite(make([]byte, 17))
 			q.add(3000)
 			q.endWrite(17)
@@ -136,29 +136,29 @@ func TestQueuedAnswers(t *testing.T) {
 				q.endWrite(http2Buffer)
 			}
 			return q.add(0)
-		}, 2700 * answerCost},
-		"a client that has not read for a while, although there were few answers": {func(q *queuedAnswers) int64 {
+		}, 2700 * controlFrameCost},
+		"a client that has not read for a while, although there were few answers": {func(q *queuedControlFrames) int64 {
 			q.beginWrite(make([]byte, 26))
 			q.add(5000)
 			q.endWrite(26)
 			q.beginWrite(make([]byte, 26))
 			return q.add(0)
 		}, 0},
-		"a large frame is no answer": {func(q *queuedAnswers) int64 {
+		"a large frame is no answer": {func(q *queuedControlFrames) int64 {
 			q.beginWrite(make([]byte, 32<<10))
 			q.add(1000)
 			q.endWrite(32 << 10)
 			q.beginWrite(make([]byte, http2Buffer))
 			return q.add(1000)
-		}, (1500 - http2Buffer/answerSize) * answerCost},
-		"a GOAWAY goes first": {func(q *queuedAnswers) int64 {
+		}, (1500 - http2Buffer/largeControlFrame) * controlFrameCost},
+		"a GOAWAY goes first": {func(q *queuedControlFrames) int64 {
 			q.beginWrite(make([]byte, http2Buffer))
 			q.add(1000)
 			q.endWrite(http2Buffer)
 			q.beginWrite([]byte{0, 0, 8, goAwayFrame, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 			return q.add(1000)
-		}, (1500 - http2Buffer/answerSize) * answerCost},
-		"a large download, with updates of two windows for each 4 KiB": {func(q *queuedAnswers) (most int64) {
+		}, (1500 - http2Buffer/largeControlFrame) * controlFrameCost},
+		"a large download, with updates of two windows for each 4 KiB": {func(q *queuedControlFrames) (most int64) {
 			for range 100000 {
 				q.beginWrite(make([]byte, 16<<10))
 				most = max(most, q.add(8))
@@ -166,7 +166,7 @@ func TestQueuedAnswers(t *testing.T) {
 			}
 			return most
 		}, 0},
-		"a large upload": {func(q *queuedAnswers) (most int64) {
+		"a large upload": {func(q *queuedControlFrames) (most int64) {
 			for range 100000 {
 				most = max(most, q.add(2))
 				q.beginWrite(make([]byte, 26))
@@ -177,7 +177,7 @@ func TestQueuedAnswers(t *testing.T) {
 		}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tt.run(&queuedAnswers{}); got != tt.want {
+			if got := tt.run(&queuedControlFrames{}); got != tt.want {
 				t.Errorf("%d bytes are charged, want %d", got, tt.want)
 			}
 		})
