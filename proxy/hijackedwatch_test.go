@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,6 +116,10 @@ func TestPipelinedAfterWatch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			end := watched(t, w)
+			var read atomic.Int64
+			w.prepare = func(p *Proxy) {
+				p.listeners.connections.Listener = countingListener{p.listeners.connections.Listener, &read}
+			}
 			f := w.front(t)
 			conn := f.dial(t)
 			in := bufio.NewReader(conn)
@@ -126,9 +132,11 @@ func TestPipelinedAfterWatch(t *testing.T) {
 			}
 			res := begun(t, in)
 			if !early {
+				before := read.Load()
 				if _, err := io.WriteString(conn, askWatch); err != nil {
 					t.Fatal(err)
 				}
+				until(t, "the proxy has read it", func() bool { return read.Load() > before })
 			}
 			end <- struct{}{}
 			if rest, err := io.ReadAll(res.Body); err != nil || len(rest) > 0 {
@@ -139,6 +147,28 @@ func TestPipelinedAfterWatch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// countingListener counts the bytes that come over its connections.
+type countingListener struct {
+	net.Listener
+	read *atomic.Int64
+}
+
+func (l countingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return countingConn{conn, l.read}, err // a conn of nil is not used
+}
+
+type countingConn struct {
+	net.Conn
+	read *atomic.Int64
+}
+
+func (c countingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read.Add(int64(n))
+	return n, err
 }
 
 // TestWatchThatClosesItsConnection: a client that says that its request is the last gets the
