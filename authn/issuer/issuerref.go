@@ -65,7 +65,7 @@ func (r IssuerRef) roots() (*x509.CertPool, error) {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
 	if certs.SizeOfBundle(bundle) > freeBundle+int64(len(r.CA))*bundleCost {
-		return nil, errors.New("certificate authority: a certificate has too many names or other parts")
+		return nil, errors.New("certificate authority: for their size, its certificates have too many names or other parts")
 	}
 	pool := x509.NewCertPool()
 	for _, c := range bundle {
