@@ -116,8 +116,7 @@ func (c *connection) countAddress() error {
 		return nil
 	}
 	client := c.RemoteAddr().String()
-	address, _ := clientaddr.Of(client)
-	n := &l.byAddress[maphash.Comparable(l.addressSeed, address)%uint64(len(l.byAddress))]
+	n := l.counter(client)
 	mine := n.Add(1)
 	c.ofAddress.Store(n)
 	if c.closed.Load() {
@@ -129,6 +128,12 @@ func (c *connection) countAddress() error {
 	}
 	l.refuse("Rejecting new client connections of an address that has most of those that may be open", "client", client)
 	return errors.New("the client's address has as many connections as it may")
+}
+
+// counter is where connections of a client are counted, which is its address and port.
+func (l *connections) counter(client string) *atomic.Int64 {
+	address, _ := clientaddr.Of(client)
+	return &l.byAddress[maphash.Comparable(l.addressSeed, address)%uint64(len(l.byAddress))]
 }
 
 func (c *connection) uncountAddress() {

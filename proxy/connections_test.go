@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"crypto/tls"
+	"fmt"
 	"hash/maphash"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +41,13 @@ func TestOneAddressLeavesConnections(t *testing.T) {
 	}
 	free := most
 	var all []net.Conn
-	for i, from := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.1"} {
+	addresses := map[*atomic.Int64]string{} // two may share a counter
+	for n := 1; len(addresses) < 3; n++ {
+		address := fmt.Sprint("127.0.0.", n)
+		addresses[f.listeners.connections.counter(address+":1")] = address
+	}
+	i := 0
+	for _, from := range addresses {
 		until(t, "rejected connections are closed", func() bool { return f.listeners.connections.open.Load() == int64(most-free) })
 		conns := fill(from)
 		if got, want := len(conns), addressShare*(free+1)/(addressShare+1); got != want {
@@ -47,6 +55,7 @@ func TestOneAddressLeavesConnections(t *testing.T) {
 		}
 		free -= len(conns)
 		all = append(all, conns...)
+		i++
 	}
 	if n := f.listeners.connections.refused.Load(); n != 3 {
 		t.Errorf("%d connections are said to be rejected, want 3", n)
