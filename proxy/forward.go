@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -11,6 +12,10 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"frontproxy/internal/clip"
+	"frontproxy/internal/egress"
 	"frontproxy/proxy/apistatus"
 	"frontproxy/proxy/destination"
 	"frontproxy/proxy/identityheaders"
@@ -46,7 +51,7 @@ func (x *exchange) forward(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.Request {
 	buffered, err := bufferBody(r)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		x.tooLate(w)
+		x.refuseBody(w, apistatus.BodyTimeout())
 		return nil
 	}
 	if err != nil {
@@ -55,12 +60,12 @@ func (x *exchange) bufferRequest(w http.ResponseWriter, r *http.Request) *http.R
 	return buffered
 }
 
-// tooLate answers a client whose body did not arrive in time.
-func (x *exchange) tooLate(w http.ResponseWriter) {
+// refuseBody answers a client whose body did not arrive in time or cannot be read.
+func (x *exchange) refuseBody(w http.ResponseWriter, s *metav1.Status) {
 	if x.upload.http1 { // over HTTP/2 only the stream is lost
 		w.Header().Set("Connection", "close")
 	}
-	x.answer(w, apistatus.BodyTimeout())
+	x.answer(w, s)
 }
 
 // tunnel is forward for upgrades.
@@ -176,19 +181,33 @@ func (x *exchange) modifyResponse(res *http.Response) error {
 // nothing, anybody else a 503 that names the shard and no address.
 func (x *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if x.upload != nil && x.upload.timedOut() && !x.response.headerWritten {
-		x.tooLate(w)
+		x.refuseBody(w, apistatus.BodyTimeout())
 		return
 	}
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
+	if x.upload != nil && !x.response.headerWritten {
+		if broken := x.upload.brokenBy(); broken != nil {
+			x.refuseBody(w, apistatus.BadRequest("the body of the request could not be read: %s", clip.Clone(broken.Error(), 200)))
+			return
+		}
+	}
 	x.p.config.Metrics.NotForwarded(x.dest.Kind, x.dest.Shard, err)
 	what := x.dest.Name()
-	x.p.failures.report(err, "Request could not be forwarded", "to", what, "method", r.Method)
+	x.p.failures.report(err, "Request could not be forwarded", "to", what, "host", x.dest.Base.Host, "asked", clip.Clone(x.dest.Asked(), 200), "method", r.Method)
 	if x.response.headerWritten {
 		panic(http.ErrAbortHandler) // an upgrade that failed half-way
 	}
-	x.answer(w, apistatus.Unreachable(what, x.p.failing(x.dest.Shard)))
+	var untrusted *tls.CertificateVerificationError
+	switch mounted := x.dest.Kind == destination.MountedHost; {
+	case mounted && errors.As(err, &untrusted):
+		x.answer(w, apistatus.Unusable(what, "its certificate could not be verified"))
+	case mounted && errors.Is(err, egress.ErrAnswer):
+		x.answer(w, apistatus.Unusable(what, "its answer is larger than the proxy allows"))
+	default:
+		x.answer(w, apistatus.Unreachable(what, x.p.failing(x.dest.Shard)))
+	}
 }
 
 // failing is for how long the proxy has been unable to watch anything on a shard; 0: it can now,

@@ -57,6 +57,7 @@ type requestBody struct {
 	http1   bool
 	left    int64         // of its declared length; negative: none was declared
 	ended   bool          // nothing more will come
+	broken  error         // why the body cannot be read, which is the client's fault; nil: it can
 	answer  chan struct{} // closed when the answer is over; nil: none came before the body's end
 	over    bool          // answer is closed
 	of      *http.Request // net/http's
@@ -103,6 +104,9 @@ func (b *requestBody) Read(to []byte) (int, error) {
 		b.left -= int64(n)
 	}
 	b.ended = b.ended || err != nil
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) && b.broken == nil {
+		b.broken = err
+	}
 	if err == io.EOF { //nolint:errorlint // net/http's, which reads no trailers from then on
 		b.of.Trailer = nil // nobody reads it, and net/http keeps it as long as the answer lasts
 	}
@@ -118,6 +122,13 @@ func (b *requestBody) Read(to []byte) (int, error) {
 		b.awaitEnd(answer)
 	}
 	return n, err
+}
+
+// brokenBy is why the body could not be read; nil: it could, so far.
+func (b *requestBody) brokenBy() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.broken
 }
 
 // awaitEnd returns when the answer is over, or when it is no use to wait for its end: the

@@ -115,7 +115,7 @@ func (x *exchange) reviewBody(w http.ResponseWriter, r *http.Request) (body []by
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		x.tooLate(w)
+		x.refuseBody(w, apistatus.BodyTimeout())
 		return nil, false
 	case err != nil:
 		panic(http.ErrAbortHandler) // the client broke off: nobody reads an answer

@@ -105,6 +105,13 @@ func Unreachable(what string, failing time.Duration) *metav1.Status {
 	return retrySoon(New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s could not be reached; try again later", what))
 }
 
+// Unusable is a 503 for a host that a tenant mounted and that no request can use before its owner
+// has mended it. So clients are not asked to try again: kubectl would, for most of a minute, before it
+// says anything. what names the host and must not hold its address.
+func Unusable(what, why string) *metav1.Status {
+	return New(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "%s cannot be used: %s; tell the owner of the workspace", what, why)
+}
+
 // Unauthenticated is the answer to a request that Decide did not admit: 401, or 503
 // when that could not be decided. The ID, by which administrators find the reasons, is all
 // that the client learns about them; the message says besides what kind of credential it sent.
