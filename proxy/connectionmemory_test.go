@@ -3,20 +3,15 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +29,7 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
 	"frontproxy/authn"
+	"frontproxy/internal/recordstest"
 )
 
 // refusing is a proxy that admits nobody.
@@ -395,16 +391,8 @@ func TestLargeHellosAreRefused(t *testing.T) {
 	}
 }
 
-// records writes TLS records on the connection of a client that has written none since its handshake.
-type records struct {
-	conn   net.Conn
-	cipher cipher.AEAD
-	iv     []byte
-	next   uint64
-}
-
 // newRecords dials and shakes hands. The tls.Conn reads what the proxy sends.
-func (f *front) newRecords(t *testing.T, proto string) (*records, *tls.Conn) {
+func (f *front) newRecords(t *testing.T, proto string) (*recordstest.Records, *tls.Conn) {
 	t.Helper()
 	raw, err := net.Dial("tcp", f.addr)
 	if err != nil {
@@ -420,50 +408,11 @@ func (f *front) newRecords(t *testing.T, proto string) (*records, *tls.Conn) {
 	if conn.ConnectionState().CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
 		t.Skip("this machine prefers another cipher")
 	}
-	_, secret, _ := strings.Cut(log.String(), "CLIENT_TRAFFIC_SECRET_0 ")
-	secret, _, _ = strings.Cut(secret[strings.Index(secret, " ")+1:], "\n")
-	key, err := hex.DecodeString(secret)
+	r, err := recordstest.New(raw, log.String(), recordstest.Client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	expand := func(label string, size int) []byte { // HKDF-Expand-Label of RFC 8446, 7.1
-		label = "tls13 " + label
-		out, err := hkdf.Expand(sha256.New, key, string([]byte{0, byte(size), byte(len(label))})+label+"\x00", size)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	block, err := aes.NewCipher(expand("key", 16))
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &records{raw, aead, expand("iv", 12), 0}, conn
-}
-
-// What records carry.
-const (
-	handshakeRecord = 22
-	dataRecord      = 23
-)
-
-func (r *records) write(kind byte, b []byte) error {
-	for chunk := range slices.Chunk(b, 16<<10) {
-		header := binary.BigEndian.AppendUint16([]byte{dataRecord, 3, 3}, uint16(len(chunk)+1+r.cipher.Overhead()))
-		nonce := slices.Clone(r.iv)
-		for i := range 8 {
-			nonce[4+i] ^= byte(r.next >> (56 - 8*i))
-		}
-		r.next++
-		if _, err := r.conn.Write(r.cipher.Seal(header, nonce, append(slices.Clone(chunk), kind), header)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r, conn
 }
 
 // TestUnfinishedTLSMessages: TLS keeps what has come of a message that is not HTTP, of up to 256 KiB.
@@ -476,11 +425,11 @@ func TestUnfinishedTLSMessages(t *testing.T) {
 	if err := http2.NewFramer(&begin, nil).WriteSettings(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.write(dataRecord, begin.Bytes()); err != nil {
+	if err := r.Write(recordstest.Data, begin.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	unfinished := append([]byte{11, 3, 0xff, 0xff}, make([]byte, 2*maxRecords)...) // a client's certificates
-	_ = r.write(handshakeRecord, unfinished)                                       // it may be cut off
+	_ = r.Write(recordstest.Handshake, unfinished)                                 // it may be cut off
 	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the connection is still open")
 	}
@@ -520,9 +469,9 @@ func TestUnfinishedTLSMessagesOverHTTP1(t *testing.T) {
 			unfinished := append([]byte{11, 3, 0xff, 0xff}, make([]byte, 250<<10)...)
 			if kept := f.keeps(t, 10, func() {
 				r, conn := f.newRecords(t, "http/1.1")
-				_ = r.write(dataRecord, []byte(tt.request+" "+tt.path+" HTTP/1.1\r\nHost: h\r\n"+tt.after))
+				_ = r.Write(recordstest.Data, []byte(tt.request+" "+tt.path+" HTTP/1.1\r\nHost: h\r\n"+tt.after))
 				time.Sleep(50 * time.Millisecond)
-				_ = r.write(handshakeRecord, unfinished) // it may be cut off
+				_ = r.Write(recordstest.Handshake, unfinished) // it may be cut off
 				_, _ = conn.Read(make([]byte, 1<<10))
 			}); kept > mostKept {
 				t.Errorf("a connection keeps %d bytes", kept)

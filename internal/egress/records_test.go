@@ -2,21 +2,14 @@ package egress
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,93 +17,17 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"frontproxy/internal/recordstest"
 )
-
-// records writes TLS 1.3 records on the connection of a server that has written none since its handshake.
-type records struct {
-	conn   net.Conn
-	secret []byte
-	cipher cipher.AEAD
-	iv     []byte
-	next   uint64
-}
-
-// What records carry.
-const (
-	handshakeRecord = 22
-	dataRecord      = 23
-)
-
-// newRecords takes the secret from the server's key log.
-func newRecords(conn net.Conn, keyLog string) (*records, error) {
-	_, secret, _ := strings.Cut(keyLog, "SERVER_TRAFFIC_SECRET_0 ")
-	_, secret, _ = strings.Cut(secret, " ")
-	secret, _, _ = strings.Cut(secret, "\n")
-	key, err := hex.DecodeString(secret)
-	if err != nil {
-		return nil, err
-	}
-	r := &records{conn: conn}
-	return r, r.use(key)
-}
-
-func (r *records) use(secret []byte) error {
-	key, err := expand(secret, "key", 16)
-	if err != nil {
-		return err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return err
-	}
-	if r.iv, err = expand(secret, "iv", 12); err != nil {
-		return err
-	}
-	r.secret, r.next = secret, 0
-	r.cipher, err = cipher.NewGCM(block)
-	return err
-}
-
-// expand is HKDF-Expand-Label of RFC 8446, section 7.1.
-func expand(secret []byte, label string, size int) ([]byte, error) {
-	label = "tls13 " + label
-	return hkdf.Expand(sha256.New, secret, string([]byte{0, byte(size), byte(len(label))})+label+"\x00", size)
-}
-
-func (r *records) write(kind byte, b []byte) error {
-	for chunk := range slices.Chunk(b, 16<<10) {
-		header := binary.BigEndian.AppendUint16([]byte{dataRecord, 3, 3}, uint16(len(chunk)+1+r.cipher.Overhead()))
-		nonce := slices.Clone(r.iv)
-		for i := range 8 {
-			nonce[4+i] ^= byte(r.next >> (56 - 8*i))
-		}
-		r.next++
-		if _, err := r.conn.Write(r.cipher.Seal(header, nonce, append(slices.Clone(chunk), kind), header)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// updateKey changes the key, and asks the client to change its own (RFC 8446, section 4.6.3).
-func (r *records) updateKey() error {
-	if err := r.write(handshakeRecord, []byte{24, 0, 0, 1, 1}); err != nil {
-		return err
-	}
-	next, err := expand(r.secret, "traffic upd", 32)
-	if err != nil {
-		return err
-	}
-	return r.use(next)
-}
 
 // begin reads a request and writes the beginning of its response. It returns what makes a body's next part.
-func (r *records) begin(conn *tls.Conn, proto string) (func(string) []byte, error) {
+func begin(r *recordstest.Records, conn *tls.Conn, proto string) (func(string) []byte, error) {
 	if proto == "http/1.1" {
 		if err := readUntil(conn, "\r\n\r\n"); err != nil {
 			return nil, err
 		}
-		return func(part string) []byte { return []byte(part) }, r.write(dataRecord, []byte("HTTP/1.1 200 OK\r\n\r\n"))
+		return func(part string) []byte { return []byte(part) }, r.Write(recordstest.Data, []byte("HTTP/1.1 200 OK\r\n\r\n"))
 	}
 	if err := readUntil(conn, http2.ClientPreface); err != nil {
 		return nil, err
@@ -128,7 +45,7 @@ func (r *records) begin(conn *tls.Conn, proto string) (func(string) []byte, erro
 	}
 	_ = framer.WriteSettings()
 	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}, EndHeaders: true}) // :status 200
-	err := r.write(dataRecord, buffer.Bytes())
+	err := r.Write(recordstest.Data, buffer.Bytes())
 	return func(part string) []byte {
 		buffer.Reset()
 		_ = framer.WriteData(1, false, []byte(part))
@@ -147,7 +64,7 @@ func readUntil(conn io.Reader, end string) error {
 }
 
 // recordsServer begins a response to the first request of each connection, and leaves the rest to then.
-func recordsServer(t *testing.T, proto string, then func(r *records, part func(string) []byte) error) (url string, roots *x509.CertPool) {
+func recordsServer(t *testing.T, proto string, then func(r *recordstest.Records, part func(string) []byte) error) (url string, roots *x509.CertPool) {
 	t.Helper()
 	own := certificate(t, 1, 0)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -164,12 +81,12 @@ func recordsServer(t *testing.T, proto string, then func(r *records, part func(s
 		if err := conn.Handshake(); err != nil {
 			return // the test's client says so
 		}
-		r, err := newRecords(raw, log.String())
+		r, err := recordstest.New(raw, log.String(), recordstest.Server)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		part, err := r.begin(conn, proto)
+		part, err := begin(r, conn, proto)
 		if err != nil {
 			return
 		}
@@ -246,8 +163,8 @@ func TestUnfinishedTLSMessages(t *testing.T) {
 		}{"none": {0, 64 << 10, false}, "most": {maxRecords - 1<<10, 192 << 10, false}, "more": {250 << 10, 32 << 10, true}} {
 			t.Run(proto+" "+name, func(t *testing.T) {
 				unfinished := append([]byte{11, 3, 0xff, 0xff}, make([]byte, tt.size)...) // certificates
-				url, roots := recordsServer(t, proto, func(r *records, part func(string) []byte) error {
-					return errors.Join(r.write(dataRecord, part("x")), r.write(handshakeRecord, unfinished[:4]), r.write(handshakeRecord, unfinished[4:]))
+				url, roots := recordsServer(t, proto, func(r *recordstest.Records, part func(string) []byte) error {
+					return errors.Join(r.Write(recordstest.Data, part("x")), r.Write(recordstest.Handshake, unfinished[:4]), r.Write(recordstest.Handshake, unfinished[4:]))
 				})
 				ended := make(chan error, conns+1)
 				open := func() {
@@ -339,9 +256,9 @@ func TestKeyUpdates(t *testing.T) {
 	for _, proto := range protocols {
 		t.Run(proto, func(t *testing.T) {
 			const updates = 4000
-			url, roots := recordsServer(t, proto, func(r *records, part func(string) []byte) error {
+			url, roots := recordsServer(t, proto, func(r *recordstest.Records, part func(string) []byte) error {
 				for range updates {
-					if err := errors.Join(r.updateKey(), r.write(dataRecord, part("x"))); err != nil {
+					if err := errors.Join(r.UpdateKey(), r.Write(recordstest.Data, part("x"))); err != nil {
 						return err
 					}
 				}
