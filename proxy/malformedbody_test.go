@@ -5,9 +5,36 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
+
+// TestClosedBodiesAreNotMalformed: when the transport gives up, it closes the body, also during a Read.
+func TestClosedBodiesAreNotMalformed(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
+	body, client := io.Pipe() // a Read that Close ends has an error of the pipe's own, as over HTTP/2
+	r.Body, r.ContentLength = body, -1
+	b := newRequestBody(httptest.NewRecorder(), r, stuck, &charges{})
+	reading := make(chan error)
+	go func() {
+		_, err := b.Read(make([]byte, 1<<10))
+		reading <- err
+		_, err = b.Read(make([]byte, 1<<10))
+		reading <- err
+	}()
+	_, _ = client.Write([]byte("x"))
+	if err := <-reading; err != nil {
+		t.Fatal(err)
+	}
+	_ = b.Close()
+	if err := <-reading; err == nil {
+		t.Error("a closed body has more")
+	}
+	if err := b.brokenBy(); err != nil {
+		t.Errorf("the client is blamed: %v", err)
+	}
+}
 
 // TestMalformedBodies: a body that cannot be read is its client's fault: the shard is neither blamed
 // nor counted as unreachable, and the client is not asked to try again.

@@ -57,6 +57,7 @@ type requestBody struct {
 	http1   bool
 	left    int64         // of its declared length; negative: none was declared
 	ended   bool          // nothing more will come
+	closed  bool          // Close has been called
 	broken  error         // why the body cannot be read, which is the client's fault; nil: it can
 	answer  chan struct{} // closed when the answer is over; nil: none came before the body's end
 	over    bool          // answer is closed
@@ -104,7 +105,7 @@ func (b *requestBody) Read(to []byte) (int, error) {
 		b.left -= int64(n)
 	}
 	b.ended = b.ended || err != nil
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) && b.broken == nil {
+	if err != nil && !errors.Is(err, io.EOF) && !b.closed && b.broken == nil {
 		b.broken = err
 	}
 	if err == io.EOF { //nolint:errorlint // net/http's, which reads no trailers from then on
@@ -122,6 +123,14 @@ func (b *requestBody) Read(to []byte) (int, error) {
 		b.awaitEnd(answer)
 	}
 	return n, err
+}
+
+// Close implements io.Closer. The transport calls it when it gives up, also during a Read.
+func (b *requestBody) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	return b.ReadCloser.Close()
 }
 
 // brokenBy is why the body could not be read; nil: it could, so far.
