@@ -203,7 +203,7 @@ func (p *program) pages(o *options, auth *authentication, root *rest.Config, idx
 	}, nil
 }
 
-// front makes the proxy itself, which is also what the debug address serves; nil: there is none.
+// front makes the proxy itself, and serves its pages at the debug address; a nil debug: there is none.
 func (p *program) front(settings proxy.Config, debug net.Listener) error {
 	front, err := proxy.New(settings)
 	if err != nil {
